@@ -1,0 +1,106 @@
+"""How fast a corpus is prepared, and in how much memory: megabytes a second, and the peak over all processes.
+
+    python benchmarks/prepare.py PATH --tokenizer trained --workers 1 2
+
+Memory is the largest sum, over this process and its workers, of the proportional set size (pages that several
+processes share are counted once), sampled four times a second. On a machine that does other things as well, read the
+column of megabytes per second of processor time.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import threading
+from pathlib import Path
+
+from lang_jepa.config import DataSettings
+from lang_jepa.data.prepare import prepare
+
+
+def family() -> list[int]:
+    """Ids of this process and all its descendants."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # ended while we looked
+    members = [os.getpid()]
+    for member in members:
+        members += [child for child, parent in parents.items() if parent == member]
+    return members
+
+
+def memory() -> float:
+    """Megabytes that this process and its descendants hold together."""
+    total = 0
+    for member in family():
+        try:
+            rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total * 1024 / 1e6
+
+
+def processor_seconds() -> float:
+    """CPU time of this process and of its finished children."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, kinds))
+
+
+class Peak:
+    """Watches the memory in a thread while a block of code runs."""
+
+    def __enter__(self) -> "Peak":
+        self.megabytes, self._stop = memory(), threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.25):
+            self.megabytes = max(self.megabytes, memory())
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def main() -> None:
+    """Prepare the same source once for each number of workers and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="as data.train_file")
+    parser.add_argument("--tokenizer", default="trained", help="as data.tokenizer_path")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    parser.add_argument("--limit", type=int, help="documents at most")
+    options = parser.parse_args()
+    print(f"{'workers':>7} {'seconds':>8} {'MB/s':>6} {'MB/CPU s':>8} {'peak MB':>8} {'tokens':>12}")
+    for workers in options.workers:
+        with tempfile.TemporaryDirectory() as folder, Peak() as peak:
+            settings = DataSettings(
+                train_file=options.source,
+                tokenizer_path=options.tokenizer,
+                corpus_dir=folder,
+                limit=options.limit,
+                val_fraction=0.05,
+                prepare_workers=workers,
+            )
+            began = processor_seconds()
+            corpus = prepare(settings)
+            spent = processor_seconds() - began
+        timing = corpus.manifest["timing"]
+        megabytes = timing["megabytes_per_second"] * timing["seconds"]
+        print(
+            f"{timing['workers']:>7} {timing['seconds']:>8} {timing['megabytes_per_second']:>6} "
+            f"{megabytes / spent:>8.2f} {peak.megabytes:>8.0f} "
+            f"{corpus.train.num_tokens + corpus.validation.num_tokens:>12,}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Speed of the sentence splitters on one thread, in megabytes of UTF-8 text a second.
+
+    python benchmarks/sentences.py ../shared/data/openstax.parquet ../shared/data/classics.parquet
+
+Reports our rules, and sentencex (without any wrapper) where it is installed, as a yardstick.
+"""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from lang_jepa.config import DataSettings
+from lang_jepa.data.documents import open_source
+from lang_jepa.data.sentences import make_splitter
+
+ROUNDS = 3
+
+
+def measure(split: Callable[[str], int], texts: list[str]) -> tuple[float, int]:
+    """Best processor seconds of several rounds, and the number of sentences."""
+    best, count = float("inf"), 0
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        count = sum(map(split, texts))
+        best = min(best, time.process_time() - start)
+    return best, count
+
+
+def splitters() -> dict[str, Callable[[str], int]]:
+    """Functions from a text to its number of sentences."""
+    rules = make_splitter(DataSettings())
+    found: dict[str, Callable[[str], int]] = {"rules": lambda text: len(rules.spans(text))}
+    try:
+        from sentencex import get_sentence_boundaries
+    except ImportError:
+        return found
+    return found | {"sentencex": lambda text: len(get_sentence_boundaries("en", text))}
+
+
+def main(paths: list[str]) -> None:
+    """Measure every splitter on every file."""
+    for path in paths:
+        source = open_source(DataSettings(train_file=path, limit=None))
+        texts = [document.text for document in source.documents(Counter())]
+        megabytes = sum(len(text.encode()) for text in texts) / 1e6
+        for name, split in splitters().items():
+            seconds, count = measure(split, texts)
+            print(
+                f"{Path(path).name}  {name:<10} {megabytes / seconds:6.1f} MB/s  {count / seconds:9,.0f} sentences/s"
+            )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(sys.argv[1:])

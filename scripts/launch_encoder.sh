@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Train on N processes of this machine: GPUs where there are any (NCCL), CPU processes where not (gloo).
+# Usage: scripts/launch_encoder.sh N [-o section.key=value ...]
+set -euo pipefail
+if [[ $# -lt 1 || ! $1 =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: $0 NUMBER_OF_PROCESSES [-o section.key=value ...]" >&2
+    exit 2
+fi
+processes=$1
+shift
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+exec python -m torch.distributed.run --standalone --nproc_per_node "$processes" "$here/main_encoder.py" "$@"

@@ -1,0 +1,240 @@
+"""The command `lang-jepa`: one function a verb; nothing heavy is imported before it is used."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lang_jepa.errors import LangJepaError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Joint-embedding predictive models of text: train encoders that predict meaning instead of tokens.",
+)
+
+Override = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."
+    ),
+]
+DEBUG = (
+    "data.limit=50",
+    "data.batch_size=4",
+    "data.num_workers=0",
+    "data.val_fraction=0.2",
+    "optimization.epochs=1",
+    "optimization.max_steps=null",
+    "logging.log_freq=1",
+    "logging.val_sentences=64",
+)
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")
+    ] = "next_sentence",
+    override: Override = None,
+    debug: Annotated[
+        bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")
+    ] = False,
+    resume: Annotated[bool, typer.Option(help="Go on from the run directory's last checkpoint.")] = False,
+) -> None:
+    """Train an encoder; prepares the corpus first if needed."""
+    from lang_jepa.console import Bar, console
+    from lang_jepa.settings import load_settings
+    from lang_jepa.training.train import train as run
+
+    extra = (
+        *(DEBUG if debug else ()),
+        *(override or ()),
+        *(("meta.load_checkpoint=true",) if resume else ()),
+    )
+    result = run(load_settings(recipe, extra), Bar())
+    if result.interrupted:
+        console.print(f"Stopped at step {result.step} of {result.total}; go on with --resume.")
+        return
+    console.print(f"[bold]{result.folder}[/]: {result.step} steps in {result.seconds:.0f} s")
+    console.print(f"  curves       {result.folder / 'run.png'}")
+    console.print(f"  model        {result.folder / 'model'}")
+    console.print(f"  next         lang-jepa evaluate {result.folder}")
+
+
+@app.command()
+def prepare(
+    recipe: Annotated[str, typer.Argument(help="Recipe whose data settings are used.")] = "next_sentence",
+    override: Override = None,
+) -> None:
+    """Turn documents into a corpus on disk, and tell what is in it."""
+    from lang_jepa.console import console, facts_table
+    from lang_jepa.data.prepare import PrepareEvent
+    from lang_jepa.data.prepare import prepare as run
+    from lang_jepa.data.statistics import describe
+    from lang_jepa.data.views import make_view
+    from lang_jepa.settings import load_settings
+    from lang_jepa.training.material import make_order
+    from lang_jepa.training.padding import padding_facts
+
+    settings = load_settings(recipe, override or ())
+
+    def tell(event: PrepareEvent) -> None:
+        style = "bold yellow" if event.stage in {"warning", "stale"} else ""
+        console.print(event.message, style=style, highlight=False)
+
+    corpus = run(settings.data, progress=tell)
+    view = make_view(settings, corpus.train, corpus.tokenizer)
+    facts_table(
+        [*describe(corpus), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)
+    )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
+    tasks: Annotated[
+        str, typer.Option(help="Of sts, probe, au, retrieval, stories; separated by commas.")
+    ] = "",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
+    ] = None,
+    everything: Annotated[bool, typer.Option(help="Also rows of similarities that were not chosen.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="JSON file (default: scores.json in the run directory).")
+    ] = None,
+) -> None:
+    """Score a model beside its baselines, with intervals."""
+    from lang_jepa.console import console, score_table
+    from lang_jepa.report.card import evaluate_run
+
+    report, path = evaluate_run(run, tasks=tasks, data_dir=data_dir, output=output)
+    for task, source in report.sources.items():
+        console.print(f"data of {task}: {source}", highlight=False)
+    score_table(report.table(everything=everything), title=f"scores of {run}")
+    console.print(f"Written to {path}. The similarity in brackets was chosen on development data.")
+
+
+@app.command()
+def infer(
+    model: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
+    text: Annotated[list[str] | None, typer.Option(help="Text to encode; may be repeated.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="File with one text per line (default: standard input).")
+    ] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Corpus to search, one sentence per line.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Neighbours shown.")] = 5,
+    context: Annotated[
+        list[str] | None, typer.Option(help="A context's sentences in order; repeated.")
+    ] = None,
+    candidate: Annotated[list[str] | None, typer.Option(help="A continuation to rank; repeated.")] = None,
+) -> None:
+    """Concepts of texts, their neighbours in a corpus, and how well continuations fit a context."""
+    from lang_jepa.concepts.search import neighbours, rank_continuations
+    from lang_jepa.console import console
+    from lang_jepa.report.card import load_any
+
+    loaded = load_any(model)
+    if context or candidate:
+        for score, sentence in rank_continuations(loaded, context or [], candidate or []):
+            console.print(f"{score:7.4f}  {sentence}", highlight=False, markup=False)
+        return
+    texts = _texts(text, file)
+    vectors = loaded.encode(texts)
+    lines = _lines(corpus) if corpus else None
+    found = neighbours(loaded, vectors, lines, top_k=top_k) if lines else None
+    for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
+        console.print(one, style="bold", highlight=False, markup=False)
+        shown = " ".join(f"{value:+.3f}" for value in vector[:8])
+        console.print(f"  concept [{len(vector)}]: {shown} ...", highlight=False, markup=False)
+        for score, sentence in found[number] if found else []:
+            console.print(f"  {score:7.4f}  {sentence}", highlight=False, markup=False)
+
+
+@app.command()
+def quickstart(
+    override: Override = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
+) -> None:
+    """Train, evaluate and show on the built-in stories: no download, no GPU, about four minutes."""
+    from lang_jepa.console import Bar, console, score_table
+    from lang_jepa.report.card import evaluate_run, tell_story
+    from lang_jepa.settings import load_settings
+    from lang_jepa.training.train import train as run
+
+    console.print("Training an encoder to predict the meaning of the next sentence of generated stories.")
+    result = run(load_settings("concepts", [f"meta.seed={seed}", *(override or ())]), Bar())
+    if result.interrupted:
+        console.print(f"Stopped at step {result.step} of {result.total}.")
+        return
+    console.print(
+        f"Trained {result.step} steps in {result.seconds:.0f} s. Evaluating on held-out stories ..."
+    )
+    report, path = evaluate_run(result.folder, tasks="stories", data_dir=None, output=None)
+    score_table(report.table(), title="held-out stories, and stories told in wordings never seen in training")
+    for line in tell_story(result.folder):
+        console.print(line, highlight=False, markup=False)
+    alarms = "; ".join(result.alarms) if result.alarms else "none"
+    console.print(f"\ncollapse alarms: {alarms}", highlight=False)
+    console.print(
+        f"\nThe run is in {result.folder}: curves in run.png, all scores in {path.name}, the model in model/.\n"
+        "What to do next:\n"
+        "  see it collapse     lang-jepa train concepts -o model.head=none -o logging.log_dir=runs/collapse\n"
+        "  your own text       lang-jepa train concepts -o data.train_file=FOLDER -o logging.log_dir=runs/mine\n"
+        f"  use the model       lang-jepa infer {result.folder} --text 'Nora lost her keys.'\n"
+        f'  in Python           from lang_jepa import ConceptModel; ConceptModel.load("{result.folder}")',
+        highlight=False,
+        markup=False,
+    )
+
+
+@app.command()
+def recipes() -> None:
+    """Name the built-in recipes."""
+    from lang_jepa.console import console
+    from lang_jepa.settings import recipe_names
+
+    for name in recipe_names():
+        console.print(name)
+
+
+def _texts(given: list[str] | None, file: Path | None) -> list[str]:
+    """Texts from the options, a file, or standard input."""
+    if given:
+        return given
+    if file is not None:
+        return _lines(file)
+    if sys.stdin.isatty():
+        raise LangJepaError("nothing to encode: give --text, --file, or pipe text in")
+    lines = [line.strip() for line in sys.stdin if line.strip()]
+    if not lines:
+        raise LangJepaError("standard input held no text")
+    return lines
+
+
+def _lines(path: Path) -> list[str]:
+    """Non-empty lines of a UTF-8 file."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LangJepaError(f"{path} is not UTF-8 text: {error}") from error
+    if not lines:
+        raise LangJepaError(f"{path} holds no text")
+    return lines
+
+
+def main() -> None:
+    """Entry point: prints a user's mistake as one message, and exits with 2."""
+    try:
+        app()
+    except LangJepaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The model directory: what a trained model is on disk, for anyone to use.
+
+    config.json, model.safetensors   the encoder, as transformers' AutoModel loads it
+    tokenizer.json, ...              the tokenizer, as AutoTokenizer loads it
+    head.safetensors                 linear map after pooling, if any
+    predictor.safetensors            the predictor
+    statistics.safetensors           mean and whitening of training embeddings, for scores
+    settings.yaml                    the resolved settings of the training run
+    lang_jepa.json                   format, weights (target or online), step, and the files' hashes
+
+Everything is safetensors, JSON or YAML: loading runs no code from the files.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lang_jepa.config import ModelSettings, Settings
+from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.similarity import Statistics
+from lang_jepa.files import atomic_folder, read_json, write_json
+from lang_jepa.models.encoder import TextEncoder, build_encoder
+from lang_jepa.models.jepa import Jepa
+from lang_jepa.models.predictor import build_predictor
+from lang_jepa.settings import read_settings, save_settings
+
+FORMAT = 1
+CARD = "lang_jepa.json"
+_HASHED = ("model.safetensors", "head.safetensors", "predictor.safetensors", "statistics.safetensors")
+
+
+def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | None = None) -> Jepa:
+    """A model of these settings: pretrained weights or fresh ones, and a fresh predictor.
+
+    Args:
+        settings: the resolved settings.
+        tokenizer: gives the vocabulary and the special tokens.
+        weights: folder or name of the encoder's weights (None: as the settings say).
+    """
+    source = weights or settings.model.weights_path or settings.data.tokenizer_path
+    encoder = build_encoder(
+        settings.model,
+        vocab_size=tokenizer.vocab_size,
+        pad_id=tokenizer.pad_id,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        weights=source if settings.model.pretrained else None,
+        gradient_checkpointing=settings.meta.use_gradient_checkpointing,
+    )
+    predictor = build_predictor(settings.model, window=settings.data.window_size)
+    return Jepa(encoder, predictor, reads_sentences=settings.data.context == "concepts")
+
+
+def save_model(
+    folder: Path,
+    *,
+    encoder: TextEncoder,
+    predictor: nn.Module,
+    tokenizer: TextTokenizer,
+    statistics: Statistics,
+    settings: Settings,
+    card: Mapping[str, Any],
+) -> None:
+    """Write a model directory atomically. `card`: what else lang_jepa.json should say (step, weights, scores)."""
+    with atomic_folder(folder) as temporary:
+        encoder.backbone.save_pretrained(temporary)
+        tokenizer.save(temporary)
+        if encoder.head is not None:
+            save_file(_tensors(encoder.head), temporary / "head.safetensors")
+        save_file(_tensors(predictor), temporary / "predictor.safetensors")
+        statistics.save(temporary / "statistics.safetensors")
+        save_settings(settings, temporary / "settings.yaml")
+        hashes = {name: _sha256(temporary / name) for name in _HASHED if (temporary / name).is_file()}
+        write_json(temporary / CARD, {"format": FORMAT, **card, "sha256": hashes})
+
+
+def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings, dict[str, Any]]:
+    """Read a model directory, checking that its files belong together; the last item is its card.
+
+    Raises:
+        LangJepaError: not a model directory, a file missing, damaged or exchanged, weights that do not fit.
+    """
+    card = read_json(folder / CARD, what="model card (is this a model directory?)")
+    if card.get("format") != FORMAT:
+        raise LangJepaError(f"{folder} has format {card.get('format')}; this version reads format {FORMAT}")
+    for name, expected in card["sha256"].items():
+        if not (folder / name).is_file():
+            raise LangJepaError(f"the model directory {folder} lacks {name}")
+        if _sha256(folder / name) != expected:
+            raise LangJepaError(f"{folder / name} is damaged or was exchanged: its hash is not the card's")
+    settings = read_settings(folder / "settings.yaml")
+    tokenizer = TextTokenizer.load(str(folder))
+    stored = settings.model_copy(update={"model": _as_stored(settings.model)})
+    jepa = build_jepa(stored, tokenizer, weights=str(folder))
+    if jepa.encoder.head is not None:
+        _load(jepa.encoder.head, folder / "head.safetensors")
+    _load(jepa.predictor, folder / "predictor.safetensors")
+    return jepa.eval(), tokenizer, Statistics.load(folder / "statistics.safetensors"), settings, card
+
+
+def _as_stored(model: ModelSettings) -> ModelSettings:
+    """The weights are in the folder, whatever they came from in training."""
+    return model.model_copy(update={"pretrained": True, "weights_path": None})
+
+
+def _tensors(module: nn.Module) -> dict[str, Any]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    """Strictly load a safetensors file into a module."""
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise LangJepaError(f"{path} does not fit the model's settings: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

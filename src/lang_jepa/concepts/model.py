@@ -1,0 +1,212 @@
+"""What a user imports: text to concepts, and contexts to predicted concepts."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, cast, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from lang_jepa.concepts.directory import CARD, load_model, save_model
+from lang_jepa.config import Settings
+from lang_jepa.data.corpus import CorpusSplit
+from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.views import make_view
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.similarity import Similarity, Statistics
+from lang_jepa.models.jepa import Jepa
+
+Vectors = NDArray[np.float32]
+BATCH_TOKENS = 16_384
+
+
+class ConceptModel:
+    """A trained encoder and predictor.
+
+    Args:
+        jepa: encoder and predictor. The encoder's weights are those that embeddings are made with: the target's
+            (EMA), where training had one.
+        tokenizer: the tokenizer that it was trained with.
+        statistics: mean and whitening of training embeddings.
+        settings: the settings of the training run.
+        similarity: the kind that compared best on held-out data: `raw`, `centred` or `whitened`.
+
+    Example:
+        >>> model = ConceptModel.load("runs/quickstart/model")             # doctest: +SKIP
+        >>> model.encode(["The cat sat on the mat."]).shape                # doctest: +SKIP
+        (1, 128)
+    """
+
+    def __init__(
+        self,
+        jepa: Jepa,
+        tokenizer: TextTokenizer,
+        statistics: Statistics | None,
+        settings: Settings,
+        *,
+        similarity: Similarity = "centred",
+    ) -> None:
+        self.jepa, self.tokenizer, self.settings = jepa, tokenizer, settings
+        self.dim = jepa.encoder.dim
+        self.statistics = statistics or Statistics.identity(self.dim)
+        self.similarity = similarity
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
+        """Load a model directory, or the one inside a run directory.
+
+        Raises:
+            LangJepaError: there is no model at `path`, or it is damaged.
+        """
+        folder = Path(path)
+        if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
+            folder = folder / "model"
+        if not (folder / CARD).is_file():
+            raise LangJepaError(
+                f"no model at {path}: expected a model directory (with {CARD}) or a run directory (with model/)"
+            )
+        jepa, tokenizer, statistics, settings, card = load_model(folder)
+        return cls(jepa.to(device), tokenizer, statistics, settings, similarity=card["similarity"])
+
+    def save(self, folder: str | Path, **card: Any) -> None:
+        """Write a model directory atomically; keyword arguments join its card."""
+        save_model(
+            Path(folder),
+            encoder=self.jepa.encoder,
+            predictor=self.jepa.predictor,
+            tokenizer=self.tokenizer,
+            statistics=self.statistics,
+            settings=self.settings,
+            card={"similarity": self.similarity, **card},
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.jepa.parameters()).device
+
+    def encode(self, sentences: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
+        """Concepts of sentences: mean over tokens, head, L2-normalised.
+
+        Sentences are sorted by length and packed, so that the batching does not show in the result beyond rounding.
+        A text longer than model.max_length tokens is cut on the right.
+
+        Args:
+            sentences: n texts; each is encoded alone.
+            batch_tokens: tokens in one pass at most.
+
+        Returns:
+            float32 [n, D], unit rows.
+
+        Raises:
+            LangJepaError: a single string instead of a list, or a text without a token.
+        """
+        if isinstance(sentences, str):
+            raise LangJepaError("encode takes a list of sentences; for one sentence write encode([sentence])")
+        result = np.empty((len(sentences), self.dim), dtype=np.float32)
+        tokens = self.tokenizer.encode_sentences(sentences)
+        empty = [i for i, ids in enumerate(tokens) if len(ids) == 0]
+        if empty:
+            raise LangJepaError(f"text {empty[0]} has no token to encode: {sentences[empty[0]]!r}")
+        for rows in _by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
+            result[rows] = self._embed([tokens[row] for row in rows])
+        return result
+
+    @torch.inference_mode()
+    def _embed(self, tokens: list[NDArray[Any]]) -> Vectors:
+        prefix, suffix = self.tokenizer.prefix_ids, self.tokenizer.suffix_ids
+        room = self.settings.model.max_length - len(prefix) - len(suffix)
+        full = [np.concatenate([prefix, ids[:room], suffix]).astype(np.int64) for ids in tokens]
+        lengths = torch.tensor([len(ids) for ids in full])
+        sequences = Sequences(torch.from_numpy(np.concatenate(full)), lengths).to(self.device)
+        return _unit(self._evaluating().encoder.embed(sequences))
+
+    @overload
+    def predict_next(self, context: Sequence[str]) -> Vectors: ...
+    @overload
+    def predict_next(self, context: Sequence[Sequence[str]]) -> Vectors: ...
+    def predict_next(self, context: Sequence[str] | Sequence[Sequence[str]]) -> Vectors:
+        """Predicted concept of the sentence that follows.
+
+        Args:
+            context: the sentences so far, oldest first (the last window_size of them are read), or a list of such
+                contexts.
+
+        Returns:
+            float32 [D] for one context, [n, D] for a list; unit rows.
+
+        Raises:
+            LangJepaError: a bare string, an empty context, or a sentence without a token.
+        """
+        if isinstance(context, str):
+            raise LangJepaError("predict_next takes a list of sentences; split the text first")
+        if not context:
+            raise LangJepaError("predict_next needs at least one sentence of context")
+        if isinstance(context[0], str):
+            one: Vectors = self._predict([cast(Sequence[str], context)])[0]
+            return one
+        contexts = context
+        if not all(contexts):
+            raise LangJepaError(
+                "predict_next was given an empty context: the first sentence cannot be predicted"
+            )
+        result = np.empty((len(contexts), self.dim), dtype=np.float32)
+        sizes = np.array(
+            [sum(map(len, self._window(one))) // 4 + 1 for one in contexts]
+        )  # about a token in 4 letters
+        for rows in _by_length(sizes, BATCH_TOKENS):
+            result[rows] = self._predict([contexts[row] for row in rows])
+        return result
+
+    def _window(self, context: Sequence[str]) -> Sequence[str]:
+        return context[-self.settings.data.window_size :]
+
+    @torch.inference_mode()
+    def _predict(self, contexts: Sequence[Sequence[str]]) -> Vectors:
+        """Predictions of some contexts in one pass, through the views that training uses."""
+        split = _as_documents([self._window(context) for context in contexts], self.tokenizer)
+        view = make_view(self.settings, split, self.tokenizer)
+        first, counts = split.document_starts[:-1], np.diff(split.document_starts)
+        return _unit(self._evaluating()(view.questions(first, counts).to(self.device)).predictions)
+
+    def _evaluating(self) -> Jepa:
+        return self.jepa.eval()
+
+
+def _as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -> CorpusSplit:
+    """Contexts as the documents of a corpus in memory."""
+    documents = tokenizer.encode_documents(contexts)
+    for context, document in zip(contexts, documents, strict=True):
+        empty = np.flatnonzero(np.diff(document.starts) == 0)
+        if len(empty):
+            raise LangJepaError(f"a sentence of the context has no token: {context[empty[0]]!r}")
+    sizes = np.array([len(document.tokens) for document in documents])
+    shifts = np.cumsum(sizes) - sizes
+    starts = [document.starts[:-1] + shift for document, shift in zip(documents, shifts, strict=True)]
+    return CorpusSplit.from_arrays(
+        np.concatenate([document.tokens for document in documents]),
+        np.concatenate([*starts, [int(sizes.sum())]]).astype(np.int64),
+        np.concatenate([[0], np.cumsum([len(start) for start in starts])]).astype(np.int64),
+        np.array([str(number).encode() for number in range(len(documents))]),
+        tokenizer,
+    )
+
+
+def _by_length(lengths: NDArray[Any], budget: int) -> Iterator[NDArray[np.int64]]:
+    """Rows in groups of similar length, each at most `budget` tokens (one row at least)."""
+    order = np.argsort(lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    begin = 0
+    while begin < len(order):
+        before = ends[begin - 1] if begin else 0
+        stop = max(begin + 1, int(np.searchsorted(ends, before + budget, side="right")))
+        yield order[begin:stop]
+        begin = stop
+
+
+def _unit(x: Tensor) -> Vectors:
+    return functional.normalize(x.float(), dim=-1).cpu().numpy()

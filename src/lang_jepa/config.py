@@ -1,0 +1,266 @@
+"""Every setting there is, with its default, its meaning and its unit.
+
+A recipe is a YAML file that changes some of these; `-o section.key=value` changes them again. The resolved
+settings are saved in the run directory and everything later reads those. Reading and overriding lives in
+`lang_jepa.settings`; this file only says what exists and what fits together.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A strict group of settings: unknown keys and wrong types are errors, fields are documented."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class DataSettings(Section):
+    """From documents to batches."""
+
+    train_file: str = "sample-10BT"
+    """Where documents come from: `stories` (built in), a local .parquet/.jsonl(.gz/.zst)/.txt file, a folder of
+    them, a FineWeb-Edu slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
+    text_column: str = "text"
+    """Column that holds a document's text in parquet, jsonl and hub sources."""
+    corpus_dir: str = "corpora"
+    """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
+    tokenizer_path: str = "roberta-base"
+    """Hugging Face tokenizer by name or folder, or `trained` (byte-level BPE learnt on the corpus). Also the
+    weights' place when `model.pretrained`."""
+    vocab_size: int = Field(default=8192, ge=300, le=1_000_000)
+    """Vocabulary size of a `trained` tokenizer."""
+    limit: int | None = Field(default=10_000, ge=1)
+    """Take at most so many documents (null: all)."""
+    min_length: int = Field(default=100, ge=0)
+    """Reject documents with fewer characters."""
+    min_sentences: int = Field(default=2, ge=1)
+    """Reject documents with fewer sentences."""
+    max_sentence_chars: int = Field(default=1000, ge=20)
+    """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
+    splitter: Literal["rules", "sat"] = "rules"
+    """Sentence splitter: offline rules, or wtpsplit's SaT model (extra `sat`)."""
+    splitter_device: str = "cpu"
+    """Device of the `sat` splitter."""
+    deduplicate: Literal["none", "exact", "near"] = "near"
+    """Drop repeated documents before the split: same text, or most sentences seen before."""
+    near_duplicate_share: float = Field(default=0.5, gt=0.0, le=1.0)
+    """A document is a near-duplicate when this share of its sentences occurred in earlier documents."""
+    val_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of documents held out for validation, chosen by a hash of the text."""
+    prepare_workers: int | None = Field(default=None, ge=1)
+    """Processes that prepare the corpus (null: one per core)."""
+    streaming: bool = False
+    """Read documents as an endless stream instead of preparing them first; needs optimization.max_steps."""
+    shuffle_buffer: int = Field(default=10_000, ge=1)
+    """Documents in one block of a stream; documents are shuffled inside a block."""
+    view: Literal["next_sentence"] = "next_sentence"
+    """What is predicted from what."""
+    context: Literal["window", "causal", "concepts"] = "window"
+    """How the context is computed: `window` (bidirectional over up to window_size sentences), `causal` (one pass
+    over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal transformer)."""
+    window_size: int = Field(default=8, ge=1)
+    """Sentences of context at most."""
+    passage_size: int = Field(default=16, ge=2)
+    """Sentences in one passage at most (`causal` and `concepts`)."""
+    batch_size: int = Field(default=32, ge=1)
+    """Examples in a batch on each rank: context-target pairs (`window`) or passages (`causal`, `concepts`)."""
+    batch_tokens: int | None = Field(default=None, ge=16)
+    """If set, batches are filled up to this many tokens instead of counting examples."""
+    pool_batches: int = Field(default=64, ge=1)
+    """Batches in one length-sorted pool: larger pads less, smaller shuffles more finely."""
+    num_workers: int = Field(default=4, ge=0)
+    """Loader processes per rank (0: in the training process)."""
+
+
+class ModelSettings(Section):
+    """Encoder, head and predictor."""
+
+    pretrained: bool = True
+    """Start from the weights at `data.tokenizer_path` (or `weights_path`); false: from scratch."""
+    weights_path: str | None = None
+    """Pretrained weights by name or folder, if not those of `data.tokenizer_path`."""
+    architecture: Literal["roberta", "bert", "modernbert", "gpt2"] = "roberta"
+    """Architecture of an encoder from scratch."""
+    embed_dim: int = Field(default=768, ge=4)
+    """Width of the encoder. A pretrained encoder must have it."""
+    pred_dim: int = Field(default=768, ge=4)
+    """Width of the prediction; must equal embed_dim, since the target side has no projection."""
+    max_length: int = Field(default=512, ge=8)
+    """Longest token sequence of one pass, special tokens included; contexts are cut on the left."""
+    num_layers: int = Field(default=12, ge=0)
+    """Transformer layers (from scratch). 0 is a bag of token embeddings."""
+    num_heads: int = Field(default=12, ge=1)
+    """Attention heads (from scratch)."""
+    mlp_ratio: float = Field(default=4.0, gt=0)
+    """Hidden width of the MLP over embed_dim (from scratch)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout of hidden states, in pretrained encoders and the predictor too."""
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout of attention probabilities; above 0 it keeps attention off its fast path."""
+    embedding_std: float | None = Field(default=None, gt=0)
+    """Standard deviation of freshly initialised token embeddings (null: the architecture's own, .02)."""
+    residual_scale: float = Field(default=1.0, gt=0)
+    """Factor on the initial weights of the residual outputs (attention and MLP) of an encoder from scratch."""
+    head: Literal["none", "linear", "whitened"] = "none"
+    """Linear map after pooling, part of the encoder: none, identity at the start, or ZCA whitening at the start."""
+    head_sample: int = Field(default=4000, ge=16)
+    """Training sentences from which the whitening start and the score statistics are estimated."""
+    predictor: Literal["attention_query", "concept_transformer"] = "attention_query"
+    """What reads the context: one learnt query, or a causal transformer over sentence vectors (`concepts`)."""
+    predictor_layers: int = Field(default=1, ge=1)
+    """Layers of the concept transformer."""
+    predictor_heads: int = Field(default=4, ge=1)
+    """Attention heads of the predictor."""
+
+
+class ObjectiveSettings(Section):
+    """The regularizer and how targets are prepared; the distance is `optimization.loss_fn`."""
+
+    center_targets: bool = False
+    """Subtract a running mean of the targets from both sides before the distance."""
+    regularizer: Literal["none", "vicreg"] = "none"
+    """Term on the un-normalised online sentence embeddings."""
+    regularizer_weight: float = Field(default=1.0, ge=0)
+    """Weight of the regularizer in the sum."""
+    prediction_weight: float = Field(default=1.0, gt=0)
+    """Weight of the prediction distance in the sum (VICReg's 25)."""
+    vicreg_variance: float = Field(default=25.0, ge=0)
+    """Weight of VICReg's variance term."""
+    vicreg_covariance: float = Field(default=1.0, ge=0)
+    """Weight of VICReg's covariance term."""
+
+
+class OptimizationSettings(Section):
+    """Optimizer, schedules and budget; everything counts optimizer steps."""
+
+    epochs: int = Field(default=5, ge=1)
+    """Passes over the training documents (ignored when max_steps is set)."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps in all; the schedules end here. Required when streaming."""
+    lr: float = Field(default=1e-4, gt=0)
+    """Peak learning rate."""
+    final_lr: float = Field(default=1e-6, ge=0)
+    """Learning rate at the last step (cosine)."""
+    warmup: float = Field(default=2, ge=0)
+    """Linear warm-up in epochs, never more than a tenth of the run."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Linear warm-up in steps; takes the place of `warmup`."""
+    weight_decay: float = Field(default=0.04, ge=0)
+    """Weight decay of matrices at the first step."""
+    final_weight_decay: float = Field(default=0.4, ge=0)
+    """Weight decay at the last step (cosine)."""
+    loss_fn: Literal["smooth_l1", "cosine"] = "smooth_l1"
+    """Distance between prediction and target."""
+    momentum_start: float = Field(default=0.996, ge=0, le=1)
+    """Momentum of the EMA target at the first step."""
+    momentum_end: float = Field(default=1.0, ge=0, le=1)
+    """Momentum of the EMA target at the last step (cosine)."""
+    grad_accum_steps: int = Field(default=1, ge=1)
+    """Micro-batches per optimizer step. They do not enlarge the batch a regularizer sees."""
+    clip_grad: float | None = Field(default=1.0, gt=0)
+    """Largest global gradient norm (null: no clipping)."""
+    embedding_lr_multiplier: float = Field(default=1.0, gt=0)
+    """Learning-rate factor of the token embeddings."""
+    encoder_lr_multiplier: float = Field(default=1.0, gt=0)
+    """Learning-rate factor of the whole encoder, embeddings included."""
+    predictor_warmup_steps: int = Field(default=0, ge=0)
+    """Steps in which only the predictor learns (a pretrained encoder is spared a random predictor's gradient)."""
+
+
+class LoggingSettings(Section):
+    """What a run writes and how often it looks at itself."""
+
+    log_dir: str = "logs/lang_jepa"
+    """The run directory: checkpoints, metrics.csv, settings, model."""
+    log_freq: int = Field(default=50, ge=1)
+    """Optimizer steps between rows of training metrics."""
+    checkpoint_freq: int = Field(default=1, ge=1)
+    """Epochs between kept checkpoints."""
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps between saves of the last checkpoint (null: once an epoch)."""
+    eval_freq: int | None = Field(default=None, ge=1)
+    """Optimizer steps between looks at held-out data (null: once an epoch, at least ten a run)."""
+    val_sentences: int = Field(default=1024, ge=8)
+    """Held-out sentences, in all, that one look may use."""
+    best_metric: str = "val/retrieval/recall@1"
+    """Held-out metric that decides which checkpoint is the best."""
+    best_mode: Literal["max", "min"] = "max"
+    """Whether best_metric should be large or small."""
+    num_examples: int = Field(default=3, ge=0)
+    """Held-out contexts logged as text with what the prediction retrieves."""
+    log_to_wandb: bool = False
+    """Also log to Weights & Biases (extra `wandb`)."""
+    log_to_tensorboard: bool = False
+    """Also log to TensorBoard (extra `tensorboard`)."""
+
+
+class MetaSettings(Section):
+    """Precision, device, seeds and what to do in trouble."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seeds initial weights, data order and dropout."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    use_bfloat16: bool = False
+    """bf16 autocast; weights and optimizer stay fp32."""
+    use_gradient_checkpointing: bool = False
+    """Recompute encoder layers in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """torch.compile the encoder (worth trying on a GPU; measured without gain on a CPU)."""
+    load_checkpoint: bool = False
+    """Resume from checkpoint_path, or from the run directory's last checkpoint."""
+    checkpoint_path: str | None = None
+    """Checkpoint to resume from."""
+    on_collapse: Literal["warn", "stop"] = "warn"
+    """What the collapse watch does when it rings."""
+
+
+class Settings(Section):
+    """All settings of a training run of an encoder."""
+
+    recipe: str = "next_sentence"
+    """Name of the recipe these settings began from."""
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    optimization: OptimizationSettings = OptimizationSettings()
+    logging: LoggingSettings = LoggingSettings()
+    meta: MetaSettings = MetaSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """Cross-field rules; every message names the setting that mends it."""
+        model, data, optimization = self.model, self.data, self.optimization
+        if model.pred_dim != model.embed_dim:
+            raise ValueError(
+                f"model.pred_dim ({model.pred_dim}) must equal model.embed_dim ({model.embed_dim}): the target "
+                f"side has no projection. Set model.pred_dim={model.embed_dim}."
+            )
+        if not model.pretrained and model.embed_dim % model.num_heads:
+            raise ValueError(
+                f"model.num_heads ({model.num_heads}) must divide model.embed_dim ({model.embed_dim})."
+            )
+        if model.embed_dim % model.predictor_heads:
+            raise ValueError(
+                f"model.predictor_heads ({model.predictor_heads}) must divide model.embed_dim ({model.embed_dim})."
+            )
+        if data.streaming and optimization.max_steps is None:
+            raise ValueError(
+                "data.streaming needs optimization.max_steps: a stream has no length, so the schedules "
+                "need to know where they end. Set for example optimization.max_steps=50000."
+            )
+        if model.predictor == "concept_transformer" and data.context != "concepts":
+            raise ValueError(
+                "model.predictor=concept_transformer reads sentence vectors: set data.context=concepts "
+                "or model.predictor=attention_query."
+            )
+        if optimization.momentum_end < optimization.momentum_start:
+            raise ValueError(
+                f"optimization.momentum_end ({optimization.momentum_end}) is below momentum_start "
+                f"({optimization.momentum_start}): the target must become steadier, not looser."
+            )
+        return self

@@ -1,0 +1,1 @@
+"""Documents to batches: sources, sentences, tokens on disk, views."""

@@ -1,0 +1,75 @@
+"""From `data.train_file` to a stream of documents: built-in stories, local files, or a hub data set."""
+
+import difflib
+import re
+from itertools import islice
+from pathlib import Path
+
+from lang_jepa.config import DataSettings
+from lang_jepa.data.documents_base import Document, Rejection, RowSource, Source, judge, require_documents
+from lang_jepa.data.documents_hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
+from lang_jepa.data.documents_local import LocalSource, has_known_suffix
+from lang_jepa.data.documents_stories import StorySource
+from lang_jepa.errors import LangJepaError
+
+__all__ = ["Document", "Rejection", "RowSource", "Source", "judge", "open_source", "require_documents"]
+
+_CHOICES = (
+    "Give a .parquet, .jsonl or .txt file, a folder of them, 'stories', one of "
+    f"{', '.join(FINEWEB_CONFIGS)}, or a hub data set as owner/name[:config][@split]."
+)
+
+
+def open_source(settings: DataSettings) -> Source:
+    """The source that `settings.train_file` names; nothing large is read yet.
+
+    The names of built-in sources win over files of the same name (write `./stories` for a folder); then
+    what exists on disk; then `owner/name[:config][@split]` on the hub.
+
+    Raises:
+        LangJepaError: no such file (with the nearest name there is), an unknown kind of file, a folder
+            without usable files, a damaged parquet file, a column that is not there, no such hub data set,
+            or no network.
+    """
+    name = settings.train_file
+    if name == "stories":
+        return StorySource.open(settings)
+    if name in FINEWEB_CONFIGS:
+        return HubSource.open(settings, "HuggingFaceFW/fineweb-edu", name, "train")
+    if not name.strip():
+        raise LangJepaError(f"data.train_file is empty. {_CHOICES}")
+    path = Path(name).expanduser()
+    if _exists(path, name):
+        return LocalSource.open(settings, path)
+    hub = parse_hub_name(name)
+    # A name with a data suffix, or inside a folder that is there, was meant as a path.
+    if hub is None or has_known_suffix(path) or path.parent.is_dir():
+        raise LangJepaError(_no_such_path(name, path))
+    return HubSource.open(settings, *hub)
+
+
+def _exists(path: Path, name: str) -> bool:
+    """Whether the path is there (a broken link counts, so that it is reported as one)."""
+    if "\0" in name:
+        return False
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError as error:
+        raise LangJepaError(f"data.train_file: cannot look at {name}: {error.strerror}.") from error
+
+
+def _no_such_path(name: str, path: Path) -> str:
+    """The message for a path that is not there, with the nearest name that is."""
+    folder = path.parent
+    hint = ""
+    if "\0" not in name:
+        while not folder.is_dir():
+            folder = folder.parent
+        there = [entry.name for entry in islice(folder.iterdir(), 10_000)]
+        missing = path.relative_to(folder).parts[0] if path.is_relative_to(folder) else path.name
+        known = [*there, *(["stories", *FINEWEB_CONFIGS] if re.fullmatch(r"[\w-]*", name) else [])]
+        close = difflib.get_close_matches(missing, known, n=1, cutoff=0.5)
+        if close:
+            near = folder / close[0] if close[0] in there else close[0]
+            hint = f" Did you mean {near}?"
+    return f"data.train_file: there is no file or folder {name!r}.{hint} {_CHOICES}"

@@ -1,0 +1,162 @@
+"""What a document and a source are, which rows are rejected and why, and the limit on accepted documents."""
+
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lang_jepa.config import DataSettings
+from lang_jepa.errors import LangJepaError
+
+EXAMPLES_KEPT = 3
+"""Places remembered for each reason of rejection."""
+
+NUL_SHARE = 0.001
+"""Text with a larger share of NUL characters is taken for binary data; with fewer it is kept as it is."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# White space, control and format characters: text of nothing else shows nothing.
+_VISIBLE = re.compile(
+    r"[^\s\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One accepted text with an identity that is unique in its source."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One row that is no document: a reason (few different ones, they are counted) and where it stands."""
+
+    reason: str
+    where: str
+
+
+class Source(Protocol):
+    """Where documents come from; the same rows in the same order every time it is read."""
+
+    description: str
+    """One line for people: what is read, and from where."""
+
+    examples: dict[str, list[str]]
+    """For each reason of rejection met so far, the first few places."""
+
+    def fingerprint(self) -> str:
+        """Identity of the content, the same for the same rows."""
+
+    def rows(self, skip: int = 0) -> Iterator[Document | None]:
+        """One item for each raw row from row `skip` on: its document, or None where it is rejected."""
+
+    def documents(self, rejected: Counter[str], skip: int = 0) -> Iterator[Document]:
+        """The accepted documents from row `skip` on; the others are counted in `rejected` by reason."""
+
+
+@dataclass
+class RowSource(ABC):
+    """The part that all sources share; a subclass reads rows and says what it is.
+
+    `settings.limit` counts accepted documents from the first row on, so reading from row k yields exactly
+    what reading from the start yields after its first k rows. Under a limit the skipped rows therefore
+    have to be read as well; without one they are passed over as cheaply as the format allows.
+    """
+
+    settings: DataSettings
+    description: str
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identity of the content, the same for the same rows."""
+
+    @abstractmethod
+    def read(self, skip: int) -> Iterator[Document | Rejection]:
+        """All raw rows from row `skip` on, without regard to the limit."""
+
+    def _limited(self, skip: int) -> Iterator[Document | Rejection]:
+        """Rows from `skip` on, ending with the row that holds the last document under the limit."""
+        limit = self.settings.limit
+        if limit is None:
+            yield from self.read(skip)
+            return
+        accepted = 0
+        for number, row in enumerate(self.read(0)):
+            if number >= skip:
+                yield row
+            accepted += isinstance(row, Document)
+            if accepted == limit:
+                return
+
+    def rows(self, skip: int = 0) -> Iterator[Document | None]:
+        """One item for each raw row from row `skip` on: its document, or None where it is rejected."""
+        for row in self._limited(skip):
+            yield row if isinstance(row, Document) else None
+
+    def documents(self, rejected: Counter[str], skip: int = 0) -> Iterator[Document]:
+        """The accepted documents from row `skip` on; the others are counted in `rejected` by reason."""
+        for row in self._limited(skip):
+            if isinstance(row, Document):
+                yield row
+                continue
+            rejected[row.reason] += 1
+            places = self.examples.setdefault(row.reason, [])
+            if len(places) < EXAMPLES_KEPT and row.where not in places:
+                places.append(row.where)
+
+
+def judge(identity: str, text: object, where: str, min_length: int) -> Document | Rejection:
+    """A row's document, or why it is none.
+
+    The text itself is never changed. `min_length` counts characters without outer white space. NUL
+    characters are left in the text where they are rare (at most NUL_SHARE of it).
+    """
+    reason = fault(text, min_length)
+    if reason is None and isinstance(text, str):
+        return Document(identity, text)
+    return Rejection(str(reason), where)
+
+
+def fault(text: object, min_length: int) -> str | None:
+    """Why a value cannot be a document's text, or None when it can."""
+    if text is None:
+        return "null text"
+    if not isinstance(text, str):
+        return f"not a string ({type(text).__name__})"
+    if not text or text.isspace():
+        return "empty text"
+    if text.count("\0") > NUL_SHARE * len(text):
+        return "binary data (NUL characters)"
+    if not text.isascii() and _SURROGATE.search(text):
+        return "invalid Unicode (lone surrogates)"
+    if not _VISIBLE.search(text):
+        return "no visible characters"
+    if len(text) < min_length or len(text.strip()) < min_length:
+        return "too short"
+    return None
+
+
+def require_documents(accepted: int, rejected: Counter[str], source: Source) -> None:
+    """Do nothing when documents were accepted; otherwise say what became of the rows.
+
+    Raises:
+        LangJepaError: the source has no rows, or all of them were rejected; with the counts by reason, the
+            first places of each, and what to change.
+    """
+    if accepted > 0:
+        return
+    if not rejected:
+        raise LangJepaError(f"{source.description} has no rows. Check data.train_file.")
+    lines = [f"{source.description}: all {rejected.total()} rows were rejected."]
+    for reason, count in rejected.most_common():
+        places = ", ".join(source.examples.get(reason, []))
+        lines.append(f"{count} x {reason}" + (f", for example {places}" if places else ""))
+    lines.append(
+        "Check data.train_file and data.text_column, lower data.min_length, or save the text as UTF-8."
+    )
+    raise LangJepaError("\n  ".join(lines))

@@ -1,0 +1,128 @@
+"""Hub data sets as a source, read as a stream so that nothing is downloaded whole.
+
+The hub is asked first which revision the data set is at: that answers quickly whether there is a network and
+such a data set, and pins what is read to what the fingerprint names.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from lang_jepa.config import DataSettings
+from lang_jepa.data.documents_base import Document, Rejection, RowSource, judge
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import fingerprint
+
+FINEWEB_CONFIGS = ("sample-10BT", "sample-100BT", "sample-350BT", "default")
+"""Slices of HuggingFaceFW/fineweb-edu that `data.train_file` may name alone."""
+
+TIMEOUT = 15.0
+"""Seconds to wait for the hub's first answer."""
+
+_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([^@/\s]+))?(?:@([\w.\[\]:%+-]+))?")
+_OFFLINE_CURE = "Or name a local file, or data.train_file=stories, which needs no network."
+
+
+def parse_hub_name(name: str) -> tuple[str, str | None, str] | None:
+    """Repository, config (None: the default one) and split of `owner/name[:config][@split]`; None if it is none."""
+    match = _NAME.fullmatch(name)
+    if match is None or name.startswith("."):
+        return None
+    return match[1], match[2], match[3] or "train"
+
+
+@dataclass
+class HubSource(RowSource):
+    """One split of one config of a hub data set, at one revision."""
+
+    name: str = ""
+    config: str | None = None
+    split: str = "train"
+    revision: str = ""
+
+    @classmethod
+    def open(cls, settings: DataSettings, name: str, config: str | None, split: str) -> Self:
+        """Ask the hub for the data set's revision; no rows are read.
+
+        Raises:
+            LangJepaError: offline mode, no network, no such data set, or no access to it.
+        """
+        from huggingface_hub import HfApi
+
+        with _explained(name, settings):
+            revision = HfApi().dataset_info(name, timeout=TIMEOUT).sha
+        where = name + (f":{config}" if config else "") + f"@{split}"
+        return cls(settings, f"hub data set {where}", {}, name, config, split, revision or "")
+
+    def fingerprint(self) -> str:
+        """Name, config, split and revision."""
+        return fingerprint(["hub", self.name, self.config, self.split, self.revision])
+
+    def read(self, skip: int) -> Iterator[Document | Rejection]:
+        """Rows from `skip` on. Identities are the data set's `id` column, taken to be unique, or `<name>:<row>`.
+
+        Raises:
+            LangJepaError: no such config, split or column, or the network failed on the way.
+        """
+        from datasets import load_dataset
+
+        settings = self.settings
+        with _explained(self.name, settings):
+            rows = load_dataset(
+                self.name, self.config, split=self.split, revision=self.revision or None, streaming=True
+            )
+            rows = rows.skip(skip) if skip else rows
+            for number, row in enumerate(rows, start=skip):
+                where = f"{self.name}:{number}"
+                if settings.text_column not in row:
+                    raise LangJepaError(
+                        f"hub data set {self.name} has no column '{settings.text_column}'; its columns are "
+                        f"{', '.join(map(str, row))}. Set data.text_column."
+                    )
+                given = row.get("id")
+                identity = str(given) if isinstance(given, str | int) and given != "" else where
+                yield judge(identity, row[settings.text_column], where, settings.min_length)
+
+
+@contextmanager
+def _explained(name: str, settings: DataSettings) -> Iterator[None]:
+    """Turn the hub's many exceptions into one sentence each: offline, unknown, not allowed, no network."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import errors
+
+    what = f"data.train_file={settings.train_file}"
+    transport: tuple[type[BaseException], ...] = (OSError, *_transport_errors())
+    try:
+        yield
+    except errors.OfflineModeIsEnabled:
+        raise LangJepaError(
+            f"{what} is a hub data set, but offline mode is on: unset HF_HUB_OFFLINE to read it. {_OFFLINE_CURE}"
+        ) from None
+    except errors.GatedRepoError as error:
+        raise LangJepaError(
+            f"{what}: access to {name} has to be granted: accept its terms on its hub page, then run `hf auth login`."
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise LangJepaError(
+            f"{what}: the hub has no public data set '{name}'. Check the spelling (owner/name[:config][@split]), "
+            "or run `hf auth login` if it is private."
+        ) from error
+    except (DatasetsError, ValueError) as error:
+        raise LangJepaError(
+            f"{what} cannot be read: {error}. Check config and split (owner/name:config@split)."
+        ) from error
+    except transport as error:
+        raise LangJepaError(
+            f"{what} is a hub data set, but the hub cannot be reached ({error}). Check the network. {_OFFLINE_CURE}"
+        ) from error
+
+
+def _transport_errors() -> tuple[type[Any], ...]:
+    """Base class of the HTTP client's errors. The hub library has changed its client, so it is not named here."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return tuple(
+        kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in {"HTTPError", "RequestException"}
+    )

@@ -1,0 +1,101 @@
+"""Endless batches of one rank, with a position that can be saved and taken up again exactly.
+
+A corpus' batches and a stream's batches have the same shape: an iterable data set that stamps every batch with the
+place where reading would go on after it. The loader remembers the stamps of the batches it has handed out, so what
+loader processes have prefetched beyond that does not matter.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Any, Protocol
+
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from lang_jepa.data.order import Order
+from lang_jepa.data.sequences import Batch
+from lang_jepa.data.views import View
+
+State = dict[str, Any]
+
+
+class BatchSource(Protocol):
+    """What a loader reads: batches for one rank from a position on, shared out among loader processes."""
+
+    def restart(self, state: State) -> None:
+        """Begin at a saved state the next time it is iterated."""
+
+    def advance(self, state: State, batch: Batch) -> State:
+        """The state after one more batch has been handed out."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class CorpusBatches(IterableDataset[Batch]):
+    """Batches of a view in the seeded global order, for one rank; endless, epoch after epoch.
+
+    The state is (epoch, group), which is the same on all ranks.
+
+    Args:
+        view: examples to batches.
+        order: examples to groups of `world` batches.
+        rank: which batch of each group is ours.
+    """
+
+    def __init__(self, view: View, order: Order, rank: int) -> None:
+        self.view, self.order, self.rank = view, order, rank
+        self.epoch, self.group = 0, 0
+
+    def restart(self, state: State) -> None:
+        self.epoch, self.group = int(state["epoch"]), int(state["group"])
+
+    def advance(self, state: State, batch: Batch) -> State:
+        epoch, group = batch.position
+        return {"epoch": epoch, "group": group}
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        turn, start = 0, self.group
+        for epoch in count(self.epoch):
+            for number, group in self.order.groups(epoch, start):
+                if turn % workers == worker:
+                    batch = self.view.batch(group[self.rank])
+                    yield replace(batch, position=(epoch, number + 1))
+                turn += 1
+            start = 0
+
+
+class Loader:
+    """Iterates batches and knows where it stands.
+
+    Args:
+        source: corpus or stream batches.
+        num_workers: loader processes (0: build batches here).
+        state: where to begin, as `state` gave it.
+    """
+
+    def __init__(self, source: BatchSource, *, num_workers: int, state: State | None = None) -> None:
+        self.source = source
+        self.state: State = dict(state or {})
+        if state:
+            source.restart(state)
+        self._batches: Iterator[Batch] = iter(source)
+        if num_workers:
+            self._batches = iter(
+                DataLoader(
+                    source,  # type: ignore[arg-type]
+                    batch_size=None,
+                    num_workers=num_workers,
+                    prefetch_factor=2,
+                    multiprocessing_context="fork",
+                )
+            )
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        batch = next(self._batches)
+        self.state = self.source.advance(self.state, batch)
+        return batch

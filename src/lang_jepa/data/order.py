@@ -1,0 +1,147 @@
+"""The order of an epoch as arithmetic: a permutation of any size in no memory, pools, and cuts into batches.
+
+Everything here is a pure function of (seed, epoch, place), so a position is two numbers and every rank agrees.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+_ROUNDS = 4
+
+
+def _mix(x: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser of x + key: a cheap, well-mixed hash."""
+    with np.errstate(over="ignore"):
+        x = x + key
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def permuted(places: Indices, count: int, seed: int, epoch: int) -> Indices:
+    """Elements at the given places of a pseudo-random permutation of range(count).
+
+    A Feistel network on the next even number of bits is a bijection; results beyond `count` are sent through it
+    again until they fall inside (cycle walking: under four rounds on average).
+
+    Args:
+        places: int64 [n], each in range(count).
+        count: size of the permutation.
+        seed: with `epoch`, chooses the permutation.
+        epoch: see seed.
+    """
+    half = max(1, (int(count - 1).bit_length() + 1) // 2)
+    mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
+    keys = np.random.SeedSequence([seed, epoch, 0x5EED]).generate_state(_ROUNDS, np.uint64)
+    result = places.astype(np.uint64)
+    outside = np.ones(len(result), dtype=bool)
+    while outside.any():
+        left, right = result[outside] >> shift, result[outside] & mask
+        for key in keys:
+            left, right = right, left ^ (_mix(right, key) & mask)
+        result[outside] = (left << shift) | right
+        outside = result >= np.uint64(count)
+    return result.astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How an epoch's examples become batches.
+
+    Attributes:
+        count: examples in an epoch.
+        sizes: tokens of each of the given examples, int64 [n] to int64 [n].
+        world: ranks that share the batches; a group of `world` consecutive batches is one step of all ranks.
+        batch_size: examples in a batch (when batch_tokens is None).
+        batch_tokens: tokens in a batch at most, one example at least.
+        pool_batches: batches in a length-sorted pool.
+        seed: of the whole run.
+    """
+
+    count: int
+    sizes: Callable[[Indices], Indices]
+    world: int
+    batch_size: int
+    batch_tokens: int | None
+    pool_batches: int
+    seed: int
+
+    @property
+    def pool_size(self) -> int:
+        """Examples in a pool: whole groups, so that only the last pool is cut unevenly."""
+        groups = max(1, round(self.pool_batches / self.world))
+        return groups * self.world * self.batch_size
+
+    def groups(self, epoch: int, start: int = 0) -> Iterator[tuple[int, list[Indices]]]:
+        """(number of the group in the epoch, its `world` batches of example indices), from group `start` on."""
+        number = 0
+        for pool in range(-(-self.count // self.pool_size)):
+            if self.batch_tokens is None and number + self._groups_in(pool) <= start:
+                number += self._groups_in(pool)  # its length follows from arithmetic: skip it unseen
+                continue
+            for group in self._pool(pool, epoch):
+                if number >= start:
+                    yield number, group
+                number += 1
+
+    def steps(self, epoch: int) -> int:
+        """Groups in an epoch."""
+        pools = range(-(-self.count // self.pool_size))
+        if self.batch_tokens is None:
+            return sum(self._groups_in(pool) for pool in pools)
+        return sum(len(self._pool(pool, epoch)) for pool in pools)
+
+    def _groups_in(self, pool: int) -> int:
+        size = min(self.pool_size, self.count - pool * self.pool_size)
+        return -(-size // (self.batch_size * self.world))
+
+    def _pool(self, pool: int, epoch: int) -> list[list[Indices]]:
+        """The groups of one pool: sorted by size, cut, groups shuffled.
+
+        Neighbours in length form a group, so that ranks wait little for each other.
+        """
+        first = pool * self.pool_size
+        places = np.arange(first, min(first + self.pool_size, self.count), dtype=np.int64)
+        examples = permuted(places, self.count, self.seed, epoch)
+        sizes = self.sizes(examples)
+        by_size = np.argsort(sizes, kind="stable")
+        examples, sizes = examples[by_size], sizes[by_size]
+        batches = self._whole_groups(examples, self._cuts(sizes))
+        groups = [batches[i : i + self.world] for i in range(0, len(batches), self.world)]
+        rng = np.random.default_rng([self.seed, epoch, pool])
+        return [groups[i] for i in rng.permutation(len(groups))]
+
+    def _cuts(self, sizes: Indices) -> list[int]:
+        """Places at which the sorted examples are cut, 0 and the end included."""
+        if self.batch_tokens is None:
+            batches = self.world * -(-len(sizes) // (self.batch_size * self.world))
+            return [round(i * len(sizes) / batches) for i in range(batches + 1)]
+        ends, cuts = np.cumsum(sizes), [0]
+        while cuts[-1] < len(sizes):
+            before = ends[cuts[-1] - 1] if cuts[-1] else 0
+            fits = int(np.searchsorted(ends, before + self.batch_tokens, side="right"))
+            cuts.append(max(fits, cuts[-1] + 1))
+        return cuts
+
+    def _whole_groups(self, examples: Indices, cuts: list[int]) -> list[Indices]:
+        """Batches, their number raised to a multiple of `world` by halving the largest ones.
+
+        Nothing is dropped. Only when there are fewer examples than ranks is an example used twice, so that every
+        rank has something to do.
+        """
+        batches = [examples[a:b] for a, b in pairwise(cuts) if b > a]
+        while len(batches) % self.world:
+            largest = max(range(len(batches)), key=lambda i: len(batches[i]))
+            whole = batches[largest]
+            if len(whole) == 1:
+                batches.append(examples[-1:])
+                continue
+            middle = len(whole) // 2
+            batches[largest : largest + 1] = [whole[:middle], whole[middle:]]
+        return batches

@@ -1,0 +1,290 @@
+"""Preparing a corpus: documents are read once, processed by all cores, and become flat arrays on disk.
+
+The work folder is named by the fingerprint and holds one finished file per block, so a killed preparation is gone on
+with, never mixed with another, and never taken for a finished one: a corpus appears under its name by one rename.
+"""
+
+import fcntl
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from lang_jepa.config import DataSettings
+from lang_jepa.data.assemble import Assembled, assemble
+from lang_jepa.data.blocks import process_documents
+from lang_jepa.data.corpus import FORMAT, MANIFEST, SIDES, Corpus
+from lang_jepa.data.documents import Source, open_source, require_documents
+from lang_jepa.data.shards import SHARD_TOKENS
+from lang_jepa.data.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
+from lang_jepa.data.workers import BlockSize, Processing
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import atomic_folder, fingerprint, read_json, write_json
+
+__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents"]
+
+OVERLAP_WARNING = 0.05
+"""Share of held-out sentences seen in training above which a warning is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareEvent:
+    """Something worth telling while a corpus is prepared.
+
+    Attributes:
+        stage: what is going on; `warning` and `stale` want to be read.
+        message: one sentence for people.
+        documents, characters: read so far, in all.
+    """
+
+    stage: Literal["reused", "stale", "resumed", "tokenizer", "block", "assemble", "warning", "done"]
+    message: str
+    documents: int = 0
+    characters: int = 0
+
+
+Progress = Callable[[PrepareEvent], None]
+
+
+def prepare(
+    settings: DataSettings,
+    *,
+    progress: Progress | None = None,
+    block_size: BlockSize = BlockSize(),  # noqa: B008  (frozen)
+    shard_tokens: int = SHARD_TOKENS,
+) -> Corpus:
+    """The corpus that the settings describe: reused if it is there and whole, else prepared.
+
+    Several processes may call this at once; one prepares, the others wait and reuse.
+
+    Args:
+        settings: where documents come from and what becomes of them.
+        progress: told what happens; nothing is ever reused or rebuilt without an event.
+        block_size: unit of work; all it changes in the result is where a shard ends.
+        shard_tokens: size of a shard.
+
+    Raises:
+        LangJepaError: an unusable source or tokenizer, no documents left, or a worker process that died.
+    """
+    tell = progress or (lambda event: None)
+    job = _Job.plan(settings, tell, block_size, shard_tokens)
+    with _locked(job.target.with_name(f".{job.target.name}.lock")):
+        ready = job.find_ready()
+        if ready is not None:
+            shutil.rmtree(job.partial, ignore_errors=True)
+            return ready
+        return job.run()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One preparation: what it is made of and where it goes."""
+
+    settings: DataSettings
+    source: Source
+    tokenizer: TextTokenizer | None
+    made_from: dict[str, Any]
+    target: Path
+    tell: Progress
+    block_size: BlockSize
+    shard_tokens: int
+
+    @classmethod
+    def plan(cls, settings: DataSettings, tell: Progress, block_size: BlockSize, shard_tokens: int) -> "_Job":
+        """Open the source and the tokenizer and compute the fingerprint."""
+        source = open_source(settings)
+        tokenizer = (
+            None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
+        )
+        made_from = _made_from(settings, source, tokenizer)
+        name = f"{_short_name(settings.train_file)}-{fingerprint(made_from)}"
+        target = Path(settings.corpus_dir).expanduser() / name
+        return cls(settings, source, tokenizer, made_from, target, tell, block_size, shard_tokens)
+
+    @property
+    def partial(self) -> Path:
+        """The work folder."""
+        return self.target.with_name(f"{self.target.name}.partial")
+
+    def find_ready(self) -> Corpus | None:
+        """The finished corpus, if it is there and whole; says so, or why there is none."""
+        if self.target.exists():
+            try:
+                corpus = Corpus.open(self.target)
+            except LangJepaError as error:
+                self.tell(PrepareEvent("stale", f"not usable, preparing again: {error}"))
+                return None
+            self.tell(PrepareEvent("reused", f"the corpus at {self.target} is up to date"))
+            return corpus
+        for file in sorted(self.target.parent.glob(f"*/{MANIFEST}")):
+            self._tell_if_stale(file)
+        return None
+
+    def _tell_if_stale(self, file: Path) -> None:
+        """Say so if `file` is the manifest of the corpus that the same settings made from older content or code."""
+        try:
+            old = read_json(file, what="manifest of another corpus")
+            before, name = old["made_from"], old["source"]["name"]
+        except (LangJepaError, KeyError, TypeError):
+            return  # not ours to mend: whoever wants that corpus is told then
+        changed = [key for key, value in self.made_from.items() if before.get(key) != value]
+        if name == self.settings.train_file and not {"settings", "tokenizer"} & set(changed):
+            self.tell(PrepareEvent("stale", f"{file.parent} is out of date (changed: {', '.join(changed)})"))
+
+    def run(self) -> Corpus:
+        """Do all the work."""
+        began = time.monotonic()
+        self.partial.mkdir(parents=True, exist_ok=True)
+        tokenizer = self.tokenizer or self._trained_tokenizer()
+        work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
+        blocks = work.run(self.source, self._tell_block)
+        require_documents(work.documents, work.rejected, self.source)
+        self.tell(
+            PrepareEvent("assemble", "finding duplicates, writing shards", work.documents, work.characters)
+        )
+        final = self.partial / "corpus"
+        shutil.rmtree(final, ignore_errors=True)
+        final.mkdir()
+        result = assemble(blocks, final, self.settings, tokenizer.vocab_size, shard_tokens=self.shard_tokens)
+        self._check(result, work)
+        tokenizer.save(final / "tokenizer")
+        seconds = time.monotonic() - began
+        timing = {
+            "seconds": round(seconds, 1),
+            "megabytes_per_second": round(work.bytes / 1e6 / seconds, 2),
+            "workers": work.workers,
+            "blocks_reused": work.reused,
+        }
+        write_json(final / MANIFEST, {**self._manifest(tokenizer, result, work), "timing": timing})
+        self._publish(final)
+        corpus = Corpus.open(self.target)
+        corpus.reused = False
+        message = f"prepared {self.target} in {seconds:.1f} s"
+        self.tell(PrepareEvent("done", message, work.documents, work.characters))
+        return corpus
+
+    def _trained_tokenizer(self) -> TextTokenizer:
+        """The tokenizer learnt on this source, kept in the work folder so that a resumed run finds it."""
+        folder = self.partial / "tokenizer"
+        if not folder.is_dir():
+            self.tell(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
+            texts = (document.text for document in self.source.documents(Counter()))
+            learnt = train_tokenizer(texts, self.settings.vocab_size)
+            with atomic_folder(folder) as temporary:
+                learnt.save(temporary)
+        return TextTokenizer.from_files(folder, TRAINED_SPECIALS)
+
+    def _tell_block(self, work: Processing) -> None:
+        """Report progress of the block stage."""
+        if work.reused and work.reused == work.done:
+            message = f"{work.reused} blocks were finished earlier"
+            self.tell(PrepareEvent("resumed", message, work.documents, work.characters))
+        else:
+            self.tell(PrepareEvent("block", f"{work.done} blocks done", work.documents, work.characters))
+
+    def _check(self, result: Assembled, work: Processing) -> None:
+        """Stop when training has no documents; warn when held-out data says little."""
+        train, validation = (result.statistics[side]["documents"] for side in SIDES)
+        if not train:
+            reasons = work.rejected + result.rejected + result.duplicates
+            told = (
+                ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+                or "none rejected"
+            )
+            raise LangJepaError(
+                f"no documents are left for training of {work.documents} in {self.source.description} ({told}; "
+                f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
+            )
+        if self.settings.val_fraction and not validation:
+            text = f"data.val_fraction={self.settings.val_fraction} of {train} documents held none out"
+            self.tell(PrepareEvent("warning", text))
+        share = result.statistics["overlap"]["all_sentences"]
+        if share is not None and share > OVERLAP_WARNING:
+            text = (
+                f"{share:.1%} of the held-out sentences occur in training: held-out scores will look too good"
+            )
+            self.tell(PrepareEvent("warning", text))
+
+    def _manifest(self, tokenizer: TextTokenizer, result: Assembled, work: Processing) -> dict[str, Any]:
+        """All of the manifest that does not depend on the machine's speed."""
+        return {
+            "format": FORMAT,
+            "fingerprint": fingerprint(self.made_from),
+            "made_from": self.made_from,
+            "source": {"name": self.settings.train_file, "description": self.source.description},
+            "tokenizer": {
+                "name": self.settings.tokenizer_path,
+                "fingerprint": tokenizer.fingerprint(),
+                "vocab_size": tokenizer.vocab_size,
+                "specials": tokenizer.specials,
+            },
+            "shards": result.shards,
+            "statistics": {
+                "documents_read": work.documents + sum(work.rejected.values()),
+                "rejected": dict(sorted((work.rejected + result.rejected).items())),
+                "duplicates": dict(sorted(result.duplicates.items())),
+                **result.statistics,
+            },
+        }
+
+    def _publish(self, final: Path) -> None:
+        """Give the finished folder its name; a damaged one under that name is moved out of the way first."""
+        old = self.partial / "replaced"
+        if self.target.exists():
+            self.target.replace(old)
+        final.replace(self.target)
+        shutil.rmtree(self.partial)
+
+
+def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer | None) -> dict[str, Any]:
+    """Everything that decides the arrays, as JSON."""
+    names = [
+        "limit",
+        "min_length",
+        "min_sentences",
+        "max_sentence_chars",
+        "splitter",
+        "deduplicate",
+        "val_fraction",
+    ]
+    if settings.deduplicate == "near":
+        names.append("near_duplicate_share")
+    libraries = ["tokenizers"] + (["wtpsplit"] if settings.splitter == "sat" else [])
+    learnt = {"trained": settings.vocab_size}
+    return {
+        "format": FORMAT,
+        "source": source.fingerprint(),
+        "tokenizer": learnt if tokenizer is None else tokenizer.fingerprint(),
+        "settings": {name: getattr(settings, name) for name in names},
+        "code": _code_fingerprint(),
+        "libraries": {name: version(name) for name in libraries},
+    }
+
+
+def _code_fingerprint() -> str:
+    """Hash of our own code between a document and its arrays, so that no change of a rule goes unnoticed."""
+    folder = Path(__file__).parent
+    names = ("blocks.py", "deduplicate.py", "hashes.py", "tokenizer.py")
+    files = sorted([*folder.glob("sentences*.py"), *(folder / name for name in names)])
+    return fingerprint({file.name: file.read_text(encoding="utf-8") for file in files})
+
+
+def _short_name(train_file: str) -> str:
+    """A folder name for a source: the file's stem, or the hub name with dashes."""
+    text = Path(train_file).name.split(".")[0] if Path(train_file).exists() else train_file
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:60] or "corpus"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes of this machine wait for, and that the system frees if we are killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,111 @@
+"""The two shapes in which tokens travel: sequences laid end to end, and a batch of views made of them.
+
+Legend for the comments in this package: T tokens in a row, N sequences, S sentences, P passages, Q predictions,
+W sentences in a window, D width of an embedding.
+
+Not frozen, though nothing changes them: Fabric rebuilds the inputs of a wrapped module field by field.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Sequences:
+    """N token sequences laid end to end, so that no slot is padding.
+
+    Attributes:
+        tokens: int64 [T], token ids, special tokens included.
+        lengths: int64 [N] on the CPU, tokens of each sequence; they sum to T.
+        sentences: int64 [T] or None. None: every token sees its whole sequence. Otherwise the index of each
+            token's sentence, starting at 0 in each sequence and never falling: a token then sees the tokens of
+            its own and of earlier sentences of its sequence (sentence-causal).
+        window: with `sentences`, how many sentences back a token sees, its own included (None: all).
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    sentences: Tensor | None = None
+    window: int | None = None
+
+    def __len__(self) -> int:
+        return self.lengths.numel()
+
+    def positions(self) -> Tensor:
+        """int64 [T]: each token's place in its own sequence, from 0."""
+        ends = self.lengths.cumsum(0)
+        shift = torch.repeat_interleave(ends - self.lengths, self.lengths)
+        return (torch.arange(int(ends[-1]) if len(self) else 0) - shift).to(self.tokens.device)
+
+    def owner(self) -> Tensor:
+        """int64 [T]: index of the sequence that each token belongs to."""
+        index = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
+        return index.to(self.tokens.device)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the token-sized tensors; the lengths stay on the CPU, where the grouping is planned."""
+        return type(self)(
+            tokens=self.tokens.to(device, non_blocking=True),
+            lengths=self.lengths,
+            sentences=None if self.sentences is None else self.sentences.to(device, non_blocking=True),
+            window=self.window,
+        )
+
+
+@dataclass(slots=True)
+class Contexts:
+    """What the context encoder reads and which parts of it each prediction may read.
+
+    Attributes:
+        sequences: one per pair (`window`), one per passage (`causal`), or one per sentence (`concepts`).
+        segments: int64 [T], the segment of each token: its sequence (`window`, `concepts`) or its sentence,
+            numbered through the batch (`causal`). Never falling.
+        windows: int64 [Q, W], the segments that prediction q may read, oldest first, padded with -1 on the left.
+        passages: int64 [P] on the CPU, number of segments of each passage, in order; they sum to the number of
+            segments. In `window` mode every segment is a passage of its own.
+    """
+
+    sequences: Sequences
+    segments: Tensor
+    windows: Tensor
+    passages: Tensor
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move what is computed with."""
+        return replace(
+            self,
+            sequences=self.sequences.to(device),
+            segments=self.segments.to(device, non_blocking=True),
+            windows=self.windows.to(device, non_blocking=True),
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """One batch of views: the contexts, and for each of Q predictions its target.
+
+    Attributes:
+        contexts: Q predictions are made from them.
+        targets: Q sequences, one sentence each.
+        sentence_ids: int64 [Q] on the CPU, index of the predicted sentence in its split, for logs and retrieval.
+        document_ids: int64 [Q] on the CPU, index of its document.
+        position: where reading goes on after this batch (see `lang_jepa.data.loader`).
+    """
+
+    contexts: Contexts
+    targets: Sequences
+    sentence_ids: Tensor
+    document_ids: Tensor
+    position: tuple[int, ...] = ()
+
+    @property
+    def predictions(self) -> int:
+        """Number of predictions Q, which is what losses and speeds are counted in."""
+        return len(self.targets)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move what is computed with; lengths, passages and the ids for the logs stay on the CPU."""
+        return replace(self, contexts=self.contexts.to(device), targets=self.targets.to(device))

@@ -1,0 +1,35 @@
+"""The built-in corpus: small stories with a hidden world and known truth, made from a seed."""
+
+from lang_jepa.data.stories.generate import (
+    SPLITS,
+    VERSION,
+    Story,
+    StorySentence,
+    entropy,
+    generate,
+    story,
+)
+from lang_jepa.data.stories.parse import parse_event
+from lang_jepa.data.stories.truth import (
+    ParaphrasePair,
+    event_types,
+    oracle_scores,
+    paraphrase_pairs,
+    vocabulary,
+)
+
+__all__ = [
+    "SPLITS",
+    "VERSION",
+    "ParaphrasePair",
+    "Story",
+    "StorySentence",
+    "entropy",
+    "event_types",
+    "generate",
+    "oracle_scores",
+    "paraphrase_pairs",
+    "parse_event",
+    "story",
+    "vocabulary",
+]

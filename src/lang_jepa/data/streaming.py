@@ -1,0 +1,154 @@
+"""A stream: documents tokenized as they come, in blocks, with an exact position and without ever holding the corpus.
+
+The rows of the source are cut into blocks of `data.shuffle_buffer` rows. Block b belongs to the share b mod n, where
+the n shares are all loader processes of all ranks: sharding happens once, here. Inside a block the examples are
+shuffled by a seed, so a share's position is (epoch, block, batch in the block), and going on means reading that block
+again. What a stream cannot do is compare documents across blocks: duplicates are not searched for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from torch.utils.data import IterableDataset, get_worker_info
+
+from lang_jepa.config import Settings
+from lang_jepa.data.blocks import Block, process_documents
+from lang_jepa.data.corpus import CorpusSplit
+from lang_jepa.data.documents import Document, Source
+from lang_jepa.data.hashes import on_side
+from lang_jepa.data.loader import State
+from lang_jepa.data.order import Order
+from lang_jepa.data.sentences import make_splitter
+from lang_jepa.data.sequences import Batch
+from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.views import View, make_view
+from lang_jepa.errors import LangJepaError
+
+
+class Blocks:
+    """Blocks of one side of a stream.
+
+    Args:
+        settings: what becomes of the documents.
+        source: where rows come from; the same rows each time it is read.
+        tokenizer: turns them into tokens.
+    """
+
+    def __init__(self, settings: Settings, source: Source, tokenizer: TextTokenizer) -> None:
+        self.settings, self.source, self.tokenizer = settings, source, tokenizer
+        self.splitter = make_splitter(settings.data)
+
+    def process(self, rows: list[Document | None], side: str) -> CorpusSplit | None:
+        """The documents of one side among some rows, as arrays; None if there are none."""
+        documents = [row for row in rows if row is not None]
+        block: Block = process_documents(documents, self.splitter, self.tokenizer, self.settings.data)
+        block = block.select(on_side(block.text_hashes, side, self.settings.data.val_fraction))
+        return CorpusSplit.from_block(block, self.tokenizer) if len(block) else None
+
+    def read(self, start: int, step: int) -> Iterator[tuple[int, CorpusSplit | None]]:
+        """(number, training side) of blocks start, start + step, ... to the end of the source.
+
+        The blocks of other shares are passed over row by row, which costs reading but no tokenizing.
+        """
+        size = self.settings.data.shuffle_buffer
+        rows = self.source.rows(skip=start * size)
+        number = start
+        while batch := list(islice(rows, size)):
+            yield number, self.process(batch, "train")
+            skipped = sum(1 for _ in islice(rows, (step - 1) * size))
+            if skipped < (step - 1) * size:
+                return
+            number += step
+
+    def first(self, side: str, sentences: int) -> CorpusSplit | None:
+        """The first documents of a side with at least so many sentences, or all of the source if it has fewer.
+
+        At most `data.shuffle_buffer` rows are read at a time, and twenty times as many in all.
+        """
+        rows = self.source.rows()
+        kept: list[Document] = []
+        found: CorpusSplit | None = None
+        for _ in range(20):
+            part = list(islice(rows, min(self.settings.data.shuffle_buffer, 1000)))
+            if not part:
+                break
+            one = self.process(part, side)
+            if one is not None:
+                names = {one.document_id(number) for number in range(one.num_documents)}
+                kept += [row for row in part if row is not None and row.id in names]
+                found = self.process(list(kept), side)
+            if found is not None and found.num_sentences >= sentences:
+                break
+        return found
+
+
+class StreamBatches(IterableDataset[Batch]):
+    """Endless batches of one rank from a stream.
+
+    The state is one position per loader process, and whose turn it is.
+
+    Args:
+        settings: of the run.
+        blocks: of the stream.
+        rank, world: this process and their number.
+    """
+
+    def __init__(self, settings: Settings, blocks: Blocks, *, rank: int, world: int) -> None:
+        self.settings, self.blocks = settings, blocks
+        self.rank, self.world = rank, world
+        self.workers = max(1, settings.data.num_workers)
+        self.positions = [[0, 0, 0] for _ in range(self.workers)]
+        self.turn = 0
+
+    def restart(self, state: State) -> None:
+        if len(state["positions"]) != self.workers:
+            raise LangJepaError(
+                f"the stream was read by {len(state['positions'])} loader processes per rank, now {self.workers}: "
+                f"set data.num_workers={len(state['positions'])}"
+            )
+        self.positions = [list(position) for position in state["positions"]]
+        self.turn = int(state["turn"])
+
+    def advance(self, state: State, batch: Batch) -> State:
+        worker, *position = batch.position
+        positions = state.get("positions") or [[0, 0, 0] for _ in range(self.workers)]
+        positions = [position if i == worker else old for i, old in enumerate(positions)]
+        return {"epoch": position[0], "positions": positions, "turn": (worker + 1) % self.workers}
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        worker = ((info.id if info else 0) + self.turn) % self.workers
+        epoch, block, offset = self.positions[worker]
+        share, shares = self.rank * self.workers + worker, self.world * self.workers
+        start = block if block or offset else share
+        while True:
+            empty = True
+            for number, split in self.blocks.read(start, shares):
+                view = make_view(self.settings, split, self.blocks.tokenizer) if split is not None else None
+                if view is not None and view.count:
+                    for place, batch in self._batches(view, epoch, number, offset):
+                        empty = False
+                        yield replace(batch, position=(worker, epoch, number, place + 1))
+                offset = 0
+            if empty and start == share:
+                raise LangJepaError(
+                    f"share {share + 1} of {shares} of the stream {self.blocks.source.description} has nothing to "
+                    "train on: use fewer processes, a smaller data.shuffle_buffer, or more documents"
+                )
+            epoch, start = epoch + 1, share
+
+    def _batches(self, view: View, epoch: int, block: int, start: int) -> Iterator[tuple[int, Batch]]:
+        """(place, batch) of one block from batch `start` on, in an order seeded by epoch and block."""
+        data = self.settings.data
+        order = Order(
+            count=view.count,
+            sizes=view.sizes,
+            world=1,
+            batch_size=data.batch_size,
+            batch_tokens=data.batch_tokens,
+            pool_batches=data.pool_batches,
+            seed=self.settings.meta.seed * 1_000_003 + block,
+        )
+        for place, group in order.groups(epoch, start):
+            yield place, view.batch(group[0])

@@ -1,0 +1,1 @@
+"""Scores of anything that can encode() and predict(), beside their baselines."""

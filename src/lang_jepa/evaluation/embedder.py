@@ -1,0 +1,55 @@
+"""What can be scored: anything that encodes sentences, and, for prediction tasks, predicts the next one's embedding."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.similarity import Floats, Statistics, checked
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Encodes sentences.
+
+    Attributes:
+        dim: D, width of an embedding.
+        statistics: mean and whitening of TRAINING sentence embeddings (`Statistics.identity` if unknown).
+    """
+
+    dim: int
+    statistics: Statistics
+
+    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows."""
+
+
+@runtime_checkable
+class Embedder(Encoder, Protocol):
+    """An encoder with a predictor."""
+
+    def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows: the predicted embedding of the sentence that follows each context."""
+
+
+def encode(model: Encoder, sentences: Sequence[str], name: str) -> Floats:
+    """`model.encode`, checked.
+
+    Raises:
+        LangJepaError: wrong shape, NaN or infinite entries; `name` names the model.
+    """
+    return _checked(model.encode(sentences), len(sentences), model.dim, f"embeddings of {name}")
+
+
+def predict(model: Embedder, contexts: Sequence[Sequence[str]], name: str) -> Floats:
+    """`model.predict_next`, checked as `encode`."""
+    return _checked(model.predict_next(contexts), len(contexts), model.dim, f"predictions of {name}")
+
+
+def _checked(values: NDArray[np.float32], count: int, dim: int, what: str) -> Floats:
+    matrix = checked(values, what)
+    if matrix.shape != (count, dim):
+        raise LangJepaError(f"{what} have shape {matrix.shape}, expected ({count}, {dim}).")
+    return matrix

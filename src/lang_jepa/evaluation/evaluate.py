@@ -1,0 +1,188 @@
+"""Runs evaluation tasks on one model and puts every score beside its baselines, with a 95 % interval.
+
+A task that fails raises: a report never lacks a row without saying so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.embedder import Encoder
+from lang_jepa.evaluation.table import Report
+
+Task = Literal["sts", "probe", "au", "retrieval", "stories"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to evaluate.
+
+    Attributes:
+        queries: next-sentence questions per task and split at most, those that only choose included.
+        stories: reported stories per split.
+        train_stories: training stories from which the word regressions learn.
+        paraphrases: paraphrase pairs per split; a sixth of them have the same meaning and serve retrieval.
+        probe_sentences: training sentences of the SST-2 probe (None: all, about 67,000).
+        ridge_pairs: context-target pairs of the corpus from which the vector regression learns.
+    """
+
+    queries: int = 1024
+    stories: int = 300
+    train_stories: int = 2000
+    paraphrases: int = 1800
+    probe_sentences: int | None = None
+    ridge_pairs: int = 4000
+
+
+DEFAULT_BUDGET = Budget()
+
+
+def evaluate(
+    model: Encoder,
+    *,
+    tasks: Sequence[str],
+    data_dir: Path | None = None,
+    baselines: Mapping[str, Encoder] | None = None,
+    documents: Sequence[Sequence[str]] | None = None,
+    train_documents: Sequence[Sequence[str]] | None = None,
+    window_size: int = 8,
+    splits: Sequence[str] = ("heldout", "unseen"),
+    seed: int = 0,
+    budget: Budget = DEFAULT_BUDGET,
+) -> Report:
+    """Score a model.
+
+    Args:
+        model: called `model` in the rows. With a predictor (`Embedder`) its predictions are scored; an encoder
+            alone is scored by copy-forward and the recency-weighted mean.
+        tasks: of `sts` (STS-B), `probe` (SST-2), `au` (alignment and uniformity on STS-B), `retrieval` (next sentences
+            of held-out documents) and `stories` (the built-in tasks), in the order of the report.
+        data_dir: folder with stsb/ and sst2/ (None: the hub).
+        baselines: further encoders by name, for example the untrained encoder and the pretrained starting point.
+        documents: held-out documents for `retrieval`, each a list of sentences.
+        train_documents: training documents for the corpus baselines that learn (TF-IDF weights, ridge).
+        window_size: sentences of context at most.
+        splits: of the stories.
+        seed: of every draw.
+
+    Raises:
+        LangJepaError: unknown task, missing data or documents, a name taken twice, NaN embeddings.
+    """
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown or not tasks:
+        raise LangJepaError(f"unknown task {', '.join(unknown) or '(none)'}: choose from {', '.join(TASKS)}.")
+    if "retrieval" in tasks and documents is None:
+        raise LangJepaError("the task retrieval needs held-out documents: give a corpus with a validation part.")
+    if "model" in (baselines or {}):
+        raise LangJepaError("a baseline cannot be called 'model': that is the examined one.")
+    models = {"model": model, **(baselines or {})}
+    settings = {"seed": seed, "window_size": window_size, "budget": asdict(budget), "tasks": list(tasks)}
+    report = Report([], {}, {}, settings)
+    for task in dict.fromkeys(tasks):
+        if task == "sts":
+            _sts(report, models, data_dir, seed)
+        elif task == "au":
+            _au(report, models, data_dir, seed)
+        elif task == "probe":
+            _probe(report, models, data_dir, seed, budget)
+        elif task == "stories":
+            _stories(report, models, splits, window_size, seed, budget)
+        elif documents is not None:
+            _corpus(report, models, documents, train_documents, window_size, seed, budget)
+    return report
+
+
+def _sts(report: Report, models: Mapping[str, Encoder], data_dir: Path | None, seed: int) -> None:
+    from lang_jepa.evaluation.sts import TASK, sts_rows
+    from lang_jepa.evaluation.tasks import find_stsb
+
+    data = find_stsb(data_dir)
+    rows, chosen = sts_rows(models, data, seed=seed)
+    report.rows.extend(rows)
+    report.similarity[TASK] = chosen["model"]
+    report.sources[TASK] = data.source
+
+
+def _au(report: Report, models: Mapping[str, Encoder], data_dir: Path | None, seed: int) -> None:
+    from lang_jepa.evaluation.sts import TASK, geometry_rows
+    from lang_jepa.evaluation.tasks import find_stsb
+
+    data = find_stsb(data_dir)
+    report.rows.extend(geometry_rows(models, data, seed=seed))
+    report.sources[TASK] = data.source
+
+
+def _probe(
+    report: Report, models: Mapping[str, Encoder], data_dir: Path | None, seed: int, budget: Budget
+) -> None:
+    from lang_jepa.evaluation.probe import TASK, probe_rows
+    from lang_jepa.evaluation.tasks import find_sst2
+
+    data = find_sst2(data_dir)
+    report.rows.extend(probe_rows(models, data, train_sentences=budget.probe_sentences, seed=seed))
+    report.sources[TASK] = data.source
+
+
+def _stories(
+    report: Report,
+    models: Mapping[str, Encoder],
+    splits: Sequence[str],
+    window_size: int,
+    seed: int,
+    budget: Budget,
+) -> None:
+    from lang_jepa.evaluation.stories import next_sentence_rows, paraphrase_rows, word_ridges
+
+    ridges = word_ridges(budget.train_stories)
+    for split in splits:
+        rows, chosen = next_sentence_rows(
+            models,
+            split,
+            window_size=window_size,
+            stories=budget.stories,
+            queries=budget.queries,
+            ridges=ridges,
+            seed=seed,
+        )
+        more, also = paraphrase_rows(models, split, pairs=budget.paraphrases, seed=seed)
+        report.rows.extend([*rows, *more])
+        report.similarity.update({f"{task}, {split}": kind for task, kind in (chosen | also).items()})
+    report.sources["stories"] = f"generated, seed {seed}, {budget.stories} stories per split"
+
+
+def _corpus(
+    report: Report,
+    models: Mapping[str, Encoder],
+    documents: Sequence[Sequence[str]],
+    train_documents: Sequence[Sequence[str]] | None,
+    window_size: int,
+    seed: int,
+    budget: Budget,
+) -> None:
+    from lang_jepa.evaluation.corpus import corpus_rows
+
+    rows, chosen = corpus_rows(
+        models,
+        documents,
+        window_size=window_size,
+        queries=budget.queries,
+        train_documents=train_documents,
+        train_pairs=budget.ridge_pairs,
+        seed=seed,
+    )
+    report.rows.extend(rows)
+    report.similarity.update(chosen)
+    report.sources["retrieval"] = f"{len(documents):,} held-out documents{_overlap(documents, train_documents)}"
+
+
+def _overlap(documents: Sequence[Sequence[str]], train: Sequence[Sequence[str]] | None) -> str:
+    """How many held-out sentences occur literally in training: a score on those is memory, not understanding."""
+    if train is None:
+        return ", overlap with training unknown"
+    seen = {sentence for document in train for sentence in document}
+    held = [sentence for document in documents for sentence in document]
+    share = sum(sentence in seen for sentence in held) / len(held)
+    return f", {100 * share:.1f} % of their sentences occur in training"

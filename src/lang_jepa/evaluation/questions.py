@@ -1,0 +1,163 @@
+"""Next-sentence questions from documents: contexts, the true next sentences, and fixed sets of candidates.
+
+Built once and put to every model and baseline, so that all of them answer the same questions. Legend: Q questions,
+S distinct sentences, C candidates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.retrieval import Rows, other_candidates, pooled_candidates
+
+Exclude = Literal["window", "last"]
+CHOOSING_EVERY = 4  # Every fourth document chooses (similarity, ridge penalty); the others are reported.
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions about documents.
+
+    Attributes:
+        contexts: for each question the sentences before the true one, oldest first, at most window_size.
+        context_rows: the same as rows of `sentences`.
+        sentences: [S] distinct sentences: all contexts and candidates.
+        true: int64 [Q], row of the true next sentence.
+        documents: int64 [Q], index of the document.
+        positions: int64 [Q], index of the true sentence in its document.
+        candidates: for each candidate set, rows [Q, C], the true one first, -1 where there is none.
+        choosing: bool [Q], True for questions on which choices are made; the others are reported.
+    """
+
+    contexts: list[list[str]]
+    context_rows: list[Rows]
+    sentences: list[str]
+    true: Rows
+    documents: Rows
+    positions: Rows
+    candidates: Mapping[str, Rows]
+    choosing: NDArray[np.bool_]
+
+
+def build_questions(
+    documents: Sequence[Sequence[str]],
+    *,
+    window_size: int,
+    queries: int,
+    other: int = 256,
+    same: int = 64,
+    exclude: Exclude = "window",
+    choosing: Sequence[bool] | None = None,
+    seed: int = 0,
+) -> Questions:
+    """Draw questions evenly over documents and fix their candidates.
+
+    A candidate with the very text of the true sentence is left out, since nothing could tell the two apart.
+
+    Args:
+        documents: each a list of sentences; documents of one sentence are of no use here.
+        window_size: sentences of context at most.
+        queries: questions at most.
+        other: candidates from other documents, the true one included: true sentences of other questions.
+        same: candidates from the same document at most, the true one included.
+        exclude: which sentences are no candidates of the same document: the whole context window, or the last
+            context sentence only. A question whose document then offers none is left out.
+        choosing: for each document whether choices are made on it (None: every fourth).
+        seed: of all draws.
+
+    Raises:
+        LangJepaError: too few documents, an empty sentence, or no question at all.
+    """
+    table, texts = _sentence_rows(documents)
+    marks = [index % CHOOSING_EVERY == 0 for index in range(len(texts))] if choosing is None else choosing
+    if len(marks) != len(texts):
+        raise LangJepaError(f"{len(texts)} documents but {len(marks)} marks of choosing.")
+    generator = np.random.default_rng(seed)
+    picked = _positions(texts, window_size, queries, exclude, generator)
+    owners, positions = np.array(picked, dtype=np.int64).reshape(-1, 2).T
+    mask = np.asarray(marks, dtype=bool)[owners]
+    if len(np.unique(owners[~mask])) < 2 or not mask.any():
+        raise LangJepaError(
+            f"next-sentence questions need at least four documents of three sentences or more ({len(documents)} "
+            "given): evaluate on more documents."
+        )
+    true = np.array([texts[d][p] for d, p in picked])
+    windows = [texts[d][max(0, p - window_size) : p] for d, p in picked]
+    pools = [_pool(texts[d], p, window_size, exclude) for d, p in picked]
+    lots = other_candidates(owners, np.arange(len(true)), candidates=other, seed=seed)
+    drawn = np.where(lots < 0, -1, true[lots])
+    drawn[:, 1:][drawn[:, 1:] == true[:, None]] = -1
+    if not (drawn[:, 1:] >= 0).any(1).all():
+        raise LangJepaError(
+            "some question has no candidate that differs from its answer: give more documents."
+        )
+    candidates = {"other": drawn, "same": pooled_candidates(pools, true, candidates=same, seed=seed)}
+    return _compact(table, windows, true, owners, positions, candidates, mask)
+
+
+def _sentence_rows(documents: Sequence[Sequence[str]]) -> tuple[list[str], list[Rows]]:
+    """Distinct sentences of all documents, and each document as rows of them."""
+    index: dict[str, int] = {}
+    texts = []
+    for number, document in enumerate(documents):
+        for sentence in document:
+            if not sentence.strip():
+                raise LangJepaError(f"document {number} of the evaluation holds an empty sentence.")
+        texts.append(np.array([index.setdefault(s, len(index)) for s in document], dtype=np.int64))
+    return list(index), texts
+
+
+def _positions(
+    texts: list[Rows], window_size: int, queries: int, exclude: Exclude, generator: np.random.Generator
+) -> list[tuple[int, int]]:
+    """(document, position) pairs, drawn in rounds: one position of every document, then a second one, ..."""
+    shuffled = []
+    for number, rows in enumerate(texts):
+        usable = [p for p in range(1, len(rows)) if len(_pool(rows, p, window_size, exclude))]
+        shuffled.append([(number, int(p)) for p in generator.permutation(usable)])
+    picked: list[tuple[int, int]] = []
+    for turn in range(max(map(len, shuffled), default=0)):
+        round_ = [places[turn] for places in shuffled if turn < len(places)]
+        if len(picked) + len(round_) > queries:
+            keep = generator.permutation(len(round_))[: queries - len(picked)]
+            return sorted(picked + [round_[i] for i in keep])
+        picked += round_
+    return sorted(picked)
+
+
+def _pool(rows: Rows, position: int, window_size: int, exclude: Exclude) -> Rows:
+    """Wrong candidates of the same document: its other sentences, those outside the excluded context."""
+    start = position - 1 if exclude == "last" else max(0, position - window_size)
+    banned = np.append(rows[start:position], rows[position])
+    return np.setdiff1d(rows, banned)
+
+
+def _compact(
+    table: list[str],
+    windows: list[Rows],
+    true: Rows,
+    owners: Rows,
+    positions: Rows,
+    candidates: dict[str, Rows],
+    choosing: NDArray[np.bool_],
+) -> Questions:
+    """Keep only the sentences that some context or candidate set uses: only those need encoding."""
+    used = np.unique(np.concatenate([*windows, *(rows[rows >= 0] for rows in candidates.values())]))
+    renumber = np.full(len(table), -1, dtype=np.int64)
+    renumber[used] = np.arange(len(used))
+    sentences = [table[row] for row in used]
+    context_rows = [renumber[window] for window in windows]
+    return Questions(
+        contexts=[[sentences[row] for row in rows] for rows in context_rows],
+        context_rows=context_rows,
+        sentences=sentences,
+        true=renumber[true],
+        documents=owners,
+        positions=positions,
+        candidates={name: np.where(rows < 0, -1, renumber[rows]) for name, rows in candidates.items()},
+        choosing=choosing,
+    )

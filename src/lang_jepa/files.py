@@ -1,0 +1,99 @@
+"""Writing files so that a crash leaves the old file or the new one, never half of one."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.errors import LangJepaError
+
+
+def _flush(path: Path) -> None:
+    """Force a file's or a folder's contents to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, flush it and rename it to `path`.
+
+    The temporary file is in the same folder, because a rename is atomic only inside one file system. When
+    the block raises, the temporary file is removed and `path` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder beside `path`; when the block ends well, put it in `path`'s place.
+
+    An existing folder at `path` is moved aside first and removed afterwards: a folder cannot be replaced in
+    one system call. An error in between moves it back; a power cut in between leaves it under a `.old` name.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark = uuid.uuid4().hex[:8]
+    temporary, old = (path.with_name(f".{path.name}.{mark}.{kind}") for kind in ("tmp", "old"))
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in [*temporary.rglob("*"), temporary]:
+            _flush(file)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document atomically, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read a JSON document; `what` names it in the error when it is absent or damaged.
+
+    Raises:
+        LangJepaError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LangJepaError(f"{what} not found: {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LangJepaError(f"{what} is damaged ({path}): {error}") from error
+
+
+def fingerprint(value: Any) -> str:
+    """A short stable hash (16 hex digits of SHA-256) of anything JSON can hold; key order does not matter."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Encoder, pooling, predictor and target: they know nothing of files or training."""

@@ -1,0 +1,130 @@
+"""The text encoder: a stock transformers model run on packed sequences, mean pooling, an optional linear head."""
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lang_jepa.config import ModelSettings
+from lang_jepa.data.sequences import Sequences
+from lang_jepa.errors import LangJepaError
+from lang_jepa.models.backbone import build_backbone, family_of, first_position, position_limit
+from lang_jepa.models.dropout import replace_dropout
+from lang_jepa.models.packing import PACKED, Packing
+from lang_jepa.models.pooling import segment_mean
+
+__all__ = ["TextEncoder", "build_backbone", "build_encoder", "identity_head"]
+
+
+class TextEncoder(nn.Module):
+    """Packed sequences to token states and sentence embeddings.
+
+    Args:
+        backbone: a transformers model of one of `FAMILIES`. Its attention becomes the packed one and its dropout
+            the cheap one, in place.
+        head: linear map after pooling (None: none).
+        gradient_checkpointing: recompute layers in the backward pass instead of keeping their activations.
+
+    Attributes:
+        dim: width D of states and embeddings.
+
+    Raises:
+        LangJepaError: the backbone is of no known family.
+    """
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        *,
+        head: nn.Linear | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        family_of(backbone.config)
+        backbone.set_attn_implementation(PACKED)
+        backbone.config.use_cache = False
+        replace_dropout(backbone)
+        if gradient_checkpointing:
+            _enable_checkpointing(backbone)
+        self.backbone = backbone
+        self.head = head
+        self.dim = int(backbone.config.hidden_size)
+        self._first_position = first_position(backbone)
+
+    def states(self, sequences: Sequences) -> Tensor:
+        """Token states [T, D] of one packed pass, in the order of the tokens; fp32 or the autocast type.
+
+        Raises:
+            LangJepaError: a sequence is empty, or longer than the position table.
+        """
+        self._check(sequences)
+        packing = Packing.plan(sequences)
+        output = self.backbone(
+            input_ids=packing.sorted(sequences.tokens).unsqueeze(0),
+            position_ids=(packing.positions + self._first_position).unsqueeze(0),
+            packing=packing,
+        )
+        return packing.restored(output.last_hidden_state[0])
+
+    def pool(self, states: Tensor, segments: Tensor, count: int) -> Tensor:
+        """Mean state of each segment, fp32 [count, D], before the head (see `segment_mean`)."""
+        return segment_mean(states, segments, count)
+
+    def embed(self, sequences: Sequences) -> Tensor:
+        """Embedding of each sequence [N, D]: the head of the mean over its tokens, not normalised."""
+        mean = self.pool(self.states(sequences), sequences.owner(), len(sequences))
+        return mean if self.head is None else self.head(mean)
+
+    def forward(self, sequences: Sequences) -> Tensor:
+        """The same as `embed`."""
+        return self.embed(sequences)
+
+    def _check(self, sequences: Sequences) -> None:
+        longest = int(sequences.lengths.max()) if len(sequences) else 0
+        table = position_limit(self.backbone)
+        if longest > table:
+            raise LangJepaError(
+                f"A sequence has {longest} tokens, but the encoder has positions for {table}. "
+                f"Cut sequences to model.max_length <= {table}."
+            )
+        if not len(sequences) or int(sequences.lengths.min()) < 1:
+            raise LangJepaError(
+                "The encoder was given no sequence, or one without tokens; drop empty texts before."
+            )
+
+
+def build_encoder(
+    settings: ModelSettings,
+    *,
+    vocab_size: int,
+    pad_id: int | None = None,
+    bos_id: int | None = None,
+    eos_id: int | None = None,
+    weights: str | None = None,
+    gradient_checkpointing: bool = False,
+) -> TextEncoder:
+    """Backbone, head (identity at the start; whitening it needs data and is done by the training code) and pooling.
+
+    Arguments and errors are those of `build_backbone`.
+    """
+    backbone = build_backbone(
+        settings, vocab_size=vocab_size, pad_id=pad_id, bos_id=bos_id, eos_id=eos_id, weights=weights
+    )
+    head = None if settings.head == "none" else identity_head(settings.embed_dim)
+    return TextEncoder(backbone, head=head, gradient_checkpointing=gradient_checkpointing)
+
+
+def identity_head(dim: int) -> nn.Linear:
+    """A linear map [D] to [D] that begins as the identity."""
+    head = nn.Linear(dim, dim)
+    with torch.no_grad():
+        nn.init.eye_(head.weight)
+        nn.init.zeros_(head.bias)
+    return head
+
+
+def _enable_checkpointing(backbone: PreTrainedModel) -> None:
+    options = {"use_reentrant": False}
+    if hasattr(backbone, "activation_checkpointing_enable"):
+        backbone.activation_checkpointing_enable(options)
+    else:  # its name in earlier releases of transformers
+        backbone.gradient_checkpointing_enable(options)  # type: ignore[no-untyped-call]

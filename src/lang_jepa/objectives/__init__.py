@@ -1,0 +1,1 @@
+"""Distances, regularizers and their sum."""

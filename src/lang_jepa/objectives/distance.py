@@ -1,0 +1,82 @@
+"""Distances between predictions and targets, one value per prediction.
+
+Both sides are L2-normalised first: a predictor must not lower its loss by shrinking.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def smooth_l1(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Smooth-L1 of the unit-RMS vectors, mean over dimensions.
+
+    Unit vectors are multiplied by sqrt(D) first. Without that, no difference exceeds 1, the linear part is never
+    reached, and the loss is exactly (1 - cosine) / D: the cosine distance with a vanishing scale. I-JEPA's
+    LayerNorm of the targets (arXiv 2301.08243) has the same effect.
+
+    Args:
+        predictions: [Q, D].
+        targets: [Q, D].
+
+    Returns:
+        float32 [Q]: 0 for equal directions, (2 sqrt(D) - 0.5) / D for opposite one-hot vectors.
+    """
+    scale = predictions.shape[-1] ** 0.5
+    ours, theirs = (functional.normalize(x.float(), dim=-1) * scale for x in (predictions, targets))
+    return functional.smooth_l1_loss(ours, theirs, reduction="none").mean(-1)
+
+
+def cosine(predictions: Tensor, targets: Tensor) -> Tensor:
+    """1 - cosine similarity.
+
+    Args:
+        predictions: [Q, D].
+        targets: [Q, D].
+
+    Returns:
+        float32 [Q] in [0, 2].
+    """
+    return 1.0 - functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
+
+
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"smooth_l1": smooth_l1, "cosine": cosine}
+
+
+class Centre:
+    """A running mean of unit targets, subtracted from both sides before the distance.
+
+    What all sentences share carries no information about the next one; without it the distance is spent on what
+    tells sentences apart. The mean is over all ranks' targets, so it is equal everywhere.
+
+    Attributes:
+        mean: float32 [D].
+        momentum: of the running mean, per update.
+    """
+
+    def __init__(self, dim: int, momentum: float = 0.9) -> None:
+        self.mean = torch.zeros(dim)
+        self.momentum = momentum
+        self.started = False
+
+    def update(self, total: Tensor, count: int) -> None:
+        """Move towards the mean of one step's unit targets, given their sum [D] and their number."""
+        mean = (total / count).to(self.mean)
+        self.mean = torch.lerp(mean, self.mean, self.momentum) if self.started else mean
+        self.started = True
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Unit vectors minus the mean, [Q, D]."""
+        return functional.normalize(x.float(), dim=-1) - self.mean.to(x.device)
+
+    def state_dict(self) -> dict[str, Tensor | bool]:
+        """What a checkpoint keeps."""
+        return {"mean": self.mean, "started": self.started}
+
+    def load_state_dict(self, state: dict[str, Tensor | bool]) -> None:
+        """Take back what `state_dict` gave."""
+        mean, started = state["mean"], state["started"]
+        assert isinstance(mean, Tensor)
+        self.mean, self.started = mean, bool(started)

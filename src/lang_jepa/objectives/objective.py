@@ -1,0 +1,91 @@
+"""The sum that is minimised:
+
+loss = prediction_weight * mean distance(prediction, target) + regularizer_weight * regularizer(embeddings)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lang_jepa.config import Settings
+from lang_jepa.models.jepa import Output
+from lang_jepa.objectives.distance import DISTANCES, Centre
+from lang_jepa.objectives.reduction import sum_over_ranks, world_size
+from lang_jepa.objectives.regularizer import REGULARIZERS
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One micro-batch's loss and what is worth logging about it.
+
+    Attributes:
+        total: scalar to call backward on.
+        distance: sum of the distances of this rank's predictions, detached.
+        regularizer: the regularizer's value, detached (0 without one).
+        cosine: sum of the cosines between predictions and targets, detached.
+        targets_norm: sum of the targets' norms before normalisation, detached.
+        predictions_norm: sum of the predictions' norms before normalisation, detached.
+    """
+
+    total: Tensor
+    distance: Tensor
+    regularizer: Tensor
+    cosine: Tensor
+    targets_norm: Tensor
+    predictions_norm: Tensor
+
+
+class Objective:
+    """Distance and regularizer with their weights.
+
+    Args:
+        settings: `optimization.loss_fn` names the distance, `objective` everything else.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.distance = DISTANCES[settings.optimization.loss_fn]
+        self.regularizer = REGULARIZERS[settings.objective.regularizer](settings.objective)
+        self.weights = settings.objective
+        self.centre = Centre(settings.model.embed_dim) if settings.objective.center_targets else None
+
+    def __call__(self, output: Output, targets: Tensor, *, count: int, micro_batches: int = 1) -> Loss:
+        """Loss of one micro-batch.
+
+        Args:
+            output: of the online model, predictions [Q, D].
+            targets: [Q, D], un-normalised, without gradient.
+            count: predictions in the whole optimizer step, over all micro-batches and ranks. Dividing by it makes
+                ragged micro-batches and ranks weigh by their predictions; the factor world_size undoes the average
+                that DDP takes over ranks.
+            micro_batches: micro-batches in the step, over which the regularizer is averaged.
+        """
+        predictions = output.predictions
+        ours, theirs = predictions, targets
+        if self.centre is not None:
+            self._move_centre(targets)
+            ours, theirs = self.centre.apply(predictions), self.centre.apply(targets)
+        distances = self.distance(ours, theirs)
+        total = self.weights.prediction_weight * distances.sum() * (world_size() / count)
+        regularizer = total.new_zeros(())
+        if self.regularizer is not None:
+            regularizer = self.regularizer(output.embeddings)
+            total = total + self.weights.regularizer_weight * regularizer / micro_batches
+        with torch.no_grad():
+            return Loss(
+                total=total,
+                distance=distances.detach().sum(),
+                regularizer=regularizer.detach(),
+                cosine=functional.cosine_similarity(predictions.float(), targets.float(), dim=-1).sum(),
+                targets_norm=targets.float().norm(dim=-1).sum(),
+                predictions_norm=predictions.float().norm(dim=-1).sum(),
+            )
+
+    @torch.no_grad()
+    def _move_centre(self, targets: Tensor) -> None:
+        """Update the running mean with all ranks' targets."""
+        assert self.centre is not None
+        unit = functional.normalize(targets.float(), dim=-1)
+        total = sum_over_ranks(torch.cat([unit.sum(0), unit.new_tensor([float(len(unit))])]))
+        self.centre.update(total[:-1], round(float(total[-1])))

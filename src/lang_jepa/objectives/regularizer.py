@@ -1,0 +1,63 @@
+"""Terms on the un-normalised embeddings that keep them from collapsing.
+
+A regularizer is called with the local embeddings [N, D] and returns a scalar that is the same on all ranks: the
+value for the batch of all ranks together. Gradient accumulation does not enlarge the batch that it sees.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lang_jepa.config import ObjectiveSettings
+from lang_jepa.objectives.reduction import sum_over_ranks
+
+
+class VICReg(nn.Module):
+    """Variance and covariance terms of VICReg (arXiv 2105.04906, equations 1 to 4).
+
+    variance = mean over dimensions of relu(1 - sqrt(var + 1e-4)); covariance = sum of squared off-diagonal entries
+    of the covariance matrix, divided by D. Ports that divide by D (D - 1) need weights about D times larger. The
+    invariance term is the objective's prediction distance.
+
+    Both are computed from two global moments, so W ranks of n samples give what one process with W n samples gives.
+
+    Args:
+        variance: weight of the variance term (paper: 25).
+        covariance: weight of the covariance term (paper: 1).
+    """
+
+    def __init__(self, variance: float = 25.0, covariance: float = 1.0) -> None:
+        super().__init__()
+        self.variance, self.covariance = variance, covariance
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Scalar for embeddings [N, D]; computed in fp32.
+
+        Raises:
+            ValueError: fewer than two embeddings over all ranks.
+        """
+        with torch.autocast(embeddings.device.type, enabled=False):
+            covariance = self._covariance(embeddings.float())
+            variances = covariance.diagonal()
+            spread = torch.relu(1.0 - (variances + 1e-4).sqrt()).mean()
+            off_diagonal = (covariance.square().sum() - variances.square().sum()) / len(variances)
+            return self.variance * spread + self.covariance * off_diagonal
+
+    def _covariance(self, x: Tensor) -> Tensor:
+        """Unbiased covariance [D, D] over all ranks' rows, in two passes so that a large mean costs no digits."""
+        count = float(sum_over_ranks(x.new_tensor(float(len(x)))))
+        if count < 2:
+            raise ValueError("VICReg needs at least two embeddings in a batch; raise data.batch_size")
+        centred = x - sum_over_ranks(x.sum(0)) / count
+        return sum_over_ranks(centred.T @ centred) / (count - 1)
+
+
+def _vicreg(settings: ObjectiveSettings) -> nn.Module:
+    return VICReg(settings.vicreg_variance, settings.vicreg_covariance)
+
+
+REGULARIZERS: dict[str, Callable[[ObjectiveSettings], nn.Module | None]] = {
+    "none": lambda settings: None,
+    "vicreg": _vicreg,
+}

@@ -1,0 +1,121 @@
+"""The scores of a run: finds the model, its corpus and its baselines, and runs the evaluation."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config import Settings
+from lang_jepa.data.corpus import Corpus, CorpusSplit
+from lang_jepa.data.views import make_view
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.evaluate import TASKS, evaluate
+from lang_jepa.evaluation.table import Report
+from lang_jepa.training.export import model_from_checkpoint, training_statistics
+from lang_jepa.training.start import start_model
+
+DOCUMENTS, TRAINING_DOCUMENTS = 200, 1000
+"""Held-out and training documents that the retrieval task reads at most."""
+
+
+def load_any(path: Path) -> ConceptModel:
+    """A model from a run directory, a model directory or a checkpoint file."""
+    return model_from_checkpoint(path) if path.is_file() else ConceptModel.load(path)
+
+
+def evaluate_run(
+    path: Path, *, tasks: str, data_dir: Path | None, output: Path | None
+) -> tuple[Report, Path]:
+    """Score a run's model beside the same model untrained, and save the report as JSON.
+
+    Args:
+        path: a run directory, a model directory or a checkpoint.
+        tasks: names separated by commas; empty: what the run's data allows.
+        data_dir: folder with stsb/ and sst2/ (None: the hub).
+        output: of the JSON (None: scores.json beside the model).
+
+    Returns:
+        The report and where it was written.
+    """
+    model = load_any(path)
+    settings = model.settings
+    corpus = _corpus(settings)
+    names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(settings, data_dir)
+    unknown = [name for name in names if name not in TASKS]
+    if unknown:
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(TASKS)}")
+    if "retrieval" in names and (corpus is None or not corpus.validation.num_documents):
+        raise LangJepaError(
+            "the retrieval task needs held-out documents of the training corpus: train with data.val_fraction above "
+            "0, and keep the corpus folder"
+        )
+    report = evaluate(
+        model,
+        tasks=names,
+        data_dir=data_dir,
+        baselines={_start_name(settings): start_of(settings, corpus)} if corpus else {},
+        documents=_texts(corpus.validation, DOCUMENTS) if corpus else None,
+        train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus else None,
+        window_size=settings.data.window_size,
+    )
+    folder = path.parent if path.is_file() else path
+    destination = output or folder / "scores.json"
+    report.save(destination)
+    return report, destination
+
+
+def start_of(settings: Settings, corpus: Corpus) -> ConceptModel:
+    """The model as training began with it: same seed, same whitening, no step made."""
+    view = make_view(settings, corpus.train, corpus.tokenizer)
+    jepa = start_model(settings, corpus.tokenizer, view).eval()
+    return ConceptModel(jepa, corpus.tokenizer, training_statistics(jepa.encoder, view, settings), settings)
+
+
+def _start_name(settings: Settings) -> str:
+    return "pretrained start" if settings.model.pretrained else "untrained"
+
+
+def _usual_tasks(settings: Settings, data_dir: Path | None) -> list[str]:
+    if settings.data.train_file == "stories":
+        return ["stories"]
+    return ["retrieval", *(("sts", "probe", "au") if data_dir else ())]
+
+
+def _corpus(settings: Settings) -> Corpus | None:
+    """The corpus that the model was trained on, if it is still there (a stream leaves none)."""
+    from lang_jepa.data.prepare import prepare
+
+    return None if settings.data.streaming else prepare(settings.data)
+
+
+def _texts(split: CorpusSplit, count: int) -> list[list[str]]:
+    """The sentences of up to `count` documents, spread evenly over a side."""
+    rows = np.unique(np.linspace(0, split.num_documents - 1, min(count, split.num_documents)).astype(int))
+    starts = split.document_starts
+    return [split.texts(np.arange(starts[row], starts[row + 1])) for row in rows]
+
+
+def tell_story(path: Path) -> list[str]:
+    """A held-out story with, at three places, the sentence that the model expected most, in words.
+
+    The candidates are the next sentences of 256 held-out stories, the true one among them.
+    """
+    from lang_jepa.concepts.search import rank_continuations
+    from lang_jepa.data.stories import generate
+
+    model = load_any(path)
+    stories = list(generate(256, seed=1, split="heldout"))
+    told = [sentence.text for sentence in stories[0].sentences]
+    lines = [
+        "A held-out story, and what the model expected among 256 sentences of other stories and the true one:",
+        "",
+    ]
+    asked = {len(told) // 3, len(told) // 2, len(told) - 2}
+    for place, sentence in enumerate(told):
+        if place in asked:
+            others = [story.sentences[min(place, len(story.sentences) - 1)].text for story in stories[1:]]
+            (score, best), *_ = rank_continuations(model, told[:place], [sentence, *others])
+            mark = "as told" if best == sentence else "but told was"
+            lines.append(f"    expected ({score:.2f}, {mark}): {best}")
+        lines.append(f"  {sentence}")
+    return lines

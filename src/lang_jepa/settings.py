@@ -1,0 +1,178 @@
+"""Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message.
+
+Two traps of PyYAML are closed here: it reads `3e-4` as a string, and it lets a later duplicate key win.
+"""
+
+import difflib
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lang_jepa.config import Settings
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import write_text
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2 floats and without duplicate keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                break  # SafeLoader has an error for it
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise LangJepaError(f"line {line}: the key '{key}' stands twice in one section")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes the strings which `_Loader` would read as numbers."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(  # type: ignore[attr-defined]
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"),
+        list("-+0123456789."),
+    )
+    # The int resolver is consulted first, so plain integers stay integers.
+    for _letter in "-+0123456789":
+        _resolvers = _class.yaml_implicit_resolvers[_letter]  # type: ignore[attr-defined]
+        _resolvers.sort(key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """Parse YAML 1.2 scalars strictly.
+
+    Raises:
+        LangJepaError: not YAML, or a key stands twice; the message names `where`.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
+    except LangJepaError as error:
+        raise LangJepaError(f"{where}, {error}") from None
+    except yaml.YAMLError as error:
+        raise LangJepaError(f"{where} is not YAML: {error}") from error
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("lang_jepa") / "recipes"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_settings(recipe: str, overrides: Iterable[str] = ()) -> Settings:
+    """Settings of a recipe (a built-in name or the path of a YAML file) with overrides on top.
+
+    Raises:
+        LangJepaError: unknown recipe, unreadable YAML, unknown key, wrong type, values that do not fit together.
+    """
+    path = Path(recipe)
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise LangJepaError(f"no recipe file at {path}")
+        tree, where = parse_yaml(_read(path), where=str(path)), str(path)
+    else:
+        if recipe not in recipe_names():
+            raise LangJepaError(
+                f"no recipe named '{recipe}'{_nearest(recipe, recipe_names())}. Built in: "
+                f"{', '.join(recipe_names())}; or give the path of a .yaml file."
+            )
+        text = (resources.files("lang_jepa") / "recipes" / f"{recipe}.yaml").read_text("utf-8")
+        tree, where = parse_yaml(text, where=f"recipe {recipe}"), f"recipe {recipe}"
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise LangJepaError(f"{where}: expected sections of settings, found {type(tree).__name__}")
+    tree.setdefault("recipe", path.stem)
+    for override in overrides:
+        apply_override(tree, override)
+    return build(Settings, tree, where=where)
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Put one `section.key=value` (value in YAML) into a tree of settings, in place."""
+    path, separator, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise LangJepaError(f"override '{override}' is not of the form section.key=value")
+    for key in keys[:-1]:
+        branch = tree.setdefault(key, {})
+        if not isinstance(branch, dict):
+            raise LangJepaError(f"override '{override}': '{key}' is a value, not a section")
+        tree = branch
+    tree[keys[-1]] = parse_yaml(text, where=f"override '{override}'")
+
+
+def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
+    """Validate a tree against a model; on failure name every path, with the nearest known key.
+
+    Raises:
+        LangJepaError: with one line per mistake.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as failure:
+        lines = [_explain(kind, error) for error in failure.errors()]
+        raise LangJepaError("\n  ".join([f"{where}: the settings have mistakes:", *lines])) from None
+
+
+def save_settings(settings: BaseModel, path: Path) -> None:
+    """Write resolved settings as YAML, atomically."""
+    tree = settings.model_dump()
+    write_text(path, yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def read_settings(path: Path) -> Settings:
+    """Read settings that `save_settings` wrote."""
+    if not path.is_file():
+        raise LangJepaError(f"no settings at {path}: is this a run directory?")
+    return build(Settings, parse_yaml(_read(path), where=str(path)), where=str(path))
+
+
+def _read(path: Path) -> str:
+    """A file's text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise LangJepaError(f"{path} is not UTF-8: {error}") from error
+
+
+def _explain(kind: type[BaseModel], error: Any) -> str:
+    """One line for one pydantic error."""
+    keys = [str(part) for part in error["loc"]]
+    path = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(kind, keys[:-1])
+        return f"{path}: unknown setting{_nearest(keys[-1], known)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not path:
+        return message
+    return f"{path}: {message[0].lower() + message[1:]} (given: {error['input']!r})"
+
+
+def _fields_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
+    """Names of the fields of the section that `keys` lead to."""
+    for key in keys:
+        field = kind.model_fields.get(key)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        kind = field.annotation
+    return list(kind.model_fields)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    """A `did you mean` for a misspelt word, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,1 @@
+"""The loop, schedules, optimizer, health and checkpoints."""

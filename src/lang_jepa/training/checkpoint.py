@@ -1,0 +1,111 @@
+"""Checkpoints to resume from: written atomically, read without running code, compared with the settings."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lang_jepa.config import Settings
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import atomic_file
+
+FORMAT = 1
+LAST, BEST = "checkpoint-last.pth", "checkpoint-best.pth"
+
+# Settings that may differ between a run and its resumption: they do not touch the numbers.
+_FREE = (
+    "logging.",
+    "meta.load_checkpoint",
+    "meta.checkpoint_path",
+    "meta.on_collapse",
+    "data.corpus_dir",
+    "data.prepare_workers",
+    "recipe",
+)
+
+Checkpoint = dict[str, Any]
+
+
+def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint (tensors, numbers, strings, lists, dictionaries) atomically."""
+    with atomic_file(path) as temporary:
+        torch.save({"format": FORMAT, **checkpoint}, temporary)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; nothing in the file is executed (weights_only).
+
+    Raises:
+        LangJepaError: missing, truncated, foreign, or of another format.
+    """
+    if not path.is_file():
+        raise LangJepaError(f"no checkpoint at {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise LangJepaError(
+            f"the checkpoint {path} is truncated or not a checkpoint ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}). Resume from another one: meta.checkpoint_path=..."
+        ) from error
+    found = checkpoint.get("format") if isinstance(checkpoint, dict) else None
+    if found != FORMAT:
+        raise LangJepaError(f"the checkpoint {path} has format {found}; this version reads format {FORMAT}")
+    return checkpoint  # type: ignore[no-any-return]
+
+
+def check_matches(checkpoint: Checkpoint, settings: Settings, *, corpus: str, world: int, path: Path) -> None:
+    """Refuse to resume where the numbers would not go on as they were.
+
+    Raises:
+        LangJepaError: names every setting, and the corpus or world size, that differs.
+    """
+    then, now = _flat(checkpoint["settings"]), _flat(settings.model_dump())
+    differences = [
+        f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key) and not key.startswith(_FREE)
+    ]
+    if checkpoint["corpus"] != corpus:
+        differences.append(f"corpus: checkpoint {checkpoint['corpus']}, now {corpus}")
+    if checkpoint["world"] != world:
+        differences.append(f"number of processes: checkpoint {checkpoint['world']}, now {world}")
+    if differences:
+        raise LangJepaError(
+            f"cannot resume from {path}, because the run would not go on as it was:\n  "
+            + "\n  ".join(differences)
+            + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
+            "logging.log_dir."
+        )
+
+
+def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, what: str) -> None:
+    """Load a state dict strictly.
+
+    Raises:
+        LangJepaError: names missing, unexpected and misshapen tensors.
+    """
+    mine = module.state_dict()
+    wrong = [f"missing {name}" for name in mine.keys() - state.keys()]
+    wrong += [f"unexpected {name}" for name in state.keys() - mine.keys()]
+    wrong += [
+        f"{name} has shape {tuple(state[name].shape)}, expected {tuple(mine[name].shape)}"
+        for name in mine.keys() & state.keys()
+        if state[name].shape != mine[name].shape
+    ]
+    if wrong:
+        raise LangJepaError(f"{what} does not fit these settings: " + "; ".join(sorted(wrong)[:8]))
+    module.load_state_dict(state)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,109 @@
+"""The end of a run: the best weights as a model directory; and a checkpoint as a model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from lang_jepa.concepts.directory import build_jepa
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config import Settings
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.views import View, make_view
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.retrieval import next_sentence_retrieval
+from lang_jepa.evaluation.similarity import SIMILARITIES, Similarity, Statistics, prepare
+from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.models.jepa import Jepa
+from lang_jepa.settings import build
+from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.held_out import CANDIDATES, Answers
+from lang_jepa.training.start import sample_embeddings
+
+if TYPE_CHECKING:
+    from lang_jepa.training.run import Run
+
+
+def export_model(run: "Run") -> ConceptModel:
+    """Write `model/` in the run directory: the target encoder and the predictor of the best checkpoint.
+
+    The best by logging.best_metric where held-out data was looked at, else the last. Only rank 0 calls this.
+    """
+    source = run.folder / (checkpoints.BEST if run.best else checkpoints.LAST)
+    state = checkpoints.load_checkpoint(source)
+    encoder = run.target.encoder
+    checkpoints.load_weights(run.jepa, state["model"], what=f"the model in {source}")
+    checkpoints.load_weights(encoder, state["target"], what=f"the target in {source}")
+    jepa = Jepa(encoder, run.jepa.predictor, reads_sentences=run.jepa.reads_sentences)
+    statistics = training_statistics(encoder, run.material.sample_view, run.settings)
+    model = ConceptModel(
+        jepa,
+        run.material.tokenizer,
+        statistics,
+        run.settings,
+        similarity=_best_similarity(run, jepa, statistics),
+    )
+    model.save(
+        run.folder / "model",
+        weights="target",
+        step=int(state["step"]),
+        best={"metric": run.settings.logging.best_metric, "value": run.best[1]} if run.best else None,
+        corpus=run.material.fingerprint,
+    )
+    return model
+
+
+def training_statistics(encoder: TextEncoder, sample: View, settings: Settings) -> Statistics:
+    """Mean and whitening of the embeddings of model.head_sample training sentences."""
+    count, seed = settings.model.head_sample, settings.meta.seed
+    embeddings = sample_embeddings(encoder, sample, count, seed=seed, head=True)
+    return Statistics.of(functional.normalize(embeddings, dim=-1).numpy())
+
+
+def _best_similarity(run: "Run", jepa: Jepa, statistics: Statistics) -> Similarity:
+    """The similarity with the best MRR of held-out next sentences (centred, where nothing is held out)."""
+    held_out = run.material.held_out
+    if (
+        held_out is None or run.fabric.world_size > 1
+    ):  # the sample is shared out; rank 0 alone cannot gather it
+        return "centred"
+    jepa.eval()
+    answers = held_out.answers(
+        predict=lambda batch: jepa(batch.contexts).predictions,
+        embed=lambda batch: jepa.encoder.embed(batch.targets),
+        device=run.fabric.device,
+    )
+    return max(SIMILARITIES, key=lambda kind: _mrr(answers, statistics, kind))
+
+
+def _mrr(answers: Answers, statistics: Statistics, kind: Similarity) -> float:
+    unit = [functional.normalize(x, dim=-1).numpy() for x in (answers.predictions, answers.targets)]
+    ours, theirs = (prepare(x, statistics, kind) for x in unit)
+    documents = answers.documents.numpy()
+    return next_sentence_retrieval(ours, theirs, documents, candidates=CANDIDATES).mrr
+
+
+def model_from_checkpoint(path: Path) -> ConceptModel:
+    """A checkpoint as a model to use; its corpus must still be there, for the tokenizer and the score statistics.
+
+    Raises:
+        LangJepaError: the checkpoint or the corpus cannot be read.
+    """
+    state = checkpoints.load_checkpoint(path)
+    settings = build(Settings, state["settings"], where=str(path))
+    folder = Path(settings.data.corpus_dir) / state["corpus"]
+    if not folder.is_dir():
+        raise LangJepaError(
+            f"{path} was trained on the corpus {folder}, which is not there; its tokenizer is needed. Use the model "
+            "directory of the run instead, or prepare the corpus again."
+        )
+    corpus = Corpus.open(folder)
+    model = settings.model.model_copy(update={"head": "linear" if settings.model.head != "none" else "none"})
+    jepa = build_jepa(settings.model_copy(update={"model": model}), corpus.tokenizer)
+    checkpoints.load_weights(jepa, state["model"], what=f"the model in {path}")
+    checkpoints.load_weights(jepa.encoder, state["target"], what=f"the target in {path}")
+    view = make_view(settings, corpus.train, corpus.tokenizer)
+    with torch.inference_mode():
+        statistics = training_statistics(jepa.encoder, view, settings)
+    return ConceptModel(jepa.eval(), corpus.tokenizer, statistics, settings)

@@ -1,0 +1,88 @@
+"""The training loop: the whole algorithm on one page."""
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from lang_jepa.data.sequences import Batch
+from lang_jepa.errors import LangJepaError
+from lang_jepa.objectives.objective import Loss
+from lang_jepa.training.optim import check_gradients, set_rates
+from lang_jepa.training.padding import padding_share
+from lang_jepa.training.run import Run
+from lang_jepa.training.signals import StopRequest
+
+
+def fit(run: Run) -> None:
+    """Train until the run's last step, or until asked to stop; leaves a checkpoint either way.
+
+    Raises:
+        LangJepaError: the loss or its gradient is not finite (the update is not made), or the collapse watch rang and
+            meta.on_collapse is `stop`.
+    """
+    if run.step == 0 and not run.resumed:
+        run.look()
+    with StopRequest() as stop:
+        while run.step < run.total:
+            position, wanted = run.material.loader.state, run.settings.optimization.grad_accum_steps
+            batches = [] if stop.requested else [run.next_batch() for _ in range(wanted)]
+            count, stopping = run.agree(sum(batch.predictions for batch in batches), stop.requested)
+            if stopping:
+                run.material.loader.state = position  # no step was made of the batches just read
+                run.interrupted = True
+                break
+            _step(run, batches, count)
+            run.after_step()
+    run.save()
+
+
+def _step(run: Run, batches: list[Batch], count: int) -> None:
+    """One optimizer step over its micro-batches; `count`: predictions in all of them, on all ranks."""
+    began = time.perf_counter()
+    rate = set_rates(run.optimizer, run.schedule, run.step)
+    losses = []
+    for number, batch in enumerate(batches, start=1):
+        with run.fabric.no_backward_sync(run.model, enabled=number < len(batches)):
+            output = run.model(batch.contexts)
+            with run.fabric.autocast():
+                targets = run.target.embed(batch.targets)
+            loss = run.objective(output, targets, count=count, micro_batches=len(batches))
+            run.fabric.backward(loss.total)
+        losses.append(loss)
+    if run.step == run.first_step:
+        check_gradients(run.jepa)
+    norm = _clip(run, losses)
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    momentum = run.schedule.momentum(run.step)
+    run.target.update(run.jepa.encoder, momentum)
+    run.step += 1
+    run.log_step(
+        losses,
+        count,
+        rate=rate,
+        momentum=momentum,
+        norm=norm,
+        padding=padding_share(*batches),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _clip(run: Run, losses: list[Loss]) -> float:
+    """Clip the gradient and return its norm before clipping; stop the run if anything is not finite."""
+    limit = run.settings.optimization.clip_grad
+    parameters = list(run.jepa.parameters())
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if limit is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    value = float(sum((loss.total.detach() for loss in losses), start=Tensor([0.0]).to(norm.device)))
+    if not math.isfinite(value) or not math.isfinite(float(norm)):
+        raise LangJepaError(
+            f"step {run.step + 1}: the loss is {value} and its gradient's norm {float(norm)}; the update was not made. "
+            f"{run.last_checkpoint_note()} Lower optimization.lr, set optimization.clip_grad, or switch off "
+            "meta.use_bfloat16, and go on with --resume."
+        )
+    return float(norm)

@@ -1,0 +1,129 @@
+"""The data of a run: training batches with a position, a held-out sample, and how long it all takes."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from lang_jepa.config import Settings
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
+from lang_jepa.data.order import Order
+from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.views import View, make_view
+from lang_jepa.errors import LangJepaError
+from lang_jepa.training.held_out import HeldOut
+
+
+class Material(ABC):
+    """What a run needs of its data.
+
+    Attributes:
+        tokenizer: of the corpus.
+        held_out: a fixed held-out sample, or None where nothing is held out.
+        sample_view: training sentences, for the whitening start and the score statistics.
+        fingerprint: identity of the data, compared on resumption.
+        loader: endless batches of this rank (after `start`).
+    """
+
+    tokenizer: TextTokenizer
+    held_out: HeldOut | None
+    sample_view: View
+    fingerprint: str
+    loader: Loader
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def total_steps(self) -> tuple[int, list[int]]:
+        """Optimizer steps of the run, and the steps at which epochs end."""
+
+    @abstractmethod
+    def source(self) -> BatchSource:
+        """Training batches of this rank."""
+
+    @abstractmethod
+    def facts(self) -> list[tuple[str, str]]:
+        """What is worth knowing about the data, for people."""
+
+    def start(self, state: Any | None) -> None:
+        """Begin to load, at a saved state if there is one."""
+        self.loader = Loader(self.source(), num_workers=self.settings.data.num_workers, state=state)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last batch handed out."""
+        return int(self.loader.state.get("epoch", 0))
+
+
+class CorpusMaterial(Material):
+    """A prepared corpus.
+
+    Args:
+        settings: of the run.
+        corpus: prepared with `settings.data`.
+        rank, world: this process and their number.
+
+    Raises:
+        LangJepaError: there is nothing to predict in the training side.
+    """
+
+    def __init__(self, settings: Settings, corpus: Corpus, *, rank: int, world: int) -> None:
+        super().__init__(settings)
+        self.corpus, self.tokenizer = corpus, corpus.tokenizer
+        self.fingerprint = corpus.path.name
+        self.rank, self.world = rank, world
+        self.view = self.sample_view = make_view(settings, corpus.train, self.tokenizer)
+        if not self.view.count:
+            raise LangJepaError(
+                f"{corpus.path} has no document with two sentences to train on; look at its statistics "
+                "(lang-jepa prepare) and at data.min_sentences, data.val_fraction and data.limit"
+            )
+        self.held_out = None
+        validation = make_view(settings, corpus.validation, self.tokenizer)
+        if validation.targets >= 8:
+            self.held_out = HeldOut(settings, validation, corpus.validation, rank=rank, world=world)
+        self.order = make_order(settings, self.view, world=world)
+
+    def total_steps(self) -> tuple[int, list[int]]:
+        """From max_steps, or from the epochs' batches; leftover micro-batches go on into the next epoch."""
+        optimization = self.settings.optimization
+        limit, accumulation = optimization.max_steps, optimization.grad_accum_steps
+        ends: list[int] = []
+        batches = epoch = 0
+        while (epoch < optimization.epochs) if limit is None else (not ends or ends[-1] < limit):
+            batches += self.order.steps(epoch)
+            ends.append(batches // accumulation)
+            epoch += 1
+        total = limit or ends[-1]
+        if not total:
+            raise LangJepaError(
+                f"the corpus gives {batches} batches in all, fewer than optimization.grad_accum_steps="
+                f"{accumulation}: lower it, lower data.batch_size, or take more documents"
+            )
+        return total, [end for end in ends if end <= total]
+
+    def source(self) -> BatchSource:
+        return CorpusBatches(self.view, self.order, self.rank)
+
+    def facts(self) -> list[tuple[str, str]]:
+        train, validation = self.corpus.train, self.corpus.validation
+        return [
+            ("corpus", str(self.corpus.path)),
+            ("training", f"{train.num_documents:,} documents, {train.num_sentences:,} sentences"),
+            ("held out", f"{validation.num_documents:,} documents, {validation.num_sentences:,} sentences"),
+            ("targets per epoch", f"{self.view.targets:,} in {self.order.steps(0):,} batches"),
+        ]
+
+
+def make_order(settings: Settings, view: View, *, world: int) -> Order:
+    """How the settings make batches of a view's examples."""
+    data = settings.data
+    return Order(
+        count=view.count,
+        sizes=view.sizes,
+        world=world,
+        batch_size=data.batch_size,
+        batch_tokens=data.batch_tokens,
+        pool_batches=data.pool_batches,
+        seed=settings.meta.seed,
+    )

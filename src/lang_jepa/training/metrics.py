@@ -1,0 +1,104 @@
+"""Names of what a run logs, and the CSV that always holds it."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import atomic_file
+
+STEP = "train/step"
+COLUMNS = (
+    STEP,
+    "train/epoch",
+    "train/loss",
+    "train/regularizer",
+    "train/learning_rate",
+    "train/weight_decay",
+    "train/momentum",
+    "train/grad_norm",
+    "train/padding_share",
+    "train/targets_per_second",
+    "stats/cosine_similarity",
+    "stats/target_features_norm",
+    "stats/predicted_features_norm",
+    "val/loss",
+    "val/count",
+    "val/semantic/avg_similarity",
+    "val/semantic/hit_rate",
+    "val/embeddings/norm",
+    "val/embeddings/diversity",
+    "val/embeddings/target_std_mean",
+    "val/embeddings/target_std_relative",
+    "val/embeddings/target_eff_rank",
+    "val/embeddings/target_eff_rank_limit",
+    "val/embeddings/target_off_diag_cov_l1",
+    "val/embeddings/mean_pairwise_cosine",
+    "val/embeddings/first_component_share",
+    "val/embeddings/raw_std",
+    "val/retrieval/recall@1",
+    "val/retrieval/recall@5",
+    "val/retrieval/mrr",
+    "val/retrieval/candidates",
+    "epoch/loss",
+    "epoch/time",
+)
+"""Every column. Training and validation never share a name; `val/` only ever holds held-out data."""
+
+TIMES = ("train/targets_per_second", "epoch/time")
+"""Columns that measure the machine: the only ones that two equal runs differ in."""
+
+
+class MetricsFile:
+    """metrics.csv: one row per look, blank cells for what was not looked at.
+
+    Args:
+        path: of the file.
+        resume_step: None starts a new file; a step keeps the rows up to it, so that the rows which a killed run
+            wrote after its last checkpoint are not there twice.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
+        self.path = path
+        kept = [] if resume_step is None else [row for row in read_metrics(path) if row[STEP] <= resume_step]
+        with atomic_file(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append one row.
+
+        Raises:
+            ValueError: a name that is not in COLUMNS.
+        """
+        text = io.StringIO()
+        csv.DictWriter(text, COLUMNS).writerow(row)
+        with self.path.open("a", newline="") as file:
+            file.write(text.getvalue())
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a metrics file, blank cells left out; an unfinished last line is ignored.
+
+    Raises:
+        LangJepaError: the file is missing or holds something else.
+    """
+    if not path.is_file():
+        raise LangJepaError(f"no metrics at {path}")
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]  # a kill may leave half a line
+    rows = []
+    for row in csv.DictReader(io.StringIO(whole)):
+        try:
+            rows.append({name: float(cell) for name, cell in row.items() if cell})
+        except (TypeError, ValueError) as error:
+            raise LangJepaError(f"{path} is damaged: {error}") from error
+    return rows
+
+
+def series(rows: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Steps and values of one column, where it has values."""
+    points = [(row[STEP], row[name]) for row in rows if name in row]
+    return [step for step, _ in points], [value for _, value in points]

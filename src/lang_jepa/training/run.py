@@ -1,0 +1,335 @@
+"""A run: everything the loop works on, what it logs, and how it is saved and taken up again."""
+
+import itertools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from lang_jepa.config import Settings
+from lang_jepa.data.sequences import Batch
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import write_text
+from lang_jepa.models.target import EMATarget
+from lang_jepa.objectives.objective import Loss, Objective
+from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.material import Material
+from lang_jepa.training.metrics import STEP, MetricsFile
+from lang_jepa.training.optim import make_optimizer
+from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.schedule import Schedule
+from lang_jepa.training.start import start_model
+from lang_jepa.training.trackers import make_trackers
+from lang_jepa.training.watch import Alarm, CollapseWatch, advice_for
+
+
+class Run:
+    """State of a training run.
+
+    Args:
+        settings: the resolved settings.
+        fabric: a launched lightning Fabric.
+        material: data on both sides.
+        reporter: listens on rank 0.
+
+    Attributes:
+        step: optimizer steps done.
+        first_step: the step this process began at.
+        resumed: it took up a checkpoint.
+        total: optimizer steps in all.
+        interrupted: it was asked to stop before the end.
+        best: step and value of the best look by logging.best_metric, if there was one.
+        alarms: what the collapse watch found.
+    """
+
+    def __init__(self, settings: Settings, fabric: Any, material: Material, reporter: Reporter) -> None:
+        self.settings, self.fabric, self.material, self.reporter = settings, fabric, material, reporter
+        self.folder = Path(settings.logging.log_dir)
+        self.chief: bool = fabric.is_global_zero
+        self.step = self.first_step = 0
+        self.total, self.epoch_ends = material.total_steps()
+        steps_per_epoch = self.epoch_ends[0] if self.epoch_ends else None
+        self.schedule = Schedule.of(settings.optimization, total=self.total, steps_per_epoch=steps_per_epoch)
+        self._build()
+        self.interrupted = self.resumed = False
+        self.best: tuple[int, float] | None = None
+        self.alarms: list[Alarm] = []
+        self.watch = CollapseWatch(
+            advice_for(
+                head=settings.model.head,
+                regularizer=settings.objective.regularizer,
+                lr=settings.optimization.lr,
+                momentum_start=settings.optimization.momentum_start,
+            )
+        )
+        self._epoch_loss = [0.0, 0.0]
+        self._epoch_began = time.perf_counter()
+
+    def _build(self) -> None:
+        """Equal weights on every rank, whatever the ranks' own generators did before."""
+        settings = self.settings
+        self.jepa = start_model(settings, self.material.tokenizer, self.material.sample_view)
+        if settings.meta.compile:
+            self.jepa.encoder.backbone.compile()
+        self.objective = Objective(settings)
+        self.model = self.fabric.setup_module(self.jepa)
+        self.optimizer = self.fabric.setup_optimizers(make_optimizer(self.jepa, settings.optimization))
+        self.target = EMATarget(self.jepa.encoder)
+        # From here on the generator only feeds dropout, and ranks must not drop alike.
+        torch.manual_seed(settings.meta.seed * 1000 + 1 + self.fabric.global_rank)
+
+    def begin(self) -> None:
+        """Open the files and, where the settings say so, take up a checkpoint."""
+        resume = self.settings.meta.load_checkpoint
+        state = None
+        if resume:
+            path = Path(self.settings.meta.checkpoint_path or self.folder / checkpoints.LAST)
+            state = checkpoints.load_checkpoint(path)
+            self._restore(state, path)
+        self.first_step, self.resumed = self.step, state is not None
+        self.material.start(state["loader"][self.fabric.global_rank] if state else None)
+        if state:
+            self._restore_generators(state)  # last, because starting loader processes draws a number
+        if self.chief:
+            self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=self.step if resume else None)
+            self.trackers = make_trackers(self.settings, self.folder)
+            self.reporter.begin(total=self.total, start=self.step, facts=self.material.facts())
+
+    def next_batch(self) -> Batch:
+        """The next batch of this rank, on its device."""
+        return next(self.material.loader).to(self.fabric.device)
+
+    def agree(self, predictions: int, stopping: bool) -> tuple[int, bool]:
+        """(predictions of all ranks, whether any rank was asked to stop): one small sum, and none on one rank."""
+        if self.fabric.world_size == 1:
+            return predictions, stopping
+        numbers = torch.tensor([predictions, int(stopping)], device=self.fabric.device)
+        distributed.all_reduce(numbers)
+        return int(numbers[0]), bool(numbers[1])
+
+    def log_step(
+        self,
+        losses: list[Loss],
+        count: int,
+        *,
+        rate: float,
+        momentum: float,
+        norm: float,
+        padding: float,
+        seconds: float,
+    ) -> None:
+        """Figures of a step, summed over micro-batches and ranks and divided once."""
+        names = ("distance", "cosine", "targets_norm", "predictions_norm")
+        sums = torch.stack(
+            [sum((getattr(loss, name) for loss in losses), start=Tensor([0.0])) for name in names]
+        )
+        sums = sums.flatten().double()
+        if self.fabric.world_size > 1:
+            distributed.all_reduce(sums)
+        distance, cosine, targets_norm, predictions_norm = (sums / count).tolist()
+        self._epoch_loss[0] += distance * count
+        self._epoch_loss[1] += count
+        figures = {
+            STEP: float(self.step),
+            "train/epoch": float(self.material.epoch),
+            "train/loss": distance,
+            "train/regularizer": float(sum(float(loss.regularizer) for loss in losses) / len(losses)),
+            "train/learning_rate": rate,
+            "train/weight_decay": self.schedule.weight_decay(self.step - 1),
+            "train/momentum": momentum,
+            "train/grad_norm": norm,
+            "train/padding_share": padding,
+            "train/targets_per_second": count / seconds,
+            "stats/cosine_similarity": cosine,
+            "stats/target_features_norm": targets_norm,
+            "stats/predicted_features_norm": predictions_norm,
+        }
+        if self.chief:
+            self.reporter.step(self.step, figures)
+            if self.step % self.settings.logging.log_freq == 0 or self.step == self.total:
+                self._write(figures)
+
+    def after_step(self) -> None:
+        """What is due after the step just made: an epoch's end, a look, checkpoints."""
+        logging = self.settings.logging
+        epoch_done = self.step in self.epoch_ends
+        if epoch_done:
+            self._end_epoch()
+        every = logging.eval_freq or max(1, min(self.total // 10, *(self.epoch_ends[:1] or [self.total])))
+        if self.step % every == 0 or self.step == self.total:
+            self.look()
+        if epoch_done:
+            number = self.epoch_ends.index(self.step) + 1
+            if number % logging.checkpoint_freq == 0:
+                self.save(f"checkpoint-epoch{number}.pth")
+            self.save()
+        elif self.step % (logging.checkpoint_steps or max(1, self.total // 10)) == 0:
+            self.save()
+
+    def _end_epoch(self) -> None:
+        now = time.perf_counter()
+        row = {
+            STEP: float(self.step),
+            "epoch/loss": self._epoch_loss[0] / max(1.0, self._epoch_loss[1]),
+            "epoch/time": now - self._epoch_began,
+        }
+        self._epoch_loss, self._epoch_began = [0.0, 0.0], now
+        if self.chief:
+            self._write(row)
+
+    def look(self) -> None:
+        """Look at held-out data: log it, ask the watch, keep the best. Does not disturb the dropout's generator."""
+        if self.material.held_out is None:
+            return
+        self.jepa.eval()
+        with self.fabric.autocast():
+            look = self.material.held_out.look(
+                predict=lambda batch: self.jepa(batch.contexts).predictions,
+                embed=lambda batch: self.target.embed(batch.targets),
+                device=self.fabric.device,
+            )
+        self.jepa.train()
+        figures = {STEP: float(self.step), **look.figures}
+        alarm = self.watch.look(self.step, look.figures)
+        if self.chief:
+            self._write(figures)
+            self.reporter.look(self.step, figures)
+            self._write_examples(look.examples)
+        self._keep_best(look.figures)
+        if alarm:
+            self._ring(alarm)
+
+    def _keep_best(self, figures: Mapping[str, float]) -> None:
+        """Save the best checkpoint so far. The look before the first step is no result of training."""
+        logging = self.settings.logging
+        if logging.best_metric not in figures:
+            raise LangJepaError(
+                f"logging.best_metric '{logging.best_metric}' is not measured; choose one of {', '.join(figures)}"
+            )
+        value = figures[logging.best_metric]
+        sign = 1.0 if logging.best_mode == "max" else -1.0
+        if self.step > 0 and (self.best is None or sign * value > sign * self.best[1]):
+            self.best = (self.step, value)
+            self.save(checkpoints.BEST)
+
+    def _ring(self, alarm: Alarm) -> None:
+        """Tell of a collapse, and stop where the settings say so."""
+        first = not self.alarms
+        self.alarms.append(alarm)
+        if self.chief and first:
+            self.reporter.warning(str(alarm))
+        if self.settings.meta.on_collapse == "stop":
+            self.save()
+            raise LangJepaError(f"stopped (meta.on_collapse=stop): {alarm}")
+
+    def _write(self, figures: Mapping[str, float]) -> None:
+        self.metrics.write(figures)
+        for tracker in self.trackers:
+            tracker.write(self.step, figures)
+
+    def _write_examples(self, examples: list[str]) -> None:
+        if examples:
+            with (self.folder / "examples.txt").open("a", encoding="utf-8") as file:
+                file.write(f"step {self.step}\n\n" + "\n\n".join(examples) + "\n\n")
+
+    def save(self, name: str = checkpoints.LAST) -> None:
+        """Write a checkpoint; every rank must call it, rank 0 writes."""
+        own = {
+            "loader": self.material.loader.state,
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if self.fabric.device.type == "cuda" else None,
+        }
+        ranks: list[Any] = [own]
+        if self.fabric.world_size > 1:
+            ranks = [None] * self.fabric.world_size
+            distributed.all_gather_object(ranks, own)
+        if self.chief:
+            checkpoints.save_checkpoint(self.folder / name, self._state(ranks))
+        self.fabric.barrier()
+
+    def _state(self, ranks: list[Any]) -> dict[str, Any]:
+        centre = self.objective.centre
+        return {
+            "settings": self.settings.model_dump(),
+            "corpus": self.material.fingerprint,
+            "world": self.fabric.world_size,
+            "step": self.step,
+            "total": self.total,
+            "model": self.jepa.state_dict(),
+            "target": self.target.encoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "centre": centre.state_dict() if centre else None,
+            "watch": self.watch.state_dict(),
+            "alarms": [[alarm.step, list(alarm.signs)] for alarm in self.alarms],
+            "best": list(self.best) if self.best else None,
+            "epoch_loss": self._epoch_loss,
+            "loader": [rank["loader"] for rank in ranks],
+            "generators": [[rank["torch"], rank["cuda"]] for rank in ranks],
+        }
+
+    def _restore(self, state: dict[str, Any], path: Path) -> None:
+        """Take up a checkpoint exactly, or refuse."""
+        checkpoints.check_matches(
+            state,
+            self.settings,
+            corpus=self.material.fingerprint,
+            world=self.fabric.world_size,
+            path=path,
+        )
+        checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {path}")
+        checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {path}")
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.objective.centre is not None:
+            self.objective.centre.load_state_dict(state["centre"])
+        self.watch.load_state_dict(state["watch"])
+        self.alarms = [Alarm(step, tuple(signs), self.watch.advice) for step, signs in state["alarms"]]
+        self.best = (int(state["best"][0]), float(state["best"][1])) if state["best"] else None
+        self.step = int(state["step"])
+        self._epoch_loss = list(state["epoch_loss"])
+
+    def _restore_generators(self, state: dict[str, Any]) -> None:
+        own, cuda = state["generators"][self.fabric.global_rank]
+        torch.set_rng_state(own)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda)
+
+    def last_checkpoint_note(self) -> str:
+        """Where to go on from, in words."""
+        path = self.folder / checkpoints.LAST
+        return f"The last checkpoint is {path}." if path.is_file() else "There is no checkpoint yet."
+
+    def finish(self) -> None:
+        """Close what was opened."""
+        if self.chief and hasattr(self, "trackers"):
+            for tracker in self.trackers:
+                tracker.close()
+
+
+def start_folder(settings: Settings) -> tuple[Path, Path | None]:
+    """Make the run directory; an older run in its place is moved aside, never overwritten.
+
+    Returns:
+        The run directory, and where an older run went, if there was one.
+    """
+    folder = Path(settings.logging.log_dir)
+    moved = None
+    if (folder / "settings.yaml").is_file() and not settings.meta.load_checkpoint:
+        taken = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
+        moved = next(path for path in taken if not path.exists())
+        folder.rename(moved)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "README.txt", _FOLDER_NOTE)
+    return folder, moved
+
+
+_FOLDER_NOTE = """settings.yaml        the resolved settings
+metrics.csv          what was measured, by optimizer step
+examples.txt         held-out contexts, what came next, and what was predicted
+run.png              the curves
+summary.json         start, best and end
+model/               the model to use: ConceptModel.load("model")
+checkpoint-*.pth     to resume from
+"""

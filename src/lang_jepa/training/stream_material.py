@@ -1,0 +1,77 @@
+"""The data of a run that reads a stream."""
+
+from itertools import islice
+from typing import Any
+
+from lang_jepa.config import Settings
+from lang_jepa.data.documents import open_source
+from lang_jepa.data.loader import BatchSource
+from lang_jepa.data.streaming import Blocks, StreamBatches
+from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.views import make_view
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import fingerprint
+from lang_jepa.training.held_out import HeldOut
+from lang_jepa.training.material import Material
+
+
+class StreamMaterial(Material):
+    """A stream of documents; `data.limit` does not apply to it.
+
+    Args:
+        settings: of the run; `optimization.max_steps` is set (the settings see to it).
+        rank, world: this process and their number.
+
+    Raises:
+        LangJepaError: the source cannot be read, or its beginning holds nothing to train on.
+    """
+
+    def __init__(self, settings: Settings, *, rank: int, world: int) -> None:
+        super().__init__(settings)
+        data = settings.data.model_copy(update={"limit": None})
+        self.settings = settings = settings.model_copy(update={"data": data})
+        self.rank, self.world = rank, world
+        source = open_source(data)
+        self.tokenizer = self._tokenizer(source)
+        self.blocks = Blocks(settings, source, self.tokenizer)
+        self.fingerprint = f"stream-{fingerprint([source.fingerprint(), self.tokenizer.fingerprint()])}"
+        sample = self.blocks.first("train", max(settings.model.head_sample, 2))
+        if sample is None:
+            raise LangJepaError(
+                f"the first documents of {source.description} hold nothing to train on: look at data.min_length, "
+                "data.min_sentences and data.text_column"
+            )
+        self.sample_view = make_view(settings, sample, self.tokenizer)
+        self.held_out = None
+        if data.val_fraction:
+            validation = self.blocks.first("validation", settings.logging.val_sentences)
+            if validation is None:
+                raise LangJepaError(
+                    f"no held-out document among the first rows of {source.description}: raise data.val_fraction"
+                )
+            view = make_view(settings, validation, self.tokenizer)
+            self.held_out = HeldOut(settings, view, validation, rank=rank, world=world)
+
+    def _tokenizer(self, source: Any) -> TextTokenizer:
+        """The named one, or one trained on the first block, which is the same on every rank."""
+        data = self.settings.data
+        if data.tokenizer_path != "trained":
+            return TextTokenizer.load(data.tokenizer_path)
+        rows = (row.text for row in islice(source.rows(), data.shuffle_buffer) if row is not None)
+        return train_tokenizer(rows, data.vocab_size)
+
+    def total_steps(self) -> tuple[int, list[int]]:
+        """max_steps; a stream's epochs have no length that is known."""
+        total = self.settings.optimization.max_steps
+        assert total is not None  # the settings see to it
+        return total, []
+
+    def source(self) -> BatchSource:
+        return StreamBatches(self.settings, self.blocks, rank=self.rank, world=self.world)
+
+    def facts(self) -> list[tuple[str, str]]:
+        shares = self.world * max(1, self.settings.data.num_workers)
+        return [
+            ("stream", self.blocks.source.description),
+            ("blocks", f"{self.settings.data.shuffle_buffer:,} documents each, {shares} shares"),
+        ]

@@ -1,0 +1,145 @@
+"""From settings to a finished run directory."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.config import Settings
+from lang_jepa.data.prepare import prepare
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import write_json
+from lang_jepa.settings import save_settings
+from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.reporter import Reporter, Silent
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        folder: the run directory.
+        step, total: optimizer steps done and planned.
+        interrupted: it was asked to stop; go on with --resume.
+        alarms: what the collapse watch found.
+        seconds: wall-clock time of the training loop.
+    """
+
+    folder: Path
+    step: int
+    total: int
+    interrupted: bool
+    alarms: tuple[str, ...]
+    seconds: float
+
+
+def train(settings: Settings, reporter: Reporter | None = None) -> Result:
+    """Prepare the corpus if needed, train, and write the model directory.
+
+    Under torchrun every process calls this; the data is prepared by the first process of a node while the others
+    wait.
+
+    Args:
+        settings: the resolved settings.
+        reporter: told how it goes (rank 0 only); None is silent.
+
+    Raises:
+        LangJepaError: see `lang_jepa.training.loop.fit`; the data or a checkpoint cannot be used.
+    """
+    from lang_jepa.training.devices import make_fabric
+    from lang_jepa.training.export import export_model
+    from lang_jepa.training.loop import fit
+    from lang_jepa.training.run import Run, start_folder
+
+    fabric = make_fabric(settings)
+    chief = bool(fabric.is_global_zero)
+    listener: Reporter = (reporter or Silent()) if chief else Silent()
+    material = _material(settings, fabric, listener)
+    if chief:
+        folder, moved = start_folder(settings)
+        if moved:
+            listener.message(f"an older run was moved to {moved}")
+        save_settings(settings, folder / "settings.yaml")
+    fabric.barrier()
+    run = Run(settings, fabric, material, listener)
+    if material.held_out is None:
+        listener.warning(
+            "nothing is held out, so no health figure can be measured and the collapse watch is blind. "
+            "Set data.val_fraction (0.02, say)."
+        )
+    run.begin()
+    began = time.perf_counter()
+    try:
+        fit(run)
+    finally:
+        run.finish()
+        listener.end()
+    seconds = time.perf_counter() - began
+    if chief and not run.interrupted:
+        export_model(run)
+    if chief:
+        _summarize(run, seconds)
+    fabric.barrier()
+    return Result(
+        folder=run.folder,
+        step=run.step,
+        total=run.total,
+        interrupted=run.interrupted,
+        alarms=tuple(str(alarm) for alarm in run.alarms),
+        seconds=seconds,
+    )
+
+
+def _material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
+    """The data of the run; on several ranks the first of a node prepares it."""
+    from lang_jepa.training.material import CorpusMaterial
+
+    share = {"rank": fabric.global_rank, "world": fabric.world_size}
+    if settings.data.streaming:
+        from lang_jepa.training.stream_material import StreamMaterial
+
+        return StreamMaterial(settings, **share)
+    with fabric.rank_zero_first(local=True):
+        corpus = prepare(settings.data)
+    return CorpusMaterial(settings, corpus, **share)
+
+
+def _summarize(run: Any, seconds: float) -> None:
+    """summary.json and the picture of the run."""
+    from lang_jepa.report.picture import draw_run
+
+    rows = read_metrics(run.folder / "metrics.csv")
+    looks = [row for row in rows if "val/loss" in row]
+    write_json(
+        run.folder / "summary.json",
+        {
+            "steps": run.step,
+            "total": run.total,
+            "interrupted": run.interrupted,
+            "seconds": round(seconds, 1),
+            "alarms": [str(alarm) for alarm in run.alarms],
+            "best": {"metric": run.settings.logging.best_metric, "step": run.best[0], "value": run.best[1]}
+            if run.best
+            else None,
+            "first_look": looks[0] if looks else None,
+            "last_look": looks[-1] if looks else None,
+        },
+    )
+    draw_run(rows, run.folder / "run.png", title=f"{run.settings.recipe}: {run.folder}")
+
+
+def resume_settings(folder: Path) -> Settings:
+    """Settings of a run directory, set to resume from its last checkpoint.
+
+    Raises:
+        LangJepaError: there is no run or no checkpoint to go on from.
+    """
+    from lang_jepa.settings import read_settings
+
+    settings = read_settings(folder / "settings.yaml")
+    if not (folder / checkpoints.LAST).is_file():
+        raise LangJepaError(f"no checkpoint to resume from at {folder / checkpoints.LAST}")
+    meta = settings.meta.model_copy(update={"load_checkpoint": True, "checkpoint_path": None})
+    return settings.model_copy(update={"meta": meta})

@@ -1,0 +1,117 @@
+"""The collapse watch: reads the held-out figures of each look and rings when embeddings are dying.
+
+A falling loss proves nothing, since a constant encoder predicts itself perfectly. What shows a collapse is the
+targets' spread. A healthy run, too, may lose some of it for a while (its mean cosine was seen to rise to .56 and
+fall again), so the watch rings at once only for what no healthy run has shown, and otherwise asks for several
+signs at two looks in a row.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Figures = Mapping[str, float]
+
+_STD = "val/embeddings/target_std_relative"
+_COSINE = "val/embeddings/mean_pairwise_cosine"
+_SHARE = "val/embeddings/first_component_share"
+_RAW = "val/embeddings/raw_std"
+_RANK = "val/embeddings/target_eff_rank"
+_RETRIEVAL = "val/retrieval/mrr"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What the watch found.
+
+    Attributes:
+        step: optimizer step of the look.
+        signs: the signs that rang, in words with their numbers.
+        advice: cause and cure.
+    """
+
+    step: int
+    signs: tuple[str, ...]
+    advice: str
+
+    def __str__(self) -> str:
+        return f"collapse at step {self.step}: {'; '.join(self.signs)}. {self.advice}"
+
+
+class CollapseWatch:
+    """Compares each look with the look at step 0.
+
+    Args:
+        advice: cause and cure for these settings (see `advice_for`).
+    """
+
+    def __init__(self, advice: str) -> None:
+        self.advice = advice
+        self.first: dict[str, float] = {}
+        self.best_retrieval = 0.0
+        self.in_a_row = 0
+
+    def look(self, step: int, figures: Figures) -> Alarm | None:
+        """Take in one look's figures; an alarm where they show a collapse."""
+        if not self.first:
+            self.first = {name: figures[name] for name in (_STD, _COSINE, _SHARE, _RAW, _RANK)}
+            self.best_retrieval = figures[_RETRIEVAL]
+            return None
+        certain, signs = self._certain(figures), self._signs(figures)
+        learning = figures[_RETRIEVAL] > self.best_retrieval
+        self.best_retrieval = max(self.best_retrieval, figures[_RETRIEVAL])
+        self.in_a_row = self.in_a_row + 1 if len(signs) >= 3 and not learning else 0
+        if certain or self.in_a_row >= 2:
+            return Alarm(step, tuple(certain + signs), self.advice)
+        return None
+
+    def _certain(self, figures: Figures) -> list[str]:
+        """Signs that no healthy run has shown."""
+        certain = []
+        if figures[_COSINE] > max(0.9, self.first[_COSINE] + 0.05):
+            certain.append(f"any two sentences have cosine {figures[_COSINE]:.2f}")
+        if figures[_STD] < 0.3 * self.first[_STD]:
+            certain.append(
+                f"spread of the embeddings {figures[_STD]:.2f}, {self.first[_STD]:.2f} at the start"
+            )
+        return certain
+
+    def _signs(self, figures: Figures) -> list[str]:
+        """Signs that mean a collapse only together and when they stay."""
+        first = self.first
+        rules = (
+            (figures[_COSINE] > first[_COSINE] + 0.15, "mean cosine of two sentences", _COSINE),
+            (figures[_STD] < 0.6 * first[_STD], "spread of normalised embeddings", _STD),
+            (figures[_SHARE] > max(0.2, 3 * first[_SHARE]), "share of the first direction", _SHARE),
+            (figures[_RAW] < 0.6 * first[_RAW], "spread of raw embeddings", _RAW),
+            (figures[_RANK] < 0.6 * first[_RANK], "effective rank", _RANK),
+        )
+        return [f"{words} {first[name]:.2f} -> {figures[name]:.2f}" for rings, words, name in rules if rings]
+
+    def state_dict(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        return {"first": self.first, "best": self.best_retrieval, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Take back what `state_dict` gave."""
+        first, best, in_a_row = state["first"], state["best"], state["in_a_row"]
+        assert isinstance(first, dict)
+        assert isinstance(best, float)
+        assert isinstance(in_a_row, int)
+        self.first, self.best_retrieval, self.in_a_row = dict(first), best, in_a_row
+
+
+def advice_for(*, head: str, regularizer: str, lr: float, momentum_start: float) -> str:
+    """The most likely cause and cure for a run with these settings."""
+    causes = []
+    if head != "whitened":
+        causes.append("start from spread-out embeddings (model.head=whitened)")
+    if regularizer == "none":
+        causes.append("add a regularizer (objective.regularizer=vicreg)")
+    if momentum_start < 0.98:
+        causes.append(
+            f"let the target move more slowly (optimization.momentum_start above {momentum_start:g})"
+        )
+    causes.append(f"lower the learning rate (optimization.lr below {lr:g})")
+    return "The encoder is becoming constant, which any predictor can predict. To cure it: " + ", or ".join(
+        causes
+    )

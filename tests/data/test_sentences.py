@@ -1,0 +1,285 @@
+"""Sentence spans: a table of exact splits, the contract on any text, and texts made to be slow or to lose something."""
+
+import pickle
+import unicodedata
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lang_jepa.config import DataSettings
+from lang_jepa.data.sentences import RuleSplitter, make_splitter
+from lang_jepa.data.sentences_sat import align
+from lang_jepa.errors import LangJepaError
+
+# Sentences separated by "|", which stands in no text here. A wrapped line's newline stays in its sentence.
+CASES = {
+    "plain": "One thing happened.| Then another did.",
+    "question and exclamation": "Who is there?| Nobody!| Good.",
+    "interrobang": "You did what?!| I left.",
+    "title": "Dr. Smith met Mrs. Jones.| They talked to Prof. Lee.",
+    "e.g. and i.e.": "Eat fruit, e.g. Apples or i.e. Pears.| Do it daily.",
+    "country inside": "The U.S. Army came from the U.S. in 1944.| It stayed.",
+    "country at the end": "He lives in the U.S. |He likes it.",
+    "figure": "See Fig. 3 and Eq. 12 for details.| They agree.",
+    "number": "It is No. 5 on the list.| We like it.",
+    "answer no": "Is it far? |No. |I walked.",
+    "et al.": "Smith et al. (2010) found it.| Jones et al. 2012 did not.| So did Lee et al. |The rest is open.",
+    "initials": "J. R. R. Tolkien wrote it.| It was read by C. S. Lewis.",
+    "initial between names": "Then John F. Kennedy spoke.| People listened.",
+    "single letter at the end": "It contains vitamin C. |The rest is water.",
+    "I at the end": "She is taller than I. |That is true.",
+    "decimals": "Pi is 3.14 and e is 2.72.| Both are irrational.",
+    "versions": "Install version 2.0.1 first.| Version 3.0 is broken.",
+    "year at the end": "It ended in 1945.| A new age began.",
+    "digit begins": "They won.| 300 people cheered.",
+    "time of day": "We met at 5 p.m. on Monday.| It rained.",
+    "time of day at the end": "We met at 5 p.m. |The rain began.",
+    "company": "Apple Inc. Chief Cook spoke.| It was short.",
+    "etc. at the end": "We bought milk, eggs, etc. |Then we left.",
+    "degree": "She has a Ph.D. from Yale.| He has none.",
+    "versus": "It was Smith vs. Jones.| Jones won.",
+    "month": "Born on Jan. 5, 1900.| Died on Dec. 24.",
+    "page": "See pp. 12 and p. 30 there.| Then stop.",
+    "saint": "We went to St. Louis.| It was warm.",
+    "curly quotes": "He said, “I am here.”| She nodded.",
+    "straight quotes": 'He said, "I am here."| She nodded.',
+    "quote goes on": "“Go away!” he said.| “Why?” she asked.",
+    "single quotes": "‘It is so.’| We agreed.",
+    "guillemets": "Il dit : « Bonjour. »| Elle partit.",
+    "open quote never closed": 'He said "it is late.| We left.| It rained.| The end came.',
+    "brackets": "It works (see above).| (This too.)| And this.",
+    "brackets go on": "It works (really!) and well.| Good.",
+    "citation marks": "It was shown.[12]| Others disagree.[3][4]| Who knows?",
+    "raised citation marks": "It was shown.¹²| Others disagree.",
+    "feet": "It is 5 ft. 10 in. tall.| It stands.",
+    "emphasis": "***Bold.***| _Italic._| Plain.",
+    "speech after speech": "“Is it?”| “Yes.”| “Good.”",
+    "list in one line": "(1) First point.| (2) Second point.",
+    "stars between parts": "The end.|\n\n* * *|\n\nA new part.",
+    "questions and answers": "Q: What is it?|\nA: It is a cat.|\nQ: Really?",
+    "species": "It lives in E. coli cells.| They divide.",
+    "name with a mark": "He works at Yahoo! in Texas.| It is fun.",
+    "ellipsis goes on": "Well... maybe we could … go on.| Fine.",
+    "ellipsis ends": "I wonder...| Maybe not.| Hm…| Yes.",
+    "spaced ellipsis": "He waited . . . and waited.| Nobody came.",
+    "leading ellipsis": "... And so it went.| It was over.",
+    "address": "Visit https://www.example.com/a.b?c=d.e for more.| It is free.",
+    "address at the end": "Visit www.example.com.| It is free.",
+    "e-mail": "Write to jane.doe@example.co.uk today.| She answers.",
+    "file name": "Open the file setup.py now.| Run it.",
+    "bullets": "- first item|\n- second item. |With two sentences.|\n* third item",
+    "bullet signs": "Buy:|\n• milk|\n• eggs",
+    "numbered": "1. Wash the rice.|\n2. Cook it.|\n10) Eat it.",
+    "lettered": "(a) the first|\n(b) the second",
+    "wrapped item": "- an item that is\n  wrapped here|\n- another one",
+    "text after a list": "- one item|\n- two items|\nThis is no item.| Nor is this.",
+    "heading": "The first chapter|\n\nIt was a dark night.| It rained.",
+    "markdown heading": "# Title|\nText begins here.|\n## Part two|\nMore text.",
+    "short heading line": "Overview|\nThe heart is a muscle that pumps blood through the body.| It beats.",
+    "wrapped": "The night was dark and\nfull of rain. |Nobody was\nout on the street.",
+    "wrapped before a capital": "On the morning of the third day we came at last to the old city of\nLondon, where my uncle lived.",
+    "wrapped before an initial": "This great book was written in Oxford, over a dozen long years, by\nJ. R. R. Tolkien alone.",
+    "wrapped raggedly": "The long way home led over hills and through woods to\nEdinburgh and then, past all the\nScottish lochs, further north.",
+    "windows line ends": "The night was\r\ndark.| It rained.|\r\n\r\nThe end",
+    "Chinese": "你好。|世界很大！|你好吗？|我很好。",
+    "Chinese quotes": "他说：“你好。”|她走了。",
+    "Chinese with western mark": "你好吗?|我很好。",
+    "Japanese": "今日は雨です。|明日は晴れますか？|はい。",
+    "Japanese quotes": "「はい。」と彼は言った。|雨が降った。",
+    "Korean": "안녕하세요.| 저는 학생입니다.",
+    "Arabic": "كيف حالك؟| أنا بخير.| شكرا.",
+    "Urdu": "یہ ایک کتاب ہے۔| وہ گھر ہے۔",
+    "Hindi": "यह एक किताब है।| वह घर है।",
+    "Thai": "วันนี้อากาศดี เราไปเดินเล่น",
+    "Russian": "Это дом. |А. С. Пушкин писал стихи.| Он жил в Москве.",
+    "Spanish": "¿Qué hora es?| ¡Es tarde!| Vamos.",
+    "German": "Das kostet z.B. Geld und Zeit.| Österreich ist schön.",
+    "emoji": "Well done! 🎉| See you.👋🏽| Bye 👨‍👩‍👧",
+    "small letters throughout": "hello there.| how are you?| fine",
+    "dash begins": "It rained.| — We stayed in.",
+    "no mark": "just some words without any mark",
+    "one letter": "a",
+    "nothing": "",
+    "white space": " \n\t \u3000\n",
+}
+
+
+def _pieces(text: str, limit: int = 1000) -> list[str]:
+    return [text[start:end] for start, end in RuleSplitter(limit).spans(text)]
+
+
+@pytest.mark.parametrize("marked", CASES.values(), ids=CASES.keys())
+def test_case(marked: str) -> None:
+    expected = [part.strip() for part in marked.split("|") if part.strip()]
+    assert _pieces(marked.replace("|", "")) == expected
+
+
+def _cluster_goes_on(text: str, position: int) -> bool:
+    """An independent, coarse idea of a place where text should not be cut."""
+    left, right = text[position - 1], text[position]
+    flags = "\U0001f1e6" <= left <= "\U0001f1ff" and "\U0001f1e6" <= right <= "\U0001f1ff"
+    jamo = "\u1100" <= left <= "\u11ff" and "\u1160" <= right <= "\u11ff"
+    return (
+        unicodedata.category(right)[0] == "M"
+        or right in "\u200c\u200d"
+        or left == "\u200d"
+        or "\U0001f3fb" <= right <= "\U0001f3ff"
+        or "\U000e0020" <= right <= "\U000e007f"
+        or ("\ud800" <= left <= "\udbff" and "\udc00" <= right <= "\udfff")
+        or flags
+        or jamo
+    )
+
+
+def _check_contract(text: str, limit: int) -> None:
+    spans = RuleSplitter(limit).spans(text)
+    outside = []
+    position = 0
+    for start, end in spans:
+        assert position <= start < end <= len(text)
+        outside.append(text[position:start])
+        position = end
+        piece = text[start:end]
+        assert piece == piece.strip()
+        if len(piece) > limit:
+            assert all(_cluster_goes_on(text, place) for place in range(start + limit, end))
+    outside.append(text[position:])
+    assert not "".join(outside).strip()
+
+
+_NOISE = st.text(
+    st.one_of(
+        st.sampled_from(
+            list(" \n\r\t.!?,;:-\"'()[]…。！？「」“”’*_#1aA\u0301\u200d\u2029\x0c\x1c\x85🎉🇩🇪👩🏽")
+        ),
+        st.characters(),
+    ),
+    max_size=300,
+)
+_PARTS = st.lists(
+    st.sampled_from([*CASES.values(), "\n", "\n\n", " ", "x" * 50, "e\u0301" * 30, "🇩🇪" * 15, "👨‍👩‍👧" * 9]),
+    max_size=8,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(_NOISE, _PARTS), st.integers(20, 60))
+@example("a" + "\u0301" * 100 + "b", 20)
+@example("\u200d" * 50, 20)
+@example("\ud83d\ude00" * 30, 20)
+@example("a " + "b" * 50 + " . . . c", 20)
+@example("\n.\n", 20)
+@example("x" * 19 + " " * 30 + "y" * 30, 20)
+def test_contract_holds_on_any_text(text: str, limit: int) -> None:
+    _check_contract(text, limit)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("one two three; four five six, seven", 25, ["one two three;", "four five six, seven"]),
+        ("one two three, four five six seven", 25, ["one two three,", "four five six seven"]),
+        ("one, two three four five six seven", 25, ["one, two three four five", "six seven"]),
+        ("a" * 45, 20, ["a" * 20, "a" * 20, "a" * 5]),
+        ("a " + "b" * 45, 20, ["a", "b" * 20, "b" * 20, "b" * 5]),
+        ("一二三四五六七八九十，" * 4, 25, ["一二三四五六七八九十，" * 2] * 2),
+        ("x" * 19 + "e\u0301" + "y" * 5, 20, ["x" * 19, "e\u0301" + "y" * 5]),
+        (
+            "一二三四五六七八九十一，\ufe00二三四五六七八九十",
+            20,
+            ["一二三四五六七八九十一，\ufe00二三四五六七八", "九十"],
+        ),
+        ("🇩🇪" * 11, 21, ["🇩🇪" * 10, "🇩🇪"]),
+        ("x" * 17 + "👨‍👩‍👧" + "y" * 17, 20, ["x" * 17, "👨‍👩‍👧" + "y" * 15, "yy"]),
+        ("e" + "\u0301" * 30 + "f", 20, ["e" + "\u0301" * 30, "f"]),
+        ("1,000,000,000,000,000 and more", 25, ["1,000,000,000,000,000 and", "more"]),
+    ],
+)
+def test_long_sentences_are_cut_at_the_best_boundary(text: str, limit: int, expected: list[str]) -> None:
+    assert _pieces(text, limit) == expected
+
+
+_MILLION = 1_000_000
+SLOW = {
+    "one long line": ("This is a sentence, and so on. " * (_MILLION // 31), None),
+    "no mark at all": ("word " * (_MILLION // 5), None),
+    "one word": ("x" * _MILLION, 1000),
+    "newlines": ("a" + "\n" * 100_000 + "b", 2),
+    "carriage returns": ("a" + "\r\n" * 100_000 + "b", 2),
+    "single newlines": ("a\n" * (_MILLION // 2), None),
+    "full stops": ("." * _MILLION + "a", None),
+    "wide full stops": ("。" * _MILLION + "と", None),
+    "spaced full stops": (". " * (_MILLION // 2), None),
+    "quotes": ('"' * _MILLION, None),
+    "stop and quotes": ("." + '"' * _MILLION + "a", None),
+    "open quote": ('He said "no. ' + "It went on. " * (_MILLION // 12), None),
+    "Chinese without a mark": ("中" * _MILLION, 1000),
+    "Chinese": ("你好。" * (_MILLION // 3), _MILLION // 3),
+    "brackets": ("." + "[1" * (_MILLION // 2), None),
+    "emoji": ("!" + " 🎉" * (_MILLION // 2), None),
+    "flags": ("🇩🇪" * (_MILLION // 2), 1000),
+    "combining": ("a" + "\u0301" * _MILLION, 1),
+    "spaces": ("a" + " " * _MILLION + "b", 2),
+    "spaces after stop": ("a." + " " * _MILLION + "b", None),
+    "initials": ("A. " * (_MILLION // 3), None),
+    "abbreviations": ("e.g. " * (_MILLION // 5), None),
+    "list": ("- item\n" * (_MILLION // 7), _MILLION // 7),
+}
+
+
+@pytest.mark.parametrize(("text", "count"), SLOW.values(), ids=SLOW.keys())
+def test_texts_made_to_be_slow_finish_and_keep_everything(text: str, count: int | None) -> None:
+    pieces = _pieces(text)
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+    assert max(map(len, pieces)) <= 1000 or "\u0301" in text
+    if count is not None:
+        assert len(pieces) == count
+
+
+def test_a_long_text_is_split_like_its_paragraphs() -> None:
+    """What a paragraph becomes does not depend on how much stands around it."""
+    paragraph = "Dr. Smith said “no. |It is late.” |They left at 5 p.m. |The rain, e.g. this one, fell.|"
+    pieces = [piece.strip() for piece in paragraph.split("|") if piece]
+    assert _pieces((paragraph.replace("|", "") + "\n\n") * 3000) == pieces * 3000
+
+
+@pytest.mark.parametrize("name", ["openstax", "classics"])
+def test_nothing_of_real_text_is_lost(shared_data: Path, name: str) -> None:
+    import pyarrow.parquet as pq
+
+    column = pq.ParquetFile(shared_data / f"{name}.parquet").read_row_group(0, ["text"])["text"]
+    lengths = []
+    for text in column.to_pylist():
+        spans = RuleSplitter(1000).spans(text)
+        assert "".join("".join(text[s:e].split()) for s, e in spans) == "".join(text.split())
+        assert all(left[1] <= right[0] for left, right in pairwise(spans))
+        lengths += [end - start for start, end in spans]
+    # Books: a sentence of 60 to 160 characters on average, and very few that had to be cut.
+    assert 60 < sum(lengths) / len(lengths) < 160
+    assert sum(length > 900 for length in lengths) < 0.005 * len(lengths)
+
+
+def test_the_splitter_travels_to_another_process() -> None:
+    splitter = pickle.loads(pickle.dumps(make_splitter(DataSettings(max_sentence_chars=25))))
+    assert splitter.spans("One two three four five six seven.") == [(0, 23), (24, 34)]
+
+
+def test_sat_without_its_extra_says_what_to_install() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("wtpsplit") is not None:
+        pytest.skip("wtpsplit is installed")
+    with pytest.raises(LangJepaError, match=r"lang-jepa\[sat\]"):
+        make_splitter(DataSettings(splitter="sat"))
+
+
+def test_sat_sentences_are_found_again_in_their_text() -> None:
+    text = " One. Two.\nOne. "
+    assert align(text, [" One. ", "Two.\n", "", "One."]) == [(1, 5), (6, 10), (11, 15)]
+    with pytest.raises(LangJepaError, match="not next in the text"):
+        align(text, ["One.", "One."])
+    with pytest.raises(LangJepaError, match="lost text"):
+        align(text, ["One.", "Two."])

@@ -1,0 +1,65 @@
+"""The runner and its report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.evaluate import Budget, evaluate
+
+
+def test_a_report_survives_the_file_and_the_table(
+    tmp_path: Path, hashed: object, documents: list[list[str]]
+) -> None:
+    report = evaluate(hashed, tasks=["retrieval"], documents=documents, window_size=4)  # type: ignore[arg-type]
+    report.save(tmp_path / "scores.json")
+    read = json.loads((tmp_path / "scores.json").read_text())
+    assert read == json.loads(json.dumps(report.to_json()))
+    assert len(read["rows"]) == len(report.rows)
+    assert read["settings"]["seed"] == 0
+    assert read["sources"]["retrieval"] == "12 held-out documents, overlap with training unknown"
+    header, *cells = report.table()
+    assert all(len(row) == len(header) for row in cells)
+    assert len(report.table(everything=True)) == len(report.rows) + 1 > len(cells) + 1
+    value = report.value("next sentence, other documents", "validation", "mrr", "model")
+    assert any(
+        row[:4] == ("next sentence, other documents", "validation", "mrr", "model [raw]")
+        and row[4] == f"{value:.3f}"
+        for row in cells
+    )
+    with pytest.raises(LangJepaError, match="no score"):
+        report.value("next sentence, other documents", "validation", "mrr", "nobody")
+
+
+def test_overlap_with_training_is_said(hashed: object, documents: list[list[str]]) -> None:
+    report = evaluate(
+        hashed,
+        tasks=["retrieval"],
+        documents=documents[:8],
+        train_documents=documents[6:],
+        budget=Budget(queries=60),  # type: ignore[arg-type]
+    )
+    assert report.sources["retrieval"] == "8 held-out documents, 25.0 % of their sentences occur in training"
+
+
+def test_equal_seeds_give_equal_reports(hashed: object, documents: list[list[str]]) -> None:
+    first, second, third = (
+        evaluate(hashed, tasks=["retrieval"], documents=documents, seed=seed, budget=Budget(queries=50)).rows  # type: ignore[arg-type]
+        for seed in (1, 1, 2)
+    )
+    assert first == second
+    assert first != third
+
+
+def test_refusals(hashed: object, tmp_path: Path) -> None:
+    with pytest.raises(LangJepaError, match="unknown task glue: choose from sts"):
+        evaluate(hashed, tasks=["sts", "glue"])  # type: ignore[arg-type]
+    with pytest.raises(LangJepaError, match="unknown task"):
+        evaluate(hashed, tasks=[])  # type: ignore[arg-type]
+    with pytest.raises(LangJepaError, match="held-out documents"):
+        evaluate(hashed, tasks=["retrieval"])  # type: ignore[arg-type]
+    with pytest.raises(LangJepaError, match="cannot be called 'model'"):
+        evaluate(hashed, tasks=["sts"], baselines={"model": hashed})  # type: ignore[arg-type, dict-item]
+    with pytest.raises(LangJepaError, match="task data not found"):
+        evaluate(hashed, tasks=["sts"], data_dir=tmp_path)  # type: ignore[arg-type]

@@ -1,0 +1,193 @@
+"""Atomic files and folders: a failure anywhere leaves the old contents and nothing beside them."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lang_jepa import files
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import atomic_file, atomic_folder, fingerprint, read_json, write_json, write_text
+
+
+class Crash(Exception):
+    """Something went wrong while writing."""
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """All files below a folder, hidden ones included."""
+    found = {}
+    for path in folder.rglob("*"):
+        found[path.relative_to(folder).as_posix()] = path.read_text() if path.is_file() else "<folder>"
+    return found
+
+
+def crash_on_replace(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the n-th rename from now on fail, and no other."""
+    calls, real = [0], os.replace
+
+    def replace(source: object, target: object) -> None:
+        calls[0] += 1
+        if calls[0] == number:
+            raise OSError(errno.EIO, "the disk is gone")
+        real(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files.os, "replace", replace)
+
+
+def test_file_appears_with_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.txt"
+    with atomic_file(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == path.parent  # a rename is atomic only inside one file system
+        assert not path.exists()
+    assert contents(tmp_path) == {"a": "<folder>", "a/b.txt": "new"}
+
+
+def test_file_is_replaced_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_file(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+@pytest.mark.parametrize("error", [Crash, KeyboardInterrupt])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_crash_while_writing_a_file(tmp_path: Path, old: str | None, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    if old:
+        path.write_text(old)
+    with pytest.raises(error), atomic_file(path) as temporary:
+        temporary.write_text("half of")
+        raise error
+    assert contents(tmp_path) == ({"a.txt": old} if old else {})
+
+
+def test_crash_while_renaming_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    crash_on_replace(monkeypatch, 1)
+    with pytest.raises(OSError, match="disk is gone"):
+        write_text(path, "new")
+    assert contents(tmp_path) == {"a.txt": "old"}
+
+
+def test_two_writers_do_not_share_a_temporary_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with atomic_file(path) as first, atomic_file(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert contents(tmp_path) == {"a.txt": "first"}  # the outer block ends last
+
+
+def test_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "folder"
+    for names in (["a", "b"], ["b", "c"]):
+        with atomic_folder(path) as temporary:
+            before = contents(path) if path.exists() else None
+            for name in names:
+                (temporary / name).write_text(f"{name} of {names}")
+            (temporary / "deep").mkdir()
+            (temporary / "deep" / "x").write_text("x")
+            assert (contents(path) if path.exists() else None) == before
+    assert contents(tmp_path / "made") == {
+        "folder": "<folder>",
+        "folder/b": "b of ['b', 'c']",
+        "folder/c": "c of ['b', 'c']",
+        "folder/deep": "<folder>",
+        "folder/deep/x": "x",
+    }
+
+
+@pytest.mark.parametrize("error", [Crash, KeyboardInterrupt])
+@pytest.mark.parametrize("old", [False, True])
+def test_crash_while_filling_a_folder(tmp_path: Path, old: bool, error: type[BaseException]) -> None:
+    path = tmp_path / "folder"
+    if old:
+        path.mkdir()
+        (path / "a").write_text("old")
+    before = contents(tmp_path)
+    with pytest.raises(error), atomic_folder(path) as temporary:
+        (temporary / "a").write_text("half of")
+        raise error
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("rename", [1, 2])
+def test_crash_between_the_renames_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rename: int
+) -> None:
+    """Neither the move of the old folder nor that of the new one may lose the old contents."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "a").write_text("old")
+    before = contents(tmp_path)
+    crash_on_replace(monkeypatch, rename)
+    with pytest.raises(OSError, match="disk is gone"), atomic_folder(path) as temporary:
+        (temporary / "a").write_text("new")
+    assert contents(tmp_path) == before
+
+
+def test_everything_is_on_the_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    real_flush, real_replace = files._flush, os.replace
+    monkeypatch.setattr(files, "_flush", lambda path: (flushed.append(path.name), real_flush(path))[1])
+    monkeypatch.setattr(
+        files.os, "replace", lambda a, b: (flushed.append(f"rename to {Path(b).name}"), real_replace(a, b))[1]
+    )
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "a").write_text("a")
+    assert set(flushed[:2]) == {"a", temporary.name}
+    assert flushed[2:] == ["rename to folder", tmp_path.name]
+    flushed.clear()
+    with atomic_file(tmp_path / "file") as temporary:
+        temporary.write_text("a")
+    assert flushed == [temporary.name, "rename to file", tmp_path.name]
+
+
+def test_json_survives_and_numbers_that_json_lacks_do_not_harm_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    value = {"b": [1, 2.5, None], "a": "ü海"}
+    write_json(path, value)
+    assert read_json(path, what="it") == value
+    assert list(json.loads(path.read_text("utf-8"))) == ["b", "a"]
+    assert "ü海" in path.read_text("utf-8")
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path, what="it") == value
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "not found"), (b"{", "damaged"), (b"\xff", "damaged"), (b"", "damaged")]
+)
+def test_unreadable_json_is_named(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(LangJepaError, match=f"manifest.*{said}"):
+        read_json(path, what="manifest")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(JSON, JSON)
+def test_fingerprint_tells_values_apart_and_ignores_key_order(first: object, second: object) -> None:
+    same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert (fingerprint(first) == fingerprint(second)) == same
+    if isinstance(first, dict):
+        assert fingerprint(dict(reversed(first.items()))) == fingerprint(first)
+
+
+def test_fingerprint_never_changes() -> None:
+    assert fingerprint({"b": 1, "a": "ü"}) == fingerprint({"a": "ü", "b": 1}) == "ad8fbfe93e9dabd6"

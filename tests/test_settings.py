@@ -1,0 +1,346 @@
+"""Settings: the promised defaults, strictness, YAML's traps, overrides, and saving and reading back."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from lang_jepa.config import Section, Settings
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings import (
+    apply_override,
+    build,
+    load_settings,
+    parse_yaml,
+    read_settings,
+    recipe_names,
+    save_settings,
+)
+
+PROMISED = {
+    "data": {
+        "train_file": "sample-10BT",
+        "batch_size": 32,
+        "num_workers": 4,
+        "tokenizer_path": "roberta-base",
+        "limit": 10_000,
+        "min_length": 100,
+        "min_sentences": 2,
+        "window_size": 8,
+        "val_fraction": 0.0,
+        "streaming": False,
+        "shuffle_buffer": 10_000,
+        "splitter_device": "cpu",
+    },
+    "model": {
+        "pretrained": True,
+        "embed_dim": 768,
+        "pred_dim": 768,
+        "max_length": 512,
+        "num_layers": 12,
+        "num_heads": 12,
+        "mlp_ratio": 4.0,
+        "dropout": 0.1,
+    },
+    "optimization": {
+        "epochs": 5,
+        "lr": 1e-4,
+        "warmup": 2,
+        "weight_decay": 0.04,
+        "final_weight_decay": 0.4,
+        "final_lr": 1e-6,
+        "loss_fn": "smooth_l1",
+        "momentum_start": 0.996,
+        "momentum_end": 1.0,
+        "grad_accum_steps": 1,
+        "max_steps": None,
+    },
+    "logging": {
+        "log_dir": "logs/lang_jepa",
+        "log_freq": 50,
+        "checkpoint_freq": 1,
+        "num_examples": 3,
+        "log_to_wandb": False,
+    },
+    "meta": {
+        "use_bfloat16": False,
+        "load_checkpoint": False,
+        "checkpoint_path": None,
+        "use_gradient_checkpointing": False,
+    },
+}
+"""Names and defaults that users of the predecessor know."""
+
+
+def tree(text: str) -> dict[str, object]:
+    """A YAML tree of settings."""
+    return parse_yaml(text, where="here")
+
+
+def message(text: str) -> str:
+    """What a user is told about settings with mistakes."""
+    with pytest.raises(LangJepaError) as caught:
+        build(Settings, tree(text), where="here")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [(section, name) for section, fields in PROMISED.items() for name in fields]
+)
+def test_promised_default(section: str, name: str) -> None:
+    value = getattr(getattr(Settings(), section), name)
+    assert value == PROMISED[section][name]
+    assert isinstance(value, bool) == isinstance(PROMISED[section][name], bool)
+
+
+def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    return {
+        name: field.annotation
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def test_every_setting_is_described() -> None:
+    groups = sections(Settings)
+    assert set(groups) == {"data", "model", "objective", "optimization", "logging", "meta"}
+    assert all(group.__doc__ != Section.__doc__ for group in groups.values())
+    undescribed = [
+        f"{name}.{field}"
+        for name, group in groups.items()
+        for field, about in group.model_fields.items()
+        if not about.description
+    ]
+    assert undescribed == []
+    assert Settings.model_fields["recipe"].description
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: {batchsize: 3}", "data.batchsize: unknown setting; did you mean 'batch_size'?"),
+        ("optimisation: {lr: 1.0}", "optimisation: unknown setting; did you mean 'optimization'?"),
+        ("model: {zzz: 3}", "model.zzz: unknown setting\n"),
+        ("optimization: {learning_rate: 1, lrr: 1}", "optimization.lrr: unknown setting; did you mean 'lr'?"),
+    ],
+)
+def test_unknown_key_names_the_nearest(text: str, said: str) -> None:
+    assert said in message(text) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "given_value"),
+    [
+        ("data: {batch_size: '32'}", "data.batch_size", "'32'"),
+        ("data: {batch_size: 32.0}", "data.batch_size", "32.0"),
+        ("data: {batch_size: true}", "data.batch_size", "True"),
+        ("data: {batch_size: 0}", "data.batch_size", "0"),
+        ("data: {train_file: 3}", "data.train_file", "3"),
+        ("data: {streaming: 1}", "data.streaming", "1"),
+        ("optimization: {lr: fast}", "optimization.lr", "'fast'"),
+        ("optimization: {lr: .inf}", "optimization.lr", "inf"),
+        ("optimization: {lr: .nan}", "optimization.lr", "nan"),
+        ("optimization: {loss_fn: l2}", "optimization.loss_fn", "'l2'"),
+        ("model: {dropout: 1.0}", "model.dropout", "1.0"),
+        ("model: 3", "model", "3"),
+    ],
+)
+def test_wrong_value_names_its_path(text: str, path: str, given_value: str) -> None:
+    (line,) = message(text).splitlines()[1:]
+    assert line.strip().startswith(f"{path}: ")
+    assert line.endswith(f"(given: {given_value})")
+
+
+def test_all_mistakes_in_one_message() -> None:
+    said = message("data: {batchsize: 3, limit: many}\nmodel: {dropout: -1}\nextra: 1")
+    lines = said.splitlines()
+    assert lines[0].startswith("here: ")
+    for path in ("data.batchsize", "data.limit", "model.dropout", "extra"):
+        assert sum(line.strip().startswith(f"{path}: ") for line in lines) == 1
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3e-4", 3e-4),
+        ("1E5", 1e5),
+        ("-2e3", -2e3),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("7", 7),
+        ("-7", -7),
+        ("0", 0),
+        ("true", True),
+        ("null", None),
+        ("'3e-4'", "3e-4"),
+        ("1.2.3", "1.2.3"),
+        ("e5", "e5"),
+        ("3e", "3e"),
+    ],
+)
+def test_scalars(text: str, value: object) -> None:
+    parsed = parse_yaml(text, where="here")
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a: 1\nb: 2\na: 3", 3), ("data:\n  limit: 1\n  limit: 2", 3), ("data: {}\nmodel: {}\ndata: {}", 3)],
+)
+def test_duplicate_keys_are_refused(text: str, line: int) -> None:
+    with pytest.raises(LangJepaError, match=rf"^here, line {line}: the key '\w+' stands twice"):
+        parse_yaml(text, where="here")
+
+
+@pytest.mark.parametrize("text", ["{", "a: b: c", "? [1, 2]\n: 3", "a: \x00", "!!python/object:os.system x"])
+def test_what_is_no_plain_yaml_is_refused(text: str) -> None:
+    with pytest.raises(LangJepaError, match=r"^here is not YAML: "):
+        parse_yaml(text, where="here")
+
+
+def test_equal_keys_in_different_sections_are_no_duplicates() -> None:
+    assert parse_yaml("a: {x: 1}\nb: {x: 2}", where="") == {"a": {"x": 1}, "b": {"x": 2}}
+
+
+def test_overrides_win_and_the_last_one_most() -> None:
+    settings = load_settings(
+        "concepts",
+        [
+            "optimization.lr=3e-4",
+            "data.train_file=a=b.txt",
+            "data.limit=null",
+            "meta.seed=1",
+            "meta.seed=2",
+            "logging.log_to_wandb=true",
+        ],
+    )
+    assert settings.optimization.lr == 3e-4
+    assert settings.data.train_file == "a=b.txt"
+    assert settings.data.limit is None
+    assert settings.meta.seed == 2
+    assert settings.logging.log_to_wandb is True
+    assert settings.data.context == "concepts"  # what the recipe says stays
+    assert settings.recipe == "concepts"
+
+
+@pytest.mark.parametrize("override", ["data.limit", "=3", ".limit=3", "data..limit=3", ""])
+def test_malformed_override(override: str) -> None:
+    with pytest.raises(LangJepaError, match=r"not of the form section\.key=value"):
+        load_settings("concepts", [override])
+
+
+def test_override_below_a_value() -> None:
+    with pytest.raises(LangJepaError, match="'limit' is a value, not a section"):
+        apply_override({"data": {"limit": 3}}, "data.limit.x=3")
+    with pytest.raises(LangJepaError, match=r"data\.batchsize: unknown setting; did you mean 'batch_size'"):
+        load_settings("concepts", ["data.batchsize=3"])
+
+
+@pytest.mark.parametrize(
+    ("text", "cures"),
+    [
+        ("model: {pred_dim: 64}", ["model.pred_dim=768"]),
+        ("model: {pretrained: false, num_heads: 7}", ["model.num_heads", "model.embed_dim"]),
+        ("model: {predictor_heads: 7}", ["model.predictor_heads", "model.embed_dim"]),
+        ("data: {streaming: true}", ["optimization.max_steps=50000"]),
+        ("model: {predictor: concept_transformer}", ["data.context=concepts", "model.predictor=attention_query"]),
+        ("optimization: {momentum_end: 0.9}", ["optimization.momentum_end", "momentum_start"]),
+    ],
+)
+def test_settings_that_do_not_fit_name_the_cure(text: str, cures: list[str]) -> None:
+    said = message(text)
+    for cure in cures:
+        assert cure in said
+
+
+def test_mended_settings_fit() -> None:
+    build(Settings, tree("data: {streaming: true}\noptimization: {max_steps: 5}"), where="")
+    build(Settings, tree("model: {predictor: concept_transformer}\ndata: {context: concepts}"), where="")
+    build(Settings, tree("model: {num_heads: 7}"), where="")  # pretrained: the weights say how many heads
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipe_parses_and_survives_saving(name: str, tmp_path: Path) -> None:
+    settings = load_settings(name)
+    assert settings.recipe == name
+    assert settings != Settings(recipe=name)
+    save_settings(settings, tmp_path / "settings.yaml")
+    assert read_settings(tmp_path / "settings.yaml") == settings
+
+
+def test_recipe_names() -> None:
+    assert {"next_sentence", "concepts"} <= set(recipe_names())
+
+
+@given(
+    folder=st.sampled_from(["3e4", "1e-5", "true", "null", "0x1", "a: b", "-", "é\u2028x", "1_000", "12:30", " x "])
+    | st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=8),
+    rate=st.floats(1e-12, 10),
+    limit=st.none() | st.integers(1, 10**9),
+)
+def test_saved_settings_read_back_equal(
+    tmp_path_factory: pytest.TempPathFactory, folder: str, rate: float, limit: int | None
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "round_trip.yaml"
+    plain = Settings()
+    settings = plain.model_copy(
+        update={
+            "logging": plain.logging.model_copy(update={"log_dir": folder}),
+            "optimization": plain.optimization.model_copy(update={"lr": rate}),
+            "data": plain.data.model_copy(update={"limit": limit}),
+        }
+    )
+    save_settings(settings, path)
+    assert read_settings(path) == settings
+
+
+def test_recipe_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("optimization: {lr: 3e-4}")
+    settings = load_settings(str(path), ["meta.seed=4"])
+    assert (settings.recipe, settings.optimization.lr, settings.meta.seed) == ("mine", 3e-4, 4)
+    path.write_text("# nothing yet\n")
+    assert load_settings(str(path)) == Settings(recipe="mine")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"- a\n- b", "expected sections of settings, found list"),
+        (b"data: {limit: 1, limit: 2}", "stands twice"),
+        (b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_bad_recipe_file_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(LangJepaError) as caught:
+        load_settings(str(path))
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_absent_recipes() -> None:
+    with pytest.raises(LangJepaError, match="did you mean 'next_sentence'"):
+        load_settings("next_sentense")
+    with pytest.raises(LangJepaError, match=r"no recipe file at nowhere\.yaml"):
+        load_settings("nowhere.yaml")
+    with pytest.raises(LangJepaError, match="is this a run directory"):
+        read_settings(Path("nowhere/settings.yaml"))
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().data.limit = 3  # type: ignore[misc]
+
+
+def test_saved_settings_are_plain_yaml_and_complete(tmp_path: Path) -> None:
+    save_settings(Settings(), tmp_path / "settings.yaml")
+    plain = yaml.safe_load((tmp_path / "settings.yaml").read_text())
+    assert list(plain) == list(Settings.model_fields)
+    assert all(list(plain[name]) == list(model.model_fields) for name, model in sections(Settings).items())

@@ -1,0 +1,142 @@
+"""The smallest run that still has every part of a real one: a few dozen stories and an encoder of two layers."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from lang_jepa.config import Settings
+from lang_jepa.data.documents import open_source
+from lang_jepa.settings import load_settings
+from lang_jepa.training.checkpoint import LAST, load_checkpoint
+from lang_jepa.training.metrics import TIMES, read_metrics
+from lang_jepa.training.reporter import Silent
+from lang_jepa.training.train import Result, resume_settings, train
+
+_BASE = (
+    "data.train_file=stories",
+    "data.limit=60",
+    "data.vocab_size=600",
+    "data.val_fraction=0.2",
+    "data.prepare_workers=1",
+    "data.batch_size=4",
+    "model.embed_dim=32",
+    "model.pred_dim=32",
+    "model.num_heads=2",
+    "model.predictor_heads=2",
+    "model.head_sample=64",
+    "optimization.max_steps=6",
+    "optimization.warmup_steps=2",
+    "logging.val_sentences=64",
+    "logging.log_freq=1",
+    "logging.eval_freq=3",
+    "logging.checkpoint_steps=2",
+)
+MODES = {
+    "concepts": ("model.dropout=0.1",),
+    "window": (
+        "data.context=window",
+        "data.window_size=4",
+        "data.batch_size=8",
+        "model.predictor=attention_query",
+        "optimization.grad_accum_steps=2",
+        "objective.center_targets=true",
+    ),
+    "causal": (
+        "data.context=causal",
+        "data.window_size=6",
+        "data.passage_size=6",
+        "model.predictor=attention_query",
+        "objective.regularizer=vicreg",
+    ),
+}
+"""Overrides for each context mode; together they switch on what a checkpoint has to carry."""
+
+
+@cache
+def _corpora() -> "tempfile.TemporaryDirectory[str]":
+    """One folder of prepared corpora for the whole test process, removed at its end."""
+    return tempfile.TemporaryDirectory(prefix="tiny-corpora-")
+
+
+def tiny_settings(run: Path, *overrides: str) -> Settings:
+    """Settings of the tiny run in the folder `run`, with overrides on top."""
+    places = (f"data.corpus_dir={_corpora().name}", f"logging.log_dir={run}")
+    return load_settings("concepts", [*_BASE, *places, *overrides])
+
+
+def write_parquet(folder: Path, *, documents: int, files: int) -> Path:
+    """A folder of parquet files with stories as texts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = open_source(tiny_settings(folder, f"data.limit={documents}").data)
+    texts = [row.text for row in source.rows() if row is not None][:documents]
+    for number in range(files):
+        pq.write_table(pa.table({"text": texts[number::files]}), folder / f"part-{number}.parquet")
+    return folder
+
+
+class StopAt(Silent):
+    """Asks the run to stop as the operating system would, while a given step is being reported."""
+
+    def __init__(self, step: int) -> None:
+        self.stop_step = step
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        if step == self.stop_step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train_in_two_parts(settings: Settings, stop: int) -> Result:
+    """Train to step `stop`, be asked to stop there, and go on from the checkpoint to the end."""
+    first = train(settings, StopAt(stop))
+    assert (first.step, first.interrupted) == (stop, True)
+    return train(resume_settings(first.folder))
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child process that imports this module."""
+    paths: Iterable[str] = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "OMP_NUM_THREADS": "1",
+        **(extra or {}),
+    }
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Two run directories hold the same run, bit for bit; only what the clock says may differ."""
+    ours, theirs = (load_checkpoint(folder / LAST) for folder in (one, other))
+    for part in ours.keys() | theirs.keys():
+        if part != "settings":
+            differences = _different(ours[part], theirs[part], part)
+            assert not differences, differences[:5]
+    assert _rows(one) == _rows(other), "metrics.csv"
+    for name in ("model.safetensors", "predictor.safetensors", "statistics.safetensors"):
+        assert (one / "model" / name).read_bytes() == (other / "model" / name).read_bytes(), name
+
+
+def _rows(folder: Path) -> list[dict[str, float]]:
+    rows = read_metrics(folder / "metrics.csv")
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def _different(one: Any, other: Any, path: str) -> list[str]:
+    """Paths at which two trees of tensors and numbers differ in a single bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        one, other = list(one.items()), list(other.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        if len(one) != len(other):
+            return [f"{path}: {len(one)} and {len(other)} entries"]
+        pairs = enumerate(zip(one, other, strict=True))
+        return [found for i, (a, b) in pairs for found in _different(a, b, f"{path}.{i}")]
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return [] if torch.equal(one, other) else [path]
+    return [] if one == other else [f"{path}: {one} and {other}"]
