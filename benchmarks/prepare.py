@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
     parser.add_argument("--limit", type=int, help="documents at most")
     options = parser.parse_args()
+    from transformers import AutoTokenizer  # noqa: F401  (two seconds of importing are not preparation)
+
     print(f"{'workers':>7} {'seconds':>8} {'MB/s':>6} {'MB/CPU s':>8} {'peak MB':>8} {'tokens':>12}")
     for workers in options.workers:
         with tempfile.TemporaryDirectory() as folder, Peak() as peak:

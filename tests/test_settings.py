@@ -248,7 +248,10 @@ def test_override_below_a_value() -> None:
         ("model: {pretrained: false, num_heads: 7}", ["model.num_heads", "model.embed_dim"]),
         ("model: {predictor_heads: 7}", ["model.predictor_heads", "model.embed_dim"]),
         ("data: {streaming: true}", ["optimization.max_steps=50000"]),
-        ("model: {predictor: concept_transformer}", ["data.context=concepts", "model.predictor=attention_query"]),
+        (
+            "model: {predictor: concept_transformer}",
+            ["data.context=concepts", "model.predictor=attention_query"],
+        ),
         ("optimization: {momentum_end: 0.9}", ["optimization.momentum_end", "momentum_start"]),
     ],
 )
@@ -278,7 +281,9 @@ def test_recipe_names() -> None:
 
 
 @given(
-    folder=st.sampled_from(["3e4", "1e-5", "true", "null", "0x1", "a: b", "-", "é\u2028x", "1_000", "12:30", " x "])
+    folder=st.sampled_from(
+        ["3e4", "1e-5", "true", "null", "0x1", "a: b", "-", "é\u2028x", "1_000", "12:30", " x "]
+    )
     | st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=8),
     rate=st.floats(1e-12, 10),
     limit=st.none() | st.integers(1, 10**9),

@@ -51,6 +51,7 @@ MODES = {
     ),
     "causal": (
         "data.context=causal",
+        "data.batch_size=46",
         "data.window_size=6",
         "data.passage_size=6",
         "model.predictor=attention_query",
@@ -83,14 +84,18 @@ def write_parquet(folder: Path, *, documents: int, files: int) -> Path:
 
 
 class StopAt(Silent):
-    """Asks the run to stop as the operating system would, while a given step is being reported."""
+    """Asks the run to stop as the operating system would, while a given step (0: the first look) is reported."""
 
     def __init__(self, step: int) -> None:
         self.stop_step = step
 
+    def look(self, step: int, figures: Mapping[str, float]) -> None:
+        if step == self.stop_step == 0:
+            signal.raise_signal(signal.SIGTERM)
+
     def step(self, step: int, figures: Mapping[str, float]) -> None:
         if step == self.stop_step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
 
 def train_in_two_parts(settings: Settings, stop: int) -> Result:

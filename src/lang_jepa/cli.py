@@ -107,13 +107,13 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a model beside its baselines, with intervals."""
-    from lang_jepa.console import console, score_table
+    from lang_jepa.console import console, score_tables
     from lang_jepa.report.card import evaluate_run
 
     report, path = evaluate_run(run, tasks=tasks, data_dir=data_dir, output=output)
     for task, source in report.sources.items():
         console.print(f"data of {task}: {source}", highlight=False)
-    score_table(report.table(everything=everything), title=f"scores of {run}")
+    score_tables(report, title=f"scores of {run}", everything=everything)
     console.print(f"Written to {path}. The similarity in brackets was chosen on development data.")
 
 
@@ -159,8 +159,8 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
     """Train, evaluate and show on the built-in stories: no download, no GPU, about four minutes."""
-    from lang_jepa.console import Bar, console, score_table
-    from lang_jepa.report.card import evaluate_run, tell_story
+    from lang_jepa.console import Bar, console, score_tables
+    from lang_jepa.report.card import QUICK, evaluate_run, tell_story
     from lang_jepa.settings import load_settings
     from lang_jepa.training.train import train as run
 
@@ -172,8 +172,8 @@ def quickstart(
     console.print(
         f"Trained {result.step} steps in {result.seconds:.0f} s. Evaluating on held-out stories ..."
     )
-    report, path = evaluate_run(result.folder, tasks="stories", data_dir=None, output=None)
-    score_table(report.table(), title="held-out stories, and stories told in wordings never seen in training")
+    report, path = evaluate_run(result.folder, tasks="stories", data_dir=None, output=None, budget=QUICK)
+    score_tables(report, title="Held-out stories, and stories told in wordings never seen in training")
     for line in tell_story(result.folder):
         console.print(line, highlight=False, markup=False)
     alarms = "; ".join(result.alarms) if result.alarms else "none"

@@ -1,10 +1,13 @@
 """What the commands draw on the terminal: tables, a progress bar, warnings. Used by `cli` only."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from lang_jepa.evaluation.table import Report, Row, is_headline
 
 console = Console()
 errors = Console(stderr=True)
@@ -20,21 +23,49 @@ def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
     console.print(table)
 
 
-def score_table(rows: Sequence[Sequence[str]], *, title: str) -> None:
-    """A table whose first row is the header; the examined model's rows stand out."""
-    header, *body = rows
+def score_tables(report: Report, *, title: str, everything: bool = False) -> None:
+    """One table for each task and split: who was scored, by which metric, with 95 % intervals.
+
+    Args:
+        report: of `lang_jepa.evaluation.evaluate`.
+        title: above the tables.
+        everything: also the similarities that were not chosen, recall@5 and the paired leads.
+    """
+    console.print(f"[bold]{title}[/]", highlight=False)
+    for (task, split), rows in groupby(
+        sorted_rows(report, everything), key=lambda row: (row.task, row.split)
+    ):
+        console.print(_one_table(f"{task}, {split}", list(rows)))
+
+
+def sorted_rows(report: Report, everything: bool) -> list[Row]:
+    """The rows to show, those of one task and split together, in the order in which they first appear."""
+    shown = [row for row in report.rows if everything or is_headline(row)]
+    order = list(dict.fromkeys((row.task, row.split) for row in shown))
+    return sorted(shown, key=lambda row: order.index((row.task, row.split)))
+
+
+def _one_table(title: str, rows: list[Row]) -> Table:
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    names = list(dict.fromkeys((row.name, row.similarity) for row in rows))
+    cells = {(row.name, row.similarity, row.metric): _cell(row) for row in rows}
     table = Table(title=title, title_justify="left", header_style="bold")
-    for name in header:
-        table.add_column(name, justify="right" if name in {"value", "n"} else "left")
-    before: Sequence[str] = ()
-    for row in body:
-        if before and row[:3] != before[:3]:
-            table.add_section()
-        style = "bold green" if row[3].split(" [")[0] == "model" else None
-        shown = ["" if before and row[: i + 1] == before[: i + 1] else cell for i, cell in enumerate(row[:3])]
-        table.add_row(*shown, *row[3:], style=style)
-        before = row
-    console.print(table)
+    table.add_column("")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for name, similarity in names:
+        shown = f"{name} \\[{similarity}]" if similarity else name
+        values = [cells.get((name, similarity, metric), "") for metric in metrics]
+        table.add_row(shown, *values, style="bold green" if name == "model" else None)
+    counts = sorted({row.n for row in rows if row.n})
+    table.caption = f"n = {', '.join(f'{count:,}' for count in counts)}; 95 % intervals in small print"
+    table.caption_justify = "left"
+    return table
+
+
+def _cell(row: Row) -> str:
+    interval = "" if row.low is None or row.high is None else f" [dim]{row.low:.3f}-{row.high:.3f}[/]"
+    return f"{row.value:.3f}{interval}"
 
 
 class Bar:

@@ -41,19 +41,19 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(  # type: ignore[attr-defined]
+    _class.add_implicit_resolver(
         "tag:yaml.org,2002:float",
         re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"),
         list("-+0123456789."),
     )
     # The int resolver is consulted first, so plain integers stay integers.
     for _letter in "-+0123456789":
-        _resolvers = _class.yaml_implicit_resolvers[_letter]  # type: ignore[attr-defined]
+        _resolvers = _class.yaml_implicit_resolvers[_letter]
         _resolvers.sort(key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
-    """Parse YAML 1.2 scalars strictly.
+    """Parse YAML with the floats of YAML 1.2, without duplicate keys.
 
     Raises:
         LangJepaError: not YAML, or a key stands twice; the message names `where`.

@@ -8,15 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import (
-    MODES,
-    StopAt,
-    assert_same_run,
-    environment,
-    tiny_settings,
-    train_in_two_parts,
-    write_parquet,
-)
+from tiny import MODES, assert_same_run, environment, tiny_settings, train_in_two_parts, write_parquet
 
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
@@ -25,40 +17,152 @@ from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import resume_settings, train
 
-STREAM = ("data.streaming=true", "data.shuffle_buffer=6", "data.batch_size=2")
+STREAM = ("data.streaming=true", "data.shuffle_buffer=6", "data.batch_size=2", *MODES["concepts"])
+CHILD = """
+import sys
+from pathlib import Path
+from lang_jepa.settings import read_settings
+from lang_jepa.training.train import train
+
+if __name__ == "__main__":
+    sys.exit(70 + train(read_settings(Path(sys.argv[1]))).interrupted)
+"""
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_stopped_and_resumed_equals_uninterrupted(mode: str, tmp_path: Path) -> None:
-    train(tiny_settings(tmp_path / "whole", *MODES[mode]))
-    train_in_two_parts(tiny_settings(tmp_path / "parts", *MODES[mode]), stop=3)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run with dropout: 40 steps, a checkpoint after every second one."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(_long(folder))
+    return folder
+
+
+def _long(folder: Path, *overrides: str) -> Settings:
+    fast = ("optimization.max_steps=40", "logging.eval_freq=20")
+    return tiny_settings(folder, *MODES["concepts"], *fast, *overrides)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_stream_goes_on_where_it_stopped(workers: int, tmp_path: Path) -> None:
-    """With dropout, so that what loader processes draw from the generator would show."""
+def test_with_dropout_and_loader_processes(workers: int, whole: Path, tmp_path: Path) -> None:
+    """Every part of the state, whoever reads the batches; what was read ahead is neither lost nor skipped."""
+    train_in_two_parts(_long(tmp_path / "parts", f"data.num_workers={workers}"), stop=7)
+    assert_same_run(whole, tmp_path / "parts")
+
+
+@pytest.mark.parametrize(("mode", "stop"), [("window", 3), ("causal", 3)])
+def test_other_contexts(mode: str, stop: int, tmp_path: Path) -> None:
+    """Accumulation and a running centre; a regularizer, and a stop at the very end of an epoch."""
+    train(tiny_settings(tmp_path / "whole", *MODES[mode]))
+    train_in_two_parts(tiny_settings(tmp_path / "parts", *MODES[mode]), stop=stop)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_causal_run_above_stops_at_the_end_of_an_epoch(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path / "run", *MODES["causal"], "optimization.max_steps=3")
+    train(settings)
+    assert [r["train/step"] for r in read_metrics(tmp_path / "run" / "metrics.csv") if "epoch/loss" in r] == [3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream(workers: int, tmp_path: Path) -> None:
     source = write_parquet(tmp_path / "texts", documents=40, files=2)
-    overrides = (*STREAM, f"data.train_file={source}", f"data.num_workers={workers}", *MODES["concepts"])
+    overrides = (*STREAM, f"data.train_file={source}", f"data.num_workers={workers}")
     train(tiny_settings(tmp_path / "whole", *overrides))
     train_in_two_parts(tiny_settings(tmp_path / "parts", *overrides), stop=3)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_loader_processes_change_nothing(tmp_path: Path) -> None:
-    """A corpus' order is one for all; a stop loses what loader processes had read ahead, and nothing else."""
-    overrides = (*MODES["concepts"], "data.num_workers=2")
+def test_a_stream_at_the_end_of_its_only_block(tmp_path: Path) -> None:
+    source = write_parquet(tmp_path / "texts", documents=10, files=1)
+    overrides = (*STREAM, f"data.train_file={source}", "data.shuffle_buffer=100", "optimization.max_steps=8")
     train(tiny_settings(tmp_path / "whole", *overrides))
-    train_in_two_parts(tiny_settings(tmp_path / "parts", *overrides), stop=4)
+    rows = read_metrics(tmp_path / "whole" / "metrics.csv")
+    end = max(int(row["train/step"]) for row in rows if row.get("train/epoch") == 0)
+    assert end < 8, "the run is shorter than an epoch"
+    train_in_two_parts(tiny_settings(tmp_path / "parts", *overrides), stop=end)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_stop_at_the_end_of_an_epoch(tmp_path: Path) -> None:
-    overrides = (*MODES["concepts"], "data.batch_size=16")
-    settings = tiny_settings(tmp_path / "whole", *overrides)
-    train(settings)
-    ends = [row["train/step"] for row in read_metrics(tmp_path / "whole" / "metrics.csv") if "epoch/loss" in row]
-    assert ends, "the run is shorter than an epoch"
-    assert ends[0] < 6
-    train_in_two_parts(tiny_settings(tmp_path / "parts", *overrides), stop=int(ends[0]))
+def _stopped_by(number: signal.Signals, settings: Settings) -> int:
+    """Run in a process group of its own, signal the group once there is a checkpoint; the run's exit status."""
+    folder = Path(settings.logging.log_dir)
+    file = folder.with_name("settings-to-run.yaml")
+    save_settings(settings, file)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(file)], env=environment(), stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (folder / LAST).is_file():
+            assert child.poll() is None, child.communicate()[1]
+            assert time.monotonic() < deadline, "no checkpoint after a minute"
+            time.sleep(0.002)
+        os.killpg(child.pid, number)
+        child.communicate(timeout=60)
+    finally:
+        child.kill()
+    return child.returncode
+
+
+def test_kill_9(whole: Path, tmp_path: Path) -> None:
+    """Also a machine that fails may lose what came after the last checkpoint, and nothing else."""
+    settings = _long(tmp_path / "parts")
+    assert _stopped_by(signal.SIGKILL, settings) == -signal.SIGKILL
+    state = load_checkpoint(tmp_path / "parts" / LAST)
+    assert 0 < state["step"] < 40
+    result = train(resume_settings(tmp_path / "parts"))
+    assert result.step == 40
+    assert_same_run(whole, tmp_path / "parts")
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
+def test_a_signal_saves_and_stops(number: signal.Signals, workers: int, whole: Path, tmp_path: Path) -> None:
+    """A terminal's Ctrl-C reaches the loader processes too; the run must still end well."""
+    settings = _long(tmp_path / "parts", f"data.num_workers={workers}")
+    assert _stopped_by(number, settings) == 71  # it returned, and said `interrupted`
+    assert load_checkpoint(tmp_path / "parts" / LAST)["step"] < 40
+    assert not (tmp_path / "parts" / "model").exists()
+    train(resume_settings(tmp_path / "parts"))
+    assert_same_run(whole, tmp_path / "parts")
+
+
+def test_stop_before_the_first_step(tmp_path: Path) -> None:
+    """The look at step 0 is not taken, and not written, a second time."""
+    settings = tiny_settings(tmp_path / "parts", *MODES["concepts"])
+    train(tiny_settings(tmp_path / "whole", *MODES["concepts"]))
+    train_in_two_parts(settings, stop=0)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_refused_checkpoint_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    """The message sends people to settings.yaml, so that file must still be the one of the run."""
+    train(tiny_settings(tmp_path / "run", "optimization.max_steps=1"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    other = tiny_settings(tmp_path / "run", "optimization.max_steps=2", "meta.load_checkpoint=true")
+    with pytest.raises(LangJepaError, match=r"optimization\.max_steps: checkpoint 1, now 2"):
+        train(other)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    assert after == before
+    assert read_settings(tmp_path / "run" / "settings.yaml").optimization.max_steps == 1
+
+
+def test_a_new_run_never_overwrites_an_older_one(tmp_path: Path) -> None:
+    one = train(tiny_settings(tmp_path / "run", "optimization.max_steps=1"))
+    old = (one.folder / LAST).read_bytes()
+    train(tiny_settings(tmp_path / "run", "optimization.max_steps=2"))
+    assert (tmp_path / "run-1" / LAST).read_bytes() == old
+    assert load_checkpoint(tmp_path / "run" / LAST)["step"] == 2
+
+
+def test_going_on_in_another_folder(tmp_path: Path) -> None:
+    """logging.log_dir may differ; the best checkpoint so far is then in the other folder."""
+    train_part = tiny_settings(tmp_path / "one", *MODES["concepts"])
+    whole = train_in_two_parts(train_part, stop=5)
+    first = whole.folder / LAST
+    again = tiny_settings(
+        tmp_path / "two", *MODES["concepts"], "meta.load_checkpoint=true", f"meta.checkpoint_path={first}"
+    )
+    assert train(again).step == 6
+    assert (tmp_path / "two" / "model" / "model.safetensors").read_bytes() == (
+        tmp_path / "one" / "model" / "model.safetensors"
+    ).read_bytes()

@@ -32,7 +32,14 @@ from lang_jepa.settings import read_settings, save_settings
 
 FORMAT = 1
 CARD = "lang_jepa.json"
-_HASHED = ("model.safetensors", "head.safetensors", "predictor.safetensors", "statistics.safetensors")
+_HASHED = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "head.safetensors",
+    "predictor.safetensors",
+    "statistics.safetensors",
+)
 
 
 def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | None = None) -> Jepa:
@@ -87,8 +94,11 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
         LangJepaError: not a model directory, a file missing, damaged or exchanged, weights that do not fit.
     """
     card = read_json(folder / CARD, what="model card (is this a model directory?)")
-    if card.get("format") != FORMAT:
-        raise LangJepaError(f"{folder} has format {card.get('format')}; this version reads format {FORMAT}")
+    found = card.get("format") if isinstance(card, dict) else None
+    if found != FORMAT:
+        raise LangJepaError(f"the model {folder} has format {found}; this version reads format {FORMAT}")
+    if not isinstance(card.get("sha256"), dict):
+        raise LangJepaError(f"the model card {folder / CARD} is damaged: it has no hashes")
     for name, expected in card["sha256"].items():
         if not (folder / name).is_file():
             raise LangJepaError(f"the model directory {folder} lacks {name}")

@@ -146,6 +146,8 @@ class ConceptModel:
             raise LangJepaError("predict_next takes a list of sentences; split the text first")
         if not context:
             raise LangJepaError("predict_next needs at least one sentence of context")
+        if len({isinstance(part, str) for part in context}) == 2:
+            raise LangJepaError("predict_next was given a list that mixes sentences and lists of sentences")
         if isinstance(context[0], str):
             one: Vectors = self._predict([cast(Sequence[str], context)])[0]
             return one

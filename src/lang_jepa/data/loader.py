@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from lang_jepa.data.order import Order
 from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import View
+from lang_jepa.errors import LangJepaError
 
 State = dict[str, Any]
 
@@ -57,6 +58,10 @@ class CorpusBatches(IterableDataset[Batch]):
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         turn, start = 0, self.group
+        if not self.order.count:  # epochs without batches would follow each other for ever
+            raise LangJepaError(
+                "no examples to make batches of: the corpus has no document with two sentences"
+            )
         for epoch in count(self.epoch):
             for number, group in self.order.groups(epoch, start):
                 if turn % workers == worker:

@@ -132,8 +132,9 @@ class Order:
     def _whole_groups(self, examples: Indices, cuts: list[int]) -> list[Indices]:
         """Batches, their number raised to a multiple of `world` by halving the largest ones.
 
-        Nothing is dropped. Only when there are fewer examples than ranks is an example used twice, so that every
-        rank has something to do.
+        Nothing is dropped. Only when every batch of the pool is down to one example, because there are fewer
+        examples than ranks or because batch_size or batch_tokens allow no more, is an example used again, so that
+        every rank has something to do.
         """
         batches = [examples[a:b] for a, b in pairwise(cuts) if b > a]
         while len(batches) % self.world:

@@ -16,7 +16,8 @@ from lang_jepa.config import Settings
 from lang_jepa.data.blocks import Block, process_documents
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.documents import Document, Source
-from lang_jepa.data.hashes import on_side
+from lang_jepa.data.hashes import hash_text, on_side
+from lang_jepa.data.hashes import side as side_of
 from lang_jepa.data.loader import State
 from lang_jepa.data.order import Order
 from lang_jepa.data.sentences import make_splitter
@@ -73,14 +74,16 @@ class Blocks:
             part = list(islice(rows, min(self.settings.data.shuffle_buffer, 1000)))
             if not part:
                 break
-            one = self.process(part, side)
-            if one is not None:
-                names = {one.document_id(number) for number in range(one.num_documents)}
-                kept += [row for row in part if row is not None and row.id in names]
+            wanted = [row for row in part if row is not None and self._is_on(side, row)]
+            if wanted:
+                kept += wanted
                 found = self.process(list(kept), side)
             if found is not None and found.num_sentences >= sentences:
                 break
         return found
+
+    def _is_on(self, side: str, document: Document) -> bool:
+        return side_of(hash_text(document.text), self.settings.data.val_fraction) == side
 
 
 class StreamBatches(IterableDataset[Batch]):
@@ -123,7 +126,7 @@ class StreamBatches(IterableDataset[Batch]):
         share, shares = self.rank * self.workers + worker, self.world * self.workers
         start = block if block or offset else share
         while True:
-            empty = True
+            whole, empty = start == share and not offset, True
             for number, split in self.blocks.read(start, shares):
                 view = make_view(self.settings, split, self.blocks.tokenizer) if split is not None else None
                 if view is not None and view.count:
@@ -131,7 +134,7 @@ class StreamBatches(IterableDataset[Batch]):
                         empty = False
                         yield replace(batch, position=(worker, epoch, number, place + 1))
                 offset = 0
-            if empty and start == share:
+            if empty and whole:
                 raise LangJepaError(
                     f"share {share + 1} of {shares} of the stream {self.blocks.source.description} has nothing to "
                     "train on: use fewer processes, a smaller data.shuffle_buffer, or more documents"

@@ -82,7 +82,7 @@ class Report:
             everything: also the similarities that were not chosen, recall@5 and the paired leads.
         """
         header = ("task", "split", "metric", "name", "value", "95 % interval", "n", "note")
-        return [header, *(_cells(row) for row in self.rows if everything or _headline(row))]
+        return [header, *(_cells(row) for row in self.rows if everything or is_headline(row))]
 
 
 def score_row(
@@ -106,7 +106,8 @@ def join(notes: Iterable[str]) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def _headline(row: Row) -> bool:
+def is_headline(row: Row) -> bool:
+    """Whether a row belongs into the short table."""
     return row.chosen and row.metric != "recall@5" and not row.metric.endswith(LEAD)
 
 

@@ -35,6 +35,7 @@ _LONGEST_BY_HAND = 1024
 _GROUP_ON_CPU = 4
 """Sequences of a group: of 1, 2, 3, 4, 8 and 32, measured from 1 to 4 equally fast for contexts and 4 best for
 sentences; larger groups waste slots."""
+_MOST = 64
 _GROUP_ELSEWHERE = 32
 """Fewer and larger calls for a device that waits for each of them. Not measured."""
 
@@ -58,10 +59,18 @@ class Group:
 
 
 def group_lengths(lengths: Sequence[int], size: int) -> list[Group]:
-    """Cut lengths, sorted from long to short, into groups of at most `size` sequences."""
+    """Cut lengths, sorted from long to short, into groups of `size` sequences.
+
+    A group of equal lengths takes in all its equals, up to `_MOST`: that saves calls and costs no slot. Batches of
+    short sentences have many equals (a step of the quick-start went from .24 to .17 CPU-seconds).
+    """
     groups, start, at = [], 0, 0
     while at < len(lengths):
-        members = lengths[at : at + size]
+        stop = min(at + size, len(lengths))
+        if lengths[stop - 1] == lengths[at]:
+            while stop < min(at + _MOST, len(lengths)) and lengths[stop] == lengths[at]:
+                stop += 1
+        members = lengths[at:stop]
         group = Group(start, len(members), members[0], members[-1])
         groups.append(group)
         start += group.slots

@@ -9,13 +9,16 @@ from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.views import make_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import TASKS, evaluate
+from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS, Budget, evaluate
 from lang_jepa.evaluation.table import Report
 from lang_jepa.training.export import model_from_checkpoint, training_statistics
 from lang_jepa.training.start import start_model
 
 DOCUMENTS, TRAINING_DOCUMENTS = 200, 1000
 """Held-out and training documents that the retrieval task reads at most."""
+
+QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900)
+"""The quick-start's evaluation: about half a minute."""
 
 
 def load_any(path: Path) -> ConceptModel:
@@ -24,7 +27,7 @@ def load_any(path: Path) -> ConceptModel:
 
 
 def evaluate_run(
-    path: Path, *, tasks: str, data_dir: Path | None, output: Path | None
+    path: Path, *, tasks: str, data_dir: Path | None, output: Path | None, budget: Budget = DEFAULT_BUDGET
 ) -> tuple[Report, Path]:
     """Score a run's model beside the same model untrained, and save the report as JSON.
 
@@ -33,6 +36,7 @@ def evaluate_run(
         tasks: names separated by commas; empty: what the run's data allows.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         output: of the JSON (None: scores.json beside the model).
+        budget: how much to evaluate.
 
     Returns:
         The report and where it was written.
@@ -49,14 +53,16 @@ def evaluate_run(
             "the retrieval task needs held-out documents of the training corpus: train with data.val_fraction above "
             "0, and keep the corpus folder"
         )
+    reading = "retrieval" in names
     report = evaluate(
         model,
         tasks=names,
         data_dir=data_dir,
         baselines={_start_name(settings): start_of(settings, corpus)} if corpus else {},
-        documents=_texts(corpus.validation, DOCUMENTS) if corpus else None,
-        train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus else None,
+        documents=_texts(corpus.validation, DOCUMENTS) if corpus and reading else None,
+        train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
         window_size=settings.data.window_size,
+        budget=budget,
     )
     folder = path.parent if path.is_file() else path
     destination = output or folder / "scores.json"

@@ -43,7 +43,7 @@ def draw_run(rows: Rows, path: Path, *, title: str) -> None:
 
     figure = Figure(figsize=(13, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a path may hold dollar signs
     for axes, (name, lines) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
         axes.set_title(name, fontsize=10)
         for column, label in lines.items():

@@ -1,6 +1,7 @@
 """Checkpoints to resume from: written atomically, read without running code, compared with the settings."""
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,20 @@ _FREE = (
     "recipe",
 )
 
+# What torch's reader was seen to raise for files that are cut off or something else.
+_UNREADABLE = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    struct.error,
+)
+
 Checkpoint = dict[str, Any]
 
 
@@ -45,10 +60,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise LangJepaError(f"no checkpoint at {path}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise LangJepaError(
-            f"the checkpoint {path} is truncated or not a checkpoint ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). Resume from another one: meta.checkpoint_path=..."
+            f"the checkpoint {path} is truncated or not a checkpoint ({reason}). Resume from another one: "
+            "meta.checkpoint_path=..."
         ) from error
     found = checkpoint.get("format") if isinstance(checkpoint, dict) else None
     if found != FORMAT:

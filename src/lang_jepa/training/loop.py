@@ -22,9 +22,9 @@ def fit(run: Run) -> None:
         LangJepaError: the loss or its gradient is not finite (the update is not made), or the collapse watch rang and
             meta.on_collapse is `stop`.
     """
-    if run.step == 0 and not run.resumed:
-        run.look()
     with StopRequest() as stop:
+        if not run.resumed:
+            run.look()
         while run.step < run.total:
             position, wanted = run.material.loader.state, run.settings.optimization.grad_accum_steps
             batches = [] if stop.requested else [run.next_batch() for _ in range(wanted)]

@@ -87,14 +87,15 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """
     if not path.is_file():
         raise LangJepaError(f"no metrics at {path}")
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]  # a kill may leave half a line
-    rows = []
-    for row in csv.DictReader(io.StringIO(whole)):
-        try:
-            rows.append({name: float(cell) for name, cell in row.items() if cell})
-        except (TypeError, ValueError) as error:
-            raise LangJepaError(f"{path} is damaged: {error}") from error
+    try:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a kill may leave half a line
+        table = csv.DictReader(io.StringIO(whole), strict=True)
+        rows = [{name: float(cell) for name, cell in row.items() if cell} for row in table]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise LangJepaError(f"{path} is damaged: {error}") from error
+    if any(STEP not in row for row in rows):
+        raise LangJepaError(f"{path} is damaged: a row has no {STEP}")
     return rows
 
 

@@ -1,6 +1,7 @@
 """A run: everything the loop works on, what it logs, and how it is saved and taken up again."""
 
 import itertools
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor, distributed
 from lang_jepa.config import Settings
 from lang_jepa.data.sequences import Batch
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import write_text
+from lang_jepa.files import atomic_file, write_text
+from lang_jepa.models.jepa import Output
 from lang_jepa.models.target import EMATarget
 from lang_jepa.objectives.objective import Loss, Objective
 from lang_jepa.training import checkpoint as checkpoints
@@ -89,6 +91,8 @@ class Run:
             path = Path(self.settings.meta.checkpoint_path or self.folder / checkpoints.LAST)
             state = checkpoints.load_checkpoint(path)
             self._restore(state, path)
+            self._bring_over(path.parent)
+            self.best = self._best_of(state)
         self.first_step, self.resumed = self.step, state is not None
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if state:
@@ -123,10 +127,8 @@ class Run:
     ) -> None:
         """Figures of a step, summed over micro-batches and ranks and divided once."""
         names = ("distance", "cosine", "targets_norm", "predictions_norm")
-        sums = torch.stack(
-            [sum((getattr(loss, name) for loss in losses), start=Tensor([0.0])) for name in names]
-        )
-        sums = sums.flatten().double()
+        sums = torch.stack([torch.stack([getattr(loss, name) for loss in losses]).sum() for name in names])
+        sums = sums.double()
         if self.fabric.world_size > 1:
             distributed.all_reduce(sums)
         distance, cosine, targets_norm, predictions_norm = (sums / count).tolist()
@@ -185,12 +187,7 @@ class Run:
         if self.material.held_out is None:
             return
         self.jepa.eval()
-        with self.fabric.autocast():
-            look = self.material.held_out.look(
-                predict=lambda batch: self.jepa(batch.contexts).predictions,
-                embed=lambda batch: self.target.embed(batch.targets),
-                device=self.fabric.device,
-            )
+        look = self.material.held_out.look(predict=self._predict, embed=self._embed, device=self.fabric.device)
         self.jepa.train()
         figures = {STEP: float(self.step), **look.figures}
         alarm = self.watch.look(self.step, look.figures)
@@ -201,6 +198,15 @@ class Run:
         self._keep_best(look.figures)
         if alarm:
             self._ring(alarm)
+
+    def _predict(self, batch: Batch) -> Tensor:
+        with self.fabric.autocast():  # for the model alone: the figures are computed in full precision
+            output: Output = self.jepa(batch.contexts)
+        return output.predictions
+
+    def _embed(self, batch: Batch) -> Tensor:
+        with self.fabric.autocast():
+            return self.target.embed(batch.targets)
 
     def _keep_best(self, figures: Mapping[str, float]) -> None:
         """Save the best checkpoint so far. The look before the first step is no result of training."""
@@ -286,9 +292,27 @@ class Run:
             self.objective.centre.load_state_dict(state["centre"])
         self.watch.load_state_dict(state["watch"])
         self.alarms = [Alarm(step, tuple(signs), self.watch.advice) for step, signs in state["alarms"]]
-        self.best = (int(state["best"][0]), float(state["best"][1])) if state["best"] else None
         self.step = int(state["step"])
         self._epoch_loss = list(state["epoch_loss"])
+
+    def _bring_over(self, origin: Path) -> None:
+        """A run that goes on in another folder takes along what was measured, and its best checkpoint."""
+        if self.chief and origin.resolve() != self.folder.resolve():
+            for name in ("metrics.csv", "examples.txt", checkpoints.BEST):
+                if (origin / name).is_file():
+                    with atomic_file(self.folder / name) as temporary:
+                        shutil.copyfile(origin / name, temporary)
+        self.fabric.barrier()
+
+    def _best_of(self, state: dict[str, Any]) -> tuple[int, float] | None:
+        """The best look so far, if its checkpoint is there and it was measured as it is measured now."""
+        if not state["best"] or not (self.folder / checkpoints.BEST).is_file():
+            return None
+        then, now = state["settings"]["logging"], self.settings.logging.model_dump()
+        if any(then[name] != now[name] for name in ("best_metric", "best_mode", "val_sentences")):
+            return None
+        step, value = state["best"]
+        return int(step), float(value)
 
     def _restore_generators(self, state: dict[str, Any]) -> None:
         own, cuda = state["generators"][self.fabric.global_rank]

@@ -58,10 +58,9 @@ def train(settings: Settings, reporter: Reporter | None = None) -> Result:
     listener: Reporter = (reporter or Silent()) if chief else Silent()
     material = _material(settings, fabric, listener)
     if chief:
-        folder, moved = start_folder(settings)
+        _, moved = start_folder(settings)
         if moved:
             listener.message(f"an older run was moved to {moved}")
-        save_settings(settings, folder / "settings.yaml")
     fabric.barrier()
     run = Run(settings, fabric, material, listener)
     if material.held_out is None:
@@ -70,6 +69,8 @@ def train(settings: Settings, reporter: Reporter | None = None) -> Result:
             "Set data.val_fraction (0.02, say)."
         )
     run.begin()
+    if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
+        save_settings(settings, run.folder / "settings.yaml")
     began = time.perf_counter()
     try:
         fit(run)

@@ -1,0 +1,267 @@
+"""A stream of several files: its shares are the whole, its position is exact, and held-out documents stay out."""
+
+from collections import Counter
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from torch.utils.data import get_worker_info
+
+from lang_jepa.config import Settings
+from lang_jepa.data import streaming
+from lang_jepa.data.documents import open_source
+from lang_jepa.data.hashes import hash_text, side
+from lang_jepa.data.loader import Loader
+from lang_jepa.data.sequences import Batch
+from lang_jepa.data.streaming import Blocks, StreamBatches
+from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.views import make_view
+from lang_jepa.errors import LangJepaError
+
+DOCUMENTS = 61
+BLOCK = 4
+"""Rows of a block: 16 blocks, so that every one of 12 shares has at least one."""
+
+
+def text(number: int) -> str:
+    """A document whose sentences occur nowhere else; one in ten is too short to be taken."""
+    if number % 10 == 7:
+        return "Short."
+    words = ["red", "blue", "old", "new", "tall"]
+    return " ".join(
+        f"Number {number} tells part {part} of a {words[(number + part) % 5]} tale."
+        for part in range(2 + number % 4)
+    )
+
+
+TEXTS = [text(number) for number in range(DOCUMENTS)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four parquet files of unequal size, one of them with several row groups."""
+    path = tmp_path_factory.mktemp("stream")
+    bounds = [0, 5, 30, 31, DOCUMENTS]
+    for number, (first, stop) in enumerate(pairwise(bounds)):
+        pq.write_table(
+            pa.table({"text": TEXTS[first:stop]}), path / f"part{number}.parquet", row_group_size=7
+        )
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> TextTokenizer:
+    return train_tokenizer(TEXTS, 400)
+
+
+def settings(folder: Path, **data: Any) -> Settings:
+    values = {
+        "train_file": str(folder),
+        "streaming": True,
+        "shuffle_buffer": BLOCK,
+        "min_length": 20,
+        "batch_size": 2,
+        "pool_batches": 2,
+        "num_workers": 0,
+        "limit": None,
+        "context": "concepts",
+        "passage_size": 3,
+    }
+    return Settings.model_validate({"data": values | data, "optimization": {"max_steps": 5}})
+
+
+def stream(
+    folder: Path, tokenizer: TextTokenizer, *, rank: int = 0, world: int = 1, **data: Any
+) -> StreamBatches:
+    chosen = settings(folder, **data)
+    return StreamBatches(chosen, Blocks(chosen, open_source(chosen.data), tokenizer), rank=rank, world=world)
+
+
+def predicted(batch: Batch, tokenizer: TextTokenizer) -> list[str]:
+    parts = batch.targets.tokens.split(batch.targets.lengths.tolist())
+    return [tokenizer.decode(part[1:-1].tolist()) for part in parts]
+
+
+def expected(sides: tuple[str, ...] = ("train",), fraction: float = 0.0) -> Counter[str]:
+    """Every sentence but the first of the documents that are long enough."""
+    kept = [one for one in TEXTS if len(one) >= 20 and side(hash_text(one), fraction) in sides]
+    return Counter(part.strip() + "." for one in kept for part in one.split(".")[1:-1])
+
+
+class Info:
+    """What a loader process knows of itself."""
+
+    def __init__(self, number: int, count: int) -> None:
+        self.id, self.num_workers = number, count
+
+
+def one_epoch(batches: StreamBatches, worker: int, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
+    """Batches of the first epoch of one loader process, iterated here."""
+    info = Info(worker, batches.workers) if batches.settings.data.num_workers else None
+    monkeypatch.setattr(streaming, "get_worker_info", lambda: info)
+    found = []
+    for batch in batches:
+        if batch.position[1] > 0:
+            return found
+        found.append(batch)
+    raise AssertionError("a stream never ends")
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_shares_are_disjoint_and_complete(
+    folder: Path, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch, world: int, workers: int
+) -> None:
+    """Over all processes of all ranks every boundary of the stream is predicted once in an epoch."""
+    together: Counter[str] = Counter()
+    for rank in range(world):
+        for worker in range(max(1, workers)):
+            batches = stream(folder, tokenizer, rank=rank, world=world, num_workers=workers)
+            share = one_epoch(batches, worker, monkeypatch)
+            assert share
+            together.update(one for batch in share for one in predicted(batch, tokenizer))
+    assert together == expected()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loader_processes_hand_out_whole_epochs(folder: Path, tokenizer: TextTokenizer, workers: int) -> None:
+    """With real processes: the first epochs of all workers of both ranks make up the whole."""
+    together: Counter[str] = Counter()
+    for rank in (0, 1):
+        loader = Loader(
+            stream(folder, tokenizer, rank=rank, world=2, num_workers=workers), num_workers=workers
+        )
+        ended: set[int] = set()
+        for batch in loader:
+            if batch.position[1] == 0:
+                together.update(predicted(batch, tokenizer))
+            else:
+                ended.add(batch.position[0])
+            if len(ended) == max(1, workers):
+                break
+    assert together == expected()
+
+
+def test_epochs_are_equal_sets_in_different_orders(folder: Path, tokenizer: TextTokenizer) -> None:
+    epochs: list[list[str]] = [[], [], []]
+    for batch in stream(folder, tokenizer):
+        if batch.position[1] == 3:
+            break
+        epochs[batch.position[1]] += predicted(batch, tokenizer)
+    assert [Counter(epoch) for epoch in epochs] == [expected()] * 3
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def contents(batch: Batch) -> tuple[Any, ...]:
+    return batch.position, batch.contexts.sequences.tokens.tolist(), batch.targets.tokens.tolist()
+
+
+@pytest.mark.parametrize(("rank", "world", "block"), [(0, 1, BLOCK), (1, 2, BLOCK), (0, 1, 1000)])
+def test_position_is_exact(folder: Path, tokenizer: TextTokenizer, rank: int, world: int, block: int) -> None:
+    """After any number of batches of two epochs, a block's and an epoch's last ones among them."""
+    make = {"rank": rank, "world": world, "shuffle_buffer": block}
+    batches = iter(stream(folder, tokenizer, **make))
+    whole = [contents(batch) for batch in islice(batches, 150)]
+    count = sum(position[1] == 0 for position, _, _ in whole)
+    assert count < 70
+    for done in {1, 2, 3, 4, 5, count - 1, count, count + 1, 2 * count}:
+        first = Loader(stream(folder, tokenizer, **make), num_workers=0)
+        assert [contents(batch) for batch in islice(first, done)] == whole[:done]
+        second = Loader(stream(folder, tokenizer, **make), num_workers=0, state=first.state)
+        assert [contents(batch) for batch in islice(second, 6)] == whole[done : done + 6]
+
+
+def test_position_with_loader_processes(folder: Path, tokenizer: TextTokenizer) -> None:
+    """Whatever the processes had prefetched, and whoever's turn it was."""
+    loader = Loader(stream(folder, tokenizer, num_workers=2), num_workers=2)
+    whole = [contents(batch) for batch in islice(loader, 60)]
+    assert {position[0] for position, _, _ in whole[:2]} == {0, 1}
+    for done in (7, 44):
+        first = Loader(stream(folder, tokenizer, num_workers=2), num_workers=2)
+        assert [contents(batch) for batch in islice(first, done)] == whole[:done]
+        second = Loader(stream(folder, tokenizer, num_workers=2), num_workers=2, state=first.state)
+        assert [contents(batch) for batch in islice(second, 8)] == whole[done : done + 8]
+        third = Loader(stream(folder, tokenizer, num_workers=2), num_workers=2, state=second.state)
+        assert [contents(batch) for batch in islice(third, 3)] == whole[done + 8 : done + 11]
+
+
+def test_another_number_of_processes_cannot_go_on(folder: Path, tokenizer: TextTokenizer) -> None:
+    loader = Loader(stream(folder, tokenizer, num_workers=2), num_workers=0)
+    next(loader)
+    with pytest.raises(LangJepaError, match=r"set data\.num_workers=2"):
+        Loader(stream(folder, tokenizer, num_workers=3), num_workers=0, state=loader.state)
+
+
+def test_held_out_documents_are_never_trained_on(folder: Path, tokenizer: TextTokenizer) -> None:
+    fraction = 0.3
+    trained: list[str] = []
+    batches = stream(folder, tokenizer, val_fraction=fraction, rank=0)
+    for batch in batches:
+        if batch.position[1] == 2:
+            break
+        trained += predicted(batch, tokenizer)
+    held_out = expected(("validation",), fraction)
+    assert held_out
+    assert not set(trained) & set(held_out)
+    assert Counter(trained) == Counter(dict.fromkeys(expected(("train",), fraction), 2))
+    split = batches.blocks.first("validation", 10**6)
+    view = make_view(batches.settings, split, tokenizer)
+    firsts = set(split.document_starts.tolist())
+    assert Counter(split.texts([i for i in range(split.num_sentences) if i not in firsts])) == held_out
+    assert view.targets == sum(held_out.values())
+
+
+@pytest.mark.parametrize("wanted", [1, 20, 10**6])
+def test_first_documents_of_a_side(folder: Path, tokenizer: TextTokenizer, wanted: int) -> None:
+    """The first blocks of the source until there are enough sentences, and no more of them."""
+    blocks = stream(folder, tokenizer).blocks
+    split = blocks.first("train", wanted)
+    kept = [one for one in TEXTS if len(one) >= 20]
+    sentences = [part.strip() + "." for one in kept for part in one.split(".")[:-1]]
+    assert split.texts(range(split.num_sentences)) == sentences[: split.num_sentences]
+    if wanted <= len(sentences):
+        longest_block = 5 * BLOCK
+        assert wanted <= split.num_sentences < wanted + longest_block
+    else:
+        assert split.num_sentences == len(sentences)
+
+
+def test_first_documents_with_ids_that_are_shortened(tmp_path: Path, tokenizer: TextTokenizer) -> None:
+    table = pa.table({"text": [TEXTS[0], TEXTS[3]], "id": ["http://" + "x" * 400, "http://" + "y" * 400]})
+    pq.write_table(table, tmp_path / "long.parquet")
+    split = stream(tmp_path, tokenizer).blocks.first("train", 10**6)
+    assert split is not None
+    assert split.num_documents == 2
+
+
+def test_no_documents_of_a_side(folder: Path, tokenizer: TextTokenizer) -> None:
+    assert stream(folder, tokenizer).blocks.first("validation", 1) is None
+
+
+@pytest.mark.parametrize(("rank", "options"), [(1, {"shuffle_buffer": 1000}), (0, {"min_sentences": 50})])
+def test_an_empty_share_is_an_error(
+    folder: Path, tokenizer: TextTokenizer, rank: int, options: dict[str, Any]
+) -> None:
+    with pytest.raises(LangJepaError, match=rf"share {rank + 1} of 2 .*has nothing to train on"):
+        next(iter(stream(folder, tokenizer, rank=rank, world=2, **options)))
+
+
+def test_a_share_that_is_empty_only_at_its_end_goes_on(folder: Path, tokenizer: TextTokenizer) -> None:
+    """Taken up in the last block after its last batch: the next epoch follows, and it is no error."""
+    batches = stream(folder, tokenizer, shuffle_buffer=1000)
+    epoch = one = 0
+    for batch in batches:
+        epoch = batch.position[1]
+        if epoch:
+            break
+        one += 1
+    again = stream(folder, tokenizer, shuffle_buffer=1000)
+    again.restart({"positions": [[0, 0, one]], "turn": 0})
+    assert next(iter(again)).position == (0, 1, 0, 1)
+
+
+def test_worker_info_is_what_the_tests_replace() -> None:
+    assert streaming.get_worker_info is get_worker_info

@@ -1,0 +1,139 @@
+"""Distances as mathematics: known values, invariances, and how the two are related; and the running centre."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from lang_jepa.objectives.distance import DISTANCES, Centre, cosine, smooth_l1
+
+NAMES = sorted(DISTANCES)
+
+
+def vectors(count: int, dim: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def pair(dim: int, angle: float) -> tuple[Tensor, Tensor]:
+    """Two vectors of unequal length with an angle between them, spread over all dimensions."""
+    first, other = torch.linalg.qr(vectors(dim, 2, seed=3).double()).Q.T
+    return 2.0 * first[None], 0.3 * (math.cos(angle) * first + math.sin(angle) * other)[None]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_directions_are_at_zero(name: str) -> None:
+    x = vectors(5, 8)
+    distance = DISTANCES[name](x, x * torch.tensor([0.1, 1, 2, 30, 1e4])[:, None])
+    assert distance.shape == (5,)
+    assert distance.dtype == torch.float32
+    torch.testing.assert_close(distance, torch.zeros(5), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4, 16, 768])
+def test_smooth_l1_of_one_hot_vectors(dim: int) -> None:
+    """The linear part is reached: sqrt(D) away in two dimensions, or 2 sqrt(D) in one."""
+    one = torch.eye(dim)[:1]
+    assert smooth_l1(one, -3 * one).item() == pytest.approx((2 * dim**0.5 - 0.5) / dim)
+    if dim > 1:
+        other = torch.eye(dim)[1:2]
+        assert smooth_l1(one, other).item() == pytest.approx(2 * (dim**0.5 - 0.5) / dim)
+
+
+def test_smooth_l1_between_its_parts() -> None:
+    """Of two dimensions one differs by less than 1 and one by more: half a square and a line."""
+    ours, theirs = pair(2, 1.0)
+    ours, theirs = torch.tensor([[1.0, 1.0]]), torch.tensor([[7.0, 1.0]])
+    theirs_unit = [7 / 50**0.5 * 2**0.5, 1 / 50**0.5 * 2**0.5]
+    expected = (0.5 * (theirs_unit[0] - 1) ** 2 + 0.5 * (1 - theirs_unit[1]) ** 2) / 2
+    assert smooth_l1(ours, theirs).item() == pytest.approx(expected)
+    theirs = torch.tensor([[7.0, -1.0]])
+    expected = (0.5 * (theirs_unit[0] - 1) ** 2 + (1 + theirs_unit[1] - 0.5)) / 2
+    assert smooth_l1(ours, theirs).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dim", [4, 64, 768])
+@pytest.mark.parametrize("angle", [0.01, 0.1, 0.25])
+def test_smooth_l1_is_the_cosine_distance_for_small_differences(dim: int, angle: float) -> None:
+    """For unit-RMS vectors with all differences below 1, whatever the dimension."""
+    ours, theirs = pair(dim, angle)
+    units = [functional.normalize(x, dim=-1) * dim**0.5 for x in (ours, theirs)]
+    assert (units[0] - units[1]).abs().max() < 1
+    assert smooth_l1(ours, theirs).item() == pytest.approx(1 - math.cos(angle), rel=1e-3)
+    assert cosine(ours, theirs).item() == pytest.approx(1 - math.cos(angle), rel=1e-2)
+
+
+def test_smooth_l1_is_below_the_cosine_distance_for_large_ones() -> None:
+    ours, theirs = vectors(20, 64), vectors(20, 64, seed=1)
+    assert (smooth_l1(ours, theirs) < cosine(ours, theirs) - 0.05).all()
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, math.pi / 2, 2.0, math.pi])
+def test_cosine_is_one_minus_the_cosine(angle: float) -> None:
+    assert cosine(*pair(16, angle)).item() == pytest.approx(1 - math.cos(angle), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.integers(0, 99))
+def test_lengths_do_not_matter(name: str, ours: float, theirs: float, seed: int) -> None:
+    """So that a predictor cannot lower its loss by shrinking."""
+    x, y = vectors(3, 8, seed), vectors(3, 8, seed + 100)
+    torch.testing.assert_close(
+        DISTANCES[name](ours * x, theirs * y), DISTANCES[name](x, y), atol=1e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_is_at_right_angles_to_the_prediction(name: str) -> None:
+    x = vectors(4, 8).requires_grad_()
+    (gradient,) = torch.autograd.grad(DISTANCES[name](x, vectors(4, 8, seed=1)).sum(), x)
+    assert gradient.norm(dim=1).min() > 1e-3
+    torch.testing.assert_close((gradient * x).sum(1), torch.zeros(4), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_value_for_each_row_in_fp32(name: str) -> None:
+    x, y = vectors(4, 8), vectors(4, 8, seed=1)
+    rows = torch.cat([DISTANCES[name](x[i : i + 1], y[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(DISTANCES[name](x, y), rows)
+    assert DISTANCES[name](x.bfloat16(), y.bfloat16()).dtype == torch.float32
+    torch.testing.assert_close(DISTANCES[name](x, y), DISTANCES[name](y, x))
+
+
+def test_the_two_distances_do_not_coincide() -> None:
+    """An option that orders and weighs errors like another would be none."""
+    x, y = vectors(50, 32), vectors(50, 32, seed=1)
+    ratio = smooth_l1(x, y) / cosine(x, y)
+    assert ratio.max() / ratio.min() > 1.05
+
+
+def test_centre_starts_at_the_first_mean_and_then_moves() -> None:
+    centre = Centre(2, momentum=0.9)
+    assert torch.equal(centre.apply(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]))
+    centre.update(torch.tensor([4.0, 2.0]), 2)
+    torch.testing.assert_close(centre.mean, torch.tensor([2.0, 1.0]))
+    centre.update(torch.tensor([0.0, 5.0]), 5)
+    torch.testing.assert_close(centre.mean, torch.tensor([1.8, 1.0]))
+    torch.testing.assert_close(
+        centre.apply(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6 - 1.8, 0.8 - 1.0]])
+    )
+
+
+def test_centre_goes_on_after_saving() -> None:
+    centre, again = Centre(3, momentum=0.99), Centre(3, momentum=0.99)
+    centre.update(torch.ones(3), 1)
+    again.load_state_dict(centre.state_dict())
+    for one in (centre, again):
+        one.update(torch.tensor([0.0, 1.0, 2.0]), 1)
+    assert torch.equal(centre.mean, again.mean)
+    torch.testing.assert_close(again.mean, torch.tensor([0.99, 1.0, 1.01]))
+
+
+def test_centre_is_not_taken_for_started_when_it_is_not() -> None:
+    fresh = Centre(1)
+    fresh.load_state_dict(Centre(1).state_dict())
+    fresh.update(torch.tensor([8.0]), 2)
+    assert fresh.mean.item() == 4.0

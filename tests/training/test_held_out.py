@@ -1,0 +1,127 @@
+"""Held-out figures: equal to a computation from scratch, and the same whoever did which part of the work."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import MODES, tiny_settings
+from torch import Tensor
+from torch.nn import functional
+
+from lang_jepa.concepts.directory import build_jepa
+from lang_jepa.config import Settings
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.prepare import prepare
+from lang_jepa.data.sequences import Batch
+from lang_jepa.data.views import make_view
+from lang_jepa.training.held_out import HeldOut, Look
+from lang_jepa.training.metrics import COLUMNS
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return prepare(tiny_settings(tmp_path_factory.mktemp("run")).data)
+
+
+def _held_out(settings: Settings, corpus: Corpus, *, rank: int = 0, world: int = 1) -> HeldOut:
+    view = make_view(settings, corpus.validation, corpus.tokenizer)
+    return HeldOut(settings, view, corpus.validation, rank=rank, world=world)
+
+
+def _coded(dim: int, seed: int) -> Callable[[Batch], Tensor]:
+    """A fixed random vector for every sentence."""
+    table = torch.randn(100_000, dim, generator=torch.Generator().manual_seed(seed))
+    return lambda batch: table[batch.sentence_ids]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_path: Path) -> None:
+    """With a real model: loss, cosine and recall computed here in the plainest way, one sentence at a time."""
+    settings = tiny_settings(tmp_path, *MODES[mode], "logging.num_examples=2")
+    jepa = build_jepa(settings, corpus.tokenizer).eval()
+    held_out = _held_out(settings, corpus)
+    look = held_out.look(lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed(b.targets), CPU)
+    predicted, target = {}, {}
+    with torch.no_grad():
+        for batch in held_out.batches:
+            for number, row in zip(batch.sentence_ids.tolist(), jepa(batch.contexts).predictions, strict=True):
+                predicted[number] = functional.normalize(row, dim=0)
+            for number, row in zip(batch.sentence_ids.tolist(), jepa.encoder.embed(batch.targets), strict=True):
+                target[number] = functional.normalize(row, dim=0)
+    ours, theirs = (torch.stack([x[n] for n in sorted(x)]) for x in (predicted, target))
+    cosines = (ours * theirs).sum(1)
+    assert look.figures["val/count"] == len(ours)
+    assert look.figures["val/semantic/avg_similarity"] == pytest.approx(float(cosines.mean()), abs=1e-5)
+    assert settings.optimization.loss_fn == "cosine"
+    assert look.figures["val/loss"] == pytest.approx(float((1 - cosines).mean()), abs=1e-5)
+    std = float(theirs.std(0, correction=0).mean()) * 32**0.5
+    assert look.figures["val/embeddings/target_std_relative"] == pytest.approx(std, abs=1e-5)
+    assert len(look.examples) == 2
+    assert look.figures.keys() <= set(COLUMNS)
+
+
+@pytest.mark.parametrize("world", [2, 3, 50])
+@pytest.mark.parametrize("mode", ["concepts", "window"])
+def test_ranks_share_the_work_and_not_the_result(
+    mode: str, world: int, corpus: Corpus, tmp_path: Path
+) -> None:
+    """The parts of all ranks are disjoint and whole, and what is computed of them is what one rank computes."""
+    settings = tiny_settings(tmp_path, *MODES[mode])
+    ranks = [_held_out(settings, corpus, rank=rank, world=world) for rank in range(world)]
+    alone = _held_out(settings, corpus)
+    numbers = [n for rank in ranks for batch in rank.batches for n in batch.sentence_ids.tolist()]
+    assert sorted(numbers) == sorted(n for batch in alone.batches for n in batch.sentence_ids.tolist())
+    assert len(numbers) == len(set(numbers))
+    predict, embed = _coded(8, 0), _coded(8, 1)
+    alone.batches = [batch for rank in ranks for batch in rank.batches]  # in the order in which ranks are gathered
+    assert alone.look(predict, embed, CPU) == _held_out(settings, corpus).look(predict, embed, CPU)
+
+
+def test_a_perfect_prediction_finds_its_sentence(corpus: Corpus, tmp_path: Path) -> None:
+    look = _held_out(tiny_settings(tmp_path), corpus).look(_coded(32, 0), _coded(32, 0), CPU)
+    assert look.figures["val/semantic/avg_similarity"] == pytest.approx(1.0)
+    assert look.figures["val/retrieval/recall@1"] == look.figures["val/retrieval/mrr"] == 1.0
+    assert look.figures["val/loss"] == pytest.approx(0.0, abs=1e-6)
+    for example in look.examples:
+        after, following, found = (line[11:] for line in example.split("\n"))
+        assert following == found != after
+
+
+def test_examples_quote_what_really_follows(corpus: Corpus, tmp_path: Path) -> None:
+    look = _held_out(tiny_settings(tmp_path, "logging.num_examples=5"), corpus).look(_coded(8, 0), _coded(8, 1), CPU)
+    texts = corpus.validation.texts(np.arange(corpus.validation.num_sentences))
+    pairs = set(zip(texts, texts[1:], strict=False))
+    for example in look.examples:
+        after, following, _ = (line[11:] for line in example.split("\n"))
+        assert (after, following) in pairs
+
+
+def test_the_sample_is_fixed_and_within_its_budget(corpus: Corpus, tmp_path: Path) -> None:
+    """A run's seed must not choose the data that it is compared on."""
+
+    def numbers(*overrides: str) -> list[int]:
+        held_out = _held_out(tiny_settings(tmp_path, *MODES["window"], *overrides), corpus)
+        return sorted(n for batch in held_out.batches for n in batch.sentence_ids.tolist())
+
+    assert numbers("logging.val_sentences=20") == numbers("logging.val_sentences=20", "meta.seed=5")
+    assert len(numbers("logging.val_sentences=20")) == 20
+    everything = numbers("logging.val_sentences=100000")
+    assert len(everything) == make_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
+
+
+def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path, "model.dropout=0.5")
+    jepa = build_jepa(settings, corpus.tokenizer).eval()
+    before = torch.get_rng_state()
+
+    def look() -> Look:
+        held_out = _held_out(settings, corpus)
+        return held_out.look(lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed(b.targets), CPU)
+
+    assert look() == look()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.grad is None for parameter in jepa.parameters())

@@ -1,0 +1,51 @@
+"""A first signal is a request, a second one an order."""
+
+import signal
+import threading
+
+import pytest
+
+from lang_jepa.training.signals import StopRequest
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_only_asks(number: signal.Signals) -> None:
+    with StopRequest() as stop:
+        assert not stop.requested
+        signal.raise_signal(number)
+        assert stop.requested
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_acts_as_it_did_before(number: signal.Signals) -> None:
+    came: list[int] = []
+    before = signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        with StopRequest():
+            signal.raise_signal(number)
+            assert came == []
+            signal.raise_signal(number)
+            assert came == [number]
+    finally:
+        signal.signal(number, before)
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(KeyError), StopRequest():
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] != before
+        raise KeyError
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_outside_of_the_main_thread_it_stays_quiet() -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work() -> None:
+        with StopRequest() as stop:
+            seen.append((stop.requested, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]

@@ -1,0 +1,139 @@
+"""The watch must ring for a collapse and must not ring for a run that is learning."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from lang_jepa.evaluation.geometry import health
+from lang_jepa.training.held_out import _NAMES
+from lang_jepa.training.watch import Alarm, CollapseWatch, advice_for
+
+Look = dict[str, float]
+
+
+def _look(*, std: float, cosine: float, share: float, raw: float, rank: float, mrr: float) -> Look:
+    return {
+        "val/embeddings/target_std_relative": std,
+        "val/embeddings/mean_pairwise_cosine": cosine,
+        "val/embeddings/first_component_share": share,
+        "val/embeddings/raw_std": raw,
+        "val/embeddings/target_eff_rank": rank,
+        "val/retrieval/mrr": mrr,
+    }
+
+
+START = _look(std=1.0, cosine=0.0, share=0.05, raw=1.0, rank=100.0, mrr=0.02)
+DYING = _look(std=0.5, cosine=0.4, share=0.4, raw=0.5, rank=50.0, mrr=0.02)
+
+
+def _alarms(looks: Sequence[Look]) -> list[int]:
+    """Numbers of the looks at which a fresh watch rings."""
+    watch = CollapseWatch("advice")
+    return [number for number, look in enumerate(looks) if watch.look(number, look)]
+
+
+def test_healthy_drift_is_quiet() -> None:
+    """Figures of the kind that good runs show: the spread narrows for a while, and retrieval improves."""
+    share = [0.05, 0.2, 0.45, 0.58, 0.4, 0.3]
+    cosine = [0.0, 0.15, 0.4, 0.56, 0.4, 0.3]
+    std = [1.0, 0.92, 0.78, 0.66, 0.77, 0.84]
+    mrr = [0.02, 0.05, 0.1, 0.2, 0.3, 0.35]
+    looks = [
+        _look(std=d, cosine=c, share=s, raw=0.7, rank=70.0, mrr=m)
+        for d, c, s, m in zip(std, cosine, share, mrr, strict=True)
+    ]
+    assert _alarms(looks) == []
+
+
+def test_many_signs_are_quiet_while_retrieval_improves() -> None:
+    looks = [START] + [{**DYING, "val/retrieval/mrr": 0.03 * (i + 1)} for i in range(5)]
+    assert _alarms(looks) == []
+
+
+@pytest.mark.parametrize(
+    "dead",
+    [
+        {**START, "val/embeddings/mean_pairwise_cosine": 0.95},
+        {**START, "val/embeddings/target_std_relative": 0.25},
+        _look(std=0.0, cosine=1.0, share=1.0, raw=0.0, rank=0.0, mrr=0.02),
+    ],
+)
+def test_a_total_collapse_rings_at_once(dead: Look) -> None:
+    assert _alarms([START, START, dead]) == [2]
+    assert _alarms([START, {**dead, "val/retrieval/mrr": 0.9}]) == [1]  # whatever retrieval says
+
+
+def test_a_slow_collapse_rings_at_the_second_look() -> None:
+    assert _alarms([START, START, DYING, DYING, DYING]) == [3, 4]
+
+
+def test_looks_in_between_start_the_count_anew() -> None:
+    assert _alarms([START, DYING, START, DYING, START]) == []
+
+
+def test_two_signs_are_not_enough() -> None:
+    two = {**START, "val/embeddings/raw_std": 0.4, "val/embeddings/target_eff_rank": 40.0}
+    assert _alarms([START, two, two, two]) == []
+    three = {**two, "val/embeddings/mean_pairwise_cosine": 0.2}
+    assert _alarms([START, three, three]) == [2]
+
+
+def test_an_encoder_that_begins_narrow_is_measured_against_itself() -> None:
+    """Pretrained encoders may start at a mean cosine of .9: that is their start, not a collapse."""
+    narrow = _look(std=0.3, cosine=0.91, share=0.91, raw=0.1, rank=60.0, mrr=0.1)
+    assert _alarms([narrow, narrow, narrow]) == []
+    assert _alarms([narrow, {**narrow, "val/embeddings/mean_pairwise_cosine": 0.97}]) == [1]
+
+
+def test_real_figures_of_a_constant_encoder_ring() -> None:
+    """From embeddings, through the evaluation's own figures: an encoder that forgets its input."""
+    rng = torch.Generator().manual_seed(0)
+    spread = torch.randn(200, 16, generator=rng)
+    watch = CollapseWatch("advice")
+    found: list[Alarm | None] = []
+    for step, part in enumerate((1.0, 0.5, 0.05)):
+        targets = part * spread + (1 - part) * 5
+        measured = health(targets, targets)
+        figures = {name: measured[key] for key, name in _NAMES.items()} | {"val/retrieval/mrr": 0.02}
+        found.append(watch.look(step, figures))
+    assert found[:1] == [None]
+    assert found[2] is not None
+
+
+def test_the_alarm_says_what_was_seen_and_what_to_do() -> None:
+    watch = CollapseWatch("Do this.")
+    watch.look(0, START)
+    watch.look(50, DYING)
+    alarm = watch.look(100, DYING)
+    assert alarm is not None
+    assert str(alarm).startswith("collapse at step 100: ")
+    assert str(alarm).endswith("Do this.")
+    assert "effective rank 100.00 -> 50.00" in str(alarm)
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_state_round_trip(cut: int) -> None:
+    """Saved and loaded between any two looks, it rings where it would have rung."""
+    looks = [START, {**START, "val/retrieval/mrr": 0.3}, DYING, {**DYING, "val/retrieval/mrr": 0.2}, DYING]
+    expected = _alarms(looks)
+    watch, rung = CollapseWatch("a"), []
+    for number, look in enumerate(looks):
+        if number == cut:
+            state = watch.state_dict()
+            watch = CollapseWatch("a")
+            watch.load_state_dict(state)
+        if watch.look(number, look):
+            rung.append(number)
+    assert rung == expected == [3, 4]
+
+
+def test_advice_names_settings_that_are_not_yet_set() -> None:
+    bare = advice_for(head="none", regularizer="none", lr=1e-3, momentum_start=0.9)
+    for setting in ("model.head=whitened", "objective.regularizer=vicreg", "momentum_start above 0.9", "below 0.001"):
+        assert setting in bare
+    done = advice_for(head="whitened", regularizer="vicreg", lr=1e-3, momentum_start=0.99)
+    assert "whitened" not in done
+    assert "vicreg" not in done
+    assert "momentum" not in done
+    assert "optimization.lr" in done
