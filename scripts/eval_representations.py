@@ -4,10 +4,13 @@ import sys
 
 from lang_jepa.cli import main
 
+
+def translate(arguments: list[str]) -> list[str]:
+    """`--checkpoint PATH` or `--checkpoint=PATH` as the positional argument of `evaluate`."""
+    kept = [argument.removeprefix("--checkpoint=") for argument in arguments if argument != "--checkpoint"]
+    return ["evaluate", *kept]
+
+
 if __name__ == "__main__":
-    arguments = ["evaluate"]
-    rest = iter(sys.argv[1:])
-    for argument in rest:
-        arguments += [next(rest, "")] if argument == "--checkpoint" else [argument]
-    sys.argv[1:] = arguments
+    sys.argv[1:] = translate(sys.argv[1:])
     main()

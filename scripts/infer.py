@@ -4,10 +4,21 @@ import sys
 
 from lang_jepa.cli import main
 
+DECODER_OPTIONS = ("--decoder-checkpoint", "--sample", "--temperature", "--top-p")
+
+
+def translate(arguments: list[str]) -> list[str]:
+    """`--encoder-checkpoint PATH` or `--encoder-checkpoint=PATH` as the positional argument of `infer`."""
+    for argument in arguments:
+        if argument.split("=")[0] in DECODER_OPTIONS:
+            sys.exit(
+                f"error: {argument.split('=')[0]}: this release has no decoder, so concepts cannot be turned back into "
+                "text yet. Leave the option out to see concepts and, with --corpus FILE, their nearest sentences."
+            )
+    name = "--encoder-checkpoint"
+    return ["infer", *(argument.removeprefix(f"{name}=") for argument in arguments if argument != name)]
+
+
 if __name__ == "__main__":
-    arguments = ["infer"]
-    rest = iter(sys.argv[1:])
-    for argument in rest:
-        arguments += [next(rest, "")] if argument == "--encoder-checkpoint" else [argument]
-    sys.argv[1:] = arguments
+    sys.argv[1:] = translate(sys.argv[1:])
     main()

@@ -8,5 +8,7 @@ if [[ $# -lt 1 || ! $1 =~ ^[1-9][0-9]*$ ]]; then
 fi
 processes=$1
 shift
+cores=$(getconf _NPROCESSORS_ONLN)
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > processes ? cores / processes : 1))}
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 exec python -m torch.distributed.run --standalone --nproc_per_node "$processes" "$here/main_encoder.py" "$@"

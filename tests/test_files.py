@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lang_jepa import files
@@ -181,6 +182,7 @@ JSON = st.recursive(
 )
 
 
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(JSON, JSON)
 def test_fingerprint_tells_values_apart_and_ignores_key_order(first: object, second: object) -> None:
     same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)

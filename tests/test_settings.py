@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -280,6 +281,7 @@ def test_recipe_names() -> None:
     assert {"next_sentence", "concepts"} <= set(recipe_names())
 
 
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(
     folder=st.sampled_from(
         ["3e4", "1e-5", "true", "null", "0x1", "a: b", "-", "é\u2028x", "1_000", "12:30", " x "]

@@ -1,12 +1,18 @@
 """The command `lang-jepa`: one function a verb; nothing heavy is imported before it is used."""
 
+import os
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.hub import go_offline_if_unreachable
+
+if TYPE_CHECKING:
+    from lang_jepa.config import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -45,16 +51,16 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the run directory's last checkpoint.")] = False,
 ) -> None:
     """Train an encoder; prepares the corpus first if needed."""
-    from lang_jepa.console import Bar, console
-    from lang_jepa.settings import load_settings
-    from lang_jepa.training.train import train as run
-
-    extra = (
+    settings = _settings(
+        recipe,
         *(DEBUG if debug else ()),
         *(override or ()),
         *(("meta.load_checkpoint=true",) if resume else ()),
     )
-    result = run(load_settings(recipe, extra), Bar())
+    from lang_jepa.console import Bar, console
+    from lang_jepa.training.train import train as run
+
+    result = run(settings, Bar())
     if result.interrupted:
         console.print(f"Stopped at step {result.step} of {result.total}; go on with --resume.")
         return
@@ -70,20 +76,19 @@ def prepare(
     override: Override = None,
 ) -> None:
     """Turn documents into a corpus on disk, and tell what is in it."""
+    settings = _settings(recipe, *(override or ()))
     from lang_jepa.console import console, facts_table
     from lang_jepa.data.prepare import PrepareEvent
     from lang_jepa.data.prepare import prepare as run
     from lang_jepa.data.statistics import describe
     from lang_jepa.data.views import make_view
-    from lang_jepa.settings import load_settings
     from lang_jepa.training.material import make_order
     from lang_jepa.training.padding import padding_facts
 
-    settings = load_settings(recipe, override or ())
-
     def tell(event: PrepareEvent) -> None:
         style = "bold yellow" if event.stage in {"warning", "stale"} else ""
-        console.print(event.message, style=style, highlight=False)
+        counted = f" ({event.documents:,} documents)" if event.stage == "block" else ""
+        console.print(event.message + counted, style=style, highlight=False, markup=False, soft_wrap=True)
 
     corpus = run(settings.data, progress=tell)
     view = make_view(settings, corpus.train, corpus.tokenizer)
@@ -107,12 +112,13 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a model beside its baselines, with intervals."""
+    go_offline_if_unreachable()
     from lang_jepa.console import console, score_tables
     from lang_jepa.report.card import evaluate_run
 
     report, path = evaluate_run(run, tasks=tasks, data_dir=data_dir, output=output)
     for task, source in report.sources.items():
-        console.print(f"data of {task}: {source}", highlight=False)
+        console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)
     score_tables(report, title=f"scores of {run}", everything=everything)
     console.print(f"Written to {path}. The similarity in brackets was chosen on development data.")
 
@@ -139,18 +145,20 @@ def infer(
     loaded = load_any(model)
     if context or candidate:
         for score, sentence in rank_continuations(loaded, context or [], candidate or []):
-            console.print(f"{score:7.4f}  {sentence}", highlight=False, markup=False)
+            _plain(f"{score:7.4f}  {sentence}")
         return
     texts = _texts(text, file)
     vectors = loaded.encode(texts)
     lines = _lines(corpus) if corpus else None
     found = neighbours(loaded, vectors, lines, top_k=top_k) if lines else None
+    if found:
+        _plain(f"neighbours by {loaded.similarity} cosine")
     for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
-        console.print(one, style="bold", highlight=False, markup=False)
+        console.print(one, style="bold", highlight=False, markup=False, soft_wrap=True)
         shown = " ".join(f"{value:+.3f}" for value in vector[:8])
-        console.print(f"  concept [{len(vector)}]: {shown} ...", highlight=False, markup=False)
+        _plain(f"  concept [{len(vector)}]: {shown} ...")
         for score, sentence in found[number] if found else []:
-            console.print(f"  {score:7.4f}  {sentence}", highlight=False, markup=False)
+            _plain(f"  {score:7.4f}  {sentence}")
 
 
 @app.command()
@@ -200,6 +208,27 @@ def recipes() -> None:
         console.print(name)
 
 
+def _settings(recipe: str, *overrides: str) -> "Settings":
+    """Settings of a command that may need the hub; fails at once where they need it and it is not there."""
+    from lang_jepa.settings import load_settings
+
+    settings = load_settings(recipe, overrides)
+    if go_offline_if_unreachable():
+        from lang_jepa.data.documents import open_source
+
+        open_source(
+            settings.data
+        )  # a hub source says here what to set, seconds before torch is even imported
+    return settings
+
+
+def _plain(text: str) -> None:
+    """A line as it is: no colours, no markup, never wrapped."""
+    from lang_jepa.console import console
+
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def _texts(given: list[str] | None, file: Path | None) -> list[str]:
     """Texts from the options, a file, or standard input."""
     if given:
@@ -229,10 +258,13 @@ def _lines(path: Path) -> list[str]:
 
 def main() -> None:
     """Entry point: prints a user's mistake as one message, and exits with 2."""
+    for message in ("index_reduce", "This DataLoader will create"):  # said to programmers, on every run
+        warnings.filterwarnings("ignore", message=f".*{message}")
     try:
         app()
     except LangJepaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        print(f"error: {error}" if rank == "0" else f"error in process {rank}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -48,7 +48,8 @@ class DataSettings(Section):
     deduplicate: Literal["none", "exact", "near"] = "near"
     """Drop repeated documents before the split: same text, or most sentences seen before."""
     near_duplicate_share: float = Field(default=0.5, gt=0.0, le=1.0)
-    """A document is a near-duplicate when this share of its sentences occurred in earlier documents."""
+    """A document is a near-duplicate when this share of its sentences occurred in earlier documents; sentences that
+    stand in two or more kept documents already are common phrases and do not count."""
     val_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of documents held out for validation, chosen by a hash of the text."""
     prepare_workers: int | None = Field(default=None, ge=1)
@@ -63,7 +64,8 @@ class DataSettings(Section):
     """How the context is computed: `window` (bidirectional over up to window_size sentences), `causal` (one pass
     over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal transformer)."""
     window_size: int = Field(default=8, ge=1)
-    """Sentences of context at most."""
+    """Sentences of context at most. In `causal` each layer looks so many sentences back, so that with n layers a
+    prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training; inference shows window_size."""
     passage_size: int = Field(default=16, ge=2)
     """Sentences in one passage at most (`causal` and `concepts`)."""
     batch_size: int = Field(default=32, ge=1)
@@ -239,6 +241,11 @@ class Settings(Section):
             raise ValueError(
                 f"model.pred_dim ({model.pred_dim}) must equal model.embed_dim ({model.embed_dim}): the target "
                 f"side has no projection. Set model.pred_dim={model.embed_dim}."
+            )
+        if model.pretrained and model.weights_path is None and data.tokenizer_path == "trained":
+            raise ValueError(
+                "data.tokenizer_path=trained comes without weights: set model.pretrained=false, or name a pretrained "
+                "encoder in data.tokenizer_path."
             )
         if not model.pretrained and model.embed_dim % model.num_heads:
             raise ValueError(

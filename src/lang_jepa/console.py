@@ -1,16 +1,18 @@
 """What the commands draw on the terminal: tables, a progress bar, warnings. Used by `cli` only."""
 
+import os
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from lang_jepa.evaluation.table import Report, Row, is_headline
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(quiet=os.environ.get("RANK", "0") != "0")
+"""Standard output; silent on all but the first process of several."""
 
 Figures = Mapping[str, float]
 
@@ -18,8 +20,10 @@ Figures = Mapping[str, float]
 def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
     """Two columns: what, and how much."""
     table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(escape(name), escape(value))
     console.print(table)
 
 
@@ -64,8 +68,20 @@ def _one_table(title: str, rows: list[Row]) -> Table:
 
 
 def _cell(row: Row) -> str:
-    interval = "" if row.low is None or row.high is None else f" [dim]{row.low:.3f}-{row.high:.3f}[/]"
+    interval = "" if row.low is None or row.high is None else f" [dim]{row.low:.3f}..{row.high:.3f}[/]"
     return f"{row.value:.3f}{interval}"
+
+
+_COLUMNS = (
+    ("step", 8, "train/step", ".0f"),
+    ("loss", 9, "val/loss", ".4f"),
+    ("cosine", 8, "val/semantic/avg_similarity", ".3f"),
+    ("recall@1", 10, "val/retrieval/recall@1", ".3f"),
+    ("mrr", 7, "val/retrieval/mrr", ".3f"),
+    ("rank", 7, "val/embeddings/target_eff_rank", ".0f"),
+    ("spread", 8, "val/embeddings/target_std_relative", ".2f"),
+)
+"""Columns of the lines about held-out data: name, width, figure and its format."""
 
 
 class Bar:
@@ -74,7 +90,7 @@ class Bar:
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("training"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
@@ -82,7 +98,7 @@ class Bar:
             refresh_per_second=4,
         )
         self._task: TaskID | None = None
-        self._rank = ""
+        self._looked = False
 
     def begin(self, *, total: int, start: int, facts: list[tuple[str, str]]) -> None:
         """Show the facts and start the bar."""
@@ -94,35 +110,34 @@ class Bar:
         """Move the bar."""
         if self._task is None:
             return
-        text = (
-            f"loss {figures['train/loss']:.4f}  cosine {figures['stats/cosine_similarity']:.3f}  {self._rank}"
-            f"{figures['train/targets_per_second']:,.0f} targets/s"
-        )
+        text = f"loss {figures['train/loss']:.4f}  {figures['train/targets_per_second']:,.0f} targets/s"
         self._progress.update(self._task, completed=step, figures=text)
 
     def look(self, step: int, figures: Figures) -> None:
-        """One line of held-out figures."""
-        rank, limit = (
-            figures["val/embeddings/target_eff_rank"],
-            figures["val/embeddings/target_eff_rank_limit"],
-        )
-        self._rank = f"rank {rank:.0f}/{limit:.0f}  "
-        self._progress.console.print(
-            f"step {step:>6}  held out: loss {figures['val/loss']:.4f}  "
-            f"cosine {figures['val/semantic/avg_similarity']:.3f}  "
-            f"recall@1 {figures['val/retrieval/recall@1']:.3f} among {figures['val/retrieval/candidates']:.0f}  "
-            f"effective rank {rank:.0f} of {limit:.0f}  "
-            f"spread {figures['val/embeddings/target_std_relative']:.2f}"
-        )
+        """One line of held-out figures, under a heading before the first."""
+        if not self._looked:
+            candidates, limit = (
+                figures["val/retrieval/candidates"],
+                figures["val/embeddings/target_eff_rank_limit"],
+            )
+            self._line(
+                f"held-out data; recall@1 and mrr among {candidates:.0f} sentences, rank at most {limit:.0f}"
+            )
+            self._line("".join(f"{name:>{width}}" for name, width, _, _ in _COLUMNS))
+            self._looked = True
+        self._line("".join(f"{figures[name]:>{width}{form}}" for _, width, name, form in _COLUMNS))
 
     def message(self, text: str) -> None:
         """Something to know."""
-        self._progress.console.print(text, highlight=False)
+        self._line(text)
 
     def warning(self, text: str) -> None:
         """Something to act on."""
-        self._progress.console.print(f"[bold yellow]warning:[/] {text}", highlight=False)
+        self._progress.console.print(f"[bold yellow]warning:[/] {escape(text)}", highlight=False)
 
     def end(self) -> None:
         """Take the bar away."""
         self._progress.stop()
+
+    def _line(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -131,7 +131,8 @@ def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
 def save_settings(settings: BaseModel, path: Path) -> None:
     """Write resolved settings as YAML, atomically."""
     tree = settings.model_dump()
-    write_text(path, yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    # ASCII only: with allow_unicode PyYAML writes some line breaks (U+0085) in a way that it cannot read back.
+    write_text(path, yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
 
 
 def read_settings(path: Path) -> Settings:

@@ -53,6 +53,7 @@ ORDERS = st.builds(
 )
 
 
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(count=st.integers(1, 3000), seed=SEEDS, epoch=st.integers(0, 10**6))
 def test_permutation_is_a_bijection(count: int, seed: int, epoch: int) -> None:
     result = permuted(np.arange(count), count, seed, epoch)
@@ -60,6 +61,7 @@ def test_permutation_is_a_bijection(count: int, seed: int, epoch: int) -> None:
     assert sorted(result.tolist()) == list(range(count))
 
 
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(count=st.integers(1, 2**40), seed=SEEDS, places=st.lists(st.integers(0, 2**40), max_size=30))
 def test_permutation_of_any_size_at_any_places(count: int, seed: int, places: list[int]) -> None:
     wanted = np.unique(np.array(places, dtype=np.int64) % count)
@@ -91,7 +93,7 @@ def test_permutation_looks_random() -> None:
     assert abs(many.mean(0) - 99.5).max() < 5 * 57.7 / 300**0.5  # five standard deviations of a mean
 
 
-@hypothesis_settings(max_examples=60)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(ORDERS, st.integers(0, 3))
 def test_every_example_exactly_once(order: Order, epoch: int) -> None:
     """Over all ranks together; only where examples are too few for the ranks may one come twice."""
@@ -111,7 +113,7 @@ def test_nothing_is_used_twice_in_an_ordinary_epoch(world: int, batch_tokens: in
     assert counts(order_) == Counter(range(1003))
 
 
-@hypothesis_settings(max_examples=60)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(ORDERS)
 def test_ranks_have_equally_many_batches_and_none_is_empty(order: Order) -> None:
     for place, (number, group) in enumerate(groups(order)):
@@ -120,7 +122,7 @@ def test_ranks_have_equally_many_batches_and_none_is_empty(order: Order) -> None
         assert all(group)
 
 
-@hypothesis_settings(max_examples=60)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(ORDERS)
 def test_batches_keep_to_their_size(order: Order) -> None:
     for _, group in groups(order):
@@ -140,13 +142,13 @@ def test_token_batches_are_filled() -> None:
         assert lengths(np.array(batch)).sum() + shortest > 300
 
 
-@hypothesis_settings(max_examples=60)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(ORDERS, st.integers(0, 2), st.integers(0, 40))
 def test_start_gives_exactly_the_tail(order: Order, epoch: int, start: int) -> None:
     assert groups(order, epoch, start) == groups(order, epoch)[start:]
 
 
-@hypothesis_settings(max_examples=60)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(ORDERS, st.integers(0, 2))
 def test_steps_is_the_number_of_groups(order: Order, epoch: int) -> None:
     assert order.steps(epoch) == len(groups(order, epoch))
@@ -210,6 +212,7 @@ def test_an_empty_epoch_has_no_groups() -> None:
     assert order(0).steps(0) == 0
 
 
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(count=st.integers(1, 60), world=st.integers(1, 4), epoch=st.integers(0, 2))
 def test_single_examples(count: int, world: int, epoch: int) -> None:
     """With batches of one example only the last group may repeat examples."""

@@ -201,7 +201,7 @@ SHAPES = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 999), parts=st.integers(1, 3), tokens=st.integers(1, 30))
 def test_batches_equal_plain_lists(
     mode: str, shape: dict[str, int], seed: int, parts: int, tokens: int
@@ -216,7 +216,7 @@ def test_batches_equal_plain_lists(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 999), tokens=st.integers(1, 30))
 def test_every_boundary_is_a_target_exactly_once(
     mode: str, shape: dict[str, int], seed: int, tokens: int
@@ -231,7 +231,7 @@ def test_every_boundary_is_a_target_exactly_once(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 999), data=st.data())
 def test_questions_equal_plain_lists(
     mode: str, shape: dict[str, int], seed: int, data: st.DataObject

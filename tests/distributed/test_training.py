@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import assert_same_run, environment, tiny_settings
 
 from lang_jepa.config import Settings
 from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import TIMES, read_metrics
 from lang_jepa.training.train import train
+from tiny import assert_same_run, environment, tiny_settings
 
 CHILD = """
 import json, sys

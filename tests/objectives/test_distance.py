@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
@@ -77,6 +78,7 @@ def test_cosine_is_one_minus_the_cosine(angle: float) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.integers(0, 99))
 def test_lengths_do_not_matter(name: str, ours: float, theirs: float, seed: int) -> None:
     """So that a predictor cannot lower its loss by shrinking."""

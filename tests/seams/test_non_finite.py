@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import assert_same_run, tiny_settings
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.reporter import Silent
 from lang_jepa.training.run import Run
 from lang_jepa.training.train import resume_settings, train
+from tiny import assert_same_run, tiny_settings
 
 Spoil = Callable[[Run], None]
 
@@ -59,7 +59,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 def test_the_run_stops_before_the_update(spoil: Spoil, clip: str, runs: list[Run], tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "run", "logging.eval_freq=6", f"optimization.clip_grad={clip}")
     spoiler = Spoiler(runs, spoil)
-    with pytest.raises(LangJepaError, match=r"step 4: .*(nan|inf).*the update was not made.*checkpoint-last\.pth"):
+    with pytest.raises(
+        LangJepaError, match=r"step 4: .*(nan|inf).*the update was not made.*checkpoint-last\.pth"
+    ):
         train(settings, spoiler)
     after = runs[0].jepa.state_dict()
     spoiled = [name for name, tensor in spoiler.weights.items() if not torch.equal(after[name], tensor)]

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import MODES, assert_same_run, environment, tiny_settings, train_in_two_parts, write_parquet
 
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
@@ -16,6 +15,7 @@ from lang_jepa.settings import read_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import resume_settings, train
+from tiny import MODES, assert_same_run, environment, tiny_settings, train_in_two_parts, write_parquet
 
 STREAM = ("data.streaming=true", "data.shuffle_buffer=6", "data.batch_size=2", *MODES["concepts"])
 CHILD = """
@@ -60,7 +60,9 @@ def test_other_contexts(mode: str, stop: int, tmp_path: Path) -> None:
 def test_the_causal_run_above_stops_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "run", *MODES["causal"], "optimization.max_steps=3")
     train(settings)
-    assert [r["train/step"] for r in read_metrics(tmp_path / "run" / "metrics.csv") if "epoch/loss" in r] == [3]
+    assert [r["train/step"] for r in read_metrics(tmp_path / "run" / "metrics.csv") if "epoch/loss" in r] == [
+        3
+    ]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -89,7 +91,10 @@ def _stopped_by(number: signal.Signals, settings: Settings) -> int:
     file = folder.with_name("settings-to-run.yaml")
     save_settings(settings, file)
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(file)], env=environment(), stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", CHILD, str(file)],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 60
@@ -126,12 +131,10 @@ def test_a_signal_saves_and_stops(number: signal.Signals, workers: int, whole: P
     assert_same_run(whole, tmp_path / "parts")
 
 
-def test_stop_before_the_first_step(tmp_path: Path) -> None:
+def test_stop_before_the_first_step(whole: Path, tmp_path: Path) -> None:
     """The look at step 0 is not taken, and not written, a second time."""
-    settings = tiny_settings(tmp_path / "parts", *MODES["concepts"])
-    train(tiny_settings(tmp_path / "whole", *MODES["concepts"]))
-    train_in_two_parts(settings, stop=0)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    train_in_two_parts(_long(tmp_path / "parts"), stop=0)
+    assert_same_run(whole, tmp_path / "parts")
 
 
 def test_a_refused_checkpoint_leaves_the_run_as_it_was(tmp_path: Path) -> None:

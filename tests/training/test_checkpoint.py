@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_settings
 from torch import nn
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.training.checkpoint import FORMAT, check_matches, load_checkpoint, load_weights, save_checkpoint
+from lang_jepa.training.checkpoint import (
+    FORMAT,
+    check_matches,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
+from tiny import tiny_settings
 
 
 class Bomb:
@@ -26,7 +32,12 @@ class Bomb:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    state = {"model": {"weight": torch.arange(500.0)}, "step": 3, "best": [2, 0.5], "loader": [{"positions": [[1]]}]}
+    state = {
+        "model": {"weight": torch.arange(500.0)},
+        "step": 3,
+        "best": [2, 0.5],
+        "loader": [{"positions": [[1]]}],
+    }
     save_checkpoint(tmp_path / "checkpoint.pth", state)
     return tmp_path / "checkpoint.pth"
 
@@ -110,7 +121,9 @@ def test_missing(tmp_path: Path) -> None:
 
 def _matches(folder: Path, *overrides: str, corpus: str = "a", world: int = 1) -> None:
     state = {"settings": tiny_settings(folder).model_dump(), "corpus": "a", "world": 1}
-    check_matches(state, tiny_settings(folder, *overrides), corpus=corpus, world=world, path=folder / "last.pth")
+    check_matches(
+        state, tiny_settings(folder, *overrides), corpus=corpus, world=world, path=folder / "last.pth"
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,12 +149,22 @@ def test_a_setting_that_touches_the_numbers_is_named_with_both_values(override: 
 def test_all_differences_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(LangJepaError) as failure:
         _matches(tmp_path, "meta.seed=1", "optimization.lr=0.5", corpus="b", world=4)
-    for part in ("meta.seed", "optimization.lr", "corpus: checkpoint a, now b", "processes: checkpoint 1, now 4"):
+    for part in (
+        "meta.seed",
+        "optimization.lr",
+        "corpus: checkpoint a, now b",
+        "processes: checkpoint 1, now 4",
+    ):
         assert part in str(failure.value)
 
 
 def test_free_settings_may_differ(tmp_path: Path) -> None:
-    free = ("logging.log_dir=elsewhere", "logging.log_freq=9", "meta.load_checkpoint=true", "data.corpus_dir=moved")
+    free = (
+        "logging.log_dir=elsewhere",
+        "logging.log_freq=9",
+        "meta.load_checkpoint=true",
+        "data.corpus_dir=moved",
+    )
     _matches(tmp_path, *free, "meta.on_collapse=stop", "data.prepare_workers=7", "recipe=other")
 
 

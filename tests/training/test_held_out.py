@@ -1,12 +1,12 @@
 """Held-out figures: equal to a computation from scratch, and the same whoever did which part of the work."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny import MODES, tiny_settings
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +18,7 @@ from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import make_view
 from lang_jepa.training.held_out import HeldOut, Look
 from lang_jepa.training.metrics import COLUMNS
+from tiny import MODES, tiny_settings
 
 CPU = torch.device("cpu")
 
@@ -48,9 +49,13 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
     predicted, target = {}, {}
     with torch.no_grad():
         for batch in held_out.batches:
-            for number, row in zip(batch.sentence_ids.tolist(), jepa(batch.contexts).predictions, strict=True):
+            for number, row in zip(
+                batch.sentence_ids.tolist(), jepa(batch.contexts).predictions, strict=True
+            ):
                 predicted[number] = functional.normalize(row, dim=0)
-            for number, row in zip(batch.sentence_ids.tolist(), jepa.encoder.embed(batch.targets), strict=True):
+            for number, row in zip(
+                batch.sentence_ids.tolist(), jepa.encoder.embed(batch.targets), strict=True
+            ):
                 target[number] = functional.normalize(row, dim=0)
     ours, theirs = (torch.stack([x[n] for n in sorted(x)]) for x in (predicted, target))
     cosines = (ours * theirs).sum(1)
@@ -77,7 +82,9 @@ def test_ranks_share_the_work_and_not_the_result(
     assert sorted(numbers) == sorted(n for batch in alone.batches for n in batch.sentence_ids.tolist())
     assert len(numbers) == len(set(numbers))
     predict, embed = _coded(8, 0), _coded(8, 1)
-    alone.batches = [batch for rank in ranks for batch in rank.batches]  # in the order in which ranks are gathered
+    alone.batches = [
+        batch for rank in ranks for batch in rank.batches
+    ]  # in the order in which ranks are gathered
     assert alone.look(predict, embed, CPU) == _held_out(settings, corpus).look(predict, embed, CPU)
 
 
@@ -92,9 +99,11 @@ def test_a_perfect_prediction_finds_its_sentence(corpus: Corpus, tmp_path: Path)
 
 
 def test_examples_quote_what_really_follows(corpus: Corpus, tmp_path: Path) -> None:
-    look = _held_out(tiny_settings(tmp_path, "logging.num_examples=5"), corpus).look(_coded(8, 0), _coded(8, 1), CPU)
+    look = _held_out(tiny_settings(tmp_path, "logging.num_examples=5"), corpus).look(
+        _coded(8, 0), _coded(8, 1), CPU
+    )
     texts = corpus.validation.texts(np.arange(corpus.validation.num_sentences))
-    pairs = set(zip(texts, texts[1:], strict=False))
+    pairs = set(itertools.pairwise(texts))
     for example in look.examples:
         after, following, _ = (line[11:] for line in example.split("\n"))
         assert (after, following) in pairs
@@ -120,7 +129,9 @@ def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: 
 
     def look() -> Look:
         held_out = _held_out(settings, corpus)
-        return held_out.look(lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed(b.targets), CPU)
+        return held_out.look(
+            lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed(b.targets), CPU
+        )
 
     assert look() == look()
     assert torch.equal(torch.get_rng_state(), before)

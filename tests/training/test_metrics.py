@@ -8,10 +8,24 @@ import pytest
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.metrics import COLUMNS, STEP, TIMES, MetricsFile, read_metrics, series
 
-KEPT_NAMES = """train/loss train/learning_rate train/momentum train/step stats/cosine_similarity
-stats/target_features_norm stats/predicted_features_norm val/semantic/avg_similarity val/semantic/hit_rate
-val/embeddings/norm val/embeddings/diversity val/embeddings/target_std_mean val/embeddings/target_eff_rank
-val/embeddings/target_off_diag_cov_l1 epoch/loss epoch/time""".split()
+KEPT_NAMES = [
+    "train/loss",
+    "train/learning_rate",
+    "train/momentum",
+    "train/step",
+    "stats/cosine_similarity",
+    "stats/target_features_norm",
+    "stats/predicted_features_norm",
+    "val/semantic/avg_similarity",
+    "val/semantic/hit_rate",
+    "val/embeddings/norm",
+    "val/embeddings/diversity",
+    "val/embeddings/target_std_mean",
+    "val/embeddings/target_eff_rank",
+    "val/embeddings/target_off_diag_cov_l1",
+    "epoch/loss",
+    "epoch/time",
+]
 
 
 def _rows(path: Path, *steps: int, **options: int) -> MetricsFile:

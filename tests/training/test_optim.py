@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_settings
 
 from lang_jepa.config import OptimizationSettings
 from lang_jepa.errors import LangJepaError
@@ -13,6 +12,7 @@ from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictor import build_predictor
 from lang_jepa.training.optim import check_gradients, check_groups, make_optimizer, set_rates
 from lang_jepa.training.schedule import Schedule
+from tiny import tiny_settings
 
 
 @pytest.fixture
@@ -33,7 +33,9 @@ def _by_name(jepa: Jepa, optimizer: torch.optim.Optimizer, key: str) -> dict[str
 
 
 def test_each_parameter_is_in_exactly_one_group(jepa: Jepa) -> None:
-    optimizer = make_optimizer(jepa, OptimizationSettings(embedding_lr_multiplier=20.0, encoder_lr_multiplier=0.5))
+    optimizer = make_optimizer(
+        jepa, OptimizationSettings(embedding_lr_multiplier=20.0, encoder_lr_multiplier=0.5)
+    )
     members = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert len(members) == len(set(members))
     assert set(members) == {id(parameter) for parameter in jepa.parameters()}

@@ -130,7 +130,12 @@ def test_state_round_trip(cut: int) -> None:
 
 def test_advice_names_settings_that_are_not_yet_set() -> None:
     bare = advice_for(head="none", regularizer="none", lr=1e-3, momentum_start=0.9)
-    for setting in ("model.head=whitened", "objective.regularizer=vicreg", "momentum_start above 0.9", "below 0.001"):
+    for setting in (
+        "model.head=whitened",
+        "objective.regularizer=vicreg",
+        "momentum_start above 0.9",
+        "below 0.001",
+    ):
         assert setting in bare
     done = advice_for(head="whitened", regularizer="vicreg", lr=1e-3, momentum_start=0.99)
     assert "whitened" not in done

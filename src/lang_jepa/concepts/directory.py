@@ -25,6 +25,7 @@ from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Statistics
 from lang_jepa.files import atomic_folder, read_json, write_json
+from lang_jepa.models.backbone import quiet_transformers
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictor import build_predictor
@@ -76,13 +77,17 @@ def save_model(
 ) -> None:
     """Write a model directory atomically. `card`: what else lang_jepa.json should say (step, weights, scores)."""
     with atomic_folder(folder) as temporary:
-        encoder.backbone.save_pretrained(temporary)
+        with quiet_transformers():
+            encoder.backbone.save_pretrained(temporary)
         tokenizer.save(temporary)
         if encoder.head is not None:
             save_file(_tensors(encoder.head), temporary / "head.safetensors")
         save_file(_tensors(predictor), temporary / "predictor.safetensors")
         statistics.save(temporary / "statistics.safetensors")
         save_settings(settings, temporary / "settings.yaml")
+        mode = (temporary / "settings.yaml").stat().st_mode
+        for file in temporary.glob("*.safetensors"):
+            file.chmod(mode)  # safetensors leaves its files readable by their owner alone
         hashes = {name: _sha256(temporary / name) for name in _HASHED if (temporary / name).is_file()}
         write_json(temporary / CARD, {"format": FORMAT, **card, "sha256": hashes})
 

@@ -183,9 +183,10 @@ def _as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -
     """Contexts as the documents of a corpus in memory."""
     documents = tokenizer.encode_documents(contexts)
     for context, document in zip(contexts, documents, strict=True):
-        empty = np.flatnonzero(np.diff(document.starts) == 0)
-        if len(empty):
-            raise LangJepaError(f"a sentence of the context has no token: {context[empty[0]]!r}")
+        sizes = np.diff(document.starts)  # the separator in front gives even an empty sentence a token
+        empty = [text for text, size in zip(context, sizes, strict=True) if not size or not text.strip()]
+        if empty:
+            raise LangJepaError(f"a sentence of the context has no token: {empty[0]!r}")
     sizes = np.array([len(document.tokens) for document in documents])
     shifts = np.cumsum(sizes) - sizes
     starts = [document.starts[:-1] + shift for document, shift in zip(documents, shifts, strict=True)]

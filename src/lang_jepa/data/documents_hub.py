@@ -22,7 +22,10 @@ TIMEOUT = 15.0
 """Seconds to wait for the hub's first answer."""
 
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([^@/\s]+))?(?:@([\w.\[\]:%+-]+))?")
-_OFFLINE_CURE = "Or name a local file, or data.train_file=stories, which needs no network."
+_OFFLINE_CURE = (
+    "Without a network, name a local file or folder, or data.train_file=stories; and set data.tokenizer_path to a "
+    "folder with tokenizer and weights, or to trained with model.pretrained=false."
+)
 
 
 def parse_hub_name(name: str) -> tuple[str, str | None, str] | None:
@@ -98,7 +101,8 @@ def _explained(name: str, settings: DataSettings) -> Iterator[None]:
         yield
     except errors.OfflineModeIsEnabled:
         raise LangJepaError(
-            f"{what} is a hub data set, but offline mode is on: unset HF_HUB_OFFLINE to read it. {_OFFLINE_CURE}"
+            f"{what} is a hub data set, but the hub cannot be reached (no network, or HF_HUB_OFFLINE is set). "
+            f"{_OFFLINE_CURE}"
         ) from None
     except errors.GatedRepoError as error:
         raise LangJepaError(

@@ -5,6 +5,7 @@ place where reading would go on after it. The loader remembers the stamps of the
 loader processes have prefetched beyond that does not matter.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -71,6 +72,12 @@ class CorpusBatches(IterableDataset[Batch]):
             start = 0
 
 
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C and a cluster's SIGTERM reach loader processes too; only the run decides when it ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Loader:
     """Iterates batches and knows where it stands.
 
@@ -93,6 +100,7 @@ class Loader:
                     batch_size=None,
                     num_workers=num_workers,
                     prefetch_factor=2,
+                    worker_init_fn=_leave_signals_to_the_run,
                     multiprocessing_context="fork",
                 )
             )

@@ -252,7 +252,7 @@ def _pretrained(settings: ModelSettings, weights: str) -> PreTrainedModel:
     options: dict[str, Any] = {"add_pooling_layer": False} if family_of(config).pooler else {}
     try:
         # Without a dtype, weights stored in half precision would stay in it.
-        with _quiet():
+        with quiet_transformers():
             backbone, report = AutoModel.from_pretrained(
                 weights, config=config, dtype=torch.float32, output_loading_info=True, **options
             )
@@ -309,8 +309,8 @@ def _check_fit(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No loading report on the terminal: what matters in it is checked here, and a pooler left out is no news."""
+def quiet_transformers() -> Iterator[None]:
+    """No report and no bar of loading and saving: what matters in it is checked here, a pooler left out is no news."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -75,7 +75,7 @@ class AttentionQuery(nn.Module):
         count, index = context.count, context.segments
         with torch.no_grad():  # the largest score only keeps exp in range; it cancels in the result
             top = scores.new_full((count, self.heads), -torch.inf)
-            top.index_reduce_(0, index, scores, "amax")
+            top.scatter_reduce_(0, index.unsqueeze(1).expand_as(scores), scores, "amax")
         weights = (scores - top[index]).exp()
         weight = torch.zeros_like(top).index_add(0, index, weights)
         total = values.new_zeros((count, *values.shape[1:]))

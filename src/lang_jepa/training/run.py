@@ -187,7 +187,9 @@ class Run:
         if self.material.held_out is None:
             return
         self.jepa.eval()
-        look = self.material.held_out.look(predict=self._predict, embed=self._embed, device=self.fabric.device)
+        look = self.material.held_out.look(
+            predict=self._predict, embed=self._embed, device=self.fabric.device
+        )
         self.jepa.train()
         figures = {STEP: float(self.step), **look.figures}
         alarm = self.watch.look(self.step, look.figures)

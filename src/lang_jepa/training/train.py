@@ -1,12 +1,13 @@
 """From settings to a finished run directory."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lang_jepa.config import Settings
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.prepare import PrepareEvent, prepare
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_json
 from lang_jepa.settings import save_settings
@@ -103,8 +104,25 @@ def _material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
 
         return StreamMaterial(settings, **share)
     with fabric.rank_zero_first(local=True):
-        corpus = prepare(settings.data)
+        corpus = prepare(settings.data, progress=_telling(reporter))
     return CorpusMaterial(settings, corpus, **share)
+
+
+def _telling(reporter: Reporter) -> Callable[[PrepareEvent], None]:
+    """Passes on what preparing has to say: warnings as such, finished blocks every ten seconds at most."""
+    told = time.monotonic()
+
+    def tell(event: PrepareEvent) -> None:
+        nonlocal told
+        if event.stage in {"warning", "stale"}:
+            reporter.warning(event.message)
+        elif event.stage != "block":
+            reporter.message(event.message)
+        elif time.monotonic() - told > 10:
+            told = time.monotonic()
+            reporter.message(f"prepared {event.documents:,} documents so far")
+
+    return tell
 
 
 def _summarize(run: Any, seconds: float) -> None:
