@@ -75,7 +75,9 @@ def evaluate(
     if unknown or not tasks:
         raise LangJepaError(f"unknown task {', '.join(unknown) or '(none)'}: choose from {', '.join(TASKS)}.")
     if "retrieval" in tasks and documents is None:
-        raise LangJepaError("the task retrieval needs held-out documents: give a corpus with a validation part.")
+        raise LangJepaError(
+            "the task retrieval needs held-out documents: give a corpus with a validation part."
+        )
     if "model" in (baselines or {}):
         raise LangJepaError("a baseline cannot be called 'model': that is the examined one.")
     models = {"model": model, **(baselines or {})}
@@ -175,7 +177,9 @@ def _corpus(
     )
     report.rows.extend(rows)
     report.similarity.update(chosen)
-    report.sources["retrieval"] = f"{len(documents):,} held-out documents{_overlap(documents, train_documents)}"
+    report.sources["retrieval"] = (
+        f"{len(documents):,} held-out documents{_overlap(documents, train_documents)}"
+    )
 
 
 def _overlap(documents: Sequence[Sequence[str]], train: Sequence[Sequence[str]] | None) -> str:

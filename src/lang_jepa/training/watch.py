@@ -78,10 +78,11 @@ class CollapseWatch:
     def _signs(self, figures: Figures) -> list[str]:
         """Signs that mean a collapse only together and when they stay."""
         first = self.first
+        share_limit = max(0.2, min(3 * first[_SHARE], first[_SHARE] + 0.3))
         rules = (
             (figures[_COSINE] > first[_COSINE] + 0.15, "mean cosine of two sentences", _COSINE),
             (figures[_STD] < 0.6 * first[_STD], "spread of normalised embeddings", _STD),
-            (figures[_SHARE] > max(0.2, 3 * first[_SHARE]), "share of the first direction", _SHARE),
+            (figures[_SHARE] > share_limit, "share of the first direction", _SHARE),
             (figures[_RAW] < 0.6 * first[_RAW], "spread of raw embeddings", _RAW),
             (figures[_RANK] < 0.6 * first[_RANK], "effective rank", _RANK),
         )
