@@ -87,8 +87,8 @@ def prepare(
 
     def tell(event: PrepareEvent) -> None:
         style = "bold yellow" if event.stage in {"warning", "stale"} else ""
-        counted = f" ({event.documents:,} documents)" if event.stage == "block" else ""
-        console.print(event.message + counted, style=style, highlight=False, markup=False, soft_wrap=True)
+        text = f"{event.documents:,} documents done" if event.stage == "block" else event.message
+        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     corpus = run(settings.data, progress=tell)
     view = make_view(settings, corpus.train, corpus.tokenizer)

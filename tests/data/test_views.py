@@ -112,9 +112,7 @@ class Naive:
                 row: list[int] = []
                 for place, sentence in enumerate(run):
                     tokens = self.sentences[sentence][-self.room :]
-                    tokens = (
-                        (PREFIX if place == 0 else []) + tokens + (SUFFIX if place == len(run) - 1 else [])
-                    )
+                    tokens = (PREFIX if place == 0 else []) + tokens
                     row += tokens
                     segments += [count + place] * len(tokens)
                     local += [place] * len(tokens)
@@ -280,8 +278,8 @@ def test_contexts_are_cut_on_the_left_and_targets_on_the_right() -> None:
     long = [[[10, 11, 12, 13, 14, 15, 16], [1], [2]]]
     causal = make("causal", long, room=5).batch(np.array([0]))
     assert unpacked(causal.contexts.sequences) == [
-        [*PREFIX, 12, 13, 14, 15, 16, *SUFFIX],
-        [*PREFIX, 1, *SUFFIX],
+        [*PREFIX, 12, 13, 14, 15, 16],
+        [*PREFIX, 1],
     ]
     concepts = make("concepts", long, room=5).batch(np.array([0]))
     assert unpacked(concepts.contexts.sequences)[0] == [*PREFIX, 10, 11, 12, 13, 14, *SUFFIX]
@@ -304,7 +302,7 @@ def test_a_window_holds_at_most_its_sentences_of_one_document() -> None:
 def test_a_passage_that_is_too_long_is_split_without_losing_targets() -> None:
     documents = [[[k, k, k] for k in range(7)]]
     batch = make("causal", documents, room=8, passage=7, window=9).batch(np.array([0]))
-    contents = [row[1:-2] for row in unpacked(batch.contexts.sequences)]
+    contents = [row[1:] for row in unpacked(batch.contexts.sequences)]
     assert contents == [[0] * 3 + [1] * 3, [2] * 3 + [3] * 3, [4] * 3 + [5] * 3]
     assert batch.sentence_ids.tolist() == [1, 2, 3, 4, 5, 6]
     assert batch.contexts.passages.tolist() == [2, 2, 2]

@@ -5,12 +5,14 @@ place where reading would go on after it. The loader remembers the stamps of the
 loader processes have prefetched beyond that does not matter.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol
 
+import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lang_jepa.data.order import Order
@@ -73,9 +75,13 @@ class CorpusBatches(IterableDataset[Batch]):
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
-    """Ctrl-C and a cluster's SIGTERM reach loader processes too; only the run decides when it ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Ctrl-C and a cluster's SIGTERM reach loader processes too, but only the run decides when it ends.
+
+    SIGTERM must still end them, and with status 0: it is also how the run itself ends a loader process that does not
+    stop, and another status would be taken for a crash while the run is saving.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
 class Loader:
@@ -100,6 +106,7 @@ class Loader:
                     batch_size=None,
                     num_workers=num_workers,
                     prefetch_factor=2,
+                    generator=torch.Generator(),  # else its seed is drawn from the one that dropout uses
                     worker_init_fn=_leave_signals_to_the_run,
                     multiprocessing_context="fork",
                 )

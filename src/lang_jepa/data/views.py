@@ -79,9 +79,10 @@ class View(ABC):
                 not overlap.
         """
 
-    def _wrap(self, starts: Indices, lengths: Indices) -> Sequences:
-        """Sequences of token ranges with the special tokens around each."""
-        before, after = len(self.prefix), len(self.suffix)
+    def _wrap(self, starts: Indices, lengths: Indices, *, closed: bool = True) -> Sequences:
+        """Sequences of token ranges with the special tokens around each (`closed`: also those at the end)."""
+        suffix = self.suffix if closed else self.suffix[:0]
+        before, after = len(self.prefix), len(suffix)
         full = lengths + before + after
         ends = np.cumsum(full)
         row = np.empty(int(ends[-1]), dtype=np.int64)
@@ -89,7 +90,7 @@ class View(ABC):
         for offset, token in enumerate(self.prefix):
             row[ends - full + offset] = token
             inner[ends - full + offset] = False
-        for offset, token in enumerate(self.suffix):
+        for offset, token in enumerate(suffix):
             row[ends - after + offset] = token
             inner[ends - after + offset] = False
         row[inner] = self.split.gather(starts, lengths)
@@ -215,7 +216,11 @@ class ConceptsView(PassageView):
 
 
 class CausalView(PassageView):
-    """One pass over a passage; tokens see their own and earlier sentences within the window."""
+    """One pass over a passage; tokens see their own and earlier sentences within the window.
+
+    Contexts have no closing special token: only the passage's last boundary would see it, and in training that is one
+    boundary in many, at inference every one.
+    """
 
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
         numbers = np.repeat(first, counts) + _within(counts)
@@ -225,18 +230,17 @@ class CausalView(PassageView):
         owner = np.repeat(np.arange(len(counts)), counts)
         sums = np.bincount(owner, weights=lengths, minlength=len(counts)).astype(np.int64)
         firsts = np.cumsum(counts) - counts
-        sequences = self._wrap(begins[firsts], sums)
+        sequences = self._wrap(begins[firsts], sums, closed=False)
         segments = self._segments(lengths, counts)
         local = segments - torch.from_numpy(np.repeat(firsts, sequences.lengths.numpy()))
         sequences = replace(sequences, sentences=local, window=self.window)
         return Contexts(sequences, segments, self._windows(counts), torch.from_numpy(counts))
 
     def _segments(self, lengths: Indices, counts: Indices) -> Tensor:
-        """int64 [T]: a token's sentence in the batch; special tokens go with the passage's first and last one."""
+        """int64 [T]: a token's sentence in the batch; the opening special tokens go with the passage's first one."""
         lengths = lengths.copy()
         ends = np.cumsum(counts)
         np.add.at(lengths, ends - counts, len(self.prefix))
-        np.add.at(lengths, ends - 1, len(self.suffix))
         return torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths))
 
     def _fitting(self, first: Indices, counts: Indices) -> tuple[Indices, Indices]:

@@ -24,6 +24,7 @@ _FREE = (
     "meta.on_collapse",
     "data.corpus_dir",
     "data.prepare_workers",
+    "data.num_workers",
     "recipe",
 )
 

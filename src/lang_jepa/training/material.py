@@ -13,6 +13,10 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.training.held_out import HeldOut
 
 
+LEAST_HELD_OUT = 8
+"""Fewer held-out predictions say nothing about a model."""
+
+
 class Material(ABC):
     """What a run needs of its data.
 
@@ -80,7 +84,7 @@ class CorpusMaterial(Material):
             )
         self.held_out = None
         validation = make_view(settings, corpus.validation, self.tokenizer)
-        if validation.targets >= 8:
+        if validation.targets >= LEAST_HELD_OUT:
             self.held_out = HeldOut(settings, validation, corpus.validation, rank=rank, world=world)
         self.order = make_order(settings, self.view, world=world)
 

@@ -12,7 +12,7 @@ from lang_jepa.data.views import make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 from lang_jepa.training.held_out import HeldOut
-from lang_jepa.training.material import Material
+from lang_jepa.training.material import LEAST_HELD_OUT, Material
 
 
 class StreamMaterial(Material):
@@ -45,11 +45,12 @@ class StreamMaterial(Material):
         self.held_out = None
         if data.val_fraction:
             validation = self.blocks.first("validation", settings.logging.val_sentences)
-            if validation is None:
+            view = make_view(settings, validation, self.tokenizer) if validation is not None else None
+            if validation is None or view is None or view.targets < LEAST_HELD_OUT:
                 raise LangJepaError(
-                    f"no held-out document among the first rows of {source.description}: raise data.val_fraction"
+                    f"fewer than {LEAST_HELD_OUT} held-out sentences to predict among the first rows of "
+                    f"{source.description}: raise data.val_fraction"
                 )
-            view = make_view(settings, validation, self.tokenizer)
             self.held_out = HeldOut(settings, view, validation, rank=rank, world=world)
 
     def _tokenizer(self, source: Any) -> TextTokenizer:

@@ -95,7 +95,7 @@ def train(settings: Settings, reporter: Reporter | None = None) -> Result:
 
 
 def _material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
-    """The data of the run; on several ranks the first of a node prepares it."""
+    """The data of the run."""
     from lang_jepa.training.material import CorpusMaterial
 
     share = {"rank": fabric.global_rank, "world": fabric.world_size}
@@ -103,8 +103,8 @@ def _material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
         from lang_jepa.training.stream_material import StreamMaterial
 
         return StreamMaterial(settings, **share)
-    with fabric.rank_zero_first(local=True):
-        corpus = prepare(settings.data, progress=_telling(reporter))
+    # Its lock lets one process prepare while the others wait, for as long as it takes.
+    corpus = prepare(settings.data, progress=_telling(reporter))
     return CorpusMaterial(settings, corpus, **share)
 
 

@@ -1,0 +1,89 @@
+"""Write docs/settings.md from the settings' own descriptions, or with --check say whether it is up to date."""
+
+import sys
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from lang_jepa.config import Settings
+from lang_jepa.files import write_text
+
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+
+INTRODUCTION = """# Settings
+
+Every setting there is, with its default and its meaning. `python scripts/write_settings_page.py` writes this page from
+`src/lang_jepa/config.py`; change it there.
+
+A recipe is a YAML file that changes some of these; `-o section.key=value` changes them again, and the last one wins.
+Values are YAML: `null`, `true`, `3e-4`, `[1, 2]`. An unknown key, a wrong type or values that do not fit together are
+errors that say what to set. The resolved settings of a run are saved as `settings.yaml` in its run directory.
+"""
+
+HEADER = "| setting | default | values | meaning |\n|---|---|---|---|"
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    parts = [INTRODUCTION]
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            parts.append(_section(name, section))
+    return "\n".join(parts)
+
+
+def _section(name: str, section: type[BaseModel]) -> str:
+    """A heading, one sentence, and a table row for every setting."""
+    rows = [
+        f"| `{name}.{key}` | {_code(field.default)} | {_kind(field)} | {_one_line(field.description)} |"
+        for key, field in section.model_fields.items()
+    ]
+    head = f"\n## {name}\n\n{_one_line(section.__doc__)}\n\n{HEADER}\n"
+    return head + "\n".join(rows) + "\n"
+
+
+def _kind(field: FieldInfo) -> str:
+    """Type and bounds, in words."""
+    bounds = [
+        f"{sign} {getattr(limit, name)}"
+        for limit in field.metadata
+        for name, sign in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
+        if hasattr(limit, name)
+    ]
+    return ", ".join([_type(field.annotation), *bounds])
+
+
+def _type(annotation: Any) -> str:
+    """`int or null`, `yes or no` and the like."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " or ".join(_type(part) for part in get_args(annotation))
+    names = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+    return names[annotation]
+
+
+def _code(value: object) -> str:
+    """A default as YAML shows it."""
+    shown = (
+        {None: "null", True: "true", False: "false"}.get(value)
+        if value is None or isinstance(value, bool)
+        else None
+    )
+    return f"`{shown if shown is not None else value}`"
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv[1:]:
+        sys.exit(
+            0 if PAGE.read_text(encoding="utf-8") == page() else f"{PAGE} is out of date: run {sys.argv[0]}"
+        )
+    write_text(PAGE, page())
