@@ -11,10 +11,12 @@ def translate(arguments: list[str]) -> list[str]:
     """`--encoder-checkpoint PATH` or `--encoder-checkpoint=PATH` as the positional argument of `infer`."""
     for argument in arguments:
         if argument.split("=")[0] in DECODER_OPTIONS:
-            sys.exit(
+            print(
                 f"error: {argument.split('=')[0]}: this release has no decoder, so concepts cannot be turned back into "
-                "text yet. Leave the option out to see concepts and, with --corpus FILE, their nearest sentences."
+                "text yet. Leave the option out to see concepts and, with --corpus FILE, their nearest sentences.",
+                file=sys.stderr,
             )
+            sys.exit(2)
     name = "--encoder-checkpoint"
     return ["infer", *(argument.removeprefix(f"{name}=") for argument in arguments if argument != name)]
 

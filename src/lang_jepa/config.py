@@ -127,7 +127,10 @@ class ObjectiveSettings(Section):
     regularizer: Literal["none", "vicreg"] = "none"
     """Term on the un-normalised online sentence embeddings."""
     regularizer_weight: float = Field(default=1.0, ge=0)
-    """Weight of the regularizer in the sum."""
+    """Weight of the regularizer in the sum, at the first step."""
+    final_regularizer_weight: float | None = Field(default=None, ge=0)
+    """Weight of the regularizer at the last step, reached by a cosine (null: the same throughout). Lower keeps the
+    early spread and lets the encoder forget wording later."""
     prediction_weight: float = Field(default=1.0, gt=0)
     """Weight of the prediction distance in the sum (VICReg's 25)."""
     vicreg_variance: float = Field(default=25.0, ge=0)

@@ -50,7 +50,15 @@ class Objective:
         self.weights = settings.objective
         self.centre = Centre(settings.model.embed_dim) if settings.objective.center_targets else None
 
-    def __call__(self, output: Output, targets: Tensor, *, count: int, micro_batches: int = 1) -> Loss:
+    def __call__(
+        self,
+        output: Output,
+        targets: Tensor,
+        *,
+        count: int,
+        micro_batches: int = 1,
+        regularizer_weight: float | None = None,
+    ) -> Loss:
         """Loss of one micro-batch.
 
         Args:
@@ -60,6 +68,7 @@ class Objective:
                 ragged micro-batches and ranks weigh by their predictions; the factor world_size undoes the average
                 that DDP takes over ranks.
             micro_batches: micro-batches in the step, over which the regularizer is averaged.
+            regularizer_weight: of this step (None: the settings' at the first step).
         """
         predictions = output.predictions
         ours, theirs = predictions, targets
@@ -71,7 +80,8 @@ class Objective:
         regularizer = total.new_zeros(())
         if self.regularizer is not None:
             regularizer = self.regularizer(output.embeddings)
-            total = total + self.weights.regularizer_weight * regularizer / micro_batches
+            weight = self.weights.regularizer_weight if regularizer_weight is None else regularizer_weight
+            total = total + weight * regularizer / micro_batches
         with torch.no_grad():
             return Loss(
                 total=total,

@@ -51,7 +51,7 @@ def evaluate_run(
     if "retrieval" in names and (corpus is None or not corpus.validation.num_documents):
         raise LangJepaError(
             "the retrieval task needs held-out documents of the training corpus: train with data.val_fraction above "
-            "0, and keep the corpus folder"
+            "0, and keep the corpus folder (a streamed run leaves none). Or choose others: --tasks sts,probe,au"
         )
     reading = "retrieval" in names
     report = evaluate(

@@ -42,13 +42,16 @@ def _step(run: Run, batches: list[Batch], count: int) -> None:
     """One optimizer step over its micro-batches; `count`: predictions in all of them, on all ranks."""
     began = time.perf_counter()
     rate = set_rates(run.optimizer, run.schedule, run.step)
+    weight = run.schedule.regularizer_weight(run.settings.objective, run.step)
     losses = []
     for number, batch in enumerate(batches, start=1):
         with run.fabric.no_backward_sync(run.model, enabled=number < len(batches)):
             output = run.model(batch.contexts)
             with run.fabric.autocast():
                 targets = run.target.embed(batch.targets)
-            loss = run.objective(output, targets, count=count, micro_batches=len(batches))
+            loss = run.objective(
+                output, targets, count=count, micro_batches=len(batches), regularizer_weight=weight
+            )
             run.fabric.backward(loss.total)
         losses.append(loss)
     if run.step == run.first_step:

@@ -12,7 +12,6 @@ from lang_jepa.data.views import View, make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.held_out import HeldOut
 
-
 LEAST_HELD_OUT = 8
 """Fewer held-out predictions say nothing about a model."""
 

@@ -7,7 +7,7 @@ of `total` steps is step `total - 1`.
 import math
 from dataclasses import dataclass
 
-from lang_jepa.config import OptimizationSettings
+from lang_jepa.config import ObjectiveSettings, OptimizationSettings
 
 
 def cosine(start: float, end: float, progress: float) -> float:
@@ -56,6 +56,11 @@ class Schedule:
     def weight_decay(self, step: int) -> float:
         """A cosine over the whole run."""
         return cosine(self.settings.weight_decay, self.settings.final_weight_decay, self._progress(step))
+
+    def regularizer_weight(self, objective: ObjectiveSettings, step: int) -> float:
+        """A cosine over the whole run, constant where no final weight is given."""
+        start, end = objective.regularizer_weight, objective.final_regularizer_weight
+        return start if end is None else cosine(start, end, self._progress(step))
 
     def momentum(self, step: int) -> float:
         """A cosine over the whole run (BYOL, arXiv 2006.07733, section 3.2)."""
