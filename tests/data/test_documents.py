@@ -319,7 +319,10 @@ def test_the_hub_s_refusals_are_told_apart() -> None:
     assert "accept its terms" in gated
     assert "cannot be reached" in broken
     (offline,) = _ask_hub("sample-10BT", offline=True)
-    assert "sample-10BT is a hub data set, but the hub cannot be reached (no network, or HF_HUB_OFFLINE" in offline
+    assert (
+        "sample-10BT is a hub data set, but the hub cannot be reached (no network, or HF_HUB_OFFLINE"
+        in offline
+    )
     assert "data.train_file=stories" in offline
 
 
