@@ -86,6 +86,12 @@ def test_an_encoder_that_begins_narrow_is_measured_against_itself() -> None:
     assert _alarms([narrow, {**narrow, "val/embeddings/mean_pairwise_cosine": 0.97}]) == [1]
 
 
+def test_a_start_that_is_collapsed_already_rings_when_nothing_is_learnt() -> None:
+    constant = _look(std=0.22, cosine=0.95, share=0.95, raw=0.1, rank=60.0, mrr=0.025)
+    assert _alarms([constant, constant, constant]) == [2]
+    assert _alarms([constant, {**constant, "val/retrieval/mrr": 0.04}, {**constant, "val/retrieval/mrr": 0.06}]) == []
+
+
 def test_real_figures_of_a_constant_encoder_ring() -> None:
     """From embeddings, through the evaluation's own figures: an encoder that forgets its input."""
     rng = torch.Generator().manual_seed(0)

@@ -17,6 +17,7 @@ _SHARE = "val/embeddings/first_component_share"
 _RAW = "val/embeddings/raw_std"
 _RANK = "val/embeddings/target_eff_rank"
 _RETRIEVAL = "val/retrieval/mrr"
+_NOTHING_FOUND = 0.05  # twice the MRR of chance among 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,12 @@ class CollapseWatch:
         certain, signs = self._certain(figures), self._signs(figures)
         learning = figures[_RETRIEVAL] > self.best_retrieval
         self.best_retrieval = max(self.best_retrieval, figures[_RETRIEVAL])
-        self.in_a_row = self.in_a_row + 1 if len(signs) >= 3 and not learning else 0
+        # A start that is collapsed already leaves nothing to change; a narrow pretrained one retrieves something.
+        stuck = figures[_COSINE] > 0.9 and figures[_RETRIEVAL] < _NOTHING_FOUND
+        if stuck and not certain:
+            signs.append(f"any two sentences still have cosine {figures[_COSINE]:.2f}")
+        suspicious = len(signs) >= 3 or stuck
+        self.in_a_row = self.in_a_row + 1 if suspicious and not learning else 0
         if certain or self.in_a_row >= 2:
             return Alarm(step, tuple(certain + signs), self.advice)
         return None
