@@ -71,11 +71,9 @@ class Objective:
             regularizer_weight: of this step (None: the settings' at the first step).
         """
         predictions = output.predictions
-        ours, theirs = predictions, targets
         if self.centre is not None:
             self._move_centre(targets)
-            ours, theirs = self.centre.apply(predictions), self.centre.apply(targets)
-        distances = self.distance(ours, theirs)
+        distances = self.distances(predictions, targets)
         total = self.weights.prediction_weight * distances.sum() * (world_size() / count)
         regularizer = total.new_zeros(())
         if self.regularizer is not None:
@@ -91,6 +89,12 @@ class Objective:
                 targets_norm=targets.float().norm(dim=-1).sum(),
                 predictions_norm=predictions.float().norm(dim=-1).sum(),
             )
+
+    def distances(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Distance of each prediction to its target, float32 [Q]; of both minus the centre, where there is one."""
+        if self.centre is not None:
+            predictions, targets = self.centre.apply(predictions), self.centre.apply(targets)
+        return self.distance(predictions, targets)
 
     @torch.no_grad()
     def _move_centre(self, targets: Tensor) -> None:

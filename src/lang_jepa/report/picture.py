@@ -13,7 +13,14 @@ _PANELS = (
         "cosine of prediction and target",
         {"stats/cosine_similarity": "training", "val/semantic/avg_similarity": "held out"},
     ),
-    ("next sentence among 256", {"val/retrieval/recall@1": "recall@1", "val/retrieval/mrr": "MRR"}),
+    (
+        "next sentence among 256",
+        {
+            "val/retrieval/recall@1": "recall@1",
+            "val/retrieval/recall@5": "recall@5",
+            "val/retrieval/mrr": "MRR",
+        },
+    ),
     (
         "spread of held-out embeddings (1 = even)",
         {
@@ -51,6 +58,7 @@ def draw_run(rows: Rows, path: Path, *, title: str) -> None:
             axes.plot(steps, values, label=label, marker="." if len(values) < 30 else None)
         axes.set_xlabel("optimizer step")
         axes.grid(alpha=0.3)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a cut axis makes small changes look large
         if len(lines) > 1:
             axes.legend(fontsize=8)
     with atomic_file(path) as temporary:

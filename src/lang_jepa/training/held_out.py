@@ -37,6 +37,9 @@ _NAMES = {
 CANDIDATES = 256
 
 
+Distances = Callable[[Tensor, Tensor], Tensor]
+
+
 class Answers(NamedTuple):
     """Predictions and targets of Q held-out sentences.
 
@@ -88,10 +91,19 @@ class HeldOut:
         self.batches: list[Batch] = [view.batch(batch) for batch in batches[rank::world]]
 
     def look(
-        self, predict: Callable[[Batch], Tensor], embed: Callable[[Batch], Tensor], device: torch.device
+        self,
+        predict: Callable[[Batch], Tensor],
+        embed: Callable[[Batch], Tensor],
+        device: torch.device,
+        distances: Distances | None = None,
     ) -> Look:
-        """Predict every held-out target and compare; arguments as those of `answers`."""
-        return self._compare(self.answers(predict, embed, device))
+        """Predict every held-out target and compare.
+
+        Args:
+            predict, embed, device: as for `answers`.
+            distances: what training minimises, [Q, D] and [Q, D] to [Q] (None: `optimization.loss_fn` as it is).
+        """
+        return self._compare(self.answers(predict, embed, device), distances or self.distance)
 
     def answers(
         self, predict: Callable[[Batch], Tensor], embed: Callable[[Batch], Tensor], device: torch.device
@@ -116,11 +128,11 @@ class HeldOut:
         )  # the same rows whatever the number of ranks
         return Answers(*(_everywhere(parts)[order] for parts in (predictions, targets, sentences, documents)))
 
-    def _compare(self, answers: Answers) -> Look:
+    def _compare(self, answers: Answers, distances: Distances) -> Look:
         predicted, target, sentence, document = answers
         measured = health(target, predicted)
         figures = {name: measured[key] for key, name in _NAMES.items()}
-        figures["val/loss"] = float(self.distance(predicted, target).mean())
+        figures["val/loss"] = float(distances(predicted, target).mean())
         centre = _unit(target).mean(
             0
         )  # of these held-out targets: the training mean is known only when training ends

@@ -188,7 +188,10 @@ class Run:
             return
         self.jepa.eval()
         look = self.material.held_out.look(
-            predict=self._predict, embed=self._embed, device=self.fabric.device
+            predict=self._predict,
+            embed=self._embed,
+            device=self.fabric.device,
+            distances=self.objective.distances,
         )
         self.jepa.train()
         figures = {STEP: float(self.step), **look.figures}
