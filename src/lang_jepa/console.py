@@ -56,19 +56,19 @@ def _one_table(title: str, rows: list[Row]) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("")
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        table.add_column(metric, justify="right", no_wrap=True)
     for name, similarity in names:
         shown = f"{name} \\[{similarity}]" if similarity else name
         values = [cells.get((name, similarity, metric), "") for metric in metrics]
         table.add_row(shown, *values, style="bold green" if name == "model" else None)
     counts = sorted({row.n for row in rows if row.n})
-    table.caption = f"n = {', '.join(f'{count:,}' for count in counts)}; 95 % intervals in small print"
+    table.caption = f"n = {', '.join(f'{count:,}' for count in counts)}; ± half a 95 % interval, whose ends are in the JSON"
     table.caption_justify = "left"
     return table
 
 
 def _cell(row: Row) -> str:
-    interval = "" if row.low is None or row.high is None else f" [dim]{row.low:.3f}..{row.high:.3f}[/]"
+    interval = "" if row.low is None or row.high is None else f" [dim]±{(row.high - row.low) / 2:.3f}[/]"
     return f"{row.value:.3f}{interval}"
 
 
