@@ -183,12 +183,12 @@ def quickstart(
     report, path = evaluate_run(result.folder, tasks="stories", data_dir=None, output=None, budget=QUICK)
     score_tables(report, title="Held-out stories, and stories told in wordings never seen in training")
     for line in tell_story(result.folder):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     alarms = "; ".join(result.alarms) if result.alarms else "none"
     console.print(f"\ncollapse alarms: {alarms}", highlight=False)
     console.print(
         f"\nThe run is in {result.folder}: curves in run.png, all scores in {path.name}, the model in model/.\n"
-        "What to do next:\n"
+        "What to do next (in the environment: source .venv/bin/activate):\n"
         "  see it collapse     lang-jepa train concepts -o model.head=none -o objective.regularizer=none \\\n"
         "                        -o objective.center_targets=false -o logging.eval_freq=20 -o logging.log_dir=runs/collapse\n"
         "  your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine\n"
@@ -196,6 +196,7 @@ def quickstart(
         f'  in Python           from lang_jepa import ConceptModel; ConceptModel.load("{result.folder}")',
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )
 
 
