@@ -190,7 +190,8 @@ def quickstart(
         f"\nThe run is in {result.folder}: curves in run.png, all scores in {path.name}, the model in model/.\n"
         "What to do next (in the environment: source .venv/bin/activate):\n"
         "  see it collapse     lang-jepa train concepts -o model.head=none -o objective.regularizer=none \\\n"
-        "                        -o objective.center_targets=false -o logging.eval_freq=20 -o logging.log_dir=runs/collapse\n"
+        "                        -o objective.center_targets=false -o logging.eval_freq=20 \\\n"
+        "                        -o logging.log_dir=runs/collapse\n"
         "  your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine\n"
         f"  use the model       lang-jepa infer {result.folder} --text 'Nora lost her keys.'\n"
         f'  in Python           from lang_jepa import ConceptModel; ConceptModel.load("{result.folder}")',

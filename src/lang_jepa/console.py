@@ -62,7 +62,8 @@ def _one_table(title: str, rows: list[Row]) -> Table:
         values = [cells.get((name, similarity, metric), "") for metric in metrics]
         table.add_row(shown, *values, style="bold green" if name == "model" else None)
     counts = sorted({row.n for row in rows if row.n})
-    table.caption = f"n = {', '.join(f'{count:,}' for count in counts)}; ± half a 95 % interval, whose ends are in the JSON"
+    sizes = ", ".join(f"{count:,}" for count in counts)
+    table.caption = f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON"
     table.caption_justify = "left"
     return table
 
