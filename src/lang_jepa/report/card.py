@@ -14,7 +14,7 @@ from lang_jepa.evaluation.table import Report
 from lang_jepa.training.export import model_from_checkpoint, training_statistics
 from lang_jepa.training.start import start_model
 
-DOCUMENTS, TRAINING_DOCUMENTS = 200, 1000
+DOCUMENTS, TRAINING_DOCUMENTS = 200, 300
 """Held-out and training documents that the retrieval task reads at most."""
 
 QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900)
