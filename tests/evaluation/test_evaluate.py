@@ -63,3 +63,16 @@ def test_refusals(hashed: object, tmp_path: Path) -> None:
         evaluate(hashed, tasks=["sts"], baselines={"model": hashed})  # type: ignore[arg-type, dict-item]
     with pytest.raises(LangJepaError, match="task data not found"):
         evaluate(hashed, tasks=["sts"], data_dir=tmp_path)  # type: ignore[arg-type]
+
+
+def test_what_is_done_is_handed_out_after_each_task(hashed: object, shared_data: Path) -> None:
+    seen: list[tuple[set[str], list[str]]] = []
+    evaluate(
+        hashed,  # type: ignore[arg-type]
+        tasks=["au", "sts"],
+        data_dir=shared_data,
+        on_task=lambda report: seen.append(
+            ({row.metric.split()[0] for row in report.rows}, list(report.settings["unfinished"]))
+        ),
+    )
+    assert seen == [({"alignment", "uniformity"}, ["sts"]), ({"alignment", "uniformity", "Spearman"}, [])]

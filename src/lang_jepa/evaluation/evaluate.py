@@ -3,7 +3,7 @@
 A task that fails raises: a report never lacks a row without saying so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -52,6 +52,7 @@ def evaluate(
     splits: Sequence[str] = ("heldout", "unseen"),
     seed: int = 0,
     budget: Budget = DEFAULT_BUDGET,
+    on_task: Callable[[Report], None] | None = None,
 ) -> Report:
     """Score a model.
 
@@ -67,6 +68,8 @@ def evaluate(
         window_size: sentences of context at most.
         splits: of the stories.
         seed: of every draw.
+        budget: how much to evaluate.
+        on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
 
     Raises:
         LangJepaError: unknown task, missing data or documents, a name taken twice, NaN embeddings.
@@ -83,7 +86,8 @@ def evaluate(
     models = {"model": model, **(baselines or {})}
     settings = {"seed": seed, "window_size": window_size, "budget": asdict(budget), "tasks": list(tasks)}
     report = Report([], {}, {}, settings)
-    for task in dict.fromkeys(tasks):
+    wanted = list(dict.fromkeys(tasks))
+    for number, task in enumerate(wanted, start=1):
         if task == "sts":
             _sts(report, models, data_dir, seed)
         elif task == "au":
@@ -94,6 +98,9 @@ def evaluate(
             _stories(report, models, splits, window_size, seed, budget)
         elif documents is not None:
             _corpus(report, models, documents, train_documents, window_size, seed, budget)
+        report.settings["unfinished"] = wanted[number:]
+        if on_task is not None:
+            on_task(report)
     return report
 
 

@@ -54,6 +54,8 @@ def evaluate_run(
             "0, and keep the corpus folder (a streamed run leaves none). Or choose others: --tasks sts,probe,au"
         )
     reading = "retrieval" in names
+    folder = path.parent if path.is_file() else path
+    destination = output or folder / "scores.json"
     report = evaluate(
         model,
         tasks=names,
@@ -63,10 +65,8 @@ def evaluate_run(
         train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
         window_size=settings.data.window_size,
         budget=budget,
+        on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
     )
-    folder = path.parent if path.is_file() else path
-    destination = output or folder / "scores.json"
-    report.save(destination)
     return report, destination
 
 
