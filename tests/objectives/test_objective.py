@@ -131,3 +131,21 @@ def test_centred_targets() -> None:
 
 def test_no_centre_unless_asked_for() -> None:
     assert Objective(settings()).centre is None
+
+
+def test_the_weight_of_a_step_takes_the_place_of_the_settings() -> None:
+    objective = Objective(settings(regularizer="vicreg", regularizer_weight=0.5))
+    made, targets = output(), rows(6, 5)
+    bare = objective(made, targets, count=6, regularizer_weight=0.0)
+    step = objective(made, targets, count=6, regularizer_weight=0.2)
+    torch.testing.assert_close(step.total - bare.total, 0.2 * step.regularizer)
+    assert step.regularizer.item() > 0
+
+
+def test_held_out_distances_are_those_that_training_minimises() -> None:
+    objective = Objective(settings(center_targets=True))
+    made, targets = output(), rows(6, 5)
+    loss = objective(made, targets, count=6)
+    distances = objective.distances(made.predictions, targets)
+    torch.testing.assert_close(distances.mean(), loss.total)
+    assert not torch.allclose(distances, objective.distance(made.predictions, targets))

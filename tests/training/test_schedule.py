@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lang_jepa.config import OptimizationSettings
+from lang_jepa.config import ObjectiveSettings, OptimizationSettings
 from lang_jepa.training.schedule import Schedule, cosine
 
 
@@ -76,3 +76,12 @@ def test_values_depend_on_the_step_alone() -> None:
 def test_cosine_stays_within_its_ends() -> None:
     assert (cosine(2.0, 1.0, -0.5), cosine(2.0, 1.0, 1.5)) == (2.0, 1.0)
     assert cosine(2.0, 1.0, 0.25) == pytest.approx(1.5 + 0.5 * math.cos(math.pi / 4))
+
+
+def test_regularizer_weight_falls_by_a_cosine_or_stays() -> None:
+    schedule = _schedule(101)
+    falling = ObjectiveSettings(regularizer_weight=0.3, final_regularizer_weight=0.1)
+    values = [schedule.regularizer_weight(falling, step) for step in (0, 50, 100)]
+    assert values == pytest.approx([0.3, 0.2, 0.1])
+    steady = ObjectiveSettings(regularizer_weight=0.3)
+    assert [schedule.regularizer_weight(steady, step) for step in (0, 100)] == [0.3, 0.3]
