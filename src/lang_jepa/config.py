@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lang_jepa.rules import check
+
 
 class Section(BaseModel):
     """A strict group of settings: unknown keys and wrong types are errors, fields are documented."""
@@ -58,18 +60,36 @@ class DataSettings(Section):
     """Read documents as an endless stream instead of preparing them first; needs optimization.max_steps."""
     shuffle_buffer: int = Field(default=10_000, ge=1)
     """Documents in one block of a stream; documents are shuffled inside a block."""
-    view: Literal["next_sentence"] = "next_sentence"
-    """What is predicted from what."""
+    view: Literal["next_sentence", "masked_sentences", "spans", "same_sentence"] = "next_sentence"
+    """What is predicted from what: the sentence after a context; hidden sentences of a passage; the second part of a
+    chunk of tokens from its first; a sentence from itself (with a crop, or by dropout alone)."""
     context: Literal["window", "causal", "concepts"] = "window"
-    """How the context is computed: `window` (bidirectional over up to window_size sentences), `causal` (one pass
-    over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal transformer)."""
+    """How the context of `next_sentence` is computed: `window` (bidirectional over up to window_size sentences),
+    `causal` (one pass over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal
+    transformer)."""
     window_size: int = Field(default=8, ge=1)
     """Sentences of context at most. In `causal` each layer looks so many sentences back, so that with n layers a
     prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training; inference shows window_size."""
     passage_size: int = Field(default=16, ge=2)
-    """Sentences in one passage at most (`causal` and `concepts`)."""
+    """Sentences in one passage at most (`causal`, `concepts` and `masked_sentences`)."""
+    horizons: int = Field(default=1, ge=1)
+    """Sentences ahead that training predicts (`next_sentence`): targets +1 to +horizons from one context pass. Looks,
+    retrieval and inference ask for the next one."""
+    masked_sentences: int = Field(default=2, ge=1)
+    """Sentences hidden in each passage (`masked_sentences`), never all of them; each becomes one mask token."""
+    target_context: Literal["alone", "in_context"] = "alone"
+    """What a hidden sentence's target is (`masked_sentences`): its embedding when encoded alone, or the mean over its
+    tokens in the target encoder's pass over the whole passage."""
+    chunk_size: int = Field(default=256, ge=2)
+    """Tokens of a document that are cut in two at a random place (`spans`), special tokens left out."""
+    span_min_length: int = Field(default=16, ge=1)
+    """Tokens of the shorter part at least (`spans`). A document's rest below twice as much is left out."""
+    crop: float | None = Field(default=None, gt=0, lt=1)
+    """Share of a sentence's tokens that each side sees, a run at a random place (`same_sentence`; null: all of them,
+    so that only dropout tells the sides apart)."""
     batch_size: int = Field(default=32, ge=1)
-    """Examples in a batch on each rank: context-target pairs (`window`) or passages (`causal`, `concepts`)."""
+    """Examples in a batch on each rank: context-target pairs (`window`), passages (`causal`, `concepts`,
+    `masked_sentences`), chunks (`spans`) or sentences (`same_sentence`)."""
     batch_tokens: int | None = Field(default=None, ge=16)
     """If set, batches are filled up to this many tokens instead of counting examples."""
     pool_batches: int = Field(default=64, ge=1)
@@ -111,10 +131,16 @@ class ModelSettings(Section):
     """Linear map after pooling, part of the encoder: none, identity at the start, or ZCA whitening at the start."""
     head_sample: int = Field(default=4000, ge=16)
     """Training sentences from which the whitening start and the score statistics are estimated."""
-    predictor: Literal["attention_query", "concept_transformer"] = "attention_query"
-    """What reads the context: one learnt query, or a causal transformer over sentence vectors (`concepts`)."""
+    freeze_encoder: bool = False
+    """Train the predictor alone (head included in what is frozen); needs objective.target=frozen."""
+    predictor: Literal[
+        "attention_query", "mask_mlp", "linear", "transformer", "identity", "concept_transformer"
+    ] = "attention_query"
+    """What reads the context: one learnt query over its tokens; an MLP on the state of the mask token; Linear and
+    LayerNorm on the context's mean; a bidirectional transformer over the passage's sentence vectors, read at the
+    mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`)."""
     predictor_layers: int = Field(default=1, ge=1)
-    """Layers of the concept transformer."""
+    """Layers of the transformer predictors."""
     predictor_heads: int = Field(default=4, ge=1)
     """Attention heads of the predictor."""
 
@@ -123,11 +149,20 @@ class ObjectiveSettings(Section):
     """The regularizer and how targets are prepared; the distance is `optimization.loss_fn`."""
 
     center_targets: bool = False
-    """Subtract a running mean of the targets from both sides before the distance."""
-    regularizer: Literal["none", "vicreg"] = "none"
-    """Term on the un-normalised online sentence embeddings."""
+    """Subtract a running mean of the targets from both sides before the distance (not in `mse`, where it cancels)."""
+    target: Literal["ema", "shared", "frozen"] = "ema"
+    """What targets are made with: a moving average of the encoder, the encoder itself, or an encoder that stays as it
+    is. Predictions then live in that encoder's space; with `frozen`, the encoder that training changes is kept."""
+    target_gradient: bool = False
+    """Let the gradient flow into the targets too, and regularize them as a second view (`shared` only): LeJEPA."""
+    teacher_path: str | None = None
+    """Encoder of a `frozen` target: a model directory of ours, or a pretrained encoder by name or folder, with the same
+    tokenizer and width (null: the encoder's own starting weights)."""
+    regularizer: Literal["none", "vicreg", "sigreg"] = "none"
+    """Term on the un-normalised online embeddings of the context's sentences or spans."""
     regularizer_weight: float = Field(default=1.0, ge=0)
-    """Weight of the regularizer in the sum, at the first step."""
+    """Weight of the regularizer in the sum, at the first step. LeJEPA's (1 - lambda) * prediction + lambda * SIGReg is
+    prediction_weight = 1 - lambda and regularizer_weight = lambda (.05 in the paper)."""
     final_regularizer_weight: float | None = Field(default=None, ge=0)
     """Weight of the regularizer at the last step, reached by a cosine (null: the same throughout). Lower keeps the
     early spread and lets the encoder forget wording later."""
@@ -137,6 +172,12 @@ class ObjectiveSettings(Section):
     """Weight of VICReg's variance term."""
     vicreg_covariance: float = Field(default=1.0, ge=0)
     """Weight of VICReg's covariance term."""
+    sigreg_directions: int = Field(default=256, ge=1)
+    """Random directions along which SIGReg looks at every step (paper: 1024)."""
+    sigreg_knots: int = Field(default=17, ge=2)
+    """Places at which SIGReg compares characteristic functions, 0 included."""
+    sigreg_range: float = Field(default=3.0, gt=0)
+    """The largest of these places, in inverse standard deviations."""
 
 
 class OptimizationSettings(Section):
@@ -158,8 +199,8 @@ class OptimizationSettings(Section):
     """Weight decay of matrices at the first step."""
     final_weight_decay: float = Field(default=0.4, ge=0)
     """Weight decay at the last step (cosine)."""
-    loss_fn: Literal["smooth_l1", "cosine"] = "smooth_l1"
-    """Distance between prediction and target."""
+    loss_fn: Literal["smooth_l1", "cosine", "mse"] = "smooth_l1"
+    """Distance between prediction and target: the first two of unit vectors, `mse` of the vectors as they are."""
     momentum_start: float = Field(default=0.996, ge=0, le=1)
     """Momentum of the EMA target at the first step."""
     momentum_end: float = Field(default=1.0, ge=0, le=1)
@@ -238,39 +279,6 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Cross-field rules; every message names the setting that mends it."""
-        model, data, optimization = self.model, self.data, self.optimization
-        if model.pred_dim != model.embed_dim:
-            raise ValueError(
-                f"model.pred_dim ({model.pred_dim}) must equal model.embed_dim ({model.embed_dim}): the target "
-                f"side has no projection. Set model.pred_dim={model.embed_dim}."
-            )
-        if model.pretrained and model.weights_path is None and data.tokenizer_path == "trained":
-            raise ValueError(
-                "data.tokenizer_path=trained comes without weights: set model.pretrained=false, or name a pretrained "
-                "encoder in data.tokenizer_path."
-            )
-        if not model.pretrained and model.embed_dim % model.num_heads:
-            raise ValueError(
-                f"model.num_heads ({model.num_heads}) must divide model.embed_dim ({model.embed_dim})."
-            )
-        if model.embed_dim % model.predictor_heads:
-            raise ValueError(
-                f"model.predictor_heads ({model.predictor_heads}) must divide model.embed_dim ({model.embed_dim})."
-            )
-        if data.streaming and optimization.max_steps is None:
-            raise ValueError(
-                "data.streaming needs optimization.max_steps: a stream has no length, so the schedules "
-                "need to know where they end. Set for example optimization.max_steps=50000."
-            )
-        if model.predictor == "concept_transformer" and data.context != "concepts":
-            raise ValueError(
-                "model.predictor=concept_transformer reads sentence vectors: set data.context=concepts "
-                "or model.predictor=attention_query."
-            )
-        if optimization.momentum_end < optimization.momentum_start:
-            raise ValueError(
-                f"optimization.momentum_end ({optimization.momentum_end}) is below momentum_start "
-                f"({optimization.momentum_start}): the target must become steadier, not looser."
-            )
+        """Cross-field rules: see `lang_jepa.rules`."""
+        check(self)
         return self

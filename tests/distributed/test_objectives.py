@@ -25,6 +25,7 @@ CASES = [
     for loss_fn in sorted(DISTANCES)
     for regularizer in sorted(REGULARIZERS)
     for centre in (False, True)
+    if not (centre and loss_fn == "mse")
 ]
 
 
@@ -60,7 +61,7 @@ def step(
     found: dict[str, Any] = {"distance": 0.0, "regularizer": []}
     for context, targets, segments in parts:
         made = Output(context @ learnt, segments @ learnt)
-        loss = one(made, targets, count=count, micro_batches=len(parts))
+        loss = one(made, targets, count=count, micro_batches=len(parts), step=4)
         loss.total.backward()
         found["distance"] += loss.distance.item()
         found["regularizer"].append(loss.regularizer.item())
@@ -96,7 +97,7 @@ def work(rank: int, folder: str) -> None:
     shares = [torch.arange(3), torch.arange(3, 5)] if rank == 0 else [torch.arange(5, 6)]
     found["everywhere"] = _everywhere(shares)
     with pytest.raises(ValueError, match="at least two embeddings"):
-        REGULARIZERS["vicreg"](Settings().objective)(rows(1 - rank, 0))
+        REGULARIZERS["vicreg"](Settings())(rows(1 - rank, 0))
     torch.save(found, f"{folder}/rank{rank}.pt")
     distributed.destroy_process_group()
 

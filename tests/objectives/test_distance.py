@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.objectives.distance import DISTANCES, Centre, cosine, smooth_l1
+from lang_jepa.objectives.distance import DISTANCES, Centre, cosine, mse, smooth_l1
 
 NAMES = sorted(DISTANCES)
+OF_DIRECTIONS = ["cosine", "smooth_l1"]
 
 
 def vectors(count: int, dim: int, seed: int = 0) -> Tensor:
@@ -25,7 +26,7 @@ def pair(dim: int, angle: float) -> tuple[Tensor, Tensor]:
     return 2.0 * first[None], 0.3 * (math.cos(angle) * first + math.sin(angle) * other)[None]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_DIRECTIONS)
 def test_equal_directions_are_at_zero(name: str) -> None:
     x = vectors(5, 8)
     distance = DISTANCES[name](x, x * torch.tensor([0.1, 1, 2, 30, 1e4])[:, None])
@@ -77,7 +78,7 @@ def test_cosine_is_one_minus_the_cosine(angle: float) -> None:
     assert cosine(*pair(16, angle)).item() == pytest.approx(1 - math.cos(angle), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_DIRECTIONS)
 @hypothesis_settings(max_examples=50, deadline=None)
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.integers(0, 99))
 def test_lengths_do_not_matter(name: str, ours: float, theirs: float, seed: int) -> None:
@@ -88,12 +89,17 @@ def test_lengths_do_not_matter(name: str, ours: float, theirs: float, seed: int)
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_DIRECTIONS)
 def test_gradient_is_at_right_angles_to_the_prediction(name: str) -> None:
     x = vectors(4, 8).requires_grad_()
     (gradient,) = torch.autograd.grad(DISTANCES[name](x, vectors(4, 8, seed=1)).sum(), x)
     assert gradient.norm(dim=1).min() > 1e-3
     torch.testing.assert_close((gradient * x).sum(1), torch.zeros(4), atol=1e-6, rtol=0)
+
+
+def test_mse_compares_lengths_too() -> None:
+    assert mse(torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0]])).item() == pytest.approx((9 + 16) / 2)
+    assert float(mse(vectors(500, 64), vectors(500, 64, seed=1)).mean()) == pytest.approx(2.0, rel=0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.config import ObjectiveSettings
+from lang_jepa.config import MetaSettings, ObjectiveSettings, Settings
 from lang_jepa.objectives.regularizer import REGULARIZERS, VICReg
+from lang_jepa.objectives.sigreg import SIGReg
 
 
 def rows(count: int, dim: int, seed: int = 0) -> Tensor:
@@ -96,8 +97,14 @@ def test_too_few_rows(count: int) -> None:
 
 
 def test_table() -> None:
-    settings = ObjectiveSettings(vicreg_variance=3.0, vicreg_covariance=4.0)
+    chosen = ObjectiveSettings(
+        vicreg_variance=3.0, vicreg_covariance=4.0, sigreg_directions=5, sigreg_knots=4, sigreg_range=2.0
+    )
+    settings = Settings(objective=chosen, meta=MetaSettings(seed=8))
     assert REGULARIZERS["none"](settings) is None
     made = REGULARIZERS["vicreg"](settings)
     z = rows(9, 4) * 0.3
     torch.testing.assert_close(made(z), plain(z, 3.0, 4.0).float(), atol=1e-5, rtol=1e-5)
+    sketched = REGULARIZERS["sigreg"](settings)
+    assert torch.equal(sketched(z, 3), SIGReg(5, 4, 2.0, seed=8)(z, 3))
+    assert sketched(z, 3) != sketched(z, 4)

@@ -1,6 +1,7 @@
 """Distances between predictions and targets, one value per prediction.
 
-Both sides are L2-normalised first: a predictor must not lower its loss by shrinking.
+`smooth_l1` and `cosine` L2-normalise both sides first: a predictor must not lower its loss by shrinking. `mse` compares
+the vectors as they are, which needs a regularizer or a frozen target that keeps their size.
 """
 
 from collections.abc import Callable
@@ -42,14 +43,32 @@ def cosine(predictions: Tensor, targets: Tensor) -> Tensor:
     return 1.0 - functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
 
 
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"smooth_l1": smooth_l1, "cosine": cosine}
+def mse(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Squared difference of the un-normalised vectors, mean over dimensions (LeJEPA, arXiv 2511.08544).
+
+    Args:
+        predictions: [Q, D].
+        targets: [Q, D].
+
+    Returns:
+        float32 [Q]: 2 on average for independent standard normal vectors.
+    """
+    return (predictions.float() - targets.float()).square().mean(-1)
+
+
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "smooth_l1": smooth_l1,
+    "cosine": cosine,
+    "mse": mse,
+}
 
 
 class Centre:
     """A running mean of unit targets, subtracted from both sides before the distance.
 
     What all sentences share carries no information about the next one; without it the distance is spent on what
-    tells sentences apart. The mean is over all ranks' targets, so it is equal everywhere.
+    tells sentences apart. For distances of directions only: in `mse` it would cancel. The mean is over all ranks'
+    targets, so it is equal everywhere.
 
     Attributes:
         mean: float32 [D].

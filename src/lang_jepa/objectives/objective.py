@@ -1,6 +1,8 @@
 """The sum that is minimised:
 
 loss = prediction_weight * mean distance(prediction, target) + regularizer_weight * regularizer(embeddings)
+
+The embeddings are those of the context, or, where the gradient flows into the targets, the mean over both views.
 """
 
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ class Loss:
         total: scalar to call backward on.
         distance: sum of the distances of this rank's predictions, detached.
         regularizer: the regularizer's value, detached (0 without one).
+        moments: float64 [3, D], of this rank's un-normalised online embeddings: their number, sum, and sum of squares.
         cosine: sum of the cosines between predictions and targets, detached.
         targets_norm: sum of the targets' norms before normalisation, detached.
         predictions_norm: sum of the predictions' norms before normalisation, detached.
@@ -32,6 +35,7 @@ class Loss:
     total: Tensor
     distance: Tensor
     regularizer: Tensor
+    moments: Tensor
     cosine: Tensor
     targets_norm: Tensor
     predictions_norm: Tensor
@@ -46,7 +50,7 @@ class Objective:
 
     def __init__(self, settings: Settings) -> None:
         self.distance = DISTANCES[settings.optimization.loss_fn]
-        self.regularizer = REGULARIZERS[settings.objective.regularizer](settings.objective)
+        self.regularizer = REGULARIZERS[settings.objective.regularizer](settings)
         self.weights = settings.objective
         self.centre = Centre(settings.model.embed_dim) if settings.objective.center_targets else None
 
@@ -58,17 +62,19 @@ class Objective:
         count: int,
         micro_batches: int = 1,
         regularizer_weight: float | None = None,
+        step: int = 0,
     ) -> Loss:
         """Loss of one micro-batch.
 
         Args:
             output: of the online model, predictions [Q, D].
-            targets: [Q, D], un-normalised, without gradient.
+            targets: [Q, D], un-normalised; without gradient, or the output's own.
             count: predictions in the whole optimizer step, over all micro-batches and ranks. Dividing by it makes
                 ragged micro-batches and ranks weigh by their predictions; the factor world_size undoes the average
                 that DDP takes over ranks.
             micro_batches: micro-batches in the step, over which the regularizer is averaged.
             regularizer_weight: of this step (None: the settings' at the first step).
+            step: optimizer step, from which SIGReg draws its directions.
         """
         predictions = output.predictions
         if self.centre is not None:
@@ -77,7 +83,8 @@ class Objective:
         total = self.weights.prediction_weight * distances.sum() * (world_size() / count)
         regularizer = total.new_zeros(())
         if self.regularizer is not None:
-            regularizer = self.regularizer(output.embeddings)
+            views = [output.embeddings] if output.targets is None else [output.embeddings, output.targets]
+            regularizer = torch.stack([self.regularizer(view, step) for view in views]).mean()
             weight = self.weights.regularizer_weight if regularizer_weight is None else regularizer_weight
             total = total + weight * regularizer / micro_batches
         with torch.no_grad():
@@ -85,6 +92,7 @@ class Objective:
                 total=total,
                 distance=distances.detach().sum(),
                 regularizer=regularizer.detach(),
+                moments=_moments(output.embeddings),
                 cosine=functional.cosine_similarity(predictions.float(), targets.float(), dim=-1).sum(),
                 targets_norm=targets.float().norm(dim=-1).sum(),
                 predictions_norm=predictions.float().norm(dim=-1).sum(),
@@ -103,3 +111,15 @@ class Objective:
         unit = functional.normalize(targets.float(), dim=-1)
         total = sum_over_ranks(torch.cat([unit.sum(0), unit.new_tensor([float(len(unit))])]))
         self.centre.update(total[:-1], round(float(total[-1])))
+
+
+def _moments(x: Tensor) -> Tensor:
+    """Number, sum and sum of squares of the rows, float64 [3, D]."""
+    x = x.double()
+    return torch.stack([torch.full_like(x[0], float(len(x))), x.sum(0), x.square().sum(0)])
+
+
+def spread_of(moments: Tensor) -> float:
+    """Standard deviation, mean over dimensions, from summed moments [3, D]."""
+    count, total, squares = moments
+    return float((squares / count - (total / count).square()).clamp(min=0).sqrt().mean())

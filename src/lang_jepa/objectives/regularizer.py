@@ -1,7 +1,8 @@
 """Terms on the un-normalised embeddings that keep them from collapsing.
 
-A regularizer is called with the local embeddings [N, D] and returns a scalar that is the same on all ranks: the
-value for the batch of all ranks together. Gradient accumulation does not enlarge the batch that it sees.
+A regularizer is called with the local embeddings [N, D] and the optimizer step, and returns a scalar that is the same
+on all ranks: the value for the batch of all ranks together. Gradient accumulation does not enlarge the batch that it
+sees.
 """
 
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lang_jepa.config import ObjectiveSettings
+from lang_jepa.config import Settings
 from lang_jepa.objectives.reduction import sum_over_ranks
+from lang_jepa.objectives.sigreg import SIGReg
 
 
 class VICReg(nn.Module):
@@ -31,8 +33,8 @@ class VICReg(nn.Module):
         super().__init__()
         self.variance, self.covariance = variance, covariance
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Scalar for embeddings [N, D]; computed in fp32.
+    def forward(self, embeddings: Tensor, step: int = 0) -> Tensor:
+        """Scalar for embeddings [N, D], the same at every step; computed in fp32.
 
         Raises:
             ValueError: fewer than two embeddings over all ranks.
@@ -53,11 +55,17 @@ class VICReg(nn.Module):
         return sum_over_ranks(centred.T @ centred) / (count - 1)
 
 
-def _vicreg(settings: ObjectiveSettings) -> nn.Module:
-    return VICReg(settings.vicreg_variance, settings.vicreg_covariance)
+def _vicreg(settings: Settings) -> nn.Module:
+    return VICReg(settings.objective.vicreg_variance, settings.objective.vicreg_covariance)
 
 
-REGULARIZERS: dict[str, Callable[[ObjectiveSettings], nn.Module | None]] = {
+def _sigreg(settings: Settings) -> nn.Module:
+    mine = settings.objective
+    return SIGReg(mine.sigreg_directions, mine.sigreg_knots, mine.sigreg_range, seed=settings.meta.seed)
+
+
+REGULARIZERS: dict[str, Callable[[Settings], nn.Module | None]] = {
     "none": lambda settings: None,
     "vicreg": _vicreg,
+    "sigreg": _sigreg,
 }
