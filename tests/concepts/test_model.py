@@ -15,6 +15,7 @@ from lang_jepa.concepts.directory import CARD, build_jepa
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
+from lang_jepa.data.sequences import Targets
 from lang_jepa.data.views import make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.target import EMATarget
@@ -79,7 +80,7 @@ def test_encode_equals_the_target_side_of_training(model: ConceptModel, corpus: 
     numbers = np.arange(0, corpus.validation.num_sentences, 3)
     view = make_view(model.settings, corpus.validation, corpus.tokenizer)
     target = EMATarget(model.jepa.encoder)
-    expected = functional.normalize(target.embed(view.sentences(numbers)), dim=-1).numpy()
+    expected = functional.normalize(target.embed(Targets.whole(view.sentences(numbers))), dim=-1).numpy()
     found = model.encode(corpus.validation.texts(numbers))
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-6

@@ -45,7 +45,7 @@ def summary(batch: Batch) -> Summary:
         sequences.tokens.tolist(),
         sequences.lengths.tolist(),
         batch.contexts.windows.tolist(),
-        batch.targets.tokens.tolist(),
+        batch.targets.sequences.tokens.tolist(),
         batch.sentence_ids.tolist(),
     )
 

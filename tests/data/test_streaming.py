@@ -81,7 +81,7 @@ def stream(
 
 
 def predicted(batch: Batch, tokenizer: TextTokenizer) -> list[str]:
-    parts = batch.targets.tokens.split(batch.targets.lengths.tolist())
+    parts = batch.targets.sequences.tokens.split(batch.targets.sequences.lengths.tolist())
     return [tokenizer.decode(part[1:-1].tolist()) for part in parts]
 
 
@@ -156,7 +156,7 @@ def test_epochs_are_equal_sets_in_different_orders(folder: Path, tokenizer: Text
 
 
 def contents(batch: Batch) -> tuple[Any, ...]:
-    return batch.position, batch.contexts.sequences.tokens.tolist(), batch.targets.tokens.tolist()
+    return batch.position, batch.contexts.sequences.tokens.tolist(), batch.targets.sequences.tokens.tolist()
 
 
 @pytest.mark.parametrize(("rank", "world", "block"), [(0, 1, BLOCK), (1, 2, BLOCK), (0, 1, 1000)])

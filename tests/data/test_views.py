@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
-from lang_jepa.data.sequences import Batch, Contexts, Sequences
+from lang_jepa.data.sequences import Batch, Contexts, Sequences, Targets
 from lang_jepa.data.shards import Shard
 from lang_jepa.data.views import CONTEXTS, View, make_view
 
@@ -160,6 +160,13 @@ def unpacked(sequences: Sequences) -> list[list[int]]:
     return [part.tolist() for part in sequences.tokens.split(sequences.lengths.tolist())]
 
 
+def picked(targets: Targets) -> list[list[int]]:
+    """The target of each prediction as a list of tokens."""
+    assert targets.count == int(targets.segments.max()) + 1
+    everything = unpacked(Sequences(targets.sequences.tokens, targets.segments.bincount()))
+    return [everything[segment] for segment in targets.picked.tolist()]
+
+
 def fields(contexts: Contexts) -> dict[str, Any]:
     sentences = contexts.sequences.sentences
     return {
@@ -175,7 +182,7 @@ def batch_fields(batch: Batch) -> dict[str, Any]:
     assert batch.predictions == len(batch.contexts.windows) == len(batch.sentence_ids)
     return {
         **fields(batch.contexts),
-        "targets": unpacked(batch.targets),
+        "targets": picked(batch.targets),
         "sentence_ids": batch.sentence_ids.tolist(),
         "document_ids": batch.document_ids.tolist(),
     }
@@ -274,7 +281,7 @@ def test_contexts_are_cut_on_the_left_and_targets_on_the_right() -> None:
     documents = [[[1, 2, 3], [4, 5, 6], [10, 11, 12, 13, 14, 15, 16]]]
     window = make("window", documents, room=5).batch(np.array([1]))
     assert unpacked(window.contexts.sequences) == [[*PREFIX, 2, 3, 4, 5, 6, *SUFFIX]]
-    assert unpacked(window.targets) == [[*PREFIX, 10, 11, 12, 13, 14, *SUFFIX]]
+    assert picked(window.targets) == [[*PREFIX, 10, 11, 12, 13, 14, *SUFFIX]]
     long = [[[10, 11, 12, 13, 14, 15, 16], [1], [2]]]
     causal = make("causal", long, room=5).batch(np.array([0]))
     assert unpacked(causal.contexts.sequences) == [
@@ -296,7 +303,7 @@ def test_a_window_holds_at_most_its_sentences_of_one_document() -> None:
         [10],
         [10, 11],
     ]
-    assert [row[1:-2] for row in unpacked(batch.targets)] == [[1], [2], [3], [4], [11], [12]]
+    assert [row[1:-2] for row in picked(batch.targets)] == [[1], [2], [3], [4], [11], [12]]
 
 
 def test_a_passage_that_is_too_long_is_split_without_losing_targets() -> None:
@@ -337,7 +344,7 @@ def test_views_of_a_prepared_corpus(mode: str, stories_corpus: Corpus) -> None:
     assert type(view) is CONTEXTS[mode]
     assert (view.window, view.passage, view.room) == (2, 5, 38)
     batch = view.batch(np.arange(5))
-    for row, sentence in zip(unpacked(batch.targets), batch.sentence_ids.tolist(), strict=True):
+    for row, sentence in zip(picked(batch.targets), batch.sentence_ids.tolist(), strict=True):
         assert row[:1] == list(tokenizer.prefix_ids)
         assert row[-1:] == list(tokenizer.suffix_ids)
         assert tokenizer.decode(row[1:-1]) == stories_corpus.train.texts([sentence])[0]
@@ -355,13 +362,15 @@ def test_moving_a_batch_keeps_what_is_planned_on_the_cpu(mode: str) -> None:
         batch.contexts.sequences.tokens,
         batch.contexts.segments,
         batch.contexts.windows,
-        batch.targets.tokens,
+        batch.targets.sequences.tokens,
+        batch.targets.segments,
+        batch.targets.picked,
     ):
         assert there.device.type == "meta"
     for here in (
         batch.contexts.sequences.lengths,
         batch.contexts.passages,
-        batch.targets.lengths,
+        batch.targets.sequences.lengths,
         batch.sentence_ids,
     ):
         assert here.device.type == "cpu"

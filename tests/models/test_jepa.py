@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Contexts, Sequences
+from lang_jepa.data.sequences import Contexts, Sequences, Targets
+from lang_jepa.models.context import Context
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.predictor import Context, build_predictor
+from lang_jepa.models.predictor import build_predictor
 from lang_jepa.models.target import EMATarget
 
 DIM = 32
@@ -176,7 +177,7 @@ def test_target_begins_equal_and_shares_nothing() -> None:
     target = EMATarget(online)
     packed = sequences([4, 6])
     online.eval()
-    torch.testing.assert_close(target.embed(packed), online.embed(packed))
+    torch.testing.assert_close(target.embed(Targets.whole(packed)), online.embed(packed))
     before = weights(target.encoder)
     with torch.no_grad():
         for weight in online.parameters():
@@ -191,10 +192,10 @@ def test_target_has_no_gradient_and_no_dropout() -> None:
     target = EMATarget(online)
     assert not any(weight.requires_grad for weight in target.encoder.parameters())
     packed = sequences([4, 6])
-    first = target.embed(packed)
+    first = target.embed(Targets.whole(packed))
     assert not first.requires_grad
     target.encoder.train()
-    assert torch.equal(target.embed(packed), first)
+    assert torch.equal(target.embed(Targets.whole(packed)), first)
     assert not target.encoder.training
     online.embed(packed).sum().backward()
     target.update(online, 0.5)

@@ -1,5 +1,6 @@
 """Predictors against plain formulas: one softmax over each window, and a causal transformer with a limited view."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.config import ModelSettings
+from lang_jepa.models.context import Context
 from lang_jepa.models.predictor import (
     PREDICTORS,
     AttentionQuery,
-    ConceptTransformer,
-    Context,
+    Horizons,
     build_predictor,
 )
+from lang_jepa.models.sentence_transformer import ConceptTransformer, PassageTransformer
 
 DIM, HEADS = 12, 3
 PAIRS = Context(
@@ -221,7 +223,7 @@ def test_only_the_asked_places_are_returned_in_the_asked_order() -> None:
 
 
 def test_concept_transformer_wants_one_vector_per_sentence() -> None:
-    with pytest.raises(ValueError, match=r"data\.context=concepts"):
+    with pytest.raises(ValueError, match="one vector per segment"):
         transformer()(with_states(OVERLAPPING, OVERLAPPING.states.float()))
 
 
@@ -234,6 +236,7 @@ def test_predictors_by_name(name: str) -> None:
     )
     model = build_predictor(settings, window=3)
     context = concepts([5, 2])
+    context.states.requires_grad_()
     output = model(context)
     assert output.shape == (7, DIM)
     output.square().sum().backward()
@@ -242,10 +245,85 @@ def test_predictors_by_name(name: str) -> None:
     assert {type(part).__name__ for part in model.modules() if isinstance(part, nn.Dropout)} <= {"Dropout"}
 
 
-@pytest.mark.parametrize("name", sorted(PREDICTORS))
+@pytest.mark.parametrize("name", ["attention_query", "concept_transformer", "mask_mlp", "transformer"])
 def test_dropout_applies_in_training_only(name: str) -> None:
     settings = ModelSettings(embed_dim=DIM, pred_dim=DIM, predictor=name, predictor_heads=HEADS, dropout=0.5)
     model, context = build_predictor(settings, window=3), concepts([5, 2])
     assert not torch.equal(model(context), model(context))
     model.eval()
     assert torch.equal(model(context), model(context))
+
+
+def test_simple_predictors_read_the_asked_segment() -> None:
+    torch.manual_seed(0)
+    context = concepts([5, 2])
+    context = with_states(context, context.states, windows=torch.tensor([[0, 3]]).expand(7, -1))
+    asked = context.states[3].expand(7, -1)
+    made = {
+        name: build_predictor(
+            ModelSettings(embed_dim=DIM, pred_dim=DIM, predictor=name, predictor_heads=HEADS), window=3
+        ).eval()
+        for name in ("identity", "linear", "mask_mlp")
+    }
+    assert torch.equal(made["identity"](context), asked)
+    linear = made["linear"](context)
+    torch.testing.assert_close(linear.var(1, correction=0), torch.ones(7), atol=1e-3, rtol=0)
+    flat = made["linear"].linear(asked)
+    torch.testing.assert_close(linear, functional.layer_norm(flat, (DIM,)))
+    one = made["mask_mlp"]
+    torch.testing.assert_close(
+        one(context), one.contract(functional.gelu(one.expand(functional.layer_norm(asked, (DIM,)))))
+    )
+    for model in made.values():
+        with pytest.raises(ValueError, match="one vector per segment"):
+            model(with_states(OVERLAPPING, OVERLAPPING.states.float()))
+
+
+def passage_transformer(window: int = 9) -> PassageTransformer:
+    torch.manual_seed(2)
+    model = PassageTransformer(DIM, 2, HEADS, window).eval()
+    with torch.no_grad():
+        for block in model.blocks:
+            block.distance_bias.normal_()
+    return model
+
+
+def test_a_hidden_sentence_sees_both_sides_of_its_passage_and_no_other() -> None:
+    """A short passage beside a long one is answered as alone: the places that fill it up are not read."""
+    model, context = passage_transformer(), concepts([6, 2])
+    states = context.states.clone().requires_grad_()
+    output = model(with_states(context, states))
+    (gradient,) = torch.autograd.grad(output[2].square().sum(), states, retain_graph=True)
+    assert (gradient.abs().sum(1) > 0).tolist() == [True] * 6 + [False] * 2
+    torch.testing.assert_close(model(concepts([2], vectors=context.states[6:])), output[6:])
+    torch.testing.assert_close(model(concepts([6], vectors=context.states[:6])), output[:6])
+
+
+def test_before_and_after_are_told_apart() -> None:
+    model, context = passage_transformer(), concepts([3])
+    mirrored = concepts([3], vectors=context.states.flip(0))
+    assert not torch.allclose(model(context)[1], model(mirrored)[1], atol=1e-3)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.distance_bias.copy_(block.distance_bias.flip(-1) + block.distance_bias)
+    torch.testing.assert_close(model(context)[1], model(mirrored)[1])
+
+
+@torch.no_grad()
+def test_horizons_tell_the_predictor_how_far_to_look() -> None:
+    torch.manual_seed(0)
+    settings = ModelSettings(
+        embed_dim=DIM, pred_dim=DIM, predictor="concept_transformer", predictor_heads=HEADS
+    )
+    model, context = build_predictor(settings, window=3, horizons=3).eval(), concepts([4])
+    assert isinstance(model, Horizons)
+    near = model(context)
+    told = [
+        model(with_states(context, context.states, horizons=torch.full((4,), ahead))) for ahead in range(3)
+    ]
+    assert torch.equal(near, told[0])
+    base = model.predictor(context)
+    shifts = [made - base for made in told]
+    assert min(float((a - b).abs().max()) for a, b in pairwise(told)) > 1e-2
+    # More than a constant for each horizon: the same step further depends on the context.
+    assert float(((shifts[1] - shifts[0]) - (shifts[1] - shifts[0])[:1]).abs().max()) > 1e-3

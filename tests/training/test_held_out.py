@@ -15,7 +15,7 @@ from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Batch
-from lang_jepa.data.views import make_view
+from lang_jepa.data.views import make_held_out_view
 from lang_jepa.training.held_out import HeldOut, Look
 from lang_jepa.training.metrics import COLUMNS
 from tiny import MODES, tiny_settings
@@ -29,8 +29,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def _held_out(settings: Settings, corpus: Corpus, *, rank: int = 0, world: int = 1) -> HeldOut:
-    view = make_view(settings, corpus.validation, corpus.tokenizer)
-    return HeldOut(settings, view, corpus.validation, rank=rank, world=world)
+    view = make_held_out_view(settings, corpus.validation, corpus.tokenizer)
+    return HeldOut(settings, view, rank=rank, world=world)
 
 
 def _coded(dim: int, seed: int) -> Callable[[Batch], Tensor]:
@@ -45,7 +45,9 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
     settings = tiny_settings(tmp_path, *MODES[mode], "logging.num_examples=2")
     jepa = build_jepa(settings, corpus.tokenizer).eval()
     held_out = _held_out(settings, corpus)
-    look = held_out.look(lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed(b.targets), CPU)
+    look = held_out.look(
+        lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU
+    )
     predicted, target = {}, {}
     with torch.no_grad():
         for batch in held_out.batches:
@@ -54,7 +56,7 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
             ):
                 predicted[number] = functional.normalize(row, dim=0)
             for number, row in zip(
-                batch.sentence_ids.tolist(), jepa.encoder.embed(batch.targets), strict=True
+                batch.sentence_ids.tolist(), jepa.encoder.embed_targets(batch.targets), strict=True
             ):
                 target[number] = functional.normalize(row, dim=0)
     ours, theirs = (torch.stack([x[n] for n in sorted(x)]) for x in (predicted, target))
@@ -119,7 +121,10 @@ def test_the_sample_is_fixed_and_within_its_budget(corpus: Corpus, tmp_path: Pat
     assert numbers("logging.val_sentences=20") == numbers("logging.val_sentences=20", "meta.seed=5")
     assert len(numbers("logging.val_sentences=20")) == 20
     everything = numbers("logging.val_sentences=100000")
-    assert len(everything) == make_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
+    assert (
+        len(everything)
+        == make_held_out_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
+    )
 
 
 def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: Path) -> None:
@@ -130,7 +135,7 @@ def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: 
     def look() -> Look:
         held_out = _held_out(settings, corpus)
         return held_out.look(
-            lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed(b.targets), CPU
+            lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU
         )
 
     assert look() == look()

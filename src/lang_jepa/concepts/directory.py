@@ -61,8 +61,19 @@ def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | N
         weights=source if settings.model.pretrained else None,
         gradient_checkpointing=settings.meta.use_gradient_checkpointing,
     )
-    predictor = build_predictor(settings.model, window=settings.data.window_size)
-    return Jepa(encoder, predictor, reads_sentences=settings.data.context == "concepts")
+    return Jepa(encoder, _predictor(settings), reads_sentences=_reads_sentences(settings))
+
+
+def _predictor(settings: Settings) -> nn.Module:
+    data = settings.data
+    # A hidden sentence sees its whole passage, in which the special tokens have places of their own.
+    window = data.passage_size + 2 if data.view == "masked_sentences" else data.window_size
+    return build_predictor(settings.model, window=window, horizons=data.horizons)
+
+
+def _reads_sentences(settings: Settings) -> bool:
+    """Whether the predictor gets one vector per segment, instead of one state per token."""
+    return settings.model.predictor != "attention_query" or settings.data.context == "concepts"
 
 
 def save_model(

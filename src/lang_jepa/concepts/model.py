@@ -15,7 +15,7 @@ from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.sequences import Sequences
 from lang_jepa.data.tokenizer import TextTokenizer
-from lang_jepa.data.views import make_view
+from lang_jepa.data.views import NEXT_VIEWS, AsksNext, make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Similarity, Statistics
 from lang_jepa.models.jepa import Jepa
@@ -125,12 +125,19 @@ class ConceptModel:
         sequences = Sequences(torch.from_numpy(np.concatenate(full)), lengths).to(self.device)
         return _unit(self._evaluating().encoder.embed(sequences))
 
+    @property
+    def predicts_next(self) -> bool:
+        """Whether it was trained on a view in which `predict_next` has a meaning."""
+        return self.settings.data.view in NEXT_VIEWS
+
     @overload
     def predict_next(self, context: Sequence[str]) -> Vectors: ...
     @overload
     def predict_next(self, context: Sequence[Sequence[str]]) -> Vectors: ...
     def predict_next(self, context: Sequence[str] | Sequence[Sequence[str]]) -> Vectors:
         """Predicted concept of the sentence that follows.
+
+        A model of masked sentences is shown the context and a mask after it.
 
         Args:
             context: the sentences so far, oldest first (the last window_size of them are read), or a list of such
@@ -140,8 +147,13 @@ class ConceptModel:
             float32 [D] for one context, [n, D] for a list; unit rows.
 
         Raises:
-            LangJepaError: a bare string, an empty context, or a sentence without a token.
+            LangJepaError: a bare string, an empty context, or a sentence without a token; or a model of another view.
         """
+        if not self.predicts_next:
+            raise LangJepaError(
+                f"this model was trained on data.view={self.settings.data.view}, so it cannot predict the next "
+                f"sentence; it can encode. Train with data.view={' or '.join(NEXT_VIEWS)} for predictions."
+            )
         if isinstance(context, str):
             raise LangJepaError("predict_next takes a list of sentences; split the text first")
         if not context:
@@ -172,6 +184,7 @@ class ConceptModel:
         """Predictions of some contexts in one pass, through the views that training uses."""
         split = _as_documents([self._window(context) for context in contexts], self.tokenizer)
         view = make_view(self.settings, split, self.tokenizer)
+        assert isinstance(view, AsksNext)  # predict_next sees to it
         first, counts = split.document_starts[:-1], np.diff(split.document_starts)
         return _unit(self._evaluating()(view.questions(first, counts).to(self.device)).predictions)
 

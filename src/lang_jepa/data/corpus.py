@@ -137,8 +137,11 @@ class CorpusSplit:
 
     def texts(self, sentences: Sequence[int] | NDArray[np.integer]) -> list[str]:
         """Sentences as text, decoded from their tokens (lower case, if the tokenizer made them so)."""
-        tokenizer = self._tokenizer()
-        return [tokenizer.decode(self.tokens(int(index), int(index) + 1).tolist()) for index in sentences]
+        return [self.decode(self.tokens(int(index), int(index) + 1)) for index in sentences]
+
+    def decode(self, tokens: NDArray[np.integer]) -> str:
+        """Text of some tokens."""
+        return self._tokenizer().decode(tokens.tolist())
 
     def _by_shard(
         self,

@@ -63,12 +63,12 @@ class CorpusBatches(IterableDataset[Batch]):
         turn, start = 0, self.group
         if not self.order.count:  # epochs without batches would follow each other for ever
             raise LangJepaError(
-                "no examples to make batches of: the corpus has no document with two sentences"
+                "no examples to make batches of: the corpus has no document that is long enough for this view"
             )
         for epoch in count(self.epoch):
             for number, group in self.order.groups(epoch, start):
                 if turn % workers == worker:
-                    batch = self.view.batch(group[self.rank])
+                    batch = self.view.batch(group[self.rank], epoch)
                     yield replace(batch, position=(epoch, number + 1))
                 turn += 1
             start = 0

@@ -50,6 +50,21 @@ def permuted(places: Indices, count: int, seed: int, epoch: int) -> Indices:
     return result.astype(np.int64)
 
 
+def uniform(examples: Indices, count: int, seed: int, epoch: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1) that are drawn for each example, [n, count]: a hash of (seed, epoch, example, place).
+
+    Args:
+        examples: int64 [n], none negative.
+        count: numbers of each example.
+        seed: with `epoch`, chooses all of them.
+        epoch: see seed.
+    """
+    keys = np.random.SeedSequence([seed, epoch, 0xD1CE]).generate_state(2, np.uint64)
+    mixed = _mix(np.asarray(examples, dtype=np.uint64), keys[0])[:, None]
+    mixed = _mix(mixed ^ np.arange(count, dtype=np.uint64), keys[1])
+    return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """How an epoch's examples become batches.

@@ -1,4 +1,4 @@
-"""The two shapes in which tokens travel: sequences laid end to end, and a batch of views made of them.
+"""The shapes in which tokens travel: sequences laid end to end, and a batch of views made of them.
 
 Legend for the comments in this package: T tokens in a row, N sequences, S sentences, P passages, Q predictions,
 W sentences in a window, D width of an embedding.
@@ -60,18 +60,23 @@ class Contexts:
     """What the context encoder reads and which parts of it each prediction may read.
 
     Attributes:
-        sequences: one per pair (`window`), one per passage (`causal`), or one per sentence (`concepts`).
-        segments: int64 [T], the segment of each token: its sequence (`window`, `concepts`) or its sentence,
-            numbered through the batch (`causal`). Never falling.
-        windows: int64 [Q, W], the segments that prediction q may read, oldest first, padded with -1 on the left.
+        sequences: one per pair (`window`), one per passage (`causal`), one per sentence (`concepts`), and so on.
+        segments: int64 [T], the segment of each token, numbered through the batch and never falling: its sequence,
+            or its sentence where a sequence holds several (`causal`).
+        windows: int64 [Q, W], the segments that prediction q may read, oldest first, padded with -1 on the left. The
+            last one is the place that is asked.
         passages: int64 [P] on the CPU, number of segments of each passage, in order; they sum to the number of
             segments. In `window` mode every segment is a passage of its own.
+        shown: int64 [S], the segments that hold text, and no mask or special token alone (None: all).
+        horizons: int64 [Q], sentences that each prediction skips before its target (None: none).
     """
 
     sequences: Sequences
     segments: Tensor
     windows: Tensor
     passages: Tensor
+    shown: Tensor | None = None
+    horizons: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """Move what is computed with."""
@@ -80,6 +85,43 @@ class Contexts:
             sequences=self.sequences.to(device),
             segments=self.segments.to(device, non_blocking=True),
             windows=self.windows.to(device, non_blocking=True),
+            shown=None if self.shown is None else self.shown.to(device, non_blocking=True),
+            horizons=None if self.horizons is None else self.horizons.to(device, non_blocking=True),
+        )
+
+
+@dataclass(slots=True)
+class Targets:
+    """What the target encoder reads, and which parts of it the predictions are compared with.
+
+    Attributes:
+        sequences: each is read once, however many predictions it is the target of.
+        segments: int64 [T], the segment of each token, numbered through the batch and never falling.
+        count: number of segments.
+        picked: int64 [Q], the segment that is each prediction's target.
+    """
+
+    sequences: Sequences
+    segments: Tensor
+    count: int
+    picked: Tensor
+
+    @classmethod
+    def whole(cls, sequences: Sequences, picked: Tensor | None = None) -> Self:
+        """Whole sequences as targets (picked None: each once, in order)."""
+        everything = torch.arange(len(sequences))
+        return cls(sequences, sequences.owner(), len(sequences), everything if picked is None else picked)
+
+    def __len__(self) -> int:
+        return self.picked.numel()
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move what is computed with."""
+        return type(self)(
+            sequences=self.sequences.to(device),
+            segments=self.segments.to(device, non_blocking=True),
+            count=self.count,
+            picked=self.picked.to(device, non_blocking=True),
         )
 
 
@@ -89,14 +131,15 @@ class Batch:
 
     Attributes:
         contexts: Q predictions are made from them.
-        targets: Q sequences, one sentence each.
-        sentence_ids: int64 [Q] on the CPU, index of the predicted sentence in its split, for logs and retrieval.
+        targets: what they are compared with, Q in all.
+        sentence_ids: int64 [Q] on the CPU, index of the predicted sentence in its split (`spans`: of the chunk in its
+            view), for logs and retrieval.
         document_ids: int64 [Q] on the CPU, index of its document.
         position: where reading goes on after this batch (see `lang_jepa.data.loader`).
     """
 
     contexts: Contexts
-    targets: Sequences
+    targets: Targets
     sentence_ids: Tensor
     document_ids: Tensor
     position: tuple[int, ...] = ()

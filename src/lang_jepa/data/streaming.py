@@ -128,9 +128,9 @@ class StreamBatches(IterableDataset[Batch]):
         while True:
             whole, empty = start == share and not offset, True
             for number, split in self.blocks.read(start, shares):
-                view = make_view(self.settings, split, self.blocks.tokenizer) if split is not None else None
+                view = self._view(split, number) if split is not None else None
                 if view is not None and view.count:
-                    for place, batch in self._batches(view, epoch, number, offset):
+                    for place, batch in self._batches(view, epoch, offset):
                         empty = False
                         yield replace(batch, position=(worker, epoch, number, place + 1))
                 offset = 0
@@ -141,7 +141,12 @@ class StreamBatches(IterableDataset[Batch]):
                 )
             epoch, start = epoch + 1, share
 
-    def _batches(self, view: View, epoch: int, block: int, start: int) -> Iterator[tuple[int, Batch]]:
+    def _view(self, split: CorpusSplit, block: int) -> View:
+        """A block's view, which draws otherwise than those of other blocks."""
+        seed = self.settings.meta.seed * 1_000_003 + block
+        return make_view(self.settings, split, self.blocks.tokenizer, seed=seed)
+
+    def _batches(self, view: View, epoch: int, start: int) -> Iterator[tuple[int, Batch]]:
         """(place, batch) of one block from batch `start` on, in an order seeded by epoch and block."""
         data = self.settings.data
         order = Order(
@@ -151,7 +156,7 @@ class StreamBatches(IterableDataset[Batch]):
             batch_size=data.batch_size,
             batch_tokens=data.batch_tokens,
             pool_batches=data.pool_batches,
-            seed=self.settings.meta.seed * 1_000_003 + block,
+            seed=view.seed,
         )
         for place, group in order.groups(epoch, start):
-            yield place, view.batch(group[0])
+            yield place, view.batch(group[0], epoch)

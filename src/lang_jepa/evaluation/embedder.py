@@ -34,6 +34,17 @@ class Embedder(Encoder, Protocol):
         """Float32 [n, D], unit rows: the predicted embedding of the sentence that follows each context."""
 
 
+class EncoderOnly:
+    """A model without its predictor, for one whose predictions are not of the next sentence.
+
+    Args:
+        model: what encodes.
+    """
+
+    def __init__(self, model: Encoder) -> None:
+        self.dim, self.statistics, self.encode = model.dim, model.statistics, model.encode
+
+
 def encode(model: Encoder, sentences: Sequence[str], name: str) -> Floats:
     """`model.encode`, checked.
 

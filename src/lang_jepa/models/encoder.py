@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.sequences import Sequences, Targets
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.backbone import build_backbone, family_of, first_position, position_limit
 from lang_jepa.models.dropout import replace_dropout
@@ -72,6 +72,11 @@ class TextEncoder(nn.Module):
     def embed(self, sequences: Sequences) -> Tensor:
         """Embedding of each sequence [N, D]: the head of the mean over its tokens, not normalised."""
         mean = self.pool(self.states(sequences), sequences.owner(), len(sequences))
+        return mean if self.head is None else self.head(mean)
+
+    def embed_targets(self, targets: Targets) -> Tensor:
+        """Embedding of each picked segment [Q, D]: the head of the mean over its tokens, not normalised."""
+        mean = self.pool(self.states(targets.sequences), targets.segments, targets.count)[targets.picked]
         return mean if self.head is None else self.head(mean)
 
     def forward(self, sequences: Sequences) -> Tensor:

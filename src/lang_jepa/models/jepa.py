@@ -1,14 +1,14 @@
 """The online side of the model: encoder and predictor as one module, so that it is wrapped and saved as one."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from lang_jepa.data.sequences import Contexts
+from lang_jepa.data.sequences import Contexts, Targets
+from lang_jepa.models.context import Context
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.pooling import segment_mean
-from lang_jepa.models.predictor import Context
 
 
 class Output(NamedTuple):
@@ -16,11 +16,14 @@ class Output(NamedTuple):
 
     Attributes:
         predictions: [Q, D], not normalised.
-        embeddings: [S, D], the online embedding of every context segment, not normalised (for regularizers).
+        embeddings: [S, D], the online embedding of every context segment that shows text, not normalised (for
+            regularizers).
+        targets: [Q, D], the targets, if they were made by the same pass, with gradient.
     """
 
     predictions: Tensor
     embeddings: Tensor
+    targets: Tensor | None = None
 
 
 class Jepa(nn.Module):
@@ -33,7 +36,7 @@ class Jepa(nn.Module):
     Args:
         encoder: context encoder.
         predictor: see `lang_jepa.models.predictor`.
-        reads_sentences: the predictor gets one vector per segment (`concepts`) instead of one state per token.
+        reads_sentences: the predictor gets one vector per segment instead of one state per token.
     """
 
     def __init__(self, encoder: TextEncoder, predictor: nn.Module, *, reads_sentences: bool) -> None:
@@ -42,16 +45,31 @@ class Jepa(nn.Module):
         self.encoder = encoder
         self.predictor = predictor
 
-    def forward(self, contexts: Contexts) -> Output:
-        """Predict the target of every window of the contexts."""
+    def train(self, mode: bool = True) -> Self:
+        """As always, but an encoder of which nothing is trained stays in eval mode, without dropout."""
+        super().train(mode)
+        self.encoder.train(mode and any(parameter.requires_grad for parameter in self.encoder.parameters()))
+        return self
+
+    def forward(self, contexts: Contexts, targets: Targets | None = None) -> Output:
+        """Predict the target of every window of the contexts; also embed targets that the gradient should reach.
+
+        Both go through one call, so that a wrapper such as DDP sees every use of the encoder's weights.
+        """
         states = self._mapped(self.encoder.states(contexts.sequences))
         embeddings = segment_mean(states, contexts.segments, int(contexts.passages.sum()))
         if self.reads_sentences:
             segments = torch.arange(len(embeddings), device=embeddings.device)
-            context = Context(embeddings, segments, contexts.windows, contexts.passages)
+            context = Context(embeddings, segments, contexts.windows, contexts.passages, contexts.horizons)
         else:
-            context = Context(states, contexts.segments, contexts.windows, contexts.passages)
-        return Output(self.predictor(context), embeddings)
+            context = Context(
+                states, contexts.segments, contexts.windows, contexts.passages, contexts.horizons
+            )
+        predictions = self.predictor(context)
+        if contexts.shown is not None:
+            embeddings = embeddings[contexts.shown]
+        made = None if targets is None else self.encoder.embed_targets(targets)
+        return Output(predictions, embeddings, made)
 
     def _mapped(self, states: Tensor) -> Tensor:
         """States in the space of the embeddings."""

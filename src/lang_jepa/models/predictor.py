@@ -1,39 +1,14 @@
-"""What turns context states into a prediction of the next sentence's embedding.
-
-One interface for every context mode: a predictor gets the states of the context, the segment of each state, and
-for each prediction the segments that it may read (see `lang_jepa.data.sequences.Batch`).
-"""
+"""What turns context states into a prediction of a target's embedding: the table, and the simple ones."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.config import ModelSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a predictor reads.
-
-    Attributes:
-        states: [T, D] states in the space of the embeddings (after the encoder's head).
-        segments: int64 [T], the segment of each state, never falling.
-        windows: int64 [Q, W], segments that each prediction may read, oldest first, -1 where there is none.
-        passages: int64 [P] on the CPU, segments of each passage; they sum to the number of segments.
-    """
-
-    states: Tensor
-    segments: Tensor
-    windows: Tensor
-    passages: Tensor
-
-    @property
-    def count(self) -> int:
-        """Number of segments."""
-        return int(self.passages.sum())
+from lang_jepa.models.context import Context
+from lang_jepa.models.sentence_transformer import ConceptTransformer, PassageTransformer, SentenceTransformer
 
 
 class AttentionQuery(nn.Module):
@@ -93,99 +68,106 @@ class AttentionQuery(nn.Module):
         return (numerator / denominator.unsqueeze(-1)).flatten(1)
 
 
-class _Block(nn.Module):
-    """Pre-norm attention with a learnt bias per distance, then an MLP."""
-
-    def __init__(self, dim: int, heads: int, window: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.window = heads, window
-        self.norm_attention, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.attention_output = nn.Linear(dim, dim)
-        self.distance_bias = nn.Parameter(torch.zeros(heads, window))
-        self.expand, self.contract = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
-        self.dropout = nn.Dropout(dropout)
-        with torch.no_grad():  # small residual outputs: the block starts near the identity
-            for layer in (self.attention_output, self.contract):
-                layer.weight.mul_(0.2)
-                layer.bias.zero_()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[P, L, D] to [P, L, D]; place i reads places i - window + 1 to i."""
-        query, key, value = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)
-        )
-        attended = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=self._bias(x.shape[1]).to(query.dtype)
-        )
-        x = x + self.dropout(self.attention_output(attended.transpose(1, 2).flatten(-2)))
-        hidden = functional.gelu(self.expand(self.norm_mlp(x)))
-        added: Tensor = self.dropout(self.contract(hidden))
-        return x + added
-
-    def _bias(self, length: int) -> Tensor:
-        """[H, L, L]: the learnt bias of the distance, minus infinity after the place and beyond the window."""
-        place = torch.arange(length, device=self.distance_bias.device)
-        distance = place[:, None] - place[None, :]
-        hidden = (distance < 0) | (distance >= self.window)
-        return self.distance_bias[:, distance.clamp(0, self.window - 1)].masked_fill(hidden, -torch.inf)
-
-
-class ConceptTransformer(nn.Module):
-    """A small causal transformer over sentence vectors; place i predicts the vector of sentence i + 1.
-
-    Positions enter only as distances, so that what is predicted depends on the window's sentences alone: a passage
-    in training and the same sentences given at inference get the same prediction (with one layer exactly; with more
-    layers the receptive field is wider than the window).
+class MaskMLP(nn.Module):
+    """An MLP on the state of the mask token, which has seen the whole passage.
 
     Args:
-        dim: width D of vectors and predictions.
-        layers: number of blocks.
-        heads: attention heads.
-        window: sentences that a place reads, its own included.
-        dropout: on the residual branches.
+        dim: width D of states and predictions.
+        dropout: on the hidden layer.
     """
 
-    def __init__(self, dim: int, layers: int, heads: int, window: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(_Block(dim, heads, window, dropout) for _ in range(layers))
-        self.norm_input, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.output = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.expand, self.contract = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised, one per window: the place of the window's last segment."""
-        vectors = context.states
-        if context.states.shape[0] != context.count:  # states are tokens: a sentence's vector is their mean
-            raise ValueError(
-                "the concept transformer reads one vector per sentence; set data.context=concepts"
-            )
-        passages = context.passages.to(vectors.device)
-        length = int(context.passages.max())
-        filled = torch.arange(length, device=vectors.device) < passages[:, None]  # [P, L]
-        x = vectors.new_zeros((*filled.shape, vectors.shape[-1]))
-        x[filled] = self.norm_input(vectors).to(x.dtype)
-        for block in self.blocks:
-            x = block(x)
-        return self.output(self.norm(x[filled]))[context.windows[:, -1]]  # type: ignore[no-any-return]
+        """Predictions [Q, D], not normalised."""
+        hidden = functional.gelu(self.expand(self.norm(context.at_the_asked_places())))
+        return self.contract(self.dropout(hidden))  # type: ignore[no-any-return]
 
 
-def build_predictor(settings: ModelSettings, *, window: int) -> nn.Module:
-    """The predictor that the settings name. `window`: sentences of context at most."""
-    return PREDICTORS[settings.predictor](settings, window)
+class LinearPredictor(nn.Module):
+    """Linear and LayerNorm on the mean of the asked segment, as in LeJEPA for text.
+
+    Args:
+        dim: width D of states and predictions.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D]; they leave the LayerNorm with unit variance, as SIGReg wants the targets."""
+        return self.norm(self.linear(context.at_the_asked_places()))  # type: ignore[no-any-return]
+
+
+class Identity(nn.Module):
+    """The mean of the asked segment is the prediction."""
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised."""
+        return context.at_the_asked_places()
+
+
+class Horizons(nn.Module):
+    """Tells a predictor how far ahead to look: a residual MLP on its prediction and a learnt embedding of the horizon.
+
+    Args:
+        predictor: reads the context; its work is the same for all horizons.
+        dim: width D.
+        count: horizons.
+    """
+
+    def __init__(self, predictor: nn.Module, dim: int, count: int) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.embedding = nn.Embedding(count, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.expand, self.contract = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised; of the next sentence where the context names no horizons."""
+        near: Tensor = self.predictor(context)
+        index = context.horizons
+        if index is None:
+            index = torch.zeros(len(near), dtype=torch.int64, device=near.device)
+        moved: Tensor = self.contract(functional.gelu(self.expand(self.norm(near + self.embedding(index)))))
+        return near + moved
+
+
+def build_predictor(settings: ModelSettings, *, window: int, horizons: int = 1) -> nn.Module:
+    """The predictor that the settings name.
+
+    Args:
+        settings: of the model.
+        window: segments that a transformer over segments sees at most, in each direction that it looks.
+        horizons: sentences ahead that it predicts.
+    """
+    predictor = PREDICTORS[settings.predictor](settings, window)
+    return predictor if horizons == 1 else Horizons(predictor, settings.embed_dim, horizons)
 
 
 def _attention_query(settings: ModelSettings, window: int) -> nn.Module:
     return AttentionQuery(settings.embed_dim, settings.predictor_heads, settings.dropout)
 
 
-def _concept_transformer(settings: ModelSettings, window: int) -> nn.Module:
-    return ConceptTransformer(
-        settings.embed_dim, settings.predictor_layers, settings.predictor_heads, window, settings.dropout
-    )
+def _transformer(kind: type[SentenceTransformer]) -> Callable[[ModelSettings, int], nn.Module]:
+    def build(settings: ModelSettings, window: int) -> nn.Module:
+        return kind(
+            settings.embed_dim, settings.predictor_layers, settings.predictor_heads, window, settings.dropout
+        )
+
+    return build
 
 
 PREDICTORS: dict[str, Callable[[ModelSettings, int], nn.Module]] = {
     "attention_query": _attention_query,
-    "concept_transformer": _concept_transformer,
+    "mask_mlp": lambda settings, window: MaskMLP(settings.embed_dim, settings.dropout),
+    "linear": lambda settings, window: LinearPredictor(settings.embed_dim),
+    "transformer": _transformer(PassageTransformer),
+    "identity": lambda settings, window: Identity(),
+    "concept_transformer": _transformer(ConceptTransformer),
 }

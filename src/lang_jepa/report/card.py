@@ -9,6 +9,7 @@ from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.views import make_view
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS, Budget, evaluate
 from lang_jepa.evaluation.table import Report
 from lang_jepa.training.export import model_from_checkpoint, training_statistics
@@ -57,10 +58,10 @@ def evaluate_run(
     folder = path.parent if path.is_file() else path
     destination = output or folder / "scores.json"
     report = evaluate(
-        model,
+        _scored(model),
         tasks=names,
         data_dir=data_dir,
-        baselines={_start_name(settings): start_of(settings, corpus)} if corpus else {},
+        baselines={_start_name(settings): _scored(start_of(settings, corpus))} if corpus else {},
         documents=_texts(corpus.validation, DOCUMENTS) if corpus and reading else None,
         train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
         window_size=settings.data.window_size,
@@ -68,6 +69,11 @@ def evaluate_run(
         on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
     )
     return report, destination
+
+
+def _scored(model: ConceptModel) -> Encoder:
+    """Of a model that does not predict next sentences only the encoder, so that copying stands for its prediction."""
+    return model if model.predicts_next else EncoderOnly(model)
 
 
 def start_of(settings: Settings, corpus: Corpus) -> ConceptModel:

@@ -16,6 +16,7 @@ from lang_jepa.evaluation.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.similarity import SIMILARITIES, Similarity, Statistics, prepare
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Jepa
+from lang_jepa.models.target import TARGETS
 from lang_jepa.settings import build
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.held_out import CANDIDATES, Answers
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
 
 
 def export_model(run: "Run") -> ConceptModel:
-    """Write `model/` in the run directory: the target encoder and the predictor of the best checkpoint.
+    """Write `model/` in the run directory: the encoder and the predictor of the best checkpoint.
+
+    The encoder is the target's where that follows the online one, else the online one.
 
     The best by logging.best_metric where held-out data was looked at, else the last. Only rank 0 calls this.
     """
     source = run.folder / (checkpoints.BEST if run.best else checkpoints.LAST)
     state = checkpoints.load_checkpoint(source)
-    encoder = run.target.encoder
+    encoder = run.target.encoder if run.target.kept else run.jepa.encoder
     checkpoints.load_weights(run.jepa, state["model"], what=f"the model in {source}")
-    checkpoints.load_weights(encoder, state["target"], what=f"the target in {source}")
+    if run.target.kept:
+        checkpoints.load_weights(encoder, state["target"], what=f"the target in {source}")
     jepa = Jepa(encoder, run.jepa.predictor, reads_sentences=run.jepa.reads_sentences)
     statistics = training_statistics(encoder, run.material.sample_view, run.settings)
     model = ConceptModel(
@@ -46,7 +50,7 @@ def export_model(run: "Run") -> ConceptModel:
     )
     model.save(
         run.folder / "model",
-        weights="target",
+        weights="target" if run.target.kept else "online",
         step=int(state["step"]),
         best={"metric": run.settings.logging.best_metric, "value": run.best[1]} if run.best else None,
         corpus=run.material.fingerprint,
@@ -71,7 +75,7 @@ def _best_similarity(run: "Run", jepa: Jepa, statistics: Statistics) -> Similari
     jepa.eval()
     answers = held_out.answers(
         predict=lambda batch: jepa(batch.contexts).predictions,
-        embed=lambda batch: jepa.encoder.embed(batch.targets),
+        embed=lambda batch: jepa.encoder.embed_targets(batch.targets),
         device=run.fabric.device,
     )
     return max(SIMILARITIES, key=lambda kind: _mrr(answers, statistics, kind))
@@ -102,7 +106,8 @@ def model_from_checkpoint(path: Path) -> ConceptModel:
     model = settings.model.model_copy(update={"head": "linear" if settings.model.head != "none" else "none"})
     jepa = build_jepa(settings.model_copy(update={"model": model}), corpus.tokenizer)
     checkpoints.load_weights(jepa, state["model"], what=f"the model in {path}")
-    checkpoints.load_weights(jepa.encoder, state["target"], what=f"the target in {path}")
+    if TARGETS[settings.objective.target].kept:
+        checkpoints.load_weights(jepa.encoder, state["target"], what=f"the target in {path}")
     view = make_view(settings, corpus.train, corpus.tokenizer)
     with torch.inference_mode():
         statistics = training_statistics(jepa.encoder, view, settings)

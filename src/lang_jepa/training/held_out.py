@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, distributed
 
 from lang_jepa.config import Settings
-from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import permuted
 from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import View
@@ -72,15 +71,15 @@ class HeldOut:
 
     Args:
         settings: budget, distance and number of examples.
-        view: over the held-out side.
-        split: the same side, for its texts.
+        view: over the held-out side, as `make_held_out_view` gives it.
         rank, world: this process and their number.
     """
 
-    def __init__(self, settings: Settings, view: View, split: CorpusSplit, *, rank: int, world: int) -> None:
-        self.split = split
+    def __init__(self, settings: Settings, view: View, *, rank: int, world: int) -> None:
+        self.view = view
         self.distance = DISTANCES[settings.optimization.loss_fn]
         self.examples = settings.logging.num_examples
+        self.rank, self.world = rank, world
         wanted = min(
             view.count, max(1, round(settings.logging.val_sentences * view.count / max(1, view.targets)))
         )
@@ -96,14 +95,22 @@ class HeldOut:
         embed: Callable[[Batch], Tensor],
         device: torch.device,
         distances: Distances | None = None,
+        regularizer: Callable[[Tensor], Tensor] | None = None,
     ) -> Look:
         """Predict every held-out target and compare.
 
         Args:
             predict, embed, device: as for `answers`.
             distances: what training minimises, [Q, D] and [Q, D] to [Q] (None: `optimization.loss_fn` as it is).
+            regularizer: also measured, on the un-normalised targets.
         """
-        return self._compare(self.answers(predict, embed, device), distances or self.distance)
+        answers = self.answers(predict, embed, device)
+        look = self._compare(answers, distances or self.distance)
+        if regularizer is not None:  # it sums over the ranks, so each gives its share
+            share = answers.targets[self.rank :: self.world].to(device)
+            with torch.inference_mode():
+                look.figures["val/regularizer"] = float(regularizer(share))
+        return look
 
     def answers(
         self, predict: Callable[[Batch], Tensor], embed: Callable[[Batch], Tensor], device: torch.device
@@ -145,13 +152,8 @@ class HeldOut:
 
     def _examples(self, sentences: np.ndarray, nearest: np.ndarray) -> list[str]:
         """Some predictions in words, spread over the sample."""
-        texts = []
-        for row in np.linspace(0, len(sentences) - 1, self.examples).astype(int):
-            before, true, found = self.split.texts(
-                [sentences[row] - 1, sentences[row], sentences[nearest[row]]]
-            )
-            texts.append(f"after:     {before}\nnext:      {true}\npredicted: {found}")
-        return texts
+        rows = np.linspace(0, len(sentences) - 1, self.examples).astype(int)
+        return [self.view.illustrate(int(sentences[row]), int(sentences[nearest[row]])) for row in rows]
 
 
 def _unit(x: Tensor) -> Tensor:

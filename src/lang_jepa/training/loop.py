@@ -46,11 +46,15 @@ def _step(run: Run, batches: list[Batch], count: int) -> None:
     losses = []
     for number, batch in enumerate(batches, start=1):
         with run.fabric.no_backward_sync(run.model, enabled=number < len(batches)):
-            output = run.model(batch.contexts)
             with run.fabric.autocast():
-                targets = run.target.embed(batch.targets)
+                output, targets = run.target.both_sides(run.model, batch)
             loss = run.objective(
-                output, targets, count=count, micro_batches=len(batches), regularizer_weight=weight
+                output,
+                targets,
+                count=count,
+                micro_batches=len(batches),
+                regularizer_weight=weight,
+                step=run.step,
             )
             run.fabric.backward(loss.total)
         losses.append(loss)

@@ -8,7 +8,7 @@ from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
 from lang_jepa.data.order import Order
 from lang_jepa.data.tokenizer import TextTokenizer
-from lang_jepa.data.views import View, make_view
+from lang_jepa.data.views import View, make_held_out_view, make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.held_out import HeldOut
 
@@ -78,13 +78,13 @@ class CorpusMaterial(Material):
         self.view = self.sample_view = make_view(settings, corpus.train, self.tokenizer)
         if not self.view.count:
             raise LangJepaError(
-                f"{corpus.path} has no document with two sentences to train on; look at its statistics "
-                "(lang-jepa prepare) and at data.min_sentences, data.val_fraction and data.limit"
+                f"{corpus.path} has no document that is long enough for data.view={settings.data.view}; look at its "
+                "statistics (lang-jepa prepare) and at data.min_sentences, data.val_fraction and data.limit"
             )
         self.held_out = None
-        validation = make_view(settings, corpus.validation, self.tokenizer)
+        validation = make_held_out_view(settings, corpus.validation, self.tokenizer)
         if validation.targets >= LEAST_HELD_OUT:
-            self.held_out = HeldOut(settings, validation, corpus.validation, rank=rank, world=world)
+            self.held_out = HeldOut(settings, validation, rank=rank, world=world)
         self.order = make_order(settings, self.view, world=world)
 
     def total_steps(self) -> tuple[int, list[int]]:
@@ -115,6 +115,7 @@ class CorpusMaterial(Material):
             ("training", f"{train.num_documents:,} documents, {train.num_sentences:,} sentences"),
             ("held out", f"{validation.num_documents:,} documents, {validation.num_sentences:,} sentences"),
             ("targets per epoch", f"{self.view.targets:,} in {self.order.steps(0):,} batches"),
+            *([("left out as too short", f"{self.view.left_out:,} tokens")] if self.view.left_out else []),
         ]
 
 

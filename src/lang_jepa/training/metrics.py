@@ -14,6 +14,7 @@ COLUMNS = (
     "train/epoch",
     "train/loss",
     "train/regularizer",
+    "train/repr_std",
     "train/learning_rate",
     "train/weight_decay",
     "train/momentum",
@@ -24,6 +25,7 @@ COLUMNS = (
     "stats/target_features_norm",
     "stats/predicted_features_norm",
     "val/loss",
+    "val/regularizer",
     "val/count",
     "val/semantic/avg_similarity",
     "val/semantic/hit_rate",
@@ -43,11 +45,30 @@ COLUMNS = (
     "val/retrieval/candidates",
     "epoch/loss",
     "epoch/time",
+    "train/pred_loss",
+    "train/sigreg_loss",
+    "val/pred_loss",
+    "val/sigreg_loss",
+    "val/repr_std",
 )
 """Every column. Training and validation never share a name; `val/` only ever holds held-out data."""
 
+OTHER_NAMES = {
+    "train/loss": "train/pred_loss",
+    "train/regularizer": "train/sigreg_loss",
+    "val/loss": "val/pred_loss",
+    "val/regularizer": "val/sigreg_loss",
+    "val/embeddings/raw_std": "val/repr_std",
+}
+"""What runs on spans call the same figures too."""
+
 TIMES = ("train/targets_per_second", "epoch/time")
 """Columns that measure the machine: the only ones that two equal runs differ in."""
+
+
+def with_other_names(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures, and those that runs on spans have another name for once more under that."""
+    return {**figures, **{other: figures[name] for name, other in OTHER_NAMES.items() if name in figures}}
 
 
 class MetricsFile:

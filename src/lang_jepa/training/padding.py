@@ -24,7 +24,7 @@ def padded_share(*batches: Batch) -> float:
 
 
 def _parts(batches: tuple[Batch, ...]) -> list[Sequences]:
-    return [part for batch in batches for part in (batch.contexts.sequences, batch.targets)]
+    return [part for batch in batches for part in (batch.contexts.sequences, batch.targets.sequences)]
 
 
 def padding_facts(view: View, order: Order) -> list[tuple[str, str]]:

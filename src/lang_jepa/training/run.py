@@ -15,15 +15,14 @@ from lang_jepa.data.sequences import Batch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file, write_text
 from lang_jepa.models.jepa import Output
-from lang_jepa.models.target import EMATarget
-from lang_jepa.objectives.objective import Loss, Objective
+from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.material import Material
-from lang_jepa.training.metrics import STEP, MetricsFile
+from lang_jepa.training.metrics import STEP, MetricsFile, with_other_names
 from lang_jepa.training.optim import make_optimizer
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.schedule import Schedule
-from lang_jepa.training.start import start_model
+from lang_jepa.training.start import start_model, start_target
 from lang_jepa.training.trackers import make_trackers
 from lang_jepa.training.watch import Alarm, CollapseWatch, advice_for
 
@@ -64,7 +63,7 @@ class Run:
                 head=settings.model.head,
                 regularizer=settings.objective.regularizer,
                 lr=settings.optimization.lr,
-                momentum_start=settings.optimization.momentum_start,
+                momentum_start=settings.optimization.momentum_start if self.target.kept else None,
             )
         )
         self._epoch_loss = [0.0, 0.0]
@@ -79,7 +78,7 @@ class Run:
         self.objective = Objective(settings)
         self.model = self.fabric.setup_module(self.jepa)
         self.optimizer = self.fabric.setup_optimizers(make_optimizer(self.jepa, settings.optimization))
-        self.target = EMATarget(self.jepa.encoder)
+        self.target = start_target(settings, self.jepa, self.material.tokenizer)
         # From here on the generator only feeds dropout, and ranks must not drop alike.
         torch.manual_seed(settings.meta.seed * 1000 + 1 + self.fabric.global_rank)
 
@@ -129,8 +128,10 @@ class Run:
         names = ("distance", "cosine", "targets_norm", "predictions_norm")
         sums = torch.stack([torch.stack([getattr(loss, name) for loss in losses]).sum() for name in names])
         sums = sums.double()
+        moments = torch.stack([loss.moments for loss in losses]).sum(0)
         if self.fabric.world_size > 1:
             distributed.all_reduce(sums)
+            distributed.all_reduce(moments)
         distance, cosine, targets_norm, predictions_norm = (sums / count).tolist()
         self._epoch_loss[0] += distance * count
         self._epoch_loss[1] += count
@@ -141,13 +142,14 @@ class Run:
             "train/regularizer": float(sum(float(loss.regularizer) for loss in losses) / len(losses)),
             "train/learning_rate": rate,
             "train/weight_decay": self.schedule.weight_decay(self.step - 1),
-            "train/momentum": momentum,
+            "train/repr_std": spread_of(moments),
             "train/grad_norm": norm,
             "train/padding_share": padding,
             "train/targets_per_second": count / seconds,
             "stats/cosine_similarity": cosine,
             "stats/target_features_norm": targets_norm,
             "stats/predicted_features_norm": predictions_norm,
+            **({"train/momentum": momentum} if self.settings.objective.target == "ema" else {}),
         }
         if self.chief:
             self.reporter.step(self.step, figures)
@@ -192,6 +194,7 @@ class Run:
             embed=self._embed,
             device=self.fabric.device,
             distances=self.objective.distances,
+            regularizer=self.objective.regularizer,
         )
         self.jepa.train()
         figures = {STEP: float(self.step), **look.figures}
@@ -237,6 +240,8 @@ class Run:
             raise LangJepaError(f"stopped (meta.on_collapse=stop): {alarm}")
 
     def _write(self, figures: Mapping[str, float]) -> None:
+        if self.settings.data.view == "spans":
+            figures = with_other_names(figures)
         self.metrics.write(figures)
         for tracker in self.trackers:
             tracker.write(self.step, figures)
@@ -270,7 +275,7 @@ class Run:
             "step": self.step,
             "total": self.total,
             "model": self.jepa.state_dict(),
-            "target": self.target.encoder.state_dict(),
+            "target": self.target.encoder.state_dict() if self.target.own else {},
             "optimizer": self.optimizer.state_dict(),
             "centre": centre.state_dict() if centre else None,
             "watch": self.watch.state_dict(),
@@ -291,7 +296,8 @@ class Run:
             path=path,
         )
         checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {path}")
-        checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {path}")
+        if self.target.own:
+            checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {path}")
         self.optimizer.load_state_dict(state["optimizer"])
         if self.objective.centre is not None:
             self.objective.centre.load_state_dict(state["centre"])

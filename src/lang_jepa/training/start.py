@@ -1,18 +1,21 @@
-"""How a model starts: whitening its head on a sample, because an un-whitened start collapses."""
+"""How a model starts: its head whitened on a sample, because an un-whitened start collapses; and its target."""
+
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lang_jepa.concepts.directory import build_jepa
+from lang_jepa.concepts.directory import CARD, build_jepa, load_model
 from lang_jepa.config import Settings
 from lang_jepa.data.order import permuted
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import View
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Statistics
-from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
+from lang_jepa.models.target import EMATarget, FrozenTarget, SharedTarget, Target
 
 _PASS = 512  # sentences in one pass
 
@@ -56,7 +59,52 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
         assert jepa.encoder.head is not None
         count, seed = settings.model.head_sample, settings.meta.seed
         whiten_head(jepa.encoder.head, sample_embeddings(jepa.encoder, sample, count, seed=seed, head=False))
+    if settings.model.freeze_encoder:
+        jepa.encoder.requires_grad_(False)
     return jepa.train()
+
+
+def start_target(settings: Settings, jepa: Jepa, tokenizer: TextTokenizer) -> Target:
+    """What makes the targets, as training begins with it.
+
+    Raises:
+        LangJepaError: the teacher cannot be read, or does not fit the corpus' tokenizer or the model's width.
+    """
+    objective = settings.objective
+    if objective.target == "shared":
+        return SharedTarget(jepa.encoder, gradient=objective.target_gradient)
+    if objective.target == "ema":
+        return EMATarget(jepa.encoder)
+    if objective.teacher_path is None:
+        return FrozenTarget(jepa.encoder)
+    device = next(jepa.parameters()).device
+    return FrozenTarget(_load_teacher(objective.teacher_path, settings, tokenizer).to(device))
+
+
+def _load_teacher(path: str, settings: Settings, tokenizer: TextTokenizer) -> TextEncoder:
+    """The encoder of a model directory of ours with its head, or a pretrained one without."""
+    if (Path(path) / CARD).is_file():
+        jepa, theirs, *_ = load_model(Path(path))
+        teacher = jepa.encoder
+    else:
+        theirs = TextTokenizer.load(path)
+        plain = settings.model.model_copy(update={"pretrained": True, "head": "none"})
+        teacher = build_encoder(plain, vocab_size=tokenizer.vocab_size, weights=path)
+    if _ids(theirs) != _ids(tokenizer):
+        raise LangJepaError(
+            f"the teacher {path} has another tokenizer than the corpus: set data.tokenizer_path={path}, or take "
+            "another objective.teacher_path"
+        )
+    if teacher.dim != settings.model.embed_dim:
+        raise LangJepaError(
+            f"the teacher {path} has width {teacher.dim}, but model.embed_dim is {settings.model.embed_dim}"
+        )
+    return teacher
+
+
+def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:
+    """What two tokenizers must share for one to read what the other wrote."""
+    return tokenizer.backend.get_vocab(with_added_tokens=True), tokenizer.prefix_ids, tokenizer.suffix_ids
 
 
 def whiten_head(head: nn.Linear, pooled: Tensor) -> None:

@@ -8,7 +8,7 @@ from lang_jepa.data.documents import open_source
 from lang_jepa.data.loader import BatchSource
 from lang_jepa.data.streaming import Blocks, StreamBatches
 from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
-from lang_jepa.data.views import make_view
+from lang_jepa.data.views import make_held_out_view, make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 from lang_jepa.training.held_out import HeldOut
@@ -45,13 +45,13 @@ class StreamMaterial(Material):
         self.held_out = None
         if data.val_fraction:
             validation = self.blocks.first("validation", settings.logging.val_sentences)
-            view = make_view(settings, validation, self.tokenizer) if validation is not None else None
-            if validation is None or view is None or view.targets < LEAST_HELD_OUT:
+            view = make_held_out_view(settings, validation, self.tokenizer) if validation else None
+            if view is None or view.targets < LEAST_HELD_OUT:
                 raise LangJepaError(
-                    f"fewer than {LEAST_HELD_OUT} held-out sentences to predict among the first rows of "
+                    f"fewer than {LEAST_HELD_OUT} held-out targets to predict among the first rows of "
                     f"{source.description}: raise data.val_fraction"
                 )
-            self.held_out = HeldOut(settings, view, validation, rank=rank, world=world)
+            self.held_out = HeldOut(settings, view, rank=rank, world=world)
 
     def _tokenizer(self, source: Any) -> TextTokenizer:
         """The named one, or one trained on the first block, which is the same on every rank."""

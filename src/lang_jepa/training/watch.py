@@ -107,14 +107,16 @@ class CollapseWatch:
         self.first, self.best_retrieval, self.in_a_row = dict(first), best, in_a_row
 
 
-def advice_for(*, head: str, regularizer: str, lr: float, momentum_start: float) -> str:
-    """The most likely cause and cure for a run with these settings."""
+def advice_for(*, head: str, regularizer: str, lr: float, momentum_start: float | None) -> str:
+    """The most likely cause and cure for a run with these settings (momentum_start None: no EMA target)."""
     causes = []
     if head != "whitened":
         causes.append("start from spread-out embeddings (model.head=whitened)")
     if regularizer == "none":
         causes.append("add a regularizer (objective.regularizer=vicreg)")
-    if momentum_start < 0.98:
+    if momentum_start is None:
+        causes.append("let the target move slowly (objective.target=ema)")
+    elif momentum_start < 0.98:
         causes.append(
             f"let the target move more slowly (optimization.momentum_start above {momentum_start:g})"
         )

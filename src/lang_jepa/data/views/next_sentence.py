@@ -1,122 +1,89 @@
-"""Views of a corpus: which examples there are, what they cost, and how some of them become a batch.
+"""Next-sentence prediction: the sentences before, in three context modes, and the sentence after them.
 
 A view is index arithmetic over the flat arrays of a corpus; it holds no text and copies no tokens until a batch is
-built. The three classes are the three context modes of next-sentence prediction.
+built.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
 from dataclasses import replace
+from typing import NotRequired, Unpack
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import Indices
-from lang_jepa.data.sequences import Batch, Contexts, Sequences
-from lang_jepa.data.tokenizer import TextTokenizer
-
-Tokens = NDArray[np.int64]
+from lang_jepa.data.sequences import Batch, Contexts, Targets
+from lang_jepa.data.views.base import AsksNext, Frame, whole_segments, within
 
 
-class View(ABC):
-    """Examples of one side of a corpus.
+class Options(Frame):
+    """Arguments of `NextSentenceView`."""
+
+    window: int
+    passage: int
+    horizons: NotRequired[int]
+
+
+class NextSentenceView(AsksNext):
+    """Contexts and the sentences that follow them.
 
     Args:
         split: where the tokens are.
-        prefix: special tokens before a sequence, as the tokenizer would add them.
-        suffix: special tokens after it.
-        max_length: tokens of one sequence at most, special tokens included.
         window: sentences of context at most.
         passage: sentences in a passage at most (`causal`, `concepts`).
+        horizons: sentences ahead that are predicted from each place.
+        frame: see `View`.
     """
 
     def __init__(
-        self,
-        split: CorpusSplit,
-        *,
-        prefix: Sequence[int],
-        suffix: Sequence[int],
-        max_length: int,
-        window: int,
-        passage: int,
+        self, split: CorpusSplit, *, window: int, passage: int, horizons: int = 1, **frame: Unpack[Frame]
     ) -> None:
-        self.split = split
-        self.prefix = np.asarray(prefix, dtype=np.int64)
-        self.suffix = np.asarray(suffix, dtype=np.int64)
-        self.room = max_length - len(prefix) - len(suffix)
-        self.window, self.passage = window, passage
-        self.starts = np.asarray(split.document_starts)
-
-    @property
-    @abstractmethod
-    def count(self) -> int:
-        """Number of examples."""
+        super().__init__(split, **frame)
+        self.window, self.passage, self.horizons = window, passage, horizons
 
     @property
     def targets(self) -> int:
-        """Number of predictions in one pass over all examples: every sentence but a document's first."""
-        return int(np.maximum(np.diff(self.starts) - 1, 0).sum())
+        """Every sentence but a document's first, for each horizon that lies inside the document."""
+        sentences = np.diff(self.starts)
+        return sum(int(np.maximum(sentences - ahead, 0).sum()) for ahead in range(1, self.horizons + 1))
 
-    @abstractmethod
-    def sizes(self, examples: Indices) -> Indices:
-        """Context tokens of each example (special tokens left out), int64 [n]: what batches are sorted by."""
+    def illustrate(self, target: int, found: int) -> str:
+        before, true, other = self.split.texts([target - 1, target, found])
+        return f"after:     {before}\nnext:      {true}\npredicted: {other}"
 
-    @abstractmethod
-    def batch(self, examples: Indices) -> Batch:
-        """Build the batch of the given examples."""
-
-    @abstractmethod
-    def questions(self, first: Indices, counts: Indices) -> Contexts:
-        """Contexts of the given runs of sentences, each asked only for the sentence after its last one.
-
-        Args:
-            first: int64 [n], first sentence of each run.
-            counts: int64 [n], sentences of each run, at least 1; only the last `window` of them are read. Runs must
-                not overlap.
-        """
-
-    def _wrap(self, starts: Indices, lengths: Indices, *, closed: bool = True) -> Sequences:
-        """Sequences of token ranges with the special tokens around each (`closed`: also those at the end)."""
-        suffix = self.suffix if closed else self.suffix[:0]
-        before, after = len(self.prefix), len(suffix)
-        full = lengths + before + after
-        ends = np.cumsum(full)
-        row = np.empty(int(ends[-1]), dtype=np.int64)
-        inner = np.ones(len(row), dtype=bool)
-        for offset, token in enumerate(self.prefix):
-            row[ends - full + offset] = token
-            inner[ends - full + offset] = False
-        for offset, token in enumerate(suffix):
-            row[ends - after + offset] = token
-            inner[ends - after + offset] = False
-        row[inner] = self.split.gather(starts, lengths)
-        return Sequences(torch.from_numpy(row), torch.from_numpy(full))
-
-    def sentences(self, numbers: Indices) -> Sequences:
-        """Each sentence alone, cut on the right where it is longer than a sequence may be."""
-        lengths = np.minimum(self.split.lengths(numbers), self.room)
-        return self._wrap(self.split.token_starts(numbers), lengths)
-
-    def _batch(self, contexts: Contexts, predicted: Indices) -> Batch:
-        """Contexts with the sentences that they predict."""
-        documents = np.searchsorted(self.starts, predicted, side="right") - 1
+    def _batch(self, contexts: Contexts, following: Indices) -> Batch:
+        """Contexts with the sentences that they predict. `following`: int64 [Q], the sentence after each window."""
+        predicted = following
+        if self.horizons > 1:
+            contexts, predicted = self._ahead(contexts, following)
+        alone, place = np.unique(predicted, return_inverse=True)
         return Batch(
             contexts=contexts,
-            targets=self.sentences(predicted),
+            targets=Targets.whole(self.sentences(alone), torch.from_numpy(place)),
             sentence_ids=torch.from_numpy(predicted),
-            document_ids=torch.from_numpy(documents),
+            document_ids=self.documents_of(predicted),
         )
 
+    def _ahead(self, contexts: Contexts, following: Indices) -> tuple[Contexts, Indices]:
+        """Each window once for every horizon whose target lies in the same document."""
+        ends = self.starts[np.searchsorted(self.starts, following, side="right")]
+        counts = np.minimum(self.horizons, ends - following)
+        window, horizons = np.repeat(np.arange(len(following)), counts), within(counts)
+        ahead = replace(
+            contexts,
+            windows=contexts.windows[torch.from_numpy(window)],
+            horizons=torch.from_numpy(horizons),
+        )
+        return ahead, following[window] + horizons
 
-class WindowView(View):
+
+class WindowView(NextSentenceView):
     """One example per pair: up to `window` sentences, bidirectional, and the sentence after them."""
 
-    def __init__(self, split: CorpusSplit, **options: object) -> None:
-        super().__init__(split, **options)  # type: ignore[arg-type]
+    def __init__(self, split: CorpusSplit, **options: Unpack[Options]) -> None:
+        super().__init__(split, **options)
         self._pairs = np.concatenate([[0], np.cumsum(np.maximum(np.diff(self.starts) - 1, 0))])
 
     @property
@@ -140,25 +107,18 @@ class WindowView(View):
         stop = first + counts
         end = self.split.token_starts(stop)
         begin = np.maximum(self.split.token_starts(np.maximum(first, stop - self.window)), end - self.room)
-        sequences = self._wrap(begin, end - begin)
-        count = len(first)
-        return Contexts(
-            sequences=sequences,
-            segments=sequences.owner(),
-            windows=torch.arange(count).unsqueeze(1),
-            passages=torch.ones(count, dtype=torch.int64),
-        )
+        return whole_segments(self.wrap(begin, end - begin))
 
-    def batch(self, examples: Indices) -> Batch:
+    def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, predicted = self._runs(examples)
         return self._batch(self.questions(first, predicted - first), predicted)
 
 
-class PassageView(View):
+class PassageView(NextSentenceView):
     """One example per passage: neighbouring passages share one sentence, so every boundary is a target once."""
 
-    def __init__(self, split: CorpusSplit, **options: object) -> None:
-        super().__init__(split, **options)  # type: ignore[arg-type]
+    def __init__(self, split: CorpusSplit, **options: Unpack[Options]) -> None:
+        super().__init__(split, **options)
         pairs = np.maximum(np.diff(self.starts) - 1, 0)
         self._passages = np.concatenate([[0], np.cumsum(-(-pairs // (self.passage - 1)))])
 
@@ -177,10 +137,10 @@ class PassageView(View):
         first, last = self._bounds(examples)
         return self.split.token_starts(last) - self.split.token_starts(first)
 
-    def batch(self, examples: Indices) -> Batch:
+    def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, last = self._bounds(examples)
         first, counts = self._fitting(first, last - first)
-        return self._batch(self._contexts(first, counts), np.repeat(first, counts) + _within(counts) + 1)
+        return self._batch(self._contexts(first, counts), np.repeat(first, counts) + within(counts) + 1)
 
     def questions(self, first: Indices, counts: Indices) -> Contexts:
         """The last boundary of each run. A run that is too long loses its oldest sentences."""
@@ -211,7 +171,7 @@ class ConceptsView(PassageView):
     """Each sentence of a passage encoded alone, once; the predictor reads their vectors."""
 
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
-        sequences = self.sentences(np.repeat(first, counts) + _within(counts))
+        sequences = self.sentences(np.repeat(first, counts) + within(counts))
         return Contexts(sequences, sequences.owner(), self._windows(counts), torch.from_numpy(counts))
 
 
@@ -223,14 +183,14 @@ class CausalView(PassageView):
     """
 
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
-        numbers = np.repeat(first, counts) + _within(counts)
+        numbers = np.repeat(first, counts) + within(counts)
         lengths = np.minimum(self.split.lengths(numbers), self.room)
         # Only a sentence longer than a whole sequence is cut, on the left; it then stands alone in its passage.
         begins = self.split.token_starts(numbers + 1) - lengths
         owner = np.repeat(np.arange(len(counts)), counts)
         sums = np.bincount(owner, weights=lengths, minlength=len(counts)).astype(np.int64)
         firsts = np.cumsum(counts) - counts
-        sequences = self._wrap(begins[firsts], sums, closed=False)
+        sequences = self.wrap(begins[firsts], sums, closed=False)
         segments = self._segments(lengths, counts)
         local = segments - torch.from_numpy(np.repeat(firsts, sequences.lengths.numpy()))
         sequences = replace(sequences, sentences=local, window=self.window)
@@ -261,23 +221,3 @@ class CausalView(PassageView):
             begins += [begin for begin, _ in reversed(pieces)]
             sizes += [end - begin for begin, end in reversed(pieces)]
         return np.asarray(begins, dtype=np.int64), np.asarray(sizes, dtype=np.int64)
-
-
-def _within(counts: Indices) -> Indices:
-    """0, 1, ... inside each group of the given sizes."""
-    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-CONTEXTS: dict[str, type[View]] = {"window": WindowView, "causal": CausalView, "concepts": ConceptsView}
-
-
-def make_view(settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer) -> View:
-    """The view that the settings name, over one side of a corpus."""
-    return CONTEXTS[settings.data.context](
-        split,
-        prefix=tokenizer.prefix_ids,
-        suffix=tokenizer.suffix_ids,
-        max_length=settings.model.max_length,
-        window=settings.data.window_size,
-        passage=settings.data.passage_size,
-    )

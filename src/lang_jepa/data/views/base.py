@@ -1,0 +1,147 @@
+"""What every view has: examples with sizes, and batches of sequences with special tokens around them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus import CorpusSplit
+from lang_jepa.data.order import Indices, uniform
+from lang_jepa.data.sequences import Batch, Contexts, Sequences
+
+Uniform = NDArray[np.float64]
+
+
+class Frame(TypedDict):
+    """What every view needs to know besides its corpus; see `View`."""
+
+    prefix: Sequence[int]
+    suffix: Sequence[int]
+    max_length: int
+    seed: NotRequired[int]
+
+
+class View(ABC):
+    """Examples of one side of a corpus.
+
+    What is drawn for an example is a function of (seed, epoch, example) alone, so it does not depend on who builds the
+    batch, and a resumed run draws what the whole run drew.
+
+    Args:
+        split: where the tokens are.
+        prefix: special tokens before a sequence, as the tokenizer would add them.
+        suffix: special tokens after it.
+        max_length: tokens of one sequence at most, special tokens included.
+        seed: of what is drawn.
+    """
+
+    def __init__(
+        self,
+        split: CorpusSplit,
+        *,
+        prefix: Sequence[int],
+        suffix: Sequence[int],
+        max_length: int,
+        seed: int = 0,
+    ) -> None:
+        self.split = split
+        self.prefix = np.asarray(prefix, dtype=np.int64)
+        self.suffix = np.asarray(suffix, dtype=np.int64)
+        self.room = max_length - len(prefix) - len(suffix)
+        self.seed = seed
+        self.starts = np.asarray(split.document_starts)
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Number of examples."""
+
+    @property
+    def targets(self) -> int:
+        """Number of predictions in one pass over all examples."""
+        return self.count
+
+    @property
+    def left_out(self) -> int:
+        """Tokens that are in no example, because what they belong to is too short."""
+        return 0
+
+    @abstractmethod
+    def sizes(self, examples: Indices) -> Indices:
+        """Tokens of each example (special tokens left out), int64 [n]: what batches are sorted by."""
+
+    @abstractmethod
+    def batch(self, examples: Indices, epoch: int = 0) -> Batch:
+        """Build the batch of the given examples, as they are drawn in the given epoch."""
+
+    @abstractmethod
+    def illustrate(self, target: int, found: int) -> str:
+        """A prediction in words, for people.
+
+        Args:
+            target: what was predicted, as in `Batch.sentence_ids`.
+            found: the target that the prediction is nearest to.
+        """
+
+    def sentences(self, numbers: Indices) -> Sequences:
+        """Each sentence alone, cut on the right where it is longer than a sequence may be."""
+        lengths = np.minimum(self.split.lengths(numbers), self.room)
+        return self.wrap(self.split.token_starts(numbers), lengths)
+
+    def documents_of(self, sentences: Indices) -> torch.Tensor:
+        """int64 [n]: document of each sentence."""
+        return torch.from_numpy(np.searchsorted(self.starts, sentences, side="right") - 1)
+
+    def draw(self, examples: Indices, epoch: int, count: int) -> Uniform:
+        """`count` numbers in [0, 1) for each example, [n, count]."""
+        return uniform(examples, count, self.seed, epoch)
+
+    def wrap(self, starts: Indices, lengths: Indices, *, closed: bool = True) -> Sequences:
+        """Sequences of token ranges with the special tokens around each (`closed`: also those at the end)."""
+        suffix = self.suffix if closed else self.suffix[:0]
+        before, after = len(self.prefix), len(suffix)
+        full = lengths + before + after
+        ends = np.cumsum(full)
+        row = np.empty(int(ends[-1]), dtype=np.int64)
+        inner = np.ones(len(row), dtype=bool)
+        for offset, token in enumerate(self.prefix):
+            row[ends - full + offset] = token
+            inner[ends - full + offset] = False
+        for offset, token in enumerate(suffix):
+            row[ends - after + offset] = token
+            inner[ends - after + offset] = False
+        row[inner] = self.split.gather(starts, lengths)
+        return Sequences(torch.from_numpy(row), torch.from_numpy(full))
+
+
+class AsksNext(View):
+    """A view whose models can be asked for the sentence after a context."""
+
+    @abstractmethod
+    def questions(self, first: Indices, counts: Indices) -> Contexts:
+        """Contexts of the given runs of sentences, each asked only for the sentence after its last one.
+
+        Args:
+            first: int64 [n], first sentence of each run.
+            counts: int64 [n], sentences of each run, at least 1; only as many of the last ones are read as training
+                shows. Runs must not overlap.
+        """
+
+
+def within(counts: Indices) -> Indices:
+    """0, 1, ... inside each group of the given sizes."""
+    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def whole_segments(sequences: Sequences) -> Contexts:
+    """Contexts of which each sequence is one segment, read by one prediction."""
+    count = len(sequences)
+    return Contexts(
+        sequences=sequences,
+        segments=sequences.owner(),
+        windows=torch.arange(count).unsqueeze(1),
+        passages=torch.ones(count, dtype=torch.int64),
+    )

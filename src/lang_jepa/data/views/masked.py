@@ -1,0 +1,208 @@
+"""Masked sentences: some sentences of a passage are hidden and predicted from all the others, before and after them.
+
+The first LANG-JEPA, after I-JEPA (arXiv 2301.08243): several predictions from one pass over the context. A hidden
+sentence becomes ONE mask token, so that its length gives nothing away.
+"""
+
+from itertools import pairwise
+from typing import Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus import CorpusSplit
+from lang_jepa.data.order import Indices
+from lang_jepa.data.sequences import Batch, Contexts, Sequences, Targets
+from lang_jepa.data.views.base import AsksNext, Frame, within
+from lang_jepa.errors import LangJepaError
+
+Flags = NDArray[np.bool_]
+
+
+class MaskedView(AsksNext):
+    """One example per passage; documents are cut into passages of nearly equal numbers of sentences.
+
+    A passage that is too long for a sequence is read in several pieces. So that every piece has at least three
+    sentences (two at a document's end), a sentence longer than a third of a sequence is cut on the right.
+
+    Args:
+        split: where the tokens are.
+        mask: id of the mask token.
+        passage: sentences in a passage at most, 3 or more.
+        hidden: sentences hidden in each piece of a passage, but never all.
+        in_context: the target is the mean over the sentence's tokens in a pass over the whole piece, instead of the
+            embedding of the sentence alone.
+        frame: see `View`.
+
+    Raises:
+        LangJepaError: there is no mask token.
+    """
+
+    def __init__(
+        self,
+        split: CorpusSplit,
+        *,
+        mask: int | None,
+        passage: int,
+        hidden: int,
+        in_context: bool,
+        **frame: Unpack[Frame],
+    ) -> None:
+        super().__init__(split, **frame)
+        if mask is None:
+            raise LangJepaError(
+                "data.view=masked_sentences needs a mask token, and this tokenizer has none (GPT-2's, for example): "
+                "set data.tokenizer_path to one that has (roberta-base, bert-base-uncased), or to trained"
+            )
+        self.mask, self.passage, self.hidden, self.in_context = mask, passage, hidden, in_context
+        self.longest = self.room // 3
+        sentences = np.diff(self.starts)
+        self._cuts = np.concatenate([[0], np.cumsum(np.where(sentences > 1, -(-sentences // passage), 0))])
+
+    @property
+    def count(self) -> int:
+        return int(self._cuts[-1])
+
+    @property
+    def targets(self) -> int:
+        """As if every passage fitted into one sequence; those in several pieces hide more."""
+        counts = self._bounds(np.arange(self.count))[1]
+        return int(np.minimum(self.hidden, counts - 1).sum())
+
+    def _bounds(self, examples: Indices) -> tuple[Indices, Indices]:
+        """(first sentence, number of sentences) of each passage."""
+        documents = np.searchsorted(self._cuts, examples, side="right") - 1
+        number, pieces = examples - self._cuts[documents], np.diff(self._cuts)[documents]
+        sentences = self.starts[documents + 1] - self.starts[documents]
+        begin, stop = number * sentences // pieces, (number + 1) * sentences // pieces
+        return self.starts[documents] + begin, stop - begin
+
+    def sizes(self, examples: Indices) -> Indices:
+        first, counts = self._bounds(examples)
+        return self.split.token_starts(first + counts) - self.split.token_starts(first)
+
+    def batch(self, examples: Indices, epoch: int = 0) -> Batch:
+        first, counts = self._bounds(examples)
+        drawn = self.draw(examples, epoch, self.passage)
+        runs, flags = [], []
+        for begin, count, numbers in zip(first.tolist(), counts.tolist(), drawn, strict=True):
+            cuts = self._pieces(begin, count)
+            runs += [(begin + a, b - a) for a, b in pairwise(cuts)]
+            flags += [self._hide(numbers[a:b]) for a, b in pairwise(cuts)]
+        firsts, sizes = (np.array(column, dtype=np.int64) for column in zip(*runs, strict=True))
+        hidden = np.concatenate(flags)
+        numbers = np.repeat(firsts, sizes) + within(sizes)
+        predicted = numbers[hidden]
+        contexts, places = self._passages(numbers, sizes, hidden)
+        if self.in_context:
+            whole, _ = self._passages(numbers, sizes, np.zeros_like(hidden))
+            targets = Targets(
+                whole.sequences, whole.segments, int(whole.passages.sum()), torch.from_numpy(places[hidden])
+            )
+        else:
+            targets = Targets.whole(self.sentences(predicted))
+        return Batch(
+            contexts=contexts,
+            targets=targets,
+            sentence_ids=torch.from_numpy(predicted),
+            document_ids=self.documents_of(predicted),
+        )
+
+    def questions(self, first: Indices, counts: Indices) -> Contexts:
+        """The last sentences of each run that fit, and a mask after them."""
+        stop = first + counts
+        kept = np.minimum(counts, self.passage - 1)
+        lengths = self._lengths(np.repeat(stop - kept, kept) + within(kept))
+        ends = np.cumsum(kept)
+        sizes = np.empty_like(kept)
+        for i, (end, count) in enumerate(zip(ends.tolist(), kept.tolist(), strict=True)):
+            newest_first = np.cumsum(lengths[end - count : end][::-1])
+            sizes[i] = np.searchsorted(newest_first, self.room - 1, side="right")
+        # The place of the mask: the number behind a run's last sentence. It is hidden, so nothing is read there.
+        sizes += 1
+        numbers = np.repeat(stop + 1 - sizes, sizes) + within(sizes)
+        hidden = np.zeros(len(numbers), dtype=bool)
+        hidden[np.cumsum(sizes) - 1] = True
+        return self._passages(numbers, sizes, hidden)[0]
+
+    def illustrate(self, target: int, found: int) -> str:
+        begin, stop = self.starts[np.searchsorted(self.starts, target, side="right") - 1 :][:2]
+        around = [number for number in (target - 1, target + 1) if begin <= number < stop]
+        hidden, other, *near = self.split.texts([target, found, *around])
+        beside = " [...] ".join(near) if len(near) == 2 else near[0]
+        return f"beside:    {beside}\nhidden:    {hidden}\npredicted: {other}"
+
+    def _lengths(self, numbers: Indices) -> Indices:
+        """Tokens of sentences as they stand in a passage."""
+        return np.minimum(self.split.lengths(numbers), self.longest)
+
+    def _pieces(self, first: int, count: int) -> list[int]:
+        """Where a passage is cut so that its pieces fit, 0 and `count` included: filled from the left."""
+        lengths = self._lengths(np.arange(first, first + count))
+        ends, cuts = np.cumsum(lengths), [0]
+        while cuts[-1] < count:
+            before = ends[cuts[-1] - 1] if cuts[-1] else 0
+            cuts.append(int(np.searchsorted(ends, before + self.room, side="right")))
+        if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
+            cuts[-2] -= 1  # a piece has three sentences or more, so it can give one away
+        return cuts
+
+    def _hide(self, drawn: NDArray[np.float64]) -> Flags:
+        """Which sentences of a piece are hidden, from one number for each."""
+        hidden = np.zeros(len(drawn), dtype=bool)
+        hidden[np.argsort(drawn)[: min(self.hidden, len(drawn) - 1)]] = True
+        return hidden
+
+    def _passages(self, numbers: Indices, sizes: Indices, hidden: Flags) -> tuple[Contexts, Indices]:
+        """One sequence per piece, asked at its hidden sentences.
+
+        The special tokens around a piece are segments of their own, so that a mask's segment is the mask alone.
+
+        Args:
+            numbers: int64 [S], the pieces' sentences, end to end.
+            sizes: int64 [P], sentences of each piece.
+            hidden: bool [S].
+
+        Returns:
+            The contexts, and int64 [S] with the segment of each sentence.
+        """
+        before, after = int(len(self.prefix) > 0), int(len(self.suffix) > 0)
+        places = np.arange(len(numbers)) + np.repeat(np.arange(len(sizes)) * (before + after) + before, sizes)
+        segments = sizes + before + after
+        last = np.cumsum(segments) - 1
+        lengths = np.ones(int(segments.sum()), dtype=np.int64)  # of a mask
+        lengths[places[~hidden]] = self._lengths(numbers[~hidden])
+        if before:
+            lengths[last + 1 - segments] = len(self.prefix)
+        if after:
+            lengths[last] = len(self.suffix)
+        contexts = Contexts(
+            sequences=self._filled(numbers[~hidden], places[~hidden], lengths, segments),
+            segments=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
+            windows=torch.from_numpy(places[hidden]).unsqueeze(1),
+            passages=torch.from_numpy(segments),
+            shown=torch.from_numpy(places[~hidden]),
+        )
+        return contexts, places
+
+    def _filled(self, numbers: Indices, places: Indices, lengths: Indices, segments: Indices) -> Sequences:
+        """The tokens of pieces: masks, but sentences `numbers` at segments `places`, and special tokens at the edges.
+
+        Args:
+            numbers, places: int64 [shown sentences].
+            lengths: int64 [all segments], tokens of each.
+            segments: int64 [P], segments of each piece.
+        """
+        row = np.full(int(lengths.sum()), self.mask, dtype=np.int64)
+        totals = np.add.reduceat(lengths, np.cumsum(segments) - segments)
+        stops = np.cumsum(totals)
+        for offset, token in enumerate(self.prefix):
+            row[stops - totals + offset] = token
+        for offset, token in enumerate(self.suffix):
+            row[stops - len(self.suffix) + offset] = token
+        sizes = lengths[places]
+        begins = (np.cumsum(lengths) - lengths)[places]
+        tokens = self.split.gather(self.split.token_starts(numbers), sizes)
+        row[np.repeat(begins, sizes) + within(sizes)] = tokens
+        return Sequences(torch.from_numpy(row), torch.from_numpy(totals))

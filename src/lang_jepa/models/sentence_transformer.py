@@ -1,0 +1,110 @@
+"""Small transformers over sentence vectors: a causal one, and one that sees both sides of a hidden sentence."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lang_jepa.models.context import Context
+
+
+class _Block(nn.Module):
+    """Pre-norm attention with a learnt bias per distance, then an MLP.
+
+    Args:
+        window: a place reads places less than this many steps away, itself included.
+        causal: only earlier ones.
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, dropout: float, *, causal: bool) -> None:
+        super().__init__()
+        self.heads, self.window, self.causal = heads, window, causal
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.attention_output = nn.Linear(dim, dim)
+        self.distance_bias = nn.Parameter(torch.zeros(heads, window if causal else 2 * window - 1))
+        self.expand, self.contract = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():  # small residual outputs: the block starts near the identity
+            for layer in (self.attention_output, self.contract):
+                layer.weight.mul_(0.2)
+                layer.bias.zero_()
+
+    def forward(self, x: Tensor, filled: Tensor) -> Tensor:
+        """[P, L, D] to [P, L, D]; `filled`: bool [P, L], False for places after a passage's end."""
+        query, key, value = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)
+        )
+        attended = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=self._bias(filled).to(query.dtype)
+        )
+        x = x + self.dropout(self.attention_output(attended.transpose(1, 2).flatten(-2)))
+        hidden = functional.gelu(self.expand(self.norm_mlp(x)))
+        added: Tensor = self.dropout(self.contract(hidden))
+        return x + added
+
+    def _bias(self, filled: Tensor) -> Tensor:
+        """[H, L, L] or [P, H, L, L]: the learnt bias of the distance, minus infinity for what is not read."""
+        place = torch.arange(filled.shape[1], device=self.distance_bias.device)
+        distance = place[:, None] - place[None, :]
+        index = distance if self.causal else distance + self.window - 1
+        hidden = (index < 0) | (distance >= self.window)
+        bias = self.distance_bias[:, index.clamp(0, self.distance_bias.shape[1] - 1)]
+        bias = bias.masked_fill(hidden, -torch.inf)
+        if self.causal:  # what lies after a passage's end is later than all its places
+            return bias
+        return bias.masked_fill(~filled[:, None, None, :], -torch.inf)
+
+
+class SentenceTransformer(nn.Module):
+    """Blocks over the segment vectors of each passage, read at the places that are asked.
+
+    Positions enter only as distances.
+
+    Args:
+        dim: width D of vectors and predictions.
+        layers: number of blocks.
+        heads: attention heads.
+        window: see `_Block`.
+        dropout: on the residual branches.
+    """
+
+    causal: bool
+
+    def __init__(self, dim: int, layers: int, heads: int, window: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            _Block(dim, heads, window, dropout, causal=self.causal) for _ in range(layers)
+        )
+        self.norm_input, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.output = nn.Linear(dim, dim)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised, one per window: the place of the window's last segment."""
+        context.check_sentences()
+        vectors = context.states
+        passages = context.passages.to(vectors.device)
+        length = int(context.passages.max())
+        filled = torch.arange(length, device=vectors.device) < passages[:, None]  # [P, L]
+        x = vectors.new_zeros((*filled.shape, vectors.shape[-1]))
+        x[filled] = self.norm_input(vectors).to(x.dtype)
+        for block in self.blocks:
+            x = block(x, filled)
+        return self.output(self.norm(x[filled]))[context.windows[:, -1]]  # type: ignore[no-any-return]
+
+
+class ConceptTransformer(SentenceTransformer):
+    """A small causal transformer over sentence vectors; place i predicts the vector of sentence i + 1.
+
+    What is predicted depends on the window's sentences alone: a passage in training and the same sentences given at
+    inference get the same prediction (with one layer exactly; with more layers the receptive field is wider than the
+    window, the sentences that a place reads, its own included).
+    """
+
+    causal = True
+
+
+class PassageTransformer(SentenceTransformer):
+    """A small bidirectional transformer over the segment vectors of a passage, read where a sentence is hidden."""
+
+    causal = False
