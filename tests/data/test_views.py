@@ -9,43 +9,36 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from plain import PREFIX, SUFFIX, Documents, made_up, picked, split_of, unpacked
 
 from lang_jepa.config import Settings
-from lang_jepa.data.corpus import Corpus, CorpusSplit
-from lang_jepa.data.sequences import Batch, Contexts, Sequences, Targets
-from lang_jepa.data.shards import Shard
-from lang_jepa.data.views import CONTEXTS, View, make_view
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.sequences import Batch, Contexts, Sequences
+from lang_jepa.data.views import CONTEXTS, make_held_out_view, make_view
+from lang_jepa.data.views.next_sentence import NextSentenceView
 
 MODES = ["window", "causal", "concepts"]
-PREFIX, SUFFIX = [1001], [1002, 1003]
-Documents = list[list[list[int]]]
-"""Documents as sentences as tokens."""
-
-
-def shard(documents: Documents) -> Shard:
-    sentences = [sentence for document in documents for sentence in document]
-    tokens = np.array([token for sentence in sentences for token in sentence], dtype=np.uint16)
-    return Shard(
-        tokens,
-        np.cumsum([0] + [len(sentence) for sentence in sentences]).astype(np.int64),
-        np.cumsum([0] + [len(document) for document in documents]).astype(np.int64),
-        np.array([f"d{i}".encode() for i in range(len(documents))]),
-    )
 
 
 def make(
-    mode: str, documents: Documents, *, parts: int = 1, room: int = 20, window: int = 3, passage: int = 4
-) -> View:
+    mode: str,
+    documents: Documents,
+    *,
+    parts: int = 1,
+    room: int = 20,
+    window: int = 3,
+    passage: int = 4,
+    horizons: int = 1,
+) -> NextSentenceView:
     """A view with three special tokens around every sequence; `parts` shards."""
-    cuts = np.linspace(0, len(documents), parts + 1).astype(int).tolist()
-    if parts == 1:
-        one = shard(documents)
-        split = CorpusSplit.from_arrays(one.tokens, one.sentences, one.documents, one.ids, None)  # type: ignore[arg-type]
-    else:
-        shards = [shard(documents[a:b]) for a, b in pairwise(cuts) if b > a]
-        split = CorpusSplit(shards, lambda: None)  # type: ignore[arg-type, return-value]
     return CONTEXTS[mode](
-        split, prefix=PREFIX, suffix=SUFFIX, max_length=room + 3, window=window, passage=passage
+        split_of(documents, parts=parts),
+        prefix=PREFIX,
+        suffix=SUFFIX,
+        max_length=room + 3,
+        window=window,
+        passage=passage,
+        horizons=horizons,
     )
 
 
@@ -155,18 +148,6 @@ class Naive:
         return self.contexts([self.pieces(first, stop)[-1] for first, stop in cut], last_only=True)
 
 
-def unpacked(sequences: Sequences) -> list[list[int]]:
-    assert sequences.tokens.dtype == sequences.lengths.dtype == torch.int64
-    return [part.tolist() for part in sequences.tokens.split(sequences.lengths.tolist())]
-
-
-def picked(targets: Targets) -> list[list[int]]:
-    """The target of each prediction as a list of tokens."""
-    assert targets.count == int(targets.segments.max()) + 1
-    everything = unpacked(Sequences(targets.sequences.tokens, targets.segments.bincount()))
-    return [everything[segment] for segment in targets.picked.tolist()]
-
-
 def fields(contexts: Contexts) -> dict[str, Any]:
     sentences = contexts.sequences.sentences
     return {
@@ -186,18 +167,6 @@ def batch_fields(batch: Batch) -> dict[str, Any]:
         "sentence_ids": batch.sentence_ids.tolist(),
         "document_ids": batch.document_ids.tolist(),
     }
-
-
-def made_up(seed: int, documents: int = 7, sentences: int = 9, tokens: int = 9) -> Documents:
-    """Random documents, of one sentence too."""
-    rng = np.random.default_rng(seed)
-    return [
-        [
-            rng.integers(0, 1000, rng.integers(1, tokens + 1)).tolist()
-            for _ in range(rng.integers(1, sentences + 1))
-        ]
-        for _ in range(documents)
-    ]
 
 
 SHAPES = st.fixed_dictionaries(
@@ -384,3 +353,39 @@ def test_positions_and_owners() -> None:
     assert sequences.positions().tolist() == [0, 1, 0, 0, 1, 2]
     assert sequences.owner().tolist() == [0, 0, 1, 2, 2, 2]
     assert len(sequences) == 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("horizons", [2, 3, 9])
+def test_every_horizon_is_asked_once_from_the_window_of_the_next_sentence(mode: str, horizons: int) -> None:
+    """Targets +1 to +k of each boundary that lie in its document, beyond its passage too, from one context pass."""
+    documents = [*made_up(3), [[1, 2], [3]]]
+    near, far = (make(mode, documents, horizons=k) for k in (1, horizons))
+    ends = far.starts[1:]
+    for first in range(0, near.count, 3):
+        examples = np.arange(first, min(first + 3, near.count))
+        one, many = near.batch(examples), far.batch(examples)
+        assert unpacked(one.contexts.sequences) == unpacked(many.contexts.sequences)
+        expected = []
+        for window, following in zip(one.contexts.windows.tolist(), one.sentence_ids.tolist(), strict=True):
+            end = ends[ends > following][0]
+            expected += [
+                (window, ahead, following + ahead) for ahead in range(horizons) if following + ahead < end
+            ]
+        assert many.contexts.horizons is not None
+        found = (many.contexts.windows, many.contexts.horizons, many.sentence_ids)
+        assert list(zip(*(column.tolist() for column in found), strict=True)) == expected
+        assert picked(many.targets) == unpacked(far.sentences(many.sentence_ids.numpy()))
+        assert len(many.targets.sequences) == len(set(many.sentence_ids.tolist())), "each is encoded once"
+        assert torch.equal(many.document_ids, far.documents_of(many.sentence_ids.numpy()))
+    total = sum(far.batch(np.array([example])).predictions for example in range(far.count))
+    assert far.targets == total > near.targets
+
+
+def test_looks_and_questions_ask_for_the_next_sentence_only(stories_corpus: Corpus) -> None:
+    settings = Settings.model_validate({"data": {"horizons": 3}})
+    args = (settings, stories_corpus.train, stories_corpus.tokenizer)
+    assert make_view(*args).batch(np.arange(4)).contexts.horizons is not None
+    held_out = make_held_out_view(*args).batch(np.arange(4))
+    assert held_out.contexts.horizons is None
+    assert held_out.predictions == 4
