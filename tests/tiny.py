@@ -20,24 +20,28 @@ from lang_jepa.training.metrics import TIMES, read_metrics
 from lang_jepa.training.reporter import Silent
 from lang_jepa.training.train import Result, resume_settings, train
 
-_BASE = (
-    "data.train_file=stories",
+TINY = (
     "data.limit=60",
     "data.vocab_size=600",
-    "data.val_fraction=0.2",
     "data.prepare_workers=1",
-    "data.batch_size=4",
-    "model.architecture=bert",
     "model.embed_dim=32",
     "model.pred_dim=32",
     "model.num_heads=2",
     "model.predictor_heads=2",
     "model.head_sample=64",
+    "logging.log_freq=1",
+)
+"""What makes any recipe small."""
+_BASE = (
+    *TINY,
+    "data.train_file=stories",
+    "data.val_fraction=0.2",
+    "data.batch_size=4",
+    "model.architecture=bert",
     "objective.center_targets=false",
     "optimization.max_steps=6",
     "optimization.warmup_steps=2",
     "logging.val_sentences=64",
-    "logging.log_freq=1",
     "logging.eval_freq=3",
     "logging.checkpoint_steps=2",
 )
@@ -64,14 +68,18 @@ MODES = {
 
 
 @cache
-def _corpora() -> "tempfile.TemporaryDirectory[str]":
-    """One folder of prepared corpora for the whole test process, removed at its end."""
+def _folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="tiny-corpora-")
+
+
+def corpora() -> str:
+    """One folder of prepared corpora for the whole test process, removed at its end."""
+    return _folder().name
 
 
 def tiny_settings(run: Path, *overrides: str) -> Settings:
     """Settings of the tiny run in the folder `run`, with overrides on top."""
-    places = (f"data.corpus_dir={_corpora().name}", f"logging.log_dir={run}")
+    places = (f"data.corpus_dir={corpora()}", f"logging.log_dir={run}")
     return load_settings("concepts", [*_BASE, *places, *overrides])
 
 

@@ -1,44 +1,14 @@
-"""The online module against its parts by hand, and the moving average of its encoder."""
+"""The online module against its parts by hand."""
 
 import pytest
 import torch
+from small_models import DIM, encoder, sequences, settings
 from torch import Tensor
 
-from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Contexts, Sequences, Targets
+from lang_jepa.data.sequences import Contexts, Sequences
 from lang_jepa.models.context import Context
-from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictor import build_predictor
-from lang_jepa.models.target import EMATarget
-
-DIM = 32
-
-
-def settings(**changes: object) -> ModelSettings:
-    values = {
-        "pretrained": False,
-        "architecture": "bert",
-        "embed_dim": DIM,
-        "pred_dim": DIM,
-        "num_layers": 1,
-        "num_heads": 2,
-        "predictor_heads": 2,
-        "max_length": 40,
-        "dropout": 0.0,
-        "head": "linear",
-    }
-    return ModelSettings.model_validate(values | changes)
-
-
-def encoder(seed: int = 0, **changes: object) -> TextEncoder:
-    torch.manual_seed(seed)
-    made = build_encoder(settings(**changes), vocab_size=90, pad_id=1, bos_id=0, eos_id=2)
-    if made.head is not None:
-        with torch.no_grad():  # away from the identity, so that a forgotten head shows
-            made.head.weight.add_(0.3 * torch.randn(DIM, DIM))
-            made.head.bias.add_(torch.randn(DIM))
-    return made
 
 
 def jepa(predictor: str = "attention_query", *, reads_sentences: bool = False, **changes: object) -> Jepa:
@@ -48,11 +18,6 @@ def jepa(predictor: str = "attention_query", *, reads_sentences: bool = False, *
         build_predictor(settings(predictor=predictor, **changes), window=3),
         reads_sentences=reads_sentences,
     ).eval()
-
-
-def sequences(lengths: list[int], seed: int = 1) -> Sequences:
-    generator = torch.Generator().manual_seed(seed)
-    return Sequences(torch.randint(3, 90, (sum(lengths),), generator=generator), torch.tensor(lengths))
 
 
 def window_contexts(packed: Sequences) -> Contexts:
@@ -141,75 +106,3 @@ def test_every_weight_learns() -> None:
     model(window_contexts(sequences([5, 9]))).predictions.square().sum().backward()
     silent = [name for name, weight in model.named_parameters() if weight.grad is None]
     assert silent == []
-
-
-def weights(module: TextEncoder) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in module.named_parameters()}
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.996, 1.0])
-def test_target_moves_by_the_formula(momentum: float) -> None:
-    target = EMATarget(encoder(0))
-    online = encoder(1)
-    before, source = weights(target.encoder), weights(online)
-    target.update(online, momentum)
-    for name, value in weights(target.encoder).items():
-        torch.testing.assert_close(value, momentum * before[name] + (1 - momentum) * source[name])
-        if momentum == 0.0:
-            assert torch.equal(value, source[name])
-        if momentum == 1.0:
-            assert torch.equal(value, before[name])
-    assert all(torch.equal(value, source[name]) for name, value in weights(online).items())
-
-
-def test_known_value_after_two_updates() -> None:
-    target, online = EMATarget(encoder(0)), encoder(0)
-    with torch.no_grad():
-        target.encoder.head.bias.fill_(1.0)
-        online.head.bias.fill_(0.0)
-    for expected in (0.9, 0.81):
-        target.update(online, 0.9)
-        torch.testing.assert_close(target.encoder.head.bias, torch.full((DIM,), expected))
-
-
-def test_target_begins_equal_and_shares_nothing() -> None:
-    online = encoder(0)
-    target = EMATarget(online)
-    packed = sequences([4, 6])
-    online.eval()
-    torch.testing.assert_close(target.embed(Targets.whole(packed)), online.embed(packed))
-    before = weights(target.encoder)
-    with torch.no_grad():
-        for weight in online.parameters():
-            weight.add_(1.0)
-    assert all(torch.equal(value, before[name]) for name, value in weights(target.encoder).items())
-
-
-def test_target_has_no_gradient_and_no_dropout() -> None:
-    """Even if someone puts it into train mode, or the online encoder is frozen or has gradients."""
-    online = encoder(0, dropout=0.5)
-    online.train()
-    target = EMATarget(online)
-    assert not any(weight.requires_grad for weight in target.encoder.parameters())
-    packed = sequences([4, 6])
-    first = target.embed(Targets.whole(packed))
-    assert not first.requires_grad
-    target.encoder.train()
-    assert torch.equal(target.embed(Targets.whole(packed)), first)
-    assert not target.encoder.training
-    online.embed(packed).sum().backward()
-    target.update(online, 0.5)
-    assert not any(weight.requires_grad for weight in target.encoder.parameters())
-    assert all(weight.requires_grad for weight in online.parameters())
-    assert online.training
-
-
-def test_buffers_are_copied() -> None:
-    online = encoder(0)
-    online.register_buffer("seen", torch.tensor([1.0]))
-    target = EMATarget(online)
-    online.seen.fill_(7.0)
-    target.update(online, 0.9)
-    assert target.encoder.seen.item() == 7.0
-    online.seen.fill_(8.0)
-    assert target.encoder.seen.item() == 7.0

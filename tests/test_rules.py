@@ -1,0 +1,71 @@
+"""What does not fit together is refused, and the message names the setting that mends it."""
+
+import pytest
+from pydantic import ValidationError
+
+from lang_jepa.config import Settings
+
+MASKED = {"data": {"view": "masked_sentences"}, "model": {"predictor": "mask_mlp"}}
+SPANS = {"data": {"view": "spans"}, "model": {"predictor": "linear"}}
+SAME = {"data": {"view": "same_sentence"}, "model": {"predictor": "identity"}}
+FROZEN = {"objective": {"target": "frozen"}, "model": {"freeze_encoder": True}}
+
+
+def with_changes(
+    base: dict[str, dict[str, object]], changes: dict[str, object]
+) -> dict[str, dict[str, object]]:
+    tree = {section: dict(values) for section, values in base.items()}
+    for key, value in changes.items():
+        section, name = key.split(".")
+        tree.setdefault(section, {})[name] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "words"),
+    [
+        (MASKED, {"model.predictor": "attention_query"}, ["model.predictor=mask_mlp", "transformer"]),
+        (MASKED, {"data.context": "concepts"}, ["data.context", "leave it at window"]),
+        (MASKED, {"data.horizons": 2}, ["data.horizons"]),
+        (MASKED, {"data.passage_size": 2}, ["data.passage_size=3"]),
+        ({}, {"model.predictor": "mask_mlp"}, ["data.context=window", "model.predictor=attention_query"]),
+        ({}, {"model.predictor": "transformer", "data.context": "concepts"}, ["concept_transformer"]),
+        (SPANS, {"data.chunk_size": 31}, ["data.chunk_size (31)", "twice data.span_min_length"]),
+        (SPANS, {"data.chunk_size": 1000}, ["984 tokens", "model.max_length"]),
+        (SPANS, {"data.crop": 0.5}, ["data.crop", "same_sentence"]),
+        (SAME, {"model.dropout": 0.0}, ["data.crop", "model.dropout", "objective.target=frozen"]),
+        ({}, {"objective.target_gradient": True}, ["objective.target=shared", "not ema"]),
+        ({}, {"objective.teacher_path": "x"}, ["objective.target=frozen"]),
+        (
+            {},
+            {"optimization.loss_fn": "mse", "objective.center_targets": True},
+            ["objective.center_targets=false"],
+        ),
+        (FROZEN, {"objective.target": "ema"}, ["model.freeze_encoder", "objective.target=frozen"]),
+        (FROZEN, {"objective.regularizer": "sigreg"}, ["objective.regularizer=none"]),
+        (FROZEN, {"model.predictor": "identity"}, ["nothing to train"]),
+    ],
+)
+def test_what_does_not_fit(
+    base: dict[str, dict[str, object]], changes: dict[str, object], words: list[str]
+) -> None:
+    if base:
+        Settings.model_validate(base)
+    with pytest.raises(ValidationError) as raised:
+        Settings.model_validate(with_changes(base, changes))
+    for word in words:
+        assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("base", "changes"),
+    [
+        (SAME, {"model.dropout": 0.0, "data.crop": 0.5}),
+        (SAME, {"model.dropout": 0.0, "objective.target": "frozen"}),
+        (MASKED, {"model.predictor": "transformer", "data.target_context": "in_context"}),
+        ({}, {"objective.target": "shared", "objective.target_gradient": True, "data.horizons": 3}),
+        (FROZEN, {"objective.teacher_path": "somewhere", "data.context": "concepts"}),
+    ],
+)
+def test_what_fits(base: dict[str, dict[str, object]], changes: dict[str, object]) -> None:
+    Settings.model_validate(with_changes(base, changes))

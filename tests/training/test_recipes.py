@@ -1,0 +1,91 @@
+"""Every recipe that comes with the package, at tiny size: it learns, stays alive, and goes on where it stopped."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config import Settings
+from lang_jepa.settings import load_settings, recipe_names
+from lang_jepa.training.metrics import OTHER_NAMES, read_metrics
+from lang_jepa.training.train import train
+from tiny import TINY, assert_same_run, corpora, train_in_two_parts
+
+_SMALL = (
+    *TINY,
+    "data.val_fraction=0.3",
+    "data.batch_size=16",
+    "model.max_length=96",
+    "model.mlp_ratio=2.0",
+    "optimization.max_steps=30",
+    "optimization.warmup_steps=3",
+    "optimization.lr=6e-3",
+    "logging.val_sentences=512",
+    "logging.eval_freq=10",
+)
+_FROM_SCRATCH = (
+    "data.train_file=stories",
+    "data.tokenizer_path=trained",
+    "model.pretrained=false",
+    "model.num_layers=1",
+)
+OVERRIDES = {
+    "masked_sentences": ("data.masked_sentences=6", "optimization.lr=2e-2"),
+    "next_sentence": ("model.head=whitened", "data.num_workers=0"),  # from scratch it would begin collapsed
+    "lejepa_spans": ("data.chunk_size=48",),
+    "lejepa_spans_notebook": ("data.chunk_size=48",),
+}
+
+
+def small(name: str, folder: Path, *overrides: str) -> Settings:
+    places = (f"data.corpus_dir={corpora()}", f"logging.log_dir={folder}")
+    return load_settings(name, [*_SMALL, *_FROM_SCRATCH, *places, *OVERRIDES.get(name, ()), *overrides])
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_it_learns_and_stays_alive(name: str, tmp_path: Path) -> None:
+    result = train(small(name, tmp_path / "run"))
+    assert result.alarms == ()
+    rows = read_metrics(result.folder / "metrics.csv")
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert len(losses) == 30
+    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
+    model = ConceptModel.load(result.folder)
+    assert model.encode(["The cat sat on the mat."]).shape == (1, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "stop"),
+    [
+        ("masked_sentences", 3),
+        ("lejepa_spans", 4),
+        ("lejepa_spans_notebook", 5),
+        ("same_sentence_sigreg", 4),
+        ("concept_sequence", 3),
+    ],
+)
+def test_it_goes_on_where_it_stopped(name: str, stop: int, tmp_path: Path) -> None:
+    """With dropout where it matters; over the end of an epoch, so that what is drawn there is drawn again."""
+    overrides = (
+        "model.dropout=0.1",
+        "data.limit=40",
+        "optimization.max_steps=7",
+        "logging.eval_freq=7",
+        "data.num_workers=1",
+    )
+    train(small(name, tmp_path / "whole", *overrides))
+    train_in_two_parts(small(name, tmp_path / "parts", *overrides), stop=stop)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_runs_on_spans_have_the_names_of_their_field(tmp_path: Path) -> None:
+    train(small("lejepa_spans", tmp_path / "run", "optimization.max_steps=4", "logging.eval_freq=2"))
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    for name, other in {**OTHER_NAMES, "train/repr_std": "train/repr_std"}.items():
+        values = [row[name] for row in rows if name in row]
+        assert values == [row[other] for row in rows if other in row]
+        assert len(values) == (4 if name.startswith("train/") else 3)
+        assert all(value > 0 for value in values)
+    assert all("train/momentum" not in row for row in rows), "there is no moving average"

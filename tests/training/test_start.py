@@ -1,0 +1,127 @@
+"""Teachers: a model directory of ours or a pretrained encoder, and what does not fit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lang_jepa.concepts.directory import build_jepa
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.prepare import prepare
+from lang_jepa.errors import LangJepaError
+from lang_jepa.models.target import FrozenTarget
+from lang_jepa.settings import load_settings
+from lang_jepa.training.start import start_model, start_target
+from lang_jepa.training.train import train
+from tiny import TINY, corpora, tiny_settings
+
+TEXTS = ["The cat sat on the mat.", "It rained."]
+FROZEN = ("objective.target=frozen", "objective.regularizer=none")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return prepare(tiny_settings(tmp_path_factory.mktemp("run")).data)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, corpus: Corpus) -> Path:
+    """A model directory with weights of its own and a head that is not the identity."""
+    folder = tmp_path_factory.mktemp("teacher") / "model"
+    settings = tiny_settings(folder)
+    torch.manual_seed(5)
+    jepa = build_jepa(settings, corpus.tokenizer)
+    with torch.no_grad():
+        jepa.encoder.head.weight.add_(torch.randn(32, 32))
+    ConceptModel(jepa, corpus.tokenizer, None, settings).save(folder)
+    return folder
+
+
+def test_a_model_directory_teaches_with_its_head(teacher: Path, corpus: Corpus, tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path, *FROZEN, f"objective.teacher_path={teacher}")
+    target = start_target(settings, build_jepa(settings, corpus.tokenizer), corpus.tokenizer)
+    assert isinstance(target, FrozenTarget)
+    loaded = ConceptModel.load(teacher).jepa.encoder.state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in target.encoder.state_dict().items())
+
+
+def test_without_a_teacher_the_start_teaches(corpus: Corpus, tmp_path: Path) -> None:
+    """And the online encoder, which learns from it, is what is kept."""
+    settings = tiny_settings(tmp_path / "run", *FROZEN, "model.head=none")
+    start = build_jepa(settings, corpus.tokenizer)
+    target = start_target(settings, start, corpus.tokenizer)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(target.encoder.parameters(), start.encoder.parameters(), strict=True)
+    )
+    result = train(settings)
+    ours = ConceptModel.load(result.folder).encode(TEXTS)
+    torch.manual_seed(settings.meta.seed)
+    again = build_jepa(settings, corpus.tokenizer)
+    before = ConceptModel(again, corpus.tokenizer, None, settings).encode(TEXTS)
+    assert abs(ours - before).max() > 1e-3
+
+
+def test_distillation_needs_no_dropout_and_no_crop(teacher: Path, tmp_path: Path) -> None:
+    """The same sentence to both: the student comes to agree with its teacher, and is what is kept."""
+    settings = tiny_settings(
+        tmp_path / "run",
+        *FROZEN,
+        f"objective.teacher_path={teacher}",
+        "data.view=same_sentence",
+        "data.context=window",
+        "data.batch_size=64",
+        "model.predictor=identity",
+        "model.dropout=0.0",
+        "optimization.max_steps=25",
+        "optimization.lr=1e-2",
+    )
+    result = train(settings)
+    student, theirs = ConceptModel.load(result.folder), ConceptModel.load(teacher)
+    agreement = (student.encode(TEXTS) * theirs.encode(TEXTS)).sum(1)
+    assert agreement.min() > 0.5
+
+
+def test_a_teacher_that_does_not_fit_is_refused(
+    teacher: Path, corpus: Corpus, minilm: Path, tmp_path: Path
+) -> None:
+    def start(*overrides: str) -> None:
+        settings = tiny_settings(tmp_path, *FROZEN, *overrides)
+        start_target(settings, build_jepa(settings, corpus.tokenizer), corpus.tokenizer)
+
+    with pytest.raises(LangJepaError, match=r"has width 32, but model\.embed_dim is 64"):
+        start(f"objective.teacher_path={teacher}", "model.embed_dim=64", "model.pred_dim=64")
+    with pytest.raises(LangJepaError, match="another tokenizer"):
+        start(f"objective.teacher_path={minilm}", "model.embed_dim=384", "model.pred_dim=384")
+
+
+def test_a_frozen_pretrained_encoder_is_left_as_it_is(minilm: Path, tmp_path: Path) -> None:
+    """The concept_sequence recipe on real weights: only the predictor moves, and the export encodes as its start."""
+    settings = load_settings(
+        "concept_sequence",
+        [
+            *TINY,
+            "data.train_file=stories",
+            "data.val_fraction=0.3",
+            f"data.corpus_dir={corpora()}",
+            f"data.tokenizer_path={minilm}",
+            "model.embed_dim=384",
+            "model.pred_dim=384",
+            "model.num_layers=6",
+            "optimization.max_steps=3",
+            "logging.eval_freq=3",
+            f"logging.log_dir={tmp_path / 'run'}",
+        ],
+    )
+    result = train(settings)
+    corpus = prepare(settings.data)
+    from lang_jepa.data.views import make_view
+
+    start = start_model(settings, corpus.tokenizer, make_view(settings, corpus.train, corpus.tokenizer))
+    assert not any(parameter.requires_grad for parameter in start.encoder.parameters())
+    assert all(parameter.requires_grad for parameter in start.predictor.parameters())
+    trained = ConceptModel.load(result.folder)
+    before = ConceptModel(start, corpus.tokenizer, None, settings)
+    assert abs(trained.encode(TEXTS) - before.encode(TEXTS)).max() < 1e-6
+    assert abs(trained.predict_next(TEXTS) - before.predict_next(TEXTS)).max() > 1e-3
