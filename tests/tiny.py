@@ -65,6 +65,35 @@ MODES = {
     ),
 }
 """Overrides for each context mode; together they switch on what a checkpoint has to carry."""
+VIEWS = {
+    "masked": (
+        "data.view=masked_sentences",
+        "data.context=window",
+        "data.passage_size=6",
+        "data.target_context=in_context",
+        "model.predictor=transformer",
+        "model.max_length=160",
+    ),
+    "spans": (
+        "data.view=spans",
+        "data.context=window",
+        "data.chunk_size=48",
+        "model.predictor=linear",
+        "objective.target=shared",
+        "objective.target_gradient=true",
+        "objective.regularizer=sigreg",
+        "optimization.loss_fn=mse",
+    ),
+    "same": (
+        "data.view=same_sentence",
+        "data.context=window",
+        "data.crop=0.6",
+        "model.predictor=identity",
+        "objective.target=shared",
+        "objective.regularizer=sigreg",
+    ),
+}
+"""Overrides for the views that are not of the next sentence."""
 
 
 @cache

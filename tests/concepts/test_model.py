@@ -20,7 +20,7 @@ from lang_jepa.data.views import make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.target import EMATarget
 from lang_jepa.settings import load_settings
-from tiny import MODES, tiny_settings
+from tiny import MODES, VIEWS, tiny_settings
 
 SENTENCES = [
     "The cat sat on the mat.",
@@ -41,7 +41,7 @@ def make(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """A model of a mode with weights that are nowhere zero or one, so that nothing cancels by luck."""
 
     def build(mode: str) -> ConceptModel:
-        settings = tiny_settings(tmp_path_factory.mktemp("run"), *MODES[mode])
+        settings = tiny_settings(tmp_path_factory.mktemp("run"), *(MODES | VIEWS)[mode])
         torch.manual_seed(3)
         jepa = build_jepa(settings, corpus.tokenizer)
         with torch.no_grad():
@@ -129,6 +129,34 @@ def test_only_the_window_is_read(mode: str, make: Make) -> None:
     assert np.abs(model.predict_next(["Something long ago."] * 3 + context) - expected).max() < 1e-6
     other = ["Quite another thing happened.", *context[1:]]
     assert np.abs(model.predict_next(other) - expected).max() > 1e-5
+
+
+def test_a_model_of_masked_sentences_is_shown_the_context_and_a_mask(make: Make, corpus: Corpus) -> None:
+    """The prediction of training where only a passage's last sentence is hidden, asked again with texts."""
+    model, split = make("masked"), corpus.validation
+    one = model.settings.data.model_copy(update={"masked_sentences": 1})
+    view = make_view(model.settings.model_copy(update={"data": one}), split, corpus.tokenizer)
+    compared = 0
+    for epoch in range(40):
+        batch = view.batch(np.arange(1), epoch)
+        last = int(batch.contexts.passages[0]) - 3  # beside the two special tokens
+        if batch.sentence_ids.tolist() == [last]:
+            with torch.no_grad():
+                made = model.jepa.eval()(batch.contexts).predictions[0]
+            expected = functional.normalize(made, dim=-1).numpy()
+            assert np.abs(model.predict_next(split.texts(np.arange(last))) - expected).max() < 2e-6
+            compared += 1
+    assert compared
+    assert np.abs(model.predict_next(SENTENCES) - model.predict_next(SENTENCES[:3])).max() > 1e-3
+
+
+@pytest.mark.parametrize("view", ["spans", "same"])
+def test_a_model_of_another_view_encodes_and_says_that_it_does_not_predict(view: str, make: Make) -> None:
+    model = make(view)
+    assert not model.predicts_next
+    assert model.encode(SENTENCES).shape == (4, 32)
+    with pytest.raises(LangJepaError, match=r"data\.view=\w+, so it cannot predict the next sentence"):
+        model.predict_next(SENTENCES)
 
 
 def test_a_list_of_one_context_keeps_its_axis(model: ConceptModel) -> None:

@@ -14,7 +14,7 @@ from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import TIMES, read_metrics
 from lang_jepa.training.train import train
-from tiny import assert_same_run, environment, tiny_settings
+from tiny import VIEWS, assert_same_run, environment, tiny_settings
 
 CHILD = """
 import json, sys
@@ -54,6 +54,8 @@ OBJECTIVES = {
         "optimization.grad_accum_steps=2",
         "optimization.max_steps=4",
     ),
+    "lejepa": (*VIEWS["spans"], "optimization.max_steps=4"),
+    "masked": VIEWS["masked"],
 }
 
 

@@ -18,7 +18,7 @@ from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import make_held_out_view
 from lang_jepa.training.held_out import HeldOut, Look
 from lang_jepa.training.metrics import COLUMNS
-from tiny import MODES, tiny_settings
+from tiny import MODES, VIEWS, tiny_settings
 
 CPU = torch.device("cpu")
 
@@ -69,6 +69,48 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
     assert look.figures["val/embeddings/target_std_relative"] == pytest.approx(std, abs=1e-5)
     assert len(look.examples) == 2
     assert look.figures.keys() <= set(COLUMNS)
+
+
+@pytest.mark.parametrize("mode", VIEWS)
+def test_other_views_are_looked_at_in_the_same_way(mode: str, corpus: Corpus, tmp_path: Path) -> None:
+    """Each prediction against its own target and those of other documents; the same draws in every run."""
+    settings = tiny_settings(tmp_path, *VIEWS[mode])
+    held_out = _held_out(settings, corpus)
+    perfect = held_out.look(_coded(32, 0), _coded(32, 0), CPU)
+    assert perfect.figures["val/retrieval/mrr"] == perfect.figures["val/semantic/hit_rate"] == 1.0
+    blind = held_out.look(_coded(32, 0), _coded(32, 1), CPU)
+    assert blind.figures["val/retrieval/mrr"] < 0.4
+    jepa = build_jepa(settings, corpus.tokenizer).eval()
+    answers = held_out.answers(
+        lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU
+    )
+    assert len(answers.targets) == len(set(answers.sentences.tolist()))
+    assert (answers.sentences.diff() > 0).all()
+    again = _held_out(tiny_settings(tmp_path, *VIEWS[mode], "meta.seed=7"), corpus)
+    for one, other in zip(held_out.batches, again.batches, strict=True):
+        assert torch.equal(one.contexts.sequences.tokens, other.contexts.sequences.tokens)
+        assert torch.equal(one.targets.sequences.tokens, other.targets.sequences.tokens)
+
+
+def test_the_regularizer_is_measured_on_all_held_out_targets(corpus: Corpus, tmp_path: Path) -> None:
+    """Each rank gives a share, since the regularizer itself sums over the ranks."""
+    parts: list[Tensor] = []
+
+    def regularizer(x: Tensor) -> Tensor:
+        parts.append(x)
+        return x.square().sum()
+
+    settings = tiny_settings(tmp_path)
+    table = _coded(8, 1)
+    alone = _held_out(settings, corpus)
+    look = alone.look(_coded(8, 0), table, CPU, regularizer=regularizer)
+    whole = parts.pop()
+    assert look.figures["val/regularizer"] == pytest.approx(float(whole.square().sum()))
+    for rank in range(3):
+        one = _held_out(settings, corpus, rank=rank, world=3)
+        one.batches = alone.batches
+        one.look(_coded(8, 0), table, CPU, regularizer=regularizer)
+    assert sorted(map(tuple, torch.cat(parts).tolist())) == sorted(map(tuple, whole.tolist()))
 
 
 @pytest.mark.parametrize("world", [2, 3, 50])
