@@ -1,9 +1,18 @@
 """What does not fit together is refused, and the message names the setting that mends it."""
 
-import pytest
-from pydantic import ValidationError
+from collections.abc import Mapping
+from typing import get_args
 
-from lang_jepa.config import Settings
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from lang_jepa.config import DataSettings, ModelSettings, ObjectiveSettings, OptimizationSettings, Settings
+from lang_jepa.data.views import CONTEXTS, VIEWS
+from lang_jepa.models.predictor import PREDICTORS
+from lang_jepa.models.target import TARGETS
+from lang_jepa.objectives.distance import DISTANCES
+from lang_jepa.objectives.regularizer import REGULARIZERS
+from lang_jepa.rules import NEXT_SENTENCE_PREDICTORS, VIEW_PREDICTORS
 
 MASKED = {"data": {"view": "masked_sentences"}, "model": {"predictor": "mask_mlp"}}
 SPANS = {"data": {"view": "spans"}, "model": {"predictor": "linear"}}
@@ -69,3 +78,27 @@ def test_what_does_not_fit(
 )
 def test_what_fits(base: dict[str, dict[str, object]], changes: dict[str, object]) -> None:
     Settings.model_validate(with_changes(base, changes))
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "table"),
+    [
+        (DataSettings, "view", VIEWS),
+        (DataSettings, "context", CONTEXTS),
+        (ModelSettings, "predictor", PREDICTORS),
+        (ObjectiveSettings, "regularizer", REGULARIZERS),
+        (ObjectiveSettings, "target", TARGETS),
+        (OptimizationSettings, "loss_fn", DISTANCES),
+    ],
+)
+def test_tables_hold_what_the_settings_offer(
+    section: type[BaseModel], field: str, table: Mapping[str, object]
+) -> None:
+    assert set(get_args(section.model_fields[field].annotation)) == set(table)
+
+
+def test_every_predictor_fits_somewhere_and_all_views_have_one() -> None:
+    fitting = [*NEXT_SENTENCE_PREDICTORS.values(), *VIEW_PREDICTORS.values()]
+    assert {name for names in fitting for name in names} == set(PREDICTORS)
+    assert set(NEXT_SENTENCE_PREDICTORS) == set(CONTEXTS)
+    assert {"next_sentence", *VIEW_PREDICTORS} == set(VIEWS)
