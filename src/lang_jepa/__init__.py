@@ -1,20 +1,26 @@
 """LANG-JEPA: joint-embedding predictive models of text.
 
-Nothing heavy is imported here: `from lang_jepa import ConceptModel` loads torch when it is asked for.
+Nothing heavy is imported here: `from lang_jepa import ConceptModel` loads torch when it is asked for, and `LitJEPA` loads Lightning.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.model import ConceptModel
+    from lang_jepa.training.lit import LitJEPA, TextDataModule
 
 __version__ = "0.1.0"
-__all__ = ["ConceptModel", "__version__"]
+__all__ = ["ConceptModel", "LitJEPA", "TextDataModule", "__version__"]
+
+_PLACES = {
+    "ConceptModel": "lang_jepa.concepts.model",
+    "LitJEPA": "lang_jepa.training.lit",
+    "TextDataModule": "lang_jepa.training.lit",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ConceptModel":
-        from lang_jepa.concepts.model import ConceptModel
-
-        return ConceptModel
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'lang_jepa' has no attribute '{name}'")

@@ -24,7 +24,7 @@ from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
 from lang_jepa.training.trackers import make_trackers
-from lang_jepa.training.watch import Alarm, CollapseWatch, advice_for
+from lang_jepa.training.watch import Alarm, watch_for
 
 
 class Run:
@@ -58,14 +58,7 @@ class Run:
         self.interrupted = self.resumed = False
         self.best: tuple[int, float] | None = None
         self.alarms: list[Alarm] = []
-        self.watch = CollapseWatch(
-            advice_for(
-                head=settings.model.head,
-                regularizer=settings.objective.regularizer,
-                lr=settings.optimization.lr,
-                momentum_start=settings.optimization.momentum_start if self.target.kept else None,
-            )
-        )
+        self.watch = watch_for(settings)
         self._epoch_loss = [0.0, 0.0]
         self._epoch_began = time.perf_counter()
 

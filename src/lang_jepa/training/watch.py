@@ -9,6 +9,8 @@ signs at two looks in a row.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lang_jepa.config import Settings
+
 Figures = Mapping[str, float]
 
 _STD = "val/embeddings/target_std_relative"
@@ -123,4 +125,17 @@ def advice_for(*, head: str, regularizer: str, lr: float, momentum_start: float 
     causes.append(f"lower the learning rate (optimization.lr below {lr:g})")
     return "The encoder is becoming constant, which any predictor can predict. To cure it: " + ", or ".join(
         causes
+    )
+
+
+def watch_for(settings: Settings) -> CollapseWatch:
+    """A fresh watch whose advice fits these settings."""
+    optimization, objective = settings.optimization, settings.objective
+    return CollapseWatch(
+        advice_for(
+            head=settings.model.head,
+            regularizer=objective.regularizer,
+            lr=optimization.lr,
+            momentum_start=optimization.momentum_start if objective.target == "ema" else None,
+        )
     )

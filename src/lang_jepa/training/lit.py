@@ -1,0 +1,247 @@
+"""For people who train with `lightning.Trainer`: the same objective, schedules and updates as `training.loop`.
+
+    settings = load_settings("lejepa_spans", ["optimization.max_steps=500"])
+    module, data = LitJEPA(settings), TextDataModule(settings)
+    Trainer(max_steps=500, val_check_interval=50, check_val_every_n_epoch=None).fit(module, data)
+    module.concept_model().save("runs/mine/model")
+
+One optimizer step on one process computes bit for bit what the loop computes. What differs: with
+`accumulate_grad_batches` the Trainer weighs micro-batches equally, the loop by their predictions.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config import Settings
+from lang_jepa.data.loader import Loader
+from lang_jepa.data.prepare import prepare
+from lang_jepa.data.sequences import Batch
+from lang_jepa.errors import LangJepaError
+from lang_jepa.models.jepa import Jepa, Output
+from lang_jepa.objectives.objective import Objective
+from lang_jepa.objectives.reduction import sum_over_ranks
+from lang_jepa.training.export import training_statistics
+from lang_jepa.training.held_out import HeldOut
+from lang_jepa.training.material import CorpusMaterial, Material
+from lang_jepa.training.optim import check_gradients, make_optimizer, set_rates
+from lang_jepa.training.schedule import Schedule
+from lang_jepa.training.start import start_model, start_target
+from lang_jepa.training.stream_material import StreamMaterial
+from lang_jepa.training.watch import watch_for
+
+_OURS = "lang_jepa"
+
+
+class TextDataModule(LightningDataModule):
+    """Ragged batches of the settings' view, endless, so the Trainer needs `max_steps`; resumes at the exact batch.
+
+    Args:
+        settings: `data`, `model.max_length`, `logging` (the held-out sample) and `meta.seed` are read.
+
+    Attributes:
+        material: data on both sides, once the Trainer has set the module up.
+    """
+
+    material: Material
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self._position: dict[str, Any] | None = None
+
+    def prepare_data(self) -> None:
+        """Prepare the corpus if needed; its lock lets one process do it while the others wait."""
+        if not self.settings.data.streaming:
+            prepare(self.settings.data)
+
+    def setup(self, stage: str) -> None:
+        """Open the data for this rank."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.settings.data.streaming:
+            self.material = StreamMaterial(self.settings, rank=rank, world=world)
+        else:
+            self.material = CorpusMaterial(self.settings, prepare(self.settings.data), rank=rank, world=world)
+
+    def train_dataloader(self) -> Loader:
+        """Endless batches of this rank."""
+        self.material.start(self._position)
+        return self.material.loader
+
+    def val_dataloader(self) -> list[HeldOut]:
+        """One item: this rank's share of the held-out sample, looked at as a whole (none: nothing is held out)."""
+        return [self.material.held_out] if self.material.held_out is not None else []
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Batches move, the held-out sample moves batch by batch when it is looked at."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
+
+    def learnt_from(self, batch: Batch) -> None:
+        """Move the saved position past a batch. The Trainer fetches ahead, so the loader's own is too far."""
+        self._position = self.material.source().advance(self._position or {}, batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, for the Trainer's checkpoint."""
+        return {"position": self._position}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved position."""
+        self._position = state_dict["position"]
+
+
+class LitJEPA(LightningModule):
+    """Any recipe as a LightningModule. Needs a `TextDataModule`: tokenizer and whitening start come from the data.
+
+    Gradient clipping is `optimization.clip_grad`, unless the Trainer was given another; precision is the Trainer's.
+
+    Args:
+        settings: of the recipe. The schedules end at the Trainer's max_steps.
+
+    Raises:
+        LangJepaError: in `fit`, without a TextDataModule or max_steps, on a non-finite loss (the update is not made),
+            or when the collapse watch rings and meta.on_collapse is `stop`.
+    """
+
+    jepa: Jepa
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.objective = Objective(settings)
+        self._generator: Tensor | None = None
+
+    def setup(self, stage: str) -> None:
+        """Build the model as training begins with it."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, TextDataModule):
+            raise LangJepaError("LitJEPA needs its data: Trainer.fit(LitJEPA(settings), TextDataModule(settings))")
+        if hasattr(self, "jepa"):
+            return
+        self.material = data.material
+        if self.trainer.max_steps < 1:
+            raise LangJepaError("batches are endless and schedules must end: give the Trainer max_steps")
+        _, epochs = self.material.total_steps()
+        self.schedule = Schedule.of(
+            self.settings.optimization,
+            total=self.trainer.max_steps,
+            steps_per_epoch=epochs[0] if epochs else None,
+        )
+        self.jepa = start_model(self.settings, self.material.tokenizer, self.material.sample_view)
+        self.target = start_target(self.settings, self.jepa, self.material.tokenizer)
+        self.watch = watch_for(self.settings)
+        # From here on the generator only feeds dropout, and ranks must not drop alike.
+        torch.manual_seed(self.settings.meta.seed * 1000 + 1 + self.global_rank)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW with the groups of the settings; rates are set at every step, so there is no scheduler."""
+        return make_optimizer(self.jepa, self.settings.optimization)
+
+    def on_fit_start(self) -> None:
+        """The target is no submodule (nothing may train or wrap it), so it is moved here."""
+        self.target.encoder.to(self.device)
+
+    def on_train_start(self) -> None:
+        """A resumed run goes on with its generator."""
+        if self._generator is not None:
+            torch.set_rng_state(self._generator)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one micro-batch; logs it."""
+        step = self.global_step
+        rate = set_rates(self.optimizers(use_pl_optimizer=False), self.schedule, step)  # type: ignore[arg-type]
+        output, targets = self.target.both_sides(self.jepa, batch)
+        count = round(float(sum_over_ranks(torch.tensor(float(batch.predictions), device=self.device))))
+        weight = self.schedule.regularizer_weight(self.settings.objective, step)
+        loss = self.objective(output, targets, count=count, regularizer_weight=weight, step=step)
+        if not bool(loss.total.isfinite()):
+            raise LangJepaError(
+                f"step {step + 1}: the loss is {float(loss.total.detach())}; the update was not made. Lower "
+                "optimization.lr, or train in higher precision."
+            )
+        sums = sum_over_ranks(torch.stack([loss.distance, loss.cosine]))
+        figures = {
+            "train/loss": sums[0] / count,
+            "stats/cosine_similarity": sums[1] / count,
+            "train/regularizer": loss.regularizer,
+            "train/learning_rate": rate,
+            "train/momentum": self.schedule.momentum(step),
+        }
+        self.log_dict(figures, batch_size=batch.predictions)
+        return loss.total
+
+    def on_after_backward(self) -> None:
+        """Every trainable parameter gets a gradient in the first step."""
+        if self.global_step == 0:
+            check_gradients(self.jepa)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the settings, unless the Trainer was given a limit."""
+        limit = self.settings.optimization.clip_grad if gradient_clip_val is None else gradient_clip_val
+        self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The update, then the target follows."""
+        momentum = self.schedule.momentum(self.global_step)
+        super().optimizer_step(*args, **kwargs)
+        self.target.update(self.jepa.encoder, momentum)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """What was learnt from need not be read again."""
+        self.trainer.datamodule.learnt_from(batch)  # type: ignore[attr-defined]
+
+    def validation_step(self, held_out: HeldOut, batch_idx: int) -> None:
+        """One look at the held-out sample, with the figures and the collapse watch of the loop."""
+        figures = held_out.look(
+            predict=self._predict,
+            embed=lambda batch: self.target.embed(batch.targets),
+            device=self.device,
+            distances=self.objective.distances,
+            regularizer=self.objective.regularizer,
+        ).figures
+        self.log_dict(figures, batch_size=1)  # gathered already: equal on all ranks
+        alarm = self.watch.look(self.global_step, figures)
+        if alarm and self.settings.meta.on_collapse == "stop":
+            raise LangJepaError(f"stopped (meta.on_collapse=stop): {alarm}")
+        if alarm:
+            rank_zero_warn(str(alarm))
+
+    def _predict(self, batch: Batch) -> Tensor:
+        output: Output = self.jepa(batch.contexts)
+        return output.predictions
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The target, the centre, the watch and the generator join the Trainer's checkpoint."""
+        centre = self.objective.centre
+        checkpoint[_OURS] = {
+            "target": self.target.encoder.state_dict() if self.target.own else {},
+            "centre": centre.state_dict() if centre else None,
+            "watch": self.watch.state_dict(),
+            "generator": torch.get_rng_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take back what `on_save_checkpoint` gave."""
+        ours = checkpoint[_OURS]
+        if self.target.own:
+            self.target.encoder.load_state_dict(ours["target"])
+        if self.objective.centre is not None:
+            self.objective.centre.load_state_dict(ours["centre"])
+        self.watch.load_state_dict(ours["watch"])
+        self._generator = ours["generator"].cpu()
+
+    def concept_model(self) -> ConceptModel:
+        """The model as it is now, to use or to save as a model directory."""
+        encoder = self.target.encoder if self.target.kept else self.jepa.encoder
+        jepa = Jepa(encoder, self.jepa.predictor, reads_sentences=self.jepa.reads_sentences)
+        statistics = training_statistics(jepa, self.material.sample_view, self.settings)
+        return ConceptModel(jepa.eval(), self.material.tokenizer, statistics, self.settings)
