@@ -56,7 +56,7 @@ def export_model(run: "Run") -> ConceptModel:
 
 @torch.inference_mode()
 def training_statistics(jepa: Jepa, sample: View, settings: Settings) -> Statistics:
-    """Statistics of the predictions of model.head_sample training sentences, and of these sentences' embeddings.
+    """Statistics of the predictions of model.score_sample training sentences, and of these sentences' embeddings.
 
     Args:
         jepa: left in the mode it was found in.
@@ -67,7 +67,7 @@ def training_statistics(jepa: Jepa, sample: View, settings: Settings) -> Statist
     jepa.eval()
     predictions, targets = [], []
     examples = sample_examples(
-        sample, settings.model.head_sample, settings.data.batch_size, seed=settings.meta.seed
+        sample, settings.model.score_sample, settings.data.batch_size, seed=settings.meta.seed
     )
     for some in examples:
         batch = sample.batch(some).to(device)
