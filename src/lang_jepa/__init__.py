@@ -1,6 +1,7 @@
 """LANG-JEPA: joint-embedding predictive models of text.
 
-Nothing heavy is imported here: `from lang_jepa import ConceptModel` loads torch when it is asked for, and `LitJEPA` loads Lightning.
+Nothing heavy is imported here: `from lang_jepa import ConceptModel` loads torch when it is asked for,
+and `LitJEPA` loads Lightning.
 """
 
 import importlib

@@ -80,7 +80,7 @@ def start_of(settings: Settings, corpus: Corpus) -> ConceptModel:
     """The model as training began with it: same seed, same whitening, no step made."""
     view = make_view(settings, corpus.train, corpus.tokenizer)
     jepa = start_model(settings, corpus.tokenizer, view).eval()
-    return ConceptModel(jepa, corpus.tokenizer, training_statistics(jepa.encoder, view, settings), settings)
+    return ConceptModel(jepa, corpus.tokenizer, training_statistics(jepa, view, settings), settings)
 
 
 def _start_name(settings: Settings) -> str:

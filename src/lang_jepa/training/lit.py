@@ -5,7 +5,7 @@
     Trainer(max_steps=500, val_check_interval=50, check_val_every_n_epoch=None).fit(module, data)
     module.concept_model().save("runs/mine/model")
 
-One optimizer step on one process computes bit for bit what the loop computes. What differs: with
+One optimizer step on one process computes what the loop computes. What differs: with
 `accumulate_grad_batches` the Trainer weighs micro-batches equally, the loop by their predictions.
 """
 
@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
@@ -73,9 +74,12 @@ class TextDataModule(LightningDataModule):
         self.material.start(self._position)
         return self.material.loader
 
-    def val_dataloader(self) -> list[HeldOut]:
+    def val_dataloader(self) -> DataLoader[HeldOut] | list[Any]:
         """One item: this rank's share of the held-out sample, looked at as a whole (none: nothing is held out)."""
-        return [self.material.held_out] if self.material.held_out is not None else []
+        if self.material.held_out is None:
+            return []
+        generator = torch.Generator()  # else a seed is drawn from the one that dropout uses
+        return DataLoader([self.material.held_out], batch_size=None, generator=generator)  # type: ignore[arg-type]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches move, the held-out sample moves batch by batch when it is looked at."""
@@ -119,7 +123,9 @@ class LitJEPA(LightningModule):
         """Build the model as training begins with it."""
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, TextDataModule):
-            raise LangJepaError("LitJEPA needs its data: Trainer.fit(LitJEPA(settings), TextDataModule(settings))")
+            raise LangJepaError(
+                "LitJEPA needs its data: Trainer.fit(LitJEPA(settings), TextDataModule(settings))"
+            )
         if hasattr(self, "jepa"):
             return
         self.material = data.material
@@ -134,8 +140,6 @@ class LitJEPA(LightningModule):
         self.jepa = start_model(self.settings, self.material.tokenizer, self.material.sample_view)
         self.target = start_target(self.settings, self.jepa, self.material.tokenizer)
         self.watch = watch_for(self.settings)
-        # From here on the generator only feeds dropout, and ranks must not drop alike.
-        torch.manual_seed(self.settings.meta.seed * 1000 + 1 + self.global_rank)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with the groups of the settings; rates are set at every step, so there is no scheduler."""
@@ -146,8 +150,10 @@ class LitJEPA(LightningModule):
         self.target.encoder.to(self.device)
 
     def on_train_start(self) -> None:
-        """A resumed run goes on with its generator."""
-        if self._generator is not None:
+        """From here on the generator only feeds dropout, and ranks must not drop alike; a resumed run goes on."""
+        if self._generator is None:
+            torch.manual_seed(self.settings.meta.seed * 1000 + 1 + self.global_rank)
+        else:
             torch.set_rng_state(self._generator)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -164,7 +170,7 @@ class LitJEPA(LightningModule):
                 "optimization.lr, or train in higher precision."
             )
         sums = sum_over_ranks(torch.stack([loss.distance, loss.cosine]))
-        figures = {
+        figures: dict[str, Any] = {
             "train/loss": sums[0] / count,
             "stats/cosine_similarity": sums[1] / count,
             "train/regularizer": loss.regularizer,

@@ -35,7 +35,7 @@ class StreamMaterial(Material):
         self.tokenizer = self._tokenizer(source)
         self.blocks = Blocks(settings, source, self.tokenizer)
         self.fingerprint = f"stream-{fingerprint([source.fingerprint(), self.tokenizer.fingerprint()])}"
-        sample = self.blocks.first("train", max(settings.model.head_sample, 2))
+        sample = self.blocks.first("train", max(settings.model.head_sample, settings.model.score_sample))
         if sample is None:
             raise LangJepaError(
                 f"the first documents of {source.description} hold nothing to train on: look at data.min_length, "
