@@ -1,7 +1,7 @@
 """Looking at held-out data: the same figures by the same functions as the evaluation of a finished model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +89,7 @@ class HeldOut:
         size = settings.data.batch_size
         batches = [examples[i : i + size] for i in range(0, len(examples), size)]
         self.batches: list[Batch] = [view.batch(batch) for batch in batches[rank::world]]
+        self.before = self._before(view)
 
     def look(
         self,
@@ -103,7 +104,40 @@ class HeldOut:
             predict, embed, device: as for `answers`.
             distances: what training minimises, [Q, D] and [Q, D] to [Q] (None: `optimization.loss_fn` as it is).
         """
-        return self._compare(self.answers(predict, embed, device), distances or self.distance)
+        answers = self.answers(predict, embed, device)
+        look = self._compare(answers, distances or self.distance)
+        before = self._last_of_contexts(answers, embed, device)
+        look.figures.update(_trivial_losses(answers, before, distances or self.distance))
+        return look
+
+    def _before(self, view: View) -> list[Batch]:
+        """The last context sentences that are not themselves targets of this rank, as targets of batches."""
+        if not self.batches:
+            return []
+        targets = torch.cat([batch.sentence_ids for batch in self.batches]).numpy()
+        rows = np.setdiff1d(targets - 1, targets)
+        owners = np.searchsorted(view.starts, rows, side="right") - 1
+        return [
+            replace(
+                self.batches[0],  # its contexts are not read: only targets are embedded
+                targets=view.sentences(rows[part]),
+                sentence_ids=torch.from_numpy(rows[part]),
+                document_ids=torch.from_numpy(owners[part]),
+            )
+            for part in np.array_split(np.arange(len(rows)), -(-len(rows) // CANDIDATES))
+        ]
+
+    def _last_of_contexts(
+        self, answers: Answers, embed: Callable[[Batch], Tensor], device: torch.device
+    ) -> Tensor:
+        """Embedding [Q, D] of the sentence before each target, by the target encoder."""
+        with torch.inference_mode():
+            more = [embed(batch.to(device)).float().cpu() for batch in self.before]
+        missing = [batch.sentence_ids for batch in self.before]
+        numbers = torch.cat([answers.sentences, _everywhere(missing)])
+        vectors = torch.cat([answers.targets, _everywhere(more)])
+        ordered, order = numbers.sort(stable=True)
+        return vectors[order[torch.searchsorted(ordered, answers.sentences - 1)]]
 
     def answers(
         self, predict: Callable[[Batch], Tensor], embed: Callable[[Batch], Tensor], device: torch.device
@@ -152,6 +186,22 @@ class HeldOut:
             )
             texts.append(f"after:     {before}\nnext:      {true}\npredicted: {found}")
         return texts
+
+
+def _trivial_losses(answers: Answers, before: Tensor, distances: Distances) -> dict[str, float]:
+    """The loss of predictions that need no learning, by the same distance and the same centring.
+
+    `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;
+    `mean_target` predicts the mean of the unit targets for all; `copy_forward` the last sentence of the context.
+    """
+    targets = answers.targets
+    constant = _unit(targets).mean(0).expand_as(targets)
+    pairs = {
+        "shuffled": (answers.predictions, targets.roll(len(targets) // 2, 0)),
+        "mean_target": (constant, targets),
+        "copy_forward": (before, targets),
+    }
+    return {f"val/loss_{name}": float(distances(*pair).mean()) for name, pair in pairs.items()}
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -20,10 +20,14 @@ COLUMNS = (
     "train/grad_norm",
     "train/padding_share",
     "train/targets_per_second",
+    "train/seconds",
     "stats/cosine_similarity",
     "stats/target_features_norm",
     "stats/predicted_features_norm",
     "val/loss",
+    "val/loss_shuffled",
+    "val/loss_mean_target",
+    "val/loss_copy_forward",
     "val/count",
     "val/semantic/avg_similarity",
     "val/semantic/hit_rate",
@@ -46,7 +50,7 @@ COLUMNS = (
 )
 """Every column. Training and validation never share a name; `val/` only ever holds held-out data."""
 
-TIMES = ("train/targets_per_second", "epoch/time")
+TIMES = ("train/targets_per_second", "train/seconds", "epoch/time")
 """Columns that measure the machine: the only ones that two equal runs differ in."""
 
 
