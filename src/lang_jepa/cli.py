@@ -202,6 +202,62 @@ def quickstart(
 
 
 @app.command()
+def compare(
+    variant: Annotated[list[str], typer.Argument(help="Recipes or YAML files, the baseline first.")],
+    budget: Annotated[
+        str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it goes on.")],
+    seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
+    override: Override = None,
+    tasks: Annotated[
+        str, typer.Option(help="Of sts, probe, au, retrieval, stories; separated by commas.")
+    ] = "",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Evaluate on fewer questions, for a first look.")] = False,
+    allow_different: Annotated[
+        bool, typer.Option(help="Compare although precision, compilation, device or the like differ.")
+    ] = False,
+) -> None:
+    """Train recipes over several seeds at an equal budget, and say whether they differ.
+
+    Every variant is trained once per seed, with the same data order and the same initial weights where they fit, in a
+    process of its own, and evaluated beside its baselines. The verdict of each metric is better, worse, or
+    indistinguishable at this budget. Stopped at any time, the same command goes on.
+    """
+    from lang_jepa.comparison.budget import parse_budget
+    from lang_jepa.comparison.plan import make_plan
+    from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET
+    from lang_jepa.report.card import QUICK
+
+    plan = make_plan(
+        variant,
+        seeds=seeds,
+        budget=parse_budget(budget),
+        overrides=override or (),
+        tasks=tasks,
+        data_dir=data_dir,
+        questions=QUICK if quick else DEFAULT_BUDGET,
+        allow_different=allow_different,
+    )
+    from lang_jepa.comparison.compare import PAGE, REPORT
+    from lang_jepa.comparison.compare import compare as run
+    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.console import JobBar, comparison_tables, console
+
+    try:
+        with JobBar() as bar:
+            report = run(plan, output, bar)
+    except Interrupted:
+        console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
+        raise typer.Exit(130) from None
+    comparison_tables(report)
+    console.print(f"Written to {output / PAGE} (curves, all scores) and {output / REPORT}.")
+
+
+@app.command()
 def recipes() -> None:
     """Name the built-in recipes."""
     from lang_jepa.console import console

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from itertools import groupby
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -142,3 +143,105 @@ class Bar:
 
     def _line(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class JobBar:
+    """A listener of a comparison: one line that says which run is at work and how far it is."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.fields[place]}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task("", total=None, place="", figures="")
+        self._what = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._progress.stop()
+
+    def job(self, what: str, number: int, count: int) -> None:
+        """The line begins anew."""
+        self._what = what
+        place = f"{number}/{count}"
+        self._progress.reset(self._task, total=None, description=escape(what), place=place, figures="")
+        if not console.is_terminal:
+            console.print(f"{place} {what}", highlight=False, markup=False, soft_wrap=True)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """The line moves; warnings stay."""
+        kind = event["event"]
+        if kind == "begin":
+            self._progress.update(self._task, total=event["total"], completed=event["start"])
+        elif kind == "step":
+            self._progress.update(self._task, completed=event["step"], figures=f"loss {event['loss']:.4f}")
+        elif kind == "measured":
+            seconds = f", {event['seconds']:.3f} s" if event["seconds"] else ""
+            text = f"{self._what}: {event['flops']:.3g} FLOPs{seconds} a step"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+        elif kind == "warning":
+            console.print(
+                f"[bold yellow]warning:[/] {escape(self._what)}: {escape(event['text'])}", highlight=False
+            )
+
+
+_CALLS = {"better": "[bold green]better[/]", "worse": "[bold red]worse[/]"}
+
+
+def comparison_tables(report: Mapping[str, Any]) -> None:
+    """The verdicts of a comparison: one table per variant, then what a reader has to keep in mind."""
+    for one in report["variants"][1:]:
+        console.print(_verdict_table(report, one["name"]))
+    for alarm in report["alarms"]:
+        where = f"{alarm['variant']}, seed {alarm['seed']}"
+        console.print(f"[bold yellow]alarm:[/] {escape(where)}: {escape(alarm['text'])}", highlight=False)
+    for line in report["allowed_differences"]:
+        console.print(f"[bold yellow]not on equal terms:[/] {escape(line)}", highlight=False)
+    steps = {one["steps"] for one in report["variants"]}
+    if len(steps) > 1:
+        each = ", ".join(f"{one['name']} {one['steps']:,}" for one in report["variants"])
+        console.print(f"steps per run: {each}", highlight=False, markup=False)
+
+
+def _verdict_table(report: Mapping[str, Any], variant: str) -> Table:
+    baseline, seeds = report["baseline"], len(report["seeds"])
+    table = Table(
+        title=f"{escape(variant)} against {escape(baseline)}: {seeds} seeds, {escape(report['budget'])}",
+        title_justify="left",
+        header_style="bold",
+    )
+    table.add_column("metric", overflow="fold")
+    for name in (baseline, variant, "difference", "95 % interval"):
+        table.add_column(escape(name), justify="right", no_wrap=True)
+    table.add_column("verdict")
+    last = None
+    for one in report["verdicts"]:
+        if one["variant"] != variant:
+            continue
+        metric, found = one["metric"], one["difference"]
+        if (group := f"{metric['task']}, {metric['split']}") != last:
+            table.add_row(f"[dim]{escape(group)}[/]")
+            last = group
+        table.add_row(
+            f"  {escape(metric['name'])}",
+            f"{one['baseline_mean']:.3f} [dim]±{one['baseline_std']:.3f}[/]",
+            f"{one['variant_mean']:.3f} [dim]±{one['variant_std']:.3f}[/]",
+            f"{found['value']:+.3f}",
+            f"{found['low']:+.3f} to {found['high']:+.3f}",
+            _CALLS.get(one["call"], f"[dim]{one['call'].removesuffix(' at this budget')}[/]"),
+        )
+    rules = report["rules"]
+    table.caption = (
+        f"± standard deviation over seeds; intervals over seeds and documents; Holm's correction over "
+        f"{rules['comparisons']} comparisons; indistinguishable: at this budget"
+    )
+    table.caption_justify = "left"
+    return table

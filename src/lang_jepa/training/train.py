@@ -66,7 +66,7 @@ def train(
     fabric = make_fabric(settings)
     chief = bool(fabric.is_global_zero)
     listener: Reporter = (reporter or Silent()) if chief else Silent()
-    material = _material(settings, fabric, listener)
+    material = make_material(settings, fabric, listener)
     if chief:
         _, moved = start_folder(settings)
         if moved:
@@ -105,7 +105,7 @@ def train(
     )
 
 
-def _material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
+def make_material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
     """The data of the run."""
     from lang_jepa.training.material import CorpusMaterial
 
