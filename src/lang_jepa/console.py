@@ -181,6 +181,8 @@ class JobBar:
         kind = event["event"]
         if kind == "begin":
             self._progress.update(self._task, total=event["total"], completed=event["start"])
+        elif kind == "evaluating":
+            self._progress.update(self._task, total=None, figures="evaluating")
         elif kind == "step":
             self._progress.update(self._task, completed=event["step"], figures=f"loss {event['loss']:.4f}")
         elif kind == "measured":
@@ -193,13 +195,19 @@ class JobBar:
             )
 
 
-_CALLS = {"better": "[bold green]better[/]", "worse": "[bold red]worse[/]"}
+_CALLS = {"better": "bold green", "worse": "bold red"}
 
 
 def comparison_tables(report: Mapping[str, Any]) -> None:
-    """The verdicts of a comparison: one table per variant, then what a reader has to keep in mind."""
+    """The verdicts of a comparison, variant by variant, then its alarms and what was not equal."""
     for one in report["variants"][1:]:
-        console.print(_verdict_table(report, one["name"]))
+        _print_verdicts(report, one["name"])
+    console.print(
+        f"± standard deviation over seeds. Intervals over seeds and documents; a verdict also passes Holm's correction "
+        f"for {report['rules']['comparisons']} comparisons and exceeds the baseline's ±.",
+        style="dim",
+        highlight=False,
+    )
     for alarm in report["alarms"]:
         where = f"{alarm['variant']}, seed {alarm['seed']}"
         console.print(f"[bold yellow]alarm:[/] {escape(where)}: {escape(alarm['text'])}", highlight=False)
@@ -211,37 +219,33 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
         console.print(f"steps per run: {each}", highlight=False, markup=False)
 
 
-def _verdict_table(report: Mapping[str, Any], variant: str) -> Table:
+_WIDTHS = (11, 12, 7, 23, 17)
+
+
+def _print_verdicts(report: Mapping[str, Any], variant: str) -> None:
+    """One variant against the baseline; fits 80 columns, the reasons are in the page."""
     baseline, seeds = report["baseline"], len(report["seeds"])
-    table = Table(
-        title=f"{escape(variant)} against {escape(baseline)}: {seeds} seeds, {escape(report['budget'])}",
-        title_justify="left",
-        header_style="bold",
+    title = f"{variant} against {baseline}: {seeds} seeds, {report['budget']}"
+    console.print(f"\n[bold]{escape(title)}[/]", highlight=False)
+    _print_line("", "baseline", "variant", "difference [95 %]", "verdict", style="bold")
+    rows = (one for one in report["verdicts"] if one["variant"] == variant)
+    for group, ones in groupby(rows, key=lambda one: f"{one['metric']['task']}, {one['metric']['split']}"):
+        console.print(escape(group), style="dim", highlight=False)
+        for one in ones:
+            found = one["difference"]
+            _print_line(
+                one["metric"]["name"],
+                f"{one['baseline_mean']:.3f} ±{one['baseline_std']:.3f}",
+                f"{one['variant_mean']:.3f}",
+                f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]",
+                one["call"].removesuffix(" at this budget").removesuffix(" to judge"),
+                style=_CALLS.get(one["call"], ""),
+            )
+
+
+def _print_line(*cells: str, style: str) -> None:
+    first, *rest = (
+        f"{cell:<{width}}" if number in (0, 4) else f"{cell:>{width}}"
+        for number, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
     )
-    table.add_column("metric", overflow="fold")
-    for name in (baseline, variant, "difference", "95 % interval"):
-        table.add_column(escape(name), justify="right", no_wrap=True)
-    table.add_column("verdict")
-    last = None
-    for one in report["verdicts"]:
-        if one["variant"] != variant:
-            continue
-        metric, found = one["metric"], one["difference"]
-        if (group := f"{metric['task']}, {metric['split']}") != last:
-            table.add_row(f"[dim]{escape(group)}[/]")
-            last = group
-        table.add_row(
-            f"  {escape(metric['name'])}",
-            f"{one['baseline_mean']:.3f} [dim]±{one['baseline_std']:.3f}[/]",
-            f"{one['variant_mean']:.3f} [dim]±{one['variant_std']:.3f}[/]",
-            f"{found['value']:+.3f}",
-            f"{found['low']:+.3f} to {found['high']:+.3f}",
-            _CALLS.get(one["call"], f"[dim]{one['call'].removesuffix(' at this budget')}[/]"),
-        )
-    rules = report["rules"]
-    table.caption = (
-        f"± standard deviation over seeds; intervals over seeds and documents; Holm's correction over "
-        f"{rules['comparisons']} comparisons; indistinguishable: at this budget"
-    )
-    table.caption_justify = "left"
-    return table
+    console.print("  ".join([first, *rest]), style=style, highlight=False, markup=False, soft_wrap=True)

@@ -71,7 +71,7 @@ def parse_budget(text: str) -> Budget:
     return Budget(kind, amount)
 
 
-def steps_for(budget: Budget, measured: Measured) -> int:
+def steps_for(budget: Budget, measured: Measured | None) -> int:
     """Optimizer steps that a variant may make.
 
     Raises:
@@ -79,6 +79,7 @@ def steps_for(budget: Budget, measured: Measured) -> int:
     """
     if budget.kind == "steps":
         return int(budget.amount)
+    assert measured is not None, "minutes and FLOPs are turned into steps after measuring"
     per_step = measured.flops if budget.kind == "flops" else (measured.seconds or 0.0) / 60
     steps = int(budget.amount / per_step + 1e-9)
     if steps < 1:

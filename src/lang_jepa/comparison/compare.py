@@ -101,63 +101,52 @@ class _Work:
         self.facts: dict[tuple[str, int], Facts] = {}
 
     def measure(self) -> None:
-        """Cost of a step of each variant that was not measured yet."""
+        """Cost of a step of each variant, where the budget needs it before training."""
+        if self.plan.budget.kind == "steps":
+            return
         for number, variant in enumerate(self.plan.variants, start=1):
-            if variant.measured is not None:
-                continue
-            what = f"measuring {variant.name}"
-            self.listener.job(what, number, len(self.plan.variants))
-            found: list[Measured] = []
-
-            def tell(event: Event, found: list[Measured] = found) -> None:
-                if event["event"] == "measured":
-                    found.append(Measured(event["seconds"], event["flops"]))
-                self.listener.event(event)
-
-            job = {
-                "job": "measure",
-                "settings": variant.settings.model_dump(),
-                "timed": self.plan.budget.kind == "minutes",
-            }
-            self._do(job, self.folder / "runs" / variant.name / "measure.log", tell, what)
-            self.plan = self.plan.with_measured(variant.name, found[0])
-            write_json(self.folder / "plan.json", self.plan.to_json())
+            if variant.measured is None:
+                what = f"measuring {variant.name}"
+                self.listener.job(what, number, len(self.plan.variants))
+                timed = self.plan.budget.kind == "minutes"
+                job = {"job": "measure", "settings": variant.settings.model_dump(), "timed": timed}
+                self._do(job, variant, None, self.folder / "runs" / variant.name / "measure.log", what)
 
     def run(self, variant: Variant, seed: int) -> None:
-        """Train and evaluate one run, as far as that is still to be done."""
+        """Do what is still to be done of one run."""
         self.number += 1
         folder = run_folder(self.folder, variant.name, seed)
-        name = f"{variant.name}, seed {seed}"
+        what = f"{variant.name}, seed {seed}"
         settings = self.plan.run_settings(variant, seed, self.folder)
         _check_folder(folder, settings)
-        log = folder.with_name(f"{folder.name}.log")
-        if not (folder / TRAINED).is_file():
-            self.listener.job(f"training {name}", self.number, self.count)
-            job = {
-                "job": "train",
-                "settings": settings.model_dump(),
-                "allow_different": self.plan.allow_different,
-            }
+        if (folder / TRAINED).is_file():
+            self._check(variant, seed, read_json(folder / FACTS, what="the facts of a run's start"))
+        count_flops = self.plan.variant(variant.name).measured is None
+        if (folder / EVALUATED).is_file() and not count_flops:
+            return
+        self.listener.job(what, self.number, self.count)
+        job = {
+            "job": "run",
+            "settings": settings.model_dump(),
+            "count_flops": count_flops,
+            "allow_different": self.plan.allow_different,
+            "tasks": list(self.plan.tasks),
+            "data_dir": self.plan.data_dir,
+            "questions": asdict(self.plan.questions),
+        }
+        self._do(job, variant, seed, folder.with_name(f"{folder.name}.log"), what)
 
-            def tell(event: Event) -> None:
-                if event["event"] == "facts":
-                    self._check(variant, seed, event["facts"])
-                self.listener.event(event)
+    def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
+        """One job in a process of its own; keeps what it measures and checks what it starts with."""
 
-            self._do(job, log, tell, name)
-        self._check(variant, seed, read_json(folder / FACTS, what="the facts of a run's start"))
-        if not (folder / EVALUATED).is_file():
-            self.listener.job(f"evaluating {name}", self.number, self.count)
-            job = {
-                "job": "evaluate",
-                "settings": settings.model_dump(),
-                "tasks": list(self.plan.tasks),
-                "data_dir": self.plan.data_dir,
-                "questions": asdict(self.plan.questions),
-            }
-            self._do(job, log, self.listener.event, name)
+        def tell(event: Event) -> None:
+            if event["event"] == "measured":
+                self.plan = self.plan.with_measured(variant.name, Measured(event["seconds"], event["flops"]))
+                write_json(self.folder / "plan.json", self.plan.to_json())
+            elif event["event"] == "facts" and seed is not None:
+                self._check(variant, seed, event["facts"])
+            self.listener.event(event)
 
-    def _do(self, job: Mapping[str, Any], log: Path, tell: Any, what: str) -> None:
         run_job(job, log=log, lock=self.lock, tell=tell, what=what)
 
     def _check(self, variant: Variant, seed: int, facts: Facts) -> None:
@@ -200,7 +189,7 @@ def _locked(path: Path) -> Iterator[int]:
     Raises:
         LangJepaError: another process holds it for longer than such a job takes to notice.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         ends = time.monotonic() + _PATIENCE
         while True:

@@ -29,18 +29,14 @@ class Curve:
     axes: Mapping[Axis, NDArray[np.float64]]
     metrics: Mapping[str, NDArray[np.float64]]
 
-    @property
-    def names(self) -> list[str]:
-        return list(self.metrics)
-
     def at(self, axis: Axis, budget: float, metric: str) -> float:
         """The metric after so much of the budget, linear between the looks around it."""
         return float(np.interp(budget, self.axes[axis], self.metrics[metric]))
 
     def to_json(self) -> dict[str, list[float]]:
         """Plain lists."""
-        both = {**self.axes, **self.metrics}
-        return {str(name): [float(value) for value in values] for name, values in both.items()}
+        columns = [*self.axes.items(), *self.metrics.items()]
+        return {str(name): [float(value) for value in values] for name, values in columns}
 
 
 def read_curve(path: Path, *, flops_per_step: float, more: Sequence[str] = ()) -> Curve:

@@ -221,7 +221,8 @@ def _score(one: Mapping[str, float] | None) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
     right = list(numbers)
     body = "".join(_cells("td", row, numbers=right) for row in rows)
-    return f"<div class='scroll'><table><thead>{_cells('th', head, numbers=right)}</thead><tbody>{body}</tbody></table></div>"
+    top = _cells("th", head, numbers=right)
+    return f"<div class='scroll'><table><thead>{top}</thead><tbody>{body}</tbody></table></div>"
 
 
 def _cells(tag: str, values: Sequence[str], *, numbers: Iterable[int] = ()) -> str:

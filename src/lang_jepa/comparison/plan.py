@@ -69,10 +69,13 @@ class Plan:
     def baseline(self) -> Variant:
         return self.variants[0]
 
+    def variant(self, name: str) -> Variant:
+        """The variant of that name, with what was measured by now."""
+        return next(one for one in self.variants if one.name == name)
+
     def steps(self, variant: Variant) -> int:
         """Optimizer steps of each run of a variant, once its cost was measured."""
-        assert variant.measured is not None
-        return steps_for(self.budget, variant.measured)
+        return steps_for(self.budget, self.variant(variant.name).measured)
 
     def looks(self) -> int:
         """Looks at held-out data in each run, the same for all variants: every look is a chance to be the best."""

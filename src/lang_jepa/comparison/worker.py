@@ -80,12 +80,25 @@ def measure_job(job: Mapping[str, Any], channel: Channel) -> int:
     return 0
 
 
-def train_job(job: Mapping[str, Any], channel: Channel) -> int:
-    """Train one run to its end, from its last checkpoint if it has one."""
+def run_job(job: Mapping[str, Any], channel: Channel) -> int:
+    """Whatever is still to be done of one run: train it, count its FLOPs where asked, evaluate it."""
+    settings = _settings(job)
+    folder = Path(settings.logging.log_dir)
+    if not (folder / TRAINED).is_file() and not _train(settings, job, channel):
+        return INTERRUPTED
+    if job["count_flops"]:
+        measure_job({**job, "timed": False}, channel)
+    if not (folder / EVALUATED).is_file():
+        channel.send("evaluating")
+        _evaluate(folder, job)
+    return 0
+
+
+def _train(settings: Settings, job: Mapping[str, Any], channel: Channel) -> bool:
+    """Train to the end, from the last checkpoint if there is one; False if it was asked to stop."""
     from lang_jepa.training.checkpoint import LAST
     from lang_jepa.training.train import resume_settings, train
 
-    settings = _settings(job)
     folder = Path(settings.logging.log_dir)
     if (folder / LAST).is_file():
         settings = resume_settings(folder)
@@ -104,18 +117,16 @@ def train_job(job: Mapping[str, Any], channel: Channel) -> int:
         channel.send("facts", facts=facts)
 
     result = train(settings, channel, on_start=tell_facts)
-    if result.interrupted:
-        return INTERRUPTED
-    write_json(folder / TRAINED, {"steps": result.step, "alarms": list(result.alarms)})
-    return 0
+    if not result.interrupted:
+        write_json(folder / TRAINED, {"steps": result.step, "alarms": list(result.alarms)})
+    return not result.interrupted
 
 
-def evaluate_job(job: Mapping[str, Any], channel: Channel) -> int:
+def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
     """The evaluation card of a finished run: scores.json, and the values per question."""
     from lang_jepa.evaluation.evaluate import Budget
     from lang_jepa.report.card import evaluate_run
 
-    folder = Path(_settings(job).logging.log_dir)
     data_dir = Path(job["data_dir"]) if job["data_dir"] else None
     report, path = evaluate_run(
         folder,
@@ -126,10 +137,9 @@ def evaluate_job(job: Mapping[str, Any], channel: Channel) -> int:
     )
     report.save_details(folder / VALUES)
     write_json(folder / EVALUATED, {"scores": path.name, "values": VALUES, "tasks": job["tasks"]})
-    return 0
 
 
-JOBS = {"measure": measure_job, "train": train_job, "evaluate": evaluate_job}
+JOBS = {"measure": measure_job, "run": run_job}
 
 
 def _settings(job: Mapping[str, Any]) -> Settings:
