@@ -76,7 +76,7 @@ def facts_of(run: Any) -> Facts:
         "device": _device(run.fabric.device),
         "threads": torch.get_num_threads(),
         "precision": "bf16 autocast" if meta.use_bfloat16 else "fp32",
-        "compile": meta.compile,
+        "compile": "on" if meta.compile else "off",
         "processes": run.fabric.world_size,
     }
 

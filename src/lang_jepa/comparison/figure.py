@@ -14,7 +14,7 @@ from lang_jepa.files import atomic_file
 
 COLOURS = ("#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00")
 """The baseline in grey, then Okabe and Ito's palette, which colour-blind readers can tell apart."""
-_ROWS = (("val/retrieval/mrr", "next sentence, MRR among 256"), ("val/loss", "held-out loss"))
+_ROWS = (("val/retrieval/mrr", "next sentence, MRR"), ("val/loss", "held-out loss"))
 _AXES = {"steps": "optimizer steps", "seconds": "seconds of training", "flops": "FLOPs"}
 
 

@@ -28,7 +28,7 @@ FORMAT = 1
 _NO_RIVALS = ("model", "chance", "oracle")
 """Rows that are no baseline to be beaten: the model itself, a bound from below and one from above."""
 
-Scores = dict[Metric, dict[str, list[float]]]
+Scores = dict[Metric, dict[tuple[str, str], list[float]]]
 
 
 def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
@@ -155,40 +155,40 @@ def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str
 
 
 def _scores(plan: Plan, cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Everybody's score in every metric: the variants', and of each variant the baselines that need no training."""
+    """Everybody's score in every metric: the variants', and of each variant its baselines."""
     table: Scores = {}
     for variant, each in cards.items():
         metrics = set(_metrics(each[0]))
-        for card in each:
-            for row in card["rows"]:
-                metric = Metric(row["task"], row["split"], row["metric"])
-                if metric in metrics and row["chosen"]:
-                    name = variant if row["name"] == "model" else f"{row['name']} | {variant}"
-                    table.setdefault(metric, {}).setdefault(name, []).append(row["value"])
-    return [
-        {
-            **asdict(metric),
-            "scorers": {name: mean_and_std(values) for name, values in _merged(rows, plan).items()},
-        }
-        for metric, rows in table.items()
-    ]
+        for row in (row for card in each for row in card["rows"] if row["chosen"]):
+            metric = Metric(row["task"], row["split"], row["metric"])
+            if metric in metrics:
+                scorers = table.setdefault(metric, {})
+                scorers.setdefault((variant, row["name"]), []).append(row["value"])
+    alike = _alike(table, [one.name for one in plan.variants])
+    found = []
+    for metric, scorers in table.items():
+        named: dict[str, list[float]] = {}
+        for (variant, name), values in scorers.items():
+            shared = (metric.task, metric.split, name) in alike
+            label = variant if name == "model" else name if shared else f"{name} of {variant}"
+            named.setdefault(label, values)
+        means = {label: mean_and_std(values) for label, values in named.items()}
+        found.append({**asdict(metric), "scorers": means})
+    return found
 
 
-def _merged(rows: Mapping[str, list[float]], plan: Plan) -> dict[str, list[float]]:
-    """Scorers that scored alike under all variants (chance, TF-IDF) once, without the variant's name."""
-    merged: dict[str, list[float]] = {}
-    variants = [one.name for one in plan.variants]
-    for full, values in rows.items():
-        name, _, variant = full.rpartition(" | ")
-        if not name:
-            merged[full] = values
-            continue
-        alike = all(rows.get(f"{name} | {other}") == values for other in variants)
-        merged.setdefault(name if alike else f"{name} of {variant}", values)
-    return merged
+def _alike(table: Scores, variants: Sequence[str]) -> set[tuple[str, str, str]]:
+    """(task, split, scorer) of those that score the same under all variants, as chance and TF-IDF do."""
+    alike: dict[tuple[str, str, str], bool] = {}
+    for metric, scorers in table.items():
+        for variant, name in scorers:
+            key = (metric.task, metric.split, name)
+            same = all(scorers.get((other, name)) == scorers[variant, name] for other in variants)
+            alike[key] = alike.get(key, True) and same
+    return {key for key, same in alike.items() if same}
 
 
-def best_untrained(
+def best_rival(
     scorers: Mapping[str, Mapping[str, float]], variants: Sequence[str], *, lower: bool
 ) -> tuple[str, float]:
     """The strongest scorer that is no variant, no bound: its name and mean; empty and NaN where there is none."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lang_jepa.comparison.figure import svg
-from lang_jepa.comparison.outcome import best_untrained
+from lang_jepa.comparison.outcome import best_rival
 from lang_jepa.files import write_text
 
 Report = Mapping[str, Any]
@@ -17,6 +17,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; max-width: 1120px; 
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
 p { max-width: 52rem; } .sub, caption, small { color: #5c5c5c; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
+table { margin: .8rem 0; }
 caption { caption-side: bottom; text-align: left; padding-top: .5rem; }
 th { text-align: left; border-bottom: 2px solid #c8c8c8; padding: .3rem .6rem; font-weight: 600; }
 td { border-bottom: 1px solid #e6e6e6; padding: .3rem .6rem; vertical-align: top; }
@@ -102,7 +103,7 @@ def _verdict_table(report: Report, variant: str) -> str:
             rows.append(f"<tr class='group'><td colspan='7'>{escape(', '.join(group))}</td></tr>")
             last = group
         found = one["difference"]
-        rival, value = best_untrained(
+        rival, value = best_rival(
             scorers[metric["task"], metric["split"], metric["name"]], names, lower=one["lower_is_better"]
         )
         cells = [
@@ -124,7 +125,7 @@ def _verdict_table(report: Report, variant: str) -> str:
         variant,
         "difference [95 %]",
         "p (Holm)",
-        "best without training",
+        "best simple scorer",
         "verdict",
     )
     return (
@@ -180,7 +181,7 @@ def _cost_table(report: Report) -> str:
         (
             one["name"],
             f"{one['steps']:,}",
-            f"{one['seconds']:,.0f}",
+            _amount(one["seconds"]),
             f"{one['flops']:.3g}",
             f"{one['parameters']:,}",
         )
@@ -235,7 +236,7 @@ def _cells(tag: str, values: Sequence[str], *, numbers: Iterable[int] = ()) -> s
 
 
 def _amount(value: float) -> str:
-    return f"{value:,.0f}" if value < 1e7 else f"{value:.3g}"
+    return f"{value:,.0f}" if 10 <= value < 1e7 else f"{value:.3g}"
 
 
 def _value(value: Any) -> str:
