@@ -258,6 +258,46 @@ def compare(
 
 
 @app.command()
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
+    output: Annotated[Path, typer.Option(help="Folder of this sweep; given again, it goes on.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those stopped early included.")] = 20,
+    metric: Annotated[str, typer.Option(help="Held-out figure to be best in.")] = "val/retrieval/mrr",
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=RANGE",
+            help="optimization.lr=1e-4:1e-2:log, model.num_layers=1:4, or model.head=none,whitened; repeated. "
+            "Default: the learning rate, within ten times of the recipe's.",
+        ),
+    ] = None,
+    override: Override = None,
+) -> None:
+    """Search for good settings with Optuna (extra `sweep`); hopeless and collapsing trials are stopped early."""
+    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.comparison.space import make_space
+    from lang_jepa.comparison.sweep import Sweep
+    from lang_jepa.comparison.sweep import sweep as run
+    from lang_jepa.console import JobBar, console
+
+    settings = _settings(recipe, *(override or ()))
+    plan = Sweep(recipe, tuple(override or ()), make_space(space or (), settings), metric, trials)
+    try:
+        with JobBar() as bar:
+            found = run(plan, output, bar)
+    except Interrupted:
+        console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
+        raise typer.Exit(130) from None
+    _plain(f"{found.finished} trials trained to their end, {found.stopped} stopped early")
+    _plain(f"best, trial {found.trial}: {metric} {found.value:.4f}")
+    _plain("  " + " ".join(f"-o {override}" for override in found.overrides))
+    _plain(
+        "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "
+        "compare it with the recipe over seeds, on other held-out data: lang-jepa compare."
+    )
+
+
+@app.command()
 def recipes() -> None:
     """Name the built-in recipes."""
     from lang_jepa.console import console

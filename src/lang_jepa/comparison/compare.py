@@ -72,7 +72,7 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None) -> dict[
     refuse_different_settings(plan)
     folder = folder.absolute()  # jobs may start elsewhere
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".lock") as lock:
+    with locked(folder / ".lock") as lock:
         work = _Work(settle(plan, folder), folder, listener or Silent(), lock)
         work.measure()
         for seed in work.plan.seeds:
@@ -183,7 +183,7 @@ def _check_folder(folder: Path, settings: Any) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[int]:
+def locked(path: Path) -> Iterator[int]:
     """Hold the comparison's lock; its jobs inherit it, so that one which outlives a killed parent is waited for.
 
     Raises:

@@ -139,7 +139,12 @@ def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
     write_json(folder / EVALUATED, {"scores": path.name, "values": VALUES, "tasks": job["tasks"]})
 
 
-JOBS = {"measure": measure_job, "run": run_job}
+def trial_job(job: Mapping[str, Any], channel: Channel) -> int:
+    """One trial of a sweep: trained, not evaluated."""
+    return 0 if _train(_settings(job), job, channel) else INTERRUPTED
+
+
+JOBS = {"measure": measure_job, "run": run_job, "trial": trial_job}
 
 
 def _settings(job: Mapping[str, Any]) -> Settings:
