@@ -25,7 +25,7 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 tr.group td { background: #f4f4f4; font-weight: 600; }
 .better { color: #00694a; font-weight: 600; } .worse { color: #a83200; font-weight: 600; } .open { color: #5c5c5c; }
 .alarm { border-left: 4px solid #d55e00; background: #fdf3ec; padding: .5rem .9rem; margin: .5rem 0; }
-code { font-size: .92em; } svg { width: 100%; height: auto; } .scroll { overflow-x: auto; }
+code { font-size: .92em; } svg { width: 100%; height: auto; overflow: visible; } .scroll { overflow-x: auto; }
 details { margin-top: 1rem; } summary { cursor: pointer; font-weight: 600; }
 """
 
