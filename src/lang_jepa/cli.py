@@ -217,16 +217,21 @@ def compare(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
     ] = None,
-    quick: Annotated[bool, typer.Option(help="Evaluate on fewer questions, for a first look.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first look.")
+    ] = False,
     allow_different: Annotated[
-        bool, typer.Option(help="Compare although precision, compilation, device or the like differ.")
+        bool,
+        typer.Option("--allow-different", help="Compare although precision, device or the like differ."),
     ] = False,
 ) -> None:
-    """Train recipes over several seeds at an equal budget, and say whether they differ.
+    """Train recipes over seeds at an equal budget, and say whether they differ.
 
-    Every variant is trained once per seed, with the same data order and the same initial weights where they fit, in a
-    process of its own, and evaluated beside its baselines. The verdict of each metric is better, worse, or
-    indistinguishable at this budget. Stopped at any time, the same command goes on.
+    Example: lang-jepa compare concepts mine.yaml --budget steps=2000 --output runs/c
+
+    Each run is a process of its own; runs of one seed share data order and
+    initial weights where they fit. The verdict of each metric is better, worse,
+    or indistinguishable at this budget. Stopped, the same command goes on.
     """
     from lang_jepa.comparison.budget import parse_budget
     from lang_jepa.comparison.plan import make_plan

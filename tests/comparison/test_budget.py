@@ -14,6 +14,7 @@ from lang_jepa.comparison.budget import (
     _cpu_attention,
     _run,
     count_flops,
+    measure,
     parse_budget,
     steps_for,
 )
@@ -93,3 +94,16 @@ def test_one_more_layer_costs_what_a_pencil_says(mode: str, tmp_path: Path) -> N
         slots = sum(group.count * group.length**2 for group in Packing.plan(sequences).groups)
         expected += linear * 24 * len(sequences.tokens) * width**2 + attention * 4 * slots * width
     assert counted[1] - counted[0] == expected
+
+
+def test_a_measurement_is_of_real_steps_and_repeats(tmp_path: Path) -> None:
+    """FLOPs of the run's own first batches; seconds only where they are needed; nothing is left in the run's folder."""
+    settings = tiny_settings(tmp_path / "run", "model.num_layers=1")
+    found = measure(settings, tmp_path / "scratch", timed=True)
+    run = _run(settings, tmp_path / "again")
+    assert found.flops == count_flops(run, 8) > 0
+    run.finish()
+    assert found.seconds is not None
+    assert 0 < found.seconds < 10
+    assert measure(settings, tmp_path / "scratch", timed=False) == Measured(None, found.flops)
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """Running a job of a comparison in a process of its own, and listening to it."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -83,7 +84,8 @@ class _Job:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._stop)
         assert self.process.stdin is not None
-        with self.process.stdin as stream:
+        # A job that died at once is told of by its status.
+        with contextlib.suppress(BrokenPipeError), self.process.stdin as stream:
             json.dump(self.job, stream)
         return self
 
