@@ -27,16 +27,17 @@ def test_all_rules_passed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "rule"),
+    ("verdict", "failed", "rule"),
     [
-        (_judge(0.2, -0.01, 0.4), "the 95 % interval holds 0"),
-        (_judge(0.09, 0.05, 0.13), "not above the baseline's own spread over seeds, 0.1000"),
-        (_judge(-0.09, -0.13, -0.05), "not above the baseline's own spread over seeds, 0.1000"),
-        (_judge(0.2, 0.1, 0.3, p=0.06), "p = 0.06 after Holm's correction for 12 comparisons"),
+        (_judge(0.2, -0.01, 0.4), "interval", "the 95 % interval holds 0"),
+        (_judge(0.09, 0.05, 0.13), "spread", "not above the baseline's own spread over seeds, 0.1000"),
+        (_judge(-0.09, -0.13, -0.05), "spread", "not above the baseline's own spread over seeds, 0.1000"),
+        (_judge(0.2, 0.1, 0.3, p=0.06), "Holm", "p = 0.06 after Holm's correction for 12 comparisons"),
     ],
 )
-def test_the_failed_rule_is_named(verdict: Verdict, rule: str) -> None:
-    assert (verdict.call, verdict.reason) == ("indistinguishable at this budget", rule)
+def test_the_failed_rule_is_named(verdict: Verdict, failed: str, rule: str) -> None:
+    assert verdict.call == "indistinguishable at this budget"
+    assert (verdict.failed, verdict.reason) == ((failed,), rule)
 
 
 def test_two_seeds_are_too_few_whatever_they_say() -> None:

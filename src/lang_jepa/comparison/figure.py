@@ -42,7 +42,7 @@ def draw(report: Mapping[str, Any]) -> Any:
             if row == len(_ROWS) - 1:
                 axes.set_xlabel(_AXES[axis])
             if column == 0:
-                axes.set_ylabel(title)
+                axes.set_title(title, loc="left", fontsize=10)
                 axes.set_ylim(
                     bottom=min(0.0, axes.get_ylim()[0])
                 )  # a cut axis makes small changes look large

@@ -204,7 +204,7 @@ def best_rival(
 
 
 def _verdict(one: Verdict) -> dict[str, Any]:
-    return {**asdict(one), "lower_is_better": one.metric.lower_is_better}
+    return {**asdict(one), "failed": list(one.failed), "lower_is_better": one.metric.lower_is_better}
 
 
 def _equal(plan: Plan, facts: Mapping[str, Sequence[Facts]]) -> list[dict[str, Any]]:

@@ -116,8 +116,8 @@ def _verdict_table(report: Report, variant: str) -> str:
         rows.append(
             f"<tr><td>{escape(metric['name'])}</td>"
             + "".join(f"<td class='n'>{cell}</td>" for cell in cells)
-            + f"<td><span class='{_css(one['call'])}'>{escape(one['call'])}</span><br><small>{escape(one['reason'])}"
-            f"{_unpaired(found)}</small></td></tr>"
+            + f"<td title='{escape(one['reason'])}'><span class='{_css(one['call'])}'>{escape(one['call'])}</span>"
+            f"{_why(one)}</td></tr>"
         )
     head = (
         "metric",
@@ -141,10 +141,14 @@ _CAPTION = (
 )
 
 
-def _unpaired(found: Mapping[str, Any]) -> str:
-    if not found["questions"]:
-        return "; no values per question: the interval is over seeds alone"
-    return "" if found["paired"] else "; the questions differ, so they were not paired"
+def _why(one: Mapping[str, Any]) -> str:
+    """The rules that were not passed, and what the interval could not know; the numbers are in the row."""
+    lines = [f"not passed: {', '.join(one['failed'])}"] if one["failed"] else []
+    if not one["difference"]["questions"]:
+        lines.append("no values per question: over seeds alone")
+    elif not one["difference"]["paired"]:
+        lines.append("the questions differ: not paired")
+    return "".join(f"<br><small>{escape(line)}</small>" for line in lines)
 
 
 def _css(call: str) -> str:

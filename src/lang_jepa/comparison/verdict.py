@@ -55,7 +55,8 @@ class Verdict:
         comparisons: metrics x variants judged together.
         seeds: runs per side.
         call: the verdict.
-        reason: the rule that failed, or that all passed.
+        failed: the rules that were not passed, of `interval`, `spread`, `Holm` and `seeds`.
+        reason: the same in words, with the numbers.
     """
 
     metric: Metric
@@ -70,6 +71,7 @@ class Verdict:
     comparisons: int
     seeds: int
     call: Call
+    failed: tuple[str, ...]
     reason: str
 
 
@@ -112,7 +114,7 @@ def judge(
     """Apply the three rules to one difference."""
     seeds = len(baseline.points)
     spread = _std(baseline)
-    call, reason = _call(metric, found, spread, p_holm, comparisons, seeds)
+    call, failed = _call(metric, found, spread, p_holm, comparisons, seeds)
     return Verdict(
         metric=metric,
         variant=variant,
@@ -126,26 +128,28 @@ def judge(
         comparisons=comparisons,
         seeds=seeds,
         call=call,
-        reason=reason,
+        failed=tuple(failed),
+        reason="; ".join(failed.values()) or "interval, spread and Holm's correction agree",
     )
 
 
 def _call(
     metric: Metric, found: Difference, spread: float, p_holm: float, comparisons: int, seeds: int
-) -> tuple[Call, str]:
+) -> tuple[Call, dict[str, str]]:
+    """The verdict, and the rules that were not passed with their reasons."""
     if seeds < LEAST_SEEDS:
-        return "too few seeds to judge", f"{seeds} of at least {LEAST_SEEDS} seeds"
-    failed = []
+        return "too few seeds to judge", {"seeds": f"{seeds} of at least {LEAST_SEEDS} seeds"}
+    failed = {}
     if found.low <= 0 <= found.high:
-        failed.append("the 95 % interval holds 0")
+        failed["interval"] = "the 95 % interval holds 0"
     if abs(found.value) <= spread:
-        failed.append(f"not above the baseline's own spread over seeds, {spread:.4f}")
+        failed["spread"] = f"not above the baseline's own spread over seeds, {spread:.4f}"
     if p_holm >= LEVEL:
-        failed.append(f"p = {p_holm:.2g} after Holm's correction for {comparisons} comparisons")
+        failed["Holm"] = f"p = {p_holm:.2g} after Holm's correction for {comparisons} comparisons"
     if failed:
-        return "indistinguishable at this budget", "; ".join(failed)
+        return "indistinguishable at this budget", failed
     gain = found.value < 0 if metric.lower_is_better else found.value > 0
-    return ("better" if gain else "worse"), "interval, spread and Holm's correction agree"
+    return ("better" if gain else "worse"), {}
 
 
 def _std(side: Side) -> float:
