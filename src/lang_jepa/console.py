@@ -225,7 +225,7 @@ _WIDTHS = (11, 12, 7, 23, 17)
 def _print_verdicts(report: Mapping[str, Any], variant: str) -> None:
     """One variant against the baseline; fits 80 columns, the reasons are in the page."""
     baseline, seeds = report["baseline"], len(report["seeds"])
-    title = f"{variant} against {baseline}: {seeds} seeds, {report['budget']}"
+    title = f"{variant} against {baseline}: {seeds} seed{'s' * (seeds > 1)}, {report['budget']}"
     console.print(f"\n[bold]{escape(title)}[/]", highlight=False)
     _print_line("", "baseline", "variant", "difference [95 %]", "verdict", style="bold")
     rows = (one for one in report["verdicts"] if one["variant"] == variant)

@@ -179,16 +179,7 @@ def make_plan(
     variants = tuple(
         Variant(Path(one).stem if _is_file(one) else one, load_settings(one, changes)) for one in recipes
     )
-    names = [one.name for one in variants]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise LangJepaError(f"two variants are called '{twice[0]}': name the recipe files differently")
-    for one in variants:
-        if not one.settings.data.val_fraction:
-            raise LangJepaError(
-                f"{one.name} holds nothing out, so there are no curves to compare. Set data.val_fraction for all: "
-                "-o data.val_fraction=0.05"
-            )
+    _check_variants(variants)
     first = variants[0].settings.meta.seed
     chosen = tuple(name.strip() for name in tasks.split(",") if name.strip())
     unknown = [name for name in chosen if name not in TASKS]
@@ -203,6 +194,20 @@ def make_plan(
         questions,
         allow_different,
     )
+
+
+def _check_variants(variants: Sequence[Variant]) -> None:
+    """Names must differ, and something must be held out."""
+    names = [one.name for one in variants]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise LangJepaError(f"two variants are called '{twice[0]}': name the recipe files differently")
+    for one in variants:
+        if not one.settings.data.val_fraction:
+            raise LangJepaError(
+                f"{one.name} holds nothing out, so there are no curves to compare. Set data.val_fraction for all: "
+                "-o data.val_fraction=0.05"
+            )
 
 
 def settle(plan: Plan, folder: Path) -> Plan:
