@@ -329,3 +329,24 @@ def test_launching_two_processes(place: Path, trained: Path) -> None:
     assert done.out.count("held-out data;") == 1
     assert load_checkpoint(place / "two" / LAST)["world"] == 2
     assert _run("scripts/launch_encoder.sh", "none").status == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["concepts", "--budget", "steps=5"], "needs at least two variants"),
+        (["concepts", "documents", "--budget", "hours=5"], "give steps=2000, minutes=10 or flops=1e15"),
+        (["concepts", "documents", "--budget", "steps=5", "--seeds", "0"], "--seeds 0"),
+        (
+            ["concepts", "documents", "--budget", "steps=5", "-o", "data.val_fraction=0"],
+            "concepts holds nothing out",
+        ),
+    ],
+)
+def test_compare_names_mistakes_before_it_makes_anything(
+    options: list[str], message: str, tmp_path: Path
+) -> None:
+    done = _run("lang-jepa", "compare", *options, "--output", tmp_path / "out")
+    assert done.status == 2
+    assert message in done.err
+    assert not (tmp_path / "out").exists()

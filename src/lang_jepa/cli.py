@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -198,6 +199,107 @@ def quickstart(
         highlight=False,
         markup=False,
         soft_wrap=True,
+    )
+
+
+@app.command()
+def compare(
+    variant: Annotated[list[str], typer.Argument(help="Recipes or YAML files, the baseline first.")],
+    budget: Annotated[
+        str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it goes on.")],
+    seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
+    override: Override = None,
+    tasks: Annotated[
+        str, typer.Option(help="Of sts, probe, au, retrieval, stories; separated by commas.")
+    ] = "",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first look.")
+    ] = False,
+    allow_different: Annotated[
+        bool,
+        typer.Option("--allow-different", help="Compare although precision, device or the like differ."),
+    ] = False,
+) -> None:
+    """Train recipes over seeds at an equal budget, and say whether they differ.
+
+    Example: lang-jepa compare concepts mine.yaml --budget steps=2000 --output runs/c
+
+    Each run is a process of its own; runs of one seed share data order and
+    initial weights where they fit. The verdict of each metric is better, worse,
+    or indistinguishable at this budget. Stopped, the same command goes on.
+    """
+    from lang_jepa.comparison.budget import parse_budget
+    from lang_jepa.comparison.plan import make_plan
+
+    plan = make_plan(
+        variant,
+        seeds=seeds,
+        budget=parse_budget(budget),
+        overrides=override or (),
+        tasks=tasks,
+        data_dir=data_dir,
+        allow_different=allow_different,
+    )
+    from lang_jepa.comparison.compare import PAGE, REPORT  # mistakes are told before torch is imported
+    from lang_jepa.comparison.compare import compare as run
+    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.console import JobBar, comparison_tables, console
+    from lang_jepa.report.card import QUICK
+
+    plan = replace(plan, questions=QUICK) if quick else plan
+
+    try:
+        with JobBar() as bar:
+            report = run(plan, output, bar)
+    except Interrupted:
+        console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
+        raise typer.Exit(130) from None
+    comparison_tables(report)
+    console.print(f"Written to {output / PAGE} (curves, all scores) and {output / REPORT}.")
+
+
+@app.command()
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
+    output: Annotated[Path, typer.Option(help="Folder of this sweep; given again, it goes on.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those stopped early included.")] = 20,
+    metric: Annotated[str, typer.Option(help="Held-out figure to be best in.")] = "val/retrieval/mrr",
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=RANGE",
+            help="optimization.lr=1e-4:1e-2:log, model.num_layers=1:4, or model.head=none,whitened; repeated. "
+            "Default: the learning rate, within ten times of the recipe's.",
+        ),
+    ] = None,
+    override: Override = None,
+) -> None:
+    """Search for good settings with Optuna (extra `sweep`); hopeless and collapsing trials are stopped early."""
+    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.comparison.space import make_space
+    from lang_jepa.comparison.sweep import Sweep
+    from lang_jepa.comparison.sweep import sweep as run
+    from lang_jepa.console import JobBar, console
+
+    settings = _settings(recipe, *(override or ()))
+    plan = Sweep(recipe, tuple(override or ()), make_space(space or (), settings), metric, trials)
+    try:
+        with JobBar() as bar:
+            found = run(plan, output, bar)
+    except Interrupted:
+        console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
+        raise typer.Exit(130) from None
+    _plain(f"{found.finished} trials trained to their end, {found.stopped} stopped early")
+    _plain(f"best, trial {found.trial}: {metric} {found.value:.4f}")
+    _plain("  " + " ".join(f"-o {override}" for override in found.overrides))
+    _plain(
+        "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "
+        "compare it with the recipe over seeds, on other held-out data: lang-jepa compare."
     )
 
 

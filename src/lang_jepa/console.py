@@ -4,6 +4,7 @@ import os
 import textwrap
 from collections.abc import Iterable, Mapping
 from itertools import groupby
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -147,3 +148,109 @@ class Bar:
 
     def _line(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class JobBar:
+    """A listener of a comparison: one line that says which run is at work and how far it is."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.fields[place]}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task("", total=None, place="", figures="")
+        self._what = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._progress.stop()
+
+    def job(self, what: str, number: int, count: int) -> None:
+        """The line begins anew."""
+        self._what = what
+        place = f"{number}/{count}"
+        self._progress.reset(self._task, total=None, description=escape(what), place=place, figures="")
+        if not console.is_terminal:
+            console.print(f"{place} {what}", highlight=False, markup=False, soft_wrap=True)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """The line moves; warnings stay."""
+        kind = event["event"]
+        if kind == "begin":
+            self._progress.update(self._task, total=event["total"], completed=event["start"])
+        elif kind == "evaluating":
+            self._progress.update(self._task, total=None, figures="evaluating")
+        elif kind == "step":
+            self._progress.update(self._task, completed=event["step"], figures=f"loss {event['loss']:.4f}")
+        elif kind == "measured":
+            seconds = f", {event['seconds']:.3f} s" if event["seconds"] else ""
+            text = f"{self._what}: {event['flops']:.3g} FLOPs{seconds} a step"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+        elif kind == "warning":
+            console.print(
+                f"[bold yellow]warning:[/] {escape(self._what)}: {escape(event['text'])}", highlight=False
+            )
+
+
+_CALLS = {"better": "bold green", "worse": "bold red"}
+
+
+def comparison_tables(report: Mapping[str, Any]) -> None:
+    """The verdicts of a comparison, variant by variant, then its alarms and what was not equal."""
+    for one in report["variants"][1:]:
+        _print_verdicts(report, one["name"])
+    console.print(
+        f"± standard deviation over seeds. Intervals over seeds and documents; a verdict also passes Holm's correction "
+        f"for {report['rules']['comparisons']} comparisons and exceeds the baseline's ±.",
+        style="dim",
+        highlight=False,
+    )
+    for alarm in report["alarms"]:
+        where = f"{alarm['variant']}, seed {alarm['seed']}"
+        console.print(f"[bold yellow]alarm:[/] {escape(where)}: {escape(alarm['text'])}", highlight=False)
+    for line in report["allowed_differences"]:
+        console.print(f"[bold yellow]not on equal terms:[/] {escape(line)}", highlight=False)
+    steps = {one["steps"] for one in report["variants"]}
+    if len(steps) > 1:
+        each = ", ".join(f"{one['name']} {one['steps']:,}" for one in report["variants"])
+        console.print(f"steps per run: {each}", highlight=False, markup=False)
+
+
+_WIDTHS = (11, 12, 7, 23, 17)
+
+
+def _print_verdicts(report: Mapping[str, Any], variant: str) -> None:
+    """One variant against the baseline; fits 80 columns, the reasons are in the page."""
+    baseline, seeds = report["baseline"], len(report["seeds"])
+    title = f"{variant} against {baseline}: {seeds} seed{'s' * (seeds > 1)}, {report['budget']}"
+    console.print(f"\n[bold]{escape(title)}[/]", highlight=False)
+    _print_line("", "baseline", "variant", "difference [95 %]", "verdict", style="bold")
+    rows = (one for one in report["verdicts"] if one["variant"] == variant)
+    for group, ones in groupby(rows, key=lambda one: f"{one['metric']['task']}, {one['metric']['split']}"):
+        console.print(escape(group), style="dim", highlight=False)
+        for one in ones:
+            found = one["difference"]
+            _print_line(
+                one["metric"]["name"],
+                f"{one['baseline_mean']:.3f} ±{one['baseline_std']:.3f}",
+                f"{one['variant_mean']:.3f}",
+                f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]",
+                one["call"].removesuffix(" at this budget").removesuffix(" to judge"),
+                style=_CALLS.get(one["call"], ""),
+            )
+
+
+def _print_line(*cells: str, style: str) -> None:
+    first, *rest = (
+        f"{cell:<{width}}" if number in (0, 4) else f"{cell:>{width}}"
+        for number, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
+    )
+    console.print("  ".join([first, *rest]), style=style, highlight=False, markup=False, soft_wrap=True)

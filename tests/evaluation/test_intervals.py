@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.intervals import _weighted_spearman, mean_interval, spearman, spearman_interval
+from lang_jepa.evaluation.intervals import mean_interval, spearman, spearman_interval, weighted_spearman
 
 
 def test_mean_interval_is_close_to_the_normal_one_for_independent_values() -> None:
@@ -75,7 +75,7 @@ def test_weighted_spearman_equals_scipy_on_repeated_rows() -> None:
         )
         places = [np.unique(column, return_inverse=True)[1] for column in (x, y)]
         expected = scipy.stats.spearmanr(np.repeat(x, weights), np.repeat(y, weights)).statistic
-        assert _weighted_spearman(weights, *places) == pytest.approx(expected, abs=1e-12)
+        assert weighted_spearman(weights, *places) == pytest.approx(expected, abs=1e-12)
 
 
 def test_spearman_interval_holds_spearman_widens_with_clusters_and_drops_undefined_resamples() -> None:

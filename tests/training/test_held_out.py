@@ -65,6 +65,12 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
     assert look.figures["val/semantic/avg_similarity"] == pytest.approx(float(cosines.mean()), abs=1e-5)
     assert settings.optimization.loss_fn == "cosine"
     assert look.figures["val/loss"] == pytest.approx(float((1 - cosines).mean()), abs=1e-5)
+    half = theirs.roll(len(theirs) // 2, 0)
+    assert look.figures["val/loss_shuffled"] == pytest.approx(
+        float((1 - (ours * half).sum(1)).mean()), abs=1e-5
+    )
+    mean = functional.normalize(theirs.mean(0), dim=0)
+    assert look.figures["val/loss_mean_target"] == pytest.approx(float(1 - (theirs @ mean).mean()), abs=1e-5)
     std = float(theirs.std(0, correction=0).mean()) * 32**0.5
     assert look.figures["val/embeddings/target_std_relative"] == pytest.approx(std, abs=1e-5)
     assert len(look.examples) == 2
@@ -111,6 +117,18 @@ def test_the_regularizer_is_measured_on_all_held_out_targets(corpus: Corpus, tmp
         one.batches = alone.batches
         one.look(_coded(8, 0), table, CPU, regularizer=regularizer)
     assert sorted(map(tuple, torch.cat(parts).tolist())) == sorted(map(tuple, whole.tolist()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_copy_forward_is_the_loss_of_the_sentence_before(mode: str, corpus: Corpus, tmp_path: Path) -> None:
+    """Also where that sentence is no target itself, as a document's first."""
+    settings = tiny_settings(tmp_path, *MODES[mode], "logging.val_sentences=30")
+    held_out, embed = _held_out(settings, corpus), _coded(8, 1)
+    look = held_out.look(_coded(8, 0), embed, CPU)
+    numbers = torch.cat([batch.sentence_ids for batch in held_out.batches])
+    table = torch.randn(100_000, 8, generator=torch.Generator().manual_seed(1))
+    expected = 1 - functional.cosine_similarity(table[numbers - 1], table[numbers]).mean()
+    assert look.figures["val/loss_copy_forward"] == pytest.approx(float(expected), abs=1e-5)
 
 
 @pytest.mark.parametrize("world", [2, 3, 50])

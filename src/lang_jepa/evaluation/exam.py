@@ -21,7 +21,7 @@ from lang_jepa.evaluation.intervals import mean_interval
 from lang_jepa.evaluation.questions import Questions
 from lang_jepa.evaluation.retrieval import TIE, Retrieval, chance, from_scores
 from lang_jepa.evaluation.similarity import SIMILARITIES, Floats, prepare
-from lang_jepa.evaluation.table import LEAD, Row, join, score_row
+from lang_jepa.evaluation.table import LEAD, Row, detail_of, join, score_row
 
 METRICS = ("recall@1", "recall@5", "mrr")
 Label = str
@@ -97,8 +97,9 @@ class Exam:
             f"{retrieval.candidates.mean():.0f} candidates, {len(np.unique(retrieval.documents))} documents"
         )
         text = join([where, setting, note])
+        examined = chosen and self._lead.get(kind, (name,))[0] == name
         for metric, value in values.items():
-            self._row(kind, metric, name, value, retrieval, similarity, chosen, text)
+            self._row(kind, metric, name, value, retrieval, similarity, chosen, text, examined)
         if kind not in self._lead and chosen:
             self._lead[kind] = (name, values["recall@1"])
         elif chosen:
@@ -116,19 +117,33 @@ class Exam:
         similarity: str,
         chosen: bool,
         note: str,
+        examined: bool = False,
     ) -> None:
+        clusters = retrieval.documents
+        kept = detail_of(values, clusters=clusters, items=self._items(kind)) if examined else None
         self.rows.append(
             score_row(
                 (self.tasks[kind], self.split, metric),
                 name,
                 float(values.mean()),
-                mean_interval(values, retrieval.documents, seed=self.seed),
+                mean_interval(values, clusters, seed=self.seed),
                 len(values),
                 similarity=similarity,
                 chosen=chosen,
                 note=note,
+                detail=kept,
             )
         )
+
+    def _items(self, kind: str) -> list[object]:
+        """What tells one set of reported questions from another: their answers and their candidates."""
+        mask, questions = ~self.questions.choosing, self.questions
+        names = [questions.sentences[row] for row in questions.true[mask]]
+        return [
+            names,
+            questions.documents[mask].tolist(),
+            (questions.candidates[kind][mask] >= 0).sum(1).tolist(),
+        ]
 
     def _retrieval(self, kind: str, scores: Scores, choosing: bool) -> Retrieval:
         """Ranks on the choosing questions, or on the reported ones."""

@@ -77,12 +77,12 @@ def spearman_interval(
     count = int(labels.max()) + 1
     _enough(count)
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    results = np.array([_weighted_spearman(draw[labels], *places) for draw in draws])
+    results = np.array([weighted_spearman(draw[labels], *places) for draw in draws])
     # A resample may hold one distinct value only, and then the correlation is undefined.
     return _percentiles(results[np.isfinite(results)])
 
 
-def _weighted_spearman(weights: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> float:
+def weighted_spearman(weights: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> float:
     """Spearman of rows that each occur `weights` times; x and y are the values' places in sorted order."""
     deviations = []
     for place in (x, y):

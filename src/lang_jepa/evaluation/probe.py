@@ -6,6 +6,7 @@ grid; the C with the best dev accuracy is reported on test. Nothing of the encod
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.intervals import mean_interval
-from lang_jepa.evaluation.table import Row, join, score_row
+from lang_jepa.evaluation.table import Row, detail_of, join, score_row
 from lang_jepa.evaluation.tasks import Labelled, Split, TaskData
 
 TASK = "SST-2"
@@ -41,9 +42,10 @@ def probe_rows(
     if "test" not in splits:
         note = join([note, "no test labels: C chosen on this same split"])
     rows: list[Row] = []
-    for name, model in models.items():
+    for position, (name, model) in enumerate(models.items()):
         x = {split: encode(model, part.sentences, name) for split, part in splits.items()}
-        rows += _rows(name, splits, *fit_probe(_standardised(x), splits, GRID), note, seed)
+        fitted = fit_probe(_standardised(x), splits, GRID)
+        rows += _rows(name, splits, *fitted, note, seed, examined=position == 0)
     rows += _rows("TF-IDF", splits, *fit_probe(_tfidf(splits), splits, TFIDF_GRID), note, seed)
     majority = int(np.bincount(splits["train"].labels).argmax())
     for split in _reported(splits):
@@ -123,9 +125,13 @@ def _rows(
     c: float,
     note: str,
     seed: int,
+    *,
+    examined: bool = False,
 ) -> Iterator[Row]:
     for split in _reported(splits):
-        yield _row(name, split, correct[split], join([f"C = {c:g} chosen on dev", note]), seed)
+        row = _row(name, split, correct[split], join([f"C = {c:g} chosen on dev", note]), seed)
+        kept = detail_of(correct[split], items=splits[split].sentences) if examined else None
+        yield replace(row, detail=kept)
 
 
 def _row(name: str, split: Split, correct: Correct, note: str, seed: int) -> Row:

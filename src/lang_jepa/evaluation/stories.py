@@ -19,7 +19,7 @@ from lang_jepa.evaluation.intervals import mean_interval, spearman, spearman_int
 from lang_jepa.evaluation.questions import Questions, build_questions
 from lang_jepa.evaluation.retrieval import Retrieval, chance, from_scores, other_candidates
 from lang_jepa.evaluation.similarity import prepare
-from lang_jepa.evaluation.table import Row, score_row
+from lang_jepa.evaluation.table import Row, detail_of, score_row
 
 if TYPE_CHECKING:
     from lang_jepa.data.stories import ParaphrasePair, Story
@@ -114,7 +114,9 @@ def paraphrase_rows(
         chosen[name] = best
         for kind in model.statistics.similarities if position == 0 else (best,):
             first, second = (prepare(side, model.statistics, kind) for side in on_test)
-            rows += _paraphrase_scores(name, split, test, first, second, seed, kind, kind == best)
+            rows += _paraphrase_scores(
+                name, split, test, first, second, seed, kind, kind == best, position == 0 and kind == best
+            )
     rows += _tfidf_paraphrase(split, test, seed)
     return rows, {PARAPHRASE: chosen[next(iter(models))]}
 
@@ -172,6 +174,7 @@ def _paraphrase_scores(
     seed: int,
     kind: str = "",
     chosen: bool = True,
+    examined: bool = False,
 ) -> list[Row]:
     """Rows of one scorer from its unit vectors [n, ...], dense or sparse."""
     labels = np.array([pair.score for pair in pairs], dtype=np.float64)
@@ -180,6 +183,7 @@ def _paraphrase_scores(
     cosines = np.round(np.asarray(product.sum(1), dtype=np.float64).ravel(), 6)
     value = spearman(cosines, labels)
     constant = bool(np.isnan(value))
+    items = [[pair.first, pair.second] for pair in pairs]
     rows = [
         score_row(
             (PARAPHRASE, split, "Spearman"),
@@ -190,6 +194,7 @@ def _paraphrase_scores(
             similarity=kind,
             chosen=chosen,
             note="every pair scored alike" if constant else "",
+            detail=detail_of(cosines, labels=labels, items=items) if examined else None,
         )
     ]
     retrieval = _paraphrase_retrieval(pairs, first, second, seed)
@@ -205,6 +210,7 @@ def _paraphrase_scores(
                 similarity=kind,
                 chosen=chosen,
                 note=f"{retrieval.candidates.mean():.0f} candidates",
+                detail=detail_of(values, items=items) if examined else None,
             )
         )
     return rows

@@ -5,6 +5,7 @@ runs 6 to 9 points above test. Uniformity and alignment: Wang and Isola, arXiv 2
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.intervals import Interval, mean_interval, spearman, spearman_interval
 from lang_jepa.evaluation.similarity import Floats, Similarity, Statistics, prepare
-from lang_jepa.evaluation.table import Row, score_row
+from lang_jepa.evaluation.table import Row, detail_of, score_row
 from lang_jepa.evaluation.tasks import Split, StsPairs, TaskData
 
 TASK = "STS-B"
@@ -75,7 +76,9 @@ def sts_rows(
             for kind in model.statistics.similarities if position == 0 else (chosen[name],):
                 cosines = pair_cosines(pairs, prepare(embeddings[split], model.statistics, kind))
                 note = "similarity chosen on dev" if kind == chosen[name] else ""
-                rows.append(_row(pairs, name, cosines, seed, kind, kind == chosen[name], note))
+                best = kind == chosen[name]
+                row = _row(pairs, name, cosines, seed, kind, best, note)
+                rows.append(_with_detail(row, pairs, cosines) if best and position == 0 else row)
     for split in REPORTED:
         pairs = data.splits[split]
         rows += [_row(pairs, name, cosines, seed, note=_FITTED) for name, cosines in _tfidf_cosines(pairs)]
@@ -95,6 +98,12 @@ def geometry_rows(models: Mapping[str, Encoder], data: TaskData, *, seed: int = 
 
 
 _FITTED = "fitted on this split's sentences, without their scores"
+
+
+def _with_detail(row: Row, pairs: StsPairs, cosines: NDArray[np.float64]) -> Row:
+    """A row that keeps the cosine of every pair, to be correlated with the people's scores."""
+    items = [pairs.first, pairs.second]
+    return replace(row, detail=detail_of(cosines, labels=np.asarray(pairs.scores), items=items))
 
 
 def _correlation(pairs: StsPairs, cosines: NDArray[np.float64]) -> float:

@@ -1,16 +1,36 @@
 """Scores as rows: who, on what, by which metric, how much, how sure, out of how many."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.intervals import Interval
-from lang_jepa.files import write_json
+from lang_jepa.files import atomic_file, fingerprint, write_json
 
 LEAD = "minus this"
 """End of the metric name of a paired difference between the examined model and another scorer."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What a score of the examined model was computed from, so that two models can be compared question by question.
+
+    Attributes:
+        values: float64 [Q], per question: hits, reciprocal ranks, squared distances, or cosines of pairs.
+        clusters: int64 [Q], questions that resemble each other (those of one document) share a number.
+        labels: float64 [Q] where the score is Spearman's correlation of `values` with them; None where it is a mean.
+        items: fingerprint of the questions; only equal ones may be paired.
+    """
+
+    values: NDArray[np.float64]
+    clusters: NDArray[np.int64]
+    labels: NDArray[np.float64] | None
+    items: str
 
 
 @dataclass(frozen=True)
@@ -25,6 +45,7 @@ class Row:
         similarity: `raw`, `centred` or `whitened`; empty where there is no choice.
         chosen: False for a similarity that another one beat on development data; the headline is True.
         note: how it was obtained.
+        detail: per question, for the examined model's chosen similarity; not part of the JSON.
     """
 
     task: str
@@ -38,6 +59,7 @@ class Row:
     similarity: str = ""
     chosen: bool = True
     note: str = ""
+    detail: Detail | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -57,12 +79,26 @@ class Report:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a JSON file."""
-        return asdict(self)
+        """Plain data for a JSON file, without the values per question."""
+        plain = asdict(replace(self, rows=[replace(row, detail=None) for row in self.rows]))
+        for row in plain["rows"]:
+            del row["detail"]
+        return plain
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
         write_json(path, self.to_json())
+
+    def save_details(self, path: Path) -> None:
+        """Write the values per question as .npz, atomically: arrays `task|split|metric|field`."""
+        arrays: dict[str, Any] = {}
+        for row in self.rows:
+            if row.detail is not None:
+                key = f"{row.task}|{row.split}|{row.metric}"
+                parts = asdict(row.detail).items()
+                arrays |= {f"{key}|{name}": np.asarray(part) for name, part in parts if part is not None}
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     def value(self, task: str, split: str, metric: str, name: str) -> float:
         """The headline value of one row.
@@ -95,15 +131,34 @@ def score_row(
     similarity: str = "",
     chosen: bool = True,
     note: str = "",
+    detail: Detail | None = None,
 ) -> Row:
     """A row from `(task, split, metric)` and an interval."""
     low, high = interval if interval is not None else (None, None)
-    return Row(*task, name, value, low, high, n, similarity, chosen, note)
+    return Row(*task, name, value, low, high, n, similarity, chosen, note, detail)
 
 
 def join(notes: Iterable[str]) -> str:
     """Notes that are not empty, separated by semicolons."""
     return "; ".join(note for note in notes if note)
+
+
+def detail_of(
+    values: NDArray[np.float64],
+    *,
+    clusters: NDArray[Any] | None = None,
+    labels: NDArray[Any] | None = None,
+    items: object,
+) -> Detail:
+    """Values per question, ready to be kept.
+
+    Args:
+        values: [Q]. clusters: [Q] (None: every question is its own cluster). labels: [Q] or None.
+        items: anything JSON can hold that tells one set of questions from another.
+    """
+    own = np.arange(len(values)) if clusters is None else np.asarray(clusters)
+    gold = None if labels is None else np.asarray(labels, dtype=np.float64)
+    return Detail(np.asarray(values, dtype=np.float64), own.astype(np.int64), gold, fingerprint(items))
 
 
 def is_headline(row: Row) -> bool:

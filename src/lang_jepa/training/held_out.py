@@ -1,6 +1,6 @@
 """Looking at held-out data: the same figures by the same functions as the evaluation of a finished model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -98,8 +98,15 @@ class HeldOut:
             distances: what training minimises, [Q, D] and [Q, D] to [Q] (None: `optimization.loss_fn` as it is).
             regularizer: also measured, on the un-normalised targets.
         """
-        answers = self.answers(predict, embed, device)
-        look = self._compare(answers, distances or self.distance)
+
+        def copy(batch: Batch) -> Tensor:
+            return embed(self.view.copied(batch).to(device))
+
+        (predictions, targets, copies), sentences, documents = self._gathered((predict, embed, copy), device)
+        answers = Answers(predictions, targets, sentences, documents)
+        measure = distances or self.distance
+        look = self._compare(answers, measure)
+        look.figures.update(_trivial_losses(answers, copies, measure))
         if regularizer is not None:  # it sums over the ranks, so each gives its share
             share = answers.targets[self.rank :: self.world].to(device)
             with torch.inference_mode():
@@ -116,18 +123,23 @@ class HeldOut:
             embed: batch to target embeddings [Q, D], not normalised.
             device: where both compute.
         """
-        predictions, targets, sentences, documents = [], [], [], []
+        (predictions, targets), sentences, documents = self._gathered((predict, embed), device)
+        return Answers(predictions, targets, sentences, documents)
+
+    def _gathered(
+        self, functions: Sequence[Callable[[Batch], Tensor]], device: torch.device
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Each function of all batches of all ranks, fp32 [Q, D] on the CPU; and their sentences and documents."""
+        parts: list[list[Tensor]] = [[] for _ in functions]
         with torch.inference_mode():
             for batch in self.batches:
                 moved = batch.to(device)
-                predictions.append(predict(moved).float().cpu())
-                targets.append(embed(moved).float().cpu())
-                sentences.append(batch.sentence_ids)
-                documents.append(batch.document_ids)
-        order = torch.argsort(
-            _everywhere(sentences), stable=True
-        )  # the same rows whatever the number of ranks
-        return Answers(*(_everywhere(parts)[order] for parts in (predictions, targets, sentences, documents)))
+                for found, function in zip(parts, functions, strict=True):
+                    found.append(function(moved).float().cpu())
+        sentences = _everywhere([batch.sentence_ids for batch in self.batches])
+        documents = _everywhere([batch.document_ids for batch in self.batches])
+        order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks
+        return [_everywhere(found)[order] for found in parts], sentences[order], documents[order]
 
     def _compare(self, answers: Answers, distances: Distances) -> Look:
         predicted, target, sentence, document = answers
@@ -156,6 +168,23 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
     examples = permuted(np.arange(wanted), view.count, seed=seed, epoch=0)
     examples = examples[np.argsort(view.sizes(examples), kind="stable")]
     return [examples[begin : begin + batch_size] for begin in range(0, len(examples), batch_size)]
+
+
+def _trivial_losses(answers: Answers, copies: Tensor, distances: Distances) -> dict[str, float]:
+    """The loss of predictions that need no learning, by the same distance and the same centring.
+
+    `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;
+    `mean_target` predicts the mean of the unit targets for all; `copy_forward`
+    what the view says that copying predicts (`View.copied`).
+    """
+    targets = answers.targets
+    constant = _unit(targets).mean(0).expand_as(targets)
+    pairs = {
+        "shuffled": (answers.predictions, targets.roll(len(targets) // 2, 0)),
+        "mean_target": (constant, targets),
+        "copy_forward": (copies, targets),
+    }
+    return {f"val/loss_{name}": float(distances(*pair).mean()) for name, pair in pairs.items()}
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ def fit(run: Run) -> None:
         if not run.resumed:
             run.look()
         while run.step < run.total:
+            began = time.perf_counter()
             position, wanted = run.material.loader.state, run.settings.optimization.grad_accum_steps
             batches = [] if stop.requested else [run.next_batch() for _ in range(wanted)]
             count, stopping = run.agree(sum(batch.predictions for batch in batches), stop.requested)
@@ -33,12 +34,13 @@ def fit(run: Run) -> None:
                 run.material.loader.state = position  # no step was made of the batches just read
                 run.interrupted = True
                 break
-            _step(run, batches, count)
+            train_step(run, batches, count)
+            run.seconds += time.perf_counter() - began
             run.after_step()
     run.save()
 
 
-def _step(run: Run, batches: list[Batch], count: int) -> None:
+def train_step(run: Run, batches: list[Batch], count: int) -> None:
     """One optimizer step over its micro-batches; `count`: predictions in all of them, on all ranks."""
     began = time.perf_counter()
     rate = set_rates(run.optimizer, run.schedule, run.step)

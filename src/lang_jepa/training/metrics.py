@@ -21,11 +21,15 @@ COLUMNS = (
     "train/grad_norm",
     "train/padding_share",
     "train/targets_per_second",
+    "train/seconds",
     "stats/cosine_similarity",
     "stats/target_features_norm",
     "stats/predicted_features_norm",
     "val/loss",
     "val/regularizer",
+    "val/loss_shuffled",
+    "val/loss_mean_target",
+    "val/loss_copy_forward",
     "val/count",
     "val/semantic/avg_similarity",
     "val/semantic/hit_rate",
@@ -62,7 +66,7 @@ OTHER_NAMES = {
 }
 """What runs on spans call the same figures too."""
 
-TIMES = ("train/targets_per_second", "epoch/time")
+TIMES = ("train/targets_per_second", "train/seconds", "epoch/time")
 """Columns that measure the machine: the only ones that two equal runs differ in."""
 
 

@@ -24,6 +24,7 @@ from lang_jepa.training.optim import make_optimizer
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
+from lang_jepa.training.task_alarm import task_alarm
 from lang_jepa.training.trackers import make_trackers
 from lang_jepa.training.watch import Alarm, watch_for
 
@@ -45,6 +46,7 @@ class Run:
         interrupted: it was asked to stop before the end.
         best: step and value of the best look by logging.best_metric, if there was one.
         alarms: what the collapse watch found.
+        seconds: spent in training steps, waiting for data included, looks and checkpoints not.
     """
 
     def __init__(self, settings: Settings, fabric: Any, material: Material, reporter: Reporter) -> None:
@@ -56,7 +58,8 @@ class Run:
         steps_per_epoch = self.epoch_ends[0] if self.epoch_ends else None
         self.schedule = Schedule.of(settings.optimization, total=self.total, steps_per_epoch=steps_per_epoch)
         self._build()
-        self.interrupted = self.resumed = False
+        self.interrupted = self.resumed = self._task_told = False
+        self.seconds = 0.0
         self.best: tuple[int, float] | None = None
         self.alarms: list[Alarm] = []
         self.watch = watch_for(settings)
@@ -193,15 +196,23 @@ class Run:
             regularizer=self.objective.regularizer,
         )
         self.jepa.train()
-        figures = {STEP: float(self.step), **look.figures}
+        figures = {STEP: float(self.step), "train/seconds": self.seconds, **look.figures}
         alarm = self.watch.look(self.step, look.figures)
         if self.chief:
             self._write(figures)
             self.reporter.look(self.step, figures)
             self.examples.write(self.step, look.examples)
+            self._tell_task(look.figures)
         self._keep_best(look.figures)
         if alarm:
             self._ring(alarm)
+
+    def _tell_task(self, figures: Mapping[str, float]) -> None:
+        """Warn, once, of a task that is trivial or that nothing was learnt of."""
+        alarm = task_alarm(self.step, self.total, figures)
+        if alarm and not self._task_told:
+            self._task_told = True
+            self.reporter.warning(str(alarm))
 
     def _predict(self, batch: Batch) -> Tensor:
         with self.fabric.autocast():  # for the model alone: the figures are computed in full precision
@@ -273,6 +284,7 @@ class Run:
             "alarms": [[alarm.step, list(alarm.signs)] for alarm in self.alarms],
             "best": list(self.best) if self.best else None,
             "epoch_loss": self._epoch_loss,
+            "seconds": self.seconds,
             "loader": [rank["loader"] for rank in ranks],
             "generators": [[rank["torch"], rank["cuda"]] for rank in ranks],
         }
@@ -296,6 +308,7 @@ class Run:
         self.alarms = [Alarm(step, tuple(signs), self.watch.advice) for step, signs in state["alarms"]]
         self.step = int(state["step"])
         self._epoch_loss = list(state["epoch_loss"])
+        self.seconds = float(state.get("seconds", 0.0))
 
     def _bring_over(self, origin: Path) -> None:
         """A run that goes on in another folder takes along what was measured, and its best checkpoint."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lang_jepa.config import Settings
 from lang_jepa.data.prepare import PrepareEvent, prepare
@@ -14,6 +14,10 @@ from lang_jepa.settings import save_settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Reporter, Silent
+from lang_jepa.training.task_alarm import task_alarms
+
+if TYPE_CHECKING:
+    from lang_jepa.training.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,11 @@ class Result:
     seconds: float
 
 
-def train(settings: Settings, reporter: Reporter | None = None) -> Result:
+def train(
+    settings: Settings,
+    reporter: Reporter | None = None,
+    on_start: Callable[["Run"], None] | None = None,
+) -> Result:
     """Prepare the corpus if needed, train, and write the model directory.
 
     Under torchrun every process calls this; the data is prepared by the first process of a node while the others
@@ -45,6 +53,7 @@ def train(settings: Settings, reporter: Reporter | None = None) -> Result:
     Args:
         settings: the resolved settings.
         reporter: told how it goes (rank 0 only); None is silent.
+        on_start: called on every rank when the run stands as it starts, or goes on, before its first step.
 
     Raises:
         LangJepaError: see `lang_jepa.training.loop.fit`; the data or a checkpoint cannot be used.
@@ -57,7 +66,7 @@ def train(settings: Settings, reporter: Reporter | None = None) -> Result:
     fabric = make_fabric(settings)
     chief = bool(fabric.is_global_zero)
     listener: Reporter = (reporter or Silent()) if chief else Silent()
-    material = _material(settings, fabric, listener)
+    material = make_material(settings, fabric, listener)
     if chief:
         _, moved = start_folder(settings)
         if moved:
@@ -72,6 +81,8 @@ def train(settings: Settings, reporter: Reporter | None = None) -> Result:
     run.begin()
     if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
         save_settings(settings, run.folder / "settings.yaml")
+    if on_start is not None:
+        on_start(run)
     began = time.perf_counter()
     try:
         fit(run)
@@ -94,7 +105,7 @@ def train(settings: Settings, reporter: Reporter | None = None) -> Result:
     )
 
 
-def _material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
+def make_material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
     """The data of the run."""
     from lang_jepa.training.material import CorpusMaterial
 
@@ -139,6 +150,7 @@ def _summarize(run: Any, seconds: float) -> None:
             "interrupted": run.interrupted,
             "seconds": round(seconds, 1),
             "alarms": [str(alarm) for alarm in run.alarms],
+            "task_alarms": [str(alarm) for alarm in task_alarms(rows, total=run.total)],
             "best": {"metric": run.settings.logging.best_metric, "step": run.best[0], "value": run.best[1]}
             if run.best
             else None,

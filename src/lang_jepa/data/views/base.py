@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import Indices, uniform
-from lang_jepa.data.sequences import Batch, Contexts, Sequences
+from lang_jepa.data.sequences import Batch, Contexts, Sequences, Targets
 
 Uniform = NDArray[np.float64]
 
@@ -85,6 +86,15 @@ class View(ABC):
             target: what was predicted, as in `Batch.sentence_ids`.
             found: the target that the prediction is nearest to.
         """
+
+    def copied(self, batch: Batch) -> Batch:
+        """The batch with what copying would predict in the place of each target: the sentence before it, or after it
+        where it is a document's first."""
+        numbers = batch.sentence_ids.numpy()
+        rows = np.where(numbers > self.starts[batch.document_ids.numpy()], numbers - 1, numbers + 1)
+        return replace(
+            batch, targets=Targets.whole(self.sentences(rows)), sentence_ids=torch.from_numpy(rows)
+        )
 
     def sentences(self, numbers: Indices) -> Sequences:
         """Each sentence alone, cut on the right where it is longer than a sequence may be."""

@@ -1,5 +1,6 @@
 """The same sentence twice: what differs between the two sides is a random crop, or dropout alone."""
 
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -47,6 +48,10 @@ class SameSentenceView(View):
             sentence_ids=torch.from_numpy(examples),
             document_ids=self.documents_of(examples),
         )
+
+    def copied(self, batch: Batch) -> Batch:
+        """In the place of each target the context, another view of the same sentence."""
+        return replace(batch, targets=Targets.whole(batch.contexts.sequences))
 
     def illustrate(self, target: int, found: int) -> str:
         true, other = self.split.texts([target, found])

@@ -3,6 +3,7 @@
 LeJEPA for text. Each part is a sequence of its own with its own special tokens, and sees itself only.
 """
 
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -79,6 +80,10 @@ class SpansView(View):
             sentence_ids=torch.from_numpy(np.asarray(examples, dtype=np.int64)),
             document_ids=torch.from_numpy(documents),
         )
+
+    def copied(self, batch: Batch) -> Batch:
+        """In the place of each target the first span."""
+        return replace(batch, targets=Targets.whole(batch.contexts.sequences))
 
     def illustrate(self, target: int, found: int) -> str:
         _, first, context, rest = self._cut(np.array([target, found]), 0)

@@ -1,0 +1,175 @@
+"""How long every variant trains: so many steps, minutes, or floating-point operations, always turned into steps.
+
+The schedules end at the last step, so a budget has to be steps before training begins. Minutes and FLOPs become steps
+through a measurement of each variant in a process of its own (`measure`), which the plan records.
+"""
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lang_jepa.config import Settings
+from lang_jepa.errors import LangJepaError
+
+Kind = Literal["steps", "minutes", "flops"]
+TIMED_STEPS, COUNTED_STEPS = 30, 8
+COUNTER = "torch.utils.flop_counter: forward, backward and target pass of matrix products and attention"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may cost.
+
+    Attributes:
+        kind: `steps`, `minutes` (of training steps, on this machine) or `flops`.
+        amount: above 0; whole for steps.
+    """
+
+    kind: Kind
+    amount: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}={self.amount:g}" if self.kind != "steps" else f"steps={self.amount:.0f}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one optimizer step of a variant costs on this machine.
+
+    Attributes:
+        seconds: median over 30 steps, waiting for data included; None where it was not needed.
+        flops: mean over 8 steps, floating-point operations (a multiply-add is two).
+        counter: how they were counted.
+    """
+
+    seconds: float | None
+    flops: float
+    counter: str = COUNTER
+
+
+def parse_budget(text: str) -> Budget:
+    """`steps=2000`, `minutes=10` or `flops=1e15`.
+
+    Raises:
+        LangJepaError: another form, or nothing that could be trained with it.
+    """
+    name, separator, value = text.partition("=")
+    kinds = {kind: kind for kind in get_args(Kind)}
+    try:
+        amount = float(value.replace("_", ""))
+    except ValueError:
+        amount = 0.0
+    if not separator or name.strip() not in kinds or not 0 < amount < float("inf"):
+        raise LangJepaError(
+            f"budget '{text}' is not understood: give steps=2000, minutes=10 or flops=1e15, above 0"
+        )
+    kind = kinds[name.strip()]
+    if kind == "steps" and amount != int(amount):
+        raise LangJepaError(f"budget '{text}': steps are whole")
+    return Budget(kind, amount)
+
+
+def steps_for(budget: Budget, measured: Measured | None) -> int:
+    """Optimizer steps that a variant may make.
+
+    Raises:
+        LangJepaError: not even one.
+    """
+    if budget.kind == "steps":
+        return int(budget.amount)
+    assert measured is not None, "minutes and FLOPs are turned into steps after measuring"
+    per_step = measured.flops if budget.kind == "flops" else (measured.seconds or 0.0) / 60
+    steps = int(budget.amount / per_step + 1e-9)
+    if steps < 1:
+        raise LangJepaError(f"the budget {budget} is less than one step ({per_step:.3g} {budget.kind})")
+    return steps
+
+
+def measure(settings: Settings, scratch: Path, *, timed: bool) -> Measured:
+    """Cost of a step, from real steps on real batches that are thrown away.
+
+    FLOPs are counted without meta.compile, since a counter cannot see into a compiled graph.
+
+    Args:
+        settings: of the variant.
+        scratch: a folder for what the throw-away run writes.
+        timed: also measure seconds.
+    """
+    seconds = None
+    if timed:
+        run = _run(settings, scratch)
+        seconds = statistics.median(_timed_step(run) for _ in range(TIMED_STEPS))
+        run.finish()
+    eager = settings.meta.model_copy(update={"compile": False})
+    run = _run(settings.model_copy(update={"meta": eager}), scratch)
+    flops = count_flops(run, COUNTED_STEPS)
+    run.finish()
+    return Measured(seconds, flops)
+
+
+def count_flops(run: Any, steps: int) -> float:
+    """Floating-point operations of one optimizer step, mean over `steps` real ones, which change the run.
+
+    Counted: matrix products and attention (in full, also where it is causal), forward and backward, of model and
+    target. Not counted: elementwise work, norms, the optimizer.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from lang_jepa.training.loop import train_step
+
+    total = 0
+    for _ in range(steps):
+        batches = _batches(run)
+        with FlopCounterMode(display=False, custom_mapping=_cpu_attention()) as counter:
+            train_step(run, batches, sum(batch.predictions for batch in batches))
+        total += counter.get_total_flops()
+    return total / steps
+
+
+def _cpu_attention() -> dict[Any, Any]:
+    """Formulas for the fused attention of CPUs, which torch's registry lacks (2.13)."""
+    import torch
+    from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
+
+    def forward(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+    def backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
+
+    ops = torch.ops.aten
+    return {
+        ops._scaled_dot_product_flash_attention_for_cpu: forward,
+        ops._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+    }
+
+
+def _run(settings: Settings, scratch: Path) -> Any:
+    """A run that stands at its first step."""
+    from lang_jepa.training.devices import make_fabric
+    from lang_jepa.training.reporter import Silent
+    from lang_jepa.training.run import Run, start_folder
+    from lang_jepa.training.train import make_material
+
+    logging = settings.logging.model_copy(update={"log_dir": str(scratch)})
+    settings = settings.model_copy(update={"logging": logging})
+    fabric = make_fabric(settings)
+    start_folder(settings)
+    run = Run(settings, fabric, make_material(settings, fabric, Silent()), Silent())
+    run.begin()
+    return run
+
+
+def _batches(run: Any) -> list[Any]:
+    return [run.next_batch() for _ in range(run.settings.optimization.grad_accum_steps)]
+
+
+def _timed_step(run: Any) -> float:
+    from lang_jepa.training.loop import train_step
+
+    began = time.perf_counter()
+    batches = _batches(run)
+    train_step(run, batches, sum(batch.predictions for batch in batches))
+    return time.perf_counter() - began

@@ -1,0 +1,207 @@
+"""The comparison itself: measure, train and evaluate every run one after the other, and pick up where it was left."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from lang_jepa.comparison.budget import Measured
+from lang_jepa.comparison.equality import (
+    Facts,
+    check_environment,
+    check_pair,
+    expected_equal,
+    refuse_different_settings,
+)
+from lang_jepa.comparison.outcome import outcome
+from lang_jepa.comparison.page import write_page
+from lang_jepa.comparison.plan import Plan, Variant, run_folder, setting_differences, settle
+from lang_jepa.comparison.process import Event, run_job
+from lang_jepa.comparison.worker import EVALUATED, FACTS, TRAINED
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import read_json, write_json
+from lang_jepa.settings import read_settings
+
+REPORT, PAGE = "report.json", "report.html"
+_PATIENCE = 30.0
+_FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe")
+
+
+class Listener(Protocol):
+    """Hears how a comparison goes on."""
+
+    def job(self, what: str, number: int, count: int) -> None:
+        """Job `number` of `count` begins."""
+
+    def event(self, event: Event) -> None:
+        """Something happened in it (see `lang_jepa.comparison.worker`)."""
+
+
+class Silent:
+    """Hears nothing."""
+
+    def job(self, what: str, number: int, count: int) -> None:
+        """Nothing."""
+
+    def event(self, event: Event) -> None:
+        """Nothing."""
+
+
+def compare(plan: Plan, folder: Path, listener: Listener | None = None) -> dict[str, Any]:
+    """Do what is still to be done of a comparison, and report.
+
+    Killed at any time and called again with the same plan, it gives the same result: finished runs are not repeated
+    and the interrupted one goes on from its last checkpoint.
+
+    Args:
+        plan: from `make_plan`.
+        folder: of this comparison alone; `report.json` and `report.html` are written there.
+        listener: told how it goes on.
+
+    Returns:
+        The report, as in report.json.
+
+    Raises:
+        LangJepaError: the folder holds another comparison, runs are not on equal terms, a job failed.
+        Interrupted: by Ctrl-C or SIGTERM; all that was done stays.
+    """
+    refuse_different_settings(plan)
+    folder = folder.absolute()  # jobs may start elsewhere
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock") as lock:
+        work = _Work(settle(plan, folder), folder, listener or Silent(), lock)
+        work.measure()
+        for seed in work.plan.seeds:
+            for variant in work.plan.variants:
+                work.run(variant, seed)
+        report = outcome(work.plan, folder)
+    write_json(folder / REPORT, report)
+    write_page(report, folder / PAGE)
+    return report
+
+
+class _Work:
+    """One comparison at work.
+
+    Args:
+        plan: settled.
+        folder: of the comparison.
+        listener: told of every job.
+        lock: file descriptor that jobs keep open.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, listener: Listener, lock: int) -> None:
+        self.plan, self.folder, self.listener, self.lock = plan, folder, listener, lock
+        self.count = len(plan.seeds) * len(plan.variants)
+        self.number = 0
+        self.facts: dict[tuple[str, int], Facts] = {}
+
+    def measure(self) -> None:
+        """Cost of a step of each variant, where the budget needs it before training."""
+        if self.plan.budget.kind == "steps":
+            return
+        for number, variant in enumerate(self.plan.variants, start=1):
+            if variant.measured is None:
+                what = f"measuring {variant.name}"
+                self.listener.job(what, number, len(self.plan.variants))
+                timed = self.plan.budget.kind == "minutes"
+                job = {"job": "measure", "settings": variant.settings.model_dump(), "timed": timed}
+                self._do(job, variant, None, self.folder / "runs" / variant.name / "measure.log", what)
+
+    def run(self, variant: Variant, seed: int) -> None:
+        """Do what is still to be done of one run."""
+        self.number += 1
+        folder = run_folder(self.folder, variant.name, seed)
+        what = f"{variant.name}, seed {seed}"
+        settings = self.plan.run_settings(variant, seed, self.folder)
+        _check_folder(folder, settings)
+        if (folder / TRAINED).is_file():
+            self._check(variant, seed, read_json(folder / FACTS, what="the facts of a run's start"))
+        count_flops = self.plan.variant(variant.name).measured is None
+        if (folder / EVALUATED).is_file() and not count_flops:
+            return
+        self.listener.job(what, self.number, self.count)
+        job = {
+            "job": "run",
+            "settings": settings.model_dump(),
+            "count_flops": count_flops,
+            "allow_different": self.plan.allow_different,
+            "tasks": list(self.plan.tasks),
+            "data_dir": self.plan.data_dir,
+            "questions": asdict(self.plan.questions),
+        }
+        self._do(job, variant, seed, folder.with_name(f"{folder.name}.log"), what)
+
+    def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
+        """One job in a process of its own; keeps what it measures and checks what it starts with."""
+
+        def tell(event: Event) -> None:
+            if event["event"] == "measured":
+                self.plan = self.plan.with_measured(variant.name, Measured(event["seconds"], event["flops"]))
+                write_json(self.folder / "plan.json", self.plan.to_json())
+            elif event["event"] == "facts" and seed is not None:
+                self._check(variant, seed, event["facts"])
+            self.listener.event(event)
+
+        run_job(job, log=log, lock=self.lock, tell=tell, what=what)
+
+    def _check(self, variant: Variant, seed: int, facts: Facts) -> None:
+        """Hold a run against the first run of all, and against the baseline with the same seed."""
+        what = f"{variant.name}, seed {seed}"
+        baseline = self.plan.baseline
+        if self.facts:
+            first = next(iter(self.facts.values()))
+            check_environment(facts, first, what=what, allow=self.plan.allow_different)
+        paired = self.facts.get((baseline.name, seed))
+        if paired is not None:
+            expected = expected_equal(variant.settings, baseline.settings)
+            check_pair(facts, paired, expected, what=what)
+        self.facts[variant.name, seed] = facts
+
+
+def _check_folder(folder: Path, settings: Any) -> None:
+    """Refuse a run directory that was made with other settings than the plan's.
+
+    Raises:
+        LangJepaError: names them.
+    """
+    path = folder / "settings.yaml"
+    if not path.is_file():
+        return
+    lines = setting_differences(read_settings(path), settings, ignore=_FREE)
+    if lines:
+        raise LangJepaError(
+            f"the run in {folder} was made with other settings than the plan says:\n  "
+            + "\n  ".join(lines)
+            + "\n"
+            "Remove that folder to train it again, or give another --output."
+        )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Hold the comparison's lock; its jobs inherit it, so that one which outlives a killed parent is waited for.
+
+    Raises:
+        LangJepaError: another process holds it for longer than such a job takes to notice.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        ends = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > ends:
+                    raise LangJepaError(
+                        f"another process is at work on {path.parent}: wait for it, or give another --output"
+                    ) from None
+                time.sleep(0.2)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,110 @@
+"""The curves of a comparison: held-out loss and retrieval against steps, seconds and FLOPs."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.comparison.curves import AXES
+from lang_jepa.files import atomic_file
+
+COLOURS = ("#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00")
+"""The baseline in grey, then Okabe and Ito's palette, which colour-blind readers can tell apart."""
+_ROWS = (("val/retrieval/mrr", "next sentence, MRR"), ("val/loss", "held-out loss"))
+_AXES = {"steps": "optimizer steps", "seconds": "seconds of training", "flops": "FLOPs"}
+
+
+def draw(report: Mapping[str, Any]) -> Any:
+    """A matplotlib figure: per variant the mean over seeds, and a band from the lowest to the highest of them.
+
+    Args:
+        report: of `outcome`.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 6.4), layout="constrained")
+    FigureCanvasSVG(figure)
+    panels = figure.subplots(len(_ROWS), len(AXES), sharey="row")
+    for row, (metric, title) in enumerate(_ROWS):
+        for column, axis in enumerate(AXES):
+            axes = panels[row, column]
+            for colour, (name, runs) in zip(_colours(), report["curves"].items(), strict=False):
+                _line(axes, runs, axis, metric, colour, name)
+            _mark_equal(axes, report, axis)
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_xlim(left=0)
+            if row == len(_ROWS) - 1:
+                axes.set_xlabel(_AXES[axis])
+            if column == 0:
+                axes.set_title(title, loc="left", fontsize=10)
+                axes.set_ylim(
+                    bottom=min(0.0, axes.get_ylim()[0])
+                )  # a cut axis makes small changes look large
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
+    return figure
+
+
+def svg(report: Mapping[str, Any]) -> str:
+    """The figure as an SVG element to stand in HTML: no prolog, no metadata, nothing to fetch."""
+    from matplotlib import rc_context
+
+    stream = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lang-jepa", "font.family": "sans-serif"}):
+        draw(report).savefig(
+            stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Inside HTML the name spaces are known; without them the page holds no address at all.
+    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*"',
+        r"\1",
+        re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1),
+        count=1,
+    )
+
+
+def save_png(report: Mapping[str, Any], path: Path) -> None:
+    """The same figure as a picture, atomically."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = draw(report)
+    FigureCanvasAgg(figure)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _colours() -> Sequence[str]:
+    return COLOURS * 8
+
+
+def _line(
+    axes: Any, runs: Sequence[Mapping[str, list[float]]], axis: str, metric: str, colour: str, name: str
+) -> None:
+    """Mean and band over seeds; all runs of a variant look at the same steps, so looks are averaged one by one."""
+    x = np.mean(_table(runs, axis), axis=0)
+    values = _table(runs, metric)
+    axes.plot(x, values.mean(0), color=colour, label=name, linewidth=1.8)
+    if len(runs) > 1:
+        axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
+
+
+def _table(runs: Sequence[Mapping[str, list[float]]], name: str) -> NDArray[np.float64]:
+    return np.array([run[name] for run in runs])
+
+
+def _mark_equal(axes: Any, report: Mapping[str, Any], axis: str) -> None:
+    """A dotted line where the variants are read at an equal budget, if some went further."""
+    budget = next(one["budget"] for one in report["equal_budgets"] if one["axis"] == axis)
+    furthest = max(run[axis][-1] for runs in report["curves"].values() for run in runs)
+    if budget < 0.98 * furthest:
+        axes.axvline(budget, color="#888888", linestyle=":", linewidth=1)

@@ -1,0 +1,308 @@
+"""What is to be compared: variants, seeds, budget and tasks, checked before anything is trained, and kept on disk."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.comparison.budget import Budget, Measured, steps_for
+from lang_jepa.config import Settings
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS
+from lang_jepa.evaluation.evaluate import Budget as Questions
+from lang_jepa.files import read_json, write_json
+from lang_jepa.settings import build, load_settings
+
+FORMAT = 1
+FEWEST_LOOKS, MOST_LOOKS, STEPS_PER_LOOK = 10, 50, 100
+_OURS = frozenset(  # settings that a plan sets itself
+    {
+        "recipe",
+        "meta.seed",
+        "meta.load_checkpoint",
+        "meta.checkpoint_path",
+        "optimization.max_steps",
+        "logging.log_dir",
+        "logging.eval_freq",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One recipe.
+
+    Attributes:
+        name: the recipe's, or the YAML file's without its ending.
+        settings: resolved; seed, steps, folder and looks are those of each run.
+        measured: cost of a step, once it was measured.
+    """
+
+    name: str
+    settings: Settings
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the result of a comparison.
+
+    Attributes:
+        variants: the first one is the baseline.
+        seeds: of weights, data order and dropout; the same for every variant.
+        budget: of each run.
+        tasks: of the evaluation.
+        data_dir: folder with stsb/ and sst2/, or None.
+        questions: how much to evaluate.
+        allow_different: compare although precision, compilation or the like differ.
+    """
+
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+    budget: Budget
+    tasks: tuple[str, ...]
+    data_dir: str | None = None
+    questions: Questions = DEFAULT_BUDGET
+    allow_different: bool = False
+
+    @property
+    def baseline(self) -> Variant:
+        return self.variants[0]
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name, with what was measured by now."""
+        return next(one for one in self.variants if one.name == name)
+
+    def steps(self, variant: Variant) -> int:
+        """Optimizer steps of each run of a variant, once its cost was measured."""
+        return steps_for(self.budget, self.variant(variant.name).measured)
+
+    def looks(self) -> int:
+        """Looks at held-out data in each run, the same for all variants: every look is a chance to be the best."""
+        longest = max(self.steps(variant) for variant in self.variants)
+        return min(MOST_LOOKS, max(FEWEST_LOOKS, -(-longest // STEPS_PER_LOOK)))
+
+    def run_settings(self, variant: Variant, seed: int, folder: Path) -> Settings:
+        """Settings of one run in the comparison's folder."""
+        steps = self.steps(variant)
+        return _with(
+            variant.settings,
+            meta={"seed": seed, "load_checkpoint": False, "checkpoint_path": None},
+            optimization={"max_steps": steps},
+            logging={
+                "log_dir": str(run_folder(folder, variant.name, seed)),
+                "eval_freq": -(-steps // self.looks()),
+            },
+        )
+
+    def with_measured(self, name: str, measured: Measured) -> "Plan":
+        """The plan with one variant's cost filled in."""
+        filled = (replace(one, measured=measured) if one.name == name else one for one in self.variants)
+        return replace(self, variants=tuple(filled))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for plan.json."""
+        variants = [
+            {
+                "name": one.name,
+                "settings": one.settings.model_dump(),
+                "measured": asdict(one.measured) if one.measured else None,
+            }
+            for one in self.variants
+        ]
+        return {
+            "format": FORMAT,
+            "variants": variants,
+            "seeds": list(self.seeds),
+            "budget": asdict(self.budget),
+            "tasks": list(self.tasks),
+            "data_dir": self.data_dir,
+            "questions": asdict(self.questions),
+            "allow_different": self.allow_different,
+        }
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any], *, where: str) -> "Plan":
+        """Read what `to_json` gave."""
+        variants = tuple(
+            Variant(
+                one["name"],
+                build(Settings, one["settings"], where=where),
+                Measured(**one["measured"]) if one["measured"] else None,
+            )
+            for one in tree["variants"]
+        )
+        return cls(
+            variants,
+            tuple(tree["seeds"]),
+            Budget(**tree["budget"]),
+            tuple(tree["tasks"]),
+            tree["data_dir"],
+            Questions(**tree["questions"]),
+            tree["allow_different"],
+        )
+
+
+def make_plan(
+    recipes: Sequence[str],
+    *,
+    seeds: int,
+    budget: Budget,
+    overrides: Iterable[str] = (),
+    tasks: str = "",
+    data_dir: Path | None = None,
+    questions: Questions = DEFAULT_BUDGET,
+    allow_different: bool = False,
+) -> Plan:
+    """Check what was asked for.
+
+    Args:
+        recipes: built-in names or YAML files, the baseline first.
+        seeds: runs per variant, from the baseline's meta.seed on.
+        budget: of each run.
+        overrides: settings changed in all variants.
+        tasks: of the evaluation, separated by commas; empty: what the baseline's data allows.
+        data_dir: folder with stsb/ and sst2/.
+        questions: how much to evaluate.
+        allow_different: see `Plan`.
+
+    Raises:
+        LangJepaError: fewer than two variants, a name twice, seeds below 1, unknown tasks, nothing held out.
+    """
+    if len(recipes) < 2:
+        raise LangJepaError(
+            "a comparison needs at least two variants: the baseline first, then what it is up against"
+        )
+    if seeds < 1:
+        raise LangJepaError(f"--seeds {seeds}: at least one run per variant is needed, three for a verdict")
+    changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
+    variants = tuple(
+        Variant(Path(one).stem if _is_file(one) else one, load_settings(one, changes)) for one in recipes
+    )
+    _check_variants(variants)
+    first = variants[0].settings.meta.seed
+    chosen = tuple(name.strip() for name in tasks.split(",") if name.strip())
+    unknown = [name for name in chosen if name not in TASKS]
+    if unknown:
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(TASKS)}")
+    return Plan(
+        variants,
+        tuple(range(first, first + seeds)),
+        budget,
+        chosen or _usual_tasks(variants[0].settings),
+        str(data_dir) if data_dir else None,
+        questions,
+        allow_different,
+    )
+
+
+def _check_variants(variants: Sequence[Variant]) -> None:
+    """Names must differ, and something must be held out."""
+    names = [one.name for one in variants]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise LangJepaError(f"two variants are called '{twice[0]}': name the recipe files differently")
+    for one in variants:
+        if not one.settings.data.val_fraction:
+            raise LangJepaError(
+                f"{one.name} holds nothing out, so there are no curves to compare. Set data.val_fraction for all: "
+                "-o data.val_fraction=0.05"
+            )
+
+
+def settle(plan: Plan, folder: Path) -> Plan:
+    """The plan that a folder holds already, with what was measured, if it is the same; else the new one, written.
+
+    More seeds than before are no other plan: they are added to what is there.
+
+    Raises:
+        LangJepaError: the folder holds another plan, or other things.
+    """
+    path = folder / "plan.json"
+    if not path.is_file():
+        if folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
+            raise LangJepaError(f"{folder} holds other things: give a new or an empty folder with --output")
+        write_json(path, plan.to_json())
+        return plan
+    stored = Plan.from_json(read_json(path, what="the plan"), where=str(path))
+    differences = _differences(stored, plan)
+    if differences:
+        raise LangJepaError(
+            f"{folder} holds another comparison:\n  "
+            + "\n  ".join(differences)
+            + "\nGive another --output, or the "
+            "same arguments."
+        )
+    settled = replace(plan, variants=stored.variants)
+    write_json(path, settled.to_json())
+    return settled
+
+
+def run_folder(folder: Path, name: str, seed: int) -> Path:
+    """Where one run lives."""
+    return folder / "runs" / name / f"seed{seed}"
+
+
+def differing_settings(plan: Plan) -> dict[str, list[Any]]:
+    """Settings in which the variants differ, with the value of each variant; what a plan sets itself left out."""
+    trees = [flat(one.settings) for one in plan.variants]
+    keys = [key for key in trees[0] if key not in _OURS]
+    table = {key: [tree[key] for tree in trees] for key in keys}
+    return {key: row for key, row in table.items() if any(value != row[0] for value in row)}
+
+
+def flat(settings: Settings) -> dict[str, Any]:
+    """Settings as dotted keys."""
+    found: dict[str, Any] = {}
+    for section, value in settings.model_dump().items():
+        if isinstance(value, dict):
+            found |= {f"{section}.{key}": one for key, one in value.items()}
+        else:
+            found[section] = value
+    return found
+
+
+def setting_differences(then: Settings, now: Settings, *, ignore: Iterable[str] = ()) -> list[str]:
+    """Lines that name what differs between two settings."""
+    one, other = flat(then), flat(now)
+    left_out = set(ignore)
+    return [
+        f"{key}: {one[key]!r} there, {other[key]!r} now"
+        for key in one
+        if one[key] != other[key] and key not in left_out
+    ]
+
+
+def _differences(stored: Plan, plan: Plan) -> list[str]:
+    """What differs between two plans, in words; more seeds and measurements are left out."""
+    old, new = ([one.name for one in each.variants] for each in (stored, plan))
+    if old != new:
+        return [f"variants: {', '.join(old)} there, {', '.join(new)} now"]
+    lines = [
+        f"{one.name}, {line}"
+        for one, other in zip(stored.variants, plan.variants, strict=True)
+        for line in setting_differences(one.settings, other.settings)
+    ]
+    for name in ("budget", "tasks", "data_dir", "questions"):
+        there, now = getattr(stored, name), getattr(plan, name)
+        if there != now:
+            lines.append(f"{name}: {there} there, {now} now")
+    if plan.seeds[: len(stored.seeds)] != stored.seeds:
+        lines.append(f"seeds: {list(stored.seeds)} there, {list(plan.seeds)} now (more may be added)")
+    return lines
+
+
+def _with(settings: Settings, **sections: Mapping[str, Any]) -> Settings:
+    """Settings with some values changed, validated again."""
+    tree = settings.model_dump()
+    for section, changes in sections.items():
+        tree[section] |= changes
+    return build(Settings, tree, where="the comparison's plan")
+
+
+def _is_file(recipe: str) -> bool:
+    return Path(recipe).suffix in {".yaml", ".yml"}
+
+
+def _usual_tasks(settings: Settings) -> tuple[str, ...]:
+    return ("stories",) if settings.data.train_file == "stories" else ("retrieval",)

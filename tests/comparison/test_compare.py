@@ -1,0 +1,206 @@
+"""A whole comparison, small: real processes, killed and taken up, and the page that comes out."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lang_jepa.comparison.budget import Budget
+from lang_jepa.comparison.compare import Silent, compare
+from lang_jepa.comparison.plan import Plan, Variant, run_folder
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.evaluate import Budget as Questions
+from lang_jepa.files import read_json, write_json
+from lang_jepa.settings import read_settings, save_settings
+from lang_jepa.training.checkpoint import LAST
+from tiny import assert_same_run, environment, tiny_settings
+
+pytestmark = pytest.mark.slow
+
+STEPS = 10
+CHILD = """
+import sys
+from pathlib import Path
+from lang_jepa.comparison.compare import compare
+from lang_jepa.comparison.plan import Plan
+from lang_jepa.comparison.process import Interrupted
+from lang_jepa.files import read_json
+
+if __name__ == "__main__":
+    tree = read_json(Path(sys.argv[1]), what="plan")
+    try:
+        compare(Plan.from_json(tree, where="plan"), Path(sys.argv[2]))
+    except Interrupted:
+        sys.exit(130)
+"""
+
+
+class Heard(Silent):
+    """Remembers which jobs began."""
+
+    def __init__(self) -> None:
+        self.jobs: list[str] = []
+
+    def job(self, what: str, number: int, count: int) -> None:
+        self.jobs.append(what)
+
+
+def _plan(seeds: int) -> Plan:
+    place = Path("replaced")
+    options = ("model.num_layers=1", "logging.checkpoint_steps=2")
+    variants = (
+        Variant("with vicreg", tiny_settings(place, *options)),
+        Variant("without", tiny_settings(place, *options, "objective.regularizer=none")),
+    )
+    questions = Questions(queries=60, stories=12, train_stories=20, paraphrases=60)
+    return Plan(
+        variants,
+        tuple(range(seeds)),
+        Budget("steps", STEPS),
+        ("stories",),
+        None,
+        questions,
+        allow_different=False,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    """The runs inherit it; a test machine may have many cores."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    yield
+    os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison that nobody interrupted: two variants, two seeds."""
+    folder = tmp_path_factory.mktemp("whole")
+    heard = Heard()
+    compare(_plan(2), folder, heard)
+    assert heard.jobs == ["with vicreg, seed 0", "without, seed 0", "with vicreg, seed 1", "without, seed 1"]
+    return folder
+
+
+def test_the_report_says_what_happened(whole: Path) -> None:
+    report = read_json(whole / "report.json", what="report")
+    assert [one["steps"] for one in report["variants"]] == [STEPS, STEPS]
+    assert {one["call"] for one in report["verdicts"]} == {"too few seeds to judge"}
+    assert {one["difference"]["paired"] for one in report["verdicts"]} == {True}
+    assert min(one["difference"]["questions"] for one in report["verdicts"]) > 0
+    assert list(report["settings_that_differ"]) == ["objective.regularizer"]
+    unequal = [one["what"] for one in report["equal"] if not one["equal"]]
+    assert unequal == []
+    assert {"oracle", "chance", "TF-IDF, last 3", "with vicreg", "without"} <= report["scores"][0][
+        "scorers"
+    ].keys()
+    steps = report["curves"]["without"][1]["steps"]
+    assert steps == [float(step) for step in range(STEPS + 1)]
+    with_regularizer, without = (one["flops"] for one in report["variants"])
+    assert with_regularizer > without > 0  # the covariance is a matrix product
+
+
+def test_the_verdicts_follow_from_the_scores_of_the_runs(whole: Path) -> None:
+    """Means and differences, recomputed from every run's own scores.json."""
+    report = read_json(whole / "report.json", what="report")
+    for one in report["verdicts"]:
+        where = (one["metric"]["task"], one["metric"]["split"], one["metric"]["name"], "model", True)
+        means = []
+        for name in ("with vicreg", "without"):
+            values = []
+            for seed in (0, 1):
+                card = read_json(run_folder(whole, name, seed) / "scores.json", what="scores")
+                rows = {(r["task"], r["split"], r["metric"], r["name"], r["chosen"]): r for r in card["rows"]}
+                values.append(rows[where]["value"])
+            means.append(sum(values) / 2)
+        assert one["baseline_mean"] == pytest.approx(means[0])
+        assert one["difference"]["value"] == pytest.approx(means[1] - means[0])
+
+
+def test_the_page_stands_alone(whole: Path) -> None:
+    page = (whole / "report.html").read_text(encoding="utf-8")
+    assert "with vicreg" in page
+    assert "without" in page
+    assert page.count("<svg") == 1
+    assert "objective.regularizer" in page
+    assert not re.search(r"https?:|//|<script|<link|@import|src=", page)
+
+
+def test_a_finished_comparison_is_only_reported_again(whole: Path) -> None:
+    before = (whole / "report.json").read_bytes()
+    heard = Heard()
+    compare(_plan(2), whole, heard)
+    assert heard.jobs == []
+    assert (whole / "report.json").read_bytes() == before
+
+
+def _until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    ends = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, f"it ended by itself with {process.returncode}"
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path: Path) -> None:
+    """SIGTERM in the first run, a kill in the second: no step is lost or made twice in what remains."""
+    folder = tmp_path / "parts"
+    write_json(tmp_path / "plan.json", _plan(1).to_json())
+    (tmp_path / "child.py").write_text(CHILD)
+    command = [sys.executable, str(tmp_path / "child.py"), str(tmp_path / "plan.json"), str(folder)]
+    first, second = (run_folder(folder, name, 0) for name in ("with vicreg", "without"))
+
+    process = subprocess.Popen(command, env=environment())
+    _until((first / LAST).is_file, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    process = subprocess.Popen(command, env=environment())
+    _until((second / LAST).is_file, process)
+    process.kill()
+    process.wait(60)
+
+    heard = Heard()
+    report = compare(_plan(1), folder, heard)
+    assert heard.jobs == ["without, seed 0"]
+    assert_same_run(run_folder(whole, "with vicreg", 0), first)
+    assert_same_run(run_folder(whole, "without", 0), second)
+    for run in (first, second):
+        there = run_folder(whole, run.parent.name, 0)
+        assert read_json(run / "facts.json", what="f") == read_json(there / "facts.json", what="f")
+        ours, theirs = (read_json(path / "scores.json", what="scores")["rows"] for path in (run, there))
+        assert ours == theirs
+    assert {one["call"] for one in report["verdicts"]} == {"too few seeds to judge"}
+
+
+def test_a_run_with_other_settings_is_named(whole: Path) -> None:
+    """A plan's folder in which somebody trained something else."""
+    path = run_folder(whole, "without", 1) / "settings.yaml"
+    settings = read_settings(path)
+    other = settings.optimization.model_copy(update={"lr": 0.5})
+    save_settings(settings.model_copy(update={"optimization": other}), path)
+    try:
+        with pytest.raises(LangJepaError, match=r"other settings.*\n  optimization.lr: 0.5 there, 0.006 now"):
+            compare(_plan(2), whole)
+    finally:
+        save_settings(settings, path)
+
+
+def test_a_mistake_in_a_run_is_told_with_its_name(tmp_path: Path) -> None:
+    """The job's own message comes through, and nothing is trained after it."""
+    plan = _plan(1)
+    lost = plan.baseline.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})
+    baseline = replace(plan.baseline, settings=plan.baseline.settings.model_copy(update={"data": lost}))
+    with pytest.raises(LangJepaError, match=r"with vicreg, seed 0: .*nowhere.txt"):
+        compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "out")
+    assert not run_folder(tmp_path / "out", "without", 0).exists()
+    assert json.loads((tmp_path / "out" / "plan.json").read_text())["seeds"] == [0]

@@ -1,0 +1,27 @@
+"""Equal budgets are read between the looks, where the cheapest run ended."""
+
+import numpy as np
+import pytest
+
+from lang_jepa.comparison.curves import Axis, Curve, equal_budgets
+
+
+def _curve(seconds: list[float], flops: float, values: list[float]) -> Curve:
+    steps = np.array([0.0, 10.0, 20.0])[: len(values)]
+    axes: dict[Axis, np.ndarray] = {"steps": steps, "seconds": np.array(seconds), "flops": steps * flops}
+    return Curve(axes, {"mrr": np.array(values)})
+
+
+def test_by_hand() -> None:
+    """`slow` costs twice the seconds and half the FLOPs of `fast` and ends at half its steps."""
+    curves = {
+        "fast": [_curve([0, 1, 2], 4.0, [0.0, 0.2, 0.6]), _curve([0, 1, 2], 4.0, [0.0, 0.4, 0.8])],
+        "slow": [_curve([0, 2], 2.0, [0.0, 0.5]), _curve([0, 1.5], 2.0, [0.1, 0.5])],
+    }
+    found = {one["axis"]: one for one in equal_budgets(curves, ["mrr"])}
+    assert {axis: one["budget"] for axis, one in found.items()} == {"steps": 10, "seconds": 1.5, "flops": 20}
+    fast = {axis: one["variants"]["fast"]["mean"] for axis, one in found.items()}
+    assert fast == pytest.approx({"steps": 0.3, "seconds": 0.5, "flops": 0.15})
+    slow = {axis: one["variants"]["slow"]["mean"] for axis, one in found.items()}
+    assert slow == pytest.approx({"steps": 0.5, "seconds": (0.375 + 0.5) / 2, "flops": 0.5})
+    assert found["steps"]["variants"]["fast"]["std"] == pytest.approx(0.2 / 2**0.5)

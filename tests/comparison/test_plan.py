@@ -1,0 +1,116 @@
+"""What is asked for is checked before anything is trained, and a folder holds one comparison only."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lang_jepa.comparison.budget import Budget, Measured
+from lang_jepa.comparison.plan import Plan, differing_settings, make_plan, setting_differences, settle
+from lang_jepa.errors import LangJepaError
+
+OTHER = (
+    "data: {train_file: stories, val_fraction: 0.1, tokenizer_path: trained}\nmodel: {pretrained: false}\n"
+)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> str:
+    """A recipe file beside the built-in ones."""
+    path = tmp_path / "recipes" / "other.yaml"
+    path.parent.mkdir()
+    path.write_text(OTHER)
+    return str(path)
+
+
+def _plan(other: str, **changes: Any) -> Plan:
+    options: dict[str, Any] = {"seeds": 2, "budget": Budget("steps", 300), **changes}
+    return make_plan(["concepts", other], **options)
+
+
+def test_names_seeds_and_tasks(other: str) -> None:
+    plan = _plan(other, overrides=["meta.seed=5"])
+    assert [one.name for one in plan.variants] == ["concepts", "other"]
+    assert plan.seeds == (5, 6)
+    assert plan.tasks == ("stories",)
+
+
+@pytest.mark.parametrize(
+    ("recipes", "changes", "message"),
+    [
+        (["concepts"], {}, "at least two variants|needs at least two"),
+        (["concepts", "concepts"], {}, "two variants are called 'concepts'"),
+        (["concepts", "documents"], {"seeds": 0}, "--seeds 0"),
+        (["concepts", "documents"], {"tasks": "stories,sst"}, "unknown task sst"),
+        (["concepts", "documents"], {"overrides": ["data.val_fraction=0"]}, "holds nothing out"),
+        (["concepts", "nonsense"], {}, "no recipe named 'nonsense'"),
+        (["concepts", "documents"], {"overrides": ["model.nonsense=1"]}, "unknown setting"),
+    ],
+)
+def test_mistakes_are_named(recipes: list[str], changes: dict[str, Any], message: str) -> None:
+    options: dict[str, Any] = {"seeds": 2, "budget": Budget("steps", 3), **changes}
+    with pytest.raises(LangJepaError, match=message):
+        make_plan(recipes, **options)
+
+
+def test_runs_differ_in_seed_and_place_only(other: str, tmp_path: Path) -> None:
+    plan = _plan(other)
+    first, second = (plan.run_settings(plan.baseline, seed, tmp_path) for seed in plan.seeds)
+    named = [line.split(":")[0] for line in setting_differences(first, second)]
+    assert named == ["logging.log_dir", "meta.seed"]
+    assert first.logging.log_dir == str(tmp_path / "runs" / "concepts" / "seed0")
+    assert (first.optimization.max_steps, first.logging.eval_freq) == (300, 30)
+
+
+def test_equal_minutes_are_unequal_steps_and_equally_many_looks(other: str, tmp_path: Path) -> None:
+    plan = _plan(other, budget=Budget("minutes", 10))
+    plan = plan.with_measured("concepts", Measured(0.25, 1e9)).with_measured("other", Measured(0.5, 1e9))
+    runs = [plan.run_settings(one, 0, tmp_path) for one in plan.variants]
+    assert [run.optimization.max_steps for run in runs] == [2400, 1200]
+    assert [run.logging.eval_freq for run in runs] == [100, 50]
+
+
+def test_a_plan_survives_the_disk(other: str) -> None:
+    plan = _plan(other, budget=Budget("flops", 1e12)).with_measured("other", Measured(None, 2e9))
+    assert Plan.from_json(plan.to_json(), where="here") == plan
+
+
+def test_what_differs_between_variants(other: str) -> None:
+    differing = differing_settings(_plan(other, overrides=["model.embed_dim=48", "model.pred_dim=48"]))
+    assert differing["model.head"] == ["whitened", "none"]
+    assert not differing.keys() & {"model.embed_dim", "recipe", "optimization.max_steps", "meta.seed"}
+
+
+def test_a_folder_is_taken_up_with_what_was_measured(other: str, tmp_path: Path) -> None:
+    plan, folder = _plan(other), tmp_path / "out"
+    measured = settle(plan, folder).with_measured("concepts", Measured(None, 5.0))
+    (folder / "plan.json").unlink()
+    assert settle(measured, folder) == measured
+    assert settle(plan, folder) == measured
+    more = settle(replace(plan, seeds=(0, 1, 2)), folder)
+    assert (more.seeds, more.variant("concepts").measured) == ((0, 1, 2), Measured(None, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": Budget("steps", 301)}, "budget: steps=300 there, steps=301 now"),
+        ({"tasks": "retrieval"}, r"tasks: \('stories',\) there, \('retrieval',\) now"),
+        ({"overrides": ["optimization.lr=0.1"]}, "concepts, optimization.lr: 0.006 there, 0.1 now"),
+        ({"seeds": 1}, r"seeds: \[0, 1\] there, \[0\] now"),
+    ],
+)
+def test_another_plan_in_the_folder_is_refused(
+    changes: dict[str, Any], message: str, other: str, tmp_path: Path
+) -> None:
+    settle(_plan(other), tmp_path / "out")
+    with pytest.raises(LangJepaError, match=message):
+        settle(_plan(other, **changes), tmp_path / "out")
+
+
+def test_a_folder_with_other_things_is_refused(other: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("")
+    with pytest.raises(LangJepaError, match="holds other things"):
+        settle(_plan(other), tmp_path / "out")
