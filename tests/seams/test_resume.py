@@ -78,7 +78,8 @@ def test_a_stream(workers: int, tmp_path: Path) -> None:
 def test_a_stream_of_another_view(view: str, tmp_path: Path) -> None:
     """What is drawn for an example is drawn again, in the second epoch of the stream too."""
     source = write_parquet(tmp_path / "texts", documents=10, files=1)
-    overrides = (*STREAM, *VIEWS[view], f"data.train_file={source}", "optimization.max_steps=16")
+    short = ("data.batch_size=4", "optimization.max_steps=16")
+    overrides = (*STREAM, *VIEWS[view], *short, f"data.train_file={source}")
     train(tiny_settings(tmp_path / "whole", *overrides))
     rows = read_metrics(tmp_path / "whole" / "metrics.csv")
     assert max(row.get("train/epoch", 0) for row in rows) >= 1
