@@ -31,8 +31,8 @@ _FROM_SCRATCH = (
     "model.num_layers=1",
 )
 OVERRIDES = {
-    "masked_sentences": ("data.masked_sentences=6", "optimization.lr=2e-2"),
-    "next_sentence_vicreg": ("optimization.lr=2e-2",),
+    "masked_sentences": ("data.limit=20", "optimization.lr=2e-2"),
+    "next_sentence_vicreg": ("data.limit=20", "optimization.lr=2e-2"),
     "next_sentence": ("model.head=whitened", "data.num_workers=0"),  # from scratch it would begin collapsed
     "lejepa_spans": ("data.chunk_size=48",),
     "lejepa_spans_notebook": ("data.chunk_size=48",),
