@@ -30,6 +30,7 @@ from lang_jepa.data.stories import (
     oracle_scores,
     paraphrase_pairs,
     parse_event,
+    same_meaning,
 )
 
 TRAIN, RIDGE_TRAIN, HELD_OUT, QUERIES, CANDIDATES, RIDGE = 20_000, 10_000, 600, 1_000, 256, 30.0
@@ -178,7 +179,10 @@ def paraphrases(split: str, words: TfidfVectorizer) -> tuple[float, float]:
     cosine = np.asarray(first.multiply(second).sum(1)).ravel()
     grades = np.array([p.score for p in pairs])
     alike = np.flatnonzero(grades == 5)[:CANDIDATES]
+    told = [pairs[int(index)].second for index in alike]
+    also = np.array([[same_meaning(one, other) for other in told] for one in told])
     table = (first[alike] @ second[alike].T).toarray()
+    table[also & ~np.eye(len(also), dtype=bool)] = -1.0  # as right as the partner: no wrong candidate
     hits = [rank_of_first(np.roll(row, -k)) < 1.5 for k, row in enumerate(table)]
     return float(spearmanr(cosine, grades).statistic), float(np.mean(hits))
 

@@ -130,7 +130,10 @@ class ModelSettings(Section):
     head: Literal["none", "linear", "whitened"] = "none"
     """Linear map after pooling, part of the encoder: none, identity at the start, or ZCA whitening at the start."""
     head_sample: int = Field(default=4000, ge=16)
-    """Training sentences from which the whitening start and the score statistics are estimated."""
+    """Training sentences from which the whitening start is estimated."""
+    score_sample: int = Field(default=4000, ge=16)
+    """Training predictions, with their targets, from which the score statistics are estimated when training ends. The
+    similarity `predictable` gains from many more of them than there are dimensions."""
     freeze_encoder: bool = False
     """Train the predictor alone (head included in what is frozen); needs objective.target=frozen."""
     predictor: Literal[

@@ -1,6 +1,7 @@
 """What the commands draw on the terminal: tables, a progress bar, warnings. Used by `cli` only."""
 
 import os
+import textwrap
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
@@ -13,6 +14,9 @@ from lang_jepa.evaluation.table import Report, Row, is_headline
 
 console = Console(quiet=os.environ.get("RANK", "0") != "0")
 """Standard output; silent on all but the first process of several."""
+
+HEADER = 12
+"""Letters in a line of a column's header."""
 
 Figures = Mapping[str, float]
 
@@ -54,9 +58,10 @@ def _one_table(title: str, rows: list[Row]) -> Table:
     names = list(dict.fromkeys((row.name, row.similarity) for row in rows))
     cells = {(row.name, row.similarity, row.metric): _cell(row) for row in rows}
     table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("")
+    table.add_column("", min_width=20)
     for metric in metrics:
-        table.add_column(metric, justify="right", no_wrap=True)
+        # Broken by hand: rich would rather squeeze out the names than break a header that must not wrap.
+        table.add_column(textwrap.fill(metric, HEADER), justify="right", no_wrap=True)
     for name, similarity in names:
         shown = f"{name} \\[{similarity}]" if similarity else name
         values = [cells.get((name, similarity, metric), "") for metric in metrics]

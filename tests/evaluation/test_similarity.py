@@ -1,4 +1,4 @@
-"""Statistics of training embeddings, and the three similarities."""
+"""Statistics of training embeddings, and the four similarities."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.similarity import Statistics, prepare, unit_rows
+from lang_jepa.evaluation.similarity import Foretold, Statistics, prepare, unit_rows
 
 
 @pytest.fixture
@@ -89,3 +89,69 @@ def test_refusals(cloud: np.ndarray) -> None:
         prepare(broken, statistics, "raw")
     with pytest.raises(LangJepaError, match="shrinkage"):
         Statistics.of(cloud, shrinkage=1.5)
+
+
+@pytest.fixture
+def foretold() -> tuple[np.ndarray, np.ndarray]:
+    """Predictions that know the first three of eight directions of what came, through a noise and a mixing."""
+    generator = np.random.default_rng(2)
+    came = generator.standard_normal((6000, 8)) + 1
+    known = np.concatenate([came[:, :3] + generator.standard_normal((6000, 3)), np.ones((6000, 5))], 1)
+    return (known @ generator.standard_normal((8, 8))).astype(np.float32), came.astype(np.float32)
+
+
+def test_concepts_become_the_regression_of_whitened_predictions(
+    foretold: tuple[np.ndarray, np.ndarray],
+) -> None:
+    predictions, came = foretold
+    mixed = predictions + np.random.default_rng(3).standard_normal(predictions.shape)
+    space = Foretold.of(mixed, came, shrinkage=0.0)
+    white = (mixed - space.mean) @ space.predictions
+    np.testing.assert_allclose(np.cov(white, rowvar=False), np.eye(8), atol=2e-2)
+    solution, *_ = np.linalg.lstsq(came - came.mean(0), white, rcond=None)
+    np.testing.assert_allclose(space.concepts, solution, atol=1e-4)
+
+
+def test_predictable_ignores_what_no_context_foretells(foretold: tuple[np.ndarray, np.ndarray]) -> None:
+    predictions, came = foretold
+    statistics = Statistics.of(came, predictions=predictions)
+    assert statistics.similarities == ("raw", "centred", "whitened", "predictable")
+    generator = np.random.default_rng(4)
+    one = (generator.standard_normal((200, 8)) + 1).astype(np.float32)
+    rest = generator.standard_normal((200, 5)) + 1
+    other = np.concatenate([one[:, :3], rest], 1).astype(np.float32)
+    cosines = {
+        kind: (prepare(one, statistics, kind) * prepare(other, statistics, kind)).sum(1).mean()
+        for kind in ("whitened", "predictable")
+    }
+    assert cosines["predictable"] > 0.95
+    assert cosines["whitened"] < 0.5
+
+
+def test_predictions_and_concepts_meet_in_one_space(foretold: tuple[np.ndarray, np.ndarray]) -> None:
+    predictions, came = foretold
+    statistics = Statistics.of(came, predictions=predictions)
+    asked = prepare(predictions[:300], statistics, "predictable", side="predictions")
+    scores = asked @ prepare(came[:300], statistics, "predictable").T
+    rank = (scores > scores.diagonal()[:, None]).sum(1).mean()
+    plain = prepare(predictions[:300], statistics, "centred") @ prepare(came[:300], statistics, "centred").T
+    assert rank < 75  # of 300, three known directions under as much noise; chance is 150
+    assert rank < (plain > plain.diagonal()[:, None]).sum(1).mean()
+
+
+def test_predictable_needs_a_predictor(cloud: np.ndarray) -> None:
+    statistics = Statistics.of(cloud)
+    assert "predictable" not in statistics.similarities
+    with pytest.raises(LangJepaError, match="predictor"):
+        prepare(cloud, statistics, "predictable")
+    with pytest.raises(LangJepaError, match="one shape"):
+        Foretold.of(cloud[:10], cloud)
+
+
+def test_foretold_is_saved(foretold: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    statistics = Statistics.of(foretold[1], predictions=foretold[0])
+    statistics.save(tmp_path / "statistics.safetensors")
+    loaded = Statistics.load(tmp_path / "statistics.safetensors")
+    for side, rows in zip(("predictions", "concepts"), foretold, strict=True):
+        kept = prepare(rows[:5], loaded, "predictable", side=side)
+        np.testing.assert_array_equal(kept, prepare(rows[:5], statistics, "predictable", side=side))

@@ -1,6 +1,7 @@
 """Nearest sentences and fitting continuations, by exact search."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -10,7 +11,12 @@ from lang_jepa.evaluation.similarity import prepare
 
 
 def neighbours(
-    model: ConceptModel, vectors: Vectors, sentences: Sequence[str], *, top_k: int
+    model: ConceptModel,
+    vectors: Vectors,
+    sentences: Sequence[str],
+    *,
+    top_k: int,
+    side: Literal["concepts", "predictions"] = "concepts",
 ) -> list[list[tuple[float, str]]]:
     """The sentences nearest to each vector, best first, by the model's default similarity.
 
@@ -19,13 +25,14 @@ def neighbours(
         vectors: [n, D].
         sentences: to search among.
         top_k: neighbours of each.
+        side: whether the vectors are concepts or predictions.
 
     Returns:
         For each vector, up to top_k pairs (cosine, sentence).
     """
     kind = model.similarity
     corpus = prepare(model.encode(sentences), model.statistics, kind)
-    scores = prepare(vectors, model.statistics, kind) @ corpus.T
+    scores = prepare(vectors, model.statistics, kind, side=side) @ corpus.T
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
     return [[(float(row[i]), sentences[i]) for i in order] for row, order in zip(scores, best, strict=True)]
 
@@ -41,4 +48,4 @@ def rank_continuations(
     if not context or not candidates:
         raise LangJepaError("ranking continuations needs at least one --context and one --candidate")
     predicted = model.predict_next(list(context))
-    return neighbours(model, predicted[None, :], candidates, top_k=len(candidates))[0]
+    return neighbours(model, predicted[None, :], candidates, top_k=len(candidates), side="predictions")[0]

@@ -164,15 +164,16 @@ def examine_models(exam: Exam, models: Mapping[str, Encoder]) -> dict[str, Float
                     kind,
                     vector_answers(
                         questions,
-                        prepare(predicted, model.statistics, kind),
+                        prepare(predicted, model.statistics, kind, side="predictions"),
                         prepare(embeddings[name], model.statistics, kind),
                     ),
                 )
-                for kind in SIMILARITIES
+                for kind in model.statistics.similarities
             )
             exam.answer(name, options, keep_all=position == 0)
     for name, model in models.items():
-        spaces = {kind: prepare(embeddings[name], model.statistics, kind) for kind in SIMILARITIES}
+        statistics = model.statistics
+        spaces = {kind: prepare(embeddings[name], statistics, kind) for kind in statistics.similarities}
         for label, rule in (("copy-forward", copy_forward), ("recency mean", recency_mean)):
             answers = (
                 (kind, vector_answers(questions, rule(questions.context_rows, space), space))

@@ -18,7 +18,7 @@ from lang_jepa.evaluation.exam import Exam, examine_models
 from lang_jepa.evaluation.intervals import mean_interval, spearman, spearman_interval
 from lang_jepa.evaluation.questions import Questions, build_questions
 from lang_jepa.evaluation.retrieval import Retrieval, chance, from_scores, other_candidates
-from lang_jepa.evaluation.similarity import SIMILARITIES, prepare
+from lang_jepa.evaluation.similarity import prepare
 from lang_jepa.evaluation.table import Row, score_row
 
 if TYPE_CHECKING:
@@ -109,10 +109,10 @@ def paraphrase_rows(
     chosen: dict[str, str] = {}
     for position, (name, model) in enumerate(models.items()):
         on_dev, on_test = _sides(model, name, dev), _sides(model, name, test)
-        merits = {kind: _spearman(dev, on_dev, model, kind) for kind in SIMILARITIES}
+        merits = {kind: _spearman(dev, on_dev, model, kind) for kind in model.statistics.similarities}
         best = max(merits, key=lambda kind: merits[kind])
         chosen[name] = best
-        for kind in SIMILARITIES if position == 0 else (best,):
+        for kind in model.statistics.similarities if position == 0 else (best,):
             first, second = (prepare(side, model.statistics, kind) for side in on_test)
             rows += _paraphrase_scores(name, split, test, first, second, seed, kind, kind == best)
     rows += _tfidf_paraphrase(split, test, seed)
@@ -217,10 +217,17 @@ def _paraphrase_retrieval(pairs: Sequence["ParaphrasePair"], first: Any, second:
     rows = other_candidates(own, own, candidates=256, seed=seed)
     table = first[same] @ second[same].T
     dense = table.toarray() if hasattr(table, "toarray") else table
-    # Another pair's second sentence with the same wording is as right an answer: no wrong candidate.
-    texts = np.array([pairs[int(index)].second for index in same])
-    valid = (rows >= 0) & ((texts[rows] != texts[:, None]) | (rows == own[:, None]))
+    # Another pair's second sentence with the same meaning is as right an answer: no wrong candidate.
+    valid = (rows >= 0) & (~_same_meanings([pairs[int(index)].second for index in same])[own[:, None], rows])
+    valid |= rows == own[:, None]
     return from_scores(np.take_along_axis(dense, np.clip(rows, 0, None), 1), valid, own)
+
+
+def _same_meanings(sentences: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of the sentences show the same event with the same arguments, [n, n]."""
+    from lang_jepa.data.stories import same_meaning
+
+    return np.array([[same_meaning(one, other) for other in sentences] for one in sentences])
 
 
 def _tfidf_paraphrase(split: str, pairs: Sequence["ParaphrasePair"], seed: int) -> list[Row]:

@@ -1,6 +1,6 @@
 """STS-B: does cosine order sentence pairs as people do? Spearman per split, and alignment and uniformity.
 
-The similarity (raw, centred, whitened) is chosen on dev and reported on test; splits are never joined, because dev
+The similarity is chosen on dev and reported on test; splits are never joined, because dev
 runs 6 to 9 points above test. Uniformity and alignment: Wang and Isola, arXiv 2005.10242, on the dev pairs.
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.intervals import Interval, mean_interval, spearman, spearman_interval
-from lang_jepa.evaluation.similarity import SIMILARITIES, Floats, Similarity, Statistics, prepare
+from lang_jepa.evaluation.similarity import Floats, Similarity, Statistics, prepare
 from lang_jepa.evaluation.table import Row, score_row
 from lang_jepa.evaluation.tasks import Split, StsPairs, TaskData
 
@@ -39,7 +39,7 @@ def pair_cosines(pairs: StsPairs, embeddings: Floats) -> NDArray[np.float64]:
 
 
 def choose_similarity(dev: StsPairs, embeddings: Floats, statistics: Statistics) -> Similarity:
-    """The similarity with the highest Spearman on dev; the first of raw, centred, whitened when they tie.
+    """The similarity with the highest Spearman on dev; the first of `SIMILARITIES` when they tie.
 
     Raises:
         LangJepaError: given another split than dev.
@@ -48,7 +48,7 @@ def choose_similarity(dev: StsPairs, embeddings: Floats, statistics: Statistics)
         raise LangJepaError(f"a similarity is chosen on dev and reported on test; '{dev.split}' was given.")
     scores = {
         kind: _correlation(dev, pair_cosines(dev, prepare(embeddings, statistics, kind)))
-        for kind in SIMILARITIES
+        for kind in statistics.similarities
     }
     return max(scores, key=lambda kind: scores[kind])
 
@@ -72,7 +72,7 @@ def sts_rows(
         chosen[name] = choose_similarity(data.splits["dev"], embeddings["dev"], model.statistics)
         for split in REPORTED:
             pairs = data.splits[split]
-            for kind in SIMILARITIES if position == 0 else (chosen[name],):
+            for kind in model.statistics.similarities if position == 0 else (chosen[name],):
                 cosines = pair_cosines(pairs, prepare(embeddings[split], model.statistics, kind))
                 note = "similarity chosen on dev" if kind == chosen[name] else ""
                 rows.append(_row(pairs, name, cosines, seed, kind, kind == chosen[name], note))

@@ -3,24 +3,24 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.views import View, make_view
+from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.retrieval import next_sentence_retrieval
-from lang_jepa.evaluation.similarity import SIMILARITIES, Similarity, Statistics, prepare
-from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.evaluation.similarity import Floats, Similarity, Statistics, prepare
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import TARGETS
 from lang_jepa.settings import build
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training.held_out import CANDIDATES, Answers
-from lang_jepa.training.start import sample_embeddings
+from lang_jepa.training.held_out import CANDIDATES, Answers, sample_examples
 
 if TYPE_CHECKING:
     from lang_jepa.training.run import Run
@@ -40,7 +40,7 @@ def export_model(run: "Run") -> ConceptModel:
     if run.target.kept:
         checkpoints.load_weights(encoder, state["target"], what=f"the target in {source}")
     jepa = Jepa(encoder, run.jepa.predictor, reads_sentences=run.jepa.reads_sentences)
-    statistics = training_statistics(encoder, run.material.sample_view, run.settings)
+    statistics = training_statistics(jepa, run.material.sample_view, run.settings)
     model = ConceptModel(
         jepa,
         run.material.tokenizer,
@@ -58,11 +58,32 @@ def export_model(run: "Run") -> ConceptModel:
     return model
 
 
-def training_statistics(encoder: TextEncoder, sample: View, settings: Settings) -> Statistics:
-    """Mean and whitening of the embeddings of model.head_sample training sentences."""
-    count, seed = settings.model.head_sample, settings.meta.seed
-    embeddings = sample_embeddings(encoder, sample, count, seed=seed, head=True)
-    return Statistics.of(functional.normalize(embeddings, dim=-1).numpy())
+@torch.inference_mode()
+def training_statistics(jepa: Jepa, sample: View, settings: Settings) -> Statistics:
+    """Statistics of the predictions of model.score_sample training sentences, and of these sentences' embeddings.
+
+    Args:
+        jepa: left in the mode it was found in.
+        sample: training examples.
+        settings: of the run.
+    """
+    device, training = next(jepa.parameters()).device, jepa.training
+    jepa.eval()
+    predictions, targets = [], []
+    examples = sample_examples(
+        sample, settings.model.score_sample, settings.data.batch_size, seed=settings.meta.seed
+    )
+    for some in examples:
+        batch = sample.batch(some).to(device)
+        predictions.append(_unit(jepa(batch.contexts).predictions))
+        targets.append(_unit(jepa.encoder.embed_targets(batch.targets)))
+    jepa.train(training)
+    return Statistics.of(np.concatenate(targets), predictions=np.concatenate(predictions))
+
+
+def _unit(x: Tensor) -> Floats:
+    rows: Floats = functional.normalize(x.float(), dim=-1).cpu().numpy()
+    return rows
 
 
 def _best_similarity(run: "Run", jepa: Jepa, statistics: Statistics) -> Similarity:
@@ -78,12 +99,12 @@ def _best_similarity(run: "Run", jepa: Jepa, statistics: Statistics) -> Similari
         embed=lambda batch: jepa.encoder.embed_targets(batch.targets),
         device=run.fabric.device,
     )
-    return max(SIMILARITIES, key=lambda kind: _mrr(answers, statistics, kind))
+    return max(statistics.similarities, key=lambda kind: _mrr(answers, statistics, kind))
 
 
 def _mrr(answers: Answers, statistics: Statistics, kind: Similarity) -> float:
-    unit = [functional.normalize(x, dim=-1).numpy() for x in (answers.predictions, answers.targets)]
-    ours, theirs = (prepare(x, statistics, kind) for x in unit)
+    ours = prepare(_unit(answers.predictions), statistics, kind, side="predictions")
+    theirs = prepare(_unit(answers.targets), statistics, kind)
     documents = answers.documents.numpy()
     return next_sentence_retrieval(ours, theirs, documents, candidates=CANDIDATES).mrr
 
@@ -108,7 +129,6 @@ def model_from_checkpoint(path: Path) -> ConceptModel:
     checkpoints.load_weights(jepa, state["model"], what=f"the model in {path}")
     if TARGETS[settings.objective.target].kept:
         checkpoints.load_weights(jepa.encoder, state["target"], what=f"the target in {path}")
-    view = make_view(settings, corpus.train, corpus.tokenizer)
-    with torch.inference_mode():
-        statistics = training_statistics(jepa.encoder, view, settings)
+    view = make_plain_view(settings, corpus.train, corpus.tokenizer)
+    statistics = training_statistics(jepa, view, settings)
     return ConceptModel(jepa.eval(), corpus.tokenizer, statistics, settings)

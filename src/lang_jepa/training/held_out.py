@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, distributed
 
 from lang_jepa.config import Settings
-from lang_jepa.data.order import permuted
+from lang_jepa.data.order import Indices, permuted
 from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import View
 from lang_jepa.evaluation.geometry import health
@@ -71,7 +71,7 @@ class HeldOut:
 
     Args:
         settings: budget, distance and number of examples.
-        view: over the held-out side, as `make_held_out_view` gives it.
+        view: over the held-out side, as `make_plain_view` gives it.
         rank, world: this process and their number.
     """
 
@@ -80,14 +80,8 @@ class HeldOut:
         self.distance = DISTANCES[settings.optimization.loss_fn]
         self.examples = settings.logging.num_examples
         self.rank, self.world = rank, world
-        wanted = min(
-            view.count, max(1, round(settings.logging.val_sentences * view.count / max(1, view.targets)))
-        )
-        examples = permuted(np.arange(wanted), view.count, seed=0, epoch=0)
-        examples = examples[np.argsort(view.sizes(examples), kind="stable")]
-        size = settings.data.batch_size
-        batches = [examples[i : i + size] for i in range(0, len(examples), size)]
-        self.batches: list[Batch] = [view.batch(batch) for batch in batches[rank::world]]
+        examples = sample_examples(view, settings.logging.val_sentences, settings.data.batch_size, seed=0)
+        self.batches: list[Batch] = [view.batch(some) for some in examples[rank::world]]
 
     def look(
         self,
@@ -154,6 +148,14 @@ class HeldOut:
         """Some predictions in words, spread over the sample."""
         rows = np.linspace(0, len(sentences) - 1, self.examples).astype(int)
         return [self.view.illustrate(int(sentences[row]), int(sentences[nearest[row]])) for row in rows]
+
+
+def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> list[Indices]:
+    """Examples of a view that hold about so many targets, drawn by a seed, in batches of similar length."""
+    wanted = min(view.count, max(1, round(targets * view.count / max(1, view.targets))))
+    examples = permuted(np.arange(wanted), view.count, seed=seed, epoch=0)
+    examples = examples[np.argsort(view.sizes(examples), kind="stable")]
+    return [examples[begin : begin + batch_size] for begin in range(0, len(examples), batch_size)]
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from lang_jepa.files import atomic_file, write_text
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.examples import ExamplesFile
 from lang_jepa.training.material import Material
 from lang_jepa.training.metrics import STEP, MetricsFile, with_other_names
 from lang_jepa.training.optim import make_optimizer
@@ -97,7 +98,9 @@ class Run:
         if state:
             self._restore_generators(state)  # last, because starting loader processes draws a number
         if self.chief:
-            self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=self.step if resume else None)
+            kept = self.step if resume else None
+            self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=kept)
+            self.examples = ExamplesFile(self.folder / "examples.txt", resume_step=kept)
             self.trackers = make_trackers(self.settings, self.folder)
             self.reporter.begin(total=self.total, start=self.step, facts=self.material.facts())
 
@@ -202,7 +205,7 @@ class Run:
         if self.chief:
             self._write(figures)
             self.reporter.look(self.step, figures)
-            self._write_examples(look.examples)
+            self.examples.write(self.step, look.examples)
         self._keep_best(look.figures)
         if alarm:
             self._ring(alarm)
@@ -245,11 +248,6 @@ class Run:
         self.metrics.write(figures)
         for tracker in self.trackers:
             tracker.write(self.step, figures)
-
-    def _write_examples(self, examples: list[str]) -> None:
-        if examples:
-            with (self.folder / "examples.txt").open("a", encoding="utf-8") as file:
-                file.write(f"step {self.step}\n\n" + "\n\n".join(examples) + "\n\n")
 
     def save(self, name: str = checkpoints.LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""

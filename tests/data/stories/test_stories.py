@@ -269,13 +269,19 @@ def test_paraphrase_pairs_have_the_relation_their_score_says() -> None:
         assert second is not None
         assert (first.event == second.event) == (pair.score >= 3)
         assert pair.first != pair.second
-        shared = first.arguments.keys() & second.arguments.keys()
-        differing = {role for role in shared if first.arguments[role] != second.arguments[role]}
+        entities = set(first.arguments.values()) & set(second.arguments.values())
         if pair.score >= 3:
-            assert len(differing) == {5.0: 0, 4.0: 1, 3.0: 1}[pair.score]
             assert first.template != second.template
-        if differing and pair.score == 4.0:
-            assert differing <= set(truth._MINOR)
+            assert first.arguments.keys() == second.arguments.keys()
+            differing = {role for role, one in first.arguments.items() if one != second.arguments[role]}
+            expected = {5.0: (), 4.0: truth._MINOR, 3.0: truth._MAJOR}[pair.score]
+            assert len(differing) == (pair.score < 5)
+            assert differing <= set(expected)
+        else:
+            assert bool(entities) == (pair.score == 2)
+        if pair.score == 1:
+            assert first.event.partition(".")[0] == second.event.partition(".")[0]
+        assert corpus.same_meaning(pair.first, pair.second) == (pair.score == 5)
 
 
 def test_unknown_pair_split_is_refused() -> None:

@@ -15,6 +15,7 @@ from lang_jepa.data.stories.truth import (
     event_types,
     oracle_scores,
     paraphrase_pairs,
+    same_meaning,
     vocabulary,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "oracle_scores",
     "paraphrase_pairs",
     "parse_event",
+    "same_meaning",
     "story",
     "vocabulary",
 ]

@@ -99,13 +99,24 @@ def paraphrase_pairs(count: int, seed: int = 0, split: str = "heldout") -> list[
 
     5: same event and arguments, other wording; 4: one minor argument differs (quality, second
     object, place); 3: one major argument differs (object, person, companion); 2: another event of
-    the same story; 1: another event of another story of the same kind; 0: another kind of story.
-    Persons are named (no pronouns) in grades 3 to 5, so that the text tells what the grade says.
+    the same story that names one of the same entities; 1: another event of another story of the
+    same kind; 0: another kind of story. In grades 0 and 1 no named entity is shared.
+
+    A grade is about what the two texts SHOW (``parse_event``), as a human judge would see it: an
+    argument that one of the wordings leaves out or hides behind a pronoun counts as not there.
     Raises ``LangJepaError`` for an unknown split.
     """
     check_split(split)
     rng = story_rng("pairs", seed, split)
     return [_pair((5, 4, 3, 2, 1, 0)[i % 6], rng, seed, split) for i in range(count)]
+
+
+def same_meaning(first: str, second: str) -> bool:
+    """Whether two sentences of the corpus show the same event with the same arguments."""
+    one, other = read(first), read(second)
+    return (
+        one is not None and other is not None and (one.event, one.arguments) == (other.event, other.arguments)
+    )
 
 
 def _pair(grade: int, rng: Random, seed: int, split: str) -> ParaphrasePair:
@@ -116,29 +127,35 @@ def _pair(grade: int, rng: Random, seed: int, split: str) -> ParaphrasePair:
         if grade >= 3:
             _, world = open_world(index, seed, split)
             pair = _retold(grade, events()[sentence.event], world, rng, split)
-            if pair is None:
-                continue
-            return ParaphrasePair(pair[0], pair[1], float(grade))
+            if pair is not None:
+                return ParaphrasePair(pair[0], pair[1], float(grade))
+            continue
         other = tale if grade == 2 else story(rng.randrange(1 << 30), seed, split)
         second = other.sentences[rng.randrange(len(other.sentences))]
-        if second.event != sentence.event and _related(tale, other, sentence, second) == grade:
+        if _related(tale, other, sentence.text, second.text) == grade:
             return ParaphrasePair(sentence.text, second.text, float(grade))
 
 
-def _related(tale: Story, other: Story, first: StorySentence, second: StorySentence) -> int:
+def _related(tale: Story, other: Story, first: str, second: str) -> int:
+    """The grade of two sentences of different events, or -1 where the texts do not bear it out."""
+    one, two = read(first), read(second)
+    if one is None or two is None or one.event == two.event:
+        return -1
+    shared = set(one.arguments.values()) & set(two.arguments.values())
     if tale is other:
-        return 2
-    kinds = {tale.sentences[0].event, other.sentences[0].event}
-    shared = set(first.arguments.values()) & set(second.arguments.values())
-    if len(kinds) == 1:
-        return 1
-    same_family = first.event.partition(".")[0] == second.event.partition(".")[0]
-    return -1 if shared or same_family else 0
+        return 2 if shared else -1
+    if shared:
+        return -1
+    plots = {tale.sentences[0].event, other.sentences[0].event}
+    families = [event.partition(".")[0] for event in (one.event, two.event)]
+    if len(plots) == 1:  # quiet sentences fit any plot and do not show which
+        return 1 if families[0] == families[1] and families[0] in SETTINGS else -1
+    return 0 if families[0] != families[1] else -1
 
 
 def _retold(grade: int, event: Event, world: World, rng: Random, split: str) -> tuple[str, str] | None:
     """Two tellings of an event, the second with another argument unless ``grade`` is 5; None if
-    the event has no fitting argument or the wordings would hide the difference."""
+    the event has no fitting argument or the wordings show more or less difference than that."""
     arguments = arguments_of(event, world)
     changed, role = world, ""
     if grade < 5:
@@ -151,16 +168,17 @@ def _retold(grade: int, event: Event, world: World, rng: Random, split: str) -> 
     for _ in range(8):
         first, template = Teller(world, rng, reserved, explicit=True).tell(event)
         second, other = Teller(changed, rng, reserved, explicit=True).tell(event)
-        if template == other:
-            continue
-        if not role or (_shows(first, role, world) and _shows(second, role, changed)):
+        if template != other and _differ_in(first, second) == ({role} if role else set()):
             return first, second
     return None
 
 
-def _shows(text: str, role: str, world: World) -> bool:
-    reading = read(text)
-    return reading is not None and reading.arguments.get(role) == world.roles[role]
+def _differ_in(first: str, second: str) -> set[str] | None:
+    """The roles that both texts show with different entities; None if one shows a role that the other does not."""
+    one, two = read(first), read(second)
+    if one is None or two is None or one.arguments.keys() != two.arguments.keys():
+        return None
+    return {role for role, entity in one.arguments.items() if two.arguments[role] != entity}
 
 
 def _another(role: str, world: World, rng: Random) -> str:

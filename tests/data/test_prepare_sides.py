@@ -1,0 +1,145 @@
+"""What preparing keeps apart and counts: the two sides, duplicates, overlap, statistics."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from texts import SMALL, sentences_of, text_of, write_rows
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.hashes import hash_text, side
+from lang_jepa.data.prepare import PrepareEvent, prepare
+from lang_jepa.data.statistics import describe
+from lang_jepa.errors import LangJepaError
+
+
+def test_order_does_not_move_documents_between_sides(settings_for: Callable, tmp_path: Path) -> None:
+    texts = [text_of(number) for number in range(40)]
+    order = np.random.default_rng(0).permutation(40).tolist()
+    sides = []
+    for name, numbers in (("a", range(40)), ("b", order), ("c", range(0, 40, 2))):
+        file = write_rows(tmp_path / f"{name}.jsonl", [texts[k] for k in numbers], ids=numbers)
+        corpus = prepare(settings_for(file, val_fraction=0.3))
+        sides.append({corpus.validation.document_id(k) for k in range(corpus.validation.num_documents)})
+    assert sides[0] == sides[1]
+    assert sides[2] == {name for name in sides[0] if int(name.split("-")[1]) % 2 == 0}
+
+
+def test_duplicates_never_reach_the_other_side(settings_for: Callable) -> None:
+    originals = [text_of(number) for number in range(20)]
+    edited = [text.replace("number", "nr", 2) for text in originals]  # 2 of 6 sentences differ
+    settings = settings_for([*originals, *originals[:5], *edited], val_fraction=0.4)
+    corpus = prepare(settings, block_size=SMALL)
+    statistics = corpus.manifest["statistics"]
+    assert statistics["duplicates"] == {"exact duplicate": 5, "near duplicate": 20}
+    assert set(sentences_of(corpus)) == {f"row-{k}" for k in range(20)}
+    assert statistics["overlap"] == {"all_sentences": 0.0, "long_sentences": 0.0}
+    kept = prepare(settings.model_copy(update={"deduplicate": "none"}))
+    assert kept.manifest["statistics"]["duplicates"] == {}
+    assert kept.train.num_documents + kept.validation.num_documents == 45
+    assert kept.manifest["statistics"]["overlap"]["all_sentences"] > 0.2
+
+
+def _on(wanted: str, text: str) -> str:
+    """`text` with an ending that puts it on the wanted side of a half-and-half split."""
+    endings = (f"{text} Ending number {k} of the text." for k in range(1000))
+    return next(ending for ending in endings if side(hash_text(ending), 0.5) == wanted)
+
+
+def test_overlap_is_counted_and_warned_about(settings_for: Callable) -> None:
+    shared = "This sentence stands on both sides. Yes."
+    train = [_on("train", f"{shared} {text_of(number)}") for number in range(3)]
+    held = [
+        _on("validation", f"this  sentence stands on BOTH sides. {text_of(10)}"),
+        _on("validation", f"{text_of(11)} Yes."),
+    ]
+    events: list[PrepareEvent] = []
+    corpus = prepare(settings_for([*train, *held], val_fraction=0.5, min_length=0), progress=events.append)
+    sizes = (corpus.train.num_documents, corpus.validation.num_documents, corpus.validation.num_sentences)
+    assert sizes == (3, 2, 16)
+    # Two of 16 sentences occur in training, one of the 15 long ones.
+    endings = [set(text.split("Ending ")[1:]) for text in (*train, *held)]
+    common = sum(bool(ending & set.union(*endings[:3])) for ending in endings[3:])
+    overlap = corpus.manifest["statistics"]["overlap"]
+    assert overlap == {
+        "all_sentences": pytest.approx((2 + common) / 16, abs=1e-6),
+        "long_sentences": pytest.approx((1 + common) / 15, abs=1e-6),
+    }
+    warning = next(event.message for event in events if event.stage == "warning")
+    assert warning.startswith(f"{(2 + common) / 16:.1%}")
+
+
+def test_statistics_are_exact(settings_for: Callable) -> None:
+    texts = [text_of(number, sentences=2 + number % 5) + " ünï." * (number % 3) for number in range(40)]
+    settings = settings_for(
+        [*texts, "too short", texts[3], "One sentence without any end " * 5], val_fraction=0.25, min_length=20
+    )
+    corpus = prepare(settings, block_size=SMALL)
+    statistics = corpus.manifest["statistics"]
+    assert statistics["documents_read"] == 43
+    assert statistics["rejected"] == {"fewer than 2 sentences": 1, "too short": 1}
+    assert statistics["duplicates"] == {"exact duplicate": 1}
+    kept = {
+        name: [text for text in texts if side(hash_text(text), 0.25) == name]
+        for name in ("train", "validation")
+    }
+    for name, split in (("train", corpus.train), ("validation", corpus.validation)):
+        found = statistics[name]
+        lengths = split.lengths(np.arange(split.num_sentences))
+        assert found["documents"] == len(kept[name]) == split.num_documents
+        assert found["bytes"] == sum(len(text.encode()) for text in kept[name])
+        assert found["characters"] == sum(len(text) for text in kept[name])
+        assert (found["sentences"], found["tokens"]) == (split.num_sentences, int(lengths.sum()))
+        assert found["targets"] == {"window": split.num_sentences - split.num_documents}
+        wanted = {
+            f"p{p}": int(np.percentile(lengths, p, method="inverted_cdf")) for p in (5, 25, 50, 75, 95, 99)
+        }
+        wanted |= {"mean": round(float(lengths.mean()), 2), "max": int(lengths.max())}
+        assert found["sentence_tokens"] == wanted
+    rows = dict(describe(corpus))
+    assert rows["documents read"] == "43"
+    assert rows["  exact duplicates"] == "1"
+    assert rows["train"].startswith(f"{len(kept['train'])} documents, ")
+    assert rows["  rejected: too short"] == "1"
+
+
+def test_no_validation(settings_for: Callable) -> None:
+    events: list[PrepareEvent] = []
+    texts = [text_of(number) for number in range(5)]
+    corpus = prepare(settings_for(texts), progress=events.append)
+    assert (corpus.train.num_documents, corpus.validation.num_documents) == (5, 0)
+    assert corpus.manifest["statistics"]["overlap"] == {"all_sentences": None, "long_sentences": None}
+    assert corpus.manifest["statistics"]["validation"]["sentence_tokens"]["mean"] is None
+    assert dict(describe(corpus))["validation"].startswith("0 documents")
+    assert "warning" not in {event.stage for event in events}
+    assert Corpus.open(corpus.path).validation.num_sentences == 0
+    prepare(settings_for(texts, val_fraction=0.001), progress=events.append)
+    assert [event.message for event in events if event.stage == "warning"] == [
+        "data.val_fraction=0.001 of 5 documents held none out"
+    ]
+
+
+def test_nothing_to_train_on(settings_for: Callable) -> None:
+    with pytest.raises(LangJepaError, match=r"fewer than 9 sentences: 4.*data\.min_sentences"):
+        prepare(settings_for([text_of(number) for number in range(4)], min_sentences=9))
+    with pytest.raises(LangJepaError, match=r"4 held out.*data\.val_fraction"):
+        prepare(settings_for([text_of(number) for number in range(4)], val_fraction=0.9999999))
+    with pytest.raises(LangJepaError, match="too short"):
+        prepare(settings_for(["short", "too"]))
+
+
+def test_large_vocabularies_use_32_bits(settings_for: Callable, tmp_path: Path) -> None:
+    words = {"<unk>": 0, ".": 1, **{f"w{number}": number for number in range(2, 70_000)}}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>").save_pretrained(
+        str(tmp_path / "large")
+    )
+    texts = ["W w69999 w65536 w5 w65535. W w2 w66000."]
+    corpus = prepare(settings_for(texts, tokenizer_path=str(tmp_path / "large"), min_length=0))
+    assert np.load(corpus.path / "train-00000.tokens.npy").dtype == np.uint32
+    assert corpus.train.tokens(0, 2).tolist() == [0, 69999, 65536, 5, 65535, 1, 0, 2, 66000, 1]
+    assert corpus.train.gather(np.array([1, 8]), np.array([2, 1])).tolist() == [69999, 65536, 66000]
