@@ -47,6 +47,7 @@ benchmarks: install-dev
 	$(BIN)/python benchmarks/sentences.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/sigreg.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -159,8 +159,8 @@ class ObjectiveSettings(Section):
     target_gradient: bool = False
     """Let the gradient flow into the targets too, and regularize them as a second view (`shared` only): LeJEPA."""
     teacher_path: str | None = None
-    """Encoder of a `frozen` target: a model directory of ours, or a pretrained encoder by name or folder, with the same
-    tokenizer and width (null: the encoder's own starting weights)."""
+    """Encoder of a `frozen` target: a run or model directory of ours, or a pretrained encoder by name or folder, with
+    the same tokenizer and width (null: the encoder's own starting weights)."""
     regularizer: Literal["none", "vicreg", "sigreg"] = "none"
     """Term on the un-normalised online embeddings of the context's sentences or spans."""
     regularizer_weight: float = Field(default=1.0, ge=0)

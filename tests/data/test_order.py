@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lang_jepa.data.order import Indices, Order, permuted
+from lang_jepa.data.order import Indices, Order, permuted, uniform
 
 SEEDS = st.integers(0, 2**63)
 
@@ -261,3 +261,17 @@ def test_a_pool_is_whole_groups(world: int) -> None:
     sizes = [len(batch) for _, group in groups(one) for batch in group]
     in_whole_pools = 10_000 // one.pool_size * one.pool_size
     assert sizes[: in_whole_pools // 4] == [4] * (in_whole_pools // 4)
+
+
+def test_draws_depend_on_seed_epoch_and_example_alone() -> None:
+    """The same number for an example in whatever company; uniform, and unrelated between neighbours."""
+    drawn = uniform(np.arange(20_000), 3, seed=1, epoch=2)
+    assert drawn.shape == (20_000, 3)
+    assert np.array_equal(uniform(np.array([7, 19_999, 7]), 3, seed=1, epoch=2), drawn[[7, 19_999, 7]])
+    assert np.array_equal(uniform(np.arange(9), 1, seed=1, epoch=2), drawn[:9, :1])
+    counts = np.histogram(drawn, bins=20, range=(0, 1))[0]
+    assert np.abs(counts / 3000 - 1).max() < 0.1
+    others = [uniform(np.arange(20_000), 3, seed=s, epoch=e) for s, e in ((1, 3), (2, 2))]
+    rows = [drawn[:-1, 0], drawn[1:, 0], drawn[:-1, 1], *(other[:-1, 0] for other in others)]
+    correlation = np.corrcoef(rows) - np.eye(5)
+    assert np.abs(correlation).max() < 0.03

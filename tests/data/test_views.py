@@ -14,7 +14,7 @@ from plain import PREFIX, SUFFIX, Documents, made_up, picked, split_of, unpacked
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.sequences import Batch, Contexts, Sequences
-from lang_jepa.data.views import CONTEXTS, make_held_out_view, make_view
+from lang_jepa.data.views import CONTEXTS, make_plain_view, make_view
 from lang_jepa.data.views.next_sentence import NextSentenceView
 
 MODES = ["window", "causal", "concepts"]
@@ -386,6 +386,6 @@ def test_looks_and_questions_ask_for_the_next_sentence_only(stories_corpus: Corp
     settings = Settings.model_validate({"data": {"horizons": 3}})
     args = (settings, stories_corpus.train, stories_corpus.tokenizer)
     assert make_view(*args).batch(np.arange(4)).contexts.horizons is not None
-    held_out = make_held_out_view(*args).batch(np.arange(4))
+    held_out = make_plain_view(*args).batch(np.arange(4))
     assert held_out.contexts.horizons is None
     assert held_out.predictions == 4

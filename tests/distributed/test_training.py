@@ -29,7 +29,8 @@ from tiny import StopAt
 
 
 def note_start(run, begin=Run.begin):
-    tensors = {"model": run.jepa.state_dict(), "target": run.target.encoder.state_dict()}
+    own = run.target.encoder.state_dict() if run.target.own else {}
+    tensors = {"model": run.jepa.state_dict(), "target": own}
     torch.save(tensors, run.folder / f"start-{run.fabric.global_rank}.pt")
     begin(run)
 

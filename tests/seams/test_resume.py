@@ -15,7 +15,7 @@ from lang_jepa.settings import read_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import resume_settings, train
-from tiny import MODES, assert_same_run, environment, tiny_settings, train_in_two_parts, write_parquet
+from tiny import MODES, VIEWS, assert_same_run, environment, tiny_settings, train_in_two_parts, write_parquet
 
 STREAM = ("data.streaming=true", "data.shuffle_buffer=6", "data.batch_size=2", *MODES["concepts"])
 CHILD = """
@@ -71,6 +71,19 @@ def test_a_stream(workers: int, tmp_path: Path) -> None:
     overrides = (*STREAM, f"data.train_file={source}", f"data.num_workers={workers}")
     train(tiny_settings(tmp_path / "whole", *overrides))
     train_in_two_parts(tiny_settings(tmp_path / "parts", *overrides), stop=3)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("view", ["masked", "spans"])
+def test_a_stream_of_another_view(view: str, tmp_path: Path) -> None:
+    """What is drawn for an example is drawn again, in the second epoch of the stream too."""
+    source = write_parquet(tmp_path / "texts", documents=10, files=1)
+    short = ("data.batch_size=4", "optimization.max_steps=16")
+    overrides = (*STREAM, *VIEWS[view], *short, f"data.train_file={source}")
+    train(tiny_settings(tmp_path / "whole", *overrides))
+    rows = read_metrics(tmp_path / "whole" / "metrics.csv")
+    assert max(row.get("train/epoch", 0) for row in rows) >= 1
+    train_in_two_parts(tiny_settings(tmp_path / "parts", *overrides), stop=13)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 

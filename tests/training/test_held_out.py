@@ -15,7 +15,7 @@ from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Batch
-from lang_jepa.data.views import make_held_out_view
+from lang_jepa.data.views import make_plain_view
 from lang_jepa.training.held_out import HeldOut, Look
 from lang_jepa.training.metrics import COLUMNS
 from tiny import MODES, VIEWS, tiny_settings
@@ -29,7 +29,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def _held_out(settings: Settings, corpus: Corpus, *, rank: int = 0, world: int = 1) -> HeldOut:
-    view = make_held_out_view(settings, corpus.validation, corpus.tokenizer)
+    view = make_plain_view(settings, corpus.validation, corpus.tokenizer)
     return HeldOut(settings, view, rank=rank, world=world)
 
 
@@ -183,7 +183,7 @@ def test_the_sample_is_fixed_and_within_its_budget(corpus: Corpus, tmp_path: Pat
     everything = numbers("logging.val_sentences=100000")
     assert (
         len(everything)
-        == make_held_out_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
+        == make_plain_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
     )
 
 

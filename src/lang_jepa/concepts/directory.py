@@ -103,6 +103,11 @@ def save_model(
         write_json(temporary / CARD, {"format": FORMAT, **card, "sha256": hashes})
 
 
+def find_model(path: Path) -> Path | None:
+    """The model directory at a path: itself, or the one inside a run directory; None if there is none."""
+    return next((folder for folder in (path, path / "model") if (folder / CARD).is_file()), None)
+
+
 def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings, dict[str, Any]]:
     """Read a model directory, checking that its files belong together; the last item is its card.
 

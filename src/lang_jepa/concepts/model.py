@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.concepts.directory import CARD, load_model, save_model
+from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.sequences import Sequences
@@ -62,10 +62,8 @@ class ConceptModel:
         Raises:
             LangJepaError: there is no model at `path`, or it is damaged.
         """
-        folder = Path(path)
-        if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
-            folder = folder / "model"
-        if not (folder / CARD).is_file():
+        folder = find_model(Path(path))
+        if folder is None:
             raise LangJepaError(
                 f"no model at {path}: expected a model directory (with {CARD}) or a run directory (with model/)"
             )

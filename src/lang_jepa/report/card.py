@@ -7,7 +7,7 @@ import numpy as np
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
-from lang_jepa.data.views import make_view
+from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS, Budget, evaluate
@@ -78,7 +78,7 @@ def _scored(model: ConceptModel) -> Encoder:
 
 def start_of(settings: Settings, corpus: Corpus) -> ConceptModel:
     """The model as training began with it: same seed, same whitening, no step made."""
-    view = make_view(settings, corpus.train, corpus.tokenizer)
+    view = make_plain_view(settings, corpus.train, corpus.tokenizer)
     jepa = start_model(settings, corpus.tokenizer, view).eval()
     return ConceptModel(jepa, corpus.tokenizer, training_statistics(jepa, view, settings), settings)
 

@@ -12,6 +12,7 @@ import torch
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file
+from lang_jepa.settings import build
 
 FORMAT = 1
 LAST, BEST = "checkpoint-last.pth", "checkpoint-best.pth"
@@ -79,7 +80,9 @@ def check_matches(checkpoint: Checkpoint, settings: Settings, *, corpus: str, wo
     Raises:
         LangJepaError: names every setting, and the corpus or world size, that differs.
     """
-    then, now = _flat(checkpoint["settings"]), _flat(settings.model_dump())
+    # Through the settings, so that one that did not exist yet then counts as its default.
+    before = build(Settings, checkpoint["settings"], where=str(path))
+    then, now = _flat(before.model_dump()), _flat(settings.model_dump())
     differences = [
         f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(then.keys() | now.keys())

@@ -12,7 +12,7 @@ from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.views import View, make_view
+from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.similarity import Floats, Foretold, Similarity, Statistics, prepare
@@ -133,6 +133,6 @@ def model_from_checkpoint(path: Path) -> ConceptModel:
     checkpoints.load_weights(jepa, state["model"], what=f"the model in {path}")
     if TARGETS[settings.objective.target].kept:
         checkpoints.load_weights(jepa.encoder, state["target"], what=f"the target in {path}")
-    view = make_view(settings, corpus.train, corpus.tokenizer)
+    view = make_plain_view(settings, corpus.train, corpus.tokenizer)
     statistics = training_statistics(jepa, view, settings)
     return ConceptModel(jepa.eval(), corpus.tokenizer, statistics, settings)

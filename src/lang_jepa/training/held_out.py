@@ -71,7 +71,7 @@ class HeldOut:
 
     Args:
         settings: budget, distance and number of examples.
-        view: over the held-out side, as `make_held_out_view` gives it.
+        view: over the held-out side, as `make_plain_view` gives it.
         rank, world: this process and their number.
     """
 

@@ -8,7 +8,7 @@ from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
 from lang_jepa.data.order import Order
 from lang_jepa.data.tokenizer import TextTokenizer
-from lang_jepa.data.views import View, make_held_out_view, make_view
+from lang_jepa.data.views import View, make_plain_view, make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.held_out import HeldOut
 
@@ -75,14 +75,15 @@ class CorpusMaterial(Material):
         self.corpus, self.tokenizer = corpus, corpus.tokenizer
         self.fingerprint = corpus.path.name
         self.rank, self.world = rank, world
-        self.view = self.sample_view = make_view(settings, corpus.train, self.tokenizer)
+        self.view = make_view(settings, corpus.train, self.tokenizer)
+        self.sample_view = make_plain_view(settings, corpus.train, self.tokenizer)
         if not self.view.count:
             raise LangJepaError(
                 f"{corpus.path} has no document that is long enough for data.view={settings.data.view}; look at its "
                 "statistics (lang-jepa prepare) and at data.min_sentences, data.val_fraction and data.limit"
             )
         self.held_out = None
-        validation = make_held_out_view(settings, corpus.validation, self.tokenizer)
+        validation = make_plain_view(settings, corpus.validation, self.tokenizer)
         if validation.targets >= LEAST_HELD_OUT:
             self.held_out = HeldOut(settings, validation, rank=rank, world=world)
         self.order = make_order(settings, self.view, world=world)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lang_jepa.concepts.directory import CARD, build_jepa, load_model
+from lang_jepa.concepts.directory import build_jepa, find_model, load_model
 from lang_jepa.config import Settings
 from lang_jepa.data.order import permuted
 from lang_jepa.data.tokenizer import TextTokenizer
@@ -83,8 +83,9 @@ def start_target(settings: Settings, jepa: Jepa, tokenizer: TextTokenizer) -> Ta
 
 def _load_teacher(path: str, settings: Settings, tokenizer: TextTokenizer) -> TextEncoder:
     """The encoder of a model directory of ours with its head, or a pretrained one without."""
-    if (Path(path) / CARD).is_file():
-        jepa, theirs, *_ = load_model(Path(path))
+    folder = find_model(Path(path))
+    if folder is not None:
+        jepa, theirs, *_ = load_model(folder)
         teacher = jepa.encoder
     else:
         theirs = TextTokenizer.load(path)

@@ -8,7 +8,7 @@ from lang_jepa.data.documents import open_source
 from lang_jepa.data.loader import BatchSource
 from lang_jepa.data.streaming import Blocks, StreamBatches
 from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
-from lang_jepa.data.views import make_held_out_view, make_view
+from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 from lang_jepa.training.held_out import HeldOut
@@ -41,11 +41,11 @@ class StreamMaterial(Material):
                 f"the first documents of {source.description} hold nothing to train on: look at data.min_length, "
                 "data.min_sentences and data.text_column"
             )
-        self.sample_view = make_view(settings, sample, self.tokenizer)
+        self.sample_view = make_plain_view(settings, sample, self.tokenizer)
         self.held_out = None
         if data.val_fraction:
             validation = self.blocks.first("validation", settings.logging.val_sentences)
-            view = make_held_out_view(settings, validation, self.tokenizer) if validation else None
+            view = make_plain_view(settings, validation, self.tokenizer) if validation else None
             if view is None or view.targets < LEAST_HELD_OUT:
                 raise LangJepaError(
                     f"fewer than {LEAST_HELD_OUT} held-out targets to predict among the first rows of "

@@ -14,7 +14,7 @@ from lang_jepa.data.views.next_sentence import CausalView, ConceptsView, NextSen
 from lang_jepa.data.views.same_sentence import SameSentenceView
 from lang_jepa.data.views.spans import SpansView
 
-__all__ = ["CONTEXTS", "NEXT_VIEWS", "VIEWS", "AsksNext", "View", "make_held_out_view", "make_view"]
+__all__ = ["CONTEXTS", "NEXT_VIEWS", "VIEWS", "AsksNext", "View", "make_plain_view", "make_view"]
 
 CONTEXTS: dict[str, type[NextSentenceView]] = {
     "window": WindowView,
@@ -81,7 +81,7 @@ def make_view(
     return VIEWS[settings.data.view](settings.data, split, tokenizer, frame)
 
 
-def make_held_out_view(settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer) -> View:
-    """The same as looks want it: of several horizons the next sentence alone, and the same draws in every run."""
+def make_plain_view(settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer) -> View:
+    """The same without what training varies: of several horizons the next sentence, and the same draws in every run."""
     data = settings.data.model_copy(update={"horizons": 1})
     return make_view(settings.model_copy(update={"data": data}), split, tokenizer, seed=0)
