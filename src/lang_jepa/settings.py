@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lang_jepa.config import Settings
+from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_text
 
@@ -72,24 +73,50 @@ def recipe_names() -> list[str]:
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
+def decoder_recipe_names() -> list[str]:
+    """Names of the recipes of decoders that come with the package."""
+    folder = resources.files("lang_jepa") / "recipes" / "decoder"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
 def load_settings(recipe: str, overrides: Iterable[str] = ()) -> Settings:
     """Settings of a recipe (a built-in name or the path of a YAML file) with overrides on top.
 
     Raises:
         LangJepaError: unknown recipe, unreadable YAML, unknown key, wrong type, values that do not fit together.
     """
+    return _load(Settings, recipe, overrides, folder="", names=recipe_names())
+
+
+def load_decoder_settings(recipe: str, overrides: Iterable[str] = ()) -> DecoderSettings:
+    """The same for the recipe of a decoder."""
+    return _load(DecoderSettings, recipe, overrides, folder="decoder", names=decoder_recipe_names())
+
+
+def is_decoder_recipe(recipe: str) -> bool:
+    """Whether a recipe (name or path) is one of a decoder: a file that has one of its sections."""
+    path = Path(recipe)
+    if path.suffix not in {".yaml", ".yml"} or not path.is_file():
+        return recipe in decoder_recipe_names()
+    tree = parse_yaml(_read(path), where=str(path))
+    return isinstance(tree, dict) and not {"decoder", "training", "evaluation"}.isdisjoint(tree)
+
+
+def _load(
+    kind: type[Model], recipe: str, overrides: Iterable[str], *, folder: str, names: list[str]
+) -> Model:
     path = Path(recipe)
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
             raise LangJepaError(f"no recipe file at {path}")
         tree, where = parse_yaml(_read(path), where=str(path)), str(path)
     else:
-        if recipe not in recipe_names():
+        if recipe not in names:
             raise LangJepaError(
-                f"no recipe named '{recipe}'{_nearest(recipe, recipe_names())}. Built in: "
-                f"{', '.join(recipe_names())}; or give the path of a .yaml file."
+                f"no recipe named '{recipe}'{_nearest(recipe, names)}. Built in: "
+                f"{', '.join(names)}; or give the path of a .yaml file."
             )
-        text = (resources.files("lang_jepa") / "recipes" / f"{recipe}.yaml").read_text("utf-8")
+        text = (resources.files("lang_jepa") / "recipes" / folder / f"{recipe}.yaml").read_text("utf-8")
         tree, where = parse_yaml(text, where=f"recipe {recipe}"), f"recipe {recipe}"
     if tree is None:
         tree = {}
@@ -98,7 +125,7 @@ def load_settings(recipe: str, overrides: Iterable[str] = ()) -> Settings:
     tree.setdefault("recipe", path.stem)
     for override in overrides:
         apply_override(tree, override)
-    return build(Settings, tree, where=where)
+    return build(kind, tree, where=where)
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:

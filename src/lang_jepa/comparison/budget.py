@@ -150,13 +150,13 @@ def _run(settings: Settings, scratch: Path) -> Any:
     """A run that stands at its first step."""
     from lang_jepa.training.devices import make_fabric
     from lang_jepa.training.reporter import Silent
-    from lang_jepa.training.run import Run, start_folder
+    from lang_jepa.training.run import FOLDER_NOTE, Run, start_folder
     from lang_jepa.training.train import make_material
 
     logging = settings.logging.model_copy(update={"log_dir": str(scratch)})
     settings = settings.model_copy(update={"logging": logging})
     fabric = make_fabric(settings)
-    start_folder(settings)
+    start_folder(scratch, resume=settings.meta.load_checkpoint, note=FOLDER_NOTE)
     run = Run(settings, fabric, make_material(settings, fabric, Silent()), Silent())
     run.begin()
     return run

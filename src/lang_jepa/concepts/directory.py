@@ -5,6 +5,7 @@
     head.safetensors                 linear map after pooling, if any
     predictor.safetensors            the predictor
     statistics.safetensors           mean and whitening of training embeddings, for scores
+    decoder.*                        the concept decoder, if one was trained (`lang_jepa.concepts.decoding`)
     settings.yaml                    the resolved settings of the training run
     lang_jepa.json                   format, weights (target or online), step, and the files' hashes
 
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lang_jepa.concepts.decoding import TextDecoder, write_decoder
 from lang_jepa.config import ModelSettings, Settings
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
@@ -85,6 +87,7 @@ def save_model(
     statistics: Statistics,
     settings: Settings,
     card: Mapping[str, Any],
+    decoder: TextDecoder | None = None,
 ) -> None:
     """Write a model directory atomically. `card`: what else lang_jepa.json should say (step, weights, scores)."""
     with atomic_folder(folder) as temporary:
@@ -100,7 +103,8 @@ def save_model(
         for file in temporary.glob("*.safetensors"):
             file.chmod(mode)  # safetensors leaves its files readable by their owner alone
         hashes = {name: _sha256(temporary / name) for name in _HASHED if (temporary / name).is_file()}
-        write_json(temporary / CARD, {"format": FORMAT, **card, "sha256": hashes})
+        about: dict[str, Any] = {"format": FORMAT, **card, "sha256": hashes}
+        write_json(temporary / CARD, about if decoder is None else write_decoder(temporary, decoder, about))
 
 
 def find_model(path: Path) -> Path | None:

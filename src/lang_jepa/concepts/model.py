@@ -1,8 +1,9 @@
 """What a user imports: text to concepts, and contexts to predicted concepts."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lang_jepa.concepts.decoding import TextDecoder, read_decoder
 from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
@@ -18,7 +20,11 @@ from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import NEXT_VIEWS, AsksNext, make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Similarity, Statistics
+from lang_jepa.models.decoder import Generation, Method
 from lang_jepa.models.jepa import Jepa
+
+if TYPE_CHECKING:
+    from lang_jepa.concepts.imagine import Imagined
 
 Vectors = NDArray[np.float32]
 BATCH_TOKENS = 16_384
@@ -34,6 +40,7 @@ class ConceptModel:
         statistics: mean and whitening of training embeddings.
         settings: the settings of the training run.
         similarity: the kind that compared best on held-out data: `raw`, `centred` or `whitened`.
+        decoder: turns its concepts into text, if one was trained.
 
     Example:
         >>> model = ConceptModel.load("runs/quickstart/model")             # doctest: +SKIP
@@ -49,7 +56,9 @@ class ConceptModel:
         settings: Settings,
         *,
         similarity: Similarity = "centred",
+        decoder: TextDecoder | None = None,
     ) -> None:
+        self.decoder = decoder
         self.jepa, self.tokenizer, self.settings = jepa, tokenizer, settings
         self.dim = jepa.encoder.dim
         self.statistics = statistics or Statistics.identity(self.dim)
@@ -68,7 +77,11 @@ class ConceptModel:
                 f"no model at {path}: expected a model directory (with {CARD}) or a run directory (with model/)"
             )
         jepa, tokenizer, statistics, settings, card = load_model(folder)
-        return cls(jepa.to(device), tokenizer, statistics, settings, similarity=card["similarity"])
+        decoder = read_decoder(folder, card, tokenizer)
+        if decoder is not None:
+            decoder.network.to(device)
+        similarity: Similarity = card["similarity"]
+        return cls(jepa.to(device), tokenizer, statistics, settings, similarity=similarity, decoder=decoder)
 
     def save(self, folder: str | Path, **card: Any) -> None:
         """Write a model directory atomically; keyword arguments join its card."""
@@ -80,6 +93,7 @@ class ConceptModel:
             statistics=self.statistics,
             settings=self.settings,
             card={"similarity": self.similarity, **card},
+            decoder=self.decoder,
         )
 
     @property
@@ -105,11 +119,15 @@ class ConceptModel:
         """
         if isinstance(sentences, str):
             raise LangJepaError("encode takes a list of sentences; for one sentence write encode([sentence])")
-        result = np.empty((len(sentences), self.dim), dtype=np.float32)
         tokens = self.tokenizer.encode_sentences(sentences)
         empty = [i for i, ids in enumerate(tokens) if len(ids) == 0]
         if empty:
             raise LangJepaError(f"text {empty[0]} has no token to encode: {sentences[empty[0]]!r}")
+        return self.encode_tokens(tokens, batch_tokens=batch_tokens)
+
+    def encode_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
+        """As `encode`, of token ids without special tokens, one non-empty array a sentence."""
+        result = np.empty((len(tokens), self.dim), dtype=np.float32)
         for rows in _by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
             result[rows] = self._embed([tokens[row] for row in rows])
         return result
@@ -173,6 +191,37 @@ class ConceptModel:
         for rows in _by_length(sizes, BATCH_TOKENS):
             result[rows] = self._predict([contexts[row] for row in rows])
         return result
+
+    def decode(self, z: Vectors, method: Method = "greedy", **options: Any) -> list[str]:
+        """The sentence of each concept, as the trained decoder tells it.
+
+        Args:
+            z: float [n, D], from `encode`, `predict_next` or elsewhere.
+            method: `greedy`, `sample`, or `beam`.
+            options: temperature, top_p, top_k, beams, seed, max_length; see `lang_jepa.models.decoder.Generation`.
+
+        Raises:
+            LangJepaError: this model has no decoder, or an option or the shape is wrong.
+        """
+        return [best for best, *_ in self.decode_several(z, method, **options)]
+
+    def decode_several(self, z: Vectors, method: Method = "beam", **options: Any) -> list[list[str]]:
+        """As `decode`, with `returned=N` sentences for each concept, best first."""
+        if self.decoder is None:
+            raise LangJepaError(
+                "this model has no decoder, so its concepts cannot be turned into text: train one with "
+                "lang-jepa train concept_decoder --encoder RUN"
+            )
+        unknown = sorted(options.keys() - {field.name for field in fields(Generation)})
+        if unknown:
+            raise LangJepaError(f"unknown option of decoding: {', '.join(unknown)}")
+        return self.decoder.decode(np.asarray(z), Generation(method=method, **options))
+
+    def imagine(self, context: Sequence[str], steps: int, *, beams: int = 8) -> "list[Imagined]":
+        """Go on with a text: predicted concept, sentence, appended, next; see `lang_jepa.concepts.imagine`."""
+        from lang_jepa.concepts.imagine import imagine
+
+        return imagine(self, context, steps, beams=beams)
 
     def _window(self, context: Sequence[str]) -> Sequence[str]:
         return context[-self.settings.data.window_size :]

@@ -12,7 +12,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS, Budget, evaluate
 from lang_jepa.evaluation.table import Report
-from lang_jepa.training.export import model_from_checkpoint, training_statistics
+from lang_jepa.training.export import load_any, training_statistics
 from lang_jepa.training.start import start_model
 
 DOCUMENTS, TRAINING_DOCUMENTS = 200, 300
@@ -20,11 +20,6 @@ DOCUMENTS, TRAINING_DOCUMENTS = 200, 300
 
 QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900)
 """The quick-start's evaluation: about half a minute."""
-
-
-def load_any(path: Path) -> ConceptModel:
-    """A model from a run directory, a model directory or a checkpoint file."""
-    return model_from_checkpoint(path) if path.is_file() else ConceptModel.load(path)
 
 
 def evaluate_run(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
-from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file
 from lang_jepa.settings import build
@@ -18,7 +18,7 @@ FORMAT = 1
 LAST, BEST = "checkpoint-last.pth", "checkpoint-best.pth"
 
 # Settings that may differ between a run and its resumption: they do not touch the numbers.
-_FREE = (
+FREE = (
     "logging.",
     "meta.load_checkpoint",
     "meta.checkpoint_path",
@@ -74,19 +74,37 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return checkpoint  # type: ignore[no-any-return]
 
 
-def check_matches(checkpoint: Checkpoint, settings: Settings, *, corpus: str, world: int, path: Path) -> None:
+def check_matches(
+    checkpoint: Checkpoint,
+    settings: BaseModel,
+    *,
+    corpus: str,
+    world: int,
+    path: Path,
+    free: tuple[str, ...] = FREE,
+    folder: str = "logging.log_dir",
+) -> None:
     """Refuse to resume where the numbers would not go on as they were.
+
+    Args:
+        checkpoint: as `load_checkpoint` gave it.
+        settings: of this run, of the same kind as the checkpoint's.
+        corpus: identity of the data.
+        world: number of processes.
+        path: of the checkpoint, for the message.
+        free: beginnings of the settings that may differ.
+        folder: the setting that names another run directory.
 
     Raises:
         LangJepaError: names every setting, and the corpus or world size, that differs.
     """
     # Through the settings, so that one that did not exist yet then counts as its default.
-    before = build(Settings, checkpoint["settings"], where=str(path))
+    before = build(type(settings), checkpoint["settings"], where=str(path))
     then, now = _flat(before.model_dump()), _flat(settings.model_dump())
     differences = [
         f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key) and not key.startswith(_FREE)
+        if then.get(key) != now.get(key) and not key.startswith(free)
     ]
     if checkpoint["corpus"] != corpus:
         differences.append(f"corpus: checkpoint {checkpoint['corpus']}, now {corpus}")
@@ -97,7 +115,7 @@ def check_matches(checkpoint: Checkpoint, settings: Settings, *, corpus: str, wo
             f"cannot resume from {path}, because the run would not go on as it was:\n  "
             + "\n  ".join(differences)
             + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
-            "logging.log_dir."
+            f"{folder}."
         )
 
 

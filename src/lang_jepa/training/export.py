@@ -113,6 +113,11 @@ def _mrr(answers: Answers, statistics: Statistics, kind: Similarity) -> float:
     return next_sentence_retrieval(ours, theirs, documents, candidates=CANDIDATES).mrr
 
 
+def load_any(path: Path) -> ConceptModel:
+    """A model from a run directory, a model directory or a checkpoint file."""
+    return model_from_checkpoint(path) if path.is_file() else ConceptModel.load(path)
+
+
 def model_from_checkpoint(path: Path) -> ConceptModel:
     """A checkpoint as a model to use; its corpus must still be there, for the tokenizer and the score statistics.
 

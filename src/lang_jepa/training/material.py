@@ -91,20 +91,18 @@ class CorpusMaterial(Material):
     def total_steps(self) -> tuple[int, list[int]]:
         """From max_steps, or from the epochs' batches; leftover micro-batches go on into the next epoch."""
         optimization = self.settings.optimization
-        limit, accumulation = optimization.max_steps, optimization.grad_accum_steps
-        ends: list[int] = []
-        batches = epoch = 0
-        while (epoch < optimization.epochs) if limit is None else (not ends or ends[-1] < limit):
-            batches += self.order.steps(epoch)
-            ends.append(batches // accumulation)
-            epoch += 1
-        total = limit or ends[-1]
+        total, ends = plan_steps(
+            self.order,
+            epochs=optimization.epochs,
+            limit=optimization.max_steps,
+            accumulation=optimization.grad_accum_steps,
+        )
         if not total:
             raise LangJepaError(
-                f"the corpus gives {batches} batches in all, fewer than optimization.grad_accum_steps="
-                f"{accumulation}: lower it, lower data.batch_size, or take more documents"
+                f"the corpus gives fewer batches in all than optimization.grad_accum_steps="
+                f"{optimization.grad_accum_steps}: lower it, lower data.batch_size, or take more documents"
             )
-        return total, [end for end in ends if end <= total]
+        return total, ends
 
     def source(self) -> BatchSource:
         return CorpusBatches(self.view, self.order, self.rank)
@@ -118,6 +116,18 @@ class CorpusMaterial(Material):
             ("targets per epoch", f"{self.view.targets:,} in {self.order.steps(0):,} batches"),
             *([("left out as too short", f"{self.view.left_out:,} tokens")] if self.view.left_out else []),
         ]
+
+
+def plan_steps(order: Order, *, epochs: int, limit: int | None, accumulation: int) -> tuple[int, list[int]]:
+    """Optimizer steps of a run (`limit`, or those of all epochs), and the steps at which epochs end."""
+    ends: list[int] = []
+    batches = epoch = 0
+    while (epoch < epochs) if limit is None else (not ends or ends[-1] < limit):
+        batches += order.steps(epoch)
+        ends.append(batches // accumulation)
+        epoch += 1
+    total = limit or ends[-1]
+    return total, [end for end in ends if end <= total]
 
 
 def make_order(settings: Settings, view: View, *, world: int) -> Order:

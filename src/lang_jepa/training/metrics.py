@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lang_jepa.errors import LangJepaError
@@ -82,13 +82,16 @@ class MetricsFile:
         path: of the file.
         resume_step: None starts a new file; a step keeps the rows up to it, so that the rows which a killed run
             wrote after its last checkpoint are not there twice.
+        columns: every name there may be, STEP among them.
     """
 
-    def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, *, resume_step: int | None = None, columns: Sequence[str] = COLUMNS
+    ) -> None:
+        self.path, self.columns = path, columns
         kept = [] if resume_step is None else [row for row in read_metrics(path) if row[STEP] <= resume_step]
         with atomic_file(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(kept)
 
@@ -96,10 +99,10 @@ class MetricsFile:
         """Append one row.
 
         Raises:
-            ValueError: a name that is not in COLUMNS.
+            ValueError: a name that is not among the columns.
         """
         text = io.StringIO()
-        csv.DictWriter(text, COLUMNS).writerow(row)
+        csv.DictWriter(text, self.columns).writerow(row)
         with self.path.open("a", newline="") as file:
             file.write(text.getvalue())
 

@@ -1,5 +1,7 @@
 """AdamW over parameter groups, with the checks that catch a parameter nobody trains."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -10,26 +12,31 @@ from lang_jepa.training.schedule import Schedule
 
 
 def make_optimizer(model: Jepa, settings: OptimizationSettings) -> torch.optim.AdamW:
+    """`adamw` for an encoder and its predictor."""
+    return adamw(model, model.encoder, settings)
+
+
+def adamw(model: nn.Module, encoder: nn.Module, settings: OptimizationSettings) -> torch.optim.AdamW:
     """Fused AdamW with one group per (decayed?, learning-rate factor, encoder?).
 
     Matrices are decayed; biases, norms and token embeddings are not (a rare token would shrink in the many steps
     that give it no gradient).
     """
-    embeddings = {id(module.weight) for module in model.encoder.modules() if isinstance(module, nn.Embedding)}
-    encoder = {id(parameter) for parameter in model.encoder.parameters()}
+    embeddings = {id(module.weight) for module in encoder.modules() if isinstance(module, nn.Embedding)}
+    in_encoder = {id(parameter) for parameter in encoder.parameters()}
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        factor = settings.encoder_lr_multiplier if id(parameter) in encoder else 1.0
+        factor = settings.encoder_lr_multiplier if id(parameter) in in_encoder else 1.0
         if id(parameter) in embeddings:
             factor *= settings.embedding_lr_multiplier
         decayed = parameter.ndim >= 2 and id(parameter) not in embeddings
-        groups.setdefault((decayed, factor, id(parameter) in encoder), []).append(parameter)
+        groups.setdefault((decayed, factor, id(parameter) in in_encoder), []).append(parameter)
     optimizer = torch.optim.AdamW(
         [
-            {"params": parameters, "decayed": decayed, "factor": factor, "encoder": in_encoder}
-            for (decayed, factor, in_encoder), parameters in sorted(groups.items(), key=lambda item: item[0])
+            {"params": parameters, "decayed": decayed, "factor": factor, "encoder": theirs}
+            for (decayed, factor, theirs), parameters in sorted(groups.items(), key=lambda item: item[0])
         ],
         lr=settings.lr,
         betas=(0.9, 0.999),
@@ -74,6 +81,27 @@ def check_gradients(model: nn.Module) -> None:
         raise LangJepaError(
             "no gradient reached these parameters in the first step, so the loss does not depend on them: "
             + ", ".join(lonely)
+        )
+
+
+def clip_gradients(model: nn.Module, limit: float | None) -> float:
+    """Clip the gradient to a global norm (None: leave it), and return its norm before."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if limit is not None:
+        nn.utils.clip_grads_with_norm_(list(model.parameters()), limit, norm)
+    return float(norm)
+
+
+def check_finite(step: int, loss: float, norm: float, *, advice: str) -> None:
+    """Stop before an update that would spoil the weights.
+
+    Raises:
+        LangJepaError: the loss or its gradient's norm is not finite; ends with `advice`.
+    """
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise LangJepaError(
+            f"step {step}: the loss is {loss} and its gradient's norm {norm}; the update was not made. {advice}"
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from lang_jepa.config import Settings
 from lang_jepa.data.sequences import Batch
@@ -17,6 +17,7 @@ from lang_jepa.files import atomic_file, write_text
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training import ranks
 from lang_jepa.training.examples import ExamplesFile
 from lang_jepa.training.material import Material
 from lang_jepa.training.metrics import STEP, MetricsFile, with_other_names
@@ -92,7 +93,9 @@ class Run:
         self.first_step, self.resumed = self.step, state is not None
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if state:
-            self._restore_generators(state)  # last, because starting loader processes draws a number
+            ranks.set_generators(
+                state["generators"][self.fabric.global_rank]
+            )  # last, because starting loader processes draws a number
         if self.chief:
             kept = self.step if resume else None
             self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=kept)
@@ -106,11 +109,7 @@ class Run:
 
     def agree(self, predictions: int, stopping: bool) -> tuple[int, bool]:
         """(predictions of all ranks, whether any rank was asked to stop): one small sum, and none on one rank."""
-        if self.fabric.world_size == 1:
-            return predictions, stopping
-        numbers = torch.tensor([predictions, int(stopping)], device=self.fabric.device)
-        distributed.all_reduce(numbers)
-        return int(numbers[0]), bool(numbers[1])
+        return ranks.agree(self.fabric, predictions, stopping)
 
     def log_step(
         self,
@@ -128,9 +127,8 @@ class Run:
         sums = torch.stack([torch.stack([getattr(loss, name) for loss in losses]).sum() for name in names])
         sums = sums.double()
         moments = torch.stack([loss.moments for loss in losses]).sum(0)
-        if self.fabric.world_size > 1:
-            distributed.all_reduce(sums)
-            distributed.all_reduce(moments)
+        ranks.total(self.fabric, sums)
+        ranks.total(self.fabric, moments)
         distance, cosine, targets_norm, predictions_norm = (sums / count).tolist()
         self._epoch_loss[0] += distance * count
         self._epoch_loss[1] += count
@@ -255,20 +253,13 @@ class Run:
 
     def save(self, name: str = checkpoints.LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
-        own = {
-            "loader": self.material.loader.state,
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if self.fabric.device.type == "cuda" else None,
-        }
-        ranks: list[Any] = [own]
-        if self.fabric.world_size > 1:
-            ranks = [None] * self.fabric.world_size
-            distributed.all_gather_object(ranks, own)
+        own = {"loader": self.material.loader.state, "generators": ranks.generators(self.fabric)}
+        everyone = ranks.gather(self.fabric, own)
         if self.chief:
-            checkpoints.save_checkpoint(self.folder / name, self._state(ranks))
+            checkpoints.save_checkpoint(self.folder / name, self._state(everyone))
         self.fabric.barrier()
 
-    def _state(self, ranks: list[Any]) -> dict[str, Any]:
+    def _state(self, everyone: list[Any]) -> dict[str, Any]:
         centre = self.objective.centre
         return {
             "settings": self.settings.model_dump(),
@@ -285,8 +276,8 @@ class Run:
             "best": list(self.best) if self.best else None,
             "epoch_loss": self._epoch_loss,
             "seconds": self.seconds,
-            "loader": [rank["loader"] for rank in ranks],
-            "generators": [[rank["torch"], rank["cuda"]] for rank in ranks],
+            "loader": [rank["loader"] for rank in everyone],
+            "generators": [rank["generators"] for rank in everyone],
         }
 
     def _restore(self, state: dict[str, Any], path: Path) -> None:
@@ -329,12 +320,6 @@ class Run:
         step, value = state["best"]
         return int(step), float(value)
 
-    def _restore_generators(self, state: dict[str, Any]) -> None:
-        own, cuda = state["generators"][self.fabric.global_rank]
-        torch.set_rng_state(own)
-        if cuda is not None:
-            torch.cuda.set_rng_state(cuda)
-
     def last_checkpoint_note(self) -> str:
         """Where to go on from, in words."""
         path = self.folder / checkpoints.LAST
@@ -347,24 +332,28 @@ class Run:
                 tracker.close()
 
 
-def start_folder(settings: Settings) -> tuple[Path, Path | None]:
-    """Make the run directory; an older run in its place is moved aside, never overwritten.
+def start_folder(folder: Path, *, resume: bool, note: str) -> Path | None:
+    """Make a run directory; an older run in its place is moved aside, never overwritten.
+
+    Args:
+        folder: the run directory.
+        resume: the older run goes on.
+        note: README.txt, on what lies there.
 
     Returns:
-        The run directory, and where an older run went, if there was one.
+        Where an older run went, if there was one.
     """
-    folder = Path(settings.logging.log_dir)
     moved = None
-    if (folder / "settings.yaml").is_file() and not settings.meta.load_checkpoint:
+    if (folder / "settings.yaml").is_file() and not resume:
         taken = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
         moved = next(path for path in taken if not path.exists())
         folder.rename(moved)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "README.txt", _FOLDER_NOTE)
-    return folder, moved
+    write_text(folder / "README.txt", note)
+    return moved
 
 
-_FOLDER_NOTE = """settings.yaml        the resolved settings
+FOLDER_NOTE = """settings.yaml        the resolved settings
 metrics.csv          what was measured, by optimizer step
 examples.txt         held-out contexts, what came next, and what was predicted
 run.png              the curves

@@ -61,14 +61,15 @@ def train(
     from lang_jepa.training.devices import make_fabric
     from lang_jepa.training.export import export_model
     from lang_jepa.training.loop import fit
-    from lang_jepa.training.run import Run, start_folder
+    from lang_jepa.training.run import FOLDER_NOTE, Run, start_folder
 
     fabric = make_fabric(settings)
     chief = bool(fabric.is_global_zero)
     listener: Reporter = (reporter or Silent()) if chief else Silent()
     material = make_material(settings, fabric, listener)
     if chief:
-        _, moved = start_folder(settings)
+        folder, resume = Path(settings.logging.log_dir), settings.meta.load_checkpoint
+        moved = start_folder(folder, resume=resume, note=FOLDER_NOTE)
         if moved:
             listener.message(f"an older run was moved to {moved}")
     fabric.barrier()

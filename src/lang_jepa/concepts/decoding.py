@@ -1,0 +1,186 @@
+"""A trained concept decoder in use, and on disk inside the encoder's model directory.
+
+decoder.safetensors   the network, with the standardisation of concepts
+decoder.yaml          the settings it was trained with
+decoder-tokenizer/    its tokenizer, where that is not the encoder's
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import atomic_folder, read_json, write_json
+from lang_jepa.models.decoder import ConceptDecoder, Generation
+from lang_jepa.settings import build, parse_yaml, save_settings
+
+WEIGHTS, SETTINGS, TOKENIZER = "decoder.safetensors", "decoder.yaml", "decoder-tokenizer"
+_TIED = ("model.lm_head.weight", "model.transformer.wte.weight")
+BATCH = 256
+"""Concepts decoded at a time."""
+
+
+class TextDecoder:
+    """Concepts to sentences.
+
+    Args:
+        network: the trained decoder.
+        tokenizer: of its text.
+        settings: of its training.
+        encoder: fingerprint of the encoder whose concepts it was trained on.
+    """
+
+    def __init__(
+        self, network: ConceptDecoder, tokenizer: TextTokenizer, settings: DecoderSettings, *, encoder: str
+    ) -> None:
+        self.network, self.tokenizer, self.settings, self.encoder = (
+            network.eval(),
+            tokenizer,
+            settings,
+            encoder,
+        )
+
+    @property
+    def dim(self) -> int:
+        """Width D of the concepts it reads."""
+        return self.network.mean.numel()
+
+    def decode(self, concepts: NDArray[np.floating], how: Generation) -> list[list[str]]:
+        """Texts of concepts, `how.returned` each, best first.
+
+        Args:
+            concepts: [n, D].
+            how: the way of choosing. Concepts are decoded in blocks, and each block of a sample has a seed of its own.
+
+        Raises:
+            LangJepaError: the concepts have another width, or are not finite.
+        """
+        rows = np.asarray(concepts, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.dim:
+            raise LangJepaError(f"this decoder reads concepts [n, {self.dim}], not {list(rows.shape)}")
+        if not np.isfinite(rows).all():
+            raise LangJepaError("a concept to decode has entries that are not finite")
+        texts: list[str] = []
+        device = self.network.mean.device
+        for start in range(0, len(rows), BATCH):
+            block = torch.from_numpy(rows[start : start + BATCH].copy()).to(device)
+            texts += map(self.tokenizer.decode, self.network.generate(block, how, block=start // BATCH))
+        return [texts[i : i + how.returned] for i in range(0, len(texts), how.returned)]
+
+
+def build_decoder(
+    settings: DecoderSettings,
+    *,
+    concept_dim: int,
+    tokenizer: TextTokenizer,
+    mean: NDArray[np.float32] | None = None,
+    whitening: NDArray[np.float32] | None = None,
+) -> ConceptDecoder:
+    """A fresh decoder for a tokenizer.
+
+    Raises:
+        LangJepaError: the tokenizer has no token that could end a text.
+    """
+    if tokenizer.eos_id is None:
+        raise LangJepaError(
+            "the decoder's tokenizer has no end token (eos or sep), so no text could end: set "
+            "decoder.tokenizer_path to one that has"
+        )
+    return ConceptDecoder(
+        settings.decoder,
+        concept_dim=concept_dim,
+        vocab_size=tokenizer.vocab_size,
+        eos_id=tokenizer.eos_id,
+        mean=None if mean is None else torch.from_numpy(mean),
+        whitening=None if whitening is None else torch.from_numpy(whitening),
+    )
+
+
+def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
+    """Put a decoder into a model directory, in the place of an older one; the whole directory changes at once.
+
+    Args:
+        folder: a model directory.
+        decoder: trained on the concepts of its encoder.
+        card: what the card should say about the decoder (step, scores).
+    """
+    from lang_jepa.concepts.directory import CARD
+
+    about = read_json(folder / CARD, what="model card (is this a model directory?)")
+    with atomic_folder(folder) as temporary:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+        shutil.rmtree(temporary / TOKENIZER, ignore_errors=True)
+        about = write_decoder(temporary, decoder, about, **card)
+        write_json(temporary / CARD, about)
+
+
+def write_decoder(folder: Path, decoder: TextDecoder, about: dict[str, Any], **card: Any) -> dict[str, Any]:
+    """Write the decoder's files into a folder; returns the card `about` with its hashes and what it says."""
+    tensors = {name: part.detach().cpu().contiguous() for name, part in decoder.network.state_dict().items()}
+    del tensors[_TIED[0]]  # the same tensor as the input embeddings, which safetensors keeps once
+    save_file(tensors, folder / WEIGHTS)
+    save_settings(decoder.settings, folder / SETTINGS)
+    (folder / WEIGHTS).chmod((folder / SETTINGS).stat().st_mode)  # safetensors lets only the owner read
+    names = [WEIGHTS, SETTINGS]
+    if decoder.settings.decoder.tokenizer_path is not None:
+        decoder.tokenizer.save(folder / TOKENIZER)
+        names.append(f"{TOKENIZER}/tokenizer.json")
+    kept = {
+        name: digest for name, digest in about.get("sha256", {}).items() if not name.startswith("decoder")
+    }
+    hashes = kept | {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    said = {**about.get("decoder", {}), **card, "encoder": decoder.encoder}
+    return {**about, "decoder": said, "sha256": hashes}
+
+
+def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -> TextDecoder | None:
+    """The decoder of a model directory whose hashes were checked, None if it has none.
+
+    Args:
+        folder: the model directory.
+        card: its card.
+        tokenizer: the encoder's, used where the decoder has none of its own.
+    """
+    if "decoder" not in card:
+        return None
+    settings = build(
+        DecoderSettings,
+        parse_yaml((folder / SETTINGS).read_text("utf-8"), where=str(folder / SETTINGS)),
+        where=str(folder / SETTINGS),
+    )
+    own = settings.decoder.tokenizer_path is not None
+    tokenizer = TextTokenizer.load(str(folder / TOKENIZER)) if own else tokenizer
+    tensors = load_file(folder / WEIGHTS)
+    tensors[_TIED[0]] = tensors[_TIED[1]]
+    return restore(
+        tensors, settings, tokenizer, encoder=card["decoder"]["encoder"], where=str(folder / WEIGHTS)
+    )
+
+
+def restore(
+    tensors: dict[str, torch.Tensor],
+    settings: DecoderSettings,
+    tokenizer: TextTokenizer,
+    *,
+    encoder: str,
+    where: str,
+) -> TextDecoder:
+    """A decoder from its tensors.
+
+    Raises:
+        LangJepaError: they do not fit the settings and the tokenizer.
+    """
+    network = build_decoder(settings, concept_dim=tensors["mean"].numel(), tokenizer=tokenizer)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise LangJepaError(f"{where} does not fit its settings or tokenizer: {error}") from error
+    return TextDecoder(network, tokenizer, settings, encoder=encoder)

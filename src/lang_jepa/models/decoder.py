@@ -1,0 +1,229 @@
+"""The concept decoder: a causal transformer that reads a concept as several prefix vectors, and writes text.
+
+The first place of a text is predicted by the last prefix vector, so no start token is needed; a text ends with the
+tokenizer's end token. Which places count is decided by lengths and never by token ids, so the end counts also where
+the padding token is the end token.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from lang_jepa.config_decoder import DecoderModelSettings
+from lang_jepa.errors import LangJepaError
+
+Method = Literal["greedy", "sample", "beam"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(slots=True)
+class DecoderBatch:
+    """Concepts and the texts to be told of them.
+
+    Attributes:
+        concepts: float32 [B, D].
+        tokens: int64 [B, L], the end token included, filled up on the right with anything.
+        lengths: int64 [B] on the CPU, tokens of each text.
+        position: the place in the training order after this batch, see `lang_jepa.data.loader`.
+    """
+
+    concepts: Tensor
+    tokens: Tensor
+    lengths: Tensor
+    position: tuple[int, int] = (0, 0)
+
+    @property
+    def predictions(self) -> int:
+        """Tokens to be predicted."""
+        return int(self.lengths.sum())
+
+    @property
+    def filled(self) -> Tensor:
+        """bool [B, L]: real tokens."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None].to(
+            self.tokens.device
+        )
+
+    def to(self, device: torch.device | str) -> "DecoderBatch":
+        """Move all but the lengths."""
+        moved = (part.to(device, non_blocking=True) for part in (self.concepts, self.tokens))
+        concepts, tokens = moved
+        return replace(self, concepts=concepts, tokens=tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How a text is chosen from the decoder's probabilities.
+
+    Attributes:
+        method: `greedy`, `sample`, or `beam`.
+        temperature, top_p, top_k: of `sample` (top_k 0: all tokens).
+        beams: of `beam`: hypotheses kept.
+        returned: texts for each concept, at most `beams` (`beam`) or any number (`sample`).
+        seed: of `sample`; the global random state is left as it was.
+        max_length: tokens at most (None: the decoder's own limit).
+    """
+
+    method: Method = "greedy"
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    beams: int = 4
+    returned: int = 1
+    seed: int = 0
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            LangJepaError: names the option and its range.
+        """
+        if self.method not in METHODS:
+            raise LangJepaError(f"unknown decoding method '{self.method}': choose from {', '.join(METHODS)}")
+        bounds = {
+            "temperature": (self.temperature > 0, "above 0"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
+            "top_k": (self.top_k >= 0, "0 (all) or more"),
+            "beams": (self.beams >= 1, "1 or more"),
+            "returned": (self.returned >= 1, "1 or more"),
+        }
+        for name, (fits, words) in bounds.items():
+            if not fits:
+                raise LangJepaError(f"{name} ({getattr(self, name)}) must be {words}")
+        most = {"greedy": 1, "beam": self.beams}.get(self.method, self.returned)
+        if self.returned > most:
+            raise LangJepaError(f"{self.method} gives {most} texts for each concept, not {self.returned}")
+
+    def arguments(self) -> dict[str, Any]:
+        """For transformers' `generate`."""
+        if self.method == "sample":
+            chosen = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+            return {"do_sample": True, "num_return_sequences": self.returned, **chosen}
+        beams = self.beams if self.method == "beam" else 1
+        return {"do_sample": False, "num_beams": beams, "num_return_sequences": self.returned}
+
+
+class ConceptDecoder(nn.Module):
+    """Concepts to texts.
+
+    Args:
+        settings: sizes.
+        concept_dim: width D of a concept.
+        vocab_size: of the text's tokenizer.
+        eos_id: its end token.
+        mean: float32 [D], subtracted from every concept.
+        whitening: float32 [D, D], applied after that.
+
+    The standardisation is part of the decoder, so that it can be used without the statistics it came from.
+    """
+
+    mean: Tensor
+    whitening: Tensor
+
+    def __init__(
+        self,
+        settings: DecoderModelSettings,
+        *,
+        concept_dim: int,
+        vocab_size: int,
+        eos_id: int,
+        mean: Tensor | None = None,
+        whitening: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings, self.eos_id = settings, eos_id
+        self.register_buffer("mean", torch.zeros(concept_dim) if mean is None else mean.clone())
+        # A unit vector's entries are about 1 / sqrt(D); whitened ones, like sqrt(D) of these, are about 1.
+        scale = concept_dim**0.5 * torch.eye(concept_dim)
+        self.register_buffer("whitening", scale if whitening is None else whitening.clone())
+        self.prefix = nn.Linear(concept_dim, settings.prefix_length * settings.hidden_dim)
+        self.model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=vocab_size,
+                n_positions=settings.prefix_length + settings.max_length,
+                n_embd=settings.hidden_dim,
+                n_layer=settings.num_layers,
+                n_head=settings.num_heads,
+                resid_pdrop=settings.dropout,
+                embd_pdrop=settings.dropout,
+                attn_pdrop=settings.dropout,
+                bos_token_id=eos_id,
+                eos_token_id=eos_id,
+                pad_token_id=eos_id,
+                tie_word_embeddings=True,
+            )
+        )
+
+    def memory(self, concepts: Tensor) -> Tensor:
+        """Prefix vectors [B, prefix_length, hidden_dim] of concepts [B, D]."""
+        standard = (concepts - self.mean) @ self.whitening
+        return self.prefix(standard).unflatten(-1, (self.settings.prefix_length, -1))  # type: ignore[no-any-return]
+
+    def forward(self, batch: DecoderBatch) -> tuple[Tensor, Tensor]:
+        """Teacher forcing: negative log-likelihood in nats, fp32 [B, L], and whether the most probable token is the
+        right one, bool [B, L]; 0 and False behind a text's end."""
+        memory = self.memory(batch.concepts)
+        told = self.model.transformer.wte(batch.tokens[:, :-1])
+        states = self.model.transformer(
+            inputs_embeds=torch.cat([memory, told.to(memory.dtype)], 1), use_cache=False
+        )
+        filled = batch.filled
+        read = states.last_hidden_state[:, self.settings.prefix_length - 1 :][filled]
+        logits = self.model.lm_head(read).float()
+        truth = batch.tokens[filled]
+        nats = torch.zeros(filled.shape, device=filled.device)
+        right = torch.zeros_like(filled)
+        nats = nats.masked_scatter(filled, functional.cross_entropy(logits, truth, reduction="none"))
+        return nats, right.masked_scatter(filled, logits.argmax(-1) == truth)
+
+    @torch.inference_mode()
+    def generate(self, concepts: Tensor, how: Generation, *, block: int = 0) -> list[list[int]]:
+        """Token ids of texts without their end token, `how.returned` for each concept [B, D], best first.
+
+        The module is left in the mode it was found in, and the global random state as it was. `block`: with the seed,
+        decides what a sample draws.
+        """
+        limit = min(how.max_length or self.settings.max_length, self.settings.max_length)
+        training = self.training
+        self.eval()
+        devices = [concepts.device] if concepts.device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(how.seed + block)
+                memory = self.memory(concepts)
+                written = self.model.generate(
+                    inputs_embeds=memory,
+                    attention_mask=torch.ones(memory.shape[:2], dtype=torch.long, device=memory.device),
+                    max_new_tokens=limit,
+                    eos_token_id=self.eos_id,
+                    pad_token_id=self.eos_id,
+                    **how.arguments(),
+                )
+        finally:
+            self.train(training)
+        return [self._until_end(row) for row in written.tolist()]
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        return ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
+
+
+def pad_texts(texts: Mapping[int, Any] | list[Any], *, eos_id: int, max_length: int) -> tuple[Tensor, Tensor]:
+    """Texts' token ids, with the end token behind each, as one table and its lengths.
+
+    Args:
+        texts: B arrays of token ids.
+        eos_id: put behind each; a text that is cut at max_length has no end.
+        max_length: tokens at most, the end included.
+
+    Returns:
+        int64 [B, L] filled up with eos_id, and int64 [B].
+    """
+    rows = [torch.tensor([*map(int, text), eos_id][:max_length]) for text in texts]
+    lengths = torch.tensor([len(row) for row in rows])
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=eos_id), lengths

@@ -1,0 +1,1 @@
+"""Training a concept decoder on the concepts of a frozen encoder."""

@@ -1,0 +1,188 @@
+"""The data of a decoder's run: sentences of the encoder's corpus, with their concepts."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lang_jepa.concepts.cache import encoder_fingerprint, sentence_concepts
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.data.corpus import Corpus, CorpusSplit
+from lang_jepa.data.loader import CorpusBatches, Loader
+from lang_jepa.data.order import Indices, Order, uniform
+from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.views import View
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import fingerprint
+from lang_jepa.models.decoder import DecoderBatch, pad_texts
+from lang_jepa.training.material import plan_steps
+
+
+class DecoderSentences:
+    """Some sentences of a side as examples: their concepts and their tokens.
+
+    Args:
+        split: the side.
+        concepts: float32 [S, D] of all its sentences.
+        rows: int64 [N], the sentences that are examples.
+        tokenizer: of the decoder's text; None: the corpus' own tokens are taken.
+        eos_id: end of a text.
+        max_length: tokens of a text at most, the end included.
+    """
+
+    def __init__(
+        self,
+        split: CorpusSplit,
+        concepts: NDArray[np.float32],
+        rows: Indices,
+        *,
+        tokenizer: TextTokenizer | None,
+        eos_id: int,
+        max_length: int,
+    ) -> None:
+        self.split, self.concepts, self.rows, self.tokenizer = split, concepts, rows, tokenizer
+        self.eos_id, self.max_length = eos_id, max_length
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(self.rows)
+
+    def sizes(self, examples: Indices) -> Indices:
+        """Tokens of each example in the corpus, int64 [n]: what batches are sorted by."""
+        return self.split.lengths(self.rows[examples])
+
+    def batch(self, examples: Indices, epoch: int = 0, *, concepts_of: Indices | None = None) -> DecoderBatch:
+        """The batch of some examples; `concepts_of`: examples whose concepts are taken instead (a control)."""
+        rows = self.rows[examples]
+        read = rows if concepts_of is None else self.rows[concepts_of]
+        tokens, lengths = pad_texts(self._texts(rows), eos_id=self.eos_id, max_length=self.max_length)
+        return DecoderBatch(torch.from_numpy(np.array(self.concepts[read])), tokens, lengths)
+
+    def texts(self, examples: Indices) -> list[str]:
+        """Sentences as text."""
+        return self.split.texts(self.rows[examples])
+
+    def _texts(self, rows: Indices) -> list[NDArray[Any]]:
+        if self.tokenizer is not None:
+            return list(self.tokenizer.encode_sentences(self.split.texts(rows)))
+        return [self.split.tokens(int(row), int(row) + 1) for row in rows]
+
+
+class DecoderMaterial:
+    """What a decoder's run needs of its data.
+
+    Args:
+        settings: of the decoder.
+        model: the encoder.
+        corpus: prepared with the encoder's tokenizer.
+        tokenizer: of the decoder's text; the corpus' own, or another.
+        rank, world: this process and their number.
+
+    Attributes:
+        sample: examples of the held-out side that a look uses, int64 [n].
+        fingerprint: identity of the data, compared on resumption.
+        loader: endless batches of this rank (after `start`).
+
+    Raises:
+        LangJepaError: no sentence is left to train on.
+    """
+
+    loader: Loader
+
+    def __init__(
+        self,
+        settings: DecoderSettings,
+        model: ConceptModel,
+        corpus: Corpus,
+        tokenizer: TextTokenizer,
+        *,
+        rank: int,
+        world: int,
+    ) -> None:
+        self.settings, self.corpus, self.tokenizer, self.rank = settings, corpus, tokenizer, rank
+        self.encoder = encoder_fingerprint(model)
+        self.fingerprint = fingerprint([self.encoder, corpus.path.name, tokenizer.fingerprint()])
+        folder = concepts_folder(corpus)
+        train, held_out = _sides(corpus, settings.training.eval_ratio)
+        common: dict[str, Any] = {
+            "tokenizer": None if settings.decoder.tokenizer_path is None else tokenizer,
+            "eos_id": tokenizer.eos_id,
+            "max_length": settings.decoder.max_length,
+        }
+        split, rows = train
+        self.train = DecoderSentences(split, sentence_concepts(model, split, folder), rows, **common)
+        split, rows = held_out
+        self.held_out = DecoderSentences(split, sentence_concepts(model, split, folder), rows, **common)
+        if not self.train.count:
+            raise LangJepaError(f"{corpus.path} has no sentence to train on: lower training.eval_ratio")
+        wanted = min(settings.evaluation.eval_sentences, self.held_out.count)
+        self.sample: Indices = np.unique(np.linspace(0, self.held_out.count - 1, wanted).astype(np.int64))
+        training = settings.training
+        self.order = Order(
+            count=self.train.count,
+            sizes=self.train.sizes,
+            world=world,
+            batch_size=training.batch_size,
+            batch_tokens=None,
+            pool_batches=training.pool_batches,
+            seed=training.seed,
+        )
+
+    def total_steps(self) -> tuple[int, int]:
+        """Optimizer steps of the run, and of an epoch."""
+        training = self.settings.training
+        total, ends = plan_steps(
+            self.order,
+            epochs=training.num_epochs,
+            limit=training.max_steps,
+            accumulation=training.grad_accum_steps,
+        )
+        if not total:
+            raise LangJepaError(
+                f"the sentences give fewer batches than training.grad_accum_steps={training.grad_accum_steps}: lower "
+                "it or training.batch_size, or take more documents (-o data.limit=...)"
+            )
+        return total, (ends[0] if ends else total)
+
+    def start(self, state: Any | None) -> None:
+        """Begin to load, at a saved state if there is one."""
+        # The loader only hands examples to `batch` and marks the position of what comes back.
+        source = CorpusBatches(cast(View, self.train), self.order, self.rank)
+        self.loader = Loader(source, num_workers=0, state=state)
+
+    def next_batch(self) -> DecoderBatch:
+        """The next training batch of this rank."""
+        return cast(DecoderBatch, next(self.loader))
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What is worth knowing about the data, for people."""
+        held_out = "documents of the corpus' validation side"
+        if not self.corpus.validation.num_documents:
+            held_out = (
+                f"{self.settings.training.eval_ratio:.0%} of the documents, which the encoder was trained on"
+            )
+        return [
+            ("corpus", str(self.corpus.path)),
+            ("training", f"{self.train.count:,} sentences in {self.order.steps(0):,} batches"),
+            ("held out", f"{self.held_out.count:,} sentences: {held_out}"),
+        ]
+
+
+def concepts_folder(corpus: Corpus) -> Path:
+    """Where the concepts of a corpus' sentences are kept."""
+    return corpus.path.parent / "concepts"
+
+
+def _sides(corpus: Corpus, ratio: float) -> tuple[tuple[CorpusSplit, Indices], tuple[CorpusSplit, Indices]]:
+    """Training and held-out sentences, as (side, rows): the corpus' own validation documents, or drawn ones."""
+    train, validation = corpus.train, corpus.validation
+    rows = np.arange(train.num_sentences, dtype=np.int64)
+    if validation.num_documents:
+        return (train, rows), (validation, np.arange(validation.num_sentences, dtype=np.int64))
+    drawn = uniform(np.arange(train.num_documents, dtype=np.int64), 1, 0, 0)[:, 0] < ratio
+    held_out = drawn[train.document_of(rows)]
+    return (train, rows[~held_out]), (train, rows[held_out])

@@ -1,0 +1,310 @@
+"""A decoder's run: the training step, its looks at held-out sentences, and how it is saved and taken up again."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lang_jepa.concepts.decoding import TextDecoder, build_decoder
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config import OptimizationSettings
+from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.data.order import Indices
+from lang_jepa.models.decoder import DecoderBatch, Generation
+from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training import ranks
+from lang_jepa.training.decoder.material import DecoderMaterial
+from lang_jepa.training.examples import ExamplesFile
+from lang_jepa.training.metrics import STEP, MetricsFile
+from lang_jepa.training.optim import adamw, check_finite, check_gradients, clip_gradients, set_rates
+from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.schedule import Schedule
+from lang_jepa.training.signals import StopRequest
+
+LAST, BEST = "last_decoder.pt", "best_decoder.pt"
+COLUMNS = (
+    STEP,
+    "train/epoch",
+    "train/loss",
+    "train/learning_rate",
+    "train/grad_norm",
+    "train/targets_per_second",
+    "train/seconds",
+    "val/loss",
+    "val/loss_shuffled",
+    "val/perplexity",
+    "val/bits_per_byte",
+    "val/token_accuracy",
+    "val/count",
+)
+"""Columns of metrics.csv. Losses are nats per token."""
+_FREE = ("training.output_dir", "training.resume", "evaluation.num_samples", "evaluation.log_steps", "recipe")
+_LOOK_BATCH = 128
+
+
+class DecoderRun:
+    """State of a decoder's training.
+
+    Args:
+        settings: the resolved settings.
+        fabric: a launched lightning Fabric.
+        material: sentences and concepts.
+        model: the encoder, for the standardisation of its concepts.
+        reporter: listens on rank 0.
+
+    Attributes:
+        step, total: optimizer steps done and planned.
+        interrupted: it was asked to stop before the end.
+        best: step and held-out loss of the best look, if there was one.
+    """
+
+    def __init__(
+        self,
+        settings: DecoderSettings,
+        fabric: Any,
+        material: DecoderMaterial,
+        model: ConceptModel,
+        reporter: Reporter,
+    ) -> None:
+        self.settings, self.fabric, self.material, self.reporter = settings, fabric, material, reporter
+        self.folder, self.chief = Path(settings.training.output_dir), bool(fabric.is_global_zero)
+        self.step = self.first_step = 0
+        self.total, per_epoch = material.total_steps()
+        optimization = _optimization(settings, self.total)
+        self.schedule = Schedule.of(optimization, total=self.total, steps_per_epoch=per_epoch)
+        seed = settings.training.seed
+        torch.manual_seed(seed)
+        statistics = model.statistics if settings.decoder.whiten else None
+        self.network = build_decoder(
+            settings,
+            concept_dim=model.dim,
+            tokenizer=material.tokenizer,
+            mean=statistics.mean if statistics else None,
+            whitening=statistics.whitening if statistics else None,
+        ).train()
+        self.model = fabric.setup_module(self.network)
+        self.optimizer = fabric.setup_optimizers(adamw(self.network, self.network, optimization))
+        # From here on the generator only feeds dropout, and ranks must not drop alike.
+        torch.manual_seed(seed * 1000 + 1 + fabric.global_rank)
+        self.interrupted, self.resumed, self.seconds = False, settings.training.resume, 0.0
+        self.best: tuple[int, float] | None = None
+
+    def begin(self) -> None:
+        """Open the files and, where the settings say so, take up the last checkpoint."""
+        state = self._restore() if self.resumed else None
+        self.first_step = self.step
+        self.material.start(state["loader"][self.fabric.global_rank] if state else None)
+        if self.chief:
+            kept = self.step if self.resumed else None
+            self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=kept, columns=COLUMNS)
+            self.samples = ExamplesFile(self.folder / "samples.txt", resume_step=kept)
+            self.reporter.begin(total=self.total, start=self.step, facts=self.material.facts())
+
+    def fit(self) -> None:
+        """Train until the last step, or until asked to stop; leaves a checkpoint either way.
+
+        Raises:
+            LangJepaError: the loss or its gradient is not finite; the update is not made.
+        """
+        with StopRequest() as stop:
+            while self.step < self.total:
+                began = time.perf_counter()
+                position, wanted = self.material.loader.state, self.settings.training.grad_accum_steps
+                batches = [] if stop.requested else [self._next() for _ in range(wanted)]
+                count, stopping = ranks.agree(
+                    self.fabric, sum(batch.predictions for batch in batches), stop.requested
+                )
+                if stopping:
+                    self.material.loader.state = position  # no step was made of the batches just read
+                    self.interrupted = True
+                    break
+                self._train_step(batches, count)
+                self.seconds += time.perf_counter() - began
+                self._after_step()
+        self.save()
+
+    def _next(self) -> DecoderBatch:
+        return self.material.next_batch().to(self.fabric.device)
+
+    def _train_step(self, batches: list[DecoderBatch], count: int) -> None:
+        """One optimizer step over its micro-batches; `count`: tokens in all of them, on all ranks."""
+        began = time.perf_counter()
+        rate = set_rates(self.optimizer, self.schedule, self.step)
+        nats = torch.zeros((), device=self.fabric.device)
+        for number, batch in enumerate(batches, start=1):
+            with self.fabric.no_backward_sync(self.model, enabled=number < len(batches)):
+                with self.fabric.autocast():
+                    losses, _ = self.model(batch)
+                # DDP averages over ranks; this makes the average the gradient of the mean over all tokens.
+                self.fabric.backward(losses.sum() * (self.fabric.world_size / count))
+            nats += losses.detach().sum()
+        if self.step == self.first_step:
+            check_gradients(self.network)
+        norm = clip_gradients(self.network, self.settings.training.grad_clip)
+        loss = float(ranks.total(self.fabric, nats)) / count
+        check_finite(self.step + 1, loss, norm, advice=self._advice())
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        figures = {
+            STEP: float(self.step),
+            "train/epoch": float(self.material.loader.state.get("epoch", 0)),
+            "train/loss": loss,
+            "train/learning_rate": rate,
+            "train/grad_norm": norm,
+            "train/targets_per_second": count / (time.perf_counter() - began),
+        }
+        if self.chief:
+            self.reporter.step(self.step, figures)
+            if self.step % self.settings.evaluation.log_steps == 0 or self.step == self.total:
+                self.metrics.write(figures)
+
+    def _advice(self) -> str:
+        path = self.folder / LAST
+        place = f"The last checkpoint is {path}." if path.is_file() else "There is no checkpoint yet."
+        return (
+            f"{place} Lower training.learning_rate, set training.grad_clip, or switch off training.use_bfloat16, and "
+            "go on with --resume."
+        )
+
+    def _after_step(self) -> None:
+        evaluation, last = self.settings.evaluation, self.step == self.total
+        if self.step % evaluation.eval_steps == 0 or last:
+            self._look()
+        if self.step % evaluation.save_steps == 0 and not last:
+            self.save()
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Measure on held-out sentences, show some with their reconstructions, keep the best."""
+        if not len(self.material.sample):
+            return
+        self.network.eval()
+        figures = self._measure()
+        self.network.train()
+        if self.chief:
+            self.metrics.write({STEP: float(self.step), "train/seconds": self.seconds, **figures})
+            self.reporter.look(self.step, {STEP: float(self.step), **figures})
+            self._show()
+        if self.best is None or figures["val/loss"] < self.best[1]:
+            self.best = (self.step, figures["val/loss"])
+            self.save(BEST)
+
+    def _measure(self) -> dict[str, float]:
+        """Held-out figures: sums over tokens of all ranks, divided once."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        sample, side = self.material.sample, self.material.held_out
+        own = np.arange(len(sample))[rank::world]
+        sums = torch.zeros(5, dtype=torch.float64, device=self.fabric.device)
+        for start in range(0, len(own), _LOOK_BATCH):
+            places = own[start : start + _LOOK_BATCH]
+            examples = sample[places]
+            others = sample[(places + max(1, len(sample) // 2)) % len(sample)]
+            nats, right, tokens = self._score(side.batch(examples))
+            shuffled, _, _ = self._score(side.batch(examples, concepts_of=others))
+            size = sum(len(text.encode()) for text in side.texts(examples))
+            sums += torch.tensor([nats, right, tokens, shuffled, size], dtype=torch.float64).to(sums)
+        nats, right, tokens, shuffled, size = ranks.total(self.fabric, sums).tolist()
+        return {
+            "val/loss": nats / tokens,
+            "val/loss_shuffled": shuffled / tokens,
+            "val/perplexity": math.exp(nats / tokens),
+            "val/bits_per_byte": nats / math.log(2) / size,
+            "val/token_accuracy": right / tokens,
+            "val/count": float(len(sample)),
+        }
+
+    def _score(self, batch: DecoderBatch) -> tuple[float, float, float]:
+        """Nats, right tokens, and tokens of a batch."""
+        with self.fabric.autocast():
+            nats, right = self.network(batch.to(self.fabric.device))
+        return float(nats.double().sum()), float(right.sum()), float(batch.predictions)
+
+    def _show(self) -> None:
+        """Log held-out sentences, spread over the side, with their greedy reconstructions."""
+        count = min(self.settings.evaluation.num_samples, len(self.material.sample))
+        if count:
+            examples: Indices = self.material.sample[
+                np.linspace(0, len(self.material.sample) - 1, count).astype(int)
+            ]
+            concepts = self.material.held_out.batch(examples).concepts.to(self.fabric.device)
+            tokenizer = self.material.tokenizer
+            told = [tokenizer.decode(ids) for ids in self.network.generate(concepts, Generation())]
+            pairs = zip(self.material.held_out.texts(examples), told, strict=True)
+            shown = [f"  original        {one}\n  reconstruction  {other}" for one, other in pairs]
+            self.samples.write(self.step, shown)
+            for text in shown:
+                self.reporter.message(text)
+
+    def save(self, name: str = LAST) -> None:
+        """Write a checkpoint; every rank must call it, rank 0 writes."""
+        own = {"loader": self.material.loader.state, "generators": ranks.generators(self.fabric)}
+        everyone = ranks.gather(self.fabric, own)
+        if self.chief:
+            checkpoints.save_checkpoint(self.folder / name, self._state(everyone))
+        self.fabric.barrier()
+
+    def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
+        return {
+            "settings": self.settings.model_dump(),
+            "corpus": self.material.fingerprint,
+            "encoder": self.material.encoder,
+            "world": self.fabric.world_size,
+            "step": self.step,
+            "total": self.total,
+            "model": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": list(self.best) if self.best else None,
+            "seconds": self.seconds,
+            "loader": [rank["loader"] for rank in everyone],
+            "generators": [rank["generators"] for rank in everyone],
+        }
+
+    def _restore(self) -> dict[str, Any]:
+        """Take up the last checkpoint exactly, or refuse."""
+        path = self.folder / LAST
+        state = checkpoints.load_checkpoint(path)
+        checkpoints.check_matches(
+            state,
+            self.settings,
+            corpus=self.material.fingerprint,
+            world=self.fabric.world_size,
+            path=path,
+            free=_FREE,
+            folder="training.output_dir",
+        )
+        checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        if state["best"] and (self.folder / BEST).is_file():
+            self.best = (int(state["best"][0]), float(state["best"][1]))
+        ranks.set_generators(state["generators"][self.fabric.global_rank])
+        return state
+
+    def decoder(self) -> tuple[TextDecoder, int]:
+        """The decoder of the best look (of the last step, where nothing was held out), and its step. Rank 0 only."""
+        path = self.folder / (BEST if self.best else LAST)
+        state = checkpoints.load_checkpoint(path)
+        checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
+        if not self.best:
+            checkpoints.save_checkpoint(self.folder / BEST, {k: v for k, v in state.items() if k != "format"})
+        decoder = TextDecoder(
+            self.network, self.material.tokenizer, self.settings, encoder=self.material.encoder
+        )
+        return decoder, int(state["step"])
+
+
+def _optimization(settings: DecoderSettings, total: int) -> OptimizationSettings:
+    """The decoder's settings under the names that schedule and optimizer know."""
+    training = settings.training
+    return OptimizationSettings(
+        lr=training.learning_rate,
+        final_lr=training.final_learning_rate,
+        warmup_steps=total // 20 if training.warmup_steps is None else training.warmup_steps,
+        weight_decay=training.weight_decay,
+        final_weight_decay=training.weight_decay,
+    )

@@ -1,0 +1,217 @@
+"""From a trained encoder to a finished decoder, which joins the encoder's model directory."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.concepts.decoding import join_model, restore
+from lang_jepa.concepts.directory import find_model
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config import DataSettings, Settings
+from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.prepare import prepare
+from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import write_json
+from lang_jepa.settings import apply_override, build, save_settings
+from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.decoder.run import LAST, DecoderRun
+from lang_jepa.training.export import load_any
+from lang_jepa.training.reporter import Reporter, Silent
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderResult:
+    """How a decoder's training ended.
+
+    Attributes:
+        folder: the run directory.
+        model: the encoder's model directory that the decoder joined; None where the encoder is a checkpoint file or
+            training was interrupted.
+        step, total: optimizer steps done and planned.
+        interrupted: it was asked to stop; go on with --resume.
+        seconds: wall-clock time of the training loop.
+    """
+
+    folder: Path
+    model: Path | None
+    step: int
+    total: int
+    interrupted: bool
+    seconds: float
+
+
+def train_decoder(
+    encoder: Path,
+    settings: DecoderSettings,
+    *,
+    overrides: Sequence[str] = (),
+    reporter: Reporter | None = None,
+) -> DecoderResult:
+    """Train a decoder on the concepts of a frozen encoder.
+
+    Concepts of the corpus are computed once, by the first process, and read from disk after that.
+
+    Args:
+        encoder: a run directory, a model directory or a checkpoint.
+        settings: of the decoder.
+        overrides: `data.key=value` on top of the encoder's settings, for training on other text than the encoder's.
+        reporter: told how it goes (rank 0 only); None is silent.
+
+    Raises:
+        LangJepaError: see `DecoderRun.fit`; the encoder, its corpus or a checkpoint cannot be used.
+    """
+    from lang_jepa.training.decoder.material import DecoderMaterial
+    from lang_jepa.training.devices import launch
+    from lang_jepa.training.run import start_folder
+
+    training = settings.training
+    fabric = launch(training.device, bfloat16=training.use_bfloat16)
+    chief = bool(fabric.is_global_zero)
+    listener: Reporter = (reporter or Silent()) if chief else Silent()
+    model = load_any(encoder)
+    corpus = _corpus(model, encoder, overrides)
+    tokenizer = corpus.tokenizer
+    if settings.decoder.tokenizer_path is not None:
+        tokenizer = TextTokenizer.load(settings.decoder.tokenizer_path)
+    _check_end(tokenizer)
+    model.jepa.to(fabric.device)
+
+    def make() -> DecoderMaterial:
+        share = {"rank": fabric.global_rank, "world": fabric.world_size}
+        return DecoderMaterial(settings, model, corpus, tokenizer, **share)
+
+    if chief:
+        listener.message("computing the concepts of the corpus, where they are not on disk yet")
+        material = make()
+    fabric.barrier()
+    if not chief:
+        material = make()
+    folder = Path(training.output_dir)
+    if chief:
+        moved = start_folder(folder, resume=training.resume, note=_FOLDER_NOTE)
+        if moved:
+            listener.message(f"an older run was moved to {moved}")
+    fabric.barrier()
+    run = DecoderRun(settings, fabric, material, model, listener)
+    run.begin()
+    if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
+        save_settings(settings, folder / "settings.yaml")
+    began = time.perf_counter()
+    try:
+        run.fit()
+    finally:
+        listener.end()
+    seconds = time.perf_counter() - began
+    joined = _finish(run, encoder, seconds) if chief and not run.interrupted else None
+    fabric.barrier()
+    return DecoderResult(folder, joined, run.step, run.total, run.interrupted, seconds)
+
+
+def _finish(run: DecoderRun, encoder: Path, seconds: float) -> Path | None:
+    """Put the decoder into the encoder's model directory, and sum the run up."""
+    decoder, step = run.decoder()
+    best = run.best[1] if run.best else None
+    model = None if encoder.is_file() else find_model(encoder)
+    if model is not None:
+        join_model(model, decoder, step=step, loss=best)
+    write_json(
+        run.folder / "summary.json",
+        {
+            "encoder": str(encoder),
+            "steps": run.step,
+            "seconds": round(seconds, 1),
+            "best_step": step,
+            "best_loss": best,
+        },
+    )
+    return model
+
+
+def _corpus(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> Corpus:
+    """The encoder's corpus, or the one that the overrides ask for, in the encoder's tokens."""
+    tree: dict[str, Any] = model.settings.model_dump()
+    for override in overrides:
+        if not override.startswith("data."):
+            raise LangJepaError(
+                f"override '{override}': the encoder is frozen, so of its settings only those of the data can be "
+                "changed here; the decoder's own settings are changed with -d"
+            )
+        apply_override(tree, override)
+    settings = build(Settings, tree, where="the encoder's settings")
+    if settings.data.streaming:
+        raise LangJepaError(
+            "the encoder was trained on a stream, which leaves no corpus: say what the decoder shall be trained on, "
+            "for example -o data.streaming=false -o data.limit=20000"
+        )
+    corpus = prepare(_with_tokenizer(settings.data, encoder) if overrides else settings.data)
+    if corpus.tokenizer.fingerprint() != model.tokenizer.fingerprint():
+        raise LangJepaError(
+            f"the corpus {corpus.path} has other tokens than the encoder {encoder}; remove it and train again, or give "
+            "the run directory of the encoder"
+        )
+    return corpus
+
+
+def _with_tokenizer(data: DataSettings, encoder: Path) -> DataSettings:
+    """Other documents would give a `trained` tokenizer other tokens, so the encoder's own is named instead."""
+    if data.tokenizer_path != "trained":
+        return data
+    folder = find_model(encoder)
+    if folder is None:
+        raise LangJepaError(
+            f"{encoder} is a checkpoint without its tokenizer: to train on other data, give a run or model directory"
+        )
+    return data.model_copy(update={"tokenizer_path": str(folder)})
+
+
+def _check_end(tokenizer: TextTokenizer) -> None:
+    if tokenizer.eos_id is None:
+        raise LangJepaError(
+            "the decoder's tokenizer has no end token (eos or sep), so no text could end: set "
+            "decoder.tokenizer_path to one that has"
+        )
+
+
+def load_decoder(path: Path, model: ConceptModel) -> None:
+    """Give a model the decoder of a checkpoint (best_decoder.pt) or of a decoder's run directory.
+
+    Raises:
+        LangJepaError: it cannot be read, or reads concepts of another width.
+    """
+    from lang_jepa.training.decoder.run import BEST
+
+    path = path / BEST if path.is_dir() else path
+    state = checkpoints.load_checkpoint(path)
+    if "encoder" not in state:
+        raise LangJepaError(f"{path} is not the checkpoint of a decoder")
+    settings = build(DecoderSettings, state["settings"], where=str(path))
+    name = settings.decoder.tokenizer_path
+    tokenizer = model.tokenizer if name is None else TextTokenizer.load(name)
+    model.decoder = restore(state["model"], settings, tokenizer, encoder=state["encoder"], where=str(path))
+
+
+def resume_decoder(folder: Path) -> DecoderSettings:
+    """Settings of a decoder's run directory, set to resume from its last checkpoint.
+
+    Raises:
+        LangJepaError: there is no run or no checkpoint to go on from.
+    """
+    if not (folder / LAST).is_file():
+        raise LangJepaError(f"no checkpoint to resume from at {folder / LAST}")
+    state = checkpoints.load_checkpoint(folder / LAST)
+    settings = build(DecoderSettings, state["settings"], where=str(folder))
+    training = settings.training.model_copy(update={"resume": True, "output_dir": str(folder)})
+    return settings.model_copy(update={"training": training})
+
+
+_FOLDER_NOTE = """settings.yaml      the decoder's resolved settings
+metrics.csv        what was measured, by optimizer step
+samples.txt        held-out sentences and their reconstructions
+summary.json       the best and the end
+best_decoder.pt    the decoder with the lowest held-out loss
+last_decoder.pt    to resume from
+"""
