@@ -1,24 +1,22 @@
-"""Encode text with an encoder checkpoint and search a corpus: `lang-jepa infer` with the original's options."""
+"""Encode text with an encoder checkpoint, decode it, search a corpus: `lang-jepa infer` with the original's options."""
 
 import sys
 
 from lang_jepa.cli import main
 
-DECODER_OPTIONS = ("--decoder-checkpoint", "--sample", "--temperature", "--top-p")
+RENAMED = {"--encoder-checkpoint": None, "--decoder-checkpoint": "--decoder"}
 
 
 def translate(arguments: list[str]) -> list[str]:
-    """`--encoder-checkpoint PATH` or `--encoder-checkpoint=PATH` as the positional argument of `infer`."""
+    """`--encoder-checkpoint PATH` as the positional argument of `infer`, `--decoder-checkpoint` as `--decoder`."""
+    kept = []
     for argument in arguments:
-        if argument.split("=")[0] in DECODER_OPTIONS:
-            print(
-                f"error: {argument.split('=')[0]}: this release has no decoder, so concepts cannot be turned back into "
-                "text yet. Leave the option out to see concepts and, with --corpus FILE, their nearest sentences.",
-                file=sys.stderr,
-            )
-            sys.exit(2)
-    name = "--encoder-checkpoint"
-    return ["infer", *(argument.removeprefix(f"{name}=") for argument in arguments if argument != name)]
+        name, _, value = argument.partition("=")
+        if name not in RENAMED:
+            kept.append(argument)
+            continue
+        kept += [part for part in (RENAMED[name], value) if part]
+    return ["infer", *kept]
 
 
 if __name__ == "__main__":

@@ -50,8 +50,26 @@ def train(
         bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")
     ] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the run directory's last checkpoint.")] = False,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
+    ] = None,
+    dec_override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."
+        ),
+    ] = None,
 ) -> None:
-    """Train an encoder; prepares the corpus first if needed."""
+    """Train an encoder, or a decoder of one; prepares the corpus first if needed."""
+    from lang_jepa.settings import is_decoder_recipe
+
+    if is_decoder_recipe(recipe):
+        from lang_jepa.cli_decoder import train_decoder
+
+        train_decoder(recipe, encoder, override or [], dec_override or [], debug=debug, resume=resume)
+        return
+    if encoder or dec_override:
+        raise LangJepaError(f"--encoder and -d belong to the recipe of a decoder, and {recipe} is none")
     settings = _settings(
         recipe,
         *(DEBUG if debug else ()),
@@ -102,7 +120,7 @@ def prepare(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
     tasks: Annotated[
-        str, typer.Option(help="Of sts, probe, au, retrieval, stories; separated by commas.")
+        str, typer.Option(help="Of sts, probe, au, retrieval, stories, decode; separated by commas.")
     ] = "",
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
@@ -137,29 +155,45 @@ def infer(
         list[str] | None, typer.Option(help="A context's sentences in order; repeated.")
     ] = None,
     candidate: Annotated[list[str] | None, typer.Option(help="A continuation to rank; repeated.")] = None,
+    go_on: Annotated[
+        int | None, typer.Option("--continue", metavar="N", help="Imagine N sentences after the context.")
+    ] = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Tell each concept in words (needs a decoder).")
+    ] = False,
+    decoder: Annotated[
+        Path | None, typer.Option(help="A decoder's run or checkpoint (default: the model's own).")
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw words instead of taking the likeliest.")
+    ] = False,
+    temperature: Annotated[float, typer.Option(help="Of --sample.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Of --sample: share of probability drawn from.")] = 1.0,
+    sample_top_k: Annotated[int, typer.Option(help="Of --sample: words drawn from (0: all).")] = 0,
+    beams: Annotated[int | None, typer.Option(help="Beam search with so many hypotheses.")] = None,
+    seed: Annotated[int, typer.Option(help="Of --sample.")] = 0,
 ) -> None:
-    """Concepts of texts, their neighbours in a corpus, and how well continuations fit a context."""
-    from lang_jepa.concepts.search import neighbours, rank_continuations
-    from lang_jepa.console import console
+    """Concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""
+    from lang_jepa.cli_infer import Telling, read_lines, read_texts, show_concepts, show_continuations
+    from lang_jepa.concepts.search import rank_continuations
+    from lang_jepa.console import plain
     from lang_jepa.report.card import load_any
 
+    telling = Telling(sample, temperature, top_p, sample_top_k, beams, seed)
+    wanted = decode or decoder is not None or sample or beams is not None
     loaded = load_any(model)
-    if context or candidate:
+    if decoder is not None:
+        from lang_jepa.training.decoder.train import load_decoder
+
+        load_decoder(decoder, loaded)
+    if go_on is not None:
+        show_continuations(loaded, context or [], go_on, beams=beams or 8)
+    elif context or candidate:
         for score, sentence in rank_continuations(loaded, context or [], candidate or []):
-            _plain(f"{score:7.4f}  {sentence}")
-        return
-    texts = _texts(text, file)
-    vectors = loaded.encode(texts)
-    lines = _lines(corpus) if corpus else None
-    found = neighbours(loaded, vectors, lines, top_k=top_k) if lines else None
-    if found:
-        _plain(f"neighbours by {loaded.similarity} cosine")
-    for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
-        console.print(one, style="bold", highlight=False, markup=False, soft_wrap=True)
-        shown = " ".join(f"{value:+.3f}" for value in vector[:8])
-        _plain(f"  concept [{len(vector)}]: {shown} ...")
-        for score, sentence in found[number] if found else []:
-            _plain(f"  {score:7.4f}  {sentence}")
+            plain(f"{score:7.4f}  {sentence}")
+    else:
+        lines = read_lines(corpus) if corpus else None
+        show_concepts(loaded, read_texts(text, file), lines, top_k=top_k, telling=telling if wanted else None)
 
 
 @app.command()
@@ -284,7 +318,7 @@ def sweep(
     from lang_jepa.comparison.space import make_space
     from lang_jepa.comparison.sweep import Sweep
     from lang_jepa.comparison.sweep import sweep as run
-    from lang_jepa.console import JobBar, console
+    from lang_jepa.console import JobBar, console, plain
 
     settings = _settings(recipe, *(override or ()))
     plan = Sweep(recipe, tuple(override or ()), make_space(space or (), settings), metric, trials)
@@ -294,10 +328,10 @@ def sweep(
     except Interrupted:
         console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
         raise typer.Exit(130) from None
-    _plain(f"{found.finished} trials trained to their end, {found.stopped} stopped early")
-    _plain(f"best, trial {found.trial}: {metric} {found.value:.4f}")
-    _plain("  " + " ".join(f"-o {override}" for override in found.overrides))
-    _plain(
+    plain(f"{found.finished} trials trained to their end, {found.stopped} stopped early")
+    plain(f"best, trial {found.trial}: {metric} {found.value:.4f}")
+    plain("  " + " ".join(f"-o {override}" for override in found.overrides))
+    plain(
         "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "
         "compare it with the recipe over seeds, on other held-out data: lang-jepa compare."
     )
@@ -307,9 +341,9 @@ def sweep(
 def recipes() -> None:
     """Name the built-in recipes."""
     from lang_jepa.console import console
-    from lang_jepa.settings import recipe_names
+    from lang_jepa.settings import decoder_recipe_names, recipe_names
 
-    for name in recipe_names():
+    for name in [*recipe_names(), *decoder_recipe_names()]:
         console.print(name)
 
 
@@ -325,40 +359,6 @@ def _settings(recipe: str, *overrides: str) -> "Settings":
             settings.data
         )  # a hub source says here what to set, seconds before torch is even imported
     return settings
-
-
-def _plain(text: str) -> None:
-    """A line as it is: no colours, no markup, never wrapped."""
-    from lang_jepa.console import console
-
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _texts(given: list[str] | None, file: Path | None) -> list[str]:
-    """Texts from the options, a file, or standard input."""
-    if given:
-        return given
-    if file is not None:
-        return _lines(file)
-    if sys.stdin.isatty():
-        raise LangJepaError("nothing to encode: give --text, --file, or pipe text in")
-    lines = [line.strip() for line in sys.stdin if line.strip()]
-    if not lines:
-        raise LangJepaError("standard input held no text")
-    return lines
-
-
-def _lines(path: Path) -> list[str]:
-    """Non-empty lines of a UTF-8 file."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LangJepaError(f"{path} is not UTF-8 text: {error}") from error
-    if not lines:
-        raise LangJepaError(f"{path} holds no text")
-    return lines
 
 
 def main() -> None:

@@ -22,6 +22,11 @@ HEADER = 12
 Figures = Mapping[str, float]
 
 
+def plain(text: str) -> None:
+    """A line as it is: no colours, no markup, never wrapped."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
     """Two columns: what, and how much."""
     table = Table(title=title, show_header=False, title_justify="left")
@@ -94,6 +99,8 @@ _COLUMNS = (
 class Bar:
     """A reporter for the terminal: one progress line, a line per look at held-out data."""
 
+    columns = _COLUMNS
+
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("training"),
@@ -123,16 +130,17 @@ class Bar:
     def look(self, step: int, figures: Figures) -> None:
         """One line of held-out figures, under a heading before the first."""
         if not self._looked:
-            candidates, limit = (
-                figures["val/retrieval/candidates"],
-                figures["val/embeddings/target_eff_rank_limit"],
-            )
-            self._line(
-                f"held-out data; recall@1 and mrr among {candidates:.0f} sentences, rank at most {limit:.0f}"
-            )
-            self._line("".join(f"{name:>{width}}" for name, width, _, _ in _COLUMNS))
+            self._line(self._heading(figures))
+            self._line("".join(f"{name:>{width}}" for name, width, _, _ in self.columns))
             self._looked = True
-        self._line("".join(f"{figures[name]:>{width}{form}}" for _, width, name, form in _COLUMNS))
+        self._line("".join(f"{figures[name]:>{width}{form}}" for _, width, name, form in self.columns))
+
+    def _heading(self, figures: Figures) -> str:
+        candidates, limit = (
+            figures["val/retrieval/candidates"],
+            figures["val/embeddings/target_eff_rank_limit"],
+        )
+        return f"held-out data; recall@1 and mrr among {candidates:.0f} sentences, rank at most {limit:.0f}"
 
     def message(self, text: str) -> None:
         """Something to know."""
@@ -148,6 +156,22 @@ class Bar:
 
     def _line(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class DecoderBar(Bar):
+    """The same for the training of a decoder."""
+
+    columns = (
+        ("step", 8, "train/step", ".0f"),
+        ("loss", 9, "val/loss", ".4f"),
+        ("shuffled", 10, "val/loss_shuffled", ".4f"),
+        ("perplexity", 12, "val/perplexity", ".3f"),
+        ("bits/byte", 11, "val/bits_per_byte", ".3f"),
+        ("accuracy", 10, "val/token_accuracy", ".3f"),
+    )
+
+    def _heading(self, figures: Figures) -> str:
+        return f"{figures['val/count']:.0f} held-out sentences; loss in nats per token, shuffled: of another's concept"
 
 
 class JobBar:

@@ -7,6 +7,7 @@ decoder-tokenizer/    its tokenizer, where that is not the encoder's
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_folder, read_json, write_json
-from lang_jepa.models.decoder import ConceptDecoder, Generation
+from lang_jepa.models.decoder import ConceptDecoder, DecoderBatch, Generation, Scores, pad_texts
 from lang_jepa.settings import build, parse_yaml, save_settings
 
 WEIGHTS, SETTINGS, TOKENIZER = "decoder.safetensors", "decoder.yaml", "decoder-tokenizer"
@@ -74,6 +75,25 @@ class TextDecoder:
             block = torch.from_numpy(rows[start : start + BATCH].copy()).to(device)
             texts += map(self.tokenizer.decode, self.network.generate(block, how, block=start // BATCH))
         return [texts[i : i + how.returned] for i in range(0, len(texts), how.returned)]
+
+    @torch.inference_mode()
+    def score(self, concepts: NDArray[np.floating], texts: Sequence[str]) -> Scores:
+        """How well given texts follow from concepts, by teacher forcing.
+
+        Args:
+            concepts: [n, D].
+            texts: n sentences; what goes beyond decoder.max_length tokens does not count.
+        """
+        parts: list[tuple[NDArray[np.float64], ...]] = []
+        device = self.network.mean.device
+        tokens = self.tokenizer.encode_sentences(texts)
+        for start in range(0, len(texts), BATCH):
+            block = torch.from_numpy(np.array(concepts[start : start + BATCH], dtype=np.float32))
+            limit, eos = self.settings.decoder.max_length, self.network.eos_id
+            rows, lengths = pad_texts(tokens[start : start + BATCH], eos_id=eos, max_length=limit)
+            nats, right = self.network(DecoderBatch(block, rows, lengths).to(device))
+            parts.append((nats.double().sum(1).cpu().numpy(), right.sum(1).cpu().numpy(), lengths.numpy()))
+        return Scores(*(np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)))
 
 
 def build_decoder(

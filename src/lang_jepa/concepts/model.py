@@ -20,7 +20,7 @@ from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import NEXT_VIEWS, AsksNext, make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Similarity, Statistics
-from lang_jepa.models.decoder import Generation, Method
+from lang_jepa.models.decoder import Generation, Method, Scores
 from lang_jepa.models.jepa import Jepa
 
 if TYPE_CHECKING:
@@ -207,15 +207,34 @@ class ConceptModel:
 
     def decode_several(self, z: Vectors, method: Method = "beam", **options: Any) -> list[list[str]]:
         """As `decode`, with `returned=N` sentences for each concept, best first."""
+        decoder = self._decoder()
+        unknown = sorted(options.keys() - {field.name for field in fields(Generation)})
+        if unknown:
+            raise LangJepaError(f"unknown option of decoding: {', '.join(unknown)}")
+        return decoder.decode(np.asarray(z), Generation(method=method, **options))
+
+    def score_texts(self, z: Vectors, texts: Sequence[str]) -> Scores:
+        """How well the decoder foretells given texts from concepts [n, D], by teacher forcing.
+
+        Raises:
+            LangJepaError: this model has no decoder.
+        """
+        return self._decoder().score(z, texts)
+
+    def _decoder(self) -> TextDecoder:
         if self.decoder is None:
             raise LangJepaError(
                 "this model has no decoder, so its concepts cannot be turned into text: train one with "
                 "lang-jepa train concept_decoder --encoder RUN"
             )
-        unknown = sorted(options.keys() - {field.name for field in fields(Generation)})
-        if unknown:
-            raise LangJepaError(f"unknown option of decoding: {', '.join(unknown)}")
-        return self.decoder.decode(np.asarray(z), Generation(method=method, **options))
+        return self.decoder
+
+    @property
+    def decoder_is_foreign(self) -> bool:
+        """Whether the decoder was trained on the concepts of other weights than this encoder's."""
+        from lang_jepa.concepts.cache import encoder_fingerprint
+
+        return self.decoder is not None and self.decoder.encoder != encoder_fingerprint(self)
 
     def imagine(self, context: Sequence[str], steps: int, *, beams: int = 8) -> "list[Imagined]":
         """Go on with a text: predicted concept, sentence, appended, next; see `lang_jepa.concepts.imagine`."""

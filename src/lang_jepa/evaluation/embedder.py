@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.similarity import Floats, Statistics, checked
+from lang_jepa.evaluation.similarity import Floats, Similarity, Statistics, checked
+from lang_jepa.models.decoder import Scores
 
 
 @runtime_checkable
@@ -32,6 +33,22 @@ class Embedder(Encoder, Protocol):
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Float32 [n, D], unit rows: the predicted embedding of the sentence that follows each context."""
+
+
+class Teller(Embedder, Protocol):
+    """A model that also turns concepts into text.
+
+    Attributes:
+        similarity: the kind by which its concepts compare best.
+    """
+
+    similarity: Similarity
+
+    def decode(self, z: NDArray[np.float32]) -> list[str]:
+        """The sentence of each concept [n, D]."""
+
+    def score_texts(self, z: NDArray[np.float32], texts: Sequence[str]) -> Scores:
+        """How well the texts follow from the concepts [n, D]."""
 
 
 class EncoderOnly:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.embedder import Encoder
+from lang_jepa.evaluation.embedder import Encoder, Teller
 from lang_jepa.evaluation.table import Report
 
-Task = Literal["sts", "probe", "au", "retrieval", "stories"]
+Task = Literal["sts", "probe", "au", "retrieval", "stories", "decode"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 
@@ -27,6 +27,7 @@ class Budget:
         paraphrases: paraphrase pairs per split; a sixth of them have the same meaning and serve retrieval.
         probe_sentences: training sentences of the SST-2 probe (None: all, about 67,000).
         ridge_pairs: context-target pairs of the corpus from which the vector regression learns.
+        decoded: sentences that are decoded from their own concepts.
     """
 
     queries: int = 1024
@@ -35,6 +36,7 @@ class Budget:
     paraphrases: int = 1800
     probe_sentences: int | None = None
     ridge_pairs: int = 4000
+    decoded: int = 1024
 
 
 DEFAULT_BUDGET = Budget()
@@ -53,6 +55,8 @@ def evaluate(
     seed: int = 0,
     budget: Budget = DEFAULT_BUDGET,
     on_task: Callable[[Report], None] | None = None,
+    decoding: Teller | None = None,
+    told_events: bool = False,
 ) -> Report:
     """Score a model.
 
@@ -60,7 +64,8 @@ def evaluate(
         model: called `model` in the rows. With a predictor (`Embedder`) its predictions are scored; an encoder
             alone is scored by copy-forward and the recency-weighted mean.
         tasks: of `sts` (STS-B), `probe` (SST-2), `au` (alignment and uniformity on STS-B), `retrieval` (next sentences
-            of held-out documents) and `stories` (the built-in tasks), in the order of the report.
+            of held-out documents), `stories` (the built-in tasks) and `decode` (text from concepts), in the order of
+            the report.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         baselines: further encoders by name, for example the untrained encoder and the pretrained starting point.
         documents: held-out documents for `retrieval`, each a list of sentences.
@@ -69,6 +74,8 @@ def evaluate(
         splits: of the stories.
         seed: of every draw.
         budget: how much to evaluate.
+        decoding: the model with its decoder, for `decode`.
+        told_events: of a model trained on stories, `decode` also scores whether its predictions tell the right event.
         on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
 
     Raises:
@@ -80,6 +87,11 @@ def evaluate(
     if "retrieval" in tasks and documents is None:
         raise LangJepaError(
             "the task retrieval needs held-out documents: give a corpus with a validation part."
+        )
+    if "decode" in tasks and (decoding is None or documents is None):
+        raise LangJepaError(
+            "the task decode needs a model with a decoder (lang-jepa train concept_decoder --encoder RUN) and held-out "
+            "documents."
         )
     if "model" in (baselines or {}):
         raise LangJepaError("a baseline cannot be called 'model': that is the examined one.")
@@ -96,6 +108,10 @@ def evaluate(
             _probe(report, models, data_dir, seed, budget)
         elif task == "stories":
             _stories(report, models, splits, window_size, seed, budget)
+        elif task == "decode":
+            assert decoding is not None
+            assert documents is not None
+            _decode(report, decoding, documents, train_documents, splits if told_events else (), seed, budget)
         elif documents is not None:
             _corpus(report, models, documents, train_documents, window_size, seed, budget)
         report.settings["unfinished"] = wanted[number:]
@@ -187,6 +203,26 @@ def _corpus(
     report.sources["retrieval"] = (
         f"{len(documents):,} held-out documents{_overlap(documents, train_documents)}"
     )
+
+
+def _decode(
+    report: Report,
+    model: Teller,
+    documents: Sequence[Sequence[str]],
+    train_documents: Sequence[Sequence[str]] | None,
+    splits: Sequence[str],
+    seed: int,
+    budget: Budget,
+) -> None:
+    from lang_jepa.evaluation.decode import NOTE, decode_rows
+    from lang_jepa.evaluation.told_event import told_event_rows
+
+    rows = decode_rows(model, documents, train_documents=train_documents, sentences=budget.decoded, seed=seed)
+    report.rows.extend(rows)
+    report.sources["decode"] = f"{len(documents):,} held-out documents; {NOTE}"
+    stories, train = budget.stories, budget.train_stories
+    for split in splits:
+        report.rows.extend(told_event_rows(model, split, stories=stories, train_stories=train, seed=seed))
 
 
 def _overlap(documents: Sequence[Sequence[str]], train: Sequence[Sequence[str]] | None) -> str:

@@ -38,13 +38,49 @@ def mean_interval(
         LangJepaError: shapes differ, not finite, or fewer than two clusters (nothing to resample).
     """
     numbers = _numbers(values)
-    _, labels = np.unique(_labels(clusters, len(numbers)), return_inverse=True)
-    counts = np.bincount(labels).astype(np.float64)
-    sums = np.bincount(labels, weights=numbers)
-    _enough(len(counts))
+    return ratio_interval(numbers, np.ones(len(numbers)), clusters, resamples=resamples, seed=seed)
+
+
+def ratio_interval(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Interval of a sum over a sum, such as right tokens over tokens, when clusters are drawn with replacement.
+
+    Args:
+        numerators, denominators: [Q], of each query; the denominators of a cluster must not sum to 0.
+        clusters: as in `mean_interval`.
+        resamples, seed: as in `mean_interval`.
+
+    Raises:
+        LangJepaError: as `mean_interval`.
+    """
+    above, below = _numbers(numerators), _numbers(denominators)
+    if len(above) != len(below):
+        raise LangJepaError(f"columns differ in length: {len(above)} and {len(below)}.")
+    draws, labels = cluster_draws(clusters, len(above), resamples=resamples, seed=seed)
+    sums = np.bincount(labels, weights=above), np.bincount(labels, weights=below)
+    return percentiles((draws @ sums[0]) / (draws @ sums[1]))
+
+
+def cluster_draws(
+    clusters: ArrayLike | None, count: int, *, resamples: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How often each cluster is drawn, int64 [resamples, C], and the cluster of each of `count` values, int64 [count].
+
+    Raises:
+        LangJepaError: as `mean_interval`.
+    """
+    _, labels = np.unique(_labels(clusters, count), return_inverse=True)
+    number = int(labels.max()) + 1
+    _enough(number)
     generator = np.random.default_rng(seed)
-    draws = generator.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=resamples)
-    return _percentiles((draws @ sums) / (draws @ counts))
+    draws = generator.multinomial(number, np.full(number, 1 / number), size=resamples)
+    return draws, labels
 
 
 def spearman_interval(
@@ -79,7 +115,7 @@ def spearman_interval(
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     results = np.array([weighted_spearman(draw[labels], *places) for draw in draws])
     # A resample may hold one distinct value only, and then the correlation is undefined.
-    return _percentiles(results[np.isfinite(results)])
+    return percentiles(results[np.isfinite(results)])
 
 
 def weighted_spearman(weights: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> float:
@@ -104,7 +140,8 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
     return float(spearmanr(x, y).statistic)
 
 
-def _percentiles(results: NDArray[np.float64]) -> Interval:
+def percentiles(results: NDArray[np.float64]) -> Interval:
+    """The middle 95 % of resampled results."""
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(results, [tail, 100 - tail])
     return Interval(float(low), float(high))

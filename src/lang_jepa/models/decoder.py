@@ -5,11 +5,13 @@ tokenizer's end token. Which places count is decided by lengths and never by tok
 the padding token is the end token.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -107,6 +109,15 @@ class Generation:
             return {"do_sample": True, "num_return_sequences": self.returned, **chosen}
         beams = self.beams if self.method == "beam" else 1
         return {"do_sample": False, "num_beams": beams, "num_return_sequences": self.returned}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Of each text, float64 [n]: nats it costs, tokens that were the most probable ones, tokens (the end included)."""
+
+    nats: NDArray[np.float64]
+    right: NDArray[np.float64]
+    tokens: NDArray[np.float64]
 
 
 class ConceptDecoder(nn.Module):
@@ -213,7 +224,7 @@ class ConceptDecoder(nn.Module):
         return ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
 
 
-def pad_texts(texts: Mapping[int, Any] | list[Any], *, eos_id: int, max_length: int) -> tuple[Tensor, Tensor]:
+def pad_texts(texts: Sequence[Any], *, eos_id: int, max_length: int) -> tuple[Tensor, Tensor]:
     """Texts' token ids, with the end token behind each, as one table and its lengths.
 
     Args:

@@ -44,12 +44,13 @@ def evaluate_run(
     unknown = [name for name in names if name not in TASKS]
     if unknown:
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(TASKS)}")
-    if "retrieval" in names and (corpus is None or not corpus.validation.num_documents):
+    if {"retrieval", "decode"} & {*names} and (corpus is None or not corpus.validation.num_documents):
         raise LangJepaError(
-            "the retrieval task needs held-out documents of the training corpus: train with data.val_fraction above "
-            "0, and keep the corpus folder (a streamed run leaves none). Or choose others: --tasks sts,probe,au"
+            "the tasks retrieval and decode need held-out documents of the training corpus: train with "
+            "data.val_fraction above 0, and keep the corpus folder (a streamed run leaves none). Or choose others: "
+            "--tasks sts,probe,au"
         )
-    reading = "retrieval" in names
+    reading = bool({"retrieval", "decode"} & {*names})
     folder = path.parent if path.is_file() else path
     destination = output or folder / "scores.json"
     report = evaluate(
@@ -61,6 +62,8 @@ def evaluate_run(
         train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
         window_size=settings.data.window_size,
         budget=budget,
+        decoding=model,
+        told_events=model.predicts_next and settings.data.train_file == "stories",
         on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
     )
     return report, destination

@@ -3,7 +3,6 @@
 import time
 
 from lang_jepa.data.sequences import Batch
-from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.objective import Loss
 from lang_jepa.training.optim import check_finite, check_gradients, clip_gradients, set_rates
 from lang_jepa.training.padding import padding_share

@@ -1,0 +1,116 @@
+"""What `lang-jepa infer` reads and shows."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lang_jepa.concepts.model import ConceptModel, Vectors
+from lang_jepa.concepts.search import neighbours
+from lang_jepa.console import console, plain
+from lang_jepa.errors import LangJepaError
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """The options of decoding; see `lang_jepa.models.decoder.Generation`."""
+
+    sample: bool
+    temperature: float
+    top_p: float
+    top_k: int
+    beams: int | None
+    seed: int
+
+    def decode(self, model: ConceptModel, vectors: Vectors) -> list[str]:
+        """The sentence of each concept.
+
+        Raises:
+            LangJepaError: sampling and beam search are asked for together; see `ConceptModel.decode`.
+        """
+        if self.sample and self.beams is not None:
+            raise LangJepaError("--sample and --beams are two ways of decoding: choose one")
+        if self.sample:
+            drawn = {
+                "temperature": self.temperature,
+                "top_p": self.top_p,
+                "top_k": self.top_k,
+                "seed": self.seed,
+            }
+            return model.decode(vectors, "sample", **drawn)
+        if self.beams is not None:
+            return model.decode(vectors, "beam", beams=self.beams)
+        return model.decode(vectors)
+
+
+def show_concepts(
+    model: ConceptModel,
+    texts: Sequence[str],
+    corpus: Sequence[str] | None,
+    *,
+    top_k: int,
+    telling: Telling | None,
+) -> None:
+    """Each text with its concept's first numbers, what the decoder tells of it, and its neighbours in a corpus."""
+    vectors = model.encode(texts)
+    told = telling.decode(model, vectors) if telling else None
+    found = neighbours(model, vectors, corpus, top_k=top_k) if corpus else None
+    if found:
+        plain(f"neighbours by {model.similarity} cosine")
+    if told and model.decoder_is_foreign:
+        console.print(
+            "[bold yellow]warning:[/] the decoder was trained on the concepts of another encoder (or of other weights "
+            "of it), so what it tells may be off",
+            highlight=False,
+        )
+    for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
+        console.print(one, style="bold", highlight=False, markup=False, soft_wrap=True)
+        shown = " ".join(f"{value:+.3f}" for value in vector[:8])
+        plain(f"  concept [{len(vector)}]: {shown} ...")
+        if told:
+            plain(f"  decoded: {told[number]}")
+        for score, sentence in found[number] if found else []:
+            plain(f"  {score:7.4f}  {sentence}")
+
+
+def show_continuations(model: ConceptModel, context: Sequence[str], steps: int, *, beams: int) -> None:
+    """Imagined sentences, and under each the alternatives that fitted less."""
+    if not context:
+        raise LangJepaError("--continue needs at least one --context to go on from")
+    for one in model.imagine(context, steps, beams=beams):
+        plain(f"{one.agreement:7.4f}  {one.text}")
+        for agreement, text in one.alternatives[1:3]:
+            console.print(
+                f"           {agreement:7.4f}  {text}",
+                style="dim",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def read_texts(given: list[str] | None, file: Path | None) -> list[str]:
+    """Texts from the options, a file, or standard input."""
+    if given:
+        return given
+    if file is not None:
+        return read_lines(file)
+    if sys.stdin.isatty():
+        raise LangJepaError("nothing to encode: give --text, --file, or pipe text in")
+    lines = [line.strip() for line in sys.stdin if line.strip()]
+    if not lines:
+        raise LangJepaError("standard input held no text")
+    return lines
+
+
+def read_lines(path: Path) -> list[str]:
+    """Non-empty lines of a UTF-8 file."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LangJepaError(f"{path} is not UTF-8 text: {error}") from error
+    if not lines:
+        raise LangJepaError(f"{path} holds no text")
+    return lines
