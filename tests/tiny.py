@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import torch
 
 from lang_jepa.config import Settings
+from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.documents import open_source
-from lang_jepa.settings import load_settings
+from lang_jepa.settings import load_decoder_settings, load_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import TIMES, read_metrics
 from lang_jepa.training.reporter import Silent
@@ -112,6 +113,32 @@ def tiny_settings(run: Path, *overrides: str) -> Settings:
     return load_settings("concepts", [*_BASE, *places, *overrides])
 
 
+_DECODER = (
+    "decoder.hidden_dim=32",
+    "decoder.num_layers=1",
+    "decoder.num_heads=2",
+    "decoder.max_length=24",
+    "training.batch_size=8",
+    "training.learning_rate=1e-2",
+    "training.max_steps=6",
+    "evaluation.eval_steps=3",
+    "evaluation.eval_sentences=40",
+    "evaluation.save_steps=2",
+    "evaluation.num_samples=2",
+    "evaluation.log_steps=1",
+)
+
+
+def tiny_decoder(run: Path, *overrides: str) -> DecoderSettings:
+    """Settings of a tiny decoder in the folder `run`."""
+    return load_decoder_settings("concept_decoder", [*_DECODER, f"training.output_dir={run}", *overrides])
+
+
+def tiny_encoder(run: Path) -> Path:
+    """The run directory of an encoder that was trained for two steps on stories."""
+    return train(tiny_settings(run, "optimization.max_steps=2")).folder
+
+
 def write_parquet(folder: Path, *, documents: int, files: int) -> Path:
     """A folder of parquet files with stories as texts."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,19 +182,25 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
 
 
-def assert_same_run(one: Path, other: Path) -> None:
-    """Two run directories hold the same run, bit for bit; only what the clock says may differ."""
-    ours, theirs = (load_checkpoint(folder / LAST) for folder in (one, other))
+def assert_same_checkpoint(one: Path, other: Path) -> None:
+    """Two checkpoints hold the same state, bit for bit."""
+    ours, theirs = (load_checkpoint(path) for path in (one, other))
     for part in ours.keys() | theirs.keys():
         if part not in ("settings", "seconds"):
             differences = _different(ours[part], theirs[part], part)
             assert not differences, differences[:5]
-    assert _rows(one) == _rows(other), "metrics.csv"
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Two run directories hold the same run, bit for bit; only what the clock says may differ."""
+    assert_same_checkpoint(one / LAST, other / LAST)
+    assert rows_of(one) == rows_of(other), "metrics.csv"
     for name in ("model.safetensors", "predictor.safetensors", "statistics.safetensors"):
         assert (one / "model" / name).read_bytes() == (other / "model" / name).read_bytes(), name
 
 
-def _rows(folder: Path) -> list[dict[str, float]]:
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    """Rows of a run's metrics.csv without what the clock says."""
     rows = read_metrics(folder / "metrics.csv")
     return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
 

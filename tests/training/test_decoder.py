@@ -1,0 +1,201 @@
+"""Training a decoder: exact resumption, refusals, what is held out, and which encoder is taken."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lang_jepa.concepts.decoding import join_model
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.data.prepare import prepare
+from lang_jepa.errors import LangJepaError
+from lang_jepa.models.decoder import ConceptDecoder
+from lang_jepa.settings import is_decoder_recipe, load_decoder_settings, save_settings
+from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
+from lang_jepa.training.decoder.latest import latest_encoder
+from lang_jepa.training.decoder.material import DecoderMaterial
+from lang_jepa.training.decoder.run import BEST, LAST
+from lang_jepa.training.decoder.train import load_decoder, resume_decoder, train_decoder
+from lang_jepa.training.metrics import read_metrics
+from tiny import StopAt, assert_same_checkpoint, environment, rows_of, tiny_decoder, tiny_encoder
+
+CHILD = """
+import sys
+from pathlib import Path
+from lang_jepa.training.decoder.train import train_decoder
+from lang_jepa.settings import load_decoder_settings
+
+if __name__ == "__main__":
+    train_decoder(Path(sys.argv[1]), load_decoder_settings(sys.argv[2]))
+"""
+LONG = (
+    "decoder.dropout=0.2",
+    "training.max_steps=30",
+    "training.grad_accum_steps=2",
+    "evaluation.eval_steps=10",
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("runs") / "encoder")
+
+
+@pytest.fixture(scope="module")
+def whole(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run with dropout and accumulation."""
+    folder = tmp_path_factory.mktemp("decoders") / "whole"
+    return train_decoder(encoder, tiny_decoder(folder, *LONG)).folder
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    for name in (LAST, BEST):
+        assert_same_checkpoint(one / name, other / name)
+    assert rows_of(one) == rows_of(other)
+    assert (one / "samples.txt").read_text() == (other / "samples.txt").read_text()
+
+
+def test_stopped_and_resumed_bit_for_bit(encoder: Path, whole: Path, tmp_path: Path) -> None:
+    first = train_decoder(encoder, tiny_decoder(tmp_path / "parts", *LONG), reporter=StopAt(13))
+    assert (first.step, first.interrupted, first.model) == (13, True, None)
+    assert train_decoder(encoder, resume_decoder(tmp_path / "parts")).step == 30
+    _assert_same(whole, tmp_path / "parts")
+
+
+def test_kill_9(encoder: Path, whole: Path, tmp_path: Path) -> None:
+    settings = tiny_decoder(tmp_path / "parts", *LONG)
+    save_settings(settings, tmp_path / "run.yaml")
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(encoder), str(tmp_path / "run.yaml")],
+        env=environment(),
+        stderr=subprocess.PIPE,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "parts" / LAST).is_file():
+            assert child.poll() is None, child.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.kill(child.pid, signal.SIGKILL)
+        child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert 0 < load_checkpoint(tmp_path / "parts" / LAST)["step"] < 30
+    train_decoder(encoder, resume_decoder(tmp_path / "parts"))
+    _assert_same(whole, tmp_path / "parts")
+
+
+def test_it_learns_to_read_the_concept(whole: Path, encoder: Path) -> None:
+    looks = [row for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
+    assert [row["train/step"] for row in looks] == [10, 20, 30]
+    assert looks[-1]["val/loss"] < looks[0]["val/loss"]
+    assert looks[-1]["val/perplexity"] == pytest.approx(np.exp(looks[-1]["val/loss"]))
+    assert (whole / "samples.txt").read_text().count("reconstruction") == 6
+    checkpoint = ConceptModel.load(encoder)
+    load_decoder(whole, checkpoint)
+    joined = ConceptModel.load(encoder)
+    assert joined.decoder is not None
+    assert checkpoint.decode(checkpoint.encode(["Anna went home."])) != []
+
+
+def test_resuming_with_other_settings_is_refused(encoder: Path, whole: Path) -> None:
+    settings = tiny_decoder(whole, *LONG, "training.learning_rate=1e-4", "training.resume=true")
+    with pytest.raises(
+        LangJepaError, match=r"learning_rate: checkpoint 0.01, now 0.0001(.|\n)*training.output_dir"
+    ):
+        train_decoder(encoder, settings)
+    with pytest.raises(LangJepaError, match="no checkpoint to resume from"):
+        resume_decoder(whole.parent)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        ConceptDecoder,
+        "memory",
+        lambda self, concepts: self.prefix(concepts * 3e38 * 10).unflatten(-1, (4, -1)),
+    )
+    with pytest.raises(LangJepaError, match="step 1: the loss is nan(.|\n)*training.learning_rate"):
+        train_decoder(encoder, tiny_decoder(tmp_path / "run"))
+    assert not (tmp_path / "run" / LAST).is_file()
+
+
+def _material(encoder: Path, folder: Path, *overrides: str, held_out: bool) -> DecoderMaterial:
+    model = ConceptModel.load(encoder)
+    data = model.settings.data
+    corpus = prepare(data if held_out else data.model_copy(update={"val_fraction": 0.0}))
+    settings: DecoderSettings = tiny_decoder(folder, *overrides)
+    return DecoderMaterial(settings, model, corpus, corpus.tokenizer, rank=0, world=1)
+
+
+def test_documents_are_held_out_where_the_corpus_holds_none(encoder: Path, tmp_path: Path) -> None:
+    material = _material(encoder, tmp_path, "training.eval_ratio=0.3", held_out=False)
+    documents = [
+        set(side.split.document_of(side.rows).tolist()) for side in (material.train, material.held_out)
+    ]
+    assert not documents[0] & documents[1]
+    assert documents[0] | documents[1] == set(range(material.corpus.train.num_documents))
+    assert 0.1 < len(documents[1]) / material.corpus.train.num_documents < 0.5
+
+
+def test_a_batch_pairs_each_sentence_with_its_own_concept(encoder: Path, tmp_path: Path) -> None:
+    material = _material(encoder, tmp_path, held_out=True)
+    assert material.held_out.split is material.corpus.validation
+    examples = np.array([5, 2, 17])
+    batch = material.train.batch(examples)
+    texts = material.train.texts(examples)
+    np.testing.assert_allclose(batch.concepts, ConceptModel.load(encoder).encode(texts), atol=1e-6)
+    assert [material.tokenizer.decode(row.tolist()) for row in batch.tokens] == texts
+    swapped = material.train.batch(examples, concepts_of=examples[::-1])
+    np.testing.assert_array_equal(swapped.concepts, batch.concepts.flip(0))
+    np.testing.assert_array_equal(swapped.tokens, batch.tokens)
+
+
+def test_other_data_in_the_tokens_of_the_encoder(encoder: Path, tmp_path: Path) -> None:
+    train_decoder(encoder, tiny_decoder(tmp_path / "run"), overrides=["data.limit=30"])
+    with pytest.raises(LangJepaError, match="the encoder is frozen"):
+        train_decoder(encoder, tiny_decoder(tmp_path / "no"), overrides=["model.dropout=0.5"])
+    with pytest.raises(LangJepaError, match="did you mean 'limit'"):
+        train_decoder(encoder, tiny_decoder(tmp_path / "no"), overrides=["data.limt=5"])
+
+
+def test_the_latest_encoder(encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(LangJepaError, match="--encoder RUN"):
+        latest_encoder(tmp_path)
+    for number, name in enumerate(("logs/one", "runs/two", "runs/three")):
+        card = tmp_path / name / "model" / "lang_jepa.json"
+        card.parent.mkdir(parents=True)
+        card.write_text("{}")
+        os.utime(card, (number, number))
+    assert latest_encoder(tmp_path) == Path("runs/three")
+    save_checkpoint(tmp_path / "logs" / "killed" / "checkpoint-last.pth", {})
+    assert latest_encoder(tmp_path) == Path("logs/killed/checkpoint-last.pth")
+
+
+def test_recipes(tmp_path: Path) -> None:
+    assert load_decoder_settings("concept_decoder_original") == DecoderSettings(
+        recipe="concept_decoder_original"
+    )
+    assert is_decoder_recipe("concept_decoder")
+    assert not is_decoder_recipe("concepts")
+    (tmp_path / "mine.yaml").write_text("decoder: {num_layers: 1}\n")
+    assert is_decoder_recipe(str(tmp_path / "mine.yaml"))
+    with pytest.raises(LangJepaError, match="decoder.num_heads"):
+        load_decoder_settings("concept_decoder", ["decoder.num_heads=5"])
+    with pytest.raises(LangJepaError, match="did you mean 'hidden_dim'"):
+        load_decoder_settings("concept_decoder", ["decoder.hiden_dim=5"])
+
+
+def test_only_a_model_directory_is_joined(tmp_path: Path, encoder: Path) -> None:
+    model = ConceptModel.load(encoder)
+    load_decoder(train_decoder(encoder, tiny_decoder(tmp_path / "run")).folder, model)
+    assert model.decoder is not None
+    with pytest.raises(LangJepaError, match="is this a model directory"):
+        join_model(tmp_path, model.decoder)
