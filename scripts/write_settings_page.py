@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lang_jepa.config import Settings
+from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.files import write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -23,17 +24,28 @@ Values are YAML: `null`, `true`, `3e-4`, `[1, 2]`. An unknown key, a wrong type 
 errors that say what to set. The resolved settings of a run are saved as `settings.yaml` in its run directory.
 """
 
+DECODERS = """
+# Settings of a decoder
+
+They are in `src/lang_jepa/config_decoder.py`, apply to [concept decoders](decoder.md), and are changed with
+`-d section.key=value`.
+"""
+
 HEADER = "| setting | default | values | meaning |\n|---|---|---|---|"
 
 
 def page() -> str:
     """The whole page as Markdown."""
-    parts = [INTRODUCTION]
-    for name, field in Settings.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            parts.append(_section(name, section))
-    return "\n".join(parts)
+    return "\n".join([INTRODUCTION, *_sections(Settings), DECODERS, *_sections(DecoderSettings)])
+
+
+def _sections(settings: type[BaseModel]) -> list[str]:
+    """The sections of a kind of settings."""
+    return [
+        _section(name, field.annotation)
+        for name, field in settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    ]
 
 
 def _section(name: str, section: type[BaseModel]) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,11 +271,59 @@ def test_infer_script_of_the_original(place: Path, trained: Path) -> None:
     assert {sentence for _, sentence in found} <= set(sentences)
 
 
-@pytest.mark.parametrize("option", ["--decoder-checkpoint", "--sample", "--temperature", "--top-p"])
-def test_decoding_is_said_to_be_absent(option: str) -> None:
-    done = _run(sys.executable, "scripts/infer.py", "--encoder-checkpoint", "x.pth", option, "0.8")
-    assert done.status == 2
-    assert done.err.startswith(f"error: {option}: this release has no decoder")
+DECODER = (
+    "decoder.hidden_dim=32",
+    "decoder.num_layers=1",
+    "decoder.max_length=16",
+)
+
+
+@pytest.fixture(scope="module")
+def decoder(place: Path, trained: Path) -> Path:
+    """The run directory of `python main_decoder.py --debug`, which finds the encoder by itself."""
+    user = place / "decoding"
+    (user / "logs").mkdir(parents=True)
+    shutil.copytree(trained, user / "logs" / "mine")
+    small = [part for setting in DECODER for part in ("-d", setting)]
+    done = subprocess.run(
+        [sys.executable, ROOT / "main_decoder.py", "--debug", *small],
+        cwd=user, env=environment(_path()), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("encoder: logs/mine, the latest run here")
+    assert "reconstruction" in done.stdout
+    return user / "outputs" / "decoder"
+
+
+def test_decoding_under_the_old_names(trained: Path, decoder: Path) -> None:
+    def told(*options: str) -> list[str]:
+        done = _run(
+            sys.executable, "scripts/infer.py", "--encoder-checkpoint", trained / LAST,
+            f"--decoder-checkpoint={decoder / 'best_decoder.pt'}", "--text", "The lamp is in the garden.", *options,
+        )  # fmt: skip
+        assert done.status == 0, done.err
+        return [line for line in done.out.splitlines() if line.startswith("  decoded: ")]
+
+    drawn = told("--sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "1")
+    assert len(drawn) == 1
+    assert drawn == told("--sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "1")
+
+
+def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) -> None:
+    run = decoder.parents[1] / "logs" / "mine"
+    beams, greedy = (
+        type_in("infer", run, "--decode", "--text", "The lamp is here.", *more).out for more in (("--beams", "1"), ())
+    )
+    assert beams == greedy
+    assert "  decoded: " in greedy
+    ran = type_in("infer", run, "--context", "Anna walked to the garden.", "--continue", "2", "--beams", "3")
+    assert ran.status == 0, ran.err
+    assert len([line for line in ran.out.splitlines() if not line.startswith("           ")]) == 2
+    assert "choose one" in type_in("infer", run, "--decode", "--sample", "--beams", "2", "--text", "x").err
+    assert "at least one --context" in type_in("infer", run, "--continue", "1").err
+    assert "train concept_decoder" in type_in("infer", trained, "--decode", "--text", "x").err
+    assert "belong to the recipe of a decoder" in type_in("train", "concepts", "--encoder", run).err
 
 
 def test_infer_ranks_continuations_and_refuses_nothing(place: Path, trained: Path, type_in: Type) -> None:

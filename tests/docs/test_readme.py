@@ -26,6 +26,7 @@ import yaml
 
 from lang_jepa import cli
 from lang_jepa.config import Settings
+from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.settings import recipe_names
 from tiny import environment
 
@@ -45,8 +46,15 @@ TINY = (
     "optimization.max_steps=3",
     "logging.val_sentences=64",
 )
+TINY_DECODER = (
+    "decoder.hidden_dim=32",
+    "decoder.num_layers=1",
+    "training.max_steps=20",
+    "training.batch_size=16",
+    "evaluation.eval_sentences=32",
+)
 _BLOCK = re.compile(r"^([^\n]*)\n```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_SETTING = re.compile(r"(?<![\w./])(data|model|objective|optimization|logging|meta)\.([a-z][a-z_]*)\b(?!\()")
+_SETTING = re.compile(r"(?<![\w./])(data|model|objective|optimization|logging|meta|decoder|training|evaluation)\.([a-z][a-z_]*)\b(?!\()")
 _FILES = {"safetensors", "json", "yaml", "md", "py", "txt"}
 
 
@@ -90,7 +98,7 @@ def unknown_settings(text: str) -> list[str]:
     """Names of the form `section.key` that are no setting."""
     known = {
         name: field.annotation.model_fields
-        for name, field in Settings.model_fields.items()
+        for name, field in (Settings.model_fields | DecoderSettings.model_fields).items()
         if name != "recipe"
     }
     return [f"{a}.{b}" for a, b in _SETTING.findall(text) if b not in known[a] and b not in _FILES]
@@ -159,7 +167,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "my_texts" / f"{i}.txt").write_text(text)
     (tmp_path / "my_texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     (tmp_path / "my_sentences.txt").write_text("The cat sat on the mat.\nA dog barked.\nIt rained.\n")
-    for name in ("scripts", "main_encoder.py"):
+    for name in ("scripts", "main_encoder.py", "main_decoder.py"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -176,6 +184,8 @@ def _type(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return
     tiny = [part for setting in TINY for part in ("-o", setting)] if words[1] in {"train", "prepare"} else []
+    if words[1:3] == ["train", "concept_decoder"]:
+        tiny = [part for setting in TINY_DECODER for part in ("-d", setting)]
     monkeypatch.setattr(sys, "argv", [*words, *tiny])
     with pytest.raises(SystemExit) as end:
         cli.main()

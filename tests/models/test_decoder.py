@@ -158,5 +158,5 @@ def test_sampling_from_one_token_is_greedy(trained: ConceptDecoder, concepts: Te
     ],
 )
 def test_impossible_options_are_named(options: dict[str, object]) -> None:
-    with pytest.raises(LangJepaError, match="method|must be|texts for each"):
+    with pytest.raises(LangJepaError, match=r"method|must be|texts for each"):
         Generation(**options)  # type: ignore[arg-type]

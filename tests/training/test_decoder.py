@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
         "memory",
         lambda self, concepts: self.prefix(concepts * 3e38 * 10).unflatten(-1, (4, -1)),
     )
-    with pytest.raises(LangJepaError, match="step 1: the loss is nan(.|\n)*training.learning_rate"):
+    with pytest.raises(LangJepaError, match=r"step 1: the loss is nan(.|\n)*training.learning_rate"):
         train_decoder(encoder, tiny_decoder(tmp_path / "run"))
     assert not (tmp_path / "run" / LAST).is_file()
 
@@ -187,7 +187,7 @@ def test_recipes(tmp_path: Path) -> None:
     assert not is_decoder_recipe("concepts")
     (tmp_path / "mine.yaml").write_text("decoder: {num_layers: 1}\n")
     assert is_decoder_recipe(str(tmp_path / "mine.yaml"))
-    with pytest.raises(LangJepaError, match="decoder.num_heads"):
+    with pytest.raises(LangJepaError, match=r"decoder\.num_heads"):
         load_decoder_settings("concept_decoder", ["decoder.num_heads=5"])
     with pytest.raises(LangJepaError, match="did you mean 'hidden_dim'"):
         load_decoder_settings("concept_decoder", ["decoder.hiden_dim=5"])
