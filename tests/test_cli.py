@@ -313,7 +313,8 @@ def test_decoding_under_the_old_names(trained: Path, decoder: Path) -> None:
 def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) -> None:
     run = decoder.parents[1] / "logs" / "mine"
     beams, greedy = (
-        type_in("infer", run, "--decode", "--text", "The lamp is here.", *more).out for more in (("--beams", "1"), ())
+        type_in("infer", run, "--decode", "--text", "The lamp is here.", *more).out
+        for more in (("--beams", "1"), ())
     )
     assert beams == greedy
     assert "  decoded: " in greedy

@@ -177,7 +177,7 @@ def infer(
     from lang_jepa.cli_infer import Telling, read_lines, read_texts, show_concepts, show_continuations
     from lang_jepa.concepts.search import rank_continuations
     from lang_jepa.console import plain
-    from lang_jepa.report.card import load_any
+    from lang_jepa.training.export import load_any
 
     telling = Telling(sample, temperature, top_p, sample_top_k, beams, seed)
     wanted = decode or decoder is not None or sample or beams is not None

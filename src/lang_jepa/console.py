@@ -99,7 +99,7 @@ _COLUMNS = (
 class Bar:
     """A reporter for the terminal: one progress line, a line per look at held-out data."""
 
-    columns = _COLUMNS
+    columns: tuple[tuple[str, int, str, str], ...] = _COLUMNS
 
     def __init__(self) -> None:
         self._progress = Progress(

@@ -54,7 +54,9 @@ TINY_DECODER = (
     "evaluation.eval_sentences=32",
 )
 _BLOCK = re.compile(r"^([^\n]*)\n```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_SETTING = re.compile(r"(?<![\w./])(data|model|objective|optimization|logging|meta|decoder|training|evaluation)\.([a-z][a-z_]*)\b(?!\()")
+_SETTING = re.compile(
+    r"(?<![\w./])(data|model|objective|optimization|logging|meta|decoder|training|evaluation)\.([a-z][a-z_]*)\b(?!\()"
+)
 _FILES = {"safetensors", "json", "yaml", "md", "py", "txt"}
 
 

@@ -167,7 +167,7 @@ def bleu(
 
     BLEU is a function of sums over sentences, so a resample is a weighted sum of the sums of its documents.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     scorer = BLEU(effective_order=True)  # for single sentences, whose counts are all that is taken
     found = [scorer.sentence_score(one, [text]) for one, text in zip(told, texts, strict=True)]

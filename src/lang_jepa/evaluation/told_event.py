@@ -58,7 +58,7 @@ def told_event_rows(
     again = model.decode(model.encode([context[-1] for context in contexts]))
     events = [_event(text) for text in said]
     items = [told[number].sentences[at].text for number, at in places]
-    names = {
+    names: dict[str, Sequence[str | None]] = {
         "nearest training sentence": _nearest(model, predicted, train_stories, seed),
         "last sentence, decoded": [_event(text) for text in again],
         "oracle": _oracle(told, places),

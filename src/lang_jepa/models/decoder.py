@@ -7,7 +7,7 @@ the padding token is the end token.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -208,7 +208,7 @@ class ConceptDecoder(nn.Module):
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(how.seed + block)
                 memory = self.memory(concepts)
-                written = self.model.generate(
+                written = cast(Any, self.model).generate(
                     inputs_embeds=memory,
                     attention_mask=torch.ones(memory.shape[:2], dtype=torch.long, device=memory.device),
                     max_new_tokens=limit,
