@@ -166,7 +166,7 @@ class ConceptDecoder(nn.Module):
                 attn_pdrop=settings.dropout,
                 bos_token_id=eos_id,
                 eos_token_id=eos_id,
-                pad_token_id=eos_id,
+                pad_token_id=None,  # what stands behind an end is never read, and needs no warning
                 tie_word_embeddings=True,
             )
         )

@@ -52,12 +52,13 @@ def evaluate_run(
         )
     reading = bool({"retrieval", "decode"} & {*names})
     folder = path.parent if path.is_file() else path
+    compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
     destination = output or folder / "scores.json"
     report = evaluate(
         _scored(model),
         tasks=names,
         data_dir=data_dir,
-        baselines={_start_name(settings): _scored(start_of(settings, corpus))} if corpus else {},
+        baselines={_start_name(settings): _scored(start_of(settings, corpus))} if corpus and compared else {},
         documents=_texts(corpus.validation, DOCUMENTS) if corpus and reading else None,
         train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
         window_size=settings.data.window_size,
