@@ -30,6 +30,9 @@ class DecoderModelSettings(Section):
     whiten: bool = True
     """Undo mean and covariance of the training concepts first, so that directions in which an encoder varies little
     are as easy to read as the others."""
+    noise: float = Field(default=0.0, ge=0)
+    """Noise on the standardised concepts of training, up to so many standard deviations, for every second one on
+    average. With it, concepts that no sentence has, such as predicted ones, are still told as sentences."""
     tokenizer_path: str | None = None
     """Tokenizer of the text by Hugging Face name or folder (null: the encoder's)."""
 

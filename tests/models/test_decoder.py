@@ -94,13 +94,25 @@ def test_the_concept_reaches_every_prefix_vector_and_all_weights_learn(concepts:
     assert torch.pdist(memory[0]).min() > 0.1  # one vector repeated would make attention to it a constant
 
 
-def test_standardisation_is_a_linear_map_before_the_prefix(concepts: Tensor) -> None:
+def test_standardisation_is_a_linear_map_to_entries_of_about_one(concepts: Tensor) -> None:
     decoder = _fresh()
     mean, whitening = torch.randn(DIM), torch.randn(DIM, DIM)
     decoder.mean.copy_(mean)
     decoder.whitening.copy_(whitening)
-    expected = decoder.prefix((concepts - mean) @ whitening).reshape(len(TEXTS), 4, 32)
+    standard = (concepts - mean) @ whitening
+    standard = standard / standard.square().mean(1, keepdim=True).sqrt()
+    expected = decoder.prefix(standard).reshape(len(TEXTS), 4, 32)
     torch.testing.assert_close(decoder.memory(concepts), expected)
+
+
+def test_noise_is_for_every_second_concept_of_training(concepts: Tensor) -> None:
+    sizes = DecoderModelSettings(hidden_dim=32, num_layers=1, num_heads=2, dropout=0.0, noise=1.0)
+    decoder = ConceptDecoder(sizes, concept_dim=DIM, vocab_size=12, eos_id=EOS)
+    many = concepts[:1].repeat(400, 1)
+    clean = decoder.eval().memory(many)
+    assert clean.var(0).max() < 1e-6
+    moved = (decoder.train().memory(many) - clean).flatten(1).norm(dim=1) > 1e-4
+    assert 0.4 < float(moved.float().mean()) < 0.6
 
 
 def test_greedy_ends_each_text_by_itself(trained: ConceptDecoder, concepts: Tensor) -> None:

@@ -14,7 +14,7 @@ from lang_jepa.evaluation.embedder import Teller
 from lang_jepa.evaluation.intervals import cluster_draws, mean_interval, percentiles, ratio_interval
 from lang_jepa.evaluation.table import Row, detail_of, score_row
 
-TASK = "decode"
+FORCED, TOLD = "decode: words given so far", "decode: reconstruction"
 NOTE = "decodability is no evidence of learning: an untrained encoder is decoded better"
 Floats = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def _forced_rows(
         if metric == "perplexity":  # a mean of nats, and its ends, under a monotone map
             value, interval = math.exp(value), type(interval)(math.exp(interval.low), math.exp(interval.high))
         note = NOTE if name == "model" else ""
-        rows.append(score_row((TASK, split, metric), name, value, interval, len(texts), note=note))
+        rows.append(score_row((FORCED, split, metric), name, value, interval, len(texts), note=note))
     return rows
 
 
@@ -134,10 +134,10 @@ def _text_rows(
         detail = detail_of(values, clusters=clusters, items=list(texts)) if name == "model" else None
         value = float(values.mean())
         rows.append(
-            score_row((TASK, split, metric), name, value, interval, len(texts), note=note, detail=detail)
+            score_row((TOLD, split, metric), name, value, interval, len(texts), note=note, detail=detail)
         )
     value, low, high = bleu(told, texts, clusters, seed=seed)
-    rows.append(Row(TASK, split, "BLEU", name, value, low, high, len(texts), note=note))
+    rows.append(Row(TOLD, split, "BLEU", name, value, low, high, len(texts), note=note))
     return rows
 
 

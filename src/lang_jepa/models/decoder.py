@@ -173,8 +173,15 @@ class ConceptDecoder(nn.Module):
 
     def memory(self, concepts: Tensor) -> Tensor:
         """Prefix vectors [B, prefix_length, hidden_dim] of concepts [B, D]."""
-        standard = (concepts - self.mean) @ self.whitening
+        standard = _of_unit_rms((concepts - self.mean) @ self.whitening)
+        if self.training and self.settings.noise:
+            standard = _of_unit_rms(standard + self._levels(standard) * torch.randn_like(standard))
         return self.prefix(standard).unflatten(-1, (self.settings.prefix_length, -1))  # type: ignore[no-any-return]
+
+    def _levels(self, standard: Tensor) -> Tensor:
+        """Standard deviation of each concept's noise, [B, 1]: none for one half, up to `noise` for the other."""
+        drawn = torch.rand(len(standard), 1, device=standard.device, dtype=standard.dtype)
+        return self.settings.noise * (2 * drawn - 1).clamp(min=0)
 
     def forward(self, batch: DecoderBatch) -> tuple[Tensor, Tensor]:
         """Teacher forcing: negative log-likelihood in nats, fp32 [B, L], and whether the most probable token is the
@@ -222,6 +229,11 @@ class ConceptDecoder(nn.Module):
 
     def _until_end(self, ids: list[int]) -> list[int]:
         return ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
+
+
+def _of_unit_rms(x: Tensor) -> Tensor:
+    """Rows scaled to entries of about 1, so that a prediction, which is shorter where it is unsure, is read alike."""
+    return functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5  # type: ignore[no-any-return]
 
 
 def pad_texts(texts: Sequence[Any], *, eos_id: int, max_length: int) -> tuple[Tensor, Tensor]:
