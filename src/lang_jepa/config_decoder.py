@@ -32,7 +32,7 @@ class DecoderModelSettings(Section):
     are as easy to read as the others."""
     noise: float = Field(default=0.0, ge=0)
     """Noise on the standardised concepts of training, up to so many standard deviations, for every second one on
-    average. With it, concepts that no sentence has, such as predicted ones, are still told as sentences."""
+    average, so that concepts which no sentence has are met in training. It costs some exactness of reconstruction."""
     tokenizer_path: str | None = None
     """Tokenizer of the text by Hugging Face name or folder (null: the encoder's)."""
 
