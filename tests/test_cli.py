@@ -271,11 +271,7 @@ def test_infer_script_of_the_original(place: Path, trained: Path) -> None:
     assert {sentence for _, sentence in found} <= set(sentences)
 
 
-DECODER = (
-    "decoder.hidden_dim=32",
-    "decoder.num_layers=1",
-    "decoder.max_length=16",
-)
+DECODER = ("decoder.hidden_dim=32", "decoder.num_layers=1", "decoder.max_length=16")
 
 
 @pytest.fixture(scope="module")
