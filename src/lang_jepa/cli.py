@@ -107,6 +107,12 @@ def evaluate(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another encoder to score too: a pretrained one by name or folder, or `words`. Repeated."
+        ),
+    ] = None,
     everything: Annotated[bool, typer.Option(help="Also rows of similarities that were not chosen.")] = False,
     output: Annotated[
         Path | None, typer.Option(help="JSON file (default: scores.json in the run directory).")
@@ -117,7 +123,7 @@ def evaluate(
     from lang_jepa.console import console, score_tables
     from lang_jepa.report.card import evaluate_run
 
-    report, path = evaluate_run(run, tasks=tasks, data_dir=data_dir, output=output)
+    report, path = evaluate_run(run, tasks=tasks, data_dir=data_dir, output=output, beside=beside or ())
     for task, source in report.sources.items():
         console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)
     score_tables(report, title=f"scores of {run}", everything=everything)
