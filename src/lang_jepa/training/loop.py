@@ -3,13 +3,10 @@
 import math
 import time
 
-import torch
-from torch import Tensor
-
 from lang_jepa.data.sequences import Batch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.objective import Loss
-from lang_jepa.training.optim import check_gradients, set_rates
+from lang_jepa.training.optim import check_gradients, clip_gradients, set_rates
 from lang_jepa.training.padding import padding_share
 from lang_jepa.training.run import Run
 from lang_jepa.training.signals import StopRequest
@@ -81,17 +78,12 @@ def train_step(run: Run, batches: list[Batch], count: int) -> None:
 
 def _clip(run: Run, losses: list[Loss]) -> float:
     """Clip the gradient and return its norm before clipping; stop the run if anything is not finite."""
-    limit = run.settings.optimization.clip_grad
-    parameters = list(run.jepa.parameters())
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if limit is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-    value = float(sum((loss.total.detach() for loss in losses), start=Tensor([0.0]).to(norm.device)))
-    if not math.isfinite(value) or not math.isfinite(float(norm)):
+    norm = clip_gradients(run.jepa, run.settings.optimization.clip_grad)
+    value = float(sum((loss.total.detach() for loss in losses), start=losses[0].total.new_zeros(())))
+    if not math.isfinite(value) or not math.isfinite(norm):
         raise LangJepaError(
-            f"step {run.step + 1}: the loss is {value} and its gradient's norm {float(norm)}; the update was not made. "
+            f"step {run.step + 1}: the loss is {value} and its gradient's norm {norm}; the update was not made. "
             f"{run.last_checkpoint_note()} Lower optimization.lr, set optimization.clip_grad, or switch off "
             "meta.use_bfloat16, and go on with --resume."
         )
-    return float(norm)
+    return norm

@@ -77,6 +77,16 @@ def check_gradients(model: nn.Module) -> None:
         )
 
 
+def clip_gradients(model: nn.Module, limit: float | None) -> float:
+    """Clip the gradient to a global norm (None: leave it) and return the norm before."""
+    parameters = list(model.parameters())
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if limit is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return float(norm)
+
+
 def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> float:
     """Put the step's learning rate and weight decay into the groups; returns the learning rate."""
     rate, decay = schedule.learning_rate(step), schedule.weight_decay(step)
