@@ -1,0 +1,108 @@
+"""The verbs that use a finished model: `index`, `search` and `export`; nothing heavy is imported before it is used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.hub import go_offline_if_unreachable
+
+if TYPE_CHECKING:
+    from lang_jepa.concepts.index import Hit
+
+Model = Annotated[Path, typer.Argument(help="A run directory or a model directory.")]
+
+
+def index(
+    model: Model,
+    corpus: Annotated[
+        str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the index; given again after a stop, it goes on.")],
+    lines: Annotated[
+        bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
+    text_column: Annotated[
+        str, typer.Option(help="Column of the text in parquet, jsonl and hub data.")
+    ] = "text",
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
+    ] = False,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate", help="Also an approximate index (extra `faiss`), for a million and more."
+        ),
+    ] = False,
+) -> None:
+    """Encode the sentences of a corpus, to search among them."""
+    go_offline_if_unreachable()
+    from lang_jepa.concepts.index import Index
+    from lang_jepa.concepts.index_source import Lines, SplitDocuments
+    from lang_jepa.concepts.model import ConceptModel
+    from lang_jepa.console import IndexBar, console, facts_table
+
+    loaded = ConceptModel.load(model)
+    chosen = {"train_file": corpus, "limit": limit, "text_column": text_column}
+    source = (
+        Lines(Path(corpus)) if lines else SplitDocuments.open(loaded.settings.data.model_copy(update=chosen))
+    )
+    with IndexBar() as bar:
+        built = Index.build(
+            loaded,
+            source,
+            output,
+            dtype="float32" if float32 else "float16",
+            approximate=approximate,
+            tell=bar.tell,
+        )
+    facts_table(built.facts(), title=str(output))
+    console.print(
+        f'Search it: lang-jepa search {output} "..."', highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def search(
+    folder: Annotated[Path, typer.Argument(help="Folder of an index.")],
+    query: Annotated[list[str] | None, typer.Argument(help="Sentences to find neighbours of.")] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(help="A sentence of a context, in order; repeated: finds what may come next."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Sentences shown.")] = 10,
+    model: Annotated[
+        Path | None, typer.Option(help="The model, if it is no longer where it was when the index was built.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Look at every row, though there is an approximate index.")
+    ] = False,
+) -> None:
+    """Find the sentences of an index that mean what a query means, or that may follow a context."""
+    if not query and not after:
+        raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
+    from lang_jepa.concepts.index import Index
+    from lang_jepa.concepts.model import ConceptModel
+
+    opened = Index.open(folder, ConceptModel.load(model) if model else None)
+    how = "approximate" if opened.approximate and not exact else "exact"
+    _plain(f"{opened.model.similarity} cosine, {how} search among {len(opened):,} sentences")
+    for text, hits in zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True):
+        _show(text, hits)
+    if after:
+        _show("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0])
+
+
+def _show(title: str, hits: "list[Hit]") -> None:
+    """A query and what was found; line breaks inside a sentence become spaces."""
+    _plain(title, style="bold")
+    for hit in hits:
+        _plain(f"  {hit.score:7.4f}  {' '.join(hit.text.split())}  [{hit.document} #{hit.position}]")
+
+
+def _plain(text: str, style: str = "") -> None:
+    """A line as it is: no colours but the style's, no markup, never wrapped."""
+    from lang_jepa.console import console
+
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
