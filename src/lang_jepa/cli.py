@@ -308,6 +308,7 @@ def sweep(
 
 app.command()(cli_tools.index)
 app.command()(cli_tools.search)
+app.command()(cli_tools.export)
 
 
 @app.command()

@@ -94,6 +94,49 @@ def search(
         _show("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0])
 
 
+def export(
+    run: Model,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the export; an earlier export there is replaced.")
+    ],
+    to: Annotated[str, typer.Option(help="sentence-transformers or onnx.")] = "sentence-transformers",
+    license: Annotated[
+        str | None, typer.Option(help="Licence of the weights for the model card, such as apache-2.0.")
+    ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="OWNER/MODEL", help="Upload the export to this name.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="A repository made by the upload is private.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what --push-to-hub would upload; needs no network.")
+    ] = False,
+) -> None:
+    """Write a model in the format of another tool, with a model card, and check that it gives the same vectors."""
+    if dry_run and not push_to_hub:
+        raise LangJepaError(
+            "--dry-run lists what --push-to-hub would upload: give --push-to-hub owner/model too"
+        )
+    from lang_jepa.export.push import check_name, push
+
+    if push_to_hub:
+        check_name(push_to_hub)
+    from lang_jepa.export.export import export_run
+
+    done = export_run(run, folder, to, name=push_to_hub, license=license)
+    _plain(f"{done.folder}: vectors differ from the model's by {done.difference:.1e} at most")
+    total = sum(size for _, size in done.files)
+    if dry_run:
+        _plain(
+            f"would be uploaded to {push_to_hub}: {len(done.files)} files, {total / 1e6:.1f} MB; nothing was sent"
+        )
+        for name, size in done.files:
+            _plain(f"  {size:12,}  {name}")
+    elif push_to_hub:
+        _plain(f"uploaded {total / 1e6:.1f} MB to {push(done.folder, push_to_hub, private=private)}")
+
+
 def _show(title: str, hits: "list[Hit]") -> None:
     """A query and what was found; line breaks inside a sentence become spaces."""
     _plain(title, style="bold")
