@@ -125,7 +125,8 @@ def _others(scores: Scores, rows: Ints, asked: Ints) -> Scores:
     """Scores of what was found apart from the query's own row (or the last, where that is not among them)."""
     own = rows == asked[:, None]
     own[~own.any(1), -1] = True
-    return scores[~own].reshape(len(rows), -1)
+    rest: Scores = scores[~own].reshape(len(rows), -1)
+    return rest
 
 
 def _faiss(why: str) -> Any:

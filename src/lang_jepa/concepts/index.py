@@ -345,8 +345,8 @@ def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tupl
         for position in range(first, len(row.sentences)):
             pending.append(_Sentence(number, row.id, position, row.sentences[position]))
             if len(pending) == size:
-                at = {"source_row": number, "sentence": position + 1}
-                yield pending, replace(start, characters=characters, rejected=rejected, **at)
+                so_far = replace(start, characters=characters, rejected=rejected)
+                yield pending, replace(so_far, source_row=number, sentence=position + 1)
                 pending = []
         characters += row.characters
     yield pending, replace(start, characters=characters, rejected=rejected, complete=True)

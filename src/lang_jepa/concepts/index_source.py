@@ -24,7 +24,9 @@ class Row(NamedTuple):
 class SentenceSource(Protocol):
     """Where sentences come from; the same rows every time it is read."""
 
-    description: str
+    @property
+    def description(self) -> str:
+        """One line for people."""
 
     def fingerprint(self) -> str:
         """Identity of content and of how it is cut."""
@@ -92,8 +94,9 @@ class Lines:
 
     def fingerprint(self) -> str:
         """Of the content."""
-        with self._opened() as file:
-            return fingerprint(["lines", hashlib.file_digest(file.buffer, "blake2b").hexdigest()])
+        self._opened().close()  # for its message
+        with self.path.open("rb") as file:
+            return fingerprint(["lines", hashlib.file_digest(file, "blake2b").hexdigest()])
 
     def rows(self, skip: int = 0) -> Iterator[Row]:
         """Line by line: the id is the file's name and the line's number, counted from 1 as editors do."""

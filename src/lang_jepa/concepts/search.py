@@ -95,7 +95,8 @@ def pair_scores(matrix: NDArray[Any], queries: Vectors, who: Ints, rows: Ints) -
         who, rows: int64 [n], numbers of queries and of rows.
     """
     left, right = matrix[rows].astype(np.float64), queries[who].astype(np.float64)
-    return np.einsum("nd,nd->n", left, right)
+    scores: Scores = np.einsum("nd,nd->n", left, right)
+    return scores
 
 
 def _merged(scores: Scores, rows: Ints, who: Ints, fresh: Scores, near: Ints) -> tuple[Scores, Ints]:

@@ -1,4 +1,4 @@
-"""README.md of an exported model: how it was trained, what it scores beside its baselines, and what it is not good for."""
+"""README.md of an exported model: how it was trained, its scores beside baselines, and what it is not good for."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,8 +64,8 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
     parts = [
         "\n".join(head),
         f"# {name}",
-        f"A text encoder trained with LANG-JEPA to predict the embedding of text from other text. {count:,} parameters; "
-        f"texts of up to {model.settings.model.max_length} tokens become unit vectors of {model.dim} numbers.",
+        f"A text encoder trained with LANG-JEPA to predict the embedding of text from other text. {count:,} "
+        f"parameters; texts of up to {model.settings.model.max_length} tokens become unit vectors of {model.dim} numbers.",
         USE[to].format(name=name),
         f"**Licence of the weights:** {said}.",
         "## Training",
@@ -111,8 +111,8 @@ def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
     )
     if model.similarity != "raw":
         yield (
-            f"The scores above compare by the similarity in brackets, this model's choice being `{model.similarity}`. The "
-            "exported vectors compare by plain cosine (`raw`), which may score lower; the other similarities and the "
+            f"The scores above compare by the similarity in brackets, this model's choice being "
+            f"`{model.similarity}`. The exported vectors compare by plain cosine (`raw`), which may score lower; the other similarities and the "
             "predictor are only in the LANG-JEPA model directory."
         )
     else:

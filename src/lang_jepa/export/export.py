@@ -43,8 +43,8 @@ def export_run(
         license: of the weights, as the hub names it, such as `apache-2.0` (None: the card says that it is missing).
 
     Raises:
-        LangJepaError: unknown format, no model, a folder with something else in it, a library that is missing, or vectors
-            that differ from the model's.
+        LangJepaError: unknown format, no model, a folder with something else in it, a library that is missing, or
+            vectors that differ from the model's.
     """
     run, folder = Path(run), Path(folder)
     if to not in FORMATS:
