@@ -65,7 +65,8 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
         "\n".join(head),
         f"# {name}",
         f"A text encoder trained with LANG-JEPA to predict the embedding of text from other text. {count:,} "
-        f"parameters; texts of up to {model.settings.model.max_length} tokens become unit vectors of {model.dim} numbers.",
+        f"parameters; texts of up to {model.settings.model.max_length} tokens become unit vectors of {model.dim} "
+        "numbers.",
         USE[to].format(name=name),
         f"**Licence of the weights:** {said}.",
         "## Training",
@@ -106,14 +107,14 @@ def _scores(run: Path) -> Iterator[str]:
 
 def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
     yield (
-        f"A longer text than {model.settings.model.max_length} tokens is cut on the right; training saw single sentences "
-        "and passages of them, so whole documents should be split."
+        f"A longer text than {model.settings.model.max_length} tokens is cut on the right; training saw single "
+        "sentences and passages of them, so whole documents should be split."
     )
     if model.similarity != "raw":
         yield (
             f"The scores above compare by the similarity in brackets, this model's choice being "
-            f"`{model.similarity}`. The exported vectors compare by plain cosine (`raw`), which may score lower; the other similarities and the "
-            "predictor are only in the LANG-JEPA model directory."
+            f"`{model.similarity}`. The exported vectors compare by plain cosine (`raw`), which may score "
+            "lower; the other similarities and the predictor are only in the LANG-JEPA model directory."
         )
     else:
         yield "The predictor of the next sentence is not part of this export."
