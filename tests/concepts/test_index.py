@@ -96,7 +96,7 @@ def test_finds_what_a_full_sort_finds_with_places(
         scores = (ours @ query[0]).round(6)
         order = sorted(range(len(ours)), key=lambda row, scores=scores: (-scores[row], row))[:10]
         assert [(hit.document, hit.position, hit.text) for hit in hits] == [expected[row] for row in order]
-        assert [hit.score for hit in hits] == pytest.approx(scores[order].tolist(), abs=1e-5)
+        assert [hit.score for hit in hits] == pytest.approx(scores[order].tolist(), abs=1e-9)
     assert asked["concepts"][1] != asked["predictions"][1]
     assert index.info["rejected_rows"] == 1
     assert Index.open(tmp_path / "index").search(["It rained."], top_k=3) == index.search(

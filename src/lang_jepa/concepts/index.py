@@ -336,7 +336,7 @@ class _Sentence:
 def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tuple[list[_Sentence], Progress]]:
     """The sentences from `start` on in blocks, each with the place after it; where blocks end depends on the source."""
     pending: list[_Sentence] = []
-    characters, rejected = start.characters, start.rejected
+    characters, rejected, number = start.characters, start.rejected, start.source_row - 1
     for number, row in enumerate(source.rows(start.source_row), start.source_row):
         if row.id is None:
             rejected += 1
@@ -349,7 +349,8 @@ def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tupl
                 yield pending, replace(so_far, source_row=number, sentence=position + 1)
                 pending = []
         characters += row.characters
-    yield pending, replace(start, characters=characters, rejected=rejected, complete=True)
+    so_far = replace(start, characters=characters, rejected=rejected)
+    yield pending, replace(so_far, source_row=number + 1, sentence=0, complete=True)
 
 
 def model_identity(model: ConceptModel) -> str:

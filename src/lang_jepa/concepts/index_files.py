@@ -201,7 +201,7 @@ class IndexArrays:
         """
         try:
             vectors, documents, positions, text_ends, id_ends = (
-                np.load(folder / name, mmap_mode="r")
+                np.load(folder / name, mmap_mode="c")
                 for name in (VECTORS, "documents.npy", "positions.npy", "text_ends.npy", "id_ends.npy")
             )
             texts = _Strings(_bytes(folder / "texts.utf8"), text_ends)

@@ -14,8 +14,8 @@ from lang_jepa.evaluation.similarity import checked, prepare
 Ints = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
-BLOCK_ROWS = 32_768
-"""Rows of the matrix in one product: with 384 dimensions 50 MB in fp32."""
+BLOCK_ROWS = 8192
+"""Rows of the matrix in one product: with 384 dimensions 13 MB in fp32, so that they stay near the processor."""
 BLOCK_QUERIES = 256
 _PAIRS = 16_384
 """Pairs of query and row that are scored in fp64 at a time."""
@@ -61,10 +61,11 @@ def exact_search(
 def _search(matrix: NDArray[Any], queries: Vectors, top_k: int, block_rows: int) -> tuple[Scores, Ints]:
     """`exact_search` of so few queries that their scores with a block fit into memory."""
     scores, rows = np.full((len(queries), top_k), -np.inf), np.zeros((len(queries), top_k), dtype=np.int64)
-    right = torch.from_numpy(np.ascontiguousarray(queries.T))
+    left = torch.from_numpy(np.ascontiguousarray(queries))
+    room = torch.empty((min(block_rows, len(matrix)), matrix.shape[1]))
     for begin in range(0, len(matrix), block_rows):
-        block = _read(matrix, begin, block_rows)
-        found = (block @ right).T.contiguous()
+        block = _read(matrix, begin, room)
+        found = left @ block.T
         least = torch.from_numpy(scores[:, -1:]).float()
         if begin == 0 and len(block) > top_k:
             least = found.topk(top_k, dim=1).values[:, -1:]
@@ -76,9 +77,12 @@ def _search(matrix: NDArray[Any], queries: Vectors, top_k: int, block_rows: int)
     return scores, rows
 
 
-def _read(matrix: NDArray[Any], begin: int, rows: int) -> torch.Tensor:
-    """Some rows in fp32; copied, since torch wants arrays that may be written to."""
-    return torch.from_numpy(np.array(matrix[begin : begin + rows])).float()
+def _read(matrix: NDArray[Any], begin: int, room: torch.Tensor) -> torch.Tensor:
+    """As many rows as there is room for, in fp32."""
+    rows = matrix[begin : begin + len(room)]
+    # torch wants arrays that may be written to; an index is mapped so that they are, without reaching the file.
+    rows = rows if rows.flags.writeable else rows.copy()
+    return room[: len(rows)].copy_(torch.from_numpy(rows))
 
 
 def _in_parts(who: Ints) -> Iterator[slice]:
