@@ -1,6 +1,9 @@
 """Other tools say what the model says, for every family; the card tells the truth; nothing else is overwritten."""
 
 import json
+import os
+import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +12,12 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from lang_jepa import cli
 from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.export.export import export_run
+from lang_jepa.export.export import export_run, list_files
 from lang_jepa.export.push import push
 from tiny import tiny_settings
 
@@ -144,6 +148,33 @@ def test_a_push_without_network_is_one_message(tmp_path: Path, monkeypatch: pyte
         push(tmp_path, "someone/model", private=True)
 
 
+def test_dry_run_lists_files_and_sends_nothing(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Offline, so that anything sent would be an error."""
+    pytest.importorskip("sentence_transformers")
+    words = [
+        "export",
+        str(make("bert")),
+        str(tmp_path / "out"),
+        "--push-to-hub",
+        "someone/model",
+        "--dry-run",
+    ]
+    monkeypatch.setattr(sys, "argv", ["lang-jepa", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    told = capsys.readouterr().out
+    listed = {
+        line.split()[1]: int(line.split()[0].replace(",", ""))
+        for line in told.splitlines()
+        if line[:2] == "  "
+    }
+    assert listed == dict(list_files(tmp_path / "out"))
+    assert {"modules.json", "model.safetensors", "README.md", "tokenizer.json"} <= set(listed)
+
+
 @pytest.mark.slow
 def test_real_weights(minilm: Path, tmp_path: Path) -> None:
     """MiniLM with its own tokenizer (lower-casing, [CLS] and [SEP])."""
@@ -159,3 +190,21 @@ def test_real_weights(minilm: Path, tmp_path: Path) -> None:
     ConceptModel(build_jepa(settings, tokenizer), tokenizer, None, settings).save(tmp_path / "model")
     done = export_run(tmp_path / "model", tmp_path / "out", "sentence-transformers")
     assert done.difference < 1e-5
+
+
+@pytest.mark.network
+def test_a_real_push(make: Make, tmp_path: Path) -> None:
+    """To a private repository of the account whose token HF_TOKEN holds, removed afterwards."""
+    pytest.importorskip("sentence_transformers")
+    if not os.environ.get("HF_TOKEN"):
+        pytest.skip("HF_TOKEN is not set")
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    name = f"{api.whoami()['name']}/lang-jepa-test-{uuid.uuid4().hex[:8]}"
+    done = export_run(make("bert"), tmp_path / "out", "sentence-transformers")
+    try:
+        push(done.folder, name, private=True)
+        assert {file for file, _ in done.files} <= set(api.list_repo_files(name))
+    finally:
+        api.delete_repo(name, missing_ok=True)
