@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("{name}")
 session = onnxruntime.InferenceSession("{name}/model.onnx")
 batch = tokenizer(["The cat sat on the mat.", "A dog barked."], padding=True, truncation=True, return_tensors="np")
-vectors = session.run(["embedding"], {{"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}})[0]
+vectors = session.run(["sentence_embedding"], {{"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}})[0]
 ```""",
 }
 _SETTINGS = (

@@ -30,6 +30,7 @@ PROBES = (
 TOLERANCE = {"sentence-transformers": 1e-5, "onnx": 1e-4}
 """Largest difference of a number in a unit vector."""
 ONNX_FILE = "model.onnx"
+OUTPUT = "sentence_embedding"
 
 
 def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
@@ -87,7 +88,7 @@ class _Embedding(nn.Module):
 def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
     """Write encoder, pooling, head and normalisation as `model.onnx`, and the tokenizer beside it.
 
-    Inputs `input_ids` and `attention_mask`, int64 [batch, length]; output `embedding`, float32 [batch, D]; batch and
+    Inputs `input_ids` and `attention_mask`, int64 [batch, length]; output `sentence_embedding`, float32 [batch, D]; batch and
     length are free.
 
     Returns:
@@ -115,7 +116,7 @@ def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], V
         session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
         batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="np")
         feed = {name: batch[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
-        found: Vectors = session.run(["embedding"], feed)[0]
+        found: Vectors = session.run([OUTPUT], feed)[0]
         return found
 
     return encode
@@ -154,7 +155,7 @@ def _export_graph(graph: nn.Module, tokenizer: Any, path: Path) -> None:
             (example["input_ids"], example["attention_mask"]),
             str(path),
             input_names=["input_ids", "attention_mask"],
-            output_names=["embedding"],
+            output_names=[OUTPUT],
             dynamic_shapes={"input_ids": free, "attention_mask": free},
             external_data=False,
             dynamo=True,
