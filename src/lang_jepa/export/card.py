@@ -22,7 +22,8 @@ from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("{name}")
 session = onnxruntime.InferenceSession("{name}/model.onnx")
 batch = tokenizer(["The cat sat on the mat.", "A dog barked."], padding=True, truncation=True, return_tensors="np")
-vectors = session.run(["sentence_embedding"], {{"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}})[0]
+feed = {{name: batch[name] for name in ("input_ids", "attention_mask")}}
+vectors = session.run(["sentence_embedding"], feed)[0]
 ```""",
 }
 _SETTINGS = (

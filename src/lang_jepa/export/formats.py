@@ -88,8 +88,8 @@ class _Embedding(nn.Module):
 def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
     """Write encoder, pooling, head and normalisation as `model.onnx`, and the tokenizer beside it.
 
-    Inputs `input_ids` and `attention_mask`, int64 [batch, length]; output `sentence_embedding`, float32 [batch, D]; batch and
-    length are free.
+    Inputs `input_ids` and `attention_mask`, int64 [batch, length]; output `sentence_embedding`, float32
+    [batch, D]; batch and length are free.
 
     Returns:
         What onnxruntime makes of it: texts to float32 [n, D].

@@ -34,11 +34,17 @@ def push(folder: Path, name: str, *, private: bool) -> str:
 
     from lang_jepa.hub import transport_errors
 
+    trouble: tuple[type[BaseException], ...] = (
+        errors.OfflineModeIsEnabled,
+        errors.HFValidationError,
+        OSError,
+        *transport_errors(),
+    )
     api = HfApi()
     try:
         address = api.create_repo(name, private=private, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export from LANG-JEPA")
-    except (errors.OfflineModeIsEnabled, errors.HFValidationError, OSError, *transport_errors()) as error:
+    except trouble as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LangJepaError(
             f"{folder} could not be uploaded to {name} ({reason}). The export itself is finished. Log in with "
