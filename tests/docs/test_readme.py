@@ -49,7 +49,7 @@ TINY = (
 _WITH = re.compile(r"<!-- test: run with (\w+) -->")
 _BLOCK = re.compile(r"^([^\n]*)\n```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SETTING = re.compile(r"(?<![\w./])(data|model|objective|optimization|logging|meta)\.([a-z][a-z_]*)\b(?!\()")
-_FILES = {"safetensors", "json", "yaml", "md", "py", "txt"}
+_FILES = {"safetensors", "onnx", "json", "yaml", "md", "py", "txt"}
 
 
 class Block(NamedTuple):
