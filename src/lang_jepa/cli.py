@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lang_jepa import cli_tools
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -137,7 +138,9 @@ def infer(
     file: Annotated[
         Path | None, typer.Option(help="File with one text per line (default: standard input).")
     ] = None,
-    corpus: Annotated[Path | None, typer.Option(help="Corpus to search, one sentence per line.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Corpus to search: a file, one sentence per line, or an index.")
+    ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Neighbours shown.")] = 5,
     context: Annotated[
         list[str] | None, typer.Option(help="A context's sentences in order; repeated.")
@@ -145,7 +148,8 @@ def infer(
     candidate: Annotated[list[str] | None, typer.Option(help="A continuation to rank; repeated.")] = None,
 ) -> None:
     """Concepts of texts, their neighbours in a corpus, and how well continuations fit a context."""
-    from lang_jepa.concepts.search import neighbours, rank_continuations
+    from lang_jepa.concepts.index import search_in
+    from lang_jepa.concepts.search import rank_continuations
     from lang_jepa.console import console
     from lang_jepa.report.card import load_any
 
@@ -156,8 +160,7 @@ def infer(
         return
     texts = _texts(text, file)
     vectors = loaded.encode(texts)
-    lines = _lines(corpus) if corpus else None
-    found = neighbours(loaded, vectors, lines, top_k=top_k) if lines else None
+    found = search_in(corpus, loaded, vectors, top_k=top_k) if corpus else None
     if found:
         _plain(f"neighbours by {loaded.similarity} cosine")
     for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
@@ -309,6 +312,11 @@ def sweep(
     )
 
 
+app.command()(cli_tools.index)
+app.command()(cli_tools.search)
+app.command()(cli_tools.export)
+
+
 @app.command()
 def recipes() -> None:
     """Name the built-in recipes."""
@@ -345,25 +353,14 @@ def _texts(given: list[str] | None, file: Path | None) -> list[str]:
     if given:
         return given
     if file is not None:
-        return _lines(file)
+        from lang_jepa.files import read_lines
+
+        return read_lines(file)
     if sys.stdin.isatty():
         raise LangJepaError("nothing to encode: give --text, --file, or pipe text in")
     lines = [line.strip() for line in sys.stdin if line.strip()]
     if not lines:
         raise LangJepaError("standard input held no text")
-    return lines
-
-
-def _lines(path: Path) -> list[str]:
-    """Non-empty lines of a UTF-8 file."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LangJepaError(f"{path} is not UTF-8 text: {error}") from error
-    if not lines:
-        raise LangJepaError(f"{path} holds no text")
     return lines
 
 

@@ -54,6 +54,10 @@ class ConceptModel:
         self.dim = jepa.encoder.dim
         self.statistics = statistics or Statistics.identity(self.dim)
         self.similarity = similarity
+        self.folder: Path | None = None
+        """Where it was loaded from (None: it was not)."""
+        self.card: dict[str, Any] = {}
+        """Its model card, with the hashes of its files (empty: it was not loaded)."""
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
@@ -68,7 +72,9 @@ class ConceptModel:
                 f"no model at {path}: expected a model directory (with {CARD}) or a run directory (with model/)"
             )
         jepa, tokenizer, statistics, settings, card = load_model(folder)
-        return cls(jepa.to(device), tokenizer, statistics, settings, similarity=card["similarity"])
+        model = cls(jepa.to(device), tokenizer, statistics, settings, similarity=card["similarity"])
+        model.folder, model.card = folder, card
+        return model
 
     def save(self, folder: str | Path, **card: Any) -> None:
         """Write a model directory atomically; keyword arguments join its card."""
