@@ -1,5 +1,6 @@
 """Writing files so that a crash leaves the old file or the new one, never half of one."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -66,6 +67,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             os.replace(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes of this machine wait for, and that the system frees if we are killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:
