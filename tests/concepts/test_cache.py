@@ -107,9 +107,9 @@ def test_training_reads_the_same_from_it_and_never_runs_the_encoder(tmp_path: Pa
     np.testing.assert_allclose(ours.predict_next(texts), theirs.predict_next(texts), atol=1e-4)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_in_two_parts_is_the_whole_run(workers: int, tmp_path: Path) -> None:
-    options = ("optimization.grad_accum_steps=2", f"data.num_workers={workers}")
+def test_a_run_in_two_parts_is_the_whole_run(tmp_path: Path) -> None:
+    """With accumulation, and loader processes that read the same file."""
+    options = ("optimization.grad_accum_steps=2", "data.num_workers=1")
     train(_settings(tmp_path, *options, f"logging.log_dir={tmp_path / 'whole'}"))
     train_in_two_parts(_settings(tmp_path, *options, f"logging.log_dir={tmp_path / 'parts'}"), stop=3)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
