@@ -23,8 +23,8 @@ def main() -> None:
     )
     parser.add_argument("--data", required=True)
     parser.add_argument("--weights", required=True, help="folder of a pretrained encoder of width 384")
-    parser.add_argument("--documents", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=2, help="batches, each once in a round")
+    parser.add_argument("--documents", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=1, help="batches, each once in a round")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     from lang_jepa.concepts.cache import ConceptCache
@@ -39,7 +39,7 @@ def main() -> None:
             f"data.tokenizer_path={arguments.weights}",
             "model.embed_dim=384",
             "model.pred_dim=384",
-            "model.head_sample=500",
+            "model.head_sample=100",
         )
         settings = load_settings("concept_sequence", overrides)
         plain, cached = (Variant(settings, arguments.steps) for _ in range(2))
