@@ -1,6 +1,6 @@
 """What a user imports: text to concepts, and contexts to predicted concepts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast, overload
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
+from lang_jepa.data.order import by_length
 from lang_jepa.data.sequences import Sequences
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import NEXT_VIEWS, AsksNext, make_view
@@ -116,7 +117,7 @@ class ConceptModel:
         empty = [i for i, ids in enumerate(tokens) if len(ids) == 0]
         if empty:
             raise LangJepaError(f"text {empty[0]} has no token to encode: {sentences[empty[0]]!r}")
-        for rows in _by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
+        for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
             result[rows] = self._embed([tokens[row] for row in rows])
         return result
 
@@ -176,7 +177,7 @@ class ConceptModel:
         sizes = np.array(
             [sum(map(len, self._window(one))) // 4 + 1 for one in contexts]
         )  # about a token in 4 letters
-        for rows in _by_length(sizes, BATCH_TOKENS):
+        for rows in by_length(sizes, BATCH_TOKENS):
             result[rows] = self._predict([contexts[row] for row in rows])
         return result
 
@@ -214,18 +215,6 @@ def _as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -
         np.array([str(number).encode() for number in range(len(documents))]),
         tokenizer,
     )
-
-
-def _by_length(lengths: NDArray[Any], budget: int) -> Iterator[NDArray[np.int64]]:
-    """Rows in groups of similar length, each at most `budget` tokens (one row at least)."""
-    order = np.argsort(lengths, kind="stable")
-    ends = np.cumsum(lengths[order])
-    begin = 0
-    while begin < len(order):
-        before = ends[begin - 1] if begin else 0
-        stop = max(begin + 1, int(np.searchsorted(ends, before + budget, side="right")))
-        yield order[begin:stop]
-        begin = stop
 
 
 def _unit(x: Tensor) -> Vectors:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -146,8 +146,10 @@ class LitJEPA(LightningModule):
         return make_optimizer(self.jepa, self.settings.optimization)
 
     def on_fit_start(self) -> None:
-        """The target is no submodule (nothing may train or wrap it), so it is moved here."""
+        """The target is no submodule (nothing may train or wrap it), so it is moved here. A resumed run's weights
+        are there, and no batch was read yet."""
         self.target.encoder.to(self.device)
+        self.material.read_cached(self.jepa.encoder, rank_zero_info)
 
     def on_train_start(self) -> None:
         """From here on the generator only feeds dropout, and ranks must not drop alike; a resumed run goes on."""
