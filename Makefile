@@ -48,6 +48,7 @@ benchmarks: install-dev
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/sigreg.py
+	$(BIN)/python benchmarks/search.py 100000
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -30,6 +30,7 @@ TINY = (
     "model.num_heads=2",
     "model.predictor_heads=2",
     "model.head_sample=64",
+    "model.score_sample=256",
     "logging.log_freq=1",
 )
 """What makes any recipe small."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lang_jepa import cli_tools
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -125,6 +126,12 @@ def evaluate(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another encoder to score too: a pretrained one by name or folder, or `words`. Repeated."
+        ),
+    ] = None,
     everything: Annotated[bool, typer.Option(help="Also rows of similarities that were not chosen.")] = False,
     output: Annotated[
         Path | None, typer.Option(help="JSON file (default: scores.json in the run directory).")
@@ -135,7 +142,7 @@ def evaluate(
     from lang_jepa.console import console, score_tables
     from lang_jepa.report.card import evaluate_run
 
-    report, path = evaluate_run(run, tasks=tasks, data_dir=data_dir, output=output)
+    report, path = evaluate_run(run, tasks=tasks, data_dir=data_dir, output=output, beside=beside or ())
     for task, source in report.sources.items():
         console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)
     score_tables(report, title=f"scores of {run}", everything=everything)
@@ -149,7 +156,9 @@ def infer(
     file: Annotated[
         Path | None, typer.Option(help="File with one text per line (default: standard input).")
     ] = None,
-    corpus: Annotated[Path | None, typer.Option(help="Corpus to search, one sentence per line.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Corpus to search: a file, one sentence per line, or an index.")
+    ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Neighbours shown.")] = 5,
     context: Annotated[
         list[str] | None, typer.Option(help="A context's sentences in order; repeated.")
@@ -174,7 +183,7 @@ def infer(
     seed: Annotated[int, typer.Option(help="Of --sample.")] = 0,
 ) -> None:
     """Concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""
-    from lang_jepa.cli_infer import Telling, read_lines, read_texts, show_concepts, show_continuations
+    from lang_jepa.cli_infer import Telling, read_texts, show_concepts, show_continuations
     from lang_jepa.concepts.search import rank_continuations
     from lang_jepa.console import plain
     from lang_jepa.training.export import load_any
@@ -192,8 +201,9 @@ def infer(
         for score, sentence in rank_continuations(loaded, context or [], candidate or []):
             plain(f"{score:7.4f}  {sentence}")
     else:
-        lines = read_lines(corpus) if corpus else None
-        show_concepts(loaded, read_texts(text, file), lines, top_k=top_k, telling=telling if wanted else None)
+        show_concepts(
+            loaded, read_texts(text, file), corpus, top_k=top_k, telling=telling if wanted else None
+        )
 
 
 @app.command()
@@ -335,6 +345,11 @@ def sweep(
         "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "
         "compare it with the recipe over seeds, on other held-out data: lang-jepa compare."
     )
+
+
+app.command()(cli_tools.index)
+app.command()(cli_tools.search)
+app.command()(cli_tools.export)
 
 
 @app.command()

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lang_jepa.concepts.index import search_in
 from lang_jepa.concepts.model import ConceptModel, Vectors
-from lang_jepa.concepts.search import neighbours
 from lang_jepa.console import console, plain
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import read_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Telling:
 def show_concepts(
     model: ConceptModel,
     texts: Sequence[str],
-    corpus: Sequence[str] | None,
+    corpus: Path | None,
     *,
     top_k: int,
     telling: Telling | None,
@@ -54,7 +55,7 @@ def show_concepts(
     """Each text with its concept's first numbers, what the decoder tells of it, and its neighbours in a corpus."""
     vectors = model.encode(texts)
     told = telling.decode(model, vectors) if telling else None
-    found = neighbours(model, vectors, corpus, top_k=top_k) if corpus else None
+    found = search_in(corpus, model, vectors, top_k=top_k) if corpus else None
     if found:
         plain(f"neighbours by {model.similarity} cosine")
     if told and model.decoder_is_foreign:
@@ -100,17 +101,4 @@ def read_texts(given: list[str] | None, file: Path | None) -> list[str]:
     lines = [line.strip() for line in sys.stdin if line.strip()]
     if not lines:
         raise LangJepaError("standard input held no text")
-    return lines
-
-
-def read_lines(path: Path) -> list[str]:
-    """Non-empty lines of a UTF-8 file."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LangJepaError(f"{path} is not UTF-8 text: {error}") from error
-    if not lines:
-        raise LangJepaError(f"{path} holds no text")
     return lines

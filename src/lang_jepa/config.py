@@ -135,7 +135,8 @@ class ModelSettings(Section):
     """Training predictions, with their targets, from which the score statistics are estimated when training ends. The
     similarity `predictable` gains from many more of them than there are dimensions."""
     freeze_encoder: bool = False
-    """Train the predictor alone (head included in what is frozen); needs objective.target=frozen."""
+    """Train the predictor alone (head included in what is frozen); needs objective.target=frozen. With
+    `data.context=concepts` each sentence is then encoded once and kept beside the corpus (not in a stream)."""
     predictor: Literal[
         "attention_query", "mask_mlp", "linear", "transformer", "identity", "concept_transformer"
     ] = "attention_query"

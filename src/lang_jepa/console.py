@@ -4,14 +4,25 @@ import os
 import textwrap
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from lang_jepa.evaluation.table import Report, Row, is_headline
+
+if TYPE_CHECKING:
+    from lang_jepa.concepts.index_files import Progress as IndexProgress
 
 console = Console(quiet=os.environ.get("RANK", "0") != "0")
 """Standard output; silent on all but the first process of several."""
@@ -222,6 +233,42 @@ class JobBar:
             console.print(
                 f"[bold yellow]warning:[/] {escape(self._what)}: {escape(event['text'])}", highlight=False
             )
+
+
+class IndexBar:
+    """The progress of an index that is being built."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("indexing"),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task("", total=None, figures="")
+        self._told = False
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._progress.stop()
+
+    def tell(self, progress: "IndexProgress") -> None:
+        """The bar moves; what is found finished is told."""
+        if progress.rows and not self._told:
+            console.print(f"going on after {progress.rows:,} sentences", highlight=False)
+        self._told = True
+        self._progress.update(
+            self._task,
+            total=progress.total_characters,
+            completed=progress.characters,
+            figures=f"{progress.rows:,} sentences of {progress.documents:,} documents",
+        )
 
 
 _CALLS = {"better": "bold green", "worse": "bold red"}

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from typing import Any
 from urllib.parse import urlparse
 
 _PATIENCE = 3.0
@@ -43,3 +44,12 @@ def _resolves(host: str) -> bool:
     thread.start()
     thread.join(_PATIENCE)
     return found.is_set()
+
+
+def transport_errors() -> tuple[type[Any], ...]:
+    """Base class of the HTTP client's errors. The hub library has changed its client, so it is not named here."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return tuple(
+        kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in {"HTTPError", "RequestException"}
+    )

@@ -90,7 +90,7 @@ def test_one_more_layer_costs_what_a_pencil_says(mode: str, tmp_path: Path) -> N
     (batch,) = _batches(run)
     run.finish()
     width, expected = 32, 0.0
-    for sequences, linear, attention in ((batch.contexts.sequences, 3, 3.5), (batch.targets, 1, 1)):
+    for sequences, linear, attention in ((batch.contexts.sequences, 3, 3.5), (batch.targets.sequences, 1, 1)):
         slots = sum(group.count * group.length**2 for group in Packing.plan(sequences).groups)
         expected += linear * 24 * len(sequences.tokens) * width**2 + attention * 4 * slots * width
     assert counted[1] - counted[0] == expected

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.concepts.cache import sentence_concepts
 from lang_jepa.concepts.decoding import WEIGHTS, TextDecoder, build_decoder, join_model
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
@@ -14,6 +13,7 @@ from lang_jepa.data.prepare import prepare
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import prepare as prepared
 from lang_jepa.models.decoder import Generation
+from lang_jepa.training.decoder.material import SideConcepts
 from lang_jepa.training.decoder.train import train_decoder
 from tiny import tiny_decoder, tiny_encoder
 
@@ -108,22 +108,13 @@ def test_a_decoder_of_another_encoder_is_noticed(model: ConceptModel, run: Path,
     assert ConceptModel.load(tmp_path / "model").decoder_is_foreign
 
 
-def test_concepts_are_computed_once(model: ConceptModel, corpus: Corpus, tmp_path: Path) -> None:
-    first = sentence_concepts(model, corpus.validation, tmp_path)
-    texts = corpus.validation.texts(np.arange(corpus.validation.num_sentences))
-    np.testing.assert_allclose(first, model.encode(texts), atol=1e-6)
-    (file,) = tmp_path.iterdir()
-    marked = np.load(file, mmap_mode="r+")
-    marked[0] = 7.0
-    marked.flush()
-    assert sentence_concepts(model, corpus.validation, tmp_path)[0, 0] == 7.0
-    sentence_concepts(model, corpus.train, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
-    other = ConceptModel.load(Path(str(model.settings.logging.log_dir)))
-    other.jepa.encoder.backbone.get_input_embeddings().weight.data[5] += 0.1
-    changed = sentence_concepts(other, corpus.validation, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
-    assert changed[0, 0] != 7.0
+def test_concepts_come_from_the_cache(model: ConceptModel, corpus: Corpus) -> None:
+    """The encoder is run once over a side; what the decoder reads is what `encode` gives."""
+    concepts = SideConcepts(model, corpus.validation)
+    rows = np.arange(corpus.validation.num_sentences)
+    np.testing.assert_allclose(concepts.of(rows), model.encode(corpus.validation.texts(rows)), atol=1e-5)
+    again = SideConcepts(model, corpus.validation)
+    assert again.vectors.tobytes() == concepts.vectors.tobytes()
 
 
 def test_imagined_sentences_follow_from_each_other(model: ConceptModel) -> None:

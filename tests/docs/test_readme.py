@@ -4,12 +4,13 @@ A fenced block with `<!-- test: run -->` on the line before is run, the blocks o
 The folder holds `my_texts/` (40 short .txt files), `my_texts.jsonl` (the same, one JSON object a line),
 `my_sentences.txt` (one sentence a line), and the project's `scripts/` and `main_encoder.py`. Commands begin a line;
 `lang-jepa` runs in this process, anything else in bash, and `train` gets a few tiny settings on top so that a page takes
-seconds. A Python block runs as a module of its own.
+seconds. A Python block runs as a module of its own. A block marked `run with NAME` runs where that module is installed.
 """
 
 import ast
 import doctest
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -53,11 +54,12 @@ TINY_DECODER = (
     "training.batch_size=16",
     "evaluation.eval_sentences=32",
 )
+_WITH = re.compile(r"<!-- test: run with (\w+) -->")
 _BLOCK = re.compile(r"^([^\n]*)\n```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SETTING = re.compile(
     r"(?<![\w./])(data|model|objective|optimization|logging|meta|decoder|training|evaluation)\.([a-z][a-z_]*)\b(?!\()"
 )
-_FILES = {"safetensors", "json", "yaml", "md", "py", "txt"}
+_FILES = {"safetensors", "onnx", "json", "yaml", "md", "py", "txt"}
 
 
 class Block(NamedTuple):
@@ -70,7 +72,13 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     """Fenced blocks of a page."""
     text = page.read_text(encoding="utf-8")
-    return [Block(page, m[2], m[3], MARK in m[1]) for m in _BLOCK.finditer("\n" + text)]
+    return [Block(page, m[2], m[3], _is_run(m[1])) for m in _BLOCK.finditer("\n" + text)]
+
+
+def _is_run(line: str) -> bool:
+    """Whether the line before a block wants it run, and what that needs is installed."""
+    needed = _WITH.search(line)
+    return MARK in line or (needed is not None and importlib.util.find_spec(needed[1]) is not None)
 
 
 def commands(text: str) -> Iterator[str]:
@@ -195,7 +203,7 @@ def _type(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if MARK in page.read_text(encoding="utf-8")], ids=lambda p: p.name
+    "page", [page for page in PAGES if any(block.run for block in blocks(page))], ids=lambda p: p.name
 )
 def test_marked_blocks_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks(page):

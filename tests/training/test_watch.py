@@ -106,6 +106,21 @@ def test_a_start_that_is_collapsed_already_rings_when_nothing_is_learnt() -> Non
     )
 
 
+NAMES = ("std", "cosine", "share", "raw", "rank", "mrr")
+SHARED_STORIES = [(0.817, 0.329, 0.338, 0.235, 115.2, 0.0216), (0.231, 0.946, 0.947, 0.176, 117.5, 0.0250)]
+SHARED_OPENSTAX = [(0.880, 0.221, 0.236, 0.179, 117.1, 0.0230), (0.303, 0.908, 0.908, 0.166, 118.0, 0.0257)]
+LITERAL_STORIES = [(0.228, 0.948, 0.948, 0.144, 58.2, mrr) for mrr in (0.0241, 0.0234, 0.0235)]
+LITERAL_OPENSTAX = [(0.162, 0.973, 0.973, 0.108, 59.0, mrr) for mrr in (0.0236, 0.0239, 0.0233)]
+
+
+@pytest.mark.parametrize("figures", [SHARED_STORIES, SHARED_OPENSTAX, LITERAL_STORIES, LITERAL_OPENSTAX])
+def test_real_collapses_ring_within_two_looks(figures: list[tuple[float, ...]]) -> None:
+    """Looks at steps 0, 20 (and 40) of docs/experiments.md: a shared encoder with gradient into its targets, which was
+    constant by step 20, and the original's set-up from scratch, which begins constant and stays."""
+    looks = [_look(**dict(zip(NAMES, look, strict=True))) for look in figures]
+    assert _alarms(looks) == [len(looks) - 1]
+
+
 def test_real_figures_of_a_constant_encoder_ring() -> None:
     """From embeddings, through the evaluation's own figures: an encoder that forgets its input."""
     rng = torch.Generator().manual_seed(0)

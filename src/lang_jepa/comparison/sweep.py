@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lang_jepa.comparison.compare import Listener, Silent, locked
 from lang_jepa.comparison.process import Event, run_job
@@ -39,7 +39,7 @@ class Sweep:
     trials: int
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["minimize", "maximize"]:
         """`minimize` for losses, `maximize` for everything else."""
         return "minimize" if "loss" in self.metric else "maximize"
 

@@ -21,12 +21,22 @@ from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_folder, read_json, write_json
 from lang_jepa.models.decoder import ConceptDecoder, DecoderBatch, Generation, Scores, pad_texts
+from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.settings import build, parse_yaml, save_settings
 
 WEIGHTS, SETTINGS, TOKENIZER = "decoder.safetensors", "decoder.yaml", "decoder-tokenizer"
 _TIED = ("model.lm_head.weight", "model.transformer.wte.weight")
 BATCH = 256
 """Concepts decoded at a time."""
+
+
+def encoder_fingerprint(encoder: TextEncoder) -> str:
+    """Hash of the weights that concepts are made with, the head's included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 class TextDecoder:

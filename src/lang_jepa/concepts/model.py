@@ -1,6 +1,6 @@
 """What a user imports: text to concepts, and contexts to predicted concepts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
@@ -15,6 +15,7 @@ from lang_jepa.concepts.decoding import TextDecoder, read_decoder
 from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
+from lang_jepa.data.order import by_length
 from lang_jepa.data.sequences import Sequences
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import NEXT_VIEWS, AsksNext, make_view
@@ -63,6 +64,10 @@ class ConceptModel:
         self.dim = jepa.encoder.dim
         self.statistics = statistics or Statistics.identity(self.dim)
         self.similarity = similarity
+        self.folder: Path | None = None
+        """Where it was loaded from (None: it was not)."""
+        self.card: dict[str, Any] = {}
+        """Its model card, with the hashes of its files (empty: it was not loaded)."""
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
@@ -81,7 +86,9 @@ class ConceptModel:
         if decoder is not None:
             decoder.network.to(device)
         similarity: Similarity = card["similarity"]
-        return cls(jepa.to(device), tokenizer, statistics, settings, similarity=similarity, decoder=decoder)
+        model = cls(jepa.to(device), tokenizer, statistics, settings, similarity=similarity, decoder=decoder)
+        model.folder, model.card = folder, card
+        return model
 
     def save(self, folder: str | Path, **card: Any) -> None:
         """Write a model directory atomically; keyword arguments join its card."""
@@ -128,7 +135,7 @@ class ConceptModel:
     def encode_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
         """As `encode`, of token ids without special tokens, one non-empty array a sentence."""
         result = np.empty((len(tokens), self.dim), dtype=np.float32)
-        for rows in _by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
+        for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
             result[rows] = self._embed([tokens[row] for row in rows])
         return result
 
@@ -188,7 +195,7 @@ class ConceptModel:
         sizes = np.array(
             [sum(map(len, self._window(one))) // 4 + 1 for one in contexts]
         )  # about a token in 4 letters
-        for rows in _by_length(sizes, BATCH_TOKENS):
+        for rows in by_length(sizes, BATCH_TOKENS):
             result[rows] = self._predict([contexts[row] for row in rows])
         return result
 
@@ -232,9 +239,9 @@ class ConceptModel:
     @property
     def decoder_is_foreign(self) -> bool:
         """Whether the decoder was trained on the concepts of other weights than this encoder's."""
-        from lang_jepa.concepts.cache import encoder_fingerprint
+        from lang_jepa.concepts.decoding import encoder_fingerprint
 
-        return self.decoder is not None and self.decoder.encoder != encoder_fingerprint(self)
+        return self.decoder is not None and self.decoder.encoder != encoder_fingerprint(self.jepa.encoder)
 
     def imagine(self, context: Sequence[str], steps: int, *, beams: int = 8) -> "list[Imagined]":
         """Go on with a text: predicted concept, sentence, appended, next; see `lang_jepa.concepts.imagine`."""
@@ -276,18 +283,6 @@ def _as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -
         np.array([str(number).encode() for number in range(len(documents))]),
         tokenizer,
     )
-
-
-def _by_length(lengths: NDArray[Any], budget: int) -> Iterator[NDArray[np.int64]]:
-    """Rows in groups of similar length, each at most `budget` tokens (one row at least)."""
-    order = np.argsort(lengths, kind="stable")
-    ends = np.cumsum(lengths[order])
-    begin = 0
-    while begin < len(order):
-        before = ends[begin - 1] if begin else 0
-        stop = max(begin + 1, int(np.searchsorted(ends, before + budget, side="right")))
-        yield order[begin:stop]
-        begin = stop
 
 
 def _unit(x: Tensor) -> Vectors:

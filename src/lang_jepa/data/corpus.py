@@ -79,6 +79,11 @@ class CorpusSplit:
         """A processed block as a side of its own."""
         return cls.from_arrays(block.tokens, block.sentences, block.documents, block.ids, tokenizer)
 
+    @property
+    def origin(self) -> tuple[Path, str] | None:
+        """The corpus' folder and the side's name, where it is on disk."""
+        return self._origin
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self._origin is not None:
             return _open_side, self._origin

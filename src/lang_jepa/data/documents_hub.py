@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from lang_jepa.config import DataSettings
 from lang_jepa.data.documents_base import Document, Rejection, RowSource, judge
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
+from lang_jepa.hub import transport_errors
 
 FINEWEB_CONFIGS = ("sample-10BT", "sample-100BT", "sample-350BT", "default")
 """Slices of HuggingFaceFW/fineweb-edu that `data.train_file` may name alone."""
@@ -96,7 +97,7 @@ def _explained(name: str, settings: DataSettings) -> Iterator[None]:
     from huggingface_hub import errors
 
     what = f"data.train_file={settings.train_file}"
-    transport: tuple[type[BaseException], ...] = (OSError, *_transport_errors())
+    transport: tuple[type[BaseException], ...] = (OSError, *transport_errors())
     try:
         yield
     except errors.OfflineModeIsEnabled:
@@ -121,12 +122,3 @@ def _explained(name: str, settings: DataSettings) -> Iterator[None]:
         raise LangJepaError(
             f"{what} is a hub data set, but the hub cannot be reached ({error}). Check the network. {_OFFLINE_CURE}"
         ) from error
-
-
-def _transport_errors() -> tuple[type[Any], ...]:
-    """Base class of the HTTP client's errors. The hub library has changed its client, so it is not named here."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return tuple(
-        kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in {"HTTPError", "RequestException"}
-    )

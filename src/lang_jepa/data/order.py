@@ -65,6 +65,18 @@ def uniform(examples: Indices, count: int, seed: int, epoch: int) -> NDArray[np.
     return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
+def by_length(lengths: Indices, budget: int) -> Iterator[Indices]:
+    """Rows in groups of similar length, each at most `budget` tokens (one row at least)."""
+    order = np.argsort(lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    begin = 0
+    while begin < len(order):
+        before = ends[begin - 1] if begin else 0
+        stop = max(begin + 1, int(np.searchsorted(ends, before + budget, side="right")))
+        yield order[begin:stop]
+        begin = stop
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """How an epoch's examples become batches.

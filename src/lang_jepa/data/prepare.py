@@ -4,13 +4,11 @@ The work folder is named by the fingerprint and holds one finished file per bloc
 with, never mixed with another, and never taken for a finished one: a corpus appears under its name by one rename.
 """
 
-import fcntl
 import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +23,7 @@ from lang_jepa.data.shards import SHARD_TOKENS
 from lang_jepa.data.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.data.workers import BlockSize, Processing
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_folder, fingerprint, read_json, write_json
+from lang_jepa.files import atomic_folder, fingerprint, locked, read_json, write_json
 
 __all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents"]
 
@@ -74,7 +72,7 @@ def prepare(
     """
     tell = progress or (lambda event: None)
     job = _Job.plan(settings, tell, block_size, shard_tokens)
-    with _locked(job.target.with_name(f".{job.target.name}.lock")):
+    with locked(job.target.with_name(f".{job.target.name}.lock")):
         ready = job.find_ready()
         if ready is not None:
             shutil.rmtree(job.partial, ignore_errors=True)
@@ -279,12 +277,3 @@ def _short_name(train_file: str) -> str:
     """A folder name for a source: the file's stem, or the hub name with dashes."""
     text = Path(train_file).name.split(".")[0] if Path(train_file).exists() else train_file
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:60] or "corpus"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes of this machine wait for, and that the system frees if we are killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

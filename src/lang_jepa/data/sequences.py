@@ -24,12 +24,15 @@ class Sequences:
             token's sentence, starting at 0 in each sequence and never falling: a token then sees the tokens of
             its own and of earlier sentences of its sequence (sentence-causal).
         window: with `sentences`, how many sentences back a token sees, its own included (None: all).
+        pooled: float32 [N, D] or None, the mean state of each sequence, where an encoder that never changes has read
+            them all before; it is then not run again.
     """
 
     tokens: Tensor
     lengths: Tensor
     sentences: Tensor | None = None
     window: int | None = None
+    pooled: Tensor | None = None
 
     def __len__(self) -> int:
         return self.lengths.numel()
@@ -52,6 +55,7 @@ class Sequences:
             lengths=self.lengths,
             sentences=None if self.sentences is None else self.sentences.to(device, non_blocking=True),
             window=self.window,
+            pooled=None if self.pooled is None else self.pooled.to(device, non_blocking=True),
         )
 
 

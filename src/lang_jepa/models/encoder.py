@@ -69,14 +69,23 @@ class TextEncoder(nn.Module):
         """Mean state of each segment, fp32 [count, D], before the head (see `segment_mean`)."""
         return segment_mean(states, segments, count)
 
+    def mean(self, sequences: Sequences) -> Tensor:
+        """Mean state of each sequence, fp32 [N, D], before the head; where it is known, it is taken as it is."""
+        if sequences.pooled is not None:
+            return sequences.pooled
+        return self.pool(self.states(sequences), sequences.owner(), len(sequences))
+
     def embed(self, sequences: Sequences) -> Tensor:
         """Embedding of each sequence [N, D]: the head of the mean over its tokens, not normalised."""
-        mean = self.pool(self.states(sequences), sequences.owner(), len(sequences))
+        mean = self.mean(sequences)
         return mean if self.head is None else self.head(mean)
 
     def embed_targets(self, targets: Targets) -> Tensor:
         """Embedding of each picked segment [Q, D]: the head of the mean over its tokens, not normalised."""
-        mean = self.pool(self.states(targets.sequences), targets.segments, targets.count)[targets.picked]
+        means = targets.sequences.pooled  # known only of whole sequences
+        if means is None:
+            means = self.pool(self.states(targets.sequences), targets.segments, targets.count)
+        mean = means[targets.picked]
         return mean if self.head is None else self.head(mean)
 
     def forward(self, sequences: Sequences) -> Tensor:

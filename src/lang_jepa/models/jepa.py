@@ -56,8 +56,11 @@ class Jepa(nn.Module):
 
         Both go through one call, so that a wrapper such as DDP sees every use of the encoder's weights.
         """
-        states = self._mapped(self.encoder.states(contexts.sequences))
-        embeddings = segment_mean(states, contexts.segments, int(contexts.passages.sum()))
+        if contexts.sequences.pooled is None:
+            states = self._mapped(self.encoder.states(contexts.sequences))
+            embeddings = segment_mean(states, contexts.segments, int(contexts.passages.sum()))
+        else:  # only sentences alone are ever known, and then `reads_sentences` is set
+            embeddings = self.encoder.embed(contexts.sequences).float()
         if self.reads_sentences:
             segments = torch.arange(len(embeddings), device=embeddings.device)
             context = Context(embeddings, segments, contexts.windows, contexts.passages, contexts.horizons)

@@ -1,5 +1,6 @@
 """The scores of a run: finds the model, its corpus and its baselines, and runs the evaluation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS, Budget, evaluate
 from lang_jepa.evaluation.table import Report
+from lang_jepa.report.others import other_encoder
 from lang_jepa.training.export import load_any, training_statistics
 from lang_jepa.training.start import start_model
 
@@ -23,7 +25,13 @@ QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900)
 
 
 def evaluate_run(
-    path: Path, *, tasks: str, data_dir: Path | None, output: Path | None, budget: Budget = DEFAULT_BUDGET
+    path: Path,
+    *,
+    tasks: str,
+    data_dir: Path | None,
+    output: Path | None,
+    beside: Sequence[str] = (),
+    budget: Budget = DEFAULT_BUDGET,
 ) -> tuple[Report, Path]:
     """Score a run's model beside the same model untrained, and save the report as JSON.
 
@@ -32,6 +40,7 @@ def evaluate_run(
         tasks: names separated by commas; empty: what the run's data allows.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         output: of the JSON (None: scores.json beside the model).
+        beside: other encoders to score too, see `lang_jepa.report.others`.
         budget: how much to evaluate.
 
     Returns:
@@ -58,7 +67,7 @@ def evaluate_run(
         _scored(model),
         tasks=names,
         data_dir=data_dir,
-        baselines={_start_name(settings): _scored(start_of(settings, corpus))} if corpus and compared else {},
+        baselines=_baselines(settings, corpus if compared else None, beside),
         documents=_texts(corpus.validation, DOCUMENTS) if corpus and reading else None,
         train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
         window_size=settings.data.window_size,
@@ -68,6 +77,17 @@ def evaluate_run(
         on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
     )
     return report, destination
+
+
+def _baselines(settings: Settings, corpus: Corpus | None, beside: Sequence[str]) -> dict[str, Encoder]:
+    """The model as training began with it, and other encoders, by their names in the table."""
+    baselines: dict[str, Encoder] = {}
+    if corpus:
+        baselines[_start_name(settings)] = _scored(start_of(settings, corpus))
+    sample = [text for texts in _texts(corpus.train, TRAINING_DOCUMENTS) for text in texts] if corpus else []
+    for name in beside:
+        baselines[Path(name).name] = other_encoder(name, sample)
+    return baselines
 
 
 def _scored(model: ConceptModel) -> Encoder:

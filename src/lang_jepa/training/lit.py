@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -30,7 +30,7 @@ from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
-from lang_jepa.training.optim import check_gradients, make_optimizer, set_rates
+from lang_jepa.training.optim import check_gradients, clip_gradients, make_optimizer, set_rates
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
 from lang_jepa.training.stream_material import StreamMaterial
@@ -146,8 +146,10 @@ class LitJEPA(LightningModule):
         return make_optimizer(self.jepa, self.settings.optimization)
 
     def on_fit_start(self) -> None:
-        """The target is no submodule (nothing may train or wrap it), so it is moved here."""
+        """The target is no submodule (nothing may train or wrap it), so it is moved here. A resumed run's weights
+        are there, and no batch was read yet."""
         self.target.encoder.to(self.device)
+        self.material.read_cached(self.jepa.encoder, rank_zero_info)
 
     def on_train_start(self) -> None:
         """From here on the generator only feeds dropout, and ranks must not drop alike; a resumed run goes on."""
@@ -192,8 +194,10 @@ class LitJEPA(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """By the settings, unless the Trainer was given a limit."""
-        limit = self.settings.optimization.clip_grad if gradient_clip_val is None else gradient_clip_val
-        self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
+        if gradient_clip_val is None:
+            clip_gradients(self.jepa, self.settings.optimization.clip_grad)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The update, then the target follows."""

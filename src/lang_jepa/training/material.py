@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+from lang_jepa.concepts.cache import ConceptCache, Tell, reads_cached
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
@@ -10,6 +11,7 @@ from lang_jepa.data.order import Order
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
 from lang_jepa.errors import LangJepaError
+from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.training.held_out import HeldOut
 
 LEAST_HELD_OUT = 8
@@ -48,6 +50,13 @@ class Material(ABC):
     def facts(self) -> list[tuple[str, str]]:
         """What is worth knowing about the data, for people."""
 
+    @abstractmethod
+    def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
+        """Where training never changes the encoder and needs whole sentences only, let it read each of them once.
+
+        Called before `start`, with the weights that training goes on with.
+        """
+
     def start(self, state: Any | None) -> None:
         """Begin to load, at a saved state if there is one."""
         self.loader = Loader(self.source(), num_workers=self.settings.data.num_workers, state=state)
@@ -82,11 +91,24 @@ class CorpusMaterial(Material):
                 f"{corpus.path} has no document that is long enough for data.view={settings.data.view}; look at its "
                 "statistics (lang-jepa prepare) and at data.min_sentences, data.val_fraction and data.limit"
             )
-        self.held_out = None
-        validation = make_plain_view(settings, corpus.validation, self.tokenizer)
-        if validation.targets >= LEAST_HELD_OUT:
-            self.held_out = HeldOut(settings, validation, rank=rank, world=world)
+        self.held_out_view = make_plain_view(settings, corpus.validation, self.tokenizer)
+        self.held_out = self._held_out()
         self.order = make_order(settings, self.view, world=world)
+
+    def _held_out(self) -> HeldOut | None:
+        if self.held_out_view.targets < LEAST_HELD_OUT:
+            return None
+        return HeldOut(self.settings, self.held_out_view, rank=self.rank, world=self.world)
+
+    def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
+        if not reads_cached(self.settings):
+            return
+        train = ConceptCache.open_or_make(encoder, self.view, tell=tell)
+        self.view.pooled = self.sample_view.pooled = train.vectors
+        if self.held_out is not None:
+            held_out = ConceptCache.open_or_make(encoder, self.held_out_view, tell=tell)
+            self.held_out_view.pooled = held_out.vectors
+            self.held_out = self._held_out()  # its batches were made without
 
     def total_steps(self) -> tuple[int, list[int]]:
         """From max_steps, or from the epochs' batches; leftover micro-batches go on into the next epoch."""

@@ -91,6 +91,7 @@ class Run:
             self._bring_over(path.parent)
             self.best = self._best_of(state)
         self.first_step, self.resumed = self.step, state is not None
+        self.material.read_cached(self.jepa.encoder, self.reporter.message)
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if state:
             ranks.set_generators(

@@ -39,7 +39,7 @@ def sample_embeddings(encoder: TextEncoder, view: View, count: int, *, seed: int
     parts = []
     for begin in range(0, len(rows), _PASS):
         sequences = view.sentences(rows[begin : begin + _PASS]).to(device)
-        pooled = encoder.pool(encoder.states(sequences), sequences.owner(), len(sequences))
+        pooled = encoder.mean(sequences)
         parts.append((pooled if encoder.head is None or not head else encoder.head(pooled)).float().cpu())
     encoder.train(training)
     return torch.cat(parts)

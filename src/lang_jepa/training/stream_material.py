@@ -3,6 +3,7 @@
 from itertools import islice
 from typing import Any
 
+from lang_jepa.concepts.cache import Tell
 from lang_jepa.config import Settings
 from lang_jepa.data.documents import open_source
 from lang_jepa.data.loader import BatchSource
@@ -11,6 +12,7 @@ from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
+from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import LEAST_HELD_OUT, Material
 
@@ -69,6 +71,9 @@ class StreamMaterial(Material):
 
     def source(self) -> BatchSource:
         return StreamBatches(self.settings, self.blocks, rank=self.rank, world=self.world)
+
+    def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
+        """Not here: a stream has no place to keep vectors in, and no end. Its encoder runs at every step."""
 
     def facts(self) -> list[tuple[str, str]]:
         shares = self.world * max(1, self.settings.data.num_workers)

@@ -37,7 +37,13 @@ class View(ABC):
         suffix: special tokens after it.
         max_length: tokens of one sequence at most, special tokens included.
         seed: of what is drawn.
+
+    Attributes:
+        pooled: float32 [S, D], the mean state of every sentence encoded alone, if they are known (see
+            `lang_jepa.concepts.cache`); `sentences` then brings them along.
     """
+
+    pooled: NDArray[np.float32] | None = None
 
     def __init__(
         self,
@@ -99,7 +105,10 @@ class View(ABC):
     def sentences(self, numbers: Indices) -> Sequences:
         """Each sentence alone, cut on the right where it is longer than a sequence may be."""
         lengths = np.minimum(self.split.lengths(numbers), self.room)
-        return self.wrap(self.split.token_starts(numbers), lengths)
+        sequences = self.wrap(self.split.token_starts(numbers), lengths)
+        if self.pooled is not None:
+            sequences.pooled = torch.from_numpy(self.pooled[numbers])
+        return sequences
 
     def documents_of(self, sentences: Indices) -> torch.Tensor:
         """int64 [n]: document of each sentence."""

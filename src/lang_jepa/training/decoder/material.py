@@ -1,20 +1,21 @@
 """The data of a decoder's run: sentences of the encoder's corpus, with their concepts."""
 
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
-from lang_jepa.concepts.cache import encoder_fingerprint, sentence_concepts
+from lang_jepa.concepts.cache import ConceptCache
+from lang_jepa.concepts.decoding import encoder_fingerprint
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.loader import CorpusBatches, Loader
 from lang_jepa.data.order import Indices, Order, uniform
 from lang_jepa.data.tokenizer import TextTokenizer
-from lang_jepa.data.views import View
+from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 from lang_jepa.models.decoder import DecoderBatch, pad_texts
@@ -26,7 +27,7 @@ class DecoderSentences:
 
     Args:
         split: the side.
-        concepts: float32 [S, D] of all its sentences.
+        concepts: of all its sentences.
         rows: int64 [N], the sentences that are examples.
         tokenizer: of the decoder's text; None: the corpus' own tokens are taken.
         eos_id: end of a text.
@@ -36,7 +37,7 @@ class DecoderSentences:
     def __init__(
         self,
         split: CorpusSplit,
-        concepts: NDArray[np.float32],
+        concepts: "SideConcepts",
         rows: Indices,
         *,
         tokenizer: TextTokenizer | None,
@@ -60,7 +61,7 @@ class DecoderSentences:
         rows = self.rows[examples]
         read = rows if concepts_of is None else self.rows[concepts_of]
         tokens, lengths = pad_texts(self._texts(rows), eos_id=self.eos_id, max_length=self.max_length)
-        return DecoderBatch(torch.from_numpy(np.array(self.concepts[read])), tokens, lengths)
+        return DecoderBatch(self.concepts.of(read), tokens, lengths)
 
     def texts(self, examples: Indices) -> list[str]:
         """Sentences as text."""
@@ -70,6 +71,27 @@ class DecoderSentences:
         if self.tokenizer is not None:
             return list(self.tokenizer.encode_sentences(self.split.texts(rows)))
         return [self.split.tokens(int(row), int(row) + 1) for row in rows]
+
+
+class SideConcepts:
+    """Concepts of a side's sentences: cached states through the encoder's head, L2-normalised.
+
+    Args:
+        model: the encoder; every sentence is run through it once, and kept beside the corpus.
+        split: S sentences.
+    """
+
+    def __init__(self, model: ConceptModel, split: CorpusSplit) -> None:
+        view = make_plain_view(model.settings, split, model.tokenizer)
+        self.vectors = ConceptCache.open_or_make(model.jepa.encoder, view).vectors
+        self._model = model
+
+    @torch.no_grad()
+    def of(self, rows: Indices) -> torch.Tensor:
+        """Float32 [n, D] on the CPU, as `ConceptModel.encode` gives them."""
+        means = torch.from_numpy(np.array(self.vectors[rows])).to(self._model.device)
+        head = self._model.jepa.encoder.head
+        return functional.normalize(means if head is None else head(means), dim=-1).cpu()
 
 
 class DecoderMaterial:
@@ -104,9 +126,8 @@ class DecoderMaterial:
         world: int,
     ) -> None:
         self.settings, self.corpus, self.tokenizer, self.rank = settings, corpus, tokenizer, rank
-        self.encoder = encoder_fingerprint(model)
+        self.encoder = encoder_fingerprint(model.jepa.encoder)
         self.fingerprint = fingerprint([self.encoder, corpus.path.name, tokenizer.fingerprint()])
-        folder = concepts_folder(corpus)
         train, held_out = _sides(corpus, settings.training.eval_ratio)
         common: dict[str, Any] = {
             "tokenizer": None if settings.decoder.tokenizer_path is None else tokenizer,
@@ -114,9 +135,9 @@ class DecoderMaterial:
             "max_length": settings.decoder.max_length,
         }
         split, rows = train
-        self.train = DecoderSentences(split, sentence_concepts(model, split, folder), rows, **common)
+        self.train = DecoderSentences(split, SideConcepts(model, split), rows, **common)
         split, rows = held_out
-        self.held_out = DecoderSentences(split, sentence_concepts(model, split, folder), rows, **common)
+        self.held_out = DecoderSentences(split, SideConcepts(model, split), rows, **common)
         if not self.train.count:
             raise LangJepaError(f"{corpus.path} has no sentence to train on: lower training.eval_ratio")
         wanted = min(settings.evaluation.eval_sentences, self.held_out.count)
@@ -170,11 +191,6 @@ class DecoderMaterial:
             ("training", f"{self.train.count:,} sentences in {self.order.steps(0):,} batches"),
             ("held out", f"{self.held_out.count:,} sentences: {held_out}"),
         ]
-
-
-def concepts_folder(corpus: Corpus) -> Path:
-    """Where the concepts of a corpus' sentences are kept."""
-    return corpus.path.parent / "concepts"
 
 
 def _sides(corpus: Corpus, ratio: float) -> tuple[tuple[CorpusSplit, Indices], tuple[CorpusSplit, Indices]]:

@@ -1,0 +1,111 @@
+"""How fast exact search is, and how much memory it and the writing of an index take, beside plain numpy.
+
+    python benchmarks/search.py 100000          # rows; 384 dimensions, float16
+    python benchmarks/search.py 1000000 --approximate
+
+Rows are synthetic: noisy copies of 2,000 centres. Rates are per second of CPU time, so that a shared machine does
+not show in them. The naive way holds the matrix in fp32 and sorts all scores; argpartition is the better plain one.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from lang_jepa.concepts.approximate import ApproximateSearch, build_approximate
+from lang_jepa.concepts.index_files import Grown, IndexArrays, IndexWriter, Progress
+from lang_jepa.concepts.search import exact_search
+from lang_jepa.evaluation.similarity import unit_rows
+
+DIM, TOP_K, BLOCK = 384, 10, 4096
+
+
+def peak() -> float:
+    """Largest resident memory so far, GB (mapped pages of files included)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def rows(count: int, rng: np.random.Generator, centres: Any) -> Any:
+    """Unit rows around centres, float32 [count, DIM]."""
+    noise = rng.standard_normal((count, DIM), dtype=np.float32)
+    return unit_rows(centres[rng.integers(len(centres), size=count)] + noise)
+
+
+def write(folder: Path, count: int, rng: np.random.Generator, centres: Any) -> None:
+    """An index of synthetic sentences, block by block as `lang-jepa index` writes it."""
+    writer = IndexWriter(folder, DIM, "float16")
+    for begin in range(0, count, BLOCK):
+        numbers = range(begin, min(begin + BLOCK, count))
+        texts = [
+            f"Sentence {number} of a synthetic corpus, of about eighty letters in all." for number in numbers
+        ]
+        ids = [f"document-{number}" for number in numbers]
+        grown = Grown(rows(len(numbers), rng, centres), texts, list(numbers), [0] * len(texts), ids)
+        writer.append(grown, Progress())
+    writer.finish()
+
+
+def rate(what: str, search: Callable[[Any], Any], queries: Any) -> Any:
+    """Print queries per CPU second of one call; returns its result."""
+    began = time.process_time()
+    found = search(queries)
+    seconds = time.process_time() - began
+    print(
+        f"  {what:<34}{len(queries) / seconds:10.1f} queries/CPU-s   peak so far {peak():5.2f} GB", flush=True
+    )
+    return found
+
+
+def naive(matrix: Any, queries: Any) -> Any:
+    """Sort all scores."""
+    return np.argsort(-(queries @ matrix.T), axis=1, kind="stable")[:, :TOP_K]
+
+
+def partition(matrix: Any, queries: Any) -> Any:
+    """The best TOP_K of all scores, then sorted."""
+    scores = queries @ matrix.T
+    best = np.argpartition(-scores, TOP_K, axis=1)[:, :TOP_K]
+    return np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
+
+
+def main() -> None:
+    """Write, search, compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", type=int)
+    parser.add_argument("--queries", type=int, default=64)
+    parser.add_argument("--approximate", action="store_true")
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((2000, DIM), dtype=np.float32)
+    with TemporaryDirectory() as place:
+        folder = Path(place) / "index"
+        began = time.process_time()
+        write(folder, arguments.rows, rng, centres)
+        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+        print(f"{arguments.rows:,} x {DIM}, top {TOP_K}; files {size:,.0f} MB", flush=True)
+        print(f"  written in {time.process_time() - began:.1f} CPU-s; peak {peak():.2f} GB", flush=True)
+        matrix = IndexArrays.open(folder).vectors
+        queries = rows(arguments.queries, rng, centres)
+        rate("exact, one query", lambda asked: exact_search(matrix, asked, TOP_K), queries[:1])
+        _, exact = rate("exact, all at once", lambda asked: exact_search(matrix, asked, TOP_K), queries)
+        if arguments.approximate:
+            facts = build_approximate(matrix, folder)
+            print(f"  approximate: {facts}, peak {peak():.2f} GB", flush=True)
+            cells = ApproximateSearch.open(folder, matrix, facts["probes"])
+            rate("approximate, all at once", lambda asked: cells.search(asked, TOP_K), queries)
+        full = np.asarray(matrix, dtype=np.float32)
+        few = queries[:16]
+        rate("argpartition, fp32 in memory", lambda asked: partition(full, asked), few)
+        found = rate("full sort, fp32 in memory", lambda asked: naive(full, asked), few)
+        print(f"  same neighbours: {(found == exact[: len(few)]).mean():.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The verbs that use a finished model: `index`, `search` and `export`; nothing heavy is imported before it is used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.hub import go_offline_if_unreachable
+
+if TYPE_CHECKING:
+    from lang_jepa.concepts.index import Hit
+
+Model = Annotated[Path, typer.Argument(help="A run directory or a model directory.")]
+
+
+def index(
+    model: Model,
+    corpus: Annotated[
+        str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the index; given again after a stop, it goes on.")],
+    lines: Annotated[
+        bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
+    text_column: Annotated[
+        str, typer.Option(help="Column of the text in parquet, jsonl and hub data.")
+    ] = "text",
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
+    ] = False,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate", help="Also an approximate index (extra `faiss`), for a million and more."
+        ),
+    ] = False,
+) -> None:
+    """Encode the sentences of a corpus, to search among them."""
+    go_offline_if_unreachable()
+    from lang_jepa.concepts.index import Index
+    from lang_jepa.concepts.index_source import Lines, SplitDocuments
+    from lang_jepa.concepts.model import ConceptModel
+    from lang_jepa.console import IndexBar, console, facts_table
+
+    loaded = ConceptModel.load(model)
+    chosen = {"train_file": corpus, "limit": limit, "text_column": text_column}
+    source = (
+        Lines(Path(corpus)) if lines else SplitDocuments.open(loaded.settings.data.model_copy(update=chosen))
+    )
+    with IndexBar() as bar:
+        built = Index.build(
+            loaded,
+            source,
+            output,
+            dtype="float32" if float32 else "float16",
+            approximate=approximate,
+            tell=bar.tell,
+        )
+    facts_table(built.facts(), title=str(output))
+    console.print(
+        f'Search it: lang-jepa search {output} "..."', highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def search(
+    folder: Annotated[Path, typer.Argument(help="Folder of an index.")],
+    query: Annotated[list[str] | None, typer.Argument(help="Sentences to find neighbours of.")] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(help="A sentence of a context, in order; repeated: finds what may come next."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Sentences shown.")] = 10,
+    model: Annotated[
+        Path | None, typer.Option(help="The model, if it is no longer where it was when the index was built.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Look at every row, though there is an approximate index.")
+    ] = False,
+) -> None:
+    """Find the sentences of an index that mean what a query means, or that may follow a context."""
+    if not query and not after:
+        raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
+    from lang_jepa.concepts.index import Index
+    from lang_jepa.concepts.model import ConceptModel
+
+    opened = Index.open(folder, ConceptModel.load(model) if model else None)
+    how = "approximate" if opened.approximate and not exact else "exact"
+    _plain(f"{opened.model.similarity} cosine, {how} search among {len(opened):,} sentences")
+    for text, hits in zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True):
+        _show(text, hits)
+    if after:
+        _show("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0])
+
+
+def export(
+    run: Model,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the export; an earlier export there is replaced.")
+    ],
+    to: Annotated[str, typer.Option(help="sentence-transformers or onnx.")] = "sentence-transformers",
+    license: Annotated[
+        str | None, typer.Option(help="Licence of the weights for the model card, such as apache-2.0.")
+    ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="OWNER/MODEL", help="Upload the export to this name.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="A repository made by the upload is private.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what --push-to-hub would upload; needs no network.")
+    ] = False,
+) -> None:
+    """Write a model in the format of another tool, with a model card, and check that it gives the same vectors."""
+    if dry_run and not push_to_hub:
+        raise LangJepaError(
+            "--dry-run lists what --push-to-hub would upload: give --push-to-hub owner/model too"
+        )
+    from lang_jepa.export.push import check_name, push
+
+    if push_to_hub:
+        check_name(push_to_hub)
+    from lang_jepa.export.export import export_run
+
+    done = export_run(run, folder, to, name=push_to_hub, license=license)
+    _plain(f"{done.folder}: vectors differ from the model's by {done.difference:.1e} at most")
+    total = sum(size for _, size in done.files)
+    if dry_run:
+        _plain(
+            f"would be uploaded to {push_to_hub}: {len(done.files)} files, {total / 1e6:.1f} MB; nothing was sent"
+        )
+        for name, size in done.files:
+            _plain(f"  {size:12,}  {name}")
+    elif push_to_hub:
+        _plain(f"uploaded {total / 1e6:.1f} MB to {push(done.folder, push_to_hub, private=private)}")
+
+
+def _show(title: str, hits: "list[Hit]") -> None:
+    """A query and what was found; line breaks inside a sentence become spaces."""
+    _plain(title, style="bold")
+    for hit in hits:
+        _plain(f"  {hit.score:7.4f}  {' '.join(hit.text.split())}  [{hit.document} #{hit.position}]")
+
+
+def _plain(text: str, style: str = "") -> None:
+    """A line as it is: no colours but the style's, no markup, never wrapped."""
+    from lang_jepa.console import console
+
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)

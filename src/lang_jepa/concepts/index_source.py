@@ -1,0 +1,127 @@
+"""What an index is made of: a corpus read as a stream of sentences that can be entered anywhere."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol, TextIO
+
+from lang_jepa.config import DataSettings
+from lang_jepa.data.documents import Source, open_source
+from lang_jepa.data.sentences import make_splitter
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import fingerprint
+
+
+class Row(NamedTuple):
+    """One row of a source: its document's id and sentences; None and nothing where it is rejected."""
+
+    id: str | None
+    sentences: list[str]
+    characters: int
+
+
+class SentenceSource(Protocol):
+    """Where sentences come from; the same rows every time it is read."""
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+
+    def fingerprint(self) -> str:
+        """Identity of content and of how it is cut."""
+
+    def rows(self, skip: int = 0) -> Iterator[Row]:
+        """All rows from `skip` on."""
+
+    def characters(self) -> int:
+        """Size of all documents, which takes one reading."""
+
+
+@dataclass(frozen=True)
+class SplitDocuments:
+    """Documents of any source that `data.train_file` may name, split as in training."""
+
+    source: Source
+    settings: DataSettings
+
+    @classmethod
+    def open(cls, settings: DataSettings) -> "SplitDocuments":
+        """Open what `settings.train_file` names; short documents are taken too.
+
+        Raises:
+            LangJepaError: of `open_source`.
+        """
+        settings = settings.model_copy(update={"min_length": 0})
+        return cls(open_source(settings), settings)
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        return self.source.description
+
+    def fingerprint(self) -> str:
+        """Of content, splitter and limits."""
+        names = ("splitter", "max_sentence_chars", "text_column", "limit")
+        return fingerprint([self.source.fingerprint(), *(getattr(self.settings, name) for name in names)])
+
+    def rows(self, skip: int = 0) -> Iterator[Row]:
+        """Documents from row `skip` on."""
+        splitter = make_splitter(self.settings)
+        for document in self.source.rows(skip):
+            if document is None:
+                yield Row(None, [], 0)
+                continue
+            text = document.text
+            pieces = (text[begin:end].strip() for begin, end in splitter.spans(text))
+            yield Row(document.id, [piece for piece in pieces if piece], len(text))
+
+    def characters(self) -> int:
+        """Characters of all documents."""
+        return sum(len(document.text) for document in self.source.rows() if document is not None)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A UTF-8 text file with one sentence a line, which is one document; empty lines are passed over."""
+
+    path: Path
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        return f"lines of {self.path}"
+
+    def fingerprint(self) -> str:
+        """Of the content."""
+        self._opened().close()  # for its message
+        with self.path.open("rb") as file:
+            return fingerprint(["lines", hashlib.file_digest(file, "blake2b").hexdigest()])
+
+    def rows(self, skip: int = 0) -> Iterator[Row]:
+        """Line by line: the id is the file's name and the line's number, counted from 1 as editors do."""
+        number = 0
+        with self._opened() as file:
+            try:
+                for number, line in enumerate(file):
+                    text = line.strip()
+                    if number >= skip:
+                        yield Row(
+                            f"{self.path.name}:{number + 1}" if text else None,
+                            [text] if text else [],
+                            len(line),
+                        )
+            except UnicodeDecodeError as error:
+                raise LangJepaError(
+                    f"{self.path} is not UTF-8 text after line {number + 1}: {error}"
+                ) from error
+
+    def characters(self) -> int:
+        """Characters of all lines."""
+        return sum(row.characters for row in self.rows())
+
+    def _opened(self) -> TextIO:
+        try:
+            return self.path.open(encoding="utf-8")
+        except OSError as error:
+            raise LangJepaError(f"cannot read {self.path}: {error.strerror}") from error

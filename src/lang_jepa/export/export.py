@@ -1,0 +1,74 @@
+"""From a run to a folder that other tools load, checked before it gets its name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.errors import LangJepaError
+from lang_jepa.export.card import write_card
+from lang_jepa.export.formats import TOLERANCE, check_parity, write_onnx, write_sentence_transformers
+from lang_jepa.files import atomic_folder
+
+Format = Literal["sentence-transformers", "onnx"]
+FORMATS: tuple[str, ...] = get_args(Format)
+_WRITERS = {"sentence-transformers": write_sentence_transformers, "onnx": write_onnx}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        folder: where it is.
+        difference: largest difference of a number from `ConceptModel.encode` on the probe texts.
+        files: names relative to the folder and sizes in bytes, sorted.
+    """
+
+    folder: Path
+    difference: float
+    files: list[tuple[str, int]]
+
+
+def export_run(
+    run: str | Path, folder: str | Path, to: str, *, name: str | None = None, license: str | None = None
+) -> Exported:
+    """Write a model in another format, atomically, with a model card.
+
+    Args:
+        run: a run directory or a model directory.
+        folder: of the export; one that an export made before is replaced, anything else is refused.
+        to: `sentence-transformers` or `onnx`.
+        name: how the card's examples call it (None: the folder).
+        license: of the weights, as the hub names it, such as `apache-2.0` (None: the card says that it is missing).
+
+    Raises:
+        LangJepaError: unknown format, no model, a folder with something else in it, a library that is missing, or
+            vectors that differ from the model's.
+    """
+    run, folder = Path(run), Path(folder)
+    if to not in FORMATS:
+        raise LangJepaError(f"unknown format '{to}': use one of {', '.join(FORMATS)}")
+    model = ConceptModel.load(run)
+    _check_free(folder)
+    with atomic_folder(folder) as temporary:
+        encode = _WRITERS[to](model, temporary)
+        difference = check_parity(model, encode, TOLERANCE[to], to)
+        card = write_card(model, run, to, name=name or str(folder), license=license)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+    return Exported(folder, difference, list_files(folder))
+
+
+def list_files(folder: Path) -> list[tuple[str, int]]:
+    """Files below a folder: relative names and sizes in bytes, sorted by name."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sorted((file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)
+
+
+def _check_free(folder: Path) -> None:
+    """Raise if replacing the folder would lose something that is no export."""
+    if folder.is_file():
+        raise LangJepaError(f"{folder} is a file; an export is a folder")
+    known = ("modules.json", "model.onnx")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).is_file() for name in known):
+        raise LangJepaError(f"{folder} is not empty and is no export: choose another folder")

@@ -1,0 +1,181 @@
+"""Writing a model as sentence-transformers modules or as one ONNX graph, and checking that it says the same."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, PreTrainedModel
+
+from lang_jepa.concepts.model import ConceptModel, Vectors
+from lang_jepa.errors import LangJepaError
+from lang_jepa.export.tokenizer import portable_tokenizer
+from lang_jepa.models.backbone import quiet_transformers
+
+PROBES = (
+    "The cat sat on the mat.",
+    "No.",
+    "42 ships came, and then it rained for a week; nobody knew why!",
+    "  An indented line, with  two spaces.",
+    "Ein Käse für Zoë – 日本語 🙂",
+    "It went on and on. " * 200,
+)
+"""Texts that an export is checked with: short, long, cut, indented, and in other scripts."""
+TOLERANCE = {"sentence-transformers": 1e-5, "onnx": 1e-4}
+"""Largest difference of a number in a unit vector."""
+ONNX_FILE = "model.onnx"
+OUTPUT = "sentence_embedding"
+
+
+def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
+    """Write Transformer, mean Pooling, Dense (the head, where there is one) and Normalize into a folder.
+
+    Returns:
+        What the folder says when it is loaded again: texts to float32 [n, D].
+
+    Raises:
+        LangJepaError: sentence-transformers is not installed.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer import modules
+    except ImportError as error:
+        raise _missing("sentence-transformers 6", "export") from error
+    encoder = model.jepa.encoder
+    with TemporaryDirectory() as plain, _quiet("sentence_transformers"):
+        _save_parts(model, Path(plain))
+        parts: list[nn.Module] = [
+            modules.Transformer(plain, max_seq_length=model.settings.model.max_length),
+            modules.Pooling(encoder.dim, "mean"),
+        ]
+        if encoder.head is not None:
+            dense = modules.Dense(encoder.dim, model.dim, activation_function=nn.Identity())
+            dense.linear.load_state_dict(encoder.head.state_dict())
+            parts.append(dense)
+        whole = SentenceTransformer(modules=[*parts, modules.Normalize()], device="cpu")
+        whole.save(str(folder), create_model_card=False)
+
+    def encode(texts: Sequence[str]) -> Vectors:
+        with _quiet("sentence_transformers"):
+            loaded = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False)
+            found: Vectors = loaded.encode(list(texts), convert_to_numpy=True, show_progress_bar=False)
+        return found
+
+    return encode
+
+
+class _Embedding(nn.Module):
+    """Padded ids and their mask to unit vectors: what is written as a graph."""
+
+    def __init__(self, backbone: PreTrainedModel, head: nn.Linear | None) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """int64 [B, L] and int64 [B, L] (1 where there is a token) to float32 [B, D]."""
+        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        mean = (states * mask).sum(1) / mask.sum(1)
+        return functional.normalize(mean if self.head is None else self.head(mean), dim=-1)
+
+
+def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
+    """Write encoder, pooling, head and normalisation as `model.onnx`, and the tokenizer beside it.
+
+    Inputs `input_ids` and `attention_mask`, int64 [batch, length]; output `sentence_embedding`, float32
+    [batch, D]; batch and length are free.
+
+    Returns:
+        What onnxruntime makes of it: texts to float32 [n, D].
+
+    Raises:
+        LangJepaError: onnx or onnxruntime is not installed.
+    """
+    try:
+        import onnx  # noqa: F401  (torch's exporter needs it)
+        import onnxruntime
+    except ImportError as error:
+        raise _missing("onnx with onnxruntime", "onnx") from error
+    with TemporaryDirectory() as plain:
+        _save_parts(model, Path(plain))
+        with quiet_transformers():
+            backbone = AutoModel.from_pretrained(plain, attn_implementation="eager")
+        (folder / "config.json").write_bytes((Path(plain) / "config.json").read_bytes())
+    tokenizer = portable_tokenizer(model)
+    tokenizer.save_pretrained(str(folder))
+    graph = _Embedding(backbone, model.jepa.encoder.head).cpu().eval()
+    _export_graph(graph, tokenizer, folder / ONNX_FILE)
+
+    def encode(texts: Sequence[str]) -> Vectors:
+        session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
+        batch = tokenizer(list(texts), padding=True, truncation=True, return_tensors="np")
+        feed = {name: batch[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
+        found: Vectors = session.run([OUTPUT], feed)[0]
+        return found
+
+    return encode
+
+
+def check_parity(
+    model: ConceptModel, encode: Callable[[Sequence[str]], Vectors], tolerance: float, what: str
+) -> float:
+    """The largest difference between an export's vectors and `ConceptModel.encode` on PROBES.
+
+    Raises:
+        LangJepaError: it is larger than the tolerance.
+    """
+    difference = float(np.abs(encode(PROBES) - model.encode(PROBES)).max())
+    if not difference <= tolerance:
+        raise LangJepaError(
+            f"the {what} export differs from the model by {difference:.2g} (allowed {tolerance:.0e}); it was not kept. "
+            "Please report the encoder's architecture and the versions of torch and transformers."
+        )
+    return difference
+
+
+def _save_parts(model: ConceptModel, folder: Path) -> None:
+    """Encoder and portable tokenizer as transformers loads them."""
+    with quiet_transformers():
+        model.jepa.encoder.backbone.save_pretrained(folder)
+    portable_tokenizer(model).save_pretrained(str(folder))
+
+
+def _export_graph(graph: nn.Module, tokenizer: Any, path: Path) -> None:
+    example = tokenizer(["The cat sat on the mat.", "No."], padding=True, return_tensors="pt")
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with torch.inference_mode(), _quiet("torch.onnx", "onnxscript"):
+        torch.onnx.export(
+            graph,
+            (example["input_ids"], example["attention_mask"]),
+            str(path),
+            input_names=["input_ids", "attention_mask"],
+            output_names=[OUTPUT],
+            dynamic_shapes={"input_ids": free, "attention_mask": free},
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+def _missing(what: str, extra: str) -> LangJepaError:
+    return LangJepaError(f"{what} is needed for this export: pip install 'lang-jepa[{extra}]'")
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Keep libraries from reporting what is no news here (weights of an unused pooler, and the like)."""
+    before = {name: logging.getLogger(name).level for name in names}
+    with quiet_transformers():
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in before.items():
+                logging.getLogger(name).setLevel(level)
