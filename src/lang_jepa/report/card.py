@@ -86,7 +86,9 @@ def _baselines(settings: Settings, corpus: Corpus | None, beside: Sequence[str])
         baselines[_start_name(settings)] = _scored(start_of(settings, corpus))
     sample = [text for texts in _texts(corpus.train, TRAINING_DOCUMENTS) for text in texts] if corpus else []
     for name in beside:
-        baselines[Path(name).name] = other_encoder(name, sample)
+        # Model folders are often called `model`, the name that the examined one has in the table.
+        label = Path(name).name if Path(name).name != "model" else Path(name).parent.name
+        baselines[label] = other_encoder(name, sample)
     return baselines
 
 
