@@ -79,8 +79,8 @@ class GPTModelSettings(Section):
     qk_gain_init: float = Field(default=1.5, gt=0)
     """Initial factor of each head on its normalised queries, learnt (QK-norm, arXiv 2010.04245)."""
     skips: bool = True
-    """Add the output of layer i, through a learnt gate per dimension, to the input of layer num_layers - 1 - i, for
-    the first half of the layers."""
+    """Add the output of layer i, times a learnt gate for each dimension, to the input of layer num_layers - 1 - i,
+    for the first half of the layers."""
     parallel_from: int | None = Field(default=None, ge=0)
     """First layer whose attention and MLP read the same input and are added together (null: none)."""
     loop_layers: tuple[int, ...] = Field(default=(), strict=False)
@@ -123,8 +123,8 @@ class GPTOptimizationSettings(Section):
     warmup_steps: int = Field(default=20, ge=0)
     """Linear warm-up of all learning rates, in steps."""
     warmdown_steps: int = Field(default=1200, ge=0)
-    """Linear warm-down of all learning rates to 0 at the end, in steps; never more than the whole run. Towards
-    max_seconds it is the same share of the time."""
+    """Linear warm-down of all learning rates to 0 at the end, in steps. Towards max_seconds it takes the time that so
+    many steps have taken on average."""
     matrix_lr: float = Field(default=0.04, gt=0)
     """Learning rate of Muon: of the layers' matrices, times sqrt(max(1, rows / columns))."""
     scalar_lr: float = Field(default=0.04, gt=0)
