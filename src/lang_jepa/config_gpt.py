@@ -46,9 +46,8 @@ class GPTDataSettings(Section):
 
     def corpus(self) -> DataSettings:
         """The same as settings of a corpus to prepare."""
-        names = ("tokenizer_path", "vocab_size", "train_file", "text_column", "corpus_dir", "limit")
-        names += ("min_length", "val_fraction", "prepare_workers")
-        return DataSettings(**{name: getattr(self, name) for name in names})
+        ours = {"data_path", "seq_len", "batch_tokens", "micro_batch_tokens"}
+        return DataSettings(**self.model_dump(exclude=ours))
 
 
 class GPTModelSettings(Section):

@@ -141,11 +141,9 @@ class GPT(nn.Module):
             raise LangJepaError(f"{length} tokens are more than the model's data.seq_len ({self.seq_len})")
         weight = self.embedding.weight
         heads, size = self.settings.num_kv_heads, self.settings.model_dim // self.settings.num_heads
-        passes = len(layer_order(self.settings.num_layers, looped))
-        return [
-            LayerCache(*(weight.new_empty(batch, heads, length, size) for _ in range(2)))
-            for _ in range(passes)
-        ]
+        shape = (batch, heads, length, size)
+        passes = layer_order(self.settings.num_layers, looped)
+        return [LayerCache(weight.new_empty(shape), weight.new_empty(shape)) for _ in passes]
 
 
 def layer_order(count: int, looped: Iterable[int]) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     pairs = cosine.shape[-1]
     if not pairs:
         return x
-    first, second, rest = x.split([pairs, pairs, x.shape[-1] - 2 * pairs], dim=-1)
+    first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
     turned = (first * cosine - second * sine, second * cosine + first * sine)
     return torch.cat([*(part.to(x.dtype) for part in turned), rest], dim=-1)
 
@@ -123,7 +123,7 @@ class CausalAttention(nn.Module):
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         """[B, T, heads * E] to [B, heads, T, E]."""
-        return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], heads, self.head_dim).transpose(1, 2)
 
 
 def _mask(new: int, all_: int, device: torch.device) -> Tensor | None:

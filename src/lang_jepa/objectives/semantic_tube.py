@@ -14,7 +14,6 @@ Both are 0 for states that only drift, h[t] = h[0] + t u, which says nothing abo
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,7 +30,7 @@ def pick(states: Tensor, places: Tensor) -> Tensor:
     """
     batch, spans, count = places.shape
     index = places.clamp(min=0).reshape(batch, spans * count, 1).expand(-1, -1, states.shape[-1])
-    return states.gather(1, index).float().unflatten(1, (spans, count))
+    return states.gather(1, index).float().reshape(batch, spans, count, -1)
 
 
 def span_losses(picked: Tensor, places: Tensor, form: str) -> Tensor:
@@ -79,4 +78,3 @@ def triple(picked: Tensor) -> tuple[Tensor, Tensor]:
 
 
 FORMS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {"partition": partition, "triple": triple}
-
