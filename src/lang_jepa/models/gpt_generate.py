@@ -7,7 +7,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.models.gpt import GPT
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(
     model: GPT,
     prompt: Tensor,
@@ -22,7 +22,7 @@ def generate(
     """Go on after prompts; the global random state is left as it was.
 
     Args:
-        model: left in the mode it was found in.
+        model: writes.
         prompt: int64 [B, P], P at least 1.
         tokens: how many to write at most; the model's seq_len may allow fewer.
         temperature: logits are divided by it (0: always the likeliest token).

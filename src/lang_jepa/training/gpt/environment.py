@@ -124,9 +124,10 @@ def overrides_of(environment: Mapping[str, str]) -> list[str]:
 
 
 def _unknown(name: str) -> str:
-    known = [one for one in VARIABLES if one.startswith(PREFIX)]
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    known = [one.removeprefix(PREFIX) for one in VARIABLES if one.startswith(PREFIX)]
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.5)
+    all_ = ", ".join(PREFIX + one for one in known)
+    hint = f"did you mean {PREFIX}{close[0]}?" if close else f"known: {all_}"
     return f"{name}: unknown variable; {hint}"
 
 
