@@ -1,0 +1,181 @@
+"""From documents to a folder of shards: what is in it, on which side, and what a killed or repeated conversion leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from texts import text_of, write_rows
+
+from lang_jepa.config import DataSettings
+from lang_jepa.data.byte_table import documents
+from lang_jepa.data.hashes import hash_text, side
+from lang_jepa.data.make_shards import ShardProgress, make_shards
+from lang_jepa.data.pieces import Pieces
+from lang_jepa.data.token_shards import TokenShards
+from lang_jepa.errors import LangJepaError
+from tiny import environment
+
+TEXTS = [f"{text_of(number)}\n\nÄnd  {number}:\tthe end. " for number in range(40)]
+
+
+def settings_of(file: Path, **options: object) -> DataSettings:
+    defaults = {
+        "train_file": str(file),
+        "tokenizer_path": "trained",
+        "vocab_size": 400,
+        "limit": None,
+        "min_length": 1,
+        "val_fraction": 0.3,
+        "prepare_workers": 1,
+    }
+    return DataSettings(**{**defaults, **options})
+
+
+def texts_of(folder: Path, name: str) -> list[str]:
+    pieces = Pieces.load(folder / "tokenizer.model")
+    shards = TokenShards.find(folder, name, vocab_size=pieces.vocab_size)  # type: ignore[arg-type]
+    assert shards.read(0, 1).tolist() == [1]
+    return [pieces.decode(ids) for ids in documents(shards)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of shards of TEXTS, some of them twice or nearly so, and two rows that are no documents."""
+    root = tmp_path_factory.mktemp("made")
+    near = [text.replace("number", "nr", 2) for text in TEXTS[:7]]
+    file = write_rows(root / "texts.jsonl", [*TEXTS, *TEXTS[:5], *near, "", " \n"])
+    make_shards(settings_of(file), root / "shards", shard_tokens=900)
+    return root
+
+
+def test_documents_come_back_whole_on_the_side_of_their_hash(made: Path) -> None:
+    """The sides are those of a prepared corpus, white space inside a document stays as it was."""
+    for name, long in (("train", "train"), ("val", "validation")):
+        wanted = [text.strip() for text in TEXTS if side(hash_text(text), 0.3) == long]
+        assert texts_of(made / "shards", name) == wanted
+        assert wanted
+
+
+def test_the_manifest_accounts_for_everything(made: Path) -> None:
+    manifest = json.loads((made / "shards" / "shards.json").read_text())
+    assert manifest["documents_read"] == 54
+    assert manifest["rejected"] == {"empty text": 2}
+    assert manifest["duplicates"] == {"exact duplicate": 5, "near duplicate": 7}
+    assert manifest["changed_by_tokenizer"] == 0
+    for name, sizes in manifest["sides"].items():
+        texts = texts_of(made / "shards", name)
+        shards = TokenShards.find(made / "shards", name)
+        assert (sizes["documents"], sizes["tokens"]) == (len(texts), shards.num_tokens)
+        assert sizes["bytes"] == sum(len(text.encode()) for text in texts)
+        assert sum(file["tokens"] for file in sizes["files"]) == sizes["tokens"]
+    assert len(manifest["sides"]["train"]["files"]) > 2
+    names = {path.name for path in (made / "shards").iterdir()}
+    files = {file["name"] for side in manifest["sides"].values() for file in side["files"]}
+    assert names == {"shards.json", "tokenizer.model", *files}
+
+
+def test_a_shard_that_is_gone_or_foreign_is_noticed(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in (made / "shards").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "train_000001.bin").unlink()
+    with pytest.raises(LangJepaError, match=r"does not hold the shards .* \(look at train_000001.bin\)"):
+        TokenShards.find(folder, "train")
+    (folder / "train_000001.bin").write_bytes((folder / "val_000000.bin").read_bytes())
+    with pytest.raises(LangJepaError, match=r"look at train_000001.bin"):
+        TokenShards.find(folder, "train")
+
+
+def test_the_same_again_is_reused_and_anything_else_refused(made: Path, tmp_path: Path) -> None:
+    told: list[ShardProgress] = []
+    folder, file = made / "shards", made / "texts.jsonl"
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    manifest = make_shards(settings_of(file), folder, shard_tokens=900, tell=told.append)
+    assert [progress.stage for progress in told] == ["reused"]
+    assert manifest["sides"]["train"]["files"][0]["tokens"] >= 900
+    with pytest.raises(LangJepaError, match=r"made otherwise \(changed: settings"):
+        make_shards(settings_of(file, val_fraction=0.2), folder, shard_tokens=900)
+    with pytest.raises(LangJepaError, match=r"made otherwise \(changed: tokenizer"):
+        make_shards(settings_of(file, vocab_size=410), folder, shard_tokens=900)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    with pytest.raises(LangJepaError, match="not empty and holds no shards"):
+        make_shards(settings_of(file), made)
+    with pytest.raises(LangJepaError, match="is a file"):
+        make_shards(settings_of(file), file)
+
+
+def test_a_given_tokenizer_is_used_as_it_is(made: Path, tmp_path: Path) -> None:
+    model = made / "shards" / "tokenizer.model"
+    file = write_rows(tmp_path / "other.jsonl", [text_of(number) for number in range(50, 60)])
+    make_shards(settings_of(file, tokenizer_path=str(model)), tmp_path / "shards")
+    assert (tmp_path / "shards" / "tokenizer.model").read_bytes() == model.read_bytes()
+    assert len(texts_of(tmp_path / "shards", "train") + texts_of(tmp_path / "shards", "val")) == 10
+
+
+def test_the_tokenizer_learns_from_training_documents_only(tmp_path: Path) -> None:
+    """A word that only held-out documents have is no piece."""
+    held = [text for text in TEXTS if side(hash_text(text + "Zyzzyva "), 0.3) == "validation"]
+    texts = [text + "Zyzzyva " if text in held else text for text in TEXTS]
+    make_shards(settings_of(write_rows(tmp_path / "a.jsonl", texts)), tmp_path / "shards")
+    pieces = Pieces.load(tmp_path / "shards" / "tokenizer.model")
+    assert any("Zyzzyva" in text for text in texts_of(tmp_path / "shards", "val"))
+    assert not any("zz" in pieces.piece(index) for index in range(pieces.vocab_size))
+
+
+def test_sides_that_stay_empty(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "one.jsonl", TEXTS[:1])
+    told: list[ShardProgress] = []
+    make_shards(settings_of(file, val_fraction=1e-9), tmp_path / "a", tell=told.append)
+    assert [p.message for p in told if p.stage == "warning"] == [
+        "a share of 1e-09 of 1 documents held none out"
+    ]
+    with pytest.raises(LangJepaError, match=r"no text to learn|left for training"):
+        make_shards(settings_of(file, val_fraction=0.999999), tmp_path / "b")
+    (tmp_path / "none.jsonl").write_text('{"text": ""}\n')
+    with pytest.raises(LangJepaError, match="all 1 rows were rejected"):
+        make_shards(
+            settings_of(tmp_path / "none.jsonl", tokenizer_path=str(tmp_path / "a/tokenizer.model")),
+            tmp_path / "b",
+        )
+    assert not (tmp_path / "b").exists()
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from lang_jepa.data import make_shards as module
+from lang_jepa.config import DataSettings
+
+module.BLOCK_CHARACTERS = 500
+def tell(progress):
+    if progress.stage == "shards" and progress.characters > 3000:
+        print("here", flush=True)
+        sys.stdin.read()
+settings = DataSettings.model_validate_json(sys.argv[1])
+module.make_shards(settings, sys.argv[2], tell=tell)
+"""
+
+
+def test_a_killed_conversion_leaves_nothing_that_looks_finished(made: Path, tmp_path: Path) -> None:
+    settings, folder = settings_of(made / "texts.jsonl"), tmp_path / "shards"
+    command = [sys.executable, "-c", _KILLED, settings.model_dump_json(), str(folder)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not folder.exists()
+    (partial,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert not (partial / "shards.json").exists()
+    with pytest.raises(LangJepaError, match="is no token shard"):
+        TokenShards.find(partial, "train")
+    make_shards(settings, folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".shards.lock", "shards"]
+    assert texts_of(folder, "train") == texts_of(made / "shards", "train")
