@@ -186,7 +186,7 @@ def test_generation_ends_with_the_positions_and_draws_from_the_likeliest() -> No
         generate(gpt, tokens(17), tokens=1)
     with pytest.raises(LangJepaError, match="must not be negative"):
         generate(gpt, tokens(2), tokens=1, temperature=-1.0)
-    with pytest.raises(LangJepaError, match="data.seq_len"):
+    with pytest.raises(LangJepaError, match=r"data\.seq_len"):
         gpt.make_cache(1, 17)
 
 
