@@ -4,7 +4,7 @@
     settings.yaml        the resolved settings of the training run
     tokenizer.json or    the tokenizer: of a prepared corpus,
     tokenizer.model      or the SentencePiece model of token shards
-    gpt.json             format, step, looped layers, scores, and the files' hashes
+    gpt.json             format, step, looped layers, the token that begins a text, scores, and the files' hashes
 
 Loading runs no code from the files.
 """
@@ -45,6 +45,7 @@ def save_gpt(
     *,
     save_tokenizer: Callable[[Path], None],
     looped: tuple[int, ...],
+    bos_id: int,
     **card: Any,
 ) -> None:
     """Write a model directory atomically.
@@ -55,6 +56,7 @@ def save_gpt(
         settings: of its training.
         save_tokenizer: writes the tokenizer's files into a folder.
         looped: layers that are passed through twice at the end of training.
+        bos_id: the token that begins a text.
         card: what else gpt.json should say (step, scores).
     """
     with atomic_folder(folder) as temporary:
@@ -64,7 +66,7 @@ def save_gpt(
         (temporary / _WEIGHTS).chmod((temporary / _SETTINGS).stat().st_mode)  # it lets only the owner read
         save_tokenizer(temporary)
         hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir()) if file.is_file()}
-        about = {"format": FORMAT, "looped": list(looped), **card, "sha256": hashes}
+        about = {"format": FORMAT, "looped": list(looped), "bos_id": bos_id, **card, "sha256": hashes}
         write_json(temporary / CARD, about)
 
 

@@ -81,8 +81,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Follow the model, once per optimizer step."""
-        own = [one.detach() for _, one in model.named_parameters()]
-        torch._foreach_lerp_(list(self._average.values()), own, 1.0 - self.decay)
+        for name, parameter in model.named_parameters():
+            self._average[name].lerp_(parameter, 1.0 - self.decay)
 
     @contextmanager
     def in_place(self, model: nn.Module) -> Iterator[None]:

@@ -100,6 +100,7 @@ def _finish(run: "GPTRun", seconds: float) -> None:
             run.settings,
             save_tokenizer=run.material.tokens.save_tokenizer,
             looped=run.looped,
+            bos_id=run.material.tokens.train.bos_id,
             step=run.step,
             scores=run.figures,
         )
