@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from lang_jepa import cli
 from lang_jepa.concepts.gpt_directory import load_gpt, load_table
@@ -257,3 +258,18 @@ def test_the_script_reads_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
+
+
+def test_a_compiled_run_has_one_graph_more_with_the_span_loss(tmp_path: Path) -> None:
+    """And the same numbers: the backend `eager` runs the traced graph as it is."""
+    late = ("jepa.weight=0.3", "jepa.start_frac=0.5")
+    found = {}
+    for name, jepa in (("plain", ("jepa.weight=0",)), ("late", late)):
+        torch._dynamo.reset()
+        counters.clear()
+        train_gpt(tiny_gpt(tmp_path / name, "meta.compile=eager", *jepa))
+        found[name] = int(counters["stats"]["unique_graphs"])
+    torch._dynamo.reset()
+    assert found == {"plain": 1, "late": 2}
+    train_gpt(tiny_gpt(tmp_path / "not compiled", *late))
+    torch.testing.assert_close(_weights(tmp_path / "late"), _weights(tmp_path / "not compiled"))
