@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa import cli_tools
+from lang_jepa import cli_shards, cli_tools
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -350,6 +350,8 @@ def sweep(
 app.command()(cli_tools.index)
 app.command()(cli_tools.search)
 app.command()(cli_tools.export)
+app.command()(cli_shards.shards)
+app.command()(cli_shards.bits)
 
 
 @app.command()

@@ -102,6 +102,24 @@ def make_shards(
     return manifest
 
 
+def describe_shards(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is in a folder of shards, for people."""
+    facts = [("source", str(manifest["source"]["description"]))]
+    for name, sizes in manifest["sides"].items():
+        tokens, size = int(sizes["tokens"]), int(sizes["bytes"])
+        each = f", {size / (tokens - sizes['documents']):.2f} bytes a token" if size else ""
+        text = f"{sizes['documents']:,} documents, {tokens:,} tokens, {size / 1e6:.1f} MB of text{each}"
+        facts.append((name, text))
+    for name in ("rejected", "duplicates"):
+        counts = ", ".join(f"{count:,} x {reason}" for reason, count in manifest[name].items())
+        facts.append((name, counts or "none"))
+    facts.append(("tokenizer", f"{manifest['tokenizer']['vocab_size']:,} ids, {TOKENIZER}"))
+    if manifest["changed_by_tokenizer"]:
+        facts.append(("changed by the tokenizer", f"{manifest['changed_by_tokenizer']:,} documents"))
+    facts.append(("speed", f"{manifest['timing']['megabytes_per_second']} MB/s"))
+    return facts
+
+
 def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a folder that needs no work; None if there is none.
 
