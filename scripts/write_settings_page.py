@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from lang_jepa.config import Settings
 from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.files import write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -31,12 +32,20 @@ They are in `src/lang_jepa/config_decoder.py`, apply to [concept decoders](decod
 `-d section.key=value`.
 """
 
+GPTS = """
+# Settings of a GPT
+
+They are in `src/lang_jepa/config_gpt.py`, apply to [GPTs](gpt.md), and are changed with `-o section.key=value` or with
+environment variables.
+"""
+
 HEADER = "| setting | default | values | meaning |\n|---|---|---|---|"
 
 
 def page() -> str:
     """The whole page as Markdown."""
-    return "\n".join([INTRODUCTION, *_sections(Settings), DECODERS, *_sections(DecoderSettings)])
+    parts = [INTRODUCTION, *_sections(Settings), DECODERS, *_sections(DecoderSettings)]
+    return "\n".join([*parts, GPTS, *_sections(GPTSettings)])
 
 
 def _sections(settings: type[BaseModel]) -> list[str]:
@@ -75,12 +84,16 @@ def _type(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join(_type(part) for part in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"list of {_type(get_args(annotation)[0])}s"
     names = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
     return names[annotation]
 
 
 def _code(value: object) -> str:
     """A default as YAML shows it."""
+    if isinstance(value, tuple):
+        return f"`{list(value)}`"
     shown = (
         {None: "null", True: "true", False: "false"}.get(value)
         if value is None or isinstance(value, bool)

@@ -14,8 +14,9 @@ import torch
 
 from lang_jepa.config import Settings
 from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.data.documents import open_source
-from lang_jepa.settings import load_decoder_settings, load_settings
+from lang_jepa.settings import load_decoder_settings, load_gpt_settings, load_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import TIMES, read_metrics
 from lang_jepa.training.reporter import Silent
@@ -133,6 +134,37 @@ _DECODER = (
 def tiny_decoder(run: Path, *overrides: str) -> DecoderSettings:
     """Settings of a tiny decoder in the folder `run`."""
     return load_decoder_settings("concept_decoder", [*_DECODER, f"training.output_dir={run}", *overrides])
+
+
+_GPT = (
+    "data.limit=60",
+    "data.vocab_size=600",
+    "data.prepare_workers=1",
+    "data.val_fraction=0.2",
+    "data.seq_len=32",
+    "data.batch_tokens=256",
+    "model.num_layers=3",
+    "model.model_dim=32",
+    "model.num_heads=2",
+    "model.num_kv_heads=1",
+    "optimization.max_steps=6",
+    "optimization.warmup_steps=2",
+    "optimization.warmdown_steps=2",
+    "evaluation.val_every=3",
+    "evaluation.val_tokens=500",
+    "evaluation.val_batch_tokens=256",
+    "evaluation.span_sequences=9",
+    "evaluation.num_samples=1",
+    "evaluation.sample_tokens=8",
+    "logging.log_every=1",
+    "logging.checkpoint_every=2",
+)
+
+
+def tiny_gpt(run: Path, *overrides: str) -> GPTSettings:
+    """Settings of a tiny GPT in the folder `run`, trained with the span loss."""
+    places = (f"data.corpus_dir={corpora()}", f"logging.log_dir={run}")
+    return load_gpt_settings("gpt_jepa", [*_GPT, *places, *overrides])
 
 
 def tiny_encoder(run: Path) -> Path:

@@ -60,10 +60,21 @@ def train(
             "--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."
         ),
     ] = None,
+    environment: Annotated[
+        bool,
+        typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too."),
+    ] = False,
 ) -> None:
-    """Train an encoder, or a decoder of one; prepares the corpus first if needed."""
-    from lang_jepa.settings import is_decoder_recipe
+    """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
+    from lang_jepa.settings import is_decoder_recipe, is_gpt_recipe
 
+    if is_gpt_recipe(recipe) and not (encoder or dec_override):
+        from lang_jepa.cli_gpt import train_gpt
+
+        train_gpt(recipe, override or [], from_environment=environment, debug=debug, resume=resume)
+        return
+    if environment:
+        raise LangJepaError(f"--environment belongs to the recipe of a GPT, and {recipe} is none")
     if is_decoder_recipe(recipe):
         from lang_jepa.cli_decoder import train_decoder
 
@@ -358,9 +369,9 @@ app.command()(cli_shards.bits)
 def recipes() -> None:
     """Name the built-in recipes."""
     from lang_jepa.console import console
-    from lang_jepa.settings import decoder_recipe_names, recipe_names
+    from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
 
-    for name in [*recipe_names(), *decoder_recipe_names()]:
+    for name in [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]:
         console.print(name)
 
 

@@ -187,6 +187,25 @@ class DecoderBar(Bar):
         return f"{figures['val/count']:.0f} held-out sentences; loss in nats per token, shuffled: of another's concept"
 
 
+class GPTBar(Bar):
+    """The same for the training of a GPT."""
+
+    columns = (
+        ("step", 8, "train/step", ".0f"),
+        ("loss", 9, "val/loss", ".4f"),
+        ("bits/byte", 11, "val/bits_per_byte", ".4f"),
+        ("span loss", 11, "val/span_loss", ".4f"),
+        ("no drift", 10, "val/span_loss_without_drift", ".4f"),
+        ("seconds", 9, "train/seconds", ".0f"),
+    )
+
+    def _heading(self, figures: Figures) -> str:
+        return (
+            f"{figures['val/tokens']:,.0f} held-out tokens of {figures['val/bytes']:,.0f} bytes; loss in nats per "
+            "token; no drift: span loss of states less their mean at each place"
+        )
+
+
 class JobBar:
     """A listener of a comparison: one line that says which run is at work and how far it is."""
 

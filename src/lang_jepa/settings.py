@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from lang_jepa.config import Settings
 from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_text
 
@@ -69,14 +70,22 @@ def parse_yaml(text: str, *, where: str) -> Any:
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
-    folder = resources.files("lang_jepa") / "recipes"
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return _names_in("")
 
 
 def decoder_recipe_names() -> list[str]:
     """Names of the recipes of decoders that come with the package."""
-    folder = resources.files("lang_jepa") / "recipes" / "decoder"
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return _names_in("decoder")
+
+
+def gpt_recipe_names() -> list[str]:
+    """Names of the recipes of GPTs that come with the package."""
+    return _names_in("gpt")
+
+
+def _names_in(folder: str) -> list[str]:
+    entries = (resources.files("lang_jepa") / "recipes" / folder).iterdir()
+    return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml"))
 
 
 def load_settings(recipe: str, overrides: Iterable[str] = ()) -> Settings:
@@ -93,13 +102,29 @@ def load_decoder_settings(recipe: str, overrides: Iterable[str] = ()) -> Decoder
     return _load(DecoderSettings, recipe, overrides, folder="decoder", names=decoder_recipe_names())
 
 
+def load_gpt_settings(recipe: str, overrides: Iterable[str] = ()) -> GPTSettings:
+    """The same for the recipe of a GPT."""
+    return _load(GPTSettings, recipe, overrides, folder="gpt", names=gpt_recipe_names())
+
+
 def is_decoder_recipe(recipe: str) -> bool:
-    """Whether a recipe (name or path) is one of a decoder: a file that has one of its sections."""
+    """Whether a recipe (name or path) is one of a decoder: a file that has one of its sections, and is not of a GPT."""
+    sections = {"decoder", "training", "evaluation"}
+    return _is_of(recipe, decoder_recipe_names(), sections) and not is_gpt_recipe(recipe)
+
+
+def is_gpt_recipe(recipe: str) -> bool:
+    """Whether a recipe (name or path) is one of a GPT: a file that has the section `jepa`, or whose `recipe` is
+    a built-in one of a GPT."""
+    return _is_of(recipe, gpt_recipe_names(), {"jepa"})
+
+
+def _is_of(recipe: str, names: list[str], sections: set[str]) -> bool:
     path = Path(recipe)
     if path.suffix not in {".yaml", ".yml"} or not path.is_file():
-        return recipe in decoder_recipe_names()
+        return recipe in names
     tree = parse_yaml(_read(path), where=str(path))
-    return isinstance(tree, dict) and not {"decoder", "training", "evaluation"}.isdisjoint(tree)
+    return isinstance(tree, dict) and (not sections.isdisjoint(tree) or tree.get("recipe") in names)
 
 
 def _load(

@@ -28,6 +28,7 @@ import yaml
 from lang_jepa import cli
 from lang_jepa.config import Settings
 from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.settings import recipe_names
 from tiny import environment
 
@@ -54,10 +55,23 @@ TINY_DECODER = (
     "training.batch_size=16",
     "evaluation.eval_sentences=32",
 )
+TINY_GPT = (
+    "data.limit=60",
+    "data.vocab_size=400",
+    "data.prepare_workers=1",
+    "data.val_fraction=0.2",
+    "data.seq_len=32",
+    "data.batch_tokens=256",
+    "model.num_layers=2",
+    "model.model_dim=32",
+    "optimization.max_steps=3",
+    "evaluation.val_tokens=500",
+    "evaluation.span_sequences=8",
+)
 _WITH = re.compile(r"<!-- test: run with (\w+) -->")
 _BLOCK = re.compile(r"^([^\n]*)\n```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SETTING = re.compile(
-    r"(?<![\w./])(data|model|objective|optimization|logging|meta|decoder|training|evaluation)\.([a-z][a-z_]*)\b(?!\()"
+    r"(?<![\w./])(data|model|objective|optimization|logging|meta|decoder|training|evaluation|jepa)\.([a-z][a-z_]*)\b(?!\()"
 )
 _FILES = {"safetensors", "onnx", "json", "yaml", "md", "py", "txt"}
 
@@ -106,11 +120,11 @@ def shown_commands(page: Path) -> list[str]:
 
 def unknown_settings(text: str) -> list[str]:
     """Names of the form `section.key` that are no setting."""
-    known = {
-        name: field.annotation.model_fields
-        for name, field in (Settings.model_fields | DecoderSettings.model_fields).items()
-        if name != "recipe"
-    }
+    known: dict[str, set[str]] = {}
+    for kind in (Settings, DecoderSettings, GPTSettings):
+        for name, field in kind.model_fields.items():
+            if name != "recipe":
+                known.setdefault(name, set()).update(field.annotation.model_fields)
     return [f"{a}.{b}" for a, b in _SETTING.findall(text) if b not in known[a] and b not in _FILES]
 
 
@@ -194,6 +208,8 @@ def _type(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return
     tiny = [part for setting in TINY for part in ("-o", setting)] if words[1] in {"train", "prepare"} else []
+    if words[1:3] == ["train", "gpt_jepa"]:
+        tiny = [part for setting in TINY_GPT for part in ("-o", setting)]
     if words[1:3] == ["train", "concept_decoder"]:
         tiny = [part for setting in TINY_DECODER for part in ("-d", setting)]
     monkeypatch.setattr(sys, "argv", [*words, *tiny])

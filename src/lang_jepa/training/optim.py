@@ -1,6 +1,7 @@
 """AdamW over parameter groups, with the checks that catch a parameter nobody trains."""
 
 import math
+from itertools import chain
 
 import torch
 from torch import nn
@@ -47,14 +48,14 @@ def adamw(model: nn.Module, encoder: nn.Module, settings: OptimizationSettings) 
     return optimizer
 
 
-def check_groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Every trainable parameter is in exactly one group.
+def check_groups(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
+    """Every trainable parameter is in exactly one group of all these optimizers.
 
     Raises:
         LangJepaError: names parameters that are in none or in several.
     """
     places: dict[int, int] = {}
-    for group in optimizer.param_groups:
+    for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
         for parameter in group["params"]:
             places[id(parameter)] = places.get(id(parameter), 0) + 1
     wrong = [

@@ -22,6 +22,15 @@ def total(fabric: Any, sums: Tensor) -> Tensor:
     return sums
 
 
+def of_chief(fabric: Any, number: float) -> float:
+    """The first rank's number on all ranks."""
+    if fabric.world_size == 1:
+        return number
+    sent = torch.tensor(number, dtype=torch.float64, device=fabric.device)
+    distributed.broadcast(sent, 0)
+    return float(sent)
+
+
 def gather(fabric: Any, own: Any) -> list[Any]:
     """Every rank's plain data, in the order of the ranks."""
     if fabric.world_size == 1:

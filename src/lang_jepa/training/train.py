@@ -116,11 +116,11 @@ def make_material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
 
         return StreamMaterial(settings, **share)
     # Its lock lets one process prepare while the others wait, for as long as it takes.
-    corpus = prepare(settings.data, progress=_telling(reporter))
+    corpus = prepare(settings.data, progress=telling(reporter))
     return CorpusMaterial(settings, corpus, **share)
 
 
-def _telling(reporter: Reporter) -> Callable[[PrepareEvent], None]:
+def telling(reporter: Reporter) -> Callable[[PrepareEvent], None]:
     """Passes on what preparing has to say: warnings as such, finished blocks every ten seconds at most."""
     told = time.monotonic()
 

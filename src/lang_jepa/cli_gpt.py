@@ -1,0 +1,56 @@
+"""What `lang-jepa train` does with the recipe of a GPT."""
+
+import os
+from collections.abc import Sequence
+
+from lang_jepa.console import GPTBar, plain
+from lang_jepa.hub import go_offline_if_unreachable
+from lang_jepa.settings import load_gpt_settings
+from lang_jepa.training.gpt.environment import overrides_of
+from lang_jepa.training.gpt.train import train_gpt as run
+
+DEBUG = (
+    "data.limit=50",
+    "data.val_fraction=0.2",
+    "data.seq_len=64",
+    "data.batch_tokens=256",
+    "data.micro_batch_tokens=null",
+    "optimization.max_steps=20",
+    "evaluation.val_every=10",
+    "evaluation.val_tokens=1024",
+    "evaluation.sample_tokens=16",
+    "logging.log_every=1",
+)
+
+
+def train_gpt(
+    recipe: str, overrides: Sequence[str], *, from_environment: bool, debug: bool, resume: bool
+) -> None:
+    """Train, and say where things are.
+
+    Args:
+        recipe: of the GPT.
+        overrides: of its settings; they come after what the environment says.
+        from_environment: environment variables change settings too.
+        debug: a tiny run.
+        resume: go on from the last checkpoint.
+    """
+    settings = load_gpt_settings(
+        recipe,
+        [
+            *(DEBUG if debug else ()),
+            *(overrides_of(os.environ) if from_environment else ()),
+            *overrides,
+            *(("meta.load_checkpoint=true",) if resume else ()),
+        ],
+    )
+    go_offline_if_unreachable()
+    result = run(settings, GPTBar())
+    if result.interrupted:
+        plain(f"Stopped at step {result.step} of {result.total}; go on with --resume.")
+        return
+    plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s")
+    if result.figures:
+        plain(f"  bits per byte  {result.figures['val/bits_per_byte']:.4f}")
+    plain(f"  samples        {result.folder / 'samples.txt'}")
+    plain(f"  model          {result.folder / 'model'}")

@@ -1,0 +1,80 @@
+"""The JEPA loss of a GPT: hidden states shall go on in the direction in which they have come.
+
+Two forms are in use. `partition` is that of the public proposal and of the released code of Semantic Tube Prediction:
+with hidden states h, a document's first and last place 0 and e, and a span from a to b,
+
+    patch   = h[b] - h[a-1]
+    context = (h[a-1] - h[0]) + (h[e] - h[b])
+    loss    = 1 - cos(context, patch)
+
+`triple` is that of the paper (arXiv 2602.22617), for places s < r < t: 1 - cos(h[t] - h[r], h[r] - h[s]).
+
+Both are 0 for states that only drift, h[t] = h[0] + t u, which says nothing about a text: see `without_drift`.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def pick(states: Tensor, places: Tensor) -> Tensor:
+    """States at the places of spans.
+
+    Args:
+        states: [B, T, D].
+        places: int64 [B, S, P], see `lang_jepa.data.token_spans.draw_spans`; those of -1 give the first state.
+
+    Returns:
+        fp32 [B, S, P, D].
+    """
+    batch, spans, count = places.shape
+    index = places.clamp(min=0).reshape(batch, spans * count, 1).expand(-1, -1, states.shape[-1])
+    return states.gather(1, index).float().reshape(batch, spans, count, -1)
+
+
+def span_losses(picked: Tensor, places: Tensor, form: str) -> Tensor:
+    """The loss of every span.
+
+    Args:
+        picked: [B, S, P, D], states at the places.
+        places: int64 [B, S, P].
+        form: a key of `FORMS`.
+
+    Returns:
+        fp32 [B, S], between 0 and 2; 0 for a span that is not there (places of -1).
+    """
+    one, other = FORMS[form](picked)
+    return (1.0 - functional.cosine_similarity(one, other, dim=-1)) * (places[..., 0] >= 0)
+
+
+def span_loss(states: Tensor, places: Tensor, form: str) -> Tensor:
+    """The mean of `span_losses` over B * S spans, fp32 scalar. A span that is not there counts as 0, so that means over
+    micro-batches and ranks are those over all spans."""
+    return span_losses(pick(states, places), places, form).mean()
+
+
+def without_drift(picked: Tensor, places: Tensor, mean: Tensor) -> Tensor:
+    """States at the places, less what all sequences have in common there.
+
+    Args:
+        picked: [B, S, P, D].
+        places: int64 [B, S, P].
+        mean: [T, D], mean of the states at each place over many sequences.
+    """
+    return picked - mean[places.clamp(min=0)]
+
+
+def partition(picked: Tensor) -> tuple[Tensor, Tensor]:
+    """Context and patch, [..., D] each, from the states [..., 4, D] at the places 0, a-1, b, e."""
+    first, before, end, last = picked.unbind(-2)
+    return (before - first) + (last - end), end - before
+
+
+def triple(picked: Tensor) -> tuple[Tensor, Tensor]:
+    """The later and the earlier step, [..., D] each, from the states [..., 3, D] at the places s, r, t."""
+    start, middle, end = picked.unbind(-2)
+    return end - middle, middle - start
+
+
+FORMS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {"partition": partition, "triple": triple}

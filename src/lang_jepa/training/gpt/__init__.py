@@ -1,0 +1,1 @@
+"""Training a GPT on tokens, with or without the span loss."""

@@ -1,0 +1,160 @@
+"""The data of a GPT's run: tokens to train on, held-out tokens, and their tokenizer."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from lang_jepa.config_gpt import GPTDataSettings
+from lang_jepa.data.byte_table import ByteTable
+from lang_jepa.data.corpus import MANIFEST, Corpus
+from lang_jepa.data.corpus_tokens import CorpusTokens
+from lang_jepa.data.pieces import Pieces
+from lang_jepa.data.prepare import PrepareEvent, prepare
+from lang_jepa.data.token_shards import TOKENIZER, TokenShards
+from lang_jepa.data.token_stream import TokenSource, TokenStream
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import fingerprint
+
+Tell = Callable[[PrepareEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Both sides of a data set of tokens.
+
+    Attributes:
+        train: to train on.
+        held_out: None where nothing is held out.
+        table: bytes of each token, and how tokens become text.
+        identity: what the data is, compared on resumption.
+        place: where it is, for people.
+        save_tokenizer: writes the tokenizer's files into a folder.
+    """
+
+    train: TokenSource
+    held_out: TokenSource | None
+    table: ByteTable
+    identity: str
+    place: str
+    save_tokenizer: Callable[[Path], None]
+
+
+def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
+    """The tokens that the settings name; a corpus is prepared first if needed.
+
+    Raises:
+        LangJepaError: they cannot be read, or their vocabulary has another size than data.vocab_size.
+    """
+    if settings.data_path is None:
+        tokens = _of_corpus(prepare(settings.corpus(), progress=tell))
+    elif (Path(settings.data_path) / MANIFEST).is_file():
+        tokens = _of_corpus(Corpus.open(settings.data_path))
+    else:
+        tokens = _of_shards(settings, Path(settings.data_path))
+    found = tokens.train.vocab_size
+    if found != settings.vocab_size:
+        raise LangJepaError(
+            f"the tokenizer of {tokens.place} has {found} ids, but data.vocab_size is {settings.vocab_size}: set "
+            f"data.vocab_size={found}"
+        )
+    return tokens
+
+
+def _of_corpus(corpus: Corpus) -> Tokens:
+    tokenizer = corpus.tokenizer
+    held_out = corpus.validation
+    return Tokens(
+        train=CorpusTokens(corpus.train, tokenizer),
+        held_out=CorpusTokens(held_out, tokenizer) if held_out.num_documents else None,
+        table=ByteTable.of_tokenizer(tokenizer),
+        identity=corpus.path.name,
+        place=str(corpus.path),
+        save_tokenizer=tokenizer.save,
+    )
+
+
+def _of_shards(settings: GPTDataSettings, folder: Path) -> Tokens:
+    own = folder / TOKENIZER
+    path = own if settings.tokenizer_path == "trained" else Path(settings.tokenizer_path)
+    if path == own and not own.is_file():
+        raise LangJepaError(
+            f"{folder} has no {TOKENIZER}: name the SentencePiece model of these shards in data.tokenizer_path "
+            "(TOKENIZER_PATH), or make shards of your own with `lang-jepa shards SOURCE FOLDER`"
+        )
+    pieces = Pieces.load(path)
+    train = TokenShards.find(folder, "train", vocab_size=pieces.vocab_size)
+    held_out = None
+    if any(folder.glob("*val_*.bin")):
+        held_out = TokenShards.find(folder, "val", vocab_size=pieces.vocab_size)
+    sizes = [[file.name, file.stat().st_size] for file in train.paths]
+    return Tokens(
+        train=train,
+        held_out=held_out,
+        table=ByteTable.of_pieces(pieces),
+        identity=fingerprint([sizes, pieces.fingerprint()]),
+        place=str(folder),
+        save_tokenizer=lambda target: _copy(path, target / TOKENIZER),
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+class GPTMaterial:
+    """Training batches of one rank, with a position.
+
+    Args:
+        settings: sizes of a step.
+        tokens: both sides.
+        seed: of the order.
+        rank, world: this process and their number.
+
+    Attributes:
+        rows: sequences of a step on this rank.
+        parts: micro-batches of a step on this rank.
+        stream: the order, with its position.
+
+    Raises:
+        LangJepaError: a step cannot be shared out evenly, or there are fewer tokens than it takes.
+    """
+
+    def __init__(
+        self, settings: GPTDataSettings, tokens: Tokens, *, seed: int, rank: int, world: int
+    ) -> None:
+        self.settings, self.tokens, self.rank, self.world = settings, tokens, rank, world
+        share, rest = divmod(settings.batch_tokens, settings.seq_len * world)
+        micro = settings.micro_batch_tokens or settings.batch_tokens // world
+        self.rows, (self.parts, odd) = share, divmod(settings.batch_tokens, micro * world)
+        if rest or odd or not share:
+            raise LangJepaError(
+                f"data.batch_tokens ({settings.batch_tokens}) cannot be shared out to {world} processes in "
+                f"micro-batches of {micro} tokens (whole sequences of {settings.seq_len}): change data.batch_tokens or "
+                "data.micro_batch_tokens"
+            )
+        self.stream = TokenStream(
+            tokens.train, batch_size=share, length=settings.seq_len, seed=seed, rank=rank, ranks=world
+        )
+
+    def next_batch(self) -> Tensor:
+        """int64 [rows, seq_len + 1], this rank's sequences of the next step."""
+        return next(self.stream)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What is worth knowing about the data, for people."""
+        held_out = self.tokens.held_out
+        settings = self.settings
+        return [
+            ("tokens", self.tokens.place),
+            ("training", f"{self.tokens.train.num_tokens:,} tokens of {settings.vocab_size:,} kinds"),
+            ("held out", f"{held_out.num_tokens:,} tokens" if held_out else "nothing"),
+            (
+                "a step",
+                f"{settings.batch_tokens:,} tokens in sequences of {settings.seq_len:,}, "
+                f"{self.parts * self.world} micro-batches",
+            ),
+        ]

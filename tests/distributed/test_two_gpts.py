@@ -1,0 +1,78 @@
+"""A GPT trained by two real processes against one with the joined batches, span loss and accumulation included."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lang_jepa.data.prepare import prepare
+from lang_jepa.settings import save_settings
+from lang_jepa.training.checkpoint import LAST, load_checkpoint
+from lang_jepa.training.gpt.train import train_gpt
+from tiny import environment, rows_of, tiny_gpt
+
+CHILD = """
+import sys
+
+import torch
+
+from lang_jepa.settings import load_gpt_settings
+from lang_jepa.training.gpt.train import train_gpt
+
+if __name__ == "__main__":
+    torch.seed()  # what a rank's own generator did before must not matter
+    train_gpt(load_gpt_settings(sys.argv[1]))
+"""
+EQUAL = (
+    "data.micro_batch_tokens=64",
+    "jepa.weight=0.2",
+    "jepa.start_frac=0.3",
+    "jepa.layer=1",
+    "optimization.ema_decay=0.9",
+    "optimization.clip_grad=0.5",
+)
+
+
+def _weights(folder: Path) -> torch.Tensor:
+    return torch.cat([one.flatten() for one in load_checkpoint(folder / LAST)["model"].values()]).double()
+
+
+def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    """Muon iterates in bf16, which magnifies the rounding of a sum; so the weights are compared as a whole."""
+    prepare(tiny_gpt(tmp_path).data.corpus())
+    save_settings(tiny_gpt(tmp_path / "two", *EQUAL), tmp_path / "two.yaml")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(tmp_path / "two.yaml")],
+            env=environment({**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}),
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [rank.communicate(timeout=300)[1].decode() for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
+    train_gpt(tiny_gpt(tmp_path / "one", *EQUAL))
+    train_gpt(tiny_gpt(tmp_path / "start", *EQUAL, "optimization.max_seconds=1e-9"))
+    one, two, start = (_weights(tmp_path / name) for name in ("one", "two", "start"))
+    assert float((two - one).norm() / (one - start).norm()) < 1e-2
+    ours, theirs = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
+    for row, found in zip(ours, theirs, strict=True):
+        for column, value in row.items():
+            assert found[column] == pytest.approx(value, rel=2e-3, abs=2e-4), column
