@@ -358,21 +358,10 @@ def sweep(
     )
 
 
-app.command()(cli_tools.index)
-app.command()(cli_tools.search)
-app.command()(cli_tools.export)
-app.command()(cli_shards.shards)
-app.command()(cli_shards.bits)
-
-
-@app.command()
-def recipes() -> None:
-    """Name the built-in recipes."""
-    from lang_jepa.console import console
-    from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
-
-    for name in [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]:
-        console.print(name)
+for verb in (cli_tools.index, cli_tools.search, cli_tools.export, cli_tools.recipes):
+    app.command()(verb)
+for verb in (cli_shards.shards, cli_shards.bits):
+    app.command()(verb)
 
 
 def _settings(recipe: str, *overrides: str) -> "Settings":

@@ -53,7 +53,8 @@ def shards(
     except ValidationError as error:
         first = error.errors()[0]
         raise LangJepaError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from error
-    from lang_jepa.console import ShardBar, facts_table
+    from lang_jepa.console import facts_table
+    from lang_jepa.console_shards import ShardBar
     from lang_jepa.data.make_shards import describe_shards, make_shards
 
     with ShardBar() as bar:
@@ -72,7 +73,8 @@ def bits(
     ] = False,
 ) -> None:
     """Bits per byte of compressors and an n-gram model on held-out shards: what a language model has to beat."""
-    from lang_jepa.console import baseline_table, plain
+    from lang_jepa.console import plain
+    from lang_jepa.console_shards import baseline_table
     from lang_jepa.data.byte_table import ByteTable, check_bytes
     from lang_jepa.data.pieces import Pieces
     from lang_jepa.data.token_shards import TOKENIZER, TokenShards

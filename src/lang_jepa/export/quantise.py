@@ -52,6 +52,21 @@ class Rounding:
         return DEFAULT_CLIP[self.clip][self.bits] if self.clip_at is None else self.clip_at
 
 
+def parse_rounding(bits: Bits, clip: str | None) -> Rounding:
+    """Rounding from what people type: `std`, `std=4`, `percentile=99.9`; None: the default.
+
+    Raises:
+        LangJepaError: unknown or out of range.
+    """
+    if clip is None:
+        return Rounding(bits=bits)
+    how, _, at = clip.partition("=")
+    try:
+        return Rounding(bits=bits, clip=how, clip_at=float(at) if at else None)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise LangJepaError(f"--clip {clip}: '{at}' is no number") from error
+
+
 DEFAULT_CLIP: dict[str, dict[int, float]] = {
     "std": {8: 5.0, 6: 4.0},
     "percentile": {8: 100.0, 6: 99.98},
