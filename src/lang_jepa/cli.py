@@ -358,10 +358,12 @@ def sweep(
     )
 
 
-for verb in (cli_tools.index, cli_tools.search, cli_tools.export, cli_tools.recipes):
-    app.command()(verb)
-for verb in (cli_shards.shards, cli_shards.bits):
-    app.command()(verb)
+app.command()(cli_tools.index)
+app.command()(cli_tools.search)
+app.command()(cli_tools.export)
+app.command()(cli_shards.shards)
+app.command()(cli_shards.bits)
+app.command()(cli_tools.recipes)
 
 
 def _settings(recipe: str, *overrides: str) -> "Settings":

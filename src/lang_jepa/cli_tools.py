@@ -127,7 +127,7 @@ def export(
     if to in ("int8", "int6"):
         from lang_jepa.cli_gpt import export_quantised
 
-        export_quantised(run, folder, bits=int(to[-1]), gptq=gptq, clip=clip, codec=codec, cap=cap)
+        export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
         return
     if dry_run and not push_to_hub:
         raise LangJepaError(

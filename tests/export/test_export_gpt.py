@@ -58,7 +58,7 @@ def test_the_file_is_the_quantised_model(run: Path, bits: int, gptq: bool, tmp_p
     assert done.gap == done.after.val_bpb - done.before.val_bpb
     assert abs(done.gap) < (0.003 if bits == 8 else 0.05)
     assert done.before.val_bpb != done.after.val_bpb
-    assert done.written.bytes < 1.1 * done.parameters * bits / 8 + 4000
+    assert done.written.bytes < 0.65 * 2 * done.parameters  # of a file in half precision
 
 
 def test_matrices_become_codes_and_tied_ones_are_kept_once(run: Path) -> None:

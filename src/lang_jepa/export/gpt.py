@@ -1,6 +1,7 @@
 """A trained GPT in a few bits a weight: written, read back, and scored beside the original."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -73,7 +74,7 @@ def export_gpt(
     about = {"settings": settings.model_dump(mode="json"), "looped": looped, "bos_id": card["bos_id"]}
     written = write_artifact(Path(file), entries, about, codec=codec, cap=cap)
     again, _, found = load_quantised_gpt(file)
-    scores = [validation.score(lambda x, m=one: m(x, looped=found)) for one in (model, again)]
+    scores = [validation.score(partial(one, looped=found)) for one in (model, again)]
     return ExportedGPT(written, sum(one.numel() for one in model.parameters()), *scores)
 
 
