@@ -63,29 +63,32 @@ def shards(
 
 
 def bits(
-    folder: Annotated[Path, typer.Argument(help="Folder of token shards, with train and val.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of token shards with train and val, or a prepared corpus.")
+    ],
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="A GPT of these tokens to score too: its run, or the file of an export. Repeated."),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Score models by windows that move on by so many tokens.")
+    ] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Their SentencePiece model (default: tokenizer.model in the folder).")
+        Path | None, typer.Option(help="SentencePiece model of the shards (default: tokenizer.model there).")
     ] = None,
     order: Annotated[int, typer.Option(min=1, help="Tokens in the longest n-gram.")] = 5,
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out xz and zstd after the training text: minutes on 70 MB.")
     ] = False,
 ) -> None:
-    """Bits per byte of compressors and an n-gram model on held-out shards: what a language model has to beat."""
+    """Bits per byte of held-out text: compressors, an n-gram model, and language models side by side."""
     from lang_jepa.console import plain
     from lang_jepa.console_shards import baseline_table
-    from lang_jepa.data.byte_table import ByteTable, check_bytes
-    from lang_jepa.data.pieces import Pieces
-    from lang_jepa.data.token_shards import TOKENIZER, TokenShards
     from lang_jepa.evaluation.compression_baselines import compression_baselines
+    from lang_jepa.export.gpt import open_sides, score_gpts
 
-    pieces = Pieces.load(tokenizer or folder / TOKENIZER)
-    train, held_out = (
-        TokenShards.find(folder, "train", vocab_size=pieces.vocab_size),
-        TokenShards.find(folder, "val", vocab_size=pieces.vocab_size),
-    )
-    table = ByteTable.of_pieces(pieces)
-    check_bytes(table, held_out)
+    train, held_out, table = open_sides(folder, tokenizer)
+    scored = score_gpts(model or (), held_out, table, stride=stride)
     rows = compression_baselines(train, held_out, table, order=order, quick=quick, tell=plain)
+    rows = sorted([*rows, *scored], key=lambda row: -row.bits_per_byte)
     baseline_table(rows, title=f"{held_out.num_tokens:,} held-out tokens of {folder}")

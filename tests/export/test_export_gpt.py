@@ -9,10 +9,11 @@ from torch import Tensor
 
 from lang_jepa import cli
 from lang_jepa.concepts.gpt_directory import load_gpt
+from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.bits_per_byte import Validation
 from lang_jepa.export.artifact import write_artifact
-from lang_jepa.export.gpt import export_gpt, load_quantised_gpt
+from lang_jepa.export.gpt import export_gpt, load_quantised_gpt, open_sides, score_gpts
 from lang_jepa.export.quantise import Codes, Rounding, Same, parse_rounding, quantise_state, restore_state
 from lang_jepa.models.gpt import GPT
 from lang_jepa.training.gpt.material import open_tokens
@@ -95,6 +96,33 @@ def test_the_command(
     for clip, reason in (("std=x", "'x' is no number"), ("soft", "unknown clipping 'soft'")):
         assert type_command(monkeypatch, *words, "--clip", clip) == 2
         assert reason in capsys.readouterr().err
+
+
+def test_models_beside_the_baselines(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`bits` on the run's own corpus: the model, its file, and what needs no model, worst first."""
+    done = export_gpt(run, tmp_path / "m", Rounding(bits=6), cap=CAP)
+    _, settings, _ = load_gpt(run)
+    folder = open_tokens(settings.data, lambda event: None).place
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.chdir(run.parent)
+    words = ["bits", folder, "--model", "run", "--model", str(tmp_path / "m"), "--quick"]
+    assert type_command(monkeypatch, *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in lines if line.startswith("│")]
+    assert [name for name, _ in rows].count("5-gram") == 1
+    values = dict(rows)
+    assert values["run"] == f"{done.before.val_bpb:.4f}"
+    assert values[str(tmp_path / "m")] == f"{done.after.val_bpb:.4f}"
+    numbers = [float(value) for _, value in rows]
+    assert numbers == sorted(numbers, reverse=True)
+    sides = open_sides(Path(folder))
+    (slid,) = score_gpts([run], *sides[1:], stride=8)
+    assert slid.bits_per_byte != pytest.approx(done.before.val_bpb, abs=1e-6)
+    other = ByteTable(torch.zeros(5, dtype=torch.int64), torch.zeros(5) > 0, torch.zeros(5) > 0, str)
+    with pytest.raises(LangJepaError, match="predicts 600 ids and these tokens are of 5"):
+        score_gpts([run], sides[1], other)
 
 
 def test_what_is_no_gpt(tmp_path: Path) -> None:

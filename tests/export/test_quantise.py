@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.export import artifact
+from lang_jepa.export import artifact, quantise
 from lang_jepa.export.artifact import pack6, read_artifact, unpack6, write_artifact
 from lang_jepa.export.quantise import (
     Codes,
@@ -64,7 +64,8 @@ def test_rounding_to_the_nearest(bits: int) -> None:
     assert found.codes.amax() == top
 
 
-def test_the_percentile_and_the_largest() -> None:
+def test_the_percentile_and_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantise, "MOST_AT_ONCE", 1500)  # a large matrix is looked at in parts
     rows = torch.linspace(-1, 1, 1001).repeat(2, 1) * torch.tensor([[1.0], [4.0]])
     for at, limit in ((100.0, 1.0), (90.0, 0.9)):
         found = quantise_rows(rows, Rounding(bits=8, clip="percentile", clip_at=at))

@@ -27,7 +27,7 @@ from lang_jepa.data.pieces import Pieces, train_pieces
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.token_shards import BOS, MANIFEST, SHARD_TOKENS, TOKENIZER, Side, TokenShardWriter
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint, locked, read_json, write_json
+from lang_jepa.files import atomic_file, fingerprint, locked, read_json, write_json
 
 FORMAT = 1
 BLOCK_CHARACTERS = 4_000_000
@@ -157,7 +157,8 @@ def _convert(
     total: int | None = None
     if given is None:
         given, total = _learn(settings, source, tell)
-    (folder / TOKENIZER).write_bytes(given.model)
+    with atomic_file(folder / TOKENIZER) as temporary:
+        temporary.write_bytes(given.model)
     work = _Work(settings, given, folder, shard_tokens)
     rejected: Counter[str] = Counter()
     characters = 0
@@ -299,7 +300,9 @@ def _made_from(
     settings: DataSettings, source: Source, given: Pieces | None, shard_tokens: int
 ) -> dict[str, Any]:
     """Everything that decides the tokens, as JSON."""
-    names = ["limit", "min_length", "splitter", "deduplicate", "near_duplicate_share", "val_fraction"]
+    names = ["limit", "min_length", "splitter", "max_sentence_chars", "deduplicate", "val_fraction"]
+    if settings.deduplicate == "near":
+        names.append("near_duplicate_share")
     return {
         "format": FORMAT,
         "source": source.fingerprint(),

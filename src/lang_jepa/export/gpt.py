@@ -1,5 +1,7 @@
 """A trained GPT in a few bits a weight: written, read back, and scored beside the original."""
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,9 +11,16 @@ from torch import Tensor
 
 from lang_jepa.concepts.gpt_directory import build_gpt, load_gpt
 from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.data.token_stream import TokenStream
+from lang_jepa.data.byte_table import ByteTable, check_bytes
+from lang_jepa.data.corpus import MANIFEST as CORPUS
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.corpus_tokens import CorpusTokens
+from lang_jepa.data.pieces import Pieces
+from lang_jepa.data.token_shards import TOKENIZER, TokenShards
+from lang_jepa.data.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.bits_per_byte import BitsPerByte, Validation
+from lang_jepa.evaluation.compression_baselines import Baseline
 from lang_jepa.export.artifact import Written, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.models.gpt import GPT
@@ -67,7 +76,11 @@ def export_gpt(
     """
     model, settings, card = load_gpt(Path(run))
     tokens = open_tokens(settings.data, lambda event: None)
-    validation = _validation(settings, tokens)
+    if tokens.held_out is None:
+        raise LangJepaError(
+            f"{tokens.place} holds nothing out, so that the cost of rounding cannot be measured"
+        )
+    validation = _validate(settings, tokens.held_out, tokens.table)
     looped = tuple(card["looped"])
     grams = _grams(model, settings, tokens, looped) if gptq else None
     entries = quantise_state(model.state_dict(), rounding, grams=grams)
@@ -96,15 +109,63 @@ def load_quantised_gpt(file: Path | str) -> tuple[GPT, GPTSettings, tuple[int, .
     return model.eval(), settings, tuple(about["looped"])
 
 
-def _validation(settings: GPTSettings, tokens: Tokens) -> Validation:
-    """The held-out tokens, as the run looked at them, but all of them."""
-    if tokens.held_out is None:
-        raise LangJepaError(
-            f"{tokens.place} holds nothing out, so that the cost of rounding cannot be measured"
-        )
+def open_sides(folder: Path, tokenizer: Path | None = None) -> tuple[TokenSource, TokenSource, ByteTable]:
+    """(training tokens, held-out tokens, bytes of each token) of token shards or of a prepared corpus.
+
+    Raises:
+        LangJepaError: neither is there, a side is missing, or the tokenizer is not theirs.
+    """
+    if (folder / CORPUS).is_file():
+        corpus = Corpus.open(folder)
+        sides = [CorpusTokens(one, corpus.tokenizer) for one in (corpus.train, corpus.validation)]
+        return sides[0], sides[1], ByteTable.of_tokenizer(corpus.tokenizer)
+    pieces = Pieces.load(tokenizer or folder / TOKENIZER)
+    train = TokenShards.find(folder, "train", vocab_size=pieces.vocab_size)
+    held_out, table = (
+        TokenShards.find(folder, "val", vocab_size=pieces.vocab_size),
+        ByteTable.of_pieces(pieces),
+    )
+    check_bytes(table, held_out)
+    return train, held_out, table
+
+
+def score_gpts(
+    models: Iterable[Path], held_out: TokenSource, table: ByteTable, *, stride: int | None = None
+) -> list[Baseline]:
+    """Scores of trained models on held-out tokens, as rows for a table beside those of the baselines.
+
+    Args:
+        models: runs, model directories or files of `export_gpt`.
+        held_out: tokens of their tokenizer.
+        table: bytes of each token.
+        stride: that windows move on by (None: their length).
+
+    Raises:
+        LangJepaError: no model, or one of another vocabulary.
+    """
+    rows = []
+    for path in models:
+        began = time.monotonic()
+        if path.is_file():
+            model, settings, looped = load_quantised_gpt(path)
+        else:
+            model, settings, card = load_gpt(path)
+            looped = tuple(card["looped"])
+        if model.vocab_size != len(table.base):
+            raise LangJepaError(
+                f"{path} predicts {model.vocab_size} ids and these tokens are of "
+                f"{len(table.base)}: it was trained on others"
+            )
+        found = _validate(settings, held_out, table).score(partial(model, looped=looped), stride=stride)
+        rows.append(Baseline(str(path), found.val_bpb, found.val_loss, time.monotonic() - began))
+    return rows
+
+
+def _validate(settings: GPTSettings, held_out: TokenSource, table: ByteTable) -> Validation:
+    """Held-out tokens in windows of the length that the model was trained with."""
     length = settings.data.seq_len
     batch_size = max(1, settings.evaluation.val_batch_tokens // length)
-    return Validation(tokens.held_out, tokens.table, length=length, batch_size=batch_size)
+    return Validation(held_out, table, length=length, batch_size=batch_size)
 
 
 def _grams(model: GPT, settings: GPTSettings, tokens: Tokens, looped: tuple[int, ...]) -> dict[str, Tensor]:

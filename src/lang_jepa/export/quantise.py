@@ -16,6 +16,8 @@ from lang_jepa.errors import LangJepaError
 Bits = Literal[6, 8]
 LEVELS: dict[int, int] = {8: 127, 6: 31}
 """Largest code of each width: codes are symmetric around 0."""
+MOST_AT_ONCE = 2**24
+"""Numbers of which torch finds a quantile in one call."""
 SMALLEST_SCALE = 2.0**-24
 """The smallest number above 0 in half precision."""
 
@@ -213,7 +215,8 @@ def _limits(rows: Tensor, rounding: Rounding) -> Tensor:
     if rounding.clip == "std":
         limit = rounding.at * rows.square().mean(1).sqrt()
     else:
-        limit = torch.quantile(size, rounding.at / 100, dim=1)
+        parts = torch.split(size, max(1, MOST_AT_ONCE // size.shape[1]))
+        limit = torch.cat([torch.quantile(part, rounding.at / 100, dim=1) for part in parts])
     return torch.minimum(limit, size.amax(1))
 
 
