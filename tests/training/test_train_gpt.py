@@ -146,7 +146,7 @@ def test_the_model_directory(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(LangJepaError, match="damaged or was exchanged"):
         load_gpt(copied)
     with pytest.raises(LangJepaError, match="no model directory of a GPT"):
-        load_gpt(tmp_path)
+        load_gpt(tmp_path / "nothing")
 
 
 def test_weight_0_is_the_plain_gpt(tmp_path: Path) -> None:
