@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa import cli_tools
+from lang_jepa import cli_shards, cli_tools
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -361,16 +361,9 @@ def sweep(
 app.command()(cli_tools.index)
 app.command()(cli_tools.search)
 app.command()(cli_tools.export)
-
-
-@app.command()
-def recipes() -> None:
-    """Name the built-in recipes."""
-    from lang_jepa.console import console
-    from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
-
-    for name in [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]:
-        console.print(name)
+app.command()(cli_shards.shards)
+app.command()(cli_shards.bits)
+app.command()(cli_tools.recipes)
 
 
 def _settings(recipe: str, *overrides: str) -> "Settings":

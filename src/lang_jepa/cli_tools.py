@@ -97,9 +97,11 @@ def search(
 def export(
     run: Model,
     folder: Annotated[
-        Path, typer.Argument(help="Folder of the export; an earlier export there is replaced.")
+        Path, typer.Argument(help="Folder of the export (of a GPT: its file); an earlier one is replaced.")
     ],
-    to: Annotated[str, typer.Option(help="sentence-transformers or onnx.")] = "sentence-transformers",
+    to: Annotated[
+        str, typer.Option(help="sentence-transformers or onnx; of a GPT int8 or int6.")
+    ] = "sentence-transformers",
     license: Annotated[
         str | None, typer.Option(help="Licence of the weights for the model card, such as apache-2.0.")
     ] = None,
@@ -112,8 +114,21 @@ def export(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what --push-to-hub would upload; needs no network.")
     ] = False,
+    gptq: Annotated[
+        bool, typer.Option("--gptq", help="Of a GPT: round by GPTQ, calibrated on training tokens.")
+    ] = False,
+    clip: Annotated[
+        str | None, typer.Option(metavar="HOW[=AT]", help="Of a GPT: std=4, percentile=99.98, ...")
+    ] = None,
+    codec: Annotated[str, typer.Option(help="Of a GPT: zstd or brotli.")] = "zstd",
+    cap: Annotated[int, typer.Option(min=1, help="Of a GPT: bytes that its file may take.")] = 16_000_000,
 ) -> None:
-    """Write a model in the format of another tool, with a model card, and check that it gives the same vectors."""
+    """Write a model in the format of another tool and check that it gives the same; or a GPT in a few bits a weight."""
+    if to in ("int8", "int6"):
+        from lang_jepa.cli_gpt import export_quantised
+
+        export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
+        return
     if dry_run and not push_to_hub:
         raise LangJepaError(
             "--dry-run lists what --push-to-hub would upload: give --push-to-hub owner/model too"
@@ -135,6 +150,14 @@ def export(
             _plain(f"  {size:12,}  {name}")
     elif push_to_hub:
         _plain(f"uploaded {total / 1e6:.1f} MB to {push(done.folder, push_to_hub, private=private)}")
+
+
+def recipes() -> None:
+    """Name the built-in recipes."""
+    from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
+
+    for name in [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]:
+        _plain(name)
 
 
 def _show(title: str, hits: "list[Hit]") -> None:

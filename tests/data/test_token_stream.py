@@ -1,5 +1,6 @@
 """Batches of tokens: every token a target once, ranks disjoint, positions exact."""
 
+import tracemalloc
 from itertools import chain
 from pathlib import Path
 
@@ -92,6 +93,18 @@ def test_a_position_of_another_stream_is_refused(counting: TokenShards) -> None:
         TokenStream(counting, batch_size=4, length=8, seed=6).restart(state)
     with pytest.raises(LangJepaError, match="sequences per step 4 -> 8"):
         TokenStream(counting, batch_size=4, length=7, seed=5, ranks=2).restart(state)
+
+
+def test_memory_does_not_grow(tmp_path: Path) -> None:
+    """Batches of a shard of 40 MB are made in less than one."""
+    write_shard(tmp_path / "train_0.bin", np.zeros(20_000_000, dtype=np.uint16))
+    stream = TokenStream(TokenShards([tmp_path / "train_0.bin"]), batch_size=8, length=1024, seed=0)
+    tracemalloc.start()
+    for _ in range(200):
+        next(stream)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_too_few_tokens(counting: TokenShards) -> None:

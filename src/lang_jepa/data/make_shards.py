@@ -27,7 +27,7 @@ from lang_jepa.data.pieces import Pieces, train_pieces
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.token_shards import BOS, MANIFEST, SHARD_TOKENS, TOKENIZER, Side, TokenShardWriter
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint, locked, read_json, write_json
+from lang_jepa.files import atomic_file, fingerprint, locked, read_json, write_json
 
 FORMAT = 1
 BLOCK_CHARACTERS = 4_000_000
@@ -102,6 +102,24 @@ def make_shards(
     return manifest
 
 
+def describe_shards(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is in a folder of shards, for people."""
+    facts = [("source", str(manifest["source"]["description"]))]
+    for name, sizes in manifest["sides"].items():
+        tokens, size = int(sizes["tokens"]), int(sizes["bytes"])
+        each = f", {size / (tokens - sizes['documents']):.2f} bytes a token" if size else ""
+        text = f"{sizes['documents']:,} documents, {tokens:,} tokens, {size / 1e6:.1f} MB of text{each}"
+        facts.append((name, text))
+    for name in ("rejected", "duplicates"):
+        counts = ", ".join(f"{count:,} x {reason}" for reason, count in manifest[name].items())
+        facts.append((name, counts or "none"))
+    facts.append(("tokenizer", f"{manifest['tokenizer']['vocab_size']:,} ids, {TOKENIZER}"))
+    if manifest["changed_by_tokenizer"]:
+        facts.append(("changed by the tokenizer", f"{manifest['changed_by_tokenizer']:,} documents"))
+    facts.append(("speed", f"{manifest['timing']['megabytes_per_second']} MB/s"))
+    return facts
+
+
 def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a folder that needs no work; None if there is none.
 
@@ -139,7 +157,8 @@ def _convert(
     total: int | None = None
     if given is None:
         given, total = _learn(settings, source, tell)
-    (folder / TOKENIZER).write_bytes(given.model)
+    with atomic_file(folder / TOKENIZER) as temporary:
+        temporary.write_bytes(given.model)
     work = _Work(settings, given, folder, shard_tokens)
     rejected: Counter[str] = Counter()
     characters = 0
@@ -281,7 +300,9 @@ def _made_from(
     settings: DataSettings, source: Source, given: Pieces | None, shard_tokens: int
 ) -> dict[str, Any]:
     """Everything that decides the tokens, as JSON."""
-    names = ["limit", "min_length", "splitter", "deduplicate", "near_duplicate_share", "val_fraction"]
+    names = ["limit", "min_length", "splitter", "max_sentence_chars", "deduplicate", "val_fraction"]
+    if settings.deduplicate == "near":
+        names.append("near_duplicate_share")
     return {
         "format": FORMAT,
         "source": source.fingerprint(),

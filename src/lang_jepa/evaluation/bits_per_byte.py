@@ -9,6 +9,7 @@ bytes, as in the public comparisons of small models.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -115,10 +116,10 @@ class Validation:
                 f"a stride of {stride} tokens does not fit windows of {self.length}: take 1 to {self.length}"
             )
         rank = distributed.get_rank() if world_size() > 1 else 0
-        windows = list(self._windows(stride or self.length))[rank :: world_size()]
+        windows = islice(self._windows(stride or self.length), rank, None, world_size())
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for begin in range(0, len(windows), self.batch_size):
-            sums += self._batch(logits_fn, windows[begin : begin + self.batch_size])
+        while batch := list(islice(windows, self.batch_size)):
+            sums += self._batch(logits_fn, batch)
         if world_size() > 1:
             distributed.all_reduce(sums)
         nats, tokens, size = sums.tolist()

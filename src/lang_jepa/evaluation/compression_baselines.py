@@ -54,6 +54,7 @@ def compression_baselines(
     table: ByteTable,
     *,
     order: int = 5,
+    quick: bool = False,
     tell: Callable[[str], None] = lambda name: None,
 ) -> list[Baseline]:
     """Scores of all of them, worst first.
@@ -67,6 +68,7 @@ def compression_baselines(
         held_out: tokens that are scored.
         table: bytes of each token.
         order: of the n-gram model.
+        quick: leave out xz and zstd after the training text, which take a second or more for each megabyte of it.
         tell: called with a method's name before it begins.
     """
     text, size = _text(held_out, table)
@@ -78,6 +80,7 @@ def compression_baselines(
         jobs += [
             (f"{name} after the training text", partial(_squeezed, squeeze, (learnt, text), size))
             for name, squeeze in AFTER.items()
+            if name == "zlib" or not quick
         ]
         jobs.append((f"{order}-gram", partial(_ngram, train, held_out, order, size)))
     rows = []

@@ -164,15 +164,17 @@ def _firsts(keys: Keys) -> Ints:
 def _discounts(counts: Ints) -> Floats:
     """float64 [4]: what is taken from counts of 0, 1, 2, and 3 or more (equation 26 of Chen and Goodman).
 
-    A text too small to have n-grams of all frequencies gets one discount of 0.75.
+    Where there are too few n-grams for the estimate, or it leaves nothing to take (a probability would be 0), each
+    discount is 0.75.
     """
+    plain = np.array([0.0, 0.75, 0.75, 0.75])
     n1, n2, n3, n4 = (int((counts == times).sum()) for times in (1, 2, 3, 4))
-    if not (n1 and n2 and n3 and n4):
-        return np.array([0.0, 0.75, 0.75, 0.75])
+    if not (n1 and n2 and n3):
+        return plain
     y = n1 / (n1 + 2 * n2)
     found = np.array([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    clipped: Floats = np.clip(found, np.zeros(4), np.arange(4.0))
-    return clipped
+    fits = (found[1:] > 0).all() and (found <= np.arange(4)).all()
+    return found if fits else plain
 
 
 def _smooth(grams: Keys, counts: Ints, bits: int) -> _Order:

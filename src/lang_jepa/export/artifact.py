@@ -141,7 +141,8 @@ def unpack6(packed: Bytes, count: int) -> NDArray[np.int8]:
 
 def _body(entries: Mapping[str, Entry], about: Mapping[str, Any], *, packed: bool) -> bytes:
     """Header and tensors, uncompressed."""
-    tensors, parts = [], []
+    tensors: list[dict[str, Any]] = []
+    parts: list[NDArray[Any]] = []
     for name, entry in entries.items():
         if isinstance(entry, Same):
             tensors.append({"name": name, "same": entry.name})

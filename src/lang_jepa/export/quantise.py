@@ -16,6 +16,8 @@ from lang_jepa.errors import LangJepaError
 Bits = Literal[6, 8]
 LEVELS: dict[int, int] = {8: 127, 6: 31}
 """Largest code of each width: codes are symmetric around 0."""
+MOST_AT_ONCE = 2**24
+"""Numbers of which torch finds a quantile in one call."""
 SMALLEST_SCALE = 2.0**-24
 """The smallest number above 0 in half precision."""
 
@@ -50,6 +52,21 @@ class Rounding:
     def at(self) -> float:
         """`clip_at`, or its default."""
         return DEFAULT_CLIP[self.clip][self.bits] if self.clip_at is None else self.clip_at
+
+
+def parse_rounding(bits: Bits, clip: str | None) -> Rounding:
+    """Rounding from what people type: `std`, `std=4`, `percentile=99.9`; None: the default.
+
+    Raises:
+        LangJepaError: unknown or out of range.
+    """
+    if clip is None:
+        return Rounding(bits=bits)
+    how, _, at = clip.partition("=")
+    try:
+        return Rounding(bits=bits, clip=how, clip_at=float(at) if at else None)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise LangJepaError(f"--clip {clip}: '{at}' is no number") from error
 
 
 DEFAULT_CLIP: dict[str, dict[int, float]] = {
@@ -198,7 +215,8 @@ def _limits(rows: Tensor, rounding: Rounding) -> Tensor:
     if rounding.clip == "std":
         limit = rounding.at * rows.square().mean(1).sqrt()
     else:
-        limit = torch.quantile(size, rounding.at / 100, dim=1)
+        parts = torch.split(size, max(1, MOST_AT_ONCE // size.shape[1]))
+        limit = torch.cat([torch.quantile(part, rounding.at / 100, dim=1) for part in parts])
     return torch.minimum(limit, size.amax(1))
 
 

@@ -1,0 +1,183 @@
+"""A trained GPT in a few bits a weight: written, read back, and scored beside the original."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lang_jepa.concepts.gpt_directory import build_gpt, load_gpt
+from lang_jepa.config_gpt import GPTSettings
+from lang_jepa.data.byte_table import ByteTable, check_bytes
+from lang_jepa.data.corpus import MANIFEST as CORPUS
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.corpus_tokens import CorpusTokens
+from lang_jepa.data.pieces import Pieces
+from lang_jepa.data.token_shards import TOKENIZER, TokenShards
+from lang_jepa.data.token_stream import TokenSource, TokenStream
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.bits_per_byte import BitsPerByte, Validation
+from lang_jepa.evaluation.compression_baselines import Baseline
+from lang_jepa.export.artifact import Written, read_artifact, write_artifact
+from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
+from lang_jepa.models.gpt import GPT
+from lang_jepa.settings import build
+from lang_jepa.training.gpt.material import Tokens, open_tokens
+
+CALIBRATION_TOKENS = 65_536
+"""Training tokens that GPTQ sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedGPT:
+    """What an export made.
+
+    Attributes:
+        written: the file.
+        parameters: numbers that the model has, tied ones once.
+        before, after: scores on the held-out tokens of training, of the model and of the one read back.
+    """
+
+    written: Written
+    parameters: int
+    before: BitsPerByte
+    after: BitsPerByte
+
+    @property
+    def gap(self) -> float:
+        """Bits per byte lost to quantisation."""
+        return self.after.val_bpb - self.before.val_bpb
+
+
+def export_gpt(
+    run: Path | str,
+    file: Path | str,
+    rounding: Rounding,
+    *,
+    gptq: bool = False,
+    codec: str = "zstd",
+    cap: int,
+) -> ExportedGPT:
+    """Quantise a GPT's weights into one file, and measure what that costs on the held-out tokens of its training.
+
+    Args:
+        run: run directory or model directory; its tokens must still be where its settings say.
+        file: to write.
+        rounding: how weights become codes.
+        gptq: round by GPTQ, calibrated on CALIBRATION_TOKENS of the training side; else to the nearest.
+        codec: `zstd` or `brotli`.
+        cap: bytes that the file may take.
+
+    Raises:
+        LangJepaError: no GPT, tokens that are gone or hold nothing out, or a file above the cap.
+    """
+    model, settings, card = load_gpt(Path(run))
+    tokens = open_tokens(settings.data, lambda event: None)
+    if tokens.held_out is None:
+        raise LangJepaError(
+            f"{tokens.place} holds nothing out, so that the cost of rounding cannot be measured"
+        )
+    validation = _validate(settings, tokens.held_out, tokens.table)
+    looped = tuple(card["looped"])
+    grams = _grams(model, settings, tokens, looped) if gptq else None
+    entries = quantise_state(model.state_dict(), rounding, grams=grams)
+    about = {"settings": settings.model_dump(mode="json"), "looped": looped, "bos_id": card["bos_id"]}
+    written = write_artifact(Path(file), entries, about, codec=codec, cap=cap)
+    again, _, found = load_quantised_gpt(file)
+    scores = [validation.score(partial(one, looped=found)) for one in (model, again)]
+    return ExportedGPT(written, sum(one.numel() for one in model.parameters()), *scores)
+
+
+def load_quantised_gpt(file: Path | str) -> tuple[GPT, GPTSettings, tuple[int, ...]]:
+    """A model from its file in evaluation mode, the settings of its training, and the layers passed through twice.
+
+    Raises:
+        LangJepaError: the file is damaged or foreign, or holds another kind of model.
+    """
+    about, entries = read_artifact(Path(file))
+    if "settings" not in about or "looped" not in about:
+        raise LangJepaError(f"{file} holds quantised weights, but not of a GPT that `lang-jepa export` wrote")
+    settings = build(GPTSettings, about["settings"], where=str(file))
+    model = build_gpt(settings)
+    try:
+        model.load_state_dict(restore_state(entries))
+    except RuntimeError as error:
+        raise LangJepaError(f"{file} does not fit the model's settings: {error}") from error
+    return model.eval(), settings, tuple(about["looped"])
+
+
+def open_sides(folder: Path, tokenizer: Path | None = None) -> tuple[TokenSource, TokenSource, ByteTable]:
+    """(training tokens, held-out tokens, bytes of each token) of token shards or of a prepared corpus.
+
+    Raises:
+        LangJepaError: neither is there, a side is missing, or the tokenizer is not theirs.
+    """
+    if (folder / CORPUS).is_file():
+        corpus = Corpus.open(folder)
+        sides = [CorpusTokens(one, corpus.tokenizer) for one in (corpus.train, corpus.validation)]
+        return sides[0], sides[1], ByteTable.of_tokenizer(corpus.tokenizer)
+    pieces = Pieces.load(tokenizer or folder / TOKENIZER)
+    train = TokenShards.find(folder, "train", vocab_size=pieces.vocab_size)
+    held_out, table = (
+        TokenShards.find(folder, "val", vocab_size=pieces.vocab_size),
+        ByteTable.of_pieces(pieces),
+    )
+    check_bytes(table, held_out)
+    return train, held_out, table
+
+
+def score_gpts(
+    models: Iterable[Path], held_out: TokenSource, table: ByteTable, *, stride: int | None = None
+) -> list[Baseline]:
+    """Scores of trained models on held-out tokens, as rows for a table beside those of the baselines.
+
+    Args:
+        models: runs, model directories or files of `export_gpt`.
+        held_out: tokens of their tokenizer.
+        table: bytes of each token.
+        stride: that windows move on by (None: their length).
+
+    Raises:
+        LangJepaError: no model, or one of another vocabulary.
+    """
+    rows = []
+    for path in models:
+        began = time.monotonic()
+        if path.is_file():
+            model, settings, looped = load_quantised_gpt(path)
+        else:
+            model, settings, card = load_gpt(path)
+            looped = tuple(card["looped"])
+        if model.vocab_size != len(table.base):
+            raise LangJepaError(
+                f"{path} predicts {model.vocab_size} ids and these tokens are of "
+                f"{len(table.base)}: it was trained on others"
+            )
+        found = _validate(settings, held_out, table).score(partial(model, looped=looped), stride=stride)
+        rows.append(Baseline(str(path), found.val_bpb, found.val_loss, time.monotonic() - began))
+    return rows
+
+
+def _validate(settings: GPTSettings, held_out: TokenSource, table: ByteTable) -> Validation:
+    """Held-out tokens in windows of the length that the model was trained with."""
+    length = settings.data.seq_len
+    batch_size = max(1, settings.evaluation.val_batch_tokens // length)
+    return Validation(held_out, table, length=length, batch_size=batch_size)
+
+
+def _grams(model: GPT, settings: GPTSettings, tokens: Tokens, looped: tuple[int, ...]) -> dict[str, Tensor]:
+    """Inputs of the layers on some training tokens."""
+    length = settings.data.seq_len
+    rows = min(8, max(1, tokens.train.num_tokens // length - 1))
+    stream = TokenStream(tokens.train, batch_size=rows, length=length, seed=0)
+    batches = [next(stream)[:, :-1] for _ in range(max(1, CALIBRATION_TOKENS // (rows * length)))]
+
+    def run() -> None:
+        for batch in batches:
+            model(batch, looped=looped)
+
+    with torch.no_grad():
+        return input_grams(model, run)

@@ -1,0 +1,72 @@
+"""The commands of token data as people type them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lang_jepa import cli
+from lang_jepa.data.token_shards import TokenShards
+
+WORDS = ("sea", "hill", "town", "river", "market", "garden", "house")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    texts = [
+        f"Anna went to the {WORDS[i % 7]} on day {i}. Ben saw {i * 3} birds over the {WORDS[i * 5 % 7]} and went home."
+        for i in range(80)
+    ]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def type_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["lang-jepa", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+def test_from_a_file_to_shards_and_their_baselines(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "shards"
+    words = ["shards", str(file), str(folder), "--vocab-size", "330", "--val-fraction", "0.3"]
+    assert type_command(monkeypatch, *words) == 0
+    out = capsys.readouterr().out
+    assert "330 ids" in out
+    assert "learning a tokenizer of 330 ids" in out
+    assert TokenShards.find(folder, "train", vocab_size=330).num_tokens > 500
+    assert type_command(monkeypatch, *words) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert type_command(monkeypatch, "bits", str(folder), "--order", "3", "--quick") == 0
+    lines = capsys.readouterr().out
+    for name in ("zlib", "bz2", "xz", "zstd", "zlib after the training text", "3-gram"):
+        assert name in lines
+    assert "zstd after" not in lines
+    model = str(folder / "tokenizer.model")
+    assert type_command(monkeypatch, "shards", str(file), str(tmp_path / "b"), "--tokenizer", model) == 0
+    assert (tmp_path / "b" / "tokenizer.model").read_bytes() == (folder / "tokenizer.model").read_bytes()
+
+
+def test_mistakes(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, reason in (
+        (("shards", "texts.jsonk", str(tmp_path / "a")), "there is no file or folder"),
+        (
+            ("shards", str(file), str(tmp_path / "a"), "--deduplicate", "some"),
+            "--deduplicate: Input should be",
+        ),
+        (
+            ("shards", str(file), str(tmp_path / "a"), "--tokenizer", "no.model"),
+            "cannot read the SentencePiece model",
+        ),
+        (("bits", str(tmp_path)), "cannot read the SentencePiece model"),
+    ):
+        assert type_command(monkeypatch, *words) == 2
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
