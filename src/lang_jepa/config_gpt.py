@@ -16,7 +16,7 @@ class GPTDataSettings(Section):
     """Where tokens come from, and how many make a step."""
 
     data_path: str | None = None
-    """A folder of token shards (`*_train_*.bin` and `*_val_*.bin`) or a prepared corpus (null: the corpus that
+    """A folder of token shards (`*train_*.bin` and `*val_*.bin`) or a prepared corpus (null: the corpus that
     `train_file` gives, prepared first if needed)."""
     tokenizer_path: str = "trained"
     """Of token shards: the SentencePiece model they were made with. Of `train_file`: a Hugging Face tokenizer by name
