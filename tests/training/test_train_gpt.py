@@ -200,6 +200,19 @@ def test_a_prepared_corpus_by_its_folder(tmp_path: Path) -> None:
     assert torch.equal(_weights(tmp_path / "documents"), _weights(tmp_path / "folder"))
 
 
+def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for number in range(40):
+        (texts / f"{number}.txt").write_text(
+            f"The cat number {number} sat by the door. It looked at {number + 2} birds. " * 3
+        )
+    small = (f"data.train_file={texts}", "data.vocab_size=2000", "data.seq_len=16", "data.batch_tokens=64")
+    result = train_gpt(tiny_gpt(tmp_path / "run", *small, "evaluation.num_samples=40"))
+    model = load_gpt(result.folder)[0]
+    assert model.vocab_size == 2000 > len(load_table(result.folder).base)
+
+
 def test_token_shards(tmp_path: Path) -> None:
     pytest.importorskip("sentencepiece")
     from lang_jepa.data.pieces import train_pieces
