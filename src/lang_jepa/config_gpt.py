@@ -22,8 +22,8 @@ class GPTDataSettings(Section):
     """Of token shards: the SentencePiece model they were made with. Of `train_file`: a Hugging Face tokenizer by name
     or folder, or `trained` (byte-level BPE learnt on the corpus). A prepared corpus has its own."""
     vocab_size: int = Field(default=1024, ge=300, le=65_536)
-    """Size of the vocabulary, at most that of a `trained` tokenizer. That of shards, of a prepared corpus or of another
-    tokenizer must be the same."""
+    """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; that of shards, of a prepared
+    corpus or of another tokenizer must be the same."""
     train_file: str = "stories"
     """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next six."""
     text_column: str = "text"
