@@ -70,12 +70,13 @@ def save_gpt(
         write_json(temporary / CARD, about)
 
 
-def find_gpt(path: Path) -> Path | None:
+def find_gpt(path: Path | str) -> Path | None:
     """The model directory of a GPT at a path: itself, or the one inside a run directory; None if there is none."""
+    path = Path(path)
     return next((folder for folder in (path, path / "model") if (folder / CARD).is_file()), None)
 
 
-def load_gpt(path: Path) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
+def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     """A trained model in evaluation mode, the settings of its training, and its card.
 
     Raises:
@@ -107,9 +108,9 @@ def load_gpt(path: Path) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     return model.eval(), settings, card
 
 
-def load_table(path: Path) -> ByteTable:
+def load_table(path: Path | str) -> ByteTable:
     """Bytes and text of the tokens of a GPT's model directory."""
-    folder = find_gpt(path) or path
+    folder = find_gpt(path) or Path(path)
     if (folder / TOKENIZER).is_file():
         return ByteTable.of_pieces(Pieces.load(folder / TOKENIZER))
     return ByteTable.of_tokenizer(TextTokenizer.load(str(folder)))
