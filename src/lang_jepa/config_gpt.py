@@ -16,13 +16,14 @@ class GPTDataSettings(Section):
     """Where tokens come from, and how many make a step."""
 
     data_path: str | None = None
-    """A folder of token shards (`*_train_*.bin` and `*_val_*.bin`) or a prepared corpus (null: the corpus that
+    """A folder of token shards (`*train_*.bin` and `*val_*.bin`) or a prepared corpus (null: the corpus that
     `train_file` gives, prepared first if needed)."""
     tokenizer_path: str = "trained"
     """Of token shards: the SentencePiece model they were made with. Of `train_file`: a Hugging Face tokenizer by name
     or folder, or `trained` (byte-level BPE learnt on the corpus). A prepared corpus has its own."""
     vocab_size: int = Field(default=1024, ge=300, le=65_536)
-    """Size of the vocabulary. That of shards or of a prepared corpus must be the same."""
+    """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; that of shards, of a prepared
+    corpus or of another tokenizer must be the same."""
     train_file: str = "stories"
     """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next six."""
     text_column: str = "text"

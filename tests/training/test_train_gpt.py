@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from lang_jepa import cli
 from lang_jepa.concepts.gpt_directory import load_gpt, load_table
@@ -199,6 +200,19 @@ def test_a_prepared_corpus_by_its_folder(tmp_path: Path) -> None:
     assert torch.equal(_weights(tmp_path / "documents"), _weights(tmp_path / "folder"))
 
 
+def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for number in range(40):
+        (texts / f"{number}.txt").write_text(
+            f"The cat number {number} sat by the door. It looked at {number + 2} birds. " * 3
+        )
+    small = (f"data.train_file={texts}", "data.vocab_size=2000", "data.seq_len=16", "data.batch_tokens=64")
+    result = train_gpt(tiny_gpt(tmp_path / "run", *small, "evaluation.num_samples=40"))
+    model = load_gpt(result.folder)[0]
+    assert model.vocab_size == 2000 > len(load_table(result.folder).base)
+
+
 def test_token_shards(tmp_path: Path) -> None:
     pytest.importorskip("sentencepiece")
     from lang_jepa.data.pieces import train_pieces
@@ -257,3 +271,18 @@ def test_the_script_reads_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
+
+
+def test_a_compiled_run_has_one_graph_more_with_the_span_loss(tmp_path: Path) -> None:
+    """And the same numbers: the backend `eager` runs the traced graph as it is."""
+    late = ("jepa.weight=0.3", "jepa.start_frac=0.5")
+    found = {}
+    for name, jepa in (("plain", ("jepa.weight=0",)), ("late", late)):
+        torch._dynamo.reset()
+        counters.clear()
+        train_gpt(tiny_gpt(tmp_path / name, "meta.compile=eager", *jepa))
+        found[name] = int(counters["stats"]["unique_graphs"])
+    torch._dynamo.reset()
+    assert found == {"plain": 1, "late": 2}
+    train_gpt(tiny_gpt(tmp_path / "not compiled", *late))
+    torch.testing.assert_close(_weights(tmp_path / "late"), _weights(tmp_path / "not compiled"))

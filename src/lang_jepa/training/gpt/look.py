@@ -138,8 +138,8 @@ class GPTLook:
         return [self._text(row) for row in written.tolist()]
 
     def _text(self, ids: list[int]) -> str:
-        """Up to the beginning of the next document, in one line."""
+        """Up to the beginning of the next document, in one line; ids that the tokenizer does not have are no text."""
         bos = self.tokens.train.bos_id
-        rest = ids[1:]
+        rest = [index for index in ids[1:] if index < self.tokens.train.vocab_size]
         ids = rest[: rest.index(bos)] if bos in rest else rest
         return " ".join(self.tokens.table.decode(ids).split())

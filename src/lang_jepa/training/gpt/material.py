@@ -46,7 +46,8 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
     """The tokens that the settings name; a corpus is prepared first if needed.
 
     Raises:
-        LangJepaError: they cannot be read, or their vocabulary has another size than data.vocab_size.
+        LangJepaError: they cannot be read, or their vocabulary has another size than data.vocab_size. Only a tokenizer
+            that is learnt from the documents may have fewer ids, where their text gives no more.
     """
     if settings.data_path is None:
         tokens = _of_corpus(prepare(settings.corpus(), progress=tell))
@@ -55,7 +56,8 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
     else:
         tokens = _of_shards(settings, Path(settings.data_path))
     found = tokens.train.vocab_size
-    if found != settings.vocab_size:
+    learnt_here = settings.data_path is None and settings.tokenizer_path == "trained"
+    if found > settings.vocab_size or (found < settings.vocab_size and not learnt_here):
         raise LangJepaError(
             f"the tokenizer of {tokens.place} has {found} ids, but data.vocab_size is {settings.vocab_size}: set "
             f"data.vocab_size={found}"
@@ -150,7 +152,10 @@ class GPTMaterial:
         settings = self.settings
         return [
             ("tokens", self.tokens.place),
-            ("training", f"{self.tokens.train.num_tokens:,} tokens of {settings.vocab_size:,} kinds"),
+            (
+                "training",
+                f"{self.tokens.train.num_tokens:,} tokens of {self.tokens.train.vocab_size:,} kinds",
+            ),
             ("held out", f"{held_out.num_tokens:,} tokens" if held_out else "nothing"),
             (
                 "a step",
