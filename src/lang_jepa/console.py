@@ -144,7 +144,11 @@ class Bar:
             self._line(self._heading(figures))
             self._line("".join(f"{name:>{width}}" for name, width, _, _ in self.columns))
             self._looked = True
-        self._line("".join(f"{figures[name]:>{width}{form}}" for _, width, name, form in self.columns))
+        self._line("".join(self._cell(figures, *column) for column in self.columns))
+
+    def _cell(self, figures: Figures, _: str, width: int, name: str, form: str) -> str:
+        """A figure, or blank space where it could not be measured."""
+        return f"{figures[name]:>{width}{form}}" if name in figures else " " * width
 
     def _heading(self, figures: Figures) -> str:
         candidates, limit = (

@@ -16,6 +16,7 @@ from torch._dynamo.utils import counters
 
 from lang_jepa import cli
 from lang_jepa.concepts.gpt_directory import load_gpt, load_table
+from lang_jepa.console import GPTBar
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.token_shards import write_shard
 from lang_jepa.errors import LangJepaError
@@ -198,6 +199,23 @@ def test_a_prepared_corpus_by_its_folder(tmp_path: Path) -> None:
     train_gpt(settings)
     train_gpt(tiny_gpt(tmp_path / "folder", f"data.data_path={path}"))
     assert torch.equal(_weights(tmp_path / "documents"), _weights(tmp_path / "folder"))
+
+
+def test_figures_that_could_not_be_measured_are_left_blank(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One held-out sequence has no mean to compare with; the terminal's line keeps its columns."""
+    few = ("data.limit=12", "data.vocab_size=400", "data.seq_len=512", "data.batch_tokens=512")
+    result = train_gpt(tiny_gpt(tmp_path / "run", *few), GPTBar())
+    assert "val/span_loss" in result.figures
+    assert "val/span_loss_without_drift" not in result.figures
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("       6"))
+    assert line.split()[:3] == [
+        "6",
+        f"{result.figures['val/loss']:.4f}",
+        f"{result.figures['val/bits_per_byte']:.4f}",
+    ]
+    assert line[39:49].isspace()
 
 
 def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:

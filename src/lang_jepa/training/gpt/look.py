@@ -118,7 +118,10 @@ class GPTLook:
         loss, driftless, count = ranks.total(fabric, sums).tolist()
         if not count:
             return {}
-        return {"val/span_loss": loss / count, "val/span_loss_without_drift": driftless / count}
+        figures = {"val/span_loss": loss / count}
+        if len(rows) > 1:  # one sequence is its own mean
+            figures["val/span_loss_without_drift"] = driftless / count
+        return figures
 
     def samples(self, model: GPT, looped: tuple[int, ...], *, seed: int) -> list[str]:
         """Texts that the model writes after a beginning of a document; for one rank."""
