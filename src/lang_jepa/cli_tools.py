@@ -118,7 +118,7 @@ def export(
         bool, typer.Option("--gptq", help="Of a GPT: round by GPTQ, calibrated on training tokens.")
     ] = False,
     clip: Annotated[
-        str | None, typer.Option(metavar="HOW[=AT]", help="Of a GPT: std=4, percentile=99.98, ...")
+        str | None, typer.Option(metavar="HOW[=AT]", help="Of a GPT: std=5, percentile=99.98, ...")
     ] = None,
     codec: Annotated[str, typer.Option(help="Of a GPT: zstd or brotli.")] = "zstd",
     cap: Annotated[int, typer.Option(min=1, help="Of a GPT: bytes that its file may take.")] = 16_000_000,

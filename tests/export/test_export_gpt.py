@@ -125,6 +125,17 @@ def test_models_beside_the_baselines(
         score_gpts([run], sides[1], other)
 
 
+def test_only_quantised_models_are_replaced(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for path, reason in ((tmp_path / "notes.txt", "is no quantised model"), (tmp_path, "is a folder")):
+        with pytest.raises(LangJepaError, match=reason):
+            export_gpt(run, path, Rounding(), cap=CAP)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    write_artifact(tmp_path / "old", {}, {})
+    export_gpt(run, tmp_path / "old", Rounding(), cap=CAP)
+    assert load_quantised_gpt(tmp_path / "old")[2] == (1,)
+
+
 def test_what_is_no_gpt(tmp_path: Path) -> None:
     state = {"w": torch.zeros(80, 80)}
     write_artifact(tmp_path / "other", quantise_state(state, Rounding()), {"name": "x"})

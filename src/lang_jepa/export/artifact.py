@@ -95,6 +95,16 @@ def write_artifact(
     return Written(len(data), cap, way)
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise LangJepaError if writing to `path` would lose something that is no quantised model."""
+    if path.is_dir():
+        raise LangJepaError(f"{path} is a folder; a quantised model is one file")
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise LangJepaError(f"{path} is there and is no quantised model: choose another file")
+
+
 def read_artifact(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
     """What `write_artifact` wrote: (about, entries).
 

@@ -21,7 +21,7 @@ from lang_jepa.data.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.bits_per_byte import BitsPerByte, Validation
 from lang_jepa.evaluation.compression_baselines import Baseline
-from lang_jepa.export.artifact import Written, read_artifact, write_artifact
+from lang_jepa.export.artifact import Written, check_replaceable, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings import build
@@ -72,8 +72,10 @@ def export_gpt(
         cap: bytes that the file may take.
 
     Raises:
-        LangJepaError: no GPT, tokens that are gone or hold nothing out, or a file above the cap.
+        LangJepaError: no GPT, tokens that are gone or hold nothing out, a file above the cap, or something else in its
+            place.
     """
+    check_replaceable(Path(file))
     model, settings, card = load_gpt(Path(run))
     tokens = open_tokens(settings.data, lambda event: None)
     if tokens.held_out is None:
