@@ -1,5 +1,6 @@
 """What a tool should use, a predictor or its counterpart without one, and how that was found out."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -92,8 +93,7 @@ class Choices:
                 raise LangJepaError(
                     f"{path} has format {found['format']}, this version reads {FORMAT}; {_AGAIN}"
                 )
-            tools = {tool: _choice(one) for tool, one in found["tools"].items()}
-            measured = str(found["model"])
+            tools, measured = choices_from(found["tools"]), str(found["model"])
         except (KeyError, TypeError, AttributeError) as error:
             raise LangJepaError(f"{path} is damaged ({error!r}); {_AGAIN}") from error
         if measured != model:
@@ -117,7 +117,12 @@ def choice_of(contest: Contest) -> Choice:
     )
 
 
-def _choice(found: dict[str, Any]) -> Choice:
+def choices_from(found: Mapping[str, Any]) -> dict[str, Choice]:
+    """Choices from plain data, as a report or a file holds them."""
+    return {tool: _choice(one) for tool, one in found.items()}
+
+
+def _choice(found: Mapping[str, Any]) -> Choice:
     parts = {name: found[name] for name in ("metric", "lower", "documents")}
     ways = [
         None if found[name] is None else Contender(**found[name]) for name in ("predictor", "counterpart")

@@ -11,7 +11,7 @@ import numpy as np
 from lang_jepa.evaluation.document.contest import Contest, Entry, Values
 from lang_jepa.evaluation.document.material import Made
 from lang_jepa.evaluation.document.metrics import auc
-from lang_jepa.evaluation.document.rules import BOTH, REACH, Places, Reading, Rule, learned
+from lang_jepa.evaluation.document.rules import BOTH, Places, Reading, Rule, learned
 from lang_jepa.evaluation.document.words import WordSpace, recency_weights, sparse_cosines
 from lang_jepa.evaluation.embedder import Encoder
 from lang_jepa.evaluation.similarity import Floats
@@ -25,6 +25,7 @@ def intruder_rows(
     sentences: list[str],
     made: Made,
     *,
+    reach: int,
     task: str,
     split: str,
     seed: int,
@@ -34,6 +35,7 @@ def intruder_rows(
     Args:
         models, embeddings: by name; embeddings [S, D] of `sentences`.
         made: of `material.with_intruders`.
+        reach: sentences on either side that a predictor is shown at most.
         task, split: in the rows.
         seed: of the bootstrap.
     """
@@ -47,7 +49,7 @@ def intruder_rows(
         items=[sentences, [rows.tolist() for rows in made.documents], [one.tolist() for one in made.truth]],
         seed=seed,
     )
-    places = Places.of(sentences, made.documents, reach=REACH)
+    places = Places.of(sentences, made.documents, reach=reach)
     for name, model in models.items():
         reading = Reading(model, places, embeddings[name], name)
         rules = reading.rules(BOTH)

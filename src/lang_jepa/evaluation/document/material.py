@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.retrieval import Rows
 
 Flags = NDArray[np.bool_]
@@ -32,8 +31,31 @@ LONGEST = 96
 
 
 def group_of(identity: str) -> str:
-    """The group of a document by its id in the source: the folder part, such as the book of `openstax/biology/m44387`."""
+    """The group of a document by its id in the source: the folder part, as the book of `openstax/biology/m44387`."""
     return identity.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Documents of an evaluation and what they belong to, one entry for each.
+
+    Attributes:
+        documents: each a list of sentences.
+        groups: a name that those of one book (or folder) share.
+        choosing: whether choices are made on it; the others are reported.
+
+    Raises:
+        LangJepaError: lists of different lengths.
+    """
+
+    documents: Sequence[Sequence[str]]
+    groups: Sequence[str]
+    choosing: Sequence[bool]
+
+    def __post_init__(self) -> None:
+        sizes = [len(part) for part in (self.documents, self.groups, self.choosing)]
+        if len(set(sizes)) > 1:
+            raise LangJepaError(f"documents, groups and marks of choosing differ in number: {sizes}.")
 
 
 @dataclass(frozen=True)
@@ -53,36 +75,20 @@ class Sources:
     choosing: Flags
 
     @classmethod
-    def of(
-        cls,
-        documents: Sequence[Sequence[str]],
-        groups: Sequence[str] | None = None,
-        choosing: Sequence[bool] | None = None,
-    ) -> "Sources":
+    def of(cls, grouped: Grouped) -> "Sources":
         """Number the sentences.
 
-        Args:
-            documents: each a list of sentences.
-            groups: of each document a name that those of one book share (None: all are one group).
-            choosing: of each document whether choices are made on it (None: every fourth).
-
         Raises:
-            LangJepaError: lengths differ, or an empty sentence.
+            LangJepaError: an empty sentence.
         """
         index: dict[str, int] = {}
         rows = []
-        for number, document in enumerate(documents):
+        for number, document in enumerate(grouped.documents):
             if not all(sentence.strip() for sentence in document):
                 raise LangJepaError(f"document {number} of the evaluation holds an empty sentence.")
             rows.append(np.array([index.setdefault(s, len(index)) for s in document], dtype=np.int64))
-        names = list(groups) if groups is not None else [""] * len(rows)
-        marks = [i % CHOOSING_EVERY == 0 for i in range(len(rows))] if choosing is None else list(choosing)
-        if len(names) != len(rows) or len(marks) != len(rows):
-            raise LangJepaError(
-                f"{len(rows)} documents, {len(names)} groups, {len(marks)} marks of choosing."
-            )
-        numbers = np.unique(names, return_inverse=True)[1] if names else np.zeros(0)
-        return cls(list(index), rows, numbers.astype(np.int64), np.asarray(marks, dtype=bool))
+        numbers = np.unique(np.array(grouped.groups, dtype=str), return_inverse=True)[1]
+        return cls(list(index), rows, numbers.astype(np.int64), np.asarray(grouped.choosing, dtype=bool))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from lang_jepa.evaluation.document.contest import Contest, Entry, Values
 from lang_jepa.evaluation.document.gaps import Gaps, depths, pick, standardised
 from lang_jepa.evaluation.document.material import SEGMENTS, Made
 from lang_jepa.evaluation.document.metrics import pk, window_diff
-from lang_jepa.evaluation.document.rules import REACH, Places, Reading, allows
+from lang_jepa.evaluation.document.rules import Places, Reading, allows
 from lang_jepa.evaluation.document.texttiling import cutoff, texttiling_depths
 from lang_jepa.evaluation.document.words import WordSpace, sparse_cosines
 from lang_jepa.evaluation.embedder import Encoder
@@ -93,6 +93,7 @@ def segmentation_rows(
     sentences: list[str],
     made: Made,
     *,
+    reach: int,
     task: str,
     split: str,
     seed: int,
@@ -105,6 +106,7 @@ def segmentation_rows(
     Args:
         models, embeddings: by name; embeddings [S, D] of `sentences`.
         made: of `material.joined`.
+        reach: sentences on either side that a predictor is shown at most.
         task, split: in the rows.
         seed: of the bootstrap.
     """
@@ -118,7 +120,7 @@ def segmentation_rows(
         items=[sentences, [rows.tolist() for rows in made.documents]],
         seed=seed,
     )
-    places = Places.of(sentences, made.documents, reach=REACH, gaps=True)
+    places = Places.of(sentences, made.documents, reach=reach, gaps=True)
     for name, model in models.items():
         reading = Reading(model, places, embeddings[name], name)
         rules = gap_rules(model)
@@ -208,7 +210,9 @@ def _enter_nothing(contest: Contest, made: Made) -> None:
     contest.enter("even spacing", [Entry(_values(made, even, none))], note="no boundary where unknown")
     generator = np.random.default_rng(contest.seed)
     drawn = [
-        _values(made, [pick(generator.random(len(rows) - 1), count=SEGMENTS - 1) for rows in made.documents], none)
+        _values(
+            made, [pick(generator.random(len(rows) - 1), count=SEGMENTS - 1) for rows in made.documents], none
+        )
         for _ in range(_DRAWS)
     ]
     mean = {metric: np.mean([one[metric] for one in drawn], axis=0) for metric in METRICS}

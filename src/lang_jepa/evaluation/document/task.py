@@ -1,12 +1,13 @@
 """The evaluation task `document`: segmentation, intruders and continuation, and what the tools should use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from lang_jepa.evaluation.document.choice import Choices, Tool, choice_of
+from lang_jepa.evaluation.document.choice import Choice, Tool, choice_of
 from lang_jepa.evaluation.document.contest import Contest
 from lang_jepa.evaluation.document.continuation import continuation_rows
 from lang_jepa.evaluation.document.intruders import intruder_rows
-from lang_jepa.evaluation.document.material import From, Sources, joined, with_intruders
+from lang_jepa.evaluation.document.material import From, Grouped, Sources, joined, with_intruders
+from lang_jepa.evaluation.document.rules import REACH
 from lang_jepa.evaluation.document.segmentation import segmentation_rows
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.questions import build_questions
@@ -28,22 +29,18 @@ DECIDE: dict[Tool, str] = {
 
 def document_rows(
     models: Mapping[str, Encoder],
-    documents: Sequence[Sequence[str]],
-    groups: Sequence[str] | None = None,
+    grouped: Grouped,
     *,
-    choosing: Sequence[bool] | None = None,
     window_size: int,
     queries: int = 1024,
     split: str = "validation",
     seed: int = 0,
-) -> tuple[list[Row], dict[str, str], Choices]:
+) -> tuple[list[Row], dict[str, str], dict[str, Choice]]:
     """All three tasks.
 
     Args:
         models: by name, the examined one first.
-        documents: held-out documents, each a list of sentences.
-        groups: a name for each that documents of one book share (None: one group).
-        choosing: which documents only choose settings (None: every fourth); nothing is reported of them.
+        grouped: held-out documents; nothing is reported of those that choose.
         window_size: sentences of context at most.
         queries: continuation questions at most.
         split: name of the split in the rows.
@@ -55,23 +52,28 @@ def document_rows(
     Raises:
         LangJepaError: too few or too short documents.
     """
-    sources = Sources.of(documents, groups, choosing)
+    sources = Sources.of(grouped)
     embeddings = {name: encode(model, sources.sentences, name) for name, model in models.items()}
     contests: dict[str, Contest] = {}
+    reach = max(REACH, window_size)
     several = len(set(sources.groups.tolist())) > 1
     for same_group, task in SEGMENTS.items():
         if same_group or several:
             made = joined(sources, same_group=same_group, seed=seed)
             contests[task] = segmentation_rows(
-                models, embeddings, sources.sentences, made, task=task, split=split, seed=seed
+                models, embeddings, sources.sentences, made, reach=reach, task=task, split=split, seed=seed
             )
     for where, task in INTRUDERS.items():
         made = with_intruders(sources, where=where, seed=seed)
         contests[task] = intruder_rows(
-            models, embeddings, sources.sentences, made, task=task, split=split, seed=seed
+            models, embeddings, sources.sentences, made, reach=reach, task=task, split=split, seed=seed
         )
     questions = build_questions(
-        documents, window_size=window_size, queries=queries, choosing=sources.choosing.tolist(), seed=seed
+        grouped.documents,
+        window_size=window_size,
+        queries=queries,
+        choosing=sources.choosing.tolist(),
+        seed=seed,
     )
     row_of = {sentence: row for row, sentence in enumerate(sources.sentences)}
     asked = [row_of[sentence] for sentence in questions.sentences]
@@ -84,7 +86,7 @@ def document_rows(
         seed=seed,
     )
     rows = [row for contest in contests.values() for row in contest.rows]
-    choices = Choices({tool: choice_of(contests[task]) for tool, task in DECIDE.items()})
+    choices: dict[str, Choice] = {tool: choice_of(contests[task]) for tool, task in DECIDE.items()}
     similarity = {
         f"{row.task}, {row.metric}": row.similarity for row in rows if row.name == "model" and row.detail
     }
