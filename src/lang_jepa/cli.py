@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa import cli_tools
+from lang_jepa import cli_document, cli_tools
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -124,10 +124,7 @@ def evaluate(
         str,
         typer.Option(help="Of sts, probe, au, retrieval, stories, decode, document; separated by commas."),
     ] = "",
-    documents: Annotated[
-        str | None,
-        typer.Option(help="Of the task document: score these (what data.train_file may name) instead."),
-    ] = None,
+    documents: Annotated[str | None, typer.Option(help="Of the task document: score these texts.")] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
     ] = None,
@@ -360,6 +357,7 @@ def sweep(
 app.command()(cli_tools.index)
 app.command()(cli_tools.search)
 app.command()(cli_tools.export)
+app.command()(cli_document.document)
 
 
 @app.command()

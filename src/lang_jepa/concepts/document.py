@@ -1,12 +1,13 @@
 """What a model tells about a document: surprise, topics, continuations, sentences out of place, repetitions.
 
-Each tool can work with the predictor or with a counterpart that needs none (means of neighbouring sentences in the same space).
-Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and kept with the model; the
-tools use that one and say so. What the numbers mean is in docs/document.md.
+Each tool can work with the predictor or with a counterpart that needs none (means of neighbouring sentences in the same
+space). Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and kept with
+the model; the tools use that one and say so. docs/document.md says what the numbers mean.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, cast
 
 import numpy as np
@@ -38,8 +39,8 @@ class Placed:
         position: from 0.
         sentence: the text.
         fit: cosine of the sentence with what is expected at its place; None where nothing stands beside it.
-        surprise: standard deviations by which the fit is below the mean fit of shuffled sentences at this place: 0 fits no
-            better than any of them, -2 much better, above 0 worse. None where there is no fit.
+        surprise: standard deviations by which the fit is below the mean fit of shuffled sentences at this place: 0 fits
+            no better than they do, -2 much better, above 0 worse. None where there is no fit.
     """
 
     position: int
@@ -75,8 +76,8 @@ class Topics:
     Attributes:
         sentences: in order.
         boundaries: positions at which a new topic begins, ascending, 0 left out.
-        scores: for each sentence but the first how much of a boundary lies before it, in standard deviations above the mean of the
-            document.
+        scores: for each sentence but the first how much of a boundary lies before it, in standard deviations above the
+            document's mean.
         used: the way in words.
     """
 
@@ -88,12 +89,12 @@ class Topics:
     def segments(self) -> list[list[str]]:
         """The sentences of each segment."""
         ends = [0, *self.boundaries, len(self.sentences)]
-        return [self.sentences[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+        return [self.sentences[begin:end] for begin, end in pairwise(ends)]
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A candidate and how it fits as the next sentence: cosine, and standard deviations above the other candidates' mean."""
+    """A candidate, its cosine with what is expected next, and standard deviations above the candidates' mean."""
 
     sentence: str
     fit: float
@@ -109,6 +110,43 @@ class Repetition:
     earlier: int
     cosine: float
     repeats: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything at once, as the command shows it."""
+
+    surprise: Fits
+    outliers: Fits
+    topics: Topics
+    repetitions: list[Repetition]
+    next: list[Continuation]
+
+
+def study(
+    model: ConceptModel,
+    text: str | Sequence[str],
+    *,
+    candidates: Sequence[str] | None = None,
+    segments: int | None = None,
+    using: Using = "best",
+    against: Against | None = None,
+) -> Study:
+    """All tools on one document.
+
+    Args:
+        model, text, using, against: as `surprise`.
+        candidates: sentences that might follow, to be ranked.
+        segments: topics wanted.
+    """
+    sentences = sentences_of(model, text)
+    return Study(
+        surprise(model, sentences, using=using, against=against),
+        outliers(model, sentences, using=using, against=against),
+        segment(model, sentences, count=segments, using=using),
+        redundant(model, sentences),
+        continuations(model, sentences, candidates, using=using)[0] if candidates else [],
+    )
 
 
 def sentences_of(model: ConceptModel, text: str | Sequence[str]) -> list[str]:
@@ -136,9 +174,9 @@ def surprise(
         model: any; without a predictor the counterpart is used.
         text: a text, or its sentences.
         using: the better way as measured, or one of the two.
-        against: whose sentences are shuffled in: the document's own, outside the context (an on-topic sentence out of order is
-            then as surprising as any), or training sentences (only what is off topic is). None: the document's where it has
-            enough of them.
+        against: whose sentences are shuffled in: the document's own, outside the context (then an on-topic sentence out
+            of order is as surprising as any), or training sentences (then only what is off topic is). None: the
+            document's, where it has enough of them.
 
     Raises:
         LangJepaError: no text, a way or a reference that the model does not have.
@@ -278,8 +316,8 @@ def _of_training(model: ConceptModel, expected: Floats, kind: Similarity) -> tup
     sample = model.statistics.sample
     if sample is None:
         raise LangJepaError(
-            "this model keeps no training sentences to compare with (it was saved by an older version, or never trained): "
-            "compare with the document's own, or train again"
+            "this model keeps no training sentences to compare with (an older version saved it, or it was never "
+            "trained): compare with the document's own, or train again"
         )
     table = expected.astype(np.float64) @ prepare(sample, model.statistics, kind).T
     return table.mean(1), table.std(1)

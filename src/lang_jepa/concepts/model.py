@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from lang_jepa.concepts.decoding import TextDecoder, read_decoder
 from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
+from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
@@ -22,21 +23,18 @@ from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import NEXT_VIEWS, AsksNext, make_view
 from lang_jepa.data.views.masked import MaskedView
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.choice import Choice, Choices
 from lang_jepa.evaluation.similarity import Similarity, Statistics
-from lang_jepa.files import fingerprint
 from lang_jepa.models.decoder import Generation, Method, Scores
 from lang_jepa.models.jepa import Jepa
 
 if TYPE_CHECKING:
-    from lang_jepa.concepts.document import Continuation, Fits, Placed, Repetition, Topics
     from lang_jepa.concepts.imagine import Imagined
 
 Vectors = NDArray[np.float32]
 BATCH_TOKENS = 16_384
 
 
-class ConceptModel:
+class ConceptModel(DocumentTools):
     """A trained encoder and predictor.
 
     Args:
@@ -71,10 +69,9 @@ class ConceptModel:
         self.similarity = similarity
         self.folder: Path | None = None
         """Where it was loaded from (None: it was not)."""
+        self.choices = {}
         self.card: dict[str, Any] = {}
         """Its model card, with the hashes of its files (empty: it was not loaded)."""
-        self.choices: dict[str, Choice] = {}
-        """What the document tools use, as measured by the evaluation task `document` (empty: not measured)."""
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
@@ -95,8 +92,7 @@ class ConceptModel:
         similarity: Similarity = card["similarity"]
         model = cls(jepa.to(device), tokenizer, statistics, settings, similarity=similarity, decoder=decoder)
         model.folder, model.card = folder, card
-        chosen = Choices.load(folder, model=fingerprint(card["sha256"]))
-        model.choices = chosen.tools if chosen else {}
+        model.load_choices()
         return model
 
     def save(self, folder: str | Path, **card: Any) -> None:
@@ -111,12 +107,6 @@ class ConceptModel:
             card={"similarity": self.similarity, **card},
             decoder=self.decoder,
         )
-
-    def choose(self, tools: dict[str, Choice]) -> None:
-        """Keep what the document tools should use, in the model directory that this model was loaded from too."""
-        self.choices = dict(tools)
-        if self.folder is not None:
-            Choices(self.choices, fingerprint(self.card["sha256"])).save(self.folder)
 
     @property
     def device(self) -> torch.device:
@@ -313,39 +303,6 @@ class ConceptModel:
         from lang_jepa.concepts.imagine import imagine
 
         return imagine(self, context, steps, beams=beams)
-
-    def surprise(self, text: str | Sequence[str], **options: Any) -> "Fits":
-        """How far each sentence lies from what those before it let expect; see `lang_jepa.concepts.document`."""
-        from lang_jepa.concepts.document import surprise
-
-        return surprise(self, text, **options)
-
-    def outliers(self, text: str | Sequence[str], **options: Any) -> "list[Placed]":
-        """Sentences by how little they fit between their neighbours, the least fitting first."""
-        from lang_jepa.concepts.document import outliers
-
-        return outliers(self, text, **options).ranked()
-
-    def segment(self, text: str | Sequence[str], **options: Any) -> "Topics":
-        """Where the topic changes."""
-        from lang_jepa.concepts.document import segment
-
-        return segment(self, text, **options)
-
-    def next(
-        self, context: str | Sequence[str], candidates: Sequence[str], **options: Any
-    ) -> "list[Continuation]":
-        """Candidates by how well they fit as the next sentence, best first."""
-        from lang_jepa.concepts.document import continuations
-
-        return continuations(self, context, candidates, **options)[0]
-
-    def redundant(self, text: str | Sequence[str], **options: Any) -> "list[Repetition]":
-        """Sentences that repeat an earlier one, the clearest first."""
-        from lang_jepa.concepts.document import redundant
-
-        found = [one for one in redundant(self, text, **options) if one.repeats]
-        return sorted(found, key=lambda one: -one.cosine)
 
     def _window(self, context: Sequence[str]) -> Sequence[str]:
         return context[-self.settings.data.window_size :]
