@@ -1,10 +1,11 @@
 """Predictions for places of documents, with every distinct sentence encoded once, however many contexts it is in.
 
-For models whose predictor reads one vector per sentence, each encoded alone (`data.context=concepts`); others read the
-tokens of every context.
+For models whose predictor reads one vector per sentence, each encoded alone (`data.context=concepts`,
+`data.view=masked_concepts`); others read the tokens of every context.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.data.tokenizer import Ints
-from lang_jepa.data.views.base import within
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.context import Context
 
@@ -23,10 +22,14 @@ if TYPE_CHECKING:
 _PLACES = 1024
 """Places in one pass of the predictor."""
 
+Sides = tuple[list[int], list[int]]
+"""Rows of the sentences before and after a place."""
+
 
 def reads_concepts(model: "ConceptModel") -> bool:
     """Whether the predictor reads nothing but vectors of sentences encoded alone."""
-    return model.settings.data.context == "concepts"
+    data = model.settings.data
+    return data.view == "masked_concepts" or data.context == "concepts"
 
 
 @torch.inference_mode()
@@ -38,7 +41,7 @@ def foresee(
     Args:
         model: one that `reads_concepts`.
         before: sentences before each place, oldest first; already cut to what the predictor reads.
-        after: sentences after each place, in reading order (None: the predictor is not shown any, and no mask).
+        after: sentences after each place, in reading order; for models that see both sides (None: none).
 
     Returns:
         float32 [n, D], unit rows.
@@ -46,33 +49,26 @@ def foresee(
     Raises:
         LangJepaError: a sentence without a token.
     """
-    sides = list(zip(before, after, strict=True)) if after is not None else [(one, ()) for one in before]
+    sides = list(zip(before, after or [()] * len(before), strict=True))
     rows: dict[str, int] = {}
-    for pair in sides:
-        for side in pair:
-            for sentence in side:
-                rows.setdefault(sentence, len(rows))
+    for sentence in chain.from_iterable(side for pair in sides for side in pair):
+        rows.setdefault(sentence, len(rows))
     vectors = _vectors(model, list(rows))
+    make = _neighbours if model.sees_both_sides else _passages
+    window = model.settings.data.window_size
     result = np.empty((len(sides), model.dim), dtype=np.float32)
     for begin in range(0, len(sides), _PLACES):
-        some = sides[begin : begin + _PLACES]
-        numbers = [
-            [
-                *(rows[one] for one in past),
-                *([-1] if after is not None else []),
-                *(rows[one] for one in future),
-            ]
-            for past, future in some
+        some = [
+            ([rows[one] for one in past], [rows[one] for one in future])
+            for past, future in sides[begin : begin + _PLACES]
         ]
-        asked = [len(past) - int(after is None) for past, _ in some]
-        context = _context(vectors, numbers, np.array(asked, dtype=np.int64))
-        made = model.jepa.eval().predictor(context)
+        made = model.jepa.eval().predictor(make(vectors, some, window))
         result[begin : begin + len(some)] = functional.normalize(made.float(), dim=-1).cpu().numpy()
     return result
 
 
 def _vectors(model: "ConceptModel", sentences: list[str]) -> Tensor:
-    """Embeddings of sentences as the predictor reads them in training: not normalised, [S, D] on the model's device."""
+    """Embeddings of sentences as the predictor reads them in training, not normalised: [S, D] on the model's device."""
     tokens = model.tokenizer.encode_sentences(sentences)
     for sentence, ids in zip(sentences, tokens, strict=True):
         if not len(ids) or not sentence.strip():
@@ -80,26 +76,27 @@ def _vectors(model: "ConceptModel", sentences: list[str]) -> Tensor:
     return model.embed_tokens(tokens)
 
 
-def _context(vectors: Tensor, numbers: list[list[int]], asked: Ints) -> Context:
-    """One passage for each place.
+def _neighbours(vectors: Tensor, sides: list[Sides], window: int) -> Context:
+    """Windows over the distinct sentences as one passage, as `MaskedConceptsView` lays them out."""
+    windows = np.full((len(sides), 2 * window), -1, dtype=np.int64)
+    for row, (past, future) in zip(windows, sides, strict=True):
+        row[window - len(past[-window:]) : window] = past[-window:]
+        row[window : window + len(future[:window])] = future[:window]
+    count = torch.tensor([len(vectors)])
+    segments = torch.arange(len(vectors), device=vectors.device)
+    return Context(vectors, segments, torch.from_numpy(windows).to(vectors.device), count)
 
-    Args:
-        vectors: [S, D].
-        numbers: rows of each passage, -1 for a hidden sentence.
-        asked: int64 [n], which of the passage's places is asked.
-    """
-    counts = np.array([len(some) for some in numbers], dtype=np.int64)
-    flat = torch.from_numpy(np.concatenate([np.asarray(some, dtype=np.int64) for some in numbers]))
-    first = np.cumsum(counts) - counts
-    places = np.arange(int(counts.max()))[None, :] - (counts.max() - 1) + asked[:, None]
-    windows = np.where(places < 0, -1, places + first[:, None])
-    hidden = flat < 0
-    states = vectors[flat.clamp(min=0).to(vectors.device)]
-    states = states.masked_fill(hidden[:, None].to(states.device), 0.0)
+
+def _passages(vectors: Tensor, sides: list[Sides], window: int) -> Context:
+    """One passage for each place, asked after its last sentence, as `ConceptsView` lays them out."""
+    counts = np.array([len(past) for past, _ in sides], dtype=np.int64)
+    flat = torch.tensor([row for past, _ in sides for row in past])
+    ends = np.cumsum(counts)[:, None]
+    windows = ends + np.arange(-window, 0)[None, :]
+    windows = np.where(windows < ends - counts[:, None], -1, windows)
     return Context(
-        states=states,
-        segments=torch.from_numpy(np.repeat(first, counts) + within(counts)).to(states.device),
-        windows=torch.from_numpy(windows).to(states.device),
+        states=vectors[flat.to(vectors.device)],
+        segments=torch.arange(len(flat), device=vectors.device),
+        windows=torch.from_numpy(windows).to(vectors.device),
         passages=torch.from_numpy(counts),
-        hidden=hidden.to(states.device) if bool(hidden.any()) else None,
     )

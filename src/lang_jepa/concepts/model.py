@@ -20,7 +20,7 @@ from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import by_length
 from lang_jepa.data.sequences import Sequences
 from lang_jepa.data.tokenizer import TextTokenizer
-from lang_jepa.data.views import NEXT_VIEWS, AsksNext, make_view
+from lang_jepa.data.views import NEXT_VIEWS, TWO_SIDED_VIEWS, AsksNext, make_view
 from lang_jepa.data.views.masked import MaskedView
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Similarity, Statistics
@@ -208,7 +208,7 @@ class ConceptModel(DocumentTools):
                 "predict_next was given an empty context: the first sentence cannot be predicted"
             )
         if reads_concepts(self):
-            return foresee(self, [self._window(one) for one in contexts], self._nothing_after(len(contexts)))
+            return foresee(self, [self._window(one) for one in contexts])
         result = np.empty((len(contexts), self.dim), dtype=np.float32)
         sizes = np.array([_letters(self._window(one)) for one in contexts])
         for rows in by_length(sizes, BATCH_TOKENS):
@@ -218,15 +218,15 @@ class ConceptModel(DocumentTools):
     @property
     def sees_both_sides(self) -> bool:
         """Whether its predictor learnt to read what comes after a sentence too, so that `predict_between` works."""
-        return self.settings.data.view == "masked_sentences"
+        return self.settings.data.view in TWO_SIDED_VIEWS
 
     def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> Vectors:
         """Predicted concepts of hidden sentences from both sides.
 
         Args:
             before: for each hidden sentence those before it, oldest first; may be empty.
-            after: those after it, in reading order; may be empty, but not both. Of both together the nearest
-                data.passage_size - 1 are read.
+            after: those after it, in reading order; may be empty, but not both. The nearest are read: data.window_size
+                on each side, or data.passage_size - 1 in all (`masked_sentences`).
 
         Returns:
             float32 [n, D], unit rows.
@@ -238,7 +238,7 @@ class ConceptModel(DocumentTools):
         if not self.sees_both_sides:
             raise LangJepaError(
                 f"this model was trained on data.view={self.settings.data.view} and reads the past only; train with "
-                "data.view=masked_sentences to predict from both sides"
+                f"data.view={' or '.join(TWO_SIDED_VIEWS)} to predict from both sides"
             )
         if len(before) != len(after) or not all(len(a) + len(b) for a, b in zip(before, after, strict=True)):
             raise LangJepaError(
@@ -246,9 +246,9 @@ class ConceptModel(DocumentTools):
             )
         if not len(before):
             return np.zeros((0, self.dim), dtype=np.float32)
-        sides = [self._around(one, other) for one, other in zip(before, after, strict=True)]
         if reads_concepts(self):
-            return foresee(self, [one for one, _ in sides], [other for _, other in sides])
+            return foresee(self, before, after)
+        sides = [self._around(one, other) for one, other in zip(before, after, strict=True)]
         result = np.empty((len(sides), self.dim), dtype=np.float32)
         for rows in by_length(np.array([_letters([*one, *other]) for one, other in sides]), BATCH_TOKENS):
             result[rows] = self._predict_hidden([sides[row] for row in rows])
@@ -306,9 +306,6 @@ class ConceptModel(DocumentTools):
 
     def _window(self, context: Sequence[str]) -> Sequence[str]:
         return context[-self.settings.data.window_size :]
-
-    def _nothing_after(self, count: int) -> list[Sequence[str]] | None:
-        return [()] * count if self.sees_both_sides else None
 
     def _around(self, before: Sequence[str], after: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
         """The nearest sentences of both sides that training shows together."""

@@ -16,8 +16,6 @@ class Context:
             one is the place that is asked.
         passages: int64 [P] on the CPU, segments of each passage; they sum to the number of segments.
         horizons: int64 [Q], sentences between the context and each target (None: none).
-        hidden: bool, segments of which the predictor is not told anything but where they are (None: none); where
-            there is one state per segment theirs are zeros.
     """
 
     states: Tensor
@@ -25,7 +23,6 @@ class Context:
     windows: Tensor
     passages: Tensor
     horizons: Tensor | None = None
-    hidden: Tensor | None = None
 
     @property
     def count(self) -> int:

@@ -1,7 +1,8 @@
 """Distances between predictions and targets, one value per prediction.
 
-`smooth_l1` and `cosine` L2-normalise both sides first: a predictor must not lower its loss by shrinking. `mse` compares
-the vectors as they are, which needs a regularizer or a frozen target that keeps their size.
+`smooth_l1`, `cosine` and `contrastive` L2-normalise both sides first: a predictor must not lower its loss by shrinking.
+`mse` compares the vectors as they are, which needs a regularizer or a frozen target that keeps their size. `contrastive`
+alone looks at other targets too.
 """
 
 from collections.abc import Callable
@@ -56,10 +57,39 @@ def mse(predictions: Tensor, targets: Tensor) -> Tensor:
     return (predictions.float() - targets.float()).square().mean(-1)
 
 
+def contrastive(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of finding each prediction's own target among all targets of the batch by cosine.
+
+    InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1. The wrong answers are the other targets of
+    the same call: those of one micro-batch on one process. Sentences of one document teach what tells its places apart.
+    A target that stands in the batch several times, for several predictions, is never a wrong answer to itself.
+
+    Args:
+        predictions: [Q, D].
+        targets: [Q, D].
+
+    Returns:
+        float32 [Q], at least 0; log Q on average for predictions that know nothing of nearly orthogonal targets.
+    """
+    ours, theirs = (functional.normalize(x.float(), dim=-1) for x in (predictions, targets))
+    scores = ours @ theirs.T / TEMPERATURE
+    with torch.no_grad():
+        same = theirs @ theirs.T > 1 - _SAME
+        same.fill_diagonal_(False)
+    return functional.cross_entropy(
+        scores.masked_fill(same, -torch.inf), torch.arange(len(ours), device=ours.device), reduction="none"
+    )
+
+
+TEMPERATURE = 0.1
+_SAME = 1e-5
+"""Unit vectors with a cosine this near to 1 are one sentence."""
+
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth_l1": smooth_l1,
     "cosine": cosine,
     "mse": mse,
+    "contrastive": contrastive,
 }
 
 

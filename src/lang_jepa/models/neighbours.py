@@ -1,0 +1,78 @@
+"""A predictor that starts as the recency-weighted mean of the neighbours and learns what to add."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lang_jepa.models.context import Context
+
+RECENCY = ((1, 0.2), (3, 0.3), (8, 0.5))
+"""Weights of the means of the nearest 1, 3 and 8 sentences at the start."""
+
+
+class NeighbourAttention(nn.Module):
+    """The weighted mean of the neighbours' unit vectors, plus a learnt correction that is zero at the start.
+
+    With unit neighbours x_j at distances d_j and learnt log-weights w,
+
+        mean = unit(sum_j softmax(w[d])_j x_j),   prediction = sqrt(D) mean + A mean + MLP([mean, attention(mean, x)]).
+
+    A query made of the mean attends over the neighbours with a learnt bias per distance. A, the queries and the MLP's
+    output start at zero, so before the first step the prediction IS the recency-weighted mean, on whichever sides are
+    given; with both sides in equal parts. (Where fewer than `window` sentences stand on a side, their weights are scaled
+    up together.)
+
+    Args:
+        dim: width D.
+        heads: attention heads; divides dim.
+        window: neighbours on each side; windows have twice as many slots (see `MaskedConceptsView`).
+        dropout: on the input and the hidden layer of the MLP.
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        logs = _recency(window).log()
+        mirrored = torch.cat([logs.flip(0), logs])
+        self.weights = nn.Parameter(mirrored.clone())
+        self.bias = nn.Parameter(mirrored.expand(heads, -1).clone())
+        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        self.norm_mean, self.norm_neighbours = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.expand, self.contract = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)
+        self.linear = nn.Linear(dim, dim, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():
+            for parameter in (*self.query.parameters(), *self.contract.parameters(), self.linear.weight):
+                parameter.zero_()
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised; a window without any neighbour gives the mean zero."""
+        context.check_sentences()
+        scale = context.states.shape[-1] ** 0.5
+        x = functional.normalize(context.states.float(), dim=-1) * scale  # [S, D], unit RMS
+        rows = context.windows.to(x.device)
+        seen, rows = rows >= 0, rows.clamp(min=0)
+        weights = self.weights.masked_fill(~seen, _NEVER).softmax(-1) * seen
+        mean = functional.normalize((weights.unsqueeze(-1) * x[rows]).sum(1), dim=-1) * scale
+        near = self.norm_neighbours(x)
+        key, value = (layer(near)[rows].unflatten(-1, (self.heads, -1)) for layer in (self.key, self.value))
+        query = self.query(self.norm_mean(mean)).unflatten(-1, (self.heads, -1))
+        scores = torch.einsum("qhd,qwhd->qhw", query, key) * key.shape[-1] ** -0.5 + self.bias
+        attention = scores.masked_fill(~seen.unsqueeze(1), _NEVER).softmax(-1)
+        read = torch.einsum("qhw,qwhd->qhd", attention, value).flatten(1)
+        hidden = functional.gelu(self.expand(self.dropout(torch.cat([mean, read], dim=-1))))
+        prediction: Tensor = mean + self.linear(mean) + self.contract(self.dropout(hidden))
+        return prediction
+
+
+_NEVER = -1e4
+"""Instead of minus infinity, so that a window without neighbours has a finite softmax."""
+
+
+def _recency(window: int) -> Tensor:
+    """Weights of one side by distance, the nearest first, [window]; very small beyond the eighth."""
+    weights = torch.zeros(window)
+    for span, weight in RECENCY:
+        reach = min(span, window)
+        weights[:reach] += weight / reach
+    return weights.clamp(min=1e-3)
