@@ -71,9 +71,9 @@ class DataSettings(Section):
     `causal` (one pass over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal
     transformer)."""
     window_size: int = Field(default=8, ge=1)
-    """Sentences of context at most (`masked_concepts`: on each side). In `causal` each layer looks so many sentences back,
-    so that with n layers a prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training; inference
-    shows window_size."""
+    """Sentences of context at most (`masked_concepts`: on each side). In `causal` each layer looks so many sentences
+    back, so that with n layers a prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training;
+    inference shows window_size."""
     passage_size: int = Field(default=16, ge=2)
     """Sentences in one passage at most (`causal`, `concepts`, `masked_sentences` and `masked_concepts`)."""
     horizons: int = Field(default=1, ge=1)

@@ -1,4 +1,4 @@
-"""A predictor that starts as the recency-weighted mean of the neighbours and learns what to add."""
+"""A predictor that starts as the recency-weighted mean of the neighbours and learns their weights and what to add."""
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +11,18 @@ RECENCY = ((1, 0.2), (3, 0.3), (8, 0.5))
 
 
 class NeighbourAttention(nn.Module):
-    """The weighted mean of the neighbours' unit vectors, plus a learnt correction that is zero at the start.
+    """The weighted sum of the neighbours' unit vectors, plus a learnt correction that is zero at the start.
 
-    With unit neighbours x_j at distances d_j and learnt log-weights w,
+    With unit neighbours x_j at signed distances d_j and learnt weights w, which may become negative,
 
-        mean = unit(sum_j softmax(w[d])_j x_j),   prediction = sqrt(D) mean + A mean + MLP([mean, attention(mean, x)]).
+        mean = unit(sum_j w[d_j] x_j),   prediction = sqrt(D) mean + A mean + MLP([mean, attention(mean, x)]).
+
+    Negative weights of far neighbours take out what all sentences of a document share, which tells nothing about the
+    place of one. One set of weights serves places with one side given, another one those with both.
 
     A query made of the mean attends over the neighbours with a learnt bias per distance. A, the queries and the MLP's
     output start at zero, so before the first step the prediction IS the recency-weighted mean, on whichever sides are
-    given; with both sides in equal parts. (Where fewer than `window` sentences stand on a side, their weights are scaled
-    up together.)
+    given; with both sides in equal parts. (Of fewer than `window` sentences it is the mean with their own weights.)
 
     Args:
         dim: width D.
@@ -32,10 +34,10 @@ class NeighbourAttention(nn.Module):
     def __init__(self, dim: int, heads: int, window: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
-        logs = _recency(window).log()
-        mirrored = torch.cat([logs.flip(0), logs])
-        self.weights = nn.Parameter(mirrored.clone())
-        self.bias = nn.Parameter(mirrored.expand(heads, -1).clone())
+        weights = _recency(window)
+        mirrored = torch.cat([weights.flip(0), weights])
+        self.weights = nn.Parameter(mirrored.repeat(2, 1) / GAIN)
+        self.bias = nn.Parameter(mirrored.clamp(min=1e-3).log().repeat(heads, 1))
         self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
         self.norm_mean, self.norm_neighbours = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.expand, self.contract = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)
@@ -52,7 +54,9 @@ class NeighbourAttention(nn.Module):
         x = functional.normalize(context.states.float(), dim=-1) * scale  # [S, D], unit RMS
         rows = context.windows.to(x.device)
         seen, rows = rows >= 0, rows.clamp(min=0)
-        weights = self.weights.masked_fill(~seen, _NEVER).softmax(-1) * seen
+        half = seen.shape[1] // 2
+        both = seen[:, :half].any(1) & seen[:, half:].any(1)
+        weights = GAIN * self.weights[both.long()] * seen
         mean = functional.normalize((weights.unsqueeze(-1) * x[rows]).sum(1), dim=-1) * scale
         near = self.norm_neighbours(x)
         key, value = (layer(near)[rows].unflatten(-1, (self.heads, -1)) for layer in (self.key, self.value))
@@ -65,14 +69,17 @@ class NeighbourAttention(nn.Module):
         return prediction
 
 
+GAIN = 10.0
+"""The weights are this times a parameter: sixteen numbers must move by tenths while matrices move by thousandths."""
+
 _NEVER = -1e4
 """Instead of minus infinity, so that a window without neighbours has a finite softmax."""
 
 
 def _recency(window: int) -> Tensor:
-    """Weights of one side by distance, the nearest first, [window]; very small beyond the eighth."""
+    """Weights of one side by distance, the nearest first, [window]; 0 beyond the eighth."""
     weights = torch.zeros(window)
     for span, weight in RECENCY:
         reach = min(span, window)
         weights[:reach] += weight / reach
-    return weights.clamp(min=1e-3)
+    return weights

@@ -1,8 +1,8 @@
 """Distances between predictions and targets, one value per prediction.
 
 `smooth_l1`, `cosine` and `contrastive` L2-normalise both sides first: a predictor must not lower its loss by shrinking.
-`mse` compares the vectors as they are, which needs a regularizer or a frozen target that keeps their size. `contrastive`
-alone looks at other targets too.
+`mse` compares the vectors as they are, which needs a regularizer or a frozen target that keeps their size.
+`contrastive` alone looks at other targets too.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def smooth_l1(predictions: Tensor, targets: Tensor) -> Tensor:
+def smooth_l1(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
     """Smooth-L1 of the unit-RMS vectors, mean over dimensions.
 
     Unit vectors are multiplied by sqrt(D) first. Without that, no difference exceeds 1, the linear part is never
@@ -22,6 +22,7 @@ def smooth_l1(predictions: Tensor, targets: Tensor) -> Tensor:
     Args:
         predictions: [Q, D].
         targets: [Q, D].
+        numbers: not looked at.
 
     Returns:
         float32 [Q]: 0 for equal directions, (2 sqrt(D) - 0.5) / D for opposite one-hot vectors.
@@ -31,12 +32,13 @@ def smooth_l1(predictions: Tensor, targets: Tensor) -> Tensor:
     return functional.smooth_l1_loss(ours, theirs, reduction="none").mean(-1)
 
 
-def cosine(predictions: Tensor, targets: Tensor) -> Tensor:
+def cosine(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
     """1 - cosine similarity.
 
     Args:
         predictions: [Q, D].
         targets: [Q, D].
+        numbers: not looked at.
 
     Returns:
         float32 [Q] in [0, 2].
@@ -44,12 +46,13 @@ def cosine(predictions: Tensor, targets: Tensor) -> Tensor:
     return 1.0 - functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
 
 
-def mse(predictions: Tensor, targets: Tensor) -> Tensor:
+def mse(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
     """Squared difference of the un-normalised vectors, mean over dimensions (LeJEPA, arXiv 2511.08544).
 
     Args:
         predictions: [Q, D].
         targets: [Q, D].
+        numbers: not looked at.
 
     Returns:
         float32 [Q]: 2 on average for independent standard normal vectors.
@@ -57,35 +60,39 @@ def mse(predictions: Tensor, targets: Tensor) -> Tensor:
     return (predictions.float() - targets.float()).square().mean(-1)
 
 
-def contrastive(predictions: Tensor, targets: Tensor) -> Tensor:
+def contrastive(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
     """Cross-entropy of finding each prediction's own target among all targets of the batch by cosine.
 
     InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1. The wrong answers are the other targets of
     the same call: those of one micro-batch on one process. Sentences of one document teach what tells its places apart.
-    A target that stands in the batch several times, for several predictions, is never a wrong answer to itself.
 
     Args:
         predictions: [Q, D].
         targets: [Q, D].
+        numbers: int64 [Q], the targets' places in the text. Those up to `NEAR` places away are no wrong answers: a
+            context, which a prediction resembles for good reason, consists of them; nor is a target that stands in the
+            batch again for another prediction.
 
     Returns:
         float32 [Q], at least 0; log Q on average for predictions that know nothing of nearly orthogonal targets.
     """
     ours, theirs = (functional.normalize(x.float(), dim=-1) for x in (predictions, targets))
     scores = ours @ theirs.T / TEMPERATURE
-    with torch.no_grad():
-        same = theirs @ theirs.T > 1 - _SAME
-        same.fill_diagonal_(False)
-    return functional.cross_entropy(
-        scores.masked_fill(same, -torch.inf), torch.arange(len(ours), device=ours.device), reduction="none"
-    )
+    if numbers is not None:
+        places = numbers.to(scores.device)
+        near = (places[:, None] - places[None, :]).abs() <= NEAR
+        scores = scores.masked_fill(near.fill_diagonal_(False), -torch.inf)
+    return functional.cross_entropy(scores, torch.arange(len(ours), device=ours.device), reduction="none")
 
 
 TEMPERATURE = 0.1
-_SAME = 1e-5
-"""Unit vectors with a cosine this near to 1 are one sentence."""
+NEAR = 8
+"""Sentences; as many as contexts usually have."""
 
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+Distance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Predictions [Q, D], targets [Q, D] and the targets' places in the text [Q] (None: unknown) to values [Q]."""
+
+DISTANCES: dict[str, Distance] = {
     "smooth_l1": smooth_l1,
     "cosine": cosine,
     "mse": mse,

@@ -15,7 +15,7 @@ from lang_jepa.data.views import View
 from lang_jepa.evaluation.geometry import health
 from lang_jepa.evaluation.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.similarity import unit_rows
-from lang_jepa.objectives.distance import DISTANCES
+from lang_jepa.objectives.distance import DISTANCES, Distance
 from lang_jepa.objectives.reduction import world_size
 
 _NAMES = {
@@ -34,9 +34,6 @@ _NAMES = {
     "raw_std": "val/embeddings/raw_std",
 }
 CANDIDATES = 256
-
-
-Distances = Callable[[Tensor, Tensor], Tensor]
 
 
 class Answers(NamedTuple):
@@ -88,14 +85,14 @@ class HeldOut:
         predict: Callable[[Batch], Tensor],
         embed: Callable[[Batch], Tensor],
         device: torch.device,
-        distances: Distances | None = None,
+        distances: Distance | None = None,
         regularizer: Callable[[Tensor], Tensor] | None = None,
     ) -> Look:
         """Predict every held-out target and compare.
 
         Args:
             predict, embed, device: as for `answers`.
-            distances: what training minimises, [Q, D] and [Q, D] to [Q] (None: `optimization.loss_fn` as it is).
+            distances: what training minimises, [Q, D], [Q, D] and places [Q] to [Q] (None: `optimization.loss_fn` as it is).
             regularizer: also measured, on the un-normalised targets.
         """
 
@@ -141,11 +138,11 @@ class HeldOut:
         order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks
         return [_everywhere(found)[order] for found in parts], sentences[order], documents[order]
 
-    def _compare(self, answers: Answers, distances: Distances) -> Look:
+    def _compare(self, answers: Answers, distances: Distance) -> Look:
         predicted, target, sentence, document = answers
         measured = health(target, predicted)
         figures = {name: measured[key] for key, name in _NAMES.items()}
-        figures["val/loss"] = float(distances(predicted, target).mean())
+        figures["val/loss"] = float(distances(predicted, target, sentence).mean())
         centre = _unit(target).mean(
             0
         )  # of these held-out targets: the training mean is known only when training ends
@@ -170,7 +167,7 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
     return [examples[begin : begin + batch_size] for begin in range(0, len(examples), batch_size)]
 
 
-def _trivial_losses(answers: Answers, copies: Tensor, distances: Distances) -> dict[str, float]:
+def _trivial_losses(answers: Answers, copies: Tensor, distances: Distance) -> dict[str, float]:
     """The loss of predictions that need no learning, by the same distance and the same centring.
 
     `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;
@@ -179,10 +176,11 @@ def _trivial_losses(answers: Answers, copies: Tensor, distances: Distances) -> d
     """
     targets = answers.targets
     constant = _unit(targets).mean(0).expand_as(targets)
+    half, numbers = len(targets) // 2, answers.sentences
     pairs = {
-        "shuffled": (answers.predictions, targets.roll(len(targets) // 2, 0)),
-        "mean_target": (constant, targets),
-        "copy_forward": (copies, targets),
+        "shuffled": (answers.predictions, targets.roll(half, 0), numbers.roll(half, 0)),
+        "mean_target": (constant, targets, numbers),
+        "copy_forward": (copies, targets, numbers),
     }
     return {f"val/loss_{name}": float(distances(*pair).mean()) for name, pair in pairs.items()}
 

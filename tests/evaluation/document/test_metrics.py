@@ -44,9 +44,7 @@ def test_equal_to_the_definition(seed: int) -> None:
     k = half_segment(true, count)
     segment = [[int((ones <= i).sum()) for i in range(count)] for ones in (true, found)]
     pairs = [(i, i + k) for i in range(count - k)]
-    differ = [
-        (segment[0][a] == segment[0][b]) != (segment[1][a] == segment[1][b]) for a, b in pairs
-    ]
+    differ = [(segment[0][a] == segment[0][b]) != (segment[1][a] == segment[1][b]) for a, b in pairs]
     counts = [segment[0][b] - segment[0][a] != segment[1][b] - segment[1][a] for a, b in pairs]
     assert pk(true, found, count) == pytest.approx(np.mean(differ))
     assert window_diff(true, found, count) == pytest.approx(np.mean(counts))

@@ -79,6 +79,7 @@ Rule = Literal[
     "last sentence",
     "recency mean",
     "neighbours",
+    "adjacent",
     "prediction",
     "prediction + recency mean",
     "prediction + what follows",
@@ -92,6 +93,7 @@ BOTH: tuple[Rule, ...] = (
     "prediction between",
     "prediction between + neighbours",
     "neighbours",
+    "adjacent",
 )
 """Rules for places of which the past alone is known, and of which both sides are."""
 
@@ -148,8 +150,15 @@ class Reading:
 
     def future(self, kind: Similarity) -> Floats:
         """The same mean of what comes after, mirrored, [Q, D]."""
-        mirrored = [rows[::-1] for rows in self.places.after]
-        return _where(mirrored, lambda rows: recency_mean(rows, self.space(kind)), self.model.dim)
+        return _where(self._after(), lambda rows: recency_mean(rows, self.space(kind)), self.model.dim)
+
+    def following(self, kind: Similarity) -> Floats:
+        """The sentence after, [Q, D]."""
+        return _where(self._after(), lambda rows: copy_forward(rows, self.space(kind)), self.model.dim)
+
+    def _after(self) -> list[Rows]:
+        """What comes after, the nearest last."""
+        return [rows[::-1] for rows in self.places.after]
 
     def foretold(self, kind: Similarity) -> Floats:
         """The prediction from what comes before, [Q, D]."""
@@ -228,6 +237,7 @@ _RULES: Mapping[str, Callable[[Reading, Similarity], Floats]] = {
     "last sentence": Reading.last,
     "recency mean": Reading.past,
     "neighbours": _sum(Reading.past, Reading.future),
+    "adjacent": _sum(Reading.last, Reading.following),
     "prediction": Reading.foretold,
     "prediction + recency mean": _sum(Reading.foretold, Reading.past),
     "prediction + what follows": _sum(Reading.foretold, Reading.future),
