@@ -14,7 +14,7 @@ NEXT_SENTENCE_PREDICTORS = {
 """Predictors that fit each `data.context`, the usual one first."""
 VIEW_PREDICTORS = {
     "masked_sentences": ("mask_mlp", "transformer"),
-    "masked_concepts": ("neighbour_attention",),
+    "masked_concepts": ("neighbour_weights", "neighbour_attention"),
     "spans": ("linear", "attention_query", "identity"),
     "same_sentence": ("identity", "linear", "attention_query"),
 }

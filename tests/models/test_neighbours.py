@@ -9,7 +9,7 @@ from torch.nn import functional
 from lang_jepa.evaluation.baselines import RECENCY as BASELINE
 from lang_jepa.evaluation.baselines import recency_mean
 from lang_jepa.models.context import Context
-from lang_jepa.models.neighbours import RECENCY, NeighbourAttention
+from lang_jepa.models.neighbours import RECENCY, NeighbourAttention, NeighbourWeights
 
 DIM, WINDOW = 12, 8
 
@@ -73,7 +73,7 @@ def test_it_reads_its_window_and_nothing_else() -> None:
     states = made.states.clone().requires_grad_()
     output = predictor(trained=True)(context([3, 4, 5], [7, 8], states))
     (gradient,) = torch.autograd.grad(output.square().sum(), states)
-    assert torch.flatnonzero(gradient.abs().sum(1)).tolist() == [3, 4, 5, 7, 8]
+    assert torch.nonzero(gradient.abs().sum(1)).flatten().tolist() == [3, 4, 5, 7, 8]
 
 
 def test_lengths_do_not_matter_and_sides_do() -> None:
@@ -82,6 +82,12 @@ def test_lengths_do_not_matter_and_sides_do() -> None:
     torch.testing.assert_close(model(scaled), model(made), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(model(context([4, 3], [7, 6])), model(made), atol=1e-2)
     assert not torch.allclose(model(context([7, 6], [4, 3])), model(made), atol=1e-2)
+
+
+def test_both_predictors_start_alike() -> None:
+    made = context([1, 2, 3], [5])
+    torch.testing.assert_close(NeighbourWeights(WINDOW)(made), predictor()(made))
+    assert NeighbourWeights(WINDOW)(context([], [])).tolist() == [[0.0] * DIM]
 
 
 def test_a_window_without_neighbours_is_finite() -> None:

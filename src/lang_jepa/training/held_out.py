@@ -92,7 +92,7 @@ class HeldOut:
 
         Args:
             predict, embed, device: as for `answers`.
-            distances: what training minimises, [Q, D], [Q, D] and places [Q] to [Q] (None: `optimization.loss_fn` as it is).
+            distances: what training minimises (None: `optimization.loss_fn` as it is).
             regularizer: also measured, on the un-normalised targets.
         """
 

@@ -120,6 +120,7 @@ class Reading:
     name: str = "model"
     _made: dict[str, Floats] = field(default_factory=dict)
     _spaces: dict[str, Floats] = field(default_factory=dict)
+    _sides: dict[tuple[str, str], Floats] = field(default_factory=dict)
 
     @property
     def statistics(self) -> Statistics:
@@ -142,19 +143,27 @@ class Reading:
 
     def past(self, kind: Similarity) -> Floats:
         """The recency-weighted mean of what comes before, [Q, D]."""
-        return _where(self.places.before, lambda rows: recency_mean(rows, self.space(kind)), self.model.dim)
+        return self._side("past", self.places.before, recency_mean, kind)
 
     def last(self, kind: Similarity) -> Floats:
         """The sentence before, [Q, D]."""
-        return _where(self.places.before, lambda rows: copy_forward(rows, self.space(kind)), self.model.dim)
+        return self._side("last", self.places.before, copy_forward, kind)
 
     def future(self, kind: Similarity) -> Floats:
         """The same mean of what comes after, mirrored, [Q, D]."""
-        return _where(self._after(), lambda rows: recency_mean(rows, self.space(kind)), self.model.dim)
+        return self._side("future", self._after(), recency_mean, kind)
 
     def following(self, kind: Similarity) -> Floats:
         """The sentence after, [Q, D]."""
-        return _where(self._after(), lambda rows: copy_forward(rows, self.space(kind)), self.model.dim)
+        return self._side("following", self._after(), copy_forward, kind)
+
+    def _side(
+        self, name: str, rows: list[Rows], rule: Callable[[list[Rows], Floats], Floats], kind: Similarity
+    ) -> Floats:
+        if (name, kind) not in self._sides:
+            space = self.space(kind)
+            self._sides[name, kind] = _where(rows, lambda some: rule(some, space), self.model.dim)
+        return self._sides[name, kind]
 
     def _after(self) -> list[Rows]:
         """What comes after, the nearest last."""
