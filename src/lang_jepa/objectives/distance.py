@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def smooth_l1(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+def smooth_l1(predictions: Tensor, targets: Tensor) -> Tensor:
     """Smooth-L1 of the unit-RMS vectors, mean over dimensions.
 
     Unit vectors are multiplied by sqrt(D) first. Without that, no difference exceeds 1, the linear part is never
@@ -22,7 +22,6 @@ def smooth_l1(predictions: Tensor, targets: Tensor, numbers: Tensor | None = Non
     Args:
         predictions: [Q, D].
         targets: [Q, D].
-        numbers: not looked at.
 
     Returns:
         float32 [Q]: 0 for equal directions, (2 sqrt(D) - 0.5) / D for opposite one-hot vectors.
@@ -32,13 +31,12 @@ def smooth_l1(predictions: Tensor, targets: Tensor, numbers: Tensor | None = Non
     return functional.smooth_l1_loss(ours, theirs, reduction="none").mean(-1)
 
 
-def cosine(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+def cosine(predictions: Tensor, targets: Tensor) -> Tensor:
     """1 - cosine similarity.
 
     Args:
         predictions: [Q, D].
         targets: [Q, D].
-        numbers: not looked at.
 
     Returns:
         float32 [Q] in [0, 2].
@@ -46,13 +44,12 @@ def cosine(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) 
     return 1.0 - functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
 
 
-def mse(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+def mse(predictions: Tensor, targets: Tensor) -> Tensor:
     """Squared difference of the un-normalised vectors, mean over dimensions (LeJEPA, arXiv 2511.08544).
 
     Args:
         predictions: [Q, D].
         targets: [Q, D].
-        numbers: not looked at.
 
     Returns:
         float32 [Q]: 2 on average for independent standard normal vectors.
@@ -89,8 +86,8 @@ TEMPERATURE = 0.1
 NEAR = 8
 """Sentences; as many as contexts usually have."""
 
-Distance = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Predictions [Q, D], targets [Q, D] and the targets' places in the text [Q] (None: unknown) to values [Q]."""
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Predictions [Q, D] and targets [Q, D] to values [Q]."""
 
 DISTANCES: dict[str, Distance] = {
     "smooth_l1": smooth_l1,
@@ -98,6 +95,15 @@ DISTANCES: dict[str, Distance] = {
     "mse": mse,
     "contrastive": contrastive,
 }
+
+
+def measured(
+    distance: Distance, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None
+) -> Tensor:
+    """A distance's values [Q]; the one that looks at other targets is told their places in the text, [Q]."""
+    if distance is contrastive:
+        return contrastive(predictions, targets, numbers)
+    return distance(predictions, targets)
 
 
 class Centre:

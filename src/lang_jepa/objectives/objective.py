@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lang_jepa.config import Settings
 from lang_jepa.models.jepa import Output
-from lang_jepa.objectives.distance import DISTANCES, Centre
+from lang_jepa.objectives.distance import DISTANCES, Centre, Distance, measured
 from lang_jepa.objectives.reduction import sum_over_ranks, world_size
 from lang_jepa.objectives.regularizer import REGULARIZERS
 
@@ -49,7 +49,7 @@ class Objective:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.distance = DISTANCES[settings.optimization.loss_fn]
+        self.distance: Distance = DISTANCES[settings.optimization.loss_fn]
         self.regularizer = REGULARIZERS[settings.objective.regularizer](settings)
         self.weights = settings.objective
         self.centre = Centre(settings.model.embed_dim) if settings.objective.center_targets else None
@@ -104,7 +104,7 @@ class Objective:
         """Distance of each prediction to its target, float32 [Q]; of both minus the centre, where there is one."""
         if self.centre is not None:
             predictions, targets = self.centre.apply(predictions), self.centre.apply(targets)
-        return self.distance(predictions, targets, numbers)
+        return measured(self.distance, predictions, targets, numbers)
 
     @torch.no_grad()
     def _move_centre(self, targets: Tensor) -> None:

@@ -108,7 +108,7 @@ def _grouped(settings: Settings, corpus: Corpus, documents: str | None) -> Group
     ]
     some = [others[index] for index in _evenly(len(others), DOCUMENTS)]
     return Grouped(
-        [*held, *(row.sentences for row in some)],
+        [*held, *(_as_prepared(row.sentences, corpus) for row in some)],
         [*groups, *(group_of(str(row.id)) for row in some)],
         [True] * len(held) + [False] * len(some),
     )
@@ -154,6 +154,12 @@ def _corpus(settings: Settings) -> Corpus | None:
     from lang_jepa.data.prepare import prepare
 
     return None if settings.data.streaming else prepare(settings.data)
+
+
+def _as_prepared(sentences: Sequence[str], corpus: Corpus) -> list[str]:
+    """Sentences as the corpus would give them back, so that the same one is the same text; empty ones are left out."""
+    decoded = [corpus.tokenizer.decode(ids) for ids in corpus.tokenizer.encode_sentences(sentences)]
+    return [text for text in decoded if text]
 
 
 def _texts(split: CorpusSplit, count: int) -> list[list[str]]:

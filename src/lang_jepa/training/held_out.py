@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from lang_jepa.data.views import View
 from lang_jepa.evaluation.geometry import health
 from lang_jepa.evaluation.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.similarity import unit_rows
-from lang_jepa.objectives.distance import DISTANCES, Distance
+from lang_jepa.objectives.distance import DISTANCES, measured
 from lang_jepa.objectives.reduction import world_size
 
 _NAMES = {
@@ -34,6 +35,10 @@ _NAMES = {
     "raw_std": "val/embeddings/raw_std",
 }
 CANDIDATES = 256
+
+
+Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Predictions [Q, D], targets [Q, D] and the targets' places in the text [Q] to values [Q]."""
 
 
 class Answers(NamedTuple):
@@ -74,7 +79,7 @@ class HeldOut:
 
     def __init__(self, settings: Settings, view: View, *, rank: int, world: int) -> None:
         self.view = view
-        self.distance = DISTANCES[settings.optimization.loss_fn]
+        self.distance: Distances = partial(measured, DISTANCES[settings.optimization.loss_fn])
         self.examples = settings.logging.num_examples
         self.rank, self.world = rank, world
         examples = sample_examples(view, settings.logging.val_sentences, settings.data.batch_size, seed=0)
@@ -85,7 +90,7 @@ class HeldOut:
         predict: Callable[[Batch], Tensor],
         embed: Callable[[Batch], Tensor],
         device: torch.device,
-        distances: Distance | None = None,
+        distances: Distances | None = None,
         regularizer: Callable[[Tensor], Tensor] | None = None,
     ) -> Look:
         """Predict every held-out target and compare.
@@ -138,7 +143,7 @@ class HeldOut:
         order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks
         return [_everywhere(found)[order] for found in parts], sentences[order], documents[order]
 
-    def _compare(self, answers: Answers, distances: Distance) -> Look:
+    def _compare(self, answers: Answers, distances: Distances) -> Look:
         predicted, target, sentence, document = answers
         measured = health(target, predicted)
         figures = {name: measured[key] for key, name in _NAMES.items()}
@@ -167,7 +172,7 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
     return [examples[begin : begin + batch_size] for begin in range(0, len(examples), batch_size)]
 
 
-def _trivial_losses(answers: Answers, copies: Tensor, distances: Distance) -> dict[str, float]:
+def _trivial_losses(answers: Answers, copies: Tensor, distances: Distances) -> dict[str, float]:
     """The loss of predictions that need no learning, by the same distance and the same centring.
 
     `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;
