@@ -4,14 +4,14 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from lang_jepa.errors import LangJepaError
 
 if TYPE_CHECKING:
-    from lang_jepa.concepts.document import Study
+    from lang_jepa.concepts.document import Against, Study, Using
 
 
 def document(
@@ -46,8 +46,13 @@ def document(
     from lang_jepa.training.export import load_any
 
     found = study(
-        load_any(model), read, candidates=candidate, segments=segments, using=using, against=against
-    )  # type: ignore[arg-type]
+        load_any(model),
+        read,
+        candidates=candidate,
+        segments=segments,
+        using=cast("Using", using),
+        against=cast("Against | None", against),
+    )
     if plot is not None:
         from lang_jepa.report.document import draw_document
 
@@ -106,11 +111,11 @@ def _show(found: "Study", plot: Path | None) -> None:
     plain(f"surprise by        {found.surprise.used}")
     plain(f"out of place by    {found.outliers.used}")
     plain(f"topics by          {found.topics.used}")
-    for one in found.next:
-        plain(f"  {one.fit:7.4f} ({one.lead:+.1f})  {one.sentence}")
+    for candidate in found.next:
+        plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {candidate.sentence}")
     if plot is not None:
         plain(f"drawn into {plot}")
 
 
-def _number(value: Any) -> str:
+def _number(value: float | None) -> str:
     return "" if value is None else f"{value:+.1f}"

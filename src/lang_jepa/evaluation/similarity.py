@@ -104,7 +104,7 @@ class Statistics:
         x = checked(embeddings, "training embeddings", rows=2).astype(np.float64)
         covariance = np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])
         whitening = _power(covariance, -0.5, shrinkage)
-        rows = np.unique(np.linspace(0, len(x) - 1, min(keep, len(x))).astype(int)) if keep else []
+        rows = np.unique(np.linspace(0, len(x) - 1, min(keep, len(x))).astype(int))
         sample = x[rows].astype(np.float32) if keep else None
         return cls(x.mean(0).astype(np.float32), whitening.astype(np.float32), len(x), foretold, sample)
 

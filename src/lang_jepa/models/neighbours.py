@@ -48,7 +48,8 @@ class NeighbourWeights(nn.Module):
         both = seen[:, :half].any(1) & seen[:, half:].any(1)
         weights = GAIN * self.weights[both.long()] * seen
         total = torch.einsum("qw,qwd->qd", weights, x[rows])
-        return functional.normalize(total, dim=-1) * x.shape[-1] ** 0.5
+        scaled: Tensor = functional.normalize(total, dim=-1) * x.shape[-1] ** 0.5
+        return scaled
 
 
 class NeighbourAttention(NeighbourWeights):

@@ -67,10 +67,11 @@ def test_a_predictor_that_knows_is_used_and_one_that_does_not_is_not(grouped: Gr
     assert tools["outliers"].used.rule.startswith("prediction")
 
     _, _, tools = document_rows({"model": Planted(knows=False)}, grouped, window_size=8, queries=200)
-    assert tools["next"].used.rule in ("recency mean", "last sentence", "prediction + recency mean")
     assert tools["next"].predictor is not None
-    assert tools["next"].predictor.rule == "prediction + recency mean", "alone it is at chance"
-    assert tools["outliers"].counterpart.rule == "neighbours"
+    assert tools["next"].used.merit >= tools["next"].predictor.merit
+    assert tools["segment"].used.rule in ("blocks", "recency mean", "prediction + blocks"), (
+        "not the prediction alone"
+    )
 
 
 def test_every_metric_stands_beside_its_baselines(grouped: Grouped) -> None:
