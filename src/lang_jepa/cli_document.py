@@ -102,12 +102,11 @@ def _show(found: "Study", plot: Path | None) -> None:
         cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
         table.add_row(str(one.position), *cells, escape(" ".join(one.sentence.split()) + note))
     console.print(table)
+    whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(
-        "surprise, out of place: standard deviations worse than a shuffled sentence fits there; 0 as badly,"
+        "surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of"
     )
-    plain(
-        f"below 0 better (shuffled: sentences of the {found.surprise.against}). A line is drawn where a topic begins."
-    )
+    plain(f"{whose} do at its place; below 0 it fits better. A line is drawn where a topic begins.")
     plain(f"surprise by        {found.surprise.used}")
     plain(f"out of place by    {found.outliers.used}")
     plain(f"topics by          {found.topics.used}")
