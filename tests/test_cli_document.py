@@ -1,5 +1,6 @@
 """The command `document`, and how what `evaluate --tasks document` measures decides what it uses."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lang_jepa import cli
+from lang_jepa.concepts.directory import CARD
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.stories import generate
 from lang_jepa.evaluation.document.choice import FILE
@@ -76,6 +78,14 @@ def test_what_was_measured_is_kept_with_the_model(
     assert f"{used.rule} [{used.similarity}]: continuation, same document, MRR {used.merit:.3f}" in " ".join(
         capsys.readouterr().out.split()
     )
+    # A decoder that joins the model has no part in it.
+    card_file = run / "model" / CARD
+    card = json.loads(card_file.read_text())
+    (run / "model" / "decoder.safetensors").write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    card_file.write_text(json.dumps(card | {"sha256": card["sha256"] | {"decoder.safetensors": digest}}))
+    assert set(ConceptModel.load(run).choices) == set(report.tools)
+    card_file.write_text(json.dumps(card))
     # Measured with other weights, it is refused.
     kept = json.loads((run / "model" / FILE).read_text())
     (run / "model" / FILE).write_text(json.dumps(kept | {"model": "other"}))

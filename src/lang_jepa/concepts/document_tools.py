@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from lang_jepa.concepts.document import Continuation, Fits, Placed, Repetition, Topics
 
 
+def _weights(card: dict[str, Any]) -> str:
+    """What the choices were measured with: every file of the model but its decoder, which has no part in them."""
+    hashes = card["sha256"].items()
+    return fingerprint({name: digest for name, digest in hashes if not name.startswith("decoder")})
+
+
 class DocumentTools:
     """A part of `ConceptModel`; the work is in `lang_jepa.concepts.document`.
 
@@ -26,12 +32,12 @@ class DocumentTools:
         """Keep what the document tools should use, in the model directory that this model was loaded from too."""
         self.choices = dict(tools)
         if self.folder is not None:
-            Choices(self.choices, fingerprint(self.card["sha256"])).save(self.folder)
+            Choices(self.choices, _weights(self.card)).save(self.folder)
 
     def load_choices(self) -> None:
         """Take what was kept in the model directory, if anything was."""
         if self.folder is not None:
-            kept = Choices.load(self.folder, model=fingerprint(self.card["sha256"]))
+            kept = Choices.load(self.folder, model=_weights(self.card))
             self.choices = kept.tools if kept else {}
 
     def surprise(self: Any, text: str | Sequence[str], **options: Any) -> "Fits":
