@@ -3,15 +3,21 @@
 import hashlib
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lang_jepa import cli
 from lang_jepa.concepts.directory import CARD
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.stories import generate
-from lang_jepa.evaluation.document.choice import FILE
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.document.choice import FILE, choices_from
+from lang_jepa.evaluation.document.material import Grouped
+from lang_jepa.evaluation.document.task import document_rows
 from lang_jepa.evaluation.evaluate import Budget
 from lang_jepa.report.card import evaluate_run
 from lang_jepa.training.train import train
@@ -95,6 +101,37 @@ def test_what_was_measured_is_kept_with_the_model(
     assert end.value.code == 2
     assert "measured with other weights" in capsys.readouterr().err
     (run / "model" / FILE).unlink()
+
+
+def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path: Path) -> None:
+    """The figures of the task on a file equal those of the same documents put in by hand."""
+    stories = list(generate(48, 5, "heldout"))
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps({"id": s.id, "text": s.text}) + "\n" for s in stories))
+    budget = Budget(queries=150)
+    options = {"tasks": "document", "data_dir": None, "output": tmp_path / "d.json", "budget": budget}
+    report, _ = evaluate_run(run, documents=str(file), **options)
+    model = ConceptModel.load(run)
+    held = Corpus.open(Path(model.settings.data.corpus_dir) / model.card["corpus"]).validation
+    assert report.sources["document"].startswith(f"48 reported and {held.num_documents} choosing documents")
+    starts = held.document_starts
+    choosing = [held.texts(np.arange(a, b)) for a, b in pairwise(starts)]
+    told = [[sentence.text for sentence in story.sentences] for story in stories]
+    by_hand = Grouped(choosing + told, [""] * (len(choosing) + 48), [True] * len(choosing) + [False] * 48)
+    rows, _, tools = document_rows(
+        {"model": model}, by_hand, window_size=model.settings.data.window_size, queries=150
+    )
+    mine = [row for row in rows if row.name == "model" and "minus" not in row.metric]
+    assert len(mine) > 5
+    assert [report.value(row.task, row.split, row.metric, "model") for row in mine] == pytest.approx(
+        [row.value for row in mine], abs=1e-3
+    )
+    for tool, choice in choices_from(report.tools).items():
+        assert choice.used.merit == pytest.approx(tools[tool].used.merit, abs=1e-3)  # type: ignore[index]
+        assert choice.documents == tools[tool].documents  # type: ignore[index]
+    (run / "model" / FILE).unlink()
+    with pytest.raises(LangJepaError, match="belongs to the task document"):
+        evaluate_run(run, documents=str(file), **(options | {"tasks": "retrieval"}))
 
 
 @pytest.mark.parametrize(
