@@ -74,6 +74,18 @@ def test_a_predictor_that_knows_is_used_and_one_that_does_not_is_not(grouped: Gr
     )
 
 
+def test_a_better_encoder_beside_it_is_not_taken_for_its_own(grouped: Grouped) -> None:
+    """Choices are among the ways of the examined model, whatever others score."""
+    poor = Planted(knows=False)
+    poor.encode = lambda sentences: unit_rows(np.stack([noise("!" + text) for text in sentences]))  # type: ignore[method-assign]
+    _, _, alone = document_rows({"model": poor}, grouped, window_size=8, queries=100)
+    _, _, beside = document_rows(
+        {"model": poor, "other": Planted(knows=True)}, grouped, window_size=8, queries=100
+    )
+    assert beside == alone
+    assert alone["next"].used.merit < 0.3
+
+
 def test_every_metric_stands_beside_its_baselines(grouped: Grouped) -> None:
     rows, similarity, _ = document_rows({"model": Planted(knows=True)}, grouped, window_size=8, queries=100)
     for task, metrics, names in [

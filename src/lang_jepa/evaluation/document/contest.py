@@ -28,7 +28,7 @@ class Entry:
         values: for each metric one value per made document, [C].
         similarity: the kind of similarity (empty: none).
         setting: what else was set, by name; joins the note.
-        rule: the rule by which a tool can do the same (empty: it cannot, as a baseline on words or another model).
+        rule: the rule that was followed (empty: a baseline on words).
     """
 
     values: Mapping[str, Values]
@@ -93,12 +93,13 @@ class Contest:
         self.contenders: list[Contender] = []
         self._lead: tuple[str, Mapping[str, Values]] | None = None
 
-    def enter(self, name: str, entries: Iterable[Entry], *, note: str = "") -> None:
+    def enter(self, name: str, entries: Iterable[Entry], *, own: bool = False, note: str = "") -> None:
         """Record a scorer, given what each of its settings got. The first one recorded is the examined one.
 
         Args:
             name: in the rows.
             entries: at least one.
+            own: it is a way of the examined model, which its tools could use.
             note: for the row.
         """
         options = list(entries)
@@ -106,7 +107,7 @@ class Contest:
         merits = [float(option.values[judge][self.choosing].mean()) for option in options]
         best = int(np.argmin(merits) if self.lower else np.argmax(merits))
         chosen = options[best]
-        if chosen.rule:
+        if own:
             self.contenders.append(
                 Contender(chosen.rule, chosen.similarity, dict(chosen.setting), merits[best])
             )

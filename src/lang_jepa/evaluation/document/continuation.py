@@ -48,15 +48,16 @@ def continuation_rows(
         questions.sentences, questions.context_rows, [rows[:0] for rows in questions.context_rows]
     )
     note = f"{(questions.candidates[_SET] >= 0).sum(1).mean():.0f} candidates"
-    for name, model in models.items():
+    for position, (name, model) in enumerate(models.items()):
+        own = position == 0
         reading = Reading(model, places, embeddings[name], name)
         rules = reading.rules(PAST)
         predicting = [rule for rule in rules if learned(rule)]
         if predicting:
-            contest.enter(name, _entries(reading, questions, predicting), note=note)
+            contest.enter(name, _entries(reading, questions, predicting), own=own, note=note)
         for rule in rules:
             if not learned(rule):
-                contest.enter(f"{rule} ({name})", _entries(reading, questions, [rule]), note=note)
+                contest.enter(f"{rule} ({name})", _entries(reading, questions, [rule]), own=own, note=note)
     for name, note, answers in tfidf_answers(questions, None):
         contest.enter(name, [Entry(_values(questions, answers[_SET]))], note=note)
     alike = from_scores(

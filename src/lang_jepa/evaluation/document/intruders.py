@@ -50,15 +50,16 @@ def intruder_rows(
         seed=seed,
     )
     places = Places.of(sentences, made.documents, reach=reach)
-    for name, model in models.items():
+    for position, (name, model) in enumerate(models.items()):
+        own = position == 0
         reading = Reading(model, places, embeddings[name], name)
         rules = reading.rules(BOTH)
         predicting = [rule for rule in rules if learned(rule)]
         if predicting:
-            contest.enter(name, _entries(reading, made, predicting))
+            contest.enter(name, _entries(reading, made, predicting), own=own)
         for rule in rules:
             if not learned(rule):
-                contest.enter(f"{rule} ({name})", _entries(reading, made, [rule]))
+                contest.enter(f"{rule} ({name})", _entries(reading, made, [rule]), own=own)
     contest.enter("TF-IDF, both sides", [_words(sentences, made, places)])
     contest.enter("chance", [Entry({"AUC": np.full(len(made), 0.5)})])
     return contest

@@ -121,14 +121,15 @@ def segmentation_rows(
         seed=seed,
     )
     places = Places.of(sentences, made.documents, reach=reach, gaps=True)
-    for name, model in models.items():
+    for position, (name, model) in enumerate(models.items()):
+        own = position == 0
         reading = Reading(model, places, embeddings[name], name)
         rules = gap_rules(model)
         predicting = [rule for rule in rules if rule in WITH_PREDICTOR]
         if predicting:
-            contest.enter(name, _entries(reading, made, predicting))
+            contest.enter(name, _entries(reading, made, predicting), own=own)
         for rule in WITHOUT:
-            contest.enter(f"{rule} ({name})", _entries(reading, made, [rule]))
+            contest.enter(f"{rule} ({name})", _entries(reading, made, [rule]), own=own)
     _enter_words(contest, sentences, made, places)
     _enter_nothing(contest, made)
     return contest
