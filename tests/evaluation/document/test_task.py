@@ -48,7 +48,7 @@ def _following(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def grouped() -> Grouped:
-    texts = [[f"Document {d}, sentence {s}." for s in range(40)] for d in range(48)]
+    texts = [[f"Document {d}, sentence {s}." for s in range(28)] for d in range(48)]
     return Grouped(texts, [f"book {d % 2}" for d in range(48)], [d % 4 == 0 for d in range(48)])
 
 
