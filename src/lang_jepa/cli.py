@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa import cli_shards, cli_tools
+from lang_jepa import cli_document, cli_shards, cli_tools
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -132,8 +132,10 @@ def prepare(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
     tasks: Annotated[
-        str, typer.Option(help="Of sts, probe, au, retrieval, stories, decode; separated by commas.")
+        str,
+        typer.Option(help="Of sts, probe, au, retrieval, stories, decode, document; separated by commas."),
     ] = "",
+    documents: Annotated[str | None, typer.Option(help="Of the task document: score these texts.")] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
     ] = None,
@@ -150,13 +152,18 @@ def evaluate(
 ) -> None:
     """Score a model beside its baselines, with intervals."""
     go_offline_if_unreachable()
-    from lang_jepa.console import console, score_tables
+    from lang_jepa.console import console, plain, score_tables
+    from lang_jepa.evaluation.document.choice import choices_from
     from lang_jepa.report.card import evaluate_run
 
-    report, path = evaluate_run(run, tasks=tasks, data_dir=data_dir, output=output, beside=beside or ())
+    report, path = evaluate_run(
+        run, tasks=tasks, data_dir=data_dir, output=output, beside=beside or (), documents=documents
+    )
     for task, source in report.sources.items():
         console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)
     score_tables(report, title=f"scores of {run}", everything=everything)
+    for tool, choice in choices_from(report.tools).items():
+        plain(f"lang-jepa document, {tool}: uses {choice.said()}")
     console.print(f"Written to {path}. The similarity in brackets was chosen on development data.")
 
 
@@ -361,6 +368,7 @@ def sweep(
 app.command()(cli_tools.index)
 app.command()(cli_tools.search)
 app.command()(cli_tools.export)
+app.command()(cli_document.document)
 app.command()(cli_shards.shards)
 app.command()(cli_shards.bits)
 app.command()(cli_tools.recipes)

@@ -60,18 +60,22 @@ class DataSettings(Section):
     """Read documents as an endless stream instead of preparing them first; needs optimization.max_steps."""
     shuffle_buffer: int = Field(default=10_000, ge=1)
     """Documents in one block of a stream; documents are shuffled inside a block."""
-    view: Literal["next_sentence", "masked_sentences", "spans", "same_sentence"] = "next_sentence"
-    """What is predicted from what: the sentence after a context; hidden sentences of a passage; the second part of a
-    chunk of tokens from its first; a sentence from itself (with a crop, or by dropout alone)."""
+    view: Literal["next_sentence", "masked_sentences", "masked_concepts", "spans", "same_sentence"] = (
+        "next_sentence"
+    )
+    """What is predicted from what: the sentence after a context; hidden sentences of a passage; every sentence of a
+    passage from the vectors of its neighbours before it, after it, and on both sides; the second part of a chunk of
+    tokens from its first; a sentence from itself (with a crop, or by dropout alone)."""
     context: Literal["window", "causal", "concepts"] = "window"
     """How the context of `next_sentence` is computed: `window` (bidirectional over up to window_size sentences),
     `causal` (one pass over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal
     transformer)."""
     window_size: int = Field(default=8, ge=1)
-    """Sentences of context at most. In `causal` each layer looks so many sentences back, so that with n layers a
-    prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training; inference shows window_size."""
+    """Sentences of context at most (`masked_concepts`: on each side). In `causal` each layer looks so many sentences
+    back, so that with n layers a prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training;
+    inference shows window_size."""
     passage_size: int = Field(default=16, ge=2)
-    """Sentences in one passage at most (`causal`, `concepts` and `masked_sentences`)."""
+    """Sentences in one passage at most (`causal`, `concepts`, `masked_sentences` and `masked_concepts`)."""
     horizons: int = Field(default=1, ge=1)
     """Sentences ahead that training predicts (`next_sentence`): targets +1 to +horizons from one context pass. Looks,
     retrieval and inference ask for the next one."""
@@ -89,7 +93,7 @@ class DataSettings(Section):
     so that only dropout tells the sides apart)."""
     batch_size: int = Field(default=32, ge=1)
     """Examples in a batch on each rank: context-target pairs (`window`), passages (`causal`, `concepts`,
-    `masked_sentences`), chunks (`spans`) or sentences (`same_sentence`)."""
+    `masked_sentences`, `masked_concepts`), chunks (`spans`) or sentences (`same_sentence`)."""
     batch_tokens: int | None = Field(default=None, ge=16)
     """If set, batches are filled up to this many tokens instead of counting examples."""
     pool_batches: int = Field(default=64, ge=1)
@@ -136,13 +140,22 @@ class ModelSettings(Section):
     similarity `predictable` gains from many more of them than there are dimensions."""
     freeze_encoder: bool = False
     """Train the predictor alone (head included in what is frozen); needs objective.target=frozen. With
-    `data.context=concepts` each sentence is then encoded once and kept beside the corpus (not in a stream)."""
+    `data.context=concepts` or `data.view=masked_concepts` each sentence is then encoded once and kept beside the
+    corpus (not in a stream)."""
     predictor: Literal[
-        "attention_query", "mask_mlp", "linear", "transformer", "identity", "concept_transformer"
+        "attention_query",
+        "mask_mlp",
+        "linear",
+        "transformer",
+        "identity",
+        "concept_transformer",
+        "neighbour_weights",
+        "neighbour_attention",
     ] = "attention_query"
     """What reads the context: one learnt query over its tokens; an MLP on the state of the mask token; Linear and
     LayerNorm on the context's mean; a bidirectional transformer over the passage's sentence vectors, read at the
-    mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`)."""
+    mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`); the weighted sum of the
+    neighbours, which starts as the recency-weighted mean; the same with a learnt correction (`masked_concepts`)."""
     predictor_layers: int = Field(default=1, ge=1)
     """Layers of the transformer predictors."""
     predictor_heads: int = Field(default=4, ge=1)
@@ -203,8 +216,9 @@ class OptimizationSettings(Section):
     """Weight decay of matrices at the first step."""
     final_weight_decay: float = Field(default=0.4, ge=0)
     """Weight decay at the last step (cosine)."""
-    loss_fn: Literal["smooth_l1", "cosine", "mse"] = "smooth_l1"
-    """Distance between prediction and target: the first two of unit vectors, `mse` of the vectors as they are."""
+    loss_fn: Literal["smooth_l1", "cosine", "mse", "contrastive"] = "smooth_l1"
+    """Distance between prediction and target: the first two of unit vectors, `mse` of the vectors as they are;
+    `contrastive` is the cross-entropy of finding the target among all targets of the batch (InfoNCE)."""
     momentum_start: float = Field(default=0.996, ge=0, le=1)
     """Momentum of the EMA target at the first step."""
     momentum_end: float = Field(default=1.0, ge=0, le=1)

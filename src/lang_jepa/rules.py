@@ -14,6 +14,7 @@ NEXT_SENTENCE_PREDICTORS = {
 """Predictors that fit each `data.context`, the usual one first."""
 VIEW_PREDICTORS = {
     "masked_sentences": ("mask_mlp", "transformer"),
+    "masked_concepts": ("neighbour_weights", "neighbour_attention"),
     "spans": ("linear", "attention_query", "identity"),
     "same_sentence": ("identity", "linear", "attention_query"),
 }
@@ -68,8 +69,8 @@ def _views(settings: "Settings") -> Iterator[str]:
             yield f"data.context={data.context} belongs to data.view=next_sentence: leave it at window."
         if data.horizons != 1:
             yield f"data.horizons ({data.horizons}) belongs to data.view=next_sentence: leave it at 1."
-    if data.view == "masked_sentences" and data.passage_size < 3:
-        yield "data.view=masked_sentences needs something beside the hidden sentences: set data.passage_size=3 or more."
+    if data.view in ("masked_sentences", "masked_concepts") and data.passage_size < 3:
+        yield f"data.view={data.view} needs something beside the hidden sentences: set data.passage_size=3 or more."
     if data.view == "spans":
         longest = data.chunk_size - data.span_min_length
         if longest < data.span_min_length:

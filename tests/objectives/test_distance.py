@@ -10,9 +10,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.objectives.distance import DISTANCES, Centre, cosine, mse, smooth_l1
+from lang_jepa.objectives.distance import (
+    DISTANCES,
+    NEAR,
+    TEMPERATURE,
+    Centre,
+    contrastive,
+    cosine,
+    mse,
+    smooth_l1,
+)
 
-NAMES = sorted(DISTANCES)
+NAMES = sorted(DISTANCES.keys() - {"contrastive"})
+"""Those that look at one pair at a time."""
 OF_DIRECTIONS = ["cosine", "smooth_l1"]
 
 
@@ -145,3 +155,37 @@ def test_centre_is_not_taken_for_started_when_it_is_not() -> None:
     fresh.load_state_dict(Centre(1).state_dict())
     fresh.update(torch.tensor([8.0]), 2)
     assert fresh.mean.item() == 4.0
+
+
+def test_contrastive_is_the_cross_entropy_of_finding_the_own_target() -> None:
+    x, y = vectors(5, 8), vectors(5, 8, seed=1)
+    cosines = functional.cosine_similarity(x[:, None], y[None], dim=-1) / TEMPERATURE
+    expected = torch.tensor(
+        [-math.log(math.exp(row[i]) / sum(map(math.exp, row))) for i, row in enumerate(cosines.tolist())]
+    )
+    torch.testing.assert_close(contrastive(x, y), expected)
+    torch.testing.assert_close(contrastive(3 * x, 0.1 * y), expected)
+    assert contrastive(x.bfloat16(), y.bfloat16()).dtype == torch.float32
+
+
+def test_contrastive_known_values() -> None:
+    one_hot = torch.eye(4)
+    right = math.log(1 + 3 * math.exp(-1 / TEMPERATURE))
+    assert contrastive(one_hot, one_hot).tolist() == pytest.approx([right] * 4, abs=1e-6)
+    assert contrastive(one_hot[:1], one_hot[:1]).item() == 0.0  # nothing else to be taken for it
+    lost = contrastive(torch.ones(4, 4), one_hot)  # as near to all of them
+    assert lost.tolist() == pytest.approx([math.log(4)] * 4)
+
+
+def test_contrastive_leaves_out_what_stands_near() -> None:
+    """Sentences of the context, and the same sentence asked for again, are no wrong answers; far ones are."""
+    x, y = vectors(4, 8), vectors(4, 8, seed=1)
+    numbers = torch.tensor([100, 100 + NEAR, 100 + NEAR + 1, 100])
+    cosines = functional.cosine_similarity(x[:, None], y[None], dim=-1) / TEMPERATURE
+    rivals = [[0, 2], [1], [0, 2, 3], [2, 3]]  # the own one and those farther away than NEAR
+    expected = [
+        -float(torch.log_softmax(cosines[row, kept], dim=-1)[kept.index(row)])
+        for row, kept in enumerate(rivals)
+    ]
+    assert contrastive(x, y, numbers).tolist() == pytest.approx(expected, abs=1e-5)
+    assert contrastive(x, y, numbers).tolist() != pytest.approx(contrastive(x, y).tolist(), abs=1e-2)

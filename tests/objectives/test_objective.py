@@ -78,7 +78,8 @@ def test_figures_are_sums_without_gradient() -> None:
         torch.testing.assert_close(getattr(loss, name), value)
 
 
-@pytest.mark.parametrize("loss_fn", sorted(DISTANCES))
+# The contrastive distance looks at all targets of a micro-batch, so that its size counts.
+@pytest.mark.parametrize("loss_fn", sorted(DISTANCES.keys() - {"contrastive"}))
 def test_ragged_micro_batches_equal_one_batch(loss_fn: str) -> None:
     """Each prediction weighs the same, whatever the size of its micro-batch."""
     weight = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(3))

@@ -34,6 +34,9 @@ OVERRIDES = {
     "masked_sentences": ("data.limit=20", "optimization.lr=2e-2"),
     "next_sentence_vicreg": ("data.limit=20", "optimization.lr=2e-2"),
     "next_sentence": ("model.head=whitened", "data.num_workers=0"),  # from scratch it would begin collapsed
+    "masked_concepts": (
+        "model.predictor=neighbour_attention",
+    ),  # thirty-two weights have little to learn here
     "lejepa_spans": ("data.chunk_size=48",),
     "lejepa_spans_notebook": ("data.chunk_size=48",),
 }

@@ -53,7 +53,7 @@ def reads_cached(settings: Settings) -> bool:
     return (
         settings.model.freeze_encoder
         and settings.objective.teacher_path is None
-        and (data.view, data.context) == ("next_sentence", "concepts")
+        and (data.view == "masked_concepts" or (data.view, data.context) == ("next_sentence", "concepts"))
         and not data.streaming
     )
 

@@ -13,12 +13,15 @@ from torch.nn import functional
 
 from lang_jepa.concepts.decoding import TextDecoder, read_decoder
 from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
+from lang_jepa.concepts.document_tools import DocumentTools
+from lang_jepa.concepts.foresight import foresee, reads_concepts
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import by_length
 from lang_jepa.data.sequences import Sequences
 from lang_jepa.data.tokenizer import TextTokenizer
-from lang_jepa.data.views import NEXT_VIEWS, AsksNext, make_view
+from lang_jepa.data.views import NEXT_VIEWS, TWO_SIDED_VIEWS, AsksNext, make_view
+from lang_jepa.data.views.masked import MaskedView
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Similarity, Statistics
 from lang_jepa.models.decoder import Generation, Method, Scores
@@ -31,7 +34,7 @@ Vectors = NDArray[np.float32]
 BATCH_TOKENS = 16_384
 
 
-class ConceptModel:
+class ConceptModel(DocumentTools):
     """A trained encoder and predictor.
 
     Args:
@@ -66,6 +69,7 @@ class ConceptModel:
         self.similarity = similarity
         self.folder: Path | None = None
         """Where it was loaded from (None: it was not)."""
+        self.choices = {}
         self.card: dict[str, Any] = {}
         """Its model card, with the hashes of its files (empty: it was not loaded)."""
 
@@ -88,6 +92,7 @@ class ConceptModel:
         similarity: Similarity = card["similarity"]
         model = cls(jepa.to(device), tokenizer, statistics, settings, similarity=similarity, decoder=decoder)
         model.folder, model.card = folder, card
+        model.load_choices()
         return model
 
     def save(self, folder: str | Path, **card: Any) -> None:
@@ -139,14 +144,25 @@ class ConceptModel:
             result[rows] = self._embed([tokens[row] for row in rows])
         return result
 
-    @torch.inference_mode()
     def _embed(self, tokens: list[NDArray[Any]]) -> Vectors:
+        return _unit(self._states(tokens))
+
+    def embed_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Tensor:
+        """As `encode_tokens`, but not normalised and on the model's device, float32 [n, D]: what predictors read."""
+        result = torch.empty(len(tokens), self.dim, device=self.device)
+        for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
+            result[torch.from_numpy(rows).to(self.device)] = self._states([tokens[row] for row in rows])
+        return result
+
+    @torch.inference_mode()
+    def _states(self, tokens: list[NDArray[Any]]) -> Tensor:
+        """Embeddings of tokenized sentences in one pass, not normalised."""
         prefix, suffix = self.tokenizer.prefix_ids, self.tokenizer.suffix_ids
         room = self.settings.model.max_length - len(prefix) - len(suffix)
         full = [np.concatenate([prefix, ids[:room], suffix]).astype(np.int64) for ids in tokens]
         lengths = torch.tensor([len(ids) for ids in full])
         sequences = Sequences(torch.from_numpy(np.concatenate(full)), lengths).to(self.device)
-        return _unit(self._evaluating().encoder.embed(sequences))
+        return self._evaluating().encoder.embed(sequences).float()
 
     @property
     def predicts_next(self) -> bool:
@@ -184,19 +200,58 @@ class ConceptModel:
         if len({isinstance(part, str) for part in context}) == 2:
             raise LangJepaError("predict_next was given a list that mixes sentences and lists of sentences")
         if isinstance(context[0], str):
-            one: Vectors = self._predict([cast(Sequence[str], context)])[0]
+            one: Vectors = self.predict_next([cast(Sequence[str], context)])[0]
             return one
         contexts = context
         if not all(contexts):
             raise LangJepaError(
                 "predict_next was given an empty context: the first sentence cannot be predicted"
             )
+        if reads_concepts(self):
+            return foresee(self, [self._window(one) for one in contexts])
         result = np.empty((len(contexts), self.dim), dtype=np.float32)
-        sizes = np.array(
-            [sum(map(len, self._window(one))) // 4 + 1 for one in contexts]
-        )  # about a token in 4 letters
+        sizes = np.array([_letters(self._window(one)) for one in contexts])
         for rows in by_length(sizes, BATCH_TOKENS):
             result[rows] = self._predict([contexts[row] for row in rows])
+        return result
+
+    @property
+    def sees_both_sides(self) -> bool:
+        """Whether its predictor learnt to read what comes after a sentence too, so that `predict_between` works."""
+        return self.settings.data.view in TWO_SIDED_VIEWS
+
+    def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> Vectors:
+        """Predicted concepts of hidden sentences from both sides.
+
+        Args:
+            before: for each hidden sentence those before it, oldest first; may be empty.
+            after: those after it, in reading order; may be empty, but not both. The nearest are read: data.window_size
+                on each side, or data.passage_size - 1 in all (`masked_sentences`).
+
+        Returns:
+            float32 [n, D], unit rows.
+
+        Raises:
+            LangJepaError: a model that was not trained so, sides that differ in number or are both empty, or a
+                sentence without a token.
+        """
+        if not self.sees_both_sides:
+            raise LangJepaError(
+                f"this model was trained on data.view={self.settings.data.view} and reads the past only; train with "
+                f"data.view={' or '.join(TWO_SIDED_VIEWS)} to predict from both sides"
+            )
+        if len(before) != len(after) or not all(len(a) + len(b) for a, b in zip(before, after, strict=True)):
+            raise LangJepaError(
+                "predict_between needs two sides for each sentence, of which one may be empty"
+            )
+        if not len(before):
+            return np.zeros((0, self.dim), dtype=np.float32)
+        if reads_concepts(self):
+            return foresee(self, before, after)
+        sides = [self._around(one, other) for one, other in zip(before, after, strict=True)]
+        result = np.empty((len(sides), self.dim), dtype=np.float32)
+        for rows in by_length(np.array([_letters([*one, *other]) for one, other in sides]), BATCH_TOKENS):
+            result[rows] = self._predict_hidden([sides[row] for row in rows])
         return result
 
     def decode(self, z: Vectors, method: Method = "greedy", **options: Any) -> list[str]:
@@ -252,6 +307,12 @@ class ConceptModel:
     def _window(self, context: Sequence[str]) -> Sequence[str]:
         return context[-self.settings.data.window_size :]
 
+    def _around(self, before: Sequence[str], after: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """The nearest sentences of both sides that training shows together."""
+        room = self.settings.data.passage_size - 1
+        left = min(len(before), max(room - room // 2, room - len(after)))
+        return before[len(before) - left :], after[: room - left]
+
     @torch.inference_mode()
     def _predict(self, contexts: Sequence[Sequence[str]]) -> Vectors:
         """Predictions of some contexts in one pass, through the views that training uses."""
@@ -261,8 +322,25 @@ class ConceptModel:
         first, counts = split.document_starts[:-1], np.diff(split.document_starts)
         return _unit(self._evaluating()(view.questions(first, counts).to(self.device)).predictions)
 
+    @torch.inference_mode()
+    def _predict_hidden(self, sides: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Vectors:
+        """Predictions between two sides in one pass, by a model that reads the tokens of a passage."""
+        # What stands at the hidden place is never read, but a document has no empty sentences.
+        documents = [[*before, (*before, *after)[0], *after] for before, after in sides]
+        split = _as_documents(documents, self.tokenizer)
+        view = make_view(self.settings, split, self.tokenizer)
+        assert isinstance(view, MaskedView)  # predict_between sees to it
+        hidden = split.document_starts[:-1] + np.array([len(before) for before, _ in sides])
+        contexts = view.between(split.document_starts[:-1], np.diff(split.document_starts), hidden)
+        return _unit(self._evaluating()(contexts.to(self.device)).predictions)
+
     def _evaluating(self) -> Jepa:
         return self.jepa.eval()
+
+
+def _letters(context: Sequence[str]) -> int:
+    """About how many tokens a context has: a token in four letters."""
+    return sum(map(len, context)) // 4 + 1
 
 
 def _as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -> CorpusSplit:

@@ -68,15 +68,16 @@ def encode(model: Encoder, sentences: Sequence[str], name: str) -> Floats:
     Raises:
         LangJepaError: wrong shape, NaN or infinite entries; `name` names the model.
     """
-    return _checked(model.encode(sentences), len(sentences), model.dim, f"embeddings of {name}")
+    return checked_vectors(model.encode(sentences), len(sentences), model.dim, f"embeddings of {name}")
 
 
 def predict(model: Embedder, contexts: Sequence[Sequence[str]], name: str) -> Floats:
     """`model.predict_next`, checked as `encode`."""
-    return _checked(model.predict_next(contexts), len(contexts), model.dim, f"predictions of {name}")
+    return checked_vectors(model.predict_next(contexts), len(contexts), model.dim, f"predictions of {name}")
 
 
-def _checked(values: NDArray[np.float32], count: int, dim: int, what: str) -> Floats:
+def checked_vectors(values: NDArray[np.float32], count: int, dim: int, what: str) -> Floats:
+    """A finite float32 matrix [count, dim]; else a LangJepaError in which `what` names it."""
     matrix = checked(values, what)
     if matrix.shape != (count, dim):
         raise LangJepaError(f"{what} have shape {matrix.shape}, expected ({count}, {dim}).")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.document.material import Grouped
 from lang_jepa.evaluation.embedder import Encoder, Teller
 from lang_jepa.evaluation.table import Report
 
-Task = Literal["sts", "probe", "au", "retrieval", "stories", "decode"]
+Task = Literal["sts", "probe", "au", "retrieval", "stories", "decode", "document"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 
@@ -57,6 +58,7 @@ def evaluate(
     on_task: Callable[[Report], None] | None = None,
     decoding: Teller | None = None,
     told_events: bool = False,
+    grouped: Grouped | None = None,
 ) -> Report:
     """Score a model.
 
@@ -64,8 +66,8 @@ def evaluate(
         model: called `model` in the rows. With a predictor (`Embedder`) its predictions are scored; an encoder
             alone is scored by copy-forward and the recency-weighted mean.
         tasks: of `sts` (STS-B), `probe` (SST-2), `au` (alignment and uniformity on STS-B), `retrieval` (next sentences
-            of held-out documents), `stories` (the built-in tasks) and `decode` (text from concepts), in the order of
-            the report.
+            of held-out documents), `stories` (the built-in tasks), `decode` (text from concepts) and `document` (what
+            a predictor tells about a document), in the order of the report.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         baselines: further encoders by name, for example the untrained encoder and the pretrained starting point.
         documents: held-out documents for `retrieval`, each a list of sentences.
@@ -76,6 +78,7 @@ def evaluate(
         budget: how much to evaluate.
         decoding: the model with its decoder, for `decode`.
         told_events: of a model trained on stories, `decode` also scores whether its predictions tell the right event.
+        grouped: for `document`, held-out documents with what they belong to.
         on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
 
     Raises:
@@ -84,9 +87,9 @@ def evaluate(
     unknown = [task for task in tasks if task not in TASKS]
     if unknown or not tasks:
         raise LangJepaError(f"unknown task {', '.join(unknown) or '(none)'}: choose from {', '.join(TASKS)}.")
-    if "retrieval" in tasks and documents is None:
+    if ("retrieval" in tasks and documents is None) or ("document" in tasks and grouped is None):
         raise LangJepaError(
-            "the task retrieval needs held-out documents: give a corpus with a validation part."
+            "the tasks retrieval and document need held-out documents: give a corpus with a validation part."
         )
     if "decode" in tasks and (decoding is None or documents is None):
         raise LangJepaError(
@@ -112,6 +115,9 @@ def evaluate(
             assert decoding is not None
             assert documents is not None
             _decode(report, decoding, documents, train_documents, splits if told_events else (), seed, budget)
+        elif task == "document":
+            assert grouped is not None
+            _document(report, models, grouped, train_documents, window_size, seed, budget)
         elif documents is not None:
             _corpus(report, models, documents, train_documents, window_size, seed, budget)
         report.settings["unfinished"] = wanted[number:]
@@ -202,6 +208,32 @@ def _corpus(
     report.similarity.update(chosen)
     report.sources["retrieval"] = (
         f"{len(documents):,} held-out documents{_overlap(documents, train_documents)}"
+    )
+
+
+def _document(
+    report: Report,
+    models: Mapping[str, Encoder],
+    grouped: Grouped,
+    train_documents: Sequence[Sequence[str]] | None,
+    window_size: int,
+    seed: int,
+    budget: Budget,
+) -> None:
+    from lang_jepa.evaluation.document.task import document_rows
+
+    rows, chosen, tools = document_rows(
+        models, grouped, window_size=window_size, queries=budget.queries, seed=seed
+    )
+    report.rows.extend(rows)
+    report.similarity.update(chosen)
+    report.tools.update({tool: asdict(choice) for tool, choice in tools.items()})
+    reported = [
+        texts for texts, chooses in zip(grouped.documents, grouped.choosing, strict=True) if not chooses
+    ]
+    report.sources["document"] = (
+        f"{len(reported):,} reported and {len(grouped.documents) - len(reported):,} choosing documents"
+        f"{_overlap(reported, train_documents)}"
     )
 
 

@@ -67,12 +67,14 @@ class Statistics:
         whitening: float32 [D, D], symmetric; (x - mean) @ whitening has about unit covariance.
         count: number of embeddings they were estimated from (0: `identity`, nothing was estimated).
         foretold: what `predictable` needs (None: a model without a predictor).
+        sample: float32 [R, D], some of those embeddings, to tell what is usual (None: none were kept).
     """
 
     mean: Floats
     whitening: Floats
     count: int
     foretold: Foretold | None = None
+    sample: Floats | None = None
 
     @property
     def similarities(self) -> tuple[Similarity, ...]:
@@ -80,12 +82,20 @@ class Statistics:
         return tuple(kind for kind in SIMILARITIES if kind != "predictable" or self.foretold is not None)
 
     @classmethod
-    def of(cls, embeddings: ArrayLike, *, foretold: Foretold | None = None, shrinkage: float = 0.01) -> Self:
+    def of(
+        cls,
+        embeddings: ArrayLike,
+        *,
+        foretold: Foretold | None = None,
+        keep: int = 0,
+        shrinkage: float = 0.01,
+    ) -> Self:
         """Estimate from training embeddings, in fp64 (see `_power` for the shrinkage).
 
         Args:
             embeddings: [N, D] unit rows, N >= 2.
             foretold: of the same encoder with its predictor (None: without `predictable`).
+            keep: how many of the embeddings stay as a sample, spread evenly.
             shrinkage: in [0, 1]; 1 gives a multiple of the identity.
 
         Raises:
@@ -94,7 +104,9 @@ class Statistics:
         x = checked(embeddings, "training embeddings", rows=2).astype(np.float64)
         covariance = np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])
         whitening = _power(covariance, -0.5, shrinkage)
-        return cls(x.mean(0).astype(np.float32), whitening.astype(np.float32), len(x), foretold)
+        rows = np.unique(np.linspace(0, len(x) - 1, min(keep, len(x))).astype(int))
+        sample = x[rows].astype(np.float32) if keep else None
+        return cls(x.mean(0).astype(np.float32), whitening.astype(np.float32), len(x), foretold, sample)
 
     @classmethod
     def identity(cls, dim: int) -> Self:
@@ -113,6 +125,8 @@ class Statistics:
         if self.foretold is not None:
             for name in _FORETOLD:
                 tensors[f"foretold.{name}"] = np.ascontiguousarray(getattr(self.foretold, name))
+        if self.sample is not None:
+            tensors["sample"] = np.ascontiguousarray(self.sample)
         with atomic_file(path) as temporary:
             save_file(tensors, temporary)
 
@@ -140,7 +154,12 @@ class Statistics:
         if shapes != [square[:1], square, *([square[:1], square[:1], square, square] if maps else [])]:
             raise LangJepaError(f"the score statistics do not fit ({path}): {shapes}.")
         foretold = Foretold(*maps) if maps else None
-        return cls(mean.astype(np.float32), whitening.astype(np.float32), count, foretold)
+        sample = tensors.get("sample")
+        if sample is not None and (sample.ndim != 2 or sample.shape[1:] != square[:1]):
+            raise LangJepaError(
+                f"the score statistics do not fit ({path}): a sample of shape {sample.shape}."
+            )
+        return cls(mean.astype(np.float32), whitening.astype(np.float32), count, foretold, sample)
 
 
 _FORETOLD = ("prediction_mean", "concept_mean", "predictions", "concepts")

@@ -71,12 +71,14 @@ class Report:
         similarity: for each task, the model's similarity as chosen on development data.
         sources: for each task, where its data came from and how much there was.
         settings: what the evaluation was asked to do (seed, budget, window).
+        tools: of the task `document`, for each tool what it should use (`lang_jepa.evaluation.document.choice`).
     """
 
     rows: list[Row]
     similarity: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a JSON file, without the values per question."""

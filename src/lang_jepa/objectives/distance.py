@@ -1,7 +1,8 @@
 """Distances between predictions and targets, one value per prediction.
 
-`smooth_l1` and `cosine` L2-normalise both sides first: a predictor must not lower its loss by shrinking. `mse` compares
-the vectors as they are, which needs a regularizer or a frozen target that keeps their size.
+`smooth_l1`, `cosine` and `contrastive` L2-normalise both sides first: a predictor must not lower its loss by shrinking.
+`mse` compares the vectors as they are, which needs a regularizer or a frozen target that keeps their size.
+`contrastive` alone looks at other targets too.
 """
 
 from collections.abc import Callable
@@ -56,11 +57,53 @@ def mse(predictions: Tensor, targets: Tensor) -> Tensor:
     return (predictions.float() - targets.float()).square().mean(-1)
 
 
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+def contrastive(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+    """Cross-entropy of finding each prediction's own target among all targets of the batch by cosine.
+
+    InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1. The wrong answers are the other targets of
+    the same call: those of one micro-batch on one process. Sentences of one document teach what tells its places apart.
+
+    Args:
+        predictions: [Q, D].
+        targets: [Q, D].
+        numbers: int64 [Q], the targets' places in the text. Those up to `NEAR` places away are no wrong answers: a
+            context, which a prediction resembles for good reason, consists of them; nor is a target that stands in the
+            batch again for another prediction.
+
+    Returns:
+        float32 [Q], at least 0; log Q on average for predictions that know nothing of nearly orthogonal targets.
+    """
+    ours, theirs = (functional.normalize(x.float(), dim=-1) for x in (predictions, targets))
+    scores = ours @ theirs.T / TEMPERATURE
+    if numbers is not None:
+        places = numbers.to(scores.device)
+        near = (places[:, None] - places[None, :]).abs() <= NEAR
+        scores = scores.masked_fill(near.fill_diagonal_(False), -torch.inf)
+    return functional.cross_entropy(scores, torch.arange(len(ours), device=ours.device), reduction="none")
+
+
+TEMPERATURE = 0.1
+NEAR = 8
+"""Sentences; as many as contexts usually have."""
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Predictions [Q, D] and targets [Q, D] to values [Q]."""
+
+DISTANCES: dict[str, Distance] = {
     "smooth_l1": smooth_l1,
     "cosine": cosine,
     "mse": mse,
+    "contrastive": contrastive,
 }
+
+
+def measured(
+    distance: Distance, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None
+) -> Tensor:
+    """A distance's values [Q]; the one that looks at other targets is told their places in the text, [Q]."""
+    if distance is contrastive:
+        return contrastive(predictions, targets, numbers)
+    return distance(predictions, targets)
 
 
 class Centre:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lang_jepa.config import Settings
 from lang_jepa.models.jepa import Output
-from lang_jepa.objectives.distance import DISTANCES, Centre
+from lang_jepa.objectives.distance import DISTANCES, Centre, Distance, measured
 from lang_jepa.objectives.reduction import sum_over_ranks, world_size
 from lang_jepa.objectives.regularizer import REGULARIZERS
 
@@ -49,7 +49,7 @@ class Objective:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.distance = DISTANCES[settings.optimization.loss_fn]
+        self.distance: Distance = DISTANCES[settings.optimization.loss_fn]
         self.regularizer = REGULARIZERS[settings.objective.regularizer](settings)
         self.weights = settings.objective
         self.centre = Centre(settings.model.embed_dim) if settings.objective.center_targets else None
@@ -63,6 +63,7 @@ class Objective:
         micro_batches: int = 1,
         regularizer_weight: float | None = None,
         step: int = 0,
+        numbers: Tensor | None = None,
     ) -> Loss:
         """Loss of one micro-batch.
 
@@ -75,11 +76,12 @@ class Objective:
             micro_batches: micro-batches in the step, over which the regularizer is averaged.
             regularizer_weight: of this step (None: the settings' at the first step).
             step: optimizer step, from which SIGReg draws its directions.
+            numbers: int64 [Q], the targets' places in the text, for distances that look at other targets too.
         """
         predictions = output.predictions
         if self.centre is not None:
             self._move_centre(targets)
-        distances = self.distances(predictions, targets)
+        distances = self.distances(predictions, targets, numbers)
         total = self.weights.prediction_weight * distances.sum() * (world_size() / count)
         regularizer = total.new_zeros(())
         if self.regularizer is not None:
@@ -98,11 +100,11 @@ class Objective:
                 predictions_norm=predictions.float().norm(dim=-1).sum(),
             )
 
-    def distances(self, predictions: Tensor, targets: Tensor) -> Tensor:
+    def distances(self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
         """Distance of each prediction to its target, float32 [Q]; of both minus the centre, where there is one."""
         if self.centre is not None:
             predictions, targets = self.centre.apply(predictions), self.centre.apply(targets)
-        return self.distance(predictions, targets)
+        return measured(self.distance, predictions, targets, numbers)
 
     @torch.no_grad()
     def _move_centre(self, targets: Tensor) -> None:

@@ -5,20 +5,26 @@ from pathlib import Path
 
 import numpy as np
 
+from lang_jepa.concepts.index_source import SplitDocuments
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.document.choice import choices_from
+from lang_jepa.evaluation.document.material import Grouped, group_of
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS, Budget, evaluate
+from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.table import Report
 from lang_jepa.report.others import other_encoder
 from lang_jepa.training.export import load_any, training_statistics
 from lang_jepa.training.start import start_model
 
+_READING = frozenset({"retrieval", "decode", "document"})
+"""Tasks that read documents of the training corpus."""
 DOCUMENTS, TRAINING_DOCUMENTS = 200, 300
-"""Held-out and training documents that the retrieval task reads at most."""
+"""Held-out and training documents that these tasks read at most."""
 
 QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900)
 """The quick-start's evaluation: about half a minute."""
@@ -32,6 +38,7 @@ def evaluate_run(
     output: Path | None,
     beside: Sequence[str] = (),
     budget: Budget = DEFAULT_BUDGET,
+    documents: str | None = None,
 ) -> tuple[Report, Path]:
     """Score a run's model beside the same model untrained, and save the report as JSON.
 
@@ -42,6 +49,8 @@ def evaluate_run(
         output: of the JSON (None: scores.json beside the model).
         beside: other encoders to score too, see `lang_jepa.report.others`.
         budget: how much to evaluate.
+        documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
+            and those held out of the training corpus only choose (None: every fourth of those chooses).
 
     Returns:
         The report and where it was written.
@@ -53,15 +62,19 @@ def evaluate_run(
     unknown = [name for name in names if name not in TASKS]
     if unknown:
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(TASKS)}")
-    if {"retrieval", "decode"} & {*names} and (corpus is None or not corpus.validation.num_documents):
+    if documents is not None and "document" not in names:
+        raise LangJepaError("--documents belongs to the task document: add it to --tasks")
+    if _READING & {*names} and (corpus is None or not corpus.validation.num_documents):
         raise LangJepaError(
-            "the tasks retrieval and decode need held-out documents of the training corpus: train with "
+            "the tasks retrieval, decode and document need held-out documents of the training corpus: train with "
             "data.val_fraction above 0, and keep the corpus folder (a streamed run leaves none). Or choose others: "
             "--tasks sts,probe,au"
         )
-    reading = bool({"retrieval", "decode"} & {*names})
+    reading = bool(_READING & {*names})
     folder = path.parent if path.is_file() else path
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
+    if settings.model.freeze_encoder and set(names) == {"document"}:
+        compared = False  # the start has the same encoder, which this task's baselines use already
     destination = output or folder / "scores.json"
     report = evaluate(
         _scored(model),
@@ -75,8 +88,30 @@ def evaluate_run(
         decoding=model,
         told_events=model.predicts_next and settings.data.train_file == "stories",
         on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
+        grouped=_grouped(settings, corpus, documents) if corpus and "document" in names else None,
     )
+    if report.tools and model.folder is not None:
+        model.choose(choices_from(report.tools))
     return report, destination
+
+
+def _grouped(settings: Settings, corpus: Corpus, documents: str | None) -> Grouped:
+    """Held-out documents with their groups; if others are given, those report and the held-out ones choose."""
+    rows = _spread(corpus.validation, DOCUMENTS)
+    held = _texts(corpus.validation, DOCUMENTS)
+    groups = [group_of(corpus.validation.document_id(row)) for row in rows]
+    if documents is None:
+        return Grouped(held, groups, [index % CHOOSING_EVERY == 0 for index in range(len(held))])
+    data = settings.data.model_copy(update={"train_file": documents, "limit": None})
+    others = [
+        row for row in SplitDocuments.open(data).rows() if row.id is not None and len(row.sentences) > 1
+    ]
+    some = [others[index] for index in _evenly(len(others), DOCUMENTS)]
+    return Grouped(
+        [*held, *(_as_prepared(row.sentences, corpus) for row in some)],
+        [*groups, *(group_of(str(row.id)) for row in some)],
+        [True] * len(held) + [False] * len(some),
+    )
 
 
 def _baselines(settings: Settings, corpus: Corpus | None, beside: Sequence[str]) -> dict[str, Encoder]:
@@ -121,11 +156,25 @@ def _corpus(settings: Settings) -> Corpus | None:
     return None if settings.data.streaming else prepare(settings.data)
 
 
+def _as_prepared(sentences: Sequence[str], corpus: Corpus) -> list[str]:
+    """Sentences as the corpus would give them back, so that the same one is the same text; empty ones are left out."""
+    decoded = [corpus.tokenizer.decode(ids) for ids in corpus.tokenizer.encode_sentences(sentences)]
+    return [text for text in decoded if text]
+
+
 def _texts(split: CorpusSplit, count: int) -> list[list[str]]:
     """The sentences of up to `count` documents, spread evenly over a side."""
-    rows = np.unique(np.linspace(0, split.num_documents - 1, min(count, split.num_documents)).astype(int))
     starts = split.document_starts
-    return [split.texts(np.arange(starts[row], starts[row + 1])) for row in rows]
+    return [split.texts(np.arange(starts[row], starts[row + 1])) for row in _spread(split, count)]
+
+
+def _spread(split: CorpusSplit, count: int) -> list[int]:
+    return _evenly(split.num_documents, count)
+
+
+def _evenly(available: int, count: int) -> list[int]:
+    """Up to `count` of the numbers below `available`, spread evenly."""
+    return np.unique(np.linspace(0, available - 1, min(count, available)).astype(int)).tolist()  # type: ignore[no-any-return]
 
 
 def tell_story(path: Path) -> list[str]:

@@ -26,6 +26,9 @@ from lang_jepa.training.start import sample_embeddings
 if TYPE_CHECKING:
     from lang_jepa.training.run import Run
 
+KEPT = 1000
+"""Embeddings of training sentences that stay with the model, to tell what is usual."""
+
 
 def export_model(run: "Run") -> ConceptModel:
     """Write `model/` in the run directory: the encoder and the predictor of the best checkpoint.
@@ -82,7 +85,7 @@ def training_statistics(jepa: Jepa, sample: View, settings: Settings) -> Statist
     alone = sample_embeddings(jepa.encoder, sample, count, seed=seed, head=True)
     jepa.train(training)
     foretold = Foretold.of(np.concatenate(predictions), np.concatenate(targets))
-    return Statistics.of(_unit(alone), foretold=foretold)
+    return Statistics.of(_unit(alone), foretold=foretold, keep=KEPT)
 
 
 def _unit(x: Tensor) -> Floats:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from lang_jepa.data.views import View
 from lang_jepa.evaluation.geometry import health
 from lang_jepa.evaluation.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.similarity import unit_rows
-from lang_jepa.objectives.distance import DISTANCES
+from lang_jepa.objectives.distance import DISTANCES, measured
 from lang_jepa.objectives.reduction import world_size
 
 _NAMES = {
@@ -36,7 +37,8 @@ _NAMES = {
 CANDIDATES = 256
 
 
-Distances = Callable[[Tensor, Tensor], Tensor]
+Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Predictions [Q, D], targets [Q, D] and the targets' places in the text [Q] to values [Q]."""
 
 
 class Answers(NamedTuple):
@@ -77,7 +79,7 @@ class HeldOut:
 
     def __init__(self, settings: Settings, view: View, *, rank: int, world: int) -> None:
         self.view = view
-        self.distance = DISTANCES[settings.optimization.loss_fn]
+        self.distance: Distances = partial(measured, DISTANCES[settings.optimization.loss_fn])
         self.examples = settings.logging.num_examples
         self.rank, self.world = rank, world
         examples = sample_examples(view, settings.logging.val_sentences, settings.data.batch_size, seed=0)
@@ -95,7 +97,7 @@ class HeldOut:
 
         Args:
             predict, embed, device: as for `answers`.
-            distances: what training minimises, [Q, D] and [Q, D] to [Q] (None: `optimization.loss_fn` as it is).
+            distances: what training minimises (None: `optimization.loss_fn` as it is).
             regularizer: also measured, on the un-normalised targets.
         """
 
@@ -145,7 +147,7 @@ class HeldOut:
         predicted, target, sentence, document = answers
         measured = health(target, predicted)
         figures = {name: measured[key] for key, name in _NAMES.items()}
-        figures["val/loss"] = float(distances(predicted, target).mean())
+        figures["val/loss"] = float(distances(predicted, target, sentence).mean())
         centre = _unit(target).mean(
             0
         )  # of these held-out targets: the training mean is known only when training ends
@@ -179,10 +181,11 @@ def _trivial_losses(answers: Answers, copies: Tensor, distances: Distances) -> d
     """
     targets = answers.targets
     constant = _unit(targets).mean(0).expand_as(targets)
+    half, numbers = len(targets) // 2, answers.sentences
     pairs = {
-        "shuffled": (answers.predictions, targets.roll(len(targets) // 2, 0)),
-        "mean_target": (constant, targets),
-        "copy_forward": (copies, targets),
+        "shuffled": (answers.predictions, targets.roll(half, 0), numbers.roll(half, 0)),
+        "mean_target": (constant, targets, numbers),
+        "copy_forward": (copies, targets, numbers),
     }
     return {f"val/loss_{name}": float(distances(*pair).mean()) for name, pair in pairs.items()}
 

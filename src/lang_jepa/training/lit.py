@@ -165,7 +165,14 @@ class LitJEPA(LightningModule):
         output, targets = self.target.both_sides(self.jepa, batch)
         count = round(float(sum_over_ranks(torch.tensor(float(batch.predictions), device=self.device))))
         weight = self.schedule.regularizer_weight(self.settings.objective, step)
-        loss = self.objective(output, targets, count=count, regularizer_weight=weight, step=step)
+        loss = self.objective(
+            output,
+            targets,
+            count=count,
+            regularizer_weight=weight,
+            step=step,
+            numbers=batch.sentence_ids,
+        )
         if not bool(loss.total.isfinite()):
             raise LangJepaError(
                 f"step {step + 1}: the loss is {float(loss.total.detach())}; the update was not made. Lower "

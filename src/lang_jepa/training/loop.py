@@ -52,6 +52,7 @@ def train_step(run: Run, batches: list[Batch], count: int) -> None:
                 micro_batches=len(batches),
                 regularizer_weight=weight,
                 step=run.step,
+                numbers=batch.sentence_ids,
             )
             run.fabric.backward(loss.total)
         losses.append(loss)

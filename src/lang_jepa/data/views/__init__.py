@@ -10,6 +10,7 @@ from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views.base import AsksNext, Frame, View
 from lang_jepa.data.views.masked import MaskedView
+from lang_jepa.data.views.masked_concepts import MaskedConceptsView
 from lang_jepa.data.views.next_sentence import CausalView, ConceptsView, NextSentenceView, WindowView
 from lang_jepa.data.views.same_sentence import SameSentenceView
 from lang_jepa.data.views.spans import SpansView
@@ -41,6 +42,10 @@ def _masked(data: DataSettings, split: CorpusSplit, tokenizer: TextTokenizer, fr
     )
 
 
+def _masked_concepts(data: DataSettings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> View:
+    return MaskedConceptsView(split, window=data.window_size, passage=data.passage_size, **frame)
+
+
 def _spans(data: DataSettings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> View:
     return SpansView(split, chunk=data.chunk_size, shortest=data.span_min_length, **frame)
 
@@ -52,12 +57,15 @@ def _same_sentence(data: DataSettings, split: CorpusSplit, tokenizer: TextTokeni
 VIEWS: dict[str, Callable[[DataSettings, CorpusSplit, TextTokenizer, Frame], View]] = {
     "next_sentence": _next_sentence,
     "masked_sentences": _masked,
+    "masked_concepts": _masked_concepts,
     "spans": _spans,
     "same_sentence": _same_sentence,
 }
 """Views by `data.view`."""
 
-NEXT_VIEWS = ("next_sentence", "masked_sentences")
+TWO_SIDED_VIEWS = ("masked_sentences", "masked_concepts")
+"""Those whose models predict a sentence from both sides."""
+NEXT_VIEWS = ("next_sentence", *TWO_SIDED_VIEWS)
 """Those whose models can be asked for the next sentence (`AsksNext`)."""
 
 

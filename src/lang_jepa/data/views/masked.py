@@ -126,6 +126,26 @@ class MaskedView(AsksNext):
         hidden[np.cumsum(sizes) - 1] = True
         return self._passages(numbers, sizes, hidden)[0]
 
+    def between(self, first: Indices, counts: Indices, hidden: Indices) -> Contexts:
+        """Runs of sentences with one of each hidden: asked for it from both sides.
+
+        Args:
+            first, counts: int64 [n], the runs; they must not overlap. Of a run that does not fit into a sequence, the
+                sentences that are farthest from the hidden one are left out.
+            hidden: int64 [n], the hidden sentence of each run.
+        """
+        numbers, sizes = [], []
+        for begin, count, place in zip(first.tolist(), counts.tolist(), hidden.tolist(), strict=True):
+            run = np.arange(begin, begin + count)
+            nearest = run[np.argsort(np.abs(run - place), kind="stable")]
+            lengths = self._lengths(nearest)
+            lengths[0] = 1  # the mask
+            kept = np.sort(nearest[: np.searchsorted(np.cumsum(lengths), self.room, side="right")])
+            numbers.append(kept)
+            sizes.append(len(kept))
+        flat = np.concatenate(numbers)
+        return self._passages(flat, np.array(sizes, dtype=np.int64), np.isin(flat, hidden))[0]
+
     def illustrate(self, target: int, found: int) -> str:
         begin, stop = self.starts[np.searchsorted(self.starts, target, side="right") - 1 :][:2]
         around = [number for number in (target - 1, target + 1) if begin <= number < stop]

@@ -1,0 +1,120 @@
+"""The verb `document`: what a model tells about a text; nothing heavy is imported before it is used."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from lang_jepa.errors import LangJepaError
+
+if TYPE_CHECKING:
+    from lang_jepa.concepts.document import Against, Study, Using
+
+
+def document(
+    model: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="A UTF-8 text file (default: --text, or standard input).")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
+    candidate: Annotated[
+        list[str] | None, typer.Option(help="A sentence that might follow the text; repeated: ranked.")
+    ] = None,
+    segments: Annotated[
+        int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
+    ] = None,
+    using: Annotated[
+        str, typer.Option(help="best (as measured by evaluate --tasks document), predictor or counterpart.")
+    ] = "best",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Whose sentences are shuffled in to calibrate: document or training."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw surprise and topics into this PNG.")] = None,
+) -> None:
+    """Tell about a text: surprising sentences, topics, sentences out of place, repetitions, what may follow."""
+    if using not in ("best", "predictor", "counterpart"):
+        raise LangJepaError(f"--using is best, predictor or counterpart, not {using!r}")
+    if against not in (None, "document", "training"):
+        raise LangJepaError(f"--against is document or training, not {against!r}")
+    read = _read(file, text)
+    from lang_jepa.concepts.document import study
+    from lang_jepa.training.export import load_any
+
+    found = study(
+        load_any(model),
+        read,
+        candidates=candidate,
+        segments=segments,
+        using=cast("Using", using),
+        against=cast("Against | None", against),
+    )
+    if plot is not None:
+        from lang_jepa.report.document import draw_document
+
+        draw_document(found, plot)
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n")
+    else:
+        _show(found, plot)
+
+
+def _read(file: Path | None, text: str | None) -> str:
+    """The text from a file, an option, or standard input."""
+    if file is not None and text is not None:
+        raise LangJepaError("give a file or --text, not both")
+    if text is not None:
+        return text
+    if file is None:
+        if sys.stdin.isatty():
+            raise LangJepaError("nothing to read: give a file, --text, or pipe text in")
+        return sys.stdin.read()
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LangJepaError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LangJepaError(f"{file} is not UTF-8 text: {error}") from error
+
+
+def _show(found: "Study", plot: Path | None) -> None:
+    """One table, then what was used, and candidates."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lang_jepa.console import console, plain
+
+    table = Table(show_edge=False, header_style="bold")
+    for name in ("", "surprise", "out of place", "boundary"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("sentence", overflow="fold")
+    begins = set(found.topics.boundaries)
+    repeats = {one.position: one for one in found.repetitions if one.repeats}
+    for one, placed in zip(found.surprise.sentences, found.outliers.sentences, strict=True):
+        score = found.topics.scores[one.position - 1] if one.position else None
+        if one.position in begins:
+            table.add_section()
+        note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
+        cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
+        table.add_row(str(one.position), *cells, escape(" ".join(one.sentence.split()) + note))
+    console.print(table)
+    whose = "this document" if found.surprise.against == "document" else "the training text"
+    plain(
+        "surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of"
+    )
+    plain(f"{whose} do at its place; below 0 it fits better. A line is drawn where a topic begins.")
+    plain(f"surprise by        {found.surprise.used}")
+    plain(f"out of place by    {found.outliers.used}")
+    plain(f"topics by          {found.topics.used}")
+    for candidate in found.next:
+        plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {candidate.sentence}")
+    if plot is not None:
+        plain(f"drawn into {plot}")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}"

@@ -1,0 +1,371 @@
+"""What a model tells about a document: surprise, topics, continuations, sentences out of place, repetitions.
+
+Each tool can work with the predictor or with a counterpart that needs none (means of neighbouring sentences in the same
+space). Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and kept with
+the model; the tools use that one and say so. docs/document.md says what the numbers mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, cast
+
+import numpy as np
+
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.data.sentences import make_splitter
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.document.choice import Tool
+from lang_jepa.evaluation.document.contest import Contender, Values
+from lang_jepa.evaluation.document.rules import REACH, Places, Reading, Rule
+from lang_jepa.evaluation.document.segmentation import GapSetting, boundaries, gap_scores, shape
+from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
+from lang_jepa.evaluation.similarity import Floats, Similarity, prepare
+
+Using = Literal["best", "predictor", "counterpart"]
+Against = Literal["document", "training"]
+
+LEAST_REFERENCE = 10
+"""Fewer sentences than this say nothing about what is usual."""
+REPEATED = 0.85
+"""Cosine with an earlier sentence from which on a sentence is said to repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A sentence and how it fits its place.
+
+    Attributes:
+        position: from 0.
+        sentence: the text.
+        fit: cosine of the sentence with what is expected at its place; None where nothing stands beside it.
+        surprise: standard deviations by which the fit is below the mean fit of shuffled sentences at this place: 0 fits
+            no better than they do, -2 much better, above 0 worse. None where there is no fit.
+    """
+
+    position: int
+    sentence: str
+    fit: float | None
+    surprise: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """All sentences of a document in their places.
+
+    Attributes:
+        sentences: in order.
+        used: the way in words, with its score and its counterpart's.
+        against: whose sentences were shuffled in for the calibration.
+    """
+
+    sentences: list[Placed]
+    used: str
+    against: Against
+
+    def ranked(self) -> list[Placed]:
+        """Those with a surprise, the most surprising first."""
+        known = [one for one in self.sentences if one.surprise is not None]
+        return sorted(known, key=lambda one: -cast(float, one.surprise))
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """A document in segments.
+
+    Attributes:
+        sentences: in order.
+        boundaries: positions at which a new topic begins, ascending, 0 left out.
+        scores: for each sentence but the first how much of a boundary lies before it, in standard deviations above the
+            document's mean.
+        used: the way in words.
+    """
+
+    sentences: list[str]
+    boundaries: list[int]
+    scores: list[float]
+    used: str
+
+    def segments(self) -> list[list[str]]:
+        """The sentences of each segment."""
+        ends = [0, *self.boundaries, len(self.sentences)]
+        return [self.sentences[begin:end] for begin, end in pairwise(ends)]
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A candidate, its cosine with what is expected next, and standard deviations above the candidates' mean."""
+
+    sentence: str
+    fit: float
+    lead: float
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """A sentence, the earlier one that is nearest to it, their cosine, and whether that counts as a repetition."""
+
+    position: int
+    sentence: str
+    earlier: int
+    cosine: float
+    repeats: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything at once, as the command shows it."""
+
+    surprise: Fits
+    outliers: Fits
+    topics: Topics
+    repetitions: list[Repetition]
+    next: list[Continuation]
+
+
+def study(
+    model: ConceptModel,
+    text: str | Sequence[str],
+    *,
+    candidates: Sequence[str] | None = None,
+    segments: int | None = None,
+    using: Using = "best",
+    against: Against | None = None,
+) -> Study:
+    """All tools on one document.
+
+    Args:
+        model, text, using, against: as `surprise`.
+        candidates: sentences that might follow, to be ranked.
+        segments: topics wanted.
+    """
+    sentences = sentences_of(model, text)
+    return Study(
+        surprise(model, sentences, using=using, against=against),
+        outliers(model, sentences, using=using, against=against),
+        segment(model, sentences, count=segments, using=using),
+        redundant(model, sentences),
+        continuations(model, sentences, candidates, using=using)[0] if candidates else [],
+    )
+
+
+def sentences_of(model: ConceptModel, text: str | Sequence[str]) -> list[str]:
+    """The sentences of a text, split as in training; a list is taken as it is.
+
+    Raises:
+        LangJepaError: no sentence at all, or an empty one in a list.
+    """
+    if isinstance(text, str):
+        pieces = [text[begin:end].strip() for begin, end in make_splitter(model.settings.data).spans(text)]
+        found = [piece for piece in pieces if piece]
+    else:
+        found = list(text)
+    if not found or not all(sentence.strip() for sentence in found):
+        raise LangJepaError("the document holds no text, or an empty sentence")
+    return found
+
+
+def surprise(
+    model: ConceptModel, text: str | Sequence[str], *, using: Using = "best", against: Against | None = None
+) -> Fits:
+    """How far each sentence lies from what the sentences before it let expect.
+
+    Args:
+        model: any; without a predictor the counterpart is used.
+        text: a text, or its sentences.
+        using: the better way as measured, or one of the two.
+        against: whose sentences are shuffled in: the document's own, outside the context (then an on-topic sentence out
+            of order is as surprising as any), or training sentences (then only what is off topic is). None: the
+            document's, where it has enough of them.
+
+    Raises:
+        LangJepaError: no text, a way or a reference that the model does not have.
+    """
+    return _fits(model, sentences_of(model, text), "next", using, against)
+
+
+def outliers(
+    model: ConceptModel, text: str | Sequence[str], *, using: Using = "best", against: Against | None = None
+) -> Fits:
+    """How well each sentence fits between its neighbours on both sides; `.ranked()` begins with what fits least.
+
+    Args and errors as `surprise`.
+    """
+    return _fits(model, sentences_of(model, text), "outliers", using, against)
+
+
+def segment(
+    model: ConceptModel, text: str | Sequence[str], *, count: int | None = None, using: Using = "best"
+) -> Topics:
+    """Where the topic changes.
+
+    Args:
+        model, text, using: as `surprise`.
+        count: segments wanted (None: those that the threshold gives that was best on held-out documents).
+
+    Raises:
+        LangJepaError: as `surprise`; a count below 1.
+    """
+    sentences = sentences_of(model, text)
+    if count is not None and count < 1:
+        raise LangJepaError(f"a document has at least one segment, not {count}")
+    way, said = _way(model, "segment", using)
+    setting = GapSetting(way.rule, cast(Similarity, way.similarity), **way.setting)
+    if len(sentences) < 2:
+        return Topics(sentences, [], [], said)
+    reading = _reading(model, sentences, gaps=True)
+    scores = gap_scores(reading, setting.rule, setting.similarity, setting.block)
+    found = boundaries(scores, setting, None if count is None else count - 1)
+    return Topics(sentences, found.tolist(), shape(scores, depth=setting.depth).tolist(), said)
+
+
+def continuations(
+    model: ConceptModel, context: str | Sequence[str], candidates: Sequence[str], *, using: Using = "best"
+) -> tuple[list[Continuation], str]:
+    """Candidates by how well they fit as the next sentence, best first, and the way in words.
+
+    Raises:
+        LangJepaError: as `surprise`; no candidates.
+    """
+    if isinstance(candidates, str) or not candidates:
+        raise LangJepaError("ranking continuations needs a list of candidates")
+    before = sentences_of(model, context)
+    way, said = _way(model, "next", using)
+    distinct = list(dict.fromkeys([*before, *candidates]))
+    row = {sentence: number for number, sentence in enumerate(distinct)}
+    asked = np.array([row[sentence] for sentence in before[-_reach(model) :]], dtype=np.int64)
+    places = Places(distinct, [asked], [asked[:0]])
+    reading = Reading(_encoder(model), places, model.encode(distinct))
+    kind = cast(Similarity, way.similarity)
+    expected = reading.expected(cast(Rule, way.rule), kind)[0]
+    fits = reading.space(kind)[[row[sentence] for sentence in candidates]].astype(np.float64) @ expected
+    leads = (fits - fits.mean()) / fits.std() if fits.std() > 0 else np.zeros_like(fits)
+    order = np.argsort(-fits, kind="stable")
+    return [Continuation(candidates[i], float(fits[i]), float(leads[i])) for i in order], said
+
+
+def redundant(
+    model: ConceptModel, text: str | Sequence[str], *, threshold: float = REPEATED
+) -> list[Repetition]:
+    """For each sentence but the first the earlier one that is nearest to it, by centred cosine.
+
+    No predictor is used: a sentence that was to be expected may still say something new.
+
+    Args:
+        model, text: as `surprise`.
+        threshold: cosine from which on a sentence is said to repeat the earlier one.
+    """
+    sentences = sentences_of(model, text)
+    space = prepare(model.encode(sentences), model.statistics, "centred").astype(np.float64)
+    cosines = np.tril(space @ space.T, -1) - 2 * np.triu(np.ones((len(space), len(space))))
+    found = []
+    for position in range(1, len(sentences)):
+        earlier = int(cosines[position].argmax())
+        cosine = float(cosines[position, earlier])
+        found.append(Repetition(position, sentences[position], earlier, cosine, cosine >= threshold))
+    return found
+
+
+def _fits(
+    model: ConceptModel, sentences: list[str], tool: Tool, using: Using, against: Against | None
+) -> Fits:
+    way, said = _way(model, tool, using)
+    kind = cast(Similarity, way.similarity)
+    reading = _reading(model, sentences)
+    expected = reading.expected(cast(Rule, way.rule), kind)
+    own = reading.space(kind)[_rows(reading, sentences)]
+    known = np.abs(expected).sum(1) > 0
+    fits = np.einsum("qd,qd->q", expected, own, dtype=np.float64)
+    chosen = against or _usual(model, len(sentences))
+    means, spreads = (
+        _of_document(expected, own) if chosen == "document" else _of_training(model, expected, kind)
+    )
+    values = np.divide(means - fits, spreads, out=np.zeros_like(fits), where=spreads > 0)
+    placed = [
+        Placed(i, sentence, float(fits[i]) if known[i] else None, float(values[i]) if known[i] else None)
+        for i, sentence in enumerate(sentences)
+    ]
+    return Fits(placed, said, chosen)
+
+
+def _usual(model: ConceptModel, count: int) -> Against:
+    """The reference for a document of so many sentences."""
+    if count - 2 * REACH - 1 >= LEAST_REFERENCE or model.statistics.sample is None:
+        return "document"
+    return "training"
+
+
+def _of_document(expected: Floats, own: Floats) -> tuple[Values, Values]:
+    """Mean and deviation of the fits of the document's other sentences at each place, those within `REACH` left out.
+
+    Where too few remain, only the sentence itself is left out.
+    """
+    table = expected.astype(np.float64) @ own.T
+    places = np.arange(len(own))
+    distance = np.abs(places[:, None] - places[None, :])
+    counted = distance > REACH
+    counted = np.where(counted.sum(1, keepdims=True) >= LEAST_REFERENCE, counted, distance > 0)
+    number = np.maximum(counted.sum(1), 1)
+    means = (table * counted).sum(1) / number
+    spreads = np.sqrt(((table - means[:, None]) ** 2 * counted).sum(1) / number)
+    return means, spreads
+
+
+def _of_training(model: ConceptModel, expected: Floats, kind: Similarity) -> tuple[Values, Values]:
+    """Mean and deviation of the fits of training sentences at each place."""
+    sample = model.statistics.sample
+    if sample is None:
+        raise LangJepaError(
+            "this model keeps no training sentences to compare with (an older version saved it, or it was never "
+            "trained): compare with the document's own, or train again"
+        )
+    table = expected.astype(np.float64) @ prepare(sample, model.statistics, kind).T
+    return table.mean(1), table.std(1)
+
+
+def _way(model: ConceptModel, tool: Tool, using: Using) -> tuple[Contender, str]:
+    """How a tool works, and that in words."""
+    choice = model.choices.get(tool)
+    if choice is None:
+        return _unmeasured(model, tool, using)
+    if using == "predictor" and choice.predictor is None:
+        raise LangJepaError("this model has no predictor that this tool could use; take the counterpart")
+    if using == "best":
+        return choice.used, choice.said()
+    one = choice.predictor if using == "predictor" else choice.counterpart
+    assert one is not None
+    return one, f"{one.rule} [{one.similarity}], as asked; measured best: {choice.said()}"
+
+
+def _unmeasured(model: ConceptModel, tool: Tool, using: Using) -> tuple[Contender, str]:
+    """Without a measurement the counterpart, which has not been beaten yet, or what was asked for."""
+    if using == "predictor":
+        if not model.predicts_next:
+            raise LangJepaError("this model has no predictor of next sentences; take the counterpart")
+        rule = "prediction between" if tool == "outliers" and model.sees_both_sides else "prediction"
+    else:
+        rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]
+    setting = {"block": 5, "depth": False, "threshold": 1.0} if tool == "segment" else {}
+    why = "not measured for this model yet: lang-jepa evaluate RUN --tasks document"
+    return Contender(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"
+
+
+def _encoder(model: ConceptModel) -> Encoder:
+    return model if model.predicts_next else EncoderOnly(model)
+
+
+def _reach(model: ConceptModel) -> int:
+    return max(REACH, model.settings.data.window_size)
+
+
+def _reading(model: ConceptModel, sentences: list[str], *, gaps: bool = False) -> Reading:
+    distinct = list(dict.fromkeys(sentences))
+    row = {sentence: number for number, sentence in enumerate(distinct)}
+    rows = np.array([row[sentence] for sentence in sentences], dtype=np.int64)
+    places = Places.of(distinct, [rows], reach=_reach(model), gaps=gaps)
+    return Reading(_encoder(model), places, model.encode(distinct))
+
+
+def _rows(reading: Reading, sentences: Sequence[str]) -> list[int]:
+    row = {sentence: number for number, sentence in enumerate(reading.places.sentences)}
+    return [row[sentence] for sentence in sentences]

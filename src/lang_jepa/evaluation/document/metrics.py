@@ -1,0 +1,93 @@
+"""Scores of a segmentation and of a detection: Pk, WindowDiff and the area under the ROC curve.
+
+A segmentation of n sentences is given by its boundaries: int64 positions p, 1 <= p < n, at which a segment begins.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lang_jepa.errors import LangJepaError
+
+Ints = NDArray[np.int64]
+
+
+def half_segment(boundaries: ArrayLike, count: int) -> int:
+    """k of both metrics: half the mean length of the true segments, rounded half up, at least 1 and below `count`."""
+    true = _checked(boundaries, count)
+    return int(np.clip(np.floor(count / (len(true) + 1) / 2 + 0.5), 1, max(1, count - 1)))
+
+
+def pk(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> float:
+    """Share of pairs of sentences k apart of which one segmentation says the same segment and the other does not.
+
+    Beeferman, Berger and Lafferty 1999, Statistical models for text segmentation. 0 is perfect; never or always a
+    boundary gets about one half.
+
+    Args:
+        true, found: boundaries.
+        count: sentences n, at least 2.
+        k: distance of a pair (None: `half_segment` of the true segmentation).
+
+    Raises:
+        LangJepaError: a boundary outside 1 .. n - 1, fewer than two sentences, or k outside 1 .. n - 1.
+    """
+    ours, theirs, width = _windows(true, found, count, k)
+    return float(((ours > 0) != (theirs > 0)).mean()) if width else 0.0
+
+
+def window_diff(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> float:
+    """Share of windows of k gaps in which the two segmentations have different numbers of boundaries.
+
+    Pevzner and Hearst 2002, A critique and improvement of an evaluation metric for text segmentation. Unlike Pk it
+    punishes false boundaries beside true ones. Args and errors as `pk`.
+    """
+    ours, theirs, width = _windows(true, found, count, k)
+    return float((ours != theirs).mean()) if width else 0.0
+
+
+def auc(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Probability that a positive scores higher than a negative; a tie counts half (Mann and Whitney 1947).
+
+    Args:
+        scores: float [n], higher means rather positive.
+        positive: bool [n].
+
+    Raises:
+        LangJepaError: shapes that differ, NaN, or no positive or no negative one.
+    """
+    from scipy.stats import rankdata
+
+    values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any():
+        raise LangJepaError(
+            f"AUC needs as many scores as labels, and numbers: got {values.shape}, {mask.shape}."
+        )
+    above, below = int(mask.sum()), int((~mask).sum())
+    if not above or not below:
+        raise LangJepaError("AUC needs at least one positive and one negative score.")
+    ranks = rankdata(values)
+    return float((ranks[mask].sum() - above * (above + 1) / 2) / (above * below))
+
+
+def _windows(true: ArrayLike, found: ArrayLike, count: int, k: int | None) -> tuple[Ints, Ints, int]:
+    """Boundaries of both inside each window (i, i + k], and the number of windows."""
+    ours, theirs = _checked(true, count), _checked(found, count)
+    distance = half_segment(ours, count) if k is None else k
+    if not 1 <= distance < count:
+        raise LangJepaError(f"k = {distance} must be from 1 to {count - 1}, below the number of sentences.")
+    sums = [
+        np.concatenate([[0], np.cumsum(np.bincount(one, minlength=count))]).astype(np.int64)
+        for one in (ours, theirs)
+    ]
+    one, other = (total[1 + distance :] - total[1 : 1 + count - distance] for total in sums)
+    return one, other, count - distance
+
+
+def _checked(boundaries: ArrayLike, count: int) -> Ints:
+    """Distinct boundaries in order."""
+    if count < 2:
+        raise LangJepaError(f"a segmentation needs at least two sentences, not {count}.")
+    found: Ints = np.unique(np.asarray(boundaries, dtype=np.int64))
+    if len(found) and (found[0] < 1 or found[-1] >= count):
+        raise LangJepaError(f"boundaries must lie from 1 to {count - 1}: got {found.tolist()}.")
+    return found

@@ -1,0 +1,112 @@
+"""Predictors that start as the recency-weighted mean of the neighbours and learn their weights, and what to add."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lang_jepa.models.context import Context
+
+RECENCY = ((1, 0.2), (3, 0.3), (8, 0.5))
+"""Weights of the means of the nearest 1, 3 and 8 sentences at the start."""
+
+
+class NeighbourWeights(nn.Module):
+    """The weighted sum of the neighbours' unit vectors.
+
+    With unit neighbours x_j at signed distances d_j and learnt weights w, which may become negative,
+
+        prediction = sqrt(D) unit(sum_j w[d_j] x_j).
+
+    Negative weights of far neighbours take out what all sentences of a document share, which tells nothing about the
+    place of one. One set of weights serves places with one side given, another one those with both. Before the first
+    step it is the recency-weighted mean, on whichever sides are given; with both sides in equal parts. (Of fewer than
+    `window` sentences it is the mean with their own weights.)
+
+    Args:
+        window: neighbours on each side; windows have twice as many slots (see `MaskedConceptsView`).
+    """
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        side = _recency(window)
+        self.weights = nn.Parameter(torch.cat([side.flip(0), side]).repeat(2, 1) / GAIN)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D] of unit RMS; zeros for a window without any neighbour."""
+        return self.mean(*self.read(context))
+
+    def read(self, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+        """Neighbours of unit RMS [S, D], their rows [Q, 2 window], and which slots hold one."""
+        context.check_sentences()
+        x = functional.normalize(context.states.float(), dim=-1) * context.states.shape[-1] ** 0.5
+        rows = context.windows.to(x.device)
+        return x, rows.clamp(min=0), rows >= 0
+
+    def mean(self, x: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
+        """The weighted sum at unit RMS, [Q, D]."""
+        half = seen.shape[1] // 2
+        both = seen[:, :half].any(1) & seen[:, half:].any(1)
+        weights = GAIN * self.weights[both.long()] * seen
+        total = torch.einsum("qw,qwd->qd", weights, x[rows])
+        scaled: Tensor = functional.normalize(total, dim=-1) * x.shape[-1] ** 0.5
+        return scaled
+
+
+class NeighbourAttention(NeighbourWeights):
+    """The same, plus a learnt correction that is zero at the start.
+
+        prediction = mean + A mean + MLP([mean, attention(mean, x)])
+
+    A query made of the mean attends over the neighbours with a learnt bias per distance. A, the queries and the MLP's
+    output start at zero.
+
+    Args:
+        dim: width D.
+        heads: attention heads; divides dim.
+        window: as above.
+        dropout: on the input and the hidden layer of the MLP.
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, dropout: float = 0.0) -> None:
+        super().__init__(window)
+        self.heads = heads
+        side = _recency(window).clamp(min=1e-3).log()
+        self.bias = nn.Parameter(torch.cat([side.flip(0), side]).repeat(heads, 1))
+        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        self.norm_mean, self.norm_neighbours = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.expand, self.contract = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)
+        self.linear = nn.Linear(dim, dim, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():
+            for parameter in (*self.query.parameters(), *self.contract.parameters(), self.linear.weight):
+                parameter.zero_()
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised."""
+        x, rows, seen = self.read(context)
+        mean = self.mean(x, rows, seen)
+        near = self.norm_neighbours(x)
+        key, value = (layer(near)[rows].unflatten(-1, (self.heads, -1)) for layer in (self.key, self.value))
+        query = self.query(self.norm_mean(mean)).unflatten(-1, (self.heads, -1))
+        scores = torch.einsum("qhd,qwhd->qhw", query, key) * key.shape[-1] ** -0.5 + self.bias
+        attention = scores.masked_fill(~seen.unsqueeze(1), _NEVER).softmax(-1)
+        read = torch.einsum("qhw,qwhd->qhd", attention, value).flatten(1)
+        hidden = functional.gelu(self.expand(self.dropout(torch.cat([mean, read], dim=-1))))
+        prediction: Tensor = mean + self.linear(mean) + self.contract(self.dropout(hidden))
+        return prediction
+
+
+GAIN = 10.0
+"""The weights are this times a parameter: sixteen numbers must move by tenths while matrices move by thousandths."""
+
+_NEVER = -1e4
+"""Instead of minus infinity, so that a window without neighbours has a finite softmax."""
+
+
+def _recency(window: int) -> Tensor:
+    """Weights of one side by distance, the nearest first, [window]; 0 beyond the eighth."""
+    weights = torch.zeros(window)
+    for span, weight in RECENCY:
+        reach = min(span, window)
+        weights[:reach] += weight / reach
+    return weights
