@@ -25,7 +25,12 @@ if __name__ == "__main__":
     torch.seed()  # what a rank's own generator did before must not matter
     train_decoder(Path(sys.argv[1]), load_decoder_settings(sys.argv[2]))
 """
-EQUAL = ("training.pool_batches=1000", "training.grad_accum_steps=2", "training.max_steps=4")
+EQUAL = (
+    "training.predicted_share=0.4",
+    "training.pool_batches=1000",
+    "training.grad_accum_steps=2",
+    "training.max_steps=4",
+)
 
 
 def _weights(folder: Path) -> torch.Tensor:
