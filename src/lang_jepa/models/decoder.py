@@ -161,6 +161,7 @@ class ConceptDecoder(nn.Module):
                 n_embd=settings.hidden_dim,
                 n_layer=settings.num_layers,
                 n_head=settings.num_heads,
+                activation_function="gelu_pytorch_tanh",  # GPT-2's, in one kernel instead of eight
                 resid_pdrop=settings.dropout,
                 embd_pdrop=settings.dropout,
                 attn_pdrop=settings.dropout,
