@@ -33,7 +33,7 @@ def quickstart(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
-    """Train, decode, evaluate and show on the built-in stories: no download, no GPU, about six minutes."""
+    """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
     from lang_jepa.console import Bar, console, plain, score_tables
     from lang_jepa.report.card import QUICK, evaluate_run, imagine_story, tell_story
     from lang_jepa.settings import load_settings

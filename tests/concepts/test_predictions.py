@@ -37,8 +37,13 @@ def test_a_row_is_the_prediction_from_the_sentences_before(mode: str, tmp_path: 
     found = _made(model, split)
     assert found.vectors.shape == (split.num_sentences, model.dim)
     starts = split.document_starts
+    room = model.settings.model.max_length - 2
+    compared = 0
     for document in range(split.num_documents):
         begin, stop = starts[document], starts[document + 1]
+        if np.ptp(split.token_starts(np.array([begin, stop]))) > room and mode == "causal":
+            continue  # a passage in several pieces: a piece does not see the one before
+        compared += 1
         assert not found.vectors[begin].any()
         texts = split.texts(np.arange(begin, stop))
         places = range(
@@ -46,8 +51,8 @@ def test_a_row_is_the_prediction_from_the_sentences_before(mode: str, tmp_path: 
         )  # a later one is in another passage
         expected = model.predict_next([texts[:at] for at in places])
         np.testing.assert_allclose(found.vectors[begin + 1 : begin + 1 + len(places)], expected, atol=2e-5)
-    again = _made(model, split)
-    assert again.reused
+    assert compared > 2
+    assert _made(model, split).reused
 
 
 def test_a_killed_process_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +81,7 @@ def test_another_predictor_has_rows_of_its_own(tmp_path: Path) -> None:
     model, split = _side(tmp_path)
     first = _made(model, split)
     with torch.no_grad():
-        next(model.jepa.predictor.parameters()).add_(1e-2)
+        list(model.jepa.predictor.parameters())[-1][0] += 1.0
     second = _made(model, split)
     assert second.folder != first.folder
     assert not np.allclose(first.vectors, second.vectors)

@@ -191,6 +191,12 @@ class DecoderMaterial:
             return DecoderSentences(split, concepts, rows, **common)
 
         self.train, self.held_out = sentences(*train), sentences(*held_out)
+        side = train[0]
+        if settings.training.predicted_share and side.num_sentences == side.num_documents:
+            raise LangJepaError(
+                f"no document of {corpus.path} has a second sentence, so none can be predicted: set "
+                "training.predicted_share=0"
+            )
         if not self.train.count:
             raise LangJepaError(f"{corpus.path} has no sentence to train on: lower training.eval_ratio")
         wanted = min(settings.evaluation.eval_sentences, self.held_out.count)
