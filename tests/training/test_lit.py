@@ -44,8 +44,9 @@ def _fit(settings: Settings, folder: Path, **options: Any) -> tuple[LitJEPA, Tra
         ("objective.center_targets=true",),
         ("objective.target=shared", "objective.target_gradient=true", "objective.regularizer=sigreg",
          "optimization.loss_fn=mse"),
+        ("model.freeze_encoder=true", "objective.target=frozen", "objective.regularizer=none"),
     ],
-    ids=["ema", "shared"],
+    ids=["ema", "shared", "cached concepts"],
 )  # fmt: skip
 def test_the_trainer_makes_the_steps_of_the_loop(overrides: tuple[str, ...], tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "ours", "model.dropout=0.1", *overrides)
@@ -57,6 +58,7 @@ def test_the_trainer_makes_the_steps_of_the_loop(overrides: tuple[str, ...], tmp
     assert theirs.keys() == state["model"].keys()
     for name, tensor in state["model"].items():
         assert torch.equal(theirs[name], tensor), name
+    assert state["target"].keys() == (module.target.encoder.state_dict() if module.target.own else {}).keys()
     for name, tensor in state["target"].items():
         assert torch.equal(module.target.encoder.state_dict()[name], tensor), name
     assert {"train/loss", "val/loss", "val/retrieval/mrr"} <= trainer.callback_metrics.keys()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from lang_jepa.data.word_memo import WordMemo, splits_at_spaces
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint, read_json
 
@@ -80,6 +81,7 @@ class TextTokenizer:
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self.lead = _find_lead(backend)
         self.prefix_ids, self.suffix_ids = _find_frame(backend, self.lead + _PROBES[0])
+        self._memo = WordMemo(backend, self.lead) if splits_at_spaces(backend, self.lead) else None
 
     @classmethod
     def load(cls, path: str) -> "TextTokenizer":
@@ -216,6 +218,10 @@ class TextTokenizer:
     def _encode(self, sentences: Sequence[str]) -> TokenizedDocument:
         if not sentences:
             return TokenizedDocument(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
+        remembered = self._memo.encode(sentences) if self._memo else None
+        if remembered is not None:
+            ids, firsts = remembered
+            return TokenizedDocument(np.array(ids, dtype=np.int64), np.array(firsts, dtype=np.int64))
         encoded = self.backend.encode(self.lead + " ".join(sentences), add_special_tokens=False)
         lengths = [len(sentence) for sentence in sentences]
         starts = _sentence_starts(encoded, lengths, len(self.lead))
@@ -291,7 +297,7 @@ def _has_prefix_space(backend: Tokenizer) -> bool:
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, *, max_characters: int = 30_000_000
+    texts: Iterable[str], vocab_size: int, *, max_characters: int = 15_000_000
 ) -> TextTokenizer:
     """Learn a byte-level BPE: no unknown tokens, `<s> text </s>` around a text, a prefix space of its own.
 
