@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lang_jepa import cli_quickstart, cli_tools
+from lang_jepa.cli_options import DecoderOverride, Override
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -23,12 +24,6 @@ app = typer.Typer(
     help="Joint-embedding predictive models of text: train encoders that predict meaning instead of tokens.",
 )
 
-Override = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."
-    ),
-]
 DEBUG = (
     "data.limit=50",
     "data.batch_size=4",
@@ -54,12 +49,7 @@ def train(
     encoder: Annotated[
         Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
     ] = None,
-    dec_override: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."
-        ),
-    ] = None,
+    dec_override: DecoderOverride = None,
     untrained: Annotated[
         bool,
         typer.Option(

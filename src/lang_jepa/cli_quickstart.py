@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lang_jepa.cli_options import DecoderOverride, Override
+
 NEXT = """
 The run is in {run}: curves in run.png, all scores in {scores}, the model and its decoder in model/.
 What to do next (in the environment: source .venv/bin/activate):
@@ -19,18 +21,8 @@ What to do next (in the environment: source .venv/bin/activate):
 
 
 def quickstart(
-    override: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."
-        ),
-    ] = None,
-    dec_override: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of the decoder's settings."
-        ),
-    ] = None,
+    override: Override = None,
+    dec_override: DecoderOverride = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
     """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
