@@ -1,14 +1,6 @@
 #!/usr/bin/env bash
-# Train the decoder on N processes of this machine: GPUs where there are any (NCCL), CPU processes where not (gloo).
+# Train the decoder on N processes of this machine; see launch.sh.
 # Usage: scripts/launch_decoder.sh N [-d section.key=value ...] [-o data.key=value ...]
 set -euo pipefail
-if [[ $# -lt 1 || ! $1 =~ ^[1-9][0-9]*$ ]]; then
-    echo "usage: $0 NUMBER_OF_PROCESSES [-d section.key=value ...] [-o data.key=value ...]" >&2
-    exit 2
-fi
-processes=$1
-shift
-cores=$(getconf _NPROCESSORS_ONLN)
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > processes ? cores / processes : 1))}
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-exec python -m torch.distributed.run --standalone --nproc_per_node "$processes" "$here/main_decoder.py" "$@"
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+LAUNCHED_AS=$0 exec "$here/launch.sh" "$here/../main_decoder.py" "$@"

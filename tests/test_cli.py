@@ -15,6 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from lang_jepa import cli
+from lang_jepa.evaluation.evaluate import Budget
+from lang_jepa.report import card
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import read_metrics
 from tiny import environment
@@ -321,6 +323,45 @@ def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) ->
     assert "at least one --context" in type_in("infer", run, "--continue", "1").err
     assert "train concept_decoder" in type_in("infer", trained, "--decode", "--text", "x").err
     assert "belong to the recipe of a decoder" in type_in("train", "concepts", "--encoder", run).err
+
+
+def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: Type) -> None:
+    run = decoder.parents[1] / "logs" / "mine"
+    folder = decoder.with_name("control")
+    small = [part for setting in (*DECODER, f"training.output_dir={folder}") for part in ("-d", setting)]
+    ran = type_in("train", "concept_decoder", "--debug", "--encoder", run, "--untrained", *small)
+    assert ran.status == 0, ran.err
+    assert (run / "untrained" / "decoder.safetensors").is_file()
+    assert f"joined           {run / 'untrained'}" in ran.out
+    assert "belong to the recipe of a decoder" in type_in("train", "concepts", "--untrained").err
+
+
+def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part of it, small: the tables with all rows, samples, what was expected, and what was imagined."""
+    budget = Budget(queries=30, stories=8, train_stories=20, paraphrases=60, decoded=40)
+    monkeypatch.setattr(card, "QUICK", budget)
+    options = (
+        "optimization.max_steps=2",
+        "data.limit=60",
+        "data.train_file=stories",
+        "data.val_fraction=0.2",
+    )
+    decoding = [part for setting in (*DECODER, "training.max_steps=80") for part in ("-d", setting)]
+    ran = type_in("quickstart", *_options(place, "quick", *options), *decoding)
+    assert ran.status == 0, ran.err
+    for shown in (
+        "told event, heldout",
+        "told event, unseen",
+        "zero concept",
+        "nearest training",
+        "untrained",
+    ):
+        assert shown in ran.out, shown
+    assert ran.out.count("reconstruction  ") >= 3
+    assert ran.out.count("imagined (") == 3
+    for name in ("model/decoder.safetensors", "untrained/decoder.safetensors", "scores.json"):
+        assert (place / "quick" / name).is_file(), name
+    assert f"lang-jepa infer {place / 'quick'} --context" in ran.out
 
 
 def test_infer_ranks_continuations_and_refuses_nothing(place: Path, trained: Path, type_in: Type) -> None:

@@ -123,6 +123,7 @@ _DECODER = (
     "training.batch_size=8",
     "training.learning_rate=1e-2",
     "training.max_steps=6",
+    "training.predicted_share=0",
     "evaluation.eval_steps=3",
     "evaluation.eval_sentences=40",
     "evaluation.save_steps=2",

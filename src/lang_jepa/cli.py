@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa import cli_document, cli_shards, cli_tools
+from lang_jepa import cli_document, cli_quickstart, cli_shards, cli_tools
+from lang_jepa.cli_options import DecoderOverride, Override
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -23,12 +24,6 @@ app = typer.Typer(
     help="Joint-embedding predictive models of text: train encoders that predict meaning instead of tokens.",
 )
 
-Override = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."
-    ),
-]
 DEBUG = (
     "data.limit=50",
     "data.batch_size=4",
@@ -54,12 +49,13 @@ def train(
     encoder: Annotated[
         Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
     ] = None,
-    dec_override: Annotated[
-        list[str] | None,
+    dec_override: DecoderOverride = None,
+    untrained: Annotated[
+        bool,
         typer.Option(
-            "--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."
+            "--untrained", help="Of a decoder: for the encoder before its first step, as a control."
         ),
-    ] = None,
+    ] = False,
     environment: Annotated[
         bool,
         typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too."),
@@ -68,7 +64,7 @@ def train(
     """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
     from lang_jepa.settings import is_decoder_recipe, is_gpt_recipe
 
-    if is_gpt_recipe(recipe) and not (encoder or dec_override):
+    if is_gpt_recipe(recipe) and not (encoder or dec_override or untrained):
         from lang_jepa.cli_gpt import train_gpt
 
         train_gpt(recipe, override or [], from_environment=environment, debug=debug, resume=resume)
@@ -78,10 +74,13 @@ def train(
     if is_decoder_recipe(recipe):
         from lang_jepa.cli_decoder import train_decoder
 
-        train_decoder(recipe, encoder, override or [], dec_override or [], debug=debug, resume=resume)
+        changed = (override or [], dec_override or [])
+        train_decoder(recipe, encoder, *changed, debug=debug, resume=resume, untrained=untrained)
         return
-    if encoder or dec_override:
-        raise LangJepaError(f"--encoder and -d belong to the recipe of a decoder, and {recipe} is none")
+    if encoder or dec_override or untrained:
+        raise LangJepaError(
+            f"--encoder, --untrained and -d belong to the recipe of a decoder, and {recipe} is none"
+        )
     settings = _settings(
         recipe,
         *(DEBUG if debug else ()),
@@ -224,44 +223,7 @@ def infer(
         )
 
 
-@app.command()
-def quickstart(
-    override: Override = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
-) -> None:
-    """Train, evaluate and show on the built-in stories: no download, no GPU, about four minutes."""
-    from lang_jepa.console import Bar, console, score_tables
-    from lang_jepa.report.card import QUICK, evaluate_run, tell_story
-    from lang_jepa.settings import load_settings
-    from lang_jepa.training.train import train as run
-
-    console.print("Training an encoder to predict the meaning of the next sentence of generated stories.")
-    result = run(load_settings("concepts", [f"meta.seed={seed}", *(override or ())]), Bar())
-    if result.interrupted:
-        console.print(f"Stopped at step {result.step} of {result.total}.")
-        return
-    console.print(
-        f"Trained {result.step} steps in {result.seconds:.0f} s. Evaluating on held-out stories ..."
-    )
-    report, path = evaluate_run(result.folder, tasks="stories", data_dir=None, output=None, budget=QUICK)
-    score_tables(report, title="Held-out stories, and stories told in wordings never seen in training")
-    for line in tell_story(result.folder):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    alarms = "; ".join(result.alarms) if result.alarms else "none"
-    console.print(f"\ncollapse alarms: {alarms}", highlight=False)
-    console.print(
-        f"\nThe run is in {result.folder}: curves in run.png, all scores in {path.name}, the model in model/.\n"
-        "What to do next (in the environment: source .venv/bin/activate):\n"
-        "  see it collapse     lang-jepa train concepts -o model.head=none -o objective.regularizer=none \\\n"
-        "                        -o objective.center_targets=false -o logging.eval_freq=20 \\\n"
-        "                        -o logging.log_dir=runs/collapse\n"
-        "  your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine\n"
-        f"  use the model       lang-jepa infer {result.folder} --text 'Nora lost her keys.'\n"
-        f'  in Python           from lang_jepa import ConceptModel; ConceptModel.load("{result.folder}")',
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+app.command()(cli_quickstart.quickstart)
 
 
 @app.command()

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lang_jepa.config_decoder import DecoderTrainingSettings
 from lang_jepa.console import DecoderBar, plain
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
+from lang_jepa.report.card import START, save_start
 from lang_jepa.settings import load_decoder_settings
 from lang_jepa.training.decoder.latest import latest_encoder
 from lang_jepa.training.decoder.train import train_decoder as run
@@ -19,6 +21,8 @@ DECODER_DEBUG = (
     "evaluation.log_steps=1",
 )
 _FOLDER = "logging.log_dir="
+_CONTROL = f"{DecoderTrainingSettings().output_dir}-{START}"
+"""Where the decoder of an untrained encoder goes by default."""
 
 
 def train_decoder(
@@ -29,6 +33,7 @@ def train_decoder(
     *,
     debug: bool,
     resume: bool,
+    untrained: bool,
 ) -> None:
     """Find the encoder, train, and say where things are.
 
@@ -39,10 +44,12 @@ def train_decoder(
         decoder_overrides: of the decoder's settings.
         debug: a tiny run.
         resume: go on from the last checkpoint.
+        untrained: of the encoder as it was before its first step, as a control.
     """
     settings = load_decoder_settings(
         recipe,
         [
+            *((f"training.output_dir={_CONTROL}",) if untrained else ()),
             *(DECODER_DEBUG if debug else ()),
             *decoder_overrides,
             *(("training.resume=true",) if resume else ()),
@@ -55,6 +62,7 @@ def train_decoder(
     elif folders:
         raise LangJepaError("--encoder and -o logging.log_dir both name an encoder: give one of them")
     go_offline_if_unreachable()
+    encoder = save_start(encoder) if untrained else encoder
     data = [*(DEBUG if debug else ()), *(one for one in overrides if not one.startswith(_FOLDER))]
     result = run(encoder, settings, overrides=data, reporter=DecoderBar())
     if result.interrupted:

@@ -58,6 +58,9 @@ class DecoderTrainingSettings(Section):
     """Largest global gradient norm (null: no clipping)."""
     grad_accum_steps: int = Field(default=1, ge=1)
     """Micro-batches per optimizer step."""
+    predicted_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the training texts that are read from the predicted concept of their context instead of from their own
+    concept, so that predictions too can be told in words. Needs an encoder that predicts the next sentence."""
     pool_batches: int = Field(default=64, ge=1)
     """Batches in one length-sorted pool: larger pads less, smaller shuffles more finely."""
     eval_ratio: float = Field(default=0.1, ge=0, lt=1)

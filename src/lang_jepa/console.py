@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -107,23 +108,21 @@ _COLUMNS = (
 """Columns of the lines about held-out data: name, width, figure and its format."""
 
 
+def _progress(*columns: ProgressColumn) -> Progress:
+    """A line of some columns, then figures in words and the time that is left."""
+    figures = TextColumn("{task.fields[figures]}")
+    return Progress(*columns, figures, TimeRemainingColumn(), console=console, refresh_per_second=4)
+
+
 class Bar:
     """A reporter for the terminal: one progress line, a line per look at held-out data."""
 
     columns: tuple[tuple[str, int, str, str], ...] = _COLUMNS
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=console,
-            refresh_per_second=4,
-        )
+        self._progress = _progress(TextColumn("training"), BarColumn(bar_width=16), MofNCompleteColumn())
         self._task: TaskID | None = None
-        self._looked = False
+        self._columns: list[tuple[str, int, str, str]] = []  # those of the first look
 
     def begin(self, *, total: int, start: int, facts: list[tuple[str, str]]) -> None:
         """Show the facts and start the bar."""
@@ -140,14 +139,14 @@ class Bar:
 
     def look(self, step: int, figures: Figures) -> None:
         """One line of held-out figures, under a heading before the first."""
-        if not self._looked:
+        if not self._columns:
             self._line(self._heading(figures))
-            self._line("".join(f"{name:>{width}}" for name, width, _, _ in self.columns))
-            self._looked = True
-        self._line("".join(self._cell(figures, *column) for column in self.columns))
+            self._columns = [column for column in self.columns if column[2] in figures]
+            self._line("".join(f"{name:>{width}}" for name, width, *_ in self._columns))
+        self._line("".join(self._cell(figures, *column) for column in self._columns))
 
     def _cell(self, figures: Figures, _: str, width: int, name: str, form: str) -> str:
-        """A figure, or blank space where it could not be measured."""
+        """A figure, or blank space where this look did not measure it."""
         return f"{figures[name]:>{width}{form}}" if name in figures else " " * width
 
     def _heading(self, figures: Figures) -> str:
@@ -180,13 +179,14 @@ class DecoderBar(Bar):
         ("step", 8, "train/step", ".0f"),
         ("loss", 9, "val/loss", ".4f"),
         ("shuffled", 10, "val/loss_shuffled", ".4f"),
+        ("predicted", 11, "val/loss_predicted", ".4f"),
         ("perplexity", 12, "val/perplexity", ".3f"),
         ("bits/byte", 11, "val/bits_per_byte", ".3f"),
         ("accuracy", 10, "val/token_accuracy", ".3f"),
     )
 
     def _heading(self, figures: Figures) -> str:
-        return f"{figures['val/count']:.0f} held-out sentences; loss in nats per token, shuffled: of another's concept"
+        return f"{figures['val/count']:.0f} held-out sentences; loss in nats per token; shuffled: of another's concept"
 
 
 class GPTBar(Bar):
@@ -208,21 +208,11 @@ class GPTBar(Bar):
         )
 
 
-class JobBar:
-    """A listener of a comparison: one line that says which run is at work and how far it is."""
+class _ShownBar:
+    """One line that is there while its `with` block runs."""
 
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.fields[place]}"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=console,
-            refresh_per_second=4,
-        )
-        self._task = self._progress.add_task("", total=None, place="", figures="")
-        self._what = ""
+    def __init__(self, *columns: ProgressColumn) -> None:
+        self._progress = _progress(*columns)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -230,6 +220,17 @@ class JobBar:
 
     def __exit__(self, *failure: object) -> None:
         self._progress.stop()
+
+
+class JobBar(_ShownBar):
+    """A listener of a comparison: one line that says which run is at work and how far it is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            TextColumn("{task.fields[place]}"), TextColumn("{task.description}"), BarColumn(bar_width=16)
+        )
+        self._task = self._progress.add_task("", total=None, place="", figures="")
+        self._what = ""
 
     def job(self, what: str, number: int, count: int) -> None:
         """The line begins anew."""
@@ -258,28 +259,13 @@ class JobBar:
             )
 
 
-class IndexBar:
+class IndexBar(_ShownBar):
     """The progress of an index that is being built."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("indexing"),
-            BarColumn(bar_width=16),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=console,
-            refresh_per_second=4,
-        )
+        super().__init__(TextColumn("indexing"), BarColumn(bar_width=16), TaskProgressColumn())
         self._task = self._progress.add_task("", total=None, figures="")
         self._told = False
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._progress.stop()
 
     def tell(self, progress: "IndexProgress") -> None:
         """The bar moves; what is found finished is told."""

@@ -1,20 +1,18 @@
 """Two real processes against one: equal weights at the start, the same run as one process with the joined batches."""
 
 import json
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from two_ranks import run_on_two_ranks
 
 from lang_jepa.config import Settings
 from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import TIMES, read_metrics
 from lang_jepa.training.train import train
-from tiny import VIEWS, assert_same_run, environment, tiny_settings
+from tiny import VIEWS, assert_same_run, tiny_settings
 
 CHILD = """
 import json, sys
@@ -77,29 +75,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_settings(settings, folder / f"{name}.yaml")
     plan = [{"folder": str(folder / name), "stop": stop, "resume": False} for name, _, stop in jobs]
     plan.append({"folder": str(folder / "parts"), "stop": NEVER, "resume": True})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, json.dumps(plan)],
-            env=environment({**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}),
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [rank.communicate(timeout=180)[1].decode() for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
+    run_on_two_ranks(CHILD, json.dumps(plan))
     return folder
 
 

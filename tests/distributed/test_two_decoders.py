@@ -1,18 +1,16 @@
 """A decoder trained by two real processes against one with the joined batches."""
 
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from two_ranks import run_on_two_ranks
 
 from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.decoder.run import LAST
 from lang_jepa.training.decoder.train import train_decoder
-from tiny import environment, rows_of, tiny_decoder, tiny_encoder
+from tiny import rows_of, tiny_decoder, tiny_encoder
 
 CHILD = """
 import sys
@@ -27,7 +25,12 @@ if __name__ == "__main__":
     torch.seed()  # what a rank's own generator did before must not matter
     train_decoder(Path(sys.argv[1]), load_decoder_settings(sys.argv[2]))
 """
-EQUAL = ("training.pool_batches=1000", "training.grad_accum_steps=2", "training.max_steps=4")
+EQUAL = (
+    "training.predicted_share=0.4",
+    "training.pool_batches=1000",
+    "training.grad_accum_steps=2",
+    "training.max_steps=4",
+)
 
 
 def _weights(folder: Path) -> torch.Tensor:
@@ -37,29 +40,7 @@ def _weights(folder: Path) -> torch.Tensor:
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
     encoder = tiny_encoder(tmp_path / "encoder")
     save_settings(tiny_decoder(tmp_path / "two", "training.batch_size=4", *EQUAL), tmp_path / "two.yaml")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(encoder), str(tmp_path / "two.yaml")],
-            env=environment({**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}),
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [rank.communicate(timeout=180)[1].decode() for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
+    run_on_two_ranks(CHILD, str(encoder), str(tmp_path / "two.yaml"))
     train_decoder(encoder, tiny_decoder(tmp_path / "one", "training.batch_size=8", *EQUAL))
     torch.testing.assert_close(_weights(tmp_path / "two"), _weights(tmp_path / "one"), atol=2e-4, rtol=1e-3)
     ours, theirs = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")

@@ -1,11 +1,18 @@
-"""Models that do not predict next sentences are scored by what their encoder alone can do."""
+"""The card of a run: what is scored beside it, and what is shown in words."""
 
 from pathlib import Path
 
+import numpy as np
+
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.data.prepare import prepare
+from lang_jepa.evaluation.decode import FORCED, TOLD
 from lang_jepa.evaluation.evaluate import Budget
-from lang_jepa.report.card import evaluate_run
+from lang_jepa.evaluation.told_event import TASK
+from lang_jepa.report.card import evaluate_run, imagine_story, save_start, start_of
+from lang_jepa.training.decoder.train import train_decoder
 from lang_jepa.training.train import train
-from tiny import VIEWS, tiny_settings
+from tiny import VIEWS, tiny_decoder, tiny_encoder, tiny_settings
 
 BUDGET = Budget(queries=30, stories=8, train_stories=20, paraphrases=60, ridge_pairs=40)
 
@@ -22,3 +29,35 @@ def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
     assert {"copy-forward (model)", "copy-forward (untrained)"} <= asked
     assert "model" not in asked
     assert any(name == "model" and "paraphrase" in task for task, name in rows)
+
+
+def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
+    """It stands in all tables of decoding once it is trained, with its own concepts and predictions."""
+    run = tiny_encoder(tmp_path / "run")
+    model = ConceptModel.load(run)
+    start = start_of(model.settings, prepare(model.settings.data))
+    assert save_start(run) == save_start(run) == run / "untrained"
+    saved = ConceptModel.load(run / "untrained")
+    texts = ["Anna went home.", "It rained all day."]
+    np.testing.assert_allclose(saved.encode(texts), start.encode(texts), atol=1e-6)
+    np.testing.assert_allclose(saved.predict_next(texts), start.predict_next(texts), atol=1e-6)
+    assert not np.allclose(saved.encode(texts), model.encode(texts), atol=1e-3)
+
+    options = ("training.predicted_share=0.5", "training.max_steps=60")
+    train_decoder(run, tiny_decoder(tmp_path / "one", *options))
+    budget = Budget(stories=4, train_stories=4, decoded=40)
+    report, _ = evaluate_run(run, tasks="decode", data_dir=None, output=None, budget=budget)
+    assert not any(row.name == "untrained" for row in report.rows)
+    train_decoder(run / "untrained", tiny_decoder(tmp_path / "two", *options))
+    report, _ = evaluate_run(run, tasks="decode", data_dir=None, output=None, budget=budget)
+    other = ConceptModel.load(run / "untrained")
+    rows = {(row.task, row.metric): row for row in report.rows if row.name == "untrained"}
+    assert {task for task, _ in rows} == {FORCED, TOLD, TASK}
+    documents = prepare(model.settings.data).validation
+    texts = documents.texts(np.unique(np.linspace(0, documents.num_sentences - 1, 40).astype(int)))
+    scores = other.score_texts(other.encode(texts), texts)
+    assert abs(rows[FORCED, "token accuracy"].value - scores.right.sum() / scores.tokens.sum()) < 1e-6
+    exact = np.mean([one == text for one, text in zip(other.decode(other.encode(texts)), texts, strict=True)])
+    assert abs(rows[TOLD, "exact match"].value - exact) < 1e-6
+    lines = imagine_story(run, told=3, steps=2)
+    assert len([line for line in lines if "imagined (" in line]) == 2

@@ -1,6 +1,7 @@
 """Training a decoder: exact resumption, refusals, what is held out, and which encoder is taken."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lang_jepa.concepts.decoding import join_model
 from lang_jepa.concepts.model import ConceptModel
@@ -23,7 +25,17 @@ from lang_jepa.training.decoder.material import DecoderMaterial
 from lang_jepa.training.decoder.run import BEST, LAST
 from lang_jepa.training.decoder.train import load_decoder, resume_decoder, train_decoder
 from lang_jepa.training.metrics import read_metrics
-from tiny import StopAt, assert_same_checkpoint, environment, rows_of, tiny_decoder, tiny_encoder
+from lang_jepa.training.train import train
+from tiny import (
+    VIEWS,
+    StopAt,
+    assert_same_checkpoint,
+    environment,
+    rows_of,
+    tiny_decoder,
+    tiny_encoder,
+    tiny_settings,
+)
 
 CHILD = """
 import sys
@@ -36,6 +48,7 @@ if __name__ == "__main__":
 """
 LONG = (
     "decoder.dropout=0.2",
+    "training.predicted_share=0.4",
     "training.max_steps=30",
     "training.grad_accum_steps=2",
     "evaluation.eval_steps=10",
@@ -153,9 +166,71 @@ def test_a_batch_pairs_each_sentence_with_its_own_concept(encoder: Path, tmp_pat
     texts = material.train.texts(examples)
     np.testing.assert_allclose(batch.concepts, ConceptModel.load(encoder).encode(texts), atol=1e-6)
     assert [material.tokenizer.decode(row.tolist()) for row in batch.tokens] == texts
-    swapped = material.train.batch(examples, concepts_of=examples[::-1])
+    swapped = material.train.own(examples, concepts_of=examples[::-1])
     np.testing.assert_array_equal(swapped.concepts, batch.concepts.flip(0))
     np.testing.assert_array_equal(swapped.tokens, batch.tokens)
+
+
+def test_a_share_of_the_texts_is_read_from_what_was_predicted_of_them(encoder: Path, tmp_path: Path) -> None:
+    """The text stays, the concept is the predictor's, a document's first sentence keeps its own; drawn anew by epoch."""
+    model = ConceptModel.load(encoder)
+    material = _material(encoder, tmp_path, "training.predicted_share=0.5", held_out=True)
+    plain = _material(encoder, tmp_path, held_out=True)
+    examples = np.arange(200)
+    own, mixed = plain.train.batch(examples), material.train.batch(examples, epoch=3)
+    np.testing.assert_array_equal(own.tokens, mixed.tokens)
+    moved = (own.concepts != mixed.concepts).any(1).numpy()
+    documents = plain.train.split.document_starts
+    firsts = np.isin(examples, documents)
+    assert not moved[firsts].any()
+    assert 0.35 < moved[~firsts].mean() < 0.65
+    for example in np.flatnonzero(moved)[::9]:
+        begin = documents[documents <= example][-1]
+        context = plain.train.texts(np.arange(begin, example))
+        np.testing.assert_allclose(mixed.concepts[example], model.predict_next(context), atol=2e-5)
+    again, later = material.train.batch(examples, epoch=3), material.train.batch(examples, epoch=4)
+    assert torch.equal(again.concepts, mixed.concepts)
+    assert not torch.equal(later.concepts, mixed.concepts)
+    foretold = material.train.foretold(examples)
+    assert len(foretold.concepts) == (~firsts).sum()
+    np.testing.assert_array_equal(foretold.concepts[moved[~firsts]], mixed.concepts[moved])
+
+
+def test_the_best_look_is_by_what_is_trained(encoder: Path, tmp_path: Path) -> None:
+    """Own and predicted concepts by their shares; the loss on predictions is that of `score_texts`."""
+    settings = tiny_decoder(tmp_path / "run", "training.predicted_share=0.25")
+    folder = train_decoder(encoder, settings).folder
+    looks = [row for row in read_metrics(folder / "metrics.csv") if "val/loss" in row]
+    trained = [0.75 * row["val/loss"] + 0.25 * row["val/loss_predicted"] for row in looks]
+    step, loss = load_checkpoint(folder / LAST)["best"]
+    assert (step, loss) == (looks[int(np.argmin(trained))]["train/step"], pytest.approx(min(trained)))
+    material = _material(encoder, tmp_path, "training.predicted_share=0.25", held_out=True)
+    examples = material.sample[material.held_out.concepts.is_predicted(material.sample)]
+    model = ConceptModel.load(encoder)
+    load_decoder(folder, model)
+    predicted = material.held_out.concepts.predicted(examples).numpy()
+    scores = model.score_texts(predicted, material.held_out.texts(examples))
+    best = looks[int(np.argmin(trained))]["val/loss_predicted"]
+    assert scores.nats.sum() / scores.tokens.sum() == pytest.approx(best, rel=1e-4)
+
+
+def test_predictions_need_a_predictor_of_the_next_sentence(tmp_path: Path) -> None:
+    folder = train(tiny_settings(tmp_path / "spans", *VIEWS["spans"], "optimization.max_steps=1")).folder
+    with pytest.raises(LangJepaError, match=r"data.view=spans(.|\n)*training.predicted_share=0"):
+        train_decoder(folder, tiny_decoder(tmp_path / "run", "training.predicted_share=0.5"))
+    assert train_decoder(folder, tiny_decoder(tmp_path / "run", "training.predicted_share=0")).step == 6
+
+
+def test_resuming_with_another_predictor_is_refused(encoder: Path, tmp_path: Path) -> None:
+    shutil.copytree(encoder, tmp_path / "encoder")
+    share = "training.predicted_share=0.5"
+    train_decoder(tmp_path / "encoder", tiny_decoder(tmp_path / "run", share), reporter=StopAt(3))
+    model = ConceptModel.load(tmp_path / "encoder")
+    with torch.no_grad():
+        next(model.jepa.predictor.parameters()).add_(1e-3)
+    model.save(tmp_path / "encoder" / "model")
+    with pytest.raises(LangJepaError, match="corpus"):
+        train_decoder(tmp_path / "encoder", resume_decoder(tmp_path / "run"))
 
 
 def test_other_data_in_the_tokens_of_the_encoder(encoder: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from lang_jepa.settings import read_settings, save_settings
 
 FORMAT = 1
 CARD = "lang_jepa.json"
-_HASHED = (
+ENCODING_FILES = (
     "config.json",
     "model.safetensors",
     "tokenizer.json",
@@ -43,6 +43,7 @@ _HASHED = (
     "predictor.safetensors",
     "statistics.safetensors",
 )
+"""Files that decide what a model encodes, predicts and finds."""
 
 
 def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | None = None) -> Jepa:
@@ -102,7 +103,7 @@ def save_model(
         mode = (temporary / "settings.yaml").stat().st_mode
         for file in temporary.glob("*.safetensors"):
             file.chmod(mode)  # safetensors leaves its files readable by their owner alone
-        hashes = {name: _sha256(temporary / name) for name in _HASHED if (temporary / name).is_file()}
+        hashes = {name: _sha256(temporary / name) for name in ENCODING_FILES if (temporary / name).is_file()}
         about: dict[str, Any] = {"format": FORMAT, **card, "sha256": hashes}
         write_json(temporary / CARD, about if decoder is None else write_decoder(temporary, decoder, about))
 

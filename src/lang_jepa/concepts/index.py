@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from lang_jepa.concepts.approximate import ApproximateSearch, build_approximate
+from lang_jepa.concepts.directory import ENCODING_FILES
 from lang_jepa.concepts.index_files import Grown, IndexArrays, IndexWriter, Progress
 from lang_jepa.concepts.index_source import SentenceSource
 from lang_jepa.concepts.model import ConceptModel, Vectors
@@ -31,15 +32,6 @@ MANY = 1_000_000
 """Sentences above which exact search is slow."""
 BLOCK = 4096
 """Sentences that are encoded and written at a time."""
-_SEARCHED = (
-    "config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "head.safetensors",
-    "predictor.safetensors",
-    "statistics.safetensors",
-)
-"""Files of a model that decide what a search finds."""
 
 Tell = Callable[[Progress], None]
 
@@ -363,7 +355,7 @@ def model_identity(model: ConceptModel) -> str:
         raise LangJepaError(
             "an index belongs to a model directory, by the hashes in its card: save the model and load it from there"
         )
-    hashes = {name: model.card["sha256"].get(name) for name in _SEARCHED}
+    hashes = {name: model.card["sha256"].get(name) for name in ENCODING_FILES}
     return fingerprint([hashes, model.similarity])
 
 

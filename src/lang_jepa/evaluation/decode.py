@@ -24,6 +24,7 @@ def decode_rows(
     documents: Sequence[Sequence[str]],
     *,
     train_documents: Sequence[Sequence[str]] | None = None,
+    beside: Mapping[str, Teller] | None = None,
     sentences: int = 1024,
     split: str = "validation",
     seed: int = 0,
@@ -34,13 +35,14 @@ def decode_rows(
         model: encodes and tells.
         documents: held-out documents, each a list of sentences.
         train_documents: where the nearest training sentence is looked for (None: that baseline is left out).
+        beside: other encoders with decoders of their own, by name (the untrained start); each in its own space.
         sentences: scored at most, spread evenly over all.
         split: name of the split in the rows.
         seed: of shuffling and intervals.
 
     Returns:
         Rows for `model`, `shuffled concept` (of another sentence), `zero concept` (what the decoder knows of the
-        language alone), and `nearest training sentence`.
+        language alone), `nearest training sentence`, and those beside.
     """
     texts, clusters = _spread(documents, sentences)
     concepts = model.encode(texts)
@@ -62,6 +64,10 @@ def decode_rows(
         note = f"among {len(pool):,}"
         name = "nearest training sentence"
         rows += _text_rows(model, name, told, texts, concepts, clusters, split, seed, note=note)
+    for name, other in (beside or {}).items():
+        own = other.encode(texts)
+        rows += _forced_rows(other, name, own, texts, clusters, split, seed)
+        rows += _text_rows(other, name, other.decode(own), texts, own, clusters, split, seed)
     return rows
 
 

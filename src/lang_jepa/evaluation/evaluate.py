@@ -57,6 +57,7 @@ def evaluate(
     budget: Budget = DEFAULT_BUDGET,
     on_task: Callable[[Report], None] | None = None,
     decoding: Teller | None = None,
+    decoding_beside: Mapping[str, Teller] | None = None,
     told_events: bool = False,
     grouped: Grouped | None = None,
 ) -> Report:
@@ -77,6 +78,7 @@ def evaluate(
         seed: of every draw.
         budget: how much to evaluate.
         decoding: the model with its decoder, for `decode`.
+        decoding_beside: other models with decoders, by name, to be scored beside it.
         told_events: of a model trained on stories, `decode` also scores whether its predictions tell the right event.
         grouped: for `document`, held-out documents with what they belong to.
         on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
@@ -114,7 +116,8 @@ def evaluate(
         elif task == "decode":
             assert decoding is not None
             assert documents is not None
-            _decode(report, decoding, documents, train_documents, splits if told_events else (), seed, budget)
+            told = splits if told_events else ()
+            _decode(report, decoding, decoding_beside, documents, train_documents, told, seed, budget)
         elif task == "document":
             assert grouped is not None
             _document(report, models, grouped, train_documents, window_size, seed, budget)
@@ -240,6 +243,7 @@ def _document(
 def _decode(
     report: Report,
     model: Teller,
+    beside: Mapping[str, Teller] | None,
     documents: Sequence[Sequence[str]],
     train_documents: Sequence[Sequence[str]] | None,
     splits: Sequence[str],
@@ -249,12 +253,22 @@ def _decode(
     from lang_jepa.evaluation.decode import NOTE, decode_rows
     from lang_jepa.evaluation.told_event import told_event_rows
 
-    rows = decode_rows(model, documents, train_documents=train_documents, sentences=budget.decoded, seed=seed)
-    report.rows.extend(rows)
+    report.rows.extend(
+        decode_rows(
+            model,
+            documents,
+            train_documents=train_documents,
+            beside=beside,
+            sentences=budget.decoded,
+            seed=seed,
+        )
+    )
     report.sources["decode"] = f"{len(documents):,} held-out documents; {NOTE}"
     stories, train = budget.stories, budget.train_stories
     for split in splits:
-        report.rows.extend(told_event_rows(model, split, stories=stories, train_stories=train, seed=seed))
+        report.rows.extend(
+            told_event_rows(model, split, beside=beside, stories=stories, train_stories=train, seed=seed)
+        )
 
 
 def _overlap(documents: Sequence[Sequence[str]], train: Sequence[Sequence[str]] | None) -> str:

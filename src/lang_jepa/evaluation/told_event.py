@@ -4,7 +4,7 @@ The rule parser reads the event off the decoded sentence, and the generator know
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,7 @@ def told_event_rows(
     model: Teller,
     split: str,
     *,
+    beside: Mapping[str, Teller] | None = None,
     stories: int = 300,
     train_stories: int = 1000,
     seed: int = 0,
@@ -36,15 +37,16 @@ def told_event_rows(
     Args:
         model: predicts and tells.
         split: `heldout` or `unseen`.
+        beside: other models with decoders of their own, by name (the untrained start).
         stories: asked, at every second place from the fourth sentence on.
         train_stories: where the training sentence nearest to the prediction is looked for.
         seed: of the stories.
 
     Returns:
-        Rows of `right event` and `no event` (what was told is no sentence of this world) for `model`; `right event` for
-        the training sentence nearest to the prediction, the last sentence of the context decoded again, the oracle,
-        which names the most probable event of the hidden state, the most frequent event, and chance, which names
-        events as often as they occur.
+        Rows of `right event` and `no event` (what was told is no sentence of this world) for `model` and those beside;
+        `right event` for the training sentence nearest to the prediction, the last sentence of the context decoded
+        again, the oracle, which names the most probable event of the hidden state, the most frequent event, and
+        chance, which names events as often as they occur.
     """
     from lang_jepa.data.stories import generate
 
@@ -54,27 +56,21 @@ def told_event_rows(
     contexts = [[sentence.text for sentence in told[number].sentences[:at]] for number, at in places]
     predicted = model.predict_next(contexts)
     clusters = np.array([number for number, _ in places])
-    said = model.decode(predicted)
     again = model.decode(model.encode([context[-1] for context in contexts]))
-    events = [_event(text) for text in said]
     items = [told[number].sentences[at].text for number, at in places]
     names: dict[str, Sequence[str | None]] = {
         "nearest training sentence": _nearest(model, predicted, train_stories, seed),
         "last sentence, decoded": [_event(text) for text in again],
         "oracle": _oracle(told, places),
     }
-    rows = [
-        _row(split, "right event", "model", _equal(events, truth), clusters, seed, items),
-        _row(
-            split,
-            "no event",
-            "model",
-            np.array([event is None for event in events], float),
-            clusters,
-            seed,
-            items,
-        ),
-    ]
+    rows = []
+    for name, teller in {"model": model, **(beside or {})}.items():
+        foreseen = predicted if teller is model else teller.predict_next(contexts)
+        events = [_event(text) for text in teller.decode(foreseen)]
+        silent = np.array([event is None for event in events], dtype=np.float64)
+        asked = items if name == "model" else None
+        rows.append(_row(split, "right event", name, _equal(events, truth), clusters, seed, asked))
+        rows.append(_row(split, "no event", name, silent, clusters, seed, asked))
     rows += [
         _row(split, "right event", name, _equal(guess, truth), clusters, seed)
         for name, guess in names.items()

@@ -161,6 +161,7 @@ class ConceptDecoder(nn.Module):
                 n_embd=settings.hidden_dim,
                 n_layer=settings.num_layers,
                 n_head=settings.num_heads,
+                activation_function="gelu_pytorch_tanh",  # GPT-2's, in one kernel instead of eight
                 resid_pdrop=settings.dropout,
                 embd_pdrop=settings.dropout,
                 attn_pdrop=settings.dropout,
@@ -248,5 +249,7 @@ def pad_texts(texts: Sequence[Any], *, eos_id: int, max_length: int) -> tuple[Te
         int64 [B, L] filled up with eos_id, and int64 [B].
     """
     rows = [torch.tensor([*map(int, text), eos_id][:max_length]) for text in texts]
-    lengths = torch.tensor([len(row) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    if not rows:
+        return lengths.new_zeros(0, 0), lengths
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=eos_id), lengths

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.index_source import SplitDocuments
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
@@ -13,10 +14,11 @@ from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import choices_from
 from lang_jepa.evaluation.document.material import Grouped, group_of
-from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
+from lang_jepa.evaluation.embedder import Encoder, EncoderOnly, Teller
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS, Budget, evaluate
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.table import Report
+from lang_jepa.files import locked
 from lang_jepa.report.others import other_encoder
 from lang_jepa.training.export import load_any, training_statistics
 from lang_jepa.training.start import start_model
@@ -26,8 +28,11 @@ _READING = frozenset({"retrieval", "decode", "document"})
 DOCUMENTS, TRAINING_DOCUMENTS = 200, 300
 """Held-out and training documents that these tasks read at most."""
 
-QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900)
-"""The quick-start's evaluation: about half a minute."""
+QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900, decoded=512)
+"""The quick-start's evaluation."""
+
+START = "untrained"
+"""Folder in a run directory with the model as training began with it, and a decoder of its own, as a control."""
 
 
 def evaluate_run(
@@ -86,6 +91,7 @@ def evaluate_run(
         window_size=settings.data.window_size,
         budget=budget,
         decoding=model,
+        decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,
         told_events=model.predicts_next and settings.data.train_file == "stories",
         on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
         grouped=_grouped(settings, corpus, documents) if corpus and "document" in names else None,
@@ -137,6 +143,32 @@ def start_of(settings: Settings, corpus: Corpus) -> ConceptModel:
     view = make_plain_view(settings, corpus.train, corpus.tokenizer)
     jepa = start_model(settings, corpus.tokenizer, view).eval()
     return ConceptModel(jepa, corpus.tokenizer, training_statistics(jepa, view, settings), settings)
+
+
+def save_start(run: Path) -> Path:
+    """Write the model of a run directory as it was before its first step into RUN/untrained, if it is not there yet.
+
+    Raises:
+        LangJepaError: no model there, or its corpus is gone.
+    """
+    folder = run / START
+    settings = ConceptModel.load(run).settings
+    corpus = _corpus(settings)
+    if corpus is None:
+        raise LangJepaError(f"{run} was trained on a stream, so how it started cannot be made again")
+    with locked(run / f".{START}.lock"):  # each process of several comes here
+        if find_model(folder) is None:
+            start_of(settings, corpus).save(folder, weights=_start_name(settings), step=0)
+    return folder
+
+
+def _untrained_teller(run: Path, settings: Settings) -> dict[str, Teller]:
+    """The model as training began with it, by its name in the table, if a decoder was trained for it."""
+    folder = find_model(run / START)
+    if folder is None:
+        return {}
+    model = ConceptModel.load(folder)
+    return {_start_name(settings): model} if model.decoder is not None else {}
 
 
 def _start_name(settings: Settings) -> str:
@@ -200,4 +232,18 @@ def tell_story(path: Path) -> list[str]:
             mark = "as told" if best == sentence else "but told was"
             lines.append(f"    expected ({score:.2f}, {mark}): {best}")
         lines.append(f"  {sentence}")
+    return lines
+
+
+def imagine_story(path: Path, *, told: int = 5, steps: int = 3) -> list[str]:
+    """The beginning of a held-out story, and how the model imagines that it goes on, beside how it did."""
+    from lang_jepa.data.stories import generate
+
+    model = load_any(path)
+    story = [sentence.text for sentence in next(iter(generate(1, seed=1, split="heldout"))).sentences]
+    lines = ["The beginning of a held-out story, and how the model imagines that it goes on:", ""]
+    lines += [f"  {text}" for text in story[:told]]
+    found = model.imagine(story[:told], steps)
+    lines += [f"    imagined ({one.agreement:.2f}): {one.text}" for one in found]
+    lines += [f"    told was:        {text}" for text in story[told : told + steps]]
     return lines

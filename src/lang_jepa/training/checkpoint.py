@@ -3,7 +3,7 @@
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file
 from lang_jepa.settings import build
+from lang_jepa.training import ranks
 
 FORMAT = 1
 LAST, BEST = "checkpoint-last.pth", "checkpoint-best.pth"
@@ -50,6 +51,21 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint (tensors, numbers, strings, lists, dictionaries) atomically."""
     with atomic_file(path) as temporary:
         torch.save({"format": FORMAT, **checkpoint}, temporary)
+
+
+def save_run(fabric: Any, path: Path, loader: Any, state: Callable[[list[Any]], Mapping[str, Any]]) -> None:
+    """Write the checkpoint of a run; every rank must call it, rank 0 writes.
+
+    Args:
+        fabric: of the run.
+        path: of the checkpoint.
+        loader: this rank's place in the data.
+        state: what is saved, from every rank's place in the data and state of its generators.
+    """
+    everyone = ranks.gather(fabric, {"loader": loader, "generators": ranks.generators(fabric)})
+    if fabric.is_global_zero:
+        save_checkpoint(path, state(everyone))
+    fabric.barrier()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

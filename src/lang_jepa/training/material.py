@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from lang_jepa.concepts.cache import ConceptCache, Tell, reads_cached
+from lang_jepa.concepts.cache import ConceptCache, reads_cached
+from lang_jepa.concepts.kept import Tell
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
@@ -113,18 +114,13 @@ class CorpusMaterial(Material):
     def total_steps(self) -> tuple[int, list[int]]:
         """From max_steps, or from the epochs' batches; leftover micro-batches go on into the next epoch."""
         optimization = self.settings.optimization
-        total, ends = plan_steps(
+        return plan_steps(
             self.order,
             epochs=optimization.epochs,
             limit=optimization.max_steps,
             accumulation=optimization.grad_accum_steps,
+            names=("optimization.grad_accum_steps", "data.batch_size"),
         )
-        if not total:
-            raise LangJepaError(
-                f"the corpus gives fewer batches in all than optimization.grad_accum_steps="
-                f"{optimization.grad_accum_steps}: lower it, lower data.batch_size, or take more documents"
-            )
-        return total, ends
 
     def source(self) -> BatchSource:
         return CorpusBatches(self.view, self.order, self.rank)
@@ -140,8 +136,21 @@ class CorpusMaterial(Material):
         ]
 
 
-def plan_steps(order: Order, *, epochs: int, limit: int | None, accumulation: int) -> tuple[int, list[int]]:
-    """Optimizer steps of a run (`limit`, or those of all epochs), and the steps at which epochs end."""
+def plan_steps(
+    order: Order, *, epochs: int, limit: int | None, accumulation: int, names: tuple[str, str]
+) -> tuple[int, list[int]]:
+    """Optimizer steps of a run (`limit`, or those of all epochs), and the steps at which epochs end.
+
+    Args:
+        order: of the examples.
+        epochs: passes over them.
+        limit: steps in all (None: those of all epochs).
+        accumulation: micro-batches per step.
+        names: the settings of accumulation and batch size, for people.
+
+    Raises:
+        LangJepaError: the batches of all epochs do not make a single step.
+    """
     ends: list[int] = []
     batches = epoch = 0
     while (epoch < epochs) if limit is None else (not ends or ends[-1] < limit):
@@ -149,6 +158,11 @@ def plan_steps(order: Order, *, epochs: int, limit: int | None, accumulation: in
         ends.append(batches // accumulation)
         epoch += 1
     total = limit or ends[-1]
+    if not total:
+        raise LangJepaError(
+            f"the corpus gives fewer batches in all than {names[0]}={accumulation}: lower it, lower {names[1]}, or "
+            "take more documents"
+        )
     return total, [end for end in ends if end <= total]
 
 

@@ -254,11 +254,7 @@ class Run:
 
     def save(self, name: str = checkpoints.LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
-        own = {"loader": self.material.loader.state, "generators": ranks.generators(self.fabric)}
-        everyone = ranks.gather(self.fabric, own)
-        if self.chief:
-            checkpoints.save_checkpoint(self.folder / name, self._state(everyone))
-        self.fabric.barrier()
+        checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
 
     def _state(self, everyone: list[Any]) -> dict[str, Any]:
         centre = self.objective.centre

@@ -3,7 +3,7 @@
 from itertools import islice
 from typing import Any
 
-from lang_jepa.concepts.cache import Tell
+from lang_jepa.concepts.kept import Tell
 from lang_jepa.config import Settings
 from lang_jepa.data.documents import open_source
 from lang_jepa.data.loader import BatchSource

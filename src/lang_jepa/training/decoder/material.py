@@ -9,7 +9,9 @@ from torch.nn import functional
 
 from lang_jepa.concepts.cache import ConceptCache
 from lang_jepa.concepts.decoding import encoder_fingerprint
+from lang_jepa.concepts.kept import Tell, Vectors, weights_hash
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.predictions import PredictionCache
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.loader import CorpusBatches, Loader
@@ -32,6 +34,8 @@ class DecoderSentences:
         tokenizer: of the decoder's text; None: the corpus' own tokens are taken.
         eos_id: end of a text.
         max_length: tokens of a text at most, the end included.
+        share: of the texts in `batch` that are read from the predicted concept of their context, where there is one.
+        seed: of which ones, together with the epoch.
     """
 
     def __init__(
@@ -43,9 +47,11 @@ class DecoderSentences:
         tokenizer: TextTokenizer | None,
         eos_id: int,
         max_length: int,
+        share: float,
+        seed: int,
     ) -> None:
         self.split, self.concepts, self.rows, self.tokenizer = split, concepts, rows, tokenizer
-        self.eos_id, self.max_length = eos_id, max_length
+        self.eos_id, self.max_length, self.share, self.seed = eos_id, max_length, share, seed
 
     @property
     def count(self) -> int:
@@ -56,12 +62,29 @@ class DecoderSentences:
         """Tokens of each example in the corpus, int64 [n]: what batches are sorted by."""
         return self.split.lengths(self.rows[examples])
 
-    def batch(self, examples: Indices, epoch: int = 0, *, concepts_of: Indices | None = None) -> DecoderBatch:
-        """The batch of some examples; `concepts_of`: examples whose concepts are taken instead (a control)."""
-        rows = self.rows[examples]
-        read = rows if concepts_of is None else self.rows[concepts_of]
-        tokens, lengths = pad_texts(self._texts(rows), eos_id=self.eos_id, max_length=self.max_length)
-        return DecoderBatch(self.concepts.of(read), tokens, lengths)
+    def batch(self, examples: Indices, epoch: int = 0) -> DecoderBatch:
+        """A training batch: own concepts and predicted ones, as they are drawn in the given epoch."""
+        batch = self.own(examples)
+        if not self.share:
+            return batch
+        drawn = uniform(examples, 1, self.seed, epoch)[:, 0] < self.share
+        wanted = np.flatnonzero(drawn & self.concepts.is_predicted(self.rows[examples]))
+        batch.concepts[torch.from_numpy(wanted)] = self.concepts.predicted(self.rows[examples[wanted]])
+        return batch
+
+    def own(self, examples: Indices, *, concepts_of: Indices | None = None) -> DecoderBatch:
+        """Texts with their own concepts; `concepts_of`: examples whose concepts are taken instead (a control)."""
+        read = self.rows[examples if concepts_of is None else concepts_of]
+        return DecoderBatch(self.concepts.of(read), *self._tokens(examples))
+
+    def foretold(self, examples: Indices) -> DecoderBatch:
+        """Texts with the predicted concepts of their contexts, where there are such."""
+        examples = examples[self.concepts.is_predicted(self.rows[examples])]
+        return DecoderBatch(self.concepts.predicted(self.rows[examples]), *self._tokens(examples))
+
+    def _tokens(self, examples: Indices) -> tuple[torch.Tensor, torch.Tensor]:
+        texts = self._texts(self.rows[examples])
+        return pad_texts(texts, eos_id=self.eos_id, max_length=self.max_length)
 
     def texts(self, examples: Indices) -> list[str]:
         """Sentences as text."""
@@ -74,16 +97,24 @@ class DecoderSentences:
 
 
 class SideConcepts:
-    """Concepts of a side's sentences: cached states through the encoder's head, L2-normalised.
+    """Concepts of a side's sentences: cached states through the encoder's head, L2-normalised; and predicted ones.
 
     Args:
         model: the encoder; every sentence is run through it once, and kept beside the corpus.
         split: S sentences.
+        predictions: also keep what the model predicts of each sentence.
+        tell: told what is made.
     """
 
-    def __init__(self, model: ConceptModel, split: CorpusSplit) -> None:
+    def __init__(
+        self, model: ConceptModel, split: CorpusSplit, *, predictions: bool = False, tell: Tell | None = None
+    ) -> None:
         view = make_plain_view(model.settings, split, model.tokenizer)
-        self.vectors = ConceptCache.open_or_make(model.jepa.encoder, view).vectors
+        self.vectors = ConceptCache.open_or_make(model.jepa.encoder, view, tell=tell).vectors
+        self.predictions: Vectors | None = None
+        if predictions:
+            made = PredictionCache.open_or_make(model, split, pooled=self.vectors, tell=tell)
+            self.predictions = made.vectors
         self._model = model
 
     @torch.no_grad()
@@ -92,6 +123,17 @@ class SideConcepts:
         means = torch.from_numpy(np.array(self.vectors[rows])).to(self._model.device)
         head = self._model.jepa.encoder.head
         return functional.normalize(means if head is None else head(means), dim=-1).cpu()
+
+    def is_predicted(self, rows: Indices) -> NDArray[np.bool_]:
+        """Which sentences a prediction is kept of, bool [n]."""
+        if self.predictions is None:
+            return np.zeros(len(rows), dtype=bool)
+        return np.asarray(self.predictions[rows].any(1))
+
+    def predicted(self, rows: Indices) -> torch.Tensor:
+        """Float32 [n, D], as `ConceptModel.predict_next` gives them; all rows must be predicted ones."""
+        assert self.predictions is not None
+        return torch.from_numpy(np.array(self.predictions[rows]))
 
 
 class DecoderMaterial:
@@ -103,6 +145,7 @@ class DecoderMaterial:
         corpus: prepared with the encoder's tokenizer.
         tokenizer: of the decoder's text; the corpus' own, or another.
         rank, world: this process and their number.
+        tell: told what is made before training can start.
 
     Attributes:
         sample: examples of the held-out side that a look uses, int64 [n].
@@ -124,20 +167,36 @@ class DecoderMaterial:
         *,
         rank: int,
         world: int,
+        tell: Tell | None = None,
     ) -> None:
         self.settings, self.corpus, self.tokenizer, self.rank = settings, corpus, tokenizer, rank
         self.encoder = encoder_fingerprint(model.jepa.encoder)
-        self.fingerprint = fingerprint([self.encoder, corpus.path.name, tokenizer.fingerprint()])
+        identity = [self.encoder, corpus.path.name, tokenizer.fingerprint()]
+        if settings.training.predicted_share:
+            identity.append(weights_hash(model.jepa.predictor))
+        self.fingerprint = fingerprint(identity)
         train, held_out = _sides(corpus, settings.training.eval_ratio)
         common: dict[str, Any] = {
             "tokenizer": None if settings.decoder.tokenizer_path is None else tokenizer,
             "eos_id": tokenizer.eos_id,
             "max_length": settings.decoder.max_length,
+            "share": settings.training.predicted_share,
+            "seed": settings.training.seed,
         }
-        split, rows = train
-        self.train = DecoderSentences(split, SideConcepts(model, split), rows, **common)
-        split, rows = held_out
-        self.held_out = DecoderSentences(split, SideConcepts(model, split), rows, **common)
+
+        def sentences(split: CorpusSplit, rows: Indices) -> DecoderSentences:
+            concepts = SideConcepts(
+                model, split, predictions=settings.training.predicted_share > 0, tell=tell
+            )
+            return DecoderSentences(split, concepts, rows, **common)
+
+        self.train, self.held_out = sentences(*train), sentences(*held_out)
+        side = train[0]
+        if settings.training.predicted_share and side.num_sentences == side.num_documents:
+            raise LangJepaError(
+                f"no document of {corpus.path} has a second sentence, so none can be predicted: set "
+                "training.predicted_share=0"
+            )
         if not self.train.count:
             raise LangJepaError(f"{corpus.path} has no sentence to train on: lower training.eval_ratio")
         wanted = min(settings.evaluation.eval_sentences, self.held_out.count)
@@ -161,12 +220,8 @@ class DecoderMaterial:
             epochs=training.num_epochs,
             limit=training.max_steps,
             accumulation=training.grad_accum_steps,
+            names=("training.grad_accum_steps", "training.batch_size"),
         )
-        if not total:
-            raise LangJepaError(
-                f"the sentences give fewer batches than training.grad_accum_steps={training.grad_accum_steps}: lower "
-                "it or training.batch_size, or take more documents (-o data.limit=...)"
-            )
         return total, (ends[0] if ends else total)
 
     def start(self, state: Any | None) -> None:

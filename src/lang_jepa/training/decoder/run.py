@@ -36,6 +36,7 @@ COLUMNS = (
     "train/seconds",
     "val/loss",
     "val/loss_shuffled",
+    "val/loss_predicted",
     "val/perplexity",
     "val/bits_per_byte",
     "val/token_accuracy",
@@ -190,28 +191,37 @@ class DecoderRun:
             self.metrics.write({STEP: float(self.step), "train/seconds": self.seconds, **figures})
             self.reporter.look(self.step, {STEP: float(self.step), **figures})
             self._show()
-        if self.best is None or figures["val/loss"] < self.best[1]:
-            self.best = (self.step, figures["val/loss"])
+        loss = self._trained(figures)
+        if self.best is None or loss < self.best[1]:
+            self.best = (self.step, loss)
             self.save(BEST)
+
+    def _trained(self, figures: Mapping[str, float]) -> float:
+        """The held-out value of what is trained: own and predicted concepts by their shares."""
+        share = self.settings.training.predicted_share if "val/loss_predicted" in figures else 0.0
+        return (1 - share) * figures["val/loss"] + share * figures.get("val/loss_predicted", 0.0)
 
     def _measure(self) -> dict[str, float]:
         """Held-out figures: sums over tokens of all ranks, divided once."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
         sample, side = self.material.sample, self.material.held_out
         own = np.arange(len(sample))[rank::world]
-        sums = torch.zeros(5, dtype=torch.float64, device=self.fabric.device)
+        sums = torch.zeros(7, dtype=torch.float64, device=self.fabric.device)
         for start in range(0, len(own), _LOOK_BATCH):
             places = own[start : start + _LOOK_BATCH]
             examples = sample[places]
             others = sample[(places + max(1, len(sample) // 2)) % len(sample)]
-            nats, right, tokens = self._score(side.batch(examples))
-            shuffled, _, _ = self._score(side.batch(examples, concepts_of=others))
+            nats, right, tokens = self._score(side.own(examples))
+            shuffled, _, _ = self._score(side.own(examples, concepts_of=others))
+            foretold, _, of = self._score(side.foretold(examples)) if side.share else (0.0, 0.0, 0.0)
             size = sum(len(text.encode()) for text in side.texts(examples))
-            sums += torch.tensor([nats, right, tokens, shuffled, size], dtype=torch.float64).to(sums)
-        nats, right, tokens, shuffled, size = ranks.total(self.fabric, sums).tolist()
+            found = [nats, right, tokens, shuffled, size, foretold, of]
+            sums += torch.tensor(found, dtype=torch.float64).to(sums)
+        nats, right, tokens, shuffled, size, foretold, of = ranks.total(self.fabric, sums).tolist()
         return {
             "val/loss": nats / tokens,
             "val/loss_shuffled": shuffled / tokens,
+            **({"val/loss_predicted": foretold / of} if of else {}),
             "val/perplexity": math.exp(nats / tokens),
             "val/bits_per_byte": nats / math.log(2) / size,
             "val/token_accuracy": right / tokens,
@@ -220,6 +230,8 @@ class DecoderRun:
 
     def _score(self, batch: DecoderBatch) -> tuple[float, float, float]:
         """Nats, right tokens, and tokens of a batch."""
+        if not batch.predictions:
+            return 0.0, 0.0, 0.0
         with self.fabric.autocast():
             nats, right = self.network(batch.to(self.fabric.device))
         return float(nats.double().sum()), float(right.sum()), float(batch.predictions)
@@ -231,7 +243,7 @@ class DecoderRun:
             examples: Indices = self.material.sample[
                 np.linspace(0, len(self.material.sample) - 1, count).astype(int)
             ]
-            concepts = self.material.held_out.batch(examples).concepts.to(self.fabric.device)
+            concepts = self.material.held_out.own(examples).concepts.to(self.fabric.device)
             tokenizer = self.material.tokenizer
             told = [tokenizer.decode(ids) for ids in self.network.generate(concepts, Generation())]
             pairs = zip(self.material.held_out.texts(examples), told, strict=True)
@@ -242,11 +254,7 @@ class DecoderRun:
 
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
-        own = {"loader": self.material.loader.state, "generators": ranks.generators(self.fabric)}
-        everyone = ranks.gather(self.fabric, own)
-        if self.chief:
-            checkpoints.save_checkpoint(self.folder / name, self._state(everyone))
-        self.fabric.barrier()
+        checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
         return {

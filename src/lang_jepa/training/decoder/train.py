@@ -82,10 +82,9 @@ def train_decoder(
 
     def make() -> DecoderMaterial:
         share = {"rank": fabric.global_rank, "world": fabric.world_size}
-        return DecoderMaterial(settings, model, corpus, tokenizer, **share)
+        return DecoderMaterial(settings, model, corpus, tokenizer, tell=listener.message, **share)
 
     if chief:
-        listener.message("computing the concepts of the corpus, where they are not on disk yet")
         material = make()
     fabric.barrier()
     if not chief:

@@ -1,0 +1,76 @@
+"""The command `lang-jepa quickstart`: every part of the package on the built-in stories, with what to look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lang_jepa.cli_options import DecoderOverride, Override
+
+NEXT = """
+The run is in {run}: curves in run.png, all scores in {scores}, the model and its decoder in model/.
+What to do next (in the environment: source .venv/bin/activate):
+  see it collapse     lang-jepa train concepts -o model.head=none -o objective.regularizer=none \\
+                        -o objective.center_targets=false -o logging.eval_freq=20 \\
+                        -o logging.log_dir=runs/collapse
+  your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
+  use the model       lang-jepa infer {run} --text 'Nora lost her keys.'
+  go on with a text   lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3
+  in Python           from lang_jepa import ConceptModel; ConceptModel.load("{run}")"""
+
+
+def quickstart(
+    override: Override = None,
+    dec_override: DecoderOverride = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
+) -> None:
+    """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
+    from lang_jepa.console import Bar, console, plain, score_tables
+    from lang_jepa.report.card import QUICK, evaluate_run, imagine_story, tell_story
+    from lang_jepa.settings import load_settings
+    from lang_jepa.training.train import train
+
+    plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
+    result = train(load_settings("concepts", [f"meta.seed={seed}", *(override or ())]), Bar())
+    if result.interrupted:
+        plain(f"Stopped at step {result.step} of {result.total}.")
+        return
+    plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
+    if not _train_decoders(result.folder, [f"training.seed={seed}", *(dec_override or ())]):
+        return
+    plain("Evaluating on held-out stories ...")
+    report, path = evaluate_run(
+        result.folder, tasks="stories,decode", data_dir=None, output=None, budget=QUICK
+    )
+    score_tables(report, title="Held-out stories, and stories told in wordings never seen in training")
+    for line in [*tell_story(result.folder), "", *imagine_story(result.folder)]:
+        plain(line)
+    alarms = "; ".join(result.alarms) if result.alarms else "none"
+    console.print(f"\ncollapse alarms: {alarms}", highlight=False)
+    plain(NEXT.format(run=result.folder, scores=path.name))
+
+
+def _train_decoders(run: Path, overrides: Sequence[str]) -> bool:
+    """A decoder of the trained encoder, and of the untrained one as a control; False where it was interrupted."""
+    from lang_jepa.console import DecoderBar, plain
+    from lang_jepa.report.card import save_start
+    from lang_jepa.settings import load_decoder_settings
+    from lang_jepa.training.decoder.train import train_decoder
+
+    for encoder, folder, what in (
+        (run, run / "decoder", "its concepts, and what it predicts, in words"),
+        (
+            save_start(run),
+            run / "untrained-decoder",
+            "the same for the encoder before its first step, as a control",
+        ),
+    ):
+        plain(f"Training a decoder: {what}.")
+        settings = load_decoder_settings("concept_decoder", [*overrides, f"training.output_dir={folder}"])
+        result = train_decoder(encoder, settings, reporter=DecoderBar())
+        if result.interrupted:
+            plain(f"Stopped at step {result.step} of {result.total}.")
+            return False
+        plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
+    return True

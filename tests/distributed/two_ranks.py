@@ -1,0 +1,34 @@
+"""Two processes of this machine, started as torchrun would start them."""
+
+import socket
+import subprocess
+import sys
+
+from tiny import environment
+
+
+def run_on_two_ranks(code: str, *arguments: str) -> None:
+    """Run Python code on two ranks, and fail with what they said unless both end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            env=environment({**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}),
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [rank.communicate(timeout=180)[1].decode() for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
