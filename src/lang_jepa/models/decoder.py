@@ -162,6 +162,7 @@ class ConceptDecoder(nn.Module):
                 n_layer=settings.num_layers,
                 n_head=settings.num_heads,
                 activation_function="gelu_pytorch_tanh",  # GPT-2's, in one kernel instead of eight
+                initializer_range=settings.hidden_dim**-0.5,  # GPT-2's .02 learns slowly at small widths
                 resid_pdrop=settings.dropout,
                 embd_pdrop=settings.dropout,
                 attn_pdrop=settings.dropout,
