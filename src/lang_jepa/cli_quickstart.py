@@ -37,7 +37,7 @@ def quickstart(
         plain(f"Stopped at step {result.step} of {result.total}.")
         return
     plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
-    if not _train_decoders(result.folder, [f"training.seed={seed}", *(dec_override or ())]):
+    if not _train_decoder(result.folder, [f"training.seed={seed}", *(dec_override or ())]):
         return
     plain("Evaluating on held-out stories ...")
     report, path = evaluate_run(
@@ -51,26 +51,18 @@ def quickstart(
     plain(NEXT.format(run=result.folder, scores=path.name))
 
 
-def _train_decoders(run: Path, overrides: Sequence[str]) -> bool:
-    """A decoder of the trained encoder, and of the untrained one as a control; False where it was interrupted."""
+def _train_decoder(run: Path, overrides: Sequence[str]) -> bool:
+    """A decoder of the trained encoder; False where it was interrupted."""
     from lang_jepa.console import DecoderBar, plain
-    from lang_jepa.report.card import save_start
     from lang_jepa.settings import load_decoder_settings
     from lang_jepa.training.decoder.train import train_decoder
 
-    for encoder, folder, what in (
-        (run, run / "decoder", "its concepts, and what it predicts, in words"),
-        (
-            save_start(run),
-            run / "untrained-decoder",
-            "the same for the encoder before its first step, as a control",
-        ),
-    ):
-        plain(f"Training a decoder: {what}.")
-        settings = load_decoder_settings("concept_decoder", [*overrides, f"training.output_dir={folder}"])
-        result = train_decoder(encoder, settings, reporter=DecoderBar())
-        if result.interrupted:
-            plain(f"Stopped at step {result.step} of {result.total}.")
-            return False
-        plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
+    plain("Training a decoder that tells concepts, and what is predicted, in words.")
+    folder = run / "decoder"
+    settings = load_decoder_settings("concept_decoder", [*overrides, f"training.output_dir={folder}"])
+    result = train_decoder(run, settings, reporter=DecoderBar())
+    if result.interrupted:
+        plain(f"Stopped at step {result.step} of {result.total}.")
+        return False
+    plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
     return True

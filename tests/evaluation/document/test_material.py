@@ -65,9 +65,9 @@ def test_joined_documents_change_their_source_at_the_boundaries_alone(same_group
 
 @pytest.mark.parametrize("where", ["same group", "same document"])
 def test_intruders_stand_where_the_truth_says_and_nowhere_else(where: str) -> None:
-    sources = Sources.of(grouped(documents=12, sentences=130))
+    sources = Sources.of(grouped(documents=24, sentences=130))
     made = with_intruders(sources, where=where, seed=2)  # type: ignore[arg-type]
-    assert len(made) == 12
+    assert len(made) == 24
     for number, (rows, truth) in enumerate(zip(made.documents, made.truth, strict=True)):
         own = sources.documents[number][:LONGEST]
         assert np.flatnonzero(rows != own).tolist() == truth.tolist()
