@@ -268,7 +268,7 @@ def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer 
 def _code_fingerprint() -> str:
     """Hash of our own code between a document and its arrays, so that no change of a rule goes unnoticed."""
     folder = Path(__file__).parent
-    names = ("blocks.py", "deduplicate.py", "hashes.py", "tokenizer.py")
+    names = ("blocks.py", "deduplicate.py", "hashes.py", "tokenizer.py", "word_memo.py")
     files = sorted([*folder.glob("sentences*.py"), *(folder / name for name in names)])
     return fingerprint({file.name: file.read_text(encoding="utf-8") for file in files})
 
