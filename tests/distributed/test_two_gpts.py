@@ -1,18 +1,16 @@
 """A GPT trained by two real processes against one with the joined batches, span loss and accumulation included."""
 
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from two_ranks import run_on_two_ranks
 
 from lang_jepa.data.prepare import prepare
 from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.gpt.train import train_gpt
-from tiny import environment, rows_of, tiny_gpt
+from tiny import rows_of, tiny_gpt
 
 CHILD = """
 import sys
@@ -44,29 +42,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     """Muon iterates in bf16, which magnifies the rounding of a sum; so the weights are compared as a whole."""
     prepare(tiny_gpt(tmp_path).data.corpus())
     save_settings(tiny_gpt(tmp_path / "two", *EQUAL), tmp_path / "two.yaml")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path / "two.yaml")],
-            env=environment({**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}),
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [rank.communicate(timeout=300)[1].decode() for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)
+    run_on_two_ranks(CHILD, str(tmp_path / "two.yaml"))
     train_gpt(tiny_gpt(tmp_path / "one", *EQUAL))
     train_gpt(tiny_gpt(tmp_path / "start", *EQUAL, "optimization.max_seconds=1e-9"))
     one, two, start = (_weights(tmp_path / name) for name in ("one", "two", "start"))

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import Indices
 from lang_jepa.data.sequences import Batch, Contexts, Sequences, Targets
-from lang_jepa.data.views.base import AsksNext, Frame, within
+from lang_jepa.data.views.base import Frame, within
+from lang_jepa.data.views.passages import PassageView
 from lang_jepa.errors import LangJepaError
 
 Flags = NDArray[np.bool_]
 
 
-class MaskedView(AsksNext):
+class MaskedView(PassageView):
     """One example per passage; documents are cut into passages of nearly equal numbers of sentences.
 
     A passage that is too long for a sequence is read in several pieces. So that every piece has at least three
@@ -49,38 +50,20 @@ class MaskedView(AsksNext):
         in_context: bool,
         **frame: Unpack[Frame],
     ) -> None:
-        super().__init__(split, **frame)
+        super().__init__(split, passage=passage, **frame)
         if mask is None:
             raise LangJepaError(
                 "data.view=masked_sentences needs a mask token, and this tokenizer has none (GPT-2's, for example): "
                 "set data.tokenizer_path to one that has (roberta-base, bert-base-uncased), or to trained"
             )
-        self.mask, self.passage, self.hidden, self.in_context = mask, passage, hidden, in_context
+        self.mask, self.hidden, self.in_context = mask, hidden, in_context
         self.longest = self.room // 3
-        sentences = np.diff(self.starts)
-        self._cuts = np.concatenate([[0], np.cumsum(np.where(sentences > 1, -(-sentences // passage), 0))])
-
-    @property
-    def count(self) -> int:
-        return int(self._cuts[-1])
 
     @property
     def targets(self) -> int:
         """As if every passage fitted into one sequence; those in several pieces hide more."""
         counts = self._bounds(np.arange(self.count))[1]
         return int(np.minimum(self.hidden, counts - 1).sum())
-
-    def _bounds(self, examples: Indices) -> tuple[Indices, Indices]:
-        """(first sentence, number of sentences) of each passage."""
-        documents = np.searchsorted(self._cuts, examples, side="right") - 1
-        number, pieces = examples - self._cuts[documents], np.diff(self._cuts)[documents]
-        sentences = self.starts[documents + 1] - self.starts[documents]
-        begin, stop = number * sentences // pieces, (number + 1) * sentences // pieces
-        return self.starts[documents] + begin, stop - begin
-
-    def sizes(self, examples: Indices) -> Indices:
-        first, counts = self._bounds(examples)
-        return self.split.token_starts(first + counts) - self.split.token_starts(first)
 
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, counts = self._bounds(examples)

@@ -12,13 +12,14 @@ import torch
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import Indices
 from lang_jepa.data.sequences import Batch, Contexts, Targets
-from lang_jepa.data.views.base import AsksNext, Frame, within
+from lang_jepa.data.views.base import Frame, within
+from lang_jepa.data.views.passages import PassageView
 
 SIDES = ((True, False), (False, True), (True, True))
 """What the questions about a place read: before, after."""
 
 
-class MaskedConceptsView(AsksNext):
+class MaskedConceptsView(PassageView):
     """One example per passage; documents are cut into passages of nearly equal numbers of sentences.
 
     Args:
@@ -29,32 +30,14 @@ class MaskedConceptsView(AsksNext):
     """
 
     def __init__(self, split: CorpusSplit, *, window: int, passage: int, **frame: Unpack[Frame]) -> None:
-        super().__init__(split, **frame)
-        self.window, self.passage = window, passage
-        sentences = np.diff(self.starts)
-        self._cuts = np.concatenate([[0], np.cumsum(np.where(sentences > 1, -(-sentences // passage), 0))])
-
-    @property
-    def count(self) -> int:
-        return int(self._cuts[-1])
+        super().__init__(split, passage=passage, **frame)
+        self.window = window
 
     @property
     def targets(self) -> int:
         """Three questions about each sentence, but one about those at the ends of a passage."""
         counts = self._bounds(np.arange(self.count))[1]
         return int(np.where(counts > 1, 3 * counts - 4, 0).sum())
-
-    def _bounds(self, examples: Indices) -> tuple[Indices, Indices]:
-        """(first sentence, number of sentences) of each passage."""
-        documents = np.searchsorted(self._cuts, examples, side="right") - 1
-        number, pieces = examples - self._cuts[documents], np.diff(self._cuts)[documents]
-        sentences = self.starts[documents + 1] - self.starts[documents]
-        begin, stop = number * sentences // pieces, (number + 1) * sentences // pieces
-        return self.starts[documents] + begin, stop - begin
-
-    def sizes(self, examples: Indices) -> Indices:
-        first, counts = self._bounds(examples)
-        return self.split.token_starts(first + counts) - self.split.token_starts(first)
 
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, counts = self._bounds(np.asarray(examples))
