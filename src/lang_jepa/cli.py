@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa import cli_document, cli_quickstart, cli_shards, cli_tools
+from lang_jepa import __version__, cli_document, cli_quickstart, cli_shards, cli_tools
 from lang_jepa.cli_options import DecoderOverride, Override
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
@@ -34,6 +34,22 @@ DEBUG = (
     "logging.log_freq=1",
     "logging.val_sentences=64",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lang-jepa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_tell_version),
+    ] = False,
+) -> None:
+    """What stands before a verb."""
 
 
 @app.command()

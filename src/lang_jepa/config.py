@@ -149,13 +149,15 @@ class ModelSettings(Section):
         "transformer",
         "identity",
         "concept_transformer",
+        "recency_transformer",
         "neighbour_weights",
         "neighbour_attention",
     ] = "attention_query"
     """What reads the context: one learnt query over its tokens; an MLP on the state of the mask token; Linear and
     LayerNorm on the context's mean; a bidirectional transformer over the passage's sentence vectors, read at the
-    mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`); the weighted sum of the
-    neighbours, which starts as the recency-weighted mean; the same with a learnt correction (`masked_concepts`)."""
+    mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`); the same as a correction,
+    zero at the start, of their recency-weighted mean (`concepts`); the weighted sum of the neighbours, which starts as
+    the recency-weighted mean; that with a learnt correction (`masked_concepts`)."""
     predictor_layers: int = Field(default=1, ge=1)
     """Layers of the transformer predictors."""
     predictor_heads: int = Field(default=4, ge=1)

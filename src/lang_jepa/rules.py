@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 NEXT_SENTENCE_PREDICTORS = {
     "window": ("attention_query", "linear", "identity"),
     "causal": ("attention_query", "linear", "identity"),
-    "concepts": ("concept_transformer", "attention_query", "linear", "identity"),
+    "concepts": ("concept_transformer", "recency_transformer", "attention_query", "linear", "identity"),
 }
 """Predictors that fit each `data.context`, the usual one first."""
 VIEW_PREDICTORS = {
@@ -98,8 +98,8 @@ def _predictors(settings: "Settings") -> Iterator[str]:
         fitting, place = VIEW_PREDICTORS[data.view], f"data.view={data.view}"
     if predictor not in fitting:
         advice = f"set model.predictor={fitting[0]}"
-        if predictor == "concept_transformer":
-            yield f"model.predictor=concept_transformer reads sentence vectors: set data.context=concepts or {advice}."
+        if predictor in {"concept_transformer", "recency_transformer"}:
+            yield f"model.predictor={predictor} reads sentence vectors: set data.context=concepts or {advice}."
         yield (f"model.predictor={predictor} does not fit {place}: {advice} (fitting: {', '.join(fitting)}).")
 
 

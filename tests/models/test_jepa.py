@@ -63,7 +63,7 @@ def test_window_mode_is_encoder_head_predictor(head: str) -> None:
         torch.testing.assert_close(output.embeddings, model.encoder.embed(packed), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("predictor", ["concept_transformer", "attention_query"])
+@pytest.mark.parametrize("predictor", ["concept_transformer", "recency_transformer", "attention_query"])
 def test_concepts_mode_reads_one_vector_per_sentence(predictor: str) -> None:
     model, packed = jepa(predictor, reads_sentences=True), sequences([5, 1, 12, 7, 3])
     contexts = sentence_contexts(packed, [3, 2])

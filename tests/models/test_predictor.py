@@ -227,8 +227,11 @@ def test_concept_transformer_wants_one_vector_per_sentence() -> None:
         transformer()(with_states(OVERLAPPING, OVERLAPPING.states.float()))
 
 
-# What begins at zero gets its gradient later: tests/models/test_neighbours.py.
-@pytest.mark.parametrize("name", sorted(PREDICTORS.keys() - {"neighbour_attention", "neighbour_weights"}))
+# What begins at zero gets its gradient later: tests/models/test_neighbours.py and test_recency.py.
+LATER = {"neighbour_attention", "neighbour_weights", "recency_transformer"}
+
+
+@pytest.mark.parametrize("name", sorted(PREDICTORS.keys() - LATER))
 def test_predictors_by_name(name: str) -> None:
     """Every one gives a prediction for each window, and every weight gets a gradient."""
     torch.manual_seed(0)

@@ -1,0 +1,101 @@
+"""`prepare` and `train` as people type them: what they leave behind, how they stop and go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lang_jepa.training.checkpoint import LAST, load_checkpoint
+from lang_jepa.training.metrics import read_metrics
+from tiny import environment
+from typed import ROOT, Type, options_of, run_command
+
+
+def test_a_run_directory_holds_what_is_promised(trained: Path) -> None:
+    files = {path.name for path in trained.iterdir()}
+    assert {"settings.yaml", "metrics.csv", "run.png", "summary.json", "examples.txt", LAST} <= files
+    model = {path.name for path in (trained / "model").iterdir()}
+    assert {
+        "config.json",
+        "model.safetensors",
+        "predictor.safetensors",
+        "tokenizer.json",
+        "settings.yaml",
+    } <= model
+    assert {path.stat().st_mode for path in (trained / "model").iterdir()} == {
+        (trained / "settings.yaml").stat().st_mode
+    }
+    assert (trained / "run.png").read_bytes().startswith(b"\x89PNG")
+    summary = json.loads((trained / "summary.json").read_text())
+    assert (summary["steps"], summary["total"], summary["interrupted"]) == (12, 12, False)
+    steps = [row["train/step"] for row in read_metrics(trained / "metrics.csv") if "train/loss" in row]
+    assert steps == list(range(1, 13))  # --debug logs every step
+
+
+def test_overrides_of_every_kind(place: Path, trained: Path, type_in: Type) -> None:
+    """A recipe of one's own, a value with `=`, null, and a later option that wins."""
+    recipe = place / "own recipe.yaml"
+    recipe.write_text("data: {limit: 30, val_fraction: 0.2}\noptimization: {max_steps: 9}\n")
+    more = options_of(
+        place, "a=b", "optimization.max_steps=9", "optimization.clip_grad=null", "optimization.max_steps=2"
+    )
+    ran = type_in("train", recipe, *more)
+    assert ran.status == 0, ran.err
+    settings = (place / "a=b" / "settings.yaml").read_text()
+    assert "clip_grad: null" in settings
+    assert "limit: 30" in settings
+    assert json.loads((place / "a=b" / "summary.json").read_text())["steps"] == 2
+
+
+def test_prepare_tells_and_reuses(place: Path, trained: Path, type_in: Type) -> None:
+    options = options_of(place, "run", "data.val_fraction=0.25")
+    assert "prepared " in type_in("prepare", *options).out
+    again = type_in("prepare", *options)
+    assert "is up to date" in again.out
+    assert "48" in again.out
+    assert "next-sentence pairs" in again.out
+
+
+def test_ctrl_c_saves_and_resume_goes_on(place: Path, trained: Path, type_in: Type) -> None:
+    """The interrupt of a terminal reaches loader processes too; the run alone decides when it ends."""
+    options = options_of(
+        place, "long", "optimization.max_steps=200", "data.val_fraction=0.2", "data.limit=50", "data.batch_size=4",
+        "data.num_workers=2", "logging.eval_freq=200", "logging.checkpoint_steps=3",
+    )  # fmt: skip
+    command = [sys.executable, "main_encoder.py", *options]
+    child = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not (place / "long" / LAST).is_file():
+            assert child.poll() is None, child.communicate()
+            assert time.monotonic() < deadline, "no checkpoint after a minute"
+            time.sleep(0.01)
+        os.killpg(child.pid, signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert (child.returncode, err) == (0, "")
+    assert "of 200; go on with --resume" in out
+    stopped = load_checkpoint(place / "long" / LAST)["step"]
+    assert 0 < stopped < 200
+    ran = type_in("train", "--resume", *options)
+    assert ran.status == 0, ran.err
+    rows = read_metrics(place / "long" / "metrics.csv")
+    assert json.loads((place / "long" / "summary.json").read_text())["steps"] == 200
+    assert [row["train/step"] for row in rows if "train/loss" in row] == list(range(50, 201, 50))
+
+
+def test_launching_two_processes(place: Path, trained: Path) -> None:
+    """They train as one run, and one of them speaks."""
+    options = options_of(place, "two", "optimization.max_steps=3")
+    done = run_command("scripts/launch_encoder.sh", "2", "--debug", *options)
+    assert done.status == 0, done.err
+    assert done.out.count("lang-jepa evaluate") == 1
+    assert done.out.count("held-out data;") == 1
+    assert load_checkpoint(place / "two" / LAST)["world"] == 2
+    assert run_command("scripts/launch_encoder.sh", "none").status == 2

@@ -1,0 +1,134 @@
+"""What people do with a trained model: `evaluate`, `infer`, the scripts under their old names, the quick-start."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lang_jepa.evaluation.evaluate import Budget
+from lang_jepa.report import card
+from lang_jepa.training.checkpoint import LAST
+from typed import DECODER, Type, options_of, run_command
+
+
+def test_evaluate_writes_scores_beside_baselines(place: Path, trained: Path, type_in: Type) -> None:
+    ran = type_in("evaluate", trained, "--tasks", "retrieval")
+    assert ran.status == 0, ran.err
+    for name in ("untrained", "TF-IDF", "chance", "recall@1"):
+        assert name in ran.out
+    rows = json.loads((trained / "scores.json").read_text())["rows"]
+    chance = [row for row in rows if row["name"] == "chance" and row["metric"] == "recall@1"]
+    assert all(0 < row["value"] < 0.5 for row in chance)
+    assert type_in("evaluate", trained, "--tasks", "stsb").err.startswith(
+        "error: unknown task stsb: choose from sts"
+    )
+
+
+def test_eval_script_of_the_original(place: Path, trained: Path) -> None:
+    done = run_command(
+        sys.executable, "scripts/eval_representations.py", "--checkpoint", trained / LAST, "--tasks", "sts,probe,au",
+        "--data-dir", place, "--output", place / "public.json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert done.err == ""
+    rows = json.loads((place / "public.json").read_text())["rows"]
+    assert {row["task"] for row in rows} >= {"STS-B", "SST-2"}
+    assert "Spearman" in done.out
+    assert "accuracy" in done.out
+
+
+def test_infer_script_of_the_original(place: Path, trained: Path) -> None:
+    """A sentence of the corpus finds itself first, with cosine 1, and the others follow in order."""
+    sentences = (place / "sentences.txt").read_text().splitlines()
+    done = run_command(
+        sys.executable, "scripts/infer.py", f"--encoder-checkpoint={trained / LAST}", "--corpus", place / "sentences.txt",
+        "--top-k", "5", text=f"{sentences[3]}\n",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert done.err == ""
+    _, text, concept, *lines = done.out.splitlines()
+    assert text == sentences[3]
+    assert concept.startswith("  concept [32]: ")
+    found = [line.split(maxsplit=1) for line in lines]
+    scores = [float(score) for score, _ in found]
+    assert found[0] == ["1.0000", sentences[3]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(found) == 5
+    assert {sentence for _, sentence in found} <= set(sentences)
+
+
+def test_infer_ranks_continuations_and_refuses_nothing(place: Path, trained: Path, type_in: Type) -> None:
+    candidates = (place / "sentences.txt").read_text().splitlines()
+    options = [part for text in candidates for part in ("--candidate", text)]
+    ran = type_in("infer", trained, "--context", "Anna walked to the garden.", *options)
+    assert ran.status == 0, ran.err
+    scores, texts = zip(*(line.split(maxsplit=1) for line in ran.out.splitlines()), strict=True)
+    assert sorted(texts) == sorted(candidates)
+    assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
+    assert "standard input held no text" in type_in("infer", trained, text="\n \n").err
+    assert "at least one --context" in type_in("infer", trained, "--candidate", "x").err
+
+
+def test_decoding_under_the_old_names(trained: Path, decoder: Path) -> None:
+    def told(*options: str) -> list[str]:
+        done = run_command(
+            sys.executable, "scripts/infer.py", "--encoder-checkpoint", trained / LAST,
+            f"--decoder-checkpoint={decoder / 'best_decoder.pt'}", "--text", "The lamp is in the garden.", *options,
+        )  # fmt: skip
+        assert done.status == 0, done.err
+        return [line for line in done.out.splitlines() if line.startswith("  decoded: ")]
+
+    drawn = told("--sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "1")
+    assert len(drawn) == 1
+    assert drawn == told("--sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "1")
+
+
+def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) -> None:
+    run = decoder.parents[1] / "logs" / "mine"
+    beams, greedy = (
+        type_in("infer", run, "--decode", "--text", "The lamp is here.", *more).out
+        for more in (("--beams", "1"), ())
+    )
+    assert beams == greedy
+    assert "  decoded: " in greedy
+    ran = type_in("infer", run, "--context", "Anna walked to the garden.", "--continue", "2", "--beams", "3")
+    assert ran.status == 0, ran.err
+    assert len([line for line in ran.out.splitlines() if not line.startswith("           ")]) == 2
+    assert "choose one" in type_in("infer", run, "--decode", "--sample", "--beams", "2", "--text", "x").err
+    assert "at least one --context" in type_in("infer", run, "--continue", "1").err
+    assert "train concept_decoder" in type_in("infer", trained, "--decode", "--text", "x").err
+    assert "belong to the recipe of a decoder" in type_in("train", "concepts", "--encoder", run).err
+
+
+def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: Type) -> None:
+    run = decoder.parents[1] / "logs" / "mine"
+    folder = decoder.with_name("control")
+    small = [part for setting in (*DECODER, f"training.output_dir={folder}") for part in ("-d", setting)]
+    ran = type_in("train", "concept_decoder", "--debug", "--encoder", run, "--untrained", *small)
+    assert ran.status == 0, ran.err
+    assert (run / "untrained" / "decoder.safetensors").is_file()
+    assert f"joined           {run / 'untrained'}" in ran.out
+    assert "belong to the recipe of a decoder" in type_in("train", "concepts", "--untrained").err
+
+
+def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part of it, small: the tables with all rows, samples, what was expected, and what was imagined."""
+    budget = Budget(queries=30, stories=8, train_stories=20, paraphrases=60, decoded=40)
+    monkeypatch.setattr(card, "QUICK", budget)
+    options = (
+        "optimization.max_steps=2",
+        "data.limit=60",
+        "data.train_file=stories",
+        "data.val_fraction=0.2",
+    )
+    decoding = [part for setting in (*DECODER, "training.max_steps=80") for part in ("-d", setting)]
+    ran = type_in("quickstart", *options_of(place, "quick", *options), *decoding)
+    assert ran.status == 0, ran.err
+    for shown in ("told event, heldout", "told event, unseen", "zero concept", "nearest training"):
+        assert shown in ran.out, shown
+    assert ran.out.count("reconstruction  ") >= 3
+    assert ran.out.count("imagined (") == 3
+    for name in ("model/decoder.safetensors", "scores.json"):
+        assert (place / "quick" / name).is_file(), name
+    assert f"lang-jepa infer {place / 'quick'} --context" in ran.out
