@@ -1,6 +1,7 @@
 """What a user imports: text to concepts, and contexts to predicted concepts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
@@ -15,6 +16,7 @@ from lang_jepa.concepts.decoding import TextDecoder, read_decoder
 from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
 from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
+from lang_jepa.concepts.memory import VectorMemory
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import by_length
@@ -72,6 +74,7 @@ class ConceptModel(DocumentTools):
         self.choices = {}
         self.card: dict[str, Any] = {}
         """Its model card, with the hashes of its files (empty: it was not loaded)."""
+        self._memory: VectorMemory | None = None
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
@@ -113,6 +116,19 @@ class ConceptModel(DocumentTools):
         """Where the weights are."""
         return next(self.jepa.parameters()).device
 
+    @contextmanager
+    def remembering(self, memory: VectorMemory | None = None) -> Iterator[None]:
+        """Inside, no sentence is encoded twice, whichever method asks for it.
+
+        Args:
+            memory: of this encoder or one of equal weights (None: a new one). The weights must not change meanwhile.
+        """
+        self._memory = memory or VectorMemory()
+        try:
+            yield
+        finally:
+            self._memory = None
+
     def encode(self, sentences: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
         """Concepts of sentences: mean over tokens, head, L2-normalised.
 
@@ -139,20 +155,23 @@ class ConceptModel(DocumentTools):
 
     def encode_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
         """As `encode`, of token ids without special tokens, one non-empty array a sentence."""
+        if self._memory is not None:
+            return _unit(self.embed_tokens(tokens, batch_tokens=batch_tokens))
         result = np.empty((len(tokens), self.dim), dtype=np.float32)
         for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
-            result[rows] = self._embed([tokens[row] for row in rows])
+            result[rows] = _unit(self._states([tokens[row] for row in rows]))
         return result
-
-    def _embed(self, tokens: list[NDArray[Any]]) -> Vectors:
-        return _unit(self._states(tokens))
 
     def embed_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Tensor:
         """As `encode_tokens`, but not normalised and on the model's device, float32 [n, D]: what predictors read."""
-        result = torch.empty(len(tokens), self.dim, device=self.device)
-        for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
-            result[torch.from_numpy(rows).to(self.device)] = self._states([tokens[row] for row in rows])
-        return result
+
+        def make(some: Sequence[NDArray[Any]]) -> Tensor:
+            result = torch.empty(len(some), self.dim, device=self.device)
+            for rows in by_length(np.array([len(ids) for ids in some]), batch_tokens):
+                result[torch.from_numpy(rows).to(self.device)] = self._states([some[row] for row in rows])
+            return result
+
+        return make(tokens) if self._memory is None else self._memory.take(tokens, make)
 
     @torch.inference_mode()
     def _states(self, tokens: list[NDArray[Any]]) -> Tensor:

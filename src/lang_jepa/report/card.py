@@ -1,12 +1,16 @@
 """The scores of a run: finds the model, its corpus and its baselines, and runs the evaluation."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from lang_jepa.concepts.decoding import encoder_fingerprint
 from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.index_source import SplitDocuments
+from lang_jepa.concepts.memory import VectorMemory
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
@@ -81,21 +85,24 @@ def evaluate_run(
     if settings.model.freeze_encoder and set(names) == {"document"}:
         compared = False  # the start has the same encoder, which this task's baselines use already
     destination = output or folder / "scores.json"
-    report = evaluate(
-        _scored(model),
-        tasks=names,
-        data_dir=data_dir,
-        baselines=_baselines(settings, corpus if compared else None, beside),
-        documents=_texts(corpus.validation, DOCUMENTS) if corpus and reading else None,
-        train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
-        window_size=settings.data.window_size,
-        budget=budget,
-        decoding=model,
-        decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,
-        told_events=model.predicts_next and settings.data.train_file == "stories",
-        on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
-        grouped=_grouped(settings, corpus, documents) if corpus and "document" in names else None,
-    )
+    start = start_of(settings, corpus) if corpus and compared else None
+    baselines = _baselines(start, corpus if compared else None, beside)
+    with _remembering(model, start):
+        report = evaluate(
+            _scored(model),
+            tasks=names,
+            data_dir=data_dir,
+            baselines=baselines,
+            documents=_texts(corpus.validation, DOCUMENTS) if corpus and reading else None,
+            train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
+            window_size=settings.data.window_size,
+            budget=budget,
+            decoding=model,
+            decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,
+            told_events=model.predicts_next and settings.data.train_file == "stories",
+            on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
+            grouped=_grouped(settings, corpus, documents) if corpus and "document" in names else None,
+        )
     if report.tools and model.folder is not None:
         model.choose(choices_from(report.tools))
     return report, destination
@@ -120,11 +127,23 @@ def _grouped(settings: Settings, corpus: Corpus, documents: str | None) -> Group
     )
 
 
-def _baselines(settings: Settings, corpus: Corpus | None, beside: Sequence[str]) -> dict[str, Encoder]:
+@contextmanager
+def _remembering(model: ConceptModel, start: ConceptModel | None) -> Iterator[None]:
+    """Inside, no sentence is encoded twice; once for both where training left the encoder as it was."""
+    memories: defaultdict[str, VectorMemory] = defaultdict(VectorMemory)
+    with ExitStack() as stack:
+        for one in filter(None, (model, start)):
+            stack.enter_context(one.remembering(memories[encoder_fingerprint(one.jepa.encoder)]))
+        yield
+
+
+def _baselines(
+    start: ConceptModel | None, corpus: Corpus | None, beside: Sequence[str]
+) -> dict[str, Encoder]:
     """The model as training began with it, and other encoders, by their names in the table."""
     baselines: dict[str, Encoder] = {}
-    if corpus:
-        baselines[_start_name(settings)] = _scored(start_of(settings, corpus))
+    if start is not None:
+        baselines[_start_name(start.settings)] = _scored(start)
     sample = [text for texts in _texts(corpus.train, TRAINING_DOCUMENTS) for text in texts] if corpus else []
     for name in beside:
         # Model folders are often called `model`, the name that the examined one has in the table.
