@@ -18,7 +18,14 @@ from lang_jepa.files import fingerprint
 BLOCK = 512
 """Examples of the view (passages, windows) that are predicted and written at a time."""
 
-_CODE = ("context.py", "jepa.py", "predictor.py", "sentence_transformer.py")
+_CODE = (
+    "context.py",
+    "jepa.py",
+    "neighbours.py",
+    "predictor.py",
+    "recency.py",
+    "sentence_transformer.py",
+)
 
 
 class PredictionCache(Kept):
