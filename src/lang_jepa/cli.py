@@ -3,7 +3,6 @@
 import os
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -259,6 +258,7 @@ def compare(
     """
     from lang_jepa.comparison.budget import parse_budget
     from lang_jepa.comparison.plan import make_plan
+    from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET
 
     plan = make_plan(
         variant,
@@ -267,15 +267,13 @@ def compare(
         overrides=override or (),
         tasks=tasks,
         data_dir=data_dir,
+        questions=None if quick else DEFAULT_BUDGET,
         allow_different=allow_different,
     )
     from lang_jepa.comparison.compare import PAGE, REPORT  # mistakes are told before torch is imported
     from lang_jepa.comparison.compare import compare as run
     from lang_jepa.comparison.process import Interrupted
     from lang_jepa.console import JobBar, comparison_tables, console
-    from lang_jepa.report.card import QUICK
-
-    plan = replace(plan, questions=QUICK) if quick else plan
 
     try:
         with JobBar() as bar:

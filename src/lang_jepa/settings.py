@@ -8,7 +8,7 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -187,11 +187,24 @@ def save_settings(settings: BaseModel, path: Path) -> None:
     write_text(path, yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
 
 
-def read_settings(path: Path) -> Settings:
-    """Read settings that `save_settings` wrote."""
+@overload
+def read_settings(path: Path) -> Settings: ...
+
+
+@overload
+def read_settings(path: Path, kind: type[Model]) -> Model: ...
+
+
+def read_settings(path: Path, kind: type[BaseModel] = Settings) -> BaseModel:
+    """Read settings that `save_settings` wrote.
+
+    Args:
+        path: of the file.
+        kind: of the settings.
+    """
     if not path.is_file():
         raise LangJepaError(f"no settings at {path}: is this a run directory?")
-    return build(Settings, parse_yaml(_read(path), where=str(path)), where=str(path))
+    return build(kind, parse_yaml(_read(path), where=str(path)), where=str(path))
 
 
 def _read(path: Path) -> str:

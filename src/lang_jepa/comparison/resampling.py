@@ -39,6 +39,8 @@ class Side:
         clusters: int64 [Q], 0 to C - 1; None without values.
         labels: float64 [Q] where the metric is Spearman's correlation with them, None where it is a mean.
         items: fingerprint of the questions.
+        sizes: float64 [Q] where the metric is the sum of values over the sum of these (bits over bytes): a resample
+            adds up both, so that each question counts by its size.
     """
 
     points: Array
@@ -46,6 +48,7 @@ class Side:
     clusters: NDArray[np.int64] | None = None
     labels: Array | None = None
     items: str = ""
+    sizes: Array | None = None
 
     @classmethod
     def of(
@@ -54,12 +57,16 @@ class Side:
         clusters: NDArray[np.int64] | None = None,
         labels: Array | None = None,
         items: str = "",
+        sizes: Array | None = None,
     ) -> "Side":
         """From each run's values per question [Q]; the metric follows from them."""
         table = np.stack([np.asarray(row, dtype=np.float64) for row in values])
         own = np.arange(table.shape[1]) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-        points = table.mean(1) if labels is None else np.array([_correlation(row, labels) for row in table])
-        return cls(points, table, own, labels, items)
+        if labels is not None:
+            points = np.array([_correlation(row, labels) for row in table])
+        else:
+            points = table.mean(1) if sizes is None else table.sum(1) / sizes.sum()
+        return cls(points, table, own, labels, items, sizes)
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
     assert side.values is not None
     assert side.clusters is not None
     if side.labels is None:
-        counts = np.bincount(side.clusters)
+        counts = np.bincount(side.clusters, weights=side.sizes)
         sums = np.stack([np.bincount(side.clusters, weights=row) for row in side.values])
         return np.asarray((draws @ sums.T) / (draws @ counts)[:, None])
     gold = np.unique(side.labels, return_inverse=True)[1]
