@@ -6,7 +6,7 @@ through a measurement of each variant in a process of its own (`measure`), which
 
 import statistics
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["steps", "minutes", "flops"]
 TIMED_STEPS, COUNTED_STEPS = 30, 8
-COUNTER = "torch.utils.flop_counter: forward, backward and target pass of matrix products and attention"
+COUNTER = "torch.utils.flop_counter: matrix products and attention of the forward, backward and target pass, and Muon"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Measured:
     """What one optimizer step of a variant costs on this machine.
 
     Attributes:
-        seconds: median over 30 steps, waiting for data included; None where it was not needed.
+        seconds: of 30 steps, see `per_step`, waiting for data included; None where it was not needed.
         flops: mean over 8 steps, floating-point operations (a multiply-add is two).
         counter: how they were counted.
     """
@@ -116,7 +116,7 @@ def count_flops(stepper: "Stepper", steps: int) -> float:
     """Floating-point operations of one optimizer step, mean over `steps` real ones, which change the run.
 
     Counted: matrix products and attention (in full, also where it is causal), forward and backward, of model and
-    target. Not counted: elementwise work, norms, the optimizer.
+    target, and Muon's iterations. Not counted: elementwise work, norms, AdamW.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -129,13 +129,19 @@ def count_flops(stepper: "Stepper", steps: int) -> float:
 
 
 def _seconds(stepper: "Stepper", steps: int) -> float:
-    """Seconds of a step: the median of those that do the same work, weighted by how many do."""
+    """Seconds of a step."""
     found: dict[Hashable, list[float]] = {}
     for _ in range(steps):
         began = time.perf_counter()
         work = stepper.step()
         found.setdefault(work, []).append(time.perf_counter() - began)
-    return sum(len(some) * statistics.median(some) for some in found.values()) / steps
+    return per_step(found)
+
+
+def per_step(seconds: Mapping[Hashable, Sequence[float]]) -> float:
+    """Seconds of a step: the median of those that do the same work, weighted by how many do."""
+    steps = sum(map(len, seconds.values()))
+    return sum(len(some) * statistics.median(some) for some in seconds.values()) / steps
 
 
 def _cpu_attention() -> dict[Any, Any]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from lang_jepa.comparison.curves import AXES
 from lang_jepa.files import atomic_file
 
-COLOURS = ("#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00")
+BASELINE = "#4d4d4d"
+COLOURS = (BASELINE, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00")
 """The baseline in grey, then Okabe and Ito's palette, which colour-blind readers can tell apart."""
 _AXES = {"steps": "optimizer steps", "seconds": "seconds of training", "flops": "FLOPs"}
 
@@ -51,12 +52,17 @@ def draw(report: Mapping[str, Any]) -> Any:
 
 
 def svg(report: Mapping[str, Any]) -> str:
-    """The figure as an SVG element to stand in HTML: no prolog, no metadata, nothing to fetch."""
+    """The figure as an SVG element; see `as_svg`."""
+    return as_svg(draw(report))
+
+
+def as_svg(figure: Any) -> str:
+    """A figure as an SVG element to stand in HTML: no prolog, no metadata, nothing to fetch."""
     from matplotlib import rc_context
 
     stream = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lang-jepa", "font.family": "sans-serif"}):
-        draw(report).savefig(
+        figure.savefig(
             stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
     text = stream.getvalue()

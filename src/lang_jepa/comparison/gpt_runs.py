@@ -169,7 +169,7 @@ class GPTRuns(RunKind[GPTSettings]):
         self, folder: Path, *, tasks: Sequence[str], data_dir: Path | None, questions: Budget, shared: Path
     ) -> "tuple[Report, Path]":
         """Score a finished run."""
-        from lang_jepa.report.gpt_card import evaluate_gpt_run
+        from lang_jepa.export.gpt_card import evaluate_gpt_run
 
         return evaluate_gpt_run(
             folder, tasks=",".join(tasks), data_dir=data_dir, output=None, budget=questions, shared=shared

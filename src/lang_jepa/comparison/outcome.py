@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lang_jepa.comparison.curves import Curve, equal_budgets, mean_and_std, read_curve
+from lang_jepa.comparison.dose import numeric_series
 from lang_jepa.comparison.equality import ENVIRONMENT, FACT_LABELS, refuse_different_settings
 from lang_jepa.comparison.kind import Facts
 from lang_jepa.comparison.plan import Plan, differing_settings, run_folder
@@ -66,6 +67,8 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         "scores": _scores(plan, cards),
         "alarms": _alarms(plan, folder),
         "notes": _notes(plan, curves),
+        "points": _points(sides),
+        "series": numeric_series(plan),
         "panels": [asdict(panel) for panel in kind.panels],
         "equal_budgets": equal_budgets(curves, kind.headlines(settings)),
         "curves": {name: [one.to_json() for one in runs] for name, runs in curves.items()},
@@ -112,6 +115,20 @@ def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any
         points = [_point(card, metric, name) for card in cards[name]]
         found[metric] = _side(metric, points, details)
     return found
+
+
+def _points(sides: Mapping[str, Mapping[Metric, Side]]) -> list[dict[str, Any]]:
+    """Each judged metric with the score of every run, by variant and in the order of the seeds."""
+    metrics = dict.fromkeys(metric for each in sides.values() for metric in each)
+    return [
+        {
+            **asdict(metric),
+            "variants": {
+                name: each[metric].points.tolist() for name, each in sides.items() if metric in each
+            },
+        }
+        for metric in metrics
+    ]
 
 
 def _metrics(card: Mapping[str, Any]) -> dict[Metric, bool]:

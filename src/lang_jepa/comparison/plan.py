@@ -9,6 +9,7 @@ from lang_jepa.comparison.budget import Budget, Measured, steps_for
 from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.kind import RunKind, kind_named, kind_of
 from lang_jepa.comparison.trees import flat, setting_differences
+from lang_jepa.comparison.vary import parse_vary, variant_name
 from lang_jepa.config import Settings
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
@@ -161,11 +162,12 @@ def make_plan(
     data_dir: Path | None = None,
     questions: Questions | None = DEFAULT_BUDGET,
     allow_different: bool = False,
+    vary: str = "",
 ) -> Plan:
     """Check what was asked for.
 
     Args:
-        recipes: built-in names or YAML files, the baseline first.
+        recipes: built-in names or YAML files, the baseline first; one alone with `vary`.
         seeds: runs per variant, from the baseline's meta.seed on.
         budget: of each run.
         overrides: settings changed in all variants.
@@ -173,22 +175,27 @@ def make_plan(
         data_dir: folder with stsb/ and sst2/.
         questions: how much to evaluate (None: what is quick).
         allow_different: see `Plan`.
+        vary: KEY=V1,V2,...: variants of the one recipe that differ in this setting, the baseline first.
 
     Raises:
         LangJepaError: fewer than two variants, a name twice, variants of different kinds, seeds below 1, unknown
-            tasks, nothing held out.
+            tasks, nothing held out, `vary` with several recipes, a value twice, or of a setting that a plan sets.
     """
-    if len(recipes) < 2:
+    if len(recipes) < 2 and not vary:
         raise LangJepaError(
-            "a comparison needs at least two variants: the baseline first, then what it is up against"
+            "a comparison needs at least two variants: the baseline first, then what it is up against; or one recipe "
+            "with --vary KEY=V1,V2"
         )
     if seeds < 1:
         raise LangJepaError(f"--seeds {seeds}: at least one run per variant is needed, three for a verdict")
     kind = kind_of(recipes)
     changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
-    variants = tuple(
-        Variant(Path(one).stem if _is_file(one) else one, kind.load(one, changes)) for one in recipes
-    )
+    if vary:
+        variants = _varied(kind, recipes, changes, vary)
+    else:
+        variants = tuple(
+            Variant(Path(one).stem if _is_file(one) else one, kind.load(one, changes)) for one in recipes
+        )
     _check_names(variants)
     for one in variants:
         kind.check(one.name, one.settings)
@@ -196,9 +203,7 @@ def make_plan(
     chosen = tuple(name.strip() for name in tasks.split(",") if name.strip())
     unknown = [name for name in chosen if name not in kind.tasks]
     if unknown:
-        raise LangJepaError(
-            f"unknown task {', '.join(unknown)} of {kind.what}: choose from {', '.join(kind.tasks)}"
-        )
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(kind.tasks)}")
     return Plan(
         variants,
         tuple(range(first, first + seeds)),
@@ -209,6 +214,28 @@ def make_plan(
         allow_different,
         kind,
     )
+
+
+def _varied(
+    kind: RunKind[Any], recipes: Sequence[str], changes: Sequence[str], vary: str
+) -> tuple[Variant, ...]:
+    """One variant of the one recipe for each value."""
+    if len(recipes) != 1:
+        raise LangJepaError(f"--vary makes the variants of one recipe; {len(recipes)} were given")
+    key, values = parse_vary(vary)
+    if key in kind.ours:
+        raise LangJepaError(f"--vary {key}: a comparison sets it by itself (--seeds, --budget, --output)")
+    variants = tuple(
+        Variant(variant_name(key, value), kind.load(recipes[0], [*changes, f"{key}={value}"]))
+        for value in values
+    )
+    seen: list[Any] = []
+    for value, one in zip(values, variants, strict=True):
+        found = flat(one.settings)[key]
+        if found in seen:
+            raise LangJepaError(f"--vary {vary}: {value} stands there twice")
+        seen.append(found)
+    return variants
 
 
 def _check_names(variants: Sequence[Variant]) -> None:

@@ -182,7 +182,8 @@ def shown(metric: str, value: float, *, sign: bool = False) -> str:
     >>> shown("bytes of the file (lower is better)", 1149504.0)
     '1,149,504'
     """
-    digits = 0 if metric.startswith("bytes") else 4 if "bits per byte" in metric else 3
+    fine = "bits per byte" in metric.replace("_", " ")
+    digits = 0 if metric.startswith("bytes") else 4 if fine else 3
     return f"{value:{'+' if sign else ''},.{digits}f}"
 
 

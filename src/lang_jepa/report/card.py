@@ -63,9 +63,7 @@ def evaluate_run(
     names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(settings, data_dir)
     unknown = [name for name in names if name not in ENCODER_TASKS]
     if unknown:
-        raise LangJepaError(
-            f"unknown task {', '.join(unknown)} of an encoder: choose from {', '.join(ENCODER_TASKS)}"
-        )
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(ENCODER_TASKS)}")
     if documents is not None and "document" not in names:
         raise LangJepaError("--documents belongs to the task document: add it to --tasks")
     if _READING & {*names} and (corpus is None or not corpus.validation.num_documents):

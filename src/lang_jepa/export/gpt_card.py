@@ -77,7 +77,7 @@ def evaluate_gpt_run(
     names = [name.strip() for name in tasks.split(",") if name.strip()] or usual
     unknown = [name for name in names if name not in GPT_TASKS]
     if unknown:
-        raise LangJepaError(f"unknown task {', '.join(unknown)} of a GPT: choose from {', '.join(GPT_TASKS)}")
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(GPT_TASKS)}")
     destination = output or path / "scores.json"
     examined = Examined(path, budget, Shelf(shared))
     embeds, reads = bool({*names} - {"bits_per_byte", "quantised"}), "retrieval" in names
