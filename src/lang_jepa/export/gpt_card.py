@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lang_jepa.concepts.gpt_directory import initial_gpt, load_gpt
 from lang_jepa.concepts.gpt_text import TextGPT
 from lang_jepa.config import DataSettings
+from lang_jepa.config_gpt import GPTLoggingSettings
 from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.some_documents import some_documents, spread_documents
@@ -80,6 +81,7 @@ def evaluate_gpt_run(
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(GPT_TASKS)}")
     destination = output or path / "scores.json"
     examined = Examined(path, budget, Shelf(shared))
+    predicts = bool({*names} & {"bits_per_byte", "quantised"})
     embeds, reads = bool({*names} - {"bits_per_byte", "quantised"}), "retrieval" in names
     report = evaluate(
         examined.vectors() if embeds else examined.text,
@@ -90,7 +92,7 @@ def evaluate_gpt_run(
         train_documents=examined.sentences("train") if reads else None,
         window_size=WINDOW,
         budget=budget,
-        language=examined.language(),
+        language=examined.language() if predicts else None,
         on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
     )
     return report, destination
@@ -194,13 +196,12 @@ class Examined:
         )
 
     def _quantise(self, precision: Precision) -> Quantised:
-        """Written to a file and read back."""
+        """Written to a file and read back. The file does not say where the run was: its size would depend on that."""
+        settings = self.settings.model_copy(update={"logging": GPTLoggingSettings()})
         rounding = parse_rounding(8 if precision == "int8" else 6, None)
         with tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder:
             file = Path(folder) / "gpt.ljq"
-            written = write_quantised_gpt(
-                self.model, self.settings, self.card, file, rounding, cap=sys.maxsize
-            )
+            written = write_quantised_gpt(self.model, settings, self.card, file, rounding, cap=sys.maxsize)
             model, _, looped = load_quantised_gpt(file)
         return Quantised(partial(model, looped=looped), written.bytes)
 
