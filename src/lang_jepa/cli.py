@@ -242,7 +242,7 @@ app.command()(cli_quickstart.quickstart)
 def compare(
     variant: Annotated[
         list[str],
-        typer.Argument(help="Recipes or YAML files, the baseline first; with --vary one alone."),
+        typer.Argument(help="Recipes or YAML files, the baseline first."),
     ],
     budget: Annotated[
         str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")
@@ -252,9 +252,7 @@ def compare(
     override: Override = None,
     vary: Annotated[
         str,
-        typer.Option(
-            metavar="KEY=V1,V2,...", help="A variant of the one recipe per value; first the baseline."
-        ),
+        typer.Option(metavar="KEY=V1,V2,...", help="Variants of the first recipe, the baseline first."),
     ] = "",
     tasks: Annotated[
         str,

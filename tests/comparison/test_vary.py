@@ -24,6 +24,12 @@ def test_a_variant_for_each_value() -> None:
     assert (plan.baseline.name, plan.kind.name) == ("jepa.weight=0", "gpt")
 
 
+def test_other_recipes_join_the_variants_of_the_first() -> None:
+    plan = _plan(["gpt_jepa", "gpt_jepa_public"], vary="jepa.weight=0,0.1")
+    assert [one.name for one in plan.variants] == ["jepa.weight=0", "jepa.weight=0.1", "gpt_jepa_public"]
+    assert plan.variants[2].settings.jepa.weight == 0.01
+
+
 def test_of_an_encoder_too() -> None:
     plan = _plan(["concepts"], vary="objective.regularizer=none,vicreg")
     assert [one.settings.objective.regularizer for one in plan.variants] == ["none", "vicreg"]
@@ -48,7 +54,7 @@ def test_values_may_be_lists_and_paths(tmp_path: Path) -> None:
         (["gpt_jepa"], "jepa.weight=0,many", "jepa.weight"),
         (["gpt_jepa"], "jepa.weight=0.1,0,1e-1", "1e-1 stands there twice"),
         (["gpt_jepa"], "meta.seed=0,1", "sets it by itself"),
-        (["gpt_jepa", "gpt_jepa_public"], "jepa.weight=0,1", "one recipe; 2 were given"),
+        (["gpt_jepa", "concepts"], "jepa.weight=0,1", "cannot be compared"),
     ],
 )
 def test_mistakes_are_named(recipes: list[str], vary: str, message: str) -> None:

@@ -167,7 +167,7 @@ def make_plan(
     """Check what was asked for.
 
     Args:
-        recipes: built-in names or YAML files, the baseline first; one alone with `vary`.
+        recipes: built-in names or YAML files, the baseline first.
         seeds: runs per variant, from the baseline's meta.seed on.
         budget: of each run.
         overrides: settings changed in all variants.
@@ -175,11 +175,11 @@ def make_plan(
         data_dir: folder with stsb/ and sst2/.
         questions: how much to evaluate (None: what is quick).
         allow_different: see `Plan`.
-        vary: KEY=V1,V2,...: variants of the one recipe that differ in this setting, the baseline first.
+        vary: KEY=V1,V2,...: in place of the first recipe its variants with these values, the baseline first.
 
     Raises:
         LangJepaError: fewer than two variants, a name twice, variants of different kinds, seeds below 1, unknown
-            tasks, nothing held out, `vary` with several recipes, a value twice, or of a setting that a plan sets.
+            tasks, nothing held out, `vary` of a setting that a plan sets, or a value twice.
     """
     if len(recipes) < 2 and not vary:
         raise LangJepaError(
@@ -190,15 +190,7 @@ def make_plan(
         raise LangJepaError(f"--seeds {seeds}: at least one run per variant is needed, three for a verdict")
     kind = kind_of(recipes)
     changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
-    if vary:
-        variants = _varied(kind, recipes, changes, vary)
-    else:
-        variants = tuple(
-            Variant(Path(one).stem if _is_file(one) else one, kind.load(one, changes)) for one in recipes
-        )
-    _check_names(variants)
-    for one in variants:
-        kind.check(one.name, one.settings)
+    variants = _variants(kind, recipes, changes, vary)
     first = variants[0].settings.meta.seed
     chosen = tuple(name.strip() for name in tasks.split(",") if name.strip())
     unknown = [name for name in chosen if name not in kind.tasks]
@@ -216,18 +208,29 @@ def make_plan(
     )
 
 
-def _varied(
+def _variants(
     kind: RunKind[Any], recipes: Sequence[str], changes: Sequence[str], vary: str
 ) -> tuple[Variant, ...]:
-    """One variant of the one recipe for each value."""
-    if len(recipes) != 1:
-        raise LangJepaError(f"--vary makes the variants of one recipe; {len(recipes)} were given")
+    """The recipes, the first of them varied if that is asked for; checked."""
+    varied = _varied(kind, recipes[0], changes, vary) if vary else ()
+    named = (
+        Variant(Path(one).stem if _is_file(one) else one, kind.load(one, changes))
+        for one in (recipes[1:] if vary else recipes)
+    )
+    variants = (*varied, *named)
+    _check_names(variants)
+    for one in variants:
+        kind.check(one.name, one.settings)
+    return variants
+
+
+def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) -> tuple[Variant, ...]:
+    """One variant of a recipe for each value."""
     key, values = parse_vary(vary)
     if key in kind.ours:
         raise LangJepaError(f"--vary {key}: a comparison sets it by itself (--seeds, --budget, --output)")
     variants = tuple(
-        Variant(variant_name(key, value), kind.load(recipes[0], [*changes, f"{key}={value}"]))
-        for value in values
+        Variant(variant_name(key, value), kind.load(recipe, [*changes, f"{key}={value}"])) for value in values
     )
     seen: list[Any] = []
     for value, one in zip(values, variants, strict=True):
