@@ -37,7 +37,7 @@ from lang_jepa.training.gpt.material import Tokens, open_tokens
 
 TRAINING_DOCUMENTS = 300
 """Training documents from which words and sentences are learnt, at most."""
-SENTENCES = 96
+SENTENCES = 80
 """Sentences of a document at most, from its beginning: enough for a context and 64 candidates beside it."""
 SAMPLE = 1000
 """Training sentences from which mean and whitening of the vectors are estimated."""
@@ -196,8 +196,9 @@ class Examined:
         )
 
     def _quantise(self, precision: Precision) -> Quantised:
-        """Written to a file and read back. The file does not say where the run was: its size would depend on that."""
-        settings = self.settings.model_copy(update={"logging": GPTLoggingSettings()})
+        """Written to a file and read back; its size shall not depend on the run's folder, nor on whether it was resumed."""
+        meta = self.settings.meta.model_copy(update={"load_checkpoint": False})
+        settings = self.settings.model_copy(update={"logging": GPTLoggingSettings(), "meta": meta})
         rounding = parse_rounding(8 if precision == "int8" else 6, None)
         with tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder:
             file = Path(folder) / "gpt.ljq"
