@@ -196,7 +196,7 @@ class Examined:
         )
 
     def _quantise(self, precision: Precision) -> Quantised:
-        """Written to a file and read back; its size shall not depend on the run's folder, nor on whether it was resumed."""
+        """Written to a file and read back; the size depends neither on the run's folder nor on a resumption."""
         meta = self.settings.meta.model_copy(update={"load_checkpoint": False})
         settings = self.settings.model_copy(update={"logging": GPTLoggingSettings(), "meta": meta})
         rounding = parse_rounding(8 if precision == "int8" else 6, None)
