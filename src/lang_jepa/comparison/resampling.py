@@ -90,12 +90,15 @@ class Difference:
     clusters: int
 
 
-def difference(variant: Side, baseline: Side, *, resamples: int | None = None, seed: int = 0) -> Difference:
+def difference(
+    variant: Side, baseline: Side, *, resamples: int | None = None, least: int = 0, seed: int = 0
+) -> Difference:
     """Variant minus baseline with its interval.
 
     Args:
         variant, baseline: runs of the same seeds, in the same order.
         resamples: R (None: 10,000 for means, 2,000 for correlations).
+        least: R at least, where the smallest p-value matters.
         seed: of the resampling.
 
     Raises:
@@ -107,7 +110,7 @@ def difference(variant: Side, baseline: Side, *, resamples: int | None = None, s
         )
     if not (np.isfinite(variant.points).all() and np.isfinite(baseline.points).all()):
         raise LangJepaError("a score is NaN or infinite: the run has diverged or is damaged.")
-    count = resamples or (CORRELATIONS if variant.labels is not None else MEANS)
+    count = max(least, resamples or (CORRELATIONS if variant.labels is not None else MEANS))
     paired = variant.items == baseline.items
     ours = _resampled(variant, count, np.random.default_rng([seed, 0]))
     theirs = _resampled(baseline, count, np.random.default_rng([seed, 0 if paired else 1]))

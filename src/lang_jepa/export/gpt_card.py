@@ -175,11 +175,11 @@ class Examined:
         evaluation, length = self.settings.evaluation, self.settings.data.seq_len
         size = max(1, evaluation.val_batch_tokens // length)
         validation = Validation(some, table, length=length, batch_size=size)
-        items = [self.tokens.identity, digest({"tokens": torch.from_numpy(some.tokens)}), length]
+        items = [digest({"tokens": torch.from_numpy(some.tokens)})]
         count = int((some.tokens == some.bos_id).sum())
 
         def untrained() -> DocumentBits:
-            key = ["bits", self._start_identity(), items]
+            key = ["bits", self._start_identity(), length, items]
             found = self.shelf.take(key, lambda: asdict(validation.by_document(logits(self.start))))
             return DocumentBits(**found)
 
@@ -229,6 +229,6 @@ def _baselines(shelf: Shelf, tokens: Tokens, some: TokenSource, items: object) -
         values = np.array([row.bits_per_byte for row in rows])
         return {"name": np.array([row.name for row in rows]), "bits_per_byte": values}
 
-    found = shelf.take(["baselines", NGRAM_ORDER, items], make)
+    found = shelf.take(["baselines", NGRAM_ORDER, tokens.identity, items], make)
     pairs = zip(found["name"].tolist(), found["bits_per_byte"].tolist(), strict=True)
     return [Baseline(name, value, None, 0.0) for name, value in pairs]
