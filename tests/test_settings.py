@@ -14,6 +14,9 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import (
     apply_override,
     build,
+    is_decoder_recipe,
+    is_gpt_recipe,
+    load_gpt_settings,
     load_settings,
     parse_yaml,
     read_settings,
@@ -351,3 +354,70 @@ def test_saved_settings_are_plain_yaml_and_complete(tmp_path: Path) -> None:
     plain = yaml.safe_load((tmp_path / "settings.yaml").read_text())
     assert list(plain) == list(Settings.model_fields)
     assert all(list(plain[name]) == list(model.model_fields) for name, model in sections(Settings).items())
+
+
+def _recipes(folder: Path, **texts: str) -> Path:
+    for name, text in texts.items():
+        path = folder / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def test_a_file_changes_the_recipe_that_it_names(tmp_path: Path) -> None:
+    """Its own settings win, sections are joined, and overrides come last; nothing of `base` is left."""
+    folder = _recipes(tmp_path, mine="base: concepts\nmodel: {num_layers: 3}\n")
+    mine, base = load_settings(str(folder / "mine.yaml"), ["optimization.lr=0.5"]), load_settings("concepts")
+    assert (mine.recipe, mine.model.num_layers, mine.optimization.lr) == ("mine", 3, 0.5)
+    expected = base.model_dump() | {"recipe": "mine"}
+    expected["model"] |= {"num_layers": 3}
+    expected["optimization"] |= {"lr": 0.5}
+    assert mine.model_dump() == expected
+
+
+def test_a_base_may_have_a_base_and_its_path_counts_from_the_file(tmp_path: Path) -> None:
+    folder = _recipes(
+        tmp_path / "a",
+        first="base: gpt_jepa\njepa: {weight: 0.5, layer: 2}\n",
+        second="base: first.yaml\njepa: {weight: 0.25}\n",
+    )
+    third = (
+        _recipes(tmp_path / "b", third="base: ../a/second.yaml\nevaluation: {val_every: 7}\n") / "third.yaml"
+    )
+    assert is_gpt_recipe(str(third)), "though only its base's base says so"
+    assert not is_decoder_recipe(str(third))
+    settings = load_gpt_settings(str(third))
+    assert (settings.jepa.weight, settings.jepa.layer, settings.evaluation.val_every) == (0.25, 2, 7)
+    assert settings.model == load_gpt_settings("gpt_jepa").model
+    assert (folder / "second.yaml").is_file()
+
+
+def test_a_saved_run_can_be_a_base(tmp_path: Path) -> None:
+    save_settings(load_settings("concepts", ["model.num_layers=5"]), tmp_path / "settings.yaml")
+    _recipes(tmp_path, wider="base: settings.yaml\nmodel: {predictor_layers: 2}\n")
+    settings = load_settings(str(tmp_path / "wider.yaml"))
+    assert (settings.recipe, settings.model.num_layers, settings.model.predictor_layers) == ("wider", 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: concpts", r"no recipe named 'concpts' \(the base of .*one.yaml\); did you mean 'concepts'"),
+        ("base: no.yaml", r"no recipe file at .*no.yaml \(the base of .*one.yaml\)"),
+        ("base: one.yaml", r"inherits from itself: .*one.yaml -> .*one.yaml"),
+        ("base: two.yaml", r"inherits from itself: .*one.yaml -> .*two.yaml -> .*one.yaml"),
+        ("base: [concepts]", r"base is the name of a recipe or the path of a YAML file, not \['concepts'\]"),
+        ("base:", "not None"),
+        ("base: gpt_jepa\nmodel: {num_layers: 2}", "no recipe named 'gpt_jepa'"),
+        ("base: concepts\nmodel: {num_layrs: 2}", "model.num_layrs: unknown setting"),
+    ],
+)
+def test_mistakes_in_a_base_are_named(text: str, message: str, tmp_path: Path) -> None:
+    _recipes(tmp_path, one=text, two="base: one.yaml")
+    with pytest.raises(LangJepaError, match=message):
+        load_settings(str(tmp_path / "one.yaml"))
+
+
+def test_a_base_is_no_setting() -> None:
+    with pytest.raises(LangJepaError, match="base: unknown setting"):
+        load_settings("concepts", ["base=documents"])

@@ -3,13 +3,12 @@
 import os
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa import __version__, cli_document, cli_quickstart, cli_shards, cli_tools
+from lang_jepa import __version__, cli_document, cli_generate, cli_quickstart, cli_shards, cli_tools
 from lang_jepa.cli_options import DecoderOverride, Override
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
@@ -148,7 +147,10 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
     tasks: Annotated[
         str,
-        typer.Option(help="Of sts, probe, au, retrieval, stories, decode, document; separated by commas."),
+        typer.Option(
+            help="Of sts, probe, au, retrieval, stories, decode, document; of a GPT of bits_per_byte, quantised, "
+            "retrieval, sts, probe, au; separated by commas."
+        ),
     ] = "",
     documents: Annotated[str | None, typer.Option(help="Of the task document: score these texts.")] = None,
     data_dir: Annotated[
@@ -167,19 +169,29 @@ def evaluate(
 ) -> None:
     """Score a model beside its baselines, with intervals."""
     go_offline_if_unreachable()
+    from lang_jepa.concepts.gpt_directory import find_gpt
     from lang_jepa.console import console, plain, score_tables
     from lang_jepa.evaluation.document.choice import choices_from
-    from lang_jepa.report.card import evaluate_run
 
-    report, path = evaluate_run(
-        run, tasks=tasks, data_dir=data_dir, output=output, beside=beside or (), documents=documents
-    )
+    if find_gpt(run) is not None:
+        if beside or documents is not None:
+            raise LangJepaError(f"--beside and --documents belong to encoders, and {run} is a GPT")
+        from lang_jepa.export.gpt_card import evaluate_gpt_run
+
+        report, path = evaluate_gpt_run(run, tasks=tasks, data_dir=data_dir, output=output)
+    else:
+        from lang_jepa.report.card import evaluate_run
+
+        report, path = evaluate_run(
+            run, tasks=tasks, data_dir=data_dir, output=output, beside=beside or (), documents=documents
+        )
     for task, source in report.sources.items():
         console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)
     score_tables(report, title=f"scores of {run}", everything=everything)
     for tool, choice in choices_from(report.tools).items():
         plain(f"lang-jepa document, {tool}: uses {choice.said()}")
-    console.print(f"Written to {path}. The similarity in brackets was chosen on development data.")
+    chosen = " The similarity in brackets was chosen on development data." if report.similarity else ""
+    console.print(f"Written to {path}.{chosen}")
 
 
 @app.command()
@@ -244,15 +256,25 @@ app.command()(cli_quickstart.quickstart)
 
 @app.command()
 def compare(
-    variant: Annotated[list[str], typer.Argument(help="Recipes or YAML files, the baseline first.")],
+    variant: Annotated[
+        list[str],
+        typer.Argument(help="Recipes or YAML files, the baseline first."),
+    ],
     budget: Annotated[
         str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")
     ],
     output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it goes on.")],
     seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
     override: Override = None,
+    vary: Annotated[
+        str,
+        typer.Option(metavar="KEY=V1,V2,...", help="Variants of the first recipe, the baseline first."),
+    ] = "",
     tasks: Annotated[
-        str, typer.Option(help="Of sts, probe, au, retrieval, stories; separated by commas.")
+        str,
+        typer.Option(
+            help="Of sts, probe, au, retrieval, stories; of GPTs also bits_per_byte, quantised, but no stories."
+        ),
     ] = "",
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
@@ -268,13 +290,16 @@ def compare(
     """Train recipes over seeds at an equal budget, and say whether they differ.
 
     Example: lang-jepa compare concepts mine.yaml --budget steps=2000 --output runs/c
+    Or: lang-jepa compare gpt_jepa --vary jepa.weight=0,0.01 --budget steps=300 --output runs/g
 
-    Each run is a process of its own; runs of one seed share data order and
-    initial weights where they fit. The verdict of each metric is better, worse,
-    or indistinguishable at this budget. Stopped, the same command goes on.
+    Encoders are compared with encoders, GPTs with GPTs. Each run is a process of
+    its own; runs of one seed share data order and initial weights where they
+    fit. The verdict of each metric is better, worse, or indistinguishable at
+    this budget. Stopped, the same command goes on.
     """
     from lang_jepa.comparison.budget import parse_budget
     from lang_jepa.comparison.plan import make_plan
+    from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET
 
     plan = make_plan(
         variant,
@@ -283,15 +308,14 @@ def compare(
         overrides=override or (),
         tasks=tasks,
         data_dir=data_dir,
+        questions=None if quick else DEFAULT_BUDGET,
         allow_different=allow_different,
+        vary=vary,
     )
     from lang_jepa.comparison.compare import PAGE, REPORT  # mistakes are told before torch is imported
     from lang_jepa.comparison.compare import compare as run
     from lang_jepa.comparison.process import Interrupted
     from lang_jepa.console import JobBar, comparison_tables, console
-    from lang_jepa.report.card import QUICK
-
-    plan = replace(plan, questions=QUICK) if quick else plan
 
     try:
         with JobBar() as bar:
@@ -347,6 +371,7 @@ app.command()(cli_tools.index)
 app.command()(cli_tools.search)
 app.command()(cli_tools.export)
 app.command()(cli_document.document)
+app.command()(cli_generate.generate)
 app.command()(cli_shards.shards)
 app.command()(cli_shards.bits)
 app.command()(cli_tools.recipes)

@@ -27,7 +27,8 @@ def quickstart(
 ) -> None:
     """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
     from lang_jepa.console import Bar, console, plain, score_tables
-    from lang_jepa.report.card import QUICK, evaluate_run, imagine_story, tell_story
+    from lang_jepa.evaluation.evaluate import QUICK
+    from lang_jepa.report.card import evaluate_run, imagine_story, tell_story
     from lang_jepa.settings import load_settings
     from lang_jepa.training.train import train
 

@@ -177,6 +177,9 @@ class GPTEvaluationSettings(Section):
     """Of these texts (0: always the likeliest token)."""
     top_k: int = Field(default=0, ge=0)
     """Of these texts: tokens drawn from (0: all)."""
+    sentence_layer: int = Field(default=-1, ge=-1)
+    """Layer whose states, averaged over a text's tokens, are its vector in retrieval and STS (-1: the last, before its
+    norm)."""
 
 
 class GPTLoggingSettings(Section):
@@ -188,6 +191,10 @@ class GPTLoggingSettings(Section):
     """Optimizer steps between rows of training metrics."""
     checkpoint_every: int = Field(default=1000, ge=1)
     """Optimizer steps between saves of the last checkpoint; the end is always one."""
+    log_to_wandb: bool = False
+    """Also log to Weights & Biases (extra `wandb`)."""
+    log_to_tensorboard: bool = False
+    """Also log to TensorBoard (extra `tensorboard`)."""
 
 
 class GPTMetaSettings(Section):

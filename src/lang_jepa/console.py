@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from lang_jepa.evaluation.table import Report, Row, is_headline
+from lang_jepa.evaluation.table import Report, Row, is_headline, shown
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.index_files import Progress as IndexProgress
@@ -92,8 +92,9 @@ def _one_table(title: str, rows: list[Row]) -> Table:
 
 
 def _cell(row: Row) -> str:
-    interval = "" if row.low is None or row.high is None else f" [dim]±{(row.high - row.low) / 2:.3f}[/]"
-    return f"{row.value:.3f}{interval}"
+    half = None if row.low is None or row.high is None else (row.high - row.low) / 2
+    interval = "" if half is None else f" [dim]±{shown(row.metric, half)}[/]"
+    return f"{shown(row.metric, row.value)}{interval}"
 
 
 _COLUMNS = (
@@ -304,33 +305,47 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
         console.print(f"steps per run: {each}", highlight=False, markup=False)
 
 
+_HEAD = ("", "baseline", "variant", "difference [95 %]", "verdict")
 _WIDTHS = (11, 12, 7, 23, 17)
+"""Letters of the columns at least; together they fit 80."""
 
 
 def _print_verdicts(report: Mapping[str, Any], variant: str) -> None:
-    """One variant against the baseline; fits 80 columns, the reasons are in the page."""
+    """One variant against the baseline; fits 80 columns where names and numbers are short. Reasons are in the page."""
     baseline, seeds = report["baseline"], len(report["seeds"])
     title = f"{variant} against {baseline}: {seeds} seed{'s' * (seeds > 1)}, {report['budget']}"
     console.print(f"\n[bold]{escape(title)}[/]", highlight=False)
-    _print_line("", "baseline", "variant", "difference [95 %]", "verdict", style="bold")
-    rows = (one for one in report["verdicts"] if one["variant"] == variant)
-    for group, ones in groupby(rows, key=lambda one: f"{one['metric']['task']}, {one['metric']['split']}"):
+    verdicts = [one for one in report["verdicts"] if one["variant"] == variant]
+    lines = [_verdict_cells(one) for one in verdicts]
+    columns = zip(_HEAD, *lines, strict=True)
+    widths = [max([least, *map(len, cells)]) for least, cells in zip(_WIDTHS, columns, strict=True)]
+    _print_line(_HEAD, widths, style="bold")
+    rows = zip(verdicts, lines, strict=True)
+    for group, ones in groupby(rows, key=lambda pair: _group(pair[0]["metric"])):
         console.print(escape(group), style="dim", highlight=False)
-        for one in ones:
-            found = one["difference"]
-            _print_line(
-                one["metric"]["name"],
-                f"{one['baseline_mean']:.3f} ±{one['baseline_std']:.3f}",
-                f"{one['variant_mean']:.3f}",
-                f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]",
-                one["call"].removesuffix(" at this budget").removesuffix(" to judge"),
-                style=_CALLS.get(one["call"], ""),
-            )
+        for one, cells in ones:
+            _print_line(cells, widths, style=_CALLS.get(one["call"], ""))
 
 
-def _print_line(*cells: str, style: str) -> None:
+def _group(metric: Mapping[str, str]) -> str:
+    return f"{metric['task']}, {metric['split']}"
+
+
+def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
+    name, found = one["metric"]["name"], one["difference"]
+    low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
+    return (
+        name,
+        f"{shown(name, one['baseline_mean'])} ±{shown(name, one['baseline_std'])}",
+        shown(name, one["variant_mean"]),
+        f"{shown(name, found['value'], sign=True)} [{low}, {high}]",
+        one["call"].removesuffix(" at this budget").removesuffix(" to judge"),
+    )
+
+
+def _print_line(cells: Sequence[str], widths: Sequence[int], *, style: str) -> None:
     first, *rest = (
         f"{cell:<{width}}" if number in (0, 4) else f"{cell:>{width}}"
-        for number, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
     console.print("  ".join([first, *rest]), style=style, highlight=False, markup=False, soft_wrap=True)

@@ -38,8 +38,13 @@ def _layers(settings: "GPTSettings") -> Iterator[str]:
         )
     if any(not 0 <= start <= 1 for start in model.loop_starts):
         yield f"model.loop_starts ({list(model.loop_starts)}) are fractions of training, 0 to 1."
-    if settings.jepa.layer > last:
-        yield f"jepa.layer ({settings.jepa.layer}) must be -1 to {last}, since model.num_layers is {model.num_layers}."
+    taps = {
+        "jepa.layer": settings.jepa.layer,
+        "evaluation.sentence_layer": settings.evaluation.sentence_layer,
+    }
+    for name, layer in taps.items():
+        if layer > last:
+            yield f"{name} ({layer}) must be -1 to {last}, since model.num_layers is {model.num_layers}."
 
 
 def _spans(settings: "GPTSettings") -> Iterator[str]:

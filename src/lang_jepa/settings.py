@@ -5,10 +5,10 @@ Two traps of PyYAML are closed here: it reads `3e-4` as a string, and it lets a 
 
 import difflib
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,8 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_text
 
 Model = TypeVar("Model", bound=BaseModel)
+BASE = "base"
+"""Key of a recipe file that names the recipe which it changes."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -120,25 +122,73 @@ def is_gpt_recipe(recipe: str) -> bool:
 
 
 def _is_of(recipe: str, names: list[str], sections: set[str]) -> bool:
-    path = Path(recipe)
-    if path.suffix not in {".yaml", ".yml"} or not path.is_file():
-        return recipe in names
-    tree = parse_yaml(_read(path), where=str(path))
-    return isinstance(tree, dict) and (not sections.isdisjoint(tree) or tree.get("recipe") in names)
+    for one in _lineage(recipe):
+        if isinstance(one, str):
+            return one in names
+        if not sections.isdisjoint(one) or one.get("recipe") in names:
+            return True
+    return False
+
+
+def _lineage(recipe: str) -> Iterator[dict[str, Any] | str]:
+    """The trees of a recipe file and of the files that it inherits from; last the name of a recipe, if it ends in one.
+
+    It ends without a word at what cannot be used: whoever loads it is told.
+    """
+    seen: set[Path] = set()
+    while _is_yaml(recipe) and Path(recipe).is_file() and Path(recipe).resolve() not in seen:
+        seen.add(Path(recipe).resolve())
+        tree = parse_yaml(_read(Path(recipe)), where=recipe)
+        if not isinstance(tree, dict):
+            return
+        yield tree
+        if not isinstance(tree.get(BASE), str):
+            return
+        recipe = _beside(Path(recipe), tree[BASE])
+    if not _is_yaml(recipe):
+        yield recipe
+
+
+def _is_yaml(recipe: str) -> bool:
+    return Path(recipe).suffix in {".yaml", ".yml"}
+
+
+def _beside(heir: Path, base: str) -> str:
+    """The recipe that a file's `base` names: a path counts from the file's folder."""
+    return str(heir.parent / base) if _is_yaml(base) else base
 
 
 def _load(
     kind: type[Model], recipe: str, overrides: Iterable[str], *, folder: str, names: list[str]
 ) -> Model:
+    tree = _sections(recipe, folder, names, ())
+    tree.setdefault("recipe", Path(recipe).stem)
+    for override in overrides:
+        apply_override(tree, override)
+    return build(kind, tree, where=recipe if _is_yaml(recipe) else f"recipe {recipe}")
+
+
+def _sections(recipe: str, folder: str, names: list[str], heirs: tuple[str, ...]) -> dict[str, Any]:
+    """The sections of a recipe, on top of those of its `base`.
+
+    Args:
+        recipe: name or path.
+        folder, names: of the built-in recipes of this kind.
+        heirs: files that inherit from it, the first one last named.
+
+    Raises:
+        LangJepaError: it cannot be found or read, or inherits from itself.
+    """
     path = Path(recipe)
-    if path.suffix in {".yaml", ".yml"}:
+    by = f" (the base of {heirs[-1]})" if heirs else ""
+    if _is_yaml(recipe):
         if not path.is_file():
-            raise LangJepaError(f"no recipe file at {path}")
+            raise LangJepaError(f"no recipe file at {path}{by}")
         tree, where = parse_yaml(_read(path), where=str(path)), str(path)
     else:
         if recipe not in names:
             raise LangJepaError(
-                f"no recipe named '{recipe}'{_nearest(recipe, names)}. Built in: "
+                f"no recipe named '{recipe}'{by}{_nearest(recipe, names)}. Built in: "
                 f"{', '.join(names)}; or give the path of a .yaml file."
             )
         text = (resources.files("lang_jepa") / "recipes" / folder / f"{recipe}.yaml").read_text("utf-8")
@@ -147,10 +197,26 @@ def _load(
         tree = {}
     if not isinstance(tree, dict):
         raise LangJepaError(f"{where}: expected sections of settings, found {type(tree).__name__}")
-    tree.setdefault("recipe", path.stem)
-    for override in overrides:
-        apply_override(tree, override)
-    return build(kind, tree, where=where)
+    if BASE not in tree:
+        return tree
+    base = tree.pop(BASE)
+    if not isinstance(base, str) or not base:
+        raise LangJepaError(
+            f"{where}: {BASE} is the name of a recipe or the path of a YAML file, not {base!r}"
+        )
+    base, line = _beside(path, base), (*heirs, str(path))
+    if _is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
+        raise LangJepaError(f"{where} inherits from itself: {' -> '.join([*line, base])}")
+    return _on_top(_sections(base, folder, names, line), tree)
+
+
+def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections with the settings of `own` in place of those of `base`, whose own name is gone."""
+    merged = {key: value for key, value in base.items() if key != "recipe"}
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:
@@ -187,11 +253,24 @@ def save_settings(settings: BaseModel, path: Path) -> None:
     write_text(path, yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
 
 
-def read_settings(path: Path) -> Settings:
-    """Read settings that `save_settings` wrote."""
+@overload
+def read_settings(path: Path) -> Settings: ...
+
+
+@overload
+def read_settings(path: Path, kind: type[Model]) -> Model: ...
+
+
+def read_settings(path: Path, kind: type[BaseModel] = Settings) -> BaseModel:
+    """Read settings that `save_settings` wrote.
+
+    Args:
+        path: of the file.
+        kind: of the settings.
+    """
     if not path.is_file():
         raise LangJepaError(f"no settings at {path}: is this a run directory?")
-    return build(Settings, parse_yaml(_read(path), where=str(path)), where=str(path))
+    return build(kind, parse_yaml(_read(path), where=str(path)), where=str(path))
 
 
 def _read(path: Path) -> str:

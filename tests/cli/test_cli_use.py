@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lang_jepa.evaluation import evaluate
 from lang_jepa.evaluation.evaluate import Budget
-from lang_jepa.report import card
 from lang_jepa.training.checkpoint import LAST
 from typed import DECODER, Type, options_of, run_command
 
@@ -115,7 +115,7 @@ def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: 
 def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part of it, small: the tables with all rows, samples, what was expected, and what was imagined."""
     budget = Budget(queries=30, stories=8, train_stories=20, paraphrases=60, decoded=40)
-    monkeypatch.setattr(card, "QUICK", budget)
+    monkeypatch.setattr(evaluate, "QUICK", budget)
     options = (
         "optimization.max_steps=2",
         "data.limit=60",

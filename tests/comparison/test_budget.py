@@ -10,17 +10,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from lang_jepa.comparison.budget import (
     Budget,
     Measured,
-    _batches,
     _cpu_attention,
-    _run,
     count_flops,
     measure,
     parse_budget,
+    per_step,
     steps_for,
 )
+from lang_jepa.comparison.encoder_runs import ENCODERS
+from lang_jepa.comparison.gpt_runs import GPTS
+from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.packing import Packing
-from tiny import MODES, tiny_settings
+from tiny import MODES, tiny_gpt, tiny_settings
 
 
 @pytest.mark.parametrize(
@@ -80,15 +82,16 @@ def test_one_more_layer_costs_what_a_pencil_says(mode: str, tmp_path: Path) -> N
     options = (*MODES[mode], "model.mlp_ratio=4", "optimization.grad_accum_steps=1")
     counted = []
     for layers in (1, 2):
-        run = _run(
+        stepper = ENCODERS.start(
             tiny_settings(tmp_path / str(layers), *options, f"model.num_layers={layers}"),
             tmp_path / f"run{layers}",
+            steps=1,
         )
-        counted.append(count_flops(run, 1))
-        run.finish()
-    run = _run(tiny_settings(tmp_path / "pencil", *options), tmp_path / "pencil")
-    (batch,) = _batches(run)
-    run.finish()
+        counted.append(count_flops(stepper, 1))
+        stepper.finish()
+    stepper = ENCODERS.start(tiny_settings(tmp_path / "pencil", *options), tmp_path / "pencil", steps=1)
+    (batch,) = stepper.batches()
+    stepper.finish()
     width, expected = 32, 0.0
     for sequences, linear, attention in ((batch.contexts.sequences, 3, 3.5), (batch.targets.sequences, 1, 1)):
         slots = sum(group.count * group.length**2 for group in Packing.plan(sequences).groups)
@@ -99,11 +102,51 @@ def test_one_more_layer_costs_what_a_pencil_says(mode: str, tmp_path: Path) -> N
 def test_a_measurement_is_of_real_steps_and_repeats(tmp_path: Path) -> None:
     """FLOPs of the run's own first batches; seconds only where they are needed; nothing is left in the run's folder."""
     settings = tiny_settings(tmp_path / "run", "model.num_layers=1")
-    found = measure(settings, tmp_path / "scratch", timed=True)
-    run = _run(settings, tmp_path / "again")
-    assert found.flops == count_flops(run, 8) > 0
-    run.finish()
+    found = measure(ENCODERS, settings, tmp_path / "scratch", timed=True)
+    stepper = ENCODERS.start(settings, tmp_path / "again", steps=8)
+    assert found.flops == count_flops(stepper, 8) > 0
+    stepper.finish()
     assert found.seconds is not None
     assert 0 < found.seconds < 10
-    assert measure(settings, tmp_path / "scratch", timed=False) == Measured(None, found.flops)
+    assert measure(ENCODERS, settings, tmp_path / "scratch", timed=False) == Measured(None, found.flops)
     assert not (tmp_path / "run").exists()
+
+
+def _gpt_flops(settings: GPTSettings, scratch: Path, steps: int = 1) -> float:
+    stepper = GPTS.start(settings, scratch, steps=steps)
+    counted = count_flops(stepper, steps)
+    stepper.finish()
+    return counted
+
+
+def test_one_more_layer_of_a_gpt_costs_what_a_pencil_says(tmp_path: Path) -> None:
+    """Matrices 3 x 2 T D^2 (2 + 2 K / H + 2 M); attention, counted in full, 3.5 x 4 T L D; and Muon's iterations."""
+    tiny = ("jepa.weight=0", "model.skips=false")
+    one, two = (
+        _gpt_flops(tiny_gpt(tmp_path, *tiny, f"model.num_layers={layers}"), tmp_path / f"run{layers}")
+        for layers in (1, 2)
+    )
+    tokens, length, width, kv_share, hidden = 256, 32, 32, 1 / 2, 4
+    matrices = 3 * 2 * tokens * width**2 * (2 + 2 * kv_share + 2 * hidden)
+    muon = 2 * (_muon(width, width) + _muon(16, width) + _muon(width, 4 * width))
+    assert two - one == matrices + 3.5 * 4 * tokens * length * width + muon
+
+
+def _muon(rows: int, columns: int) -> int:
+    """Five iterations over a matrix with so many rows at most: X X', its square, and a product with X."""
+    return 5 * (2 * rows**2 * columns + 2 * rows**3 + 2 * rows**2 * columns)
+
+
+def test_what_begins_later_has_its_share_of_the_measured_steps(tmp_path: Path) -> None:
+    """A layer that is looped from half of training on costs half of what it costs from the beginning."""
+    looped = ("jepa.weight=0", "model.loop_layers=[1]")
+    never, half, always = (
+        _gpt_flops(tiny_gpt(tmp_path, *looped, f"model.loop_starts=[{start}]"), tmp_path / f"run{start}", 4)
+        for start in (1.0, 0.5, 0.0)
+    )
+    assert half - never == (always - never) / 2 > 0
+
+
+def test_seconds_are_medians_of_equal_work() -> None:
+    """Of six steps two do other work and take 10 s; the first of all is slow by chance and does not count."""
+    assert per_step({"plain": [50.0, 1.0, 1.0, 1.0], "looped": [10.0, 10.0]}) == (4 * 1.0 + 2 * 10.0) / 6

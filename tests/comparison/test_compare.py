@@ -4,54 +4,26 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comparing import Heard, start_comparison, until
 from lang_jepa.comparison.budget import Budget
-from lang_jepa.comparison.compare import Silent, compare
+from lang_jepa.comparison.compare import compare
 from lang_jepa.comparison.plan import Plan, Variant, run_folder
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.evaluate import Budget as Questions
-from lang_jepa.files import read_json, write_json
+from lang_jepa.files import read_json
 from lang_jepa.settings import read_settings, save_settings
 from lang_jepa.training.checkpoint import LAST
-from tiny import assert_same_run, environment, tiny_settings
+from tiny import assert_same_run, tiny_settings
 
 pytestmark = pytest.mark.slow
 
 STEPS = 10
-CHILD = """
-import sys
-from pathlib import Path
-from lang_jepa.comparison.compare import compare
-from lang_jepa.comparison.plan import Plan
-from lang_jepa.comparison.process import Interrupted
-from lang_jepa.files import read_json
-
-if __name__ == "__main__":
-    tree = read_json(Path(sys.argv[1]), what="plan")
-    try:
-        compare(Plan.from_json(tree, where="plan"), Path(sys.argv[2]))
-    except Interrupted:
-        sys.exit(130)
-"""
-
-
-class Heard(Silent):
-    """Remembers which jobs began."""
-
-    def __init__(self) -> None:
-        self.jobs: list[str] = []
-
-    def job(self, what: str, number: int, count: int) -> None:
-        self.jobs.append(what)
 
 
 def _plan(seeds: int) -> Plan:
@@ -144,28 +116,17 @@ def test_a_finished_comparison_is_only_reported_again(whole: Path) -> None:
     assert (whole / "report.json").read_bytes() == before
 
 
-def _until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    ends = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, f"it ended by itself with {process.returncode}"
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
 def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path: Path) -> None:
     """SIGTERM in the first run, a kill in the second: no step is lost or made twice in what remains."""
     folder = tmp_path / "parts"
-    write_json(tmp_path / "plan.json", _plan(1).to_json())
-    (tmp_path / "child.py").write_text(CHILD)
-    command = [sys.executable, str(tmp_path / "child.py"), str(tmp_path / "plan.json"), str(folder)]
     first, second = (run_folder(folder, name, 0) for name in ("with vicreg", "without"))
 
-    process = subprocess.Popen(command, env=environment())
-    _until((first / LAST).is_file, process)
+    process = start_comparison(_plan(1), folder, tmp_path)
+    until((first / LAST).is_file, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130
-    process = subprocess.Popen(command, env=environment())
-    _until((second / LAST).is_file, process)
+    process = start_comparison(_plan(1), folder, tmp_path)
+    until((second / LAST).is_file, process)
     process.kill()
     process.wait(60)
 

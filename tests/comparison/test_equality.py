@@ -5,15 +5,12 @@ from dataclasses import replace
 import pytest
 
 from lang_jepa.comparison.budget import Budget
-from lang_jepa.comparison.equality import (
-    check_environment,
-    check_pair,
-    expected_equal,
-    refuse_different_settings,
-)
+from lang_jepa.comparison.encoder_runs import ENCODERS
+from lang_jepa.comparison.equality import check_environment, check_pair, refuse_different_settings
+from lang_jepa.comparison.gpt_runs import GPTS
 from lang_jepa.comparison.plan import Plan, Variant
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import load_settings
+from lang_jepa.settings import load_gpt_settings, load_settings
 
 ALL = {"corpus": True, "order": True, "backbone": True, "encoder": True}
 FACTS = {
@@ -44,7 +41,26 @@ FACTS = {
     ],
 )
 def test_what_must_be_equal_follows_from_the_settings(override: str, unequal: set[str]) -> None:
-    expected = expected_equal(load_settings("concepts", [override]), load_settings("concepts"))
+    expected = ENCODERS.expected_equal(load_settings("concepts", [override]), load_settings("concepts"))
+    assert {name for name, must in expected.items() if not must} == unequal
+
+
+@pytest.mark.parametrize(
+    ("override", "unequal"),
+    [
+        ("jepa.weight=0.1", set()),
+        ("jepa.layer=2", set()),
+        ("optimization.matrix_lr=0.1", set()),
+        ("data.micro_batch_tokens=1024", set()),
+        ("data.batch_tokens=2048", {"order"}),
+        ("data.seq_len=128", {"order", "weights"}),
+        ("data.vocab_size=2000", {"corpus", "order", "weights"}),
+        ("data.limit=100", {"corpus", "order"}),
+        ("model.num_layers=3", {"weights"}),
+    ],
+)
+def test_what_must_be_equal_of_two_gpts(override: str, unequal: set[str]) -> None:
+    expected = GPTS.expected_equal(load_gpt_settings("gpt_jepa", [override]), load_gpt_settings("gpt_jepa"))
     assert {name for name, must in expected.items() if not must} == unequal
 
 

@@ -123,3 +123,24 @@ def test_bad_input_is_refused() -> None:
         difference(Side(np.zeros(2)), Side(np.zeros(3)))
     with pytest.raises(LangJepaError, match="NaN"):
         difference(Side(np.array([np.nan, 0.0])), Side(np.zeros(2)))
+
+
+def test_a_ratio_resamples_what_is_above_with_what_is_below() -> None:
+    """Bits over bytes: the metric is a sum over a sum, and so is each resample, by the same documents."""
+    generator = np.random.default_rng(5)
+    sizes = generator.integers(10, 1000, 30).astype(float)
+    rates = generator.normal(2.0, 0.5, 30)
+    bits = [sizes * rates, sizes * (rates + 0.1)]
+    side = Side.of(bits, sizes=sizes)
+    assert side.points == pytest.approx([float(one.sum() / sizes.sum()) for one in bits])
+    draws = generator.multinomial(30, np.full(30, 1 / 30), size=4)
+    expected = [[(draw * one).sum() / (draw * sizes).sum() for one in bits] for draw in draws]
+    assert _runs(side, draws) == pytest.approx(np.array(expected))
+
+
+def test_equal_rates_differ_by_nothing_however_long_documents_are() -> None:
+    """Two models that need .1 bits a byte more and less in every document: no doubt is left, at any size."""
+    sizes = np.array([10.0, 10.0, 10_000.0])
+    better, worse = (Side.of([sizes * rate] * 3, sizes=sizes) for rate in (1.9, 2.0))
+    found = difference(better, worse, resamples=500)
+    assert (found.value, found.low, found.high) == pytest.approx((-0.1, -0.1, -0.1))

@@ -168,7 +168,7 @@ def test_the_self_test_rings_for_another_tokenizer(pieces: Pieces, table: ByteTa
     write_shard(tmp_path / "val_0.bin", tokens)
     shards = TokenShards([tmp_path / "val_0.bin"])
     assert check_bytes(table, shards) == sum(len(text.encode()) for text in texts)
-    spaces = ByteTable(table.base + table.space, table.space, table.boundary, table.decode)
+    spaces = ByteTable(table.base + table.space, table.space, table.boundary, table.decode, table.encode)
     with pytest.raises(LangJepaError, match=r"document 0 .* bits per byte would be wrong"):
         check_bytes(spaces, shards)
     small = train_pieces(texts, 300)

@@ -113,9 +113,31 @@ def test_what_is_refused(pieces: Pieces, shards: TokenShards, tmp_path: Path) ->
             validation.score(Remembering(pieces.vocab_size), stride=stride)
     with pytest.raises(LangJepaError, match="not finite"):
         validation.score(lambda tokens: torch.full((*tokens.shape, VOCAB), math.nan))
-    twice = ByteTable(table.base + table.space, table.space, table.boundary, table.decode)
+    twice = ByteTable(table.base + table.space, table.space, table.boundary, table.decode, table.encode)
     with pytest.raises(LangJepaError, match="bits per byte would be wrong"):
         Validation(shards, twice, length=16, batch_size=3)
     write_shard(tmp_path / "one.bin", np.array([1]))
     with pytest.raises(LangJepaError, match="nothing to predict"):
         Validation(TokenShards([tmp_path / "one.bin"]), table, length=16, batch_size=3)
+
+
+@pytest.mark.parametrize("max_tokens", [None, 100])
+def test_documents_add_up_to_the_whole(pieces: Pieces, shards: TokenShards, max_tokens: int | None) -> None:
+    """Nats of each document from the row's own probabilities, its BOS included; bytes are those of its text."""
+    model = Remembering(pieces.vocab_size)
+    validation = Validation(
+        shards, ByteTable.of_pieces(pieces), length=16, batch_size=3, max_tokens=max_tokens
+    )
+    found, whole = validation.by_document(model), validation.score(model)
+    assert found.bits.sum() * math.log(2) == pytest.approx(whole.nats, rel=1e-12)
+    assert found.bytes.sum() == whole.bytes
+    assert found.bits_per_byte == pytest.approx(whole.val_bpb, rel=1e-12)
+    if max_tokens is None:
+        assert found.bytes.tolist() == [len(text.encode()) for text in TEXTS]
+        p = torch.log_softmax(model.scores, dim=-1)
+        rows = [[1, *ids.tolist()] for ids in pieces.encode(TEXTS)]
+        ends = [None, *(row[-1] for row in rows[:-1])]
+        for bits, row, before in zip(found.bits, rows, ends, strict=True):
+            seen = [*([] if before is None else [before]), *row]
+            nats = -math.fsum(float(p[a, b]) for a, b in pairwise(seen))
+            assert bits * math.log(2) == pytest.approx(nats, rel=1e-5)

@@ -119,7 +119,7 @@ def test_models_beside_the_baselines(
     sides = open_sides(Path(folder))
     (slid,) = score_gpts([run], *sides[1:], stride=8)
     assert slid.bits_per_byte != pytest.approx(done.before.val_bpb, abs=1e-6)
-    other = ByteTable(torch.zeros(5, dtype=torch.int64), torch.zeros(5) > 0, torch.zeros(5) > 0, str)
+    other = ByteTable(torch.zeros(5, dtype=torch.int64), torch.zeros(5) > 0, torch.zeros(5) > 0, str, list)
     with pytest.raises(LangJepaError, match="predicts 600 ids and these tokens are of 5"):
         score_gpts([run], sides[1], other)
 

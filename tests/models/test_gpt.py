@@ -198,3 +198,21 @@ def test_it_starts_as_the_embeddings_alone() -> None:
     loss = functional.cross_entropy(gpt(tokens()).flatten(0, 1), tokens().flatten().roll(1))
     assert float(loss.detach()) == pytest.approx(math.log(50), abs=0.2)
     assert 0.018 < float(gpt.embedding.weight.detach().std()) < 0.022
+
+
+def test_top_p_draws_from_the_fewest_likeliest_that_reach_it() -> None:
+    gpt, prompt = model(), tokens(4, batch=400)
+    prompt[:] = prompt[0]
+    probabilities = gpt(prompt[:1])[0, -1].softmax(-1)
+    falling, order = probabilities.sort(descending=True)
+    for top_p in (0.2, 0.6):
+        count = int((falling.cumsum(-1) < top_p).sum()) + 1
+        drawn = generate(gpt, prompt, tokens=1, top_p=top_p)[:, -1]
+        assert set(drawn.tolist()) <= set(order[:count].tolist())
+        assert len(set(drawn.tolist())) > count / 3
+    likeliest = generate(gpt, prompt, tokens=3, top_p=1e-6)
+    assert torch.equal(likeliest, generate(gpt, prompt, tokens=3, temperature=0))
+    assert torch.equal(generate(gpt, prompt, tokens=3, top_p=1.0), generate(gpt, prompt, tokens=3))
+    for wrong in (0.0, 1.5):
+        with pytest.raises(LangJepaError, match="top_p"):
+            generate(gpt, prompt, tokens=1, top_p=wrong)

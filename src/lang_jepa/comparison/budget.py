@@ -6,16 +6,19 @@ through a measurement of each variant in a process of its own (`measure`), which
 
 import statistics
 import time
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
+
+if TYPE_CHECKING:
+    from lang_jepa.comparison.kind import RunKind, Stepper
 
 Kind = Literal["steps", "minutes", "flops"]
 TIMED_STEPS, COUNTED_STEPS = 30, 8
-COUNTER = "torch.utils.flop_counter: forward, backward and target pass of matrix products and attention"
+COUNTER = "torch.utils.flop_counter: matrix products and attention of the forward, backward and target pass, and Muon"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Measured:
     """What one optimizer step of a variant costs on this machine.
 
     Attributes:
-        seconds: median over 30 steps, waiting for data included; None where it was not needed.
+        seconds: of 30 steps, see `per_step`, waiting for data included; None where it was not needed.
         flops: mean over 8 steps, floating-point operations (a multiply-add is two).
         counter: how they were counted.
     """
@@ -87,45 +90,58 @@ def steps_for(budget: Budget, measured: Measured | None) -> int:
     return steps
 
 
-def measure(settings: Settings, scratch: Path, *, timed: bool) -> Measured:
+def measure(kind: "RunKind[Any]", settings: Any, scratch: Path, *, timed: bool) -> Measured:
     """Cost of a step, from real steps on real batches that are thrown away.
 
     FLOPs are counted without meta.compile, since a counter cannot see into a compiled graph.
 
     Args:
+        kind: of the run.
         settings: of the variant.
         scratch: a folder for what the throw-away run writes.
         timed: also measure seconds.
     """
     seconds = None
     if timed:
-        run = _run(settings, scratch)
-        seconds = statistics.median(_timed_step(run) for _ in range(TIMED_STEPS))
-        run.finish()
-    eager = settings.meta.model_copy(update={"compile": False})
-    run = _run(settings.model_copy(update={"meta": eager}), scratch)
-    flops = count_flops(run, COUNTED_STEPS)
-    run.finish()
+        stepper = kind.start(settings, scratch, steps=TIMED_STEPS)
+        seconds = _seconds(stepper, TIMED_STEPS)
+        stepper.finish()
+    stepper = kind.start(kind.eager(settings), scratch, steps=COUNTED_STEPS)
+    flops = count_flops(stepper, COUNTED_STEPS)
+    stepper.finish()
     return Measured(seconds, flops)
 
 
-def count_flops(run: Any, steps: int) -> float:
+def count_flops(stepper: "Stepper", steps: int) -> float:
     """Floating-point operations of one optimizer step, mean over `steps` real ones, which change the run.
 
     Counted: matrix products and attention (in full, also where it is causal), forward and backward, of model and
-    target. Not counted: elementwise work, norms, the optimizer.
+    target, and Muon's iterations. Not counted: elementwise work, norms, AdamW.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    from lang_jepa.training.loop import train_step
-
     total = 0
     for _ in range(steps):
-        batches = _batches(run)
         with FlopCounterMode(display=False, custom_mapping=_cpu_attention()) as counter:
-            train_step(run, batches, sum(batch.predictions for batch in batches))
+            stepper.step()
         total += counter.get_total_flops()
     return total / steps
+
+
+def _seconds(stepper: "Stepper", steps: int) -> float:
+    """Seconds of a step."""
+    found: dict[Hashable, list[float]] = {}
+    for _ in range(steps):
+        began = time.perf_counter()
+        work = stepper.step()
+        found.setdefault(work, []).append(time.perf_counter() - began)
+    return per_step(found)
+
+
+def per_step(seconds: Mapping[Hashable, Sequence[float]]) -> float:
+    """Seconds of a step: the median of those that do the same work, weighted by how many do."""
+    steps = sum(map(len, seconds.values()))
+    return sum(len(some) * statistics.median(some) for some in seconds.values()) / steps
 
 
 def _cpu_attention() -> dict[Any, Any]:
@@ -144,32 +160,3 @@ def _cpu_attention() -> dict[Any, Any]:
         ops._scaled_dot_product_flash_attention_for_cpu: forward,
         ops._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
-
-
-def _run(settings: Settings, scratch: Path) -> Any:
-    """A run that stands at its first step."""
-    from lang_jepa.training.devices import make_fabric
-    from lang_jepa.training.reporter import Silent
-    from lang_jepa.training.run import FOLDER_NOTE, Run, start_folder
-    from lang_jepa.training.train import make_material
-
-    logging = settings.logging.model_copy(update={"log_dir": str(scratch)})
-    settings = settings.model_copy(update={"logging": logging})
-    fabric = make_fabric(settings)
-    start_folder(scratch, resume=settings.meta.load_checkpoint, note=FOLDER_NOTE)
-    run = Run(settings, fabric, make_material(settings, fabric, Silent()), Silent())
-    run.begin()
-    return run
-
-
-def _batches(run: Any) -> list[Any]:
-    return [run.next_batch() for _ in range(run.settings.optimization.grad_accum_steps)]
-
-
-def _timed_step(run: Any) -> float:
-    from lang_jepa.training.loop import train_step
-
-    began = time.perf_counter()
-    batches = _batches(run)
-    train_step(run, batches, sum(batch.predictions for batch in batches))
-    return time.perf_counter() - began

@@ -9,24 +9,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from lang_jepa.comparison.budget import Measured
-from lang_jepa.comparison.equality import (
-    Facts,
-    check_environment,
-    check_pair,
-    expected_equal,
-    refuse_different_settings,
-)
+from lang_jepa.comparison.equality import check_environment, check_pair, refuse_different_settings
+from lang_jepa.comparison.kind import Facts
 from lang_jepa.comparison.outcome import outcome
 from lang_jepa.comparison.page import write_page
-from lang_jepa.comparison.plan import Plan, Variant, run_folder, setting_differences, settle
+from lang_jepa.comparison.plan import Plan, Variant, run_folder, settle
 from lang_jepa.comparison.process import Event, run_job
+from lang_jepa.comparison.trees import setting_differences
 from lang_jepa.comparison.worker import EVALUATED, FACTS, TRAINED
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_json, write_json
 from lang_jepa.settings import read_settings
 
-REPORT, PAGE = "report.json", "report.html"
+REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
 _PATIENCE = 30.0
 _FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe")
 
@@ -109,7 +107,8 @@ class _Work:
                 what = f"measuring {variant.name}"
                 self.listener.job(what, number, len(self.plan.variants))
                 timed = self.plan.budget.kind == "minutes"
-                job = {"job": "measure", "settings": variant.settings.model_dump(), "timed": timed}
+                settings = variant.settings.model_dump()
+                job = {"job": "measure", "kind": self.plan.kind.name, "settings": settings, "timed": timed}
                 self._do(job, variant, None, self.folder / "runs" / variant.name / "measure.log", what)
 
     def run(self, variant: Variant, seed: int) -> None:
@@ -118,7 +117,7 @@ class _Work:
         folder = run_folder(self.folder, variant.name, seed)
         what = f"{variant.name}, seed {seed}"
         settings = self.plan.run_settings(variant, seed, self.folder)
-        _check_folder(folder, settings)
+        _check_folder(folder, settings, self.plan.kind.settings_type)
         if (folder / TRAINED).is_file():
             self._check(variant, seed, read_json(folder / FACTS, what="the facts of a run's start"))
         count_flops = self.plan.variant(variant.name).measured is None
@@ -127,12 +126,14 @@ class _Work:
         self.listener.job(what, self.number, self.count)
         job = {
             "job": "run",
+            "kind": self.plan.kind.name,
             "settings": settings.model_dump(),
             "count_flops": count_flops,
             "allow_different": self.plan.allow_different,
             "tasks": list(self.plan.tasks),
             "data_dir": self.plan.data_dir,
             "questions": asdict(self.plan.questions),
+            "shared": str(self.folder / SHARED),
         }
         self._do(job, variant, seed, folder.with_name(f"{folder.name}.log"), what)
 
@@ -158,12 +159,12 @@ class _Work:
             check_environment(facts, first, what=what, allow=self.plan.allow_different)
         paired = self.facts.get((baseline.name, seed))
         if paired is not None:
-            expected = expected_equal(variant.settings, baseline.settings)
+            expected = self.plan.kind.expected_equal(variant.settings, baseline.settings)
             check_pair(facts, paired, expected, what=what)
         self.facts[variant.name, seed] = facts
 
 
-def _check_folder(folder: Path, settings: Any) -> None:
+def _check_folder(folder: Path, settings: BaseModel, kind: type[BaseModel]) -> None:
     """Refuse a run directory that was made with other settings than the plan's.
 
     Raises:
@@ -172,7 +173,7 @@ def _check_folder(folder: Path, settings: Any) -> None:
     path = folder / "settings.yaml"
     if not path.is_file():
         return
-    lines = setting_differences(read_settings(path), settings, ignore=_FREE)
+    lines = setting_differences(read_settings(path, kind), settings, ignore=_FREE)
     if lines:
         raise LangJepaError(
             f"the run in {folder} was made with other settings than the plan says:\n  "

@@ -13,8 +13,6 @@ from lang_jepa.training.metrics import STEP, read_metrics
 
 Axis = Literal["steps", "seconds", "flops"]
 AXES: tuple[Axis, ...] = ("steps", "seconds", "flops")
-ALWAYS = ("val/loss", "val/retrieval/mrr", "val/retrieval/recall@1")
-_TASK = ("val/loss_shuffled", "val/loss_mean_target", "val/loss_copy_forward")
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,16 @@ class Curve:
         return {str(name): [float(value) for value in values] for name, values in columns}
 
 
-def read_curve(path: Path, *, flops_per_step: float, more: Sequence[str] = ()) -> Curve:
+def read_curve(path: Path, *, flops_per_step: float, columns: Sequence[str]) -> Curve:
     """The looks in a run's metrics.csv.
 
     Args:
         path: of the file.
         flops_per_step: counted for the variant.
-        more: further metrics to read.
+        columns: metrics to read.
 
     Raises:
-        LangJepaError: no look was made.
+        LangJepaError: no look was made, or one lacks a metric.
     """
     rows = [row for row in read_metrics(path) if "val/loss" in row]
     if not rows:
@@ -59,8 +57,10 @@ def read_curve(path: Path, *, flops_per_step: float, more: Sequence[str] = ()) -
         "seconds": np.array([row["train/seconds"] for row in rows]),
         "flops": steps * flops_per_step,
     }
-    names = dict.fromkeys([*ALWAYS, *more, *_TASK])
-    return Curve(axes, {name: np.array([row[name] for row in rows]) for name in names})
+    lacking = [name for name in columns if any(name not in row for row in rows)]
+    if lacking:
+        raise LangJepaError(f"{path} holds looks without {', '.join(lacking)}: is more text held out?")
+    return Curve(axes, {name: np.array([row[name] for row in rows]) for name in columns})
 
 
 def equal_budgets(curves: Mapping[str, Sequence[Curve]], metrics: Sequence[str]) -> list[dict[str, Any]]:

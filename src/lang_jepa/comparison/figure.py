@@ -1,4 +1,4 @@
-"""The curves of a comparison: held-out loss and retrieval against steps, seconds and FLOPs."""
+"""The curves of a comparison: figures of held-out data against steps, seconds and FLOPs."""
 
 import io
 import re
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lang_jepa.comparison.curves import AXES
 from lang_jepa.files import atomic_file
 
-COLOURS = ("#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00")
+BASELINE = "#4d4d4d"
+COLOURS = (BASELINE, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00")
 """The baseline in grey, then Okabe and Ito's palette, which colour-blind readers can tell apart."""
-_ROWS = (("val/retrieval/mrr", "next sentence, MRR"), ("val/loss", "held-out loss"))
 _AXES = {"steps": "optimizer steps", "seconds": "seconds of training", "flops": "FLOPs"}
 
 
@@ -27,37 +27,42 @@ def draw(report: Mapping[str, Any]) -> Any:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.4), layout="constrained")
+    wanted = report["panels"]
+    figure = Figure(figsize=(12, 3.2 * len(wanted)), layout="constrained")
     FigureCanvasSVG(figure)
-    panels = figure.subplots(len(_ROWS), len(AXES), sharey="row")
-    for row, (metric, title) in enumerate(_ROWS):
+    panels = figure.subplots(len(wanted), len(AXES), sharey="row", squeeze=False)
+    for row, panel in enumerate(wanted):
         for column, axis in enumerate(AXES):
             axes = panels[row, column]
             for colour, (name, runs) in zip(_colours(), report["curves"].items(), strict=False):
-                _line(axes, runs, axis, metric, colour, name)
+                _line(axes, runs, axis, panel["metric"], colour, name)
             _mark_equal(axes, report, axis)
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_xlim(left=0)
-            if row == len(_ROWS) - 1:
+            if row == len(wanted) - 1:
                 axes.set_xlabel(_AXES[axis])
             if column == 0:
-                axes.set_title(title, loc="left", fontsize=10)
-                axes.set_ylim(
-                    bottom=min(0.0, axes.get_ylim()[0])
-                )  # a cut axis makes small changes look large
+                axes.set_title(panel["title"], loc="left", fontsize=10)
+            if column == 0 and panel["from_zero"]:  # a cut axis makes small changes look large
+                axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
     return figure
 
 
 def svg(report: Mapping[str, Any]) -> str:
-    """The figure as an SVG element to stand in HTML: no prolog, no metadata, nothing to fetch."""
+    """The figure as an SVG element; see `as_svg`."""
+    return as_svg(draw(report))
+
+
+def as_svg(figure: Any) -> str:
+    """A figure as an SVG element to stand in HTML: no prolog, no metadata, nothing to fetch."""
     from matplotlib import rc_context
 
     stream = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lang-jepa", "font.family": "sans-serif"}):
-        draw(report).savefig(
+        figure.savefig(
             stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
     text = stream.getvalue()

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 
 from lang_jepa.comparison.curves import Curve, equal_budgets, mean_and_std, read_curve
-from lang_jepa.comparison.equality import (
-    ENVIRONMENT,
-    Facts,
-    expected_equal,
-    refuse_different_settings,
-)
+from lang_jepa.comparison.dose import numeric_series
+from lang_jepa.comparison.equality import ENVIRONMENT, FACT_LABELS, refuse_different_settings
+from lang_jepa.comparison.kind import Facts
 from lang_jepa.comparison.plan import Plan, differing_settings, run_folder
 from lang_jepa.comparison.resampling import Side
 from lang_jepa.comparison.verdict import LEAST_SEEDS, Metric, Verdict, verdicts
@@ -21,8 +18,6 @@ from lang_jepa.comparison.worker import FACTS, VALUES
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import LEAD
 from lang_jepa.files import read_json
-from lang_jepa.training.metrics import read_metrics
-from lang_jepa.training.task_alarm import EARLY, task_alarms
 
 FORMAT = 1
 _NO_RIVALS = ("model", "chance", "oracle")
@@ -38,13 +33,13 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         plan: with costs measured.
         folder: of the comparison.
     """
-    best = plan.baseline.settings.logging.best_metric
+    kind, settings = plan.kind, plan.baseline.settings
     curves = {
         one.name: [
             read_curve(
                 run_folder(folder, one.name, seed) / "metrics.csv",
                 flops_per_step=_flops(plan, one.name),
-                more=(best,),
+                columns=kind.columns(settings),
             )
             for seed in plan.seeds
         ]
@@ -55,9 +50,9 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
     sides = {one.name: _sides(plan, folder, one.name, cards) for one in plan.variants}
     rivals = {name: each for name, each in sides.items() if name != plan.baseline.name}
     judged = verdicts(sides[plan.baseline.name], rivals)
-    names = list(dict.fromkeys([best, "val/retrieval/mrr", "val/loss"]))
     return {
         "format": FORMAT,
+        "kind": kind.name,
         "baseline": plan.baseline.name,
         "variants": _costs(plan, facts, curves),
         "seeds": list(plan.seeds),
@@ -72,7 +67,10 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         "scores": _scores(plan, cards),
         "alarms": _alarms(plan, folder),
         "notes": _notes(plan, curves),
-        "equal_budgets": equal_budgets(curves, names),
+        "points": _points(sides),
+        "series": numeric_series(plan),
+        "panels": [asdict(panel) for panel in kind.panels],
+        "equal_budgets": equal_budgets(curves, kind.headlines(settings)),
         "curves": {name: [one.to_json() for one in runs] for name, runs in curves.items()},
     }
 
@@ -113,20 +111,36 @@ def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any
         dict(np.load(run_folder(folder, name, seed) / VALUES, allow_pickle=False)) for seed in plan.seeds
     ]
     found = {}
-    for metric in _metrics(cards[name][0]):
+    for metric in (metric for metric, judged in _metrics(cards[name][0]).items() if judged):
         points = [_point(card, metric, name) for card in cards[name]]
         found[metric] = _side(metric, points, details)
     return found
 
 
-def _metrics(card: Mapping[str, Any]) -> list[Metric]:
-    """Metrics of the examined model, as in its headline."""
-    keys = ((row["task"], row["split"], row["metric"], row) for row in card["rows"])
+def _points(sides: Mapping[str, Mapping[Metric, Side]]) -> list[dict[str, Any]]:
+    """Each judged metric with the score of every run, by variant and in the order of the seeds."""
+    metrics = dict.fromkeys(metric for each in sides.values() for metric in each)
     return [
-        Metric(task, split, metric)
-        for task, split, metric, row in keys
-        if row["name"] == "model" and row["chosen"] and metric != "recall@5" and not metric.endswith(LEAD)
+        {
+            **asdict(metric),
+            "variants": {
+                name: each[metric].points.tolist() for name, each in sides.items() if metric in each
+            },
+        }
+        for metric in metrics
     ]
+
+
+def _metrics(card: Mapping[str, Any]) -> dict[Metric, bool]:
+    """Metrics of the examined model, as in its headline, with whether they are judged."""
+    return {
+        Metric(row["task"], row["split"], row["metric"]): row.get("judged", True)
+        for row in card["rows"]
+        if row["name"] == "model"
+        and row["chosen"]
+        and row["metric"] != "recall@5"
+        and not row["metric"].endswith(LEAD)
+    }
 
 
 def _point(card: Mapping[str, Any], metric: Metric, name: str) -> float:
@@ -151,6 +165,7 @@ def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str
         first[f"{key}|clusters"],
         first.get(f"{key}|labels"),
         items.pop(),
+        first.get(f"{key}|sizes"),
     )
 
 
@@ -158,7 +173,7 @@ def _scores(plan: Plan, cards: Mapping[str, Sequence[Any]]) -> list[dict[str, An
     """Everybody's score in every metric: the variants', and of each variant its baselines."""
     table: Scores = {}
     for variant, each in cards.items():
-        metrics = set(_metrics(each[0]))
+        metrics = _metrics(each[0])
         for row in (row for card in each for row in card["rows"] if row["chosen"]):
             metric = Metric(row["task"], row["split"], row["metric"])
             if metric in metrics:
@@ -216,20 +231,13 @@ def _equal(plan: Plan, facts: Mapping[str, Sequence[Facts]]) -> list[dict[str, A
             {"what": name, "equal": len(set(values)) == 1, "detail": ", ".join(dict.fromkeys(values))}
         )
     baseline = facts[plan.baseline.name]
-    labels = {
-        "corpus": "corpus (fingerprint)",
-        "order": "order of the training data (first 16 batches), by seed",
-        "backbone": "initial encoder weights, by seed",
-        "encoder": "initial encoder weights with the head, by seed",
-        "predictor": "initial predictor weights, by seed",
-    }
     for variant in plan.variants[1:]:
-        expected = expected_equal(variant.settings, plan.baseline.settings)
-        for name, label in labels.items():
+        expected = plan.kind.expected_equal(variant.settings, plan.baseline.settings)
+        for name in plan.kind.facts:
             pairs = zip(facts[variant.name], baseline, strict=True)
             equal = all(one[name] is not None and one[name] == other[name] for one, other in pairs)
             note = "asserted" if expected.get(name) else ("" if equal else "settings differ")
-            rows.append({"what": f"{variant.name}: {label}", "equal": equal, "detail": note})
+            rows.append({"what": f"{variant.name}: {FACT_LABELS[name]}", "equal": equal, "detail": note})
     steps = {one.name: plan.steps(one) for one in plan.variants}
     rows.append(
         {
@@ -242,36 +250,25 @@ def _equal(plan: Plan, facts: Mapping[str, Sequence[Facts]]) -> list[dict[str, A
 
 
 def _alarms(plan: Plan, folder: Path) -> list[dict[str, Any]]:
-    """What the collapse watch and the task alarm found, by run."""
-    found = []
-    for one in plan.variants:
-        for seed in plan.seeds:
-            path = run_folder(folder, one.name, seed)
-            texts = read_json(path / "summary.json", what="the summary of a run")["alarms"][:1]
-            rows = read_metrics(path / "metrics.csv")
-            texts += [str(alarm) for alarm in task_alarms(rows, total=plan.steps(one))]
-            found += [{"variant": one.name, "seed": seed, "text": text} for text in texts]
-    return found
+    """What was wrong with the runs."""
+    return [
+        {"variant": one.name, "seed": seed, "text": text}
+        for one in plan.variants
+        for seed in plan.seeds
+        for text in plan.kind.alarms(run_folder(folder, one.name, seed), total=plan.steps(one))
+    ]
 
 
 def _notes(plan: Plan, curves: Mapping[str, Sequence[Curve]]) -> list[str]:
     """What a reader has to keep in mind."""
+    starts = {name: runs[0].axes["steps"] for name, runs in curves.items()}
+    firsts = {name: float(steps[steps > 0][0]) for name, steps in starts.items() if (steps > 0).any()}
     notes = [
-        "Scores are those of each run's best look (logging.best_metric); every variant had the same number of looks.",
+        *plan.kind.notes([one.settings for one in plan.variants], firsts),
         "At equal steps, seconds and FLOPs the curves are read where the cheapest run ended: the schedules of the "
         "others were not finished there.",
         "Seconds are those of this machine while it did this; whatever else ran on it is in them.",
     ]
-    if len({one.settings.optimization.loss_fn for one in plan.variants}) > 1:
-        notes.append(
-            "The variants minimise different distances: their losses are not comparable, only shown."
-        )
     if len(plan.seeds) < LEAST_SEEDS:
         notes.append(f"{len(plan.seeds)} seeds are too few for a verdict: {LEAST_SEEDS} at least.")
-    for name, runs in curves.items():
-        first = runs[0].axes["steps"][runs[0].axes["steps"] > 0]
-        if len(first) and first[0] > EARLY:
-            notes.append(
-                f"{name} was first looked at at step {first[0]:.0f}: 'too easy' could not be judged."
-            )
     return notes

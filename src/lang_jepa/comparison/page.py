@@ -5,8 +5,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from lang_jepa.comparison.dose import dose_svg
 from lang_jepa.comparison.figure import svg
 from lang_jepa.comparison.outcome import best_rival
+from lang_jepa.evaluation.table import shown
 from lang_jepa.files import write_text
 
 Report = Mapping[str, Any]
@@ -47,6 +49,7 @@ def write_page(report: Report, path: Path) -> None:
         "largest budget that all variants reached.</p>",
         svg(report),
         _equal_budget_table(report),
+        *_doses(report),
         "<h2>What was equal, and what was not</h2>",
         _settings_table(report),
         _cost_table(report),
@@ -106,12 +109,14 @@ def _verdict_table(report: Report, variant: str) -> str:
         rival, value = best_rival(
             scorers[metric["task"], metric["split"], metric["name"]], names, lower=one["lower_is_better"]
         )
+        name = metric["name"]
+        low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
         cells = [
-            f"{one['baseline_mean']:.3f} <small>± {one['baseline_std']:.3f}</small>",
-            f"{one['variant_mean']:.3f} <small>± {one['variant_std']:.3f}</small>",
-            f"{found['value']:+.3f} <small>[{found['low']:+.3f}, {found['high']:+.3f}]</small>",
+            f"{shown(name, one['baseline_mean'])} <small>± {shown(name, one['baseline_std'])}</small>",
+            f"{shown(name, one['variant_mean'])} <small>± {shown(name, one['variant_std'])}</small>",
+            f"{shown(name, found['value'], sign=True)} <small>[{low}, {high}]</small>",
             f"{one['p_holm']:.2g}",
-            f"{value:.3f} <small>{escape(rival)}</small>" if rival else "",
+            f"{shown(name, value)} <small>{escape(rival)}</small>" if rival else "",
         ]
         rows.append(
             f"<tr><td>{escape(metric['name'])}</td>"
@@ -155,13 +160,25 @@ def _css(call: str) -> str:
     return call if call in ("better", "worse") else "open"
 
 
+def _doses(report: Report) -> list[str]:
+    """The figure of each setting of which several values were compared."""
+    if not report["points"]:
+        return []
+    return [
+        f"<h2>Against {escape(series['key'])}</h2><p class='sub'>Dots: seeds; line: means; grey: mean of "
+        f"{escape(report['baseline'])} and its standard deviation over seeds. Values stand at equal distances.</p>"
+        + dose_svg(report, series)
+        for series in report["series"]
+    ]
+
+
 def _equal_budget_table(report: Report) -> str:
     names = [one["name"] for one in report["variants"]]
     rows = [
         (
             f"{_amount(one['budget'])} {one['axis']}",
             one["metric"],
-            *(f"{one['variants'][name]['mean']:.3f} ± {one['variants'][name]['std']:.3f}" for name in names),
+            *(_mean_and_std(one["metric"], one["variants"][name]) for name in names),
         )
         for one in report["equal_budgets"]
     ]
@@ -209,7 +226,7 @@ def _score_tables(report: Report) -> str:
         columns = [one for one in report["scores"] if (one["task"], one["split"]) == group]
         names = list(dict.fromkeys(name for one in columns for name in one["scorers"]))
         rows = [
-            (name, *(_score(one["scorers"].get(name)) for one in columns))
+            (name, *(_score(one["name"], one["scorers"].get(name)) for one in columns))
             for name in sorted(names, key=lambda name: name not in report["curves"])
         ]
         table = _table(("", *(one["name"] for one in columns)), rows, numbers=range(1, len(columns) + 1))
@@ -217,10 +234,14 @@ def _score_tables(report: Report) -> str:
     return "".join(parts)
 
 
-def _score(one: Mapping[str, float] | None) -> str:
+def _score(metric: str, one: Mapping[str, float] | None) -> str:
     if one is None:
         return ""
-    return f"{one['mean']:.3f} ± {one['std']:.3f}" if one["std"] else f"{one['mean']:.3f}"
+    return _mean_and_std(metric, one) if one["std"] else shown(metric, one["mean"])
+
+
+def _mean_and_std(metric: str, one: Mapping[str, float]) -> str:
+    return f"{shown(metric, one['mean'])} ± {shown(metric, one['std'])}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:

@@ -6,26 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from lang_jepa.comparison.budget import Budget, Measured, steps_for
+from lang_jepa.comparison.encoder_runs import ENCODERS
+from lang_jepa.comparison.kind import RunKind, kind_named, kind_of
+from lang_jepa.comparison.trees import flat, setting_differences
+from lang_jepa.comparison.vary import parse_vary, variant_name
 from lang_jepa.config import Settings
+from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS
+from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET
 from lang_jepa.evaluation.evaluate import Budget as Questions
 from lang_jepa.files import read_json, write_json
-from lang_jepa.settings import build, load_settings
+from lang_jepa.settings import build
 
-FORMAT = 1
+FORMAT = 2
+_BEFORE_KINDS = 1
+"""Format of plans that do not name a kind: all runs were encoders'."""
 FEWEST_LOOKS, MOST_LOOKS, STEPS_PER_LOOK = 10, 50, 100
-_OURS = frozenset(  # settings that a plan sets itself
-    {
-        "recipe",
-        "meta.seed",
-        "meta.load_checkpoint",
-        "meta.checkpoint_path",
-        "optimization.max_steps",
-        "logging.log_dir",
-        "logging.eval_freq",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Variant:
     """
 
     name: str
-    settings: Settings
+    settings: Settings | GPTSettings
     measured: Measured | None = None
 
 
@@ -55,6 +51,7 @@ class Plan:
         data_dir: folder with stsb/ and sst2/, or None.
         questions: how much to evaluate.
         allow_different: compare although precision, compilation or the like differ.
+        kind: of all runs.
     """
 
     variants: tuple[Variant, ...]
@@ -64,6 +61,7 @@ class Plan:
     data_dir: str | None = None
     questions: Questions = DEFAULT_BUDGET
     allow_different: bool = False
+    kind: RunKind[Any] = ENCODERS
 
     @property
     def baseline(self) -> Variant:
@@ -82,18 +80,17 @@ class Plan:
         longest = max(self.steps(variant) for variant in self.variants)
         return min(MOST_LOOKS, max(FEWEST_LOOKS, -(-longest // STEPS_PER_LOOK)))
 
-    def run_settings(self, variant: Variant, seed: int, folder: Path) -> Settings:
+    def run_settings(self, variant: Variant, seed: int, folder: Path) -> Settings | GPTSettings:
         """Settings of one run in the comparison's folder."""
         steps = self.steps(variant)
-        return _with(
+        settings: Settings | GPTSettings = self.kind.for_run(
             variant.settings,
-            meta={"seed": seed, "load_checkpoint": False, "checkpoint_path": None},
-            optimization={"max_steps": steps},
-            logging={
-                "log_dir": str(run_folder(folder, variant.name, seed)),
-                "eval_freq": -(-steps // self.looks()),
-            },
+            seed=seed,
+            steps=steps,
+            look_every=-(-steps // self.looks()),
+            folder=run_folder(folder, variant.name, seed),
         )
+        return settings
 
     def with_measured(self, name: str, measured: Measured) -> "Plan":
         """The plan with one variant's cost filled in."""
@@ -112,6 +109,7 @@ class Plan:
         ]
         return {
             "format": FORMAT,
+            "kind": self.kind.name,
             "variants": variants,
             "seeds": list(self.seeds),
             "budget": asdict(self.budget),
@@ -123,11 +121,21 @@ class Plan:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any], *, where: str) -> "Plan":
-        """Read what `to_json` gave."""
+        """Read what `to_json` gave.
+
+        Raises:
+            LangJepaError: it has a format or a kind that this version does not know.
+        """
+        if tree.get("format") not in (FORMAT, _BEFORE_KINDS):
+            raise LangJepaError(
+                f"{where} has format {tree.get('format')}; this version reads formats {_BEFORE_KINDS} and {FORMAT}. Go "
+                "on with the version that wrote it, or give another --output"
+            )
+        kind = ENCODERS if tree["format"] == _BEFORE_KINDS else kind_named(tree["kind"])
         variants = tuple(
             Variant(
                 one["name"],
-                build(Settings, one["settings"], where=where),
+                build(kind.settings_type, one["settings"], where=where),
                 Measured(**one["measured"]) if one["measured"] else None,
             )
             for one in tree["variants"]
@@ -140,6 +148,7 @@ class Plan:
             tree["data_dir"],
             Questions(**tree["questions"]),
             tree["allow_different"],
+            kind,
         )
 
 
@@ -151,8 +160,9 @@ def make_plan(
     overrides: Iterable[str] = (),
     tasks: str = "",
     data_dir: Path | None = None,
-    questions: Questions = DEFAULT_BUDGET,
+    questions: Questions | None = DEFAULT_BUDGET,
     allow_different: bool = False,
+    vary: str = "",
 ) -> Plan:
     """Check what was asked for.
 
@@ -163,51 +173,80 @@ def make_plan(
         overrides: settings changed in all variants.
         tasks: of the evaluation, separated by commas; empty: what the baseline's data allows.
         data_dir: folder with stsb/ and sst2/.
-        questions: how much to evaluate.
+        questions: how much to evaluate (None: what is quick).
         allow_different: see `Plan`.
+        vary: KEY=V1,V2,...: in place of the first recipe its variants with these values, the baseline first.
 
     Raises:
-        LangJepaError: fewer than two variants, a name twice, seeds below 1, unknown tasks, nothing held out.
+        LangJepaError: fewer than two variants, a name twice, variants of different kinds, seeds below 1, unknown
+            tasks, nothing held out, `vary` of a setting that a plan sets, or a value twice.
     """
-    if len(recipes) < 2:
+    if len(recipes) < 2 and not vary:
         raise LangJepaError(
-            "a comparison needs at least two variants: the baseline first, then what it is up against"
+            "a comparison needs at least two variants: the baseline first, then what it is up against; or one recipe "
+            "with --vary KEY=V1,V2"
         )
     if seeds < 1:
         raise LangJepaError(f"--seeds {seeds}: at least one run per variant is needed, three for a verdict")
+    kind = kind_of(recipes)
     changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
-    variants = tuple(
-        Variant(Path(one).stem if _is_file(one) else one, load_settings(one, changes)) for one in recipes
-    )
-    _check_variants(variants)
+    variants = _variants(kind, recipes, changes, vary)
     first = variants[0].settings.meta.seed
     chosen = tuple(name.strip() for name in tasks.split(",") if name.strip())
-    unknown = [name for name in chosen if name not in TASKS]
+    unknown = [name for name in chosen if name not in kind.tasks]
     if unknown:
-        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(TASKS)}")
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(kind.tasks)}")
     return Plan(
         variants,
         tuple(range(first, first + seeds)),
         budget,
-        chosen or _usual_tasks(variants[0].settings),
+        chosen or kind.usual_tasks(variants[0].settings),
         str(data_dir) if data_dir else None,
-        questions,
+        kind.quick if questions is None else questions,
         allow_different,
+        kind,
     )
 
 
-def _check_variants(variants: Sequence[Variant]) -> None:
-    """Names must differ, and something must be held out."""
+def _variants(
+    kind: RunKind[Any], recipes: Sequence[str], changes: Sequence[str], vary: str
+) -> tuple[Variant, ...]:
+    """The recipes, the first of them varied if that is asked for; checked."""
+    varied = _varied(kind, recipes[0], changes, vary) if vary else ()
+    named = (
+        Variant(Path(one).stem if _is_file(one) else one, kind.load(one, changes))
+        for one in (recipes[1:] if vary else recipes)
+    )
+    variants = (*varied, *named)
+    _check_names(variants)
+    for one in variants:
+        kind.check(one.name, one.settings)
+    return variants
+
+
+def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) -> tuple[Variant, ...]:
+    """One variant of a recipe for each value."""
+    key, values = parse_vary(vary)
+    if key in kind.ours:
+        raise LangJepaError(f"--vary {key}: a comparison sets it by itself (--seeds, --budget, --output)")
+    variants = tuple(
+        Variant(variant_name(key, value), kind.load(recipe, [*changes, f"{key}={value}"])) for value in values
+    )
+    seen: list[Any] = []
+    for value, one in zip(values, variants, strict=True):
+        found = flat(one.settings)[key]
+        if found in seen:
+            raise LangJepaError(f"--vary {vary}: {value} stands there twice")
+        seen.append(found)
+    return variants
+
+
+def _check_names(variants: Sequence[Variant]) -> None:
+    """Names must differ."""
     names = [one.name for one in variants]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise LangJepaError(f"two variants are called '{twice[0]}': name the recipe files differently")
-    for one in variants:
-        if not one.settings.data.val_fraction:
-            raise LangJepaError(
-                f"{one.name} holds nothing out, so there are no curves to compare. Set data.val_fraction for all: "
-                "-o data.val_fraction=0.05"
-            )
 
 
 def settle(plan: Plan, folder: Path) -> Plan:
@@ -246,35 +285,15 @@ def run_folder(folder: Path, name: str, seed: int) -> Path:
 def differing_settings(plan: Plan) -> dict[str, list[Any]]:
     """Settings in which the variants differ, with the value of each variant; what a plan sets itself left out."""
     trees = [flat(one.settings) for one in plan.variants]
-    keys = [key for key in trees[0] if key not in _OURS]
+    keys = [key for key in trees[0] if key not in plan.kind.ours]
     table = {key: [tree[key] for tree in trees] for key in keys}
     return {key: row for key, row in table.items() if any(value != row[0] for value in row)}
 
 
-def flat(settings: Settings) -> dict[str, Any]:
-    """Settings as dotted keys."""
-    found: dict[str, Any] = {}
-    for section, value in settings.model_dump().items():
-        if isinstance(value, dict):
-            found |= {f"{section}.{key}": one for key, one in value.items()}
-        else:
-            found[section] = value
-    return found
-
-
-def setting_differences(then: Settings, now: Settings, *, ignore: Iterable[str] = ()) -> list[str]:
-    """Lines that name what differs between two settings."""
-    one, other = flat(then), flat(now)
-    left_out = set(ignore)
-    return [
-        f"{key}: {one[key]!r} there, {other[key]!r} now"
-        for key in one
-        if one[key] != other[key] and key not in left_out
-    ]
-
-
 def _differences(stored: Plan, plan: Plan) -> list[str]:
     """What differs between two plans, in words; more seeds and measurements are left out."""
+    if stored.kind is not plan.kind:
+        return [f"runs: of {stored.kind.what} there, of {plan.kind.what} now"]
     old, new = ([one.name for one in each.variants] for each in (stored, plan))
     if old != new:
         return [f"variants: {', '.join(old)} there, {', '.join(new)} now"]
@@ -292,17 +311,5 @@ def _differences(stored: Plan, plan: Plan) -> list[str]:
     return lines
 
 
-def _with(settings: Settings, **sections: Mapping[str, Any]) -> Settings:
-    """Settings with some values changed, validated again."""
-    tree = settings.model_dump()
-    for section, changes in sections.items():
-        tree[section] |= changes
-    return build(Settings, tree, where="the comparison's plan")
-
-
 def _is_file(recipe: str) -> bool:
     return Path(recipe).suffix in {".yaml", ".yml"}
-
-
-def _usual_tasks(settings: Settings) -> tuple[str, ...]:
-    return ("stories",) if settings.data.train_file == "stories" else ("retrieval",)

@@ -39,6 +39,8 @@ class Side:
         clusters: int64 [Q], 0 to C - 1; None without values.
         labels: float64 [Q] where the metric is Spearman's correlation with them, None where it is a mean.
         items: fingerprint of the questions.
+        sizes: float64 [Q] where the metric is the sum of values over the sum of these (bits over bytes): a resample
+            adds up both, so that each question counts by its size.
     """
 
     points: Array
@@ -46,6 +48,7 @@ class Side:
     clusters: NDArray[np.int64] | None = None
     labels: Array | None = None
     items: str = ""
+    sizes: Array | None = None
 
     @classmethod
     def of(
@@ -54,12 +57,16 @@ class Side:
         clusters: NDArray[np.int64] | None = None,
         labels: Array | None = None,
         items: str = "",
+        sizes: Array | None = None,
     ) -> "Side":
         """From each run's values per question [Q]; the metric follows from them."""
         table = np.stack([np.asarray(row, dtype=np.float64) for row in values])
         own = np.arange(table.shape[1]) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-        points = table.mean(1) if labels is None else np.array([_correlation(row, labels) for row in table])
-        return cls(points, table, own, labels, items)
+        if labels is not None:
+            points = np.array([_correlation(row, labels) for row in table])
+        else:
+            points = table.mean(1) if sizes is None else table.sum(1) / sizes.sum()
+        return cls(points, table, own, labels, items, sizes)
 
 
 @dataclass(frozen=True)
@@ -83,12 +90,15 @@ class Difference:
     clusters: int
 
 
-def difference(variant: Side, baseline: Side, *, resamples: int | None = None, seed: int = 0) -> Difference:
+def difference(
+    variant: Side, baseline: Side, *, resamples: int | None = None, least: int = 0, seed: int = 0
+) -> Difference:
     """Variant minus baseline with its interval.
 
     Args:
         variant, baseline: runs of the same seeds, in the same order.
         resamples: R (None: 10,000 for means, 2,000 for correlations).
+        least: R at least, where the smallest p-value matters.
         seed: of the resampling.
 
     Raises:
@@ -100,7 +110,7 @@ def difference(variant: Side, baseline: Side, *, resamples: int | None = None, s
         )
     if not (np.isfinite(variant.points).all() and np.isfinite(baseline.points).all()):
         raise LangJepaError("a score is NaN or infinite: the run has diverged or is damaged.")
-    count = resamples or (CORRELATIONS if variant.labels is not None else MEANS)
+    count = max(least, resamples or (CORRELATIONS if variant.labels is not None else MEANS))
     paired = variant.items == baseline.items
     ours = _resampled(variant, count, np.random.default_rng([seed, 0]))
     theirs = _resampled(baseline, count, np.random.default_rng([seed, 0 if paired else 1]))
@@ -154,7 +164,7 @@ def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
     assert side.values is not None
     assert side.clusters is not None
     if side.labels is None:
-        counts = np.bincount(side.clusters)
+        counts = np.bincount(side.clusters, weights=side.sizes)
         sums = np.stack([np.bincount(side.clusters, weights=row) for row in side.values])
         return np.asarray((draws @ sums.T) / (draws @ counts)[:, None])
     gold = np.unique(side.labels, return_inverse=True)[1]

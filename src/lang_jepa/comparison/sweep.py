@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lang_jepa.comparison.compare import Listener, Silent, locked
+from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.process import Event, run_job
 from lang_jepa.comparison.space import Dimension
 from lang_jepa.config import Settings
@@ -108,7 +109,8 @@ def _trial(plan: Sweep, folder: Path, study: Any, listener: Listener, lock: int,
     place = folder / "trials" / str(trial.number)
     shown = ", ".join(f"{key}={_text(value)}" for key, value in drawn.items())
     listener.job(shown, done + 1, plan.trials)
-    job = {"job": "trial", "settings": _settings(plan, drawn, place).model_dump(), "allow_different": True}
+    settings = _settings(plan, drawn, place).model_dump()
+    job = {"job": "trial", "kind": ENCODERS.name, "settings": settings, "allow_different": True}
     watch, values = CollapseWatch(""), []
 
     def tell(event: Event) -> None:

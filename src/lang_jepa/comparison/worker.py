@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lang_jepa.comparison.equality import check_environment, facts_of
-from lang_jepa.config import Settings
+from lang_jepa.comparison.kind import RunKind, kind_named
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_json, write_json
 from lang_jepa.hub import go_offline_if_unreachable
@@ -75,7 +75,7 @@ def measure_job(job: Mapping[str, Any], channel: Channel) -> int:
     from lang_jepa.comparison.budget import measure
 
     with tempfile.TemporaryDirectory(prefix="lang-jepa-measure-") as scratch:
-        measured = measure(_settings(job), Path(scratch) / "run", timed=job["timed"])
+        measured = measure(_kind(job), _settings(job), Path(scratch) / "run", timed=job["timed"])
     channel.send("measured", seconds=measured.seconds, flops=measured.flops)
     return 0
 
@@ -94,19 +94,18 @@ def run_job(job: Mapping[str, Any], channel: Channel) -> int:
     return 0
 
 
-def _train(settings: Settings, job: Mapping[str, Any], channel: Channel) -> bool:
+def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
     """Train to the end, from the last checkpoint if there is one; False if it was asked to stop."""
     from lang_jepa.training.checkpoint import LAST
-    from lang_jepa.training.train import resume_settings, train
 
-    folder = Path(settings.logging.log_dir)
+    folder, kind = Path(settings.logging.log_dir), _kind(job)
     if (folder / LAST).is_file():
-        settings = resume_settings(folder)
+        settings = kind.resume(folder)
     elif folder.is_dir():
         shutil.rmtree(folder)  # it was stopped before its first checkpoint: nothing is lost
 
     def tell_facts(run: Any) -> None:
-        facts = facts_of(run)
+        facts = facts_of(kind, run)
         path = folder / FACTS
         if run.resumed:  # its weights are no longer the initial ones
             before = read_json(path, what="the facts of the run's start")
@@ -116,7 +115,7 @@ def _train(settings: Settings, job: Mapping[str, Any], channel: Channel) -> bool
             write_json(path, facts)
         channel.send("facts", facts=facts)
 
-    result = train(settings, channel, on_start=tell_facts)
+    result = kind.train(settings, channel, tell_facts)
     if not result.interrupted:
         write_json(folder / TRAINED, {"steps": result.step, "alarms": list(result.alarms)})
     return not result.interrupted
@@ -125,15 +124,14 @@ def _train(settings: Settings, job: Mapping[str, Any], channel: Channel) -> bool
 def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
     """The evaluation card of a finished run: scores.json, and the values per question."""
     from lang_jepa.evaluation.evaluate import Budget
-    from lang_jepa.report.card import evaluate_run
 
     data_dir = Path(job["data_dir"]) if job["data_dir"] else None
-    report, path = evaluate_run(
+    report, path = _kind(job).evaluate(
         folder,
-        tasks=",".join(job["tasks"]),
+        tasks=job["tasks"],
         data_dir=data_dir,
-        output=None,
-        budget=Budget(**job["questions"]),
+        questions=Budget(**job["questions"]),
+        shared=Path(job["shared"]),
     )
     report.save_details(folder / VALUES)
     write_json(folder / EVALUATED, {"scores": path.name, "values": VALUES, "tasks": job["tasks"]})
@@ -147,8 +145,12 @@ def trial_job(job: Mapping[str, Any], channel: Channel) -> int:
 JOBS = {"measure": measure_job, "run": run_job, "trial": trial_job}
 
 
-def _settings(job: Mapping[str, Any]) -> Settings:
-    return build(Settings, job["settings"], where="the comparison's plan")
+def _kind(job: Mapping[str, Any]) -> RunKind[Any]:
+    return kind_named(job["kind"])
+
+
+def _settings(job: Mapping[str, Any]) -> Any:
+    return build(_kind(job).settings_type, job["settings"], where="the comparison's plan")
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -36,6 +37,12 @@ def build_gpt(settings: GPTSettings) -> GPT:
     """A fresh model of these settings."""
     data = settings.data
     return GPT(settings.model, vocab_size=data.vocab_size, seq_len=data.seq_len)
+
+
+def initial_gpt(settings: GPTSettings) -> GPT:
+    """The model as training begins with it: equal for equal meta.seed, model, vocabulary and sequence length."""
+    torch.manual_seed(settings.meta.seed)
+    return build_gpt(settings)
 
 
 def save_gpt(

@@ -5,7 +5,7 @@ unless the token begins a document.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lang_jepa.data.pieces import Pieces
 from lang_jepa.data.token_stream import TokenSource
-from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
 
 SPACE = "▁"
@@ -32,12 +32,14 @@ class ByteTable:
         space: bool [V], whether it begins with a space.
         boundary: bool [V], whether it stands for no text (BOS and the like), so that a space after it is none.
         decode: text of token ids, which the counts are checked against.
+        encode: token ids of each of some texts, int64, without special tokens.
     """
 
     base: Tensor
     space: Tensor
     boundary: Tensor
     decode: Callable[[Sequence[int]], str]
+    encode: Callable[[Sequence[str]], list[Ints]]
 
     @classmethod
     def of_pieces(cls, pieces: Pieces) -> Self:
@@ -52,7 +54,7 @@ class ByteTable:
                 piece = pieces.piece(index)
                 text = piece.removeprefix(SPACE).replace(SPACE, " ")
                 rows.append((len(text.encode()), piece.startswith(SPACE), False))
-        return cls(*_columns(rows), pieces.decode)
+        return cls(*_columns(rows), pieces.decode, pieces.encode)
 
     @classmethod
     def of_tokenizer(cls, tokenizer: TextTokenizer) -> Self:
@@ -77,11 +79,12 @@ class ByteTable:
                 rows.append((0, False, True))
             else:
                 rows.append((len(piece.removeprefix(BYTE_SPACE)), piece.startswith(BYTE_SPACE), False))
-        return cls(*_columns(rows), tokenizer.decode)
+        return cls(*_columns(rows), tokenizer.decode, tokenizer.encode_sentences)
 
     def to(self, device: torch.device | str) -> Self:
         """The table on another device."""
-        return type(self)(self.base.to(device), self.space.to(device), self.boundary.to(device), self.decode)
+        base, space, boundary = (part.to(device) for part in (self.base, self.space, self.boundary))
+        return replace(self, base=base, space=space, boundary=boundary)
 
     def count(self, tokens: Tensor, previous: Tensor) -> Tensor:
         """Bytes of tokens, int64.

@@ -13,6 +13,7 @@ from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed
 from torch.nn import functional
 
@@ -48,6 +49,33 @@ class BitsPerByte:
     def val_bpb(self) -> float:
         """Bits per byte."""
         return self.nats / math.log(2) / self.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentBits:
+    """What a model needs for each of some documents; their bits per byte are a sum over a sum.
+
+    Attributes:
+        bits: float64 [Q], of each document.
+        bytes: float64 [Q], of its text.
+    """
+
+    bits: NDArray[np.float64]
+    bytes: NDArray[np.float64]
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Of all documents together."""
+        return float(self.bits.sum() / self.bytes.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Predicted tokens: their places in the source, int64 [N], nats, float64 [N], and bytes, int64 [N]."""
+
+    places: NDArray[np.int64]
+    nats: Tensor
+    bytes: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +147,38 @@ class Validation:
         windows = islice(self._windows(stride or self.length), rank, None, world_size())
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         while batch := list(islice(windows, self.batch_size)):
-            sums += self._batch(logits_fn, batch)
+            scored = self._batch(logits_fn, batch)
+            count = torch.tensor(len(scored.nats), dtype=torch.float64, device=self.device)
+            sums += torch.stack([scored.nats.sum(), count, scored.bytes.sum().double()])
         if world_size() > 1:
             distributed.all_reduce(sums)
         nats, tokens, size = sums.tolist()
-        if not math.isfinite(nats):
-            raise LangJepaError(
-                "the model's scores of held-out tokens are not finite: its weights are broken"
-            )
+        _check_finite(nats)
         return BitsPerByte(nats, round(tokens), round(size))
+
+    @torch.no_grad()
+    def by_document(self, logits_fn: LogitsFn) -> DocumentBits:
+        """The same apart for each document, on one process; a document's BOS belongs to it.
+
+        Args:
+            logits_fn: the model, in evaluation mode; it is causal.
+
+        Raises:
+            LangJepaError: a model that gives numbers that are not finite.
+        """
+        tokens = self.source.read(0, self.targets + 1)
+        owners = np.cumsum(tokens == self.source.bos_id)
+        owners = owners - owners[0]  # tokens before the first BOS are a document too
+        count = int(owners[-1]) + 1
+        nats, size = np.zeros(count), np.zeros(count)
+        windows = self._windows(self.length)
+        while batch := list(islice(windows, self.batch_size)):
+            scored = self._batch(logits_fn, batch)
+            rows = owners[scored.places]
+            nats += np.bincount(rows, weights=scored.nats.cpu().numpy(), minlength=count)
+            size += np.bincount(rows, weights=scored.bytes.cpu().numpy(), minlength=count)
+        _check_finite(float(nats.sum()))
+        return DocumentBits(nats / math.log(2), size)
 
     def _windows(self, stride: int) -> Iterator[_Window]:
         """All windows, in order."""
@@ -137,8 +188,8 @@ class Validation:
             yield _Window(start, done, stop)
             done, start = stop, start + stride
 
-    def _batch(self, logits_fn: LogitsFn, windows: list[_Window]) -> Tensor:
-        """float64 [3]: nats, tokens and bytes of what some windows predict."""
+    def _batch(self, logits_fn: LogitsFn, windows: list[_Window]) -> _Scored:
+        """What some windows predict."""
         shape = (self.batch_size, self.length + 1)
         rows = np.zeros(shape, dtype=np.int64)
         counts = np.zeros((self.batch_size, self.length), dtype=bool)
@@ -152,4 +203,10 @@ class Validation:
         logits = logits_fn(previous.contiguous())
         nats = functional.cross_entropy(logits[chosen].float(), target[chosen], reduction="none")
         size = self.table.count(target, previous)[chosen]
-        return torch.stack([nats.double().sum(), chosen.sum().double(), size.sum().double()])
+        places = np.concatenate([np.arange(window.first + 1, window.stop + 1) for window in windows])
+        return _Scored(places, nats.double(), size)
+
+
+def _check_finite(nats: float) -> None:
+    if not math.isfinite(nats):
+        raise LangJepaError("the model's scores of held-out tokens are not finite: its weights are broken")

@@ -11,10 +11,14 @@ from typing import Literal, get_args
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.material import Grouped
 from lang_jepa.evaluation.embedder import Encoder, Teller
+from lang_jepa.evaluation.language import Language, bits_rows, quantised_rows
 from lang_jepa.evaluation.table import Report
 
-Task = Literal["sts", "probe", "au", "retrieval", "stories", "decode", "document"]
-TASKS: tuple[Task, ...] = get_args(Task)
+EncoderTask = Literal["sts", "probe", "au", "retrieval", "stories", "decode", "document"]
+GPTTask = Literal["bits_per_byte", "quantised", "retrieval", "sts", "probe", "au"]
+ENCODER_TASKS: tuple[EncoderTask, ...] = get_args(EncoderTask)
+GPT_TASKS: tuple[GPTTask, ...] = get_args(GPTTask)
+TASKS: tuple[str, ...] = tuple(dict.fromkeys([*ENCODER_TASKS, *GPT_TASKS]))
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,9 @@ class Budget:
         probe_sentences: training sentences of the SST-2 probe (None: all, about 67,000).
         ridge_pairs: context-target pairs of the corpus from which the vector regression learns.
         decoded: sentences that are decoded from their own concepts.
+        documents: held-out documents that `retrieval`, `decode` and `document` read at most.
+        held_out_documents: held-out documents on which bits per byte are measured at most.
+        document_tokens: tokens of each of those at most, from its beginning.
     """
 
     queries: int = 1024
@@ -38,9 +45,16 @@ class Budget:
     probe_sentences: int | None = None
     ridge_pairs: int = 4000
     decoded: int = 1024
+    documents: int = 200
+    held_out_documents: int = 256
+    document_tokens: int = 1024
 
 
 DEFAULT_BUDGET = Budget()
+QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900, decoded=512)
+"""The quick-start's evaluation, and --quick's of encoders."""
+GPT_QUICK = Budget(queries=256, ridge_pairs=1000, documents=64, held_out_documents=128, document_tokens=512)
+"""--quick's of GPTs: about 50 CPU seconds for one of 1.2 M parameters."""
 
 
 def evaluate(
@@ -60,6 +74,7 @@ def evaluate(
     decoding_beside: Mapping[str, Teller] | None = None,
     told_events: bool = False,
     grouped: Grouped | None = None,
+    language: Language | None = None,
 ) -> Report:
     """Score a model.
 
@@ -67,8 +82,9 @@ def evaluate(
         model: called `model` in the rows. With a predictor (`Embedder`) its predictions are scored; an encoder
             alone is scored by copy-forward and the recency-weighted mean.
         tasks: of `sts` (STS-B), `probe` (SST-2), `au` (alignment and uniformity on STS-B), `retrieval` (next sentences
-            of held-out documents), `stories` (the built-in tasks), `decode` (text from concepts) and `document` (what
-            a predictor tells about a document), in the order of the report.
+            of held-out documents), `stories` (the built-in tasks), `decode` (text from concepts), `document` (what
+            a predictor tells about a document), `bits_per_byte` and `quantised` (of a language model), in the order of
+            the report.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         baselines: further encoders by name, for example the untrained encoder and the pretrained starting point.
         documents: held-out documents for `retrieval`, each a list of sentences.
@@ -81,6 +97,7 @@ def evaluate(
         decoding_beside: other models with decoders, by name, to be scored beside it.
         told_events: of a model trained on stories, `decode` also scores whether its predictions tell the right event.
         grouped: for `document`, held-out documents with what they belong to.
+        language: for `bits_per_byte` and `quantised`, the model as one that predicts tokens.
         on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
 
     Raises:
@@ -98,6 +115,8 @@ def evaluate(
             "the task decode needs a model with a decoder (lang-jepa train concept_decoder --encoder RUN) and held-out "
             "documents."
         )
+    if {"bits_per_byte", "quantised"} & {*tasks} and language is None:
+        raise LangJepaError("the tasks bits_per_byte and quantised need a model that predicts tokens: a GPT.")
     if "model" in (baselines or {}):
         raise LangJepaError("a baseline cannot be called 'model': that is the examined one.")
     models = {"model": model, **(baselines or {})}
@@ -113,6 +132,13 @@ def evaluate(
             _probe(report, models, data_dir, seed, budget)
         elif task == "stories":
             _stories(report, models, splits, window_size, seed, budget)
+        elif task == "bits_per_byte":
+            assert language is not None
+            report.rows.extend(bits_rows(language, seed=seed))
+            report.sources[task] = language.source
+        elif task == "quantised":
+            assert language is not None
+            report.rows.extend(quantised_rows(language, seed=seed))
         elif task == "decode":
             assert decoding is not None
             assert documents is not None

@@ -25,12 +25,14 @@ class Detail:
         clusters: int64 [Q], questions that resemble each other (those of one document) share a number.
         labels: float64 [Q] where the score is Spearman's correlation of `values` with them; None where it is a mean.
         items: fingerprint of the questions; only equal ones may be paired.
+        sizes: float64 [Q] where the score is the sum of `values` over the sum of these, such as bits over bytes.
     """
 
     values: NDArray[np.float64]
     clusters: NDArray[np.int64]
     labels: NDArray[np.float64] | None
     items: str
+    sizes: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Row:
         similarity: `raw`, `centred` or `whitened`; empty where there is no choice.
         chosen: False for a similarity that another one beat on development data; the headline is True.
         note: how it was obtained.
+        judged: False for a figure that a comparison shows without a verdict, since others say it already.
         detail: per question, for the examined model's chosen similarity; not part of the JSON.
     """
 
@@ -59,6 +62,7 @@ class Row:
     similarity: str = ""
     chosen: bool = True
     note: str = ""
+    judged: bool = True
     detail: Detail | None = field(default=None, compare=False, repr=False)
 
 
@@ -133,11 +137,12 @@ def score_row(
     similarity: str = "",
     chosen: bool = True,
     note: str = "",
+    judged: bool = True,
     detail: Detail | None = None,
 ) -> Row:
     """A row from `(task, split, metric)` and an interval."""
     low, high = interval if interval is not None else (None, None)
-    return Row(*task, name, value, low, high, n, similarity, chosen, note, detail)
+    return Row(*task, name, value, low, high, n, similarity, chosen, note, judged, detail)
 
 
 def join(notes: Iterable[str]) -> str:
@@ -150,17 +155,18 @@ def detail_of(
     *,
     clusters: NDArray[Any] | None = None,
     labels: NDArray[Any] | None = None,
+    sizes: NDArray[Any] | None = None,
     items: object,
 ) -> Detail:
     """Values per question, ready to be kept.
 
     Args:
-        values: [Q]. clusters: [Q] (None: every question is its own cluster). labels: [Q] or None.
+        values: [Q]. clusters: [Q] (None: every question is its own cluster). labels, sizes: [Q] or None.
         items: anything JSON can hold that tells one set of questions from another.
     """
     own = np.arange(len(values)) if clusters is None else np.asarray(clusters)
-    gold = None if labels is None else np.asarray(labels, dtype=np.float64)
-    return Detail(np.asarray(values, dtype=np.float64), own.astype(np.int64), gold, fingerprint(items))
+    gold, over = (None if one is None else np.asarray(one, dtype=np.float64) for one in (labels, sizes))
+    return Detail(np.asarray(values, dtype=np.float64), own.astype(np.int64), gold, fingerprint(items), over)
 
 
 def is_headline(row: Row) -> bool:
@@ -168,7 +174,23 @@ def is_headline(row: Row) -> bool:
     return row.chosen and row.metric != "recall@5" and not row.metric.endswith(LEAD)
 
 
+def shown(metric: str, value: float, *, sign: bool = False) -> str:
+    """A value of a metric, or with `sign` a difference of two, with as many digits as it is worth.
+
+    >>> shown("recall@1", 0.12345), shown("bits per byte (lower is better)", 1.23456, sign=True)
+    ('0.123', '+1.2346')
+    >>> shown("bytes of the file (lower is better)", 1149504.0)
+    '1,149,504'
+    """
+    fine = "bits per byte" in metric.replace("_", " ")
+    digits = 0 if metric.startswith("bytes") else 4 if fine else 3
+    return f"{value:{'+' if sign else ''},.{digits}f}"
+
+
 def _cells(row: Row) -> tuple[str, ...]:
-    interval = "" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
+    value, low, high = (
+        "" if one is None else shown(row.metric, one) for one in (row.value, row.low, row.high)
+    )
+    interval = f"{low} to {high}" if low else ""
     kind = f"{row.name} [{row.similarity}]" if row.similarity else row.name
-    return (row.task, row.split, row.metric, kind, f"{row.value:.3f}", interval, f"{row.n:,}", row.note)
+    return (row.task, row.split, row.metric, kind, value, interval, f"{row.n:,}", row.note)

@@ -1,10 +1,11 @@
 """A trained GPT in a few bits a weight: written, read back, and scored beside the original."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from lang_jepa.data.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.bits_per_byte import BitsPerByte, Validation
 from lang_jepa.evaluation.compression_baselines import Baseline
-from lang_jepa.export.artifact import Written, check_replaceable, read_artifact, write_artifact
+from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings import build
@@ -85,12 +86,42 @@ def export_gpt(
     validation = _validate(settings, tokens.held_out, tokens.table)
     looped = tuple(card["looped"])
     grams = _grams(model, settings, tokens, looped) if gptq else None
-    entries = quantise_state(model.state_dict(), rounding, grams=grams)
-    about = {"settings": settings.model_dump(mode="json"), "looped": looped, "bos_id": card["bos_id"]}
-    written = write_artifact(Path(file), entries, about, codec=codec, cap=cap)
+    written = write_quantised_gpt(model, settings, card, file, rounding, grams=grams, codec=codec, cap=cap)
     again, _, found = load_quantised_gpt(file)
     scores = [validation.score(partial(one, looped=found)) for one in (model, again)]
     return ExportedGPT(written, sum(one.numel() for one in model.parameters()), *scores)
+
+
+def write_quantised_gpt(
+    model: GPT,
+    settings: GPTSettings,
+    card: Mapping[str, Any],
+    file: Path | str,
+    rounding: Rounding,
+    *,
+    grams: dict[str, Tensor] | None = None,
+    codec: str = "zstd",
+    cap: int = CAP,
+) -> Written:
+    """Write a GPT in a few bits a weight, without looking what that costs.
+
+    Args:
+        model, settings, card: of `load_gpt`.
+        file: to write.
+        rounding: how weights become codes.
+        grams: of the layers' inputs, to round by GPTQ (None: to the nearest).
+        codec, cap: see `export_gpt`.
+
+    Raises:
+        LangJepaError: the file would be larger than `cap`.
+    """
+    entries = quantise_state(model.state_dict(), rounding, grams=grams)
+    about = {
+        "settings": settings.model_dump(mode="json"),
+        "looped": tuple(card["looped"]),
+        "bos_id": card["bos_id"],
+    }
+    return write_artifact(Path(file), entries, about, codec=codec, cap=cap)
 
 
 def load_quantised_gpt(file: Path | str) -> tuple[GPT, GPTSettings, tuple[int, ...]]:

@@ -19,7 +19,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import choices_from
 from lang_jepa.evaluation.document.material import Grouped, group_of
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly, Teller
-from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, TASKS, Budget, evaluate
+from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget, evaluate
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.table import Report
 from lang_jepa.files import locked
@@ -29,11 +29,8 @@ from lang_jepa.training.start import start_model
 
 _READING = frozenset({"retrieval", "decode", "document"})
 """Tasks that read documents of the training corpus."""
-DOCUMENTS, TRAINING_DOCUMENTS = 200, 300
-"""Held-out and training documents that these tasks read at most."""
-
-QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900, decoded=512)
-"""The quick-start's evaluation."""
+TRAINING_DOCUMENTS = 300
+"""Training documents that these tasks read at most."""
 
 START = "untrained"
 """Folder in a run directory with the model as training began with it, and a decoder of its own, as a control."""
@@ -68,9 +65,9 @@ def evaluate_run(
     settings = model.settings
     corpus = _corpus(settings)
     names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(settings, data_dir)
-    unknown = [name for name in names if name not in TASKS]
+    unknown = [name for name in names if name not in ENCODER_TASKS]
     if unknown:
-        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(TASKS)}")
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(ENCODER_TASKS)}")
     if documents is not None and "document" not in names:
         raise LangJepaError("--documents belongs to the task document: add it to --tasks")
     if _READING & {*names} and (corpus is None or not corpus.validation.num_documents):
@@ -93,7 +90,7 @@ def evaluate_run(
             tasks=names,
             data_dir=data_dir,
             baselines=baselines,
-            documents=_texts(corpus.validation, DOCUMENTS) if corpus and reading else None,
+            documents=_texts(corpus.validation, budget.documents) if corpus and reading else None,
             train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
             window_size=settings.data.window_size,
             budget=budget,
@@ -101,17 +98,19 @@ def evaluate_run(
             decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,
             told_events=model.predicts_next and settings.data.train_file == "stories",
             on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
-            grouped=_grouped(settings, corpus, documents) if corpus and "document" in names else None,
+            grouped=_grouped(settings, corpus, documents, budget.documents)
+            if corpus and "document" in names
+            else None,
         )
     if report.tools and model.folder is not None:
         model.choose(choices_from(report.tools))
     return report, destination
 
 
-def _grouped(settings: Settings, corpus: Corpus, documents: str | None) -> Grouped:
+def _grouped(settings: Settings, corpus: Corpus, documents: str | None, count: int) -> Grouped:
     """Held-out documents with their groups; if others are given, those report and the held-out ones choose."""
-    rows = _spread(corpus.validation, DOCUMENTS)
-    held = _texts(corpus.validation, DOCUMENTS)
+    rows = _spread(corpus.validation, count)
+    held = _texts(corpus.validation, count)
     groups = [group_of(corpus.validation.document_id(row)) for row in rows]
     if documents is None:
         return Grouped(held, groups, [index % CHOOSING_EVERY == 0 for index in range(len(held))])
@@ -119,7 +118,7 @@ def _grouped(settings: Settings, corpus: Corpus, documents: str | None) -> Group
     others = [
         row for row in SplitDocuments.open(data).rows() if row.id is not None and len(row.sentences) > 1
     ]
-    some = [others[index] for index in _evenly(len(others), DOCUMENTS)]
+    some = [others[index] for index in _evenly(len(others), count)]
     return Grouped(
         [*held, *(_as_prepared(row.sentences, corpus) for row in some)],
         [*groups, *(group_of(str(row.id)) for row in some)],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lang_jepa.config import Settings
+from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 
 
@@ -43,7 +44,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A W&B run with the resolved settings."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings | GPTSettings, folder: Path) -> None:
         try:
             import wandb
         except ImportError as error:
@@ -61,7 +62,7 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def make_trackers(settings: Settings, folder: Path) -> list[Tracker]:
+def make_trackers(settings: Settings | GPTSettings, folder: Path) -> list[Tracker]:
     """The trackers that the settings ask for."""
     trackers: list[Tracker] = []
     if settings.logging.log_to_tensorboard:

@@ -142,6 +142,11 @@ class GPTMaterial:
             tokens.train, batch_size=share, length=settings.seq_len, seed=seed, rank=rank, ranks=world
         )
 
+    def anew(self) -> "GPTMaterial":
+        """The same batches from the beginning; this one's position stays."""
+        tokens, seed = self.tokens, self.stream.seed
+        return GPTMaterial(self.settings, tokens, seed=seed, rank=self.rank, world=self.world)
+
     def next_batch(self) -> Tensor:
         """int64 [rows, seq_len + 1], this rank's sequences of the next step."""
         return next(self.stream)

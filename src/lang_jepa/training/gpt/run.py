@@ -1,6 +1,7 @@
 """A GPT's run: the training step, its looks at held-out tokens, and how it is saved and taken up again."""
 
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lang_jepa.concepts.gpt_directory import build_gpt
+from lang_jepa.concepts.gpt_directory import initial_gpt
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.data.token_spans import draw_spans
 from lang_jepa.objectives.next_token import NextTokenLoss
@@ -24,6 +25,7 @@ from lang_jepa.training.metrics import STEP, MetricsFile
 from lang_jepa.training.optim import check_finite, check_gradients, clip_gradients
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.signals import StopRequest
+from lang_jepa.training.trackers import make_trackers
 
 COLUMNS = (
     STEP,
@@ -55,6 +57,7 @@ _FREE = (
     "evaluation.sample_tokens",
     "evaluation.temperature",
     "evaluation.top_k",
+    "evaluation.sentence_layer",
     "recipe",
 )
 
@@ -72,6 +75,7 @@ class GPTRun:
     Attributes:
         step: optimizer steps done.
         seconds: spent in training steps.
+        resumed: it took up a checkpoint.
         interrupted: it was asked to stop before the end.
         figures: of the last look.
     """
@@ -88,8 +92,7 @@ class GPTRun:
         self.held_out, self.reporter = look, reporter
         self.folder, self.chief = Path(settings.logging.log_dir), bool(fabric.is_global_zero)
         self.schedule = GPTSchedule(settings)
-        torch.manual_seed(settings.meta.seed)
-        self.gpt = build_gpt(settings)
+        self.gpt = initial_gpt(settings)
         loss = NextTokenLoss(self.gpt, settings.jepa)
         if settings.meta.compile != "none":
             loss.compile(backend=settings.meta.compile, dynamic=False, fullgraph=True)
@@ -100,7 +103,7 @@ class GPTRun:
         self.average = None if decay is None else WeightAverage(self.gpt, decay)
         self.step = self.first_step = 0
         self.seconds = 0.0
-        self.interrupted = False
+        self.interrupted = self.resumed = False
         self.figures: dict[str, float] = {}
 
     @property
@@ -110,14 +113,15 @@ class GPTRun:
 
     def begin(self) -> None:
         """Open the files and, where the settings say so, take up the last checkpoint."""
-        resumed = self.settings.meta.load_checkpoint
-        if resumed:
+        self.resumed = self.settings.meta.load_checkpoint
+        if self.resumed:
             self._restore()
         self.first_step = self.step
         if self.chief:
-            kept = self.step if resumed else None
+            kept = self.step if self.resumed else None
             self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=kept, columns=COLUMNS)
             self.samples = ExamplesFile(self.folder / "samples.txt", resume_step=kept)
+            self.trackers = make_trackers(self.settings, self.folder)
             parameters = sum(one.numel() for one in self.gpt.parameters())
             facts = [*self.material.facts(), ("parameters", f"{parameters:,}")]
             self.reporter.begin(total=self.settings.optimization.max_steps, start=self.step, facts=facts)
@@ -135,7 +139,7 @@ class GPTRun:
                     self.interrupted = True
                     break
                 began = time.perf_counter()
-                figures = self._train_step(self.material.next_batch())
+                figures = self.train_step(self.material.next_batch())
                 spent = time.perf_counter() - began
                 self.seconds = self._agreed(self.seconds + spent)
                 self._after_step(figures, spent)
@@ -146,7 +150,7 @@ class GPTRun:
         timed = self.settings.optimization.max_seconds is not None
         return ranks.of_chief(self.fabric, seconds) if timed else seconds
 
-    def _train_step(self, rows: Tensor) -> dict[str, float]:
+    def train_step(self, rows: Tensor) -> dict[str, float]:
         """One optimizer step over this rank's sequences, int64 [rows, seq_len + 1]; returns its figures."""
         rate = set_gpt_rates(self.optimizers, self.schedule, self.step, self.seconds)
         weight, looped = self.schedule.span_weight(self.step, self.seconds), self.looped
@@ -221,7 +225,7 @@ class GPTRun:
         if self.chief:
             self.reporter.step(self.step, figures)
             if self.step % logging.log_every == 0 or last:
-                self.metrics.write(figures)
+                self._write(figures)
         if self.step % self.settings.evaluation.val_every == 0 or last:
             self.look(last=last)
         if self.step % logging.checkpoint_every == 0 and not last:
@@ -238,11 +242,22 @@ class GPTRun:
         self.gpt.train()
         if self.chief:
             figures = {STEP: float(self.step), "train/seconds": self.seconds, **self.figures}
-            self.metrics.write(figures)
+            self._write(figures)
             self.reporter.look(self.step, figures)
             self.samples.write(self.step, texts)
             for text in texts:
                 self.reporter.message(f"  sample  {text}")
+
+    def _write(self, figures: Mapping[str, float]) -> None:
+        self.metrics.write(figures)
+        for tracker in self.trackers:
+            tracker.write(self.step, figures)
+
+    def finish(self) -> None:
+        """Close what was opened."""
+        if self.chief and hasattr(self, "trackers"):
+            for tracker in self.trackers:
+                tracker.close()
 
     def save(self) -> None:
         """Write the last checkpoint; every rank must call it, rank 0 writes."""

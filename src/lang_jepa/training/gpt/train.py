@@ -1,6 +1,7 @@
 """From settings to a finished run directory of a GPT."""
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,15 +38,48 @@ class GPTResult:
     figures: dict[str, float]
 
 
-def train_gpt(settings: GPTSettings, reporter: Reporter | None = None) -> GPTResult:
+def train_gpt(
+    settings: GPTSettings,
+    reporter: Reporter | None = None,
+    on_start: Callable[["GPTRun"], None] | None = None,
+) -> GPTResult:
     """Train a GPT and write its model directory. Under torchrun every process calls this.
 
     Args:
         settings: the resolved settings.
         reporter: told how it goes (rank 0 only); None is silent.
+        on_start: called on every rank when the run stands as it starts, or goes on, before its first step.
 
     Raises:
         LangJepaError: see `GPTRun.fit`; the data or a checkpoint cannot be used.
+    """
+    run = start_gpt_run(settings, reporter)
+    if run.chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
+        save_settings(settings, run.folder / "settings.yaml")
+    if on_start is not None:
+        on_start(run)
+    began = time.perf_counter()
+    try:
+        run.fit()
+    finally:
+        run.finish()
+        run.reporter.end()
+    seconds = time.perf_counter() - began
+    if run.chief and not run.interrupted:
+        _finish(run, seconds)
+    run.fabric.barrier()
+    total = settings.optimization.max_steps
+    return GPTResult(run.folder, run.step, total, run.interrupted, seconds, run.figures)
+
+
+def start_gpt_run(settings: GPTSettings, reporter: Reporter | None = None) -> "GPTRun":
+    """A run that stands at its first step, or where its last checkpoint left it; its folder is made.
+
+    Args:
+        settings, reporter: as in `train_gpt`.
+
+    Raises:
+        LangJepaError: the data or a checkpoint cannot be used.
     """
     from lang_jepa.training.devices import launch
     from lang_jepa.training.gpt.look import GPTLook
@@ -74,19 +108,7 @@ def train_gpt(settings: GPTSettings, reporter: Reporter | None = None) -> GPTRes
     fabric.barrier()
     run = GPTRun(settings, fabric, material, look, listener)
     run.begin()
-    if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
-        save_settings(settings, run.folder / "settings.yaml")
-    began = time.perf_counter()
-    try:
-        run.fit()
-    finally:
-        listener.end()
-    seconds = time.perf_counter() - began
-    if chief and not run.interrupted:
-        _finish(run, seconds)
-    fabric.barrier()
-    total = settings.optimization.max_steps
-    return GPTResult(run.folder, run.step, total, run.interrupted, seconds, run.figures)
+    return run
 
 
 def _finish(run: "GPTRun", seconds: float) -> None:

@@ -1,0 +1,252 @@
+"""Runs of encoders, as a comparison sees them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lang_jepa.comparison.kind import Facts, Panel, RunKind, Trained
+from lang_jepa.comparison.trees import changed, flat
+from lang_jepa.config import Settings
+from lang_jepa.digest import digest
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.evaluate import ENCODER_TASKS, QUICK, Budget
+from lang_jepa.files import read_json
+from lang_jepa.settings import load_settings
+from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.task_alarm import EARLY, task_alarms
+
+if TYPE_CHECKING:
+    from lang_jepa.evaluation.table import Report
+
+_DATA_FREE = frozenset({"data.corpus_dir", "data.prepare_workers", "data.num_workers"})
+_CORPUS_FREE = _DATA_FREE | {
+    "data.context",
+    "data.window_size",
+    "data.passage_size",
+    "data.batch_size",
+    "data.batch_tokens",
+    "data.pool_batches",
+    "data.view",
+}
+_ENCODER = tuple(
+    f"model.{name}"
+    for name in (
+        "pretrained",
+        "weights_path",
+        "architecture",
+        "embed_dim",
+        "max_length",
+        "num_layers",
+        "num_heads",
+        "mlp_ratio",
+        "embedding_std",
+        "residual_scale",
+    )
+)
+_HEAD = ("model.head", "model.head_sample")
+_BATCHES = 16
+_TASK = ("val/loss_shuffled", "val/loss_mean_target", "val/loss_copy_forward")
+
+
+class EncoderRuns(RunKind[Settings]):
+    """See `lang_jepa.comparison.kind.RunKind`."""
+
+    name, what = "encoder", "an encoder"
+    settings_type = Settings
+    ours = frozenset(
+        {
+            "recipe",
+            "meta.seed",
+            "meta.load_checkpoint",
+            "meta.checkpoint_path",
+            "optimization.max_steps",
+            "logging.log_dir",
+            "logging.eval_freq",
+        }
+    )
+    on_purpose = (
+        "meta.device",
+        "meta.use_bfloat16",
+        "meta.compile",
+        "meta.use_gradient_checkpointing",
+        "logging.val_sentences",
+        "logging.best_metric",
+        "logging.best_mode",
+    )
+    tasks = ENCODER_TASKS
+    quick = QUICK
+    facts = ("corpus", "order", "backbone", "encoder", "predictor")
+    panels = (
+        Panel("val/retrieval/mrr", "next sentence, MRR"),
+        Panel("val/loss", "held-out loss"),
+    )
+
+    def load(self, recipe: str, overrides: Iterable[str]) -> Settings:
+        """Settings of a recipe."""
+        return load_settings(recipe, overrides)
+
+    def check(self, name: str, settings: Settings) -> None:
+        """Something must be held out."""
+        if not settings.data.val_fraction:
+            raise LangJepaError(
+                f"{name} holds nothing out, so there are no curves to compare. Set data.val_fraction for all: "
+                "-o data.val_fraction=0.05"
+            )
+
+    def usual_tasks(self, settings: Settings) -> tuple[str, ...]:
+        """The built-in stories where they are trained on, else next sentences."""
+        return ("stories",) if settings.data.train_file == "stories" else ("retrieval",)
+
+    def for_run(
+        self, settings: Settings, *, seed: int, steps: int, look_every: int, folder: Path
+    ) -> Settings:
+        """Settings of one run."""
+        return changed(
+            settings,
+            meta={"seed": seed, "load_checkpoint": False, "checkpoint_path": None},
+            optimization={"max_steps": steps},
+            logging={"log_dir": str(folder), "eval_freq": look_every},
+        )
+
+    def expected_equal(self, one: Settings, other: Settings) -> dict[str, bool]:
+        """Which facts of two runs of one seed their settings say must be equal."""
+        first, second = flat(one), flat(other)
+
+        def same(keys: Any) -> bool:
+            return all(first[key] == second[key] for key in keys)
+
+        data = [key for key in first if key.startswith("data.")]
+        corpus = same(key for key in data if key not in _CORPUS_FREE)
+        views = corpus and same(key for key in data if key not in _DATA_FREE)
+        backbone = corpus and same(_ENCODER)
+        return {
+            "corpus": corpus,
+            "order": views and same(("model.max_length",)),
+            "backbone": backbone,
+            "encoder": backbone and views and same(_HEAD),
+        }
+
+    def columns(self, settings: Settings) -> tuple[str, ...]:
+        """The best look's metric, losses and retrieval, and what proves that there is something to learn."""
+        always = ("val/loss", "val/retrieval/mrr", "val/retrieval/recall@1")
+        return tuple(dict.fromkeys([*always, settings.logging.best_metric, *_TASK]))
+
+    def headlines(self, settings: Settings) -> tuple[str, ...]:
+        """Columns that are read at equal budgets."""
+        return tuple(dict.fromkeys([settings.logging.best_metric, "val/retrieval/mrr", "val/loss"]))
+
+    def alarms(self, folder: Path, *, total: int) -> list[str]:
+        """What the collapse watch and the task alarm found."""
+        texts = list(read_json(folder / "summary.json", what="the summary of a run")["alarms"][:1])
+        rows = read_metrics(folder / "metrics.csv")
+        return texts + [str(alarm) for alarm in task_alarms(rows, total=total)]
+
+    def notes(self, settings: Sequence[Settings], first_looks: Mapping[str, float]) -> list[str]:
+        """On the best look, on losses that are no common measure, and on alarms that could not ring."""
+        notes = [
+            "Scores are those of each run's best look (logging.best_metric); every variant had the same number of "
+            "looks."
+        ]
+        if len({one.optimization.loss_fn for one in settings}) > 1:
+            notes.append(
+                "The variants minimise different distances: their losses are not comparable, only shown."
+            )
+        notes += [
+            f"{name} was first looked at at step {step:.0f}: 'too easy' could not be judged."
+            for name, step in first_looks.items()
+            if step > EARLY
+        ]
+        return notes
+
+    def eager(self, settings: Settings) -> Settings:
+        """The same without torch.compile."""
+        return changed(settings, meta={"compile": False})
+
+    def start(self, settings: Settings, scratch: Path, *, steps: int) -> "EncoderStepper":
+        """A run that stands at its first step; its schedule is that of the settings."""
+        from lang_jepa.training.devices import make_fabric
+        from lang_jepa.training.reporter import Silent
+        from lang_jepa.training.run import FOLDER_NOTE, Run, start_folder
+        from lang_jepa.training.train import make_material
+
+        logging = settings.logging.model_copy(update={"log_dir": str(scratch)})
+        settings = settings.model_copy(update={"logging": logging})
+        fabric = make_fabric(settings)
+        start_folder(scratch, resume=settings.meta.load_checkpoint, note=FOLDER_NOTE)
+        run = Run(settings, fabric, make_material(settings, fabric, Silent()), Silent())
+        run.begin()
+        return EncoderStepper(run)
+
+    def train(self, settings: Settings, reporter: Reporter, on_start: Callable[[Any], None]) -> Trained:
+        """Train to the end, or go on to it."""
+        from lang_jepa.training.train import train
+
+        result = train(settings, reporter, on_start=on_start)
+        return Trained(result.step, result.interrupted, result.alarms)
+
+    def resume(self, folder: Path) -> Settings:
+        """Settings with which a run goes on from its last checkpoint."""
+        from lang_jepa.training.train import resume_settings
+
+        return resume_settings(folder)
+
+    def facts_of(self, run: Any) -> Facts:
+        """What a `lang_jepa.training.run.Run` starts with."""
+        encoder, meta = run.jepa.encoder.state_dict(), run.settings.meta
+        return {
+            "corpus": run.material.fingerprint,
+            "order": _order(run),
+            "backbone": digest({key: value for key, value in encoder.items() if not key.startswith("head.")}),
+            "encoder": digest(encoder),
+            "predictor": digest(run.jepa.predictor.state_dict()),
+            "parameters": sum(parameter.numel() for parameter in run.jepa.parameters()),
+            "precision": "bf16 autocast" if meta.use_bfloat16 else "fp32",
+            "compile": "on" if meta.compile else "off",
+        }
+
+    def evaluate(
+        self, folder: Path, *, tasks: Sequence[str], data_dir: Path | None, questions: Budget, shared: Path
+    ) -> "tuple[Report, Path]":
+        """Score a finished run."""
+        from lang_jepa.report.card import evaluate_run
+
+        return evaluate_run(folder, tasks=",".join(tasks), data_dir=data_dir, output=None, budget=questions)
+
+
+class EncoderStepper:
+    """Real steps of an encoder's run.
+
+    Args:
+        run: stands at its first step.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def batches(self) -> list[Any]:
+        """The micro-batches of the next step."""
+        return [self.run.next_batch() for _ in range(self.run.settings.optimization.grad_accum_steps)]
+
+    def step(self) -> None:
+        """Make one optimizer step, waiting for data included."""
+        from lang_jepa.training.loop import train_step
+
+        batches = self.batches()
+        train_step(self.run, batches, sum(batch.predictions for batch in batches))
+
+    def finish(self) -> None:
+        """Close what was opened."""
+        self.run.finish()
+
+
+def _order(run: Any) -> str | None:
+    """Hash of the sentences that the first batches predict; None for a stream, whose reading would start anew."""
+    if run.settings.data.streaming:
+        return None
+    batches = islice(iter(run.material.source()), _BATCHES)
+    return digest({str(number): batch.sentence_ids for number, batch in enumerate(batches)})
+
+
+ENCODERS = EncoderRuns()

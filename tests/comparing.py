@@ -1,0 +1,55 @@
+"""A comparison in a process of its own, which can be stopped and killed."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lang_jepa.comparison.compare import Silent
+from lang_jepa.comparison.plan import Plan
+from lang_jepa.files import write_json
+from tiny import environment
+
+_CHILD = """
+import sys
+from pathlib import Path
+from lang_jepa.comparison.compare import compare
+from lang_jepa.comparison.plan import Plan
+from lang_jepa.comparison.process import Interrupted
+from lang_jepa.files import read_json
+
+if __name__ == "__main__":
+    tree = read_json(Path(sys.argv[1]), what="plan")
+    try:
+        compare(Plan.from_json(tree, where="plan"), Path(sys.argv[2]))
+    except Interrupted:
+        sys.exit(130)
+"""
+
+
+class Heard(Silent):
+    """Remembers which jobs began."""
+
+    def __init__(self) -> None:
+        self.jobs: list[str] = []
+
+    def job(self, what: str, number: int, count: int) -> None:
+        self.jobs.append(what)
+
+
+def start_comparison(plan: Plan, folder: Path, scratch: Path) -> "subprocess.Popen[bytes]":
+    """Begin a comparison, or go on with it; it ends with 130 when it was stopped."""
+    write_json(scratch / "plan.json", plan.to_json())
+    (scratch / "child.py").write_text(_CHILD)
+    command = [sys.executable, str(scratch / "child.py"), str(scratch / "plan.json"), str(folder)]
+    return subprocess.Popen(command, env=environment())
+
+
+def until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    """Wait for something that a process is to do."""
+    ends = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, f"it ended by itself with {process.returncode}"
+        assert time.monotonic() < ends
+        time.sleep(0.01)

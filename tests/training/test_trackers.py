@@ -1,0 +1,29 @@
+"""TensorBoard beside the CSV: the same figures at the same steps, of encoders and GPTs."""
+
+from pathlib import Path
+
+import pytest
+
+from lang_jepa.training.gpt.train import train_gpt
+from lang_jepa.training.metrics import STEP, read_metrics
+from lang_jepa.training.train import train
+from tiny import tiny_gpt, tiny_settings
+
+pytest.importorskip("tensorboard")
+
+
+@pytest.mark.parametrize("kind", ["encoder", "gpt"])
+def test_tensorboard_holds_what_the_csv_holds(kind: str, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ("logging.log_to_tensorboard=true", "optimization.max_steps=3")
+    if kind == "gpt":
+        folder = train_gpt(tiny_gpt(tmp_path / "run", *options)).folder
+    else:
+        folder = train(tiny_settings(tmp_path / "run", *options)).folder
+    held = EventAccumulator(str(folder / "tensorboard"))
+    held.Reload()
+    rows = read_metrics(folder / "metrics.csv")
+    for name in ("train/loss", "val/loss"):
+        expected = [(row[STEP], pytest.approx(row[name], rel=1e-6)) for row in rows if name in row]
+        assert [(event.step, event.value) for event in held.Scalars(name)] == expected
