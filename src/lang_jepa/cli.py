@@ -268,6 +268,10 @@ def compare(
     quick: Annotated[
         bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first look.")
     ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="Runs at work at the same time; give each its threads by OMP_NUM_THREADS."),
+    ] = 1,
     allow_different: Annotated[
         bool,
         typer.Option("--allow-different", help="Compare although precision, device or the like differ."),
@@ -305,7 +309,7 @@ def compare(
 
     try:
         with JobBar() as bar:
-            report = run(plan, output, bar)
+            report = run(plan, output, bar, jobs=jobs)
     except Interrupted:
         console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
         raise typer.Exit(130) from None
