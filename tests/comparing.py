@@ -22,7 +22,7 @@ from lang_jepa.files import read_json
 if __name__ == "__main__":
     tree = read_json(Path(sys.argv[1]), what="plan")
     try:
-        compare(Plan.from_json(tree, where="plan"), Path(sys.argv[2]))
+        compare(Plan.from_json(tree, where="plan"), Path(sys.argv[2]), jobs=int(sys.argv[3]))
     except Interrupted:
         sys.exit(130)
 """
@@ -38,11 +38,11 @@ class Heard(Silent):
         self.jobs.append(what)
 
 
-def start_comparison(plan: Plan, folder: Path, scratch: Path) -> "subprocess.Popen[bytes]":
+def start_comparison(plan: Plan, folder: Path, scratch: Path, *, jobs: int = 1) -> "subprocess.Popen[bytes]":
     """Begin a comparison, or go on with it; it ends with 130 when it was stopped."""
     write_json(scratch / "plan.json", plan.to_json())
     (scratch / "child.py").write_text(_CHILD)
-    command = [sys.executable, str(scratch / "child.py"), str(scratch / "plan.json"), str(folder)]
+    command = [sys.executable, str(scratch / "child.py"), str(scratch / "plan.json"), str(folder), str(jobs)]
     return subprocess.Popen(command, env=environment())
 
 

@@ -224,39 +224,41 @@ class _ShownBar:
 
 
 class JobBar(_ShownBar):
-    """A listener of a comparison: one line that says which run is at work and how far it is."""
+    """A listener of a comparison: one line for each run at work, which says how far it is."""
 
     def __init__(self) -> None:
         super().__init__(
             TextColumn("{task.fields[place]}"), TextColumn("{task.description}"), BarColumn(bar_width=16)
         )
-        self._task = self._progress.add_task("", total=None, place="", figures="")
-        self._what = ""
+        self._tasks: dict[str, TaskID] = {}
 
     def job(self, what: str, number: int, count: int) -> None:
-        """The line begins anew."""
-        self._what = what
+        """A line begins."""
         place = f"{number}/{count}"
-        self._progress.reset(self._task, total=None, description=escape(what), place=place, figures="")
+        self._tasks[what] = self._progress.add_task(escape(what), total=None, place=place, figures="")
         if not console.is_terminal:
             console.print(f"{place} {what}", highlight=False, markup=False, soft_wrap=True)
 
-    def event(self, event: Mapping[str, Any]) -> None:
+    def done(self, what: str) -> None:
+        """The line goes."""
+        self._progress.remove_task(self._tasks.pop(what))
+
+    def event(self, what: str, event: Mapping[str, Any]) -> None:
         """The line moves; warnings stay."""
-        kind = event["event"]
+        kind, task = event["event"], self._tasks[what]
         if kind == "begin":
-            self._progress.update(self._task, total=event["total"], completed=event["start"])
+            self._progress.update(task, total=event["total"], completed=event["start"])
         elif kind == "evaluating":
-            self._progress.update(self._task, total=None, figures="evaluating")
+            self._progress.update(task, total=None, figures="evaluating")
         elif kind == "step":
-            self._progress.update(self._task, completed=event["step"], figures=f"loss {event['loss']:.4f}")
+            self._progress.update(task, completed=event["step"], figures=f"loss {event['loss']:.4f}")
         elif kind == "measured":
             seconds = f", {event['seconds']:.3f} s" if event["seconds"] else ""
-            text = f"{self._what}: {event['flops']:.3g} FLOPs{seconds} a step"
+            text = f"{what}: {event['flops']:.3g} FLOPs{seconds} a step"
             console.print(text, highlight=False, markup=False, soft_wrap=True)
         elif kind == "warning":
             console.print(
-                f"[bold yellow]warning:[/] {escape(self._what)}: {escape(event['text'])}", highlight=False
+                f"[bold yellow]warning:[/] {escape(what)}: {escape(event['text'])}", highlight=False
             )
 
 

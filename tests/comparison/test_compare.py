@@ -143,6 +143,23 @@ def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path:
     assert {one["call"] for one in report["verdicts"]} == {"too few seeds to judge"}
 
 
+def test_several_at_a_time_and_stopped_it_gives_the_same_result(whole: Path, tmp_path: Path) -> None:
+    """All four runs at once; SIGTERM lets each of them save."""
+    folder = tmp_path / "parallel"
+    names = [(name, seed) for seed in (0, 1) for name in ("with vicreg", "without")]
+    process = start_comparison(_plan(2), folder, tmp_path, jobs=4)
+    until(lambda: all((run_folder(folder, *name) / LAST).is_file() for name in names), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    compare(_plan(2), folder, jobs=3)
+    for name in names:
+        ours, theirs = run_folder(folder, *name), run_folder(whole, *name)
+        assert_same_run(theirs, ours)
+        assert read_json(ours / "facts.json", what="f") == read_json(theirs / "facts.json", what="f")
+    verdicts, expected = (read_json(path / "report.json", what="r")["verdicts"] for path in (folder, whole))
+    assert verdicts == expected
+
+
 def test_a_run_with_other_settings_is_named(whole: Path) -> None:
     """A plan's folder in which somebody trained something else."""
     path = run_folder(whole, "without", 1) / "settings.yaml"
@@ -164,4 +181,7 @@ def test_a_mistake_in_a_run_is_told_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(LangJepaError, match=r"with vicreg, seed 0: .*nowhere.txt"):
         compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "out")
     assert not run_folder(tmp_path / "out", "without", 0).exists()
+    with pytest.raises(LangJepaError, match=r"with vicreg, seed 0: .*nowhere.txt"):
+        compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "two", jobs=2)
+    assert not (run_folder(tmp_path / "two", "without", 0) / "trained.json").exists()
     assert json.loads((tmp_path / "out" / "plan.json").read_text())["seeds"] == [0]

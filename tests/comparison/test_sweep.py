@@ -27,7 +27,7 @@ class StopInSecondTrial(Silent):
     def job(self, what: str, number: int, count: int) -> None:
         self.trial = number
 
-    def event(self, event: Event) -> None:
+    def event(self, what: str, event: Event) -> None:
         if self.trial == 2 and event["event"] == "begin" and not self.stopped:
             self.stopped = True
             signal.raise_signal(signal.SIGTERM)

@@ -1,9 +1,11 @@
-"""The comparison itself: measure, train and evaluate every run one after the other, and pick up where it was left."""
+"""The comparison itself: measure, train and evaluate every run, and pick up where it was left."""
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +19,7 @@ from lang_jepa.comparison.kind import Facts
 from lang_jepa.comparison.outcome import outcome
 from lang_jepa.comparison.page import write_page
 from lang_jepa.comparison.plan import Plan, Variant, run_folder, settle
-from lang_jepa.comparison.process import Event, run_job
+from lang_jepa.comparison.process import Event, Interrupted, Stopper, run_job
 from lang_jepa.comparison.trees import setting_differences
 from lang_jepa.comparison.worker import EVALUATED, FACTS, TRAINED
 from lang_jepa.errors import LangJepaError
@@ -30,13 +32,16 @@ _FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "rec
 
 
 class Listener(Protocol):
-    """Hears how a comparison goes on."""
+    """Hears how a comparison goes on, from several threads if several jobs are at work."""
 
     def job(self, what: str, number: int, count: int) -> None:
         """Job `number` of `count` begins."""
 
-    def event(self, event: Event) -> None:
+    def event(self, what: str, event: Event) -> None:
         """Something happened in it (see `lang_jepa.comparison.worker`)."""
+
+    def done(self, what: str) -> None:
+        """It has ended, well or not."""
 
 
 class Silent:
@@ -45,11 +50,14 @@ class Silent:
     def job(self, what: str, number: int, count: int) -> None:
         """Nothing."""
 
-    def event(self, event: Event) -> None:
+    def event(self, what: str, event: Event) -> None:
+        """Nothing."""
+
+    def done(self, what: str) -> None:
         """Nothing."""
 
 
-def compare(plan: Plan, folder: Path, listener: Listener | None = None) -> dict[str, Any]:
+def compare(plan: Plan, folder: Path, listener: Listener | None = None, *, jobs: int = 1) -> dict[str, Any]:
     """Do what is still to be done of a comparison, and report.
 
     Killed at any time and called again with the same plan, it gives the same result: finished runs are not repeated
@@ -59,6 +67,7 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None) -> dict[
         plan: from `make_plan`.
         folder: of this comparison alone; `report.json` and `report.html` are written there.
         listener: told how it goes on.
+        jobs: runs at work at the same time. What a step costs is measured by one job alone, whatever this is.
 
     Returns:
         The report, as in report.json.
@@ -70,12 +79,10 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None) -> dict[
     refuse_different_settings(plan)
     folder = folder.absolute()  # jobs may start elsewhere
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock") as lock:
-        work = _Work(settle(plan, folder), folder, listener or Silent(), lock)
+    with locked(folder / ".lock") as lock, Stopper() as stopper:
+        work = _Work(settle(plan, folder), folder, listener or Silent(), lock, stopper)
         work.measure()
-        for seed in work.plan.seeds:
-            for variant in work.plan.variants:
-                work.run(variant, seed)
+        work.run_all(jobs)
         report = outcome(work.plan, folder)
     write_json(folder / REPORT, report)
     write_page(report, folder / PAGE)
@@ -90,12 +97,13 @@ class _Work:
         folder: of the comparison.
         listener: told of every job.
         lock: file descriptor that jobs keep open.
+        stopper: asks jobs to end.
     """
 
-    def __init__(self, plan: Plan, folder: Path, listener: Listener, lock: int) -> None:
-        self.plan, self.folder, self.listener, self.lock = plan, folder, listener, lock
+    def __init__(self, plan: Plan, folder: Path, listener: Listener, lock: int, stopper: Stopper) -> None:
+        self.plan, self.folder, self.listener, self.lock, self.stopper = plan, folder, listener, lock, stopper
         self.count = len(plan.seeds) * len(plan.variants)
-        self.number = 0
+        self.told = threading.Lock()
         self.facts: dict[tuple[str, int], Facts] = {}
 
     def measure(self) -> None:
@@ -111,9 +119,27 @@ class _Work:
                 job = {"job": "measure", "kind": self.plan.kind.name, "settings": settings, "timed": timed}
                 self._do(job, variant, None, self.folder / "runs" / variant.name / "measure.log", what)
 
-    def run(self, variant: Variant, seed: int) -> None:
+    def run_all(self, jobs: int) -> None:
+        """Every run, so many at the same time; the first that fails ends the others, which save."""
+        pairs = [(variant, seed) for seed in self.plan.seeds for variant in self.plan.variants]
+
+        def do(number: int, variant: Variant, seed: int) -> None:
+            try:
+                self.run(variant, seed, number)
+            except BaseException:
+                self.stopper.ask()  # before this thread takes the next one
+                raise
+
+        with ThreadPoolExecutor(jobs) as pool:
+            runs = [pool.submit(do, number, *pair) for number, pair in enumerate(pairs, start=1)]
+            wait(runs, return_when=FIRST_EXCEPTION)
+            pool.shutdown(cancel_futures=True)
+        failures = [failure for run in runs if not run.cancelled() and (failure := run.exception())]
+        for failure in sorted(failures, key=lambda one: isinstance(one, Interrupted)):
+            raise failure
+
+    def run(self, variant: Variant, seed: int, number: int) -> None:
         """Do what is still to be done of one run."""
-        self.number += 1
         folder = run_folder(self.folder, variant.name, seed)
         what = f"{variant.name}, seed {seed}"
         settings = self.plan.run_settings(variant, seed, self.folder)
@@ -123,7 +149,7 @@ class _Work:
         count_flops = self.plan.variant(variant.name).measured is None
         if (folder / EVALUATED).is_file() and not count_flops:
             return
-        self.listener.job(what, self.number, self.count)
+        self.listener.job(what, number, self.count)
         job = {
             "job": "run",
             "kind": self.plan.kind.name,
@@ -142,26 +168,36 @@ class _Work:
 
         def tell(event: Event) -> None:
             if event["event"] == "measured":
-                self.plan = self.plan.with_measured(variant.name, Measured(event["seconds"], event["flops"]))
-                write_json(self.folder / "plan.json", self.plan.to_json())
+                with self.told:
+                    measured = Measured(event["seconds"], event["flops"])
+                    self.plan = self.plan.with_measured(variant.name, measured)
+                    write_json(self.folder / "plan.json", self.plan.to_json())
             elif event["event"] == "facts" and seed is not None:
                 self._check(variant, seed, event["facts"])
-            self.listener.event(event)
+            self.listener.event(what, event)
 
-        run_job(job, log=log, lock=self.lock, tell=tell, what=what)
+        try:
+            run_job(job, log=log, lock=self.lock, tell=tell, what=what, stopper=self.stopper)
+        finally:
+            self.listener.done(what)
 
     def _check(self, variant: Variant, seed: int, facts: Facts) -> None:
-        """Hold a run against the first run of all, and against the baseline with the same seed."""
-        what = f"{variant.name}, seed {seed}"
-        baseline = self.plan.baseline
-        if self.facts:
-            first = next(iter(self.facts.values()))
-            check_environment(facts, first, what=what, allow=self.plan.allow_different)
-        paired = self.facts.get((baseline.name, seed))
-        if paired is not None:
-            expected = self.plan.kind.expected_equal(variant.settings, baseline.settings)
-            check_pair(facts, paired, expected, what=what)
-        self.facts[variant.name, seed] = facts
+        """Hold a run against the first run of all, and runs of a seed against that of the baseline."""
+        with self.told:
+            if self.facts:
+                first, what = next(iter(self.facts.values())), f"{variant.name}, seed {seed}"
+                check_environment(facts, first, what=what, allow=self.plan.allow_different)
+            self.facts[variant.name, seed] = facts
+            baseline = self.plan.baseline
+            paired = self.facts.get((baseline.name, seed))
+            if paired is None:  # it starts at the same time, and will look for this one
+                return
+            others = self.plan.variants[1:] if variant.name == baseline.name else (variant,)
+            for other in others:
+                theirs = self.facts.get((other.name, seed))
+                if theirs is not None:
+                    expected = self.plan.kind.expected_equal(other.settings, baseline.settings)
+                    check_pair(theirs, paired, expected, what=f"{other.name}, seed {seed}")
 
 
 def _check_folder(folder: Path, settings: BaseModel, kind: type[BaseModel]) -> None:

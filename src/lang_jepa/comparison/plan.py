@@ -21,7 +21,7 @@ from lang_jepa.settings import build
 FORMAT = 2
 _BEFORE_KINDS = 1
 """Format of plans that do not name a kind: all runs were encoders'."""
-FEWEST_LOOKS, MOST_LOOKS, STEPS_PER_LOOK = 10, 50, 100
+FEWEST_LOOKS, MOST_LOOKS, STEPS_PER_LOOK = 5, 50, 100
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,8 +22,60 @@ class Interrupted(Exception):
     """The comparison was asked to stop (Ctrl-C or SIGTERM); the same command goes on."""
 
 
+class Stopper:
+    """Asks all jobs at work to save and end, at Ctrl-C or SIGTERM; a second signal kills them.
+
+    Enter it in the main thread; elsewhere signals are left alone.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._at_work: set[subprocess.Popen[str]] = set()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stopper":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._signalled)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def ask(self) -> None:
+        """Let every job save and end; none begins after this."""
+        self.asked = True
+        for process in tuple(self._at_work):
+            process.terminate()
+
+    @contextlib.contextmanager
+    def watching(self, process: "subprocess.Popen[str]") -> Iterator[None]:
+        """While a job is at work."""
+        self._at_work.add(process)
+        try:
+            if self.asked:  # asked while it was started
+                process.terminate()
+            yield
+        finally:
+            self._at_work.discard(process)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:
+            self.ask()
+            return
+        for process in tuple(self._at_work):
+            process.kill()
+
+
 def run_job(
-    job: Mapping[str, Any], *, log: Path, lock: int, tell: Callable[[Event], None], what: str
+    job: Mapping[str, Any],
+    *,
+    log: Path,
+    lock: int,
+    tell: Callable[[Event], None],
+    what: str,
+    stopper: Stopper,
 ) -> None:
     """Run one job to its end.
 
@@ -33,21 +85,26 @@ def run_job(
         lock: file descriptor of the comparison's lock, which the job keeps while it lives, even without us.
         tell: called with every event; what it raises ends the job.
         what: names the job in errors.
+        stopper: may ask it to end.
 
     Raises:
         Interrupted: we or the job were asked to stop.
         LangJepaError: the job told of a mistake, or died.
     """
+    if stopper.asked:
+        raise Interrupted
     log.parent.mkdir(parents=True, exist_ok=True)
     error = ""
-    with log.open("ab") as errors, _Job(job, errors, lock) as process:
-        for event in process.events():
+    with log.open("ab") as errors, _started(job, errors, lock) as process, stopper.watching(process):
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
             if event["event"] == "error":
                 error = event["text"]
             else:
                 tell(event)
         status = process.wait()
-    if process.stopped or status == INTERRUPTED:
+    if stopper.asked or status == INTERRUPTED:
         raise Interrupted
     if error:
         raise LangJepaError(f"{what}: {error}")
@@ -59,59 +116,30 @@ def run_job(
         )
 
 
-class _Job:
-    """A child process that is asked to stop when we are.
+@contextlib.contextmanager
+def _started(job: Mapping[str, Any], errors: Any, lock: int) -> Iterator["subprocess.Popen[str]"]:
+    """A child process that is ended with the block.
 
     It has a session of its own, so that Ctrl-C reaches it once, through us, and it can save.
     """
-
-    def __init__(self, job: Mapping[str, Any], errors: Any, lock: int) -> None:
-        self.job, self.errors, self.lock = job, errors, lock
-        self.stopped = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Job":
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lang_jepa.comparison.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            pass_fds=(self.lock,),
-            start_new_session=True,
-            encoding="utf-8",
-        )
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._stop)
-        assert self.process.stdin is not None
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lang_jepa.comparison.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        pass_fds=(lock,),
+        start_new_session=True,
+        encoding="utf-8",
+    )
+    try:
+        assert process.stdin is not None
         # A job that died at once is told of by its status.
-        with contextlib.suppress(BrokenPipeError), self.process.stdin as stream:
-            json.dump(self.job, stream)
-        return self
-
-    def events(self) -> Any:
-        """Events until the process closes its side."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            yield json.loads(line)
-
-    def wait(self) -> int:
-        """Its exit status."""
-        return self.process.wait()
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.stopped = True
-        self.process.terminate()  # once: it saves and ends; a second signal to us acts on it at once
-        signal.signal(number, self._kill)
-
-    def _kill(self, number: int, frame: FrameType | None) -> None:
-        self.process.kill()
-
-    def __exit__(self, *failure: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        with contextlib.suppress(BrokenPipeError), process.stdin as stream:
+            json.dump(job, stream)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

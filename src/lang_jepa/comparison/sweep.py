@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lang_jepa.comparison.compare import Listener, Silent, locked
 from lang_jepa.comparison.encoder_runs import ENCODERS
-from lang_jepa.comparison.process import Event, run_job
+from lang_jepa.comparison.process import Event, Stopper, run_job
 from lang_jepa.comparison.space import Dimension
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
@@ -87,7 +87,7 @@ def sweep(plan: Sweep, folder: Path, listener: Listener | None = None) -> Found:
         )
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock") as lock:
+    with locked(folder / ".lock") as lock, Stopper() as stopper:
         _settle(plan, folder)
         study = _study(plan, folder)
         for trial in study.get_trials(deepcopy=False, states=_states("RUNNING")):
@@ -98,11 +98,13 @@ def sweep(plan: Sweep, folder: Path, listener: Listener | None = None) -> Found:
         while (
             done := len(study.get_trials(deepcopy=False, states=_states("COMPLETE", "PRUNED")))
         ) < plan.trials:
-            _trial(plan, folder, study, listener or Silent(), lock, done)
+            _trial(plan, folder, study, listener or Silent(), lock, done, stopper)
         return _found(study)
 
 
-def _trial(plan: Sweep, folder: Path, study: Any, listener: Listener, lock: int, done: int) -> None:
+def _trial(
+    plan: Sweep, folder: Path, study: Any, listener: Listener, lock: int, done: int, stopper: Stopper
+) -> None:
     """One trial, trained until its end or until it is hopeless."""
     trial = study.ask()
     drawn = {dimension.key: dimension.draw(trial) for dimension in plan.space}
@@ -114,7 +116,7 @@ def _trial(plan: Sweep, folder: Path, study: Any, listener: Listener, lock: int,
     watch, values = CollapseWatch(""), []
 
     def tell(event: Event) -> None:
-        listener.event(event)
+        listener.event(shown, event)
         if event["event"] == "look":
             step, figures = event["step"], event["figures"]
             values.append(figures[plan.metric])
@@ -123,9 +125,8 @@ def _trial(plan: Sweep, folder: Path, study: Any, listener: Listener, lock: int,
                 raise _Hopeless
 
     try:
-        run_job(
-            job, log=place.with_name(f"{place.name}.log"), lock=lock, tell=tell, what=f"trial {trial.number}"
-        )
+        log, what = place.with_name(f"{place.name}.log"), f"trial {trial.number}"
+        run_job(job, log=log, lock=lock, tell=tell, what=what, stopper=stopper)
     except _Hopeless:
         study.tell(trial, state=_states("PRUNED")[0])
     else:
@@ -133,6 +134,8 @@ def _trial(plan: Sweep, folder: Path, study: Any, listener: Listener, lock: int,
         study.tell(
             trial, best(values[1:] or values)
         )  # the look before the first step is no result of training
+    finally:
+        listener.done(shown)
     for path in place.glob("checkpoint-*.pth"):
         path.unlink()  # of many trials they would fill the disk; the model directory stays
 
