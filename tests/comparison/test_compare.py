@@ -77,7 +77,7 @@ def test_the_report_says_what_happened(whole: Path) -> None:
         "scorers"
     ].keys()
     steps = report["curves"]["without"][1]["steps"]
-    assert steps == [float(step) for step in range(STEPS + 1)]
+    assert steps == [float(step) for step in range(0, STEPS + 1, STEPS // 5)]
     with_regularizer, without = (one["flops"] for one in report["variants"])
     assert with_regularizer > without > 0  # the covariance is a matrix product
 
