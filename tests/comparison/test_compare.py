@@ -181,7 +181,14 @@ def test_a_mistake_in_a_run_is_told_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(LangJepaError, match=r"with vicreg, seed 0: .*nowhere.txt"):
         compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "out")
     assert not run_folder(tmp_path / "out", "without", 0).exists()
+
+
+def test_the_first_failure_ends_the_runs_beside_it(tmp_path: Path) -> None:
+    """They save, and what was wrong is told, not that they were interrupted."""
+    plan = replace(_plan(2), budget=Budget("steps", 5000))
+    lost = plan.baseline.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})
+    baseline = replace(plan.baseline, settings=plan.baseline.settings.model_copy(update={"data": lost}))
     with pytest.raises(LangJepaError, match=r"with vicreg, seed 0: .*nowhere.txt"):
         compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "two", jobs=2)
     assert not (run_folder(tmp_path / "two", "without", 0) / "trained.json").exists()
-    assert json.loads((tmp_path / "out" / "plan.json").read_text())["seeds"] == [0]
+    assert not run_folder(tmp_path / "two", "without", 1).exists()

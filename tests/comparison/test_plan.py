@@ -60,7 +60,7 @@ def test_runs_differ_in_seed_and_place_only(other: str, tmp_path: Path) -> None:
     named = [line.split(":")[0] for line in setting_differences(first, second)]
     assert named == ["logging.log_dir", "meta.seed"]
     assert first.logging.log_dir == str(tmp_path / "runs" / "concepts" / "seed0")
-    assert (first.optimization.max_steps, first.logging.eval_freq) == (300, 30)
+    assert (first.optimization.max_steps, first.logging.eval_freq) == (300, 60)
 
 
 def test_equal_minutes_are_unequal_steps_and_equally_many_looks(other: str, tmp_path: Path) -> None:
