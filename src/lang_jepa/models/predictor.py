@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lang_jepa.config import ModelSettings
 from lang_jepa.models.context import Context
-from lang_jepa.models.neighbours import NeighbourAttention, NeighbourWeights
+from lang_jepa.models.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
 from lang_jepa.models.sentence_transformer import ConceptTransformer, PassageTransformer, SentenceTransformer
 
 
@@ -172,6 +172,7 @@ PREDICTORS: dict[str, Callable[[ModelSettings, int], nn.Module]] = {
     "identity": lambda settings, window: Identity(),
     "concept_transformer": _transformer(ConceptTransformer),
     "neighbour_weights": lambda settings, window: NeighbourWeights(window),
+    "neighbour_gates": lambda settings, window: NeighbourGates(window),
     "neighbour_attention": lambda settings, window: NeighbourAttention(
         settings.embed_dim, settings.predictor_heads, window, settings.dropout
     ),
