@@ -15,6 +15,7 @@ from lang_jepa.concepts.decoding import TextDecoder, read_decoder
 from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
 from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
+from lang_jepa.concepts.memory import SentenceMemory
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import by_length
@@ -69,6 +70,8 @@ class ConceptModel(DocumentTools):
         self.similarity = similarity
         self.folder: Path | None = None
         """Where it was loaded from (None: it was not)."""
+        self.memory: SentenceMemory | None = None
+        """What it has read and should not read again (None: it keeps nothing)."""
         self.choices = {}
         self.card: dict[str, Any] = {}
         """Its model card, with the hashes of its files (empty: it was not loaded)."""
@@ -157,12 +160,26 @@ class ConceptModel(DocumentTools):
     @torch.inference_mode()
     def _states(self, tokens: list[NDArray[Any]]) -> Tensor:
         """Embeddings of tokenized sentences in one pass, not normalised."""
+        encoder = self._evaluating().encoder
+        if self.memory is None:
+            return encoder.embed(self._framed(tokens)).float()
+        known = self.memory.means(tokens, lambda new: encoder.mean(self._framed(new)).cpu().numpy())
+        means = torch.from_numpy(known).to(self.device)
+        return means if encoder.head is None else encoder.head(means).float()
+
+    def _framed(self, tokens: Sequence[NDArray[Any]]) -> Sequences:
+        """Sentences cut to what fits, between the special tokens, on the model's device."""
         prefix, suffix = self.tokenizer.prefix_ids, self.tokenizer.suffix_ids
-        room = self.settings.model.max_length - len(prefix) - len(suffix)
-        full = [np.concatenate([prefix, ids[:room], suffix]).astype(np.int64) for ids in tokens]
+        full = [np.concatenate([prefix, ids[: self.room], suffix]).astype(np.int64) for ids in tokens]
         lengths = torch.tensor([len(ids) for ids in full])
-        sequences = Sequences(torch.from_numpy(np.concatenate(full)), lengths).to(self.device)
-        return self._evaluating().encoder.embed(sequences).float()
+        return Sequences(torch.from_numpy(np.concatenate(full)), lengths).to(self.device)
+
+    @property
+    def room(self) -> int:
+        """Tokens of a sentence that are read at most, special ones not counted."""
+        return (
+            self.settings.model.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
+        )
 
     @property
     def predicts_next(self) -> bool:

@@ -136,4 +136,5 @@ def _powered(matrix: Tensor, exponent: float) -> Tensor:
     if exponent == 1:
         return matrix
     values, vectors = torch.linalg.eigh(matrix.double())
-    return ((vectors * values**exponent) @ vectors.T).to(matrix.dtype)
+    powered: Tensor = (vectors * values**exponent) @ vectors.T
+    return powered.to(matrix.dtype)

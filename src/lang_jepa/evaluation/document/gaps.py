@@ -12,7 +12,7 @@ Gaps = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LEAST_SEGMENT = 3
-"""Sentences of a found segment at least."""
+"""Sentences of a found segment at least, if nothing else is asked for."""
 
 
 def depths(scores: Gaps) -> Gaps:
@@ -42,13 +42,16 @@ def standardised(scores: Gaps) -> Gaps:
     return scaled
 
 
-def pick(scores: Gaps, *, count: int | None = None, threshold: float | None = None) -> Ints:
-    """Boundaries: the highest scores first, none that would leave a segment below `LEAST_SEGMENT` sentences.
+def pick(
+    scores: Gaps, *, count: int | None = None, threshold: float | None = None, least: int = LEAST_SEGMENT
+) -> Ints:
+    """Boundaries: the highest scores first, none that would leave a segment below so many sentences.
 
     Args:
         scores: [n - 1].
         count: boundaries wanted; fewer where no more fit.
         threshold: without a count, those with at least this score.
+        least: sentences of a segment at least.
 
     Returns:
         int64, ascending, each from 1 to n - 1.
@@ -65,6 +68,6 @@ def pick(scores: Gaps, *, count: int | None = None, threshold: float | None = No
         gap = int(place) + 1
         if len(found) >= wanted or (threshold is not None and scores[place] < threshold):
             break
-        if all(abs(gap - other) >= LEAST_SEGMENT for other in (0, sentences, *found)):
+        if all(abs(gap - other) >= least for other in (0, sentences, *found)):
             found.append(gap)
     return np.array(sorted(found), dtype=np.int64)

@@ -1,0 +1,107 @@
+"""What a model remembers: the same vectors, each sentence read once, and what training kept is taken over."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lang_jepa.concepts.cache import ConceptCache
+from lang_jepa.concepts.directory import build_jepa
+from lang_jepa.concepts.memory import SentenceMemory
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.prepare import prepare
+from lang_jepa.data.views import make_plain_view
+from lang_jepa.report.documents import grouped, other_corpus, remember
+from lang_jepa.report.others import without_head
+from tiny import tiny_settings
+
+MASKED = (
+    "data.view=masked_concepts",
+    "data.context=window",
+    "model.predictor=neighbour_gates",
+    "model.freeze_encoder=true",
+    "model.head=whitened",
+    "objective.target=frozen",
+    "objective.regularizer=none",
+)
+TEXTS = ["The cat sat on the mat.", "Anna went home.", "It rained all day.", "Anna went home."]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def corpus(folder: Path) -> Corpus:
+    return prepare(tiny_settings(folder, *MASKED).data)
+
+
+@pytest.fixture
+def model(folder: Path, corpus: Corpus) -> ConceptModel:
+    settings = tiny_settings(folder, *MASKED)
+    torch.manual_seed(3)
+    jepa = build_jepa(settings, corpus.tokenizer)
+    with torch.no_grad():
+        for parameter in jepa.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return ConceptModel(jepa.eval(), corpus.tokenizer, None, settings)
+
+
+def test_what_is_remembered_is_what_is_read(model: ConceptModel) -> None:
+    concepts, between = model.encode(TEXTS), model.predict_between([TEXTS[:2]], [TEXTS[2:]])
+    model.memory = SentenceMemory(model.room)
+    for _ in range(2):  # read, and then remembered
+        np.testing.assert_allclose(model.encode(TEXTS), concepts, atol=1e-6)
+        np.testing.assert_allclose(model.predict_between([TEXTS[:2]], [TEXTS[2:]]), between, atol=1e-5)
+    assert len(model.memory) == 3, "one of the four is there twice"
+
+
+def test_what_training_kept_is_taken_over(model: ConceptModel, corpus: Corpus) -> None:
+    """Vectors put in from outside are used, so nothing is read again; and they are those that would be read."""
+    split = corpus.validation
+    texts = split.texts(np.arange(12))
+    read = model.encode(texts)
+    remember(model, [corpus], None)
+    assert model.memory is not None
+    known = len(model.memory)
+    np.testing.assert_allclose(model.encode(texts), read, atol=1e-5)
+    assert len(model.memory) == known
+    view = make_plain_view(model.settings, split, model.tokenizer)
+    assert ConceptCache.open_or_make(model.jepa.encoder, view).reused
+    model.memory.fill(split, np.ones((split.num_sentences, model.dim), dtype=np.float32))
+    assert np.ptp(model.encode(texts), axis=0).max() < 1e-6
+
+
+def test_without_the_head_it_is_the_backbone_alone(model: ConceptModel) -> None:
+    model.memory = SentenceMemory(model.room)
+    plain = without_head(model, TEXTS[:3])
+    found = plain.encode(TEXTS)
+    assert not np.allclose(found, model.encode(TEXTS), atol=1e-2)
+    head = model.jepa.encoder.head
+    assert head is not None
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(model.dim))
+        head.bias.zero_()
+    np.testing.assert_allclose(model.encode(TEXTS), found, atol=1e-6)
+    assert len(model.memory) == 3
+
+
+def test_other_documents_report_and_held_out_ones_choose(
+    folder: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    """They are cut with the run's own tokenizer, though it was learnt on another text."""
+    for number in range(3):
+        text = f"Number {number} went home that day. It was late in the year. Then it rained for a whole week in town."
+        (tmp_path / f"{number}.txt").write_text(text)
+    settings = tiny_settings(folder, *MASKED, f"data.corpus_dir={tmp_path / 'corpora'}")
+    others = other_corpus(settings, corpus, str(tmp_path))
+    assert others.tokenizer.fingerprint() == corpus.tokenizer.fingerprint()
+    made = grouped(corpus, others)
+    assert list(made.choosing) == [True] * corpus.validation.num_documents + [False] * 3
+    assert made.documents[-1][1] == "It was late in the year."
+    alone = grouped(corpus, None)
+    assert len(alone.documents) == corpus.validation.num_documents
+    assert 0 < sum(alone.choosing) < len(alone.documents)
