@@ -61,13 +61,28 @@ def pick(
     """
     if (count is None) == (threshold is None) or (count is not None and count < 0):
         raise LangJepaError("topic boundaries need either how many there are (0 or more) or a threshold.")
+    return cut(ranked(scores, least), scores, count=count, threshold=threshold)
+
+
+def ranked(scores: Gaps, least: int = LEAST_SEGMENT) -> Ints:
+    """Boundaries in the order in which `pick` takes them, int64: the highest scores first, never too near another.
+
+    Those of any count or threshold are a beginning of it (see `cut`).
+    """
     sentences = len(scores) + 1
-    wanted = sentences if count is None else count
+    free = np.zeros(sentences + 1, dtype=bool)
+    free[least : max(least, sentences - least + 1)] = True
     found: list[int] = []
-    for place in np.argsort(-scores, kind="stable"):
-        gap = int(place) + 1
-        if len(found) >= wanted or (threshold is not None and scores[place] < threshold):
-            break
-        if all(abs(gap - other) >= least for other in (0, sentences, *found)):
+    for place in np.argsort(-scores, kind="stable").tolist():
+        gap = place + 1
+        if free[gap]:
             found.append(gap)
-    return np.array(sorted(found), dtype=np.int64)
+            free[max(0, gap - least + 1) : gap + least] = False
+    return np.array(found, dtype=np.int64)
+
+
+def cut(order: Ints, scores: Gaps, *, count: int | None = None, threshold: float | None = None) -> Ints:
+    """The first `count` of ranked boundaries, or those whose score is at least the threshold; ascending."""
+    if count is None:
+        count = int((scores[order - 1] >= threshold).sum())
+    return np.sort(order[:count])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lang_jepa.evaluation.document.contest import Contest, Entry, Values
-from lang_jepa.evaluation.document.gaps import LEAST_SEGMENT, Gaps, depths, pick, standardised
+from lang_jepa.evaluation.document.gaps import LEAST_SEGMENT, Gaps, cut, depths, pick, ranked, standardised
 from lang_jepa.evaluation.document.material import PIECE, SEGMENTS, Made
 from lang_jepa.evaluation.document.metrics import pk, window_diff
 from lang_jepa.evaluation.document.rules import Places, Reading, allows
@@ -155,16 +155,16 @@ def _entries(reading: Reading, made: Made, rules: Sequence[str]) -> Iterator[Ent
 
 def _scored(shaped: list[Gaps], made: Made, kind: str, setting: dict[str, Any], rule: str) -> Entry:
     """One way to score gaps, with the threshold that is best on the choosing documents."""
-    least = setting["least"]
-    known = [pick(one, count=len(true), least=least) for one, true in zip(shaped, made.truth, strict=True)]
-    choosing = np.flatnonzero(made.choosing)
+    orders = [ranked(one, setting["least"]) for one in shaped]
+    both = list(zip(orders, shaped, strict=True))
+    choosing = np.flatnonzero(made.choosing).tolist()
 
     def merit(threshold: float) -> float:
-        found = [pick(shaped[i], threshold=threshold, least=least) for i in choosing.tolist()]
-        return float(np.mean([_pk(made, i, one) for i, one in zip(choosing.tolist(), found, strict=True)]))
+        return float(np.mean([_pk(made, i, cut(*both[i], threshold=threshold)) for i in choosing]))
 
     threshold = min(THRESHOLDS, key=merit)
-    found = [pick(one, threshold=threshold, least=least) for one in shaped]
+    known = [cut(*one, count=len(true)) for one, true in zip(both, made.truth, strict=True)]
+    found = [cut(*one, threshold=threshold) for one in both]
     return Entry(_values(made, known, found), kind, setting | {"threshold": threshold}, rule)
 
 
