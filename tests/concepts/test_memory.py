@@ -93,15 +93,16 @@ def test_other_documents_report_and_held_out_ones_choose(
     folder: Path, corpus: Corpus, tmp_path: Path
 ) -> None:
     """They are cut with the run's own tokenizer, though it was learnt on another text."""
-    for number in range(3):
-        text = f"Number {number} went home that day. It was late in the year. Then it rained for a whole week in town."
-        (tmp_path / f"{number}.txt").write_text(text)
+    (tmp_path / "texts").mkdir()
+    for number, name in enumerate(("Anna", "Bela", "Carl")):
+        text = f"{name} went home that day. It was late for {name}. Then it rained on {name} for {number} weeks in the town."
+        (tmp_path / "texts" / f"{number}.txt").write_text(text + f" {name} slept.")
     settings = tiny_settings(folder, *MASKED, f"data.corpus_dir={tmp_path / 'corpora'}")
-    others = other_corpus(settings, corpus, str(tmp_path))
+    others = other_corpus(settings, corpus, str(tmp_path / "texts"))
     assert others.tokenizer.fingerprint() == corpus.tokenizer.fingerprint()
     made = grouped(corpus, others)
     assert list(made.choosing) == [True] * corpus.validation.num_documents + [False] * 3
-    assert made.documents[-1][1] == "It was late in the year."
+    assert made.documents[-1][1] == "It was late for Carl."
     alone = grouped(corpus, None)
     assert len(alone.documents) == corpus.validation.num_documents
     assert 0 < sum(alone.choosing) < len(alone.documents)
