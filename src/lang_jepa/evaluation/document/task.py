@@ -80,6 +80,7 @@ def document_rows(
         grouped.documents,
         window_size=window_size,
         queries=queries,
+        other=0,
         choosing=sources.choosing.tolist(),
         seed=seed,
     )
