@@ -188,7 +188,13 @@ def evaluate(
         from lang_jepa.report.card import evaluate_run
 
         report, path = evaluate_run(
-            run, tasks=tasks, data_dir=data_dir, output=output, beside=beside or (), documents=documents
+            run,
+            tasks=tasks,
+            data_dir=data_dir,
+            output=output,
+            beside=beside or (),
+            documents=documents,
+            tell=plain,
         )
     for task, source in report.sources.items():
         console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)

@@ -135,6 +135,9 @@ class ModelSettings(Section):
     """Linear map after pooling, part of the encoder: none, identity at the start, or ZCA whitening at the start."""
     head_sample: int = Field(default=4000, ge=16)
     """Training sentences from which the whitening start is estimated."""
+    whitening_power: float = Field(default=0.5, ge=0, le=0.5)
+    """Power of the inverse covariance that a whitened head begins with: .5 makes all directions alike, .25 evens out
+    half of their spread (in logarithms), 0 only takes the mean out."""
     score_sample: int = Field(default=4000, ge=16)
     """Training predictions, with their targets, from which the score statistics are estimated when training ends. The
     similarity `predictable` gains from many more of them than there are dimensions."""
@@ -151,13 +154,15 @@ class ModelSettings(Section):
         "concept_transformer",
         "recency_transformer",
         "neighbour_weights",
+        "neighbour_gates",
         "neighbour_attention",
     ] = "attention_query"
     """What reads the context: one learnt query over its tokens; an MLP on the state of the mask token; Linear and
     LayerNorm on the context's mean; a bidirectional transformer over the passage's sentence vectors, read at the
     mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`); the same as a correction,
     zero at the start, of their recency-weighted mean (`concepts`); the weighted sum of the neighbours, which starts as
-    the recency-weighted mean; that with a learnt correction (`masked_concepts`)."""
+    the recency-weighted mean; the same with weights that also depend on how the neighbours resemble each other; the
+    weighted sum with a learnt correction (the last three: `masked_concepts`)."""
     predictor_layers: int = Field(default=1, ge=1)
     """Layers of the transformer predictors."""
     predictor_heads: int = Field(default=4, ge=1)

@@ -14,7 +14,7 @@ NEXT_SENTENCE_PREDICTORS = {
 """Predictors that fit each `data.context`, the usual one first."""
 VIEW_PREDICTORS = {
     "masked_sentences": ("mask_mlp", "transformer"),
-    "masked_concepts": ("neighbour_weights", "neighbour_attention"),
+    "masked_concepts": ("neighbour_weights", "neighbour_gates", "neighbour_attention"),
     "spans": ("linear", "attention_query", "identity"),
     "same_sentence": ("identity", "linear", "attention_query"),
 }
@@ -116,6 +116,11 @@ def _targets(settings: "Settings") -> Iterator[str]:
         yield (
             "objective.center_targets changes nothing under optimization.loss_fn=mse (the mean cancels): set "
             "objective.center_targets=false."
+        )
+    if objective.center_targets and settings.optimization.loss_fn == "contrastive":
+        yield (
+            "objective.center_targets takes the length from predictions, which optimization.loss_fn=contrastive looks "
+            "at: set objective.center_targets=false."
         )
 
 

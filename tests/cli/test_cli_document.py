@@ -73,9 +73,9 @@ def test_what_was_measured_is_kept_with_the_model(
     run: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report, _ = evaluate_run(
-        run, tasks="document", data_dir=None, output=run / "d.json", budget=Budget(queries=120)
+        run, tasks="document", data_dir=None, output=run / "d.json", budget=Budget(continuations=120)
     )
-    assert set(report.tools) == {"segment", "outliers", "next"}
+    assert set(report.tools) == {"segment", "outliers", "next", "redundant"}
     assert {"model", "recency mean (untrained)", "chance"} <= {row.name for row in report.rows}
     model = ConceptModel.load(run)
     assert set(model.choices) == set(report.tools)

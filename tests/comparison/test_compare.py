@@ -1,6 +1,5 @@
 """A whole comparison, small: real processes, killed and taken up, and the page that comes out."""
 
-import json
 import os
 import re
 import signal

@@ -165,6 +165,19 @@ def test_repetitions_are_found_and_nothing_else(make: Make) -> None:
     assert 0 < REPEATED < 1
 
 
+def test_repetitions_go_by_what_was_measured(make: Make) -> None:
+    model = make("concepts")
+    told = ["Nora lost her keys.", "It rained all day in Rome.", "Two dogs barked at him."]
+    raw = model.encode(told).astype(np.float64) @ model.encode(told).T
+    threshold = float(raw[1, 0]) - 0.01
+    way = Contender("nearest earlier sentence", "raw", {"threshold": threshold}, 0.9)
+    model.choices = {"redundant": Choice("repetitions, average precision", False, 9, None, way)}
+    found = redundant(model, told)
+    assert found[0].cosine == pytest.approx(raw[1, 0], abs=1e-6)
+    assert found[0].repeats
+    assert not redundant(model, told, threshold=threshold + 0.02)[0].repeats
+
+
 @pytest.mark.parametrize("mode", WAYS)
 def test_every_kind_of_model_tells_about_a_document(mode: str, make: Make, text: list[str]) -> None:
     model = make(mode)

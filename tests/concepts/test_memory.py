@@ -1,101 +1,130 @@
-"""What an evaluation remembers: the same vectors, each sentence read once."""
+"""What a model remembers: the same vectors, each sentence read once, and what training kept is taken over."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from lang_jepa.concepts.cache import ConceptCache
 from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.memory import VectorMemory
+from lang_jepa.concepts.memory import SentenceMemory
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
+from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.views import make_plain_view
+from lang_jepa.report.card import evaluate_run
+from lang_jepa.report.documents import grouped, other_corpus, remember
+from lang_jepa.report.others import without_head
+from lang_jepa.training.train import train
 from tiny import MODES, tiny_settings
 
-A, B, C = "The cat sat on the mat.", "Anna went home.", "It rained all day, and then it snowed for a week."
+MASKED = (
+    "data.view=masked_concepts",
+    "data.context=window",
+    "model.predictor=neighbour_gates",
+    "model.freeze_encoder=true",
+    "model.head=whitened",
+    "objective.target=frozen",
+    "objective.regularizer=none",
+)
+TEXTS = ["The cat sat on the mat.", "Anna went home.", "It rained all day.", "Anna went home."]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> ConceptModel:
-    settings = tiny_settings(tmp_path_factory.mktemp("run"), *MODES["concepts"])
-    tokenizer = prepare(settings.data).tokenizer
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def corpus(folder: Path) -> Corpus:
+    return prepare(tiny_settings(folder, *MASKED).data)
+
+
+@pytest.fixture
+def model(folder: Path, corpus: Corpus) -> ConceptModel:
+    settings = tiny_settings(folder, *MASKED)
     torch.manual_seed(3)
-    return ConceptModel(build_jepa(settings, tokenizer), tokenizer, None, settings)
+    jepa = build_jepa(settings, corpus.tokenizer)
+    with torch.no_grad():
+        for parameter in jepa.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return ConceptModel(jepa.eval(), corpus.tokenizer, None, settings)
 
 
-@contextmanager
-def counted(model: ConceptModel) -> Iterator[list[int]]:
-    """Numbers of sentences that its encoder was given, one for each pass."""
-    passes: list[int] = []
-    original = model.jepa.encoder.embed
-    model.jepa.encoder.embed = lambda sequences: (passes.append(len(sequences)), original(sequences))[1]  # type: ignore[method-assign]
-    try:
-        yield passes
-    finally:
-        del model.jepa.encoder.embed
+def test_what_is_remembered_is_what_is_read(model: ConceptModel) -> None:
+    concepts, between = model.encode(TEXTS), model.predict_between([TEXTS[:2]], [TEXTS[2:]])
+    model.memory = SentenceMemory(model.room)
+    for _ in range(2):  # read, and then remembered
+        np.testing.assert_allclose(model.encode(TEXTS), concepts, atol=1e-6)
+        np.testing.assert_allclose(model.predict_between([TEXTS[:2]], [TEXTS[2:]]), between, atol=1e-5)
+    assert len(model.memory) == 3, "one of the four is there twice"
 
 
-def test_each_sentence_is_read_once_and_gets_the_same_vector(model: ConceptModel) -> None:
-    apart = model.encode([A, B, A, C]), model.predict_next([[A, B], [B, C]])
-    with counted(model) as passes:
-        with model.remembering():
-            together = model.encode([A, B, A]), model.predict_next([[A, B], [B, C]]), model.encode([C, A])
-        assert sum(passes) == 3
-        np.testing.assert_allclose(together[0], apart[0][:3], atol=1e-6)
-        np.testing.assert_allclose(together[1], apart[1], atol=1e-6)
-        np.testing.assert_allclose(together[2], apart[0][[3, 0]], atol=1e-6)
-        model.encode([A])
-    assert sum(passes) == 4  # nothing outlives it
+def test_what_training_kept_is_taken_over(model: ConceptModel, corpus: Corpus) -> None:
+    """Vectors put in from outside are used, so nothing is read again; and they are those that would be read."""
+    split = corpus.validation
+    texts = split.texts(np.arange(12))
+    read = model.encode(texts)
+    remember(model, [corpus], None)
+    assert model.memory is not None
+    known = len(model.memory)
+    np.testing.assert_allclose(model.encode(texts), read, atol=1e-5)
+    assert len(model.memory) == known
+    view = make_plain_view(model.settings, split, model.tokenizer)
+    assert ConceptCache.open_or_make(model.jepa.encoder, view).reused
+    model.memory.fill(split, np.ones((split.num_sentences, model.dim), dtype=np.float32))
+    assert np.ptp(model.encode(texts), axis=0).max() < 1e-6
 
 
-def test_a_memory_can_be_shared_by_equal_encoders(model: ConceptModel) -> None:
-    memory = VectorMemory()
-    with counted(model) as passes:
-        for _ in range(2):
-            with model.remembering(memory):
-                model.encode([A, B])
-    assert sum(passes) == 2
+def test_without_the_head_it_is_the_backbone_alone(model: ConceptModel) -> None:
+    model.memory = SentenceMemory(model.room)
+    plain = without_head(model, TEXTS[:3])
+    found = plain.encode(TEXTS)
+    assert not np.allclose(found, model.encode(TEXTS), atol=1e-2)
+    head = model.jepa.encoder.head
+    assert head is not None
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(model.dim))
+        head.bias.zero_()
+    np.testing.assert_allclose(model.encode(TEXTS), found, atol=1e-6)
+    assert len(model.memory) == 3
 
 
-def test_it_stops_at_its_limit_and_goes_on_answering() -> None:
-    tokens = [np.array([i, 7]) for i in range(6)]
-    calls: list[int] = []
-
-    def make(some: list[np.ndarray]) -> torch.Tensor:
-        calls.append(len(some))
-        return torch.tensor([[float(ids[0]), 1.0] for ids in some])
-
-    memory = VectorMemory(limit=4 * 8)
-    expected = torch.tensor([[float(i), 1.0] for i in range(6)])
-    for _ in range(2):
-        torch.testing.assert_close(memory.take(tokens, make), expected)
-    assert calls == [6, 2]
-    assert memory.used == 32
+def test_other_documents_report_and_held_out_ones_choose(
+    folder: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    """They are cut with the run's own tokenizer, though it was learnt on another text."""
+    (tmp_path / "texts").mkdir()
+    for number, name in enumerate(("Anna", "Bela", "Carl")):
+        text = f"{name} went home that day. It was late for {name}. Then it rained on {name} for {number} weeks in the town."
+        (tmp_path / "texts" / f"{number}.txt").write_text(text + f" {name} slept.")
+    settings = tiny_settings(folder, *MASKED, f"data.corpus_dir={tmp_path / 'corpora'}")
+    others = other_corpus(settings, corpus, str(tmp_path / "texts"))
+    assert others.tokenizer.fingerprint() == corpus.tokenizer.fingerprint()
+    made = grouped(corpus, others, 200)
+    assert list(made.choosing) == [True] * corpus.validation.num_documents + [False] * 3
+    assert made.documents[-1][1] == "It was late for Carl."
+    alone = grouped(corpus, None, 200)
+    assert len(alone.documents) == corpus.validation.num_documents
+    assert 0 < sum(alone.choosing) < len(alone.documents)
 
 
 def test_an_evaluation_encodes_no_sentence_twice(tmp_path: Path) -> None:
-    """Over a frozen encoder the trained model and its start even share their vectors."""
-    from lang_jepa.report.card import evaluate_run
-    from lang_jepa.training.train import train
-
-    frozen = (
-        "model.freeze_encoder=true",
-        "objective.target=frozen",
-        "objective.regularizer=none",
-        "optimization.max_steps=2",
-        "data.limit=60",
-    )
-    run = train(tiny_settings(tmp_path / "run", *MODES["concepts"], *frozen)).folder
+    """Over a frozen encoder the trained model and its start even share what they have read."""
+    frozen = ("model.freeze_encoder=true", "objective.target=frozen", "objective.regularizer=none")
+    settings = tiny_settings(tmp_path / "run", *MODES["concepts"], *frozen, "optimization.max_steps=2")
+    run = train(settings).folder
     taken: list[bytes] = []
-    original = ConceptModel._states
+    original = ConceptModel._framed
 
-    def states(self: ConceptModel, tokens: list[np.ndarray]) -> torch.Tensor:
+    def framed(self: ConceptModel, tokens: Sequence[np.ndarray]) -> Sequences:
         taken.extend(ids.astype(np.int64).tobytes() for ids in tokens)
         return original(self, tokens)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConceptModel, "_states", states)
+        patch.setattr(ConceptModel, "_framed", framed)
         evaluate_run(run, tasks="retrieval", data_dir=None, output=None)
     assert len(taken) == len(set(taken)) > 20

@@ -9,7 +9,7 @@ from torch.nn import functional
 from lang_jepa.evaluation.baselines import RECENCY as BASELINE
 from lang_jepa.evaluation.baselines import recency_mean
 from lang_jepa.models.context import Context
-from lang_jepa.models.neighbours import RECENCY, NeighbourAttention, NeighbourWeights
+from lang_jepa.models.neighbours import RECENCY, NeighbourAttention, NeighbourGates, NeighbourWeights
 
 DIM, WINDOW = 12, 8
 
@@ -84,25 +84,57 @@ def test_lengths_do_not_matter_and_sides_do() -> None:
     assert not torch.allclose(model(context([7, 6], [4, 3])), model(made), atol=1e-2)
 
 
-def test_both_predictors_start_alike() -> None:
+def test_all_predictors_start_alike() -> None:
     made = context([1, 2, 3], [5])
     torch.testing.assert_close(NeighbourWeights(WINDOW)(made), predictor()(made))
+    torch.testing.assert_close(NeighbourWeights(WINDOW)(made), NeighbourGates(WINDOW)(made))
     assert NeighbourWeights(WINDOW)(context([], [])).tolist() == [[0.0] * DIM]
+
+
+def gates() -> NeighbourGates:
+    torch.manual_seed(0)
+    model = NeighbourGates(WINDOW)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def test_gates_look_at_cosines_of_neighbours_and_at_no_direction() -> None:
+    """A rotation of the space rotates the prediction; another neighbour changes the weights of the rest."""
+    model, made = gates(), context([1, 2, 3], [5, 6])
+    rotation = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(2)))[0]
+    turned = context([1, 2, 3], [5, 6], made.states @ rotation)
+    torch.testing.assert_close(model(turned), model(made) @ rotation, atol=1e-4, rtol=1e-4)
+    states = made.states.clone()
+    states[1] = states[3]
+    change = model(context([1, 2, 3], [5, 6], states)) - model(made)
+    moved = functional.normalize(states[[1]], dim=-1) - functional.normalize(made.states[[1]], dim=-1)
+    assert functional.cosine_similarity(change, moved).abs().item() < 0.99
+
+
+def test_gates_read_their_window_and_nothing_else() -> None:
+    made = context([3, 4, 5], [7, 8])
+    states = made.states.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(gates()(context([3, 4, 5], [7, 8], states)).square().sum(), states)
+    assert torch.nonzero(gradient.abs().sum(1)).flatten().tolist() == [3, 4, 5, 7, 8]
+    assert gates()(context([], [])).tolist() == [[0.0] * DIM]
 
 
 def test_a_window_without_neighbours_is_finite() -> None:
     assert torch.isfinite(predictor(trained=True)(context([], []))).all()
 
 
-def test_every_weight_learns_from_the_second_step_on() -> None:
-    model, made = predictor(), context([1, 2, 3], [5, 6])
+@pytest.mark.parametrize("model", [predictor(), NeighbourGates(WINDOW)], ids=["attention", "gates"])
+def test_every_weight_learns_from_the_second_step_on(model: NeighbourWeights) -> None:
+    made = context([1, 2, 3], [5, 6])
     target = torch.randn(1, DIM)
     for _ in range(3):
         model.zero_grad()
         (model(made) - target).square().sum().backward()
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter -= 0.05 * parameter.grad
+                parameter -= 0.001 * parameter.grad
     silent = [name for name, weight in model.named_parameters() if not weight.grad.abs().sum() > 0]
     assert silent == []
 

@@ -158,20 +158,33 @@ def test_centre_is_not_taken_for_started_when_it_is_not() -> None:
 
 
 def test_contrastive_is_the_cross_entropy_of_finding_the_own_target() -> None:
-    x, y = vectors(5, 8), vectors(5, 8, seed=1)
+    x, y = of_unit_rms(vectors(5, 8)), vectors(5, 8, seed=1)
     cosines = functional.cosine_similarity(x[:, None], y[None], dim=-1) / TEMPERATURE
     expected = torch.tensor(
         [-math.log(math.exp(row[i]) / sum(map(math.exp, row))) for i, row in enumerate(cosines.tolist())]
     )
     torch.testing.assert_close(contrastive(x, y), expected)
-    torch.testing.assert_close(contrastive(3 * x, 0.1 * y), expected)
+    torch.testing.assert_close(contrastive(x, 0.1 * y), expected)
     assert contrastive(x.bfloat16(), y.bfloat16()).dtype == torch.float32
+
+
+def of_unit_rms(x: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5
+
+
+def test_contrastive_takes_the_length_of_a_prediction_for_how_sure_it_is() -> None:
+    """A wrong prediction costs less when it is short, a right one when it is long; one of length 0 is a guess."""
+    targets, right = torch.eye(4), 2 * torch.eye(4)
+    wrong = right.roll(1, 0)
+    assert (contrastive(0.1 * wrong, targets) < contrastive(wrong, targets)).all()
+    assert (contrastive(0.1 * right, targets) > contrastive(right, targets)).all()
+    assert contrastive(0 * right, targets).tolist() == pytest.approx([math.log(4)] * 4)
 
 
 def test_contrastive_known_values() -> None:
     one_hot = torch.eye(4)
     right = math.log(1 + 3 * math.exp(-1 / TEMPERATURE))
-    assert contrastive(one_hot, one_hot).tolist() == pytest.approx([right] * 4, abs=1e-6)
+    assert contrastive(2 * one_hot, one_hot).tolist() == pytest.approx([right] * 4, abs=1e-6)
     assert contrastive(one_hot[:1], one_hot[:1]).item() == 0.0  # nothing else to be taken for it
     lost = contrastive(torch.ones(4, 4), one_hot)  # as near to all of them
     assert lost.tolist() == pytest.approx([math.log(4)] * 4)
@@ -179,7 +192,7 @@ def test_contrastive_known_values() -> None:
 
 def test_contrastive_leaves_out_what_stands_near() -> None:
     """Sentences of the context, and the same sentence asked for again, are no wrong answers; far ones are."""
-    x, y = vectors(4, 8), vectors(4, 8, seed=1)
+    x, y = of_unit_rms(vectors(4, 8)), vectors(4, 8, seed=1)
     numbers = torch.tensor([100, 100 + NEAR, 100 + NEAR + 1, 100])
     cosines = functional.cosine_similarity(x[:, None], y[None], dim=-1) / TEMPERATURE
     rivals = [[0, 2], [1], [0, 2, 3], [2, 3]]  # the own one and those farther away than NEAR

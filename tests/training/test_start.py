@@ -10,9 +10,10 @@ from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
 from lang_jepa.errors import LangJepaError
+from lang_jepa.models.encoder import identity_head
 from lang_jepa.models.target import FrozenTarget
 from lang_jepa.settings import load_settings
-from lang_jepa.training.start import start_model, start_target
+from lang_jepa.training.start import start_model, start_target, whiten_head
 from lang_jepa.training.train import train
 from tiny import TINY, corpora, tiny_settings
 
@@ -125,3 +126,17 @@ def test_a_frozen_pretrained_encoder_is_left_as_it_is(minilm: Path, tmp_path: Pa
     before = ConceptModel(start, corpus.tokenizer, None, settings)
     assert abs(trained.encode(TEXTS) - before.encode(TEXTS)).max() < 1e-6
     assert abs(trained.predict_next(TEXTS) - before.predict_next(TEXTS)).max() > 1e-3
+
+
+@pytest.mark.parametrize("power", [0.5, 0.25, 0.0])
+def test_a_head_whitens_by_the_power_asked_for(power: float) -> None:
+    """In every principal direction the variance v becomes v^(1 - 2 power); the mean goes in any case."""
+    torch.manual_seed(0)
+    pooled = torch.randn(4000, 3) @ torch.tensor([[3.0, 0.0, 0.0], [0.5, 1.0, 0.0], [0.0, 0.2, 0.4]]) + 5
+    head = identity_head(3)
+    whiten_head(head, pooled, power=power)
+    found = head(pooled).detach()
+    assert found.mean(0).abs().max() < 1e-3
+    values, vectors = torch.linalg.eigh(torch.cov(pooled.T))
+    expected = (vectors * values ** (1 - 2 * power)) @ vectors.T
+    torch.testing.assert_close(torch.cov(found.T), expected, rtol=0.03, atol=0.03)

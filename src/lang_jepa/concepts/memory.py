@@ -1,37 +1,48 @@
-"""Vectors of sentences, remembered by their tokens while an evaluation asks for the same ones again and again."""
+"""What a model has read, so that an evaluation that shows it a sentence in many contexts reads it once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-Tokens = Sequence[NDArray[Any]]
-Make = Callable[[Tokens], Tensor]
+from lang_jepa.data.corpus import CorpusSplit
+
+Vectors = NDArray[np.float32]
+Tokens = NDArray[Any]
 
 
-class VectorMemory:
-    """Remembers rows of an encoder whose weights do not change.
+class SentenceMemory:
+    """The mean state, before the head, of sentences by their tokens; so it serves every head on one backbone.
 
     Args:
-        limit: bytes of vectors at most; what comes after that is computed each time.
+        room: tokens of a sentence that the encoder reads at most, special ones not counted.
     """
 
-    def __init__(self, limit: int = 1 << 29) -> None:
-        self.limit, self.used = limit, 0
-        self._rows: dict[bytes, Tensor] = {}
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._rows: dict[bytes, Vectors] = {}
 
-    def take(self, tokens: Tokens, make: Make) -> Tensor:
-        """Rows [n, D] of sentences given as token ids; those that are new come from `make`, each distinct one once."""
-        keys = [np.asarray(ids, dtype=np.int64).tobytes() for ids in tokens]
-        new = {key: index for index, key in enumerate(keys) if key not in self._rows}
-        made = make([tokens[index] for index in new.values()]) if new else None
-        fresh = {} if made is None else dict(zip(new, made, strict=True))
-        rows = torch.stack([self._rows[key] if key in self._rows else fresh[key] for key in keys])
-        for key, row in fresh.items():
-            if self.used + row.nbytes <= self.limit:
-                self._rows[key] = row.clone()  # a view would keep its whole block alive
-                self.used += row.nbytes
-        return rows
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def fill(self, split: CorpusSplit, vectors: Vectors) -> None:
+        """Take over what is known of a side of a corpus: vectors [S, D], as `ConceptCache` keeps them."""
+        for sentence, vector in enumerate(vectors):
+            self._rows[self._key(split.tokens(sentence, sentence + 1))] = vector
+
+    def means(self, tokens: Sequence[Tokens], read: Callable[[list[Tokens]], Vectors]) -> Vectors:
+        """Mean states of tokenized sentences, float32 [n, D]; those that are not known are read, and kept.
+
+        Args:
+            tokens: ids without special tokens, n not empty arrays.
+            read: such arrays to mean states [m, D].
+        """
+        keys = [self._key(ids) for ids in tokens]
+        new = {key: ids for key, ids in zip(keys, tokens, strict=True) if key not in self._rows}
+        if new:
+            self._rows.update(zip(new, read(list(new.values())), strict=True))
+        return np.stack([self._rows[key] for key in keys])
+
+    def _key(self, ids: Tokens) -> bytes:
+        return np.asarray(ids[: self.room], dtype=np.int64).tobytes()

@@ -1,7 +1,6 @@
 """What a user imports: text to concepts, and contexts to predicted concepts."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
@@ -16,7 +15,7 @@ from lang_jepa.concepts.decoding import TextDecoder, read_decoder
 from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
 from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
-from lang_jepa.concepts.memory import VectorMemory
+from lang_jepa.concepts.memory import SentenceMemory
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import by_length
@@ -71,10 +70,11 @@ class ConceptModel(DocumentTools):
         self.similarity = similarity
         self.folder: Path | None = None
         """Where it was loaded from (None: it was not)."""
+        self.memory: SentenceMemory | None = None
+        """What it has read and should not read again (None: it keeps nothing)."""
         self.choices = {}
         self.card: dict[str, Any] = {}
         """Its model card, with the hashes of its files (empty: it was not loaded)."""
-        self._memory: VectorMemory | None = None
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
@@ -116,19 +116,6 @@ class ConceptModel(DocumentTools):
         """Where the weights are."""
         return next(self.jepa.parameters()).device
 
-    @contextmanager
-    def remembering(self, memory: VectorMemory | None = None) -> Iterator[None]:
-        """Inside, no sentence is encoded twice, whichever method asks for it.
-
-        Args:
-            memory: of this encoder or one of equal weights (None: a new one). The weights must not change meanwhile.
-        """
-        self._memory = memory or VectorMemory()
-        try:
-            yield
-        finally:
-            self._memory = None
-
     def encode(self, sentences: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
         """Concepts of sentences: mean over tokens, head, L2-normalised.
 
@@ -155,8 +142,6 @@ class ConceptModel(DocumentTools):
 
     def encode_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
         """As `encode`, of token ids without special tokens, one non-empty array a sentence."""
-        if self._memory is not None:
-            return _unit(self.embed_tokens(tokens, batch_tokens=batch_tokens))
         result = np.empty((len(tokens), self.dim), dtype=np.float32)
         for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
             result[rows] = _unit(self._states([tokens[row] for row in rows]))
@@ -164,24 +149,34 @@ class ConceptModel(DocumentTools):
 
     def embed_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Tensor:
         """As `encode_tokens`, but not normalised and on the model's device, float32 [n, D]: what predictors read."""
-
-        def make(some: Sequence[NDArray[Any]]) -> Tensor:
-            result = torch.empty(len(some), self.dim, device=self.device)
-            for rows in by_length(np.array([len(ids) for ids in some]), batch_tokens):
-                result[torch.from_numpy(rows).to(self.device)] = self._states([some[row] for row in rows])
-            return result
-
-        return make(tokens) if self._memory is None else self._memory.take(tokens, make)
+        result = torch.empty(len(tokens), self.dim, device=self.device)
+        for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
+            result[torch.from_numpy(rows).to(self.device)] = self._states([tokens[row] for row in rows])
+        return result
 
     @torch.inference_mode()
     def _states(self, tokens: list[NDArray[Any]]) -> Tensor:
         """Embeddings of tokenized sentences in one pass, not normalised."""
+        encoder = self._evaluating().encoder
+        if self.memory is None:
+            return encoder.embed(self._framed(tokens)).float()
+        known = self.memory.means(tokens, lambda new: encoder.mean(self._framed(new)).cpu().numpy())
+        means = torch.from_numpy(known).to(self.device)
+        return means if encoder.head is None else encoder.head(means).float()
+
+    def _framed(self, tokens: Sequence[NDArray[Any]]) -> Sequences:
+        """Sentences cut to what fits, between the special tokens, on the model's device."""
         prefix, suffix = self.tokenizer.prefix_ids, self.tokenizer.suffix_ids
-        room = self.settings.model.max_length - len(prefix) - len(suffix)
-        full = [np.concatenate([prefix, ids[:room], suffix]).astype(np.int64) for ids in tokens]
+        full = [np.concatenate([prefix, ids[: self.room], suffix]).astype(np.int64) for ids in tokens]
         lengths = torch.tensor([len(ids) for ids in full])
-        sequences = Sequences(torch.from_numpy(np.concatenate(full)), lengths).to(self.device)
-        return self._evaluating().encoder.embed(sequences).float()
+        return Sequences(torch.from_numpy(np.concatenate(full)), lengths).to(self.device)
+
+    @property
+    def room(self) -> int:
+        """Tokens of a sentence that are read at most, special ones not counted."""
+        return (
+            self.settings.model.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
+        )
 
     @property
     def predicts_next(self) -> bool:

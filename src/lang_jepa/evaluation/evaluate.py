@@ -6,13 +6,16 @@ A task that fails raises: a report never lacks a row without saying so.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.material import Grouped
 from lang_jepa.evaluation.embedder import Encoder, Teller
 from lang_jepa.evaluation.language import Language, bits_rows, quantised_rows
 from lang_jepa.evaluation.table import Report
+
+if TYPE_CHECKING:
+    from lang_jepa.evaluation.document.repetitions import Pairs
 
 EncoderTask = Literal["sts", "probe", "au", "retrieval", "stories", "decode", "document"]
 GPTTask = Literal["bits_per_byte", "quantised", "retrieval", "sts", "probe", "au"]
@@ -36,6 +39,7 @@ class Budget:
         documents: held-out documents that `retrieval`, `decode` and `document` read at most.
         held_out_documents: held-out documents on which bits per byte are measured at most.
         document_tokens: tokens of each of those at most, from its beginning.
+        continuations: questions of the task `document` at most; they need no further encoding.
     """
 
     queries: int = 1024
@@ -48,6 +52,7 @@ class Budget:
     documents: int = 200
     held_out_documents: int = 256
     document_tokens: int = 1024
+    continuations: int = 20_000
 
 
 DEFAULT_BUDGET = Budget()
@@ -146,7 +151,8 @@ def evaluate(
             _decode(report, decoding, decoding_beside, documents, train_documents, told, seed, budget)
         elif task == "document":
             assert grouped is not None
-            _document(report, models, grouped, train_documents, window_size, seed, budget)
+            pairs = _pairs(report, data_dir, of_stories=told_events, seed=seed)
+            _document(report, models, grouped, train_documents, pairs, window_size, seed, budget)
         elif documents is not None:
             _corpus(report, models, documents, train_documents, window_size, seed, budget)
         report.settings["unfinished"] = wanted[number:]
@@ -240,11 +246,38 @@ def _corpus(
     )
 
 
+def _pairs(
+    report: Report, data_dir: Path | None, *, of_stories: bool, seed: int
+) -> "tuple[Pairs, Pairs] | None":
+    """Graded sentence pairs to plant into documents, choosing and reported ones: of the stories, or STS-B on disk."""
+    from lang_jepa.data.stories import paraphrase_pairs
+    from lang_jepa.evaluation.document.repetitions import Pairs
+    from lang_jepa.evaluation.stories import CHOOSING_SEED
+    from lang_jepa.evaluation.tasks import find_stsb
+
+    if of_stories:
+        report.sources["repetitions"] = "graded pairs of generated stories"
+        made = [paraphrase_pairs(_STORY_PAIRS, start) for start in (seed + CHOOSING_SEED, seed)]
+        told = [[(one.first, one.second, one.score) for one in some] for some in made]
+        choosing, reported = (Pairs(*zip(*some, strict=True)) for some in told)
+        return choosing, reported
+    if data_dir is None:
+        report.sources["repetitions"] = "not measured: give STS-B with --data-dir"
+        return None
+    splits = find_stsb(data_dir).splits
+    report.sources["repetitions"] = f"STS-B pairs of {data_dir}: dev chooses, test is reported"
+    return tuple(Pairs(one.first, one.second, one.scores) for one in (splits["dev"], splits["test"]))  # type: ignore[return-value]
+
+
+_STORY_PAIRS = 1200
+
+
 def _document(
     report: Report,
     models: Mapping[str, Encoder],
     grouped: Grouped,
     train_documents: Sequence[Sequence[str]] | None,
+    pairs: "tuple[Pairs, Pairs] | None",
     window_size: int,
     seed: int,
     budget: Budget,
@@ -252,7 +285,7 @@ def _document(
     from lang_jepa.evaluation.document.task import document_rows
 
     rows, chosen, tools = document_rows(
-        models, grouped, window_size=window_size, queries=budget.queries, seed=seed
+        models, grouped, window_size=window_size, queries=budget.continuations, pairs=pairs, seed=seed
     )
     report.rows.extend(rows)
     report.similarity.update(chosen)

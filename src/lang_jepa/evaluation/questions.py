@@ -62,7 +62,8 @@ def build_questions(
         documents: each a list of sentences; documents of one sentence are of no use here.
         window_size: sentences of context at most.
         queries: questions at most.
-        other: candidates from other documents, the true one included: true sentences of other questions.
+        other: candidates from other documents, the true one included: true sentences of other questions (0: that set
+            is left out).
         same: candidates from the same document at most, the true one included.
         exclude: which sentences are no candidates of the same document: the whole context window, or the last
             context sentence only. A question whose document then offers none is left out.
@@ -88,15 +89,22 @@ def build_questions(
     true = np.array([texts[d][p] for d, p in picked])
     windows = [texts[d][max(0, p - window_size) : p] for d, p in picked]
     pools = [_pool(texts[d], p, window_size, exclude) for d, p in picked]
-    lots = other_candidates(owners, np.arange(len(true)), candidates=other, seed=seed)
+    candidates = {"same": pooled_candidates(pools, true, candidates=same, seed=seed)}
+    if other:
+        candidates = {"other": _from_others(true, owners, other, seed), **candidates}
+    return _compact(table, windows, true, owners, positions, candidates, mask)
+
+
+def _from_others(true: Rows, owners: Rows, count: int, seed: int) -> Rows:
+    """Candidates [Q, C] from the true sentences of other documents, none with the text of the true one."""
+    lots = other_candidates(owners, np.arange(len(true)), candidates=count, seed=seed)
     drawn = np.where(lots < 0, -1, true[lots])
     drawn[:, 1:][drawn[:, 1:] == true[:, None]] = -1
     if not (drawn[:, 1:] >= 0).any(1).all():
         raise LangJepaError(
             "some question has no candidate that differs from its answer: give more documents."
         )
-    candidates = {"other": drawn, "same": pooled_candidates(pools, true, candidates=same, seed=seed)}
-    return _compact(table, windows, true, owners, positions, candidates, mask)
+    return drawn
 
 
 def _sentence_rows(documents: Sequence[Sequence[str]]) -> tuple[list[str], list[Rows]]:

@@ -19,6 +19,9 @@ from lang_jepa.evaluation.intervals import Interval, mean_interval
 
 Rows = NDArray[np.int64]
 TIE = 1e-6  # Scores closer than this are equal: fp32 dot products of the same unit vectors differ by about 1e-7.
+_GATHERING = (
+    16  # A product with a row that is fetched for it costs about so many of those in one matrix product.
+)
 _BLOCK = 1 << 25  # Entries of the score matrix held at once: 128 MiB of fp32.
 
 
@@ -199,12 +202,16 @@ def candidate_scores(
             f"predictions have shape {tuple(query.shape)}, expected [{len(rows)}, {target.shape[1]}]: one per "
             "query, as wide as the targets."
         )
-    index = torch.from_numpy(rows).to(target.device)
+    index = torch.from_numpy(rows).to(target.device).clamp(min=0)
+    few = _GATHERING * rows.shape[1] < target.shape[0]
     parts = []
-    step = max(1, _BLOCK // target.shape[0])
+    step = max(1, _BLOCK // (rows.shape[1] * target.shape[1] if few else target.shape[0]))
     for start in range(0, len(rows), step):
-        scores = query[start : start + step] @ target.T
-        parts.append(scores.gather(1, index[start : start + step].clamp(min=0)))
+        some, wanted = query[start : start + step], index[start : start + step]
+        if few:
+            parts.append((target[wanted] @ some.unsqueeze(-1)).squeeze(-1))
+        else:
+            parts.append((some @ target.T).gather(1, wanted))
     scores_of: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
     return scores_of
 

@@ -1,4 +1,8 @@
-"""Predictors that start as the recency-weighted mean of the neighbours and learn their weights, and what to add."""
+"""Predictors that start as the recency-weighted mean of the neighbours and learn their weights, and what to add.
+
+The length of a prediction is how sure it is: `contrastive` looks at it, the distances of directions and all scores do
+not.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +19,7 @@ class NeighbourWeights(nn.Module):
 
     With unit neighbours x_j at signed distances d_j and learnt weights w, which may become negative,
 
-        prediction = sqrt(D) unit(sum_j w[d_j] x_j).
+        prediction = sqrt(D) sum_j w[d_j] x_j.
 
     Negative weights of far neighbours take out what all sentences of a document share, which tells nothing about the
     place of one. One set of weights serves places with one side given, another one those with both. Before the first
@@ -32,7 +36,7 @@ class NeighbourWeights(nn.Module):
         self.weights = nn.Parameter(torch.cat([side.flip(0), side]).repeat(2, 1) / GAIN)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D] of unit RMS; zeros for a window without any neighbour."""
+        """Predictions [Q, D], not normalised; zeros for a window without any neighbour."""
         return self.mean(*self.read(context))
 
     def read(self, context: Context) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,13 +47,51 @@ class NeighbourWeights(nn.Module):
         return x, rows.clamp(min=0), rows >= 0
 
     def mean(self, x: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
-        """The weighted sum at unit RMS, [Q, D]."""
+        """The weighted sum, [Q, D]."""
+        return torch.einsum("qw,qwd->qd", self.by_distance(seen), x[rows])
+
+    def by_distance(self, seen: Tensor) -> Tensor:
+        """The learnt weight of every slot, [Q, 2 window]; 0 where there is no neighbour."""
         half = seen.shape[1] // 2
         both = seen[:, :half].any(1) & seen[:, half:].any(1)
-        weights = GAIN * self.weights[both.long()] * seen
-        total = torch.einsum("qw,qwd->qd", weights, x[rows])
-        scaled: Tensor = functional.normalize(total, dim=-1) * x.shape[-1] ** 0.5
-        return scaled
+        return GAIN * self.weights[both.long()] * seen
+
+
+class NeighbourGates(NeighbourWeights):
+    """The same, with weights that also depend on how the neighbours resemble each other.
+
+        w_j = exp(c) (w[d_j] + b_j),    (b, c) = MLP(cosines of all pairs of neighbours, which slots hold one)
+
+    A heading or an aside among the neighbours, or a topic that has just begun, shows in their cosines and can be given
+    another weight. No direction of the space is learnt, so little can be overfitted; c only moves the length. The
+    MLP's output is zero at the start.
+
+    Args:
+        window: as above.
+        hidden: width of the MLP.
+    """
+
+    def __init__(self, window: int, hidden: int = 32) -> None:
+        super().__init__(window)
+        slots = 2 * window
+        self.pairs: Tensor
+        self.register_buffer("pairs", torch.triu_indices(slots, slots, 1), persistent=False)
+        self.expand, self.contract = (
+            nn.Linear(self.pairs.shape[1] + slots, hidden),
+            nn.Linear(hidden, slots + 1),
+        )
+        with torch.no_grad():
+            for parameter in self.contract.parameters():
+                parameter.zero_()
+
+    def mean(self, x: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
+        """The weighted sum, [Q, D]."""
+        near = x[rows] * seen.unsqueeze(-1)
+        cosines = near @ near.transpose(1, 2) / x.shape[-1]
+        known = torch.cat([cosines[:, self.pairs[0], self.pairs[1]] * _SPREAD, seen.float()], dim=-1)
+        moved = self.contract(functional.gelu(self.expand(known)))
+        weights = (self.by_distance(seen) + moved[:, :-1] * seen) * moved[:, -1:].exp()
+        return torch.einsum("qw,qwd->qd", weights, near)
 
 
 class NeighbourAttention(NeighbourWeights):
@@ -98,6 +140,9 @@ class NeighbourAttention(NeighbourWeights):
 
 GAIN = 10.0
 """The weights are this times a parameter: sixteen numbers must move by tenths while matrices move by thousandths."""
+
+_SPREAD = 3.0
+"""Factor on cosines of sentences, most of which lie within .3 of 0, before an MLP reads them."""
 
 _NEVER = -1e4
 """Instead of minus infinity, so that a window without neighbours has a finite softmax."""

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lang_jepa.config import ModelSettings
 from lang_jepa.models.context import Context
-from lang_jepa.models.neighbours import NeighbourAttention, NeighbourWeights
+from lang_jepa.models.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
 from lang_jepa.models.recency import RecencyTransformer
 from lang_jepa.models.sentence_transformer import ConceptTransformer, PassageTransformer, SentenceTransformer
 
@@ -174,6 +174,7 @@ PREDICTORS: dict[str, Callable[[ModelSettings, int], nn.Module]] = {
     "concept_transformer": _transformer(ConceptTransformer),
     "recency_transformer": _transformer(RecencyTransformer),
     "neighbour_weights": lambda settings, window: NeighbourWeights(window),
+    "neighbour_gates": lambda settings, window: NeighbourGates(window),
     "neighbour_attention": lambda settings, window: NeighbourAttention(
         settings.embed_dim, settings.predictor_heads, window, settings.dropout
     ),

@@ -1,8 +1,8 @@
 """Distances between predictions and targets, one value per prediction.
 
-`smooth_l1`, `cosine` and `contrastive` L2-normalise both sides first: a predictor must not lower its loss by shrinking.
+`smooth_l1` and `cosine` L2-normalise both sides first: a predictor must not lower its loss by shrinking.
 `mse` compares the vectors as they are, which needs a regularizer or a frozen target that keeps their size.
-`contrastive` alone looks at other targets too.
+`contrastive` alone looks at other targets too, and at the length of predictions, but not of targets.
 """
 
 from collections.abc import Callable
@@ -58,13 +58,16 @@ def mse(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def contrastive(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
-    """Cross-entropy of finding each prediction's own target among all targets of the batch by cosine.
+    """Cross-entropy of finding each prediction's own target among all targets of the batch.
 
-    InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1. The wrong answers are the other targets of
-    the same call: those of one micro-batch on one process. Sentences of one document teach what tells its places apart.
+    InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1, by the dot product of the prediction over
+    sqrt(D) with the unit target. A prediction of unit RMS is thus compared by its cosine; a longer one is surer, a
+    shorter one less sure. (Where all had one length, predictors spent directions on being unsure.) The wrong answers
+    are the other targets of the same call: those of one micro-batch on one process. Sentences of one document teach
+    what tells its places apart.
 
     Args:
-        predictions: [Q, D].
+        predictions: [Q, D], not normalised.
         targets: [Q, D].
         numbers: int64 [Q], the targets' places in the text. Those up to `NEAR` places away are no wrong answers: a
             context, which a prediction resembles for good reason, consists of them; nor is a target that stands in the
@@ -73,7 +76,10 @@ def contrastive(predictions: Tensor, targets: Tensor, numbers: Tensor | None = N
     Returns:
         float32 [Q], at least 0; log Q on average for predictions that know nothing of nearly orthogonal targets.
     """
-    ours, theirs = (functional.normalize(x.float(), dim=-1) for x in (predictions, targets))
+    ours, theirs = (
+        predictions.float() * predictions.shape[-1] ** -0.5,
+        functional.normalize(targets.float(), dim=-1),
+    )
     scores = ours @ theirs.T / TEMPERATURE
     if numbers is not None:
         places = numbers.to(scores.device)

@@ -1,29 +1,25 @@
 """The scores of a run: finds the model, its corpus and its baselines, and runs the evaluation."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lang_jepa.concepts.decoding import encoder_fingerprint
 from lang_jepa.concepts.directory import find_model
-from lang_jepa.concepts.index_source import SplitDocuments
-from lang_jepa.concepts.memory import VectorMemory
+from lang_jepa.concepts.kept import Tell, weights_hash
+from lang_jepa.concepts.memory import SentenceMemory
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import choices_from
-from lang_jepa.evaluation.document.material import Grouped, group_of
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly, Teller
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget, evaluate
-from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.table import Report
 from lang_jepa.files import locked
-from lang_jepa.report.others import other_encoder
+from lang_jepa.report.documents import evenly, grouped, other_corpus, remember
+from lang_jepa.report.others import other_encoder, without_head
 from lang_jepa.training.export import load_any, training_statistics
 from lang_jepa.training.start import start_model
 
@@ -31,6 +27,9 @@ _READING = frozenset({"retrieval", "decode", "document"})
 """Tasks that read documents of the training corpus."""
 TRAINING_DOCUMENTS = 300
 """Training documents that these tasks read at most."""
+
+WITHOUT_HEAD = "without head"
+"""Name of the encoder as it was pretrained, where it is frozen and only a head was set on it."""
 
 START = "untrained"
 """Folder in a run directory with the model as training began with it, and a decoder of its own, as a control."""
@@ -45,6 +44,7 @@ def evaluate_run(
     beside: Sequence[str] = (),
     budget: Budget = DEFAULT_BUDGET,
     documents: str | None = None,
+    tell: Tell | None = None,
 ) -> tuple[Report, Path]:
     """Score a run's model beside the same model untrained, and save the report as JSON.
 
@@ -57,6 +57,7 @@ def evaluate_run(
         budget: how much to evaluate.
         documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
             and those held out of the training corpus only choose (None: every fourth of those chooses).
+        tell: told in words of what takes long.
 
     Returns:
         The report and where it was written.
@@ -79,61 +80,37 @@ def evaluate_run(
     reading = bool(_READING & {*names})
     folder = path.parent if path.is_file() else path
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
-    if settings.model.freeze_encoder and set(names) == {"document"}:
+    others = other_corpus(settings, corpus, documents) if corpus and documents is not None else None
+    shown = [one for one in (corpus, others) if one] if "document" in names else []
+    remember(model, shown, tell)
+    baselines: dict[str, Encoder] = {}
+    if settings.model.freeze_encoder and corpus and set(names) == {"document"}:
         compared = False  # the start has the same encoder, which this task's baselines use already
+        if model.jepa.encoder.head is not None:
+            baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
     destination = output or folder / "scores.json"
     start = start_of(settings, corpus) if corpus and compared else None
-    baselines = _baselines(start, corpus if compared else None, beside)
-    with _remembering(model, start):
-        report = evaluate(
-            _scored(model),
-            tasks=names,
-            data_dir=data_dir,
-            baselines=baselines,
-            documents=_texts(corpus.validation, budget.documents) if corpus and reading else None,
-            train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
-            window_size=settings.data.window_size,
-            budget=budget,
-            decoding=model,
-            decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,
-            told_events=model.predicts_next and settings.data.train_file == "stories",
-            on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
-            grouped=_grouped(settings, corpus, documents, budget.documents)
-            if corpus and "document" in names
-            else None,
-        )
+    if start is not None:
+        same = weights_hash(start.jepa.encoder.backbone) == weights_hash(model.jepa.encoder.backbone)
+        start.memory = model.memory if same else SentenceMemory(start.room)
+    report = evaluate(
+        _scored(model),
+        tasks=names,
+        data_dir=data_dir,
+        baselines=baselines | _baselines(start, corpus if compared else None, beside),
+        documents=_texts(corpus.validation, budget.documents) if corpus and reading else None,
+        train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
+        window_size=settings.data.window_size,
+        budget=budget,
+        decoding=model,
+        decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,
+        told_events=model.predicts_next and settings.data.train_file == "stories",
+        on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
+        grouped=grouped(corpus, others, budget.documents) if corpus and "document" in names else None,
+    )
     if report.tools and model.folder is not None:
         model.choose(choices_from(report.tools))
     return report, destination
-
-
-def _grouped(settings: Settings, corpus: Corpus, documents: str | None, count: int) -> Grouped:
-    """Held-out documents with their groups; if others are given, those report and the held-out ones choose."""
-    rows = _spread(corpus.validation, count)
-    held = _texts(corpus.validation, count)
-    groups = [group_of(corpus.validation.document_id(row)) for row in rows]
-    if documents is None:
-        return Grouped(held, groups, [index % CHOOSING_EVERY == 0 for index in range(len(held))])
-    data = settings.data.model_copy(update={"train_file": documents, "limit": None})
-    others = [
-        row for row in SplitDocuments.open(data).rows() if row.id is not None and len(row.sentences) > 1
-    ]
-    some = [others[index] for index in _evenly(len(others), count)]
-    return Grouped(
-        [*held, *(_as_prepared(row.sentences, corpus) for row in some)],
-        [*groups, *(group_of(str(row.id)) for row in some)],
-        [True] * len(held) + [False] * len(some),
-    )
-
-
-@contextmanager
-def _remembering(model: ConceptModel, start: ConceptModel | None) -> Iterator[None]:
-    """Inside, no sentence is encoded twice; once for both where training left the encoder as it was."""
-    memories: defaultdict[str, VectorMemory] = defaultdict(VectorMemory)
-    with ExitStack() as stack:
-        for one in filter(None, (model, start)):
-            stack.enter_context(one.remembering(memories[encoder_fingerprint(one.jepa.encoder)]))
-        yield
 
 
 def _baselines(
@@ -143,12 +120,17 @@ def _baselines(
     baselines: dict[str, Encoder] = {}
     if start is not None:
         baselines[_start_name(start.settings)] = _scored(start)
-    sample = [text for texts in _texts(corpus.train, TRAINING_DOCUMENTS) for text in texts] if corpus else []
+    sample = _sample(corpus) if corpus else []
     for name in beside:
         # Model folders are often called `model`, the name that the examined one has in the table.
         label = Path(name).name if Path(name).name != "model" else Path(name).parent.name
         baselines[label] = other_encoder(name, sample)
     return baselines
+
+
+def _sample(corpus: Corpus) -> list[str]:
+    """Training sentences, to estimate the statistics of other encoders from."""
+    return [text for texts in _texts(corpus.train, TRAINING_DOCUMENTS) for text in texts]
 
 
 def _scored(model: ConceptModel) -> Encoder:
@@ -206,12 +188,6 @@ def _corpus(settings: Settings) -> Corpus | None:
     return None if settings.data.streaming else prepare(settings.data)
 
 
-def _as_prepared(sentences: Sequence[str], corpus: Corpus) -> list[str]:
-    """Sentences as the corpus would give them back, so that the same one is the same text; empty ones are left out."""
-    decoded = [corpus.tokenizer.decode(ids) for ids in corpus.tokenizer.encode_sentences(sentences)]
-    return [text for text in decoded if text]
-
-
 def _texts(split: CorpusSplit, count: int) -> list[list[str]]:
     """The sentences of up to `count` documents, spread evenly over a side."""
     starts = split.document_starts
@@ -219,12 +195,7 @@ def _texts(split: CorpusSplit, count: int) -> list[list[str]]:
 
 
 def _spread(split: CorpusSplit, count: int) -> list[int]:
-    return _evenly(split.num_documents, count)
-
-
-def _evenly(available: int, count: int) -> list[int]:
-    """Up to `count` of the numbers below `available`, spread evenly."""
-    return np.unique(np.linspace(0, available - 1, min(count, available)).astype(int)).tolist()  # type: ignore[no-any-return]
+    return evenly(split.num_documents, count)
 
 
 def tell_story(path: Path) -> list[str]:

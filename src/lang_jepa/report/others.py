@@ -13,7 +13,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
 from lang_jepa.evaluation.similarity import Statistics, unit_rows
 from lang_jepa.models.backbone import position_limit
-from lang_jepa.models.encoder import build_encoder
+from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 
 WORDS = "words"
@@ -73,3 +73,18 @@ def pretrained_encoder(name: str) -> EncoderOnly:
     )
     jepa = Jepa(encoder, nn.Identity(), reads_sentences=False).eval()
     return EncoderOnly(ConceptModel(jepa, tokenizer, None, settings))
+
+
+def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
+    """The encoder of a model as it is before the head, which shares what the model remembers.
+
+    Args:
+        model: one whose encoder has a head.
+        sample: training sentences, from which mean and whitening are estimated.
+    """
+    encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
+    jepa = Jepa(encoder, nn.Identity(), reads_sentences=False).eval()
+    plain = ConceptModel(jepa, model.tokenizer, None, model.settings)
+    plain.memory = model.memory
+    plain.statistics = Statistics.of(plain.encode(sample))
+    return EncoderOnly(plain)

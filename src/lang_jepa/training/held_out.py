@@ -80,6 +80,7 @@ class HeldOut:
     def __init__(self, settings: Settings, view: View, *, rank: int, world: int) -> None:
         self.view = view
         self.distance: Distances = partial(measured, DISTANCES[settings.optimization.loss_fn])
+        self.of_directions = settings.optimization.loss_fn != "mse"
         self.examples = settings.logging.num_examples
         self.rank, self.world = rank, world
         examples = sample_examples(view, settings.logging.val_sentences, settings.data.batch_size, seed=0)
@@ -108,6 +109,10 @@ class HeldOut:
         answers = Answers(predictions, targets, sentences, documents)
         measure = distances or self.distance
         look = self._compare(answers, measure)
+        if (
+            self.of_directions
+        ):  # of the length that a cosine is compared at by `contrastive`, and no other one minds
+            copies = _unit(copies) * copies.shape[-1] ** 0.5
         look.figures.update(_trivial_losses(answers, copies, measure))
         if regularizer is not None:  # it sums over the ranks, so each gives its share
             share = answers.targets[self.rank :: self.world].to(device)

@@ -58,7 +58,8 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
     if settings.model.head == "whitened":
         assert jepa.encoder.head is not None
         count, seed = settings.model.head_sample, settings.meta.seed
-        whiten_head(jepa.encoder.head, sample_embeddings(jepa.encoder, sample, count, seed=seed, head=False))
+        pooled = sample_embeddings(jepa.encoder, sample, count, seed=seed, head=False)
+        whiten_head(jepa.encoder.head, pooled, power=settings.model.whitening_power)
     if settings.model.freeze_encoder:
         jepa.encoder.requires_grad_(False)
     return jepa.train()
@@ -108,12 +109,13 @@ def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:
     return tokenizer.backend.get_vocab(with_added_tokens=True), tokenizer.prefix_ids, tokenizer.suffix_ids
 
 
-def whiten_head(head: nn.Linear, pooled: Tensor) -> None:
-    """Set a head to the ZCA whitening of a sample: zero mean, unit covariance in every direction.
+def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
+    """Set a head to the ZCA whitening of a sample: zero mean, and with power .5 unit covariance in every direction.
 
     Args:
         head: [D] to [D].
         pooled: [N, D] vectors before the head.
+        power: of the inverse covariance; .25 evens out half of the spread of the directions, 0 none of it.
 
     Raises:
         LangJepaError: fewer than two vectors.
@@ -123,7 +125,16 @@ def whiten_head(head: nn.Linear, pooled: Tensor) -> None:
             "whitening the head needs at least two training sentences; raise model.head_sample"
         )
     statistics = Statistics.of(pooled.numpy(), shrinkage=1e-3)
-    matrix = torch.from_numpy(statistics.whitening)
+    matrix = _powered(torch.from_numpy(statistics.whitening), 2 * power)
     with torch.no_grad():
         head.weight.copy_(matrix)
         head.bias.copy_(-(torch.from_numpy(statistics.mean) @ matrix))
+
+
+def _powered(matrix: Tensor, exponent: float) -> Tensor:
+    """A symmetric positive matrix to a power, [D, D]."""
+    if exponent == 1:
+        return matrix
+    values, vectors = torch.linalg.eigh(matrix.double())
+    powered: Tensor = (vectors * values**exponent) @ vectors.T
+    return powered.to(matrix.dtype)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.gaps import depths, pick, standardised
+from lang_jepa.evaluation.document.gaps import depths, pick, ranked, standardised
 from lang_jepa.evaluation.document.texttiling import cutoff, texttiling_depths
 
 
@@ -28,6 +28,22 @@ def test_pick_keeps_segments_long_enough() -> None:
     for bad in ({}, {"count": 1, "threshold": 1.0}, {"count": -1}):
         with pytest.raises(LangJepaError, match="either how many"):
             pick(scores, **bad)
+
+
+@pytest.mark.parametrize("least", [1, 3, 6])
+def test_pick_is_greedy_and_every_choice_is_a_beginning_of_one_order(least: int) -> None:
+    generator = np.random.default_rng(0)
+    for count in (2, 7, 13, 30):
+        scores = generator.standard_normal(count - 1)
+        order = ranked(scores, least).tolist()
+        slow: list[int] = []
+        for place in np.argsort(-scores):
+            if all(abs(place + 1 - other) >= least for other in (0, count, *slow)):
+                slow.append(int(place) + 1)
+        assert order == slow
+        assert pick(scores, count=3, least=least).tolist() == sorted(order[:3])
+        above = [gap for gap in order if scores[gap - 1] >= 0.5]
+        assert pick(scores, threshold=0.5, least=least).tolist() == sorted(above)
 
 
 def test_standardised() -> None:

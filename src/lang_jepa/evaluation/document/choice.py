@@ -15,7 +15,7 @@ FORMAT = 1
 FILE = "document.json"
 """Beside the weights in a model directory."""
 
-Tool = Literal["next", "outliers", "segment"]
+Tool = Literal["next", "outliers", "segment", "redundant"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 """Tools of which the better way is measured. `surprise` does as `next` does."""
 
@@ -49,7 +49,7 @@ class Choice:
     def said(self) -> str:
         """The choice in words."""
         other = self.predictor if self.used is self.counterpart else self.counterpart
-        beside = "the model has no predictor" if other is None else f"{_named(other)} {other.merit:.3f}"
+        beside = "no predictor" if other is None else f"{_named(other)} {other.merit:.3f}"
         return f"{_named(self.used)}: {self.metric} {self.used.merit:.3f} on {self.documents} documents ({beside})"
 
 

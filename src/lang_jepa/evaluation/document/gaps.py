@@ -12,7 +12,7 @@ Gaps = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LEAST_SEGMENT = 3
-"""Sentences of a found segment at least."""
+"""Sentences of a found segment at least, if nothing else is asked for."""
 
 
 def depths(scores: Gaps) -> Gaps:
@@ -42,13 +42,16 @@ def standardised(scores: Gaps) -> Gaps:
     return scaled
 
 
-def pick(scores: Gaps, *, count: int | None = None, threshold: float | None = None) -> Ints:
-    """Boundaries: the highest scores first, none that would leave a segment below `LEAST_SEGMENT` sentences.
+def pick(
+    scores: Gaps, *, count: int | None = None, threshold: float | None = None, least: int = LEAST_SEGMENT
+) -> Ints:
+    """Boundaries: the highest scores first, none that would leave a segment below so many sentences.
 
     Args:
         scores: [n - 1].
         count: boundaries wanted; fewer where no more fit.
         threshold: without a count, those with at least this score.
+        least: sentences of a segment at least.
 
     Returns:
         int64, ascending, each from 1 to n - 1.
@@ -58,13 +61,28 @@ def pick(scores: Gaps, *, count: int | None = None, threshold: float | None = No
     """
     if (count is None) == (threshold is None) or (count is not None and count < 0):
         raise LangJepaError("topic boundaries need either how many there are (0 or more) or a threshold.")
+    return cut(ranked(scores, least), scores, count=count, threshold=threshold)
+
+
+def ranked(scores: Gaps, least: int = LEAST_SEGMENT) -> Ints:
+    """Boundaries in the order in which `pick` takes them, int64: the highest scores first, never too near another.
+
+    Those of any count or threshold are a beginning of it (see `cut`).
+    """
     sentences = len(scores) + 1
-    wanted = sentences if count is None else count
+    free = np.zeros(sentences + 1, dtype=bool)
+    free[least : max(least, sentences - least + 1)] = True
     found: list[int] = []
-    for place in np.argsort(-scores, kind="stable"):
-        gap = int(place) + 1
-        if len(found) >= wanted or (threshold is not None and scores[place] < threshold):
-            break
-        if all(abs(gap - other) >= LEAST_SEGMENT for other in (0, sentences, *found)):
+    for place in np.argsort(-scores, kind="stable").tolist():
+        gap = place + 1
+        if free[gap]:
             found.append(gap)
-    return np.array(sorted(found), dtype=np.int64)
+            free[max(0, gap - least + 1) : gap + least] = False
+    return np.array(found, dtype=np.int64)
+
+
+def cut(order: Ints, scores: Gaps, *, count: int | None = None, threshold: float | None = None) -> Ints:
+    """The first `count` of ranked boundaries, or those whose score is at least the threshold; ascending."""
+    if count is None:
+        count = int((scores[order - 1] >= threshold).sum())
+    return np.sort(order[:count])

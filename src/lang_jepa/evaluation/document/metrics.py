@@ -1,4 +1,4 @@
-"""Scores of a segmentation and of a detection: Pk, WindowDiff and the area under the ROC curve.
+"""Scores of a segmentation and of a detection: Pk, WindowDiff, the area under the ROC curve, average precision.
 
 A segmentation of n sentences is given by its boundaries: int64 positions p, 1 <= p < n, at which a segment begins.
 """
@@ -67,6 +67,22 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> float:
         raise LangJepaError("AUC needs at least one positive and one negative score.")
     ranks = rankdata(values)
     return float((ranks[mask].sum() - above * (above + 1) / 2) / (above * below))
+
+
+def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Mean over the positives of the precision at their rank; tied scores share their lowest rank.
+
+    Args and errors as `auc`, but all may be positive.
+    """
+    from scipy.stats import rankdata
+
+    values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any() or not mask.any():
+        raise LangJepaError(
+            f"average precision needs as many scores as labels, and a positive: {values.shape}, {mask.shape}."
+        )
+    among_all, among_positive = rankdata(-values, "max")[mask], rankdata(-values[mask], "max")
+    return float((among_positive / among_all).mean())
 
 
 def _windows(true: ArrayLike, found: ArrayLike, count: int, k: int | None) -> tuple[Ints, Ints, int]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from lang_jepa.evaluation.document.contest import Contest, Entry, Values
-from lang_jepa.evaluation.document.gaps import Gaps, depths, pick, standardised
-from lang_jepa.evaluation.document.material import SEGMENTS, Made
+from lang_jepa.evaluation.document.gaps import LEAST_SEGMENT, Gaps, cut, depths, pick, ranked, standardised
+from lang_jepa.evaluation.document.material import PIECE, SEGMENTS, Made
 from lang_jepa.evaluation.document.metrics import pk, window_diff
 from lang_jepa.evaluation.document.rules import Places, Reading, allows
 from lang_jepa.evaluation.document.texttiling import cutoff, texttiling_depths
@@ -25,6 +25,8 @@ from lang_jepa.evaluation.similarity import Floats, Similarity, unit_rows
 
 METRICS = ("Pk", "WindowDiff", "Pk, count unknown", "WindowDiff, count unknown")
 BLOCKS = (1, 3, 5, 8)
+LEAST = (LEAST_SEGMENT, PIECE[0])
+"""Sentences of a found segment at least; the second is the shortest piece of the made documents."""
 THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
 """In standard deviations of a document's scores above their mean."""
 WITH_PREDICTOR = ("prediction", "prediction + blocks", "prediction both ways")
@@ -42,6 +44,7 @@ class GapSetting:
         block: sentences after a gap that are looked at.
         depth: whether scores become depth scores first.
         threshold: of standardised scores, where the number of boundaries is unknown.
+        least: sentences of a segment at least.
     """
 
     rule: str
@@ -49,6 +52,7 @@ class GapSetting:
     block: int
     depth: bool
     threshold: float = 1.0
+    least: int = LEAST_SEGMENT
 
 
 def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Values:
@@ -79,7 +83,8 @@ def gap_rules(model: Encoder) -> list[str]:
 def boundaries(scores: Gaps, setting: GapSetting, count: int | None = None) -> Rows:
     """Boundaries of one document from its gap scores [n - 1]: so many, or those above the setting's threshold."""
     shaped = shape(scores, depth=setting.depth)
-    return pick(shaped, count=count) if count is not None else pick(shaped, threshold=setting.threshold)
+    threshold = None if count is not None else setting.threshold
+    return pick(shaped, count=count, threshold=threshold, least=setting.least)
 
 
 def shape(scores: Gaps, *, depth: bool) -> Gaps:
@@ -143,20 +148,23 @@ def _entries(reading: Reading, made: Made, rules: Sequence[str]) -> Iterator[Ent
                 scores = np.split(gap_scores(reading, rule, kind, block), ends)
                 for depth in (False, True):
                     shaped = [shape(one, depth=depth) for one in scores]
-                    setting = {"block": block, "depth": depth}
-                    yield _scored(shaped, made, kind, setting, rule)
+                    for least in LEAST:
+                        setting = {"block": block, "depth": depth, "least": least}
+                        yield _scored(shaped, made, kind, setting, rule)
 
 
 def _scored(shaped: list[Gaps], made: Made, kind: str, setting: dict[str, Any], rule: str) -> Entry:
     """One way to score gaps, with the threshold that is best on the choosing documents."""
-    known = [pick(one, count=len(true)) for one, true in zip(shaped, made.truth, strict=True)]
-    choosing = np.flatnonzero(made.choosing)
+    orders = [ranked(one, setting["least"]) for one in shaped]
+    both = list(zip(orders, shaped, strict=True))
+    choosing = np.flatnonzero(made.choosing).tolist()
 
     def merit(threshold: float) -> float:
-        return float(np.mean([_pk(made, i, pick(shaped[i], threshold=threshold)) for i in choosing.tolist()]))
+        return float(np.mean([_pk(made, i, cut(*both[i], threshold=threshold)) for i in choosing]))
 
     threshold = min(THRESHOLDS, key=merit)
-    found = [pick(one, threshold=threshold) for one in shaped]
+    known = [cut(*one, count=len(true)) for one, true in zip(both, made.truth, strict=True)]
+    found = [cut(*one, threshold=threshold) for one in both]
     return Entry(_values(made, known, found), kind, setting | {"threshold": threshold}, rule)
 
 
@@ -185,20 +193,21 @@ def _enter_words(contest: Contest, sentences: list[str], made: Made, places: Pla
         return np.split(-sparse_cosines(*sums), ends)
 
     entries = [
-        _scored([shape(one, depth=depth) for one in scores], made, "", {"block": block, "depth": depth}, "")
+        _scored([shape(one, depth=depth) for one in scores], made, "", setting, "")
         for block in BLOCKS
         for scores in [drops(block)]
         for depth in (False, True)
+        for setting in [{"block": block, "depth": depth, "least": least} for least in LEAST]
     ]
     contest.enter("TF-IDF drop", entries)
-    contest.enter("TextTiling", [_texttiling(sentences, made)])
+    contest.enter("TextTiling", [_texttiling(sentences, made, least) for least in LEAST])
 
 
-def _texttiling(sentences: list[str], made: Made) -> Entry:
+def _texttiling(sentences: list[str], made: Made, least: int) -> Entry:
     deep = [texttiling_depths([sentences[row] for row in rows]) for rows in made.documents]
-    known = [pick(one, count=len(true)) for one, true in zip(deep, made.truth, strict=True)]
-    found = [pick(one, threshold=cutoff(one)) for one in deep]
-    return Entry(_values(made, known, found))
+    known = [pick(one, count=len(true), least=least) for one, true in zip(deep, made.truth, strict=True)]
+    found = [pick(one, threshold=cutoff(one), least=least) for one in deep]
+    return Entry(_values(made, known, found), "", {"least": least})
 
 
 def _enter_nothing(contest: Contest, made: Made) -> None:

@@ -1,16 +1,20 @@
-"""The evaluation task `document`: segmentation, intruders and continuation, and what the tools should use."""
+"""The evaluation task `document`: segmentation, intruders, continuation, repetitions, and what the tools should use."""
 
 from collections.abc import Mapping
+
+import numpy as np
 
 from lang_jepa.evaluation.document.choice import Choice, Tool, choice_of
 from lang_jepa.evaluation.document.contest import Contest
 from lang_jepa.evaluation.document.continuation import continuation_rows
 from lang_jepa.evaluation.document.intruders import intruder_rows
 from lang_jepa.evaluation.document.material import From, Grouped, Sources, joined, with_intruders
+from lang_jepa.evaluation.document.repetitions import Pairs, repetition_rows, with_repetitions
 from lang_jepa.evaluation.document.rules import REACH
 from lang_jepa.evaluation.document.segmentation import segmentation_rows
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.questions import build_questions
+from lang_jepa.evaluation.similarity import Floats
 from lang_jepa.evaluation.table import Row
 
 SEGMENTS = {True: "topic boundaries, same group", False: "topic boundaries, other groups"}
@@ -19,10 +23,12 @@ INTRUDERS: dict[From, str] = {
     "same document": "intruders, same document",
 }
 CONTINUATION = "continuation, same document"
+REPETITIONS = "repetitions"
 DECIDE: dict[Tool, str] = {
     "segment": SEGMENTS[True],
     "outliers": INTRUDERS["same document"],
     "next": CONTINUATION,
+    "redundant": REPETITIONS,
 }
 """The contest that decides for each tool: the harder ones."""
 
@@ -33,16 +39,18 @@ def document_rows(
     *,
     window_size: int,
     queries: int = 1024,
+    pairs: tuple[Pairs, Pairs] | None = None,
     split: str = "validation",
     seed: int = 0,
 ) -> tuple[list[Row], dict[str, str], dict[str, Choice]]:
-    """All three tasks.
+    """All tasks.
 
     Args:
         models: by name, the examined one first.
         grouped: held-out documents; nothing is reported of those that choose.
         window_size: sentences of context at most.
         queries: continuation questions at most.
+        pairs: graded sentence pairs, those that choose and those that are reported (None: no repetitions).
         split: name of the split in the rows.
         seed: of every draw.
 
@@ -72,6 +80,7 @@ def document_rows(
         grouped.documents,
         window_size=window_size,
         queries=queries,
+        other=0,
         choosing=sources.choosing.tolist(),
         seed=seed,
     )
@@ -85,9 +94,32 @@ def document_rows(
         split=split,
         seed=seed,
     )
+    if pairs is not None:
+        contests[REPETITIONS] = _repetitions(models, embeddings, sources, pairs, split=split, seed=seed)
     rows = [row for contest in contests.values() for row in contest.rows]
-    choices: dict[str, Choice] = {tool: choice_of(contests[task]) for tool, task in DECIDE.items()}
+    choices: dict[str, Choice] = {
+        tool: choice_of(contests[task]) for tool, task in DECIDE.items() if task in contests
+    }
     similarity = {
         f"{row.task}, {row.metric}": row.similarity for row in rows if row.name == "model" and row.detail
     }
     return rows, similarity, choices
+
+
+def _repetitions(
+    models: Mapping[str, Encoder],
+    embeddings: Mapping[str, Floats],
+    sources: Sources,
+    pairs: tuple[Pairs, Pairs],
+    *,
+    split: str,
+    seed: int,
+) -> Contest:
+    """The planted pairs are encoded too."""
+    sentences, made = with_repetitions(sources, *pairs, seed=seed)
+    planted = sentences[len(sources.sentences) :]
+    every = {
+        name: np.concatenate([embeddings[name], encode(model, planted, name)])
+        for name, model in models.items()
+    }
+    return repetition_rows(models, every, sentences, made, task=REPETITIONS, split=split, seed=seed)

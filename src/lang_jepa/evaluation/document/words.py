@@ -56,3 +56,24 @@ def sparse_cosines(one: Any, other: Any) -> Weights:
     scale = norms[0] * norms[1]
     cosines: Weights = np.divide(product, scale, out=np.zeros_like(product), where=scale > 0)
     return cosines
+
+
+def ngram_overlaps(sentences: Sequence[str], n: int) -> Weights:
+    """Share of word n-grams that two sentences have in common (Jaccard), of all pairs, float64 [S, S].
+
+    Args:
+        sentences: S of them; words are lower-cased. A sentence of fewer words has no n-gram and overlaps with none.
+        n: words in a row.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    vectorizer = CountVectorizer(ngram_range=(n, n), binary=True, token_pattern=r"\w+")
+    try:
+        table = vectorizer.fit_transform(sentences)
+    except ValueError:  # none of them has an n-gram
+        return np.zeros((len(sentences), len(sentences)))
+    common = (table @ table.T).toarray().astype(np.float64)
+    sizes = common.diagonal()
+    total = sizes[:, None] + sizes[None, :] - common
+    overlaps: Weights = np.divide(common, total, out=np.zeros_like(common), where=total > 0)
+    return overlaps

@@ -1,0 +1,81 @@
+"""The documents of the evaluation task `document`, and what the model has read of them already."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lang_jepa.concepts.cache import ConceptCache, reads_cached
+from lang_jepa.concepts.kept import Tell
+from lang_jepa.concepts.memory import SentenceMemory
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.config import Settings
+from lang_jepa.data.corpus import Corpus, CorpusSplit
+from lang_jepa.data.prepare import prepare
+from lang_jepa.data.views import make_plain_view
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.document.material import Grouped, group_of
+from lang_jepa.evaluation.questions import CHOOSING_EVERY
+
+
+def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
+    """Documents to report on, prepared as those of the run were and with its tokenizer.
+
+    Args:
+        settings: of the run.
+        corpus: of the run.
+        documents: what `data.train_file` may name.
+    """
+    changed = {"train_file": documents, "limit": None, "val_fraction": 0.0}
+    if settings.data.tokenizer_path == "trained":
+        changed["tokenizer_path"] = str(corpus.path / "tokenizer")
+    found = prepare(settings.data.model_copy(update=changed))
+    if found.tokenizer.fingerprint() != corpus.tokenizer.fingerprint():
+        raise LangJepaError(
+            f"{changed.get('tokenizer_path', settings.data.tokenizer_path)} is no longer the tokenizer of {corpus.path}"
+        )
+    return found
+
+
+def grouped(corpus: Corpus, others: Corpus | None, count: int) -> Grouped:
+    """Held-out documents of a corpus with their groups; if there are others, those report and the held-out ones choose.
+
+    Up to `count` of each, spread evenly.
+    """
+    held, groups = _taken(corpus.validation, count)
+    if others is None:
+        return Grouped(held, groups, [index % CHOOSING_EVERY == 0 for index in range(len(held))])
+    reported, theirs = _taken(others.train, count)
+    choosing = [True] * len(held) + [False] * len(reported)
+    return Grouped([*held, *reported], [*groups, *theirs], choosing)
+
+
+def _taken(split: CorpusSplit, count: int) -> tuple[list[list[str]], list[str]]:
+    """Sentences and groups of up to `count` documents."""
+    rows, starts = evenly(split.num_documents, count), split.document_starts
+    texts = [split.texts(np.arange(starts[row], starts[row + 1])) for row in rows]
+    return texts, [group_of(split.document_id(row)) for row in rows]
+
+
+def evenly(available: int, count: int) -> list[int]:
+    """Up to `count` of the numbers below `available`, spread evenly."""
+    return np.unique(np.linspace(0, available - 1, min(count, available)).astype(int)).tolist()  # type: ignore[no-any-return]
+
+
+def remember(model: ConceptModel, corpora: Sequence[Corpus], tell: Tell | None) -> None:
+    """Let a model read each sentence once; where training reads cached vectors, they are used, and made for others.
+
+    Args:
+        model: gets a memory.
+        corpora: whose sentences it will be shown; prepared with its tokenizer.
+        tell: told in words of vectors that are made.
+    """
+    model.memory = SentenceMemory(model.room)
+    if not reads_cached(model.settings):
+        return
+    for corpus in corpora:
+        for split in (corpus.train, corpus.validation):
+            if split.num_sentences:
+                view = make_plain_view(model.settings, split, model.tokenizer)
+                model.memory.fill(
+                    split, ConceptCache.open_or_make(model.jepa.encoder, view, tell=tell).vectors
+                )
