@@ -110,6 +110,7 @@ def _show(found: "Study", plot: Path | None) -> None:
     plain(f"surprise by        {found.surprise.used}")
     plain(f"out of place by    {found.outliers.used}")
     plain(f"topics by          {found.topics.used}")
+    plain(f"repetitions by     {found.repeated}")
     for candidate in found.next:
         plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {candidate.sentence}")
     if plot is not None:

@@ -55,6 +55,7 @@ def test_table_json_and_picture(
     call(run, text, "--candidate", "Nora smiled.", monkeypatch=monkeypatch)
     shown = capsys.readouterr().out
     assert "surprise by" in shown
+    assert "repetitions by     centred cosine of 0.85 or more (not measured" in shown
     assert "not measured for this model yet" in shown
     assert "Nora smiled." in shown
     call(run, text, "--json", "--segments", 3, "--plot", tmp_path / "p.png", monkeypatch=monkeypatch)
@@ -108,7 +109,7 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
     stories = list(generate(48, 5, "heldout"))
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps({"id": s.id, "text": s.text}) + "\n" for s in stories))
-    budget = Budget(queries=150)
+    budget = Budget(continuations=150)
     options = {"tasks": "document", "data_dir": None, "output": tmp_path / "d.json", "budget": budget}
     report, _ = evaluate_run(run, documents=str(file), **options)
     model = ConceptModel.load(run)
@@ -126,9 +127,11 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
     assert [report.value(row.task, row.split, row.metric, "model") for row in mine] == pytest.approx(
         [row.value for row in mine], abs=1e-3
     )
-    for tool, choice in choices_from(report.tools).items():
-        assert choice.used.merit == pytest.approx(tools[tool].used.merit, abs=1e-3)  # type: ignore[index]
-        assert choice.documents == tools[tool].documents  # type: ignore[index]
+    kept = choices_from(report.tools)
+    assert kept.keys() - tools.keys() == {"redundant"}, "by hand no pairs were given"
+    for tool, choice in tools.items():
+        assert kept[tool].used.merit == pytest.approx(choice.used.merit, abs=1e-3)
+        assert kept[tool].documents == choice.documents
     (run / "model" / FILE).unlink()
     with pytest.raises(LangJepaError, match="belongs to the task document"):
         evaluate_run(run, documents=str(file), **(options | {"tasks": "retrieval"}))

@@ -121,6 +121,8 @@ class Study:
     topics: Topics
     repetitions: list[Repetition]
     next: list[Continuation]
+    repeated: str
+    """By which repetitions were found, in words."""
 
 
 def study(
@@ -146,6 +148,7 @@ def study(
         segment(model, sentences, count=segments, using=using),
         redundant(model, sentences),
         continuations(model, sentences, candidates, using=using)[0] if candidates else [],
+        _repeating(model)[2],
     )
 
 
@@ -258,10 +261,8 @@ def redundant(
         threshold: cosine from which on a sentence is said to repeat the earlier one (None: as above).
     """
     sentences = sentences_of(model, text)
-    choice = model.choices.get("redundant")
-    kind = cast(Similarity, choice.used.similarity) if choice else "centred"
-    if threshold is None:
-        threshold = float(choice.used.setting["threshold"]) if choice else REPEATED
+    kind, usual, _ = _repeating(model)
+    threshold = usual if threshold is None else threshold
     space = prepare(model.encode(sentences), model.statistics, kind).astype(np.float64)
     cosines = np.tril(space @ space.T, -1) - 2 * np.triu(np.ones((len(space), len(space))))
     found = []
@@ -270,6 +271,20 @@ def redundant(
         cosine = float(cosines[position, earlier])
         found.append(Repetition(position, sentences[position], earlier, cosine, cosine >= threshold))
     return found
+
+
+def _repeating(model: ConceptModel) -> tuple[Similarity, float, str]:
+    """Similarity and threshold of repetitions, and both in words."""
+    choice = model.choices.get("redundant")
+    if choice is None:
+        how = f"centred cosine of {REPEATED} or more"
+        return (
+            "centred",
+            REPEATED,
+            f"{how} (not measured: lang-jepa evaluate RUN --tasks document --data-dir DATA)",
+        )
+    kind, threshold = cast(Similarity, choice.used.similarity), float(choice.used.setting["threshold"])
+    return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.said()}"
 
 
 def _fits(

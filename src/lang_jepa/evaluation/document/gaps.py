@@ -84,5 +84,6 @@ def ranked(scores: Gaps, least: int = LEAST_SEGMENT) -> Ints:
 def cut(order: Ints, scores: Gaps, *, count: int | None = None, threshold: float | None = None) -> Ints:
     """The first `count` of ranked boundaries, or those whose score is at least the threshold; ascending."""
     if count is None:
+        assert threshold is not None
         count = int((scores[order - 1] >= threshold).sum())
     return np.sort(order[:count])
