@@ -228,7 +228,7 @@ def test_concept_transformer_wants_one_vector_per_sentence() -> None:
 
 
 # What begins at zero gets its gradient later: tests/models/test_neighbours.py and test_recency.py.
-LATER = {"neighbour_attention", "neighbour_weights", "recency_transformer"}
+LATER = {"neighbour_attention", "neighbour_gates", "neighbour_weights", "recency_transformer"}
 
 
 @pytest.mark.parametrize("name", sorted(PREDICTORS.keys() - LATER))
