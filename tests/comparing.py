@@ -1,5 +1,6 @@
 """A comparison in a process of its own, which can be stopped and killed."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from lang_jepa.comparison.compare import Silent
 from lang_jepa.comparison.plan import Plan
 from lang_jepa.files import write_json
+from lang_jepa.training.checkpoint import LAST
 from tiny import environment
 
 _CHILD = """
@@ -53,3 +55,15 @@ def until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> 
         assert process.poll() is None, f"it ended by itself with {process.returncode}"
         assert time.monotonic() < ends
         time.sleep(0.01)
+
+
+def stop_and_kill(plan: Plan, folder: Path, scratch: Path, first: Path, second: Path) -> None:
+    """SIGTERM as soon as the run `first` has saved, start again, and kill -9 once `second` has."""
+    process = start_comparison(plan, folder, scratch)
+    until((first / LAST).is_file, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 130
+    process = start_comparison(plan, folder, scratch)
+    until((second / LAST).is_file, process)
+    process.kill()
+    process.wait(120)

@@ -1,15 +1,13 @@
 """A whole comparison, small: real processes, killed and taken up, and the page that comes out."""
 
-import os
 import re
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from comparing import Heard, start_comparison, until
+from comparing import Heard, start_comparison, stop_and_kill, until
 from lang_jepa.comparison.budget import Budget
 from lang_jepa.comparison.compare import compare
 from lang_jepa.comparison.plan import Plan, Variant, run_folder
@@ -42,15 +40,6 @@ def _plan(seeds: int) -> Plan:
         questions,
         allow_different=False,
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    """The runs inherit it; a test machine may have many cores."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
 
 
 @pytest.fixture(scope="module")
@@ -120,15 +109,7 @@ def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path:
     folder = tmp_path / "parts"
     first, second = (run_folder(folder, name, 0) for name in ("with vicreg", "without"))
 
-    process = start_comparison(_plan(1), folder, tmp_path)
-    until((first / LAST).is_file, process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
-    process = start_comparison(_plan(1), folder, tmp_path)
-    until((second / LAST).is_file, process)
-    process.kill()
-    process.wait(60)
-
+    stop_and_kill(_plan(1), folder, tmp_path, first, second)
     heard = Heard()
     report = compare(_plan(1), folder, heard)
     assert heard.jobs == ["without, seed 0"]

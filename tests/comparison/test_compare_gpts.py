@@ -1,8 +1,6 @@
 """A whole comparison of GPTs, small: the guarantees of an encoder's, and the page of a setting that is varied."""
 
-import os
 import re
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comparing import Heard, start_comparison, until
+from comparing import Heard, stop_and_kill
 from lang_jepa import cli
 from lang_jepa.comparison.budget import Budget
 from lang_jepa.comparison.compare import compare
@@ -49,15 +47,6 @@ def _plan(seeds: int, *more: str) -> Plan:
 def _two(seeds: int) -> Plan:
     plan = _plan(seeds)
     return replace(plan, variants=plan.variants[:2])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    """The runs inherit it; a test machine may have many cores."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
 
 
 @pytest.fixture(scope="module")
@@ -144,14 +133,7 @@ def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path:
     """SIGTERM in the first run, a kill in the second: no step is lost or made twice in what remains."""
     folder = tmp_path / "parts"
     first, second = (run_folder(folder, f"jepa.weight={weight}", 0) for weight in (0, 0.5))
-    process = start_comparison(_two(1), folder, tmp_path)
-    until((first / LAST).is_file, process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(120) == 130
-    process = start_comparison(_two(1), folder, tmp_path)
-    until((second / LAST).is_file, process)
-    process.kill()
-    process.wait(120)
+    stop_and_kill(_two(1), folder, tmp_path, first, second)
     heard = Heard()
     compare(_two(1), folder, heard)
     assert heard.jobs == ["jepa.weight=0.5, seed 0"]

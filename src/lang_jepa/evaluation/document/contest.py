@@ -6,12 +6,13 @@ one a paired lead over each of the others. The outcome also says what a tool sho
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.document.material import Made
 from lang_jepa.evaluation.document.rules import learned
 from lang_jepa.evaluation.intervals import mean_interval
 from lang_jepa.evaluation.retrieval import Rows
@@ -92,6 +93,24 @@ class Contest:
         self.rows: list[Row] = []
         self.contenders: list[Contender] = []
         self._lead: tuple[str, Mapping[str, Values]] | None = None
+
+    @classmethod
+    def over(
+        cls,
+        made: Made,
+        sentences: list[str],
+        *,
+        task: str,
+        metrics: tuple[str, ...],
+        split: str,
+        seed: int,
+        lower: bool = False,
+    ) -> Self:
+        """A contest over documents that were made of `sentences`; arguments as above."""
+        items = [sentences, [rows.tolist() for rows in made.documents], [one.tolist() for one in made.truth]]
+        return cls(
+            task, metrics, made.clusters, made.choosing, lower=lower, split=split, items=items, seed=seed
+        )
 
     def enter(self, name: str, entries: Iterable[Entry], *, own: bool = False, note: str = "") -> None:
         """Record a scorer, given what each of its settings got. The first one recorded is the examined one.

@@ -39,16 +39,7 @@ def intruder_rows(
         task, split: in the rows.
         seed: of the bootstrap.
     """
-    contest = Contest(
-        task,
-        METRICS,
-        made.clusters,
-        made.choosing,
-        lower=False,
-        split=split,
-        items=[sentences, [rows.tolist() for rows in made.documents], [one.tolist() for one in made.truth]],
-        seed=seed,
-    )
+    contest = Contest.over(made, sentences, task=task, metrics=METRICS, split=split, seed=seed)
     places = Places.of(sentences, made.documents, reach=reach)
     for position, (name, model) in enumerate(models.items()):
         own = position == 0

@@ -115,16 +115,7 @@ def repetition_rows(
         task, split: in the rows.
         seed: of the bootstrap.
     """
-    contest = Contest(
-        task,
-        METRICS,
-        made.clusters,
-        made.choosing,
-        lower=False,
-        split=split,
-        items=[sentences, [rows.tolist() for rows in made.documents], [one.tolist() for one in made.truth]],
-        seed=seed,
-    )
+    contest = Contest.over(made, sentences, task=task, metrics=METRICS, split=split, seed=seed)
     for position, (name, model) in enumerate(models.items()):
         entries = list(_entries(model, embeddings[name], made))
         contest.enter(name, entries, own=position == 0)

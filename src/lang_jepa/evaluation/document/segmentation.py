@@ -115,16 +115,7 @@ def segmentation_rows(
         task, split: in the rows.
         seed: of the bootstrap.
     """
-    contest = Contest(
-        task,
-        METRICS,
-        made.clusters,
-        made.choosing,
-        lower=True,
-        split=split,
-        items=[sentences, [rows.tolist() for rows in made.documents]],
-        seed=seed,
-    )
+    contest = Contest.over(made, sentences, task=task, metrics=METRICS, split=split, seed=seed, lower=True)
     places = Places.of(sentences, made.documents, reach=reach, gaps=True)
     for position, (name, model) in enumerate(models.items()):
         own = position == 0
