@@ -1,5 +1,6 @@
 """The card of a run: what is scored beside it, and what is shown in words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.prepare import prepare
 from lang_jepa.evaluation.decode import FORCED, TOLD
 from lang_jepa.evaluation.evaluate import Budget
+from lang_jepa.evaluation.saving import read_report
 from lang_jepa.evaluation.told_event import TASK
 from lang_jepa.report.card import evaluate_run, imagine_story, save_start, start_of
 from lang_jepa.training.decoder.train import train_decoder
@@ -18,7 +20,10 @@ BUDGET = Budget(queries=30, stories=8, train_stories=20, paraphrases=60, ridge_p
 
 
 def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
-    """Paraphrases and, of the next sentence, only what copying gives in its space and in that of its start."""
+    """Paraphrases and, of the next sentence, only what copying gives in its space and in that of its start.
+
+    A later evaluation of one task leaves the rows of the other where they were.
+    """
     result = train(tiny_settings(tmp_path / "run", *VIEWS["spans"], "optimization.max_steps=1"))
     report, path = evaluate_run(
         result.folder, tasks="stories,retrieval", data_dir=None, output=None, budget=BUDGET
@@ -29,6 +34,14 @@ def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
     assert {"copy-forward (model)", "copy-forward (untrained)"} <= asked
     assert "model" not in asked
     assert any(name == "model" and "paraphrase" in task for task, name in rows)
+
+    again, _ = evaluate_run(
+        result.folder, tasks="retrieval", data_dir=None, output=None, budget=replace(BUDGET, queries=20)
+    )
+    kept = read_report(path)
+    assert {(row.task, row.name) for row in kept.rows} == rows > {(row.task, row.name) for row in again.rows}
+    assert [one["budget"]["queries"] for one in kept.settings["earlier"]] == [30]
+    assert [row for row in kept.rows if row in again.rows] == again.rows
 
 
 def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from lang_jepa.evaluation.compression_baselines import Baseline, compression_bas
 from lang_jepa.evaluation.embedder import Encoder
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, GPT_TASKS, Budget, evaluate
 from lang_jepa.evaluation.language import Language, Precision, Quantised
+from lang_jepa.evaluation.saving import Saver
 from lang_jepa.evaluation.shelf import Shelf, Shelved
 from lang_jepa.evaluation.similarity import Statistics
 from lang_jepa.evaluation.table import Report
@@ -93,7 +94,7 @@ def evaluate_gpt_run(
         window_size=WINDOW,
         budget=budget,
         language=examined.language() if predicts else None,
-        on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
+        on_task=Saver(destination, digest(examined.model.state_dict())),
     )
     return report, destination
 

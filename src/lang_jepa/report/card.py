@@ -12,10 +12,12 @@ from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.views import make_plain_view
+from lang_jepa.digest import digest
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import choices_from
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly, Teller
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget, evaluate
+from lang_jepa.evaluation.saving import Saver
 from lang_jepa.evaluation.table import Report
 from lang_jepa.files import locked
 from lang_jepa.report.documents import evenly, grouped, other_corpus, remember
@@ -46,7 +48,9 @@ def evaluate_run(
     documents: str | None = None,
     tell: Tell | None = None,
 ) -> tuple[Report, Path]:
-    """Score a run's model beside the same model untrained, and save the report as JSON.
+    """Score a run's model beside the same model untrained, and save the report as JSON after each task.
+
+    Rows of other tasks that are in that file stay there, if they are of the same weights.
 
     Args:
         path: a run directory, a model directory or a checkpoint.
@@ -89,6 +93,7 @@ def evaluate_run(
         if model.jepa.encoder.head is not None:
             baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
     destination = output or folder / "scores.json"
+    saver = Saver(destination, _weights(model))
     start = start_of(settings, corpus) if corpus and compared else None
     if start is not None:
         same = weights_hash(start.jepa.encoder.backbone) == weights_hash(model.jepa.encoder.backbone)
@@ -105,12 +110,18 @@ def evaluate_run(
         decoding=model,
         decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,
         told_events=model.predicts_next and settings.data.train_file == "stories",
-        on_task=lambda so_far: so_far.save(destination),  # an evaluation takes long; what is done stays
+        on_task=saver,
         grouped=grouped(corpus, others, budget.documents) if corpus and "document" in names else None,
     )
     if report.tools and model.folder is not None:
         model.choose(choices_from(report.tools))
     return report, destination
+
+
+def _weights(model: ConceptModel) -> str:
+    """Digest of everything that a score depends on."""
+    decoder = {} if model.decoder is None else model.decoder.network.state_dict()
+    return digest(model.jepa.state_dict() | {f"decoder.{name}": one for name, one in decoder.items()})
 
 
 def _baselines(
