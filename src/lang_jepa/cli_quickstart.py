@@ -17,6 +17,7 @@ What to do next (in the environment: source .venv/bin/activate):
   your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
   use the model       lang-jepa infer {run} --text 'Nora lost her keys.'
   go on with a text   lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3
+  out of place?       lang-jepa evaluate {run} --tasks document, then lang-jepa document {run} STORY.txt
   in Python           from lang_jepa import ConceptModel; ConceptModel.load("{run}")"""
 
 
