@@ -1,16 +1,13 @@
 """`prepare` and `train` as people type them: what they leave behind, how they stop and go on."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import read_metrics
-from tiny import environment
+from stopping import signal_once
 from typed import ROOT, Type, options_of, run_command
 
 
@@ -66,21 +63,9 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Path, trained: Path, type_in: Ty
         "data.num_workers=2", "logging.eval_freq=200", "logging.checkpoint_steps=3",
     )  # fmt: skip
     command = [sys.executable, "main_encoder.py", *options]
-    child = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while not (place / "long" / LAST).is_file():
-            assert child.poll() is None, child.communicate()
-            assert time.monotonic() < deadline, "no checkpoint after a minute"
-            time.sleep(0.01)
-        os.killpg(child.pid, signal.SIGINT)
-        out, err = child.communicate(timeout=60)
-    finally:
-        child.kill()
-    assert (child.returncode, err) == (0, "")
-    assert "of 200; go on with --resume" in out
+    child = signal_once(command, place / "long" / LAST, signal.SIGINT, cwd=ROOT)
+    assert (child.status, child.err) == (0, "")
+    assert "of 200; go on with --resume" in child.out
     stopped = load_checkpoint(place / "long" / LAST)["step"]
     assert 0 < stopped < 200
     ran = type_in("train", "--resume", *options)

@@ -1,10 +1,7 @@
 """2n steps equal n steps, a stop, and n steps more: weights, target, optimizer, generators, loader and metrics."""
 
-import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,8 @@ from lang_jepa.settings import read_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import resume_settings, train
-from tiny import MODES, VIEWS, assert_same_run, environment, tiny_settings, train_in_two_parts, write_parquet
+from stopping import signal_once
+from tiny import MODES, VIEWS, assert_same_run, tiny_settings, train_in_two_parts, write_parquet
 
 STREAM = ("data.streaming=true", "data.shuffle_buffer=6", "data.batch_size=2", *MODES["concepts"])
 CHILD = """
@@ -103,23 +101,7 @@ def _stopped_by(number: signal.Signals, settings: Settings) -> int:
     folder = Path(settings.logging.log_dir)
     file = folder.with_name("settings-to-run.yaml")
     save_settings(settings, file)
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(file)],
-        env=environment(),
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not (folder / LAST).is_file():
-            assert child.poll() is None, child.communicate()[1]
-            assert time.monotonic() < deadline, "no checkpoint after a minute"
-            time.sleep(0.002)
-        os.killpg(child.pid, number)
-        child.communicate(timeout=60)
-    finally:
-        child.kill()
-    return child.returncode
+    return signal_once([sys.executable, "-c", CHILD, str(file)], folder / LAST, number).status
 
 
 def test_kill_9(whole: Path, tmp_path: Path) -> None:

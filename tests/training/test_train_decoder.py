@@ -3,9 +3,7 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +24,11 @@ from lang_jepa.training.decoder.run import BEST, LAST
 from lang_jepa.training.decoder.train import load_decoder, resume_decoder, train_decoder
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import train
+from stopping import signal_once
 from tiny import (
     VIEWS,
     StopAt,
     assert_same_checkpoint,
-    environment,
     rows_of,
     tiny_decoder,
     tiny_encoder,
@@ -84,21 +82,11 @@ def test_stopped_and_resumed_bit_for_bit(encoder: Path, whole: Path, tmp_path: P
 def test_kill_9(encoder: Path, whole: Path, tmp_path: Path) -> None:
     settings = tiny_decoder(tmp_path / "parts", *LONG)
     save_settings(settings, tmp_path / "run.yaml")
-    child = subprocess.Popen(
+    signal_once(
         [sys.executable, "-c", CHILD, str(encoder), str(tmp_path / "run.yaml")],
-        env=environment(),
-        stderr=subprocess.PIPE,
+        tmp_path / "parts" / LAST,
+        signal.SIGKILL,
     )
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "parts" / LAST).is_file():
-            assert child.poll() is None, child.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        os.kill(child.pid, signal.SIGKILL)
-        child.communicate(timeout=60)
-    finally:
-        child.kill()
     assert 0 < load_checkpoint(tmp_path / "parts" / LAST)["step"] < 30
     train_decoder(encoder, resume_decoder(tmp_path / "parts"))
     _assert_same(whole, tmp_path / "parts")

@@ -1,12 +1,9 @@
 """Training a GPT: exact resumption, refusals, what is measured, and what a run leaves behind."""
 
 import math
-import os
 import runpy
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +22,8 @@ from lang_jepa.settings import load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
-from tiny import StopAt, assert_same_checkpoint, environment, rows_of, tiny_gpt
+from stopping import signal_once
+from tiny import StopAt, assert_same_checkpoint, rows_of, tiny_gpt
 
 CHILD = """
 import sys
@@ -83,19 +81,9 @@ def test_stopped_and_resumed_bit_for_bit(whole: Path, tmp_path: Path) -> None:
 
 def test_kill_9(whole: Path, tmp_path: Path) -> None:
     save_settings(tiny_gpt(tmp_path / "parts", *LONG), tmp_path / "run.yaml")
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path / "run.yaml")], env=environment(), stderr=subprocess.PIPE
+    signal_once(
+        [sys.executable, "-c", CHILD, str(tmp_path / "run.yaml")], tmp_path / "parts" / LAST, signal.SIGKILL
     )
-    try:
-        deadline = time.monotonic() + 300
-        while not (tmp_path / "parts" / LAST).is_file():
-            assert child.poll() is None, child.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        os.kill(child.pid, signal.SIGKILL)
-        child.communicate(timeout=60)
-    finally:
-        child.kill()
     assert 0 < load_checkpoint(tmp_path / "parts" / LAST)["step"] < 40
     train_gpt(resume_gpt(tmp_path / "parts"))
     _assert_same(whole, tmp_path / "parts")

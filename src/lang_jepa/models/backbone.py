@@ -35,18 +35,25 @@ class SpecialTokens:
     eos: int | None = None
 
 
+def _common(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> dict[str, Any]:
+    """Fields that configurations after BERT share."""
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": settings.embed_dim,
+        "num_hidden_layers": settings.num_layers,
+        "num_attention_heads": settings.num_heads,
+        "intermediate_size": round(settings.mlp_ratio * settings.embed_dim),
+        "pad_token_id": special.pad,
+        "bos_token_id": special.bos,
+        "eos_token_id": special.eos,
+    }
+
+
 def _bert(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> PreTrainedConfig:
     return BertConfig(
-        vocab_size=vocab_size,
-        hidden_size=settings.embed_dim,
-        num_hidden_layers=settings.num_layers,
-        num_attention_heads=settings.num_heads,
-        intermediate_size=round(settings.mlp_ratio * settings.embed_dim),
+        **_common(settings, vocab_size, special),
         max_position_embeddings=settings.max_length,
         type_vocab_size=1,
-        pad_token_id=special.pad,
-        bos_token_id=special.bos,
-        eos_token_id=special.eos,
     )
 
 
@@ -57,17 +64,10 @@ def _roberta(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -
             "Give the tokenizer one, or set model.architecture=bert."
         )
     return RobertaConfig(
-        vocab_size=vocab_size,
-        hidden_size=settings.embed_dim,
-        num_hidden_layers=settings.num_layers,
-        num_attention_heads=settings.num_heads,
-        intermediate_size=round(settings.mlp_ratio * settings.embed_dim),
+        **_common(settings, vocab_size, special),
         max_position_embeddings=settings.max_length + special.pad + 1,
         type_vocab_size=1,
         layer_norm_eps=1e-5,
-        pad_token_id=special.pad,
-        bos_token_id=special.bos,
-        eos_token_id=special.eos,
     )
 
 
@@ -78,15 +78,8 @@ def _modernbert(settings: ModelSettings, vocab_size: int, special: SpecialTokens
             "Set model.architecture=bert for a bag of token embeddings (model.num_layers=0)."
         )
     return ModernBertConfig(
-        vocab_size=vocab_size,
-        hidden_size=settings.embed_dim,
-        num_hidden_layers=settings.num_layers,
-        num_attention_heads=settings.num_heads,
-        intermediate_size=round(settings.mlp_ratio * settings.embed_dim),
+        **_common(settings, vocab_size, special),
         max_position_embeddings=settings.max_length,
-        pad_token_id=special.pad,
-        bos_token_id=special.bos,
-        eos_token_id=special.eos,
         cls_token_id=special.bos,
         sep_token_id=special.eos,
     )
