@@ -66,6 +66,7 @@ def test_the_report_says_what_happened(whole: Path) -> None:
     ].keys()
     steps = report["curves"]["without"][1]["steps"]
     assert steps == [float(step) for step in range(0, STEPS + 1, STEPS // 5)]
+    assert list((whole / "shared").iterdir()), "what the same start has read is kept for the other variant"
     with_regularizer, without = (one["flops"] for one in report["variants"])
     assert with_regularizer > without > 0  # the covariance is a matrix product
 

@@ -15,6 +15,7 @@ from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Sequences
 from lang_jepa.data.views import make_plain_view
+from lang_jepa.evaluation.shelf import Shelf
 from lang_jepa.report.card import evaluate_run
 from lang_jepa.report.documents import grouped, other_corpus, remember
 from lang_jepa.report.others import without_head
@@ -61,6 +62,25 @@ def test_what_is_remembered_is_what_is_read(model: ConceptModel) -> None:
         np.testing.assert_allclose(model.encode(TEXTS), concepts, atol=1e-6)
         np.testing.assert_allclose(model.predict_between([TEXTS[:2]], [TEXTS[2:]]), between, atol=1e-5)
     assert len(model.memory) == 3, "one of the four is there twice"
+
+
+def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> None:
+    """Only for the same weights, the same room and the same question, so a result never depends on who came first."""
+    asked: list[int] = []
+
+    def read(tokens: list[np.ndarray]) -> np.ndarray:
+        asked.append(len(tokens))
+        return np.stack([np.full(3, ids.sum(), dtype=np.float32) for ids in tokens])
+
+    tokens = [np.array([1, 2]), np.array([3]), np.array([1, 2])]
+    expected = np.repeat(np.float32([3, 3, 3]), 3).reshape(3, 3)
+    for identity, room, calls in (("a", 4, 1), ("a", 4, 1), ("b", 4, 2), ("b", 1, 3)):
+        memory = SentenceMemory(room, shelf=Shelf(tmp_path), identity=identity)
+        np.testing.assert_array_equal(memory.means(tokens, read), expected)
+        assert len(asked) == calls
+    memory = SentenceMemory(4, shelf=Shelf(tmp_path), identity="a")
+    memory.means(tokens[:1], read)
+    assert asked == [2, 2, 2, 1]
 
 
 def test_what_training_kept_is_taken_over(model: ConceptModel, corpus: Corpus) -> None:

@@ -212,7 +212,14 @@ class EncoderRuns(RunKind[Settings]):
         """Score a finished run."""
         from lang_jepa.report.card import evaluate_run
 
-        return evaluate_run(folder, tasks=",".join(tasks), data_dir=data_dir, output=None, budget=questions)
+        return evaluate_run(
+            folder,
+            tasks=",".join(tasks),
+            data_dir=data_dir,
+            output=None,
+            budget=questions,
+            shared=shared,
+        )
 
 
 class EncoderStepper:

@@ -18,6 +18,7 @@ from lang_jepa.evaluation.document.choice import choices_from
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly, Teller
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget, evaluate
 from lang_jepa.evaluation.saving import Saver
+from lang_jepa.evaluation.shelf import Shelf
 from lang_jepa.evaluation.table import Report
 from lang_jepa.files import locked
 from lang_jepa.report.documents import evenly, grouped, other_corpus, remember
@@ -47,6 +48,7 @@ def evaluate_run(
     budget: Budget = DEFAULT_BUDGET,
     documents: str | None = None,
     tell: Tell | None = None,
+    shared: Path | None = None,
 ) -> tuple[Report, Path]:
     """Score a run's model beside the same model untrained, and save the report as JSON after each task.
 
@@ -62,6 +64,7 @@ def evaluate_run(
         documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
             and those held out of the training corpus only choose (None: every fourth of those chooses).
         tell: told in words of what takes long.
+        shared: folder for what the same start gives in other evaluations (None: it is computed).
 
     Returns:
         The report and where it was written.
@@ -96,8 +99,11 @@ def evaluate_run(
     saver = Saver(destination, _weights(model))
     start = start_of(settings, corpus) if corpus and compared else None
     if start is not None:
-        same = weights_hash(start.jepa.encoder.backbone) == weights_hash(model.jepa.encoder.backbone)
-        start.memory = model.memory if same else SentenceMemory(start.room)
+        weights = weights_hash(start.jepa.encoder.backbone)
+        same = weights == weights_hash(model.jepa.encoder.backbone)
+        start.memory = (
+            model.memory if same else SentenceMemory(start.room, shelf=Shelf(shared), identity=weights)
+        )
     report = evaluate(
         _scored(model),
         tasks=names,
