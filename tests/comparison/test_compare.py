@@ -169,7 +169,9 @@ def test_the_first_failure_ends_the_runs_beside_it(tmp_path: Path) -> None:
     plan = replace(_plan(2), budget=Budget("steps", 5000))
     lost = plan.baseline.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})
     baseline = replace(plan.baseline, settings=plan.baseline.settings.model_copy(update={"data": lost}))
+    heard = Heard()
     with pytest.raises(LangJepaError, match=r"with vicreg, seed 0: .*nowhere.txt"):
-        compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "two", jobs=2)
+        compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "two", heard, jobs=2)
+    assert heard.jobs == ["with vicreg, seed 0", "without, seed 0"]
     assert not (run_folder(tmp_path / "two", "without", 0) / "trained.json").exists()
     assert not run_folder(tmp_path / "two", "without", 1).exists()

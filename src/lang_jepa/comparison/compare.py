@@ -124,6 +124,8 @@ class _Work:
         pairs = [(variant, seed) for seed in self.plan.seeds for variant in self.plan.variants]
 
         def do(number: int, variant: Variant, seed: int) -> None:
+            if self.stopper.asked:
+                raise Interrupted
             try:
                 self.run(variant, seed, number)
             except BaseException:
