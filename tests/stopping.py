@@ -37,7 +37,7 @@ def signal_once(
             assert time.monotonic() < deadline, f"no {there.name} after five minutes"
             time.sleep(0.002)
         os.killpg(child.pid, number)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=300)
     finally:
         child.kill()
     return Ended(child.returncode, out, err)

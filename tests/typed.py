@@ -54,7 +54,7 @@ def run_command(*command: str | Path, text: str = "") -> Ran:
         input=text,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
