@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported. Tests run side by side, and processes that they start must compute as they do, bit for bit.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

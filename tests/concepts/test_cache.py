@@ -155,7 +155,7 @@ def test_two_processes_encode_once(encoder: TextEncoder, view: View) -> None:
     processes = [context.Process(target=one) for _ in range(2)]
     for process in processes:
         process.start()
-    assert sorted(queue.get(timeout=60) for _ in processes) == [False, True]
+    assert sorted(queue.get(timeout=300) for _ in processes) == [False, True]
     for process in processes:
         process.join()
 
