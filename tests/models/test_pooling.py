@@ -2,7 +2,7 @@
 
 import torch
 
-from lang_jepa.models.pooling import segment_mean
+from lang_jepa.models.pooling import segment_mean, take_rows
 
 
 def test_equals_a_loop_with_gradient() -> None:
@@ -26,3 +26,22 @@ def test_half_precision_is_summed_in_fp32() -> None:
     mean = segment_mean(states, torch.zeros(5000, dtype=torch.int64), 1)
     assert mean.dtype is torch.float32
     torch.testing.assert_close(mean, torch.full((1, 2), 5002 / 5000))
+
+
+def test_rows_are_taken_as_by_indexing_and_their_gradients_are_summed_in_order() -> None:
+    """Many threads add to one row: with atomic additions two passes would differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.manual_seed(0)
+    x = torch.randn(7, 3, 64, requires_grad=True)
+    rows = torch.randint(0, 7, (400, 8))
+    weights = torch.randn(400, 8, 3, 64)
+    taken = take_rows(x, rows)
+    assert torch.equal(taken, x[rows])
+    (expected,) = torch.autograd.grad((x.double()[rows] * weights).sum(), x)
+    torch.set_num_threads(4)
+    try:
+        found = [torch.autograd.grad((take_rows(x, rows) * weights).sum(), x)[0] for _ in range(20)]
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(one, found[0]) for one in found)

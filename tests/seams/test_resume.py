@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
@@ -164,3 +165,16 @@ def test_going_on_in_another_folder(tmp_path: Path) -> None:
     assert (tmp_path / "two" / "model" / "model.safetensors").read_bytes() == (
         tmp_path / "one" / "model" / "model.safetensors"
     ).read_bytes()
+
+
+def test_several_threads_train_the_same_bits(tmp_path: Path) -> None:
+    """Sums over rows that several predictions read keep their order, whichever thread is first."""
+    more = (*MODES["causal"], "data.horizons=3", f"data.corpus_dir={tmp_path / 'corpora'}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for name in ("one", "two"):
+            train(tiny_settings(tmp_path / name, *more))
+    finally:
+        torch.set_num_threads(before)
+    assert_same_run(tmp_path / "one", tmp_path / "two")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lang_jepa.models.pooling import take_rows
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -36,7 +38,7 @@ class Context:
             ValueError: the states are those of tokens.
         """
         self.check_sentences()
-        return self.states[self.windows[:, -1]]
+        return take_rows(self.states, self.windows[:, -1])
 
     def check_sentences(self) -> None:
         """Raise ValueError unless there is one state per segment."""

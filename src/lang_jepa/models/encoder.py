@@ -10,7 +10,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.models.backbone import build_backbone, family_of, first_position, position_limit
 from lang_jepa.models.dropout import replace_dropout
 from lang_jepa.models.packing import PACKED, Packing
-from lang_jepa.models.pooling import segment_mean
+from lang_jepa.models.pooling import segment_mean, take_rows
 
 __all__ = ["TextEncoder", "build_backbone", "build_encoder", "identity_head"]
 
@@ -85,7 +85,7 @@ class TextEncoder(nn.Module):
         means = targets.sequences.pooled  # known only of whole sequences
         if means is None:
             means = self.pool(self.states(targets.sequences), targets.segments, targets.count)
-        mean = means[targets.picked]
+        mean = take_rows(means, targets.picked)
         return mean if self.head is None else self.head(mean)
 
     def forward(self, sequences: Sequences) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lang_jepa.data.sequences import Contexts, Targets
 from lang_jepa.models.context import Context
 from lang_jepa.models.encoder import TextEncoder
-from lang_jepa.models.pooling import segment_mean
+from lang_jepa.models.pooling import segment_mean, take_rows
 
 
 class Output(NamedTuple):
@@ -70,7 +70,7 @@ class Jepa(nn.Module):
             )
         predictions = self.predictor(context)
         if contexts.shown is not None:
-            embeddings = embeddings[contexts.shown]
+            embeddings = take_rows(embeddings, contexts.shown)
         made = None if targets is None else self.encoder.embed_targets(targets)
         return Output(predictions, embeddings, made)
 

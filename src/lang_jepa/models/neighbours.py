@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.models.context import Context
+from lang_jepa.models.pooling import take_rows
 
 RECENCY = ((1, 0.2), (3, 0.3), (8, 0.5))
 """Weights of the means of the nearest 1, 3 and 8 sentences at the start."""
@@ -48,7 +49,7 @@ class NeighbourWeights(nn.Module):
 
     def mean(self, x: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
         """The weighted sum, [Q, D]."""
-        return torch.einsum("qw,qwd->qd", self.by_distance(seen), x[rows])
+        return torch.einsum("qw,qwd->qd", self.by_distance(seen), take_rows(x, rows))
 
     def by_distance(self, seen: Tensor) -> Tensor:
         """The learnt weight of every slot, [Q, 2 window]; 0 where there is no neighbour."""
@@ -86,7 +87,7 @@ class NeighbourGates(NeighbourWeights):
 
     def mean(self, x: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
         """The weighted sum, [Q, D]."""
-        near = x[rows] * seen.unsqueeze(-1)
+        near = take_rows(x, rows) * seen.unsqueeze(-1)
         cosines = near @ near.transpose(1, 2) / x.shape[-1]
         known = torch.cat([cosines[:, self.pairs[0], self.pairs[1]] * _SPREAD, seen.float()], dim=-1)
         moved = self.contract(functional.gelu(self.expand(known)))
@@ -128,7 +129,8 @@ class NeighbourAttention(NeighbourWeights):
         x, rows, seen = self.read(context)
         mean = self.mean(x, rows, seen)
         near = self.norm_neighbours(x)
-        key, value = (layer(near)[rows].unflatten(-1, (self.heads, -1)) for layer in (self.key, self.value))
+        keys, values = (layer(near).unflatten(-1, (self.heads, -1)) for layer in (self.key, self.value))
+        key, value = take_rows(keys, rows), take_rows(values, rows)
         query = self.query(self.norm_mean(mean)).unflatten(-1, (self.heads, -1))
         scores = torch.einsum("qhd,qwhd->qhw", query, key) * key.shape[-1] ** -0.5 + self.bias
         attention = scores.masked_fill(~seen.unsqueeze(1), _NEVER).softmax(-1)

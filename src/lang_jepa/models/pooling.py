@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def segment_mean(states: Tensor, segments: Tensor, count: int) -> Tensor:
@@ -19,3 +20,19 @@ def segment_mean(states: Tensor, segments: Tensor, count: int) -> Tensor:
     sums = sums.index_add(0, segments, states.float())
     edges = torch.searchsorted(segments, torch.arange(count + 1, device=segments.device))
     return sums / edges.diff().clamp(min=1).unsqueeze(1)
+
+
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """`x[rows]` with a gradient that is summed in a fixed order, whatever the number of threads.
+
+    The gradient of plain indexing is added atomically by the threads of a CPU (`index_put_` with `accumulate`), so that
+    a row that is taken more than twice has rounding of its own in each run, and no resumption could be exact.
+
+    Args:
+        x: [N, ...].
+        rows: int64 of any shape, from 0 to N - 1.
+
+    Returns:
+        [*rows.shape, ...].
+    """
+    return functional.embedding(rows, x.flatten(1)).reshape(*rows.shape, *x.shape[1:])

@@ -9,6 +9,7 @@ from torch.nn import functional
 from lang_jepa.config import ModelSettings
 from lang_jepa.models.context import Context
 from lang_jepa.models.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
+from lang_jepa.models.pooling import take_rows
 from lang_jepa.models.recency import RecencyTransformer
 from lang_jepa.models.sentence_transformer import ConceptTransformer, PassageTransformer, SentenceTransformer
 
@@ -65,8 +66,8 @@ class AttentionQuery(nn.Module):
         rows = windows.clamp(min=0)
         tops = top[rows].masked_fill(absent.unsqueeze(-1), -torch.inf)  # [Q, W, H]
         scale = (tops - tops.amax(1, keepdim=True)).exp()
-        denominator = (weight[rows] * scale).sum(1)
-        numerator = (total[rows] * scale.unsqueeze(-1)).sum(1)
+        denominator = (take_rows(weight, rows) * scale).sum(1)
+        numerator = (take_rows(total, rows) * scale.unsqueeze(-1)).sum(1)
         return (numerator / denominator.unsqueeze(-1)).flatten(1)
 
 

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from lang_jepa.models.context import Context
 from lang_jepa.models.neighbours import GAIN, RECENCY
+from lang_jepa.models.pooling import take_rows
 from lang_jepa.models.sentence_transformer import ConceptTransformer
 
 
@@ -42,7 +43,7 @@ class RecencyTransformer(ConceptTransformer):
         rows = context.windows.to(x.device)
         seen = rows >= 0
         weights = (self.table[seen.sum(1)] + GAIN * self.weights).flip(1)[:, -rows.shape[1] :] * seen
-        total = torch.einsum("qw,qwd->qd", weights, x[rows.clamp(min=0)])
+        total = torch.einsum("qw,qwd->qd", weights, take_rows(x, rows.clamp(min=0)))
         scaled: Tensor = functional.normalize(total, dim=-1) * x.shape[-1] ** 0.5
         return scaled
 

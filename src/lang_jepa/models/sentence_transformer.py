@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.models.context import Context
+from lang_jepa.models.pooling import take_rows
 
 
 class _Block(nn.Module):
@@ -90,7 +91,7 @@ class SentenceTransformer(nn.Module):
         x[filled] = self.norm_input(vectors).to(x.dtype)
         for block in self.blocks:
             x = block(x, filled)
-        return self.output(self.norm(x[filled]))[context.windows[:, -1]]  # type: ignore[no-any-return]
+        return take_rows(self.output(self.norm(x[filled])), context.windows[:, -1])
 
 
 class ConceptTransformer(SentenceTransformer):
