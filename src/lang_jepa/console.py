@@ -296,6 +296,13 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
         style="dim",
         highlight=False,
     )
+    if any(map(_is_close, report["verdicts"])):
+        console.print(
+            "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict; the page "
+            "says which. More seeds may tell.",
+            style="dim",
+            highlight=False,
+        )
     for alarm in report["alarms"]:
         where = f"{alarm['variant']}, seed {alarm['seed']}"
         console.print(f"[bold yellow]alarm:[/] {escape(where)}: {escape(alarm['text'])}", highlight=False)
@@ -308,7 +315,7 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
 
 
 _HEAD = ("", "baseline", "variant", "difference [95 %]", "verdict")
-_WIDTHS = (11, 12, 7, 23, 17)
+_WIDTHS = (11, 12, 7, 23, 19)
 """Letters of the columns at least; together they fit 80."""
 
 
@@ -333,6 +340,11 @@ def _group(metric: Mapping[str, str]) -> str:
     return f"{metric['task']}, {metric['split']}"
 
 
+def _is_close(one: Mapping[str, Any]) -> bool:
+    """Whether the interval alone would have allowed a verdict."""
+    return bool(one["failed"]) and not {"interval", "seeds"} & {*one["failed"]}
+
+
 def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
     name, found = one["metric"]["name"], one["difference"]
     low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
@@ -341,7 +353,7 @@ def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
         f"{shown(name, one['baseline_mean'])} ±{shown(name, one['baseline_std'])}",
         shown(name, one["variant_mean"]),
         f"{shown(name, found['value'], sign=True)} [{low}, {high}]",
-        one["call"].removesuffix(" at this budget").removesuffix(" to judge"),
+        one["call"].removesuffix(" at this budget").removesuffix(" to judge") + " *" * _is_close(one),
     )
 
 

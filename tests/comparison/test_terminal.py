@@ -1,0 +1,52 @@
+"""The verdicts as the terminal shows them."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from lang_jepa.comparison.resampling import Difference, Side
+from lang_jepa.comparison.verdict import Metric, Verdict, judge
+from lang_jepa.console import comparison_tables, console
+
+
+def _judged(name: str, value: float, low: float, high: float, p: float) -> Verdict:
+    """A difference against a baseline whose score has a standard deviation of 0.1 over seeds."""
+    points = np.array((0.4, 0.5, 0.6))
+    found = Difference(value, low, high, p, True, 100, 10)
+    return judge(Metric("task", "test", name), "other", Side(points), Side(points + value), found, p, 4)
+
+
+def _told(*verdicts: Verdict) -> str:
+    report: dict[str, Any] = {
+        "variants": [{"name": "base", "steps": 3}, {"name": "other", "steps": 3}],
+        "baseline": "base",
+        "seeds": [0, 1, 2],
+        "budget": "steps=3",
+        "verdicts": [asdict(one) for one in verdicts],
+        "rules": {"comparisons": 4},
+        "alarms": [],
+        "allowed_differences": [],
+    }
+    with console.capture() as capture:
+        comparison_tables(report)
+    return " ".join(capture.get().split())
+
+
+def test_a_clear_difference_that_another_rule_stops_is_marked() -> None:
+    told = _told(
+        _judged("wide", 0.2, -0.1, 0.5, 0.2),
+        _judged("corrected", 0.2, 0.1, 0.3, 0.06),
+        _judged("small", 0.05, 0.01, 0.09, 0.001),
+        _judged("clear", 0.2, 0.1, 0.3, 0.001),
+    )
+    assert told.count("indistinguishable") == 3
+    assert told.count("indistinguishable *") == 2
+    assert (
+        "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict"
+        in told
+    )
+
+
+def test_where_the_interval_decides_there_is_no_mark() -> None:
+    assert "*" not in _told(_judged("wide", 0.2, -0.1, 0.5, 0.2), _judged("clear", 0.2, 0.1, 0.3, 0.001))
