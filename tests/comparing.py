@@ -30,6 +30,16 @@ if __name__ == "__main__":
 """
 
 
+def colours_of(picture: Path) -> set[str]:
+    """The colours of a PNG file that fill at least a hundred of its pixels."""
+    import matplotlib.image
+    import numpy as np
+
+    pixels = (matplotlib.image.imread(picture)[..., :3] * 255).round().astype(np.uint8)
+    found, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    return {"#" + bytes(colour).hex() for colour, count in zip(found, counts, strict=True) if count >= 100}
+
+
 class Heard(Silent):
     """Remembers which jobs began."""
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from comparing import Heard, start_comparison, stop_and_kill, until
+from comparing import Heard, colours_of, start_comparison, stop_and_kill, until
 from lang_jepa.comparison.budget import Budget
 from lang_jepa.comparison.compare import compare
+from lang_jepa.comparison.figure import COLOURS
 from lang_jepa.comparison.plan import Plan, Variant, run_folder
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.evaluate import Budget as Questions
@@ -95,6 +96,11 @@ def test_the_page_stands_alone(whole: Path) -> None:
     assert page.count("<svg") == 1
     assert "objective.regularizer" in page
     assert not re.search(r"https?:|//|<script|<link|@import|src=", page)
+
+
+def test_the_curves_are_a_picture_too(whole: Path) -> None:
+    assert [path.name for path in whole.glob("*.png")] == ["curves.png"]
+    assert set(COLOURS[:2]) <= colours_of(whole / "curves.png")
 
 
 def test_a_finished_comparison_is_only_reported_again(whole: Path) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from comparing import Heard, stop_and_kill
+from comparing import Heard, colours_of, stop_and_kill
 from lang_jepa import cli
 from lang_jepa.comparison.budget import Budget
 from lang_jepa.comparison.compare import compare
 from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.equality import refuse_different_settings
+from lang_jepa.comparison.figure import COLOURS
 from lang_jepa.comparison.gpt_runs import GPTS
 from lang_jepa.comparison.plan import Plan, Variant, make_plan, run_folder, settle
 from lang_jepa.errors import LangJepaError
@@ -126,6 +127,12 @@ def test_the_page_shows_curves_and_values(whole: Path) -> None:
     assert "Against jepa.weight" in page
     assert "5-gram" in page
     assert not re.search(r"https?:|//|<script|<link|@import|src=", page)
+
+
+@pytest.mark.slow
+def test_every_figure_of_the_page_is_a_picture_too(whole: Path) -> None:
+    assert sorted(path.name for path in whole.glob("*.png")) == ["curves.png", "jepa.weight.png"]
+    assert COLOURS[1] in colours_of(whole / "jepa.weight.png")
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from lang_jepa.comparison.budget import Measured
 from lang_jepa.comparison.equality import check_environment, check_pair, refuse_different_settings
 from lang_jepa.comparison.kind import Facts
 from lang_jepa.comparison.outcome import outcome
-from lang_jepa.comparison.page import write_page
+from lang_jepa.comparison.page import write_page, write_pictures
 from lang_jepa.comparison.plan import Plan, Variant, run_folder, settle
 from lang_jepa.comparison.process import Event, Interrupted, Stopper, run_job
 from lang_jepa.comparison.trees import setting_differences
@@ -65,7 +65,7 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None, *, jobs:
 
     Args:
         plan: from `make_plan`.
-        folder: of this comparison alone; `report.json` and `report.html` are written there.
+        folder: of this comparison alone; `report.json`, `report.html` and its figures are written there.
         listener: told how it goes on.
         jobs: runs at work at the same time. What a step costs is measured by one job alone, whatever this is.
 
@@ -86,6 +86,7 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None, *, jobs:
         report = outcome(work.plan, folder)
     write_json(folder / REPORT, report)
     write_page(report, folder / PAGE)
+    write_pictures(report, folder)
     return report
 
 

@@ -78,14 +78,13 @@ def as_svg(figure: Any) -> str:
     )
 
 
-def save_png(report: Mapping[str, Any], path: Path) -> None:
-    """The same figure as a picture, atomically."""
+def save_png(figure: Any, path: Path) -> None:
+    """A figure as a picture, atomically."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = draw(report)
     FigureCanvasAgg(figure)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+        figure.savefig(temporary, format="png", dpi=90)
 
 
 def _colours() -> Sequence[str]:

@@ -5,8 +5,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.comparison.dose import dose_svg
-from lang_jepa.comparison.figure import svg
+from lang_jepa.comparison.dose import dose_svg, draw_dose
+from lang_jepa.comparison.figure import draw, save_png, svg
 from lang_jepa.comparison.outcome import best_rival
 from lang_jepa.evaluation.table import shown
 from lang_jepa.files import write_text
@@ -65,6 +65,19 @@ def write_page(report: Report, path: Path) -> None:
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>\n<body>"
     )
     write_text(path, text + "\n".join(parts) + "\n</body></html>\n")
+
+
+def write_pictures(report: Report, folder: Path) -> None:
+    """Write the page's figures beside it: `curves.png`, and one picture for each setting of several values, atomically.
+
+    Args:
+        report: of `lang_jepa.comparison.outcome.outcome`.
+        folder: of the comparison; a setting's picture is called after it.
+    """
+    save_png(draw(report), folder / "curves.png")
+    if report["points"]:
+        for series in report["series"]:
+            save_png(draw_dose(report, series), folder / f"{series['key']}.png")
 
 
 def _rivals(report: Report) -> list[str]:
