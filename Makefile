@@ -48,6 +48,8 @@ benchmarks: install-dev
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/sigreg.py
+	$(BIN)/python benchmarks/costs.py
+	$(BIN)/python benchmarks/gpt.py
 	$(BIN)/python benchmarks/search.py 100000
 
 clean:

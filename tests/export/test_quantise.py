@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export import artifact, quantise
-from lang_jepa.export.artifact import pack6, read_artifact, unpack6, write_artifact
+from lang_jepa.export.artifact import START, ZSTD_LEVELS, pack6, read_artifact, unpack6, write_artifact
 from lang_jepa.export.quantise import (
     Codes,
     Rounding,
@@ -179,6 +180,18 @@ def test_a_file_comes_back_bit_for_bit(bits: int, packing: str, codec: str, tmp_
         ]
         assert done.bytes == min(sizes)
         assert done.packing == ("packed", "bytes")[sizes.index(min(sizes))]
+
+
+def test_zstd_is_taken_at_the_level_that_gives_the_smallest_file(tmp_path: Path) -> None:
+    """Of codes of random numbers that is not the highest."""
+    torch.manual_seed(0)
+    entries = quantise_state({"a": torch.randn(512, 1024)}, Rounding(bits=6))
+    path = tmp_path / "m.ljq"
+    write_artifact(path, entries, {}, packing="bytes")
+    squeezed = path.read_bytes()[START:]
+    body = zstandard.ZstdDecompressor().decompress(squeezed)
+    sizes = {level: len(zstandard.ZstdCompressor(level=level).compress(body)) for level in ZSTD_LEVELS}
+    assert len(squeezed) == min(sizes.values()) < sizes[max(ZSTD_LEVELS)]
 
 
 def test_tied_tensors_are_kept_once(tmp_path: Path) -> None:
