@@ -1,4 +1,4 @@
-"""Token states to sentence vectors."""
+"""Token states to sentence vectors, and rows of them by number."""
 
 import torch
 from torch import Tensor
