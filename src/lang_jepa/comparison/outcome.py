@@ -64,7 +64,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         "allowed_differences": refuse_different_settings(plan),
         "equal": _equal(plan, facts),
         "verdicts": [_verdict(one) for one in judged],
-        "scores": _scores(plan, cards),
+        "scores": scores_of(cards),
         "alarms": _alarms(plan, folder),
         "notes": _notes(plan, curves),
         "points": _points(sides),
@@ -169,8 +169,16 @@ def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str
     )
 
 
-def _scores(plan: Plan, cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Everybody's score in every metric: the variants', and of each variant its baselines."""
+def scores_of(cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Everybody's score in every metric: the variants', and of each variant its baselines.
+
+    Args:
+        cards: by variant, the evaluation card of each seed (scores.json).
+
+    Returns:
+        One entry per metric, with the mean and standard deviation over seeds of each scorer. What scores the same
+        beside all variants that the metric was asked of stands there once, the rest as `NAME of VARIANT`.
+    """
     table: Scores = {}
     for variant, each in cards.items():
         metrics = _metrics(each[0])
@@ -179,7 +187,7 @@ def _scores(plan: Plan, cards: Mapping[str, Sequence[Any]]) -> list[dict[str, An
             if metric in metrics:
                 scorers = table.setdefault(metric, {})
                 scorers.setdefault((variant, row["name"]), []).append(row["value"])
-    alike = _alike(table, [one.name for one in plan.variants])
+    alike = _alike(table)
     found = []
     for metric, scorers in table.items():
         named: dict[str, list[float]] = {}
@@ -192,14 +200,18 @@ def _scores(plan: Plan, cards: Mapping[str, Sequence[Any]]) -> list[dict[str, An
     return found
 
 
-def _alike(table: Scores, variants: Sequence[str]) -> set[tuple[str, str, str]]:
-    """(task, split, scorer) of those that score the same under all variants, as chance and TF-IDF do."""
+def _alike(table: Scores) -> set[tuple[str, str, str]]:
+    """(task, split, scorer) of those that score the same beside all variants that were asked, as chance and TF-IDF do.
+
+    Beside one variant alone nothing tells them from those that depend on it.
+    """
     alike: dict[tuple[str, str, str], bool] = {}
     for metric, scorers in table.items():
+        asked = {variant for variant, _ in scorers}
         for variant, name in scorers:
             key = (metric.task, metric.split, name)
-            same = all(scorers.get((other, name)) == scorers[variant, name] for other in variants)
-            alike[key] = alike.get(key, True) and same
+            same = all(scorers.get((other, name)) == scorers[variant, name] for other in asked)
+            alike[key] = alike.get(key, True) and same and len(asked) > 1
     return {key for key, same in alike.items() if same}
 
 
