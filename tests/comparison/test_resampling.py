@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr, ttest_rel
 
-from lang_jepa.comparison.resampling import Array, Side, _resampled, _runs, difference, seed_weights
+from lang_jepa.comparison.resampling import (
+    Array,
+    Side,
+    _resampled,
+    _runs,
+    difference,
+    differences,
+    seed_weights,
+)
 from lang_jepa.errors import LangJepaError
 
 CLUSTERS = np.repeat(np.arange(40), 3)
@@ -60,6 +68,19 @@ def test_questions_that_differ_are_not_paired() -> None:
     assert apart.high - apart.low > 3 * (paired.high - paired.low)
 
 
+def test_variants_resampled_together_differ_from_the_baseline_as_each_does_alone() -> None:
+    """One that answers the same questions, one that answers others, one without values per question."""
+    generator = np.random.default_rng(2)
+    variant, baseline = _sides(generator, 4, effect=0.1, by_seed=0.1, by_document=0.2)
+    other = Side(variant.points, variant.values, variant.clusters, None, "other questions")
+    alone = Side(variant.points + 0.2)
+    variants = [other, variant, alone, baseline]
+    together = differences(variants, baseline, resamples=1500)
+    assert together == [difference(one, baseline, resamples=1500) for one in variants]
+    assert [one.paired for one in together] == [False, True, True, True]
+    assert (together[3].value, together[3].low, together[3].high, together[3].p) == (0, 0, 0, 1)
+
+
 def test_one_resample_by_hand() -> None:
     """Two runs, three documents of unequal size, drawn 2, 0 and 1 times."""
     values = [np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 0.0])]
@@ -85,11 +106,10 @@ def test_resamples_are_centred_on_the_score() -> None:
     """Also with few seeds, whose weights vary much."""
     generator = np.random.default_rng(0)
     side, _ = _sides(generator, 4, effect=0.0, by_seed=0.5, by_document=0.0)
-    assert _resampled(side, 4000, np.random.default_rng(0)).mean() == pytest.approx(
-        side.points.mean(), abs=0.05
-    )
+    (resampled,) = _resampled([side], 4000, np.random.default_rng(0))
+    assert resampled.mean() == pytest.approx(side.points.mean(), abs=0.05)
     ones = Side.of([np.ones(6)] * 4)
-    assert _resampled(ones, 50, np.random.default_rng(0)) == pytest.approx(np.ones(50))
+    assert _resampled([ones], 50, np.random.default_rng(0))[0] == pytest.approx(np.ones(50))
 
 
 def test_equal_runs_differ_by_nothing() -> None:

@@ -66,16 +66,25 @@ def test_spearman_equals_scipy_with_ties() -> None:
 
 
 def test_weighted_spearman_equals_scipy_on_repeated_rows() -> None:
+    """Two columns with ties, clusters of rows, and more resamples than one block holds."""
     generator = np.random.default_rng(6)
-    for _ in range(20):
-        x, y, weights = (
-            generator.integers(0, 7, 40),
-            generator.integers(0, 5, 40),
-            generator.integers(0, 4, 40),
-        )
-        places = [np.unique(column, return_inverse=True)[1] for column in (x, y)]
-        expected = scipy.stats.spearmanr(np.repeat(x, weights), np.repeat(y, weights)).statistic
-        assert weighted_spearman(weights, *places) == pytest.approx(expected, abs=1e-12)
+    columns = generator.integers(0, 7, (2, 40))
+    other, labels = generator.integers(0, 5, 40), np.repeat(np.arange(20), 2)
+    draws = generator.multinomial(20, np.full(20, 1 / 20), size=2000)
+    places = [np.unique(column, return_inverse=True)[1] for column in (*columns, other)]
+    found = weighted_spearman(draws, labels, places[:2], places[2])
+    assert found.shape == (2000, 2)
+    for number in (0, 1, 999, 1638, 1639, 1999):
+        rows = np.repeat(np.arange(40), draws[number, labels])
+        expected = [scipy.stats.spearmanr(column[rows], other[rows]).statistic for column in columns]
+        assert found[number] == pytest.approx(expected, abs=1e-12)
+
+
+def test_weighted_spearman_of_one_distinct_value_is_undefined() -> None:
+    places, labels = np.array([0, 1, 2]), np.arange(3)
+    found = weighted_spearman(np.array([[3, 0, 0], [1, 1, 1]]), labels, [places, places[::-1]], places)
+    assert np.isnan(found[0]).all()
+    assert found[1] == pytest.approx([1.0, -1.0])
 
 
 def test_spearman_interval_holds_spearman_widens_with_clusters_and_drops_undefined_resamples() -> None:

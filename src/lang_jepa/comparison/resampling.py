@@ -93,10 +93,19 @@ class Difference:
 def difference(
     variant: Side, baseline: Side, *, resamples: int | None = None, least: int = 0, seed: int = 0
 ) -> Difference:
-    """Variant minus baseline with its interval.
+    """Variant minus baseline with its interval; see `differences`."""
+    return differences([variant], baseline, resamples=resamples, least=least, seed=seed)[0]
+
+
+def differences(
+    variants: Sequence[Side], baseline: Side, *, resamples: int | None = None, least: int = 0, seed: int = 0
+) -> list[Difference]:
+    """Each variant minus the baseline in one metric, with its interval.
+
+    Those that answer the baseline's questions are resampled with it, so that what is drawn is drawn once for all.
 
     Args:
-        variant, baseline: runs of the same seeds, in the same order.
+        variants, baseline: runs of the same seeds, in the same order.
         resamples: R (None: 10,000 for means, 2,000 for correlations).
         least: R at least, where the smallest p-value matters.
         seed: of the resampling.
@@ -104,24 +113,42 @@ def difference(
     Raises:
         LangJepaError: unequal numbers of seeds, or a metric that is not finite.
     """
+    for one in variants:
+        _check(one, baseline)
+    slow = any(side.labels is not None for side in (baseline, *variants))
+    count = max(least, resamples or (CORRELATIONS if slow else MEANS))
+    paired = [one for one in variants if one.items == baseline.items]
+    theirs, *ours = _resampled([baseline, *paired], count, np.random.default_rng([seed, 0]))
+    drawn = iter(ours)
+    found = []
+    for one in variants:
+        if one.items == baseline.items:
+            found.append(_difference(one, baseline, next(drawn) - theirs, paired=True))
+        else:
+            (alone,) = _resampled([one], count, np.random.default_rng([seed, 0]))
+            (apart,) = _resampled([baseline], count, np.random.default_rng([seed, 1]))
+            found.append(_difference(one, baseline, alone - apart, paired=False))
+    return found
+
+
+def _check(variant: Side, baseline: Side) -> None:
     if len(variant.points) != len(baseline.points):
         raise LangJepaError(
             f"{len(variant.points)} runs against {len(baseline.points)}: seeds must be paired."
         )
     if not (np.isfinite(variant.points).all() and np.isfinite(baseline.points).all()):
         raise LangJepaError("a score is NaN or infinite: the run has diverged or is damaged.")
-    count = max(least, resamples or (CORRELATIONS if variant.labels is not None else MEANS))
-    paired = variant.items == baseline.items
-    ours = _resampled(variant, count, np.random.default_rng([seed, 0]))
-    theirs = _resampled(baseline, count, np.random.default_rng([seed, 0 if paired else 1]))
-    draws = ours - theirs
+
+
+def _difference(variant: Side, baseline: Side, draws: Array, *, paired: bool) -> Difference:
+    """From the resampled differences, [R]."""
     low, high = np.percentile(draws, [2.5, 97.5])
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return Difference(
         value=float(variant.points.mean() - baseline.points.mean()),
         low=float(low),
         high=float(high),
-        p=min(1.0, 2 * (1 + tail) / (count + 1)),
+        p=min(1.0, 2 * (1 + tail) / (len(draws) + 1)),
         paired=paired,
         questions=0 if variant.values is None else variant.values.shape[1],
         clusters=0 if variant.clusters is None else int(variant.clusters.max()) + 1,
@@ -143,20 +170,21 @@ def seed_weights(seeds: int, count: int, generator: np.random.Generator) -> Arra
     return weights
 
 
-def _resampled(side: Side, count: int, generator: np.random.Generator) -> Array:
-    """The metric's mean over seeds in each resample, [R]; an equal generator gives equal draws to both sides."""
-    seeds = len(side.points)
-    weights = seed_weights(seeds, count, generator)
-    if side.values is None or side.clusters is None:
-        return np.asarray(weights @ side.points)
-    clusters = int(side.clusters.max()) + 1
-    parts = []
+def _resampled(sides: Sequence[Side], count: int, generator: np.random.Generator) -> list[Array]:
+    """The metric's mean over seeds in each resample, [R] for each side; all of the same seeds and questions."""
+    weights = seed_weights(len(sides[0].points), count, generator)
+    means = [np.asarray(weights @ side.points) for side in sides]
+    asked = [(mean, side) for mean, side in zip(means, sides, strict=True) if side.values is not None]
+    if not asked:
+        return means
+    assert asked[0][1].clusters is not None
+    clusters = int(asked[0][1].clusters.max()) + 1
     for begin in range(0, count, _BLOCK):
-        part = weights[begin : begin + _BLOCK]
-        draws = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=len(part))
-        parts.append((part * _runs(side, draws)).sum(1))
-    joined: Array = np.concatenate(parts)
-    return joined
+        part = slice(begin, begin + _BLOCK)
+        draws = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=len(weights[part]))
+        for mean, side in asked:
+            mean[part] = (weights[part] * _runs(side, draws)).sum(1)
+    return means
 
 
 def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
@@ -170,8 +198,7 @@ def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
     gold = np.unique(side.labels, return_inverse=True)[1]
     places = [np.unique(row, return_inverse=True)[1] for row in side.values]
     # A constant column orders nothing: 0, as its score in the tables.
-    table = [[weighted_spearman(draw[side.clusters], place, gold) for place in places] for draw in draws]
-    correlations: Array = np.nan_to_num(np.array(table), nan=0.0)
+    correlations: Array = np.nan_to_num(weighted_spearman(draws, side.clusters, places, gold), nan=0.0)
     return correlations
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from lang_jepa.comparison.resampling import Difference, Side, difference
+from lang_jepa.comparison.resampling import Difference, Side, differences
 
 LEAST_SEEDS = 3
 LEVEL = 0.05
@@ -96,13 +96,15 @@ def verdicts(
     pairs = [(name, metric) for name, sides in variants.items() for metric in baseline if metric in sides]
     # The smallest p-value, 2 / (R + 1), must be able to pass Holm's strictest step.
     least = round(4 * len(pairs) / LEVEL)
-    found = [
-        difference(variants[name][metric], baseline[metric], least=least, seed=seed) for name, metric in pairs
-    ]
-    corrected = holm([one.p for one in found])
+    found = {}
+    for metric, side in baseline.items():
+        names = [name for name, sides in variants.items() if metric in sides]
+        judged = differences([variants[name][metric] for name in names], side, least=least, seed=seed)
+        found.update({(name, metric): one for name, one in zip(names, judged, strict=True)})
+    corrected = holm([found[pair].p for pair in pairs])
     return [
-        judge(metric, name, baseline[metric], variants[name][metric], one, p, len(pairs))
-        for (name, metric), one, p in zip(pairs, found, corrected, strict=True)
+        judge(metric, name, baseline[metric], variants[name][metric], found[name, metric], p, len(pairs))
+        for (name, metric), p in zip(pairs, corrected, strict=True)
     ]
 
 

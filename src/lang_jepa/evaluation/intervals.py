@@ -4,6 +4,7 @@ Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), seeded. Means are 
 counts of clusters, so a thousand resamples are one matrix product; Spearman through weights of rows.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from lang_jepa.errors import LangJepaError
 
 LEVEL = 0.95
 RESAMPLES = 2000
+_BLOCK = 1 << 16
+"""Numbers of one block of resamples, which stays in a core's cache."""
 
 
 class Interval(NamedTuple):
@@ -113,21 +116,70 @@ def spearman_interval(
     count = int(labels.max()) + 1
     _enough(count)
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    results = np.array([weighted_spearman(draw[labels], *places) for draw in draws])
+    results = weighted_spearman(draws, labels, places[:1], places[1])[:, 0]
     # A resample may hold one distinct value only, and then the correlation is undefined.
     return percentiles(results[np.isfinite(results)])
 
 
-def weighted_spearman(weights: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> float:
-    """Spearman of rows that each occur `weights` times; x and y are the values' places in sorted order."""
-    deviations = []
-    for place in (x, y):
-        total = np.bincount(place, weights=weights)
-        ranks = (np.cumsum(total) - total + (total + 1) / 2)[place]
-        deviations.append(ranks - (weights.sum() + 1) / 2)
-    a, b = deviations
-    scale = float(np.sqrt((weights * a * a).sum() * (weights * b * b).sum()))
-    return float((weights * a * b).sum()) / scale if scale > 0 else float("nan")
+def weighted_spearman(
+    draws: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    columns: Sequence[NDArray[np.int64]],
+    other: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Spearman of several columns with another one, of rows that each occur as often as their cluster was drawn.
+
+    Ranks and their sums are whole or half numbers, so nothing is rounded before the last division.
+
+    Args:
+        draws: [R, C], how often each cluster is drawn in each resample.
+        labels: [Q], the cluster of each row, 0 to C - 1.
+        columns: S of [Q], the values' places among the distinct values in sorted order, from 0.
+        other: [Q], likewise.
+
+    Returns:
+        [R, S]; NaN where a resample holds one distinct value only.
+    """
+    groups = [_Groups.of(places) for places in (*columns, other)]
+    size = max(1, _BLOCK // len(labels))
+    blocks = []
+    for begin in range(0, len(draws), size):
+        weights = draws[begin : begin + size].T.astype(np.float64)[labels]
+        *ours, theirs = (group.centred_ranks(weights) for group in groups)
+        weighted = weights * theirs
+        square = (weighted * theirs).sum(0)
+        pairs = [((weighted * ranks).sum(0), square * (weights * ranks * ranks).sum(0)) for ranks in ours]
+        covariances, scales = (np.stack(each, axis=1) for each in zip(*pairs, strict=True))
+        undefined = np.full_like(scales, np.nan)
+        blocks.append(np.divide(covariances, np.sqrt(scales), out=undefined, where=scales > 0))
+    return np.concatenate(blocks)
+
+
+class _Groups(NamedTuple):
+    """Rows in the order of their values.
+
+    Attributes:
+        place: [Q], each row's place among the distinct values.
+        order: [Q], the rows sorted by it.
+        starts: where each distinct value begins in `order`.
+    """
+
+    place: NDArray[np.int64]
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, place: NDArray[np.int64]) -> "_Groups":
+        order = np.argsort(place, kind="stable")
+        return cls(place, order, np.flatnonzero(np.diff(place[order], prepend=-1)))
+
+    def centred_ranks(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Average ranks of the repeated rows minus the mean rank, [Q, R], for weights [Q, R]."""
+        totals = np.add.reduceat(weights[self.order], self.starts, axis=0)
+        ends = np.cumsum(totals, axis=0)
+        ranks = ends - (totals - 1) / 2 - (ends[-1] + 1) / 2
+        centred: NDArray[np.float64] = ranks[self.place]
+        return centred
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
