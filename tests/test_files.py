@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -193,3 +194,29 @@ def test_fingerprint_tells_values_apart_and_ignores_key_order(first: object, sec
 
 def test_fingerprint_never_changes() -> None:
     assert fingerprint({"b": 1, "a": "ü"}) == fingerprint({"a": "ü", "b": 1}) == "ad8fbfe93e9dabd6"
+
+
+@pytest.mark.skipif(
+    not Path("/dev/full").is_char_device(), reason="the system has no device that is always full"
+)
+@pytest.mark.parametrize("size", [10, 10_000_000])
+def test_a_full_disk_is_told_in_words_though_torch_wraps_it(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def fill() -> None:
+        with atomic_file(path), Path("/dev/full").open("wb") as file:
+            torch.save({"a": torch.zeros(size)}, file)
+
+    with pytest.raises(LangJepaError, match=r"the disk is full: .*file was not written.*--resume"):
+        fill()
+    assert contents(tmp_path) == {"file": "old"}
+
+
+def test_an_error_that_is_none_of_a_full_disk_stays_as_it_is(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_folder(tmp_path / "folder"):
+            raise OSError(errno.EIO, "the disk is gone") from Crash("before")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        fail()

@@ -1,5 +1,6 @@
 """Writing files so that a crash leaves the old file or the new one, never half of one."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,20 +25,53 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
+def _full_disk_told(path: Path) -> Iterator[None]:
+    """Say so in words where a full disk is what ended the block; libraries wrap that beyond recognition.
+
+    Raises:
+        LangJepaError: the disk, or what a user may have of it, is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise LangJepaError(
+            f"the disk is full: {path} was not written, and what was there before is unchanged. Free some space and "
+            "give the command again (of a training run: with --resume)."
+        ) from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is that of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):  # safetensors' own error has no number
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, flush it and rename it to `path`.
 
     The temporary file is in the same folder, because a rename is atomic only inside one file system. When
     the block raises, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        LangJepaError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush(path.parent)
+        with _full_disk_told(path):
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, path)
+            _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,13 +89,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary, old = (path.with_name(f".{path.name}.{mark}.{kind}") for kind in ("tmp", "old"))
     temporary.mkdir()
     try:
-        yield temporary
-        for file in [*temporary.rglob("*"), temporary]:
-            _flush(file)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        _flush(path.parent)
+        with _full_disk_told(path):
+            yield temporary
+            for file in [*temporary.rglob("*"), temporary]:
+                _flush(file)
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+            _flush(path.parent)
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)

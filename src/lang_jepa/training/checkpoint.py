@@ -48,9 +48,16 @@ Checkpoint = dict[str, Any]
 
 
 def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint (tensors, numbers, strings, lists, dictionaries) atomically."""
-    with atomic_file(path) as temporary:
-        torch.save({"format": FORMAT, **checkpoint}, temporary)
+    """Write a checkpoint (tensors, numbers, strings, lists, dictionaries) atomically.
+
+    Raises:
+        LangJepaError: the disk is full.
+    """
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("wb") as file,
+    ):  # given a path, torch hides why it failed
+        torch.save({"format": FORMAT, **checkpoint}, file)
 
 
 def save_run(fabric: Any, path: Path, loader: Any, state: Callable[[list[Any]], Mapping[str, Any]]) -> None:
