@@ -53,10 +53,8 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         LangJepaError: the disk is full.
     """
-    with (
-        atomic_file(path) as temporary,
-        temporary.open("wb") as file,
-    ):  # given a path, torch hides why it failed
+    # Given a path instead of a file, torch does not say why it failed.
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         torch.save({"format": FORMAT, **checkpoint}, file)
 
 
