@@ -304,8 +304,13 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
             highlight=False,
         )
     for alarm in report["alarms"]:
-        where = f"{alarm['variant']}, seed {alarm['seed']}"
-        console.print(f"[bold yellow]alarm:[/] {escape(where)}: {escape(alarm['text'])}", highlight=False)
+        first, *others = alarm["runs"]
+        where = f"{alarm['variant']}, seed {first['seed']}"
+        console.print(f"[bold yellow]alarm:[/] {escape(where)}: {escape(first['text'])}", highlight=False)
+        if others:
+            seeds = ", ".join(str(one["seed"]) for one in others)
+            more = f"{alarm['kind']}: also in seed {seeds}, see the page"
+            console.print(f"       {escape(more)}", highlight=False)
     for line in report["allowed_differences"]:
         console.print(f"[bold yellow]not on equal terms:[/] {escape(line)}", highlight=False)
     steps = {one["steps"] for one in report["variants"]}

@@ -1,6 +1,7 @@
 """A whole comparison, small: real processes, killed and taken up, and the page that comes out."""
 
 import re
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from lang_jepa.comparison.figure import COLOURS
 from lang_jepa.comparison.plan import Plan, Variant, run_folder
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.evaluate import Budget as Questions
-from lang_jepa.files import read_json
+from lang_jepa.files import read_json, write_json
 from lang_jepa.settings import read_settings, save_settings
 from lang_jepa.training.checkpoint import LAST
 from tiny import assert_same_run, tiny_settings
@@ -101,6 +102,21 @@ def test_the_page_stands_alone(whole: Path) -> None:
 def test_the_curves_are_a_picture_too(whole: Path) -> None:
     assert [path.name for path in whole.glob("*.png")] == ["curves.png"]
     assert set(COLOURS[:2]) <= colours_of(whole / "curves.png")
+
+
+def test_alarms_of_one_kind_stand_together(whole: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    for seed in range(2):
+        path = run_folder(folder, "without", seed) / "summary.json"
+        write_json(
+            path, {**read_json(path, what="summary"), "alarms": [f"collapse of {seed}", "a later one"]}
+        )
+    report = compare(_plan(2), folder, Heard())
+    collapses = [one for one in report["alarms"] if one["kind"] == "collapse"]
+    runs = [{"seed": seed, "text": f"collapse of {seed}"} for seed in range(2)]
+    assert collapses == [{"variant": "without", "kind": "collapse", "runs": runs}]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert [page.count(text) for text in ("collapse of 0", "collapse of 1", "1 more: collapse")] == [1, 1, 1]
 
 
 def test_a_finished_comparison_is_only_reported_again(whole: Path) -> None:

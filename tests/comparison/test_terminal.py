@@ -1,5 +1,6 @@
 """The verdicts as the terminal shows them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +18,7 @@ def _judged(name: str, value: float, low: float, high: float, p: float) -> Verdi
     return judge(Metric("task", "test", name), "other", Side(points), Side(points + value), found, p, 4)
 
 
-def _told(*verdicts: Verdict) -> str:
+def _told(*verdicts: Verdict, alarms: Sequence[Mapping[str, Any]] = ()) -> str:
     report: dict[str, Any] = {
         "variants": [{"name": "base", "steps": 3}, {"name": "other", "steps": 3}],
         "baseline": "base",
@@ -25,7 +26,7 @@ def _told(*verdicts: Verdict) -> str:
         "budget": "steps=3",
         "verdicts": [asdict(one) for one in verdicts],
         "rules": {"comparisons": 4},
-        "alarms": [],
+        "alarms": alarms,
         "allowed_differences": [],
     }
     with console.capture() as capture:
@@ -50,3 +51,19 @@ def test_a_clear_difference_that_another_rule_stops_is_marked() -> None:
 
 def test_where_the_interval_decides_there_is_no_mark() -> None:
     assert "*" not in _told(_judged("wide", 0.2, -0.1, 0.5, 0.2), _judged("clear", 0.2, 0.1, 0.3, 0.001))
+
+
+def test_an_alarm_of_several_seeds_is_told_once() -> None:
+    runs = [{"seed": seed, "text": f"collapse at step {seed}0: [all] the same"} for seed in (1, 2, 4)]
+    alone = {
+        "variant": "other",
+        "kind": "too easy",
+        "runs": [{"seed": 3, "text": "too easy, step 9: given away"}],
+    }
+    told = _told(alarms=[{"variant": "other", "kind": "collapse", "runs": runs}, alone])
+    assert (
+        "alarm: other, seed 1: collapse at step 10: [all] the same collapse: also in seed 2, 4, see the page"
+        in told
+    )
+    assert "step 20" not in told
+    assert told.endswith("alarm: other, seed 3: too easy, step 9: given away")

@@ -137,11 +137,12 @@ class EncoderRuns(RunKind[Settings]):
         """Columns that are read at equal budgets."""
         return tuple(dict.fromkeys([settings.logging.best_metric, "val/retrieval/mrr", "val/loss"]))
 
-    def alarms(self, folder: Path, *, total: int) -> list[str]:
-        """What the collapse watch and the task alarm found."""
-        texts = list(read_json(folder / "summary.json", what="the summary of a run")["alarms"][:1])
-        rows = read_metrics(folder / "metrics.csv")
-        return texts + [str(alarm) for alarm in task_alarms(rows, total=total)]
+    def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
+        """What the collapse watch (its first alarm) and the task alarm found."""
+        collapses = read_json(folder / "summary.json", what="the summary of a run")["alarms"]
+        found = {"collapse": collapses[0]} if collapses else {}
+        task = task_alarms(read_metrics(folder / "metrics.csv"), total=total)
+        return found | {one.kind: str(one) for one in task}
 
     def notes(self, settings: Sequence[Settings], first_looks: Mapping[str, float]) -> list[str]:
         """On the best look, on losses that are no common measure, and on alarms that could not ring."""

@@ -109,9 +109,9 @@ class GPTRuns(RunKind[GPTSettings]):
         """Columns that are read at equal budgets."""
         return ("val/bits_per_byte",)
 
-    def alarms(self, folder: Path, *, total: int) -> list[str]:
+    def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
         """None: a loss that is not finite has stopped the run."""
-        return []
+        return {}
 
     def notes(self, settings: Sequence[GPTSettings], first_looks: Mapping[str, float]) -> list[str]:
         """On the end of training, and on what the curves are measured on."""

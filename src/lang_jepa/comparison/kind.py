@@ -119,8 +119,8 @@ class RunKind(ABC, Generic[Chosen]):
         """Columns that are read at equal budgets."""
 
     @abstractmethod
-    def alarms(self, folder: Path, *, total: int) -> list[str]:
-        """What was wrong with a finished run of `total` steps."""
+    def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
+        """What was wrong with a finished run of `total` steps: kind of alarm -> in words."""
 
     @abstractmethod
     def notes(self, settings: Sequence[Chosen], first_looks: Mapping[str, float]) -> list[str]:

@@ -262,13 +262,14 @@ def _equal(plan: Plan, facts: Mapping[str, Sequence[Facts]]) -> list[dict[str, A
 
 
 def _alarms(plan: Plan, folder: Path) -> list[dict[str, Any]]:
-    """What was wrong with the runs."""
-    return [
-        {"variant": one.name, "seed": seed, "text": text}
-        for one in plan.variants
-        for seed in plan.seeds
-        for text in plan.kind.alarms(run_folder(folder, one.name, seed), total=plan.steps(one))
-    ]
+    """What was wrong with the runs; alarms of one kind in several runs of a variant stand together."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in plan.variants:
+        for seed in plan.seeds:
+            alarms = plan.kind.alarms(run_folder(folder, one.name, seed), total=plan.steps(one))
+            for kind, text in alarms.items():
+                found.setdefault((one.name, kind), []).append({"seed": seed, "text": text})
+    return [{"variant": name, "kind": kind, "runs": runs} for (name, kind), runs in found.items()]
 
 
 def _notes(plan: Plan, curves: Mapping[str, Sequence[Curve]]) -> list[str]:

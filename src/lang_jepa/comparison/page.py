@@ -99,10 +99,18 @@ def _head(report: Report) -> str:
 
 
 def _alarms(report: Report) -> str:
-    return "".join(
-        f"<div class='alarm'><b>{escape(one['variant'])}, seed {one['seed']}</b>: {escape(one['text'])}</div>"
-        for one in report["alarms"]
-    )
+    """Each kind of alarm of a variant once, with the other seeds folded behind the first."""
+
+    def told(variant: str, run: Mapping[str, Any]) -> str:
+        return f"<b>{escape(variant)}, seed {run['seed']}</b>: {escape(run['text'])}"
+
+    parts = []
+    for one in report["alarms"]:
+        first, *others = (told(one["variant"], run) for run in one["runs"])
+        more = f"<details><summary>{len(others)} more: {escape(one['kind'])}</summary>" if others else ""
+        more += "".join(f"<p>{text}</p>" for text in others) + "</details>" * bool(others)
+        parts.append(f"<div class='alarm'>{first}{more}</div>")
+    return "".join(parts)
 
 
 def _verdict_table(report: Report, variant: str) -> str:
