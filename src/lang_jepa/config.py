@@ -224,8 +224,9 @@ class OptimizationSettings(Section):
     final_weight_decay: float = Field(default=0.4, ge=0)
     """Weight decay at the last step (cosine)."""
     loss_fn: Literal["smooth_l1", "cosine", "mse", "contrastive"] = "smooth_l1"
-    """Distance between prediction and target: the first two of unit vectors, `mse` of the vectors as they are;
-    `contrastive` is the cross-entropy of finding the target among all targets of the batch (InfoNCE)."""
+    """Distance between prediction and target: `cosine` of directions, `smooth_l1` of vectors scaled to unit RMS, `mse`
+    of the vectors as they are; `contrastive` is the cross-entropy of finding the target among all targets of the batch
+    (InfoNCE)."""
     momentum_start: float = Field(default=0.996, ge=0, le=1)
     """Momentum of the EMA target at the first step."""
     momentum_end: float = Field(default=1.0, ge=0, le=1)
@@ -252,7 +253,7 @@ class LoggingSettings(Section):
     checkpoint_freq: int = Field(default=1, ge=1)
     """Epochs between kept checkpoints."""
     checkpoint_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps between saves of the last checkpoint (null: once an epoch)."""
+    """Optimizer steps between saves of the last checkpoint (null: ten a run); the end of an epoch saves too."""
     eval_freq: int | None = Field(default=None, ge=1)
     """Optimizer steps between looks at held-out data (null: once an epoch, at least ten a run)."""
     val_sentences: int = Field(default=1024, ge=8)
