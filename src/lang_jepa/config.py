@@ -258,8 +258,8 @@ class LoggingSettings(Section):
     """Optimizer steps between looks at held-out data (null: once an epoch, at least ten a run)."""
     val_sentences: int = Field(default=1024, ge=8)
     """Held-out sentences, in all, that one look may use."""
-    best_metric: str = "val/retrieval/recall@1"
-    """Held-out metric that decides which checkpoint is the best."""
+    best_metric: str | None = "val/retrieval/recall@1"
+    """Held-out metric that decides which checkpoint is the best and becomes the model (null: the last one does)."""
     best_mode: Literal["max", "min"] = "max"
     """Whether best_metric should be large or small."""
     num_examples: int = Field(default=3, ge=0)

@@ -162,6 +162,7 @@ class _Work:
             "tasks": list(self.plan.tasks),
             "data_dir": self.plan.data_dir,
             "questions": asdict(self.plan.questions),
+            "window": self.plan.kind.window([one.settings for one in self.plan.variants]),
             "shared": str(self.folder / SHARED),
         }
         self._do(job, variant, seed, folder.with_name(f"{folder.name}.log"), what)

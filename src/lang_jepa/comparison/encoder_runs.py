@@ -45,7 +45,7 @@ _ENCODER = tuple(
         "residual_scale",
     )
 )
-_HEAD = ("model.head", "model.head_sample")
+_HEAD = ("model.head", "model.head_sample", "model.whitening_power")
 _BATCHES = 16
 _TASK = ("val/loss_shuffled", "val/loss_mean_target", "val/loss_copy_forward")
 
@@ -61,9 +61,12 @@ class EncoderRuns(RunKind[Settings]):
             "meta.seed",
             "meta.load_checkpoint",
             "meta.checkpoint_path",
+            "meta.on_collapse",
             "optimization.max_steps",
             "logging.log_dir",
             "logging.eval_freq",
+            "logging.best_metric",
+            "logging.best_mode",
         }
     )
     on_purpose = (
@@ -72,14 +75,12 @@ class EncoderRuns(RunKind[Settings]):
         "meta.compile",
         "meta.use_gradient_checkpointing",
         "logging.val_sentences",
-        "logging.best_metric",
-        "logging.best_mode",
     )
     tasks = ENCODER_TASKS
     quick = QUICK
     facts = ("corpus", "order", "backbone", "encoder", "predictor")
     panels = (
-        Panel("val/retrieval/mrr", "next sentence, MRR"),
+        Panel("val/retrieval/mrr", "held-out targets, MRR"),
         Panel("val/loss", "held-out loss"),
     )
 
@@ -102,12 +103,16 @@ class EncoderRuns(RunKind[Settings]):
     def for_run(
         self, settings: Settings, *, seed: int, steps: int, look_every: int, folder: Path
     ) -> Settings:
-        """Settings of one run."""
+        """Settings of one run.
+
+        It ends with its schedule: a look that chose among weights would choose on documents that are asked about
+        afterwards, and of short runs by luck. A collapse is a result.
+        """
         return changed(
             settings,
-            meta={"seed": seed, "load_checkpoint": False, "checkpoint_path": None},
+            meta={"seed": seed, "load_checkpoint": False, "checkpoint_path": None, "on_collapse": "warn"},
             optimization={"max_steps": steps},
-            logging={"log_dir": str(folder), "eval_freq": look_every},
+            logging={"log_dir": str(folder), "eval_freq": look_every, "best_metric": None},
         )
 
     def expected_equal(self, one: Settings, other: Settings) -> dict[str, bool]:
@@ -129,13 +134,12 @@ class EncoderRuns(RunKind[Settings]):
         }
 
     def columns(self, settings: Settings) -> tuple[str, ...]:
-        """The best look's metric, losses and retrieval, and what proves that there is something to learn."""
-        always = ("val/loss", "val/retrieval/mrr", "val/retrieval/recall@1")
-        return tuple(dict.fromkeys([*always, settings.logging.best_metric, *_TASK]))
+        """Losses and retrieval, and what proves that there is something to learn."""
+        return ("val/loss", "val/retrieval/mrr", "val/retrieval/recall@1", *_TASK)
 
     def headlines(self, settings: Settings) -> tuple[str, ...]:
         """Columns that are read at equal budgets."""
-        return tuple(dict.fromkeys([settings.logging.best_metric, "val/retrieval/mrr", "val/loss"]))
+        return ("val/retrieval/recall@1", "val/retrieval/mrr", "val/loss")
 
     def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
         """What the collapse watch (its first alarm) and the task alarm found."""
@@ -145,11 +149,13 @@ class EncoderRuns(RunKind[Settings]):
         return found | {one.kind: str(one) for one in task}
 
     def notes(self, settings: Sequence[Settings], first_looks: Mapping[str, float]) -> list[str]:
-        """On the best look, on losses that are no common measure, and on alarms that could not ring."""
-        notes = [
-            "Scores are those of each run's best look (logging.best_metric); every variant had the same number of "
-            "looks."
-        ]
+        """On the end of training, on curves that are no common measure, on cost, and on alarms that could not ring."""
+        notes = ["Scores are those of the end of each run; no look chooses among weights."]
+        if len({one.data.view for one in settings}) > 1:
+            notes.append(
+                "The variants have different views: in the curves each is asked for its own targets, of which some are "
+                "easier than others. The scores ask all the same."
+            )
         if len({one.optimization.loss_fn for one in settings}) > 1:
             notes.append(
                 "The variants minimise different distances: their losses are not comparable, only shown."
@@ -208,7 +214,14 @@ class EncoderRuns(RunKind[Settings]):
         }
 
     def evaluate(
-        self, folder: Path, *, tasks: Sequence[str], data_dir: Path | None, questions: Budget, shared: Path
+        self,
+        folder: Path,
+        *,
+        tasks: Sequence[str],
+        data_dir: Path | None,
+        questions: Budget,
+        shared: Path,
+        window: int | None,
     ) -> "tuple[Report, Path]":
         """Score a finished run."""
         from lang_jepa.report.card import evaluate_run
@@ -220,7 +233,12 @@ class EncoderRuns(RunKind[Settings]):
             output=None,
             budget=questions,
             shared=shared,
+            window_size=window,
         )
+
+    def window(self, settings: Sequence[Settings]) -> int:
+        """The longest context that any of them reads."""
+        return max(one.data.window_size for one in settings)
 
 
 class EncoderStepper:

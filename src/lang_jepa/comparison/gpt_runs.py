@@ -166,7 +166,14 @@ class GPTRuns(RunKind[GPTSettings]):
         }
 
     def evaluate(
-        self, folder: Path, *, tasks: Sequence[str], data_dir: Path | None, questions: Budget, shared: Path
+        self,
+        folder: Path,
+        *,
+        tasks: Sequence[str],
+        data_dir: Path | None,
+        questions: Budget,
+        shared: Path,
+        window: int | None,
     ) -> "tuple[Report, Path]":
         """Score a finished run."""
         from lang_jepa.export.gpt_card import evaluate_gpt_run
@@ -174,6 +181,9 @@ class GPTRuns(RunKind[GPTSettings]):
         return evaluate_gpt_run(
             folder, tasks=",".join(tasks), data_dir=data_dir, output=None, budget=questions, shared=shared
         )
+
+    def window(self, settings: Sequence[GPTSettings]) -> None:
+        """The evaluation has one of its own, the same for all."""
 
 
 class GPTStepper:

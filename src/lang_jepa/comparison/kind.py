@@ -111,6 +111,10 @@ class RunKind(ABC, Generic[Chosen]):
         """Which facts of two runs of one seed their settings say must be equal."""
 
     @abstractmethod
+    def window(self, settings: Sequence[Chosen]) -> int | None:
+        """Sentences of context in the questions, so that all variants are asked the same (None: nothing to choose)."""
+
+    @abstractmethod
     def columns(self, settings: Chosen) -> tuple[str, ...]:
         """Columns of metrics.csv that the curves keep."""
 
@@ -155,7 +159,14 @@ class RunKind(ABC, Generic[Chosen]):
 
     @abstractmethod
     def evaluate(
-        self, folder: Path, *, tasks: Sequence[str], data_dir: Path | None, questions: Budget, shared: Path
+        self,
+        folder: Path,
+        *,
+        tasks: Sequence[str],
+        data_dir: Path | None,
+        questions: Budget,
+        shared: Path,
+        window: int | None,
     ) -> "tuple[Report, Path]":
         """Score a finished run beside its baselines.
 
@@ -165,6 +176,7 @@ class RunKind(ABC, Generic[Chosen]):
             data_dir: folder with stsb/ and sst2/, or None.
             questions: how much to evaluate.
             shared: folder for what is the same in several runs of a comparison and need not be computed again.
+            window: of `window`.
 
         Returns:
             The report, and where it was written.

@@ -76,7 +76,7 @@ class Plan:
         return steps_for(self.budget, self.variant(variant.name).measured)
 
     def looks(self) -> int:
-        """Looks at held-out data in each run, the same for all variants: every look is a chance to be the best."""
+        """Looks at held-out data in each run, about: what the curves are drawn from. They choose nothing."""
         longest = max(self.steps(variant) for variant in self.variants)
         return min(MOST_LOOKS, max(FEWEST_LOOKS, -(-longest // STEPS_PER_LOOK)))
 

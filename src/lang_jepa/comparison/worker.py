@@ -131,6 +131,7 @@ def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
         tasks=job["tasks"],
         data_dir=data_dir,
         questions=Budget(**job["questions"]),
+        window=job["window"],
         shared=Path(job["shared"]),
     )
     report.save_details(folder / VALUES)

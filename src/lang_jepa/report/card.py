@@ -49,6 +49,7 @@ def evaluate_run(
     documents: str | None = None,
     tell: Tell | None = None,
     shared: Path | None = None,
+    window_size: int | None = None,
 ) -> tuple[Report, Path]:
     """Score a run's model beside the same model untrained, and save the report as JSON after each task.
 
@@ -65,6 +66,7 @@ def evaluate_run(
             and those held out of the training corpus only choose (None: every fourth of those chooses).
         tell: told in words of what takes long.
         shared: folder for what the same start gives in other evaluations (None: it is computed).
+        window_size: sentences of context in the questions (None: as many as the model reads).
 
     Returns:
         The report and where it was written.
@@ -111,7 +113,7 @@ def evaluate_run(
         baselines=baselines | _baselines(start, corpus if compared else None, beside),
         documents=_texts(corpus.validation, budget.documents) if corpus and reading else None,
         train_documents=_texts(corpus.train, TRAINING_DOCUMENTS) if corpus and reading else None,
-        window_size=settings.data.window_size,
+        window_size=window_size or settings.data.window_size,
         budget=budget,
         decoding=model,
         decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,

@@ -113,7 +113,7 @@ class HeldOut:
             self.of_directions
         ):  # of the length that a cosine is compared at by `contrastive`, and no other one minds
             copies = _unit(copies) * copies.shape[-1] ** 0.5
-        look.figures.update(_trivial_losses(answers, copies, measure))
+        look.figures.update(_trivial_losses(answers, copies, measure, of_directions=self.of_directions))
         if regularizer is not None:  # it sums over the ranks, so each gives its share
             share = answers.targets[self.rank :: self.world].to(device)
             with torch.inference_mode():
@@ -177,15 +177,17 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
     return [examples[begin : begin + batch_size] for begin in range(0, len(examples), batch_size)]
 
 
-def _trivial_losses(answers: Answers, copies: Tensor, distances: Distances) -> dict[str, float]:
+def _trivial_losses(
+    answers: Answers, copies: Tensor, distances: Distances, *, of_directions: bool
+) -> dict[str, float]:
     """The loss of predictions that need no learning, by the same distance and the same centring.
 
     `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;
-    `mean_target` predicts the mean of the unit targets for all; `copy_forward`
-    what the view says that copying predicts (`View.copied`).
+    `mean_target` predicts the mean of the targets for all, of unit targets if the distance is one of directions;
+    `copy_forward` what the view says that copying predicts (`View.copied`).
     """
     targets = answers.targets
-    constant = _unit(targets).mean(0).expand_as(targets)
+    constant = (_unit(targets) if of_directions else targets).mean(0).expand_as(targets)
     half, numbers = len(targets) // 2, answers.sentences
     pairs = {
         "shuffled": (answers.predictions, targets.roll(half, 0), numbers.roll(half, 0)),

@@ -225,6 +225,8 @@ class Run:
     def _keep_best(self, figures: Mapping[str, float]) -> None:
         """Save the best checkpoint so far. The look before the first step is no result of training."""
         logging = self.settings.logging
+        if logging.best_metric is None:
+            return
         if logging.best_metric not in figures:
             raise LangJepaError(
                 f"logging.best_metric '{logging.best_metric}' is not measured; choose one of {', '.join(figures)}"
