@@ -45,6 +45,8 @@ def with_changes(
         (SAME, {"model.dropout": 0.0}, ["data.crop", "model.dropout", "objective.target=frozen"]),
         ({}, {"objective.target_gradient": True}, ["objective.target=shared", "not ema"]),
         ({}, {"objective.teacher_path": "x"}, ["objective.target=frozen"]),
+        ({}, {"objective.regularizer": "vicreg", "data.batch_size": 1}, ["VICReg", "data.batch_size"]),
+        (SAME, {"objective.regularizer": "vicreg", "data.batch_size": 1}, ["VICReg", "data.batch_size"]),
         (
             {},
             {"optimization.loss_fn": "mse", "objective.center_targets": True},

@@ -69,6 +69,14 @@ def _views(settings: "Settings") -> Iterator[str]:
             yield f"data.context={data.context} belongs to data.view=next_sentence: leave it at window."
         if data.horizons != 1:
             yield f"data.horizons ({data.horizons}) belongs to data.view=next_sentence: leave it at 1."
+    one_each = data.view == "same_sentence" or (data.view, data.context) == ("next_sentence", "window")
+    if (
+        one_each
+        and data.batch_size == 1
+        and not data.batch_tokens
+        and settings.objective.regularizer == "vicreg"
+    ):
+        yield "VICReg has nothing to act on where a batch holds one embedding: raise data.batch_size."
     if data.view in ("masked_sentences", "masked_concepts") and data.passage_size < 3:
         yield f"data.view={data.view} needs something beside the hidden sentences: set data.passage_size=3 or more."
     if data.view == "spans":

@@ -30,7 +30,9 @@ def _plan(seeds: int) -> Plan:
     options = ("model.num_layers=1", "logging.checkpoint_steps=2")
     variants = (
         Variant("with vicreg", tiny_settings(place, *options)),
-        Variant("without", tiny_settings(place, *options, "objective.regularizer=none")),
+        Variant(
+            "without", tiny_settings(place, *options, "objective.regularizer=none", "data.window_size=2")
+        ),
     )
     questions = Questions(queries=60, stories=12, train_stories=20, paraphrases=60)
     return Plan(
@@ -60,9 +62,9 @@ def test_the_report_says_what_happened(whole: Path) -> None:
     assert {one["call"] for one in report["verdicts"]} == {"too few seeds to judge"}
     assert {one["difference"]["paired"] for one in report["verdicts"]} == {True}
     assert min(one["difference"]["questions"] for one in report["verdicts"]) > 0
-    assert list(report["settings_that_differ"]) == ["objective.regularizer"]
+    assert list(report["settings_that_differ"]) == ["data.window_size", "objective.regularizer"]
     unequal = [one["what"] for one in report["equal"] if not one["equal"]]
-    assert unequal == []
+    assert unequal == ["without: initial predictor weights, by seed"]  # of as many places as it reads
     assert {"oracle", "chance", "TF-IDF, last 3", "with vicreg", "without"} <= report["scores"][0][
         "scorers"
     ].keys()
@@ -117,6 +119,19 @@ def test_alarms_of_one_kind_stand_together(whole: Path, tmp_path: Path) -> None:
     assert collapses == [{"variant": "without", "kind": "collapse", "runs": runs}]
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert [page.count(text) for text in ("collapse of 0", "collapse of 1", "1 more: collapse")] == [1, 1, 1]
+
+
+def test_what_is_scored_is_the_end_of_each_run(whole: Path) -> None:
+    for name in ("with vicreg", "without"):
+        model = read_json(run_folder(whole, name, 1) / "model" / "lang_jepa.json", what="model")
+        assert (model["step"], model["best"]) == (STEPS, None)
+
+
+def test_evaluating_a_run_by_hand_changes_no_verdict(whole: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (run_folder(folder, "without", 1) / "scores.json").write_text("{}")
+    compare(_plan(2), folder, Heard())
+    assert (folder / "report.json").read_bytes() == (whole / "report.json").read_bytes()
 
 
 def test_a_finished_comparison_is_only_reported_again(whole: Path) -> None:
@@ -194,6 +209,6 @@ def test_the_first_failure_ends_the_runs_beside_it(tmp_path: Path) -> None:
     heard = Heard()
     with pytest.raises(LangJepaError, match=r"with vicreg, seed 0: .*nowhere.txt"):
         compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "two", heard, jobs=2)
-    assert heard.jobs == ["with vicreg, seed 0", "without, seed 0"]
+    assert sorted(heard.jobs) == ["with vicreg, seed 0", "without, seed 0"]
     assert not (run_folder(tmp_path / "two", "without", 0) / "trained.json").exists()
     assert not run_folder(tmp_path / "two", "without", 1).exists()

@@ -35,6 +35,7 @@ FACTS = {
         ("data.num_workers=2", set()),
         ("data.batch_size=7", {"order", "encoder"}),
         ("model.head=none", {"encoder"}),
+        ("model.whitening_power=0.25", {"encoder"}),
         ("model.num_layers=3", {"backbone", "encoder"}),
         ("model.embedding_std=0.5", {"backbone", "encoder"}),
         ("data.limit=100", {"corpus", "order", "backbone", "encoder"}),

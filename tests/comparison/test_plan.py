@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from lang_jepa.comparison.budget import Budget, Measured
+from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.plan import Plan, differing_settings, make_plan, setting_differences, settle
+from lang_jepa.comparison.trees import changed
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings import load_settings
 
 OTHER = (
     "data: {train_file: stories, val_fraction: 0.1, tokenizer_path: trained}\nmodel: {pretrained: false}\n"
@@ -46,6 +49,12 @@ def test_names_seeds_and_tasks(other: str) -> None:
         (["concepts", "documents"], {"overrides": ["data.val_fraction=0"]}, "holds nothing out"),
         (["concepts", "nonsense"], {}, "no recipe named 'nonsense'"),
         (["concepts", "documents"], {"overrides": ["model.nonsense=1"]}, "unknown setting"),
+        (
+            ["concepts", "documents"],
+            {"overrides": ["logging.eval_freq=5"]},
+            "sets logging.eval_freq by itself",
+        ),
+        (["concepts", "documents"], {"tasks": "decode"}, "unknown task decode"),
     ],
 )
 def test_mistakes_are_named(recipes: list[str], changes: dict[str, Any], message: str) -> None:
@@ -69,6 +78,56 @@ def test_equal_minutes_are_unequal_steps_and_equally_many_looks(other: str, tmp_
     runs = [plan.run_settings(one, 0, tmp_path) for one in plan.variants]
     assert [run.optimization.max_steps for run in runs] == [2400, 1200]
     assert [run.logging.eval_freq for run in runs] == [100, 50]
+
+
+def test_a_run_ends_with_its_schedule(other: str, tmp_path: Path) -> None:
+    """No look chooses among weights, and a collapse is a result, whatever the recipe says."""
+    plan = _plan(other, overrides=["data.val_fraction=0.1"])
+    stopping = replace(plan.baseline, settings=changed(plan.baseline.settings, meta={"on_collapse": "stop"}))
+    run = plan.run_settings(stopping, 0, tmp_path)
+    assert (run.logging.best_metric, run.meta.on_collapse) == (None, "warn")
+
+
+@pytest.mark.parametrize(
+    ("views", "changes", "tasks", "message"),
+    [
+        (("next_sentence", "spans"), {}, ("retrieval",), "other: trained to predict no next sentence"),
+        (("spans", "next_sentence"), {}, ("retrieval",), "concepts: trained to predict no next sentence"),
+        (
+            ("next_sentence", "next_sentence"),
+            {"streaming": True},
+            ("retrieval",),
+            "a stream keeps no documents",
+        ),
+        (("next_sentence", "next_sentence"), {}, ("sts",), "stsb"),
+        (("next_sentence", "next_sentence"), {}, ("probe",), "sst2"),
+    ],
+)
+def test_tasks_that_could_say_nothing_are_refused_before_training(
+    views: tuple[str, str], changes: dict[str, Any], tasks: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    recipe = load_settings("concepts")
+    data = [recipe.data.model_copy(update={"view": view, **changes}) for view in views]
+    settings = {
+        name: recipe.model_copy(update={"data": one})
+        for name, one in zip(("concepts", "other"), data, strict=True)
+    }
+    with pytest.raises(LangJepaError, match=message):
+        ENCODERS.check_tasks(settings, tasks, tmp_path)
+
+
+def test_all_are_asked_with_the_longest_context() -> None:
+    settings = [load_settings("concepts", [f"data.window_size={size}"]) for size in (4, 12, 8)]
+    assert ENCODERS.window(settings) == 12
+
+
+def test_what_is_in_no_budget_is_noted() -> None:
+    names = ("concepts", "concept_sequence")
+    notes = ENCODERS.notes({name: load_settings(name) for name in names}, {})
+    assert [note for note in notes if "in no budget" in note] == [
+        "concept_sequence reads its sentences once, before the first step, and keeps them: that is in no budget and no "
+        "cost."
+    ]
 
 
 def test_a_plan_survives_the_disk(other: str) -> None:

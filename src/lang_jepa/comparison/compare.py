@@ -73,10 +73,13 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None, *, jobs:
         The report, as in report.json.
 
     Raises:
-        LangJepaError: the folder holds another comparison, runs are not on equal terms, a job failed.
+        LangJepaError: the folder holds another comparison, runs are not on equal terms, a task could say nothing, a
+            job failed.
         Interrupted: by Ctrl-C or SIGTERM; all that was done stays.
     """
     refuse_different_settings(plan)
+    data_dir = Path(plan.data_dir) if plan.data_dir else None
+    plan.kind.check_tasks({one.name: one.settings for one in plan.variants}, plan.tasks, data_dir)
     folder = folder.absolute()  # jobs may start elsewhere
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock") as lock, Stopper() as stopper:

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.comparison.kind import Facts, Panel, RunKind, Trained
+from lang_jepa.comparison.kind import Facts, Panel, RunKind, Trained, check_task_data
 from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.config import Settings
 from lang_jepa.digest import digest
@@ -46,6 +46,8 @@ _ENCODER = tuple(
     )
 )
 _HEAD = ("model.head", "model.head_sample", "model.whitening_power")
+_NO_NEXT = frozenset({"spans", "same_sentence"})
+"""Views in which `predict_next` has no meaning."""
 _BATCHES = 16
 _TASK = ("val/loss_shuffled", "val/loss_mean_target", "val/loss_copy_forward")
 
@@ -76,7 +78,7 @@ class EncoderRuns(RunKind[Settings]):
         "meta.use_gradient_checkpointing",
         "logging.val_sentences",
     )
-    tasks = ENCODER_TASKS
+    tasks = tuple(task for task in ENCODER_TASKS if task != "decode")  # a run of a comparison has no decoder
     quick = QUICK
     facts = ("corpus", "order", "backbone", "encoder", "predictor")
     panels = (
@@ -148,18 +150,44 @@ class EncoderRuns(RunKind[Settings]):
         task = task_alarms(read_metrics(folder / "metrics.csv"), total=total)
         return found | {one.kind: str(one) for one in task}
 
-    def notes(self, settings: Sequence[Settings], first_looks: Mapping[str, float]) -> list[str]:
+    def check_tasks(
+        self, settings: Mapping[str, Settings], tasks: Sequence[str], data_dir: Path | None
+    ) -> None:
+        """Documents must be kept for what reads them, and more than one variant must have something to answer."""
+        check_task_data(tasks, data_dir)
+        streamed = [name for name, one in settings.items() if one.data.streaming]
+        reading = [task for task in tasks if task in {"retrieval", "document"}]
+        if streamed and reading:
+            raise LangJepaError(
+                f"{', '.join(streamed)}: a stream keeps no documents that the task {reading[0]} could ask about. Set "
+                "data.streaming=false, or choose others: --tasks sts,au"
+            )
+        silent = [name for name, one in settings.items() if one.data.view in _NO_NEXT]
+        if {*tasks} == {"retrieval"} and (next(iter(settings)) in silent or len(silent) >= len(settings) - 1):
+            raise LangJepaError(
+                f"{', '.join(silent)}: trained to predict no next sentence, which is all that the task retrieval asks, "
+                "so there would be nothing to judge. Choose others: --tasks sts,au"
+            )
+
+    def notes(self, settings: Mapping[str, Settings], first_looks: Mapping[str, float]) -> list[str]:
         """On the end of training, on curves that are no common measure, on cost, and on alarms that could not ring."""
+        from lang_jepa.concepts.cache import reads_cached
+
         notes = ["Scores are those of the end of each run; no look chooses among weights."]
-        if len({one.data.view for one in settings}) > 1:
+        if len({one.data.view for one in settings.values()}) > 1:
             notes.append(
                 "The variants have different views: in the curves each is asked for its own targets, of which some are "
                 "easier than others. The scores ask all the same."
             )
-        if len({one.optimization.loss_fn for one in settings}) > 1:
+        if len({one.optimization.loss_fn for one in settings.values()}) > 1:
             notes.append(
                 "The variants minimise different distances: their losses are not comparable, only shown."
             )
+        notes += [
+            f"{name} reads its sentences once, before the first step, and keeps them: that is in no budget and no cost."
+            for name, one in settings.items()
+            if reads_cached(one)
+        ]
         notes += [
             f"{name} was first looked at at step {step:.0f}: 'too easy' could not be judged."
             for name, step in first_looks.items()

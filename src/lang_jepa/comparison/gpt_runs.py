@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.comparison.kind import Facts, Panel, RunKind, Trained
+from lang_jepa.comparison.kind import Facts, Panel, RunKind, Trained, check_task_data
 from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.digest import digest
@@ -113,7 +113,13 @@ class GPTRuns(RunKind[GPTSettings]):
         """None: a loss that is not finite has stopped the run."""
         return {}
 
-    def notes(self, settings: Sequence[GPTSettings], first_looks: Mapping[str, float]) -> list[str]:
+    def check_tasks(
+        self, settings: Mapping[str, GPTSettings], tasks: Sequence[str], data_dir: Path | None
+    ) -> None:
+        """The data of STS-B and SST-2 must be there."""
+        check_task_data(tasks, data_dir)
+
+    def notes(self, settings: Mapping[str, GPTSettings], first_looks: Mapping[str, float]) -> list[str]:
         """On the end of training, and on what the curves are measured on."""
         return [
             "Scores are those of the end of each run; no look chooses among weights.",

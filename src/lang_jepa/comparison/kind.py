@@ -127,12 +127,27 @@ class RunKind(ABC, Generic[Chosen]):
         """What was wrong with a finished run of `total` steps: kind of alarm -> in words."""
 
     @abstractmethod
-    def notes(self, settings: Sequence[Chosen], first_looks: Mapping[str, float]) -> list[str]:
+    def notes(self, settings: Mapping[str, Chosen], first_looks: Mapping[str, float]) -> list[str]:
         """What a reader has to keep in mind.
 
         Args:
-            settings: of the variants.
+            settings: of the variants, by name, the baseline's first.
             first_looks: by variant, the step of its first look after training began.
+        """
+
+    @abstractmethod
+    def check_tasks(
+        self, settings: Mapping[str, Chosen], tasks: Sequence[str], data_dir: Path | None
+    ) -> None:
+        """Refuse, before anything is trained, tasks that would say nothing or whose data is not there.
+
+        Args:
+            settings: of the variants, by name, the baseline's first.
+            tasks: of `tasks`.
+            data_dir: folder with stsb/ and sst2/ (None: the hub).
+
+        Raises:
+            LangJepaError: with what to choose instead.
         """
 
     # What follows runs in the process of a job, and imports torch.
@@ -181,6 +196,20 @@ class RunKind(ABC, Generic[Chosen]):
         Returns:
             The report, and where it was written.
         """
+
+
+def check_task_data(tasks: Sequence[str], data_dir: Path | None) -> None:
+    """Look for the data of STS-B and SST-2 where a task needs it.
+
+    Raises:
+        LangJepaError: it is neither in the folder nor on the hub.
+    """
+    from lang_jepa.evaluation.tasks import find_sst2, find_stsb
+
+    if {"sts", "au"} & {*tasks}:
+        find_stsb(data_dir)
+    if "probe" in tasks:
+        find_sst2(data_dir)
 
 
 def kind_named(name: str) -> RunKind[Any]:

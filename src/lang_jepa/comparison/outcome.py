@@ -14,7 +14,7 @@ from lang_jepa.comparison.kind import Facts
 from lang_jepa.comparison.plan import Plan, differing_settings, run_folder
 from lang_jepa.comparison.resampling import Side
 from lang_jepa.comparison.verdict import LEAST_SEEDS, Metric, Verdict, verdicts
-from lang_jepa.comparison.worker import FACTS, VALUES
+from lang_jepa.comparison.worker import EVALUATED, FACTS, VALUES
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import LEAD
 from lang_jepa.files import read_json
@@ -46,7 +46,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         for one in plan.variants
     }
     facts = _each(plan, folder, lambda path: read_json(path / FACTS, what="the facts of a run's start"))
-    cards = _each(plan, folder, lambda path: read_json(path / "scores.json", what="the scores of a run"))
+    cards = _each(plan, folder, _card)
     sides = {one.name: _sides(plan, folder, one.name, cards) for one in plan.variants}
     rivals = {name: each for name, each in sides.items() if name != plan.baseline.name}
     judged = verdicts(sides[plan.baseline.name], rivals)
@@ -82,6 +82,12 @@ def _each(plan: Plan, folder: Path, read: Any) -> dict[str, list[Any]]:
     }
 
 
+def _card(run: Path) -> Any:
+    """The scores of a run as this comparison measured them."""
+    name = read_json(run / EVALUATED, what="the note of a run's evaluation")["scores"]
+    return read_json(run / name, what="the scores of a run")
+
+
 def _flops(plan: Plan, name: str) -> float:
     measured = next(one.measured for one in plan.variants if one.name == name)
     assert measured is not None
@@ -113,6 +119,11 @@ def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any
     found = {}
     for metric in (metric for metric, judged in _metrics(cards[name][0]).items() if judged):
         points = [_point(card, metric, name) for card in cards[name]]
+        if not np.isfinite(points).all():
+            raise LangJepaError(
+                f"a run of {name} has a score that is no number in {metric}: it has diverged. Look at its metrics.csv, "
+                "and compare again without it or with a lower learning rate"
+            )
         found[metric] = _side(metric, points, details)
     return found
 
@@ -277,7 +288,7 @@ def _notes(plan: Plan, curves: Mapping[str, Sequence[Curve]]) -> list[str]:
     starts = {name: runs[0].axes["steps"] for name, runs in curves.items()}
     firsts = {name: float(steps[steps > 0][0]) for name, steps in starts.items() if (steps > 0).any()}
     notes = [
-        *plan.kind.notes([one.settings for one in plan.variants], firsts),
+        *plan.kind.notes({one.name: one.settings for one in plan.variants}, firsts),
         "At equal steps, seconds and FLOPs the curves are read where the cheapest run ended: the schedules of the "
         "others were not finished there.",
         "Seconds are those of this machine while it did this; whatever else ran on it is in them.",

@@ -179,7 +179,7 @@ def make_plan(
 
     Raises:
         LangJepaError: fewer than two variants, a name twice, variants of different kinds, seeds below 1, unknown
-            tasks, nothing held out, `vary` of a setting that a plan sets, or a value twice.
+            tasks, nothing held out, a change of a setting that a plan sets, or a value twice.
     """
     if len(recipes) < 2 and not vary:
         raise LangJepaError(
@@ -189,6 +189,7 @@ def make_plan(
     if seeds < 1:
         raise LangJepaError(f"--seeds {seeds}: at least one run per variant is needed, three for a verdict")
     kind = kind_of(recipes)
+    _check_overrides(kind, overrides)
     changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
     variants = _variants(kind, recipes, changes, vary)
     first = variants[0].settings.meta.seed
@@ -206,6 +207,16 @@ def make_plan(
         allow_different,
         kind,
     )
+
+
+def _check_overrides(kind: RunKind[Any], overrides: Iterable[str]) -> None:
+    """A change that would have no effect is refused; the first seed may be chosen."""
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key in kind.ours and key != "meta.seed":
+            raise LangJepaError(
+                f"-o {override}: a comparison sets {key} by itself (--seeds, --budget, --output); leave it out"
+            )
 
 
 def _variants(
@@ -291,7 +302,7 @@ def differing_settings(plan: Plan) -> dict[str, list[Any]]:
 
 
 def _differences(stored: Plan, plan: Plan) -> list[str]:
-    """What differs between two plans, in words; more seeds and measurements are left out."""
+    """What differs between two plans, in words; left out are more seeds, measurements, and where public data lies."""
     if stored.kind is not plan.kind:
         return [f"runs: of {stored.kind.what} there, of {plan.kind.what} now"]
     old, new = ([one.name for one in each.variants] for each in (stored, plan))
@@ -302,7 +313,7 @@ def _differences(stored: Plan, plan: Plan) -> list[str]:
         for one, other in zip(stored.variants, plan.variants, strict=True)
         for line in setting_differences(one.settings, other.settings)
     ]
-    for name in ("budget", "tasks", "data_dir", "questions"):
+    for name in ("budget", "tasks", "questions"):
         there, now = getattr(stored, name), getattr(plan, name)
         if there != now:
             lines.append(f"{name}: {there} there, {now} now")

@@ -23,7 +23,7 @@ from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.settings import build
 
 FACTS, TRAINED, EVALUATED = "facts.json", "trained.json", "evaluated.json"
-VALUES = "values.npz"
+SCORES, VALUES = "compared.json", "values.npz"
 INTERRUPTED = 3
 """Exit status of a job that was asked to stop and can be taken up."""
 _PAUSE = 0.2
@@ -122,7 +122,7 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
 
 
 def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
-    """The evaluation card of a finished run: scores.json, and the values per question."""
+    """The evaluation card of a finished run, and the values per question."""
     from lang_jepa.evaluation.evaluate import Budget
 
     data_dir = Path(job["data_dir"]) if job["data_dir"] else None
@@ -135,7 +135,9 @@ def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
         shared=Path(job["shared"]),
     )
     report.save_details(folder / VALUES)
-    write_json(folder / EVALUATED, {"scores": path.name, "values": VALUES, "tasks": job["tasks"]})
+    # scores.json changes when somebody evaluates the run again; the verdicts need what belongs to their values.
+    write_json(folder / SCORES, read_json(path, what="the scores of a run"))
+    write_json(folder / EVALUATED, {"scores": SCORES, "values": VALUES, "tasks": job["tasks"]})
 
 
 def trial_job(job: Mapping[str, Any], channel: Channel) -> int:

@@ -36,21 +36,20 @@ class VICReg(nn.Module):
     def forward(self, embeddings: Tensor, step: int = 0) -> Tensor:
         """Scalar for embeddings [N, D], the same at every step; computed in fp32.
 
-        Raises:
-            ValueError: fewer than two embeddings over all ranks.
+        One embedding over all ranks (the rest of an epoch may be that short) has no covariance: 0, and no gradient.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
-            covariance = self._covariance(embeddings.float())
+            count = float(sum_over_ranks(embeddings.new_tensor(float(len(embeddings)), dtype=torch.float32)))
+            if count < 2:
+                return embeddings.float().sum() * 0.0
+            covariance = self._covariance(embeddings.float(), count)
             variances = covariance.diagonal()
             spread = torch.relu(1.0 - (variances + 1e-4).sqrt()).mean()
             off_diagonal = (covariance.square().sum() - variances.square().sum()) / len(variances)
             return self.variance * spread + self.covariance * off_diagonal
 
-    def _covariance(self, x: Tensor) -> Tensor:
+    def _covariance(self, x: Tensor, count: float) -> Tensor:
         """Unbiased covariance [D, D] over all ranks' rows, in two passes so that a large mean costs no digits."""
-        count = float(sum_over_ranks(x.new_tensor(float(len(x)))))
-        if count < 2:
-            raise ValueError("VICReg needs at least two embeddings in a batch; raise data.batch_size")
         centred = x - sum_over_ranks(x.sum(0)) / count
         return sum_over_ranks(centred.T @ centred) / (count - 1)
 

@@ -97,7 +97,8 @@ class CorpusMaterial(Material):
         self.order = make_order(settings, self.view, world=world)
 
     def _held_out(self) -> HeldOut | None:
-        if self.held_out_view.targets < LEAST_HELD_OUT:
+        alone = self.corpus.validation.num_documents < 2  # wrong answers are those of other documents
+        if alone or self.held_out_view.targets < LEAST_HELD_OUT:
             return None
         return HeldOut(self.settings, self.held_out_view, rank=self.rank, world=self.world)
 
