@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import MixedPrecision
 
 from lang_jepa import LitJEPA, TextDataModule
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
+from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import train
 from tiny import tiny_settings
 
@@ -26,7 +29,7 @@ def _trainer(folder: Path, steps: int = STEPS, **options: Any) -> Trainer:
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=False,
+        enable_checkpointing="callbacks" in options,
         default_root_dir=folder,
         **options,
     )
@@ -38,21 +41,30 @@ def _fit(settings: Settings, folder: Path, **options: Any) -> tuple[LitJEPA, Tra
     return module, trainer
 
 
+SHARED = ("objective.target=shared", "objective.target_gradient=true", "objective.regularizer=sigreg",
+          "optimization.loss_fn=mse")  # fmt: skip
+CACHED = ("model.freeze_encoder=true", "objective.target=frozen", "objective.regularizer=none")
+BF16 = "meta.use_bfloat16=true"
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
         ("objective.center_targets=true",),
-        ("objective.target=shared", "objective.target_gradient=true", "objective.regularizer=sigreg",
-         "optimization.loss_fn=mse"),
-        ("model.freeze_encoder=true", "objective.target=frozen", "objective.regularizer=none"),
+        SHARED,
+        CACHED,
+        (BF16, "optimization.loss_fn=contrastive"),  # a matrix product in the objective
+        (BF16, *SHARED),  # weights used twice and targets in two terms: gradients are summed
+        (BF16, *CACHED, "model.head=none"),  # what goes into the model is rounded
     ],
-    ids=["ema", "shared", "cached concepts"],
-)  # fmt: skip
+    ids=["ema", "shared", "cached concepts", "bf16", "bf16 shared", "bf16 cached concepts"],
+)
 def test_the_trainer_makes_the_steps_of_the_loop(overrides: tuple[str, ...], tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "ours", "model.dropout=0.1", *overrides)
     train(settings)
     state = load_checkpoint(tmp_path / "ours" / LAST)
-    module, trainer = _fit(settings, tmp_path)
+    precision = "bf16-mixed" if settings.meta.use_bfloat16 else "32-true"
+    module, trainer = _fit(settings, tmp_path, precision=precision)
     assert trainer.global_step == STEPS
     theirs = module.jepa.state_dict()
     assert theirs.keys() == state["model"].keys()
@@ -61,29 +73,84 @@ def test_the_trainer_makes_the_steps_of_the_loop(overrides: tuple[str, ...], tmp
     assert state["target"].keys() == (module.target.encoder.state_dict() if module.target.own else {}).keys()
     for name, tensor in state["target"].items():
         assert torch.equal(module.target.encoder.state_dict()[name], tensor), name
-    assert {"train/loss", "val/loss", "val/retrieval/mrr"} <= trainer.callback_metrics.keys()
+    last = [row for row in read_metrics(tmp_path / "ours" / "metrics.csv") if "val/loss" in row][-1]
+    for name in ("val/loss", "val/loss_shuffled", "val/retrieval/mrr"):
+        assert float(trainer.callback_metrics[name]) == pytest.approx(last[name], rel=1e-6), name
+    assert "train/loss" in trainer.callback_metrics
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"plugins": [MixedPrecision("16-mixed", "cpu")]}, {"precision": "bf16-true"}],
+    ids=["16-mixed", "bf16-true"],
+)
+def test_a_precision_that_would_train_wrongly_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(LangJepaError, match="precision='bf16-mixed' or '32-true'"):
+        _fit(tiny_settings(tmp_path), tmp_path, **options)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_trainers_limit_of_the_gradient(algorithm: str, precision: str, tmp_path: Path) -> None:
+    sizes: list[float] = []
+
+    class Peek(LitJEPA):
+        def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+            super().configure_gradient_clipping(*args, **kwargs)
+            gradient = torch.cat([parameter.grad.flatten() for parameter in self.jepa.parameters()])
+            sizes.append(float(gradient.norm(2.0 if algorithm == "norm" else torch.inf)))
+
+    settings = tiny_settings(tmp_path, "optimization.clip_grad=null")
+    limit = {"gradient_clip_val": 1e-4, "gradient_clip_algorithm": algorithm}
+    trainer = _trainer(tmp_path, steps=1, precision=precision, limit_val_batches=0, **limit)
+    trainer.fit(Peek(settings), TextDataModule(settings))
+    assert sizes == [pytest.approx(1e-4, rel=1e-2)]
 
 
 def test_a_resumed_trainer_equals_one_that_never_stopped(tmp_path: Path) -> None:
+    """From what a ModelCheckpoint saved in the middle of the whole run."""
     settings = tiny_settings(tmp_path, "model.dropout=0.1", "objective.center_targets=true")
-    whole, _ = _fit(settings, tmp_path)
-
-    class Stop(LitJEPA):
-        def on_train_batch_end(self, *arguments: Any) -> None:
-            super().on_train_batch_end(*arguments)
-            if self.global_step == 3:
-                self.trainer.save_checkpoint(tmp_path / "half.ckpt")
-                self.trainer.should_stop = True
-
-    _trainer(tmp_path, min_steps=0).fit(Stop(settings), TextDataModule(settings))
-    again = LitJEPA(settings)
-    trainer = _trainer(tmp_path, num_sanity_val_steps=0)
-    trainer.fit(again, TextDataModule(settings), ckpt_path=tmp_path / "half.ckpt")
+    every = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
+    whole, _ = _fit(settings, tmp_path, callbacks=[every])
+    again, trainer = LitJEPA(settings), _trainer(tmp_path)
+    trainer.fit(again, TextDataModule(settings), ckpt_path=tmp_path / "step=2.ckpt")
     assert trainer.global_step == STEPS
     for name, tensor in whole.jepa.state_dict().items():
         assert torch.equal(again.jepa.state_dict()[name], tensor), name
     for name, tensor in whole.target.encoder.state_dict().items():
         assert torch.equal(again.target.encoder.state_dict()[name], tensor), name
+
+
+def test_the_generator_of_a_gpu_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `fit` too, when the module is back on the CPU."""
+    module, trainer = _fit(tiny_settings(tmp_path, "optimization.max_steps=1"), tmp_path, steps=1)
+    state, restored = torch.arange(16, dtype=torch.uint8), list[torch.Tensor]()
+    monkeypatch.setattr(trainer.strategy, "_root_device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    module.on_load_checkpoint(checkpoint)
+    module.on_train_start()
+    assert [torch.equal(state, found) for found in restored] == [True]
+
+
+def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path)
+    _, trainer = _fit(settings, tmp_path)
+    path = tmp_path / "mine.ckpt"
+    trainer.save_checkpoint(path)
+    with pytest.raises(LangJepaError, match=r"trainer\.fit\(.*ckpt_path"):
+        LitJEPA.load_from_checkpoint(path, settings=settings)
+    # What that message advises: of a training that had ended, the model is there at once.
+    again, trainer = LitJEPA(settings), _trainer(tmp_path)
+    trainer.fit(again, TextDataModule(settings), ckpt_path=path)
+    again.concept_model()
+    checkpoint = torch.load(path)
+    del checkpoint["lang_jepa"]["generators"]
+    torch.save(checkpoint, path)
+    with pytest.raises(LangJepaError, match="earlier version"):
+        _trainer(tmp_path).fit(LitJEPA(settings), TextDataModule(settings), ckpt_path=path)
 
 
 def test_the_finished_model_can_be_saved_and_loaded(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ One optimizer step on one process computes what the loop computes. What differs:
 """
 
 from collections.abc import Mapping
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Final
 
 import torch
+from lightning.fabric.plugins import MixedPrecision, Precision
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lang_jepa.concepts.model import ConceptModel
@@ -25,8 +27,9 @@ from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Batch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.jepa import Jepa, Output
-from lang_jepa.objectives.objective import Objective
+from lang_jepa.objectives.objective import Loss, Objective
 from lang_jepa.objectives.reduction import sum_over_ranks
+from lang_jepa.training import ranks
 from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
@@ -37,6 +40,44 @@ from lang_jepa.training.stream_material import StreamMaterial
 from lang_jepa.training.watch import watch_for
 
 _OURS = "lang_jepa"
+_FULL: Final = "32-true"
+_MIXED: Final = "bf16-mixed"
+
+
+def _place(trainer: Any | None) -> tuple[int, int]:
+    """Rank and number of processes; without a Trainer there is one."""
+    return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+
+def _precision(trainer: Any) -> Precision:
+    """What Fabric does around the model in the loop, in the Trainer's precision.
+
+    Raises:
+        LangJepaError: a precision that would train otherwise than it says. Fused AdamW unscales float16 gradients
+            itself, after they were clipped; and a target in float32 cannot follow an encoder that is not.
+    """
+    if trainer.precision == _FULL:
+        return Precision()
+    if trainer.precision == _MIXED:
+        return MixedPrecision(_MIXED, trainer.strategy.root_device.type)
+    raise LangJepaError(
+        f"LitJEPA does not train in precision {trainer.precision}: give the Trainer precision='{_MIXED}' or '{_FULL}'"
+    )
+
+
+def _of_this_rank(saved: list[Any], trainer: Any | None) -> Any:
+    """What this rank had saved.
+
+    Raises:
+        LangJepaError: another number of processes saved, so that no rank could go on as it was.
+    """
+    rank, world = _place(trainer)
+    if len(saved) != world:
+        raise LangJepaError(
+            f"cannot resume: number of processes: checkpoint {len(saved)}, now {world}. Each process goes on with its "
+            f"own data and dropout, so give the Trainer {len(saved)} (devices times num_nodes), or start a new run."
+        )
+    return saved[rank]
 
 
 class TextDataModule(LightningDataModule):
@@ -55,6 +96,7 @@ class TextDataModule(LightningDataModule):
         super().__init__()
         self.settings = settings
         self._position: dict[str, Any] | None = None
+        self._saved: list[Any] | None = None  # every rank's, until it is known which rank this is
 
     def prepare_data(self) -> None:
         """Prepare the corpus if needed; its lock lets one process do it while the others wait."""
@@ -63,14 +105,20 @@ class TextDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Open the data for this rank."""
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world = _place(self.trainer)
         if self.settings.data.streaming:
             self.material = StreamMaterial(self.settings, rank=rank, world=world)
         else:
             self.material = CorpusMaterial(self.settings, prepare(self.settings.data), rank=rank, world=world)
 
     def train_dataloader(self) -> Loader:
-        """Endless batches of this rank."""
+        """Endless batches of this rank.
+
+        Raises:
+            LangJepaError: the position to go on from is of another number of processes.
+        """
+        if self._saved is not None:
+            self._position, self._saved = _of_this_rank(self._saved, self.trainer), None
         self.material.start(self._position)
         return self.material.loader
 
@@ -90,25 +138,29 @@ class TextDataModule(LightningDataModule):
         self._position = self.material.source().advance(self._position or {}, batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, for the Trainer's checkpoint."""
-        return {"position": self._position}
+        """The positions of all ranks, for the Trainer's checkpoint; every rank must call it."""
+        if self._saved is not None:
+            return {"positions": self._saved}
+        return {"positions": ranks.gather(self.trainer, self._position) if self.trainer else [self._position]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved position."""
-        self._position = state_dict["position"]
+        """Go on from this rank's saved position."""
+        self._saved = state_dict["positions"]
 
 
 class LitJEPA(LightningModule):
     """Any recipe as a LightningModule. Needs a `TextDataModule`: tokenizer and whitening start come from the data.
 
-    Gradient clipping is `optimization.clip_grad`, unless the Trainer was given another; precision is the Trainer's.
+    Gradient clipping is `optimization.clip_grad`, unless the Trainer was given another; precision is the Trainer's:
+    32-true, or bf16-mixed, which rounds what `meta.use_bfloat16` rounds in the loop.
 
     Args:
         settings: of the recipe. The schedules end at the Trainer's max_steps.
 
     Raises:
-        LangJepaError: in `fit`, without a TextDataModule or max_steps, on a non-finite loss (the update is not made),
-            or when the collapse watch rings and meta.on_collapse is `stop`.
+        LangJepaError: in `fit`, without a TextDataModule or max_steps, in another precision, on a non-finite loss (the
+            update is not made), or when the collapse watch rings and meta.on_collapse is `stop`; by
+            `load_from_checkpoint`.
     """
 
     jepa: Jepa
@@ -117,10 +169,12 @@ class LitJEPA(LightningModule):
         super().__init__()
         self.settings = settings
         self.objective = Objective(settings)
-        self._generator: Tensor | None = None
+        self._generators: list[Any] | None = None  # every rank's, of a checkpoint
+        self._read: list[Batch] = []  # since the last update
 
     def setup(self, stage: str) -> None:
         """Build the model as training begins with it."""
+        self._precision = _precision(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, TextDataModule):
             raise LangJepaError(
@@ -152,32 +206,25 @@ class LitJEPA(LightningModule):
         self.material.read_cached(self.jepa.encoder, rank_zero_info)
 
     def on_train_start(self) -> None:
-        """From here on the generator only feeds dropout, and ranks must not drop alike; a resumed run goes on."""
-        if self._generator is None:
-            torch.manual_seed(self.settings.meta.seed * 1000 + 1 + self.global_rank)
-        else:
-            torch.set_rng_state(self._generator)
+        """From here on the generators only feed dropout, and ranks must not drop alike; a resumed run goes on."""
+        torch.manual_seed(self.settings.meta.seed * 1000 + 1 + self.global_rank)
+        if self._generators is not None:
+            own, self._generators = _of_this_rank(self._generators, self.trainer), None
+            ranks.set_generators(own)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one micro-batch; logs it."""
         step = self.global_step
         rate = set_rates(self.optimizers(use_pl_optimizer=False), self.schedule, step)  # type: ignore[arg-type]
-        output, targets = self.target.both_sides(self.jepa, batch)
         count = round(float(sum_over_ranks(torch.tensor(float(batch.predictions), device=self.device))))
-        weight = self.schedule.regularizer_weight(self.settings.objective, step)
-        loss = self.objective(
-            output,
-            targets,
-            count=count,
-            regularizer_weight=weight,
-            step=step,
-            numbers=batch.sentence_ids,
-        )
+        with self._full_precision():
+            loss = self._loss(batch, count)
         if not bool(loss.total.isfinite()):
             raise LangJepaError(
                 f"step {step + 1}: the loss is {float(loss.total.detach())}; the update was not made. Lower "
                 "optimization.lr, or train in higher precision."
             )
+        self._read.append(batch)
         sums = sum_over_ranks(torch.stack([loss.distance, loss.cosine]))
         figures: dict[str, Any] = {
             "train/loss": sums[0] / count,
@@ -188,6 +235,31 @@ class LitJEPA(LightningModule):
         }
         self.log_dict(figures, batch_size=batch.predictions)
         return loss.total
+
+    def _loss(self, batch: Batch, count: int) -> Loss:
+        """Loss of one micro-batch; `count`: predictions in it, on all ranks."""
+        with self._precision.forward_context():
+            output, targets = self.target.both_sides(self._online, batch)
+        return self.objective(
+            output,
+            targets,
+            count=count,
+            regularizer_weight=self.schedule.regularizer_weight(self.settings.objective, self.global_step),
+            step=self.global_step,
+            numbers=batch.sentence_ids,
+        )
+
+    def _online(self, *views: Any) -> Output:
+        """The model in training. What goes in and comes out is cast as Fabric casts it: of an output in fp32 the
+        gradients of several terms are summed in fp32."""
+        output: Output = self._precision.convert_output(self.jepa(*self._precision.convert_input(views)))
+        return output
+
+    def _full_precision(self) -> torch.autocast:
+        """Around a whole step, all of which the Trainer runs under autocast: the objective and the figures are computed
+        in fp32. Casts of a weight are kept within the step, as in the loop; the Trainer casts a weight anew for each
+        use, and the sum of their gradients is then rounded otherwise."""
+        return torch.autocast(self.device.type, enabled=False, cache_enabled=True)
 
     def on_after_backward(self) -> None:
         """Every trainable parameter gets a gradient in the first step."""
@@ -200,31 +272,35 @@ class LitJEPA(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """By the settings, unless the Trainer was given a limit."""
+        """By the settings, unless the Trainer was given a limit (0: leave the gradient). Not by lightning's own
+        function, which in mixed precision refuses a fused optimizer, though bfloat16 scales nothing."""
         if gradient_clip_val is None:
             clip_gradients(self.jepa, self.settings.optimization.clip_grad)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_algorithm == "value" and gradient_clip_val > 0:
+            nn.utils.clip_grad_value_(self.jepa.parameters(), gradient_clip_val)
+        elif gradient_clip_val > 0:
+            clip_gradients(self.jepa, gradient_clip_val)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """The update, then the target follows."""
+        """The update, then the target follows, and what was learnt from need not be read again. That is noted here
+        and not at the batch's end, where a ModelCheckpoint saves before this module is asked."""
         momentum = self.schedule.momentum(self.global_step)
         super().optimizer_step(*args, **kwargs)
         self.target.update(self.jepa.encoder, momentum)
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """What was learnt from need not be read again."""
-        self.trainer.datamodule.learnt_from(batch)  # type: ignore[attr-defined]
+        for batch in self._read:
+            self.trainer.datamodule.learnt_from(batch)  # type: ignore[attr-defined]
+        self._read = []
 
     def validation_step(self, held_out: HeldOut, batch_idx: int) -> None:
         """One look at the held-out sample, with the figures and the collapse watch of the loop."""
-        figures = held_out.look(
-            predict=self._predict,
-            embed=lambda batch: self.target.embed(batch.targets),
-            device=self.device,
-            distances=self.objective.distances,
-            regularizer=self.objective.regularizer,
-        ).figures
+        with self._full_precision():
+            figures = held_out.look(
+                predict=self._predict,
+                embed=self._embed,
+                device=self.device,
+                distances=self.objective.distances,
+                regularizer=self.objective.regularizer,
+            ).figures
         self.log_dict(figures, batch_size=1)  # gathered already: equal on all ranks
         alarm = self.watch.look(self.global_step, figures)
         if alarm and self.settings.meta.on_collapse == "stop":
@@ -233,28 +309,52 @@ class LitJEPA(LightningModule):
             rank_zero_warn(str(alarm))
 
     def _predict(self, batch: Batch) -> Tensor:
-        output: Output = self.jepa(batch.contexts)
+        with self._precision.forward_context():
+            output: Output = self.jepa(batch.contexts)
         return output.predictions
 
+    def _embed(self, batch: Batch) -> Tensor:
+        with self._precision.forward_context():
+            return self.target.embed(batch.targets)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The target, the centre, the watch and the generator join the Trainer's checkpoint."""
+        """The target, the centre, the watch and all ranks' generators join the Trainer's checkpoint, which every rank
+        makes and rank 0 writes."""
+        # Not this module's device: it is back on the CPU once `fit` is over.
+        place = SimpleNamespace(device=self.trainer.strategy.root_device)
         centre = self.objective.centre
         checkpoint[_OURS] = {
             "target": self.target.encoder.state_dict() if self.target.own else {},
             "centre": centre.state_dict() if centre else None,
             "watch": self.watch.state_dict(),
-            "generator": torch.get_rng_state(),
+            "generators": ranks.gather(self.trainer, ranks.generators(place)),
         }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take back what `on_save_checkpoint` gave."""
-        ours = checkpoint[_OURS]
+        """Take back what `on_save_checkpoint` gave.
+
+        Raises:
+            LangJepaError: `load_from_checkpoint` was called, or the checkpoint was not made by this class as it is now.
+        """
+        if not hasattr(self, "jepa"):
+            raise LangJepaError(
+                "LitJEPA.load_from_checkpoint cannot build the model, because tokenizer and sizes come from the data. "
+                "Call trainer.fit(LitJEPA(settings), TextDataModule(settings), ckpt_path=...) to go on from the "
+                "checkpoint (it ends at once where training had ended), then module.concept_model() for the model; "
+                "one that was saved is read by ConceptModel.load(folder)."
+            )
+        ours = checkpoint.get(_OURS, {})
+        if "generators" not in ours:
+            raise LangJepaError(
+                "cannot resume: this is no checkpoint of LitJEPA, or one of an earlier version, which did not keep "
+                "what each process needs to go on. Start a new run."
+            )
         if self.target.own:
             self.target.encoder.load_state_dict(ours["target"])
         if self.objective.centre is not None:
             self.objective.centre.load_state_dict(ours["centre"])
         self.watch.load_state_dict(ours["watch"])
-        self._generator = ours["generator"].cpu()
+        self._generators = ours["generators"]
 
     def concept_model(self) -> ConceptModel:
         """The model as it is now, to use or to save as a model directory."""
