@@ -87,8 +87,13 @@ def compare(
 def sweep(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
     output: Annotated[Path, typer.Option(help="Folder of this sweep; given again, it goes on.")],
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those stopped early included.")] = 20,
-    metric: Annotated[str, typer.Option(help="Held-out figure to be best in.")] = "val/retrieval/mrr",
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials in all, those stopped early included, failed ones not.")
+    ] = 20,
+    metric: Annotated[
+        str,
+        typer.Option(help="Held-out figure to be best in: low for losses and signs of collapse, else high."),
+    ] = "val/retrieval/mrr",
     space: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,20 +107,24 @@ def sweep(
     """Search for good settings with Optuna (extra `sweep`); hopeless and collapsing trials are stopped early."""
     from lang_jepa.comparison.process import Interrupted
     from lang_jepa.comparison.space import make_space
-    from lang_jepa.comparison.sweep import Sweep
+    from lang_jepa.comparison.sweep import make_sweep
     from lang_jepa.comparison.sweep import sweep as run
     from lang_jepa.console import JobBar, console, plain
 
     settings = settings_of(recipe, *(override or ()))
-    plan = Sweep(recipe, tuple(override or ()), make_space(space or (), settings), metric, trials)
+    plan = make_sweep(settings, make_space(space or (), settings), metric, trials)
+    plain(f"searching for the best {plan.aim}")
     try:
         with JobBar() as bar:
             found = run(plan, output, bar)
     except Interrupted:
         console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
         raise typer.Exit(130) from None
-    plain(f"{found.finished} trials trained to their end, {found.stopped} stopped early")
-    plain(f"best, trial {found.trial}: {metric} {found.value:.4f}")
+    failed = sum(map(len, found.failed.values()))
+    plain(f"{found.finished} trials trained to their end, {found.stopped} stopped early, {failed} failed")
+    for reason, numbers in found.failed.items():
+        plain(f"failed, trial {', '.join(map(str, numbers))}: {reason}")
+    plain(f"best, trial {found.trial}: {plan.aim} {found.value:.4f}")
     plain("  " + " ".join(f"-o {override}" for override in found.overrides))
     plain(
         "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "

@@ -46,3 +46,8 @@ def test_default_is_the_learning_rate_around_the_recipes() -> None:
     assert (one.low, one.high) == (pytest.approx(6e-4), pytest.approx(6e-2))
     with pytest.raises(LangJepaError, match="stands twice"):
         make_space(["model.head=none,linear", "model.head=none,whitened"], load_settings("concepts"))
+
+
+def test_settings_that_there_are_not_are_refused_with_the_nearest() -> None:
+    with pytest.raises(LangJepaError, match=r"unknown setting; did you mean 'optimization.lr'"):
+        make_space(["optimization.lrr=1e-4:1e-2"], load_settings("concepts"))

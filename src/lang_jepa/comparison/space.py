@@ -1,13 +1,39 @@
-"""What a sweep may change: settings with their ranges or choices, as text."""
+"""What a sweep may change, settings with their ranges or choices as text; and what it may aim at, a held-out figure."""
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from lang_jepa.comparison.trees import flat
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import parse_yaml
+from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
 
+LOWER_IS_BETTER = frozenset(
+    {
+        "val/loss",
+        "val/regularizer",
+        "val/embeddings/target_off_diag_cov_l1",
+        "val/embeddings/mean_pairwise_cosine",
+        "val/embeddings/first_component_share",
+    }
+)
+"""Of the held-out figures; where the last two are large, embeddings have collapsed."""
+NO_AIM = frozenset(
+    {
+        "val/count",
+        "val/retrieval/candidates",
+        "val/embeddings/target_eff_rank_limit",
+        "val/embeddings/norm",
+        "val/loss_shuffled",
+        "val/loss_mean_target",
+        "val/loss_copy_forward",
+    }
+)
+"""Held-out figures of which neither more nor less is better: sizes, a length, and the losses of predictions that need
+no learning, which a collapse makes small."""
 _FORM = "give SECTION.KEY=LOW:HIGH, LOW:HIGH:log, or A,B,C"
 
 
@@ -66,11 +92,49 @@ def make_space(texts: Iterable[str], settings: Settings) -> tuple[Dimension, ...
     """The dimensions asked for; without any, the learning rate within ten times of the recipe's.
 
     Raises:
-        LangJepaError: a dimension is not understood, or a setting stands twice.
+        LangJepaError: a dimension is not understood, a setting is unknown or stands twice.
     """
     space = tuple(parse_dimension(text) for text in texts)
-    keys = [one.key for one in space]
+    keys, known = [one.key for one in space], list(flat(settings))
+    for key in keys:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise LangJepaError(f"space '{key}': unknown setting{hint}")
     if len(set(keys)) < len(keys):
         raise LangJepaError("a setting stands twice in --space")
     rate = settings.optimization.lr
     return space or (Dimension("optimization.lr", rate / 10, rate * 10, log=True),)
+
+
+def direction_of(metric: str) -> Literal["minimize", "maximize"]:
+    """Which way a held-out figure is better."""
+    return "minimize" if metric in LOWER_IS_BETTER else "maximize"
+
+
+def own_name(settings: Settings, metric: str) -> str:
+    """The name that a look has for a figure which runs on spans write by another name too."""
+    names = {other: name for name, other in OTHER_NAMES.items()}
+    return names.get(metric, metric) if settings.data.view == "spans" else metric
+
+
+def check_aim(settings: Settings, metric: str) -> None:
+    """Refuse a metric that runs with these settings do not measure, or of which nothing is better.
+
+    Raises:
+        LangJepaError: nothing is held out; or another metric, with the names of those that there are.
+    """
+    if not settings.data.val_fraction:
+        raise LangJepaError(
+            f"{settings.recipe} holds nothing out, so no trial can be judged. Set data.val_fraction: "
+            "-o data.val_fraction=0.05"
+        )
+    refused = {*NO_AIM, *OTHER_NAMES.values()}
+    if settings.objective.regularizer == "none":
+        refused.add("val/regularizer")
+    known = [name for name in COLUMNS if name.startswith("val/") and name not in refused]
+    if metric not in known:
+        raise LangJepaError(
+            f"a trial of {settings.recipe} cannot be judged by '{metric}': it is not measured on held-out data, or "
+            f"neither more nor less of it is better; choose one of {', '.join(known)}"
+        )

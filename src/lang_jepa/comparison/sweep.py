@@ -1,7 +1,8 @@
 """A search for good settings with Optuna: one process per trial, hopeless and collapsing trials stopped early."""
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,40 +10,87 @@ from typing import Any, Literal
 from lang_jepa.comparison.compare import Listener, Silent, locked
 from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.process import Event, Stopper, run_job
-from lang_jepa.comparison.space import Dimension
+from lang_jepa.comparison.space import Dimension, check_aim, direction_of, own_name
+from lang_jepa.comparison.trees import setting_differences
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_json, write_json
-from lang_jepa.settings import load_settings
-from lang_jepa.training.metrics import COLUMNS
+from lang_jepa.settings import build
 from lang_jepa.training.watch import CollapseWatch
 
+FORMAT = 2
+"""Of sweep.json; the first one, without a number, kept the recipe's name in place of its settings."""
+IN_A_ROW = 5
+"""Trials that fail one after the other before the search is given up. Where a quarter of the settings do not fit each
+other, three in a row are nothing unusual."""
 _STARTUP = 5
 """Trials that are not compared with others yet."""
+_FAILED = "failed"
+"""User attribute of a trial that failed: the whole reason."""
+_OURS = ("log_dir", "best_metric", "best_mode")
+_FREE = ("recipe", "meta.load_checkpoint", "meta.checkpoint_path", *(f"logging.{key}" for key in _OURS))
+"""Settings that each trial gets from the sweep, or that only name something."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched for.
+    """What is searched for; from `make_sweep`.
 
     Attributes:
-        recipe: name or path of the recipe.
-        overrides: settings changed in all trials.
+        settings: resolved; those of all trials but for what the space changes.
         space: settings that trials differ in.
-        metric: figure of held-out data; a trial's value is that of its best look.
-        trials: finished or stopped early, in all.
+        metric: figure of held-out data; a trial's value is that of its best look after the start.
+        trials: trained to their end or stopped early, in all; those that failed do not count.
     """
 
-    recipe: str
-    overrides: tuple[str, ...]
+    settings: Settings
     space: tuple[Dimension, ...]
     metric: str
     trials: int
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
-        """`minimize` for losses, `maximize` for everything else."""
-        return "minimize" if "loss" in self.metric else "maximize"
+        """`minimize` for what is better when it is lower."""
+        return direction_of(self.metric)
+
+    @property
+    def aim(self) -> str:
+        """The metric and its direction, in words."""
+        return f"{self.metric} ({'lower' if self.direction == 'minimize' else 'higher'} is better)"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for sweep.json."""
+        space = [{**asdict(one), "choices": list(one.choices)} for one in self.space]
+        settings = self.settings.model_dump()
+        return {
+            "format": FORMAT,
+            "settings": settings,
+            "space": space,
+            "metric": self.metric,
+            "trials": self.trials,
+        }
+
+    def trial_settings(self, drawn: Mapping[str, Any], place: Path) -> Settings:
+        """Settings of one trial.
+
+        Args:
+            drawn: dotted keys to values.
+            place: its run directory.
+
+        Raises:
+            LangJepaError: what was drawn does not fit the other settings, or does not measure the metric.
+        """
+        mode = "min" if self.direction == "minimize" else "max"
+        ours = dict(zip(_OURS, (str(place), self.metric, mode), strict=True))
+        tree = self.settings.model_dump()
+        for key, value in drawn.items():
+            section, name = key.split(".")
+            tree[section][name] = value
+        tree["logging"] |= ours
+        tree["meta"] |= {"load_checkpoint": False, "checkpoint_path": None}
+        settings = build(Settings, tree, where="what was drawn")
+        check_aim(settings, self.metric)
+        return settings
 
 
 @dataclass(frozen=True)
@@ -54,6 +102,7 @@ class Found:
         value: of the metric.
         trial: its number.
         finished, stopped: trials trained to their end, and stopped early.
+        failed: why trials failed, in a line each, with the numbers of those that failed so.
     """
 
     overrides: tuple[str, ...]
@@ -61,14 +110,35 @@ class Found:
     trial: int
     finished: int
     stopped: int
+    failed: Mapping[str, tuple[int, ...]]
 
 
 class _Hopeless(Exception):
     """The trial is worse than others were at this step, or collapses."""
 
 
+def make_sweep(settings: Settings, space: tuple[Dimension, ...], metric: str, trials: int) -> Sweep:
+    """Check what was asked for.
+
+    Args:
+        settings: the recipe's, with all overrides.
+        space: settings that trials differ in.
+        metric: held-out figure to be best in, also by the name that runs on spans have for it.
+        trials: see `Sweep`.
+
+    Raises:
+        LangJepaError: nothing is held out, or the metric is not among what is measured there.
+    """
+    metric = own_name(settings, metric)
+    if metric != "val/regularizer" or "objective.regularizer" not in [one.key for one in space]:
+        check_aim(settings, metric)  # else trials may have the regularizer that the recipe has not
+    return Sweep(settings, space, metric, trials)
+
+
 def sweep(plan: Sweep, folder: Path, listener: Listener | None = None) -> Found:
     """Search, or go on searching.
+
+    A trial that fails is told of and learnt from, and the search goes on.
 
     Args:
         plan: what for.
@@ -76,81 +146,126 @@ def sweep(plan: Sweep, folder: Path, listener: Listener | None = None) -> Found:
         listener: told of every trial.
 
     Raises:
-        LangJepaError: Optuna is not installed, the folder holds another sweep, the metric is not measured, no trial
-            got to its end, a trial failed.
+        LangJepaError: Optuna is not installed, the folder holds another sweep, no trial got to its end, several
+            trials in a row failed.
         Interrupted: by Ctrl-C or SIGTERM; the same call goes on.
     """
-    if not plan.metric.startswith("val/") or plan.metric not in COLUMNS:
-        known = ", ".join(name for name in COLUMNS if name.startswith("val/"))
-        raise LangJepaError(
-            f"the metric '{plan.metric}' is not measured on held-out data; choose one of {known}"
-        )
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock") as lock, Stopper() as stopper:
         _settle(plan, folder)
-        study = _study(plan, folder)
-        for trial in study.get_trials(deepcopy=False, states=_states("RUNNING")):
-            study.tell(
-                trial.number, state=_states("FAIL")[0]
-            )  # killed in the middle: the same settings again
-            study.enqueue_trial(trial.params)
-        while (
-            done := len(study.get_trials(deepcopy=False, states=_states("COMPLETE", "PRUNED")))
-        ) < plan.trials:
-            _trial(plan, folder, study, listener or Silent(), lock, done, stopper)
-        return _found(study)
+        search = _Search(plan, folder, listener or Silent(), lock, stopper)
+        search.take_up()
+        search.to_the_end()
+        return _found(search.study)
 
 
-def _trial(
-    plan: Sweep, folder: Path, study: Any, listener: Listener, lock: int, done: int, stopper: Stopper
-) -> None:
-    """One trial, trained until its end or until it is hopeless."""
-    trial = study.ask()
-    drawn = {dimension.key: dimension.draw(trial) for dimension in plan.space}
-    place = folder / "trials" / str(trial.number)
-    shown = ", ".join(f"{key}={_text(value)}" for key, value in drawn.items())
-    listener.job(shown, done + 1, plan.trials)
-    settings = _settings(plan, drawn, place).model_dump()
-    job = {"job": "trial", "kind": ENCODERS.name, "settings": settings, "allow_different": True}
-    watch, values = CollapseWatch(""), []
+class _Search:
+    """One sweep at work.
 
-    def tell(event: Event) -> None:
-        listener.event(shown, event)
-        if event["event"] == "look":
+    Args:
+        plan: settled.
+        folder: of the sweep.
+        listener: told of every trial.
+        lock: file descriptor that jobs keep open.
+        stopper: asks jobs to end.
+
+    Attributes:
+        study: Optuna's. Trials that failed are PRUNED there and have the attribute `_FAILED`; FAIL are those that were
+            interrupted. Optuna's sampler looks away from FAIL: it then knew nothing of settings that fail, took them
+            for promising, and after its random start was seen to draw nothing else. A trial that was pruned
+            before its first report it takes for the worst there is.
+    """
+
+    def __init__(self, plan: Sweep, folder: Path, listener: Listener, lock: int, stopper: Stopper) -> None:
+        self.plan, self.folder, self.listener, self.lock, self.stopper = plan, folder, listener, lock, stopper
+        self.study = _study(plan, folder)
+
+    def take_up(self) -> None:
+        """Draw again what was killed in the middle."""
+        for trial in self.study.get_trials(deepcopy=False, states=_states("RUNNING")):
+            self.study.tell(trial.number, state=_states("FAIL")[0])
+            self.study.enqueue_trial(trial.params)
+
+    def to_the_end(self) -> None:
+        """All trials that are still wanted.
+
+        Raises:
+            LangJepaError: several in a row failed. Called again, it goes on.
+        """
+        in_a_row = 0
+        while (done := len(_ended(self.study))) < self.plan.trials:
+            reason = self._trial(done + 1)
+            in_a_row = in_a_row + 1 if reason else 0
+            if in_a_row == IN_A_ROW:
+                raise LangJepaError(
+                    f"{IN_A_ROW} trials in a row failed, the last one so: {reason}\nIf the settings are wrong, change "
+                    "--space or the recipe and give another --output; else mend what is, and the same command goes on."
+                )
+
+    def _trial(self, number: int) -> str:
+        """One trial, the one of that number of those that are wanted; why it failed, or nothing."""
+        trial, reason = self.study.ask(), ""
+        drawn = {dimension.key: dimension.draw(trial) for dimension in self.plan.space}
+        shown = ", ".join(f"{key}={_text(value)}" for key, value in drawn.items())
+        self.listener.job(shown, number, self.plan.trials)
+        try:
+            value = self._train(trial, drawn, shown)
+        except _Hopeless:
+            self.study.tell(trial, state=_states("PRUNED")[0])
+        except LangJepaError as error:
+            reason = _reason(trial.number, str(error))
+            trial.set_user_attr(_FAILED, str(error))
+            self.study.tell(trial, state=_states("PRUNED")[0])
+            self.listener.event(shown, {"event": "warning", "text": f"this trial failed: {reason}"})
+        else:
+            self.study.tell(trial, value)
+        finally:
+            self.listener.done(shown)
+        for path in self._place(trial).glob("checkpoint-*.pth"):
+            path.unlink()  # of many trials they would fill the disk; the model directory stays
+        return reason
+
+    def _place(self, trial: Any) -> Path:
+        """Run directory of a trial."""
+        return self.folder / "trials" / str(trial.number)
+
+    def _train(self, trial: Any, drawn: Mapping[str, Any], shown: str) -> float:
+        """Train until the end; the metric at the best look.
+
+        Raises:
+            _Hopeless: it was stopped early.
+            LangJepaError: the settings do not fit together, or the job failed.
+        """
+        metric, place = self.plan.metric, self._place(trial)
+        settings = self.plan.trial_settings(drawn, place).model_dump()
+        job = {"job": "trial", "kind": ENCODERS.name, "settings": settings, "allow_different": True}
+        watch, looks = CollapseWatch(""), dict[int, float]()
+
+        def tell(event: Event) -> None:
+            self.listener.event(shown, event)
+            if event["event"] == "step" and not looks:
+                raise LangJepaError(
+                    "too little is held out to look at: raise data.val_fraction or data.limit"
+                )
+            if event["event"] != "look":
+                return
             step, figures = event["step"], event["figures"]
-            values.append(figures[plan.metric])
-            trial.report(values[-1], step)
-            if watch.look(step, figures) or (step > 0 and trial.should_prune()):
+            looks[step] = figures[metric]
+            if not math.isfinite(looks[step]):
+                raise LangJepaError(f"{metric} is {looks[step]} at step {step}")
+            collapses = watch.look(step, figures)
+            # The look before the first step is no result of training. The pruner asks for the best of all reports:
+            # one that starts well would never be stopped.
+            if step > 0:
+                trial.report(looks[step], step)
+            if collapses or (step > 0 and trial.should_prune()):
                 raise _Hopeless
 
-    try:
         log, what = place.with_name(f"{place.name}.log"), f"trial {trial.number}"
-        run_job(job, log=log, lock=lock, tell=tell, what=what, stopper=stopper)
-    except _Hopeless:
-        study.tell(trial, state=_states("PRUNED")[0])
-    else:
-        best = min if plan.direction == "minimize" else max
-        study.tell(
-            trial, best(values[1:] or values)
-        )  # the look before the first step is no result of training
-    finally:
-        listener.done(shown)
-    for path in place.glob("checkpoint-*.pth"):
-        path.unlink()  # of many trials they would fill the disk; the model directory stays
-
-
-def _settings(plan: Sweep, drawn: dict[str, Any], place: Path) -> Settings:
-    best = "min" if plan.direction == "minimize" else "max"
-    changes = [
-        *plan.overrides,
-        *(f"{key}={_text(value)}" for key, value in drawn.items()),
-        f"logging.log_dir={place}",
-        f"logging.best_metric={plan.metric}",
-        f"logging.best_mode={best}",
-        "meta.load_checkpoint=false",
-    ]
-    return load_settings(plan.recipe, changes)
+        run_job(job, log=log, lock=self.lock, tell=tell, what=what, stopper=self.stopper)
+        best = min if self.plan.direction == "minimize" else max
+        return best(value for step, value in looks.items() if step > 0)
 
 
 def _text(value: Any) -> str:
@@ -158,6 +273,12 @@ def _text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value) if isinstance(value, int | float) else str(value)
+
+
+def _reason(number: int, text: str) -> str:
+    """Why a trial failed in one line: the first of the error and, where it ends a list or a traceback, the last."""
+    lines = [line.strip() for line in text.removeprefix(f"trial {number}: ").splitlines() if line.strip()]
+    return " ".join([*lines[:1], *lines[1:][-1:]])
 
 
 def _study(plan: Sweep, folder: Path) -> Any:
@@ -187,14 +308,27 @@ def _states(*names: str) -> tuple[Any, ...]:
     return tuple(TrialState[name] for name in names)
 
 
+def _ended(study: Any) -> list[Any]:
+    """Trials that were trained to their end or stopped early."""
+    trials = study.get_trials(deepcopy=False, states=_states("COMPLETE", "PRUNED"))
+    return [trial for trial in trials if _FAILED not in trial.user_attrs]
+
+
 def _settle(plan: Sweep, folder: Path) -> None:
-    """Keep the plan, or hold it against the one that is there; only the number of trials may change."""
-    path = folder / "sweep.json"
-    tree = {**asdict(plan), "overrides": list(plan.overrides), "space": [_plain(one) for one in plan.space]}
+    """Keep the plan, or hold it against the one that is there; only the number of trials may change.
+
+    Raises:
+        LangJepaError: the folder holds another sweep, with what differs; or other things.
+    """
+    path, tree = folder / "sweep.json", plan.to_json()
     if path.is_file():
         stored = read_json(path, what="the sweep's plan")
-        lines = [f"{key}: {stored[key]} there, {tree[key]} now" for key in tree if stored[key] != tree[key]]
-        lines = [line for line in lines if not line.startswith("trials:")]
+        if stored.get("format") != FORMAT:
+            raise LangJepaError(
+                f"{path} has format {stored.get('format', 1)}, and this version goes on with format {FORMAT} only: "
+                "give another --output"
+            )
+        lines = _differences(plan, tree, stored, where=str(path))
         if lines:
             raise LangJepaError(
                 f"{folder} holds another sweep:\n  " + "\n  ".join(lines) + "\nGive another --output."
@@ -204,15 +338,35 @@ def _settle(plan: Sweep, folder: Path) -> None:
     write_json(path, tree)
 
 
-def _plain(one: Dimension) -> dict[str, Any]:
-    return {**asdict(one), "choices": list(one.choices)}
+def _differences(
+    plan: Sweep, tree: Mapping[str, Any], stored: Mapping[str, Any], *, where: str
+) -> Sequence[str]:
+    """What differs between a plan and the one in a folder, in words; settings that are drawn anyway are left out."""
+    drawn = [one.key for one in plan.space]
+    lines = [
+        f"{key}: {stored[key]} there, {tree[key]} now"
+        for key in ("space", "metric")
+        if stored[key] != tree[key]
+    ]
+    then = build(Settings, stored["settings"], where=where)
+    return [*lines, *setting_differences(then, plan.settings, ignore=[*_FREE, *drawn])]
 
 
 def _found(study: Any) -> Found:
+    """The best trial, and what became of the others.
+
+    Raises:
+        LangJepaError: no trial got to its end.
+    """
     finished = study.get_trials(deepcopy=False, states=_states("COMPLETE"))
-    stopped = len(study.get_trials(deepcopy=False, states=_states("PRUNED")))
+    stopped = len(_ended(study)) - len(finished)
     if not finished:
         raise LangJepaError(f"all {stopped} trials were stopped early: widen or move --space")
+    failed: dict[str, tuple[int, ...]] = {}
+    for trial in study.get_trials(deepcopy=False, states=_states("PRUNED")):
+        if _FAILED in trial.user_attrs:
+            reason = _reason(trial.number, trial.user_attrs[_FAILED])
+            failed[reason] = (*failed.get(reason, ()), trial.number)
     best = study.best_trial
-    overrides: Sequence[str] = [f"{key}={_text(value)}" for key, value in best.params.items()]
-    return Found(tuple(overrides), float(best.value), best.number, len(finished), stopped)
+    overrides = tuple(f"{key}={_text(value)}" for key, value in best.params.items())
+    return Found(overrides, float(best.value), best.number, len(finished), stopped, failed)
