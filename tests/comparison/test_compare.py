@@ -178,6 +178,24 @@ def test_several_at_a_time_and_stopped_it_gives_the_same_result(whole: Path, tmp
     assert verdicts == expected
 
 
+def test_a_variant_joins_and_another_leaves(whole: Path, tmp_path: Path) -> None:
+    """The runs that are there are reported as they are; with fewer looks than before."""
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    plan = _plan(2)
+    third = Variant("third", tiny_settings(Path("replaced"), "model.num_layers=1", "optimization.lr=1e-4"))
+    heard = Heard()
+    report = compare(replace(plan, variants=(plan.baseline, third)), folder, heard)
+    assert heard.jobs == ["third, seed 0", "third, seed 1"]
+    before = read_json(whole / "report.json", what="report")
+    assert {one["variant"] for one in report["verdicts"]} == {"third"}
+    assert report["curves"]["with vicreg"] == before["curves"]["with vicreg"]
+    ours, theirs = (
+        {point["name"]: point["variants"]["with vicreg"] for point in one["points"]}
+        for one in (report, before)
+    )
+    assert ours == theirs
+
+
 def test_a_run_with_other_settings_is_named(whole: Path) -> None:
     """A plan's folder in which somebody trained something else."""
     path = run_folder(whole, "without", 1) / "settings.yaml"

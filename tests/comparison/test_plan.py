@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from lang_jepa.comparison.budget import Budget, Measured
+from lang_jepa.comparison.compare import evaluated
 from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.plan import Plan, differing_settings, make_plan, setting_differences, settle
 from lang_jepa.comparison.trees import changed
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import write_json
 from lang_jepa.settings import load_settings
 
 OTHER = (
@@ -166,6 +168,34 @@ def test_another_plan_in_the_folder_is_refused(
     settle(_plan(other), tmp_path / "out")
     with pytest.raises(LangJepaError, match=message):
         settle(_plan(other, **changes), tmp_path / "out")
+
+
+def test_variants_may_join_and_leave_but_the_baseline_stays(other: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    plan = (
+        _plan(other)
+        .with_measured("concepts", Measured(None, 5.0))
+        .with_measured("other", Measured(None, 7.0))
+    )
+    settle(plan, folder)
+    options: dict[str, Any] = {"seeds": 2, "budget": Budget("steps", 300)}
+    more = settle(make_plan(["concepts", "documents", other], **options), folder)
+    assert [(one.name, one.measured) for one in more.variants] == [
+        ("concepts", Measured(None, 5.0)),
+        ("documents", None),
+        ("other", Measured(None, 7.0)),
+    ]
+    fewer = settle(make_plan(["concepts", "documents"], **options), folder)
+    assert [one.name for one in fewer.variants] == ["concepts", "documents"]
+    with pytest.raises(LangJepaError, match="the baseline: concepts there, documents now"):
+        settle(make_plan(["documents", "concepts"], **options), folder)
+
+
+def test_a_run_is_asked_again_where_a_variant_with_a_longer_context_joins(tmp_path: Path) -> None:
+    assert not evaluated(tmp_path, 8)
+    write_json(tmp_path / "evaluated.json", {"window": 8})
+    assert evaluated(tmp_path, 8)
+    assert not evaluated(tmp_path, 16)
 
 
 def test_a_folder_with_other_things_is_refused(other: str, tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ from lang_jepa.settings import read_settings
 
 REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
 _PATIENCE = 30.0
-_FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe")
+_LOOKS = (
+    "logging.eval_freq",
+    "evaluation.val_every",
+)  # other variants change their number; they choose nothing
+_FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe", *_LOOKS)
 
 
 class Listener(Protocol):
@@ -107,6 +111,7 @@ class _Work:
     def __init__(self, plan: Plan, folder: Path, listener: Listener, lock: int, stopper: Stopper) -> None:
         self.plan, self.folder, self.listener, self.lock, self.stopper = plan, folder, listener, lock, stopper
         self.count = len(plan.seeds) * len(plan.variants)
+        self.window = plan.kind.window([one.settings for one in plan.variants])
         self.told = threading.Lock()
         self.facts: dict[tuple[str, int], Facts] = {}
 
@@ -153,7 +158,9 @@ class _Work:
         if (folder / TRAINED).is_file():
             self._check(variant, seed, read_json(folder / FACTS, what="the facts of a run's start"))
         count_flops = self.plan.variant(variant.name).measured is None
-        if (folder / EVALUATED).is_file() and not count_flops:
+        if not evaluated(folder, self.window):
+            (folder / EVALUATED).unlink(missing_ok=True)
+        elif not count_flops:
             return
         self.listener.job(what, number, self.count)
         job = {
@@ -165,7 +172,7 @@ class _Work:
             "tasks": list(self.plan.tasks),
             "data_dir": self.plan.data_dir,
             "questions": asdict(self.plan.questions),
-            "window": self.plan.kind.window([one.settings for one in self.plan.variants]),
+            "window": self.window,
             "shared": str(self.folder / SHARED),
         }
         self._do(job, variant, seed, folder.with_name(f"{folder.name}.log"), what)
@@ -205,6 +212,15 @@ class _Work:
                 if theirs is not None:
                     expected = self.plan.kind.expected_equal(other.settings, baseline.settings)
                     check_pair(theirs, paired, expected, what=f"{other.name}, seed {seed}")
+
+
+def evaluated(run: Path, window: int | None) -> bool:
+    """Whether a run was asked questions with this length of context; a longer one joins with a new variant."""
+    path = run / EVALUATED
+    return (
+        path.is_file()
+        and read_json(path, what="the note of a run's evaluation").get("window", window) == window
+    )
 
 
 def _check_folder(folder: Path, settings: BaseModel, kind: type[BaseModel]) -> None:

@@ -261,9 +261,9 @@ def _check_names(variants: Sequence[Variant]) -> None:
 
 
 def settle(plan: Plan, folder: Path) -> Plan:
-    """The plan that a folder holds already, with what was measured, if it is the same; else the new one, written.
+    """The plan, with what was measured by the one that the folder holds already, if there is one; written.
 
-    More seeds than before are no other plan: they are added to what is there.
+    More seeds and more or fewer variants against the same baseline are no other plan: the runs that are there stay.
 
     Raises:
         LangJepaError: the folder holds another plan, or other things.
@@ -283,7 +283,9 @@ def settle(plan: Plan, folder: Path) -> Plan:
             + "\nGive another --output, or the "
             "same arguments."
         )
-    settled = replace(plan, variants=stored.variants)
+    measured = {one.name: one.measured for one in stored.variants}
+    variants = tuple(replace(one, measured=measured.get(one.name)) for one in plan.variants)
+    settled = replace(plan, variants=variants)
     write_json(path, settled.to_json())
     return settled
 
@@ -302,16 +304,17 @@ def differing_settings(plan: Plan) -> dict[str, list[Any]]:
 
 
 def _differences(stored: Plan, plan: Plan) -> list[str]:
-    """What differs between two plans, in words; left out are more seeds, measurements, and where public data lies."""
+    """What differs between two plans, in words; left out is what may: see `settle`, and where public data lies."""
     if stored.kind is not plan.kind:
         return [f"runs: of {stored.kind.what} there, of {plan.kind.what} now"]
-    old, new = ([one.name for one in each.variants] for each in (stored, plan))
-    if old != new:
-        return [f"variants: {', '.join(old)} there, {', '.join(new)} now"]
+    if stored.baseline.name != plan.baseline.name:
+        return [f"the baseline: {stored.baseline.name} there, {plan.baseline.name} now"]
+    now = {one.name: one.settings for one in plan.variants}
     lines = [
         f"{one.name}, {line}"
-        for one, other in zip(stored.variants, plan.variants, strict=True)
-        for line in setting_differences(one.settings, other.settings)
+        for one in stored.variants
+        if one.name in now
+        for line in setting_differences(one.settings, now[one.name])
     ]
     for name in ("budget", "tasks", "questions"):
         there, now = getattr(stored, name), getattr(plan, name)

@@ -137,7 +137,8 @@ def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
     report.save_details(folder / VALUES)
     # scores.json changes when somebody evaluates the run again; the verdicts need what belongs to their values.
     write_json(folder / SCORES, read_json(path, what="the scores of a run"))
-    write_json(folder / EVALUATED, {"scores": SCORES, "values": VALUES, "tasks": job["tasks"]})
+    note = {"scores": SCORES, "values": VALUES, "tasks": job["tasks"], "window": job["window"]}
+    write_json(folder / EVALUATED, note)
 
 
 def trial_job(job: Mapping[str, Any], channel: Channel) -> int:
