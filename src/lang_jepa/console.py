@@ -353,9 +353,10 @@ def _is_close(one: Mapping[str, Any]) -> bool:
 def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
     name, found = one["metric"]["name"], one["difference"]
     low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
+    spread = f" ±{shown(name, one['baseline_std'])}" if one["baseline_std"] else ""  # one seed has none
     return (
         name,
-        f"{shown(name, one['baseline_mean'])} ±{shown(name, one['baseline_std'])}",
+        f"{shown(name, one['baseline_mean'])}{spread}",
         shown(name, one["variant_mean"]),
         f"{shown(name, found['value'], sign=True)} [{low}, {high}]",
         one["call"].removesuffix(" at this budget").removesuffix(" to judge") + " *" * _is_close(one),

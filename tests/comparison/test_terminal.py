@@ -67,3 +67,10 @@ def test_an_alarm_of_several_seeds_is_told_once() -> None:
     )
     assert "step 20" not in told
     assert told.endswith("alarm: other, seed 3: too easy, step 9: given away")
+
+
+def test_one_seed_has_no_spread() -> None:
+    points = np.array((0.5,))
+    found = Difference(0.2, 0.1, 0.3, 0.001, True, 100, 10)
+    alone = judge(Metric("task", "test", "one"), "other", Side(points), Side(points + 0.2), found, 0.001, 1)
+    assert "one 0.500 0.700 +0.200 [+0.100, +0.300] too few seeds" in _told(alone)

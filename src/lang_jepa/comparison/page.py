@@ -133,8 +133,10 @@ def _verdict_table(report: Report, variant: str) -> str:
         name = metric["name"]
         low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
         cells = [
-            f"{shown(name, one['baseline_mean'])} <small>± {shown(name, one['baseline_std'])}</small>",
-            f"{shown(name, one['variant_mean'])} <small>± {shown(name, one['variant_std'])}</small>",
+            *(
+                _with_spread(name, one[f"{side}_mean"], one[f"{side}_std"])
+                for side in ("baseline", "variant")
+            ),
             f"{shown(name, found['value'], sign=True)} <small>[{low}, {high}]</small>",
             f"{one['p_holm']:.2g}",
             f"{shown(name, value)} <small>{escape(rival)}</small>" if rival else "",
@@ -199,7 +201,7 @@ def _equal_budget_table(report: Report) -> str:
         (
             f"{_amount(one['budget'])} {one['axis']}",
             one["metric"],
-            *(_mean_and_std(one["metric"], one["variants"][name]) for name in names),
+            *(_score(one["metric"], one["variants"][name]) for name in names),
         )
         for one in report["equal_budgets"]
     ]
@@ -256,13 +258,12 @@ def _score_tables(report: Report) -> str:
 
 
 def _score(metric: str, one: Mapping[str, float] | None) -> str:
-    if one is None:
-        return ""
-    return _mean_and_std(metric, one) if one["std"] else shown(metric, one["mean"])
+    return "" if one is None else _with_spread(metric, one["mean"], one["std"])
 
 
-def _mean_and_std(metric: str, one: Mapping[str, float]) -> str:
-    return f"{shown(metric, one['mean'])} ± {shown(metric, one['std'])}"
+def _with_spread(metric: str, mean: float, std: float) -> str:
+    """The spread is left out where there is none: one seed, or a score that depends on none."""
+    return f"{shown(metric, mean)} ± {shown(metric, std)}" if std else shown(metric, mean)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
