@@ -222,11 +222,13 @@ def test_a_mistake_in_a_run_is_told_with_its_name(tmp_path: Path) -> None:
 def test_the_first_failure_ends_the_runs_beside_it(tmp_path: Path) -> None:
     """They save, and what was wrong is told, not that they were interrupted."""
     plan = replace(_plan(2), budget=Budget("steps", 5000))
-    lost = plan.baseline.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})
-    baseline = replace(plan.baseline, settings=plan.baseline.settings.model_copy(update={"data": lost}))
+    other = plan.variants[1]
+    lost = other.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})
+    other = replace(other, settings=other.settings.model_copy(update={"data": lost}))
     heard = Heard()
-    with pytest.raises(LangJepaError, match=r"with vicreg, seed 0: .*nowhere.txt"):
-        compare(replace(plan, variants=(baseline, plan.variants[1])), tmp_path / "two", heard, jobs=2)
+    message = r"(?s)without, seed 0: .*nowhere.txt.*Without without the same command goes on with the others"
+    with pytest.raises(LangJepaError, match=message):
+        compare(replace(plan, variants=(plan.baseline, other)), tmp_path / "two", heard, jobs=2)
     assert sorted(heard.jobs) == ["with vicreg, seed 0", "without, seed 0"]
-    assert not (run_folder(tmp_path / "two", "without", 0) / "trained.json").exists()
-    assert not run_folder(tmp_path / "two", "without", 1).exists()
+    assert not (run_folder(tmp_path / "two", "with vicreg", 0) / "trained.json").exists()
+    assert not run_folder(tmp_path / "two", "with vicreg", 1).exists()

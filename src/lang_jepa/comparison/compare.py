@@ -175,7 +175,14 @@ class _Work:
             "window": self.window,
             "shared": str(self.folder / SHARED),
         }
-        self._do(job, variant, seed, folder.with_name(f"{folder.name}.log"), what)
+        try:
+            self._do(job, variant, seed, folder.with_name(f"{folder.name}.log"), what)
+        except LangJepaError as error:
+            if variant.name == self.plan.baseline.name:
+                raise
+            raise LangJepaError(
+                f"{error}\nWithout {variant.name} the same command goes on with the others."
+            ) from error
 
     def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
         """One job in a process of its own; keeps what it measures and checks what it starts with."""
