@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import make_plain_view
-from lang_jepa.training.held_out import HeldOut, Look
+from lang_jepa.objectives.distance import DISTANCES, measured
+from lang_jepa.training.held_out import Answers, HeldOut, Look, _trivial_losses
 from lang_jepa.training.metrics import COLUMNS
 from tiny import MODES, VIEWS, tiny_settings
 
@@ -201,3 +203,12 @@ def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: 
     assert look() == look()
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in jepa.parameters())
+
+
+def test_the_mean_target_of_an_mse_is_the_mean_of_the_targets_as_they_are() -> None:
+    """Targets that share an offset: the mean of their directions would be far from all of them."""
+    targets = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) + 10.0
+    answers = Answers(targets.flip(0), targets, torch.arange(40), torch.arange(40))
+    losses = _trivial_losses(answers, targets, partial(measured, DISTANCES["mse"]), of_directions=False)
+    expected = (targets - targets.mean(0)).square().mean()
+    assert losses["val/loss_mean_target"] == pytest.approx(expected.item(), rel=1e-5)
