@@ -28,10 +28,8 @@ from lang_jepa.settings import read_settings
 
 REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
 _PATIENCE = 30.0
-_LOOKS = (
-    "logging.eval_freq",
-    "evaluation.val_every",
-)  # other variants change their number; they choose nothing
+# Another variant may change the number of looks, and they choose nothing.
+_LOOKS = ("logging.eval_freq", "evaluation.val_every")
 _FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe", *_LOOKS)
 
 

@@ -46,8 +46,6 @@ _ENCODER = tuple(
     )
 )
 _HEAD = ("model.head", "model.head_sample", "model.whitening_power")
-_NO_NEXT = frozenset({"spans", "same_sentence"})
-"""Views in which `predict_next` has no meaning."""
 _BATCHES = 16
 _TASK = ("val/loss_shuffled", "val/loss_mean_target", "val/loss_copy_forward")
 
@@ -154,6 +152,8 @@ class EncoderRuns(RunKind[Settings]):
         self, settings: Mapping[str, Settings], tasks: Sequence[str], data_dir: Path | None
     ) -> None:
         """Documents must be kept for what reads them, and more than one variant must have something to answer."""
+        from lang_jepa.data.views import NEXT_VIEWS
+
         check_task_data(tasks, data_dir)
         streamed = [name for name, one in settings.items() if one.data.streaming]
         reading = [task for task in tasks if task in {"retrieval", "document"}]
@@ -162,7 +162,7 @@ class EncoderRuns(RunKind[Settings]):
                 f"{', '.join(streamed)}: a stream keeps no documents that the task {reading[0]} could ask about. Set "
                 "data.streaming=false, or choose others: --tasks sts,au"
             )
-        silent = [name for name, one in settings.items() if one.data.view in _NO_NEXT]
+        silent = [name for name, one in settings.items() if one.data.view not in NEXT_VIEWS]
         if {*tasks} == {"retrieval"} and (next(iter(settings)) in silent or len(silent) >= len(settings) - 1):
             raise LangJepaError(
                 f"{', '.join(silent)}: trained to predict no next sentence, which is all that the task retrieval asks, "

@@ -188,7 +188,7 @@ def make_plan(
         )
     if seeds < 1:
         raise LangJepaError(f"--seeds {seeds}: at least one run per variant is needed, three for a verdict")
-    kind = kind_of(recipes)
+    kind, overrides = kind_of(recipes), tuple(overrides)
     _check_overrides(kind, overrides)
     changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
     variants = _variants(kind, recipes, changes, vary)
