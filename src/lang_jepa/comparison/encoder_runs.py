@@ -5,12 +5,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.comparison.kind import Facts, Panel, RunKind, Trained, check_task_data
+from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, Trained, check_task_data
 from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.config import Settings
 from lang_jepa.digest import digest
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import ENCODER_TASKS, QUICK, Budget
+from lang_jepa.evaluation.evaluate import ENCODER_TASKS, QUICK
 from lang_jepa.files import read_json
 from lang_jepa.settings import load_settings
 from lang_jepa.training.metrics import read_metrics
@@ -241,27 +241,18 @@ class EncoderRuns(RunKind[Settings]):
             "compile": "on" if meta.compile else "off",
         }
 
-    def evaluate(
-        self,
-        folder: Path,
-        *,
-        tasks: Sequence[str],
-        data_dir: Path | None,
-        questions: Budget,
-        shared: Path,
-        window: int | None,
-    ) -> "tuple[Report, Path]":
+    def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run."""
         from lang_jepa.report.card import evaluate_run
 
         return evaluate_run(
             folder,
-            tasks=",".join(tasks),
-            data_dir=data_dir,
+            tasks=",".join(exam.tasks),
+            data_dir=exam.data_dir,
             output=None,
-            budget=questions,
-            shared=shared,
-            window_size=window,
+            budget=exam.questions,
+            shared=exam.shared,
+            window_size=exam.window,
         )
 
     def window(self, settings: Sequence[Settings]) -> int:

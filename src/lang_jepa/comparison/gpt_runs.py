@@ -4,12 +4,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.comparison.kind import Facts, Panel, RunKind, Trained, check_task_data
+from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, Trained, check_task_data
 from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.digest import digest
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import GPT_QUICK, GPT_TASKS, Budget
+from lang_jepa.evaluation.evaluate import GPT_QUICK, GPT_TASKS
 from lang_jepa.settings import load_gpt_settings
 from lang_jepa.training.reporter import Reporter
 
@@ -171,21 +171,17 @@ class GPTRuns(RunKind[GPTSettings]):
             "compile": "off" if meta.compile == "none" else meta.compile,
         }
 
-    def evaluate(
-        self,
-        folder: Path,
-        *,
-        tasks: Sequence[str],
-        data_dir: Path | None,
-        questions: Budget,
-        shared: Path,
-        window: int | None,
-    ) -> "tuple[Report, Path]":
+    def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run."""
         from lang_jepa.export.gpt_card import evaluate_gpt_run
 
         return evaluate_gpt_run(
-            folder, tasks=",".join(tasks), data_dir=data_dir, output=None, budget=questions, shared=shared
+            folder,
+            tasks=",".join(exam.tasks),
+            data_dir=exam.data_dir,
+            output=None,
+            budget=exam.questions,
+            shared=exam.shared,
         )
 
     def window(self, settings: Sequence[GPTSettings]) -> None:

@@ -54,6 +54,25 @@ class Trained:
     alarms: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """What every finished run of a comparison is asked.
+
+    Attributes:
+        tasks: of the kind's `tasks`.
+        data_dir: folder with stsb/ and sst2/, or None.
+        questions: how much to evaluate.
+        shared: folder for what is the same in several runs and need not be computed again.
+        window: of the kind's `window`.
+    """
+
+    tasks: tuple[str, ...]
+    data_dir: Path | None
+    questions: Budget
+    shared: Path
+    window: int | None
+
+
 class Stepper(Protocol):
     """A throw-away run whose steps are measured."""
 
@@ -173,25 +192,12 @@ class RunKind(ABC, Generic[Chosen]):
         """What a run that stands at its first step starts with: `facts`, and `parameters`, `precision`, `compile`."""
 
     @abstractmethod
-    def evaluate(
-        self,
-        folder: Path,
-        *,
-        tasks: Sequence[str],
-        data_dir: Path | None,
-        questions: Budget,
-        shared: Path,
-        window: int | None,
-    ) -> "tuple[Report, Path]":
+    def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run beside its baselines.
 
         Args:
             folder: of the run.
-            tasks: of `tasks`.
-            data_dir: folder with stsb/ and sst2/, or None.
-            questions: how much to evaluate.
-            shared: folder for what is the same in several runs of a comparison and need not be computed again.
-            window: of `window`.
+            exam: the same for all runs of a comparison.
 
         Returns:
             The report, and where it was written.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lang_jepa.comparison.equality import check_environment, facts_of
-from lang_jepa.comparison.kind import RunKind, kind_named
+from lang_jepa.comparison.kind import Exam, RunKind, kind_named
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_json, write_json
 from lang_jepa.hub import go_offline_if_unreachable
@@ -125,15 +125,14 @@ def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
     """The evaluation card of a finished run, and the values per question."""
     from lang_jepa.evaluation.evaluate import Budget
 
-    data_dir = Path(job["data_dir"]) if job["data_dir"] else None
-    report, path = _kind(job).evaluate(
-        folder,
-        tasks=job["tasks"],
-        data_dir=data_dir,
+    exam = Exam(
+        tasks=tuple(job["tasks"]),
+        data_dir=Path(job["data_dir"]) if job["data_dir"] else None,
         questions=Budget(**job["questions"]),
-        window=job["window"],
         shared=Path(job["shared"]),
+        window=job["window"],
     )
+    report, path = _kind(job).evaluate(folder, exam)
     report.save_details(folder / VALUES)
     # scores.json changes when somebody evaluates the run again; the verdicts need what belongs to their values.
     write_json(folder / SCORES, read_json(path, what="the scores of a run"))
