@@ -106,11 +106,12 @@ def sweep(
 ) -> None:
     """Search for good settings with Optuna (extra `sweep`); hopeless and collapsing trials are stopped early."""
     from lang_jepa.comparison.process import Interrupted
-    from lang_jepa.comparison.space import make_space
+    from lang_jepa.comparison.space import check_free, make_space
     from lang_jepa.comparison.sweep import make_sweep
     from lang_jepa.comparison.sweep import sweep as run
     from lang_jepa.console import JobBar, console, plain
 
+    check_free(override or (), "-o")
     settings = settings_of(recipe, *(override or ()))
     plan = make_sweep(settings, make_space(space or (), settings), metric, trials)
     plain(f"searching for the best {plan.aim}")

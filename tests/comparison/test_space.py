@@ -2,7 +2,7 @@
 
 import pytest
 
-from lang_jepa.comparison.space import Dimension, make_space, parse_dimension
+from lang_jepa.comparison.space import Dimension, check_free, make_space, parse_dimension
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import load_settings
 
@@ -46,6 +46,14 @@ def test_default_is_the_learning_rate_around_the_recipes() -> None:
     assert (one.low, one.high) == (pytest.approx(6e-4), pytest.approx(6e-2))
     with pytest.raises(LangJepaError, match="stands twice"):
         make_space(["model.head=none,linear", "model.head=none,whitened"], load_settings("concepts"))
+
+
+@pytest.mark.parametrize("key", ["logging.best_metric", "meta.load_checkpoint"])
+def test_what_a_sweep_sets_itself_is_refused(key: str) -> None:
+    with pytest.raises(LangJepaError, match=f"--space {key}: a sweep sets {key} by itself"):
+        make_space([f"{key}=a,b"], load_settings("concepts"))
+    with pytest.raises(LangJepaError, match=f"-o {key}=a: a sweep sets"):
+        check_free(["model.head=none", f"{key}=a"], "-o")
 
 
 def test_settings_that_there_are_not_are_refused_with_the_nearest() -> None:

@@ -44,6 +44,26 @@ def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
     assert [row for row in kept.rows if row in again.rows] == again.rows
 
 
+def test_scores_tell_that_looks_at_their_documents_chose_the_weights(tmp_path: Path) -> None:
+    """Of the best look's model and checkpoint; not of the last weights, nor of stories that no look saw."""
+    chosen = tiny_encoder(tmp_path / "best")
+    last = train(
+        tiny_settings(tmp_path / "last", "optimization.max_steps=2", "logging.best_metric=null")
+    ).folder
+
+    def source(path: Path, task: str = "retrieval") -> str:
+        report, where = evaluate_run(path, tasks=task, data_dir=None, output=None, budget=BUDGET)
+        assert read_report(where).sources == report.sources
+        return report.sources[task]
+
+    note = "looks at these documents chose the weights (best val/retrieval/mrr)"
+    assert note in source(chosen)
+    assert note in source(chosen / "checkpoint-best.pth")
+    for path in (last, chosen / "checkpoint-last.pth"):
+        assert "chose the weights" not in source(path)
+    assert "chose the weights" not in source(chosen, "stories")
+
+
 def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
     """It stands in all tables of decoding once it is trained, with its own concepts and predictions."""
     run = tiny_encoder(tmp_path / "run")

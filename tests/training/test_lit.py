@@ -1,5 +1,6 @@
 """LitJEPA under Lightning's Trainer against our own loop, and its resumption."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,30 @@ def test_the_trainers_limit_of_the_gradient(algorithm: str, precision: str, tmp_
     trainer = _trainer(tmp_path, steps=1, precision=precision, limit_val_batches=0, **limit)
     trainer.fit(Peek(settings), TextDataModule(settings))
     assert sizes == [pytest.approx(1e-4, rel=1e-2)]
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_finite_stops_the_trainer_before_the_update(what: str, tmp_path: Path) -> None:
+    """Also a gradient whose loss is finite, and where nothing is clipped."""
+
+    class Spoilt(LitJEPA):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.before = {name: tensor.clone() for name, tensor in self.jepa.state_dict().items()}
+            loss = super().training_step(batch, batch_idx)
+            if what == "gradient":
+                loss.register_hook(lambda gradient: gradient * torch.inf)
+            return loss
+
+        def _loss(self, *args: Any) -> Any:
+            loss = super()._loss(*args)
+            return replace(loss, total=loss.total * torch.nan) if what == "loss" else loss
+
+    settings = tiny_settings(tmp_path, "optimization.clip_grad=null")
+    module = Spoilt(settings)
+    with pytest.raises(LangJepaError, match=r"step 1: the loss is .*the update was not made"):
+        _trainer(tmp_path).fit(module, TextDataModule(settings))
+    for name, tensor in module.jepa.state_dict().items():
+        assert torch.equal(tensor, module.before[name]), name
 
 
 def test_a_resumed_trainer_equals_one_that_never_stopped(tmp_path: Path) -> None:

@@ -196,7 +196,15 @@ class _Work:
             self.listener.event(what, event)
 
         try:
-            run_job(job, log=log, lock=self.lock, tell=tell, what=what, stopper=self.stopper)
+            run_job(
+                job,
+                log=log,
+                lock=self.lock,
+                tell=tell,
+                what=what,
+                on_death="The same command goes on from its last checkpoint. ",
+                stopper=self.stopper,
+            )
         finally:
             self.listener.done(what)
 

@@ -75,6 +75,7 @@ def run_job(
     lock: int,
     tell: Callable[[Event], None],
     what: str,
+    on_death: str,
     stopper: Stopper,
 ) -> None:
     """Run one job to its end.
@@ -85,6 +86,7 @@ def run_job(
         lock: file descriptor of the comparison's lock, which the job keeps while it lives, even without us.
         tell: called with every event; what it raises ends the job.
         what: names the job in errors.
+        on_death: what to do if it dies, a sentence for the error.
         stopper: may ask it to end.
 
     Raises:
@@ -111,8 +113,7 @@ def run_job(
     if status:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
         raise LangJepaError(
-            f"{what} died with status {status}; the same command goes on from its last checkpoint. "
-            f"The end of {log}:\n  " + "\n  ".join(lines)
+            f"{what} died with status {status}. {on_death}The end of {log}:\n  " + "\n  ".join(lines)
         )
 
 

@@ -34,6 +34,14 @@ NO_AIM = frozenset(
 )
 """Held-out figures of which neither more nor less is better: sizes, a length, and the losses of predictions that need
 no learning, which a collapse makes small."""
+OURS = (
+    "logging.log_dir",
+    "logging.best_metric",
+    "logging.best_mode",
+    "meta.load_checkpoint",
+    "meta.checkpoint_path",
+)
+"""Settings that each trial gets from the sweep."""
 _FORM = "give SECTION.KEY=LOW:HIGH, LOW:HIGH:log, or A,B,C"
 
 
@@ -92,7 +100,7 @@ def make_space(texts: Iterable[str], settings: Settings) -> tuple[Dimension, ...
     """The dimensions asked for; without any, the learning rate within ten times of the recipe's.
 
     Raises:
-        LangJepaError: a dimension is not understood, a setting is unknown or stands twice.
+        LangJepaError: a dimension is not understood, a setting is unknown, the sweep's own, or stands twice.
     """
     space = tuple(parse_dimension(text) for text in texts)
     keys, known = [one.key for one in space], list(flat(settings))
@@ -101,10 +109,26 @@ def make_space(texts: Iterable[str], settings: Settings) -> tuple[Dimension, ...
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise LangJepaError(f"space '{key}': unknown setting{hint}")
+    check_free(keys, "--space")
     if len(set(keys)) < len(keys):
         raise LangJepaError("a setting stands twice in --space")
     rate = settings.optimization.lr
     return space or (Dimension("optimization.lr", rate / 10, rate * 10, log=True),)
+
+
+def check_free(changes: Iterable[str], option: str) -> None:
+    """Refuse a change that would have no effect.
+
+    Args:
+        changes: `key` or `key=value`.
+        option: where they stood.
+    """
+    for change in changes:
+        key = change.partition("=")[0].strip()
+        if key in OURS:
+            raise LangJepaError(
+                f"{option} {change}: a sweep sets {key} by itself (--metric, --output); leave it out"
+            )
 
 
 def direction_of(metric: str) -> Literal["minimize", "maximize"]:

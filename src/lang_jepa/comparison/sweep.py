@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lang_jepa.comparison.compare import Listener, Silent, locked
 from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.process import Event, Stopper, run_job
-from lang_jepa.comparison.space import Dimension, check_aim, direction_of, own_name
+from lang_jepa.comparison.space import OURS, Dimension, check_aim, direction_of, own_name
 from lang_jepa.comparison.trees import setting_differences
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
@@ -27,9 +27,6 @@ _STARTUP = 5
 """Trials that are not compared with others yet."""
 _FAILED = "failed"
 """User attribute of a trial that failed: the whole reason."""
-_OURS = ("log_dir", "best_metric", "best_mode")
-_FREE = ("recipe", "meta.load_checkpoint", "meta.checkpoint_path", *(f"logging.{key}" for key in _OURS))
-"""Settings that each trial gets from the sweep, or that only name something."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +78,11 @@ class Sweep:
             LangJepaError: what was drawn does not fit the other settings, or does not measure the metric.
         """
         mode = "min" if self.direction == "minimize" else "max"
-        ours = dict(zip(_OURS, (str(place), self.metric, mode), strict=True))
         tree = self.settings.model_dump()
         for key, value in drawn.items():
             section, name = key.split(".")
             tree[section][name] = value
-        tree["logging"] |= ours
+        tree["logging"] |= {"log_dir": str(place), "best_metric": self.metric, "best_mode": mode}
         tree["meta"] |= {"load_checkpoint": False, "checkpoint_path": None}
         settings = build(Settings, tree, where="what was drawn")
         check_aim(settings, self.metric)
@@ -263,7 +259,7 @@ class _Search:
                 raise _Hopeless
 
         log, what = place.with_name(f"{place.name}.log"), f"trial {trial.number}"
-        run_job(job, log=log, lock=self.lock, tell=tell, what=what, stopper=self.stopper)
+        run_job(job, log=log, lock=self.lock, tell=tell, what=what, on_death="", stopper=self.stopper)
         best = min if self.plan.direction == "minimize" else max
         return best(value for step, value in looks.items() if step > 0)
 
@@ -349,7 +345,7 @@ def _differences(
         if stored[key] != tree[key]
     ]
     then = build(Settings, stored["settings"], where=where)
-    return [*lines, *setting_differences(then, plan.settings, ignore=[*_FREE, *drawn])]
+    return [*lines, *setting_differences(then, plan.settings, ignore=["recipe", *OURS, *drawn])]
 
 
 def _found(study: Any) -> Found:

@@ -80,6 +80,7 @@ def evaluate(
     told_events: bool = False,
     grouped: Grouped | None = None,
     language: Language | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Report:
     """Score a model.
 
@@ -103,6 +104,7 @@ def evaluate(
         told_events: of a model trained on stories, `decode` also scores whether its predictions tell the right event.
         grouped: for `document`, held-out documents with what they belong to.
         language: for `bits_per_byte` and `quantised`, the model as one that predicts tokens.
+        notes: what else to tell of the documents of a task, by task.
         on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
 
     Raises:
@@ -155,6 +157,8 @@ def evaluate(
             _document(report, models, grouped, train_documents, pairs, window_size, seed, budget)
         elif documents is not None:
             _corpus(report, models, documents, train_documents, window_size, seed, budget)
+        if notes and task in notes:
+            report.sources[task] += f"; {notes[task]}"
         report.settings["unfinished"] = wanted[number:]
         if on_task is not None:
             on_task(report)

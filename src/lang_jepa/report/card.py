@@ -1,6 +1,6 @@
 """The scores of a run: finds the model, its corpus and its baselines, and runs the evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from lang_jepa.evaluation.table import Report
 from lang_jepa.files import locked
 from lang_jepa.report.documents import evenly, grouped, other_corpus, remember
 from lang_jepa.report.others import other_encoder, without_head
+from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.export import load_any, training_statistics
 from lang_jepa.training.start import start_model
 
@@ -75,17 +76,7 @@ def evaluate_run(
     settings = model.settings
     corpus = _corpus(settings)
     names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(settings, data_dir)
-    unknown = [name for name in names if name not in ENCODER_TASKS]
-    if unknown:
-        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(ENCODER_TASKS)}")
-    if documents is not None and "document" not in names:
-        raise LangJepaError("--documents belongs to the task document: add it to --tasks")
-    if _READING & {*names} and (corpus is None or not corpus.validation.num_documents):
-        raise LangJepaError(
-            "the tasks retrieval, decode and document need held-out documents of the training corpus: train with "
-            "data.val_fraction above 0, and keep the corpus folder (a streamed run leaves none). Or choose others: "
-            "--tasks sts,probe,au"
-        )
+    _check(names, corpus, documents)
     reading = bool(_READING & {*names})
     folder = path.parent if path.is_file() else path
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
@@ -99,13 +90,7 @@ def evaluate_run(
             baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
     destination = output or folder / "scores.json"
     saver = Saver(destination, _weights(model))
-    start = start_of(settings, corpus) if corpus and compared else None
-    if start is not None:
-        weights = weights_hash(start.jepa.encoder.backbone)
-        same = weights == weights_hash(model.jepa.encoder.backbone)
-        start.memory = (
-            model.memory if same else SentenceMemory(start.room, shelf=Shelf(shared), identity=weights)
-        )
+    start = _start_beside(model, corpus, shared) if corpus and compared else None
     report = evaluate(
         _scored(model),
         tasks=names,
@@ -120,10 +105,45 @@ def evaluate_run(
         told_events=model.predicts_next and settings.data.train_file == "stories",
         on_task=saver,
         grouped=grouped(corpus, others, budget.documents) if corpus and "document" in names else None,
+        notes=_looked_at(model, path, _READING - ({"document"} if others else set())),
     )
     if report.tools and model.folder is not None:
         model.choose(choices_from(report.tools))
     return report, destination
+
+
+def _check(names: Sequence[str], corpus: Corpus | None, documents: str | None) -> None:
+    """Refuse tasks that there are not, or that have no documents to ask about."""
+    unknown = [name for name in names if name not in ENCODER_TASKS]
+    if unknown:
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(ENCODER_TASKS)}")
+    if documents is not None and "document" not in names:
+        raise LangJepaError("--documents belongs to the task document: add it to --tasks")
+    if _READING & {*names} and (corpus is None or not corpus.validation.num_documents):
+        raise LangJepaError(
+            "the tasks retrieval, decode and document need held-out documents of the training corpus: train with "
+            "data.val_fraction above 0, and keep the corpus folder (a streamed run leaves none). Or choose others: "
+            "--tasks sts,probe,au"
+        )
+
+
+def _start_beside(model: ConceptModel, corpus: Corpus, shared: Path | None) -> ConceptModel:
+    """The model as training began with it; what it reads is shared with all that read with the same weights."""
+    start = start_of(model.settings, corpus)
+    weights = weights_hash(start.jepa.encoder.backbone)
+    same = weights == weights_hash(model.jepa.encoder.backbone)
+    start.memory = model.memory if same else SentenceMemory(start.room, shelf=Shelf(shared), identity=weights)
+    return start
+
+
+def _looked_at(model: ConceptModel, path: Path, tasks: Set[str]) -> dict[str, str]:
+    """For these tasks, that looks at their documents decided which weights are scored; nothing where none did."""
+    best = model.card.get("best")
+    if not best and path.name != BEST:
+        return {}
+    metric = best["metric"] if best else model.settings.logging.best_metric
+    note = f"looks at these documents chose the weights (best {metric}), which flatters a little"
+    return dict.fromkeys(tasks, note)
 
 
 def _weights(model: ConceptModel) -> str:

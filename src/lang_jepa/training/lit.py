@@ -33,7 +33,7 @@ from lang_jepa.training import ranks
 from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
-from lang_jepa.training.optim import check_gradients, clip_gradients, make_optimizer, set_rates
+from lang_jepa.training.optim import check_finite, check_gradients, clip_gradients, make_optimizer, set_rates
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
 from lang_jepa.training.stream_material import StreamMaterial
@@ -158,8 +158,8 @@ class LitJEPA(LightningModule):
         settings: of the recipe. The schedules end at the Trainer's max_steps.
 
     Raises:
-        LangJepaError: in `fit`, without a TextDataModule or max_steps, in another precision, on a non-finite loss (the
-            update is not made), or when the collapse watch rings and meta.on_collapse is `stop`; by
+        LangJepaError: in `fit`, without a TextDataModule or max_steps, in another precision, on a non-finite loss or
+            gradient (the update is not made), or when the collapse watch rings and meta.on_collapse is `stop`; by
             `load_from_checkpoint`.
     """
 
@@ -171,6 +171,7 @@ class LitJEPA(LightningModule):
         self.objective = Objective(settings)
         self._generators: list[Any] | None = None  # every rank's, of a checkpoint
         self._read: list[Batch] = []  # since the last update
+        self._losses: list[Tensor] = []  # of their batches
 
     def setup(self, stage: str) -> None:
         """Build the model as training begins with it."""
@@ -219,12 +220,8 @@ class LitJEPA(LightningModule):
         count = round(float(sum_over_ranks(torch.tensor(float(batch.predictions), device=self.device))))
         with self._full_precision():
             loss = self._loss(batch, count)
-        if not bool(loss.total.isfinite()):
-            raise LangJepaError(
-                f"step {step + 1}: the loss is {float(loss.total.detach())}; the update was not made. Lower "
-                "optimization.lr, or train in higher precision."
-            )
         self._read.append(batch)
+        self._losses.append(loss.total.detach())
         sums = sum_over_ranks(torch.stack([loss.distance, loss.cosine]))
         figures: dict[str, Any] = {
             "train/loss": sums[0] / count,
@@ -273,13 +270,21 @@ class LitJEPA(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """By the settings, unless the Trainer was given a limit (0: leave the gradient). Not by lightning's own
-        function, which in mixed precision refuses a fused optimizer, though bfloat16 scales nothing."""
-        if gradient_clip_val is None:
-            clip_gradients(self.jepa, self.settings.optimization.clip_grad)
-        elif gradient_clip_algorithm == "value" and gradient_clip_val > 0:
-            nn.utils.clip_grad_value_(self.jepa.parameters(), gradient_clip_val)
-        elif gradient_clip_val > 0:
-            clip_gradients(self.jepa, gradient_clip_val)
+        function, which in mixed precision refuses a fused optimizer, though bfloat16 scales nothing.
+
+        This is where the loop stops a run, too: after the last micro-batch of a step, before the update."""
+        given = gradient_clip_val is not None
+        limit = gradient_clip_val if given else self.settings.optimization.clip_grad
+        by_value = given and gradient_clip_algorithm == "value"
+        norm = clip_gradients(self.jepa, None if by_value else limit or None)
+        check_finite(
+            self.global_step + 1,
+            float(torch.stack(self._losses).mean()),
+            norm,
+            advice="Lower optimization.lr, or train in higher precision.",
+        )
+        if by_value and limit:
+            nn.utils.clip_grad_value_(self.jepa.parameters(), limit)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The update, then the target follows, and what was learnt from need not be read again. That is noted here
@@ -289,7 +294,7 @@ class LitJEPA(LightningModule):
         self.target.update(self.jepa.encoder, momentum)
         for batch in self._read:
             self.trainer.datamodule.learnt_from(batch)  # type: ignore[attr-defined]
-        self._read = []
+        self._read, self._losses = [], []
 
     def validation_step(self, held_out: HeldOut, batch_idx: int) -> None:
         """One look at the held-out sample, with the figures and the collapse watch of the loop."""
