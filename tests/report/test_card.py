@@ -56,7 +56,7 @@ def test_scores_tell_that_looks_at_their_documents_chose_the_weights(tmp_path: P
         assert read_report(where).sources == report.sources
         return report.sources[task]
 
-    note = "looks at these documents chose the weights (best val/retrieval/mrr)"
+    note = "looks at these documents chose the weights (best val/retrieval/recall@1)"
     assert note in source(chosen)
     assert note in source(chosen / "checkpoint-best.pth")
     for path in (last, chosen / "checkpoint-last.pth"):
