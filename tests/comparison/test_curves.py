@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lang_jepa.comparison.curves import Axis, Curve, equal_budgets
+from lang_jepa.comparison.curves import AXES, Axis, Curve, equal_budgets
+from lang_jepa.comparison.figure import COLOURS, draw
 
 
 def _curve(seconds: list[float], flops: float, values: list[float]) -> Curve:
@@ -25,3 +26,18 @@ def test_by_hand() -> None:
     slow = {axis: one["variants"]["slow"]["mean"] for axis, one in found.items()}
     assert slow == pytest.approx({"steps": 0.5, "seconds": (0.375 + 0.5) / 2, "flops": 0.5})
     assert found["steps"]["variants"]["fast"]["std"] == pytest.approx(0.2 / 2**0.5)
+
+
+def test_every_variant_has_a_line_that_no_other_has() -> None:
+    """Of more variants than there are colours."""
+    looks = {"steps": [0.0, 9.0], "seconds": [0.0, 9.0], "flops": [0.0, 9.0], "val/loss": [1.0, 0.5]}
+    names = [f"variant {number}" for number in range(3 * len(COLOURS) + 2)]
+    report = {
+        "panels": [{"metric": "val/loss", "title": "loss", "from_zero": False}],
+        "curves": {name: [looks] for name in names},
+        "equal_budgets": [{"axis": axis, "budget": 9.0} for axis in AXES],
+    }
+    for axes in draw(report).axes:
+        styles = {line.get_label(): (line.get_color(), line.get_linestyle()) for line in axes.lines}
+        assert list(styles) == names
+        assert len(set(styles.values())) == len(names)

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from lang_jepa.files import atomic_file
 BASELINE = "#4d4d4d"
 COLOURS = (BASELINE, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00")
 """The baseline in grey, then Okabe and Ito's palette, which colour-blind readers can tell apart."""
+DASHES = ("-", "--", "-.", ":")
+"""Line styles; once all colours are used, they come again with the next one."""
 _AXES = {"steps": "optimizer steps", "seconds": "seconds of training", "flops": "FLOPs"}
 
 
@@ -34,8 +37,11 @@ def draw(report: Mapping[str, Any]) -> Any:
     for row, panel in enumerate(wanted):
         for column, axis in enumerate(AXES):
             axes = panels[row, column]
-            for colour, (name, runs) in zip(_colours(), report["curves"].items(), strict=False):
-                _line(axes, runs, axis, panel["metric"], colour, name)
+            for (name, runs), (dash, colour) in zip(
+                report["curves"].items(), cycle(product(DASHES, COLOURS)), strict=False
+            ):
+                style = {"color": colour, "linestyle": dash, "label": name, "linewidth": 1.8}
+                _line(axes, runs, axis, panel["metric"], style)
             _mark_equal(axes, report, axis)
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
@@ -47,7 +53,9 @@ def draw(report: Mapping[str, Any]) -> Any:
             if column == 0 and panel["from_zero"]:  # a cut axis makes small changes look large
                 axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False, handlelength=3
+    )
     return figure
 
 
@@ -87,19 +95,15 @@ def save_png(figure: Any, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=90)
 
 
-def _colours() -> Sequence[str]:
-    return COLOURS * 8
-
-
 def _line(
-    axes: Any, runs: Sequence[Mapping[str, list[float]]], axis: str, metric: str, colour: str, name: str
+    axes: Any, runs: Sequence[Mapping[str, list[float]]], axis: str, metric: str, style: Mapping[str, Any]
 ) -> None:
     """Mean and band over seeds; all runs of a variant look at the same steps, so looks are averaged one by one."""
     x = np.mean(_table(runs, axis), axis=0)
     values = _table(runs, metric)
-    axes.plot(x, values.mean(0), color=colour, label=name, linewidth=1.8)
+    axes.plot(x, values.mean(0), **style)
     if len(runs) > 1:
-        axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.18, linewidth=0)
 
 
 def _table(runs: Sequence[Mapping[str, list[float]]], name: str) -> NDArray[np.float64]:
