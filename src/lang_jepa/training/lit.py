@@ -201,10 +201,17 @@ class LitJEPA(LightningModule):
         return make_optimizer(self.jepa, self.settings.optimization)
 
     def on_fit_start(self) -> None:
-        """The target is no submodule (nothing may train or wrap it), so it is moved here. A resumed run's weights
-        are there, and no batch was read yet."""
-        self.target.encoder.to(self.device)
+        """A resumed run's weights are there, and no batch was read yet."""
+        self._move_target()
         self.material.read_cached(self.jepa.encoder, rank_zero_info)
+
+    def on_validation_start(self) -> None:
+        """Of `Trainer.validate`, which comes without `on_fit_start`."""
+        self._move_target()
+
+    def _move_target(self) -> None:
+        """To where the model is: the target is no submodule, since nothing may train or wrap it."""
+        self.target.encoder.to(self.device)
 
     def on_train_start(self) -> None:
         """From here on the generators only feed dropout, and ranks must not drop alike; a resumed run goes on."""
