@@ -281,16 +281,16 @@ class LitJEPA(LightningModule):
 
         This is where the loop stops a run, too: after the last micro-batch of a step, before the update."""
         given = gradient_clip_val is not None
-        limit = gradient_clip_val if given else self.settings.optimization.clip_grad
+        limit = (gradient_clip_val or None) if given else self.settings.optimization.clip_grad
         by_value = given and gradient_clip_algorithm == "value"
-        norm = clip_gradients(self.jepa, None if by_value else limit or None)
+        norm = clip_gradients(self.jepa, None if by_value else limit)
         check_finite(
             self.global_step + 1,
             float(torch.stack(self._losses).mean()),
             norm,
             advice="Lower optimization.lr, or train in higher precision.",
         )
-        if by_value and limit:
+        if by_value and limit is not None:
             nn.utils.clip_grad_value_(self.jepa.parameters(), limit)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
