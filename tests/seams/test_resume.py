@@ -11,10 +11,23 @@ from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import read_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
+from lang_jepa.training.decoder.train import resume_decoder, train_decoder
+from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.train import resume_settings, train
 from stopping import signal_once
-from tiny import MODES, VIEWS, assert_same_run, tiny_settings, train_in_two_parts, write_parquet
+from tiny import (
+    MODES,
+    VIEWS,
+    assert_same_run,
+    tiny_decoder,
+    tiny_encoder,
+    tiny_gpt,
+    tiny_settings,
+    train_in_two_parts,
+    write_parquet,
+)
 
 STREAM = ("data.streaming=true", "data.shuffle_buffer=6", "data.batch_size=2", *MODES["concepts"])
 CHILD = """
@@ -165,6 +178,48 @@ def test_going_on_in_another_folder(tmp_path: Path) -> None:
     assert (tmp_path / "two" / "model" / "model.safetensors").read_bytes() == (
         tmp_path / "one" / "model" / "model.safetensors"
     ).read_bytes()
+
+
+class Warned(Silent):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "GPT"])
+def test_another_number_of_threads_is_told(kind: str, tmp_path: Path) -> None:
+    """A run that goes on with it is not the same to the bit; with the same number nothing is said."""
+    folder, encoder = tmp_path / "run", tmp_path / "encoder"
+    if kind == "decoder":
+        tiny_encoder(encoder)
+
+    def go_on(listener: Reporter, *, first: bool = False) -> None:
+        if kind == "encoder":
+            one = tiny_settings(folder, "optimization.max_steps=1") if first else resume_settings(folder)
+            train(one, listener)
+        elif kind == "decoder":
+            two = tiny_decoder(folder, "training.max_steps=1") if first else resume_decoder(folder)
+            train_decoder(encoder, two, reporter=listener)
+        else:
+            three = tiny_gpt(folder, "optimization.max_steps=1") if first else resume_gpt(folder)
+            train_gpt(three, listener)
+
+    go_on(Silent(), first=True)
+    same, other = Warned(), Warned()
+    go_on(same)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        go_on(other)
+    finally:
+        torch.set_num_threads(before)
+    change = f"not bit for bit as it would have: threads {before} there, {before + 1} now. "
+    assert [change in text for text in other.warnings if "bit for bit" in text] == [True]
+    assert not [text for text in same.warnings if "bit for bit" in text]
 
 
 def test_several_threads_train_the_same_bits(tmp_path: Path) -> None:

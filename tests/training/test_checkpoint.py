@@ -15,6 +15,7 @@ from lang_jepa.training.checkpoint import (
     check_matches,
     load_checkpoint,
     load_weights,
+    rounds_otherwise,
     save_checkpoint,
 )
 from tiny import tiny_settings
@@ -45,6 +46,7 @@ def saved(tmp_path: Path) -> Path:
 def test_round_trip(saved: Path) -> None:
     state = load_checkpoint(saved)
     assert torch.equal(state.pop("model")["weight"], torch.arange(500.0))
+    assert state.pop("rounding") == {"torch": torch.__version__, "threads": str(torch.get_num_threads())}
     assert state == {"format": FORMAT, "step": 3, "best": [2, 0.5], "loader": [{"positions": [[1]]}]}
 
 
@@ -180,3 +182,16 @@ def test_weights_that_do_not_fit_are_named_with_their_shapes() -> None:
         assert part in str(failure.value)
     assert "unexpected 2.weight" in str(failure.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+def test_what_rounds_otherwise(saved: Path) -> None:
+    """On a CPU torch and threads, on a GPU torch alone; of a checkpoint that does not say, nothing is known."""
+    checkpoint, cpu, gpu = load_checkpoint(saved), torch.device("cpu"), torch.device("cuda")
+    assert rounds_otherwise(checkpoint, cpu) == ""
+    checkpoint["rounding"] |= {"threads": "700"}
+    assert f"threads 700 there, {torch.get_num_threads()} now" in rounds_otherwise(checkpoint, cpu)
+    assert rounds_otherwise(checkpoint, gpu) == ""
+    checkpoint["rounding"] |= {"torch": "1.13.1"}
+    assert f"torch 1.13.1 there, {torch.__version__} now" in rounds_otherwise(checkpoint, gpu)
+    del checkpoint["rounding"]
+    assert rounds_otherwise(checkpoint, cpu) == ""

@@ -55,7 +55,7 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """
     # Given a path instead of a file, torch does not say why it failed.
     with atomic_file(path) as temporary, temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **checkpoint}, file)
+        torch.save({"format": FORMAT, "rounding": _rounding(), **checkpoint}, file)
 
 
 def save_run(fabric: Any, path: Path, loader: Any, state: Callable[[list[Any]], Mapping[str, Any]]) -> None:
@@ -138,6 +138,29 @@ def check_matches(
             + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
             f"{folder}."
         )
+
+
+def _rounding() -> dict[str, str]:
+    """What decides, on a CPU, in which order sums are added."""
+    return {"torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
+
+
+def rounds_otherwise(checkpoint: Checkpoint, device: torch.device) -> str:
+    """A warning where a run goes on exactly but for rounding, which training makes visible; else nothing.
+
+    Args:
+        checkpoint: as `load_checkpoint` gave it.
+        device: where the run goes on; a GPU's sums do not depend on the threads.
+    """
+    now = _rounding() if device.type == "cpu" else {"torch": str(torch.__version__)}
+    then = checkpoint.get("rounding", now)  # of earlier versions
+    changes = [f"{name} {then[name]} there, {now[name]} now" for name in now if then[name] != now[name]]
+    if not changes:
+        return ""
+    return (
+        f"the run goes on, but not bit for bit as it would have: {'; '.join(changes)}. Threads are those of "
+        "OMP_NUM_THREADS, or the cores."
+    )
 
 
 def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, what: str) -> None:

@@ -288,6 +288,8 @@ class Run:
             world=self.fabric.world_size,
             path=path,
         )
+        if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
+            self.reporter.warning(warning)
         checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {path}")
         if self.target.own:
             checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {path}")

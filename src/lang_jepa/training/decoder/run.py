@@ -285,6 +285,8 @@ class DecoderRun:
             free=_FREE,
             folder="training.output_dir",
         )
+        if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
+            self.reporter.warning(warning)
         checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])

@@ -291,6 +291,8 @@ class GPTRun:
             path=path,
             free=_FREE,
         )
+        if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
+            self.reporter.warning(warning)
         checkpoints.load_weights(self.gpt, state["model"], what=f"the model in {path}")
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
