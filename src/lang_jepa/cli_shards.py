@@ -30,6 +30,9 @@ def shards(
     text_column: Annotated[
         str, typer.Option(help="Column of the text in parquet, jsonl and hub data.")
     ] = "text",
+    language: Annotated[
+        str, typer.Option(help="Language of the texts, which tells their sentences apart: en, de, ...")
+    ] = "en",
 ) -> None:
     """Turn documents into token shards with SentencePiece: the files that small GPTs are trained from."""
     from pydantic import ValidationError
@@ -47,6 +50,7 @@ def shards(
         "limit": limit,
         "min_length": min_length,
         "text_column": text_column,
+        "language": language,
     }
     try:
         settings = DataSettings.model_validate(chosen)

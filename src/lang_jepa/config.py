@@ -12,6 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lang_jepa.rules import check
 
 
+# fmt: off
+Language = Literal[
+    "am", "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "fi", "fr", "gl", "gu", "hi", "hy", "it", "ja",
+    "kk", "kn", "ml", "mr", "my", "nl", "pa", "pl", "pt", "ru", "sk", "ta", "te", "uk", "ur", "zh",
+]
+# fmt: on
+
+
 class Section(BaseModel):
     """A strict group of settings: unknown keys and wrong types are errors, fields are documented."""
 
@@ -43,6 +51,8 @@ class DataSettings(Section):
     """Reject documents with fewer sentences."""
     max_sentence_chars: int = Field(default=1000, ge=20)
     """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
+    language: Language = "en"
+    """Language of the texts, by whose abbreviations and dates sentences are told apart (see docs/corpus.md)."""
     splitter: Literal["rules", "sat"] = "rules"
     """Sentence splitter: offline rules, or wtpsplit's SaT model (extra `sat`)."""
     splitter_device: str = "cpu"

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lang_jepa.config import DataSettings, Section
+from lang_jepa.config import DataSettings, Language, Section
 from lang_jepa.rules_gpt import check
 
 
@@ -25,11 +25,13 @@ class GPTDataSettings(Section):
     """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; that of shards, of a prepared
     corpus or of another tokenizer must be the same."""
     train_file: str = "stories"
-    """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next six."""
+    """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next seven."""
     text_column: str = "text"
     """Column that holds a document's text in parquet, jsonl and hub sources."""
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept."""
+    language: Language = "en"
+    """Language of the texts, by whose abbreviations and dates sentences are told apart, here and by `evaluate`."""
     limit: int | None = Field(default=None, ge=1)
     """Take at most so many documents (null: all)."""
     min_length: int = Field(default=100, ge=0)

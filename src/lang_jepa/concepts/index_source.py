@@ -62,7 +62,7 @@ class SplitDocuments:
 
     def fingerprint(self) -> str:
         """Of content, splitter and limits."""
-        names = ("splitter", "max_sentence_chars", "text_column", "limit")
+        names = ("splitter", "language", "max_sentence_chars", "text_column", "limit")
         return fingerprint([self.source.fingerprint(), *(getattr(self.settings, name) for name in names)])
 
     def rows(self, skip: int = 0) -> Iterator[Row]:

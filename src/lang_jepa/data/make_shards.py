@@ -300,7 +300,7 @@ def _made_from(
     settings: DataSettings, source: Source, given: Pieces | None, shard_tokens: int
 ) -> dict[str, Any]:
     """Everything that decides the tokens, as JSON."""
-    names = ["limit", "min_length", "splitter", "max_sentence_chars", "deduplicate", "val_fraction"]
+    names = ["limit", "min_length", "splitter", "language", "max_sentence_chars", "deduplicate", "val_fraction"]
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
     return {
@@ -310,7 +310,7 @@ def _made_from(
         "shard_tokens": shard_tokens,
         "settings": {name: getattr(settings, name) for name in names},
         "code": _code_fingerprint(),
-        "libraries": {"sentencepiece": version("sentencepiece")},
+        "libraries": {name: version(name) for name in ("sentencepiece", "sentencex")},
     }
 
 

@@ -248,12 +248,13 @@ def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer 
         "min_sentences",
         "max_sentence_chars",
         "splitter",
+        "language",
         "deduplicate",
         "val_fraction",
     ]
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
-    libraries = ["tokenizers"] + (["wtpsplit"] if settings.splitter == "sat" else [])
+    libraries = ["tokenizers"] + ["wtpsplit" if settings.splitter == "sat" else "sentencex"]
     learnt = {"trained": settings.vocab_size}
     return {
         "format": FORMAT,

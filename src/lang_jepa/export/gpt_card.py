@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from lang_jepa.concepts.gpt_directory import initial_gpt, load_gpt
 from lang_jepa.concepts.gpt_text import TextGPT
-from lang_jepa.config import DataSettings
 from lang_jepa.config_gpt import GPTLoggingSettings
 from lang_jepa.data.byte_table import ByteTable
-from lang_jepa.data.sentences import make_splitter
+from lang_jepa.data.sentences import SentenceSplitter, make_splitter
 from lang_jepa.data.some_documents import some_documents, spread_documents
 from lang_jepa.data.token_stream import TokenSource
 from lang_jepa.digest import digest
@@ -147,7 +146,8 @@ class Examined:
         if side not in self._sentences:
             source = self.tokens.train if side == "train" else self.held_out
             count = TRAINING_DOCUMENTS if side == "train" else self.budget.documents
-            self._sentences[side] = _sentences_of(source, self.tokens.table, count)
+            splitter = make_splitter(self.settings.data.corpus())
+            self._sentences[side] = _sentences_of(source, self.tokens.table, splitter, count)
         return self._sentences[side]
 
     def _sample(self) -> list[str]:
@@ -213,8 +213,9 @@ def logits(gpt: TextGPT) -> LogitsFn:
     return partial(gpt.model, looped=gpt.looped)
 
 
-def _sentences_of(source: TokenSource, table: ByteTable, count: int) -> Documents:
-    splitter = make_splitter(DataSettings())
+def _sentences_of(
+    source: TokenSource, table: ByteTable, splitter: SentenceSplitter, count: int
+) -> Documents:
     documents = []
     for start, stop in spread_documents(source, count):
         text = table.decode(source.read(start + 1, stop).tolist())

@@ -36,7 +36,8 @@ class StreamMaterial(Material):
         source = open_source(data)
         self.tokenizer = self._tokenizer(source)
         self.blocks = Blocks(settings, source, self.tokenizer)
-        self.fingerprint = f"stream-{fingerprint([source.fingerprint(), self.tokenizer.fingerprint()])}"
+        made_from = [source.fingerprint(), self.tokenizer.fingerprint(), data.splitter, data.language]
+        self.fingerprint = f"stream-{fingerprint(made_from)}"
         sample = self.blocks.first("train", max(settings.model.head_sample, settings.model.score_sample))
         if sample is None:
             raise LangJepaError(
