@@ -116,12 +116,19 @@ GERMAN = (
 LANGUAGES = {
     "German": ("de", GERMAN),
     "German without its setting": ("en", GERMAN),
-    "German numbers": ("de", "Es waren 12.| Dann kamen z. B. noch 3. Klassen bzw. Lehrer.| Sie wohnt in Haus 5.| Er geht."),
-    "English numbers": ("en", "I am 30.| Europe is old.| We were 12.| Der Mann came in May 3.| Nobody saw him."),
+    "German numbers": (
+        "de",
+        "Es waren 12.| Dann kamen z. B. noch 3. Klassen bzw. Lehrer.| Sie wohnt in Haus 5.| Er geht.",
+    ),
+    "English numbers": (
+        "en",
+        "I am 30.| Europe is old.| We were 12.| Der Mann came in May 3.| Nobody saw him.",
+    ),
     "Spanish": ("es", "La Sra. Ruiz llegó.| ¿Vive en la Avda. Sur?| ¡Sí!"),
     "Italian": ("it", "Il Dott. Neri parla.| La Sig.ra Verdi ascolta."),
     "French": ("fr", "M. Petit arrive.| Il dit : « Bonjour. »| Elle part."),
     "Russian": ("ru", "Это г. Тула.| Её построил проф. А. Б. Лебедев и др. мастера.| Она стоит."),
+    "Russian speech": ("ru", "«Кто там?» — спросила она.| — Я! — сказал он.| Она ушла."),
     "Slovak": ("sk", "Prišiel 5. mája, napr. s bratom.| Bolo to na 2. poschodí."),
     "Chinese": ("zh", "她说：“你好。我走了。”|他没有回答！|为什么呢？"),
     "Japanese": ("ja", "今日は３．５度です。|「寒い。」と彼は言った。|本当ですか？"),

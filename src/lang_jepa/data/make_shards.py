@@ -300,7 +300,15 @@ def _made_from(
     settings: DataSettings, source: Source, given: Pieces | None, shard_tokens: int
 ) -> dict[str, Any]:
     """Everything that decides the tokens, as JSON."""
-    names = ["limit", "min_length", "splitter", "language", "max_sentence_chars", "deduplicate", "val_fraction"]
+    names = [
+        "limit",
+        "min_length",
+        "splitter",
+        "language",
+        "max_sentence_chars",
+        "deduplicate",
+        "val_fraction",
+    ]
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
     return {

@@ -254,7 +254,7 @@ def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer 
     ]
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
-    libraries = ["tokenizers"] + ["wtpsplit" if settings.splitter == "sat" else "sentencex"]
+    libraries = ["tokenizers", "wtpsplit" if settings.splitter == "sat" else "sentencex"]
     learnt = {"trained": settings.vocab_size}
     return {
         "format": FORMAT,

@@ -89,9 +89,7 @@ class RuleSplitter:
             else:
                 yield span
 
-    def _between_cuts(
-        self, text: str, start: int, end: int, prepare: Callable[[str], str]
-    ) -> Iterator[Span]:
+    def _between_cuts(self, text: str, start: int, end: int, prepare: Callable[[str], str]) -> Iterator[Span]:
         """The spans between sentencex's cuts, where these are right."""
         for place in self._cuts(text, start, end, prepare):
             cut = moved(text, place, start, end) if place > start else start

@@ -90,6 +90,7 @@ _SENTENCE_REACH = 400
 _LONGEST_ABBREVIATION = 5
 """Letters of the longest word with a full stop that is taken for an abbreviation before a small letter."""
 _MARKER = re.compile(r"\W*(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})?[.)\s]*")
+_FIRST_LETTER = re.compile(r"(?:[—–-]{1,2} ?)?(\w)")
 _CLOSERS = "\"'”’»›)]}」』）】》〉*_"
 _LAST_WORD = re.compile(r"([^\s(.]*)\.$")
 _REFERENCE_NEXT = re.compile(r"[\d§(\[]|[ivxlc]+\b|[^\W\d_]\.|[A-Z][a-z]{1,5}\. *[\d§(]")
@@ -106,7 +107,12 @@ def goes_on(text: str, start: int, cut: int, language: str) -> bool:
     if tail[-1] == "．":
         return following.isdigit()
     # Where the sentence so far has no capital, a small letter may begin one.
-    small = following.islower() and not text[max(start, cut - _SENTENCE_REACH) : cut].islower()
+    first = _FIRST_LETTER.match(text, cut)
+    small = (
+        first is not None
+        and first[1].islower()
+        and not text[max(start, cut - _SENTENCE_REACH) : cut].islower()
+    )
     if tail.rstrip(_CLOSERS)[-1:] in ("!", "?"):
         return small
     match = _LAST_WORD.search(tail)

@@ -213,9 +213,7 @@ def logits(gpt: TextGPT) -> LogitsFn:
     return partial(gpt.model, looped=gpt.looped)
 
 
-def _sentences_of(
-    source: TokenSource, table: ByteTable, splitter: SentenceSplitter, count: int
-) -> Documents:
+def _sentences_of(source: TokenSource, table: ByteTable, splitter: SentenceSplitter, count: int) -> Documents:
     documents = []
     for start, stop in spread_documents(source, count):
         text = table.decode(source.read(start + 1, stop).tolist())
