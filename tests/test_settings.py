@@ -38,6 +38,7 @@ PROMISED = {
         "streaming": False,
         "shuffle_buffer": 10_000,
         "splitter_device": "cpu",
+        "language": "en",
     },
     "model": {
         "pretrained": True,
@@ -143,6 +144,8 @@ def test_unknown_key_names_the_nearest(text: str, said: str) -> None:
         ("data: {batch_size: true}", "data.batch_size", "True"),
         ("data: {batch_size: 0}", "data.batch_size", "0"),
         ("data: {train_file: 3}", "data.train_file", "3"),
+        ("data: {language: tlh}", "data.language", "'tlh'"),
+        ("data: {language: DE}", "data.language", "'DE'"),
         ("data: {streaming: 1}", "data.streaming", "1"),
         ("optimization: {lr: fast}", "optimization.lr", "'fast'"),
         ("optimization: {lr: .inf}", "optimization.lr", "inf"),

@@ -52,8 +52,6 @@ def _splitter(settings: "Settings") -> Iterator[str]:
     data = settings.data
     if data.splitter == "sat" and data.language != "en":
         yield "data.splitter=sat takes every text alike: leave data.language at en, or use data.splitter=rules."
-    if data.splitter == "rules" and data.splitter_device != "cpu":
-        yield "data.splitter_device belongs to data.splitter=sat: leave it at cpu."
 
 
 def _schedules(settings: "Settings") -> Iterator[str]:

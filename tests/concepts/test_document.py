@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.document import REPEATED, outliers, redundant, segment, study, surprise
+from lang_jepa.concepts.document import REPEATED, outliers, redundant, segment, sentences_of, study, surprise
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
@@ -194,6 +194,15 @@ def test_every_kind_of_model_tells_about_a_document(mode: str, make: Make, text:
     else:
         with pytest.raises(LangJepaError, match="no predictor"):
             outliers(model, text, using="predictor")
+
+
+def test_a_text_is_split_in_the_language_of_the_training(make: Make) -> None:
+    model = make("concepts")
+    text = "Die Fahrt kostet 5 Mio. Euro usw. und so fort."
+    assert len(sentences_of(model, text)) > 1
+    data = model.settings.data.model_copy(update={"language": "de"})
+    model.settings = model.settings.model_copy(update={"data": data})
+    assert sentences_of(model, text) == [text]
 
 
 def test_nothing_to_read(make: Make) -> None:

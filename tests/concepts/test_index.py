@@ -62,6 +62,17 @@ def source(model: ConceptModel, tmp_path: Path) -> SplitDocuments:
     return SplitDocuments.open(model.settings.data.model_copy(update=changed))
 
 
+def test_documents_are_split_in_the_language_of_the_training(tmp_path: Path, model: ConceptModel) -> None:
+    text = "Die Fahrt kostet 5 Mio. Euro im Jahr. Er zahlt."
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": text}), encoding="utf-8")
+    changed = {"train_file": str(tmp_path / "texts.jsonl"), "language": "de"}
+    german = SplitDocuments.open(model.settings.data.model_copy(update=changed))
+    english = SplitDocuments.open(german.settings.model_copy(update={"language": "en"}))
+    assert [row.sentences for row in german.rows()] == [[text[:37], text[38:]]]
+    assert [len(row.sentences) for row in english.rows()] == [3]
+    assert german.fingerprint() != english.fingerprint()
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """All that an index is."""
     files = [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]

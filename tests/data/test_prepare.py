@@ -202,6 +202,7 @@ def test_reuse_and_rebuild_are_said(settings_for: Callable, tmp_path: Path) -> N
     for option in (
         {"min_sentences": 3},
         {"max_sentence_chars": 50},
+        {"language": "de"},
         {"val_fraction": 0.1},
         {"deduplicate": "none"},
     ):

@@ -20,6 +20,7 @@ CASES = {
     "plain": "One thing happened.| Then another did.",
     "question and exclamation": "Who is there?| Nobody!| Good.",
     "interrobang": "You did what?!| She left.",
+    "more titles": "It was Ms. Meyer.| She left Ft. Worth.",
     "title": "Dr. Smith met Mrs. Jones.| They talked to Prof. Lee.",
     "e.g. and i.e.": "Eat fruit, e.g. Apples or i.e. Pears.| Do it daily.",
     "country inside": "The U.S. Army came from the U.S. in 1944.| It stayed.",
@@ -118,7 +119,7 @@ LANGUAGES = {
     "German without its setting": ("en", GERMAN),
     "German numbers": (
         "de",
-        "Es waren 12.| Dann kamen z. B. noch 3. Klassen bzw. Lehrer.| Sie wohnt in Haus 5.| Er geht.",
+        "Es waren 12.| Dann kamen z. B. noch 3. Klassen bzw. Lehrer.| Sie wohnt in Haus 5.| Katzen gibt es dort seit Ende 19. Jahrhundert.| Er geht.",
     ),
     "English numbers": (
         "en",

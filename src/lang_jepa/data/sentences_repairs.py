@@ -11,11 +11,20 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+_NEVER_LAST = _words(
+    """
+    Ms Mx Ft approx
+    allg bes bspw bzgl bzw ehem einschl entspr evtl exkl frz geb gem ggf ggü inkl insb insbes jew kath lfd österr
+    schweiz sog stv vgl zzgl Abschn Anh Anl Bez Dipl-Ing Fa Frhr Fr Hr Hrsg Pfr Reg-Bez
+    """
+)
+"""Words with a full stop after which a sentence goes on, in English and German; sentencex has the others."""
+
 _REFERENCES = _words(
     """
-    Eq eq Eqs eqs Fig fig Figs figs Abb Abs Anm Art art Arts Aufl Bd Kap Nr Nrn Rn Rz Tab Vgl vgl Ziff Tz Ex ex Exh
-    Ch ch Cl cl Sec sec Sect sect Ann Admin App Bankr Cir Civ Code Comm Comp Cong Const Crim Ct Dist Ed Evid Fed Gen
-    Proc Pub Rec Reg Rep Rev Rptr Sess Stat Supp Tit Vol vol L
+    Eq eq Eqs eqs Fig fig Figs figs Abb Abs Anm Art art Arts Aufl Bd Kap Nr Nrn Rn Rz Tab Vgl vgl Ziff Tz Rdnr BGBl
+    RGBl Ex ex Exh Ch ch Cl cl Sec sec Sect sect Ann Admin App Bankr Cir Civ Code Comm Comp Cong Const Crim
+    Ct Dist Ed Evid Fed Gen Proc Pub Rec Reg Rep Rev Rptr Sess Stat Supp Tit Vol vol L
     """
 )
 """Words with a full stop that lead on to a number, a section sign or an initial, in laws, papers and citations."""
@@ -40,8 +49,8 @@ _GERMAN_STARTERS = _words(
 )
 """Words that cannot follow a German ordinal: before them a number ends its sentence."""
 
-_GERMAN_MONTH = re.compile(
-    r"(?:Januar|Jänner|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\b|(?:April|August|September|November)\s+\d{4}\b"
+_AFTER_GERMAN_ORDINAL = re.compile(
+    r"(?:Jahrhunderts?|Januar|Jänner|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\b|(?:April|August|September|November)\s+\d{4}\b"
 )
 
 # sentencex panics at a letter, one of these spaces and a full stop.
@@ -123,22 +132,29 @@ def goes_on(text: str, start: int, cut: int, language: str) -> bool:
         return True
     if small and len(word) <= _LONGEST_ABBREVIATION:
         return True
+    if word in _NEVER_LAST or text.startswith(_LAW_REVIEW, cut):
+        return True
     if word in _REFERENCES:
         return _REFERENCE_NEXT.match(text, cut) is not None
     return word.isdigit() and _is_german_ordinal(tail, text[cut : cut + 24], language)
 
 
+_LAW_REVIEW = ("L. Rev.", "L.J. ", "L. J. ")
 _ORDINAL = re.compile(r"(?:^|\s|\()(?:(I) )?(?:(\w+) )?\d{1,3}\.$")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def _is_german_ordinal(before: str, after: str, language: str) -> bool:
-    """Whether the number at the end of `before` is an ordinal: sentencex knows them before months alone."""
-    match = _ORDINAL.search(before)
+def _is_german_ordinal(head: str, after: str, language: str) -> bool:
+    """Whether the number at the end of `head` is an ordinal: sentencex knows them before months alone."""
+    match = _ORDINAL.search(head)
     word = _WORD.match(after)
     if match is None or word is None:
         return False
-    if _GERMAN_MONTH.match(after):
+    if _AFTER_GERMAN_ORDINAL.match(after):
         return True
-    german = language == "de" or ((match[2] or "").lower() in _GERMAN_LEADS and match[1] is None)
-    return german and word[0] not in _GERMAN_STARTERS
+    before = match[2] or ""
+    lead = before.lower() in _GERMAN_LEADS and match[1] is None
+    # After a noun the number counts (Haus 5): the sentence may end.
+    return (lead or (language == "de" and (before.islower() or not before))) and word[
+        0
+    ] not in _GERMAN_STARTERS
