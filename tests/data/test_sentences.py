@@ -2,6 +2,8 @@
 
 import pickle
 import unicodedata
+from hashlib import blake2b
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lang_jepa.config import DataSettings
+from lang_jepa.data.sentences import FORMAT, WINDOW, RuleSplitter, make_splitter
 from lang_jepa.data.sentences import LANGUAGES as SUPPORTED
-from lang_jepa.data.sentences import WINDOW, RuleSplitter, make_splitter
 from lang_jepa.data.sentences_sat import align
 from lang_jepa.errors import LangJepaError
 
@@ -165,6 +167,16 @@ def test_rows_of_a_table_stay_whole(edge: str) -> None:
         "|x| is a size.",
         "Here.",
     ]
+
+
+def test_another_split_has_another_format_number() -> None:
+    """Corpora on disk are told apart by the number and by the release of sentencex."""
+    texts = [("en", text) for text in CASES.values()] + list(LANGUAGES.values())
+    found = [RuleSplitter(30, language).spans(text) for language, text in texts]
+    digest = blake2b(repr(found).encode(), digest_size=8).hexdigest()
+    assert (FORMAT, version("sentencex"), digest) == (2, "1.0.32", "482f446c4ed6a344"), (
+        "raise FORMAT and pin the digest anew"
+    )
 
 
 def test_an_unknown_language_is_refused() -> None:

@@ -19,6 +19,7 @@ from lang_jepa.data.assemble import Assembled, assemble
 from lang_jepa.data.blocks import process_documents
 from lang_jepa.data.corpus import FORMAT, MANIFEST, SIDES, Corpus
 from lang_jepa.data.documents import Source, open_source, require_documents
+from lang_jepa.data.language_hint import language_hint
 from lang_jepa.data.shards import SHARD_TOKENS
 from lang_jepa.data.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.data.workers import BlockSize, Processing
@@ -139,6 +140,8 @@ class _Job:
         """Do all the work."""
         began = time.monotonic()
         self.partial.mkdir(parents=True, exist_ok=True)
+        if hint := language_hint(self.settings, (row.text for row in self.source.documents(Counter()))):
+            self.tell(PrepareEvent("warning", hint))
         tokenizer = self.tokenizer or self._trained_tokenizer()
         work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
         blocks = work.run(self.source, self._tell_block)
