@@ -258,6 +258,7 @@ class DecoderRun:
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
         return {
+            "system": "decoder",
             "settings": self.settings.model_dump(),
             "corpus": self.material.fingerprint,
             "encoder": self.material.encoder,
@@ -275,12 +276,13 @@ class DecoderRun:
     def _restore(self) -> dict[str, Any]:
         """Take up the last checkpoint exactly, or refuse."""
         path = self.folder / LAST
-        state = checkpoints.load_checkpoint(path)
+        state = checkpoints.load_checkpoint(path, system="decoder")
         checkpoints.check_matches(
             state,
             self.settings,
             corpus=self.material.fingerprint,
             world=self.fabric.world_size,
+            total=self.total,
             path=path,
             free=_FREE,
             folder="training.output_dir",
@@ -288,7 +290,7 @@ class DecoderRun:
         if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
             self.reporter.warning(warning)
         checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
-        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoints.load_optimizer(self.optimizer, state["optimizer"], what=f"the optimizer in {path}")
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         if state["best"] and (self.folder / BEST).is_file():
             self.best = (int(state["best"][0]), float(state["best"][1]))
@@ -298,7 +300,7 @@ class DecoderRun:
     def decoder(self) -> tuple[TextDecoder, int]:
         """The decoder of the best look (of the last step, where nothing was held out), and its step. Rank 0 only."""
         path = self.folder / (BEST if self.best else LAST)
-        state = checkpoints.load_checkpoint(path)
+        state = checkpoints.load_checkpoint(path, system="decoder")
         checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
         if not self.best:
             checkpoints.save_checkpoint(self.folder / BEST, {k: v for k, v in state.items() if k != "format"})

@@ -184,9 +184,7 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
     from lang_jepa.training.decoder.run import BEST
 
     path = path / BEST if path.is_dir() else path
-    state = checkpoints.load_checkpoint(path)
-    if "encoder" not in state:
-        raise LangJepaError(f"{path} is not the checkpoint of a decoder")
+    state = checkpoints.load_checkpoint(path, system="decoder")
     settings = build(DecoderSettings, state["settings"], where=str(path))
     name = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if name is None else TextTokenizer.load(name)
@@ -201,7 +199,7 @@ def resume_decoder(folder: Path) -> DecoderSettings:
     """
     if not (folder / LAST).is_file():
         raise LangJepaError(f"no checkpoint to resume from at {folder / LAST}")
-    state = checkpoints.load_checkpoint(folder / LAST)
+    state = checkpoints.load_checkpoint(folder / LAST, system="decoder")
     settings = build(DecoderSettings, state["settings"], where=str(folder))
     training = settings.training.model_copy(update={"resume": True, "output_dir": str(folder)})
     return settings.model_copy(update={"training": training})
