@@ -150,7 +150,9 @@ def test_a_failed_save_leaves_the_old_one_and_no_litter(saved: Path) -> None:
 def test_truncated(share: float, saved: Path) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(LangJepaError, match=r"checkpoint\.pth cannot be used: it is truncated or not a checkpoint"):
+    with pytest.raises(
+        LangJepaError, match=r"checkpoint\.pth cannot be used: it is truncated or not a checkpoint"
+    ):
         load_checkpoint(saved)
 
 
@@ -220,7 +222,12 @@ def test_missing(tmp_path: Path) -> None:
 def _matches(folder: Path, *overrides: str, corpus: str = "a", world: int = 1) -> None:
     state = {"settings": tiny_settings(folder).model_dump(), "corpus": "a", "world": 1, "step": 3}
     check_matches(
-        state, tiny_settings(folder, *overrides), corpus=corpus, world=world, total=6, path=folder / "last.pth"
+        state,
+        tiny_settings(folder, *overrides),
+        corpus=corpus,
+        world=world,
+        total=6,
+        path=folder / "last.pth",
     )
 
 

@@ -114,7 +114,9 @@ class StreamBatches(IterableDataset[Batch]):
                 f"set data.num_workers={len(saved)}"
             )
         names = ("epoch", "block", "batch")
-        self.positions = [[position(dict(zip(names, one, strict=True)), name) for name in names] for one in saved]
+        self.positions = [
+            [position(dict(zip(names, one, strict=True)), name) for name in names] for one in saved
+        ]
         self.turn = position(state, "turn", self.workers - 1)
 
     def advance(self, state: State, batch: Batch) -> State:

@@ -12,9 +12,10 @@ from pydantic import BaseModel
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file
+from lang_jepa.finite import check_finite
 from lang_jepa.settings import build
 from lang_jepa.training import ranks
-from lang_jepa.training.contents import LEARNT, check_contents, check_finite
+from lang_jepa.training.contents import LEARNT, check_contents
 from lang_jepa.training.sealed import broken_seal, format_of, seal
 
 FORMAT = 2
@@ -97,7 +98,9 @@ def load_checkpoint(path: Path, *, system: str | None = None) -> Checkpoint:
             wrong = broken_seal(file)
             found = format_of(file) if wrong else FORMAT
             if found not in (None, FORMAT):
-                raise LangJepaError(f"the checkpoint {path} has format {found}; this version reads format {FORMAT}")
+                raise LangJepaError(
+                    f"the checkpoint {path} has format {found}; this version reads format {FORMAT}"
+                )
             if wrong:
                 raise LangJepaError(
                     f"the checkpoint {path} cannot be used: {wrong}. Resume from another one: meta.checkpoint_path=..."
@@ -141,7 +144,9 @@ def check_matches(
         LangJepaError: names every setting, and the corpus or world size, that differs; a step beyond the last.
     """
     if checkpoint["step"] > total:
-        raise LangJepaError(f"cannot resume from {path}: it is at step {checkpoint['step']}, and the run has {total}")
+        raise LangJepaError(
+            f"cannot resume from {path}: it is at step {checkpoint['step']}, and the run has {total}"
+        )
     # Through the settings, so that one that did not exist yet then counts as its default.
     before = build(type(settings), checkpoint["settings"], where=str(path))
     then, now = _flat(before.model_dump()), _flat(settings.model_dump())
@@ -217,9 +222,13 @@ def load_optimizer(optimizer: Any, state: Mapping[str, Any], *, what: str) -> No
             raise ValueError(f"its groups have {sizes} parameters")
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
         for number, entries in state["state"].items():
-            shapes = {tuple(one.shape) for one in entries.values() if isinstance(one, torch.Tensor) and one.dim()}
+            shapes = {
+                tuple(one.shape) for one in entries.values() if isinstance(one, torch.Tensor) and one.dim()
+            }
             if shapes - {tuple(parameters[number].shape)}:
-                raise ValueError(f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}")
+                raise ValueError(
+                    f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}"
+                )
         optimizer.load_state_dict(state)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise LangJepaError(f"{what} does not fit these settings: {error}") from error

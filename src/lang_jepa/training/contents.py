@@ -5,13 +5,11 @@ made by a run whose weights were spoilt.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from lang_jepa.errors import LangJepaError
+from lang_jepa.finite import check_finite
 
 _NUMBER = (int, float)
 _COMMON: dict[str, Any] = {
@@ -56,7 +54,9 @@ def check_contents(checkpoint: Mapping[str, Any], *, system: str | None, where: 
     """
     found = checkpoint.get("system")
     if found not in PARTS or (system is not None and found != system):
-        raise LangJepaError(f"{where} is a checkpoint of {found or 'an unknown system'}, not of {system or 'ours'}")
+        raise LangJepaError(
+            f"{where} is a checkpoint of {found or 'an unknown system'}, not of {system or 'ours'}"
+        )
     parts = PARTS[str(found)]
     if missing := [name for name in parts if name not in checkpoint]:
         raise LangJepaError(f"{where} is not whole: it lacks {', '.join(missing)}")
@@ -66,17 +66,6 @@ def check_contents(checkpoint: Mapping[str, Any], *, system: str | None, where: 
         raise LangJepaError(f"{where} is damaged: {described}")
     _check_counts(checkpoint, where)
     check_finite({name: checkpoint[name] for name in LEARNT if name in checkpoint}, where=where)
-
-
-def check_finite(tree: Any, *, where: str) -> None:
-    """Refuse trees of tensors and numbers with a NaN or an infinity in them.
-
-    Raises:
-        LangJepaError: names the first that has one.
-    """
-    for path, value in _leaves(tree):
-        if not (torch.isfinite(value).all() if isinstance(value, Tensor) else math.isfinite(value)):
-            raise LangJepaError(f"{where} is not usable: {path} holds NaN or infinity. Go back to an earlier one")
 
 
 def _check_counts(checkpoint: Mapping[str, Any], where: str) -> None:
@@ -90,19 +79,11 @@ def _check_counts(checkpoint: Mapping[str, Any], where: str) -> None:
         if world < 1 or len(checkpoint.get(name, [0] * world)) != world:
             raise LangJepaError(f"{where} is damaged: its {name} is not of {world} processes")
     best = checkpoint.get("best")
-    if best and not (len(best) == 2 and _is(best[0], int) and _is(best[1], _NUMBER) and math.isfinite(best[1])):
+    if best and not (
+        len(best) == 2 and _is(best[0], int) and _is(best[1], _NUMBER) and math.isfinite(best[1])
+    ):
         raise LangJepaError(f"{where} is damaged: its best is {best!r}")
 
 
 def _is(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Floating tensors and floats of a tree, each with its place."""
-    if isinstance(tree, Mapping | list | tuple):
-        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
-        for key, value in items:
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(tree, float) or (isinstance(tree, Tensor) and tree.is_floating_point()):
-        yield path, tree

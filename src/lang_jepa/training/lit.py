@@ -27,12 +27,12 @@ from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Batch
 from lang_jepa.digest import tree_digest
 from lang_jepa.errors import LangJepaError
+from lang_jepa.finite import check_finite as check_finite_tree
 from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.objective import Loss, Objective
 from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.training import ranks
 from lang_jepa.training.checkpoint import load_weights
-from lang_jepa.training.contents import check_finite as check_finite_tree
 from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
@@ -377,7 +377,9 @@ class LitJEPA(LightningModule):
             )
         ours = {name: part for name, part in ours.items() if name != _HASH}
         if _hash_of({**checkpoint, _OURS: ours}) != checkpoint[_OURS][_HASH]:
-            raise LangJepaError("the checkpoint is damaged: its contents do not match its checksum. Take another one.")
+            raise LangJepaError(
+                "the checkpoint is damaged: its contents do not match its checksum. Take another one."
+            )
         check_finite_tree({name: checkpoint.get(name) for name in _LEARNT}, where="the checkpoint")
         if self.target.own:
             load_weights(self.target.encoder, ours["target"], what="the target in the checkpoint")

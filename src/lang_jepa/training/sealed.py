@@ -45,7 +45,15 @@ def format_of(file: BinaryIO) -> int | None:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             with archive.open(name) as pickle:
                 found = _FORMAT.search(pickle.read(64))
-    except (zipfile.BadZipFile, StopIteration, OSError, ValueError, NotImplementedError, EOFError, RuntimeError):
+    except (
+        zipfile.BadZipFile,
+        StopIteration,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        EOFError,
+        RuntimeError,
+    ):
         return None
     return found[1][0] if found else None
 

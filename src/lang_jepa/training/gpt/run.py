@@ -299,7 +299,9 @@ class GPTRun:
             self.reporter.warning(warning)
         checkpoints.load_weights(self.gpt, state["model"], what=f"the model in {path}")
         if len(state["optimizers"]) != len(self.optimizers):
-            raise LangJepaError(f"{path} has {len(state['optimizers'])} optimizers, not {len(self.optimizers)}")
+            raise LangJepaError(
+                f"{path} has {len(state['optimizers'])} optimizers, not {len(self.optimizers)}"
+            )
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             checkpoints.load_optimizer(optimizer, saved, what=f"an optimizer in {path}")
         if self.average is not None:

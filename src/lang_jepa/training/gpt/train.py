@@ -148,7 +148,9 @@ def resume_gpt(folder: Path) -> GPTSettings:
     path = folder / checkpoints.LAST
     if not path.is_file():
         raise LangJepaError(f"no checkpoint to resume from at {path}")
-    settings = build(GPTSettings, checkpoints.load_checkpoint(path, system="gpt")["settings"], where=str(path))
+    settings = build(
+        GPTSettings, checkpoints.load_checkpoint(path, system="gpt")["settings"], where=str(path)
+    )
     meta = settings.meta.model_copy(update={"load_checkpoint": True})
     logging = settings.logging.model_copy(update={"log_dir": str(folder)})
     return settings.model_copy(update={"meta": meta, "logging": logging})
