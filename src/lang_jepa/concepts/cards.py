@@ -45,7 +45,8 @@ def read_card(path: Path, *, what: str) -> dict[str, Any]:
     Raises:
         LangJepaError: no card, one of another format, or a file that is missing, damaged or exchanged.
     """
-    card, folder = read_json(path, what=what), path.parent
+    card: Any = read_json(path, what=what)
+    folder = path.parent
     found = card.get("format") if isinstance(card, dict) else None
     if found not in _READ or isinstance(found, bool):
         raise LangJepaError(f"the model {folder} has format {found}; this version reads format {FORMAT}")
@@ -63,7 +64,7 @@ def read_card(path: Path, *, what: str) -> dict[str, Any]:
             raise LangJepaError(f"the model directory {folder} lacks {name}")
         if sha256(folder / name) != expected:
             raise LangJepaError(f"{folder / name} is damaged or was exchanged: its hash is not the card's")
-    return card
+    return dict(card)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,10 +77,11 @@ class Body:
 
     def __init__(self, codec: str, data: memoryview, size: int) -> None:
         self.left = size
+        self._more: Callable[[int], bytes]
         if codec == "zstd":
             window = max(2**10, 1 << (size - 1).bit_length())  # of a file that was compressed whole
             reader = zstandard.ZstdDecompressor(max_window_size=window).stream_reader(io.BytesIO(data))
-            self._more = lambda wanted: reader.read(wanted)
+            self._more = reader.read
         elif codec == "brotli":
             self._more = _brotli(data)
         else:
@@ -190,7 +191,7 @@ def _stored(one: Any, packed: bool, before: Mapping[str, Stored]) -> Stored:
     return Stored(name, tuple(shape), None, bits, dtype, packed and bits == 6)
 
 
-def _brotli(data: memoryview) -> Any:
+def _brotli(data: memoryview) -> Callable[[int], bytes]:
     """Reads of so many bytes at most, from compressed data."""
     try:
         import brotli
