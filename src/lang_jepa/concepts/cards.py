@@ -3,7 +3,7 @@
 The card has a fingerprint of itself too, so that no flipped bit in the whole directory goes unseen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +17,8 @@ from lang_jepa.finite import check_finite
 
 FORMAT = 2
 """2: settings and all of the tokenizer's files are hashed, and so is the card."""
-_READ = (1, FORMAT)
+FORMATS = (1, FORMAT)
+"""Of models that are read."""
 _OWN = "card"
 """Key of the card's fingerprint of itself."""
 
@@ -35,35 +36,36 @@ def write_card(path: Path, about: Mapping[str, Any], hashes: Mapping[str, str]) 
     write_json(path, {**card, _OWN: fingerprint(card)})
 
 
-def read_card(path: Path, *, what: str) -> dict[str, Any]:
+def read_card(path: Path, *, what: str, formats: Collection[int] = FORMATS) -> dict[str, Any]:
     """A card whose files are as it says.
 
     Args:
         path: of the card.
         what: names it in the error.
+        formats: that are read; from 2 on a card has its own fingerprint.
 
     Raises:
         LangJepaError: no card, one of another format, or a file that is missing, damaged or exchanged.
     """
     card: Any = read_json(path, what=what)
-    folder = path.parent
-    found = card.get("format") if isinstance(card, dict) else None
-    if found not in _READ or isinstance(found, bool):
-        raise LangJepaError(f"the model {folder} has format {found}; this version reads format {FORMAT}")
+    folder, found = path.parent, card.get("format") if isinstance(card, dict) else None
+    if found not in formats or isinstance(found, bool):
+        wanted = " or ".join(map(str, formats))
+        raise LangJepaError(f"the {what} {path} has format {found}; this version reads format {wanted}")
     hashes = card.get("sha256")
     if not isinstance(hashes, dict) or not all(isinstance(one, str) for one in hashes.values()):
-        raise LangJepaError(f"the model card {path} is damaged: it has no hashes")
-    if found == FORMAT and card.get(_OWN) != fingerprint({k: v for k, v in card.items() if k != _OWN}):
-        raise LangJepaError(
-            f"the model card {path} is damaged: its contents do not match its own fingerprint"
-        )
+        raise LangJepaError(f"the {what} {path} is damaged: it has no hashes")
+    if found != 1 and card.get(_OWN) != fingerprint({key: card[key] for key in card if key != _OWN}):
+        raise LangJepaError(f"the {what} {path} is damaged: its contents do not match its own fingerprint")
     for name, expected in hashes.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise LangJepaError(f"the model card {path} names a file outside of its folder: {name}")
+            raise LangJepaError(f"the {what} {path} names a file outside of its folder: {name}")
         if not (folder / name).is_file():
-            raise LangJepaError(f"the model directory {folder} lacks {name}")
+            raise LangJepaError(f"{folder} lacks {name}, which its {what} names")
         if sha256(folder / name) != expected:
-            raise LangJepaError(f"{folder / name} is damaged or was exchanged: its hash is not the card's")
+            raise LangJepaError(
+                f"{folder / name} is damaged or was exchanged: its hash is not that of the {what}"
+            )
     return dict(card)
 
 

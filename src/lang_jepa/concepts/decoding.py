@@ -146,7 +146,7 @@ def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
     """
     from lang_jepa.concepts.directory import CARD
 
-    about = read_card(folder / CARD, what="model card (is this a model directory?)")
+    about = read_card(folder / CARD, what="model card")
     kept = {name: hash for name, hash in about.pop("sha256").items() if not name.startswith("decoder")}
     with atomic_folder(folder, known_by=CARD, ours=(WEIGHTS, SETTINGS, TOKENIZER)) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)

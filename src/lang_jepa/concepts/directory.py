@@ -138,7 +138,7 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
     Raises:
         LangJepaError: not a model directory, a file missing, damaged or exchanged, weights that do not fit.
     """
-    card = read_card(folder / CARD, what="model card (is this a model directory?)")
+    card = read_card(folder / CARD, what="model card")
     settings = read_settings(folder / "settings.yaml")
     tokenizer = TextTokenizer.load(str(folder))
     stored = settings.model_copy(update={"model": _as_stored(settings.model)})

@@ -103,7 +103,7 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     folder = find_gpt(path)
     if folder is None:
         raise LangJepaError(f"{path} is no model directory of a GPT (it has no {CARD})")
-    card = read_card(folder / CARD, what="card of the GPT")
+    card = read_card(folder / CARD, what="model card")
     if lacking := [name for name in ("looped", "bos_id") if name not in card]:
         raise LangJepaError(f"the card of the GPT {folder / CARD} is damaged: it lacks {', '.join(lacking)}")
     settings = read_settings(folder / _SETTINGS, GPTSettings)
