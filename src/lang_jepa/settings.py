@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -24,8 +25,20 @@ BASE = "base"
 """Key of a recipe file that names the recipe which it changes."""
 
 
+LARGEST_YAML = 200_000
+"""Characters of the largest text that is parsed: settings have a few thousand."""
+_MOST_NODES = 50_000
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2 floats and without duplicate keys."""
+
+    def get_single_node(self) -> Any:
+        """The text as nodes. An alias stands for its whole anchor, so few of them can stand for very many values."""
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > _MOST_NODES:
+            raise yaml.YAMLError("its aliases stand for too many values")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -38,6 +51,19 @@ class _Loader(yaml.SafeLoader):
                 raise LangJepaError(f"line {line}: the key '{key}' stands twice in one section")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values that a node stands for, its aliases written out."""
+    if id(node) not in known:
+        known[id(node)] = _MOST_NODES  # while it is counted: one that holds itself has no end
+        children: Iterable[yaml.Node] = ()
+        if isinstance(node, yaml.MappingNode):
+            children = chain.from_iterable(node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_size(child, known) for child in children)
+    return known[id(node)]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -62,11 +88,15 @@ def parse_yaml(text: str, *, where: str) -> Any:
     Raises:
         LangJepaError: not YAML, or a key stands twice; the message names `where`.
     """
+    if len(text) > LARGEST_YAML:
+        raise LangJepaError(f"{where} is too long for settings: {len(text):,} characters")
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
+    except RecursionError:
+        raise LangJepaError(f"{where} is not YAML of settings: it is nested too deeply") from None
     except LangJepaError as error:
         raise LangJepaError(f"{where}, {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a date or number that cannot be
         raise LangJepaError(f"{where} is not YAML: {error}") from error
 
 
@@ -276,7 +306,11 @@ def read_settings(path: Path, kind: type[BaseModel] = Settings) -> BaseModel:
 def _read(path: Path) -> str:
     """A file's text."""
     try:
+        if path.stat().st_size > 4 * LARGEST_YAML:
+            raise LangJepaError(f"{path} is too long for settings: {path.stat().st_size:,} bytes")
         return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise LangJepaError(f"{path} is not UTF-8: {error}") from error
 
@@ -291,7 +325,7 @@ def _explain(kind: type[BaseModel], error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if not path:
         return message
-    return f"{path}: {message[0].lower() + message[1:]} (given: {error['input']!r})"
+    return f"{path}: {message[0].lower() + message[1:]} (given: {repr(error['input'])[:200]})"
 
 
 def _fields_at(kind: type[BaseModel], keys: list[str]) -> list[str]:

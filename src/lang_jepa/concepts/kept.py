@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint, locked, read_json, write_json
+from lang_jepa.files import (
+    check_only,
+    fingerprint,
+    locked,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    writing,
+)
 
 FORMAT = 1
 
@@ -132,7 +141,10 @@ class Job:
     def _run(self, target: Path) -> None:
         """Make what is not made yet, block by block, and publish."""
         partial = target.with_name(f"{target.name}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
+        make_folder(partial)
+        remove_temporaries(partial)
+        if target.exists():
+            check_only(target, (_VECTORS, _ABOUT), what="the cached concepts")
         done, rows = self._done(partial)
         size = self._shape[0] * self._row / 1e6
         self.tell(
@@ -141,15 +153,16 @@ class Job:
         )
         began = told = time.monotonic()
         start = done
-        with (partial / _VECTORS).open("ab") as file:
+        with writing(partial), (partial / _VECTORS).open("ab") as file:
             file.truncate(rows * self._row)
-        with (partial / _VECTORS).open("r+b") as file:
+        with writing(partial), (partial / _VECTORS).open("r+b", buffering=0) as file:
             while done < self.units:
                 stop = min(done + self.block, self.units)
                 row, vectors = self.make(done, stop)
                 file.seek(row * self._row)
-                file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
-                file.flush()
+                data = memoryview(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+                while data:
+                    data = data[file.write(data) :]
                 os.fsync(file.fileno())  # before it is said to be there
                 done, rows = stop, row + len(vectors)
                 write_json(partial / _PROGRESS, {"units": done, "rows": rows})

@@ -1,6 +1,8 @@
 """From processed blocks to the final corpus: duplicates, sides, shards, statistics, manifest."""
 
 import json
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -44,11 +46,12 @@ def read_block(path: Path) -> Block:
     return Block(**arrays, rejected=Counter(about["rejected"]), seen=(about["seen"][0], about["seen"][1]))
 
 
-def block_seen(path: Path) -> tuple[int, int]:
-    """Documents and characters that went into a stored block."""
-    with np.load(path, allow_pickle=False) as stored:
-        documents, characters = json.loads(stored["about"].tobytes())["seen"]
-    return documents, characters
+def block_seen(path: Path) -> tuple[int, int] | None:
+    """Documents and characters that went into a stored block; None where there is none that is whole."""
+    try:
+        return read_block(path).seen
+    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 @dataclass

@@ -27,7 +27,15 @@ from lang_jepa.data.pieces import Pieces, train_pieces
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.token_shards import BOS, MANIFEST, SHARD_TOKENS, TOKENIZER, Side, TokenShardWriter
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file, fingerprint, locked, read_json, write_json
+from lang_jepa.files import (
+    atomic_file,
+    check_writable,
+    fingerprint,
+    locked,
+    make_folder,
+    read_json,
+    write_json,
+)
 
 FORMAT = 1
 BLOCK_CHARACTERS = 4_000_000
@@ -82,6 +90,7 @@ def make_shards(
             else in it.
     """
     folder = Path(folder).expanduser().absolute()
+    check_writable(folder, folder=True)
     source = open_source(settings)
     given = None if settings.tokenizer_path == LEARNT else Pieces.load(settings.tokenizer_path)
     made_from = _made_from(settings, source, given, shard_tokens)
@@ -92,11 +101,14 @@ def make_shards(
             return ready
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        manifest = _convert(settings, source, given, partial, made_from, shard_tokens, tell)
-        if folder.exists():
-            folder.rmdir()  # empty, or it would not have come this far
-        partial.replace(folder)
+        make_folder(partial)
+        try:
+            manifest = _convert(settings, source, given, partial, made_from, shard_tokens, tell)
+            if folder.exists():
+                folder.rmdir()  # empty, or it would not have come this far
+            partial.replace(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     seconds = manifest["timing"]["seconds"]
     tell(ShardProgress("done", message=f"made {folder} in {seconds:.1f} s"))
     return manifest

@@ -24,10 +24,22 @@ from lang_jepa.data.shards import SHARD_TOKENS
 from lang_jepa.data.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.data.workers import BlockSize, Processing
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_folder, fingerprint, locked, read_json, write_json
+from lang_jepa.files import (
+    atomic_folder,
+    check_only,
+    fingerprint,
+    locked,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    writing,
+)
 
 __all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents"]
 
+_OURS = (MANIFEST, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
+"""What a corpus' folder holds."""
 OVERLAP_WARNING = 0.05
 """Share of held-out sentences seen in training above which a warning is given."""
 
@@ -139,7 +151,10 @@ class _Job:
     def run(self) -> Corpus:
         """Do all the work."""
         began = time.monotonic()
-        self.partial.mkdir(parents=True, exist_ok=True)
+        if self.target.exists():
+            check_only(self.target, _OURS, what="a corpus")
+        make_folder(self.partial)
+        remove_temporaries(self.partial / "blocks")
         if hint := language_hint(self.settings, (row.text for row in self.source.documents(Counter()))):
             self.tell(PrepareEvent("warning", hint))
         tokenizer = self.tokenizer or self._trained_tokenizer()
@@ -151,10 +166,11 @@ class _Job:
         )
         final = self.partial / "corpus"
         shutil.rmtree(final, ignore_errors=True)
-        final.mkdir()
+        make_folder(final)
         result = assemble(blocks, final, self.settings, tokenizer.vocab_size, shard_tokens=self.shard_tokens)
         self._check(result, work)
-        tokenizer.save(final / "tokenizer")
+        with writing(final):
+            tokenizer.save(final / "tokenizer")
         seconds = time.monotonic() - began
         timing = {
             "seconds": round(seconds, 1),

@@ -19,6 +19,7 @@ from lang_jepa.data.documents_base import Document, Source
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import make_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Processing:
         Raises:
             LangJepaError: a worker process died.
         """
-        self.folder.mkdir(exist_ok=True)
+        make_folder(self.folder)
         blocks = self._unfinished(source, tell)
         first = list(islice(blocks, 2))
         if len(first) < 2:
@@ -129,7 +130,7 @@ class Processing:
             self.characters += characters
             self.bytes += sum(len(document.text.encode()) for document in documents)
             path = block_file(self.folder, number)
-            if path.is_file() and block_seen(path) == (len(documents), characters):
+            if block_seen(path) == (len(documents), characters):
                 self.done += 1
                 self.reused += 1
                 tell(self)

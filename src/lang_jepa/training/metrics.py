@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file
+from lang_jepa.files import append_text, atomic_file
 
 STEP = "train/step"
 COLUMNS = (
@@ -100,11 +100,11 @@ class MetricsFile:
 
         Raises:
             ValueError: a name that is not among the columns.
+            LangJepaError: the disk is full.
         """
         text = io.StringIO()
         csv.DictWriter(text, self.columns).writerow(row)
-        with self.path.open("a", newline="") as file:
-            file.write(text.getvalue())
+        append_text(self.path, text.getvalue())
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
