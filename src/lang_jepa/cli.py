@@ -3,8 +3,9 @@
 import os
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -19,7 +20,9 @@ from lang_jepa import (
 )
 from lang_jepa.cli_options import DecoderOverride, Override, settings_of
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import is_full
 from lang_jepa.hub import go_offline_if_unreachable
+from lang_jepa.visible import visible
 
 app = typer.Typer(
     add_completion=False,
@@ -177,17 +180,19 @@ def evaluate(
     from lang_jepa.concepts.gpt_directory import find_gpt
     from lang_jepa.console import console, plain, score_tables
     from lang_jepa.evaluation.document.choice import choices_from
+    from lang_jepa.evaluation.saving import NotSaved
 
     if find_gpt(run) is not None:
         if beside or documents is not None:
             raise LangJepaError(f"--beside and --documents belong to encoders, and {run} is a GPT")
         from lang_jepa.export.gpt_card import evaluate_gpt_run
 
-        report, path = evaluate_gpt_run(run, tasks=tasks, data_dir=data_dir, output=output)
+        score = partial(evaluate_gpt_run, run, tasks=tasks, data_dir=data_dir, output=output)
     else:
         from lang_jepa.report.card import evaluate_run
 
-        report, path = evaluate_run(
+        score = partial(
+            evaluate_run,
             run,
             tasks=tasks,
             data_dir=data_dir,
@@ -196,11 +201,18 @@ def evaluate(
             documents=documents,
             tell=plain,
         )
+    unsaved = None
+    try:
+        report, path = score()
+    except NotSaved as error:
+        report, path, unsaved = error.report, Path(), error
     for task, source in report.sources.items():
         console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)
     score_tables(report, title=f"scores of {run}", everything=everything)
     for tool, choice in choices_from(report.tools).items():
         plain(f"lang-jepa document, {tool}: uses {choice.said()}")
+    if unsaved is not None:
+        raise unsaved
     chosen = " The similarity in brackets was chosen on development data." if report.similarity else ""
     console.print(f"Written to {path}.{chosen}")
 
@@ -284,9 +296,17 @@ def main() -> None:
     try:
         app()
     except LangJepaError as error:
-        rank = os.environ.get("RANK", "0")
-        print(f"error: {error}" if rank == "0" else f"error in process {rank}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _fail(str(error))
+    except Exception as error:
+        if not is_full(error):
+            raise
+        _fail(f"the disk is full: {error}. Free some space and give the command again.")
+
+
+def _fail(reason: str) -> NoReturn:
+    rank, shown = os.environ.get("RANK", "0"), visible(reason)
+    print(f"error: {shown}" if rank == "0" else f"error in process {rank}: {shown}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

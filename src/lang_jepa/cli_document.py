@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import check_writable
+from lang_jepa.visible import one_line
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.document import Against, Study, Using
@@ -41,6 +43,8 @@ def document(
         raise LangJepaError(f"--using is best, predictor or counterpart, not {using!r}")
     if against not in (None, "document", "training"):
         raise LangJepaError(f"--against is document or training, not {against!r}")
+    if plot is not None:
+        check_writable(plot)
     read = _read(file, text)
     from lang_jepa.concepts.document import study
     from lang_jepa.training.export import load_any
@@ -100,7 +104,7 @@ def _show(found: "Study", plot: Path | None) -> None:
             table.add_section()
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
-        table.add_row(str(one.position), *cells, escape(" ".join(one.sentence.split()) + note))
+        table.add_row(str(one.position), *cells, escape(one_line(one.sentence) + note))
     console.print(table)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(

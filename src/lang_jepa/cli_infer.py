@@ -10,6 +10,7 @@ from lang_jepa.concepts.model import ConceptModel, Vectors
 from lang_jepa.console import console, plain
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_lines
+from lang_jepa.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def show_concepts(
             highlight=False,
         )
     for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
-        console.print(one, style="bold", highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(one), style="bold", highlight=False, markup=False, soft_wrap=True)
         shown = " ".join(f"{value:+.3f}" for value in vector[:8])
         plain(f"  concept [{len(vector)}]: {shown} ...")
         if told:
@@ -82,7 +83,7 @@ def show_continuations(model: ConceptModel, context: Sequence[str], steps: int, 
         plain(f"{one.agreement:7.4f}  {one.text}")
         for agreement, text in one.alternatives[1:3]:
             console.print(
-                f"           {agreement:7.4f}  {text}",
+                f"           {agreement:7.4f}  {visible(text)}",
                 style="dim",
                 highlight=False,
                 markup=False,

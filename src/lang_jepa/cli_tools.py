@@ -162,13 +162,16 @@ def recipes() -> None:
 
 def _show(title: str, hits: "list[Hit]") -> None:
     """A query and what was found; line breaks inside a sentence become spaces."""
+    from lang_jepa.visible import one_line
+
     _plain(title, style="bold")
     for hit in hits:
-        _plain(f"  {hit.score:7.4f}  {' '.join(hit.text.split())}  [{hit.document} #{hit.position}]")
+        _plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)} #{hit.position}]")
 
 
 def _plain(text: str, style: str = "") -> None:
     """A line as it is: no colours but the style's, no markup, never wrapped."""
     from lang_jepa.console import console
+    from lang_jepa.visible import visible
 
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+    console.print(visible(text), style=style, highlight=False, markup=False, soft_wrap=True)

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from lang_jepa.evaluation.table import Report, Row, is_headline, shown
+from lang_jepa.visible import visible
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.index_files import Progress as IndexProgress
@@ -35,8 +36,8 @@ Figures = Mapping[str, float]
 
 
 def plain(text: str) -> None:
-    """A line as it is: no colours, no markup, never wrapped."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """A line as it is: no colours, no markup, never wrapped; control characters are shown, not obeyed."""
+    console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
@@ -45,7 +46,7 @@ def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(escape(name), escape(value))
+        table.add_row(escape(visible(name)), escape(visible(value)))
     console.print(table)
 
 
@@ -81,7 +82,8 @@ def _one_table(title: str, rows: list[Row]) -> Table:
         # Broken by hand: rich would rather squeeze out the names than break a header that must not wrap.
         table.add_column(textwrap.fill(metric, HEADER), justify="right", no_wrap=True)
     for name, similarity in names:
-        shown = f"{name} \\[{similarity}]" if similarity else name
+        label = escape(visible(name))
+        shown = f"{label} \\[{similarity}]" if similarity else label
         values = [cells.get((name, similarity, metric), "") for metric in metrics]
         table.add_row(shown, *values, style="bold green" if name == "model" else None)
     counts = sorted({row.n for row in rows if row.n})
@@ -163,14 +165,14 @@ class Bar:
 
     def warning(self, text: str) -> None:
         """Something to act on."""
-        self._progress.console.print(f"[bold yellow]warning:[/] {escape(text)}", highlight=False)
+        self._progress.console.print(f"[bold yellow]warning:[/] {escape(visible(text))}", highlight=False)
 
     def end(self) -> None:
         """Take the bar away."""
         self._progress.stop()
 
     def _line(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._progress.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
 
 class DecoderBar(Bar):

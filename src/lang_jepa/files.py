@@ -101,6 +101,11 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
         LangJepaError: a folder is where a file should be or the other way round, or nothing can be made there.
     """
     path = Path(os.path.realpath(path))
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+    except OSError as error:
+        raise _unwritable(path, error) from error
     if folder and os.path.exists(path) and not path.is_dir():
         raise LangJepaError(f"{path} is a file, and a folder is to be written there: choose another place")
     if not folder:
@@ -117,9 +122,9 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
 
 def _check_file(path: Path) -> None:
     """Raise if something that is no file is there: replacing a device or a pipe would destroy it."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise LangJepaError(f"{path} is a folder, and a file is to be written there: choose another place")
-    if os.path.exists(path) and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise LangJepaError(f"{path} is no file but a device or a pipe: choose another place")
 
 

@@ -127,7 +127,8 @@ class CorpusSplit:
         total = int(ends[-1]) if len(ends) else 0
         index = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
         tokens = self._by_shard(index, lambda shard, local: shard.tokens[local], None, self._token_base)
-        self._check_ids(tokens)
+        if self._origin is not None:
+            self._check_ids(tokens, self._origin[0])
         return tokens
 
     def document_of(self, sentences: NDArray[np.integer]) -> Ints:
@@ -151,14 +152,13 @@ class CorpusSplit:
         """Text of some tokens."""
         return self._tokenizer().decode(tokens.tolist())
 
-    def _check_ids(self, tokens: Ints) -> None:
-        """Raise LangJepaError if an id lies outside the vocabulary: the arrays are damaged or of another tokenizer."""
+    def _check_ids(self, tokens: Ints, folder: Path) -> None:
+        """Raise LangJepaError if an id lies outside the vocabulary, which the files' sizes do not show."""
         if self._vocab_size is None:
             self._vocab_size = self._tokenizer().vocab_size
         if len(tokens) and int(tokens.max()) >= self._vocab_size:
-            where = self._origin[0] if self._origin else "in memory"
             raise LangJepaError(
-                f"the corpus {where} is damaged: it holds token id {int(tokens.max())}, and its vocabulary has "
+                f"the corpus {folder} is damaged: it holds token id {int(tokens.max())}, and its vocabulary has "
                 f"{self._vocab_size} ids. Delete the folder and prepare again."
             )
 

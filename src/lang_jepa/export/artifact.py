@@ -32,7 +32,7 @@ from lang_jepa.export.unpack import (
     read_entries,
     read_header,
 )
-from lang_jepa.files import atomic_file
+from lang_jepa.files import atomic_file, check_writable
 
 MAGIC = b"LJQUANT"
 VERSION = 1
@@ -108,9 +108,8 @@ def write_artifact(
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise LangJepaError if writing to `path` would lose something that is no quantised model."""
-    if path.is_dir():
-        raise LangJepaError(f"{path} is a folder; a quantised model is one file")
+    """Raise LangJepaError if `path` cannot be written, or that would lose something that is no quantised model."""
+    check_writable(path)
     if path.exists():
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:

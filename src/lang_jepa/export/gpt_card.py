@@ -31,7 +31,7 @@ from lang_jepa.evaluation.similarity import Statistics
 from lang_jepa.evaluation.table import Report
 from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
 from lang_jepa.export.quantise import parse_rounding
-from lang_jepa.files import fingerprint
+from lang_jepa.files import check_writable, fingerprint, writing
 from lang_jepa.models.gpt import GPT
 from lang_jepa.training.gpt.material import Tokens, open_tokens
 
@@ -72,6 +72,7 @@ def evaluate_gpt_run(
         The report and where it was written.
 
     Raises:
+        NotSaved: the report could not be written; it has the report.
         LangJepaError: no GPT, an unknown task, tokens that are gone or hold nothing out.
     """
     usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if data_dir else [])]
@@ -79,10 +80,13 @@ def evaluate_gpt_run(
     unknown = [name for name in names if name not in GPT_TASKS]
     if unknown:
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(GPT_TASKS)}")
+    if output is not None:
+        check_writable(output)
     destination = output or path / "scores.json"
     examined = Examined(path, budget, Shelf(shared))
     predicts = bool({*names} & {"bits_per_byte", "quantised"})
     embeds, reads = bool({*names} - {"bits_per_byte", "quantised"}), "retrieval" in names
+    saver = Saver(destination, digest(examined.model.state_dict()))
     report = evaluate(
         examined.vectors() if embeds else examined.text,
         tasks=names,
@@ -93,8 +97,9 @@ def evaluate_gpt_run(
         window_size=WINDOW,
         budget=budget,
         language=examined.language() if predicts else None,
-        on_task=Saver(destination, digest(examined.model.state_dict())),
+        on_task=saver,
     )
+    saver.end(report)
     return report, destination
 
 
@@ -201,7 +206,10 @@ class Examined:
         meta = self.settings.meta.model_copy(update={"load_checkpoint": False})
         settings = self.settings.model_copy(update={"logging": GPTLoggingSettings(), "meta": meta})
         rounding = parse_rounding(8 if precision == "int8" else 6, None)
-        with tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder:
+        with (
+            writing(Path(tempfile.gettempdir())),
+            tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder,
+        ):
             file = Path(folder) / "gpt.ljq"
             written = write_quantised_gpt(self.model, settings, self.card, file, rounding, cap=sys.maxsize)
             model, _, looped = load_quantised_gpt(file)

@@ -20,7 +20,7 @@ from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget,
 from lang_jepa.evaluation.saving import Saver
 from lang_jepa.evaluation.shelf import Shelf
 from lang_jepa.evaluation.table import Report
-from lang_jepa.files import locked
+from lang_jepa.files import check_writable, locked
 from lang_jepa.report.documents import evenly, grouped, other_corpus, remember
 from lang_jepa.report.others import other_encoder, without_head
 from lang_jepa.training.checkpoint import BEST
@@ -71,7 +71,13 @@ def evaluate_run(
 
     Returns:
         The report and where it was written.
+
+    Raises:
+        NotSaved: it could not be written there; it has the report.
+        LangJepaError: the model, a task, its data or `output` cannot be used; said before the work.
     """
+    if output is not None:
+        check_writable(output)
     model = load_any(path)
     settings = model.settings
     corpus = _corpus(settings)
@@ -107,6 +113,7 @@ def evaluate_run(
         grouped=grouped(corpus, others, budget.documents) if corpus and "document" in names else None,
         notes=_looked_at(model, path, _READING - ({"document"} if others else set())),
     )
+    saver.end(report)
     if report.tools and model.folder is not None:
         model.choose(choices_from(report.tools))
     return report, destination

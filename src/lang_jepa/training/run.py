@@ -13,7 +13,7 @@ from torch import Tensor
 from lang_jepa.config import Settings
 from lang_jepa.data.sequences import Batch
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file, write_text
+from lang_jepa.files import atomic_file, make_folder, remove_temporaries, write_text
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.training import checkpoint as checkpoints
@@ -351,7 +351,8 @@ def start_folder(folder: Path, *, resume: bool, note: str) -> Path | None:
         taken = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
         moved = next(path for path in taken if not path.exists())
         folder.rename(moved)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    remove_temporaries(folder)
     write_text(folder / "README.txt", note)
     return moved
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lang_jepa.config import Settings
 from lang_jepa.data.prepare import PrepareEvent, prepare
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import write_json
+from lang_jepa.files import check_writable, write_json
 from lang_jepa.settings import save_settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.metrics import read_metrics
@@ -66,6 +66,8 @@ def train(
     fabric = make_fabric(settings)
     chief = bool(fabric.is_global_zero)
     listener: Reporter = (reporter or Silent()) if chief else Silent()
+    if chief:
+        check_writable(settings.logging.log_dir, folder=True)
     material = make_material(settings, fabric, listener)
     if chief:
         folder, resume = Path(settings.logging.log_dir), settings.meta.load_checkpoint

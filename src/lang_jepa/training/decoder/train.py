@@ -15,7 +15,7 @@ from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import write_json
+from lang_jepa.files import check_writable, write_json
 from lang_jepa.settings import apply_override, build, save_settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.decoder.run import LAST, DecoderRun
@@ -72,6 +72,8 @@ def train_decoder(
     fabric = launch(training.device, bfloat16=training.use_bfloat16)
     chief = bool(fabric.is_global_zero)
     listener: Reporter = (reporter or Silent()) if chief else Silent()
+    if chief:
+        _check_writable(Path(training.output_dir), encoder)
     model = load_any(encoder)
     corpus = _corpus(model, encoder, overrides)
     tokenizer = corpus.tokenizer
@@ -108,6 +110,14 @@ def train_decoder(
     joined = _finish(run, encoder, seconds) if chief and not run.interrupted else None
     fabric.barrier()
     return DecoderResult(folder, joined, run.step, run.total, run.interrupted, seconds)
+
+
+def _check_writable(folder: Path, encoder: Path) -> None:
+    """Raise before the work if the run, or the model directory that the decoder is to join, cannot be written."""
+    check_writable(folder, folder=True)
+    model = None if encoder.is_file() else find_model(encoder)
+    if model is not None:
+        check_writable(model.parent / "model", folder=True)
 
 
 def _finish(run: DecoderRun, encoder: Path, seconds: float) -> Path | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import write_json
+from lang_jepa.files import check_writable, write_json
 from lang_jepa.settings import build, save_settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.reporter import Reporter, Silent
@@ -91,6 +91,8 @@ def start_gpt_run(settings: GPTSettings, reporter: Reporter | None = None) -> "G
     fabric = launch(settings.meta.device, bfloat16=settings.meta.use_bfloat16)
     chief = bool(fabric.is_global_zero)
     listener: Reporter = (reporter or Silent()) if chief else Silent()
+    if chief:
+        check_writable(settings.logging.log_dir, folder=True)
     tokens = open_tokens(settings.data, telling(listener))
     material = GPTMaterial(
         settings.data, tokens, seed=settings.meta.seed, rank=fabric.global_rank, world=fabric.world_size
