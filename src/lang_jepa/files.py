@@ -239,7 +239,7 @@ def check_only(folder: Path, ours: Collection[str], *, what: str) -> None:
 def _followed(path: Path) -> Path:
     """Where a path leads if it is a link; else the path."""
     path = Path(path)
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def _bring_over(old: Path, new: Path, ours: Collection[str]) -> None:
