@@ -171,7 +171,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
                 os.replace(temporary, path)
             _flush(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or a name that cannot be
+            temporary.unlink()
 
 
 @contextmanager
