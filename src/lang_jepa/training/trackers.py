@@ -1,5 +1,6 @@
 """TensorBoard and Weights & Biases beside the CSV, where they are asked for."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 from lang_jepa.config import Settings
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import is_full, writing
 
 
 class Tracker(Protocol):
@@ -29,16 +31,30 @@ class TensorBoard:
             raise LangJepaError(
                 "logging.log_to_tensorboard needs TensorBoard: pip install 'lang-jepa[tensorboard]'"
             ) from error
-        self._writer = SummaryWriter(str(folder))
+        self._folder = folder
+        threading.excepthook = _quiet_if_full  # its thread hands such an error over at the next write
+        with writing(folder):
+            self._writer = SummaryWriter(str(folder))
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Log figures."""
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)
+        """Log figures.
+
+        Raises:
+            LangJepaError: the disk is full.
+        """
+        with writing(self._folder):
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and close."""
-        self._writer.close()
+        with writing(self._folder):
+            self._writer.close()
+
+
+def _quiet_if_full(told: "threading.ExceptHookArgs") -> None:
+    if not is_full(told.exc_value):
+        threading.__excepthook__(told)
 
 
 class WeightsAndBiases:
