@@ -246,7 +246,7 @@ def test_a_lock_follows_no_link_and_empties_no_file(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "mine"
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "."):
-        with pytest.raises(LangJepaError, match="no file|cannot write"), locked(tmp_path / name):
+        with pytest.raises(LangJepaError, match=r"no file|cannot write"), locked(tmp_path / name):
             pass
 
 

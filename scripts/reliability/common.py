@@ -2,17 +2,16 @@
 
 import resource
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2] / "tests")]
 
-from lang_jepa.training.decoder.run import LAST as DECODER_LAST
-from lang_jepa.training.decoder.train import train_decoder
-from lang_jepa.training.gpt.train import train_gpt
-from lang_jepa.training.train import train
-from tiny import tiny_decoder, tiny_encoder, tiny_gpt, tiny_settings
+from lang_jepa.training.decoder.run import LAST as DECODER_LAST  # noqa: E402
+from lang_jepa.training.decoder.train import train_decoder  # noqa: E402
+from lang_jepa.training.gpt.train import train_gpt  # noqa: E402
+from lang_jepa.training.train import train  # noqa: E402
+from tiny import tiny_decoder, tiny_encoder, tiny_gpt, tiny_settings  # noqa: E402
 
 __all__ = ["DECODER_LAST", "Made", "limit", "tiny_decoder", "tiny_gpt", "tiny_settings", "train"]
 
@@ -49,6 +48,3 @@ def check(name: str, done: bool, detail: str, failures: list[str]) -> None:
     if not done:
         failures.append(name)
         print(f"  {name}: {detail}", flush=True)
-
-
-Step = Callable[[], object]

@@ -1,6 +1,7 @@
 """Numpy files that anyone may have made, mapped into memory: nothing in them is executed, and nothing is believed."""
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ _UNREADABLE = (
     OverflowError,
     RecursionError,
     MemoryError,
+    TokenError,
 )
 _AT_ONCE = 2**20
 
