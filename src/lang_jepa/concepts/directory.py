@@ -25,7 +25,7 @@ from lang_jepa.config import ModelSettings, Settings
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Statistics
-from lang_jepa.files import atomic_folder
+from lang_jepa.files import atomic_folder, read_json
 from lang_jepa.finite import check_finite
 from lang_jepa.models.backbone import quiet_transformers
 from lang_jepa.models.encoder import TextEncoder, build_encoder
@@ -140,6 +140,8 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
     """
     card = read_card(folder / CARD, what="model card")
     settings = read_settings(folder / "settings.yaml")
+    for name in ("config.json", "tokenizer.json"):
+        read_json(folder / name, what=name)  # before libraries read them, which fall over what is nested too deeply
     tokenizer = TextTokenizer.load(str(folder))
     stored = settings.model_copy(update={"model": _as_stored(settings.model)})
     read_tensors(

@@ -94,7 +94,7 @@ class TextTokenizer:
 
         try:
             wrapped = AutoTokenizer.from_pretrained(path, use_fast=True)
-        except (OSError, ValueError, ImportError, KeyError) as error:
+        except Exception as error:  # the backend raises bare ones, and a file may be anything
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise LangJepaError(
                 f"no tokenizer could be loaded from '{path}' ({reason}). Set data.tokenizer_path to a folder with "
@@ -118,7 +118,11 @@ class TextTokenizer:
         """
         file = Path(folder) / "tokenizer.json"
         read_json(file, what="tokenizer file")  # for its messages: the backend raises bare exceptions only
-        return cls(Tokenizer.from_file(str(file)), specials)
+        try:
+            backend = Tokenizer.from_file(str(file))
+        except Exception as error:  # of no narrower kind
+            raise LangJepaError(f"tokenizer file is damaged ({file}): {str(error)[:200]}") from error
+        return cls(backend, specials)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"backend": self.backend.to_str(), "specials": self.specials}
