@@ -28,6 +28,7 @@ from lang_jepa.files import (
     write_json,
     write_text,
 )
+from lang_jepa.visible import one_line, visible
 
 
 class Crash(Exception):
@@ -355,3 +356,9 @@ for write in (lambda: append_text(path, "y" * 9000), lambda: write_text(path, "y
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     assert done.stdout.count(f"the disk is full: {path} was not written") == 2, done.stderr
     assert contents(tmp_path) == {"file": "x" * 1000}
+
+
+def test_what_a_terminal_would_obey_is_shown() -> None:
+    assert visible("a\x1b[31mb\x00\x9b\u202e\ud800\n\tc\r") == "a\\x1b[31mb\\x00\\x9b\\u202e\\ud800\n\tc\\r"
+    assert one_line(" a\n\tb\u2028 \x1b]0;title\x07") == "a b \\x1b]0;title\\x07"
+    assert visible("Zoë – 日本語 🙂 שלום") == "Zoë – 日本語 🙂 שלום"

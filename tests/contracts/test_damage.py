@@ -1,5 +1,6 @@
 """Damage: no system goes on with, or uses, what is not whole."""
 
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -113,3 +114,31 @@ def test_a_flipped_bit_in_any_file_of_the_model_is_refused(system: System, run: 
                 load(folder)
         path.write_bytes(content)
     load(folder)
+
+
+def test_a_full_disk_is_one_line_that_leaves_no_litter(
+    system: System, inputs: Inputs, tmp_path: Path
+) -> None:
+    """By a limit on the size of files, which needs no rights; scripts/reliability/full_disk.py fills real ones."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    settings = system.make(tmp_path / "run", (), inputs)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(LangJepaError, match=r"the disk is full: .*Free some space") as told:
+            system.begin(settings, None, inputs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_no_work_is_done_for_a_folder_that_cannot_be_written(
+    system: System, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("lang_jepa.training.train", "lang_jepa.training.decoder.train"):
+        monkeypatch.setattr(f"{module}.prepare", lambda *args, **options: pytest.fail("it prepared"))
+    monkeypatch.setattr("lang_jepa.training.gpt.material.prepare", lambda *a, **o: pytest.fail("it prepared"))
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/run")):
+        with pytest.raises(LangJepaError, match=r"is a file, and a folder|cannot write"):
+            system.begin(system.make(place, (), inputs), None, inputs)

@@ -141,7 +141,9 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
     card = read_card(folder / CARD, what="model card")
     settings = read_settings(folder / "settings.yaml")
     for name in ("config.json", "tokenizer.json"):
-        read_json(folder / name, what=name)  # before libraries read them, which fall over what is nested too deeply
+        read_json(
+            folder / name, what=name
+        )  # before libraries read them, which fall over what is nested too deeply
     tokenizer = TextTokenizer.load(str(folder))
     stored = settings.model_copy(update={"model": _as_stored(settings.model)})
     read_tensors(
