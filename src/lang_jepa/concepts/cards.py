@@ -47,7 +47,7 @@ def read_card(path: Path, *, what: str, formats: Collection[int] = FORMATS) -> d
     Raises:
         LangJepaError: no card, one of another format, or a file that is missing, damaged or exchanged.
     """
-    card: Any = read_json(path, what=what)
+    card: Any = read_json(path, what=f"{what} (is this a model directory?)")
     folder, found = path.parent, card.get("format") if isinstance(card, dict) else None
     if found not in formats or isinstance(found, bool):
         wanted = " or ".join(map(str, formats))

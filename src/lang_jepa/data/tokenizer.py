@@ -107,7 +107,10 @@ class TextTokenizer:
             )
         specials = {role: getattr(wrapped, f"{role}_token") for role in ROLES}
         known = {role: str(token) for role, token in specials.items() if token is not None}
-        return cls(wrapped.backend_tokenizer, known, wrapped=wrapped)
+        try:
+            return cls(wrapped.backend_tokenizer, known, wrapped=wrapped)
+        except Exception as error:  # of no narrower kind
+            raise LangJepaError(f"the tokenizer at '{path}' is damaged: {str(error)[:200]}") from error
 
     @classmethod
     def from_files(cls, folder: Path, specials: Mapping[str, str]) -> "TextTokenizer":
@@ -119,10 +122,9 @@ class TextTokenizer:
         file = Path(folder) / "tokenizer.json"
         read_json(file, what="tokenizer file")  # for its messages: the backend raises bare exceptions only
         try:
-            backend = Tokenizer.from_file(str(file))
+            return cls(Tokenizer.from_file(str(file)), specials)
         except Exception as error:  # of no narrower kind
             raise LangJepaError(f"tokenizer file is damaged ({file}): {str(error)[:200]}") from error
-        return cls(backend, specials)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"backend": self.backend.to_str(), "specials": self.specials}
