@@ -83,7 +83,6 @@ def _read(file: Path | None, text: str | None) -> str:
 
 def _show(found: "Study", plot: Path | None) -> None:
     """One table, then what was used, and candidates."""
-    from rich.markup import escape
     from rich.table import Table
 
     from lang_jepa.console import console, plain
@@ -100,7 +99,7 @@ def _show(found: "Study", plot: Path | None) -> None:
             table.add_section()
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
-        table.add_row(str(one.position), *cells, escape(" ".join(one.sentence.split()) + note))
+        table.add_row(str(one.position), *cells, " ".join(one.sentence.split()) + note)
     console.print(table)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(

@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 
 from lang_jepa import cli
 from lang_jepa.concepts.gpt_directory import load_gpt, load_table
-from lang_jepa.console import GPTBar
+from lang_jepa.console_progress import GPTBar
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.token_shards import write_shard
 from lang_jepa.errors import LangJepaError

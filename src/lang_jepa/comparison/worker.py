@@ -44,7 +44,7 @@ class Channel:
         self._stream.write(json.dumps({"event": event, **values}) + "\n")
         self._stream.flush()
 
-    def begin(self, *, total: int, start: int, facts: list[tuple[str, str]]) -> None:
+    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
         """The bar starts."""
         self.send("begin", total=total, start=start)
 

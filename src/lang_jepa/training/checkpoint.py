@@ -104,7 +104,8 @@ def check_matches(
     path: Path,
     free: tuple[str, ...] = FREE,
     folder: str = "logging.log_dir",
-) -> None:
+    allowed: tuple[str, ...] = (),
+) -> list[Any]:
     """Refuse to resume where the numbers would not go on as they were.
 
     Args:
@@ -115,6 +116,10 @@ def check_matches(
         path: of the checkpoint, for the message.
         free: beginnings of the settings that may differ.
         folder: the setting that names another run directory.
+        allowed: settings that may differ although they touch the numbers, because the run stopped and named them.
+
+    Returns:
+        What was changed on the way, now and earlier: [step, {setting: [before, after]}] each.
 
     Raises:
         LangJepaError: names every setting, and the corpus or world size, that differs.
@@ -125,7 +130,7 @@ def check_matches(
     differences = [
         f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key) and not key.startswith(free)
+        if then.get(key) != now.get(key) and not key.startswith(free) and key not in allowed
     ]
     if checkpoint["corpus"] != corpus:
         differences.append(f"corpus: checkpoint {checkpoint['corpus']}, now {corpus}")
@@ -138,6 +143,8 @@ def check_matches(
             + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
             f"{folder}."
         )
+    changed = {key: [then[key], now[key]] for key in allowed if then[key] != now[key]}
+    return [*checkpoint.get("changes", []), *([[checkpoint["step"], changed]] if changed else [])]
 
 
 def _rounding() -> dict[str, str]:
