@@ -7,7 +7,7 @@ from lang_jepa.training.task_alarm import task_alarm, task_alarms
 
 def _look(loss: float, shuffled: float = 1.0, mean: float = 0.9, copy: float = 0.8) -> dict[str, float]:
     return {
-        "val/loss": loss,
+        "val/distance": loss,
         "val/distance_shuffled": shuffled,
         "val/distance_mean_target": mean,
         "val/distance_copy_forward": copy,

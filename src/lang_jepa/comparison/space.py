@@ -33,8 +33,8 @@ NO_AIM = frozenset(
         "val/distance_copy_forward",
     }
 )
-"""Held-out figures of which neither more nor less is better: sizes, a length, and the distances of predictions that need
-no learning, which a collapse makes small."""
+"""Held-out figures of which neither more nor less is better: sizes, a length, and the distances of predictions that
+need no learning, which a collapse makes small."""
 OURS = (
     "logging.log_dir",
     "logging.best_metric",

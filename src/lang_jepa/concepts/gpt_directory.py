@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from lang_jepa.concepts.unfinished import unfinished
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.pieces import Pieces
@@ -91,7 +92,9 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     """
     folder = find_gpt(path)
     if folder is None:
-        raise LangJepaError(f"{path} is no model directory of a GPT (it has no {CARD})")
+        raise LangJepaError(
+            unfinished(Path(path)) or f"{path} is no model directory of a GPT (it has no {CARD})"
+        )
     card = read_json(folder / CARD, what="card of the GPT")
     found = card.get("format") if isinstance(card, dict) else None
     if found != FORMAT or not isinstance(card.get("sha256"), dict):

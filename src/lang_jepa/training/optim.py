@@ -95,7 +95,7 @@ def clip_gradients(model: nn.Module, limit: float | None) -> float:
 
 
 def non_finite(step: int, loss: float, norm: float) -> str:
-    """What is wrong where the loss or its gradient's norm is not finite, so that no update may be made; else nothing."""
+    """What is wrong where the loss or its gradient's norm is not finite: no update may be made; else nothing."""
     if math.isfinite(loss) and math.isfinite(norm):
         return ""
     return f"step {step}: the loss is {loss} and its gradient's norm {norm}; the update was not made."

@@ -1,4 +1,4 @@
-"""A run directory, whatever is trained in it: how it begins, what it is gone on from, and what a killed run left there."""
+"""A run directory, whatever is trained in it: how it begins, what it goes on from, and what a killed run left there."""
 
 import itertools
 import re

@@ -106,8 +106,8 @@ class RunLock:
 
     def _held(self, descriptor: int) -> str:
         return (
-            f"{holder(descriptor)} is training in {self.folder}. Wait until it ends, stop it (it saves), or set another "
-            f"{self.setting}."
+            f"{holder(descriptor)} is training in {self.folder}. Wait until it ends, stop it (it saves), or "
+            f"set another {self.setting}."
         )
 
     def _unusable(self, path: Path, error: OSError) -> str:

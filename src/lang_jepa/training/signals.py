@@ -1,4 +1,4 @@
-"""Being asked to stop, by SIGTERM, Ctrl-C or a closed output: a training run saves first, everything else ends at once."""
+"""Being asked to stop, by SIGTERM, Ctrl-C or a closed output: a run in training saves first, all else ends at once."""
 
 import os
 import signal

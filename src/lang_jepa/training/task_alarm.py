@@ -1,6 +1,6 @@
 """The alarm for tasks that prove nothing: too easy to need learning, or not learnt at all.
 
-A distance says nothing by itself. Here it stands beside what predictions without any learning score by the same distance
+A distance says nothing by itself. Here it stands beside what predictions without any learning score by the same one
 (`lang_jepa.training.held_out`): the same predictions with shuffled targets, the mean target for every context, and the
 last sentence of the context. All of it follows from one look's figures, so that a resumed run needs no state.
 """
@@ -62,9 +62,9 @@ def task_alarm(step: int, total: int, figures: Figures) -> TaskAlarm | None:
         return TaskAlarm(
             step,
             "nothing is learnt",
-            f"the held-out distance {distance:.4g} is not below both that with shuffled targets ({shuffled:.4g}) and that "
-            f"of the mean target for every context ({mean:.4g}). Train longer, or look at optimization.lr and at the "
-            "collapse figures.",
+            f"the held-out distance {distance:.4g} is not below both that with shuffled targets ({shuffled:.4g}) and "
+            f"that of the mean target for every context ({mean:.4g}). Train longer, or look at "
+            "optimization.lr and at the collapse figures.",
         )
     return None
 
