@@ -222,7 +222,9 @@ def check_replaceable(path: Path, known_by: str) -> None:
 
 def check_only(folder: Path, ours: Collection[str], *, what: str) -> None:
     """Raise LangJepaError if a folder that is about to be removed holds more than names in `ours`."""
-    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in ours) if folder.is_dir() else []
+    foreign = (
+        sorted(entry.name for entry in folder.iterdir() if entry.name not in ours) if folder.is_dir() else []
+    )
     if foreign:
         raise LangJepaError(
             f"{folder} would have to be removed, but {', '.join(foreign[:3])} in it is no part of {what}: move it away"

@@ -183,7 +183,13 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     trainer.fit(again, TextDataModule(settings), ckpt_path=path)
     again.concept_model()
     checkpoint = torch.load(path)
-    del checkpoint["lang_jepa"]["generators"]
+    checkpoint["state_dict"]["jepa.encoder.backbone.embeddings.word_embeddings.weight"][3, 3] *= 1.5
+    torch.save(checkpoint, tmp_path / "damaged.ckpt")
+    with pytest.raises(LangJepaError, match="damaged: its contents do not match its checksum"):
+        _trainer(tmp_path).fit(
+            LitJEPA(settings), TextDataModule(settings), ckpt_path=tmp_path / "damaged.ckpt"
+        )
+    del checkpoint["lang_jepa"]["sha256"]
     torch.save(checkpoint, path)
     with pytest.raises(LangJepaError, match="earlier version"):
         _trainer(tmp_path).fit(LitJEPA(settings), TextDataModule(settings), ckpt_path=path)

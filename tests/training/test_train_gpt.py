@@ -94,24 +94,29 @@ def test_what_is_measured(whole: Path) -> None:
     steps = [row for row in rows if "train/loss" in row]
     looks = [row for row in rows if "val/loss" in row]
     assert [row["train/step"] for row in steps] == list(range(1, 41))
-    assert [row["train/step"] for row in looks] == [20, 40]
+    assert [row["train/step"] for row in looks] == [0, 20, 40]
     assert sum(row["train/loss"] for row in steps[-5:]) < 0.95 * sum(row["train/loss"] for row in steps[:5])
     assert looks[1]["val/loss"] < looks[0]["val/loss"]
+    assert looks[0]["val/loss"] == looks[0]["val/token_loss"]  # the ramp begins later
+    assert looks[1]["val/loss"] == pytest.approx(looks[1]["val/token_loss"] + 0.1 * looks[1]["val/span_loss"])
     for row in looks:
-        nats = row["val/loss"] * row["val/tokens"]
+        nats = row["val/token_loss"] * row["val/tokens"]
         assert row["val/bits_per_byte"] == pytest.approx(nats / math.log(2) / row["val/bytes"], rel=1e-12)
         assert 0 < row["val/span_loss"] < 2
         assert 0 < row["val/span_loss_without_drift"] < 2
         assert row["val/span_loss"] != row["val/span_loss_without_drift"]
-    assert "val/sliding_loss" not in looks[0]
-    assert looks[1]["val/sliding_loss"] != looks[1]["val/loss"]
+    assert "val/sliding_loss" not in looks[1]
+    assert looks[2]["val/sliding_loss"] != looks[2]["val/loss"]
     weights = [row["train/span_weight"] for row in steps]
     assert weights[:9] == [0.0] * 9  # of the updates at steps 0 to 8, the ramp begins at 0
     assert weights[12] == pytest.approx(0.1 * (12 / 40 - 0.2) / 0.2)
     assert weights[16:36] == [pytest.approx(0.1)] * 20
     assert weights[36:] == [0.0] * 4
+    for row in steps:
+        span = row["train/span_weight"] * row.get("train/span_loss", 0.0)
+        assert row["train/loss"] == pytest.approx(row["train/token_loss"] + span)
     assert all(("train/span_loss" in row) == (row["train/span_weight"] > 0) for row in steps)
-    assert (whole / "samples.txt").read_text().count("step ") == 2
+    assert (whole / "samples.txt").read_text().count("step ") == 3
 
 
 def test_the_model_directory(whole: Path, tmp_path: Path) -> None:
@@ -153,7 +158,7 @@ def test_resuming_with_other_settings_is_refused(whole: Path) -> None:
     changed = tiny_gpt(whole, *LONG, "jepa.weight=0.2", "meta.load_checkpoint=true")
     with pytest.raises(LangJepaError, match=r"jepa.weight: checkpoint 0.1, now 0.2"):
         train_gpt(changed)
-    with pytest.raises(LangJepaError, match="no checkpoint to resume from"):
+    with pytest.raises(LangJepaError, match="is this a run directory"):
         resume_gpt(whole.parent)
 
 
@@ -199,10 +204,10 @@ def test_a_figure_that_could_not_be_measured_has_no_column(
     assert "val/span_loss_without_drift" not in result.figures
     lines = capsys.readouterr().out.splitlines()
     heading = next(line for line in lines if line.startswith("    step"))
-    assert heading.split() == ["step", "loss", "bits/byte", "span", "loss", "seconds"]
+    assert heading.split() == ["step", "loss", "token", "loss", "bits/byte", "span", "loss", "seconds"]
     shown = next(line for line in lines if line.startswith("       6")).split()
-    measured = [result.figures[f"val/{name}"] for name in ("loss", "bits_per_byte", "span_loss")]
-    assert shown[:4] == ["6", *(f"{value:.4f}" for value in measured)]
+    measured = [result.figures[f"val/{name}"] for name in ("loss", "token_loss", "bits_per_byte", "span_loss")]
+    assert shown[:5] == ["6", *(f"{value:.4f}" for value in measured)]
 
 
 def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:

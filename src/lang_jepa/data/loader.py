@@ -23,6 +23,20 @@ from lang_jepa.errors import LangJepaError
 State = dict[str, Any]
 
 
+def position(state: State, name: str, most: int | None = None) -> int:
+    """A number of a saved state that says how far something was read.
+
+    Raises:
+        LangJepaError: it is missing, no whole number, negative, or above `most`.
+    """
+    found = state.get(name) if isinstance(state, dict) else None
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise LangJepaError(f"the position in the data is damaged: its {name} is {found!r}")
+    if most is not None and found > most:
+        raise LangJepaError(f"the position in the data is damaged: its {name} is {found:,}, of {most:,}")
+    return found
+
+
 class BatchSource(Protocol):
     """What a loader reads: batches for one rank from a position on, shared out among loader processes."""
 
@@ -51,7 +65,8 @@ class CorpusBatches(IterableDataset[Batch]):
         self.epoch, self.group = 0, 0
 
     def restart(self, state: State) -> None:
-        self.epoch, self.group = int(state["epoch"]), int(state["group"])
+        epoch = position(state, "epoch")
+        self.epoch, self.group = epoch, position(state, "group", self.order.steps(epoch))
 
     def advance(self, state: State, batch: Batch) -> State:
         epoch, group = batch.position

@@ -18,7 +18,7 @@ from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.documents import Document, Source
 from lang_jepa.data.hashes import hash_text, on_side
 from lang_jepa.data.hashes import side as side_of
-from lang_jepa.data.loader import State
+from lang_jepa.data.loader import State, position
 from lang_jepa.data.order import Order
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.sequences import Batch
@@ -105,13 +105,19 @@ class StreamBatches(IterableDataset[Batch]):
         self.turn = 0
 
     def restart(self, state: State) -> None:
-        if len(state["positions"]) != self.workers:
+        saved = state.get("positions")
+        if not isinstance(saved, list) or not all(isinstance(one, list) and len(one) == 3 for one in saved):
+            raise LangJepaError(f"the position in the stream is damaged: {str(state)[:200]}")
+        if len(saved) != self.workers:
             raise LangJepaError(
-                f"the stream was read by {len(state['positions'])} loader processes per rank, now {self.workers}: "
-                f"set data.num_workers={len(state['positions'])}"
+                f"the stream was read by {len(saved)} loader processes per rank, now {self.workers}: "
+                f"set data.num_workers={len(saved)}"
             )
-        self.positions = [list(position) for position in state["positions"]]
-        self.turn = int(state["turn"])
+        names = ("epoch", "block", "batch")
+        self.positions = [
+            [position(dict(zip(names, one, strict=True)), name) for name in names] for one in saved
+        ]
+        self.turn = position(state, "turn", self.workers - 1)
 
     def advance(self, state: State, batch: Batch) -> State:
         worker, *position = batch.position

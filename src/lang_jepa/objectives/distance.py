@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lang_jepa.errors import LangJepaError
+
 
 def smooth_l1(predictions: Tensor, targets: Tensor) -> Tensor:
     """Smooth-L1 of the unit-RMS vectors, mean over dimensions.
@@ -144,7 +146,12 @@ class Centre:
         return {"mean": self.mean, "started": self.started}
 
     def load_state_dict(self, state: dict[str, Tensor | bool]) -> None:
-        """Take back what `state_dict` gave."""
-        mean, started = state["mean"], state["started"]
-        assert isinstance(mean, Tensor)
-        self.mean, self.started = mean, bool(started)
+        """Take back what `state_dict` gave.
+
+        Raises:
+            LangJepaError: it is of another width, or something else.
+        """
+        mean, started = state.get("mean"), state.get("started")
+        if not isinstance(mean, Tensor) or mean.shape != self.mean.shape or not isinstance(started, bool):
+            raise LangJepaError(f"the centre of the targets does not fit these settings: {str(state)[:200]}")
+        self.mean, self.started = mean, started

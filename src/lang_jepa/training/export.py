@@ -38,7 +38,7 @@ def export_model(run: "Run") -> ConceptModel:
     The best by logging.best_metric where held-out data was looked at, else the last. Only rank 0 calls this.
     """
     source = run.folder / (checkpoints.BEST if run.best.step is not None else checkpoints.LAST)
-    state = checkpoints.load_checkpoint(source)
+    state = checkpoints.load_checkpoint(source, system="encoder")
     encoder = run.target.encoder if run.target.kept else run.jepa.encoder
     checkpoints.load_weights(run.jepa, state["model"], what=f"the model in {source}")
     if run.target.kept:
@@ -129,7 +129,7 @@ def model_from_checkpoint(path: Path) -> ConceptModel:
     Raises:
         LangJepaError: the checkpoint or the corpus cannot be read.
     """
-    state = checkpoints.load_checkpoint(path)
+    state = checkpoints.load_checkpoint(path, system="encoder")
     settings = build(Settings, state["settings"], where=str(path))
     folder = Path(settings.data.corpus_dir) / state["corpus"]
     if not folder.is_dir():

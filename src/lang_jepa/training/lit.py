@@ -25,11 +25,14 @@ from lang_jepa.config import Settings
 from lang_jepa.data.loader import Loader
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Batch
+from lang_jepa.digest import tree_digest
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.objective import Loss, Objective
 from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.training import ranks
+from lang_jepa.training.checkpoint import load_weights
+from lang_jepa.training.contents import check_finite as check_finite_tree
 from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
@@ -40,8 +43,17 @@ from lang_jepa.training.stream_material import StreamMaterial
 from lang_jepa.training.watch import watch_for
 
 _OURS = "lang_jepa"
+_HASH = "sha256"
+_LEARNT = ("state_dict", "optimizer_states")
+_HASHED = (*_LEARNT, "loops", "epoch", "global_step", "TextDataModule", _OURS)
+"""Parts of the Trainer's checkpoint that are ours, or that decide how training goes on."""
 _FULL: Final = "32-true"
 _MIXED: Final = "bf16-mixed"
+
+
+def _hash_of(checkpoint: Mapping[str, Any]) -> str:
+    """Of the parts that decide how training goes on."""
+    return tree_digest({name: checkpoint.get(name) for name in _HASHED})
 
 
 def _place(trainer: Any | None) -> tuple[int, int]:
@@ -338,18 +350,20 @@ class LitJEPA(LightningModule):
         # Not this module's device: it is back on the CPU once `fit` is over.
         place = SimpleNamespace(device=self.trainer.strategy.root_device)
         centre = self.objective.centre
-        checkpoint[_OURS] = {
+        ours: dict[str, Any] = {
             "target": self.target.encoder.state_dict() if self.target.own else {},
             "centre": centre.state_dict() if centre else None,
             "watch": self.watch.state_dict(),
             "generators": ranks.gather(self.trainer, ranks.generators(place)),
         }
+        checkpoint[_OURS] = {**ours, _HASH: _hash_of({**checkpoint, _OURS: ours})}
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Take back what `on_save_checkpoint` gave.
 
         Raises:
-            LangJepaError: `load_from_checkpoint` was called, or the checkpoint was not made by this class as it is now.
+            LangJepaError: `load_from_checkpoint` was called; the checkpoint was not made by this class as it is now; or
+                it is damaged: what the Trainer and this module need to go on does not match its hash, or is not finite.
         """
         if not hasattr(self, "jepa"):
             raise LangJepaError(
@@ -359,15 +373,21 @@ class LitJEPA(LightningModule):
                 "one that was saved is read by ConceptModel.load(folder)."
             )
         ours = checkpoint.get(_OURS, {})
-        if "generators" not in ours:
+        if _HASH not in ours:
             raise LangJepaError(
                 "cannot resume: this is no checkpoint of LitJEPA, or one of an earlier version, which did not keep "
                 "what each process needs to go on. Start a new run."
             )
+        ours = {name: part for name, part in ours.items() if name != _HASH}
+        if _hash_of({**checkpoint, _OURS: ours}) != checkpoint[_OURS][_HASH]:
+            raise LangJepaError(
+                "the checkpoint is damaged: its contents do not match its checksum. Take another one."
+            )
+        check_finite_tree({name: checkpoint.get(name) for name in _LEARNT}, where="the checkpoint")
         if self.target.own:
-            self.target.encoder.load_state_dict(ours["target"])
+            load_weights(self.target.encoder, ours["target"], what="the target in the checkpoint")
         if self.objective.centre is not None:
-            self.objective.centre.load_state_dict(ours["centre"])
+            self.objective.centre.load_state_dict(ours["centre"] or {})
         self.watch.load_state_dict(ours["watch"])
         self._generators = ours["generators"]
 

@@ -93,7 +93,7 @@ class Run:
             else None
         )
         if path is not None:
-            state = checkpoints.load_checkpoint(path)
+            state = self.place.read(path, system="encoder")
             self._restore(state, path)
             self._bring_over(path.parent)
             self.best.restore(self._best_of(state))
@@ -262,6 +262,7 @@ class Run:
     def _state(self, everyone: list[Any]) -> dict[str, Any]:
         centre = self.objective.centre
         return {
+            "system": "encoder",
             "settings": self.settings.model_dump(),
             "corpus": self.material.fingerprint,
             "world": self.fabric.world_size,
@@ -288,6 +289,7 @@ class Run:
             self.settings,
             corpus=self.material.fingerprint,
             world=self.fabric.world_size,
+            total=self.total,
             path=path,
             allowed=self.place.may_change(),
         )
@@ -296,14 +298,14 @@ class Run:
         checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {path}")
         if self.target.own:
             checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {path}")
-        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoints.load_optimizer(self.optimizer, state["optimizer"], what=f"the optimizer in {path}")
         if self.objective.centre is not None:
-            self.objective.centre.load_state_dict(state["centre"])
+            self.objective.centre.load_state_dict(state["centre"] or {})
         self.watch.load_state_dict(state["watch"])
         self.alarms = [Alarm(step, tuple(signs), self.watch.advice) for step, signs in state["alarms"]]
         self.step = int(state["step"])
         self._epoch_loss = list(state["epoch_loss"])
-        self.seconds = float(state.get("seconds", 0.0))
+        self.seconds = float(state["seconds"])
 
     def _bring_over(self, origin: Path) -> None:
         """A run that goes on in another folder takes along what was measured, and its best checkpoint."""

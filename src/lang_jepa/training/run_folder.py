@@ -1,8 +1,6 @@
 """A run directory, whatever is trained in it: how it begins, what it goes on from, and what a killed run left there."""
 
 import itertools
-import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,18 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json, write_json, write_text
+from lang_jepa.files import read_json, remove_temporaries, write_json, write_text
+from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.run_lock import RunLock, live_below
 
 SETTINGS = "settings.yaml"
 _NON_FINITE = "stopped.json"
-_TEMPORARY = re.compile(
-    r"\.(checkpoint-.+\.pth|.*_decoder\.pt|metrics\.csv|(examples|samples)\.txt|settings\.yaml|README\.txt|summary\.json"
-    r"|stopped\.json|run\.png|model)\.[0-9a-f]{8}\.(tmp|old)"
-)
-"""What a killed run may leave of the files and folders it writes; other commands' are not ours to remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +80,7 @@ class RunFolder:
             listener.warning(
                 f"the file system of {self.path} has no locks: nothing keeps a second run out of it"
             )
-        clear(self.path)
+        remove_temporaries(self.path)
         if (self.path / SETTINGS).is_file() and not resume:
             if busy := live_below(self.path):
                 raise LangJepaError(
@@ -116,21 +110,34 @@ class RunFolder:
             return Path(chosen)
         if (self.path / self.layout.last).is_file():
             return self.path / self.layout.last
-        if others := self.others():
-            raise LangJepaError(f"no checkpoint at {self.path / self.layout.last}. {self.another(others)}")
+        if others := self._epochs():
+            raise LangJepaError(f"no checkpoint at {self.path / self.layout.last}. {self._another(others)}")
         tell(f"there is no checkpoint in {self.path} to resume from: training starts at step 0")
         return None
 
-    def others(self) -> list[Path]:
+    def read(self, path: Path, *, system: str) -> dict[str, Any]:
+        """A checkpoint to go on from.
+
+        Raises:
+            LangJepaError: it cannot be used; names the others that there are.
+        """
+        try:
+            return load_checkpoint(path, system=system)
+        except LangJepaError as error:
+            best = [self.path / self.layout.best] if (self.path / self.layout.best).is_file() else []
+            others = [one for one in [*self._epochs(), *best] if one != path]
+            raise LangJepaError(f"{error}. {self._another(others)}" if others else str(error)) from error
+
+    def _epochs(self) -> list[Path]:
         """Checkpoints of epochs, the latest first."""
         found = self.path.glob(self.layout.epoch.format("*"))
         return sorted(found, key=lambda path: -path.stat().st_mtime)
 
-    def another(self, others: list[Path]) -> str:
+    def _another(self, others: list[Path]) -> str:
         """How to go on from another checkpoint than the last."""
-        names = ", ".join(path.name for path in others)
+        names = " and ".join(path.name for path in others)
         option = f"{self.layout.option} {self.layout.checkpoint_path}={others[0]}"
-        return f"There are {names}: go on from one of them with --resume {option}"
+        return f"Beside it lies {names}: go on from there with --resume {option}"
 
     def check_finite(self, step: int, loss: float, norm: float, settings: Any, *, chief: bool) -> None:
         """Stop before an update that would spoil the weights, and note which settings may be changed to go on.
@@ -179,20 +186,6 @@ class RunFolder:
     def forget(self) -> None:
         """A checkpoint was written with the settings as they are now."""
         (self.path / _NON_FINITE).unlink(missing_ok=True)
-
-
-def clear(folder: Path) -> None:
-    """Remove what a killed run was writing; a folder that was about to be replaced gets its name back."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        match = _TEMPORARY.fullmatch(path.name)
-        if match is None:
-            continue
-        if match[3] == "old" and not (folder / match[1]).exists():
-            path.rename(folder / match[1])
-        elif path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _value(settings: Any, name: str) -> Any:

@@ -4,18 +4,18 @@ import errno
 import fcntl
 import os
 import socket
-import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import open_lock
 
 LOCK = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _held: set[int] = set()
 """Descriptors of the locks of this process. A forked child (a loader process, say) must not keep them when we are
 killed, so it closes them at once."""
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not hold us up
 
 
 class RunLock:
@@ -56,12 +56,10 @@ class RunLock:
         """Let others in; a folder that holds nothing else is removed."""
         if self._descriptor is None:
             return
-        try:
+        with suppress(OSError):  # it was moved or filled meanwhile: then it stays
             if os.listdir(self.folder) == [LOCK]:
                 (self.folder / LOCK).unlink()
                 self.folder.rmdir()
-        except OSError:  # it was moved or filled meanwhile: then it stays
-            pass
         self._free()
 
     def _free(self) -> None:
@@ -71,23 +69,15 @@ class RunLock:
         self._descriptor = None
 
     def _take(self, folder: Path) -> int:
-        path = folder / LOCK
         while True:
+            descriptor = open_lock(folder / LOCK)
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(path, _FLAGS, 0o644)
-            except OSError as error:
-                raise LangJepaError(self._unusable(path, error)) from error
-            try:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise LangJepaError(
-                        f"{path} is no file of ours: remove it, or set another {self.setting}"
-                    )
                 self._lock(descriptor)
-                if _is_there(path, descriptor):  # else its owner removed it after we had opened it
+                if _is_there(folder / LOCK, descriptor):  # else its owner removed it after we had opened it
+                    with suppress(OSError):  # a full disk, or another user's file: the lock holds without our name
+                        os.ftruncate(descriptor, 0)
+                        os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
                     _held.add(descriptor)
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
                     return descriptor
             except BaseException:
                 os.close(descriptor)
@@ -109,11 +99,6 @@ class RunLock:
             f"{holder(descriptor)} is training in {self.folder}. Wait until it ends, stop it (it saves), or "
             f"set another {self.setting}."
         )
-
-    def _unusable(self, path: Path, error: OSError) -> str:
-        if error.errno == errno.ELOOP:
-            return f"{path} is a link, which no lock may follow: remove it"
-        return f"cannot train in {path.parent}: {error.strerror}. Set another {self.setting}."
 
 
 def holder(descriptor: int) -> str:

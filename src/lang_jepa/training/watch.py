@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lang_jepa.config import Settings
+from lang_jepa.errors import LangJepaError
 
 Figures = Mapping[str, float]
 
@@ -103,11 +104,17 @@ class CollapseWatch:
         return {"first": self.first, "best": self.best_retrieval, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Take back what `state_dict` gave."""
-        first, best, in_a_row = state["first"], state["best"], state["in_a_row"]
-        assert isinstance(first, dict)
-        assert isinstance(best, float)
-        assert isinstance(in_a_row, int)
+        """Take back what `state_dict` gave.
+
+        Raises:
+            LangJepaError: it is something else.
+        """
+        first, best, in_a_row = (state.get(name) for name in ("first", "best", "in_a_row"))
+        known = {_STD, _COSINE, _SHARE, _RAW, _RANK}
+        if not (isinstance(first, dict) and isinstance(best, float) and isinstance(in_a_row, int)) or (
+            first and first.keys() != known
+        ):
+            raise LangJepaError(f"the state of the collapse watch is damaged: {str(state)[:200]}")
         self.first, self.best_retrieval, self.in_a_row = dict(first), best, in_a_row
 
 

@@ -297,6 +297,7 @@ class DecoderRun:
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
         return {
+            "system": "decoder",
             "settings": self.settings.model_dump(),
             "corpus": self.material.fingerprint,
             "encoder": self.material.encoder,
@@ -314,12 +315,13 @@ class DecoderRun:
 
     def _restore(self, path: Path) -> dict[str, Any]:
         """Take up a checkpoint exactly, or refuse."""
-        state = checkpoints.load_checkpoint(path)
+        state = self.place.read(path, system="decoder")
         self.changes = checkpoints.check_matches(
             state,
             self.settings,
             corpus=self.material.fingerprint,
             world=self.fabric.world_size,
+            total=self.total,
             path=path,
             free=_FREE,
             folder="training.output_dir",
@@ -328,7 +330,7 @@ class DecoderRun:
         if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
             self.reporter.warning(warning)
         checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
-        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoints.load_optimizer(self.optimizer, state["optimizer"], what=f"the optimizer in {path}")
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         if (self.folder / BEST).is_file():
             self.best.restore(state["best"])
@@ -343,7 +345,7 @@ class DecoderRun:
     def decoder(self) -> tuple[TextDecoder, int]:
         """The decoder of the best look (of the last step, where nothing was held out), and its step. Rank 0 only."""
         path = self.folder / (LAST if self.best.step is None else BEST)
-        state = checkpoints.load_checkpoint(path)
+        state = checkpoints.load_checkpoint(path, system="decoder")
         checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
         if self.best.step is None:
             checkpoints.save_checkpoint(self.folder / BEST, {k: v for k, v in state.items() if k != "format"})

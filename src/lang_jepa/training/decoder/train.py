@@ -202,9 +202,7 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
     from lang_jepa.training.decoder.run import BEST
 
     path = path / BEST if path.is_dir() else path
-    state = checkpoints.load_checkpoint(path)
-    if "encoder" not in state:
-        raise LangJepaError(f"{path} is not the checkpoint of a decoder")
+    state = checkpoints.load_checkpoint(path, system="decoder")
     settings = build(DecoderSettings, state["settings"], where=str(path))
     name = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if name is None else TextTokenizer.load(name)

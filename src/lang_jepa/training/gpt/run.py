@@ -13,6 +13,7 @@ from torch import Tensor
 from lang_jepa.concepts.gpt_directory import initial_gpt
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.data.token_spans import draw_spans
+from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
@@ -313,10 +314,12 @@ class GPTRun:
 
     def _state(self) -> dict[str, Any]:
         return {
+            "system": "gpt",
             "settings": self.settings.model_dump(),
             "corpus": self.material.tokens.identity,
             "world": self.fabric.world_size,
             "step": self.step,
+            "total": self.settings.optimization.max_steps,
             "seconds": self.seconds,
             "model": self.gpt.state_dict(),
             "optimizers": [one.state_dict() for one in self.optimizers],
@@ -329,12 +332,13 @@ class GPTRun:
 
     def _restore(self, path: Path) -> None:
         """Take up a checkpoint exactly, or refuse."""
-        state = checkpoints.load_checkpoint(path)
+        state = self.place.read(path, system="gpt")
         self.changes = checkpoints.check_matches(
             state,
             self.settings,
             corpus=self.material.tokens.identity,
             world=self.fabric.world_size,
+            total=self.settings.optimization.max_steps,
             path=path,
             free=_FREE,
             allowed=self.place.may_change(),
@@ -342,10 +346,14 @@ class GPTRun:
         if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
             self.reporter.warning(warning)
         checkpoints.load_weights(self.gpt, state["model"], what=f"the model in {path}")
+        if len(state["optimizers"]) != len(self.optimizers):
+            raise LangJepaError(
+                f"{path} has {len(state['optimizers'])} optimizers, not {len(self.optimizers)}"
+            )
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            checkpoints.load_optimizer(optimizer, saved, what=f"an optimizer in {path}")
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
+            self.average.load_state_dict(state["average"] or {})
         self.material.stream.restart(state["stream"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.figures = dict(state["figures"])
