@@ -21,7 +21,7 @@ from lang_jepa import (
 from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
-from lang_jepa.training.signals import Interrupted, end_by_exception, exit_status
+from lang_jepa.training.signals import Interrupted, ending_by_exception, exit_status
 
 app = typer.Typer(
     add_completion=False,
@@ -298,11 +298,11 @@ def main() -> None:
     Exits with 0 where the command did what it says, 2 after a mistake that the message explains, 130, 143 or 141
     where Ctrl-C, SIGTERM or a closed output ended it, and 1 with a traceback in any other case.
     """
-    end_by_exception()
     for message in ("index_reduce", "This DataLoader will create"):  # said to programmers, on every run
         warnings.filterwarnings("ignore", message=f".*{message}")
     try:
-        app()
+        with ending_by_exception():
+            app()
     except LangJepaError as error:
         rank = os.environ.get("RANK", "0")
         print(f"error: {error}" if rank == "0" else f"error in process {rank}: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ import pytest
 from systems import Inputs, System
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import read_json
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.reporter import Silent
 from tiny import assert_same_checkpoint, environment, rows_of
@@ -126,6 +127,7 @@ def test_it_says_how_it_ended(system: System, ended: Ended) -> None:
         assert (ended.status, ended.err) == (-signal.SIGKILL, "")
     else:
         assert ended.status == 128 + system.ended_by
+        assert read_json(ended.folder / "summary.json", what="summary")["interrupted"] is True
         assert ended.err == f"Stopped at step {at} of {STEPS}; it is saved: go on with --resume\n"
     assert not (ended.folder / "model").exists()
 
@@ -166,7 +168,9 @@ def test_before_the_first_checkpoint_it_begins_again_and_says_so(
     (folder / "metrics.csv").write_text("train/step\n3\n")
     heard = Heard()
     system.begin(system.resume(folder), heard, inputs)
-    assert [f"no checkpoint in {folder} to resume from: training starts at step 0" in t for t in heard.told].count(True) == 1
+    assert [
+        f"no checkpoint in {folder} to resume from: training starts at step 0" in t for t in heard.told
+    ].count(True) == 1
     assert_same_checkpoint(finished / system.last, folder / system.last)
     assert rows_of(finished) == rows_of(folder)
 

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.prepare import prepare
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.decoder import ConceptDecoder
-from lang_jepa.settings import is_decoder_recipe, load_decoder_settings, save_settings
+from lang_jepa.settings import is_decoder_recipe, load_decoder_settings
 from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
 from lang_jepa.training.decoder.latest import latest_encoder
 from lang_jepa.training.decoder.material import DecoderMaterial
@@ -24,7 +22,6 @@ from lang_jepa.training.decoder.run import BEST, LAST
 from lang_jepa.training.decoder.train import load_decoder, resume_decoder, train_decoder
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import train
-from stopping import signal_once
 from tiny import (
     VIEWS,
     StopAt,
@@ -35,15 +32,6 @@ from tiny import (
     tiny_settings,
 )
 
-CHILD = """
-import sys
-from pathlib import Path
-from lang_jepa.training.decoder.train import train_decoder
-from lang_jepa.settings import load_decoder_settings
-
-if __name__ == "__main__":
-    train_decoder(Path(sys.argv[1]), load_decoder_settings(sys.argv[2]))
-"""
 LONG = (
     "decoder.dropout=0.2",
     "training.predicted_share=0.4",
@@ -76,19 +64,6 @@ def test_stopped_and_resumed_bit_for_bit(encoder: Path, whole: Path, tmp_path: P
     first = train_decoder(encoder, tiny_decoder(tmp_path / "parts", *LONG), reporter=StopAt(13))
     assert (first.step, first.interrupted, first.model) == (13, True, None)
     assert train_decoder(encoder, resume_decoder(tmp_path / "parts")).step == 30
-    _assert_same(whole, tmp_path / "parts")
-
-
-def test_kill_9(encoder: Path, whole: Path, tmp_path: Path) -> None:
-    settings = tiny_decoder(tmp_path / "parts", *LONG)
-    save_settings(settings, tmp_path / "run.yaml")
-    signal_once(
-        [sys.executable, "-c", CHILD, str(encoder), str(tmp_path / "run.yaml")],
-        tmp_path / "parts" / LAST,
-        signal.SIGKILL,
-    )
-    assert 0 < load_checkpoint(tmp_path / "parts" / LAST)["step"] < 30
-    train_decoder(encoder, resume_decoder(tmp_path / "parts"))
     _assert_same(whole, tmp_path / "parts")
 
 

@@ -2,7 +2,6 @@
 
 import math
 import runpy
-import signal
 import sys
 from pathlib import Path
 
@@ -22,17 +21,8 @@ from lang_jepa.settings import load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
-from stopping import signal_once
 from tiny import StopAt, assert_same_checkpoint, rows_of, tiny_gpt
 
-CHILD = """
-import sys
-from lang_jepa.settings import load_gpt_settings
-from lang_jepa.training.gpt.train import train_gpt
-
-if __name__ == "__main__":
-    train_gpt(load_gpt_settings(sys.argv[1]))
-"""
 LONG = (
     "model.loop_layers=[1]",
     "model.loop_starts=[0.3]",
@@ -76,16 +66,6 @@ def test_stopped_and_resumed_bit_for_bit(whole: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "parts" / "model").exists()
     assert train_gpt(resume_gpt(tmp_path / "parts"), StopAt(25)).step == 25
     assert train_gpt(resume_gpt(tmp_path / "parts")).step == 40
-    _assert_same(whole, tmp_path / "parts")
-
-
-def test_kill_9(whole: Path, tmp_path: Path) -> None:
-    save_settings(tiny_gpt(tmp_path / "parts", *LONG), tmp_path / "run.yaml")
-    signal_once(
-        [sys.executable, "-c", CHILD, str(tmp_path / "run.yaml")], tmp_path / "parts" / LAST, signal.SIGKILL
-    )
-    assert 0 < load_checkpoint(tmp_path / "parts" / LAST)["step"] < 40
-    train_gpt(resume_gpt(tmp_path / "parts"))
     _assert_same(whole, tmp_path / "parts")
 
 
@@ -206,7 +186,9 @@ def test_a_figure_that_could_not_be_measured_has_no_column(
     heading = next(line for line in lines if line.startswith("    step"))
     assert heading.split() == ["step", "loss", "token", "loss", "bits/byte", "span", "loss", "seconds"]
     shown = next(line for line in lines if line.startswith("       6")).split()
-    measured = [result.figures[f"val/{name}"] for name in ("loss", "token_loss", "bits_per_byte", "span_loss")]
+    measured = [
+        result.figures[f"val/{name}"] for name in ("loss", "token_loss", "bits_per_byte", "span_loss")
+    ]
     assert shown[:5] == ["6", *(f"{value:.4f}" for value in measured)]
 
 

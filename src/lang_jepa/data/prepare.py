@@ -23,7 +23,7 @@ from lang_jepa.data.shards import SHARD_TOKENS
 from lang_jepa.data.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.data.workers import BlockSize, Processing
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_folder, fingerprint, locked, read_json, write_json
+from lang_jepa.files import atomic_folder, fingerprint, locked, read_json, remove_temporaries, write_json
 
 __all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents"]
 
@@ -139,6 +139,8 @@ class _Job:
         """Do all the work."""
         began = time.monotonic()
         self.partial.mkdir(parents=True, exist_ok=True)
+        for folder in (self.partial, self.partial / "blocks"):
+            remove_temporaries(folder)
         tokenizer = self.tokenizer or self._trained_tokenizer()
         work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
         blocks = work.run(self.source, self._tell_block)

@@ -1,6 +1,5 @@
 """A run: everything the loop works on, what it logs, and how it is saved and taken up again."""
 
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ from torch import Tensor
 from lang_jepa.config import Settings
 from lang_jepa.data.sequences import Batch
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.training import checkpoint as checkpoints
@@ -95,7 +93,9 @@ class Run:
         if path is not None:
             state = self.place.read(path, system="encoder")
             self._restore(state, path)
-            self._bring_over(path.parent)
+            if self.chief:
+                self.place.bring_over(path.parent, texts="examples.txt")
+            self.fabric.barrier()
             self.best.restore(self._best_of(state))
         self.first_step, self.resumed = self.step, state is not None
         self.material.read_cached(self.jepa.encoder, self.reporter.message)
@@ -306,15 +306,6 @@ class Run:
         self.step = int(state["step"])
         self._epoch_loss = list(state["epoch_loss"])
         self.seconds = float(state["seconds"])
-
-    def _bring_over(self, origin: Path) -> None:
-        """A run that goes on in another folder takes along what was measured, and its best checkpoint."""
-        if self.chief and origin.resolve() != self.folder.resolve():
-            for name in ("metrics.csv", "examples.txt", checkpoints.BEST):
-                if (origin / name).is_file():
-                    with atomic_file(self.folder / name) as temporary:
-                        shutil.copyfile(origin / name, temporary)
-        self.fabric.barrier()
 
     def _best_of(self, state: dict[str, Any]) -> list[Any] | None:
         """The best look so far, if its checkpoint is there and it was measured as it is measured now."""

@@ -1,6 +1,7 @@
 """A run directory, whatever is trained in it: how it begins, what it goes on from, and what a killed run left there."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json, remove_temporaries, write_json, write_text
+from lang_jepa.files import atomic_file, read_json, remove_temporaries, write_json, write_text
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
@@ -114,6 +115,14 @@ class RunFolder:
             raise LangJepaError(f"no checkpoint at {self.path / self.layout.last}. {self._another(others)}")
         tell(f"there is no checkpoint in {self.path} to resume from: training starts at step 0")
         return None
+
+    def bring_over(self, origin: Path, *, texts: str) -> None:
+        """A run that goes on in another folder takes along what was measured, its texts, and its best checkpoint."""
+        if origin.resolve() != self.path.resolve():
+            for name in ("metrics.csv", texts, self.layout.best):
+                if (origin / name).is_file():
+                    with atomic_file(self.path / name) as temporary:
+                        shutil.copyfile(origin / name, temporary)
 
     def read(self, path: Path, *, system: str) -> dict[str, Any]:
         """A checkpoint to go on from.

@@ -74,7 +74,9 @@ class RunLock:
             try:
                 self._lock(descriptor)
                 if _is_there(folder / LOCK, descriptor):  # else its owner removed it after we had opened it
-                    with suppress(OSError):  # a full disk, or another user's file: the lock holds without our name
+                    with suppress(
+                        OSError
+                    ):  # a full disk, or another user's file: the lock holds without our name
                         os.ftruncate(descriptor, 0)
                         os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
                     _held.add(descriptor)

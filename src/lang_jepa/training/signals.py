@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
@@ -81,8 +83,9 @@ def output_closed() -> None:
     _at_work[-1].ask(signal.SIGPIPE)
 
 
-def end_by_exception() -> None:
-    """From now on SIGTERM and SIGINT raise `Interrupted` where the main thread stands, so that what is open is closed.
+@contextmanager
+def ending_by_exception() -> Iterator[None]:
+    """While active, SIGTERM and SIGINT raise `Interrupted` in the main thread, so that what is open is closed.
 
     For the command line: a library leaves the handlers of its process alone. Child processes that are forked keep the
     default.
@@ -94,7 +97,13 @@ def end_by_exception() -> None:
             raise Interrupted(number)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        return
 
-    for number in _SIGNALS:
-        signal.signal(number, end)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -316,6 +316,9 @@ class DecoderRun:
     def _restore(self, path: Path) -> dict[str, Any]:
         """Take up a checkpoint exactly, or refuse."""
         state = self.place.read(path, system="decoder")
+        if self.chief:
+            self.place.bring_over(path.parent, texts="samples.txt")
+        self.fabric.barrier()
         self.changes = checkpoints.check_matches(
             state,
             self.settings,

@@ -122,24 +122,28 @@ def _train(
         run.finish()
         listener.end()
     seconds = time.perf_counter() - began
-    joined = _finish(run, encoder, seconds) if chief and not run.interrupted else None
+    joined = _finish(run, encoder, seconds) if chief else None
     fabric.barrier()
     status = exit_status(run.stopped_by) if run.interrupted else 0
     return DecoderResult(run.folder, joined, run.step, run.total, run.interrupted, seconds, status)
 
 
 def _finish(run: DecoderRun, encoder: Path, seconds: float) -> Path | None:
-    """Put the decoder into the encoder's model directory, and sum the run up."""
-    decoder, step = run.decoder()
+    """Put the decoder into the encoder's model directory unless it was interrupted, and sum the run up."""
     best = None if run.best.step is None else run.best.value
-    model = None if encoder.is_file() else find_model(encoder)
-    if model is not None:
-        join_model(model, decoder, step=step, loss=best)
+    model, step = None, run.best.step
+    if not run.interrupted:
+        decoder, step = run.decoder()
+        model = None if encoder.is_file() else find_model(encoder)
+        if model is not None:
+            join_model(model, decoder, step=step, loss=best)
     write_json(
         run.folder / "summary.json",
         {
             "encoder": str(encoder),
             "steps": run.step,
+            "total": run.total,
+            "interrupted": run.interrupted,
             "seconds": round(seconds, 1),
             "best_step": step,
             "best_loss": best,

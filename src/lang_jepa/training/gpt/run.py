@@ -333,6 +333,9 @@ class GPTRun:
     def _restore(self, path: Path) -> None:
         """Take up a checkpoint exactly, or refuse."""
         state = self.place.read(path, system="gpt")
+        if self.chief:
+            self.place.bring_over(path.parent, texts="samples.txt")
+        self.fabric.barrier()
         self.changes = checkpoints.check_matches(
             state,
             self.settings,

@@ -75,7 +75,7 @@ def _train(run: "GPTRun", on_start: "Callable[[GPTRun], None] | None") -> GPTRes
         run.finish()
         run.reporter.end()
     seconds = time.perf_counter() - began
-    if run.chief and not run.interrupted:
+    if run.chief:
         _finish(run, seconds)
     run.fabric.barrier()
     total = settings.optimization.max_steps
@@ -132,25 +132,27 @@ def _start(
 
 
 def _finish(run: "GPTRun", seconds: float) -> None:
-    """Write the model directory, and sum the run up."""
+    """Write the model directory unless it was interrupted, and sum the run up."""
     from lang_jepa.concepts.gpt_directory import save_gpt
 
-    with run.average.in_place(run.gpt) if run.average else nullcontext():
-        save_gpt(
-            run.folder / "model",
-            run.gpt,
-            run.settings,
-            save_tokenizer=run.material.tokens.save_tokenizer,
-            looped=run.looped,
-            bos_id=run.material.tokens.train.bos_id,
-            step=run.step,
-            scores=run.figures,
-        )
+    if not run.interrupted:
+        with run.average.in_place(run.gpt) if run.average else nullcontext():
+            save_gpt(
+                run.folder / "model",
+                run.gpt,
+                run.settings,
+                save_tokenizer=run.material.tokens.save_tokenizer,
+                looped=run.looped,
+                bos_id=run.material.tokens.train.bos_id,
+                step=run.step,
+                scores=run.figures,
+            )
     write_json(
         run.folder / "summary.json",
         {
             "steps": run.step,
             "total": run.settings.optimization.max_steps,
+            "interrupted": run.interrupted,
             "tokens": run.step * run.settings.data.batch_tokens,
             "training_seconds": round(run.seconds, 1),
             "seconds": round(seconds, 1),
