@@ -55,21 +55,8 @@ def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
-def test_the_loss_is_what_is_minimised(system: System, finished: Path) -> None:
-    """Weighted sums of what stands beside it, in training and on held-out data."""
-    for row in read_metrics(finished / "metrics.csv"):
-        for side in ("train", "val"):
-            if f"{side}/loss" not in row:
-                continue
-            loss = row[f"{side}/loss"]
-            if system.name == "gpt":
-                span = row.get(f"{side}/span_loss", 0.0)
-                assert loss == pytest.approx(row[f"{side}/token_loss"] + 0.01 * span)
-            elif system.name.startswith("encoder"):
-                assert loss == pytest.approx(row[f"{side}/distance"] + row.get(f"{side}/regularizer", 0.0))
-
-
 def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path) -> None:
+    """Weighted as the schedule says; of a GPT and of a decoder their own tests say the like."""
     weights = (
         "objective.prediction_weight=2",
         "objective.regularizer_weight=0.5",
