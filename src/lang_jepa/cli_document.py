@@ -10,7 +10,6 @@ import typer
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable
-from lang_jepa.visible import one_line
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.document import Against, Study, Using
@@ -87,7 +86,6 @@ def _read(file: Path | None, text: str | None) -> str:
 
 def _show(found: "Study", plot: Path | None) -> None:
     """One table, then what was used, and candidates."""
-    from rich.markup import escape
     from rich.table import Table
 
     from lang_jepa.console import console, plain
@@ -104,7 +102,7 @@ def _show(found: "Study", plot: Path | None) -> None:
             table.add_section()
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
-        table.add_row(str(one.position), *cells, escape(one_line(one.sentence) + note))
+        table.add_row(str(one.position), *cells, " ".join(one.sentence.split()) + note)
     console.print(table)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(

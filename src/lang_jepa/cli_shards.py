@@ -58,7 +58,7 @@ def shards(
         first = error.errors()[0]
         raise LangJepaError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from error
     from lang_jepa.console import facts_table
-    from lang_jepa.console_shards import ShardBar
+    from lang_jepa.console_progress import ShardBar
     from lang_jepa.data.make_shards import describe_shards, make_shards
 
     with ShardBar() as bar:

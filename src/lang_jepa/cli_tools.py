@@ -42,7 +42,8 @@ def index(
     from lang_jepa.concepts.index import Index
     from lang_jepa.concepts.index_source import Lines, SplitDocuments
     from lang_jepa.concepts.model import ConceptModel
-    from lang_jepa.console import IndexBar, console, facts_table
+    from lang_jepa.console import facts_table
+    from lang_jepa.console_progress import IndexBar
 
     loaded = ConceptModel.load(model)
     chosen = {"train_file": corpus, "limit": limit, "text_column": text_column}
@@ -59,9 +60,7 @@ def index(
             tell=bar.tell,
         )
     facts_table(built.facts(), title=str(output))
-    console.print(
-        f'Search it: lang-jepa search {output} "..."', highlight=False, markup=False, soft_wrap=True
-    )
+    _plain(f'Search it: lang-jepa search {output} "..."')
 
 
 def search(
@@ -171,7 +170,6 @@ def _show(title: str, hits: "list[Hit]") -> None:
 
 def _plain(text: str, style: str = "") -> None:
     """A line as it is: no colours but the style's, no markup, never wrapped."""
-    from lang_jepa.console import console
-    from lang_jepa.visible import visible
+    from lang_jepa.console import plain
 
-    console.print(visible(text), style=style, highlight=False, markup=False, soft_wrap=True)
+    plain(text, style)

@@ -193,6 +193,8 @@ class GPTLoggingSettings(Section):
     """Optimizer steps between rows of training metrics."""
     checkpoint_every: int = Field(default=1000, ge=1)
     """Optimizer steps between saves of the last checkpoint; the end is always one."""
+    checkpoint_freq: int | None = Field(default=None, ge=1)
+    """Epochs between kept checkpoints (null: only the last and the best are kept)."""
     log_to_wandb: bool = False
     """Also log to Weights & Biases (extra `wandb`)."""
     log_to_tensorboard: bool = False
@@ -211,7 +213,9 @@ class GPTMetaSettings(Section):
     compile: Literal["none", "inductor", "aot_eager", "eager"] = "none"
     """torch.compile the training step with this backend."""
     load_checkpoint: bool = False
-    """Go on from the run directory's last checkpoint."""
+    """Resume from checkpoint_path, or from the run directory's last checkpoint."""
+    checkpoint_path: str | None = None
+    """Checkpoint to resume from."""
 
 
 class GPTSettings(Section):

@@ -48,6 +48,7 @@ def _state(**changed: Any) -> dict[str, Any]:
         "model": {"weight": torch.arange(500.0)},
         "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]},
         "best": [2, 0.5],
+        "changes": [],
         "seconds": 1.5,
         "loader": [{"positions": [[1]]}],
         "generators": [[None, None]],

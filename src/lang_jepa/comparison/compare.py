@@ -133,7 +133,7 @@ class _Work:
 
         def do(number: int, variant: Variant, seed: int) -> None:
             if self.stopper.asked:
-                raise Interrupted
+                raise Interrupted(self.stopper.number)
             try:
                 self.run(variant, seed, number)
             except BaseException:

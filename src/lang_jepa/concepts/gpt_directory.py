@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lang_jepa.concepts.cards import hash_files, read_card, read_tensors, write_card
+from lang_jepa.concepts.unfinished import unfinished
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.pieces import Pieces
@@ -102,7 +103,9 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     """
     folder = find_gpt(path)
     if folder is None:
-        raise LangJepaError(f"{path} is no model directory of a GPT (it has no {CARD})")
+        raise LangJepaError(
+            unfinished(Path(path)) or f"{path} is no model directory of a GPT (it has no {CARD})"
+        )
     card = read_card(folder / CARD, what="model card")
     if lacking := [name for name in ("looped", "bos_id") if name not in card]:
         raise LangJepaError(f"the card of the GPT {folder / CARD} is damaged: it lacks {', '.join(lacking)}")

@@ -16,6 +16,7 @@ from lang_jepa.concepts.directory import CARD, find_model, load_model, save_mode
 from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
 from lang_jepa.concepts.memory import SentenceMemory
+from lang_jepa.concepts.unfinished import unfinished
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import by_length
@@ -86,7 +87,8 @@ class ConceptModel(DocumentTools):
         folder = find_model(Path(path))
         if folder is None:
             raise LangJepaError(
-                f"no model at {path}: expected a model directory (with {CARD}) or a run directory (with model/)"
+                unfinished(Path(path))
+                or f"no model at {path}: expected a model directory (with {CARD}) or a run directory (with model/)"
             )
         jepa, tokenizer, statistics, settings, card = load_model(folder)
         decoder = read_decoder(folder, card, tokenizer)

@@ -154,7 +154,8 @@ class _Job:
         if self.target.exists():
             check_only(self.target, _OURS, what="a corpus")
         make_folder(self.partial)
-        remove_temporaries(self.partial / "blocks")
+        for folder in (self.partial, self.partial / "blocks"):
+            remove_temporaries(folder)
         if hint := language_hint(self.settings, (row.text for row in self.source.documents(Counter()))):
             self.tell(PrepareEvent("warning", hint))
         tokenizer = self.tokenizer or self._trained_tokenizer()

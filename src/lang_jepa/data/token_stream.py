@@ -67,6 +67,11 @@ class TokenStream:
         """The position before the next batch, and what it belongs to."""
         return {"epoch": self.epoch, "step": self.step, "of": self._identity()}
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the next batch begins an epoch."""
+        return self.step >= self._steps(self._offset(self.epoch))
+
     def restart(self, state: dict[str, Any]) -> None:
         """Take up a saved position.
 
@@ -88,10 +93,9 @@ class TokenStream:
 
     def __next__(self) -> Tensor:
         """The next sequences of this rank, int64 [batch_size, length + 1]."""
-        offset = self._offset(self.epoch)
-        if self.step >= self._steps(offset):
+        if self.at_end:
             self.epoch, self.step = self.epoch + 1, 0
-            return next(self)
+        offset = self._offset(self.epoch)
         first = (self.step * self.ranks + self.rank) * self.batch_size
         places = np.arange(first, first + self.batch_size, dtype=np.int64)
         chunks = permuted(places, self._chunks(offset), self.seed, self.epoch)

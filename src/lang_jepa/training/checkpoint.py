@@ -102,9 +102,7 @@ def load_checkpoint(path: Path, *, system: str | None = None) -> Checkpoint:
                     f"the checkpoint {path} has format {found}; this version reads format {FORMAT}"
                 )
             if wrong:
-                raise LangJepaError(
-                    f"the checkpoint {path} cannot be used: {wrong}. Resume from another one: meta.checkpoint_path=..."
-                )
+                raise LangJepaError(f"the checkpoint {path} cannot be used: {wrong}")
             file.seek(0)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
@@ -127,7 +125,8 @@ def check_matches(
     path: Path,
     free: tuple[str, ...] = FREE,
     folder: str = "logging.log_dir",
-) -> None:
+    allowed: tuple[str, ...] = (),
+) -> list[Any]:
     """Refuse to resume where the numbers would not go on as they were.
 
     Args:
@@ -139,6 +138,10 @@ def check_matches(
         path: of the checkpoint, for the message.
         free: beginnings of the settings that may differ.
         folder: the setting that names another run directory.
+        allowed: settings that may differ although they touch the numbers, because the run stopped and named them.
+
+    Returns:
+        What was changed on the way, now and earlier: [step, {setting: [before, after]}] each.
 
     Raises:
         LangJepaError: names every setting, and the corpus or world size, that differs; a step beyond the last.
@@ -153,7 +156,7 @@ def check_matches(
     differences = [
         f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key) and not key.startswith(free)
+        if then.get(key) != now.get(key) and not key.startswith(free) and key not in allowed
     ]
     if checkpoint["corpus"] != corpus:
         differences.append(f"corpus: checkpoint {checkpoint['corpus']}, now {corpus}")
@@ -166,6 +169,8 @@ def check_matches(
             + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
             f"{folder}."
         )
+    changed = {key: [then[key], now[key]] for key in allowed if then[key] != now[key]}
+    return [*checkpoint.get("changes", []), *([[checkpoint["step"], changed]] if changed else [])]
 
 
 def _rounding() -> dict[str, str]:

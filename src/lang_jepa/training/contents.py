@@ -20,8 +20,10 @@ _COMMON: dict[str, Any] = {
     "total": int,
     "model": dict,
     "seconds": _NUMBER,
+    "best": (list, type(None)),
+    "changes": list,
 }
-_SHARED_OUT: dict[str, Any] = {"loader": list, "generators": list, "best": (list, type(None))}
+_SHARED_OUT: dict[str, Any] = {"loader": list, "generators": list}
 PARTS: dict[str, dict[str, Any]] = {
     "encoder": {
         **_COMMON,

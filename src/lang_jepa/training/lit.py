@@ -36,7 +36,7 @@ from lang_jepa.training.checkpoint import load_weights
 from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
-from lang_jepa.training.optim import check_finite, check_gradients, clip_gradients, make_optimizer, set_rates
+from lang_jepa.training.optim import check_gradients, clip_gradients, make_optimizer, non_finite, set_rates
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
 from lang_jepa.training.stream_material import StreamMaterial
@@ -242,12 +242,18 @@ class LitJEPA(LightningModule):
         self._read.append(batch)
         self._losses.append(loss.total.detach())
         sums = sum_over_ranks(torch.stack([loss.distance, loss.cosine]))
+        of_distance, of_regularizer = self.schedule.weights(self.settings.objective, step)
         figures: dict[str, Any] = {
-            "train/loss": sums[0] / count,
+            "train/loss": of_distance * sums[0] / count + of_regularizer * loss.regularizer,
+            "train/distance": sums[0] / count,
             "stats/cosine_similarity": sums[1] / count,
             "train/regularizer": loss.regularizer,
             "train/learning_rate": rate,
-            "train/momentum": self.schedule.momentum(step),
+            **(
+                {"train/momentum": self.schedule.momentum(step)}
+                if self.settings.objective.target == "ema"
+                else {}
+            ),
         }
         self.log_dict(figures, batch_size=batch.predictions)
         return loss.total
@@ -296,12 +302,8 @@ class LitJEPA(LightningModule):
         limit = (gradient_clip_val or None) if given else self.settings.optimization.clip_grad
         by_value = given and gradient_clip_algorithm == "value"
         norm = clip_gradients(self.jepa, None if by_value else limit)
-        check_finite(
-            self.global_step + 1,
-            float(torch.stack(self._losses).mean()),
-            norm,
-            advice="Lower optimization.lr, or train in higher precision.",
-        )
+        if problem := non_finite(self.global_step + 1, float(torch.stack(self._losses).mean()), norm):
+            raise LangJepaError(f"{problem} Lower optimization.lr, or train in higher precision.")
         if by_value and limit is not None:
             nn.utils.clip_grad_value_(self.jepa.parameters(), limit)
 
@@ -324,6 +326,7 @@ class LitJEPA(LightningModule):
                 device=self.device,
                 distances=self.objective.distances,
                 regularizer=self.objective.regularizer,
+                weights=self.schedule.weights(self.settings.objective, self.global_step),
             ).figures
         self.log_dict(figures, batch_size=1)  # gathered already: equal on all ranks
         alarm = self.watch.look(self.global_step, figures)

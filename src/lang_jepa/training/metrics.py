@@ -13,6 +13,7 @@ COLUMNS = (
     STEP,
     "train/epoch",
     "train/loss",
+    "train/distance",
     "train/regularizer",
     "train/repr_std",
     "train/learning_rate",
@@ -26,10 +27,11 @@ COLUMNS = (
     "stats/target_features_norm",
     "stats/predicted_features_norm",
     "val/loss",
+    "val/distance",
     "val/regularizer",
-    "val/loss_shuffled",
-    "val/loss_mean_target",
-    "val/loss_copy_forward",
+    "val/distance_shuffled",
+    "val/distance_mean_target",
+    "val/distance_copy_forward",
     "val/count",
     "val/semantic/avg_similarity",
     "val/semantic/hit_rate",
@@ -55,12 +57,13 @@ COLUMNS = (
     "val/sigreg_loss",
     "val/repr_std",
 )
-"""Every column. Training and validation never share a name; `val/` only ever holds held-out data."""
+"""Every column of an encoder's run. Training and validation never share a name; `val/` only ever holds held-out data.
+In every system `train/loss` is what is minimised; what it is the sum of stands beside it."""
 
 OTHER_NAMES = {
-    "train/loss": "train/pred_loss",
+    "train/distance": "train/pred_loss",
     "train/regularizer": "train/sigreg_loss",
-    "val/loss": "val/pred_loss",
+    "val/distance": "val/pred_loss",
     "val/regularizer": "val/sigreg_loss",
     "val/embeddings/raw_std": "val/repr_std",
 }

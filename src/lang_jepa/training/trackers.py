@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from lang_jepa.config import Settings
-from lang_jepa.config_gpt import GPTSettings
+from pydantic import BaseModel
+
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import is_full, writing
 
@@ -60,7 +60,7 @@ def _quiet_if_full(told: "threading.ExceptHookArgs") -> None:
 class WeightsAndBiases:
     """A W&B run with the resolved settings."""
 
-    def __init__(self, settings: Settings | GPTSettings, folder: Path) -> None:
+    def __init__(self, settings: BaseModel, folder: Path) -> None:
         try:
             import wandb
         except ImportError as error:
@@ -78,11 +78,23 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def make_trackers(settings: Settings | GPTSettings, folder: Path) -> list[Tracker]:
-    """The trackers that the settings ask for."""
+class Wanted(Protocol):
+    """Settings that ask for trackers."""
+
+    @property
+    def log_to_tensorboard(self) -> bool:
+        """In the run directory."""
+
+    @property
+    def log_to_wandb(self) -> bool:
+        """As a W&B run."""
+
+
+def make_trackers(wanted: Wanted, settings: BaseModel, folder: Path) -> list[Tracker]:
+    """The trackers that the settings ask for; `settings`: all of them, which W&B keeps."""
     trackers: list[Tracker] = []
-    if settings.logging.log_to_tensorboard:
+    if wanted.log_to_tensorboard:
         trackers.append(TensorBoard(folder / "tensorboard"))
-    if settings.logging.log_to_wandb:
+    if wanted.log_to_wandb:
         trackers.append(WeightsAndBiases(settings, folder))
     return trackers

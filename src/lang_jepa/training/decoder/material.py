@@ -212,17 +212,16 @@ class DecoderMaterial:
             seed=training.seed,
         )
 
-    def total_steps(self) -> tuple[int, int]:
-        """Optimizer steps of the run, and of an epoch."""
+    def total_steps(self) -> tuple[int, list[int]]:
+        """Optimizer steps of the run, and those at which an epoch ends."""
         training = self.settings.training
-        total, ends = plan_steps(
+        return plan_steps(
             self.order,
             epochs=training.num_epochs,
             limit=training.max_steps,
             accumulation=training.grad_accum_steps,
             names=("training.grad_accum_steps", "training.batch_size"),
         )
-        return total, (ends[0] if ends else total)
 
     def start(self, state: Any | None) -> None:
         """Begin to load, at a saved state if there is one."""

@@ -16,11 +16,14 @@ from lang_jepa.data.prepare import prepare
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable, write_json
-from lang_jepa.settings import apply_override, build, save_settings
+from lang_jepa.settings import apply_override, build, read_settings, save_settings
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training.decoder.run import LAST, DecoderRun
+from lang_jepa.training.decoder.run import LAYOUT, DecoderRun
 from lang_jepa.training.export import load_any
 from lang_jepa.training.reporter import Reporter, Silent
+from lang_jepa.training.run_folder import SETTINGS, RunFolder
+from lang_jepa.training.run_lock import RunLock
+from lang_jepa.training.signals import exit_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class DecoderResult:
         step, total: optimizer steps done and planned.
         interrupted: it was asked to stop; go on with --resume.
         seconds: wall-clock time of the training loop.
+        exit_status: of a command that ends with it: 0, or 128 and the number of the signal that interrupted.
     """
 
     folder: Path
@@ -42,6 +46,7 @@ class DecoderResult:
     total: int
     interrupted: bool
     seconds: float
+    exit_status: int = 0
 
 
 def train_decoder(
@@ -64,16 +69,30 @@ def train_decoder(
     Raises:
         LangJepaError: see `DecoderRun.fit`; the encoder, its corpus or a checkpoint cannot be used.
     """
-    from lang_jepa.training.decoder.material import DecoderMaterial
     from lang_jepa.training.devices import launch
-    from lang_jepa.training.run import start_folder
 
     training = settings.training
     fabric = launch(training.device, bfloat16=training.use_bfloat16)
+    place = RunFolder(Path(training.output_dir), LAYOUT)
+    listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
+    with place.held(None, chief=bool(fabric.is_global_zero)) as lock:
+        return _train(encoder, settings, overrides, fabric, place, lock, listener)
+
+
+def _train(
+    encoder: Path,
+    settings: DecoderSettings,
+    overrides: Sequence[str],
+    fabric: Any,
+    place: RunFolder,
+    lock: RunLock | None,
+    listener: Reporter,
+) -> DecoderResult:
+    from lang_jepa.training.decoder.material import DecoderMaterial
+
     chief = bool(fabric.is_global_zero)
-    listener: Reporter = (reporter or Silent()) if chief else Silent()
     if chief:
-        _check_writable(Path(training.output_dir), encoder)
+        _check_joinable(encoder)
     model = load_any(encoder)
     corpus = _corpus(model, encoder, overrides)
     tokenizer = corpus.tokenizer
@@ -91,47 +110,49 @@ def train_decoder(
     fabric.barrier()
     if not chief:
         material = make()
-    folder = Path(training.output_dir)
     if chief:
-        moved = start_folder(folder, resume=training.resume, note=_FOLDER_NOTE)
-        if moved:
-            listener.message(f"an older run was moved to {moved}")
+        place.start(lock, resume=settings.training.resume, listener=listener)
     fabric.barrier()
     run = DecoderRun(settings, fabric, material, model, listener)
     run.begin()
     if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
-        save_settings(settings, folder / "settings.yaml")
+        save_settings(settings, run.folder / "settings.yaml")
     began = time.perf_counter()
     try:
         run.fit()
     finally:
+        run.finish()
         listener.end()
     seconds = time.perf_counter() - began
-    joined = _finish(run, encoder, seconds) if chief and not run.interrupted else None
+    joined = _finish(run, encoder, seconds) if chief else None
     fabric.barrier()
-    return DecoderResult(folder, joined, run.step, run.total, run.interrupted, seconds)
+    status = exit_status(run.stopped_by) if run.interrupted else 0
+    return DecoderResult(run.folder, joined, run.step, run.total, run.interrupted, seconds, status)
 
 
-def _check_writable(folder: Path, encoder: Path) -> None:
-    """Raise before the work if the run, or the model directory that the decoder is to join, cannot be written."""
-    check_writable(folder, folder=True)
+def _check_joinable(encoder: Path) -> None:
+    """Raise before the work if the model directory that the decoder is to join cannot be written."""
     model = None if encoder.is_file() else find_model(encoder)
     if model is not None:
         check_writable(model.parent / "model", folder=True)
 
 
 def _finish(run: DecoderRun, encoder: Path, seconds: float) -> Path | None:
-    """Put the decoder into the encoder's model directory, and sum the run up."""
-    decoder, step = run.decoder()
-    best = run.best[1] if run.best else None
-    model = None if encoder.is_file() else find_model(encoder)
-    if model is not None:
-        join_model(model, decoder, step=step, loss=best)
+    """Put the decoder into the encoder's model directory unless it was interrupted, and sum the run up."""
+    best = None if run.best.step is None else run.best.value
+    model, step = None, run.best.step
+    if not run.interrupted:
+        decoder, step = run.decoder()
+        model = None if encoder.is_file() else find_model(encoder)
+        if model is not None:
+            join_model(model, decoder, step=step, loss=best)
     write_json(
         run.folder / "summary.json",
         {
             "encoder": str(encoder),
             "steps": run.step,
+            "total": run.total,
+            "interrupted": run.interrupted,
             "seconds": round(seconds, 1),
             "best_step": step,
             "best_loss": best,
@@ -202,23 +223,13 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
 
 
 def resume_decoder(folder: Path) -> DecoderSettings:
-    """Settings of a decoder's run directory, set to resume from its last checkpoint.
+    """Settings of a decoder's run directory, set to resume in it, wherever it was moved, from its last checkpoint.
+
+    A run that was ended before its first checkpoint starts at step 0.
 
     Raises:
-        LangJepaError: there is no run or no checkpoint to go on from.
+        LangJepaError: there is no run.
     """
-    if not (folder / LAST).is_file():
-        raise LangJepaError(f"no checkpoint to resume from at {folder / LAST}")
-    state = checkpoints.load_checkpoint(folder / LAST, system="decoder")
-    settings = build(DecoderSettings, state["settings"], where=str(folder))
-    training = settings.training.model_copy(update={"resume": True, "output_dir": str(folder)})
-    return settings.model_copy(update={"training": training})
-
-
-_FOLDER_NOTE = """settings.yaml      the decoder's resolved settings
-metrics.csv        what was measured, by optimizer step
-samples.txt        held-out sentences and their reconstructions
-summary.json       the best and the end
-best_decoder.pt    the decoder with the lowest held-out loss
-last_decoder.pt    to resume from
-"""
+    settings = read_settings(folder / SETTINGS, DecoderSettings)
+    changed = {"resume": True, "checkpoint_path": None, "output_dir": str(folder)}
+    return settings.model_copy(update={"training": settings.training.model_copy(update=changed)})
