@@ -117,7 +117,7 @@ def test_ranks_together_go_through_the_batches_of_one(
     same: dict[str, Any] = {"pool_batches": pool_batches, "seed": seed}
     one = order(count, batch_size=world * batch_size, **same)
     many = order(count, world=world, batch_size=batch_size, **same)
-    joined = [(number, [sum(group, [])]) for number, group in groups(many, epoch)]
+    joined = [(number, [list(itertools.chain(*group))]) for number, group in groups(many, epoch)]
     assert joined == groups(one, epoch)
 
 
