@@ -306,7 +306,7 @@ def main() -> None:
     except LangJepaError as error:
         rank = os.environ.get("RANK", "0")
         print(f"error: {error}" if rank == "0" else f"error in process {rank}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
     except Interrupted as stop:
         from lang_jepa.console import aside
 

@@ -287,6 +287,9 @@ class MetaSettings(Section):
     """Resume from checkpoint_path, or from the run directory's last checkpoint."""
     checkpoint_path: str | None = None
     """Checkpoint to resume from."""
+    timeout_minutes: float = Field(default=10.0, gt=0)
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
+    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What the collapse watch does when it rings."""
 

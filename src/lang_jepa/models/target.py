@@ -38,7 +38,8 @@ class Target(ABC):
         output, targets = self._both_sides(model, batch)
         if not batch.idle:
             return output, targets
-        return Output(*(None if part is None else part[:0] for part in output)), targets[:0]
+        views = None if output.targets is None else output.targets[:0]
+        return Output(output.predictions[:0], output.embeddings[:0], views), targets[:0]
 
     def _both_sides(self, model: Model, batch: Batch) -> tuple[Output, Tensor]:
         """The same of any batch, all rows."""

@@ -15,6 +15,7 @@ from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
+from lang_jepa.training.heartbeat import meet
 from lang_jepa.training.material import Material, epochs_ended, is_look_due
 from lang_jepa.training.metrics import STEP, with_other_names
 from lang_jepa.training.optim import make_optimizer
@@ -99,6 +100,7 @@ class Run:
             self.best.restore(self._best_of(state))
         self.first_step, self.resumed = self.step, state is not None
         self.material.read_cached(self.jepa.encoder, self.reporter.message)
+        meet("concepts")  # which may be computed on some machine for hours
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if state:
             ranks.set_generators(

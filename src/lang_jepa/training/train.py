@@ -10,6 +10,7 @@ from lang_jepa.config import Settings
 from lang_jepa.data.prepare import PrepareEvent, prepare
 from lang_jepa.files import write_json
 from lang_jepa.settings import save_settings
+from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import RunFolder
@@ -43,6 +44,7 @@ class Result:
     exit_status: int = 0
 
 
+@end_together
 def train(
     settings: Settings,
     reporter: Reporter | None = None,
@@ -88,6 +90,7 @@ def _train(
 
     chief = bool(fabric.is_global_zero)
     material = make_material(settings, fabric, listener)
+    meet("data")  # which may be prepared on some machine for hours
     if chief:
         place.start(lock, resume=settings.meta.load_checkpoint, listener=listener)
     fabric.barrier()
@@ -113,7 +116,6 @@ def _train(
         export_model(run)
     if chief:
         _summarize(run, seconds)
-    fabric.barrier()
     return Result(
         folder=run.folder,
         step=run.step,

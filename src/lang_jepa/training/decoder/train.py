@@ -20,6 +20,7 @@ from lang_jepa.settings import apply_override, build, read_settings, save_settin
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.decoder.run import LAYOUT, DecoderRun
 from lang_jepa.training.export import load_any
+from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, RunFolder
 from lang_jepa.training.run_lock import RunLock
@@ -49,6 +50,7 @@ class DecoderResult:
     exit_status: int = 0
 
 
+@end_together
 def train_decoder(
     encoder: Path,
     settings: DecoderSettings,
@@ -72,7 +74,9 @@ def train_decoder(
     from lang_jepa.training.devices import launch
 
     training = settings.training
-    fabric = launch(training.device, bfloat16=training.use_bfloat16)
+    fabric = launch(
+        training.device, bfloat16=training.use_bfloat16, timeout_minutes=training.timeout_minutes
+    )
     place = RunFolder(Path(training.output_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
     with place.held(None, chief=bool(fabric.is_global_zero)) as lock:
@@ -98,16 +102,10 @@ def _train(
         tokenizer = TextTokenizer.load(settings.decoder.tokenizer_path)
     _check_end(tokenizer)
     model.jepa.to(fabric.device)
-
-    def make() -> DecoderMaterial:
-        share = {"rank": fabric.global_rank, "world": fabric.world_size}
-        return DecoderMaterial(settings, model, corpus, tokenizer, tell=listener.message, **share)
-
-    if chief:
-        material = make()
-    fabric.barrier()
-    if not chief:
-        material = make()
+    # Concepts are computed by one process, whose lock the others wait for.
+    share = {"rank": fabric.global_rank, "world": fabric.world_size}
+    material = DecoderMaterial(settings, model, corpus, tokenizer, tell=listener.message, **share)
+    meet("data")
     if chief:
         place.start(lock, resume=settings.training.resume, listener=listener)
     fabric.barrier()
@@ -123,7 +121,6 @@ def _train(
         listener.end()
     seconds = time.perf_counter() - began
     joined = _finish(run, encoder, seconds) if chief else None
-    fabric.barrier()
     status = exit_status(run.stopped_by) if run.interrupted else 0
     return DecoderResult(run.folder, joined, run.step, run.total, run.interrupted, seconds, status)
 
