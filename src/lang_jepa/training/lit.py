@@ -37,6 +37,7 @@ from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
 from lang_jepa.training.optim import check_gradients, clip_gradients, make_optimizer, non_finite, set_rates
+from lang_jepa.training.preflight import check_trainer_run
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
 from lang_jepa.training.stream_material import StreamMaterial
@@ -98,6 +99,9 @@ class TextDataModule(LightningDataModule):
     Args:
         settings: `data`, `model.max_length`, `logging` (the held-out sample) and `meta.seed` are read.
 
+    Raises:
+        LangJepaError: what the settings name is not there.
+
     Attributes:
         material: data on both sides, once the Trainer has set the module up.
     """
@@ -106,6 +110,7 @@ class TextDataModule(LightningDataModule):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
+        check_trainer_run(settings)
         self.settings = settings
         self._position: dict[str, Any] | None = None
         self._saved: list[Any] | None = None  # every rank's, until it is known which rank this is

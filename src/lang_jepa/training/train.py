@@ -12,6 +12,7 @@ from lang_jepa.files import write_json
 from lang_jepa.settings import save_settings
 from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.preflight import check_encoder_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import RunFolder
 from lang_jepa.training.run_lock import RunLock
@@ -69,6 +70,7 @@ def train(
     from lang_jepa.training.devices import make_fabric
     from lang_jepa.training.run import LAYOUT
 
+    check_encoder_run(settings)
     fabric = make_fabric(settings)
     place = RunFolder(Path(settings.logging.log_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()

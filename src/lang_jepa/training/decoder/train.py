@@ -21,6 +21,7 @@ from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.decoder.run import LAYOUT, DecoderRun
 from lang_jepa.training.export import load_any
 from lang_jepa.training.heartbeat import end_together, meet
+from lang_jepa.training.preflight import check_decoder_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, RunFolder
 from lang_jepa.training.run_lock import RunLock
@@ -73,10 +74,9 @@ def train_decoder(
     """
     from lang_jepa.training.devices import launch
 
+    check_decoder_run(encoder, settings)
     training = settings.training
-    fabric = launch(
-        training.device, bfloat16=training.use_bfloat16, timeout_minutes=training.timeout_minutes
-    )
+    fabric = launch(training.device, bfloat16=training.use_bfloat16, timeout_minutes=training.timeout_minutes)
     place = RunFolder(Path(training.output_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
     with place.held(None, chief=bool(fabric.is_global_zero)) as lock:

@@ -11,6 +11,7 @@ from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.files import write_json
 from lang_jepa.settings import read_settings, save_settings
 from lang_jepa.training.heartbeat import end_together, meet
+from lang_jepa.training.preflight import check_gpt_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, RunFolder
 from lang_jepa.training.run_lock import RunLock
@@ -102,6 +103,7 @@ def _setting(settings: GPTSettings, reporter: Reporter | None) -> tuple[Any, Run
     from lang_jepa.training.devices import launch
     from lang_jepa.training.gpt.run import LAYOUT
 
+    check_gpt_run(settings)
     meta = settings.meta
     fabric = launch(meta.device, bfloat16=meta.use_bfloat16, timeout_minutes=meta.timeout_minutes)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
