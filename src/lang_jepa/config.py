@@ -28,6 +28,9 @@ class DataSettings(Section):
     them, a FineWeb-Edu slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
     text_column: str = "text"
     """Column that holds a document's text in parquet, jsonl and hub sources."""
+    join_rows: int | None = Field(default=None, ge=2)
+    """Rows that make one document at most, for sources whose rows are lines or paragraphs: joined by line breaks, empty
+    ones as blank lines; a row that is a title, ` = Like This = `, begins the next document (null: each row is one)."""
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
     tokenizer_path: str = "roberta-base"

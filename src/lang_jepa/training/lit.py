@@ -28,7 +28,7 @@ from lang_jepa.data.sequences import Batch
 from lang_jepa.digest import tree_digest
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.jepa import Jepa, Output
-from lang_jepa.objectives.objective import Loss, Objective
+from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.training import ranks
 from lang_jepa.training.checkpoint import load_weights
@@ -36,6 +36,7 @@ from lang_jepa.training.contents import check_finite as check_finite_tree
 from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
+from lang_jepa.training.metrics import with_other_names
 from lang_jepa.training.optim import check_gradients, clip_gradients, make_optimizer, non_finite, set_rates
 from lang_jepa.training.preflight import check_trainer_run
 from lang_jepa.training.schedule import Schedule
@@ -50,6 +51,8 @@ _HASHED = (*_LEARNT, "loops", "epoch", "global_step", "TextDataModule", _OURS)
 """Parts of the Trainer's checkpoint that are ours, or that decide how training goes on."""
 _FULL: Final = "32-true"
 _MIXED: Final = "bf16-mixed"
+PROGRESS = ("train/loss", "train/repr_std", "val/loss")
+"""What the Trainer's progress bar shows."""
 
 
 def _hash_of(checkpoint: Mapping[str, Any]) -> str:
@@ -247,12 +250,14 @@ class LitJEPA(LightningModule):
         self._read.append(batch)
         self._losses.append(loss.total.detach())
         sums = sum_over_ranks(torch.stack([loss.distance, loss.cosine]))
+        moments = sum_over_ranks(loss.moments)
         of_distance, of_regularizer = self.schedule.weights(self.settings.objective, step)
         figures: dict[str, Any] = {
             "train/loss": of_distance * sums[0] / count + of_regularizer * loss.regularizer,
             "train/distance": sums[0] / count,
             "stats/cosine_similarity": sums[1] / count,
             "train/regularizer": loss.regularizer,
+            "train/repr_std": spread_of(moments),
             "train/learning_rate": rate,
             **(
                 {"train/momentum": self.schedule.momentum(step)}
@@ -260,8 +265,15 @@ class LitJEPA(LightningModule):
                 else {}
             ),
         }
-        self.log_dict(figures, batch_size=batch.predictions)
+        self._log(figures, max(1, batch.predictions))
         return loss.total
+
+    def _log(self, figures: Mapping[str, Any], batch_size: int) -> None:
+        """Log figures that are equal on all ranks; those of the progress bar are shown there too."""
+        if self.settings.data.view == "spans":
+            figures = with_other_names(figures)
+        for name, value in figures.items():
+            self.log(name, value, batch_size=batch_size, prog_bar=name in PROGRESS)
 
     def _loss(self, batch: Batch, count: int) -> Loss:
         """Loss of one micro-batch; `count`: predictions in it, on all ranks."""
@@ -333,7 +345,7 @@ class LitJEPA(LightningModule):
                 regularizer=self.objective.regularizer,
                 weights=self.schedule.weights(self.settings.objective, self.global_step),
             ).figures
-        self.log_dict(figures, batch_size=1)  # gathered already: equal on all ranks
+        self._log(figures, 1)
         alarm = self.watch.look(self.global_step, figures)
         if alarm and self.settings.meta.on_collapse == "stop":
             raise LangJepaError(f"stopped (meta.on_collapse=stop): {alarm}")
