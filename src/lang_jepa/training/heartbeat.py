@@ -193,7 +193,7 @@ def _lost_told() -> Iterator[None]:
         ):
             raise
         raise LostProcess(
-            f"another process of this run is gone, or has been silent for too long (meta.timeout_minutes). {_GO_ON} "
+            f"another process of this run is gone, or does not answer. {_GO_ON} "
             f"torch says: {str(error).splitlines()[0][:200]}"
         ) from error
 

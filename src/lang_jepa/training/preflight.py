@@ -134,16 +134,14 @@ def _alone(environment: Mapping[str, str]) -> Iterator[str]:
         tasks = environment.get("SLURM_NTASKS")
     if tasks is not None and tasks.isdecimal() and int(tasks) > 1:
         yield (
-            f"Slurm runs {tasks} tasks, and each would train the same run by itself. Let it start one task a machine, and "
-            "torchrun the processes: srun --ntasks-per-node=1 torchrun --nnodes=$SLURM_NNODES --nproc-per-node=N "
+            f"Slurm runs {tasks} tasks, and each would train the same run by itself. Start one task a machine, which "
+            "starts the processes: srun --ntasks-per-node=1 torchrun --nnodes=$SLURM_NNODES --nproc-per-node=N "
             "--rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID --rdzv-endpoint=HOST:29500 -m lang_jepa.cli train ... For one "
             "process, ask Slurm for one task (--ntasks=1)."
         )
 
 
-_TORCHRUN = (
-    "Start several processes with torchrun --nproc-per-node=N (scripts/launch_encoder.sh N); one needs none of these."
-)
+_TORCHRUN = "Start several processes with torchrun --nproc-per-node=N (scripts/launch_encoder.sh N), one without these."
 
 
 def _device(setting: str, device: str) -> Iterator[str]:
