@@ -10,7 +10,10 @@ from systems import Inputs, System
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import load_settings
 from lang_jepa.training import preflight
+from lang_jepa.training.decoder.train import train_decoder
 from lang_jepa.training.lit import TextDataModule
+from lang_jepa.training.train import train
+from tiny import VIEWS, tiny_decoder, tiny_settings
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
 TORCHRUN = {
@@ -129,6 +132,17 @@ def test_what_is_named_and_not_there(system: System, inputs: Inputs, tmp_path: P
     said = begin(system, inputs, tmp_path / "run", *overrides)
     for word in words:
         assert word in said
+
+
+def test_a_decoder_of_predictions_that_the_encoder_does_not_make(tmp_path: Path) -> None:
+    """Before its concepts are computed."""
+    encoder = train(tiny_settings(tmp_path / "encoder", *VIEWS["spans"], "optimization.max_steps=1")).folder
+    settings = tiny_decoder(tmp_path / "run", "training.predicted_share=0.5")
+    elsewhere = (f"data.corpus_dir={tmp_path / 'corpora'}", "data.limit=20")
+    with pytest.raises(LangJepaError, match=r"predicts no next sentence.*set training\.predicted_share=0"):
+        train_decoder(encoder, settings, overrides=elsewhere)
+    assert not (tmp_path / "corpora").exists()
+    assert not list((tmp_path / "run").glob("*"))
 
 
 def test_trainer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from lang_jepa.concepts.decoding import join_model, restore
 from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.predictions import check_predicts
 from lang_jepa.config import DataSettings, Settings
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus
@@ -96,11 +97,12 @@ def _train(
 
     chief = bool(fabric.is_global_zero)
     model = load_any(encoder)
-    corpus = _corpus(model, encoder, overrides)
-    tokenizer = corpus.tokenizer
-    if settings.decoder.tokenizer_path is not None:
-        tokenizer = TextTokenizer.load(settings.decoder.tokenizer_path)
+    other = settings.decoder.tokenizer_path
+    tokenizer = model.tokenizer if other is None else TextTokenizer.load(other)
     _check_end(tokenizer)
+    if settings.training.predicted_share:
+        check_predicts(model)
+    corpus = _corpus(model, encoder, overrides)
     model.jepa.to(fabric.device)
     # Concepts are computed by one process, whose lock the others wait for.
     share = {"rank": fabric.global_rank, "world": fabric.world_size}
