@@ -11,7 +11,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import load_settings
 from lang_jepa.training import preflight
 from lang_jepa.training.decoder.train import train_decoder
-from lang_jepa.training.lit import TextDataModule
+from lang_jepa.training.lit_data import TextDataModule
 from lang_jepa.training.train import train
 from tiny import VIEWS, tiny_decoder, tiny_settings
 
