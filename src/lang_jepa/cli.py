@@ -316,7 +316,7 @@ def main() -> None:
         with ending_by_exception():
             app()
     except LangJepaError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_code)
     except Interrupted as stop:
         from lang_jepa.console import aside
 
@@ -328,10 +328,10 @@ def main() -> None:
         _fail(f"the disk is full: {error}. Free some space and give the command again.")
 
 
-def _fail(reason: str) -> NoReturn:
+def _fail(reason: str, status: int = LangJepaError.exit_code) -> NoReturn:
     rank, shown = os.environ.get("RANK", "0"), visible(reason)
     print(f"error: {shown}" if rank == "0" else f"error in process {rank}: {shown}", file=sys.stderr)
-    raise SystemExit(2) from None
+    raise SystemExit(status) from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The command `lang-jepa quickstart`: every part of the package on the built-in stories, with what to look at."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped
 
 if TYPE_CHECKING:
     from lang_jepa.config import Settings
+    from lang_jepa.config_decoder import DecoderSettings
     from lang_jepa.training.run_lock import RunLock
 
 NEXT = """
@@ -31,15 +31,21 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
     """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
-    from lang_jepa.settings import load_settings
+    from lang_jepa.settings import load_decoder_settings, load_settings
+    from lang_jepa.training.preflight import check_decoder_run, check_encoder_run
     from lang_jepa.training.run_lock import RunLock
 
     settings = load_settings("concepts", [f"meta.seed={seed}", *(override or ())])
+    folder = Path(settings.logging.log_dir) / "decoder"
+    own = [f"training.seed={seed}", *(dec_override or ()), f"training.output_dir={folder}"]
+    decoder = load_decoder_settings("concept_decoder", own)
+    check_encoder_run(settings)
+    check_decoder_run(None, decoder)
     with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
-        _show(settings, [f"training.seed={seed}", *(dec_override or ())], lock)
+        _show(settings, decoder, lock)
 
 
-def _show(settings: "Settings", decoder: Sequence[str], lock: "RunLock") -> None:
+def _show(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
     from lang_jepa.console import plain, score_tables
     from lang_jepa.console_progress import Bar
     from lang_jepa.evaluation.evaluate import QUICK
@@ -63,16 +69,13 @@ def _show(settings: "Settings", decoder: Sequence[str], lock: "RunLock") -> None
     plain(NEXT.format(run=result.folder, scores=path.name))
 
 
-def _train_decoder(run: Path, overrides: Sequence[str]) -> None:
+def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
     """A decoder of the trained encoder."""
     from lang_jepa.console import plain
     from lang_jepa.console_progress import DecoderBar
-    from lang_jepa.settings import load_decoder_settings
     from lang_jepa.training.decoder.train import train_decoder
 
     plain("Training a decoder that tells concepts, and what is predicted, in words.")
-    folder = run / "decoder"
-    settings = load_decoder_settings("concept_decoder", [*overrides, f"training.output_dir={folder}"])
     result = train_decoder(run, settings, reporter=DecoderBar())
-    leave_if_stopped(result, f"lang-jepa train {folder} --encoder {run} --resume")
+    leave_if_stopped(result, f"lang-jepa train {settings.training.output_dir} --encoder {run} --resume")
     plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")

@@ -35,6 +35,9 @@ class DataSettings(Section):
     them, a FineWeb-Edu slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
     text_column: str = "text"
     """Column that holds a document's text in parquet, jsonl and hub sources."""
+    join_rows: int | None = Field(default=None, ge=2)
+    """Rows that make one document at most, for sources whose rows are lines or paragraphs: joined by line breaks, empty
+    ones as blank lines; a row that is a title, ` = Like This = `, begins the next document (null: each row is one)."""
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
     tokenizer_path: str = "roberta-base"
@@ -296,6 +299,9 @@ class MetaSettings(Section):
     """Resume from checkpoint_path, or from the run directory's last checkpoint."""
     checkpoint_path: str | None = None
     """Checkpoint to resume from."""
+    timeout_minutes: float = Field(default=10.0, gt=0)
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
+    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What the collapse watch does when it rings."""
 

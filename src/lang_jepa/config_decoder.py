@@ -77,6 +77,9 @@ class DecoderTrainingSettings(Section):
     """Where to compute; auto takes a GPU if there is one."""
     use_bfloat16: bool = False
     """bf16 autocast; weights and optimizer stay fp32."""
+    timeout_minutes: float = Field(default=10.0, gt=0)
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
+    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
 
 
 class DecoderEvaluationSettings(Section):

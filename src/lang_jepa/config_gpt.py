@@ -212,6 +212,9 @@ class GPTMetaSettings(Section):
     """bf16 autocast; weights and optimizer stay fp32."""
     compile: Literal["none", "inductor", "aot_eager", "eager"] = "none"
     """torch.compile the training step with this backend."""
+    timeout_minutes: float = Field(default=10.0, gt=0)
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
+    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
     load_checkpoint: bool = False
     """Resume from checkpoint_path, or from the run directory's last checkpoint."""
     checkpoint_path: str | None = None

@@ -334,3 +334,44 @@ def test_fineweb_edu_is_streamed() -> None:
     assert _all(source, skip=1)[0] == documents[1:]
     with pytest.raises(LangJepaError, match="no public data set"):
         _open("lang-jepa-tests/there-is-no-such-data-set")
+
+
+WIKI = [
+    "",
+    " = One = \n",
+    "",
+    " First line . \n",
+    " = = Part = = \n",
+    None,
+    " More . \n",
+    " = Two = \n",
+    " Text . \n",
+    "\0",
+    "x",
+]
+
+
+def test_rows_that_are_lines_become_documents(tmp_path: Path) -> None:
+    """A title begins a document, an empty row is a blank line; what is no text is counted and joined to nothing."""
+    file = _jsonl(tmp_path / "wiki.jsonl", WIKI)
+    texts = [
+        " = One = \n\n First line . \n = = Part = = \n\n More . ",
+        " = Two = \n Text . \nx",
+    ]
+    source = _open(file, join_rows=1000, min_length=3)
+    documents, rejected = _all(source)
+    assert [document.text for document in documents] == texts
+    assert rejected == Counter({"binary data (NUL characters)": 1})
+    assert [document.text for document in _all(_open(file, join_rows=1000, limit=1))[0]] == texts[:1]
+    assert [document.text for document in _all(_open(file, join_rows=1000, min_length=20))[0]] == texts[:1]
+    pairs, _ = _all(_open(file, join_rows=2, min_length=1))
+    assert [one.text.count("\n") for one in pairs] == [1, 1, 0, 1, 0]
+    assert len({document.id for document in documents}) == 2
+    prints = {_open(file, **some).fingerprint() for some in ({}, {"join_rows": 2}, {"join_rows": 3})}
+    assert len(prints) == 3
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2, 3])
+def test_joined_rows_from_any_document_on(tmp_path: Path, skip: int) -> None:
+    source = _open(_jsonl(tmp_path / "wiki.jsonl", WIKI), join_rows=1000, min_length=3)
+    assert list(source.rows(skip)) == list(source.rows())[skip:]

@@ -39,6 +39,7 @@ OVERRIDES = {
     ),  # thirty-two weights have little to learn here
     "lejepa_spans": ("data.chunk_size=48",),
     "lejepa_spans_notebook": ("data.chunk_size=48",),
+    "lejepa_wikitext": ("data.chunk_size=48", "data.span_min_length=12", "data.join_rows=null"),
 }
 
 

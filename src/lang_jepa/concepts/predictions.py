@@ -50,11 +50,7 @@ class PredictionCache(Kept):
         Raises:
             LangJepaError: the model predicts no next sentences, the side is not on disk, or a prediction is not finite.
         """
-        if not model.predicts_next:
-            raise LangJepaError(
-                f"this encoder was trained on data.view={model.settings.data.view} and predicts no next sentence, so "
-                "its predictions cannot be told: set training.predicted_share=0"
-            )
+        check_predicts(model)
         view = make_plain_view(model.settings, split, model.tokenizer)
         view.pooled = pooled
         data = model.settings.data.model_dump(
@@ -80,6 +76,19 @@ class PredictionCache(Kept):
             tell=tell or (lambda text: None),
         )
         return cls(*job.open_or_make())
+
+
+def check_predicts(model: ConceptModel) -> None:
+    """Raise where a model predicts no next sentences.
+
+    Raises:
+        LangJepaError: what to set.
+    """
+    if not model.predicts_next:
+        raise LangJepaError(
+            f"this encoder was trained on data.view={model.settings.data.view} and predicts no next sentence, so "
+            "its predictions cannot be told: set training.predicted_share=0"
+        )
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from pathlib import Path
 from lang_jepa.config import DataSettings
 from lang_jepa.data.documents_base import Document, Rejection, RowSource, Source, judge, require_documents
 from lang_jepa.data.documents_hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
+from lang_jepa.data.documents_joined import JoinedRows
 from lang_jepa.data.documents_local import LocalSource, has_known_suffix
 from lang_jepa.data.documents_stories import StorySource
 from lang_jepa.errors import LangJepaError
@@ -20,7 +21,7 @@ _CHOICES = (
 )
 
 
-def open_source(settings: DataSettings) -> Source:
+def open_source(settings: DataSettings) -> RowSource:
     """The source that `settings.train_file` names; nothing large is read yet.
 
     The names of built-in sources win over files of the same name (write `./stories` for a folder); then
@@ -31,6 +32,9 @@ def open_source(settings: DataSettings) -> Source:
             without usable files, a damaged parquet file, a column that is not there, no such hub data set,
             or no network.
     """
+    if settings.join_rows is not None:
+        every = {"join_rows": None, "min_length": 0, "limit": None}
+        return JoinedRows.of(settings, open_source(settings.model_copy(update=every)))
     name = settings.train_file
     if name == "stories":
         return StorySource.open(settings)

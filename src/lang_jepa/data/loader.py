@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from lang_jepa.data.order import Order
+from lang_jepa.data.order import Indices, Order
 from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import View
 from lang_jepa.errors import LangJepaError
@@ -83,10 +83,19 @@ class CorpusBatches(IterableDataset[Batch]):
         for epoch in count(self.epoch):
             for number, group in self.order.groups(epoch, start):
                 if turn % workers == worker:
-                    batch = self.view.batch(group[self.rank], epoch)
-                    yield replace(batch, position=(epoch, number + 1))
+                    yield replace(self._batch(group, epoch), position=(epoch, number + 1))
                 turn += 1
             start = 0
+
+    def _batch(self, group: list[Indices], epoch: int) -> Batch:
+        """This rank's batch of a step. Without examples of its own it goes through one of the others', since the ranks
+        compute together, and counts nothing of it."""
+        own = group[self.rank]
+        return (
+            self.view.batch(own, epoch)
+            if len(own)
+            else self.view.batch(max(group, key=len)[:1], epoch).idled()
+        )
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

@@ -1,9 +1,11 @@
 """A stream: documents tokenized as they come, in blocks, with an exact position and without ever holding the corpus.
 
 The rows of the source are cut into blocks of `data.shuffle_buffer` rows. Block b belongs to the share b mod n, where
-the n shares are all loader processes of all ranks: sharding happens once, here. Inside a block the examples are
-shuffled by a seed, so a share's position is (epoch, block, batch in the block), and going on means reading that block
-again. What a stream cannot do is compare documents across blocks: duplicates are not searched for.
+the n shares are all loader processes of all ranks: sharding happens once, here. Shares are numbered so that W ranks
+with w loader processes go, step by step, through the batches that one rank with W * w loader processes joins in a step
+of W micro-batches. Inside a block the examples are shuffled by a seed, so a share's position is (epoch, block, batch in
+the block), and going on means reading that block again. What a stream cannot do is compare documents across blocks:
+duplicates are not searched for.
 """
 
 from collections.abc import Iterator
@@ -129,7 +131,7 @@ class StreamBatches(IterableDataset[Batch]):
         info = get_worker_info()
         worker = ((info.id if info else 0) + self.turn) % self.workers
         epoch, block, offset = self.positions[worker]
-        share, shares = self.rank * self.workers + worker, self.world * self.workers
+        share, shares = worker * self.world + self.rank, self.world * self.workers
         start = block if block or offset else share
         while True:
             whole, empty = start == share and not offset, True

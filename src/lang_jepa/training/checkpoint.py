@@ -28,6 +28,7 @@ FREE = (
     "meta.load_checkpoint",
     "meta.checkpoint_path",
     "meta.on_collapse",
+    "meta.timeout_minutes",
     "data.corpus_dir",
     "data.prepare_workers",
     "data.num_workers",

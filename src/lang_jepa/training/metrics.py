@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import append_text, atomic_file
@@ -73,7 +74,7 @@ TIMES = ("train/targets_per_second", "train/seconds", "epoch/time")
 """Columns that measure the machine: the only ones that two equal runs differ in."""
 
 
-def with_other_names(figures: Mapping[str, float]) -> dict[str, float]:
+def with_other_names(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The figures, and those that runs on spans have another name for once more under that."""
     return {**figures, **{other: figures[name] for name, other in OTHER_NAMES.items() if name in figures}}
 

@@ -15,7 +15,8 @@ from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
-from lang_jepa.training.material import Material
+from lang_jepa.training.heartbeat import meet
+from lang_jepa.training.material import Material, epochs_ended, is_look_due
 from lang_jepa.training.metrics import STEP, with_other_names
 from lang_jepa.training.optim import make_optimizer
 from lang_jepa.training.reporter import Reporter
@@ -99,6 +100,7 @@ class Run:
             self.best.restore(self._best_of(state))
         self.first_step, self.resumed = self.step, state is not None
         self.material.read_cached(self.jepa.encoder, self.reporter.message)
+        meet("concepts")  # which may be computed on some machine for hours
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if state:
             ranks.set_generators(
@@ -171,16 +173,15 @@ class Run:
     def after_step(self) -> None:
         """What is due after the step just made: an epoch's end, a look, checkpoints."""
         logging = self.settings.logging
-        epoch_done = self.step in self.epoch_ends
-        if epoch_done:
+        ended = epochs_ended(self.epoch_ends, self.step)
+        if ended:
             self._end_epoch()
-        every = logging.eval_freq or max(1, min(self.total // 10, *(self.epoch_ends[:1] or [self.total])))
-        if self.step % every == 0 or self.step == self.total:
+        if is_look_due(self.step, total=self.total, ends=self.epoch_ends, every=logging.eval_freq):
             self.look()
-        if epoch_done:
-            number = self.epoch_ends.index(self.step) + 1
-            if number % logging.checkpoint_freq == 0:
-                self.save(LAYOUT.epoch.format(number))
+        if ended:
+            kept = [number for number in ended if number % logging.checkpoint_freq == 0]
+            if kept:
+                self.save(LAYOUT.epoch.format(kept[-1]))
             self.save()
         elif self.step % (logging.checkpoint_steps or max(1, self.total // 10)) == 0:
             self.save()

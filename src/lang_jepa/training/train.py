@@ -10,7 +10,9 @@ from lang_jepa.config import Settings
 from lang_jepa.data.prepare import PrepareEvent, prepare
 from lang_jepa.files import write_json
 from lang_jepa.settings import save_settings
+from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.preflight import check_encoder_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import RunFolder
 from lang_jepa.training.run_lock import RunLock
@@ -43,6 +45,7 @@ class Result:
     exit_status: int = 0
 
 
+@end_together
 def train(
     settings: Settings,
     reporter: Reporter | None = None,
@@ -67,6 +70,7 @@ def train(
     from lang_jepa.training.devices import make_fabric
     from lang_jepa.training.run import LAYOUT
 
+    check_encoder_run(settings)
     fabric = make_fabric(settings)
     place = RunFolder(Path(settings.logging.log_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
@@ -88,6 +92,7 @@ def _train(
 
     chief = bool(fabric.is_global_zero)
     material = make_material(settings, fabric, listener)
+    meet("data")  # which may be prepared on some machine for hours
     if chief:
         place.start(lock, resume=settings.meta.load_checkpoint, listener=listener)
     fabric.barrier()
@@ -113,7 +118,6 @@ def _train(
         export_model(run)
     if chief:
         _summarize(run, seconds)
-    fabric.barrier()
     return Result(
         folder=run.folder,
         step=run.step,

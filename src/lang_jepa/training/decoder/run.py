@@ -51,6 +51,7 @@ _FREE = (
     "training.output_dir",
     "training.resume",
     "training.checkpoint_path",
+    "training.timeout_minutes",
     "evaluation.num_samples",
     "evaluation.log_",
     "evaluation.checkpoint_freq",

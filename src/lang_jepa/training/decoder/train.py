@@ -9,6 +9,7 @@ from typing import Any
 from lang_jepa.concepts.decoding import join_model, restore
 from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.predictions import check_predicts
 from lang_jepa.config import DataSettings, Settings
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus
@@ -20,6 +21,8 @@ from lang_jepa.settings import apply_override, build, read_settings, save_settin
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.decoder.run import LAYOUT, DecoderRun
 from lang_jepa.training.export import load_any
+from lang_jepa.training.heartbeat import end_together, meet
+from lang_jepa.training.preflight import check_decoder_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, RunFolder
 from lang_jepa.training.run_lock import RunLock
@@ -49,6 +52,7 @@ class DecoderResult:
     exit_status: int = 0
 
 
+@end_together
 def train_decoder(
     encoder: Path,
     settings: DecoderSettings,
@@ -71,8 +75,9 @@ def train_decoder(
     """
     from lang_jepa.training.devices import launch
 
+    check_decoder_run(encoder, settings)
     training = settings.training
-    fabric = launch(training.device, bfloat16=training.use_bfloat16)
+    fabric = launch(training.device, bfloat16=training.use_bfloat16, timeout_minutes=training.timeout_minutes)
     place = RunFolder(Path(training.output_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
     with place.held(None, chief=bool(fabric.is_global_zero)) as lock:
@@ -94,22 +99,17 @@ def _train(
     if chief:
         _check_joinable(encoder)
     model = load_any(encoder)
-    corpus = _corpus(model, encoder, overrides)
-    tokenizer = corpus.tokenizer
-    if settings.decoder.tokenizer_path is not None:
-        tokenizer = TextTokenizer.load(settings.decoder.tokenizer_path)
+    other = settings.decoder.tokenizer_path
+    tokenizer = model.tokenizer if other is None else TextTokenizer.load(other)
     _check_end(tokenizer)
+    if settings.training.predicted_share:
+        check_predicts(model)
+    corpus = _corpus(model, encoder, overrides)
     model.jepa.to(fabric.device)
-
-    def make() -> DecoderMaterial:
-        share = {"rank": fabric.global_rank, "world": fabric.world_size}
-        return DecoderMaterial(settings, model, corpus, tokenizer, tell=listener.message, **share)
-
-    if chief:
-        material = make()
-    fabric.barrier()
-    if not chief:
-        material = make()
+    # Concepts are computed by one process, whose lock the others wait for.
+    share = {"rank": fabric.global_rank, "world": fabric.world_size}
+    material = DecoderMaterial(settings, model, corpus, tokenizer, tell=listener.message, **share)
+    meet("data")
     if chief:
         place.start(lock, resume=settings.training.resume, listener=listener)
     fabric.barrier()
@@ -125,7 +125,6 @@ def _train(
         listener.end()
     seconds = time.perf_counter() - began
     joined = _finish(run, encoder, seconds) if chief else None
-    fabric.barrier()
     status = exit_status(run.stopped_by) if run.interrupted else 0
     return DecoderResult(run.folder, joined, run.step, run.total, run.interrupted, seconds, status)
 

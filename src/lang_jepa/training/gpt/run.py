@@ -57,6 +57,7 @@ _FREE = (
     "logging.",
     "meta.load_checkpoint",
     "meta.checkpoint_path",
+    "meta.timeout_minutes",
     "data.corpus_dir",
     "data.prepare_workers",
     "evaluation.num_samples",

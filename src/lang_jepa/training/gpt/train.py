@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.files import write_json
 from lang_jepa.settings import read_settings, save_settings
+from lang_jepa.training.heartbeat import end_together, meet
+from lang_jepa.training.preflight import check_gpt_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, RunFolder
 from lang_jepa.training.run_lock import RunLock
@@ -41,6 +43,7 @@ class GPTResult:
     exit_status: int = 0
 
 
+@end_together
 def train_gpt(
     settings: GPTSettings,
     reporter: Reporter | None = None,
@@ -77,7 +80,6 @@ def _train(run: "GPTRun", on_start: "Callable[[GPTRun], None] | None") -> GPTRes
     seconds = time.perf_counter() - began
     if run.chief:
         _finish(run, seconds)
-    run.fabric.barrier()
     total = settings.optimization.max_steps
     status = exit_status(run.stopped_by) if run.interrupted else 0
     return GPTResult(run.folder, run.step, total, run.interrupted, seconds, run.figures, status)
@@ -101,7 +103,9 @@ def _setting(settings: GPTSettings, reporter: Reporter | None) -> tuple[Any, Run
     from lang_jepa.training.devices import launch
     from lang_jepa.training.gpt.run import LAYOUT
 
-    fabric = launch(settings.meta.device, bfloat16=settings.meta.use_bfloat16)
+    check_gpt_run(settings)
+    meta = settings.meta
+    fabric = launch(meta.device, bfloat16=meta.use_bfloat16, timeout_minutes=meta.timeout_minutes)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
     return fabric, RunFolder(Path(settings.logging.log_dir), LAYOUT), listener
 
@@ -115,6 +119,7 @@ def _start(
     from lang_jepa.training.train import telling
 
     tokens = open_tokens(settings.data, telling(listener))
+    meet("data")  # which may be prepared on some machine for hours
     material = GPTMaterial(
         settings.data, tokens, seed=settings.meta.seed, rank=fabric.global_rank, world=fabric.world_size
     )
