@@ -122,6 +122,9 @@ class TextDataModule(LightningDataModule):
             self.material = StreamMaterial(self.settings, rank=rank, world=world)
         else:
             self.material = CorpusMaterial(self.settings, prepare(self.settings.data), rank=rank, world=world)
+        lost = self.material.losses()
+        if line := lost.line():
+            (rank_zero_warn if lost.loud else rank_zero_info)(line)
 
     def train_dataloader(self) -> Loader:
         """Endless batches of this rank.

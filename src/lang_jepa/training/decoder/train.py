@@ -12,7 +12,7 @@ from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import DataSettings, Settings
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.prepare import prepare, tell_losses
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable, write_json
@@ -21,6 +21,7 @@ from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.decoder.run import LAST, DecoderRun
 from lang_jepa.training.export import load_any
 from lang_jepa.training.reporter import Reporter, Silent
+from lang_jepa.training.train import telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def train_decoder(
     fabric.barrier()
     if not chief:
         material = make()
+    tell_losses(material.losses(), telling(listener))
     folder = Path(training.output_dir)
     if chief:
         moved = start_folder(folder, resume=training.resume, note=_FOLDER_NOTE)

@@ -105,7 +105,7 @@ def start_gpt_run(settings: GPTSettings, reporter: Reporter | None = None) -> "G
             listener.message(f"an older run was moved to {moved}")
         if look is None:
             listener.warning(
-                "nothing is held out, so nothing can be measured: set data.val_fraction (0.02, say)"
+                f"nothing is held out, so nothing can be measured: {tokens.why_nothing_held_out}"
             )
     fabric.barrier()
     run = GPTRun(settings, fabric, material, look, listener)
