@@ -24,7 +24,7 @@ _TAG = re.compile(
 _NAME = re.compile(r"[{<%\s/-]*(\w+)")
 _CODE_TAGS = {"highlight", "mermaid", "raw", "code", "codeblock", "comment", "math", "katex"}
 """Those around something that is no prose."""
-_COMMENT = re.compile(r"\{/\*.{0,5000}?\*/\}", re.DOTALL)
+_COMMENT = re.compile(r"\{/\*.{0,1000}?\*/\}", re.DOTALL)
 _ANCHOR = re.compile(r"\s*\{#[\w.:-]+\}\s*$")
 _DIRECTIVE = re.compile(r"^[ \t]*:::.*$", re.MULTILINE)
 _MARKER = re.compile(r"^\s*(?:\[[ xX]\]\s+|\[!\w+\][ \t]*)")
@@ -157,22 +157,21 @@ def _without_jsx(text: str, left_out: Counter[str]) -> Iterator[str]:
 
 
 _OPENING = re.compile(r"(`+)|<(?=[A-Za-z/>])|\{")
-_INSIDE = re.compile(r"""[{}>]|"[^"\n]{0,1000}"|'[^'\n]{0,1000}'""")
-_LONGEST = 10_000
-"""Characters of a tag or an expression at most."""
+_IN_TAG = re.compile(r"""[{<>]|"[^"\n]{0,500}"|'[^'\n]{0,500}'""")
+_OUTSIDE = re.compile(r"`+|\{")
+_IN_BRACES = re.compile(r"""[{}]|"[^"\n]{0,500}"|'[^'\n]{0,500}'|`[^`]{0,500}`""")
 
 
 def _without_tags(text: str, left_out: Counter[str]) -> Iterator[str]:
     """Text without tags and expressions; what stands between two tags stays, and so does inline code."""
-    at = 0
+    at, ends = 0, _ends_of_braces(text)
     while match := _OPENING.search(text, at):
         yield text[at : match.start()]
         if match[1]:
-            end = text.find(match[1], match.end())
-            end = end + len(match[1]) if 0 <= end <= match.end() + _LONGEST else match.end()
+            end = _end_of_code(text, match)
             yield text[match.start() : end]
         else:
-            end = _end_of_tag(text, match.end(), match[0])
+            end = ends.get(match.start(), -1) if match[0] == "{" else _end_of_tag(text, match.end(), ends)
             if end < 0:
                 end = match.end()
                 yield match[0]
@@ -182,13 +181,34 @@ def _without_tags(text: str, left_out: Counter[str]) -> Iterator[str]:
     yield text[at:]
 
 
-def _end_of_tag(text: str, start: int, opening: str) -> int:
-    """Where a tag or an expression ends, with regard to braces and strings inside; -1 if it does not end soon."""
-    depth = 1 if opening == "{" else 0
-    at, limit = start, min(len(text), start + _LONGEST)
-    while match := _INSIDE.search(text, at, limit):
+def _ends_of_braces(text: str) -> dict[int, int]:
+    """Where every brace that is opened outside of code is closed."""
+    ends: dict[int, int] = {}
+    open_braces: list[int] = []
+    at = 0
+    while match := (_IN_BRACES if open_braces else _OUTSIDE).search(text, at):
         at = match.end()
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if (opening == "{" and not depth) or (opening == "<" and match[0] == ">" and not depth):
-            return at
+        if match[0] == "{":
+            open_braces.append(match.start())
+        elif match[0] == "}":
+            ends[open_braces.pop()] = at
+        elif not open_braces:
+            at = _end_of_code(text, match)
+    return ends
+
+
+def _end_of_code(text: str, ticks: re.Match[str]) -> int:
+    """Where inline code ends; after its ticks, if it never does."""
+    end = text.find(ticks[0], ticks.end())
+    return end + len(ticks[0]) if end >= 0 else ticks.end()
+
+
+def _end_of_tag(text: str, at: int, ends: dict[int, int]) -> int:
+    """Where a tag ends, with regard to braces and strings inside; -1 if another begins before."""
+    while match := _IN_TAG.search(text, at):
+        if match[0] == ">":
+            return match.end()
+        if match[0] == "<":
+            return -1
+        at = ends.get(match.start(), match.end())
     return -1
