@@ -47,12 +47,14 @@ def open_source(settings: DataSettings) -> Source:
     Raises:
         LangJepaError: no such file (with the nearest name there is), an unknown kind of file, a folder
             without usable files, a damaged parquet file, a column that is not there, no such hub data set,
-            or no network.
+            a place that is not read (an object store, a pattern), or no network.
     """
     name = settings.train_file
     if name == "stories":
+        refuse_patterns(settings, "stories")
         return StorySource.open(settings)
     if name in FINEWEB_CONFIGS:
+        refuse_patterns(settings, f"the hub data set {name}")
         return HubSource.open(settings, "HuggingFaceFW/fineweb-edu", name, "train")
     if not name.strip():
         raise LangJepaError(f"data.train_file is empty. {_CHOICES}")

@@ -33,7 +33,7 @@ _LEFT_OUT = {
     "table": "tables",
 }
 """Elements that are no prose, by what they are called when they are counted."""
-_NEVER = {"head", "title", "meta", "link"}
+_NEVER = {"title", "meta", "link"}
 """Those that a page does not show."""
 _INLINE = re.compile(
     "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|label|mark|q|rp|rt|ruby|s|samp|small|span|"
