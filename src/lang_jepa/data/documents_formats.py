@@ -19,8 +19,8 @@ from lang_jepa.data.documents_html import declared_text, html_prose
 from lang_jepa.data.documents_markdown import FORMAT as MARKDOWN_FORMAT
 from lang_jepa.data.documents_markdown import markdown_prose
 from lang_jepa.data.documents_office import FORMAT as OFFICE_FORMAT
-from lang_jepa.data.documents_office import Unreadable, pdf_prose, require, word_prose
-from lang_jepa.data.documents_rows import Row
+from lang_jepa.data.documents_office import pdf_prose, require, word_prose
+from lang_jepa.data.documents_rows import Row, Unreadable
 from lang_jepa.data.documents_rst import FORMAT as RST_FORMAT
 from lang_jepa.data.documents_rst import rst_prose
 from lang_jepa.data.text_files import NotText

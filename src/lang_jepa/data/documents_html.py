@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from lang_jepa.data.documents_rows import Unreadable
+
 FORMAT = 1
 
 _LEFT_OUT = {
@@ -43,17 +45,39 @@ _INLINE = re.compile(
 _LAYOUT = "td table, td h1, td h2, td h3, td article"
 """What a table that lays a page out has in its cells, and a table of data has not."""
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+_MARK = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
+_SELF_CLOSED = re.compile(
+    "p|li|t[dhr]|thead|tbody|tfoot|d[dt]|option|optgroup|r[tp]|area|base|br|col|embed|hr|img|input|link|meta|source|wbr",
+    re.IGNORECASE,
+)
+"""Elements that need no end."""
+DEEPEST = 10_000
+"""Elements inside each other at most: the parser's time grows with the square of them."""
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 
 
 def html_prose(text: str) -> tuple[str, Counter[str]]:
-    """The prose of a page or of a piece of one, paragraph by paragraph, and what was left out by kind."""
+    """The prose of a page or of a piece of one, paragraph by paragraph, and what was left out by kind.
+
+    Raises:
+        Unreadable: more than DEEPEST elements inside each other.
+    """
     left_out: Counter[str] = Counter()
+    _check_depth(text)
     root = LexborHTMLParser(text).root
     if root is None:
         return "", left_out
     blocks = (_SPACE.sub(" ", block).strip() for block in "".join(_pieces(root, left_out)).split("\0"))
     return "\n\n".join(block for block in blocks if block), left_out
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for slash, name in _MARK.findall(text):
+        if not _SELF_CLOSED.fullmatch(name):
+            depth = max(depth - 1, 0) if slash else depth + 1
+            if depth > DEEPEST:
+                raise Unreadable(f"HTML of more than {DEEPEST:,} elements inside each other")
 
 
 def declared_text(content: bytes) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from lang_jepa.data.documents_rows import FAIR_KEYS, Row, identity_of
+from lang_jepa.data.documents_rows import SHOWN_KEYS, Row, identity_of
 from lang_jepa.data.text_files import BOM, CHUNK, NOT_UTF8, chunks, lines
 from lang_jepa.errors import LangJepaError
 
@@ -151,7 +151,7 @@ def _row(number: int, place: str, value: Any, column: str) -> Row:
 
 
 def _keys(value: dict[str, Any]) -> str:
-    return f"keys: {', '.join(list(value)[:FAIR_KEYS])}"
+    return f"keys: {', '.join(list(value)[:SHOWN_KEYS])}"
 
 
 def _integer(digits: str) -> int | float:

@@ -75,11 +75,6 @@ class LocalSource(RowSource):
             file.kind.check(file.path, settings.text_column)
         return cls(settings, description, {}, path, files)
 
-    @property
-    def is_one_document(self) -> bool:
-        """Whether it is a single file that is read as one document."""
-        return len(self.files) == 1 and self.files[0].kind.prose is not None
-
     def fingerprint(self) -> str:
         """Names, sizes and content hashes of the files (size and time of change above HASH_WHOLE bytes), the column of
         the text, and the rules by which the files are read."""

@@ -7,6 +7,7 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
+from lang_jepa.data.documents_rows import Unreadable
 from lang_jepa.data.text_files import first_line
 from lang_jepa.errors import LangJepaError
 
@@ -29,14 +30,6 @@ def require(kind: str) -> None:
             f"{kind} files are read with {name}, which is not installed: pip install 'lang-jepa[documents]'. In a "
             "folder they can also be left out, with data.exclude."
         )
-
-
-class Unreadable(ValueError):
-    """A file of which the text cannot be had; the reason is one of few, so that they can be counted."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
 
 
 def pdf_prose(path: Path) -> tuple[str, Counter[str]]:

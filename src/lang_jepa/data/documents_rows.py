@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-FAIR_KEYS = 8
+SHOWN_KEYS = 8
 """Keys or columns that a message names."""
 
 
@@ -25,6 +25,14 @@ class Row:
     text: object = None
     fault: str | None = None
     left_out: tuple[tuple[str, int], ...] = ()
+
+
+class Unreadable(ValueError):
+    """A file of which the text cannot be had; the reason is one of few, so that they can be counted."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
 
 
 def identity_of(value: object) -> str | None:
