@@ -161,7 +161,7 @@ class _Job:
             check_only(self.target, _OURS, what="a corpus")
         make_folder(self.partial)
         remove_temporaries(self.partial / "blocks")
-        if hint := language_hint(self.settings, (row.text for row in self.source.documents(Counter()))):
+        if hint := language_hint(self.settings, (row.text for row in some_documents(self.source))):
             self.tell(PrepareEvent("warning", hint))
         tokenizer = self.tokenizer or self._trained_tokenizer()
         work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
