@@ -146,7 +146,8 @@ def prepare(
     """Turn documents into a corpus on disk, and tell what is in it."""
     settings = settings_of(recipe, *(override or ()))
     from lang_jepa.console import facts_table, plain
-    from lang_jepa.data.prepare import PrepareEvent
+    from lang_jepa.data.losses import Losses
+    from lang_jepa.data.prepare import PrepareEvent, tell_losses
     from lang_jepa.data.prepare import prepare as run
     from lang_jepa.data.statistics import describe
     from lang_jepa.data.views import make_view
@@ -160,6 +161,12 @@ def prepare(
 
     corpus = run(settings.data, progress=tell)
     view = make_view(settings, corpus.train, corpus.tokenizer)
+    sizes = {
+        "sentences": corpus.train.num_sentences,
+        "cut": view.cut_sentences,
+        "max_length": settings.model.max_length,
+    }
+    tell_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), tell)
     facts_table(
         [*describe(corpus), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)
     )

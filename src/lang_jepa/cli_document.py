@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from lang_jepa.data.text_files import text_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def document(
     model: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
     file: Annotated[
-        Path | None, typer.Argument(help="A UTF-8 text file (default: --text, or standard input).")
+        Path | None,
+        typer.Argument(help="A text file, also Markdown, HTML, PDF (default: --text, or standard input)."),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
     candidate: Annotated[
@@ -75,13 +77,10 @@ def _read(file: Path | None, text: str | None) -> str:
     if file is None:
         if sys.stdin.isatty():
             raise LangJepaError("nothing to read: give a file, --text, or pipe text in")
-        return sys.stdin.read()
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LangJepaError(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LangJepaError(f"{file} is not UTF-8 text: {error}") from error
+        return text_of(sys.stdin.buffer, "standard input")
+    from lang_jepa.data.documents_formats import read_document
+
+    return read_document(file)
 
 
 def _show(found: "Study", plot: Path | None) -> None:

@@ -41,7 +41,7 @@ def generate(
             raise LangJepaError(
                 "there is nothing to go on from: give --prompt TEXT, or text on standard input"
             )
-        prompt = sys.stdin.read().rstrip("\n")
+        prompt = sys.stdin.read().removeprefix("\ufeff").rstrip("\n")
     texts = TextGPT.load(run).write(
         prompt,
         tokens=tokens,

@@ -8,8 +8,8 @@ from pathlib import Path
 from lang_jepa.concepts.index import search_in
 from lang_jepa.concepts.model import ConceptModel, Vectors
 from lang_jepa.console import plain, warn
+from lang_jepa.data.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,7 @@ def read_texts(given: list[str] | None, file: Path | None) -> list[str]:
     if given:
         return given
     if file is not None:
-        return read_lines(file)
+        return filled_lines(chunks(file), str(file))
     if sys.stdin.isatty():
         raise LangJepaError("nothing to encode: give --text, --file, or pipe text in")
-    lines = [line.strip() for line in sys.stdin if line.strip()]
-    if not lines:
-        raise LangJepaError("standard input held no text")
-    return lines
+    return filled_lines(sys.stdin.buffer, "standard input")

@@ -17,6 +17,14 @@ Override = Annotated[
         "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."
     ),
 ]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Of a folder: read only these files, such as '**/*.md'; repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated."),
+]
 DecoderOverride = Annotated[
     list[str] | None,
     typer.Option(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lang_jepa.cli_options import Exclude, Include
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -25,8 +26,10 @@ def index(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
     text_column: Annotated[
-        str, typer.Option(help="Column of the text in parquet, jsonl and hub data.")
+        str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
     ] = "text",
+    include: Include = None,
+    exclude: Exclude = None,
     float32: Annotated[
         bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
     ] = False,
@@ -38,6 +41,8 @@ def index(
     ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""
+    if lines and (include or exclude):
+        raise LangJepaError("--include and --exclude choose files of a folder, and --lines reads one file")
     go_offline_if_unreachable()
     from lang_jepa.concepts.index import Index
     from lang_jepa.concepts.index_source import Lines, SplitDocuments
@@ -46,7 +51,13 @@ def index(
     from lang_jepa.console_progress import IndexBar
 
     loaded = ConceptModel.load(model)
-    chosen = {"train_file": corpus, "limit": limit, "text_column": text_column}
+    chosen = {
+        "train_file": corpus,
+        "limit": limit,
+        "text_column": text_column,
+        "include": tuple(include or ()),
+        "exclude": tuple(exclude or ()),
+    }
     source = (
         Lines(Path(corpus)) if lines else SplitDocuments.open(loaded.settings.data.model_copy(update=chosen))
     )

@@ -31,13 +31,19 @@ class DataSettings(Section):
     """From documents to batches."""
 
     train_file: str = "sample-10BT"
-    """Where documents come from: `stories` (built in), a local .parquet/.jsonl(.gz/.zst)/.txt file, a folder of
-    them, a FineWeb-Edu slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
+    """Where documents come from: `stories` (built in), a local file (.parquet, .jsonl, .json, .csv, .tsv, .txt, .md,
+    .mdx, .rst, .html; .pdf and .docx by the extra `documents`; most also .gz or .zst), a folder of them, a FineWeb-Edu
+    slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
     text_column: str = "text"
-    """Column that holds a document's text in parquet, jsonl and hub sources."""
+    """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""
     join_rows: int | None = Field(default=None, ge=2)
     """Rows that make one document at most, for sources whose rows are lines or paragraphs: joined by line breaks, empty
     ones as blank lines; a row that is a title, ` = Like This = `, begins the next document (null: each row is one)."""
+    include: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are read, as patterns relative to it: `["guide/**/*.md"]` (empty: all of a known kind). A
+    pattern that matches nothing is an error."""
+    exclude: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are left out, as patterns relative to it: `["**/CHANGELOG.md", "drafts"]`."""
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
     tokenizer_path: str = "roberta-base"
@@ -48,7 +54,8 @@ class DataSettings(Section):
     limit: int | None = Field(default=10_000, ge=1)
     """Take at most so many documents (null: all)."""
     min_length: int = Field(default=100, ge=0)
-    """Reject documents with fewer characters."""
+    """Reject documents with fewer characters. One of Chinese, Japanese or Korean counts as three, one of Thai, Lao,
+    Khmer, Burmese or Tibetan as two."""
     min_sentences: int = Field(default=2, ge=1)
     """Reject documents with fewer sentences."""
     max_sentence_chars: int = Field(default=1000, ge=20)

@@ -25,9 +25,13 @@ class GPTDataSettings(Section):
     """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; that of shards, of a prepared
     corpus or of another tokenizer must be the same."""
     train_file: str = "stories"
-    """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next seven."""
+    """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next nine."""
     text_column: str = "text"
-    """Column that holds a document's text in parquet, jsonl and hub sources."""
+    """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""
+    include: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are read, as patterns relative to it (empty: all of a known kind)."""
+    exclude: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are left out, as patterns relative to it."""
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept."""
     language: Language = "en"
@@ -35,7 +39,8 @@ class GPTDataSettings(Section):
     limit: int | None = Field(default=None, ge=1)
     """Take at most so many documents (null: all)."""
     min_length: int = Field(default=100, ge=0)
-    """Reject documents with fewer characters."""
+    """Reject documents with fewer characters. One of Chinese, Japanese or Korean counts as three, one of Thai, Lao,
+    Khmer, Burmese or Tibetan as two."""
     val_fraction: float = Field(default=0.02, ge=0.0, lt=1.0)
     """Share of documents held out for validation, chosen by a hash of the text."""
     prepare_workers: int | None = Field(default=None, ge=1)

@@ -366,20 +366,3 @@ def fingerprint(value: Any) -> str:
     """A short stable hash (16 hex digits of SHA-256) of anything JSON can hold; key order does not matter."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def read_lines(path: Path) -> list[str]:
-    """Non-empty lines of a UTF-8 file, stripped.
-
-    Raises:
-        LangJepaError: it cannot be read, is not UTF-8, or has none.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LangJepaError(f"{path} is not UTF-8 text: {error}") from error
-    if not lines:
-        raise LangJepaError(f"{path} holds no text")
-    return lines

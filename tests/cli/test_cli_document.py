@@ -144,7 +144,7 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
         (["--text", "A cat sat. It slept.", "--using", "magic"], "--using is best"),
         (["--text", "A cat sat.", "--against", "nothing"], "--against is document or training"),
         (["--text", " "], "holds no text"),
-        (["nowhere.txt"], "cannot read nowhere.txt"),
+        (["nowhere.txt"], "nowhere.txt cannot be read"),
         (["nowhere.txt", "--text", "A cat."], "not both"),
     ],
 )

@@ -201,7 +201,7 @@ def latin(folder: Path) -> Path:
     [
         (empty, "there is no sentence to index"),
         (latin, "not UTF-8"),
-        (lambda folder: folder / "none", "cannot read"),
+        (lambda folder: folder / "none", "cannot be read"),
     ],
 )
 def test_nothing_to_index(

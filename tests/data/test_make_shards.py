@@ -13,6 +13,7 @@ from texts import text_of, write_rows
 from lang_jepa.config import DataSettings
 from lang_jepa.data.byte_table import documents
 from lang_jepa.data.hashes import hash_text, side
+from lang_jepa.data.losses import why_nothing_held_out
 from lang_jepa.data.make_shards import ShardProgress, make_shards
 from lang_jepa.data.pieces import Pieces
 from lang_jepa.data.token_shards import TokenShards
@@ -132,7 +133,7 @@ def test_sides_that_stay_empty(tmp_path: Path) -> None:
     told: list[ShardProgress] = []
     make_shards(settings_of(file, val_fraction=1e-9), tmp_path / "a", tell=told.append)
     assert [p.message for p in told if p.stage == "warning"] == [
-        "a share of 1e-09 of 1 documents held none out"
+        "nothing is held out: " + why_nothing_held_out(1e-9, 1, f"file {file}")
     ]
     with pytest.raises(LangJepaError, match=r"no text to learn|left for training"):
         make_shards(settings_of(file, val_fraction=0.999999), tmp_path / "b")

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.hashes import hash_text, side
+from lang_jepa.data.losses import why_nothing_held_out
 from lang_jepa.data.prepare import PrepareEvent, prepare
 from lang_jepa.data.statistics import describe
 from lang_jepa.errors import LangJepaError
@@ -118,7 +119,7 @@ def test_no_validation(settings_for: Callable) -> None:
     assert Corpus.open(corpus.path).validation.num_sentences == 0
     prepare(settings_for(texts, val_fraction=0.001), progress=events.append)
     assert [event.message for event in events if event.stage == "warning"] == [
-        "data.val_fraction=0.001 of 5 documents held none out"
+        "nothing is held out: " + why_nothing_held_out(0.001, 5, "")
     ]
 
 

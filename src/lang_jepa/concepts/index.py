@@ -24,15 +24,10 @@ from lang_jepa.concepts.index_folder import FORMAT, INDEX, NAMES, check_folder, 
 from lang_jepa.concepts.index_source import SentenceSource
 from lang_jepa.concepts.model import ConceptModel, Vectors
 from lang_jepa.concepts.search import exact_search, neighbours
+from lang_jepa.data.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import prepare
-from lang_jepa.files import (
-    fingerprint,
-    locked,
-    read_lines,
-    remove_temporaries,
-    sha256,
-)
+from lang_jepa.files import fingerprint, locked, remove_temporaries, sha256
 
 MANY = 1_000_000
 """Sentences above which exact search is slow."""
@@ -373,7 +368,7 @@ def search_in(
 ) -> list[list[tuple[float, str]]]:
     """The nearest sentences of a file with one sentence a line, encoded now, or of an index: (cosine, sentence)."""
     if not corpus.is_dir():
-        return neighbours(model, vectors, read_lines(corpus), top_k=top_k)
+        return neighbours(model, vectors, filled_lines(chunks(corpus), str(corpus)), top_k=top_k)
     found = Index.open(corpus, model).nearest(vectors, top_k=top_k)
     return [[(hit.score, hit.text) for hit in hits] for hits in found]
 

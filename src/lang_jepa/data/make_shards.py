@@ -21,8 +21,9 @@ import torch
 from lang_jepa.config import DataSettings
 from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.deduplicate import Deduplicator
-from lang_jepa.data.documents import Document, Source, open_source, require_documents
+from lang_jepa.data.documents import Document, Source, open_source, require_documents, some_documents
 from lang_jepa.data.hashes import hash_sentence, hash_text, side
+from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.pieces import Pieces, train_pieces
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.token_shards import BOS, MANIFEST, SHARD_TOKENS, TOKENIZER, Side, TokenShardWriter
@@ -122,9 +123,9 @@ def describe_shards(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         each = f", {size / (tokens - sizes['documents']):.2f} bytes a token" if size else ""
         text = f"{sizes['documents']:,} documents, {tokens:,} tokens, {size / 1e6:.1f} MB of text{each}"
         facts.append((name, text))
-    for name in ("rejected", "duplicates"):
-        counts = ", ".join(f"{count:,} x {reason}" for reason, count in manifest[name].items())
-        facts.append((name, counts or "none"))
+    for name in ("rejected", "duplicates", "left_out"):
+        counts = ", ".join(f"{count:,} x {reason}" for reason, count in manifest.get(name, {}).items())
+        facts.append((name.replace("_", " "), counts or "none"))
     facts.append(("tokenizer", f"{manifest['tokenizer']['vocab_size']:,} ids, {TOKENIZER}"))
     if manifest["changed_by_tokenizer"]:
         facts.append(("changed by the tokenizer", f"{manifest['changed_by_tokenizer']:,} documents"))
@@ -191,6 +192,7 @@ def _convert(
         "documents_read": work.documents + rejected.total(),
         "rejected": dict(sorted(rejected.items())),
         "duplicates": dict(sorted(work.duplicates.items())),
+        "left_out": dict(sorted(work.left_out.items())),
         "changed_by_tokenizer": work.changed,
         "timing": {
             "seconds": round(seconds, 1),
@@ -198,6 +200,9 @@ def _convert(
         },
     }
     write_json(folder / MANIFEST, manifest)
+    lost = Losses.of_manifest(manifest)
+    if lost.loud:
+        tell(ShardProgress("warning", message=str(lost.line())))
     return manifest
 
 
@@ -207,6 +212,7 @@ class _Work:
     Attributes:
         documents, bytes: read so far (bytes: of their texts in UTF-8).
         duplicates: documents left out, by kind.
+        left_out: what the files hold beside the texts, by kind.
         changed: documents of which the tokens stand for another number of bytes than the text has.
     """
 
@@ -220,6 +226,7 @@ class _Work:
         self.sides = {name: {"documents": 0, "tokens": 0, "bytes": 0} for name in _NAMES}
         self.documents = self.bytes = self.changed = 0
         self.duplicates: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.threads = settings.prepare_workers or os.cpu_count() or 1
 
     def add(self, block: list[Document]) -> None:
@@ -228,6 +235,7 @@ class _Work:
         for document in block:
             size = len(document.text.encode())
             self.documents, self.bytes = self.documents + 1, self.bytes + size
+            self.left_out.update(dict(document.left_out))
             hashed = hash_text(document.text)
             if self._is_new(hashed, document.text):
                 texts.append((side(hashed, self.settings.val_fraction), document.text.strip()))
@@ -270,7 +278,7 @@ def _learn(settings: DataSettings, source: Source, tell: Tell) -> tuple[Pieces, 
 
     def texts() -> Iterator[str]:
         nonlocal characters
-        for document in source.documents(Counter()):
+        for document in some_documents(source):
             characters += len(document.text)
             if side(hash_text(document.text), settings.val_fraction) == "train":
                 yield document.text
@@ -298,14 +306,16 @@ def _blocks(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 def _check(sides: dict[str, dict[str, Any]], settings: DataSettings, source: Source, tell: Tell) -> None:
     """Stop when training has no documents; warn when nothing was held out though it was asked for."""
-    if not sides["train"]["documents"]:
+    train, held_out = sides["train"]["documents"], sides["val"]["documents"]
+    if not train:
+        one = f" {why_nothing_held_out(1.0, 1, source.description)}" if held_out == 1 else ""
         raise LangJepaError(
-            f"no documents of {source.description} are left for training ({sides['val']['documents']} held out): lower "
-            "the share held out, or give more documents"
+            f"no documents of {source.description} are left for training ({held_out} held out): lower the share held "
+            f"out, or give more documents.{one}"
         )
-    if settings.val_fraction and not sides["val"]["documents"]:
-        text = f"a share of {settings.val_fraction} of {sides['train']['documents']} documents held none out"
-        tell(ShardProgress("warning", message=text))
+    if settings.val_fraction and not held_out:
+        why = why_nothing_held_out(settings.val_fraction, train, source.description)
+        tell(ShardProgress("warning", message=f"nothing is held out: {why}"))
 
 
 def _made_from(

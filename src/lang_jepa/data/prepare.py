@@ -7,7 +7,6 @@ with, never mixed with another, and never taken for a finished one: a corpus app
 import re
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,8 +17,9 @@ from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import Assembled, assemble
 from lang_jepa.data.blocks import process_documents
 from lang_jepa.data.corpus import FORMAT, MANIFEST, SIDES, Corpus
-from lang_jepa.data.documents import Source, open_source, require_documents
+from lang_jepa.data.documents import Source, open_source, require_documents, some_documents
 from lang_jepa.data.language_hint import language_hint
+from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.shards import SHARD_TOKENS
 from lang_jepa.data.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.data.workers import BlockSize, Processing
@@ -36,7 +36,7 @@ from lang_jepa.files import (
     writing,
 )
 
-__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents"]
+__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "tell_losses"]
 
 _OURS = (MANIFEST, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
 """What a corpus' folder holds."""
@@ -54,13 +54,19 @@ class PrepareEvent:
         documents, characters: read so far, in all.
     """
 
-    stage: Literal["reused", "stale", "resumed", "tokenizer", "block", "assemble", "warning", "done"]
+    stage: Literal["reused", "stale", "resumed", "tokenizer", "block", "assemble", "warning", "done", "lost"]
     message: str
     documents: int = 0
     characters: int = 0
 
 
 Progress = Callable[[PrepareEvent], None]
+
+
+def tell_losses(losses: Losses, tell: Progress) -> None:
+    """Tell what was lost, if anything was; as a warning, if it was much."""
+    if line := losses.line():
+        tell(PrepareEvent("warning" if losses.loud else "lost", line))
 
 
 def prepare(
@@ -156,7 +162,7 @@ class _Job:
         make_folder(self.partial)
         for folder in (self.partial, self.partial / "blocks"):
             remove_temporaries(folder)
-        if hint := language_hint(self.settings, (row.text for row in self.source.documents(Counter()))):
+        if hint := language_hint(self.settings, (row.text for row in some_documents(self.source))):
             self.tell(PrepareEvent("warning", hint))
         tokenizer = self.tokenizer or self._trained_tokenizer()
         work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
@@ -192,7 +198,7 @@ class _Job:
         folder = self.partial / "tokenizer"
         if not folder.is_dir():
             self.tell(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
-            texts = (document.text for document in self.source.documents(Counter()))
+            texts = (document.text for document in some_documents(self.source))
             learnt = train_tokenizer(texts, self.settings.vocab_size)
             with atomic_folder(folder) as temporary:
                 learnt.save(temporary)
@@ -215,13 +221,18 @@ class _Job:
                 ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
                 or "none rejected"
             )
+            if work.documents == 1 and validation:
+                raise LangJepaError(
+                    f"nothing is left to train on: {why_nothing_held_out(1.0, 1, self.source.description)} Or set "
+                    "data.val_fraction=0."
+                )
             raise LangJepaError(
                 f"no documents are left for training of {work.documents} in {self.source.description} ({told}; "
                 f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
             )
         if self.settings.val_fraction and not validation:
-            text = f"data.val_fraction={self.settings.val_fraction} of {train} documents held none out"
-            self.tell(PrepareEvent("warning", text))
+            why = why_nothing_held_out(self.settings.val_fraction, train, self.source.description)
+            self.tell(PrepareEvent("warning", f"nothing is held out: {why}"))
         share = result.statistics["overlap"]["all_sentences"]
         if share is not None and share > OVERLAP_WARNING:
             text = (
@@ -247,6 +258,7 @@ class _Job:
                 "documents_read": work.documents + sum(work.rejected.values()),
                 "rejected": dict(sorted((work.rejected + result.rejected).items())),
                 "duplicates": dict(sorted(result.duplicates.items())),
+                "left_out": dict(sorted(work.left_out.items())),
                 **result.statistics,
             },
         }

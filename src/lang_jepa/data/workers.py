@@ -76,6 +76,7 @@ class Processing:
     Attributes:
         documents, characters, bytes: read so far (bytes: of the texts in UTF-8).
         rejected: reasons of the source.
+        left_out: what the files hold beside the texts, by kind.
         done, reused: blocks finished so far, and those of them that were found finished.
         workers: processes used.
     """
@@ -86,6 +87,7 @@ class Processing:
         """`folder` receives the finished blocks, and may hold some already."""
         self.settings, self.tokenizer, self.folder, self.block_size = settings, tokenizer, folder, block_size
         self.rejected: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.documents = self.characters = self.bytes = self.done = self.reused = 0
         self.workers = settings.prepare_workers or os.cpu_count() or 1
 
@@ -114,6 +116,7 @@ class Processing:
         for document in source.documents(self.rejected):
             block.append(document)
             size += len(document.text)
+            self.left_out.update(dict(document.left_out))
             if len(block) >= self.block_size.documents or size >= self.block_size.characters:
                 yield block
                 block, size = [], 0

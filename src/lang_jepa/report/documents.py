@@ -25,7 +25,7 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
         corpus: of the run.
         documents: what `data.train_file` may name.
     """
-    changed = {"train_file": documents, "limit": None, "val_fraction": 0.0}
+    changed = {"train_file": documents, "limit": None, "val_fraction": 0.0, "include": (), "exclude": ()}
     if settings.data.tokenizer_path == "trained":
         changed["tokenizer_path"] = str(corpus.path / "tokenizer")
     found = prepare(settings.data.model_copy(update=changed))

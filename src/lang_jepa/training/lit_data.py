@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from lang_jepa.config import Settings
@@ -72,6 +73,9 @@ class TextDataModule(LightningDataModule):
             self.material = StreamMaterial(self.settings, rank=rank, world=world)
         else:
             self.material = CorpusMaterial(self.settings, prepare(self.settings.data), rank=rank, world=world)
+        lost = self.material.losses()
+        if line := lost.line():
+            (rank_zero_warn if lost.loud else rank_zero_info)(line)
 
     def train_dataloader(self) -> Loader:
         """Endless batches of this rank.

@@ -9,6 +9,7 @@ from lang_jepa.concepts.kept import Tell
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
+from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.order import Order
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
@@ -51,6 +52,14 @@ class Material(ABC):
     @abstractmethod
     def facts(self) -> list[tuple[str, str]]:
         """What is worth knowing about the data, for people."""
+
+    @abstractmethod
+    def losses(self) -> Losses:
+        """What was lost between the source and the examples."""
+
+    @abstractmethod
+    def why_nothing_held_out(self) -> str:
+        """Where `held_out` is None: why, and what to do."""
 
     @abstractmethod
     def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
@@ -127,9 +136,23 @@ class CorpusMaterial(Material):
     def source(self) -> BatchSource:
         return CorpusBatches(self.view, self.order, self.rank)
 
+    def losses(self) -> Losses:
+        return Losses.of_manifest(
+            self.corpus.manifest["statistics"],
+            sentences=self.corpus.train.num_sentences,
+            cut=self.view.cut_sentences,
+            max_length=self.settings.model.max_length,
+        )
+
+    def why_nothing_held_out(self) -> str:
+        documents = self.corpus.train.num_documents + self.corpus.validation.num_documents
+        description = self.corpus.manifest["source"]["description"]
+        return why_nothing_held_out(self.settings.data.val_fraction, documents, description)
+
     def facts(self) -> list[tuple[str, str]]:
         train, validation = self.corpus.train, self.corpus.validation
         return [
+            ("source", self.corpus.manifest["source"]["description"]),
             ("corpus", str(self.corpus.path)),
             ("training", f"{train.num_documents:,} documents, {train.num_sentences:,} sentences"),
             ("held out", f"{validation.num_documents:,} documents, {validation.num_sentences:,} sentences"),

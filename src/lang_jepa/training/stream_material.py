@@ -1,12 +1,15 @@
 """The data of a run that reads a stream."""
 
+from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from lang_jepa.concepts.kept import Tell
 from lang_jepa.config import Settings
-from lang_jepa.data.documents import open_source
+from lang_jepa.data.documents import open_source, require_documents
 from lang_jepa.data.loader import BatchSource
+from lang_jepa.data.losses import Losses
 from lang_jepa.data.streaming import Blocks, StreamBatches
 from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import make_plain_view
@@ -41,9 +44,11 @@ class StreamMaterial(Material):
         sample = self.blocks.first("train", max(settings.model.head_sample, settings.model.score_sample))
         if sample is None:
             raise LangJepaError(
-                f"the first documents of {source.description} hold nothing to train on: look at data.min_length, "
-                "data.min_sentences and data.text_column"
+                f"the first documents of {source.description} hold nothing to train on: "
+                f"{self.blocks.losses.line() or 'they are all held out'}. Look at data.min_length, data.min_sentences "
+                "and data.text_column"
             )
+        self.lost = self.blocks.losses  # of the rows of this sample
         self.sample_view = make_plain_view(settings, sample, self.tokenizer)
         self.held_out = None
         if data.val_fraction:
@@ -61,8 +66,10 @@ class StreamMaterial(Material):
         data = self.settings.data
         if data.tokenizer_path != "trained":
             return TextTokenizer.load(data.tokenizer_path)
-        rows = (row.text for row in islice(source.rows(), data.shuffle_buffer) if row is not None)
-        return train_tokenizer(rows, data.vocab_size)
+        rejected: Counter[str] = Counter()
+        texts = [document.text for document in islice(source.documents(rejected), data.shuffle_buffer)]
+        require_documents(len(texts), rejected, source)
+        return train_tokenizer(texts, data.vocab_size)
 
     def total_steps(self) -> tuple[int, list[int]]:
         """max_steps; a stream's epochs have no length that is known."""
@@ -75,6 +82,17 @@ class StreamMaterial(Material):
 
     def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
         """Not here: a stream has no place to keep vectors in, and no end. Its encoder runs at every step."""
+
+    def losses(self) -> Losses:
+        return replace(
+            self.lost,
+            sentences=self.sample_view.split.num_sentences,
+            cut=self.sample_view.cut_sentences,
+            max_length=self.settings.model.max_length,
+        )
+
+    def why_nothing_held_out(self) -> str:
+        return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."
 
     def facts(self) -> list[tuple[str, str]]:
         shares = self.world * max(1, self.settings.data.num_workers)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lang_jepa.config import Settings
-from lang_jepa.data.prepare import PrepareEvent, prepare
+from lang_jepa.data.prepare import PrepareEvent, prepare, tell_losses
 from lang_jepa.files import write_json
 from lang_jepa.settings import save_settings
 from lang_jepa.training.heartbeat import end_together, meet
@@ -97,10 +97,11 @@ def _train(
         place.start(lock, resume=settings.meta.load_checkpoint, listener=listener)
     fabric.barrier()
     run = Run(settings, fabric, material, listener)
+    tell_losses(material.losses(), telling(listener))
     if material.held_out is None:
         listener.warning(
-            "nothing is held out, so no health figure can be measured and the collapse watch is blind. "
-            "Set data.val_fraction (0.02, say)."
+            "nothing is held out, so no health figure can be measured and the collapse watch is blind: "
+            + material.why_nothing_held_out()
         )
     run.begin()
     if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were

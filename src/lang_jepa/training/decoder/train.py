@@ -13,7 +13,7 @@ from lang_jepa.concepts.predictions import check_predicts
 from lang_jepa.config import DataSettings, Settings
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.prepare import prepare, tell_losses
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable, write_json
@@ -27,6 +27,7 @@ from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, RunFolder
 from lang_jepa.training.run_lock import RunLock
 from lang_jepa.training.signals import exit_status
+from lang_jepa.training.train import telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ def _train(
     share = {"rank": fabric.global_rank, "world": fabric.world_size}
     material = DecoderMaterial(settings, model, corpus, tokenizer, tell=listener.message, **share)
     meet("data")
+    tell_losses(material.losses(), telling(listener))
     if chief:
         place.start(lock, resume=settings.training.resume, listener=listener)
     fabric.barrier()

@@ -128,7 +128,7 @@ def _start(
         place.start(lock, resume=settings.meta.load_checkpoint, listener=listener)
         if look is None:
             listener.warning(
-                "nothing is held out, so nothing can be measured: set data.val_fraction (0.02, say)"
+                f"nothing is held out, so nothing can be measured: {tokens.why_nothing_held_out}"
             )
     fabric.barrier()
     run = GPTRun(settings, fabric, material, look, listener)
