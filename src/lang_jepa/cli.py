@@ -124,6 +124,12 @@ def train(
 def prepare(
     recipe: Annotated[str, typer.Argument(help="Recipe whose data settings are used.")] = "next_sentence",
     override: Override = None,
+    duplicates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write here which document repeats which: one JSON line for each that was dropped."
+        ),
+    ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and tell what is in it."""
     settings = settings_of(recipe, *(override or ()))
@@ -141,6 +147,9 @@ def prepare(
         console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     corpus = run(settings.data, progress=tell)
+    if duplicates is not None:
+        corpus.write_duplicates(duplicates)
+        console.print(f"duplicates: {duplicates}", highlight=False, markup=False, soft_wrap=True)
     view = make_view(settings, corpus.train, corpus.tokenizer)
     facts_table(
         [*describe(corpus), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)

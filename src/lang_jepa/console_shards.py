@@ -49,7 +49,7 @@ class ShardBar:
             )
 
 
-_SHARD_STAGES = {"tokenizer": "reading for the tokenizer", "shards": "writing shards"}
+_SHARD_STAGES = {"reading": "reading", "shards": "writing shards"}
 
 
 def baseline_table(rows: "Iterable[Baseline]", *, title: str) -> None:

@@ -20,6 +20,9 @@ import zstandard
 
 from lang_jepa.errors import LangJepaError
 
+FORMAT = 1
+"""Of the documents that files give: raise it when a reader gives other texts, ids or rejections."""
+
 KNOWN = ".parquet, .jsonl, .ndjson, .json, .txt, .md (all but .parquet also with .gz or .zst behind)"
 """The suffixes that can be read, for messages."""
 

@@ -376,7 +376,9 @@ def train_tokenizer(
     backend.train_from_iterator(sample, trainer=trainer)
     backend.pre_tokenizer = words
     if not sample.characters:
-        raise LangJepaError("there is no text to learn a tokenizer from: the source gave no documents.")
+        raise LangJepaError(
+            "there is no text to learn a tokenizer from: the source gave no documents to train on."
+        )
     first, last = backend.token_to_id("<s>"), backend.token_to_id("</s>")
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", first), ("</s>", last)]

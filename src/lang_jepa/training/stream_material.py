@@ -6,6 +6,7 @@ from typing import Any
 from lang_jepa.concepts.kept import Tell
 from lang_jepa.config import Settings
 from lang_jepa.data.documents import open_source
+from lang_jepa.data.hashes import training_texts
 from lang_jepa.data.loader import BatchSource
 from lang_jepa.data.streaming import Blocks, StreamBatches
 from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
@@ -57,12 +58,12 @@ class StreamMaterial(Material):
             self.held_out = HeldOut(settings, view, rank=rank, world=world)
 
     def _tokenizer(self, source: Any) -> TextTokenizer:
-        """The named one, or one trained on the first block, which is the same on every rank."""
+        """The named one, or one trained on the first block's training documents, the same on every rank."""
         data = self.settings.data
         if data.tokenizer_path != "trained":
             return TextTokenizer.load(data.tokenizer_path)
         rows = (row.text for row in islice(source.rows(), data.shuffle_buffer) if row is not None)
-        return train_tokenizer(rows, data.vocab_size)
+        return train_tokenizer(training_texts(rows, data.val_fraction), data.vocab_size)
 
     def total_steps(self) -> tuple[int, list[int]]:
         """max_steps; a stream's epochs have no length that is known."""
