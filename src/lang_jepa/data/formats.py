@@ -10,6 +10,11 @@ from typing import Any
 from lang_jepa.data import blocks, deduplicate, documents_formats, hashes, pieces, sentences, tokenizer
 
 
+def sentence_formats() -> dict[str, int]:
+    """Of what decides the sentences of a source."""
+    return {"documents": documents_formats.FORMAT, "sentences": sentences.FORMAT}
+
+
 def corpus_formats() -> dict[str, int]:
     """Of what decides the arrays of a prepared corpus."""
     return {**_of_documents(), "tokenizer": tokenizer.FORMAT, "blocks": blocks.FORMAT}
@@ -21,12 +26,7 @@ def shard_formats() -> dict[str, int]:
 
 
 def _of_documents() -> dict[str, int]:
-    return {
-        "documents": documents_formats.FORMAT,
-        "sentences": sentences.FORMAT,
-        "hashes": hashes.FORMAT,
-        "deduplicate": deduplicate.FORMAT,
-    }
+    return {**sentence_formats(), "hashes": hashes.FORMAT, "deduplicate": deduplicate.FORMAT}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
