@@ -48,7 +48,7 @@ from tiny import tiny_settings
 PINNED = {
     "data.stories.generate": (1, "b5d4a0c027b3e3b0"),
     "data.documents_formats": (1, "b2e5836c7540d2cf"),
-    "data.sentences": (1, "88f7f3ec222976c3"),
+    "data.sentences": (2, "96a668894ae3a162"),
     "data.hashes": (1, "627e1e2c0b0ecc0e"),
     "data.tokenizer": (2, "2c7afd9c02a7b632"),
     "data.blocks": (1, "8f47d4fe7a225aee"),

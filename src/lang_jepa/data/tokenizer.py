@@ -204,8 +204,7 @@ class TextTokenizer:
     def encode_documents(self, documents: Sequence[Sequence[str]]) -> list[TokenizedDocument]:
         """Tokenize many documents.
 
-        One call of the backend per document, in this thread: measured as fast as `encode_batch` on one core, and
-        cores are shared out by processes, each with its own documents.
+        One call of the backend per document, in this thread: as fast as `encode_batch`; processes share out the cores.
         """
         return [self._encode(sentences) for sentences in documents]
 
@@ -305,9 +304,8 @@ def _find_frame(backend: Tokenizer, text: str) -> tuple[list[int], list[int]]:
 def _read_specials_as_text(backend: Tokenizer) -> None:
     """Make the characters of a special token in a text text.
 
-    The switch for it (which tokenizer.json does not keep) stops the search for special tokens before the model. A
-    model that has them in its own vocabulary (Unigram, WordLevel) may still put them together, so where it does,
-    words are cut inside of them.
+    The switch for it (tokenizer.json does not keep it) stops the search before the model. A model that has special
+    tokens in its own vocabulary (Unigram, WordLevel) may still put them together: there words are cut inside of them.
     """
     backend.encode_special_tokens = True
     specials = {
