@@ -142,6 +142,12 @@ def train(
 def prepare(
     recipe: Annotated[str, typer.Argument(help="Recipe whose data settings are used.")] = "next_sentence",
     override: Override = None,
+    duplicates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write here which document repeats which: one JSON line for each that was dropped."
+        ),
+    ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and tell what is in it."""
     settings = settings_of(recipe, *(override or ()))
@@ -160,6 +166,9 @@ def prepare(
         plain(text, style)
 
     corpus = run(settings.data, progress=tell)
+    if duplicates is not None:
+        corpus.write_duplicates(duplicates)
+        plain(f"duplicates: {duplicates}")
     view = make_view(settings, corpus.train, corpus.tokenizer)
     sizes = {
         "sentences": corpus.train.num_sentences,

@@ -69,8 +69,8 @@ class DataSettings(Section):
     deduplicate: Literal["none", "exact", "near"] = "near"
     """Drop repeated documents before the split: same text, or most sentences seen before."""
     near_duplicate_share: float = Field(default=0.5, gt=0.0, le=1.0)
-    """A document is a near-duplicate when this share of its sentences occurred in earlier documents; sentences that
-    stand in two or more kept documents already are common phrases and do not count."""
+    """A document is a near-duplicate when this share of its sentences occurred in earlier documents; sentences of four
+    or more documents are boilerplate and do not count, unless one document has .8 of all its sentences."""
     val_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of documents held out for validation, chosen by a hash of the text."""
     prepare_workers: int | None = Field(default=None, ge=1)

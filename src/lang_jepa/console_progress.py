@@ -245,7 +245,7 @@ class IndexBar(Work):
         self.move(self._task, f"indexing: {share}{figures}", total=total, completed=done, figures=figures)
 
 
-_SHARD_STAGES = {"tokenizer": "reading for the tokenizer", "shards": "writing shards"}
+_SHARD_STAGES = {"reading": "reading", "shards": "writing shards"}
 
 
 class ShardBar(Work):

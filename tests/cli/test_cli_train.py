@@ -54,6 +54,9 @@ def test_prepare_tells_and_reuses(place: Path, trained: Path, type_in: Type) -> 
     assert "is up to date" in again.out
     assert "48" in again.out
     assert "next-sentence pairs" in again.out
+    listed = type_in("prepare", *options, "--duplicates", str(place / "duplicates.jsonl"))
+    assert f"duplicates: {place / 'duplicates.jsonl'}" in listed.out
+    assert (place / "duplicates.jsonl").read_text() == ""  # no story repeats another
 
 
 def test_ctrl_c_saves_and_resume_goes_on(place: Path, trained: Path, type_in: Type) -> None:

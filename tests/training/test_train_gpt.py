@@ -12,6 +12,7 @@ from torch._dynamo.utils import counters
 
 from lang_jepa import cli
 from lang_jepa.concepts.gpt_directory import load_gpt, load_table
+from lang_jepa.concepts.gpt_text import TextGPT
 from lang_jepa.console_progress import GPTBar
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.token_shards import write_shard
@@ -203,6 +204,25 @@ def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:
     result = train_gpt(tiny_gpt(tmp_path / "run", *small, "evaluation.num_samples=40"))
     model = load_gpt(result.folder)[0]
     assert model.vocab_size == 2000 > len(load_table(result.folder).base)
+
+
+def test_text_about_markup(tmp_path: Path) -> None:
+    """Special tokens spelt out in texts and prompts are text: bytes agree, and what is written begins as asked."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for k in range(40):
+        (texts / f"{k}.txt").write_text(
+            f"<svg><mask id={k}></mask></svg> is image {k}. <s>Old</s> text, {k + 1} <pad>."
+        )
+    small = (f"data.train_file={texts}", "data.min_length=1", "data.vocab_size=400", "data.seq_len=64")
+    result = train_gpt(tiny_gpt(tmp_path / "run", *small, "evaluation.val_tokens=null"))
+    held = prepare(tiny_gpt(tmp_path / "run", *small).data.corpus()).validation
+    whole = [" ".join(held.texts(range(*held.document_starts[k : k + 2]))) for k in range(held.num_documents)]
+    assert result.figures["val/bytes"] == sum(len(text.encode()) for text in whole) > 0
+    assert all("<mask id=" in text and "<pad>." in text for text in whole)
+    prompt = "A <mask> and </s>, <s>"
+    (written,) = TextGPT.load(result.folder).write(prompt, tokens=3)
+    assert written.startswith(prompt)
 
 
 def test_token_shards(tmp_path: Path) -> None:

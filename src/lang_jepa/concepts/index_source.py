@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from lang_jepa.config import DataSettings
 from lang_jepa.data import text_files
 from lang_jepa.data.documents import Document, Source, open_source, require_documents
+from lang_jepa.data.formats import sentence_formats
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.files import fingerprint
 
@@ -68,7 +69,8 @@ class SplitDocuments:
     def fingerprint(self) -> str:
         """Of content, splitter and limits."""
         names = ("splitter", "language", "max_sentence_chars", "text_column", "limit")
-        return fingerprint([self.source.fingerprint(), *(getattr(self.settings, name) for name in names)])
+        chosen = [getattr(self.settings, name) for name in names]
+        return fingerprint([self.source.fingerprint(), *chosen, sentence_formats()])
 
     def rows(self, skip: int = 0) -> Iterator[Row]:
         """Documents from row `skip` on."""

@@ -34,6 +34,7 @@ from lang_jepa.files import (
 )
 
 FORMAT = 1
+"""Of the files: raise it when they are laid out otherwise. What is in them has numbers of its own."""
 
 _VECTORS, _ABOUT, _PROGRESS = "vectors.f32", "about.json", "progress.json"
 
@@ -87,17 +88,21 @@ class Job:
     def open_or_make(self) -> tuple[Path, Vectors, bool]:
         """The fields of `Kept`: reused if they are there and whole, else made.
 
-        Several processes may call this at once; one makes them, the others wait and reuse. Memory does not grow with
-        the corpus.
+        Several processes may call this at once; one makes them, the others wait and reuse. What is there is only read,
+        so it may lie in a folder that cannot be written to. Memory does not grow with the corpus.
 
         Raises:
-            LangJepaError: the side is not on disk (a stream's block); what `make` raises.
+            LangJepaError: the side is not on disk (a stream's block), or its folder cannot be written to; what `make`
+                raises.
         """
         target = self._target()
-        with locked(target.with_name(f".{target.name}.lock")):
-            reused = self._is_ready(target)
-            if not reused:
-                self._run(target)
+        reused = self._is_ready(target)
+        if not reused:
+            self._require_writable(target)
+            with locked(target.with_name(f".{target.name}.lock")):
+                reused = self._is_ready(target, again=True)
+                if not reused:
+                    self._run(target)
         return target, self._mapped(target), reused
 
     def _target(self) -> Path:
@@ -109,6 +114,15 @@ class Job:
         folder, side = self.split.origin
         return folder / "concepts" / f"{self.name}{side}-{fingerprint(self.made_from)}"
 
+    def _require_writable(self, target: Path) -> None:
+        """Raise where the work could not be kept."""
+        place = next(folder for folder in target.parents if folder.is_dir())
+        if not os.access(place, os.W_OK, effective_ids=True):
+            raise LangJepaError(
+                f"vectors of sentences are to be kept beside their corpus in {target.parent}, but {place} cannot be "
+                "written to: copy the corpus into a folder of yours and set data.corpus_dir to that folder"
+            )
+
     @property
     def _shape(self) -> tuple[int, int]:
         return self.split.num_sentences, self.dim
@@ -118,8 +132,8 @@ class Job:
         """Bytes of one vector."""
         return 4 * self.dim
 
-    def _is_ready(self, target: Path) -> bool:
-        """Whether the finished folder is there and whole; says so where it is there and not."""
+    def _is_ready(self, target: Path, *, again: bool = False) -> bool:
+        """Whether the finished folder is there and whole; says so (unless `again`) where it is there and not."""
         if not target.exists():
             return False
         try:
@@ -129,7 +143,7 @@ class Job:
             wrong = wrong or ("" if found == wanted else f"{_VECTORS} has {found} bytes instead of {wanted}")
         except (LangJepaError, OSError) as error:
             wrong = str(error)
-        if wrong:
+        if wrong and not again:
             self.tell(f"the concepts at {target} are not usable and are made again: {wrong}")
         return not wrong
 

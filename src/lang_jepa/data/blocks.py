@@ -14,6 +14,9 @@ from lang_jepa.data.hashes import Hashes, hash_sentence, hash_text
 from lang_jepa.data.losses import WITHOUT_TOKENS
 from lang_jepa.data.tokenizer import Ints, TextTokenizer
 
+FORMAT = 1
+"""Of a block: raise it when the same documents give other arrays."""
+
 MAX_ID_BYTES = 256
 """Longer document ids are cut and given a hash: ids are stored in fixed width, so one long id costs all of them."""
 

@@ -16,12 +16,14 @@ from lang_jepa.data.blocks import Block, token_dtype
 from lang_jepa.data.shards import Shard, open_shards
 from lang_jepa.data.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json
+from lang_jepa.files import read_json, write_text
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout on disk; another version is prepared anew."""
 
 MANIFEST = "manifest.json"
+DUPLICATES = "duplicates.jsonl"
+"""One line for each document that was left out because it repeats another."""
 SIDES = ("train", "validation")
 
 
@@ -228,6 +230,21 @@ class Corpus:
             raise LangJepaError(
                 f"manifest of the corpus is damaged ({path / MANIFEST}): {error!r}"
             ) from error
+
+    def write_duplicates(self, path: Path | str) -> None:
+        """Copy the list of what was left out: JSON lines with `document`, `kind`, `original` and `share`.
+
+        Raises:
+            LangJepaError: the corpus has no such list, or the file cannot be written.
+        """
+        own = self.path / DUPLICATES
+        try:
+            lines = own.read_text(encoding="utf-8")
+        except OSError as error:
+            raise LangJepaError(
+                f"{own} cannot be read ({error.strerror}). Delete the folder of the corpus and prepare again."
+            ) from error
+        write_text(Path(path).expanduser(), lines)
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:

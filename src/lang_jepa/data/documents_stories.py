@@ -7,7 +7,7 @@ from typing import Self
 
 from lang_jepa.config import DataSettings
 from lang_jepa.data import stories
-from lang_jepa.data.documents_base import FORMAT, Document, Rejection, RowSource, judge
+from lang_jepa.data.documents_base import Document, Rejection, RowSource, judge
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 
@@ -35,7 +35,7 @@ class StorySource(RowSource):
 
     def fingerprint(self) -> str:
         """Generator version, seed and count."""
-        return fingerprint(["stories", FORMAT, stories.VERSION, SEED, self.settings.limit])
+        return fingerprint(["stories", stories.FORMAT, SEED, self.settings.limit])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Story number `skip` and all after it."""

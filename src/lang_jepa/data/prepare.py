@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,10 @@ from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import Assembled, assemble
 from lang_jepa.data.blocks import process_documents
 from lang_jepa.data.corpus import FORMAT, MANIFEST, SIDES, Corpus
+from lang_jepa.data.deduplicate import duplicates_warning
 from lang_jepa.data.documents import Source, open_source, require_documents, some_documents
+from lang_jepa.data.formats import changes, corpus_formats
+from lang_jepa.data.hashes import training_texts
 from lang_jepa.data.language_hint import language_hint
 from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.shards import SHARD_TOKENS
@@ -78,7 +82,8 @@ def prepare(
 ) -> Corpus:
     """The corpus that the settings describe: reused if it is there and whole, else prepared.
 
-    Several processes may call this at once; one prepares, the others wait and reuse.
+    Several processes may call this at once; one prepares, the others wait and reuse. A corpus that is there is only
+    read, so it may lie in a folder that cannot be written to.
 
     Args:
         settings: where documents come from and what becomes of them.
@@ -91,12 +96,12 @@ def prepare(
     """
     tell = progress or (lambda event: None)
     job = _Job.plan(settings, tell, block_size, shard_tokens)
-    with locked(job.target.with_name(f".{job.target.name}.lock")):
-        ready = job.find_ready()
-        if ready is not None:
-            shutil.rmtree(job.partial, ignore_errors=True)
-            return ready
-        return job.run()
+    ready = job.find_ready()
+    if ready is not None:
+        job.remove_rest()
+        return ready
+    with locked(job.lock):
+        return job.find_ready(again=True) or job.run()
 
 
 @dataclass(frozen=True)
@@ -129,19 +134,32 @@ class _Job:
         """The work folder."""
         return self.target.with_name(f"{self.target.name}.partial")
 
-    def find_ready(self) -> Corpus | None:
-        """The finished corpus, if it is there and whole; says so, or why there is none."""
+    @property
+    def lock(self) -> Path:
+        """What the process that prepares holds."""
+        return self.target.with_name(f".{self.target.name}.lock")
+
+    def find_ready(self, *, again: bool = False) -> Corpus | None:
+        """The finished corpus, if it is there and whole; says so, or (unless `again`) why there is none."""
         if self.target.exists():
             try:
                 corpus = Corpus.open(self.target)
             except LangJepaError as error:
-                self.tell(PrepareEvent("stale", f"not usable, preparing again: {error}"))
+                if not again:
+                    self.tell(PrepareEvent("stale", f"not usable, preparing again: {error}"))
                 return None
             self.tell(PrepareEvent("reused", f"the corpus at {self.target} is up to date"))
             return corpus
-        for file in sorted(self.target.parent.glob(f"*/{MANIFEST}")):
-            self._tell_if_stale(file)
+        if not again:
+            for file in sorted(self.target.parent.glob(f"*/{MANIFEST}")):
+                self._tell_if_stale(file)
         return None
+
+    def remove_rest(self) -> None:
+        """Remove the work folder of a process that was killed after its corpus was finished, where that may be done."""
+        if self.partial.exists():
+            with suppress(OSError, LangJepaError), locked(self.lock):
+                shutil.rmtree(self.partial, ignore_errors=True)
 
     def _tell_if_stale(self, file: Path) -> None:
         """Say so if `file` is the manifest of the corpus that the same settings made from older content or code."""
@@ -150,9 +168,10 @@ class _Job:
             before, name = old["made_from"], old["source"]["name"]
         except (LangJepaError, KeyError, TypeError):
             return  # not ours to mend: whoever wants that corpus is told then
-        changed = [key for key, value in self.made_from.items() if before.get(key) != value]
-        if name == self.settings.train_file and not {"settings", "tokenizer"} & set(changed):
-            self.tell(PrepareEvent("stale", f"{file.parent} is out of date (changed: {', '.join(changed)})"))
+        same = all(before.get(key) == self.made_from[key] for key in ("settings", "tokenizer"))
+        if name == self.settings.train_file and same:
+            changed = ", ".join(changes(before, self.made_from))
+            self.tell(PrepareEvent("stale", f"{file.parent} is out of date (changed: {changed})"))
 
     def run(self) -> Corpus:
         """Do all the work."""
@@ -194,12 +213,14 @@ class _Job:
         return corpus
 
     def _trained_tokenizer(self) -> TextTokenizer:
-        """The tokenizer learnt on this source, kept in the work folder so that a resumed run finds it."""
+        """The tokenizer learnt on the training documents, kept in the work folder so that a resumed run finds it."""
         folder = self.partial / "tokenizer"
         if not folder.is_dir():
             self.tell(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
             texts = (document.text for document in some_documents(self.source))
-            learnt = train_tokenizer(texts, self.settings.vocab_size)
+            learnt = train_tokenizer(
+                training_texts(texts, self.settings.val_fraction), self.settings.vocab_size
+            )
             with atomic_folder(folder) as temporary:
                 learnt.save(temporary)
         return TextTokenizer.from_files(folder, TRAINED_SPECIALS)
@@ -230,6 +251,8 @@ class _Job:
                 f"no documents are left for training of {work.documents} in {self.source.description} ({told}; "
                 f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
             )
+        if warning := duplicates_warning(result.duplicates, work.documents):
+            self.tell(PrepareEvent("warning", warning))
         if self.settings.val_fraction and not validation:
             why = why_nothing_held_out(self.settings.val_fraction, train, self.source.description)
             self.tell(PrepareEvent("warning", f"nothing is held out: {why}"))
@@ -293,17 +316,9 @@ def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer 
         "source": source.fingerprint(),
         "tokenizer": learnt if tokenizer is None else tokenizer.fingerprint(),
         "settings": {name: getattr(settings, name) for name in names},
-        "code": _code_fingerprint(),
+        "formats": corpus_formats(),
         "libraries": {name: version(name) for name in libraries},
     }
-
-
-def _code_fingerprint() -> str:
-    """Hash of our own code between a document and its arrays, so that no change of a rule goes unnoticed."""
-    folder = Path(__file__).parent
-    names = ("blocks.py", "deduplicate.py", "hashes.py", "tokenizer.py", "word_memo.py")
-    files = sorted([*folder.glob("sentences*.py"), *(folder / name for name in names)])
-    return fingerprint({file.name: file.read_text(encoding="utf-8") for file in files})
 
 
 def _short_name(train_file: str) -> str:

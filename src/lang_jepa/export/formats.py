@@ -24,9 +24,10 @@ PROBES = (
     "42 ships came, and then it rained for a week; nobody knew why!",
     "  An indented line, with  two spaces.",
     "Ein Käse für Zoë – 日本語 🙂",
+    "In HTML <s> strikes; <mask>, [MASK] and [SEP] are words.",
     "It went on and on. " * 200,
 )
-"""Texts that an export is checked with: short, long, cut, indented, and in other scripts."""
+"""Texts that an export is checked with: short, long, cut, indented, in other scripts, about markup."""
 TOLERANCE = {"sentence-transformers": 1e-5, "onnx": 1e-4}
 """Largest difference of a number in a unit vector."""
 ONNX_FILE = "model.onnx"

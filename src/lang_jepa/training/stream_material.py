@@ -8,6 +8,7 @@ from typing import Any
 from lang_jepa.concepts.kept import Tell
 from lang_jepa.config import Settings
 from lang_jepa.data.documents import open_source, require_documents
+from lang_jepa.data.hashes import training_texts
 from lang_jepa.data.loader import BatchSource
 from lang_jepa.data.losses import Losses
 from lang_jepa.data.streaming import Blocks, StreamBatches
@@ -62,14 +63,14 @@ class StreamMaterial(Material):
             self.held_out = HeldOut(settings, view, rank=rank, world=world)
 
     def _tokenizer(self, source: Any) -> TextTokenizer:
-        """The named one, or one trained on the first block, which is the same on every rank."""
+        """The named one, or one trained on the first block's training documents, the same on every rank."""
         data = self.settings.data
         if data.tokenizer_path != "trained":
             return TextTokenizer.load(data.tokenizer_path)
         rejected: Counter[str] = Counter()
         texts = [document.text for document in islice(source.documents(rejected), data.shuffle_buffer)]
         require_documents(len(texts), rejected, source)
-        return train_tokenizer(texts, data.vocab_size)
+        return train_tokenizer(training_texts(texts, data.val_fraction), data.vocab_size)
 
     def total_steps(self) -> tuple[int, list[int]]:
         """max_steps; a stream's epochs have no length that is known."""
