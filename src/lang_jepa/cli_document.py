@@ -11,6 +11,7 @@ import typer
 from lang_jepa.data.text_files import text_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable
+from lang_jepa.visible import one_line
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.document import Against, Study, Using
@@ -101,7 +102,7 @@ def _show(found: "Study", plot: Path | None) -> None:
             table.add_section()
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
-        table.add_row(str(one.position), *cells, " ".join(one.sentence.split()) + note)
+        table.add_row(str(one.position), *cells, one_line(one.sentence) + note)
     console.print(table)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(

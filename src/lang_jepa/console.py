@@ -57,7 +57,7 @@ def aside(text: str) -> None:
 
 
 def plain(text: str, style: str = "") -> None:
-    """A line as it is: never wrapped, without colours but the style's; control characters are shown, not obeyed."""
+    """A line as it is: never wrapped, no colours but the style's; control characters are shown, not obeyed."""
     console.print(visible(text), style=style, soft_wrap=True)
 
 
@@ -117,7 +117,8 @@ def _one_table(rows: list[Row]) -> Table:
         # Broken by hand: rich would rather squeeze out the names than break a header that must not wrap.
         table.add_column(textwrap.fill(metric, HEADER), justify="right", no_wrap=True)
     for name, similarity in names:
-        shown = visible(f"{name} [{similarity}]" if similarity else name)
+        label = visible(name)
+        shown = f"{label} [{similarity}]" if similarity else label
         values = [cells.get((name, similarity, metric), Text()) for metric in metrics]
         table.add_row(shown, *values, style="bold green" if name == "model" else None)
     return table

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file, check_writable, read_json, remove_temporaries, write_json, write_text
+from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
@@ -67,11 +70,13 @@ class RunFolder:
         with RunLock(self.path, setting=self.layout.log_dir) as taken:
             yield taken
 
-    def start(self, lock: RunLock | None, *, resume: bool, listener: Reporter) -> None:
+    def start(self, lock: RunLock | None, settings: BaseModel, *, resume: bool, listener: Reporter) -> None:
         """Make the directory ready; an older run in its place is moved aside, never overwritten. Rank 0 alone calls it.
 
         Args:
             lock: on the directory (None: it is a scratch folder).
+            settings: of the run, written now unless there are some: those of a run that goes on stay until its
+                checkpoint is accepted.
             resume: the older run goes on.
             listener: told what was moved.
 
@@ -97,6 +102,8 @@ class RunFolder:
             listener.message(f"an older run was moved to {moved}")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "README.txt", self.layout.note)
+        if not (self.path / SETTINGS).is_file():
+            save_settings(settings, self.path / SETTINGS)
 
     def to_resume(self, chosen: str | None, tell: Callable[[str], None]) -> Path | None:
         """The checkpoint that a run goes on from; None (and told) where it was ended before its first one.

@@ -94,7 +94,7 @@ def _train(
     material = make_material(settings, fabric, listener)
     meet("data")  # which may be prepared on some machine for hours
     if chief:
-        place.start(lock, resume=settings.meta.load_checkpoint, listener=listener)
+        place.start(lock, settings, resume=settings.meta.load_checkpoint, listener=listener)
     fabric.barrier()
     run = Run(settings, fabric, material, listener)
     tell_losses(material.losses(), telling(listener))

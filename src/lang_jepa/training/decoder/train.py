@@ -98,7 +98,7 @@ def _train(
 
     chief = bool(fabric.is_global_zero)
     if chief:
-        _check_joinable(encoder)
+        _check_writable(encoder)
     model = load_any(encoder)
     other = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if other is None else TextTokenizer.load(other)
@@ -113,7 +113,7 @@ def _train(
     meet("data")
     tell_losses(material.losses(), telling(listener))
     if chief:
-        place.start(lock, resume=settings.training.resume, listener=listener)
+        place.start(lock, settings, resume=settings.training.resume, listener=listener)
     fabric.barrier()
     run = DecoderRun(settings, fabric, material, model, listener)
     run.begin()
@@ -131,7 +131,7 @@ def _train(
     return DecoderResult(run.folder, joined, run.step, run.total, run.interrupted, seconds, status)
 
 
-def _check_joinable(encoder: Path) -> None:
+def _check_writable(encoder: Path) -> None:
     """Raise before the work if the model directory that the decoder is to join cannot be written."""
     model = None if encoder.is_file() else find_model(encoder)
     if model is not None:

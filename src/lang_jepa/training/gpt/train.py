@@ -125,7 +125,7 @@ def _start(
     )
     look = None if tokens.held_out is None else GPTLook(settings, tokens, fabric)
     if fabric.is_global_zero:
-        place.start(lock, resume=settings.meta.load_checkpoint, listener=listener)
+        place.start(lock, settings, resume=settings.meta.load_checkpoint, listener=listener)
         if look is None:
             listener.warning(
                 f"nothing is held out, so nothing can be measured: {tokens.why_nothing_held_out}"
