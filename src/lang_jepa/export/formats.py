@@ -16,7 +16,8 @@ from transformers import AutoModel, PreTrainedModel
 from lang_jepa.concepts.model import ConceptModel, Vectors
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export.tokenizer import portable_tokenizer
-from lang_jepa.models.backbone import quiet_transformers
+from lang_jepa.models.architecture import quiet_transformers
+from lang_jepa.models.backbone import save_backbone
 
 PROBES = (
     "The cat sat on the mat.",
@@ -141,8 +142,7 @@ def check_parity(
 
 def _save_parts(model: ConceptModel, folder: Path) -> None:
     """Encoder and portable tokenizer as transformers loads them."""
-    with quiet_transformers():
-        model.jepa.encoder.backbone.save_pretrained(folder)
+    save_backbone(model.jepa.encoder.backbone, folder)
     portable_tokenizer(model).save_pretrained(str(folder))
 
 

@@ -58,6 +58,7 @@ def train(
     Raises:
         LangJepaError: see `lang_jepa.training.loop.fit`; the data or a checkpoint cannot be used.
     """
+    from lang_jepa.models.backbone import check_encoder
     from lang_jepa.training.devices import make_fabric
     from lang_jepa.training.export import export_model
     from lang_jepa.training.loop import fit
@@ -68,6 +69,7 @@ def train(
     listener: Reporter = (reporter or Silent()) if chief else Silent()
     if chief:
         check_writable(settings.logging.log_dir, folder=True)
+    check_encoder(settings)
     material = make_material(settings, fabric, listener)
     if chief:
         folder, resume = Path(settings.logging.log_dir), settings.meta.load_checkpoint

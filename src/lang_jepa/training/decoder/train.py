@@ -75,6 +75,12 @@ def train_decoder(
     if chief:
         _check_writable(Path(training.output_dir), encoder)
     model = load_any(encoder)
+    if not model.has_predictor:
+        raise LangJepaError(
+            f"a decoder is kept in the model directory of its encoder, and {encoder} is a pretrained encoder: train a "
+            f"model on it first (lang-jepa train documents -o data.tokenizer_path={encoder} "
+            "-o model.freeze_encoder=true -o objective.target=frozen leaves the encoder as it is)"
+        )
     corpus = _corpus(model, encoder, overrides)
     tokenizer = corpus.tokenizer
     if settings.decoder.tokenizer_path is not None:
