@@ -78,7 +78,7 @@ def read_plain(name: str) -> tuple[Jepa, TextTokenizer, Settings, dict[str, Any]
     )
     if plain.maps:
         encoder = TextEncoder(encoder.backbone, head=_joined(plain.maps), pooling=plain.pooling)
-    jepa = Jepa(encoder, NoPredictor(plain.name), reads_sentences=False).eval()
+    jepa = Jepa(encoder, NoPredictor(plain.name, settings.model.embed_dim), reads_sentences=False).eval()
     return jepa, tokenizer, settings, _card(plain, encoder, tokenizer, settings)
 
 

@@ -200,8 +200,15 @@ def other_family(config: PreTrainedConfig) -> Family:
 
 
 def width_of(config: PreTrainedConfig) -> int:
-    """Width of the token states."""
-    return int(config.get_text_config().hidden_size)
+    """Width of the token states.
+
+    Raises:
+        LangJepaError: the configuration does not say.
+    """
+    width = getattr(config.get_text_config(), "hidden_size", None)
+    if not isinstance(width, int):
+        raise _unfit(config.model_type, "its config.json does not say how wide its states are")
+    return width
 
 
 def first_position(backbone: PreTrainedModel) -> int:

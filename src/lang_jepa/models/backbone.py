@@ -185,9 +185,9 @@ def check_encoder(settings: Settings) -> None:
         return
     weights = model.weights_path or settings.data.tokenizer_path
     config = read_config(weights)
+    backbone = skeleton(config)
     _check_width(model, config, weights)
     _set_dropout(config, model)
-    backbone = skeleton(config)
     _check_length(model, backbone, weights)
     if settings.meta.use_gradient_checkpointing and not backbone.supports_gradient_checkpointing:
         raise LangJepaError(
@@ -272,7 +272,7 @@ def _pretrained(settings: ModelSettings, weights: str) -> PreTrainedModel:
                 trust_remote_code=False,
                 **options,
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # foreign files: whatever is wrong in them is the answer
         raise LangJepaError(f"The weights at {weights!r} cannot be loaded: {first_line(error)}") from error
     model, report = loaded
     backbone = encoder_of(model)

@@ -20,18 +20,20 @@ class NoPredictor(nn.Module):
 
     Args:
         name: of the encoder, for the message.
+        width: of its states, for the message.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, width: int) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.width = name, width
 
     def error(self) -> LangJepaError:
         """Why nothing can be predicted, and what to do."""
         return LangJepaError(
             f"{self.name} is an encoder alone, without a predictor: it can encode, index, search and be evaluated, "
             "but nothing can be predicted, ranked or imagined with it. Use a model that was trained here, or train "
-            f"one on it: lang-jepa train documents -o data.tokenizer_path={self.name} -o data.train_file=TEXTS"
+            f"one on it: lang-jepa train pretrained -o data.tokenizer_path={self.name} -o data.train_file=TEXTS "
+            f"-o model.embed_dim={self.width} -o model.pred_dim={self.width}"
         )
 
     def forward(self, context: Context) -> Tensor:

@@ -87,7 +87,7 @@ def evaluate_run(
     _check(names, corpus, documents)
     reading = bool(_READING & {*names})
     folder = path.parent if path.is_file() else path
-    usual = folder / "scores.json" if model.has_predictor else Path(f"{folder.resolve().name}-scores.json")
+    usual = folder / "scores.json" if model.has_predictor else Path(f"{_label(folder)}-scores.json")
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
     others = other_corpus(settings, corpus, documents) if corpus and documents is not None else None
     shown = [one for one in (corpus, others) if one] if "document" in names else []
@@ -182,10 +182,13 @@ def _baselines(
         baselines[_start_name(start.settings)] = _scored(start)
     sample = _sample(corpus) if corpus else []
     for name in beside:
-        # Model folders are often called `model`, the name that the examined one has in the table.
-        label = Path(name).name if Path(name).name != "model" else Path(name).parent.name
-        baselines[label] = other_encoder(name, sample)
+        baselines[_label(Path(name))] = other_encoder(name, sample)
     return baselines
+
+
+def _label(path: Path) -> str:
+    """What an encoder is called: model folders are often called `model`, as is the examined one in the table."""
+    return path.name if path.name != "model" else path.resolve().parent.name
 
 
 def _sample(corpus: Corpus) -> list[str]:

@@ -57,7 +57,7 @@ def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
         sample: training sentences, from which mean and whitening are estimated.
     """
     encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
-    jepa = Jepa(encoder, NoPredictor("the encoder without its head"), reads_sentences=False).eval()
+    jepa = Jepa(encoder, NoPredictor("the encoder without its head", model.dim), reads_sentences=False).eval()
     plain = ConceptModel(jepa, model.tokenizer, None, model.settings)
     plain.memory = model.memory
     plain.statistics = Statistics.of(plain.encode(sample))

@@ -58,18 +58,18 @@ def train(
     Raises:
         LangJepaError: see `lang_jepa.training.loop.fit`; the data or a checkpoint cannot be used.
     """
-    from lang_jepa.models.backbone import check_encoder
     from lang_jepa.training.devices import make_fabric
     from lang_jepa.training.export import export_model
     from lang_jepa.training.loop import fit
     from lang_jepa.training.run import FOLDER_NOTE, Run, start_folder
+    from lang_jepa.training.start import check_start
 
     fabric = make_fabric(settings)
     chief = bool(fabric.is_global_zero)
     listener: Reporter = (reporter or Silent()) if chief else Silent()
     if chief:
         check_writable(settings.logging.log_dir, folder=True)
-    check_encoder(settings)
+    check_start(settings)
     material = make_material(settings, fabric, listener)
     if chief:
         folder, resume = Path(settings.logging.log_dir), settings.meta.load_checkpoint

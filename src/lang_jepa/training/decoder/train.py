@@ -78,8 +78,8 @@ def train_decoder(
     if not model.has_predictor:
         raise LangJepaError(
             f"a decoder is kept in the model directory of its encoder, and {encoder} is a pretrained encoder: train a "
-            f"model on it first (lang-jepa train documents -o data.tokenizer_path={encoder} "
-            "-o model.freeze_encoder=true -o objective.target=frozen leaves the encoder as it is)"
+            f"model on it first, with lang-jepa train pretrained -o data.tokenizer_path={encoder} (add "
+            "-o model.freeze_encoder=true -o objective.target=frozen to leave the encoder as it is)"
         )
     corpus = _corpus(model, encoder, overrides)
     tokenizer = corpus.tokenizer
