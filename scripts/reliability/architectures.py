@@ -203,7 +203,9 @@ def difference(name: str, folder: Path) -> float:
     """
     write(name, folder / "theirs")
     with quiet_transformers():
-        reference = AutoModel.from_pretrained(folder / "theirs", attn_implementation="eager").eval()
+        reference = AutoModel.from_pretrained(
+            folder / "theirs", attn_implementation="eager", trust_remote_code=False
+        ).eval()
     first = build_backbone(settings(name), vocab_size=VOCAB, weights=str(folder / "theirs"))
     (folder / "ours").mkdir()
     save_backbone(first, folder / "ours")

@@ -1,5 +1,6 @@
 """No code from a model's folder is run: not by Python's loaders, not by a verb, not after a yes."""
 
+import ast
 import os
 import sys
 from pathlib import Path
@@ -56,3 +57,24 @@ def test_the_refusal_names_the_folder_and_the_file(name: str, file: str, tmp_pat
     if file == "tokenizer_config.json":
         with pytest.raises(LangJepaError, match="brings code of its own"):
             TextTokenizer.load(str(folder))
+
+
+def test_every_loader_says_that_no_code_is_trusted() -> None:
+    """A call without the argument would ask on standard input."""
+    loaders, found = {"from_pretrained", "SentenceTransformer"}, 0
+    root = Path(__file__).parents[2]
+    for file in [one for part in ("src", "scripts", "benchmarks") for one in (root / part).rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            arguments = {one.arg: one.value for one in node.keywords}
+            if (
+                name not in loaders or "modules" in arguments
+            ):  # one that is put together of modules loads nothing
+                continue
+            found += 1
+            said = arguments.get("trust_remote_code")
+            assert isinstance(said, ast.Constant), f"{file}:{node.lineno}"
+            assert said.value is False, f"{file}:{node.lineno}"
+    assert found >= 5

@@ -132,7 +132,10 @@ def model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
         return _ENCODERS[kind]
     if type(config) not in MODEL_MAPPING:
         raise _unfit(kind, "transformers has no AutoModel for it")
-    found: Any = MODEL_MAPPING[type(config)]
+    try:
+        found: Any = MODEL_MAPPING[type(config)]
+    except (ImportError, ValueError) as error:
+        raise _unfit(kind, f"transformers cannot load its class ({first_line(error)})") from error
     cls: type[PreTrainedModel] = found[0] if isinstance(found, tuple) else found
     reads = inspect.signature(cls.forward).parameters
     if "input_ids" not in reads or cls.main_input_name != "input_ids":
@@ -141,7 +144,7 @@ def model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     if needed:
         raise _unfit(kind, f"it needs more than tokens ({', '.join(needed)})")
     if not _gives_states(cls):
-        raise _unfit(kind, "it gives one vector a text and no state for each token")
+        raise _unfit(kind, "its output has no state for each token")
     return cls
 
 

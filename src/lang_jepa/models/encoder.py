@@ -11,7 +11,7 @@ from lang_jepa.models.architecture import encoder_of, first_position, position_l
 from lang_jepa.models.backbone import build_backbone, family_of
 from lang_jepa.models.dropout import replace_dropout
 from lang_jepa.models.packing import PACKED, Packing, group_slots
-from lang_jepa.models.padded import group_size, padded_states
+from lang_jepa.models.padded import group_size, padded_states, padding_shows
 from lang_jepa.models.pooling import POOLINGS, take_rows
 
 __all__ = ["TextEncoder", "build_backbone", "build_encoder", "identity_head"]
@@ -48,7 +48,7 @@ class TextEncoder(nn.Module):
         self.packed = family_of(backbone.config).packed
         if self.packed:
             backbone.set_attn_implementation(PACKED)
-        self._group = None if self.packed else group_size(backbone)
+        self._exact = not self.packed and padding_shows(backbone)
         replace_dropout(backbone)
         if gradient_checkpointing:
             _enable_checkpointing(backbone)
@@ -67,8 +67,8 @@ class TextEncoder(nn.Module):
                 later ones, and the encoder runs padded.
         """
         self._check(sequences)
-        if self._group is not None:
-            return padded_states(self.backbone, sequences, self._group)
+        if not self.packed:
+            return padded_states(self.backbone, sequences, exact=self._exact)
         packing = Packing.plan(sequences)
         output = self.backbone(
             input_ids=packing.sorted(sequences.tokens).unsqueeze(0),
@@ -79,7 +79,7 @@ class TextEncoder(nn.Module):
 
     def slots(self, sequences: Sequences) -> int:
         """Slots that these sequences take, padding included: in attention (packed), or in every layer (padded)."""
-        return group_slots(sequences, self._group)
+        return group_slots(sequences, None if self.packed else group_size(sequences, exact=self._exact))
 
     def pool(self, states: Tensor, segments: Tensor, count: int) -> Tensor:
         """One vector of the states of each segment, fp32 [count, D], before the head (see `POOLINGS`)."""

@@ -35,7 +35,7 @@ def padding_facts(view: View, order: Order) -> list[tuple[str, str]]:
     batches = [view.batch(group[0]) for _, group in islice(order.groups(0), _BATCHES)]
     return [
         ("targets in an epoch", f"{view.targets:,}"),
-        ("padding in linear layers", "0 % of slots"),
+        ("padding in linear layers", "0 % of slots (encoders that run packed)"),
         ("padding in attention", f"{100 * padding_share(*batches):.2f} % of slots"),
         ("(padded batches instead)", f"{100 * padded_share(*batches):.2f} % of slots"),
     ]
