@@ -250,7 +250,12 @@ def evaluate(
 
 @app.command()
 def infer(
-    model: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name."
+        ),
+    ],
     text: Annotated[list[str] | None, typer.Option(help="Text to encode; may be repeated.")] = None,
     file: Annotated[
         Path | None, typer.Option(help="File with one text per line (default: standard input).")

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def document(
-    model: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name."
+        ),
+    ],
     file: Annotated[
         Path | None,
         typer.Argument(help="A text file, also Markdown, HTML, PDF (default: --text, or standard input)."),

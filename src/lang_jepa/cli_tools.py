@@ -16,7 +16,10 @@ Model = Annotated[Path, typer.Argument(help="A run directory or a model director
 
 
 def index(
-    model: Model,
+    model: Annotated[
+        Path,
+        typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name."),
+    ],
     corpus: Annotated[
         str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")
     ],

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ def test_a_sentence_from_elsewhere_is_out_of_place() -> None:
     model.settings = tiny_settings(Path("unused"), *VIEWS["spans"])
     model.statistics, model.similarity, model.dim = Statistics.identity(8), "raw", 8
     model.choices, model.decoder = {}, None
+    model.jepa = SimpleNamespace(predictor=None)  # type: ignore[assignment]
     told = [f"The cat sat on mat {i}." for i in range(30)]
     told[12] = "A tax is due in May."
     ranked = model.outliers(told)

@@ -27,7 +27,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Statistics
 from lang_jepa.files import atomic_folder, read_json
 from lang_jepa.finite import check_finite
-from lang_jepa.models.backbone import quiet_transformers
+from lang_jepa.models.backbone import save_backbone
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictor import build_predictor
@@ -112,8 +112,7 @@ def save_model(
     for name, part in (("encoder", encoder), ("predictor", predictor)):
         check_finite(part.state_dict(), where=f"the {name} to be written to {folder}")
     with atomic_folder(folder, known_by=CARD, ours=(*ENCODING_FILES, *_OTHER_FILES)) as temporary:
-        with quiet_transformers():
-            encoder.backbone.save_pretrained(temporary)
+        save_backbone(encoder.backbone, temporary)
         tokenizer.save(temporary)
         if encoder.head is not None:
             save_file(_tensors(encoder.head), temporary / "head.safetensors")

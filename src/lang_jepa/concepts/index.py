@@ -99,7 +99,7 @@ class Index:
         often as they occur.
 
         Args:
-            model: loaded from a model directory.
+            model: loaded from where it can be loaded again.
             source: `SplitDocuments.open(settings)` or `Lines(path)`.
             folder: of the index; an older index there is replaced when the new one is whole.
             dtype: of the stored vectors; float16 changes cosines by about 1e-5 and halves the size.
@@ -263,7 +263,7 @@ class _Building:
         return {
             "format": FORMAT,
             "generation": generation,
-            "model": {"path": str(self.model.folder), "identity": identity},
+            "model": {"path": self.model.source, "identity": identity},
             "similarity": self.model.similarity,
             "source": self.source.description,
             "sentences": progress.rows,
@@ -379,6 +379,6 @@ def _check_model(model: ConceptModel, made_with: dict[str, str], folder: Path) -
     if identity != made_with["identity"]:
         raise LangJepaError(
             f"the index {folder} was made with another model: {made_with['path']} as it was then "
-            f"({made_with['identity']}), while {model.folder} is {identity}. Their vectors do not compare: give the "
-            f"model that it was made with, or build the index again with lang-jepa index {model.folder}"
+            f"({made_with['identity']}), while {model.source} is {identity}. Their vectors do not compare: give the "
+            f"model that it was made with, or build the index again with lang-jepa index {model.source}"
         )

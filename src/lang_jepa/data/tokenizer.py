@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Regex, Tokenizer, pre_tokenizers
 
+from lang_jepa.custom_code import local_only, refuse_custom_code
 from lang_jepa.data.word_memo import WordMemo, splits_at_spaces
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint, read_json
@@ -101,8 +102,11 @@ class TextTokenizer:
         """
         from transformers import AutoTokenizer
 
+        refuse_custom_code(path)
         try:
-            wrapped = AutoTokenizer.from_pretrained(path, use_fast=True)
+            wrapped = AutoTokenizer.from_pretrained(
+                path, use_fast=True, trust_remote_code=False, local_files_only=local_only(path)
+            )
         except Exception as error:  # the backend raises bare ones, and a file may be anything
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise LangJepaError(

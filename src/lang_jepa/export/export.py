@@ -68,6 +68,10 @@ def export_run(
         raise LangJepaError(f"unknown format '{to}': use one of {', '.join(FORMATS)}")
     _check_free(folder)
     model = ConceptModel.load(run)
+    if not model.has_predictor:
+        raise LangJepaError(
+            f"{run} is a pretrained encoder as other tools load it already; export writes models that were trained here"
+        )
     with atomic_folder(folder) as temporary:
         encode = _WRITERS[to](model, temporary)
         difference = check_parity(model, encode, TOLERANCE[to], to)

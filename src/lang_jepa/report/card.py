@@ -57,10 +57,10 @@ def evaluate_run(
     Rows of other tasks that are in that file stay there, if they are of the same weights.
 
     Args:
-        path: a run directory, a model directory or a checkpoint.
+        path: a run directory, a model directory, a checkpoint, or what else `ConceptModel.load` reads.
         tasks: names separated by commas; empty: what the run's data allows.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
-        output: of the JSON (None: scores.json beside the model).
+        output: of the JSON (None: scores.json beside the model; of a pretrained encoder NAME-scores.json here).
         beside: other encoders to score too, see `lang_jepa.report.others`.
         budget: how much to evaluate.
         documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
@@ -80,11 +80,14 @@ def evaluate_run(
         check_writable(output)
     model = load_any(path)
     settings = model.settings
-    corpus = _corpus(settings)
-    names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(settings, data_dir)
+    corpus = _corpus(settings) if model.has_predictor else None
+    names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(model, data_dir)
+    if not model.has_predictor:
+        _check_plain(path, names)
     _check(names, corpus, documents)
     reading = bool(_READING & {*names})
     folder = path.parent if path.is_file() else path
+    usual = folder / "scores.json" if model.has_predictor else Path(f"{_label(folder)}-scores.json")
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
     others = other_corpus(settings, corpus, documents) if corpus and documents is not None else None
     shown = [one for one in (corpus, others) if one] if "document" in names else []
@@ -94,7 +97,7 @@ def evaluate_run(
         compared = False  # the start has the same encoder, which this task's baselines use already
         if model.jepa.encoder.head is not None:
             baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
-    destination = output or folder / "scores.json"
+    destination = output or usual
     saver = Saver(destination, _weights(model))
     start = _start_beside(model, corpus, shared) if corpus and compared else None
     report = evaluate(
@@ -117,6 +120,17 @@ def evaluate_run(
     if report.tools and model.folder is not None:
         model.choose(choices_from(report.tools))
     return report, destination
+
+
+def _check_plain(path: Path, names: Sequence[str]) -> None:
+    """Refuse tasks that ask about a training corpus or a decoder, which a pretrained encoder does not have."""
+    wrong = [name for name in names if name in _READING]
+    if wrong:
+        raise LangJepaError(
+            f"{path} is an encoder alone, so the tasks {', '.join(wrong)}, which read documents held out of a model's "
+            "training corpus, have none to read: take --tasks sts,probe,au,stories. To compare it with a run of yours "
+            f"on these tasks: lang-jepa evaluate RUN --beside {path}"
+        )
 
 
 def _check(names: Sequence[str], corpus: Corpus | None, documents: str | None) -> None:
@@ -168,10 +182,13 @@ def _baselines(
         baselines[_start_name(start.settings)] = _scored(start)
     sample = _sample(corpus) if corpus else []
     for name in beside:
-        # Model folders are often called `model`, the name that the examined one has in the table.
-        label = Path(name).name if Path(name).name != "model" else Path(name).parent.name
-        baselines[label] = other_encoder(name, sample)
+        baselines[_label(Path(name))] = other_encoder(name, sample)
     return baselines
+
+
+def _label(path: Path) -> str:
+    """What an encoder is called: model folders are often called `model`, as is the examined one in the table."""
+    return path.name if path.name != "model" else path.resolve().parent.name
 
 
 def _sample(corpus: Corpus) -> list[str]:
@@ -221,8 +238,10 @@ def _start_name(settings: Settings) -> str:
     return "pretrained start" if settings.model.pretrained else "untrained"
 
 
-def _usual_tasks(settings: Settings, data_dir: Path | None) -> list[str]:
-    if settings.data.train_file == "stories":
+def _usual_tasks(model: ConceptModel, data_dir: Path | None) -> list[str]:
+    if not model.has_predictor:
+        return ["sts", "probe", "au"]
+    if model.settings.data.train_file == "stories":
         return ["stories"]
     return ["retrieval", *(("sts", "probe", "au") if data_dir else ())]
 

@@ -71,7 +71,7 @@ def train_step(run: Run, batches: list[Batch], count: int) -> None:
         weight=weight,
         momentum=momentum,
         norm=norm,
-        padding=padding_share(*batches),
+        padding=padding_share(*batches, slots=run.jepa.encoder.slots),
         seconds=time.perf_counter() - began,
     )
 

@@ -45,7 +45,7 @@ def check_encoder_run(settings: Settings) -> None:
         _splitter(settings),
         _folder("logging.log_dir", settings.logging.log_dir),
         _paths({"meta.checkpoint_path": checkpoint}),
-        _pretrained(settings),
+        _start(settings),
         _best_metric(settings),
     )
 
@@ -93,7 +93,7 @@ def check_trainer_run(settings: Settings) -> None:
     Raises:
         LangJepaError: names everything that was found.
     """
-    _refuse(_splitter(settings), _pretrained(settings))
+    _refuse(_splitter(settings), _start(settings))
 
 
 def _refuse(*complaints: Iterator[str] | tuple[()]) -> None:
@@ -197,14 +197,22 @@ def _named(wanted: Mapping[str, str | None]) -> Iterator[str]:
             yield f"{setting}: there is no {name}"
 
 
-def _pretrained(settings: Settings) -> Iterator[str]:
-    return _named(
-        {
-            "data.tokenizer_path": settings.data.tokenizer_path,
-            "model.weights_path": settings.model.weights_path,
-            "objective.teacher_path": settings.objective.teacher_path,
-        }
-    )
+def _start(settings: Settings) -> Iterator[str]:
+    """The encoder and the teacher that training starts from: there, and of a type that it can use."""
+    from lang_jepa.training.start import check_start
+
+    names = {
+        "data.tokenizer_path": settings.data.tokenizer_path,
+        "model.weights_path": settings.model.weights_path,
+        "objective.teacher_path": settings.objective.teacher_path,
+    }
+    absent = list(_named(names))
+    yield from absent
+    if not absent:
+        try:
+            check_start(settings)
+        except LangJepaError as error:
+            yield str(error)
 
 
 def _splitter(settings: Settings) -> Iterator[str]:

@@ -100,6 +100,12 @@ def _train(
     if chief:
         _check_writable(encoder)
     model = load_any(encoder)
+    if not model.has_predictor:
+        raise LangJepaError(
+            f"a decoder is kept in the model directory of its encoder, and {encoder} is a pretrained encoder: train a "
+            f"model on it first, with lang-jepa train pretrained -o data.tokenizer_path={encoder} (add "
+            "-o model.freeze_encoder=true -o objective.target=frozen to leave the encoder as it is)"
+        )
     other = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if other is None else TextTokenizer.load(other)
     _check_end(tokenizer)
