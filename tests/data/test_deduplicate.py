@@ -1,6 +1,6 @@
 """Hashes, the side of the split, the bounded table, and which documents count as repeated."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +18,6 @@ from lang_jepa.data.deduplicate import (
     JudgedBy,
     Verdict,
     _KeptLately,
-    duplicates_warning,
     find_common,
 )
 from lang_jepa.data.hashes import hash_sentence, hash_text, on_side, side
@@ -241,12 +240,3 @@ def test_verdicts_follow_the_definition(documents: list[tuple[int, list[int]]]) 
         assert verdict == ("exact duplicate" if text in kept else "near duplicate" if near else "kept")
         if verdict == "kept":
             kept[text] = part
-
-
-def test_many_duplicates_are_worth_a_warning() -> None:
-    assert duplicates_warning(Counter({"near duplicate": 20}), 100) is None
-    warning = duplicates_warning(Counter({"near duplicate": 20, "exact duplicate": 1}), 100)
-    assert warning is not None
-    assert warning.startswith(
-        "21 of 100 documents were dropped (1 as exact duplicates, 20 as near duplicates)"
-    )

@@ -149,7 +149,10 @@ def test_shared_clauses_are_boilerplate_and_many_duplicates_are_told(tmp_path: P
     assert (manifest["duplicates"], [one for one in told if one.stage == "warning"]) == ({}, [])
     file = write_rows(tmp_path / "twice.jsonl", [*contracts, *contracts[:6]])
     make_shards(settings_of(file), tmp_path / "twice", tell=told.append)
-    assert told[-2].message.startswith("6 of 26 documents were dropped (6 as exact duplicates)")
+    (warning,) = (one.message for one in told if one.stage == "warning")
+    assert warning.startswith(
+        "of 26 documents: dropped 6 (23.1%) as exact duplicates. Look at data.deduplicate"
+    )
 
 
 def test_sides_that_stay_empty(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.hashes import hash_text, side
-from lang_jepa.data.losses import why_nothing_held_out
+from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.prepare import PrepareEvent, prepare
 from lang_jepa.data.statistics import describe
 from lang_jepa.errors import LangJepaError
@@ -69,15 +69,17 @@ def test_clauses_that_all_contracts_share_drop_none_and_many_dropped_are_told(se
     clauses = [f"This is clause number {k} of all contracts." for k in range(4)]
     own = [[f"Party {n} pays for {k} ships and an island." for k in range(3)] for n in range(60)]
     contracts = [" ".join([*clauses[:2], *some, *clauses[2:]]) for some in own]
-    events: list[PrepareEvent] = []
-    corpus = prepare(settings_for(contracts), progress=events.append)
+    corpus = prepare(settings_for(contracts))
     assert corpus.train.num_documents == 60
-    assert "warning" not in {event.stage for event in events}
     copies = [text.replace("island", "isle", 1) for text in contracts[:20]]
-    corpus = prepare(settings_for([*contracts, *copies]), progress=events.append)
+    corpus = prepare(settings_for([*contracts, *copies]))
     assert corpus.train.num_documents == 60
-    (warning,) = (event.message for event in events if event.stage == "warning")
-    assert warning.startswith("20 of 80 documents were dropped (20 as near duplicates)")
+    lost = Losses.of_manifest(corpus.manifest["statistics"])
+    assert lost.loud
+    assert "of 80 documents: dropped 20 (25.0%) as near duplicates. Look at data.deduplicate (" in str(
+        lost.line()
+    )
+    assert "prepare --duplicates FILE" in str(lost.line())
 
 
 def test_a_tokenizer_learns_from_training_documents_only(settings_for: Callable) -> None:

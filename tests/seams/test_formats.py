@@ -47,7 +47,13 @@ from tiny import tiny_settings
 
 PINNED = {
     "data.stories.generate": (1, "b5d4a0c027b3e3b0"),
-    "data.documents_formats": (1, "b2e5836c7540d2cf"),
+    "data.documents_base": (1, "6c15c2f2a5ef4778"),
+    "data.documents_json": (1, "a6e52a87a894b994"),
+    "data.documents_parquet": (1, "59f84cc982ea59f5"),
+    "data.documents_tables": (1, "bff3ebf6ecd1a954"),
+    "data.documents_markdown": (1, "23b97f5d9e716a7a"),
+    "data.documents_html": (1, "1abb3966c4599459"),
+    "data.documents_rst": (1, "6bc7eb93504fad58"),
     "data.sentences": (2, "96a668894ae3a162"),
     "data.hashes": (1, "627e1e2c0b0ecc0e"),
     "data.tokenizer": (2, "2c7afd9c02a7b632"),
@@ -55,11 +61,11 @@ PINNED = {
     "data.deduplicate": (2, "8830acb1e9d22446"),
     "data.corpus": (2, "6b28b3a7f3b772c7"),
     "data.pieces": (1, "4f6281fd8ddac5ad"),
-    "data.make_shards": (2, "5cbfb5f1a5ed81be"),
+    "data.make_shards": (2, "b022242eef735691"),
     "concepts.kept": (1, "d5ab2bee4e979556"),
     "concepts.cache": (1, "66f2a41054adbd7d"),
     "concepts.predictions": (1, "3d734786eaba3eb6"),
-    "concepts.index": (1, "19953e880f403840"),
+    "concepts.index_folder": (2, "048de240b610d253"),
 }
 """Number and digest of each step, by its module."""
 
@@ -117,15 +123,35 @@ def _of_stories(folder: Path) -> Iterator[Any]:
     yield from (one.text for one in stories.generate(20, seed=0, start=0))
 
 
-def _of_documents(folder: Path) -> Iterator[Any]:
-    rows = [{"id": "a", "text": TEXTS[0]}, {"text": TEXTS[1]}, {"text": ""}, {"other": 1}, {"text": 5}]
-    (folder / "in").mkdir()
-    (folder / "in" / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{no json\n")
-    pq.write_table(pa.table({"text": TEXTS[2:4], "id": ["a", "b"]}), folder / "in" / "b.parquet")
-    (folder / "in" / "c.txt").write_text(TEXTS[4])
-    (folder / "in" / "d.md").write_text("# Heading\n\nSome *prose* here.\n\n```\ncode()\n```\n\n- a list\n")
-    source = open_source(DataSettings(train_file=str(folder / "in"), min_length=1, limit=None))
-    yield from (row and (row.id, row.text) for row in source.rows())
+_FILES = {
+    "a.jsonl": "".join(
+        json.dumps(row) + "\n"
+        for row in (
+            {"id": "a", "text": TEXTS[0]},
+            {"text": TEXTS[1]},
+            {"text": ""},
+            {"other": 1},
+            {"text": 5},
+        )
+    )
+    + "{no json\n",
+    "a.csv": 'id,text\na,"One, two.\nThree."\nb,\n',
+    "a.txt": TEXTS[4] + " \ufeff\x00",
+    "a.md": "---\ntitle: x\n---\n# Heading\n\nSome *prose* [here](x.md).\n\n```\ncode()\n```\n\n- a list\n\n|a|b|\n|-|-|\n|1|2|\n",
+    "a.html": "<html><head><title>T</title></head><body><h1>Heading</h1><p>Some <b>prose</b>.<pre>code()</pre><nav>menu</nav>",
+    "a.rst": "Heading\n=======\n\nSome *prose* here.\n\n.. code::\n\n   code()\n\n- a list\n",
+}
+
+
+def _of_documents(folder: Path, *, name: str) -> Iterator[Any]:
+    path = folder / name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table({"text": [*TEXTS[2:4], None, ""], "id": ["a", "b", "c", "d"]}), path)
+    else:
+        path.write_text(_FILES[name])
+    source = open_source(DataSettings(train_file=str(path), min_length=1, limit=None))
+    for row in source.rows():
+        yield (row.id, row.text) if isinstance(row, Document) else row.reason
 
 
 def _of_sentences(folder: Path) -> Iterator[Any]:
@@ -259,7 +285,13 @@ def _of_index(folder: Path) -> Iterator[Any]:
 
 STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "data.stories.generate": _of_stories,
-    "data.documents_formats": _of_documents,
+    "data.documents_base": partial(_of_documents, name="a.txt"),
+    "data.documents_json": partial(_of_documents, name="a.jsonl"),
+    "data.documents_parquet": partial(_of_documents, name="a.parquet"),
+    "data.documents_tables": partial(_of_documents, name="a.csv"),
+    "data.documents_markdown": partial(_of_documents, name="a.md"),
+    "data.documents_html": partial(_of_documents, name="a.html"),
+    "data.documents_rst": partial(_of_documents, name="a.rst"),
     "data.sentences": _of_sentences,
     "data.hashes": _of_hashes,
     "data.tokenizer": _of_tokenizer,
@@ -271,7 +303,7 @@ STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "concepts.kept": partial(_of_vectors, what="files"),
     "concepts.cache": partial(_of_vectors, what="concepts"),
     "concepts.predictions": partial(_of_vectors, what="predictions"),
-    "concepts.index": _of_index,
+    "concepts.index_folder": _of_index,
 }
 
 

@@ -1,6 +1,5 @@
 """Which documents repeat earlier ones, in memory that does not grow with the corpus."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +27,6 @@ COMMON = 4
 
 NEARLY_ALL = 0.8
 """A document that shares so much with one other is its copy, boilerplate or not."""
-
-MANY = 0.2
-"""Share of documents dropped above which a warning is given."""
 
 _CANDIDATES = 8
 """Documents that one is compared with sentence by sentence: those that have most of its sentences."""
@@ -270,14 +266,3 @@ def _documents(arrays: dict[str, NDArray[Any]]) -> Iterator[JudgedBy]:
     places = starts.tolist()
     for text, begin, end in zip(texts.tolist(), places[:-1], places[1:], strict=True):
         yield text, sentences[begin:end], countable[begin:end]
-
-
-def duplicates_warning(duplicates: Counter[str], documents: int) -> str | None:
-    """What to say where more than MANY of the documents were dropped as duplicates."""
-    if duplicates.total() <= MANY * documents:
-        return None
-    kinds = ", ".join(f"{count:,} as {kind}s" for kind, count in sorted(duplicates.items()))
-    return (
-        f"{duplicates.total():,} of {documents:,} documents were dropped ({kinds}): look at what they repeat with "
-        "`lang-jepa prepare --duplicates FILE`; data.deduplicate=exact, or none, keeps more"
-    )

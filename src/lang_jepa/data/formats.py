@@ -1,6 +1,6 @@
 """The format numbers of the steps between a document and its arrays, and what changed between two descriptions.
 
-Each step has a FORMAT in its own file. A change of what it writes needs a new number (tests/data/test_formats.py pins
+Each step has a FORMAT in its own file. A change of what it writes needs a new number (tests/seams/test_formats.py pins
 numbers to bytes); a docstring or a moved file changes nothing.
 """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 WITHOUT_TOKENS = "sentences without tokens"
 """The one reason of rejection that counts sentences, not documents."""
+_DUPLICATES = "data.deduplicate (`lang-jepa prepare --duplicates FILE` lists which document repeats which)"
 LOUD = 0.1
 """Share of the documents or of the sentences above which a loss is a warning."""
 
@@ -84,7 +85,7 @@ class Losses:
         rejected = sum(n for reason, n in self.rejected.items() if reason != WITHOUT_TOKENS)
         losses = (
             (rejected, self.rows, ["data.text_column", "data.min_length", "data.min_sentences"]),
-            (sum(self.duplicates.values()), self.rows, ["data.deduplicate"]),
+            (sum(self.duplicates.values()), self.rows, [_DUPLICATES]),
             (self.cut, self.sentences, [self.limit]),
         )
         return [name for lost, all_, names in losses if lost > LOUD * all_ for name in names]

@@ -20,7 +20,6 @@ import torch
 
 from lang_jepa.config import DataSettings
 from lang_jepa.data.byte_table import ByteTable
-from lang_jepa.data.deduplicate import duplicates_warning
 from lang_jepa.data.documents import Document, Source, open_source
 from lang_jepa.data.formats import changes, shard_formats
 from lang_jepa.data.hashes import hash_text, side, training_texts
@@ -177,7 +176,7 @@ def _convert(
         tell(ShardProgress("shards", survey.passed, survey.characters))
     shutil.rmtree(hashes)
     sides = work.finish()
-    _check(sides, survey, settings, source, tell)
+    _check(sides, settings, source, tell)
     seconds = time.monotonic() - began
     manifest = {
         "format": FORMAT,
@@ -243,10 +242,8 @@ class _Work:
         sizes["bytes"] += counted
 
 
-def _check(
-    sides: dict[str, dict[str, Any]], survey: Survey, settings: DataSettings, source: Source, tell: Tell
-) -> None:
-    """Stop when training has no documents; warn of many duplicates, and when nothing was held out though asked for."""
+def _check(sides: dict[str, dict[str, Any]], settings: DataSettings, source: Source, tell: Tell) -> None:
+    """Stop when training has no documents; warn when nothing was held out though it was asked for."""
     train, held_out = sides["train"]["documents"], sides["val"]["documents"]
     if not train:
         one = f" {why_nothing_held_out(1.0, 1, source.description)}" if held_out == 1 else ""
@@ -254,9 +251,6 @@ def _check(
             f"no documents of {source.description} are left for training ({held_out} held out): lower the share held "
             f"out, or give more documents.{one}"
         )
-    warning = duplicates_warning(survey.duplicates, survey.documents)
-    if warning:
-        tell(ShardProgress("warning", message=warning))
     if settings.val_fraction and not held_out:
         why = why_nothing_held_out(settings.val_fraction, train, source.description)
         tell(ShardProgress("warning", message=f"nothing is held out: {why}"))

@@ -18,7 +18,6 @@ from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import Assembled, assemble
 from lang_jepa.data.blocks import process_documents
 from lang_jepa.data.corpus import FORMAT, MANIFEST, SIDES, Corpus
-from lang_jepa.data.deduplicate import duplicates_warning
 from lang_jepa.data.documents import Source, open_source, require_documents, some_documents
 from lang_jepa.data.formats import changes, corpus_formats
 from lang_jepa.data.hashes import training_texts
@@ -251,8 +250,6 @@ class _Job:
                 f"no documents are left for training of {work.documents} in {self.source.description} ({told}; "
                 f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
             )
-        if warning := duplicates_warning(result.duplicates, work.documents):
-            self.tell(PrepareEvent("warning", warning))
         if self.settings.val_fraction and not validation:
             why = why_nothing_held_out(self.settings.val_fraction, train, self.source.description)
             self.tell(PrepareEvent("warning", f"nothing is held out: {why}"))
