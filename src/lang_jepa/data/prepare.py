@@ -17,7 +17,7 @@ from typing import Any, Literal
 from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import Assembled, assemble
 from lang_jepa.data.blocks import process_documents
-from lang_jepa.data.corpus import FORMAT, MANIFEST, SIDES, Corpus
+from lang_jepa.data.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus
 from lang_jepa.data.documents import Source, open_source, require_documents, some_documents
 from lang_jepa.data.formats import changes, corpus_formats
 from lang_jepa.data.hashes import training_texts
@@ -41,7 +41,7 @@ from lang_jepa.files import (
 
 __all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "tell_losses"]
 
-_OURS = (MANIFEST, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
+_OURS = (MANIFEST, DUPLICATES, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
 """What a corpus' folder holds."""
 OVERLAP_WARNING = 0.05
 """Share of held-out sentences seen in training above which a warning is given."""
