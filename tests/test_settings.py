@@ -240,7 +240,7 @@ def test_malformed_override(override: str) -> None:
 
 def test_override_below_a_value() -> None:
     with pytest.raises(LangJepaError, match="'limit' is a value, not a section"):
-        apply_override({"data": {"limit": 3}}, "data.limit.x=3")
+        apply_override({"data": {"limit": 3}}, "data.limit.x=3", Settings)
     with pytest.raises(LangJepaError, match=r"data\.batchsize: unknown setting; did you mean 'batch_size'"):
         load_settings("concepts", ["data.batchsize=3"])
 
@@ -352,7 +352,7 @@ def test_settings_cannot_be_changed_in_place() -> None:
 def test_saved_settings_are_plain_yaml_and_complete(tmp_path: Path) -> None:
     save_settings(Settings(), tmp_path / "settings.yaml")
     plain = yaml.safe_load((tmp_path / "settings.yaml").read_text())
-    assert list(plain) == list(Settings.model_fields)
+    assert list(plain) == ["version", *Settings.model_fields]
     assert all(list(plain[name]) == list(model.model_fields) for name, model in sections(Settings).items())
 
 

@@ -103,9 +103,9 @@ def train(
         )
     settings = settings_of(
         recipe,
-        *(DEBUG if debug else ()),
         *(override or ()),
         *(("meta.load_checkpoint=true",) if resume else ()),
+        usual=DEBUG if debug else (),
     )
     from lang_jepa.console import Bar, console
     from lang_jepa.training.train import train as run

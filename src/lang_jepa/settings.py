@@ -3,7 +3,6 @@
 Two traps of PyYAML are closed here: it reads `3e-4` as a string, and it lets a later duplicate key win.
 """
 
-import difflib
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from importlib import resources
@@ -13,15 +12,23 @@ from typing import Any, TypeVar, overload
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lang_jepa import __version__
 from lang_jepa.config import Settings
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_text
+from lang_jepa.rules_effect import without_effect
+from lang_jepa.settings_words import is_text, mistakes, nearest, section_of, unknown_settings
 
 Model = TypeVar("Model", bound=BaseModel)
 BASE = "base"
 """Key of a recipe file that names the recipe which it changes."""
+VERSION = "version"
+"""Key of saved settings that says which version wrote them."""
+SAVED = "settings.yaml"
+"""Name of the file in a run or model directory that holds its resolved settings."""
+_NULLS = ("null", "Null", "NULL")
 
 
 class _Loader(yaml.SafeLoader):
@@ -56,18 +63,47 @@ for _class in (_Loader, _Dumper):
         _resolvers.sort(key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
 
 
-def parse_yaml(text: str, *, where: str) -> Any:
+def parse_yaml(text: str, *, where: str, kind: type[BaseModel] | None = None) -> Any:
     """Parse YAML with the floats of YAML 1.2, without duplicate keys.
+
+    Args:
+        text: to parse.
+        where: it stands, for the message.
+        kind: of the settings that it holds, if any: what takes text is then text as it was typed, such as 2024 or no.
 
     Raises:
         LangJepaError: not YAML, or a key stands twice; the message names `where`.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
+        loader = _Loader(text)  # a SafeLoader subclass: builds plain data only
+        try:
+            node = loader.get_single_node()
+            if kind is not None:
+                _keep_texts(node, kind)
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
     except LangJepaError as error:
         raise LangJepaError(f"{where}, {error}") from None
     except yaml.YAMLError as error:
         raise LangJepaError(f"{where} is not YAML: {error}") from error
+
+
+def _keep_texts(node: yaml.Node | None, kind: type[BaseModel]) -> None:
+    """Mark as text what stands unquoted at the place of a setting that takes text."""
+    for section, name, value in _scalars(node):
+        text, nullable = is_text(kind, section, name)
+        null = value.tag.endswith(":null") and (nullable or value.value not in _NULLS)
+        if text and not null:
+            value.tag = "tag:yaml.org,2002:str"
+
+
+def _scalars(node: yaml.Node | None) -> Iterator[tuple[str, str, yaml.ScalarNode]]:
+    """Section, name and value of each setting with a single value."""
+    for section, inside in node.value if isinstance(node, yaml.MappingNode) else ():
+        for name, value in inside.value if isinstance(inside, yaml.MappingNode) else ():
+            if isinstance(value, yaml.ScalarNode):
+                yield str(section.value), str(name.value), value
 
 
 def recipe_names() -> list[str]:
@@ -90,44 +126,69 @@ def _names_in(folder: str) -> list[str]:
     return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml"))
 
 
-def load_settings(recipe: str, overrides: Iterable[str] = ()) -> Settings:
+def load_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> Settings:
     """Settings of a recipe (a built-in name or the path of a YAML file) with overrides on top.
 
+    Args:
+        recipe: name or path.
+        overrides: each `section.key=value`; of two for one key the last holds.
+        usual: overrides that nobody chose, put below the others: they may be without effect.
+
     Raises:
-        LangJepaError: unknown recipe, unreadable YAML, unknown key, wrong type, values that do not fit together.
+        LangJepaError: unknown recipe, unreadable YAML, unknown key, wrong type, values that do not fit together, a
+            setting of the user that has no effect beside the others.
     """
-    return _load(Settings, recipe, overrides, folder="", names=recipe_names())
+    return _load(Settings, recipe, overrides, folder="", names=recipe_names(), usual=usual)
 
 
-def load_decoder_settings(recipe: str, overrides: Iterable[str] = ()) -> DecoderSettings:
+def load_decoder_settings(
+    recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()
+) -> DecoderSettings:
     """The same for the recipe of a decoder."""
-    return _load(DecoderSettings, recipe, overrides, folder="decoder", names=decoder_recipe_names())
+    return _load(
+        DecoderSettings, recipe, overrides, folder="decoder", names=decoder_recipe_names(), usual=usual
+    )
 
 
-def load_gpt_settings(recipe: str, overrides: Iterable[str] = ()) -> GPTSettings:
+def load_gpt_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> GPTSettings:
     """The same for the recipe of a GPT."""
-    return _load(GPTSettings, recipe, overrides, folder="gpt", names=gpt_recipe_names())
+    return _load(GPTSettings, recipe, overrides, folder="gpt", names=gpt_recipe_names(), usual=usual)
 
 
 def is_decoder_recipe(recipe: str) -> bool:
-    """Whether a recipe (name or path) is one of a decoder: a file that has one of its sections, and is not of a GPT."""
-    sections = {"decoder", "training", "evaluation"}
-    return _is_of(recipe, decoder_recipe_names(), sections) and not is_gpt_recipe(recipe)
+    """Whether a recipe (name or path) is one of a decoder."""
+    return _kind_of(recipe) is DecoderSettings
 
 
 def is_gpt_recipe(recipe: str) -> bool:
-    """Whether a recipe (name or path) is one of a GPT: a file that has the section `jepa`, or whose `recipe` is
-    a built-in one of a GPT."""
-    return _is_of(recipe, gpt_recipe_names(), {"jepa"})
+    """Whether a recipe (name or path) is one of a GPT."""
+    return _kind_of(recipe) is GPTSettings
 
 
-def _is_of(recipe: str, names: list[str], sections: set[str]) -> bool:
+def _kind_of(recipe: str) -> type[BaseModel]:
+    """The kind of settings in a recipe: as the built-in one that it is, inherits from or came from; else the kind
+    that has most of its settings, an encoder's where several have as many."""
+    names = {
+        Settings: recipe_names(),
+        DecoderSettings: decoder_recipe_names(),
+        GPTSettings: gpt_recipe_names(),
+    }
+    trees: list[dict[str, Any]] = []
     for one in _lineage(recipe):
-        if isinstance(one, str):
-            return one in names
-        if not sections.isdisjoint(one) or one.get("recipe") in names:
-            return True
-    return False
+        name = one if isinstance(one, str) else one.get("recipe")
+        for kind, known in names.items():
+            if name in known:
+                return kind
+        if isinstance(one, dict):
+            trees.append(one)
+    return max(names, key=lambda kind: sum(_known(kind, tree) for tree in trees))
+
+
+def _known(kind: type[BaseModel], tree: Mapping[str, Any]) -> int:
+    """How many sections and settings of a tree a kind of settings has."""
+    groups = {name: section_of(kind, str(name)) for name in tree}
+    inside = [(group, tree[name]) for name, group in groups.items() if group is not None]
+    return sum(1 + len(group.model_fields.keys() & set(own or ())) for group, own in inside)
 
 
 def _lineage(recipe: str) -> Iterator[dict[str, Any] | str]:
@@ -159,22 +220,45 @@ def _beside(heir: Path, base: str) -> str:
 
 
 def _load(
-    kind: type[Model], recipe: str, overrides: Iterable[str], *, folder: str, names: list[str]
+    kind: type[Model],
+    recipe: str,
+    overrides: Iterable[str],
+    *,
+    folder: str,
+    names: list[str],
+    usual: Iterable[str] = (),
 ) -> Model:
-    tree = _sections(recipe, folder, names, ())
+    chosen: set[str] = set()
+    tree = _sections(kind, recipe, folder, names, (), chosen)
     tree.setdefault("recipe", Path(recipe).stem)
+    for override in usual:
+        apply_override(tree, override, kind)
     for override in overrides:
-        apply_override(tree, override)
-    return build(kind, tree, where=recipe if _is_yaml(recipe) else f"recipe {recipe}")
+        apply_override(tree, override, kind)
+        chosen.add(override.partition("=")[0].strip())
+    where = recipe if _is_yaml(recipe) else f"recipe {recipe}"
+    settings = build(kind, tree, where=where)
+    for complaint in without_effect(settings, chosen):
+        raise LangJepaError(f"{where}: {complaint}")
+    return settings
 
 
-def _sections(recipe: str, folder: str, names: list[str], heirs: tuple[str, ...]) -> dict[str, Any]:
+def _sections(
+    kind: type[BaseModel],
+    recipe: str,
+    folder: str,
+    names: list[str],
+    heirs: tuple[str, ...],
+    chosen: set[str],
+) -> dict[str, Any]:
     """The sections of a recipe, on top of those of its `base`.
 
     Args:
+        kind: of the settings.
         recipe: name or path.
         folder, names: of the built-in recipes of this kind.
         heirs: files that inherit from it, the first one last named.
+        chosen: gets what a user's own files set, as `section.key`; saved settings set everything, so nothing by choice.
 
     Raises:
         LangJepaError: it cannot be found or read, or inherits from itself.
@@ -184,11 +268,15 @@ def _sections(recipe: str, folder: str, names: list[str], heirs: tuple[str, ...]
     if _is_yaml(recipe):
         if not path.is_file():
             raise LangJepaError(f"no recipe file at {path}{by}")
-        tree, where = parse_yaml(_read(path), where=str(path)), str(path)
+        tree, where = parse_yaml(_read(path), where=str(path), kind=kind), str(path)
+        if isinstance(tree, dict) and _is_saved(kind, tree):
+            tree = _of_this_version(kind, tree, where)
+        elif isinstance(tree, dict):
+            chosen |= {f"{name}.{key}" for name, own in tree.items() if isinstance(own, dict) for key in own}
     else:
         if recipe not in names:
             raise LangJepaError(
-                f"no recipe named '{recipe}'{by}{_nearest(recipe, names)}. Built in: "
+                f"no recipe named '{recipe}'{by}{nearest(recipe, names)}. Built in: "
                 f"{', '.join(names)}; or give the path of a .yaml file."
             )
         text = (resources.files("lang_jepa") / "recipes" / folder / f"{recipe}.yaml").read_text("utf-8")
@@ -207,7 +295,7 @@ def _sections(recipe: str, folder: str, names: list[str], heirs: tuple[str, ...]
     base, line = _beside(path, base), (*heirs, str(path))
     if _is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
         raise LangJepaError(f"{where} inherits from itself: {' -> '.join([*line, base])}")
-    return _on_top(_sections(base, folder, names, line), tree)
+    return _on_top(_sections(kind, base, folder, names, line, chosen), tree)
 
 
 def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,8 +307,11 @@ def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Put one `section.key=value` (value in YAML) into a tree of settings, in place."""
+def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
+    """Put one `section.key=value` into a tree of settings of some kind, in place.
+
+    The value is YAML; of a setting that takes text it is the text as it was typed, unless it is a string in quotes.
+    """
     path, separator, text = override.partition("=")
     keys = path.strip().split(".")
     if not separator or not all(keys):
@@ -230,7 +321,11 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(branch, dict):
             raise LangJepaError(f"override '{override}': '{key}' is a value, not a section")
         tree = branch
-    tree[keys[-1]] = parse_yaml(text, where=f"override '{override}'")
+    typed, where = text.strip(), f"override '{override}'"
+    takes_text, nullable = is_text(kind, keys[0], keys[1]) if len(keys) == 2 else (False, False)
+    null = not typed or (nullable and typed in (*_NULLS, "~"))
+    plain = takes_text and not null and typed[0] not in "'\""
+    tree[keys[-1]] = typed if plain else parse_yaml(text, where=where)
 
 
 def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
@@ -242,13 +337,66 @@ def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
     try:
         return kind.model_validate(tree)
     except ValidationError as failure:
-        lines = [_explain(kind, error) for error in failure.errors()]
+        lines = mistakes(kind, failure)
         raise LangJepaError("\n  ".join([f"{where}: the settings have mistakes:", *lines])) from None
 
 
+def build_saved(kind: type[Model], tree: Any, *, where: str) -> Model:
+    """As `build`, of settings that were saved by some version: that one is named, since nobody mistyped them.
+
+    Args:
+        kind: of the settings.
+        tree: as `save_settings` wrote it, or the settings of a checkpoint.
+        where: the file.
+
+    Raises:
+        LangJepaError: no settings, settings of another version, or with one line per mistake.
+    """
+    if not isinstance(tree, Mapping):
+        raise LangJepaError(f"{where}: expected sections of settings, found {type(tree).__name__}")
+    try:
+        return build(kind, _of_this_version(kind, tree, where), where=where)
+    except LangJepaError as error:
+        writer = tree.get(VERSION, __version__)
+        if writer == __version__:
+            raise
+        raise LangJepaError(
+            f"{error}\n  (written by version {writer} of lang-jepa; this is {__version__})"
+        ) from None
+
+
+def _is_saved(kind: type[BaseModel], tree: Mapping[str, Any]) -> bool:
+    """Whether `save_settings` wrote a tree, with its version or before it did so: nobody writes down half of all."""
+    every = {
+        name: dict.fromkeys(group.model_fields)
+        for name in kind.model_fields
+        if (group := section_of(kind, name))
+    }
+    return VERSION in tree or _known(kind, tree) > _known(kind, every) / 2
+
+
+def _of_this_version(kind: type[BaseModel], tree: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Saved settings without the version that wrote them.
+
+    Raises:
+        LangJepaError: some of them are not known here.
+    """
+    own = {key: one for key, one in tree.items() if key != VERSION}
+    unknown = unknown_settings(kind, own)
+    if unknown:
+        writer = tree.get(VERSION, __version__)
+        other = "another version" if writer == __version__ else f"version {writer}"
+        raise LangJepaError(
+            f"{where} was written by {other} of lang-jepa: this one ({__version__}) has no {', '.join(unknown)}. Use "
+            f"the version that wrote it. Or, if you can do without: remove what is unknown here from {SAVED}; a "
+            "checkpoint cannot be changed, so train again in another folder"
+        )
+    return own
+
+
 def save_settings(settings: BaseModel, path: Path) -> None:
-    """Write resolved settings as YAML, atomically."""
-    tree = settings.model_dump()
+    """Write resolved settings as YAML, atomically, with the version that writes them."""
+    tree = {VERSION: __version__} | settings.model_dump()
     # ASCII only: with allow_unicode PyYAML writes some line breaks (U+0085) in a way that it cannot read back.
     write_text(path, yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
 
@@ -270,7 +418,7 @@ def read_settings(path: Path, kind: type[BaseModel] = Settings) -> BaseModel:
     """
     if not path.is_file():
         raise LangJepaError(f"no settings at {path}: is this a run directory?")
-    return build(kind, parse_yaml(_read(path), where=str(path)), where=str(path))
+    return build_saved(kind, parse_yaml(_read(path), where=str(path)), where=str(path))
 
 
 def _read(path: Path) -> str:
@@ -279,32 +427,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise LangJepaError(f"{path} is not UTF-8: {error}") from error
-
-
-def _explain(kind: type[BaseModel], error: Any) -> str:
-    """One line for one pydantic error."""
-    keys = [str(part) for part in error["loc"]]
-    path = ".".join(keys)
-    if error["type"] == "extra_forbidden":
-        known = _fields_at(kind, keys[:-1])
-        return f"{path}: unknown setting{_nearest(keys[-1], known)}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not path:
-        return message
-    return f"{path}: {message[0].lower() + message[1:]} (given: {error['input']!r})"
-
-
-def _fields_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
-    """Names of the fields of the section that `keys` lead to."""
-    for key in keys:
-        field = kind.model_fields.get(key)
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        kind = field.annotation
-    return list(kind.model_fields)
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    """A `did you mean` for a misspelt word, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""

@@ -22,7 +22,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_folder, read_json, write_json
 from lang_jepa.models.decoder import ConceptDecoder, DecoderBatch, Generation, Scores, pad_texts
 from lang_jepa.models.encoder import TextEncoder
-from lang_jepa.settings import build, parse_yaml, save_settings
+from lang_jepa.settings import build_saved, parse_yaml, save_settings
 
 WEIGHTS, SETTINGS, TOKENIZER = "decoder.safetensors", "decoder.yaml", "decoder-tokenizer"
 _TIED = ("model.lm_head.weight", "model.transformer.wte.weight")
@@ -181,7 +181,7 @@ def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -
     """
     if "decoder" not in card:
         return None
-    settings = build(
+    settings = build_saved(
         DecoderSettings,
         parse_yaml((folder / SETTINGS).read_text("utf-8"), where=str(folder / SETTINGS)),
         where=str(folder / SETTINGS),

@@ -26,7 +26,7 @@ from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_folder, read_json, write_json
 from lang_jepa.models.gpt import GPT
-from lang_jepa.settings import build, parse_yaml, save_settings
+from lang_jepa.settings import build_saved, parse_yaml, save_settings
 
 FORMAT = 1
 CARD = "gpt.json"
@@ -104,7 +104,7 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
         if _sha256(folder / name) != expected:
             raise LangJepaError(f"{folder / name} is damaged or was exchanged: its hash is not the card's")
     where = str(folder / _SETTINGS)
-    settings = build(
+    settings = build_saved(
         GPTSettings, parse_yaml((folder / _SETTINGS).read_text("utf-8"), where=where), where=where
     )
     model = build_gpt(settings)

@@ -25,7 +25,7 @@ from lang_jepa.evaluation.compression_baselines import Baseline
 from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.models.gpt import GPT
-from lang_jepa.settings import build
+from lang_jepa.settings import build_saved
 from lang_jepa.training.gpt.material import Tokens, open_tokens
 
 CALIBRATION_TOKENS = 65_536
@@ -133,7 +133,7 @@ def load_quantised_gpt(file: Path | str) -> tuple[GPT, GPTSettings, tuple[int, .
     about, entries = read_artifact(Path(file))
     if "settings" not in about or "looped" not in about:
         raise LangJepaError(f"{file} holds quantised weights, but not of a GPT that `lang-jepa export` wrote")
-    settings = build(GPTSettings, about["settings"], where=str(file))
+    settings = build_saved(GPTSettings, about["settings"], where=str(file))
     model = build_gpt(settings)
     try:
         model.load_state_dict(restore_state(entries))

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file
-from lang_jepa.settings import build
+from lang_jepa.settings import build_saved
 from lang_jepa.training import ranks
 
 FORMAT = 1
@@ -120,7 +120,7 @@ def check_matches(
         LangJepaError: names every setting, and the corpus or world size, that differs.
     """
     # Through the settings, so that one that did not exist yet then counts as its default.
-    before = build(type(settings), checkpoint["settings"], where=str(path))
+    before = build_saved(type(settings), checkpoint["settings"], where=str(path))
     then, now = _flat(before.model_dump()), _flat(settings.model_dump())
     differences = [
         f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"

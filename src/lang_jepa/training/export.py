@@ -18,7 +18,7 @@ from lang_jepa.evaluation.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.similarity import Floats, Foretold, Similarity, Statistics, prepare
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import TARGETS
-from lang_jepa.settings import build
+from lang_jepa.settings import build_saved
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.held_out import CANDIDATES, Answers, sample_examples
 from lang_jepa.training.start import sample_embeddings
@@ -128,7 +128,7 @@ def model_from_checkpoint(path: Path) -> ConceptModel:
         LangJepaError: the checkpoint or the corpus cannot be read.
     """
     state = checkpoints.load_checkpoint(path)
-    settings = build(Settings, state["settings"], where=str(path))
+    settings = build_saved(Settings, state["settings"], where=str(path))
     folder = Path(settings.data.corpus_dir) / state["corpus"]
     if not folder.is_dir():
         raise LangJepaError(

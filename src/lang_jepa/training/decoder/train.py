@@ -16,7 +16,7 @@ from lang_jepa.data.prepare import prepare
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_json
-from lang_jepa.settings import apply_override, build, save_settings
+from lang_jepa.settings import apply_override, build, build_saved, save_settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.decoder.run import LAST, DecoderRun
 from lang_jepa.training.export import load_any
@@ -139,7 +139,7 @@ def _corpus(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> Cor
                 f"override '{override}': the encoder is frozen, so of its settings only those of the data can be "
                 "changed here; the decoder's own settings are changed with -d"
             )
-        apply_override(tree, override)
+        apply_override(tree, override, Settings)
     settings = build(Settings, tree, where="the encoder's settings")
     if settings.data.streaming:
         raise LangJepaError(
@@ -187,7 +187,7 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
     state = checkpoints.load_checkpoint(path)
     if "encoder" not in state:
         raise LangJepaError(f"{path} is not the checkpoint of a decoder")
-    settings = build(DecoderSettings, state["settings"], where=str(path))
+    settings = build_saved(DecoderSettings, state["settings"], where=str(path))
     name = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if name is None else TextTokenizer.load(name)
     model.decoder = restore(state["model"], settings, tokenizer, encoder=state["encoder"], where=str(path))
@@ -202,7 +202,7 @@ def resume_decoder(folder: Path) -> DecoderSettings:
     if not (folder / LAST).is_file():
         raise LangJepaError(f"no checkpoint to resume from at {folder / LAST}")
     state = checkpoints.load_checkpoint(folder / LAST)
-    settings = build(DecoderSettings, state["settings"], where=str(folder))
+    settings = build_saved(DecoderSettings, state["settings"], where=str(folder))
     training = settings.training.model_copy(update={"resume": True, "output_dir": str(folder)})
     return settings.model_copy(update={"training": training})
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_json
-from lang_jepa.settings import build, save_settings
+from lang_jepa.settings import build_saved, save_settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.reporter import Reporter, Silent
 
@@ -148,7 +148,7 @@ def resume_gpt(folder: Path) -> GPTSettings:
     path = folder / checkpoints.LAST
     if not path.is_file():
         raise LangJepaError(f"no checkpoint to resume from at {path}")
-    settings = build(GPTSettings, checkpoints.load_checkpoint(path)["settings"], where=str(path))
+    settings = build_saved(GPTSettings, checkpoints.load_checkpoint(path)["settings"], where=str(path))
     meta = settings.meta.model_copy(update={"load_checkpoint": True})
     logging = settings.logging.model_copy(update={"log_dir": str(folder)})
     return settings.model_copy(update={"meta": meta, "logging": logging})
