@@ -17,6 +17,7 @@ from lang_jepa import (
     cli_shards,
     cli_tools,
 )
+from lang_jepa.cli_combinations import Checked
 from lang_jepa.cli_options import DecoderOverride, Override, settings_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
@@ -56,7 +57,7 @@ def options(
     """What stands before a verb."""
 
 
-@app.command()
+@app.command(cls=Checked)
 def train(
     recipe: Annotated[
         str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")
@@ -84,23 +85,17 @@ def train(
     """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
     from lang_jepa.settings import is_decoder_recipe, is_gpt_recipe
 
-    if is_gpt_recipe(recipe) and not (encoder or dec_override or untrained):
+    if is_gpt_recipe(recipe):
         from lang_jepa.cli_gpt import train_gpt
 
         train_gpt(recipe, override or [], from_environment=environment, debug=debug, resume=resume)
         return
-    if environment:
-        raise LangJepaError(f"--environment belongs to the recipe of a GPT, and {recipe} is none")
     if is_decoder_recipe(recipe):
         from lang_jepa.cli_decoder import train_decoder
 
         changed = (override or [], dec_override or [])
         train_decoder(recipe, encoder, *changed, debug=debug, resume=resume, untrained=untrained)
         return
-    if encoder or dec_override or untrained:
-        raise LangJepaError(
-            f"--encoder, --untrained and -d belong to the recipe of a decoder, and {recipe} is none"
-        )
     settings = settings_of(
         recipe,
         *(override or ()),
@@ -120,7 +115,7 @@ def train(
     console.print(f"  next         lang-jepa evaluate {result.folder}")
 
 
-@app.command()
+@app.command(cls=Checked)
 def prepare(
     recipe: Annotated[str, typer.Argument(help="Recipe whose data settings are used.")] = "next_sentence",
     override: Override = None,
@@ -147,7 +142,7 @@ def prepare(
     )
 
 
-@app.command()
+@app.command(cls=Checked)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
     tasks: Annotated[
@@ -158,6 +153,10 @@ def evaluate(
         ),
     ] = "",
     documents: Annotated[str | None, typer.Option(help="Of the task document: score these texts.")] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were."),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
     ] = None,
@@ -179,11 +178,9 @@ def evaluate(
     from lang_jepa.evaluation.document.choice import choices_from
 
     if find_gpt(run) is not None:
-        if beside or documents is not None:
-            raise LangJepaError(f"--beside and --documents belong to encoders, and {run} is a GPT")
         from lang_jepa.export.gpt_card import evaluate_gpt_run
 
-        report, path = evaluate_gpt_run(run, tasks=tasks, data_dir=data_dir, output=output)
+        report, path = evaluate_gpt_run(run, tasks=tasks, data_dir=data_dir, output=output, prepared=corpus)
     else:
         from lang_jepa.report.card import evaluate_run
 
@@ -195,6 +192,7 @@ def evaluate(
             beside=beside or (),
             documents=documents,
             tell=plain,
+            prepared=corpus,
         )
     for task, source in report.sources.items():
         console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)
@@ -205,7 +203,7 @@ def evaluate(
     console.print(f"Written to {path}.{chosen}")
 
 
-@app.command()
+@app.command(cls=Checked)
 def infer(
     model: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
     text: Annotated[list[str] | None, typer.Option(help="Text to encode; may be repeated.")] = None,
@@ -262,19 +260,20 @@ def infer(
         )
 
 
-app.command()(cli_quickstart.quickstart)
-
-
-app.command()(cli_compare.compare)
-app.command()(cli_compare.sweep)
-app.command()(cli_tools.index)
-app.command()(cli_tools.search)
-app.command()(cli_tools.export)
-app.command()(cli_document.document)
-app.command()(cli_generate.generate)
-app.command()(cli_shards.shards)
-app.command()(cli_shards.bits)
-app.command()(cli_tools.recipes)
+for verb in (
+    cli_quickstart.quickstart,
+    cli_compare.compare,
+    cli_compare.sweep,
+    cli_tools.index,
+    cli_tools.search,
+    cli_tools.export,
+    cli_document.document,
+    cli_generate.generate,
+    cli_shards.shards,
+    cli_shards.bits,
+    cli_tools.recipes,
+):
+    app.command(cls=Checked)(verb)
 
 
 def main() -> None:

@@ -65,8 +65,6 @@ def document(
 
 def _read(file: Path | None, text: str | None) -> str:
     """The text from a file, an option, or standard input."""
-    if file is not None and text is not None:
-        raise LangJepaError("give a file or --text, not both")
     if text is not None:
         return text
     if file is None:

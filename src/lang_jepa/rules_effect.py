@@ -1,4 +1,4 @@
-"""Which settings have no effect beside others: a user who chose one is told, since a default would have done the same."""
+"""Which settings have no effect beside others. A user who chose one is told; a default stands there unnoticed."""
 
 from collections.abc import Collection, Iterator
 from typing import Any

@@ -6,7 +6,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-
 _SAME = (
     "lr learning_rate matrix_lr base_lr peak_lr max_lr",
     "final_lr final_learning_rate min_lr end_lr",

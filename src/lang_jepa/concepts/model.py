@@ -107,9 +107,13 @@ class ConceptModel(DocumentTools):
             tokenizer=self.tokenizer,
             statistics=self.statistics,
             settings=self.settings,
-            card={"similarity": self.similarity, **card},
+            card={"similarity": self.similarity, **self._corpus(), **card},
             decoder=self.decoder,
         )
+
+    def _corpus(self) -> dict[str, Any]:
+        """The name of the corpus it was trained on, for its card."""
+        return {"corpus": self.card["corpus"]} if "corpus" in self.card else {}
 
     @property
     def device(self) -> torch.device:

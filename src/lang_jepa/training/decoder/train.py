@@ -9,6 +9,7 @@ from typing import Any
 from lang_jepa.concepts.decoding import join_model, restore
 from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.own_corpus import missing, own_corpus
 from lang_jepa.config import DataSettings, Settings
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus
@@ -146,7 +147,11 @@ def _corpus(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> Cor
             "the encoder was trained on a stream, which leaves no corpus: say what the decoder shall be trained on, "
             "for example -o data.streaming=false -o data.limit=20000"
         )
-    corpus = prepare(_with_tokenizer(settings.data, encoder) if overrides else settings.data)
+    corpus = prepare(_here(settings.data, model, encoder, overrides)) if overrides else own_corpus(model)
+    if corpus is None:
+        raise LangJepaError(
+            missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS")
+        )
     if corpus.tokenizer.fingerprint() != model.tokenizer.fingerprint():
         raise LangJepaError(
             f"the corpus {corpus.path} has other tokens than the encoder {encoder}; remove it and train again, or give "
@@ -155,9 +160,19 @@ def _corpus(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> Cor
     return corpus
 
 
-def _with_tokenizer(data: DataSettings, encoder: Path) -> DataSettings:
-    """Other documents would give a `trained` tokenizer other tokens, so the encoder's own is named instead."""
-    if data.tokenizer_path != "trained":
+def _here(data: DataSettings, model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> DataSettings:
+    """Settings of other documents, which would give a `trained` tokenizer other tokens: the encoder's own is named.
+
+    Nothing is prepared where a model of another machine has its corpora.
+    """
+    foreign = own_corpus(model) is None
+    if foreign and not any(one.startswith("data.train_file=") for one in overrides):
+        raise LangJepaError(
+            missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS")
+        )
+    if foreign and not any(one.startswith("data.corpus_dir=") for one in overrides):
+        data = data.model_copy(update={"corpus_dir": DataSettings().corpus_dir})
+    if data.tokenizer_path != "trained" and not foreign:
         return data
     folder = find_model(encoder)
     if folder is None:

@@ -50,9 +50,9 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
             that is learnt from the documents may have fewer ids, where their text gives no more.
     """
     if settings.data_path is None:
-        tokens = _of_corpus(prepare(settings.corpus(), progress=tell))
+        tokens = of_corpus(prepare(settings.corpus(), progress=tell))
     elif (Path(settings.data_path) / MANIFEST).is_file():
-        tokens = _of_corpus(Corpus.open(settings.data_path))
+        tokens = of_corpus(Corpus.open(settings.data_path))
     else:
         tokens = _of_shards(settings, Path(settings.data_path))
     found = tokens.train.vocab_size
@@ -65,7 +65,8 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
     return tokens
 
 
-def _of_corpus(corpus: Corpus) -> Tokens:
+def of_corpus(corpus: Corpus) -> Tokens:
+    """The tokens of a prepared corpus."""
     tokenizer = corpus.tokenizer
     held_out = corpus.validation
     return Tokens(
