@@ -231,7 +231,8 @@ def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: 
     if not concerned:
         return
     facts = given | {f"{name}={_short(value)}" for name, value in values.items()}
-    facts |= _FACTS.get(verb, lambda _: set())(values)
+    if verb in _FACTS:
+        facts |= _FACTS[verb](values)
     for name, when in concerned:
         cure = f": {when.cure}" if when.cure else ""
         barred = [one for one in when.bars if one in facts]
@@ -252,7 +253,7 @@ def _flag(parameter: Any) -> str:
     """How an option is typed; an argument is called by what stands in its place."""
     if parameter.param_type_name == "argument":
         return str(parameter.name).upper()
-    return max(parameter.opts, key=len)  # the long form
+    return str(max(parameter.opts, key=len))  # the long form
 
 
 def _short(value: Any) -> str:

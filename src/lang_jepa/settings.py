@@ -168,7 +168,7 @@ def is_gpt_recipe(recipe: str) -> bool:
 def _kind_of(recipe: str) -> type[BaseModel]:
     """The kind of settings in a recipe: as the built-in one that it is, inherits from or came from; else the kind
     that has most of its settings, an encoder's where several have as many."""
-    names = {
+    names: dict[type[BaseModel], list[str]] = {
         Settings: recipe_names(),
         DecoderSettings: decoder_recipe_names(),
         GPTSettings: gpt_recipe_names(),

@@ -110,7 +110,7 @@ def _explain(kind: type[BaseModel], error: Any) -> list[str]:
         misspelt = _close(keys[0], kind.model_fields, cutoff=0.75)  # a section, with all that is in it
         inside = len(keys) == 1 and isinstance(error["input"], Mapping) and not misspelt
         below = error["input"] if inside else {}
-        unknown = [(*keys, str(key)) for key in below] or [keys]
+        unknown = [(*keys, str(key)) for key in below] or [tuple(keys)]
         return [f"{'.'.join(one)}: unknown setting{_meant(kind, *one)}" for one in unknown]
     message = str(error["msg"]).removeprefix("Value error, ")
     if not path:

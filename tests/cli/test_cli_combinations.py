@@ -42,13 +42,6 @@ ARGUMENTS = {
     "shards": ["stories", "x"],
     "bits": [GPT_FOLDER],
 }
-BESIDE = {
-    "context": "--context=x",
-    "lines": "--lines",
-    "tokenizer": "--tokenizer=x",
-    "a text without columns": "",
-}
-VALUES = {"to": ["--to", "onnx"]}
 
 
 def rules() -> list[tuple[str, str]]:
@@ -64,11 +57,11 @@ def test_an_option_without_effect_is_refused_at_once(
     """Nothing that is named here exists, so any work would end in another message."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / GPT_FOLDER).mkdir()
-    (tmp_path / GPT_FOLDER / "lang_jepa_gpt.json").write_text("{}")
+    (tmp_path / GPT_FOLDER / "gpt.json").write_text("{}")
     (tmp_path / GPT_FOLDER / "manifest.json").write_text("{}")
     option = next(one for one in VERBS[verb].params if one.name == name)
     flag = max(option.opts, key=len)
-    typed = [flag] if getattr(option, "is_flag", False) else [flag, "1"]
+    typed = [flag] if getattr(option, "is_flag", False) else [flag, "500"]
     when = COMBINATIONS[verb][name]
     beside: list[str] = []
     if when.needs == ("to=sentence-transformers", "to=onnx"):
