@@ -43,16 +43,19 @@ def document(
         raise LangJepaError(f"--against is document or training, not {against!r}")
     read = _read(file, text)
     from lang_jepa.concepts.document import study
+    from lang_jepa.console import StageBar
     from lang_jepa.training.export import load_any
 
-    found = study(
-        load_any(model),
-        read,
-        candidates=candidate,
-        segments=segments,
-        using=cast("Using", using),
-        against=cast("Against | None", against),
-    )
+    with StageBar() as bar:
+        found = study(
+            load_any(model),
+            read,
+            candidates=candidate,
+            segments=segments,
+            using=cast("Using", using),
+            against=cast("Against | None", against),
+            progress=bar.tell,
+        )
     if plot is not None:
         from lang_jepa.report.document import draw_document
 

@@ -283,6 +283,36 @@ class IndexBar(_ShownBar):
         )
 
 
+class StageBar:
+    """The progress of work in stages: what is being done, and how much of it.
+
+    It stands on standard error while its `with` block runs, if that is a terminal, so that results stay alone.
+    """
+
+    def __init__(self) -> None:
+        errors = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
+        self._progress = Progress(
+            *columns, TimeRemainingColumn(), console=errors, transient=True, disable=not errors.is_terminal
+        )
+        self._task = self._progress.add_task("", total=None, visible=False)
+        self._stage = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._progress.stop()
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """The bar moves, or begins anew with another stage."""
+        if stage != self._stage:
+            self._progress.reset(self._task, total=total, description=stage, visible=True)
+            self._stage = stage
+        self._progress.update(self._task, completed=done)
+
+
 _CALLS = {"better": "bold green", "worse": "bold red"}
 
 
