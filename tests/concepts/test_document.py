@@ -200,9 +200,11 @@ def test_every_kind_of_model_tells_about_a_document(mode: str, make: Make, text:
 
 def test_nothing_to_read(make: Make) -> None:
     model = make("concepts")
-    for nothing in ("", "  \n ", [], ["A sentence.", " "]):
+    for nothing in ("", "  \n ", []):
         with pytest.raises(LangJepaError, match="holds no text"):
             surprise(model, nothing)
+    with pytest.raises(LangJepaError, match="sentence 1 has no token"):
+        surprise(model, ["A sentence.", " "])
     with pytest.raises(LangJepaError, match="at least one segment"):
         segment(model, "One sentence. And another one.", count=0)
 

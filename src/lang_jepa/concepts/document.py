@@ -15,6 +15,7 @@ import numpy as np
 from lang_jepa.concepts.document_fits import LEAST_REFERENCE, of_document, of_others
 from lang_jepa.concepts.document_reading import Progress, Read, encoder, silent
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.texts import text_of, texts_of
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import Tool
@@ -165,12 +166,13 @@ def sentences_of(model: ConceptModel, text: str | Sequence[str]) -> list[str]:
         LangJepaError: no sentence at all, or an empty one in a list.
     """
     if isinstance(text, str):
+        text = text_of(text, "the document", blank=True)
         pieces = [text[begin:end].strip() for begin, end in make_splitter(model.settings.data).spans(text)]
         found = [piece for piece in pieces if piece]
     else:
-        found = list(text)
-    if not found or not all(sentence.strip() for sentence in found):
-        raise LangJepaError("the document holds no text, or an empty sentence")
+        found = texts_of(text, "sentence")
+    if not found:
+        raise LangJepaError("the document holds no text")
     return found
 
 
@@ -240,7 +242,8 @@ def continuations(
     Raises:
         LangJepaError: as `surprise`; no candidates.
     """
-    if isinstance(candidates, str) or not candidates:
+    candidates = texts_of(candidates, "candidate")
+    if not candidates:
         raise LangJepaError("ranking continuations needs a list of candidates")
     before = sentences_of(model, context)
     way, said = _way(model, "next", using)
