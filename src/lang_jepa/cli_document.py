@@ -84,25 +84,17 @@ def _read(file: Path | None, text: str | None) -> str:
 
 def _show(found: "Study", plot: Path | None) -> None:
     """One table, then what was used, and candidates."""
-    from rich.markup import escape
-    from rich.table import Table
+    from lang_jepa.console import plain, sentence_table
 
-    from lang_jepa.console import console, plain
-
-    table = Table(show_edge=False, header_style="bold")
-    for name in ("", "surprise", "out of place", "boundary"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("sentence", overflow="fold")
-    begins = set(found.topics.boundaries)
+    rows = []
     repeats = {one.position: one for one in found.repetitions if one.repeats}
     for one, placed in zip(found.surprise.sentences, found.outliers.sentences, strict=True):
         score = found.topics.scores[one.position - 1] if one.position else None
-        if one.position in begins:
-            table.add_section()
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
-        table.add_row(str(one.position), *cells, escape(" ".join(one.sentence.split()) + note))
-    console.print(table)
+        rows.append([str(one.position), *cells, " ".join(one.sentence.split()) + note])
+    heads = ("", "surprise", "out of place", "boundary", "sentence")
+    sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(
         "surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of"

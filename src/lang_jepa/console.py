@@ -1,12 +1,11 @@
 """What the commands draw on the terminal: tables, a progress bar, warnings. Used by `cli` only."""
 
 import os
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -18,8 +17,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
+from lang_jepa.console_tables import fact_table, score_table, text_table
 from lang_jepa.evaluation.table import Report, Row, is_headline, shown
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 console = Console(quiet=os.environ.get("RANK", "0") != "0")
 """Standard output; silent on all but the first process of several."""
-
-HEADER = 12
-"""Letters in a line of a column's header."""
 
 Figures = Mapping[str, float]
 
@@ -41,12 +37,22 @@ def plain(text: str) -> None:
 
 def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
     """Two columns: what, and how much."""
-    table = Table(title=title, show_header=False, title_justify="left")
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(escape(name), escape(value))
-    console.print(table)
+    _draw(fact_table(list(facts), title=title, width=console.width))
+
+
+def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begins: Sequence[int]) -> None:
+    """Figures and a sentence in each row, a line before those that begin something."""
+    _draw(text_table(heads, rows, width=console.width, begins=begins))
+
+
+def figures_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
+    """A name and figures in each row."""
+    _draw(score_table(heads, [[*map(escape, row)] for row in rows], width=console.width, title=escape(title)))
+
+
+def _draw(parts: Iterable[RenderableType]) -> None:
+    for part in parts:
+        console.print(part, highlight=False)
 
 
 def score_tables(report: Report, *, title: str, everything: bool = False) -> None:
@@ -57,11 +63,11 @@ def score_tables(report: Report, *, title: str, everything: bool = False) -> Non
         title: above the tables.
         everything: also the similarities that were not chosen, recall@5 and the paired leads.
     """
-    console.print(f"[bold]{title}[/]", highlight=False)
+    console.print(f"[bold]{escape(title)}[/]", highlight=False)
     for (task, split), rows in groupby(
         sorted_rows(report, everything), key=lambda row: (row.task, row.split)
     ):
-        console.print(_one_table(f"{task}, {split}", list(rows)))
+        _draw(_one_table(f"{task}, {split}", list(rows)))
 
 
 def sorted_rows(report: Report, everything: bool) -> list[Row]:
@@ -71,24 +77,20 @@ def sorted_rows(report: Report, everything: bool) -> list[Row]:
     return sorted(shown, key=lambda row: order.index((row.task, row.split)))
 
 
-def _one_table(title: str, rows: list[Row]) -> Table:
+def _one_table(title: str, rows: list[Row]) -> Iterator[RenderableType]:
     metrics = list(dict.fromkeys(row.metric for row in rows))
     names = list(dict.fromkeys((row.name, row.similarity) for row in rows))
     cells = {(row.name, row.similarity, row.metric): _cell(row) for row in rows}
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("", min_width=20)
-    for metric in metrics:
-        # Broken by hand: rich would rather squeeze out the names than break a header that must not wrap.
-        table.add_column(textwrap.fill(metric, HEADER), justify="right", no_wrap=True)
-    for name, similarity in names:
-        shown = f"{name} \\[{similarity}]" if similarity else name
-        values = [cells.get((name, similarity, metric), "") for metric in metrics]
-        table.add_row(shown, *values, style="bold green" if name == "model" else None)
-    counts = sorted({row.n for row in rows if row.n})
-    sizes = ", ".join(f"{count:,}" for count in counts)
-    table.caption = f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON"
-    table.caption_justify = "left"
-    return table
+    lines = [
+        [
+            escape(f"{name} [{similarity}]" if similarity else name),
+            *(cells.get((name, similarity, metric), "") for metric in metrics),
+        ]
+        for name, similarity in names
+    ]
+    sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in rows if row.n}))
+    caption = f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON"
+    return score_table(["", *metrics], lines, width=console.width, title=escape(title), caption=caption)
 
 
 def _cell(row: Row) -> str:

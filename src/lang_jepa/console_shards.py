@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from lang_jepa.console import console
+from lang_jepa.console import console, figures_table
 
 if TYPE_CHECKING:
     from lang_jepa.data.make_shards import ShardProgress
@@ -54,11 +53,8 @@ _SHARD_STAGES = {"tokenizer": "reading for the tokenizer", "shards": "writing sh
 
 def baseline_table(rows: "Iterable[Baseline]", *, title: str) -> None:
     """Bits per byte of methods without a trained model, worst first."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("")
-    for heading in ("bits per byte", "nats per token", "seconds"):
-        table.add_column(heading, justify="right")
+    lines = []
     for row in rows:
         nats = "" if row.nats_per_token is None else f"{row.nats_per_token:.4f}"
-        table.add_row(row.name, f"{row.bits_per_byte:.4f}", nats, f"{row.seconds:.1f}")
-    console.print(table)
+        lines.append([row.name, f"{row.bits_per_byte:.4f}", nats, f"{row.seconds:.1f}"])
+    figures_table(["", "bits per byte", "nats per token", "seconds"], lines, title=title)
