@@ -23,7 +23,7 @@ from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.deduplicate import Deduplicator
 from lang_jepa.data.documents import Document, Source, open_source, require_documents
 from lang_jepa.data.hashes import hash_sentence, hash_text, side
-from lang_jepa.data.pieces import Pieces, train_pieces
+from lang_jepa.data.pieces import Pieces, sentencepiece_library, train_pieces
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.token_shards import BOS, MANIFEST, SHARD_TOKENS, TOKENIZER, Side, TokenShardWriter
 from lang_jepa.errors import LangJepaError
@@ -81,6 +81,7 @@ def make_shards(
         LangJepaError: an unusable source or tokenizer, no documents left for training, or a folder with something
             else in it.
     """
+    sentencepiece_library()  # what is not installed is said before anything is read
     folder = Path(folder).expanduser().absolute()
     source = open_source(settings)
     given = None if settings.tokenizer_path == LEARNT else Pieces.load(settings.tokenizer_path)

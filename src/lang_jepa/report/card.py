@@ -201,7 +201,8 @@ def _baselines(
 
 def _label(name: str, taken: Set[str]) -> str:
     """A name for the table: as much of the end of a path as no other has, and not `model`, the examined one's."""
-    parts = Path(name).parts or (name,)
+    path = Path(name)
+    parts = (path.parent if path.name == "model" else path).parts or (name,)
     ends = ["/".join(parts[-count:]) for count in range(1, len(parts) + 1)]
     free = [end for end in ends if end not in {*taken, "model"}]
     if not free:
