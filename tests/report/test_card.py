@@ -99,6 +99,11 @@ def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
     assert len([line for line in lines if "imagined (" in line]) == 2
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("runs") / "run")
+
+
 def _foreign(run: Path, folder: Path) -> Path:
     """A model as someone else would send it: its settings name folders of another machine."""
     model = ConceptModel.load(run)
@@ -111,9 +116,8 @@ def _foreign(run: Path, folder: Path) -> Path:
     return folder / "sent"
 
 
-def test_a_foreign_model_decides_no_path_and_nothing_is_made_anew(tmp_path: Path) -> None:
+def test_a_foreign_model_decides_no_path_and_nothing_is_made_anew(run: Path, tmp_path: Path) -> None:
     """What is missing is told, with the rows that are left out and the way to get them; `prepared` is that way."""
-    run = tiny_encoder(tmp_path / "run")
     own = ConceptModel.load(run)
     corpus = Path(own.settings.data.corpus_dir) / own.card["corpus"]
     sent, away, said = _foreign(run, tmp_path), tmp_path / "away", []
@@ -135,8 +139,8 @@ def test_a_foreign_model_decides_no_path_and_nothing_is_made_anew(tmp_path: Path
         own_corpus(model, prepare(other.data).path)
 
 
-def test_a_corpus_that_is_gone_leaves_its_row_out_and_says_so(tmp_path: Path) -> None:
-    sent, said = _foreign(tiny_encoder(tmp_path / "run"), tmp_path), []
+def test_a_corpus_that_is_gone_leaves_its_row_out_and_says_so(run: Path, tmp_path: Path) -> None:
+    sent, said = _foreign(run, tmp_path), []
     model = ConceptModel.load(sent)
     stories = model.settings.data.model_copy(update={"train_file": "stories"})
     model.settings = model.settings.model_copy(update={"data": stories})
@@ -152,8 +156,7 @@ def test_a_corpus_that_is_gone_leaves_its_row_out_and_says_so(tmp_path: Path) ->
     assert "lang-jepa prepare" in said[0]
 
 
-def test_options_that_no_task_reads_are_refused(tmp_path: Path) -> None:
-    run = tiny_encoder(tmp_path / "run")
+def test_options_that_no_task_reads_are_refused(run: Path, tmp_path: Path) -> None:
     options = {"output": None, "budget": BUDGET}
     with pytest.raises(
         LangJepaError, match="--data-dir has no effect on the tasks stories: it is for au, probe, sts"
