@@ -13,7 +13,6 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
     ("data.near_duplicate_share", "data.deduplicate", "none", "it belongs to data.deduplicate=near"),
     ("data.near_duplicate_share", "data.deduplicate", "exact", "it belongs to data.deduplicate=near"),
     ("data.splitter_device", "data.splitter", "rules", "it belongs to data.splitter=sat"),
-    ("data.text_column", "data.train_file", "stories", "stories are made, not read; leave it out"),
     ("model.weights_path", "model.pretrained", False, "it belongs to model.pretrained=true"),
 )
 """A setting, and another with the value beside which it does nothing; why, and what to do."""

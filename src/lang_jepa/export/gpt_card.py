@@ -232,7 +232,7 @@ def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Toke
         tokens = of_corpus(Corpus.open(place)) if whole else open_tokens(named, lambda event: None)
         if prepared is not None or tokens.identity == name:
             return tokens
-    where = place or (Path(data.corpus_dir) / str(name))
+    where = place or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
     raise LangJepaError(
         f"the tokens of this GPT's training are not here ({where}), and none are made in their place: name token "
         "shards or a prepared corpus of its tokenizer with --corpus FOLDER"
