@@ -50,10 +50,11 @@ class PaddedBaseline:
     def __init__(
         self, weights: str, *, max_length: int = 256, dropout: float = 0.1, lr: float = 1e-5
     ) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(weights)
+        self.tokenizer = AutoTokenizer.from_pretrained(weights, trust_remote_code=False)
         self.max_length = max_length
         self.encoder = AutoModel.from_pretrained(
             weights,
+            trust_remote_code=False,
             add_pooling_layer=False,
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,

@@ -22,6 +22,7 @@ GOOD = "One sentence stands here. Another one stands beside it."
 NOT_UTF8 = "not UTF-8 (another encoding, such as Latin-1 or UTF-16?)"
 BINARY = "binary data (NUL characters)"
 INVISIBLE = "no visible characters"
+_EMPTY = {"empty text": 1}
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,25 @@ def _broken_link(name: str) -> Callable[[Path], Path]:
     return build
 
 
+def _circle(folder: Path) -> Path:
+    _file("d/a.txt", GOOD)(folder)
+    (folder / "d" / "sub").mkdir()
+    (folder / "d" / "sub" / "up").symlink_to(folder / "d", target_is_directory=True)
+    return folder / "d"
+
+
+def _broken_link_to_itself(folder: Path) -> Path:
+    (folder / "a.txt").symlink_to(folder / "a.txt")
+    return folder / "a.txt"
+
+
+def _long_window(folder: Path) -> Path:
+    """A file as `zstd --long=31` writes it, which is not read unless long windows are allowed."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=28)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return _file("a.jsonl.zst", packer.compress(_LINE.encode() * 3) + packer.flush())(folder)
+
+
 def _unreadable(folder: Path) -> Path:
     path = _file("secret.txt", GOOD)(folder)
     path.chmod(0)
@@ -141,10 +161,11 @@ def _lines(*values: object) -> str:
 _NOISE = "".join(f"{number * 7919 % 9973} " for number in range(40_000))
 _TEXTS = {"text": [GOOD] * 5}
 _LINE = _lines({"text": GOOD})
+_NO_KEY = {"no 'text' key": 1}
 
 CASES = [
     Case("path that is not there", _missing, Error(r"no file or folder.*Did you mean .*corpus\.parquet")),
-    Case("unknown suffix", _file("book.pdf", GOOD), Error(r"\.pdf.*Convert or rename")),
+    Case("unknown suffix", _file("book.exe", GOOD), Error(r"\.exe.*Convert or rename")),
     Case("no suffix", _file("README", GOOD), Error("Convert or rename")),
     Case("broken link", _broken_link("link.txt"), Error("which is not there")),
     Case("named pipe", _pipe, Error("neither a file nor a folder")),
@@ -190,9 +211,9 @@ CASES = [
     Case(
         "lines that are no objects",
         _file("a.jsonl", _lines([1, 2], "text", 3, None) + _LINE),
-        Rows(1, {f"not a JSON object ({kind})": 1 for kind in ("list", "str", "int", "NoneType")}),
+        Rows(2, {f"not a JSON object ({kind})": 1 for kind in ("list", "int", "NoneType")}),
     ),
-    Case("no text key", _file("a.jsonl", _lines({"body": GOOD}) + _LINE), Rows(1, {"no 'text' key": 1})),
+    Case("no text key", _file("a.jsonl", _lines({"body": GOOD}) + _LINE), Rows(1, _NO_KEY)),
     Case(
         "text of another type",
         _file("a.jsonl", _lines({"text": [GOOD]})),
@@ -238,16 +259,48 @@ CASES = [
         _file("a.jsonl", _lines(*[{"id": i, "text": GOOD} for i in ([], {}, True, "", None, 1.5)])),
         Rows(6),
     ),
+    Case("pretty-printed array", _file("a.json", json.dumps([{"text": GOOD}] * 3, indent=2)), Rows(3)),
     Case(
-        "pretty-printed JSON",
-        _file("a.json", json.dumps([{"text": GOOD}], indent=2)),
-        Error("JSON lines.*jq"),
+        "JSON array on one line",
+        _file("a.json", json.dumps([{"text": GOOD}, {"body": GOOD}])),
+        Rows(1, _NO_KEY),
     ),
-    Case("JSON array on one line", _file("a.json", json.dumps([{"text": GOOD}])), Error("JSON lines.*jq")),
+    Case("JSON array called jsonl", _file("a.jsonl", json.dumps([{"text": GOOD}] * 2)), Rows(2)),
+    Case("JSON array of strings", _file("a.json", json.dumps([GOOD, "Fine."], indent=1)), Rows(2)),
     Case(
-        "JSON with indentation",
-        _file("a.jsonl", json.dumps({"text": GOOD}, indent=2)),
-        Error("JSON lines.*jq"),
+        "JSON array in gz",
+        _file("a.json.gz", gzip.compress(json.dumps([{"text": GOOD}] * 3).encode())),
+        Rows(3),
+    ),
+    Case(
+        "JSON array of mixed values",
+        _file("a.json", json.dumps([{"text": GOOD}, GOOD, 3, None, [1], {"text": None}])),
+        Rows(
+            2, {f"not a JSON object ({kind})": 1 for kind in ("int", "NoneType", "list")} | {"null text": 1}
+        ),
+    ),
+    Case("JSON array of 5 MB values", _file("a.json", json.dumps([{"text": GOOD * 91_000}, GOOD])), Rows(2)),
+    Case("empty JSON array", _file("a.json", "[ ]"), Rows(0)),
+    Case("JSON array with a mark", _file("a.json", b"\xef\xbb\xbf" + json.dumps([GOOD]).encode()), Rows(1)),
+    Case("Latin-1 in a JSON array", _file("a.json", b'["caf\xe9 au lait", "Fine."]'), Rows(1, {NOT_UTF8: 1})),
+    Case(
+        "cut JSON array",
+        _file("a.json", json.dumps([{"text": GOOD}] * 3)[:-9]),
+        Error("damaged JSON after value 2"),
+    ),
+    Case("JSON array without a comma", _file("a.json", '["One.", "Two." "Three."]'), Error("',' is missing")),
+    Case("text after a JSON array", _file("a.json", '["One.",\n"Two."] x'), Error("more after the end")),
+    Case("very deep JSON array", _file("a.json", "[" * 100_000 + "]" * 100_000), Error("nested too deeply")),
+    Case("JSON lines called json", _file("a.json", _LINE * 3), Rows(3)),
+    Case("JSON lines called dat", _file("a.dat", _LINE * 3), Rows(3)),
+    Case("JSON lines called txt", _file("a.txt", _LINE * 3), Rows(3)),
+    Case("JSON lines without a suffix", _file("RC_2010-01", "\n" + _LINE * 3), Rows(3)),
+    Case("one object over several lines", _file("a.json", json.dumps({"text": GOOD}, indent=2)), Rows(1)),
+    Case("objects over several lines", _file("a.jsonl", json.dumps({"text": GOOD}, indent=2) * 2), Rows(2)),
+    Case(
+        "a configuration by itself",
+        _file("package.json", json.dumps({"name": "x", "files": [{"a": 1}]}, indent=2)),
+        Error(r"one JSON object without 'text' \(keys: name, files\).*data.text_column.*jq"),
     ),
     Case("binary called jsonl", _file("a.jsonl", b"\x00\xff" * 500), Rows(0, {NOT_UTF8: 1})),
     # Compressed
@@ -273,7 +326,70 @@ CASES = [
         _overwritten(_file("a.txt.gz", gzip.compress(_NOISE.encode()))),
         Error("damaged"),
     ),
-    Case("parquet in gz", _file("a.parquet.gz", b"x"), Error("Convert or rename")),
+    Case("parquet in gz", _file("a.parquet.gz", gzip.compress(b"PAR1")), Error("Convert or rename")),
+    Case("zst with a long window", _long_window, Rows(3)),
+    # Tables
+    Case("csv", _file("a.csv", 'n,text\n1,"One, ""two"".\nThree."\n\n2,Four.\n'), Rows(2)),
+    Case("csv with CRLF and a mark", _file("a.csv", b"\xef\xbb\xbftext,n\r\nOne.,1\r\nTwo.,2\r\n"), Rows(2)),
+    Case("csv with CR only", _file("a.csv", "text,n\rOne.,1\rTwo.,2\r"), Rows(2)),
+    Case("csv with semicolons", _file("a.csv", "n;text\n1;One, two.\n"), Rows(1)),
+    Case("csv with a field of 1 MB", _file("a.csv", f'text\n"{GOOD * 20_000}"\nTwo.\n'), Rows(2)),
+    Case("csv in zst", _file("a.csv.zst", zstandard.compress(b"text\nOne.\n")), Rows(1)),
+    Case("empty csv", _file("a.csv", ""), Rows(0)),
+    Case("csv of nothing but a header", _file("a.csv", "text\n"), Rows(0)),
+    Case(
+        "csv of another column",
+        _file("a.csv", "id,body\n1,One.\n"),
+        Error("no column 'text'.*id, body.*header"),
+    ),
+    Case(
+        "csv without a header",
+        _file("a.csv", f"1,{GOOD}\n"),
+        Error("no column 'text'.*no header.*row of names"),
+    ),
+    Case("csv with a column twice", _file("a.csv", "text,text\nOne.,Two.\n"), Error("more than one column")),
+    Case(
+        "csv rows of other lengths",
+        _file("a.csv", "n,text\n1\n2,Two.\n3,Three,three.\n"),
+        Rows(1, {"another number of fields than the header": 2}),
+    ),
+    Case(
+        "csv with quotes that are not doubled",
+        _file("a.csv", 'n,text\n1,"One" two.\n2,Two.\n'),
+        Rows(1, {"quotes inside a field that are not doubled": 1}),
+    ),
+    Case("csv with an open quote", _file("a.csv", 'text\n"One.\nTwo.\nThree.\n'), Error("never closed")),
+    Case("Latin-1 in csv", _file("a.csv", b"text\ncaf\xe9 au lait\nFine.\n"), Rows(1, {NOT_UTF8: 1})),
+    Case(
+        "tsv", _file("a.tsv", 'n\ttext\n1\t"One ""two""."\n2\t"Three," she said.\n3\tSaid "four\n'), Rows(3)
+    ),
+    Case("tsv with line breaks in quotes", _file("a.tsv", 'n\ttext\n1\t"One.\nTwo."\n2\tThree.\n'), Rows(2)),
+    # Documents with markup
+    Case(
+        "markdown of nothing but a table", _file("a.md", "| a | b |\n|---|---|\n| 1 | 2 |\n"), Rows(0, _EMPTY)
+    ),
+    Case(
+        "html of nothing but scripts",
+        _file("a.html", "<script>x()</script><style>a{}</style>"),
+        Rows(0, _EMPTY),
+    ),
+    Case("empty html", _file("a.html", ""), Rows(0, _EMPTY)),
+    Case("html that is never closed", _file("a.html", "<div><p>One.<b>Two.<table><tr><td>3"), Rows(1)),
+    Case(
+        "html in the encoding it declares", _file("a.htm", b"<meta charset=latin1><p>caf\xe9.</p>"), Rows(1)
+    ),
+    Case("html in another encoding", _file("a.html", b"<p>caf\xe9.</p>"), Rows(0, {NOT_UTF8: 1})),
+    Case("deep html", _file("a.html", "<div>" * 1000 + GOOD), Rows(1)),
+    Case(
+        "very deep html",
+        _file("a.html", "<div>" * 500_000 + GOOD),
+        Rows(0, {"HTML of more than 10,000 elements inside each other": 1}),
+    ),
+    Case("markdown in gz", _file("a.md.gz", gzip.compress(f"# Title\n\n{GOOD}".encode())), Rows(1)),
+    Case("mdx", _file("a.mdx", f"import A from 'a'\n\n<A b={{1}}>\n\n{GOOD}\n\n</A>\n"), Rows(1)),
+    Case("rst", _file("a.rst", f"Title\n=====\n\n{GOOD}\n"), Rows(1)),
+    Case("text called pdf", _file("a.pdf", GOOD), Rows(0, {"damaged PDF": 1})),
+    Case("text called docx", _file("a.docx", GOOD), Rows(0, {"damaged Word file": 1})),
     # Parquet
     Case("parquet", _parquet(_TEXTS), Rows(5)),
     Case("empty parquet file", _file("x.parquet", b""), Error("not a parquet file")),
@@ -301,7 +417,7 @@ CASES = [
     Case(
         "only hidden files", _folder("d", _file(".a.txt", GOOD)), Error("no file that can be read.*1 hidden")
     ),
-    Case("only unknown files", _folder("d", _file("a.pdf", GOOD)), Error(r"no file.*unknown kind \(\.pdf\)")),
+    Case("only unknown files", _folder("d", _file("a.exe", GOOD)), Error(r"no file.*unknown kind \(\.exe\)")),
     Case(
         "mixed and nested folder",
         _folder(
@@ -309,7 +425,7 @@ CASES = [
             _file("a.txt", GOOD),
             _file("b/c/x.jsonl", _LINE * 2),
             _file("b/.hidden/y.txt", GOOD),
-            _file("z.docx", GOOD),
+            _file("z.exe", GOOD),
             _parquet(_TEXTS),
             _file("e.txt", ""),
         ),
@@ -334,5 +450,26 @@ CASES = [
         ),
         Rows(2),
     ),
+    Case(
+        "configurations among documents",
+        _folder(
+            "d",
+            _file("a.md", GOOD),
+            _file("package.json", json.dumps({"name": "x", "authors": [{"name": "y"}]}, indent=2)),
+            _file("sub/min.json", json.dumps({"lockfileVersion": 3})),
+            _file("tsconfig.json", '{\n  // a comment\n  "strict": true,\n}\n'),
+            _file("numbers.json", "[1, 2, 3]"),
+            _file("list.json", json.dumps([{"text": GOOD}, {"text": GOOD}], indent=2)),
+            _file("one.json", json.dumps({"text": GOOD}, indent=2)),
+        ),
+        Rows(4),
+    ),
+    Case(
+        "folder of nothing but configurations",
+        _folder("d", _file("a.json", "{}")),
+        Error("1 JSON without doc"),
+    ),
+    Case("links in a circle", _circle, Rows(1)),
+    Case("link to itself", _broken_link_to_itself, Error("Mend the link")),
     Case("deep folder", _folder("d", _file("/".join("abcdefghij" * 5) + "/x.txt", GOOD)), Rows(1)),
 ]

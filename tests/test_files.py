@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,20 @@ from hypothesis import strategies as st
 
 from lang_jepa import files
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file, atomic_folder, fingerprint, read_json, write_json, write_text
+from lang_jepa.files import (
+    atomic_file,
+    atomic_folder,
+    check_only,
+    check_writable,
+    fingerprint,
+    locked,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    write_text,
+)
+from lang_jepa.visible import one_line, visible
 
 
 class Crash(Exception):
@@ -220,3 +235,130 @@ def test_an_error_that_is_none_of_a_full_disk_stays_as_it_is(tmp_path: Path) -> 
 
     with pytest.raises(OSError, match="the disk is gone"):
         fail()
+
+
+def test_a_lock_follows_no_link_and_empties_no_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / ".lock").symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(LangJepaError, match=r"\.lock is a link or no file"), locked(tmp_path / ".lock"):
+        pass
+    with locked(tmp_path / "mine.txt"):  # by mistake
+        pass
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with pytest.raises(LangJepaError, match=r"no file|cannot write"), locked(tmp_path / name):
+            pass
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_link_is_followed(dangling: bool, tmp_path: Path) -> None:
+    """The link stays, and what it names is replaced, atomically and in its own folder."""
+    place, link = tmp_path / "disk" / "real", tmp_path / "link"
+    place.parent.mkdir()
+    if not dangling:
+        place.write_text("old")
+    link.symlink_to(place)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert contents(place.parent) == {"real": "new"}
+    place.unlink()
+    with atomic_folder(link) as temporary:
+        (temporary / "a").write_text("a")
+    assert link.is_symlink()
+    assert contents(place.parent) == {"real": "<folder>", "real/a": "a"}
+
+
+def test_only_a_known_folder_is_replaced_and_what_others_put_there_stays(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    for name in ("card", "ours"):
+        with atomic_folder(path, known_by="card", ours=["ours"]) as temporary:
+            (temporary / "card").touch()
+            (temporary / name).write_text("1")
+        (path / "notes").write_text("mine")
+    with atomic_folder(path, known_by="card", ours=["ours"]) as temporary:
+        (temporary / "card").write_text("2")
+    assert contents(tmp_path) == {"folder": "<folder>", "folder/card": "2", "folder/notes": "mine"}
+    with (
+        pytest.raises(LangJepaError, match="holds something else"),
+        atomic_folder(path, known_by="other card"),
+    ):
+        pass
+    with pytest.raises(LangJepaError, match="is a file"), atomic_folder(path / "notes", known_by="card"):
+        pass
+    with pytest.raises(LangJepaError, match="notes in it is no part of a test: move it away"):
+        check_only(path, ("car?",), what="a test")
+    check_only(path, ("car?", "notes"), what="a test")
+
+
+def test_temporaries_of_the_dead_go_and_those_in_use_stay(tmp_path: Path) -> None:
+    (tmp_path / ".a.0123abcd.tmp").touch()
+    (tmp_path / ".folder.0123abcd.tmp").mkdir()
+    (tmp_path / ".kept.0123abcd.old").mkdir()  # moved aside when the power went
+    (tmp_path / ".mine.tmp").touch()
+    with atomic_file(tmp_path / "b") as file, atomic_folder(tmp_path / "c") as folder:
+        file.write_text("b")
+        remove_temporaries(tmp_path)
+        assert sorted(contents(tmp_path)) == sorted([".mine.tmp", "kept", file.name, folder.name])
+    assert sorted(contents(tmp_path)) == [".mine.tmp", "b", "c", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("place", "folder", "said"),
+    [
+        ("a-file", True, "is a file, and a folder is to be written there"),
+        ("a-folder", False, "is a folder, and a file is to be written there"),
+        ("a-file/below/it", False, "Not a directory"),
+        ("a-file/below/it", True, "Not a directory"),
+        ("/proc/run", True, "cannot write /proc/run: No such file"),
+        ("/proc/run/x.png", False, "cannot write /proc/run/x.png: No such file"),
+        ("/dev/null", False, "is no file but a device"),
+        ("x" * 300, False, "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_and_while_it_is(
+    place: str, folder: bool, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a-file").touch()
+    (tmp_path / "a-folder").mkdir()
+    before = contents(tmp_path)
+    with pytest.raises(LangJepaError, match=said):
+        check_writable(tmp_path / place, folder=folder)
+    with pytest.raises(LangJepaError):
+        if folder:
+            make_folder(tmp_path / place)
+        else:
+            write_text(tmp_path / place, "text")
+    assert contents(tmp_path) == before
+    check_writable(tmp_path / "new" / "folder", folder=True)
+    check_writable(tmp_path / "a-file")
+    assert contents(tmp_path) == before
+
+
+def test_a_limit_on_files_is_told_and_nothing_is_half_appended(tmp_path: Path) -> None:
+    """As a full disk is: the same code, and no rights are needed to try it."""
+    code = """
+import resource, sys
+from pathlib import Path
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import append_text, write_text
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+path = Path(sys.argv[1])
+for write in (lambda: append_text(path, "y" * 9000), lambda: write_text(path, "y" * 9000)):
+    try:
+        write()
+    except LangJepaError as error:
+        print(error)
+"""
+    path = tmp_path / "file"
+    path.write_text("x" * 1000)
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout.count(f"the disk is full: {path} was not written") == 2, done.stderr
+    assert contents(tmp_path) == {"file": "x" * 1000}
+
+
+def test_what_a_terminal_would_obey_is_shown() -> None:
+    assert visible("a\x1b[31mb\x00\x9b\u202e\ud800\n\tc\r") == "a\\x1b[31mb\\x00\\x9b\\u202e\\ud800\n\tc\\r"
+    assert one_line(" a\n\tb\u2028 \x1b]0;title\x07") == "a b \\x1b]0;title\\x07"
+    assert visible("Zoë – 日本語 🙂 שלום") == "Zoë – 日本語 🙂 שלום"

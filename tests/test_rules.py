@@ -43,6 +43,7 @@ def with_changes(
         (SPANS, {"data.chunk_size": 1000}, ["984 tokens", "model.max_length"]),
         (SPANS, {"data.crop": 0.5}, ["data.crop", "same_sentence"]),
         (SAME, {"model.dropout": 0.0}, ["data.crop", "model.dropout", "objective.target=frozen"]),
+        ({}, {"data.splitter": "sat", "data.language": "de"}, ["data.language at en", "data.splitter=rules"]),
         ({}, {"objective.target_gradient": True}, ["objective.target=shared", "not ema"]),
         ({}, {"objective.teacher_path": "x"}, ["objective.target=frozen"]),
         ({}, {"objective.regularizer": "vicreg", "data.batch_size": 1}, ["VICReg", "data.batch_size"]),

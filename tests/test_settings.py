@@ -20,11 +20,11 @@ from lang_jepa.settings import (
     load_decoder_settings,
     load_gpt_settings,
     load_settings,
-    parse_yaml,
     read_settings,
     recipe_names,
     save_settings,
 )
+from lang_jepa.settings_yaml import parse_yaml
 
 PROMISED = {
     "data": {
@@ -40,6 +40,7 @@ PROMISED = {
         "streaming": False,
         "shuffle_buffer": 10_000,
         "splitter_device": "cpu",
+        "language": "en",
     },
     "model": {
         "pretrained": True,
@@ -145,6 +146,8 @@ def test_unknown_key_names_the_nearest(text: str, said: str) -> None:
         ("data: {batch_size: true}", "data.batch_size", "True"),
         ("data: {batch_size: 0}", "data.batch_size", "0"),
         ("data: {train_file: 3}", "data.train_file", "3"),
+        ("data: {language: tlh}", "data.language", "'tlh'"),
+        ("data: {language: DE}", "data.language", "'DE'"),
         ("data: {streaming: 1}", "data.streaming", "1"),
         ("optimization: {lr: fast}", "optimization.lr", "'fast'"),
         ("optimization: {lr: .inf}", "optimization.lr", "inf"),
@@ -518,7 +521,7 @@ def test_a_file_of_another_version_says_so_and_a_typing_mistake_does_not(tmp_pat
     ("overrides", "said"),
     [
         (["data.streaming=true", "data.limit=5"], r"data\.limit has no effect beside data\.streaming=true"),
-        (["data.streaming=true", "data.prepare_workers=2"], r"data\.prepare_workers has no effect"),
+        (["data.streaming=true", "data.deduplicate=exact"], r"data\.deduplicate has no effect"),
         (["data.shuffle_buffer=5"], r"data\.shuffle_buffer has no effect beside data\.streaming=false"),
         (["data.near_duplicate_share=0.2", "data.deduplicate=exact"], r"belongs to data\.deduplicate=near"),
     ],

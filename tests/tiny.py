@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -177,7 +178,7 @@ def write_parquet(folder: Path, *, documents: int, files: int) -> Path:
     """A folder of parquet files with stories as texts."""
     folder.mkdir(parents=True, exist_ok=True)
     source = open_source(tiny_settings(folder, f"data.limit={documents}").data)
-    texts = [row.text for row in source.rows() if row is not None][:documents]
+    texts = [document.text for document in source.documents(Counter())][:documents]
     for number in range(files):
         pq.write_table(pa.table({"text": texts[number::files]}), folder / f"part-{number}.parquet")
     return folder

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.model import ConceptModel
-    from lang_jepa.training.lit import LitJEPA, TextDataModule
+    from lang_jepa.training.lit import LitJEPA
+    from lang_jepa.training.lit_data import TextDataModule
 
 __version__ = "0.1.0"
 __all__ = ["ConceptModel", "LitJEPA", "TextDataModule", "__version__"]
@@ -17,7 +18,7 @@ __all__ = ["ConceptModel", "LitJEPA", "TextDataModule", "__version__"]
 _PLACES = {
     "ConceptModel": "lang_jepa.concepts.model",
     "LitJEPA": "lang_jepa.training.lit",
-    "TextDataModule": "lang_jepa.training.lit",
+    "TextDataModule": "lang_jepa.training.lit_data",
 }
 
 

@@ -1,10 +1,12 @@
 """The command `lang-jepa`: one function a verb; nothing heavy is imported before it is used."""
 
 import os
+import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,9 +20,12 @@ from lang_jepa import (
     cli_tools,
 )
 from lang_jepa.cli_combinations import Checked
-from lang_jepa.cli_options import DecoderOverride, Override, settings_of
+from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import is_full
 from lang_jepa.hub import go_offline_if_unreachable
+from lang_jepa.training.signals import Interrupted, ending_by_exception, exit_status
+from lang_jepa.visible import visible
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +33,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Joint-embedding predictive models of text: train encoders that predict meaning instead of tokens.",
 )
+
+_ENDED = {
+    int(signal.SIGINT): "interrupted",
+    int(signal.SIGTERM): "SIGTERM",
+    int(signal.SIGPIPE): "the output was closed",
+}
+_AGAIN = "What was finished is kept: give the command again (train: with --resume)."
 
 DEBUG = (
     "data.limit=50",
@@ -60,7 +72,8 @@ def options(
 @app.command(cls=Checked)
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")
+        str,
+        typer.Argument(help="A built-in recipe, the path of a YAML file, or with --resume a run directory."),
     ] = "next_sentence",
     override: Override = None,
     debug: Annotated[
@@ -85,45 +98,57 @@ def train(
     """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
     from lang_jepa.settings import is_decoder_recipe, is_gpt_recipe
 
+    recipe, folder = run_to_resume(recipe, resume=resume)
+    here = () if folder is None else (f"logging.log_dir={folder}",)
     if is_gpt_recipe(recipe):
         from lang_jepa.cli_gpt import train_gpt
 
-        train_gpt(recipe, override or [], from_environment=environment, debug=debug, resume=resume)
+        train_gpt(
+            recipe, [*here, *(override or [])], from_environment=environment, debug=debug, resume=resume
+        )
         return
     if is_decoder_recipe(recipe):
         from lang_jepa.cli_decoder import train_decoder
 
-        changed = (override or [], dec_override or [])
+        there = () if folder is None else (f"training.output_dir={folder}",)
+        changed = (override or [], [*there, *(dec_override or [])])
         train_decoder(recipe, encoder, *changed, debug=debug, resume=resume, untrained=untrained)
         return
     settings = settings_of(
         recipe,
+        *here,
         *(override or ()),
         *(("meta.load_checkpoint=true",) if resume else ()),
         usual=DEBUG if debug else (),
     )
-    from lang_jepa.console import Bar, console
+    from lang_jepa.console import plain
+    from lang_jepa.console_progress import Bar
     from lang_jepa.training.train import train as run
 
     result = run(settings, Bar())
-    if result.interrupted:
-        console.print(f"Stopped at step {result.step} of {result.total}; go on with --resume.")
-        return
-    console.print(f"[bold]{result.folder}[/]: {result.step} steps in {result.seconds:.0f} s")
-    console.print(f"  curves       {result.folder / 'run.png'}")
-    console.print(f"  model        {result.folder / 'model'}")
-    console.print(f"  next         lang-jepa evaluate {result.folder}")
+    leave_if_stopped(result)
+    plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s", style="bold")
+    plain(f"  curves       {result.folder / 'run.png'}")
+    plain(f"  model        {result.folder / 'model'}")
+    plain(f"  next         lang-jepa evaluate {result.folder}")
 
 
 @app.command(cls=Checked)
 def prepare(
     recipe: Annotated[str, typer.Argument(help="Recipe whose data settings are used.")] = "next_sentence",
     override: Override = None,
+    duplicates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write here which document repeats which: one JSON line for each that was dropped."
+        ),
+    ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and tell what is in it."""
     settings = settings_of(recipe, *(override or ()))
-    from lang_jepa.console import console, facts_table
-    from lang_jepa.data.prepare import PrepareEvent
+    from lang_jepa.console import facts_table, plain
+    from lang_jepa.data.losses import Losses
+    from lang_jepa.data.prepare import PrepareEvent, tell_losses
     from lang_jepa.data.prepare import prepare as run
     from lang_jepa.data.statistics import describe
     from lang_jepa.data.views import make_view
@@ -133,10 +158,19 @@ def prepare(
     def tell(event: PrepareEvent) -> None:
         style = "bold yellow" if event.stage in {"warning", "stale"} else ""
         text = f"{event.documents:,} documents done" if event.stage == "block" else event.message
-        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        plain(text, style)
 
     corpus = run(settings.data, progress=tell)
+    if duplicates is not None:
+        corpus.write_duplicates(duplicates)
+        plain(f"duplicates: {duplicates}")
     view = make_view(settings, corpus.train, corpus.tokenizer)
+    sizes = {
+        "sentences": corpus.train.num_sentences,
+        "cut": view.cut_sentences,
+        "max_length": settings.model.max_length,
+    }
+    tell_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), tell)
     facts_table(
         [*describe(corpus), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)
     )
@@ -174,17 +208,19 @@ def evaluate(
     """Score a model beside its baselines, with intervals."""
     go_offline_if_unreachable()
     from lang_jepa.concepts.gpt_directory import find_gpt
-    from lang_jepa.console import console, plain, score_tables
+    from lang_jepa.console import plain, score_tables
     from lang_jepa.evaluation.document.choice import choices_from
+    from lang_jepa.evaluation.saving import NotSaved
 
     if find_gpt(run) is not None:
         from lang_jepa.export.gpt_card import evaluate_gpt_run
 
-        report, path = evaluate_gpt_run(run, tasks=tasks, data_dir=data_dir, output=output, prepared=corpus)
+        score = partial(evaluate_gpt_run, run, tasks=tasks, data_dir=data_dir, output=output, prepared=corpus)
     else:
         from lang_jepa.report.card import evaluate_run
 
-        report, path = evaluate_run(
+        score = partial(
+            evaluate_run,
             run,
             tasks=tasks,
             data_dir=data_dir,
@@ -194,18 +230,30 @@ def evaluate(
             tell=plain,
             prepared=corpus,
         )
+    unsaved = None
+    try:
+        report, path = score()
+    except NotSaved as error:
+        report, path, unsaved = error.report, Path(), error
     for task, source in report.sources.items():
-        console.print(f"data of {task}: {source}", highlight=False, markup=False, soft_wrap=True)
+        plain(f"data of {task}: {source}")
     score_tables(report, title=f"scores of {run}", everything=everything)
     for tool, choice in choices_from(report.tools).items():
         plain(f"lang-jepa document, {tool}: uses {choice.said()}")
+    if unsaved is not None:
+        raise unsaved
     chosen = " The similarity in brackets was chosen on development data." if report.similarity else ""
-    console.print(f"Written to {path}.{chosen}")
+    plain(f"Written to {path}.{chosen}")
 
 
 @app.command(cls=Checked)
 def infer(
-    model: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name."
+        ),
+    ],
     text: Annotated[list[str] | None, typer.Option(help="Text to encode; may be repeated.")] = None,
     file: Annotated[
         Path | None, typer.Option(help="File with one text per line (default: standard input).")
@@ -277,15 +325,33 @@ for verb in (
 
 
 def main() -> None:
-    """Entry point: prints a user's mistake as one message, and exits with 2."""
+    """Entry point.
+
+    Exits with 0 where the command did what it says, 2 after a mistake that the message explains, 130, 143 or 141
+    where Ctrl-C, SIGTERM or a closed output ended it, and 1 with a traceback in any other case.
+    """
     for message in ("index_reduce", "This DataLoader will create"):  # said to programmers, on every run
         warnings.filterwarnings("ignore", message=f".*{message}")
     try:
-        app()
+        with ending_by_exception():
+            app()
     except LangJepaError as error:
-        rank = os.environ.get("RANK", "0")
-        print(f"error: {error}" if rank == "0" else f"error in process {rank}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _fail(str(error), error.exit_code)
+    except Interrupted as stop:
+        from lang_jepa.console import aside
+
+        aside(f"{_ENDED[stop.number]}: ended before it was done. {_AGAIN}")
+        raise SystemExit(exit_status(stop.number)) from None
+    except Exception as error:
+        if not is_full(error):
+            raise
+        _fail(f"the disk is full: {error}. Free some space and give the command again.")
+
+
+def _fail(reason: str, status: int = LangJepaError.exit_code) -> NoReturn:
+    rank, shown = os.environ.get("RANK", "0"), visible(reason)
+    print(f"error: {shown}" if rank == "0" else f"error in process {rank}: {shown}", file=sys.stderr)
+    raise SystemExit(status) from None
 
 
 if __name__ == "__main__":

@@ -33,13 +33,14 @@ class When:
 ALWAYS = When()
 _GPT, _DECODER = "a GPT", "the recipe of a decoder"
 _GPT_RECIPE, _UNREAD, _CORPUS = "the recipe of a GPT", "a text without columns", "a prepared corpus"
+_DOCUMENTS = "a folder of documents"
 _ONE = "choose one"
 _SAMPLE = When(needs=("sample",))
 _ALONE = When(bars=("context", "candidate", "go_on"), cure=_ONE)
 _FOLDER = When(needs=("to=sentence-transformers", "to=onnx"))
 _BITS = When(needs=("to=int8", "to=int6"))
 _DRAWS = When(bars=("temperature=0",), cure="0 always takes the likeliest token")
-_COLUMN = When(bars=(_UNREAD,))
+_FILES = When(needs=(_DOCUMENTS,))
 
 COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     "train": {
@@ -52,7 +53,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "untrained": When(needs=(_DECODER,)),
         "environment": When(needs=(_GPT_RECIPE,)),
     },
-    "prepare": {"recipe": ALWAYS, "override": ALWAYS},
+    "prepare": {"recipe": ALWAYS, "override": ALWAYS, "duplicates": ALWAYS},
     "evaluate": {
         "run": ALWAYS,
         "tasks": ALWAYS,
@@ -114,6 +115,8 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "lines": ALWAYS,
         "limit": When(bars=("lines",), cure="cut the file instead"),
         "text_column": When(bars=("lines", _UNREAD)),
+        "include": _FILES,
+        "exclude": _FILES,
         "float32": ALWAYS,
         "approximate": ALWAYS,
     },
@@ -170,7 +173,10 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "deduplicate": ALWAYS,
         "limit": ALWAYS,
         "min_length": ALWAYS,
-        "text_column": _COLUMN,
+        "text_column": When(bars=(_UNREAD,)),
+        "language": ALWAYS,
+        "include": _FILES,
+        "exclude": _FILES,
     },
     "bits": {
         "folder": ALWAYS,
@@ -261,9 +267,10 @@ def _short(value: Any) -> str:
 
 
 def _of_train(values: Mapping[str, Any]) -> set[str]:
+    from lang_jepa.cli_options import run_to_resume
     from lang_jepa.settings import is_decoder_recipe, is_gpt_recipe
 
-    recipe = values["recipe"]
+    recipe, _ = run_to_resume(values["recipe"], resume=values["resume"])
     kinds = {_DECODER: is_decoder_recipe, _GPT_RECIPE: is_gpt_recipe}
     return {kind for kind, holds in kinds.items() if holds(recipe)}
 
@@ -275,8 +282,10 @@ def _of_evaluate(values: Mapping[str, Any]) -> set[str]:
 
 
 def _of_source(values: Mapping[str, Any]) -> set[str]:
-    name = str(values.get("source") or values.get("corpus")).lower().removesuffix(".gz").removesuffix(".zst")
-    return {_UNREAD} if name == "stories" or Path(name).suffix == ".txt" else set()
+    source = Path(values.get("source") or values["corpus"])
+    name = source.name.lower().removesuffix(".gz").removesuffix(".zst")
+    facts = {_DOCUMENTS} if source.is_dir() else set()
+    return facts | ({_UNREAD} if name == "stories" or Path(name).suffix == ".txt" else set())
 
 
 def _of_bits(values: Mapping[str, Any]) -> set[str]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lang_jepa.cli_options import Override, settings_of
+from lang_jepa.training.signals import exit_status
 
 
 def compare(
@@ -72,16 +73,16 @@ def compare(
     from lang_jepa.comparison.compare import PAGE, REPORT  # mistakes are told before torch is imported
     from lang_jepa.comparison.compare import compare as run
     from lang_jepa.comparison.process import Interrupted
-    from lang_jepa.console import JobBar, comparison_tables, console
+    from lang_jepa.console import comparison_tables, plain
+    from lang_jepa.console_progress import JobBar
 
     try:
         with JobBar() as bar:
             report = run(plan, output, bar, jobs=jobs)
-    except Interrupted:
-        console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
-        raise typer.Exit(130) from None
+    except Interrupted as stop:
+        raise _stopped(stop.number, output) from None
     comparison_tables(report)
-    console.print(f"Written to {output / PAGE} (curves, all scores) and {output / REPORT}.")
+    plain(f"Written to {output / PAGE} (curves, all scores) and {output / REPORT}.")
 
 
 def sweep(
@@ -109,7 +110,8 @@ def sweep(
     from lang_jepa.comparison.space import check_free, make_space
     from lang_jepa.comparison.sweep import make_sweep
     from lang_jepa.comparison.sweep import sweep as run
-    from lang_jepa.console import JobBar, console, plain
+    from lang_jepa.console import plain
+    from lang_jepa.console_progress import JobBar
 
     check_free(override or (), "-o")
     settings = settings_of(recipe, *(override or ()))
@@ -118,9 +120,8 @@ def sweep(
     try:
         with JobBar() as bar:
             found = run(plan, output, bar)
-    except Interrupted:
-        console.print(f"Stopped. What was done is kept in {output}; the same command goes on.")
-        raise typer.Exit(130) from None
+    except Interrupted as stop:
+        raise _stopped(stop.number, output) from None
     failed = sum(map(len, found.failed.values()))
     plain(f"{found.finished} trials trained to their end, {found.stopped} stopped early, {failed} failed")
     for reason, numbers in found.failed.items():
@@ -131,3 +132,11 @@ def sweep(
         "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "
         "compare it with the recipe over seeds, on other held-out data: lang-jepa compare."
     )
+
+
+def _stopped(number: int, output: Path) -> typer.Exit:
+    """Say that the command was asked to stop, and how it goes on."""
+    from lang_jepa.console import aside
+
+    aside(f"Stopped. What was done is kept in {output}; the same command goes on.")
+    return typer.Exit(exit_status(number))

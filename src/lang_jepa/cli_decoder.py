@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lang_jepa.cli_options import leave_if_stopped
 from lang_jepa.config_decoder import DecoderTrainingSettings
-from lang_jepa.console import DecoderBar, plain
+from lang_jepa.console import plain
+from lang_jepa.console_progress import DecoderBar
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.report.card import START, save_start
@@ -67,9 +69,7 @@ def train_decoder(
     encoder = save_start(encoder) if untrained else encoder
     data = [*(DEBUG if debug else ()), *(one for one in overrides if not one.startswith(_FOLDER))]
     result = run(encoder, settings, overrides=data, reporter=DecoderBar())
-    if result.interrupted:
-        plain(f"Stopped at step {result.step} of {result.total}; go on with --resume.")
-        return
+    leave_if_stopped(result)
     plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s")
     plain(f"  reconstructions  {result.folder / 'samples.txt'}")
     if result.model is None:

@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from lang_jepa.data.text_files import text_of
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import check_writable
+from lang_jepa.visible import one_line
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.document import Against, Study, Using
 
 
 def document(
-    model: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name."
+        ),
+    ],
     file: Annotated[
-        Path | None, typer.Argument(help="A UTF-8 text file (default: --text, or standard input).")
+        Path | None,
+        typer.Argument(help="A text file, also Markdown, HTML, PDF (default: --text, or standard input)."),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
     candidate: Annotated[
@@ -41,9 +50,11 @@ def document(
         raise LangJepaError(f"--using is best, predictor or counterpart, not {using!r}")
     if against not in (None, "document", "training"):
         raise LangJepaError(f"--against is document or training, not {against!r}")
+    if plot is not None:
+        check_writable(plot)
     read = _read(file, text)
     from lang_jepa.concepts.document import study
-    from lang_jepa.console import StageBar
+    from lang_jepa.console_progress import StageBar
     from lang_jepa.training.export import load_any
 
     with StageBar() as bar:
@@ -73,13 +84,10 @@ def _read(file: Path | None, text: str | None) -> str:
     if file is None:
         if sys.stdin.isatty():
             raise LangJepaError("nothing to read: give a file, --text, or pipe text in")
-        return sys.stdin.read()
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LangJepaError(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LangJepaError(f"{file} is not UTF-8 text: {error}") from error
+        return text_of(sys.stdin.buffer, "standard input")
+    from lang_jepa.data.documents_formats import read_document
+
+    return read_document(file)
 
 
 def _show(found: "Study", plot: Path | None) -> None:
@@ -92,7 +100,7 @@ def _show(found: "Study", plot: Path | None) -> None:
         score = found.topics.scores[one.position - 1] if one.position else None
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
-        rows.append([str(one.position), *cells, " ".join(one.sentence.split()) + note])
+        rows.append([str(one.position), *cells, one_line(one.sentence) + note])
     heads = ("", "surprise", "out of place", "boundary", "sentence")
     sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"

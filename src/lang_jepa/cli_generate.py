@@ -27,11 +27,13 @@ def generate(
     """Let a GPT go on after a beginning; a text ends with its document."""
     from lang_jepa.concepts.gpt_directory import find_gpt
     from lang_jepa.concepts.gpt_text import TextGPT
+    from lang_jepa.concepts.unfinished import unfinished
     from lang_jepa.console import plain
 
     if find_gpt(run) is None:
         raise LangJepaError(
-            f"{run} is no run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
+            unfinished(run)
+            or f"{run} is no run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
             "`lang-jepa infer RUN --context ... --continue 3` tells"
         )
     if prompt is None:
@@ -39,7 +41,7 @@ def generate(
             raise LangJepaError(
                 "there is nothing to go on from: give --prompt TEXT, or text on standard input"
             )
-        prompt = sys.stdin.read().rstrip("\n")
+        prompt = sys.stdin.read().removeprefix("\ufeff").rstrip("\n")
     texts = TextGPT.load(run).write(
         prompt,
         tokens=tokens,

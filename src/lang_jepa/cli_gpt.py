@@ -4,7 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lang_jepa.console import GPTBar, plain
+from lang_jepa.cli_options import leave_if_stopped
+from lang_jepa.console import plain
+from lang_jepa.console_progress import GPTBar
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.settings import load_gpt_settings
 from lang_jepa.training.gpt.environment import overrides_of
@@ -47,9 +49,7 @@ def train_gpt(
     )
     go_offline_if_unreachable()
     result = run(settings, GPTBar())
-    if result.interrupted:
-        plain(f"Stopped at step {result.step} of {result.total}; go on with --resume.")
-        return
+    leave_if_stopped(result)
     plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s")
     if result.figures:
         plain(f"  bits per byte  {result.figures['val/bits_per_byte']:.4f}")

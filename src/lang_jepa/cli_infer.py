@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lang_jepa.concepts.index import search_in
 from lang_jepa.concepts.model import ConceptModel, Vectors
-from lang_jepa.console import console, plain
+from lang_jepa.console import plain, warn
+from lang_jepa.data.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,12 @@ def show_concepts(
     if found:
         plain(f"neighbours by {model.similarity} cosine")
     if told and model.decoder_is_foreign:
-        console.print(
-            "[bold yellow]warning:[/] the decoder was trained on the concepts of another encoder (or of other weights "
-            "of it), so what it tells may be off",
-            highlight=False,
+        warn(
+            "the decoder was trained on the concepts of another encoder (or of other weights of it), so what it tells "
+            "may be off"
         )
     for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
-        console.print(one, style="bold", highlight=False, markup=False, soft_wrap=True)
+        plain(one, style="bold")
         shown = " ".join(f"{value:+.3f}" for value in vector[:8])
         plain(f"  concept [{len(vector)}]: {shown} ...")
         if told:
@@ -79,13 +78,7 @@ def show_continuations(model: ConceptModel, context: Sequence[str], steps: int, 
     for one in model.imagine(context, steps, beams=beams):
         plain(f"{one.agreement:7.4f}  {one.text}")
         for agreement, text in one.alternatives[1:3]:
-            console.print(
-                f"           {agreement:7.4f}  {text}",
-                style="dim",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            plain(f"           {agreement:7.4f}  {text}", style="dim")
 
 
 def read_texts(given: list[str] | None, file: Path | None) -> list[str]:
@@ -93,10 +86,7 @@ def read_texts(given: list[str] | None, file: Path | None) -> list[str]:
     if given:
         return given
     if file is not None:
-        return read_lines(file)
+        return filled_lines(chunks(file), str(file))
     if sys.stdin.isatty():
         raise LangJepaError("nothing to encode: give --text, --file, or pipe text in")
-    lines = [line.strip() for line in sys.stdin if line.strip()]
-    if not lines:
-        raise LangJepaError("standard input held no text")
-    return lines
+    return filled_lines(sys.stdin.buffer, "standard input")

@@ -1,10 +1,12 @@
 """Options that several commands share."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
 if TYPE_CHECKING:
@@ -15,6 +17,14 @@ Override = Annotated[
     typer.Option(
         "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."
     ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Of a folder: read only these files, such as '**/*.md'; repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated."),
 ]
 DecoderOverride = Annotated[
     list[str] | None,
@@ -36,3 +46,62 @@ def settings_of(recipe: str, *overrides: str, usual: Sequence[str] = ()) -> "Set
             settings.data
         )  # a hub source says here what to set, seconds before torch is even imported
     return settings
+
+
+def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
+    """A run directory (or its settings.yaml) that training goes on in: its settings as a recipe, and the directory.
+
+    Args:
+        recipe: what `train` was given; anything but a run directory is returned as it is, with None.
+        resume: whether --resume was given.
+
+    Raises:
+        LangJepaError: a folder that holds no run, or one without --resume.
+    """
+    path = Path(recipe)
+    if path.is_dir():
+        if not (path / _SETTINGS).is_file():
+            raise LangJepaError(f"{path} is no run directory: it has no {_SETTINGS}")
+        if not resume:
+            raise LangJepaError(
+                f"{path} is a run: go on with it by --resume, or train anew with its settings by naming "
+                f"{path / _SETTINGS}"
+            )
+        return str(path / _SETTINGS), path
+    if resume and path.name == _SETTINGS and (path.parent / "metrics.csv").is_file():
+        return recipe, path.parent
+    return recipe, None
+
+
+class _Ended(Protocol):
+    """How a training ended."""
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def interrupted(self) -> bool: ...
+
+    @property
+    def exit_status(self) -> int: ...
+
+
+def leave_if_stopped(result: _Ended, again: str = "--resume") -> None:
+    """End the command where training was asked to stop, and say on standard error how to go on.
+
+    Args:
+        result: of the training.
+        again: option or command that goes on.
+    """
+    if not result.interrupted:
+        return
+    from lang_jepa.console import aside
+
+    aside(f"Stopped at step {result.step} of {result.total}; it is saved: go on with {again}")
+    raise typer.Exit(result.exit_status)
+
+
+_SETTINGS = "settings.yaml"

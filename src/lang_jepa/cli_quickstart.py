@@ -1,12 +1,16 @@
 """The command `lang-jepa quickstart`: every part of the package on the built-in stories, with what to look at."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli_options import DecoderOverride, Override
+from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped
+
+if TYPE_CHECKING:
+    from lang_jepa.config import Settings
+    from lang_jepa.config_decoder import DecoderSettings
+    from lang_jepa.training.run_lock import RunLock
 
 NEXT = """
 The run is in {run}: curves in run.png, all scores in {scores}, the model and its decoder in model/.
@@ -27,20 +31,32 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
     """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
-    from lang_jepa.console import Bar, console, plain, score_tables
+    from lang_jepa.settings import load_decoder_settings, load_settings
+    from lang_jepa.training.preflight import check_decoder_run, check_encoder_run
+    from lang_jepa.training.run_lock import RunLock
+
+    settings = load_settings("concepts", [f"meta.seed={seed}", *(override or ())])
+    folder = Path(settings.logging.log_dir) / "decoder"
+    own = [f"training.seed={seed}", *(dec_override or ()), f"training.output_dir={folder}"]
+    decoder = load_decoder_settings("concept_decoder", own)
+    check_encoder_run(settings)
+    check_decoder_run(None, decoder)
+    with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
+        _show(settings, decoder, lock)
+
+
+def _show(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
+    from lang_jepa.console import plain, score_tables
+    from lang_jepa.console_progress import Bar
     from lang_jepa.evaluation.evaluate import QUICK
     from lang_jepa.report.card import evaluate_run, imagine_story, tell_story
-    from lang_jepa.settings import load_settings
     from lang_jepa.training.train import train
 
     plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
-    result = train(load_settings("concepts", [f"meta.seed={seed}", *(override or ())]), Bar())
-    if result.interrupted:
-        plain(f"Stopped at step {result.step} of {result.total}.")
-        return
+    result = train(settings, Bar(), lock=lock)
+    leave_if_stopped(result, f"lang-jepa train {result.folder} --resume")
     plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
-    if not _train_decoder(result.folder, [f"training.seed={seed}", *(dec_override or ())]):
-        return
+    _train_decoder(result.folder, decoder)
     plain("Evaluating on held-out stories ...")
     report, path = evaluate_run(
         result.folder, tasks="stories,decode", data_dir=None, output=None, budget=QUICK
@@ -49,22 +65,17 @@ def quickstart(
     for line in [*tell_story(result.folder), "", *imagine_story(result.folder)]:
         plain(line)
     alarms = "; ".join(result.alarms) if result.alarms else "none"
-    console.print(f"\ncollapse alarms: {alarms}", highlight=False)
+    plain(f"\ncollapse alarms: {alarms}")
     plain(NEXT.format(run=result.folder, scores=path.name))
 
 
-def _train_decoder(run: Path, overrides: Sequence[str]) -> bool:
-    """A decoder of the trained encoder; False where it was interrupted."""
-    from lang_jepa.console import DecoderBar, plain
-    from lang_jepa.settings import load_decoder_settings
+def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
+    """A decoder of the trained encoder."""
+    from lang_jepa.console import plain
+    from lang_jepa.console_progress import DecoderBar
     from lang_jepa.training.decoder.train import train_decoder
 
     plain("Training a decoder that tells concepts, and what is predicted, in words.")
-    folder = run / "decoder"
-    settings = load_decoder_settings("concept_decoder", [*overrides, f"training.output_dir={folder}"])
     result = train_decoder(run, settings, reporter=DecoderBar())
-    if result.interrupted:
-        plain(f"Stopped at step {result.step} of {result.total}.")
-        return False
+    leave_if_stopped(result, f"lang-jepa train {settings.training.output_dir} --encoder {run} --resume")
     plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
-    return True

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lang_jepa.cli_options import Exclude, Include
 from lang_jepa.hub import go_offline_if_unreachable
 
 
@@ -28,8 +29,13 @@ def shards(
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
     text_column: Annotated[
-        str, typer.Option(help="Column of the text in parquet, jsonl and hub data.")
+        str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
     ] = "text",
+    language: Annotated[
+        str, typer.Option(help="Language of the texts, which tells their sentences apart: en, de, ...")
+    ] = "en",
+    include: Include = None,
+    exclude: Exclude = None,
 ) -> None:
     """Turn documents into token shards with SentencePiece: the files that small GPTs are trained from."""
     from pydantic import ValidationError
@@ -47,6 +53,9 @@ def shards(
         "limit": limit,
         "min_length": min_length,
         "text_column": text_column,
+        "language": language,
+        "include": include or (),
+        "exclude": exclude or (),
     }
     try:
         settings = DataSettings.model_validate(chosen)
@@ -54,7 +63,7 @@ def shards(
         first = error.errors()[0]
         raise LangJepaError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from error
     from lang_jepa.console import facts_table
-    from lang_jepa.console_shards import ShardBar
+    from lang_jepa.console_progress import ShardBar
     from lang_jepa.data.make_shards import describe_shards, make_shards
 
     with ShardBar() as bar:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lang_jepa.cli_options import Exclude, Include
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -15,7 +16,10 @@ Model = Annotated[Path, typer.Argument(help="A run directory or a model director
 
 
 def index(
-    model: Model,
+    model: Annotated[
+        Path,
+        typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name."),
+    ],
     corpus: Annotated[
         str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")
     ],
@@ -25,8 +29,10 @@ def index(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
     text_column: Annotated[
-        str, typer.Option(help="Column of the text in parquet, jsonl and hub data.")
+        str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
     ] = "text",
+    include: Include = None,
+    exclude: Exclude = None,
     float32: Annotated[
         bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
     ] = False,
@@ -38,14 +44,23 @@ def index(
     ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""
+    if lines and (include or exclude):
+        raise LangJepaError("--include and --exclude choose files of a folder, and --lines reads one file")
     go_offline_if_unreachable()
     from lang_jepa.concepts.index import Index
     from lang_jepa.concepts.index_source import Lines, SplitDocuments
     from lang_jepa.concepts.model import ConceptModel
-    from lang_jepa.console import IndexBar, console, facts_table
+    from lang_jepa.console import facts_table
+    from lang_jepa.console_progress import IndexBar
 
     loaded = ConceptModel.load(model)
-    chosen = {"train_file": corpus, "limit": limit, "text_column": text_column}
+    chosen = {
+        "train_file": corpus,
+        "limit": limit,
+        "text_column": text_column,
+        "include": tuple(include or ()),
+        "exclude": tuple(exclude or ()),
+    }
     source = (
         Lines(Path(corpus)) if lines else SplitDocuments.open(loaded.settings.data.model_copy(update=chosen))
     )
@@ -59,9 +74,7 @@ def index(
             tell=bar.tell,
         )
     facts_table(built.facts(), title=str(output))
-    console.print(
-        f'Search it: lang-jepa search {output} "..."', highlight=False, markup=False, soft_wrap=True
-    )
+    _plain(f'Search it: lang-jepa search {output} "..."')
 
 
 def search(
@@ -159,13 +172,15 @@ def recipes() -> None:
 
 def _show(title: str, hits: "list[Hit]") -> None:
     """A query and what was found; line breaks inside a sentence become spaces."""
+    from lang_jepa.visible import one_line
+
     _plain(title, style="bold")
     for hit in hits:
-        _plain(f"  {hit.score:7.4f}  {' '.join(hit.text.split())}  [{hit.document} #{hit.position}]")
+        _plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)} #{hit.position}]")
 
 
 def _plain(text: str, style: str = "") -> None:
     """A line as it is: no colours but the style's, no markup, never wrapped."""
-    from lang_jepa.console import console
+    from lang_jepa.console import plain
 
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+    plain(text, style)

@@ -11,6 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lang_jepa.rules import check
 
+# fmt: off
+Language = Literal[
+    "am", "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "fi", "fr", "gl", "gu", "hi", "hy", "it", "ja",
+    "kk", "kn", "ml", "mr", "my", "nl", "pa", "pl", "pt", "ru", "sk", "ta", "te", "uk", "ur", "zh",
+]
+# fmt: on
+
 
 class Section(BaseModel):
     """A strict group of settings: unknown keys and wrong types are errors, fields are documented."""
@@ -24,10 +31,19 @@ class DataSettings(Section):
     """From documents to batches."""
 
     train_file: str = "sample-10BT"
-    """Where documents come from: `stories` (built in), a local .parquet/.jsonl(.gz/.zst)/.txt file, a folder of
-    them, a FineWeb-Edu slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
+    """Where documents come from: `stories` (built in), a local file (.parquet, .jsonl, .json, .csv, .tsv, .txt, .md,
+    .mdx, .rst, .html; .pdf and .docx by the extra `documents`; most also .gz or .zst), a folder of them, a FineWeb-Edu
+    slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
     text_column: str = "text"
-    """Column that holds a document's text in parquet, jsonl and hub sources."""
+    """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""
+    join_rows: int | None = Field(default=None, ge=2)
+    """Rows that make one document at most, for sources whose rows are lines or paragraphs: joined by line breaks, empty
+    ones as blank lines; a row that is a title, ` = Like This = `, begins the next document (null: each row is one)."""
+    include: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are read, as patterns relative to it: `["guide/**/*.md"]` (empty: all of a known kind). A
+    pattern that matches nothing is an error."""
+    exclude: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are left out, as patterns relative to it: `["**/CHANGELOG.md", "drafts"]`."""
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
     tokenizer_path: str = "roberta-base"
@@ -38,11 +54,14 @@ class DataSettings(Section):
     limit: int | None = Field(default=10_000, ge=1)
     """Take at most so many documents (null: all)."""
     min_length: int = Field(default=100, ge=0)
-    """Reject documents with fewer characters."""
+    """Reject documents with fewer characters. One of Chinese, Japanese or Korean counts as three, one of Thai, Lao,
+    Khmer, Burmese or Tibetan as two."""
     min_sentences: int = Field(default=2, ge=1)
     """Reject documents with fewer sentences."""
     max_sentence_chars: int = Field(default=1000, ge=20)
     """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
+    language: Language = "en"
+    """Language of the texts, by whose abbreviations and dates sentences are told apart (see docs/corpus.md)."""
     splitter: Literal["rules", "sat"] = "rules"
     """Sentence splitter: offline rules, or wtpsplit's SaT model (extra `sat`)."""
     splitter_device: str = "cpu"
@@ -50,8 +69,8 @@ class DataSettings(Section):
     deduplicate: Literal["none", "exact", "near"] = "near"
     """Drop repeated documents before the split: same text, or most sentences seen before."""
     near_duplicate_share: float = Field(default=0.5, gt=0.0, le=1.0)
-    """A document is a near-duplicate when this share of its sentences occurred in earlier documents; sentences that
-    stand in two or more kept documents already are common phrases and do not count."""
+    """A document is a near-duplicate when this share of its sentences occurred in earlier documents; sentences of four
+    or more documents are boilerplate and do not count, unless one document has .8 of all its sentences."""
     val_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of documents held out for validation, chosen by a hash of the text."""
     prepare_workers: int | None = Field(default=None, ge=1)
@@ -287,6 +306,9 @@ class MetaSettings(Section):
     """Resume from checkpoint_path, or from the run directory's last checkpoint."""
     checkpoint_path: str | None = None
     """Checkpoint to resume from."""
+    timeout_minutes: float = Field(default=10.0, gt=0)
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
+    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What the collapse watch does when it rings."""
 

@@ -68,13 +68,18 @@ class DecoderTrainingSettings(Section):
     output_dir: str = "outputs/decoder"
     """The run directory: best_decoder.pt, last_decoder.pt, metrics.csv, samples.txt, settings.yaml."""
     resume: bool = False
-    """Go on from output_dir's last_decoder.pt."""
+    """Go on from checkpoint_path, or from output_dir's last_decoder.pt."""
+    checkpoint_path: str | None = None
+    """Checkpoint to resume from."""
     seed: int = Field(default=0, ge=0)
     """Seeds initial weights, data order and dropout."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     use_bfloat16: bool = False
     """bf16 autocast; weights and optimizer stay fp32."""
+    timeout_minutes: float = Field(default=10.0, gt=0)
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
+    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
 
 
 class DecoderEvaluationSettings(Section):
@@ -90,6 +95,12 @@ class DecoderEvaluationSettings(Section):
     """Held-out sentences shown at each look with their reconstructions."""
     log_steps: int = Field(default=20, ge=1)
     """Optimizer steps between rows of training metrics."""
+    checkpoint_freq: int | None = Field(default=None, ge=1)
+    """Epochs between kept checkpoints (null: only the last and the best are kept)."""
+    log_to_wandb: bool = False
+    """Also log to Weights & Biases (extra `wandb`)."""
+    log_to_tensorboard: bool = False
+    """Also log to TensorBoard (extra `tensorboard`)."""
 
 
 class DecoderSettings(Section):

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lang_jepa.config import DataSettings, Section
+from lang_jepa.config import DataSettings, Language, Section
 from lang_jepa.rules_gpt import check
 
 
@@ -25,15 +25,22 @@ class GPTDataSettings(Section):
     """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; that of shards, of a prepared
     corpus or of another tokenizer must be the same."""
     train_file: str = "stories"
-    """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next six."""
+    """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next nine."""
     text_column: str = "text"
-    """Column that holds a document's text in parquet, jsonl and hub sources."""
+    """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""
+    include: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are read, as patterns relative to it (empty: all of a known kind)."""
+    exclude: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are left out, as patterns relative to it."""
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept."""
+    language: Language = "en"
+    """Language of the texts, by whose abbreviations and dates sentences are told apart, here and by `evaluate`."""
     limit: int | None = Field(default=None, ge=1)
     """Take at most so many documents (null: all)."""
     min_length: int = Field(default=100, ge=0)
-    """Reject documents with fewer characters."""
+    """Reject documents with fewer characters. One of Chinese, Japanese or Korean counts as three, one of Thai, Lao,
+    Khmer, Burmese or Tibetan as two."""
     val_fraction: float = Field(default=0.02, ge=0.0, lt=1.0)
     """Share of documents held out for validation, chosen by a hash of the text."""
     prepare_workers: int | None = Field(default=None, ge=1)
@@ -191,6 +198,8 @@ class GPTLoggingSettings(Section):
     """Optimizer steps between rows of training metrics."""
     checkpoint_every: int = Field(default=1000, ge=1)
     """Optimizer steps between saves of the last checkpoint; the end is always one."""
+    checkpoint_freq: int | None = Field(default=None, ge=1)
+    """Epochs between kept checkpoints (null: only the last and the best are kept)."""
     log_to_wandb: bool = False
     """Also log to Weights & Biases (extra `wandb`)."""
     log_to_tensorboard: bool = False
@@ -208,8 +217,13 @@ class GPTMetaSettings(Section):
     """bf16 autocast; weights and optimizer stay fp32."""
     compile: Literal["none", "inductor", "aot_eager", "eager"] = "none"
     """torch.compile the training step with this backend."""
+    timeout_minutes: float = Field(default=10.0, gt=0)
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
+    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
     load_checkpoint: bool = False
-    """Go on from the run directory's last checkpoint."""
+    """Resume from checkpoint_path, or from the run directory's last checkpoint."""
+    checkpoint_path: str | None = None
+    """Checkpoint to resume from."""
 
 
 class GPTSettings(Section):

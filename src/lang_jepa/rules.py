@@ -23,7 +23,7 @@ VIEW_PREDICTORS = {
 
 def check(settings: "Settings") -> None:
     """Raise ValueError for the first rule that is broken."""
-    for rule in (_sizes, _schedules, _views, _predictors, _targets, _frozen):
+    for rule in (_sizes, _splitter, _schedules, _views, _predictors, _targets, _frozen):
         for complaint in rule(settings):
             raise ValueError(complaint)
 
@@ -46,6 +46,12 @@ def _sizes(settings: "Settings") -> Iterator[str]:
         yield (
             f"model.predictor_heads ({model.predictor_heads}) must divide model.embed_dim ({model.embed_dim})."
         )
+
+
+def _splitter(settings: "Settings") -> Iterator[str]:
+    data = settings.data
+    if data.splitter == "sat" and data.language != "en":
+        yield "data.splitter=sat takes every text alike: leave data.language at en, or use data.splitter=rules."
 
 
 def _schedules(settings: "Settings") -> Iterator[str]:

@@ -8,7 +8,6 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
     ("data.limit", "data.streaming", True, f"{_STREAM}; the length of training is optimization.max_steps"),
     ("data.deduplicate", "data.streaming", True, _STREAM),
     ("data.near_duplicate_share", "data.streaming", True, _STREAM),
-    ("data.prepare_workers", "data.streaming", True, f"{_STREAM}; its processes are data.num_workers"),
     ("data.shuffle_buffer", "data.streaming", False, "it belongs to data.streaming=true; leave it out"),
     ("data.near_duplicate_share", "data.deduplicate", "none", "it belongs to data.deduplicate=near"),
     ("data.near_duplicate_share", "data.deduplicate", "exact", "it belongs to data.deduplicate=near"),

@@ -1,10 +1,6 @@
-"""Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message.
+"""Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message."""
 
-Two traps of PyYAML are closed here: it reads `3e-4` as a string, and it lets a later duplicate key win.
-"""
-
-import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -20,6 +16,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_text
 from lang_jepa.rules_effect import without_effect
 from lang_jepa.settings_words import is_text, mistakes, nearest, section_of, unknown_settings
+from lang_jepa.settings_yaml import LARGEST_YAML, NULLS, Dumper, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 BASE = "base"
@@ -28,82 +25,6 @@ VERSION = "version"
 """Key of saved settings that says which version wrote them."""
 SAVED = "settings.yaml"
 """Name of the file in a run or model directory that holds its resolved settings."""
-_NULLS = ("null", "Null", "NULL")
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 floats and without duplicate keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                break  # SafeLoader has an error for it
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise LangJepaError(f"line {line}: the key '{key}' stands twice in one section")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes the strings which `_Loader` would read as numbers."""
-
-
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"),
-        list("-+0123456789."),
-    )
-    # The int resolver is consulted first, so plain integers stay integers.
-    for _letter in "-+0123456789":
-        _resolvers = _class.yaml_implicit_resolvers[_letter]
-        _resolvers.sort(key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
-
-
-def parse_yaml(text: str, *, where: str, kind: type[BaseModel] | None = None) -> Any:
-    """Parse YAML with the floats of YAML 1.2, without duplicate keys.
-
-    Args:
-        text: to parse.
-        where: it stands, for the message.
-        kind: of the settings that it holds, if any: what takes text is then text as it was typed, such as 2024 or no.
-
-    Raises:
-        LangJepaError: not YAML, or a key stands twice; the message names `where`.
-    """
-    try:
-        loader = _Loader(text)  # a SafeLoader subclass: builds plain data only
-        try:
-            node = loader.get_single_node()
-            if kind is not None:
-                _keep_texts(node, kind)
-            return None if node is None else loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except LangJepaError as error:
-        raise LangJepaError(f"{where}, {error}") from None
-    except yaml.YAMLError as error:
-        raise LangJepaError(f"{where} is not YAML: {error}") from error
-
-
-def _keep_texts(node: yaml.Node | None, kind: type[BaseModel]) -> None:
-    """Mark as text what stands unquoted at the place of a setting that takes text."""
-    for section, name, value in _scalars(node):
-        text, nullable = is_text(kind, section, name)
-        null = value.tag.endswith(":null") and (nullable or value.value not in _NULLS)
-        if text and not null:
-            value.tag = "tag:yaml.org,2002:str"
-
-
-def _scalars(node: yaml.Node | None) -> Iterator[tuple[str, str, yaml.ScalarNode]]:
-    """Section, name and value of each setting with a single value."""
-    for section, inside in node.value if isinstance(node, yaml.MappingNode) else ():
-        for name, value in inside.value if isinstance(inside, yaml.MappingNode) else ():
-            if isinstance(value, yaml.ScalarNode):
-                yield str(section.value), str(name.value), value
 
 
 def recipe_names() -> list[str]:
@@ -323,7 +244,7 @@ def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -
         tree = branch
     typed, where = text.strip(), f"override '{override}'"
     takes_text, nullable = is_text(kind, keys[0], keys[1]) if len(keys) == 2 else (False, False)
-    null = not typed or (nullable and typed in (*_NULLS, "~"))
+    null = not typed or (nullable and typed in (*NULLS, "~"))
     plain = takes_text and not null and typed[0] not in "'\""
     tree[keys[-1]] = typed if plain else parse_yaml(text, where=where)
 
@@ -398,7 +319,7 @@ def save_settings(settings: BaseModel, path: Path) -> None:
     """Write resolved settings as YAML, atomically, with the version that writes them."""
     tree = {VERSION: __version__} | settings.model_dump()
     # ASCII only: with allow_unicode PyYAML writes some line breaks (U+0085) in a way that it cannot read back.
-    write_text(path, yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
+    write_text(path, yaml.dump(tree, Dumper=Dumper, sort_keys=False))
 
 
 @overload
@@ -424,6 +345,10 @@ def read_settings(path: Path, kind: type[BaseModel] = Settings) -> BaseModel:
 def _read(path: Path) -> str:
     """A file's text."""
     try:
+        if path.stat().st_size > 4 * LARGEST_YAML:
+            raise LangJepaError(f"{path} is too long for settings: {path.stat().st_size:,} bytes")
         return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise LangJepaError(f"{path} is not UTF-8: {error}") from error

@@ -115,7 +115,7 @@ def _explain(kind: type[BaseModel], error: Any) -> list[str]:
     message = str(error["msg"]).removeprefix("Value error, ")
     if not path:
         return [message]
-    return [f"{path}: {message[0].lower() + message[1:]} (given: {error['input']!r})"]
+    return [f"{path}: {message[0].lower() + message[1:]} (given: {repr(error['input'])[:200]})"]
 
 
 def _meant(kind: type[BaseModel], *keys: str) -> str:

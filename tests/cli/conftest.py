@@ -80,7 +80,7 @@ def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def run(*arguments: str | Path, text: str = "") -> Ran:
         monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
         capsys.readouterr()
         try:
             cli.main()

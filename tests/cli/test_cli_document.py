@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lang_jepa import cli
+from lang_jepa.concepts.cards import write_card
 from lang_jepa.concepts.directory import CARD
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
@@ -90,9 +91,9 @@ def test_what_was_measured_is_kept_with_the_model(
     card = json.loads(card_file.read_text())
     (run / "model" / "decoder.safetensors").write_bytes(b"x")
     digest = hashlib.sha256(b"x").hexdigest()
-    card_file.write_text(json.dumps(card | {"sha256": card["sha256"] | {"decoder.safetensors": digest}}))
+    write_card(card_file, card, card["sha256"] | {"decoder.safetensors": digest})
     assert set(ConceptModel.load(run).choices) == set(report.tools)
-    card_file.write_text(json.dumps(card))
+    write_card(card_file, card, card["sha256"])
     # Measured with other weights, it is refused.
     kept = json.loads((run / "model" / FILE).read_text())
     (run / "model" / FILE).write_text(json.dumps(kept | {"model": "other"}))
@@ -143,7 +144,7 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
         (["--text", "A cat sat. It slept.", "--using", "magic"], "--using is best"),
         (["--text", "A cat sat.", "--against", "nothing"], "--against is document or training"),
         (["--text", " "], "holds no text"),
-        (["nowhere.txt"], "cannot read nowhere.txt"),
+        (["nowhere.txt"], "nowhere.txt cannot be read"),
         (["nowhere.txt", "--text", "A cat."], "not both"),
     ],
 )

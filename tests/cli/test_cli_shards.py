@@ -65,6 +65,7 @@ def test_mistakes(
             ("shards", str(file), str(tmp_path / "a"), "--tokenizer", "no.model"),
             "cannot read the SentencePiece model",
         ),
+        (("shards", str(file), str(tmp_path / "a"), "--language", "xx"), "--language: Input should be 'am',"),
         (("bits", str(tmp_path)), "cannot read the SentencePiece model"),
     ):
         assert type_command(monkeypatch, *words) == 2

@@ -54,6 +54,9 @@ def test_prepare_tells_and_reuses(place: Path, trained: Path, type_in: Type) -> 
     assert "is up to date" in again.out
     assert "48" in again.out
     assert "next-sentence pairs" in again.out
+    listed = type_in("prepare", *options, "--duplicates", str(place / "duplicates.jsonl"))
+    assert f"duplicates: {place / 'duplicates.jsonl'}" in listed.out
+    assert (place / "duplicates.jsonl").read_text() == ""  # no story repeats another
 
 
 def test_ctrl_c_saves_and_resume_goes_on(place: Path, trained: Path, type_in: Type) -> None:
@@ -64,9 +67,9 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Path, trained: Path, type_in: Ty
     )  # fmt: skip
     command = [sys.executable, "main_encoder.py", *options]
     child = signal_once(command, place / "long" / LAST, signal.SIGINT, cwd=ROOT)
-    assert (child.status, child.err) == (0, "")
-    assert "of 200; go on with --resume" in child.out
     stopped = load_checkpoint(place / "long" / LAST)["step"]
+    said = f"Stopped at step {stopped} of 200; it is saved: go on with --resume\n"
+    assert (child.status, child.err) == (130, said)
     assert 0 < stopped < 200
     ran = type_in("train", "--resume", *options)
     assert ran.status == 0, ran.err

@@ -113,7 +113,7 @@ def test_only_the_span_loss_differs_between_runs_of_a_seed(whole: Path) -> None:
 
     def losses(weight: float, seed: int) -> list[float]:
         rows = rows_of(run_folder(whole, f"jepa.weight={weight}", seed))
-        return [row["train/loss"] for row in rows if "train/loss" in row]
+        return [row["train/token_loss"] for row in rows if "train/token_loss" in row]
 
     plain, spans, other = losses(0, 1), losses(0.5, 1), losses(0, 0)
     assert plain[0] == spans[0] != other[0]

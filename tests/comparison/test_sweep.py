@@ -211,10 +211,16 @@ def test_metrics_that_runs_do_not_measure_are_refused(tmp_path: Path) -> None:
     plain, spans = tiny_settings(tmp_path, "objective.regularizer=none"), load_settings("lejepa_spans")
     assert "val/regularizer" not in _known(plain)
     assert "val/regularizer" in _known(spans)
-    for metric in ("val/regularizer", "val/sigreg_loss", "val/pred_loss", "val/count", "val/loss_shuffled"):
+    for metric in (
+        "val/regularizer",
+        "val/sigreg_loss",
+        "val/pred_loss",
+        "val/count",
+        "val/distance_shuffled",
+    ):
         with pytest.raises(LangJepaError, match=f"'{metric}'.*choose one of val/loss, "):
             make_sweep(plain, (), metric, 2)
-    for metric, own in {"val/pred_loss": "val/loss", "val/sigreg_loss": "val/regularizer"}.items():
+    for metric, own in {"val/pred_loss": "val/distance", "val/sigreg_loss": "val/regularizer"}.items():
         plan = make_sweep(spans, (), metric, 2)
         assert (plan.metric, plan.direction) == (own, "minimize")
         assert plan.trial_settings({}, tmp_path).logging.best_metric == own

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.document import REPEATED, outliers, redundant, segment, study, surprise
+from lang_jepa.concepts.document import REPEATED, outliers, redundant, segment, sentences_of, study, surprise
 from lang_jepa.concepts.document_fits import LEAST_REFERENCE, of_document, of_others
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
@@ -101,6 +102,7 @@ def test_a_sentence_from_elsewhere_is_out_of_place() -> None:
     model.settings = tiny_settings(Path("unused"), *VIEWS["spans"])
     model.statistics, model.similarity, model.dim = Statistics.identity(8), "raw", 8
     model.choices, model.decoder = {}, None
+    model.jepa = SimpleNamespace(predictor=None)  # type: ignore[assignment]
     told = [f"The cat sat on mat {i}." for i in range(30)]
     told[12] = "A tax is due in May."
     ranked = model.outliers(told)
@@ -196,6 +198,15 @@ def test_every_kind_of_model_tells_about_a_document(mode: str, make: Make, text:
     else:
         with pytest.raises(LangJepaError, match="no predictor"):
             outliers(model, text, using="predictor")
+
+
+def test_a_text_is_split_in_the_language_of_the_training(make: Make) -> None:
+    model = make("concepts")
+    text = "Die Fahrt kostet 5 Mio. Euro usw. und so fort."
+    assert len(sentences_of(model, text)) > 1
+    data = model.settings.data.model_copy(update={"language": "de"})
+    model.settings = model.settings.model_copy(update={"data": data})
+    assert sentences_of(model, text) == [text]
 
 
 def test_nothing_to_read(make: Make) -> None:

@@ -8,19 +8,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from lang_jepa.concepts.cards import write_card
 from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.index import Hit, Index, search_in
-from lang_jepa.concepts.index_files import Progress
+from lang_jepa.concepts.index_files import JOURNAL, IndexArrays, Progress
 from lang_jepa.concepts.index_source import Lines, SplitDocuments
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.tokenizer import train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Foretold, Statistics, prepare
+from lang_jepa.files import sha256
 from tiny import environment, tiny_settings
 
 DOCUMENTS = [
@@ -60,6 +63,17 @@ def source(model: ConceptModel, tmp_path: Path) -> SplitDocuments:
     (tmp_path / "texts.jsonl").write_text("\n".join(rows))
     changed = {"train_file": str(tmp_path / "texts.jsonl"), "limit": None}
     return SplitDocuments.open(model.settings.data.model_copy(update=changed))
+
+
+def test_documents_are_split_in_the_language_of_the_training(tmp_path: Path, model: ConceptModel) -> None:
+    text = "Die Fahrt kostet 5 Mio. Euro im Jahr. Er zahlt."
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": text}), encoding="utf-8")
+    changed = {"train_file": str(tmp_path / "texts.jsonl"), "language": "de"}
+    german = SplitDocuments.open(model.settings.data.model_copy(update=changed))
+    english = SplitDocuments.open(german.settings.model_copy(update={"language": "en"}))
+    assert [row.sentences for row in german.rows()] == [[text[:37], text[38:]]]
+    assert [len(row.sentences) for row in english.rows()] == [3]
+    assert german.fingerprint() != english.fingerprint()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -187,7 +201,7 @@ def latin(folder: Path) -> Path:
     [
         (empty, "there is no sentence to index"),
         (latin, "not UTF-8"),
-        (lambda folder: folder / "none", "cannot read"),
+        (lambda folder: folder / "none", "cannot be read"),
     ],
 )
 def test_nothing_to_index(
@@ -208,10 +222,82 @@ def test_bad_queries_and_damage_are_errors(model: ConceptModel, tmp_path: Path) 
         index.search([""])
     with pytest.raises(LangJepaError, match="NaN"):
         index.nearest(np.full((1, model.dim), np.nan, dtype=np.float32), top_k=1)
-    texts = next((tmp_path / "index").glob("*/texts.utf8"))
-    texts.write_bytes(texts.read_bytes()[:-3])
-    with pytest.raises(LangJepaError, match="do not fit together"):
+    for path in sorted(set((tmp_path / "index").rglob("*")) - set((tmp_path / "index").glob(".lock"))):
+        if path.is_file() and path.name != JOURNAL:
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 4]))  # one bit
+            with pytest.raises(LangJepaError, match="damaged"):
+                Index.open(tmp_path / "index", model)
+            path.write_bytes(content)
+    Index.open(tmp_path / "index", model)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("text_ends.npy", lambda ends: ends[::-1], "entry 1 is"),
+        ("text_ends.npy", lambda ends: ends + 1, "its last string ends elsewhere"),
+        ("text_ends.npy", lambda ends: ends.astype(np.float64), "it is float64"),
+        ("vectors.npy", lambda rows: rows * np.float16(np.nan), "holds NaN or infinity"),
+        ("vectors.npy", lambda rows: rows[:1], "there are 1 sentences"),
+        ("vectors.npy", lambda rows: np.asfortranarray(rows), "not one array"),
+        ("documents.npy", lambda numbers: numbers + 7, "and there are 2"),
+        ("positions.npy", lambda numbers: numbers - 9, "holds -9"),
+        ("id_ends.npy", lambda ends: ends * -1, "ends at -"),
+    ],
+)
+def test_an_index_that_someone_crafted_is_refused(
+    name: str, change: Any, said: str, model: ConceptModel, tmp_path: Path
+) -> None:
+    """With hashes that are right."""
+    (tmp_path / "lines.txt").write_text("It was old.\nIt was new.\n")
+    Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path / "index")
+    path = next((tmp_path / "index").glob(f"*/{name}"))
+    np.save(path, change(np.load(path)))
+    manifest = tmp_path / "index" / "index.json"
+    info = json.loads(manifest.read_text())
+    write_card(manifest, info, info["sha256"] | {f"{path.parent.name}/{name}": sha256(path)})
+    with pytest.raises(LangJepaError, match=said):
         Index.open(tmp_path / "index", model)
+
+
+def test_only_what_was_made_is_removed(model: ConceptModel, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    for text in ("It was old.\n", "It was new.\n", "It rained.\n"):
+        (tmp_path / "lines.txt").write_text(text)
+        Index.build(model, Lines(tmp_path / "lines.txt"), folder)
+        assert len(list(folder.glob("*/vectors.npy"))) == 1, "the older one went"
+        (folder / "mine").mkdir(exist_ok=True)
+        (folder / "mine" / "notes.txt").write_text("mine")
+        (folder / "0123456789abcdef").mkdir(exist_ok=True)
+        (folder / "0123456789abcdef" / "notes.txt").write_text("mine")
+    assert (folder / "mine" / "notes.txt").is_file()
+    assert (folder / "0123456789abcdef" / "notes.txt").is_file()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".lock").touch()
+    (tmp_path / "other" / "notes").mkdir()
+    with pytest.raises(LangJepaError, match="not empty and is no index"):
+        Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path / "other")
+    assert (tmp_path / "other" / "notes").is_dir()
+
+
+def test_an_index_that_is_replaced_while_it_is_opened_is_opened_anew(
+    model: ConceptModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, lines = tmp_path / "index", tmp_path / "lines.txt"
+    lines.write_text("It was old.\n")
+    Index.build(model, Lines(lines), folder)
+    lines.write_text("It was new.\n")
+    real, replaced = IndexArrays.open, list[str]()
+
+    def replacing(generation: Path) -> IndexArrays:
+        if not replaced:
+            replaced.append("once")
+            Index.build(model, Lines(lines), folder)
+        return real(generation)
+
+    monkeypatch.setattr(IndexArrays, "open", replacing)
+    assert Index.open(folder, model).arrays.text(0) == "It was new."
 
 
 def test_a_file_and_its_index_give_the_same(model: ConceptModel, tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_a_file_of_another_model_is_named(name: str, folder: Path, make: Make, t
         ConceptModel.load(folder)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "settings.yaml", "tokenizer_config.json"])
 def test_another_tokenizer_or_config_is_not_taken_for_its_own(name: str, folder: Path) -> None:
     """A model with another model's tokenizer would answer, wrongly, to everything."""
     (folder / name).write_text((folder / name).read_text() + " ")
@@ -246,13 +246,30 @@ def test_transformers_loads_it_plainly(model: ConceptModel, folder: Path) -> Non
     assert np.abs(model.encode(SENTENCES) - expected).max() < 2e-6
 
 
-def test_saving_replaces_an_older_model_whole(folder: Path, make: Make) -> None:
-    (folder / "leftover.bin").write_text("old")
+def test_saving_replaces_an_older_model_whole_and_nothing_else(folder: Path, make: Make) -> None:
+    (folder / "decoder.safetensors").write_text("of the older model")
+    (folder / "notes.txt").write_text("mine")
     other = make("window")
     other.save(folder)
-    assert not (folder / "leftover.bin").exists()
+    assert not (folder / "decoder.safetensors").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
     assert np.array_equal(ConceptModel.load(folder).encode(SENTENCES), other.encode(SENTENCES))
+
+
+def test_a_folder_of_something_else_is_not_replaced(model: ConceptModel, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(LangJepaError, match=r"holds something else \(it has no lang_jepa\.json\)"):
+        model.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "model"] == ["notes.txt"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(folder: Path) -> None:
+    model = ConceptModel.load(folder)
+    next(model.jepa.predictor.parameters()).data.reshape(-1)[0] = torch.nan
+    with pytest.raises(LangJepaError, match=r"the predictor to be written .* holds NaN or infinity"):
+        model.save(folder)
+    ConceptModel.load(folder)  # the good one is still there
 
 
 def test_a_model_moves_with_its_folder(model: ConceptModel, folder: Path, tmp_path: Path) -> None:

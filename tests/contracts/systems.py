@@ -3,6 +3,7 @@
 A line of the contract is one test over `SYSTEMS`; what is special to a system stands here and nowhere else.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class System:
         steps: the setting that holds the optimizer steps in all.
         log_dir: the setting that holds the run folder.
         lr: the setting that holds the learning rate.
+        ended_by: how the contract ends a run of this system: some may save, others are killed.
     """
 
     name: str
@@ -43,6 +45,7 @@ class System:
     steps: str = "optimization.max_steps"
     log_dir: str = "logging.log_dir"
     lr: str = "optimization.lr"
+    ended_by: signal.Signals = signal.SIGTERM
 
     def command(self, settings: Any, inputs: "Inputs", *options: str) -> list[str]:
         """The command line that trains with these settings; they are written beside the run folder."""
@@ -94,8 +97,8 @@ def _train(settings: Any, reporter: Reporter | None, inputs: Inputs) -> Any:
 
 SYSTEMS = (
     System("encoder", _corpus, _train, resume_settings),
-    System("encoder on a stream", _stream, _train, resume_settings),
-    System("encoder on cached concepts", _cached, _train, resume_settings),
+    System("encoder on a stream", _stream, _train, resume_settings, ended_by=signal.SIGKILL),
+    System("encoder on cached concepts", _cached, _train, resume_settings, ended_by=signal.SIGINT),
     System(
         "decoder",
         lambda run, overrides, inputs: tiny_decoder(run, *overrides),
@@ -106,6 +109,7 @@ SYSTEMS = (
         steps="training.max_steps",
         log_dir="training.output_dir",
         lr="training.learning_rate",
+        ended_by=signal.SIGKILL,
     ),
     System(
         "gpt",

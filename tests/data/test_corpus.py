@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import block_seen, read_block, write_block
 from lang_jepa.data.blocks import MAX_ID_BYTES, Block, process_documents, token_dtype
-from lang_jepa.data.corpus import Corpus, CorpusSplit
+from lang_jepa.data.corpus import FORMAT, Corpus, CorpusSplit
 from lang_jepa.data.documents import Document
 from lang_jepa.data.hashes import hash_sentence, hash_text
 from lang_jepa.data.shards import KINDS, ShardWriter, open_shards, shard_file
@@ -253,7 +253,7 @@ def corpus(tokenizer: TextTokenizer, tmp_path: Path) -> Path:
         "specials": tokenizer.specials,
         "fingerprint": tokenizer.fingerprint(),
     }
-    write_json(tmp_path / "manifest.json", {"format": 1, "tokenizer": about, "shards": shards})
+    write_json(tmp_path / "manifest.json", {"format": FORMAT, "tokenizer": about, "shards": shards})
     return tmp_path
 
 
@@ -304,7 +304,7 @@ def test_manifest_errors(corpus: Path) -> None:
     write_json(file, {**manifest, "format": 99})
     with pytest.raises(LangJepaError, match="has format 99"):
         Corpus.open(corpus)
-    write_json(file, {"format": 1})
+    write_json(file, {"format": FORMAT})
     with pytest.raises(LangJepaError, match=r"damaged .*manifest.json"):
         Corpus.open(corpus)
     file.write_text('{"format": 1, "sha')

@@ -1,13 +1,26 @@
 """Hashes, the side of the split, the bounded table, and which documents count as repeated."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lang_jepa.data.deduplicate import MIN_COUNTABLE, SLOTS, Deduplicator, HashTable
+from lang_jepa.data.deduplicate import (
+    COMMON,
+    MIN_COUNTABLE,
+    NEARLY_ALL,
+    SLOTS,
+    Deduplicator,
+    HashTable,
+    JudgedBy,
+    Verdict,
+    _KeptLately,
+    duplicates_warning,
+    find_common,
+)
 from lang_jepa.data.hashes import hash_sentence, hash_text, on_side, side
 
 QUICK = settings(max_examples=60, deadline=None, database=None)
@@ -97,70 +110,143 @@ def test_table_of_any_history_keeps_its_size_and_the_newest() -> None:
         HashTable(1000)
 
 
-def _judge(
-    judge: Deduplicator, documents: list[tuple[int, list[int]]], *, countable: bool = True
-) -> list[str]:
-    starts = np.cumsum([0, *(len(sentences) for _, sentences in documents)])
-    sentences = _array([value for _, part in documents for value in part])
-    counts = np.full(len(sentences), countable)
-    return judge.judge_all(_array([text for text, _ in documents]), starts, sentences, counts)
+def test_table_counts_and_keeps_the_first_number() -> None:
+    table = HashTable(32)
+    assert table.count(_array([5, 6])).tolist() == [1, 1]
+    assert table.count(_array([6, 7])).tolist() == [2, 1]
+    table = HashTable(32)
+    table.add(_array([5, 6]), 3)
+    table.add(_array([6, 7]), 4)
+    assert table.find(_array([7, 6, 5, 8])).tolist() == [4, 3, 3, -1]
+
+
+def test_documents_kept_lately_are_forgotten_one_by_one() -> None:
+    lately = _KeptLately(100)
+    for number in range(4):
+        lately.add(number, _array([number, 10, 11]))  # each takes 27 entries
+    asked = _array([0, 1, 2, 3])
+    assert [lately.share(asked, number) for number in range(5)] == [0, 0.25, 0.25, 0.25, 0]
+
+
+Documents = Sequence[tuple[int, list[int]]]
+"""Hash of each text, and hashes of its sentences."""
+
+
+def _judged_by(documents: Documents, *, countable: bool = True) -> list[JudgedBy]:
+    return [(text, _array(part), np.full(len(part), countable)) for text, part in documents]
+
+
+def _verdicts(documents: Documents, share: float = 0.5) -> list[Verdict]:
+    by = _judged_by(documents)
+    judge = Deduplicator("near", share, find_common(by))
+    return [judge.judge(*one) for one in by]
+
+
+def _judge(documents: Documents, share: float = 0.5) -> list[str]:
+    return [verdict.kind for verdict in _verdicts(documents, share)]
 
 
 def test_modes() -> None:
     documents = [(1, [10, 11, 12, 13]), (1, [10, 11, 12, 13]), (2, [10, 11, 98, 99]), (3, [10, 95, 96, 97])]
     kept, exact, near = "kept", "exact duplicate", "near duplicate"
-    assert _judge(Deduplicator("none", 0.5), documents) == [kept] * 4
-    assert _judge(Deduplicator("exact", 0.5), documents) == [kept, exact, kept, kept]
-    assert _judge(Deduplicator("near", 0.5), documents) == [kept, exact, near, kept]
-    assert _judge(Deduplicator("near", 0.51), documents) == [kept, exact, kept, kept]
-    assert _judge(Deduplicator("near", 0.5), documents, countable=False) == [kept, exact, kept, kept]
+    for mode, share, countable, expected in (
+        ("none", 0.5, True, [kept] * 4),
+        ("exact", 0.5, True, [kept, exact, kept, kept]),
+        ("near", 0.5, True, [kept, exact, near, kept]),
+        ("near", 0.51, True, [kept, exact, kept, kept]),
+        ("near", 0.5, False, [kept, exact, kept, kept]),
+    ):
+        judge = Deduplicator(mode, share)  # type: ignore[arg-type]
+        by = _judged_by(documents, countable=countable)
+        assert [judge.judge(*one).kind for one in by] == expected
+
+
+def test_the_original_and_the_share_are_named() -> None:
+    documents = [
+        (1, [10, 11, 12, 13]),
+        (2, [20, 21, 22, 23]),
+        (3, [20, 21, 22, 99]),
+        (4, [98, 97, 96]),
+        (1, [10]),
+    ]
+    found = [(verdict.kind, verdict.original, verdict.share) for verdict in _verdicts(documents)]
+    assert found[2] == ("near duplicate", 1, 0.75)
+    assert found[4] == ("exact duplicate", 0, 1.0)
 
 
 def test_what_was_dropped_is_not_compared_with() -> None:
     chain = [(1, [1, 2, 3, 4]), (2, [3, 4, 5, 6]), (3, [5, 6, 7, 8])]
-    assert _judge(Deduplicator("near", 0.5), chain) == ["kept", "near duplicate", "kept"]
+    assert _judge(chain) == ["kept", "near duplicate", "kept"]
 
 
 def test_few_countable_sentences_are_compared_as_wholes() -> None:
     few = list(range(10, 10 + MIN_COUNTABLE - 1))
-    assert _judge(Deduplicator("near", 0.5), [(1, few), (2, few)]) == ["kept", "kept"]
+    assert _judge([(1, few), (2, few)]) == ["kept", "kept"]
     enough = [*few, 50]
-    assert _judge(Deduplicator("near", 0.5), [(1, enough), (2, enough)]) == ["kept", "near duplicate"]
+    assert _judge([(1, enough), (2, enough)]) == ["kept", "near duplicate"]
 
 
 def test_common_sentences_say_nothing() -> None:
     boilerplate = [1, 2, 3, 4, 5, 6]
     pages = [(text, [*boilerplate, *range(10 * text, 10 * text + 7)]) for text in range(1, 5)]
-    assert _judge(Deduplicator("near", 0.5), pages) == ["kept"] * 4
+    assert _judge(pages) == ["kept"] * 4
     only_boilerplate = [
         (text, [*boilerplate, text * 10, text * 10 + 1, text * 10 + 2]) for text in range(8, 12)
     ]
-    assert _judge(Deduplicator("near", 0.5), pages + only_boilerplate) == ["kept"] * 8
+    assert _judge(pages + only_boilerplate) == ["kept"] * 8
     copy = (99, pages[0][1][3:])
-    assert _judge(Deduplicator("near", 0.5), [*pages, copy])[-1] == "near duplicate"
+    assert _judge([*pages, copy])[-1] == "near duplicate"
+
+
+@pytest.mark.parametrize(("shared", "own"), [(4, 3), (5, 2), (14, 4), (70, 30)])
+def test_clauses_that_all_share_are_boilerplate_though_each_is_more_than_half_of_a_document(
+    shared: int, own: int
+) -> None:
+    """Also where the documents that have them would be dropped; in any order; and a copy of one of them is found."""
+    pages = [(n, [*range(1, shared + 1), *range(1000 * n, 1000 * n + own)]) for n in range(1, 20)]
+    assert _judge(pages) == ["kept"] * 19
+    assert _judge(pages[::-1]) == ["kept"] * 19
+    changed = (99, [7, *pages[3][1][1:]])
+    found = _verdicts([*pages, changed])
+    assert [verdict.kind for verdict in found[:-1]] == ["kept"] * 19
+    assert (found[-1].kind, found[-1].original) == ("near duplicate", 3)
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 30])
+def test_copies_with_few_changes_are_found_however_many_there_are(copies: int) -> None:
+    """Of many copies every sentence is common, so each is compared with one document as a whole."""
+    original = list(range(1, 11))
+    changed = [(n, [*original[: n % 9], 1000 + n, *original[n % 9 + 1 :]]) for n in range(2, 2 + copies)]
+    found = _verdicts([(1, original), *changed])
+    assert [verdict.kind for verdict in found] == ["kept", *["near duplicate"] * copies]
+    assert {verdict.original for verdict in found[1:]} == {0}
 
 
 def test_repeats_inside_a_document_do_not_count_against_it() -> None:
-    assert _judge(Deduplicator("near", 0.5), [(1, [7] * 10), (2, [7, 7, 7, 8, 9, 10, 11])]) == [
-        "kept",
-        "kept",
-    ]
+    assert _judge([(1, [7] * 10), (2, [7, 7, 7, 8, 9, 10, 11])]) == ["kept", "kept"]
 
 
 @QUICK
 @given(st.lists(st.tuples(st.integers(1, 9), st.lists(st.integers(1, 12), max_size=6)), max_size=15))
-def test_verdicts_follow_the_definition(
-    documents: list[tuple[int, list[int]]],
-) -> None:
-    verdicts = _judge(Deduplicator("near", 0.5), documents)
-    texts: set[int] = set()
-    once: set[int] = set()
-    often: set[int] = set()
-    for (text, part), verdict in zip(documents, verdicts, strict=True):
-        telling = [value in once for value in part if value not in often]
+def test_verdicts_follow_the_definition(documents: list[tuple[int, list[int]]]) -> None:
+    first = dict(reversed(documents))
+    common = {s for s in range(13) if sum(s in part for part in first.values()) >= COMMON}
+    kept: dict[int, list[int]] = {}
+    for (text, part), verdict in zip(documents, _judge(documents), strict=True):
+        seen = [any(value in other for other in kept.values()) for value in part]
+        telling = [one for one, value in zip(seen, part, strict=True) if value not in common]
         near = len(telling) >= MIN_COUNTABLE and np.mean(telling) >= 0.5
-        assert verdict == ("exact duplicate" if text in texts else "near duplicate" if near else "kept")
+        if len(part) >= MIN_COUNTABLE:
+            near = near or any(np.mean([v in other for v in part]) >= NEARLY_ALL for other in kept.values())
+        assert verdict == ("exact duplicate" if text in kept else "near duplicate" if near else "kept")
         if verdict == "kept":
-            texts.add(text)
-            often.update(value for value in part if value in once)
-            once.update(part)
+            kept[text] = part
+
+
+def test_many_duplicates_are_worth_a_warning() -> None:
+    assert duplicates_warning(Counter({"near duplicate": 20}), 100) is None
+    warning = duplicates_warning(Counter({"near duplicate": 20, "exact duplicate": 1}), 100)
+    assert warning is not None
+    assert warning.startswith(
+        "21 of 100 documents were dropped (1 as exact duplicates, 20 as near duplicates)"
+    )

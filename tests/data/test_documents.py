@@ -16,7 +16,7 @@ import pytest
 
 from lang_jepa.config import DataSettings
 from lang_jepa.data import stories
-from lang_jepa.data.documents import Document, Source, open_source, require_documents
+from lang_jepa.data.documents import Document, Rejection, Source, open_source, require_documents
 from lang_jepa.data.documents_hub import HubSource, parse_hub_name
 from lang_jepa.errors import LangJepaError
 
@@ -76,15 +76,15 @@ def test_reading_from_a_row_on_is_the_tail_of_reading_all(
     source = _open(_make(kind, tmp_path), limit=limit)
     rows = list(source.rows())
     everything, rejected = _all(source)
-    assert [row for row in rows if row is not None] == everything
+    assert [row for row in rows if isinstance(row, Document)] == everything
     assert len(rows) == len(everything) + rejected.total()
     assert len(everything) == min(limit or 1000, 20 if kind == "stories" else GOOD + (kind == "folder"))
     assert len({document.id for document in everything}) == len(everything)
     for skip in range(len(rows) + 3):
         assert list(source.rows(skip)) == rows[skip:]
         tail, rejected = _all(source, skip)
-        assert tail == [row for row in rows[skip:] if row is not None]
-        assert rejected.total() == rows[skip:].count(None)
+        assert tail == [row for row in rows[skip:] if isinstance(row, Document)]
+        assert rejected == Counter(row.reason for row in rows[skip:] if isinstance(row, Rejection))
 
 
 def test_rejections_are_counted_by_reason_and_shown_with_places(tmp_path: Path) -> None:
@@ -165,12 +165,12 @@ def test_a_very_large_file_is_told_by_size_and_time(tmp_path: Path, monkeypatch:
 
 
 def test_a_folder_says_what_it_passed_over(tmp_path: Path) -> None:
-    for name in ("a.txt", "b.md", ".hidden.txt", "c.pdf", "Makefile"):
+    for name in ("a.txt", "b.md", ".hidden.txt", "c.exe", "Makefile"):
         (tmp_path / name).write_text("A text that is long enough.")
     (tmp_path / "linked").symlink_to(tmp_path, target_is_directory=True)
     source = _open(tmp_path)
     assert [document.id for document in _all(source)[0]] == ["a.txt:0", "b.md:0"]
-    for part in ("2 text", "1 hidden", "1 linked folder", "(.pdf)", "(no suffix)"):
+    for part in ("1 text", "1 Markdown", "1 hidden", "1 linked folder", "(.exe)", "(no suffix)"):
         assert part in source.description
 
 
@@ -197,7 +197,7 @@ def test_stories_are_a_source(tmp_path: Path) -> None:
     documents, _ = _all(_open("stories", limit=5))
     assert [(d.id, d.text) for d in documents] == [(s.id, s.text) for s in stories.generate(5, seed=0)]
     endless = _open("stories", streaming=True)
-    assert [row.id for row in islice(endless.rows(skip=1000), 2) if row] == [
+    assert [row.id for row in islice(endless.rows(skip=1000), 2) if isinstance(row, Document)] == [
         story.id for story in stories.generate(2, seed=0, start=1000)
     ]
     with pytest.raises(LangJepaError, match=r"data\.limit"):
@@ -215,6 +215,12 @@ def test_stories_are_a_source(tmp_path: Path) -> None:
         ("no/such/folder/x.jsonl", "no file or folder"),
         ("a/b/c", r"owner/name\[:config\]"),
         ("owner/data.parquet", "no file or folder"),
+        ("s3://bucket/texts", r"s3:// are not read: copy .*aws s3 cp --recursive s3://bucket/texts"),
+        ("gs://bucket/a.jsonl", "gcloud storage cp"),
+        ("hf://datasets/owner/name/data/a.parquet", "data.train_file=owner/name"),
+        ("https://example.org/a.txt", "copy the files into a folder first"),
+        ("data/**/*.parquet", r"-o data.train_file=data -o 'data.include=\[\"\*\*/\*\.parquet\"\]'"),
+        ("*.jsonl", r"-o data.train_file=\. "),
     ],
 )
 def test_a_name_that_is_nothing(name: str, message: str) -> None:
@@ -251,7 +257,7 @@ def test_hub_rows_come_through_the_streaming_reader(tmp_path: Path) -> None:
     settings = DataSettings(train_file="owner/name", limit=None, min_length=10)
     source = HubSource(settings, "hub data set owner/name", {}, str(tmp_path))
     rows = list(source.rows())
-    assert [row and row.id for row in rows] == [
+    assert [row.id if isinstance(row, Document) else None for row in rows] == [
         f"n{i}" if text and text != "short" else None for i, text in enumerate(TEXTS)
     ]
     assert list(source.rows(skip=11)) == rows[11:]
@@ -334,3 +340,44 @@ def test_fineweb_edu_is_streamed() -> None:
     assert _all(source, skip=1)[0] == documents[1:]
     with pytest.raises(LangJepaError, match="no public data set"):
         _open("lang-jepa-tests/there-is-no-such-data-set")
+
+
+WIKI = [
+    "",
+    " = One = \n",
+    "",
+    " First line . \n",
+    " = = Part = = \n",
+    None,
+    " More . \n",
+    " = Two = \n",
+    " Text . \n",
+    "\0",
+    "x",
+]
+
+
+def test_rows_that_are_lines_become_documents(tmp_path: Path) -> None:
+    """A title begins a document, an empty row is a blank line; what is no text is counted and joined to nothing."""
+    file = _jsonl(tmp_path / "wiki.jsonl", WIKI)
+    texts = [
+        " = One = \n\n First line . \n = = Part = = \n\n More . ",
+        " = Two = \n Text . \nx",
+    ]
+    source = _open(file, join_rows=1000, min_length=3)
+    documents, rejected = _all(source)
+    assert [document.text for document in documents] == texts
+    assert rejected == Counter({"binary data (NUL characters)": 1})
+    assert [document.text for document in _all(_open(file, join_rows=1000, limit=1))[0]] == texts[:1]
+    assert [document.text for document in _all(_open(file, join_rows=1000, min_length=20))[0]] == texts[:1]
+    pairs, _ = _all(_open(file, join_rows=2, min_length=1))
+    assert [one.text.count("\n") for one in pairs] == [1, 1, 0, 1, 0]
+    assert len({document.id for document in documents}) == 2
+    prints = {_open(file, **some).fingerprint() for some in ({}, {"join_rows": 2}, {"join_rows": 3})}
+    assert len(prints) == 3
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2, 3])
+def test_joined_rows_from_any_document_on(tmp_path: Path, skip: int) -> None:
+    source = _open(_jsonl(tmp_path / "wiki.jsonl", WIKI), join_rows=1000, min_length=3)
+    assert list(source.rows(skip)) == list(source.rows())[skip:]

@@ -13,13 +13,14 @@ from texts import text_of, write_rows
 from lang_jepa.config import DataSettings
 from lang_jepa.data.byte_table import documents
 from lang_jepa.data.hashes import hash_text, side
+from lang_jepa.data.losses import why_nothing_held_out
 from lang_jepa.data.make_shards import ShardProgress, make_shards
 from lang_jepa.data.pieces import Pieces
 from lang_jepa.data.token_shards import TokenShards
 from lang_jepa.errors import LangJepaError
 from tiny import environment
 
-TEXTS = [f"{text_of(number)}\n\nÄnd  {number}:\tthe end. " for number in range(40)]
+TEXTS = [f"{text_of(number)}\n\nÄnd  {number}:\tthe end of <s>an</s> <mask> <pad>. " for number in range(40)]
 
 
 def settings_of(file: Path, **options: object) -> DataSettings:
@@ -127,12 +128,36 @@ def test_the_tokenizer_learns_from_training_documents_only(tmp_path: Path) -> No
     assert not any("zz" in pieces.piece(index) for index in range(pieces.vocab_size))
 
 
+def test_a_source_that_changes_between_its_two_readings_is_an_error(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "texts.jsonl", TEXTS)
+
+    def change(progress: ShardProgress) -> None:
+        if progress.stage == "reading" and progress.characters:
+            write_rows(file, TEXTS[1:])
+
+    with pytest.raises(LangJepaError, match="changed while it was read"):
+        make_shards(settings_of(file), tmp_path / "shards", tell=change)
+    assert not (tmp_path / "shards").exists()
+
+
+def test_shared_clauses_are_boilerplate_and_many_duplicates_are_told(tmp_path: Path) -> None:
+    clauses = " ".join(f"This is clause number {k} of all contracts." for k in range(8))
+    contracts = [f"{clauses} {text}" for text in TEXTS[:20]]
+    told: list[ShardProgress] = []
+    file = write_rows(tmp_path / "texts.jsonl", contracts)
+    manifest = make_shards(settings_of(file), tmp_path / "contracts", tell=told.append)
+    assert (manifest["duplicates"], [one for one in told if one.stage == "warning"]) == ({}, [])
+    file = write_rows(tmp_path / "twice.jsonl", [*contracts, *contracts[:6]])
+    make_shards(settings_of(file), tmp_path / "twice", tell=told.append)
+    assert told[-2].message.startswith("6 of 26 documents were dropped (6 as exact duplicates)")
+
+
 def test_sides_that_stay_empty(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "one.jsonl", TEXTS[:1])
     told: list[ShardProgress] = []
     make_shards(settings_of(file, val_fraction=1e-9), tmp_path / "a", tell=told.append)
     assert [p.message for p in told if p.stage == "warning"] == [
-        "a share of 1e-09 of 1 documents held none out"
+        "nothing is held out: " + why_nothing_held_out(1e-9, 1, f"file {file}")
     ]
     with pytest.raises(LangJepaError, match=r"no text to learn|left for training"):
         make_shards(settings_of(file, val_fraction=0.999999), tmp_path / "b")
@@ -151,7 +176,8 @@ from pathlib import Path
 from lang_jepa.data import make_shards as module
 from lang_jepa.config import DataSettings
 
-module.BLOCK_CHARACTERS = 500
+from lang_jepa.data import survey
+survey.BLOCK_CHARACTERS = 500
 def tell(progress):
     if progress.stage == "shards" and progress.characters > 3000:
         print("here", flush=True)

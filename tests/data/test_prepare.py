@@ -44,6 +44,22 @@ def test_corpus_holds_the_documents(settings_for: Callable) -> None:
     assert AutoTokenizer.from_pretrained(str(corpus.path / "tokenizer"))("Ship.").input_ids[0] == 0
 
 
+@pytest.mark.parametrize("kind", ["trained", "given"])
+def test_special_tokens_in_documents_are_text(kind: str, settings_for: Callable) -> None:
+    """As on a page about markup: sentences come back whole, and no special token is among the tokens."""
+    texts = [
+        f"{text_of(k)} The <mask> of page {k}. It ends with </s> here. <s>Gone</s> <pad>." for k in range(20)
+    ]
+    trained = {"tokenizer_path": "trained", "vocab_size": 400}
+    corpus = prepare(settings_for(texts, **(trained if kind == "trained" else {})))
+    split, tokenizer = corpus.train, corpus.tokenizer
+    for k, text in enumerate(texts):
+        assert " ".join(split.texts(range(*split.document_starts[k : k + 2]))) == text
+    special = {tokenizer.special_id(role) for role in tokenizer.specials}
+    assert special == {0, 1, 2, 3}
+    assert not special & set(split.tokens(0, int(split.document_starts[1])).tolist())
+
+
 def test_real_text_and_a_pretrained_tokenizer(shared_data: Path, minilm: Path, tmp_path: Path) -> None:
     settings = DataSettings(
         train_file=str(shared_data / "openstax.parquet"),
@@ -202,6 +218,7 @@ def test_reuse_and_rebuild_are_said(settings_for: Callable, tmp_path: Path) -> N
     for option in (
         {"min_sentences": 3},
         {"max_sentence_chars": 50},
+        {"language": "de"},
         {"val_fraction": 0.1},
         {"deduplicate": "none"},
     ):

@@ -1,5 +1,6 @@
 """What preparing keeps apart and counts: the two sides, duplicates, overlap, statistics."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.hashes import hash_text, side
+from lang_jepa.data.losses import why_nothing_held_out
 from lang_jepa.data.prepare import PrepareEvent, prepare
 from lang_jepa.data.statistics import describe
 from lang_jepa.errors import LangJepaError
@@ -41,6 +43,56 @@ def test_duplicates_never_reach_the_other_side(settings_for: Callable) -> None:
     assert kept.manifest["statistics"]["duplicates"] == {}
     assert kept.train.num_documents + kept.validation.num_documents == 45
     assert kept.manifest["statistics"]["overlap"]["all_sentences"] > 0.2
+
+
+def test_which_document_repeats_which_is_listed(settings_for: Callable, tmp_path: Path) -> None:
+    originals = [text_of(number) for number in range(20)]
+    edited = [originals[3].replace("number", "nr", 1), originals[9].replace("number", "nr", 2)]
+    settings = settings_for([*originals, *edited, originals[5], f" {originals[0]}\n"])
+    prepare(settings, block_size=SMALL).write_duplicates(tmp_path / "list.jsonl")
+    found = [tuple(json.loads(line).values()) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
+    assert found == [
+        ("row-20", "near duplicate", "row-3", 0.833),
+        ("row-21", "near duplicate", "row-9", 0.667),
+        ("row-22", "exact duplicate", "row-5", 1.0),
+        ("row-23", "exact duplicate", "row-0", 1.0),
+    ]
+    reused = prepare(settings)
+    assert reused.reused
+    (reused.path / "duplicates.jsonl").unlink()
+    with pytest.raises(LangJepaError, match=r"duplicates.jsonl cannot be read .*prepare again"):
+        reused.write_duplicates(tmp_path / "again.jsonl")
+
+
+def test_clauses_that_all_contracts_share_drop_none_and_many_dropped_are_told(settings_for: Callable) -> None:
+    """Four of seven sentences are the same in all of them."""
+    clauses = [f"This is clause number {k} of all contracts." for k in range(4)]
+    own = [[f"Party {n} pays for {k} ships and an island." for k in range(3)] for n in range(60)]
+    contracts = [" ".join([*clauses[:2], *some, *clauses[2:]]) for some in own]
+    events: list[PrepareEvent] = []
+    corpus = prepare(settings_for(contracts), progress=events.append)
+    assert corpus.train.num_documents == 60
+    assert "warning" not in {event.stage for event in events}
+    copies = [text.replace("island", "isle", 1) for text in contracts[:20]]
+    corpus = prepare(settings_for([*contracts, *copies]), progress=events.append)
+    assert corpus.train.num_documents == 60
+    (warning,) = (event.message for event in events if event.stage == "warning")
+    assert warning.startswith("20 of 80 documents were dropped (20 as near duplicates)")
+
+
+def test_a_tokenizer_learns_from_training_documents_only(settings_for: Callable) -> None:
+    """A word that only held-out documents have is no piece."""
+    texts = [text_of(number) for number in range(40)]
+    held = [f"{text} Zyzzyva zyzzyva!" for text in texts]
+    held = [text for text in held if side(hash_text(text), 0.3) == "validation"]
+    train = [text for text in texts if side(hash_text(text), 0.3) == "train"]
+    corpus = prepare(
+        settings_for([*held, *train], val_fraction=0.3, tokenizer_path="trained", vocab_size=400)
+    )
+    assert any("Zyzzyva" in text for text in corpus.validation.texts(range(corpus.validation.num_sentences)))
+    assert not any("zz" in piece for piece in corpus.tokenizer.backend.get_vocab())
+    with pytest.raises(LangJepaError, match="no text to learn"):
+        prepare(settings_for(held, val_fraction=0.3, tokenizer_path="trained", vocab_size=400))
 
 
 def _on(wanted: str, text: str) -> str:
@@ -118,7 +170,7 @@ def test_no_validation(settings_for: Callable) -> None:
     assert Corpus.open(corpus.path).validation.num_sentences == 0
     prepare(settings_for(texts, val_fraction=0.001), progress=events.append)
     assert [event.message for event in events if event.stage == "warning"] == [
-        "data.val_fraction=0.001 of 5 documents held none out"
+        "nothing is held out: " + why_nothing_held_out(0.001, 5, "")
     ]
 
 

@@ -1,7 +1,8 @@
 """A stream of several files: its shares are the whole, its position is exact, and held-out documents stay out."""
 
 from collections import Counter
-from itertools import islice, pairwise
+from collections.abc import Iterator
+from itertools import chain, cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,30 @@ def test_shares_are_disjoint_and_complete(
             assert share
             together.update(one for batch in share for one in predicted(batch, tokenizer))
     assert together == expected()
+
+
+def dealt(
+    folder: Path, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch, workers: int, **place: int
+) -> Iterator[list[str]]:
+    """What a rank predicts in each batch, its loader processes taking turns; they are iterated here."""
+    iterators = []
+    for worker in range(workers):
+        monkeypatch.setattr(streaming, "get_worker_info", lambda now=worker: Info(now, workers))
+        batches = iter(stream(folder, tokenizer, num_workers=workers, **place))
+        iterators.append(chain([next(batches)], batches))
+    for iterator in cycle(iterators):
+        yield predicted(next(iterator), tokenizer)
+
+
+@pytest.mark.parametrize(("world", "workers"), [(2, 1), (2, 2), (3, 2), (4, 1)])
+def test_ranks_go_through_the_micro_batches_of_one(
+    folder: Path, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch, world: int, workers: int
+) -> None:
+    """A step of all ranks is a step of as many micro-batches on one rank with all their loader processes."""
+    one = dealt(folder, tokenizer, monkeypatch, world * workers)
+    many = [dealt(folder, tokenizer, monkeypatch, workers, rank=rank, world=world) for rank in range(world)]
+    for _ in range(40):
+        assert [next(rank) for rank in many] == [next(one) for _ in range(world)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

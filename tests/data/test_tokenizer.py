@@ -143,14 +143,17 @@ def tokenizers(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 @pytest.fixture(scope="module")
-def pairs(tokenizers: dict[str, Path]) -> Callable[[str], tuple[TextTokenizer, PreTrainedTokenizerFast]]:
-    """(ours, the one that transformers loads from the same folder) by name, loaded once."""
+def pairs(
+    tokenizers: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[TextTokenizer, PreTrainedTokenizerFast]]:
+    """(ours, what transformers loads from the folder that ours is saved in) by name, loaded once."""
     loaded: dict[str, tuple[TextTokenizer, PreTrainedTokenizerFast]] = {}
 
     def get(name: str) -> tuple[TextTokenizer, PreTrainedTokenizerFast]:
         if name not in loaded:
-            path = str(tokenizers[name])
-            loaded[name] = (TextTokenizer.load(path), AutoTokenizer.from_pretrained(path))
+            ours, saved = TextTokenizer.load(str(tokenizers[name])), tmp_path_factory.mktemp("saved")
+            ours.save(saved)
+            loaded[name] = (ours, AutoTokenizer.from_pretrained(str(saved)))
         return loaded[name]
 
     return get
@@ -296,10 +299,65 @@ def test_known_frames_and_ids(pairs: Callable) -> None:
 @pytest.mark.parametrize("name", ["trained", "gpt2", "roberta", "llama"])
 def test_bytes_survive_the_round_trip(name: str, pairs: Callable) -> None:
     ours, _ = pairs(name)
-    sentences = [text for text in NASTY if "<s>" not in text]
-    ids, starts = ours.encode_document(sentences)
-    texts = [ours.decode(ids[a:b]) for a, b in pairwise(starts)]
-    assert texts == sentences
+    ids, starts = ours.encode_document(NASTY)
+    assert [ours.decode(ids[a:b]) for a, b in pairwise(starts)] == NASTY
+
+
+SPELT = (
+    "<s>",
+    "</s>",
+    "<pad>",
+    "<mask>",
+    "<unk>",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "[PAD]",
+    "[UNK]",
+    "<|endoftext|>",
+)
+"""Special tokens of one family or another, as a page about markup may spell them."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_special_token_that_is_spelt_out_is_text(
+    name: str, tokenizers: dict[str, Path], pairs: Callable
+) -> None:
+    """Its characters get tokens like any others; none of them is special, and no space beside it is swallowed."""
+    ours, saved = pairs(name)
+    original = AutoTokenizer.from_pretrained(str(tokenizers[name]))
+    special = {
+        index: token
+        for token, index in original.get_added_vocab().items()
+        if token in original.all_special_tokens
+    }
+    texts = [
+        shape.format(token) for token in {*SPELT, *special.values()} for shape in ("{}", "An {} here", "x{}x")
+    ]
+    for text in texts:
+        encoded = ours.backend.encode(ours.lead + text, add_special_tokens=False)
+        places = zip(encoded.ids, encoded.offsets, strict=True)
+        # A character that the tokenizer does not know may get the id of a special token, a spelt-out one never.
+        whole = ours.lead + text
+        assert all(whole[a:b].strip() != special[index] for index, (a, b) in places if index in special), text
+        alone = ours.encode_sentences([text])[0]
+        assert ours.encode_document([text])[0].tolist() == encoded.ids == alone.tolist()
+        assert (
+            saved(ours.lead + text, add_special_tokens=False)["input_ids"] == encoded.ids
+        )  # as others load it
+        if name in ("trained", "gpt2", "roberta", "llama"):
+            assert ours.decode(alone) == text
+        elif name == "wordpiece":
+            assert ours.decode(alone).replace(" ", "") == text.lower().replace(" ", "")
+
+
+def test_an_added_word_is_still_one_token() -> None:
+    backend = _byte_level(prefix=False, trim=False, specials=True)
+    backend.add_tokens(["  ", "sea ship"])
+    ours = TextTokenizer(backend, {"mask": "<mask>"})
+    ids, starts = ours.encode_document(["A sea ship <mask>", "left."])
+    assert backend.token_to_id("sea ship") in ids.tolist()
+    assert ours.decode(ids[: starts[1]]) == "A sea ship <mask>"
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -352,6 +410,21 @@ def test_training_reads_a_bounded_sample() -> None:
     assert 53 <= read <= 54
     with pytest.raises(LangJepaError, match="no text"):
         train_tokenizer([], 300)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 300_000, "🙂" * 60_000, " \n" * 150_000, "-" * 300_000, "ACGT" * 40_000 + "GATTACA" * 20_000],
+    ids=["letters", "emoji", "spaces", "dashes", "dna"],
+)
+def test_training_and_encoding_end_on_one_endless_word(text: str) -> None:
+    """Merging inside a word takes time that grows with its square; cut words make it linear."""
+    text = f"It is {text} so."
+    ours = train_tokenizer([text, *PLAIN], 320)
+    for copy in (ours, pickle.loads(pickle.dumps(ours))):
+        assert copy.decode(copy.encode_sentences([text])[0]) == text
+    ordinary = train_tokenizer([text[:40], *PLAIN], 320)
+    assert ours.backend.to_str().count("Split") == ordinary.backend.to_str().count("Split") == 0
 
 
 def test_vocabulary_has_the_wanted_size() -> None:

@@ -53,11 +53,17 @@ def test_remembered_words_are_not_asked_for_again(trained: TextTokenizer) -> Non
     assert "It rained,\nand it  rained." in known  # white space together: never taken apart
 
 
-def test_a_spelt_out_special_token_is_left_to_the_backend(trained: TextTokenizer, minilm: Path) -> None:
-    for tokenizer, special in ((trained, "<mask>"), (TextTokenizer.load(str(minilm)), "[MASK]")):
+def test_an_added_word_is_left_to_the_backend_and_a_special_token_is_text(minilm: Path) -> None:
+    for tokenizer, special in (
+        (train_tokenizer(["The sea."] * 3, 300), "<mask>"),
+        (TextTokenizer.load(str(minilm)), "[MASK]"),
+    ):
         sentences = [f"The {special} was calm.", "It rained."]
+        assert _encode(WordMemo(tokenizer.backend, tokenizer.lead), sentences) == _direct(
+            tokenizer, sentences
+        )
+        tokenizer.backend.add_tokens(["was calm"])
         assert WordMemo(tokenizer.backend, tokenizer.lead).encode(sentences) is None
-        assert tokenizer.encode_document(sentences)[0].tolist() == _direct(tokenizer, sentences)
 
 
 def test_only_tokenizers_that_split_at_spaces(trained: TextTokenizer) -> None:

@@ -27,7 +27,7 @@ if __name__ == "__main__":
 """
 EQUAL = (
     "training.predicted_share=0.4",
-    "training.pool_batches=1000",
+    "training.pool_batches=2",
     "training.grad_accum_steps=2",
     "training.max_steps=4",
 )

@@ -7,8 +7,8 @@ import sys
 from tiny import environment
 
 
-def run_on_two_ranks(code: str, *arguments: str) -> None:
-    """Run Python code on two ranks, and fail with what they said unless both end well."""
+def start_two_ranks(*arguments: str) -> list["subprocess.Popen[bytes]"]:
+    """Two ranks of `python` with these arguments; what they say is in their `stderr`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -18,14 +18,19 @@ def run_on_two_ranks(code: str, *arguments: str) -> None:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    ranks = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, *arguments],
             env=environment({**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}),
             stderr=subprocess.PIPE,
         )
         for rank in range(2)
     ]
+
+
+def run_on_two_ranks(code: str, *arguments: str) -> None:
+    """Run Python code on two ranks, and fail with what they said unless both end well."""
+    ranks = start_two_ranks("-c", code, *arguments)
     try:
         errors = [rank.communicate(timeout=180)[1].decode() for rank in ranks]
     finally:

@@ -10,9 +10,10 @@ from sacrebleu.metrics import BLEU
 
 from lang_jepa.data.stories import generate
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.decode import FORCED, TOLD, bleu, decode_rows, rouge_l
+from lang_jepa.evaluation.decode import FORCED, TOLD, bleu, decode_rows
 from lang_jepa.evaluation.evaluate import evaluate
 from lang_jepa.evaluation.intervals import mean_interval, ratio_interval
+from lang_jepa.evaluation.rouge import rouge_l
 from lang_jepa.evaluation.similarity import Similarity, Statistics
 from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.told_event import FIRST, told_event_rows
@@ -101,6 +102,28 @@ def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence() -> None:
     """Of 6 and 5 words, 4 in common in order: precision 4/5, recall 4/6."""
     found = rouge_l(["the cat on the sofa", ""], ["the cat sat on the mat", "it rained"])
     assert found == pytest.approx([2 * (4 / 5) * (4 / 6) / (4 / 5 + 4 / 6), 0.0])
+
+
+@pytest.mark.parametrize(
+    ("told", "text", "common", "words"),
+    [
+        ("Кошка сидит на диване.", "Кошка сидит на старом диване!", 4, (4, 5)),
+        ("Η γάτα κοιμάται", "η ΓΆΤΑ δεν κοιμάται", 3, (3, 4)),
+        ("बिल्ली सो रही है", "बिल्ली घर में सो रही है", 4, (4, 6)),
+        ("القطة نائمة", "القطة ليست نائمة", 2, (2, 3)),
+        ("猫在睡觉", "猫不在睡觉。", 4, (4, 5)),
+        ("ねこがねる", "ねこはねる", 4, (5, 5)),
+        ("고양이가 잔다", "고양이가 또 잔다", 2, (2, 3)),
+        ("ไป", "ไม", 1, (2, 2)),
+        ("don't stop 3 cats", "Don't stop the 3 CATS", 5, (5, 6)),
+        ("\ufb01ne caf\u00e9", "fine cafe\u0301", 2, (2, 2)),
+        ("...", "!?", 0, (1, 1)),
+    ],
+)
+def test_rouge_l_in_any_script(told: str, text: str, common: int, words: tuple[int, int]) -> None:
+    precision, recall = common / words[0], common / words[1]
+    expected = 2 * precision * recall / (precision + recall) if common else 0.0
+    assert rouge_l([told], [text]) == pytest.approx([expected])
 
 
 def test_the_interval_of_a_ratio_is_that_of_its_parts() -> None:

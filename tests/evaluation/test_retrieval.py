@@ -44,6 +44,16 @@ def test_a_constant_embedder_gets_the_middle_rank_and_no_hit() -> None:
     assert found.recall(1) == 0.0
 
 
+def test_a_tie_that_reaches_beyond_place_k_is_no_hit() -> None:
+    """Three are tied for places 4 to 6, whose mean is 5: the true one may as well be the sixth."""
+    scores = np.array([[0.5, 0.9, 0.8, 0.7, 0.5, 0.5, 0.1], [0.5, 0.9, 0.8, 0.7, 0.5, 0.1, 0.1]])
+    found = from_scores(scores, np.ones_like(scores, dtype=bool), [0, 1])
+    assert found.ranks.tolist() == [5.0, 4.5]
+    assert found.hits(5).tolist() == [0.0, 1.0]
+    assert found.hits(4).tolist() == [0.0, 0.0]
+    assert found.subset(np.array([False, True])).recall(5) == 1.0
+
+
 def test_equal_targets_in_other_rows_tie_despite_rounding() -> None:
     targets = np.repeat(unit(6, 33, 1), 2, axis=0)
     # The two copies of a vector belong to different documents.

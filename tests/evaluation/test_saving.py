@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.saving import Saver, read_report
+from lang_jepa.evaluation.saving import NotSaved, Saver, read_report
 from lang_jepa.evaluation.table import Report, Row
 
 
@@ -76,3 +76,13 @@ def test_scores_from_before_weights_were_named_are_replaced(tmp_path: Path) -> N
     Saver(path, "aa")(_report(_row("sts", 0.6)))
     assert json.loads(path.read_text())["settings"]["model"] == "aa"
     assert _values(path) == {("sts", "test"): 0.6}
+
+
+def test_scores_that_cannot_be_saved_are_not_lost(tmp_path: Path) -> None:
+    """The evaluation goes on; at its end the error has them."""
+    (tmp_path / "file").touch()
+    saver, scores = Saver(tmp_path / "file" / "scores.json", "a"), Report(rows=[])
+    saver(scores)
+    with pytest.raises(NotSaved, match=r"the scores were not saved: cannot write .*--output FILE") as told:
+        saver.end(scores)
+    assert told.value.report is scores

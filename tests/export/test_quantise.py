@@ -1,5 +1,7 @@
 """Weights as small integers: errors within half a step, GPTQ against plain rounding, files that come back bit for bit."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export import artifact, quantise
-from lang_jepa.export.artifact import START, ZSTD_LEVELS, pack6, read_artifact, unpack6, write_artifact
+from lang_jepa.export.artifact import START, ZSTD_LEVELS, pack6, read_artifact, write_artifact
 from lang_jepa.export.quantise import (
     Codes,
     Rounding,
@@ -22,6 +24,7 @@ from lang_jepa.export.quantise import (
     quantise_state,
     restore_state,
 )
+from lang_jepa.export.unpack import unpack6
 
 
 class Tied(nn.Module):
@@ -246,6 +249,50 @@ def test_damaged_and_foreign_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_artifact(path)
     with pytest.raises(LangJepaError, match="No such file"):
         read_artifact(tmp_path / "none")
+
+
+def _crafted(header: object, content: bytes, *, size: int | None = None, codec: str = "zstd") -> bytes:
+    """A file whose checksum is right, whatever else it says."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    body = len(text).to_bytes(4, "little") + text + content
+    squeezed = zstandard.ZstdCompressor().compress(body)
+    start = b"LJQUANT" + bytes([artifact.VERSION]) + codec.ljust(8).encode()
+    start += (len(body) if size is None else size).to_bytes(8, "little")
+    return start + hashlib.sha256(squeezed).digest() + squeezed
+
+
+def _one(**changed: object) -> dict[str, object]:
+    return {"about": {}, "packed": False, "tensors": [{"name": "a", "bits": 8, "shape": [2, 3]} | changed]}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (_crafted(_one(), bytes(10), size=2**40), "are said to become"),
+        (_crafted(_one(), bytes(2**25)), "are said to become"),  # zeros: a small file for much memory
+        (_crafted(_one(), bytes(9)), "take 10 bytes, and it has 9"),
+        (_crafted(_one(), bytes(11)), "take 10 bytes, and it has 11"),
+        (_crafted(_one(), bytes(8), size=len(json.dumps(_one())) + 14), "shorter than it says"),
+        (_crafted(_one(), bytes(12), size=len(json.dumps(_one())) + 14), "longer than it says"),
+        (_crafted(_one(shape=[-2, -3]), bytes(10)), "has the shape"),
+        (_crafted(_one(shape=[2**30, 2**30, 2**30]), bytes(10)), "tensors take"),
+        (_crafted(_one(shape=[]), bytes(10)), "in 8 bits"),
+        (_crafted(_one(bits=4), bytes(10)), "in 4 bits"),
+        (_crafted(_one(bits=None, dtype="object"), bytes(10)), "is of object"),
+        (_crafted(_one(same="b"), b""), "the same as b, which does not come before it"),
+        (_crafted(_one(name=3), bytes(10)), "odd entry"),
+        (_crafted(_one() | {"tensors": _one()["tensors"] * 2}, bytes(20)), "tensors take"),
+        (_crafted({"about": {}}, b""), "lists no tensors"),
+        (_crafted([], b""), "nothing about a model"),
+        (_crafted(b"[" * 100_000, b""), "not JSON"),
+        (_crafted(_one(), bytes(10), codec="lzma"), "unknown codec 'lzma'"),
+    ],
+)
+def test_crafted_files_are_refused_by_name(data: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.ljq"
+    path.write_bytes(data)
+    with pytest.raises(LangJepaError, match=said):
+        read_artifact(path)
 
 
 def test_settings_that_cannot_be() -> None:

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from lang_jepa.config import ModelSettings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.models.backbone import build_backbone, position_limit, token_embeddings
+from lang_jepa.models.architecture import position_limit, token_embeddings
+from lang_jepa.models.backbone import build_backbone
 
 ARCHITECTURES = ["bert", "roberta", "modernbert", "gpt2"]
 TINY = {

@@ -9,7 +9,8 @@ from transformers import AutoModel, CamembertConfig, PreTrainedModel, XLMRoberta
 
 from lang_jepa.config import ModelSettings
 from lang_jepa.data.sequences import Sequences
-from lang_jepa.models.backbone import FAMILIES, build_backbone, first_position
+from lang_jepa.models.architecture import first_position
+from lang_jepa.models.backbone import FAMILIES, build_backbone
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.packing import Packing, group_lengths, packed_attention
 

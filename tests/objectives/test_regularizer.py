@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from lang_jepa.config import MetaSettings, ObjectiveSettings, Settings
-from lang_jepa.objectives.regularizer import REGULARIZERS, VICReg
+from lang_jepa.objectives.regularizer import REGULARIZERS, VICReg, over_views
 from lang_jepa.objectives.sigreg import SIGReg
 
 
@@ -36,6 +36,17 @@ def test_plain_formula(count: int, dim: int, variance: float, covariance: float)
     z = rows(count, dim) * torch.linspace(0.2, 2.0, dim) + 0.5 * rows(count, 1, seed=1)
     ours = VICReg(variance, covariance)(z)
     torch.testing.assert_close(ours, plain(z, variance, covariance).float(), atol=1e-5, rtol=1e-5)
+
+
+def test_two_views_as_in_the_paper() -> None:
+    """Variance halved as in the authors' code, covariance summed as in equation 6; SIGReg is the mean over views."""
+    one, other = rows(30, 5) * 0.4, rows(30, 5, seed=1) * torch.linspace(0.1, 2.0, 5)
+    (v, w), (c, d) = ([float(plain(x, *weights)) for x in (one, other)] for weights in ((1, 0), (0, 1)))
+    found = over_views(VICReg(25.0, 1.0), [one, other], 0)
+    assert found.item() == pytest.approx(25 * (v + w) / 2 + (c + d), rel=1e-5)
+    sigreg = SIGReg(16)
+    mean = (sigreg(one, 3) + sigreg(other, 3)) / 2
+    assert over_views(sigreg, [one, other], 3).item() == pytest.approx(mean.item())
 
 
 @pytest.mark.parametrize("size", [1.0, 3.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.report.others import BagOfWords, other_encoder, pretrained_encoder
+from lang_jepa.report.others import BagOfWords, other_encoder
 
 SENTENCES = ["A dog barked at the moon.", "The rain fell on the town.", "A dog barked."]
 
@@ -24,7 +24,7 @@ def test_a_pretrained_encoder_is_the_mean_of_its_states(minilm: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(minilm), AutoModel.from_pretrained(minilm).eval()
-    encoder = pretrained_encoder(str(minilm))
+    encoder = other_encoder(str(minilm), [])
     for sentence, vector in zip(SENTENCES, encoder.encode(SENTENCES), strict=True):
         with torch.no_grad():
             states = model(**tokenizer(sentence, return_tensors="pt")).last_hidden_state[0]
@@ -39,5 +39,5 @@ def test_statistics_come_from_the_sample() -> None:
 
 
 def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LangJepaError, match="no pretrained encoder"):
-        pretrained_encoder(str(tmp_path))
+    with pytest.raises(LangJepaError, match="no model at"):
+        other_encoder(str(tmp_path), [])

@@ -1,7 +1,5 @@
 """2n steps equal n steps, a stop, and n steps more: weights, target, optimizer, generators, loader and metrics."""
 
-import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,14 +7,13 @@ import torch
 
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import read_settings, save_settings
+from lang_jepa.settings import read_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.decoder.train import resume_decoder, train_decoder
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.train import resume_settings, train
-from stopping import signal_once
 from tiny import (
     MODES,
     VIEWS,
@@ -30,15 +27,6 @@ from tiny import (
 )
 
 STREAM = ("data.streaming=true", "data.shuffle_buffer=6", "data.batch_size=2", *MODES["concepts"])
-CHILD = """
-import sys
-from pathlib import Path
-from lang_jepa.settings import read_settings
-from lang_jepa.training.train import train
-
-if __name__ == "__main__":
-    sys.exit(70 + train(read_settings(Path(sys.argv[1]))).interrupted)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -108,36 +96,6 @@ def test_a_stream_at_the_end_of_its_only_block(tmp_path: Path) -> None:
     assert end < 8, "the run is shorter than an epoch"
     train_in_two_parts(tiny_settings(tmp_path / "parts", *overrides), stop=end)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
-
-
-def _stopped_by(number: signal.Signals, settings: Settings) -> int:
-    """Run in a process group of its own, signal the group once there is a checkpoint; the run's exit status."""
-    folder = Path(settings.logging.log_dir)
-    file = folder.with_name("settings-to-run.yaml")
-    save_settings(settings, file)
-    return signal_once([sys.executable, "-c", CHILD, str(file)], folder / LAST, number).status
-
-
-def test_kill_9(whole: Path, tmp_path: Path) -> None:
-    """Also a machine that fails may lose what came after the last checkpoint, and nothing else."""
-    settings = _long(tmp_path / "parts")
-    assert _stopped_by(signal.SIGKILL, settings) == -signal.SIGKILL
-    state = load_checkpoint(tmp_path / "parts" / LAST)
-    assert 0 < state["step"] < 40
-    result = train(resume_settings(tmp_path / "parts"))
-    assert result.step == 40
-    assert_same_run(whole, tmp_path / "parts")
-
-
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
-def test_a_signal_saves_and_stops(number: signal.Signals, workers: int, whole: Path, tmp_path: Path) -> None:
-    """A terminal's Ctrl-C reaches the loader processes too; the run must still end well."""
-    settings = _long(tmp_path / "parts", f"data.num_workers={workers}")
-    assert _stopped_by(number, settings) == 71  # it returned, and said `interrupted`
-    assert load_checkpoint(tmp_path / "parts" / LAST)["step"] < 40
-    assert not (tmp_path / "parts" / "model").exists()
-    train(resume_settings(tmp_path / "parts"))
-    assert_same_run(whole, tmp_path / "parts")
 
 
 def test_stop_before_the_first_step(whole: Path, tmp_path: Path) -> None:

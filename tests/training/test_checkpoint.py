@@ -1,9 +1,12 @@
 """Checkpoints: whole or refused, never executed, and resumed only where the numbers go on."""
 
+import math
 import os
 import pickle
 import zipfile
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from lang_jepa.training.checkpoint import (
     rounds_otherwise,
     save_checkpoint,
 )
+from lang_jepa.training.sealed import seal
 from tiny import tiny_settings
 
 
@@ -31,23 +35,108 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
+def _state(**changed: Any) -> dict[str, Any]:
+    """All that a decoder's checkpoint must hold."""
+    return {
+        "system": "decoder",
+        "settings": {"training": {}},
+        "corpus": "a",
+        "encoder": "b",
+        "world": 1,
+        "step": 3,
+        "total": 5,
+        "model": {"weight": torch.arange(500.0)},
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]},
+        "best": [2, 0.5],
+        "changes": [],
+        "seconds": 1.5,
+        "loader": [{"positions": [[1]]}],
+        "generators": [[None, None]],
+        **changed,
+    }
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    state = {
-        "model": {"weight": torch.arange(500.0)},
-        "step": 3,
-        "best": [2, 0.5],
-        "loader": [{"positions": [[1]]}],
-    }
-    save_checkpoint(tmp_path / "checkpoint.pth", state)
+    save_checkpoint(tmp_path / "checkpoint.pth", _state())
     return tmp_path / "checkpoint.pth"
 
 
 def test_round_trip(saved: Path) -> None:
-    state = load_checkpoint(saved)
+    state = load_checkpoint(saved, system="decoder")
     assert torch.equal(state.pop("model")["weight"], torch.arange(500.0))
     assert state.pop("rounding") == {"torch": torch.__version__, "threads": str(torch.get_num_threads())}
-    assert state == {"format": FORMAT, "step": 3, "best": [2, 0.5], "loader": [{"positions": [[1]]}]}
+    assert torch.equal(state.pop("optimizer")["state"][0]["exp_avg"], torch.zeros(3))
+    whole = {name: part for name, part in _state().items() if name not in ("model", "optimizer")}
+    assert state == {"format": FORMAT, **whole}
+    assert torch.load(saved, weights_only=True)["step"] == 3, "it stays an archive that torch alone reads"
+
+
+def test_any_flipped_bit_is_refused_before_anything_is_loaded(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray(saved.read_bytes())
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was loaded"))
+    random = Random(0)
+    places = {*range(len(content) - 120, len(content)), *(random.randrange(len(content)) for _ in range(200))}
+    for place in places:
+        bit = 1 << random.randrange(8)
+        content[place] ^= bit
+        saved.write_bytes(content)
+        content[place] ^= bit
+        with pytest.raises(LangJepaError, match=r"checkpoint\.pth cannot be used: it is (damaged|truncated)"):
+            load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("name", [name for name in _state() if name != "system"])
+def test_a_missing_part_is_named(name: str, tmp_path: Path) -> None:
+    state = _state()
+    del state[name]
+    save_checkpoint(tmp_path / "a.pth", state)
+    with pytest.raises(LangJepaError, match=rf"a\.pth is not whole: it lacks {name}$"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"system": "encoder"}, "is a checkpoint of encoder, not of decoder"),
+        ({"system": None}, "of an unknown system"),
+        ({"step": "3"}, "damaged: step is str"),
+        ({"step": True}, "damaged: step is bool"),
+        ({"step": -1}, "says step -1 of 5"),
+        ({"step": 6}, "says step 6 of 5"),
+        ({"model": [1]}, "damaged: model is list"),
+        ({"world": 2}, "its loader is not of 2 processes"),
+        ({"world": 0}, "its loader is not of 0 processes"),
+        ({"generators": []}, "its generators is not of 1 processes"),
+        ({"seconds": math.nan}, "says nan seconds"),
+        ({"best": [1]}, r"its best is \[1\]"),
+        ({"best": [1, math.nan]}, r"its best is \[1, nan\]"),
+    ],
+)
+def test_what_cannot_be_is_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pth", _state(**changed))
+    with pytest.raises(LangJepaError, match=said):
+        load_checkpoint(tmp_path / "a.pth", system="decoder")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("part", ["model", "optimizer"])
+def test_what_is_not_finite_is_neither_written_nor_read(
+    part: str, value: float, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt = _state()
+    tensor = spoilt["model"]["weight"] if part == "model" else spoilt["optimizer"]["state"][0]["exp_avg"]
+    tensor[1] = value
+    where = "model.weight" if part == "model" else r"optimizer\.state\.0\.exp_avg"
+    with pytest.raises(LangJepaError, match=rf"{where} holds NaN or infinity"):
+        save_checkpoint(saved, spoilt)
+    load_checkpoint(saved)  # the good one is still there
+    monkeypatch.setattr("lang_jepa.training.checkpoint.check_finite", lambda tree, where: None)
+    save_checkpoint(saved, spoilt)
+    with pytest.raises(LangJepaError, match=rf"{where} holds NaN or infinity"):
+        load_checkpoint(saved)
 
 
 def test_a_failed_save_leaves_the_old_one_and_no_litter(saved: Path) -> None:
@@ -62,7 +151,9 @@ def test_a_failed_save_leaves_the_old_one_and_no_litter(saved: Path) -> None:
 def test_truncated(share: float, saved: Path) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(LangJepaError, match=r"checkpoint\.pth is truncated or not a checkpoint"):
+    with pytest.raises(
+        LangJepaError, match=r"checkpoint\.pth cannot be used: it is truncated or not a checkpoint"
+    ):
         load_checkpoint(saved)
 
 
@@ -96,21 +187,29 @@ def test_foreign(content: bytes, tmp_path: Path) -> None:
 def test_a_zip_of_something_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "foreign.pth", "w") as archive:
         archive.writestr("readme.txt", "nothing")
-    with pytest.raises(LangJepaError, match=r"foreign\.pth is truncated or not a checkpoint"):
+    with pytest.raises(LangJepaError, match=r"foreign\.pth cannot be used: .*not a checkpoint"):
         load_checkpoint(tmp_path / "foreign.pth")
 
 
-@pytest.mark.parametrize("value", [[1, 2], torch.zeros(2), {"weight": torch.zeros(2)}, {"format": 2}])
-def test_another_format(value: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [[1, 2], torch.zeros(2), {"weight": torch.zeros(2)}])
+def test_an_archive_of_something_else(value: object, tmp_path: Path) -> None:
     torch.save(value, tmp_path / "other.pth")
-    with pytest.raises(LangJepaError, match=r"other\.pth has format (None|2); this version reads format 1"):
+    with pytest.raises(LangJepaError, match=r"other\.pth cannot be used: .*not a checkpoint"):
+        load_checkpoint(tmp_path / "other.pth")
+
+
+def test_the_first_format_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"format": 1, "step": 3}, tmp_path / "other.pth")
+    with pytest.raises(LangJepaError, match=r"other\.pth has format 1; this version reads format 2"):
         load_checkpoint(tmp_path / "other.pth")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_bomb_does_not_go_off(zipped: bool, tmp_path: Path) -> None:
     value = {"format": FORMAT, "step": Bomb(tmp_path / "boom")}
-    torch.save(value, tmp_path / "bomb.pth", _use_new_zipfile_serialization=zipped)
+    with (tmp_path / "bomb.pth").open("w+b") as file:
+        torch.save(value, file, _use_new_zipfile_serialization=zipped)
+        seal(file)
     with pytest.raises(LangJepaError, match=r"bomb\.pth"):
         load_checkpoint(tmp_path / "bomb.pth")
     assert not (tmp_path / "boom").exists()
@@ -122,9 +221,14 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def _matches(folder: Path, *overrides: str, corpus: str = "a", world: int = 1) -> None:
-    state = {"settings": tiny_settings(folder).model_dump(), "corpus": "a", "world": 1}
+    state = {"settings": tiny_settings(folder).model_dump(), "corpus": "a", "world": 1, "step": 3}
     check_matches(
-        state, tiny_settings(folder, *overrides), corpus=corpus, world=world, path=folder / "last.pth"
+        state,
+        tiny_settings(folder, *overrides),
+        corpus=corpus,
+        world=world,
+        total=6,
+        path=folder / "last.pth",
     )
 
 

@@ -68,11 +68,13 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
     assert settings.optimization.loss_fn == "cosine"
     assert look.figures["val/loss"] == pytest.approx(float((1 - cosines).mean()), abs=1e-5)
     half = theirs.roll(len(theirs) // 2, 0)
-    assert look.figures["val/loss_shuffled"] == pytest.approx(
+    assert look.figures["val/distance_shuffled"] == pytest.approx(
         float((1 - (ours * half).sum(1)).mean()), abs=1e-5
     )
     mean = functional.normalize(theirs.mean(0), dim=0)
-    assert look.figures["val/loss_mean_target"] == pytest.approx(float(1 - (theirs @ mean).mean()), abs=1e-5)
+    assert look.figures["val/distance_mean_target"] == pytest.approx(
+        float(1 - (theirs @ mean).mean()), abs=1e-5
+    )
     std = float(theirs.std(0, correction=0).mean()) * 32**0.5
     assert look.figures["val/embeddings/target_std_relative"] == pytest.approx(std, abs=1e-5)
     assert len(look.examples) == 2
@@ -130,7 +132,7 @@ def test_copy_forward_is_the_loss_of_the_sentence_before(mode: str, corpus: Corp
     numbers = torch.cat([batch.sentence_ids for batch in held_out.batches])
     table = torch.randn(100_000, 8, generator=torch.Generator().manual_seed(1))
     expected = 1 - functional.cosine_similarity(table[numbers - 1], table[numbers]).mean()
-    assert look.figures["val/loss_copy_forward"] == pytest.approx(float(expected), abs=1e-5)
+    assert look.figures["val/distance_copy_forward"] == pytest.approx(float(expected), abs=1e-5)
 
 
 @pytest.mark.parametrize("world", [2, 3, 50])
@@ -211,4 +213,4 @@ def test_the_mean_target_of_an_mse_is_the_mean_of_the_targets_as_they_are() -> N
     answers = Answers(targets.flip(0), targets, torch.arange(40), torch.arange(40))
     losses = _trivial_losses(answers, targets, partial(measured, DISTANCES["mse"]), of_directions=False)
     expected = (targets - targets.mean(0)).square().mean()
-    assert losses["val/loss_mean_target"] == pytest.approx(expected.item(), rel=1e-5)
+    assert losses["val/distance_mean_target"] == pytest.approx(expected.item(), rel=1e-5)

@@ -7,10 +7,10 @@ from lang_jepa.training.task_alarm import task_alarm, task_alarms
 
 def _look(loss: float, shuffled: float = 1.0, mean: float = 0.9, copy: float = 0.8) -> dict[str, float]:
     return {
-        "val/loss": loss,
-        "val/loss_shuffled": shuffled,
-        "val/loss_mean_target": mean,
-        "val/loss_copy_forward": copy,
+        "val/distance": loss,
+        "val/distance_shuffled": shuffled,
+        "val/distance_mean_target": mean,
+        "val/distance_copy_forward": copy,
     }
 
 

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,6 @@ from lang_jepa.training.decoder.run import BEST, LAST
 from lang_jepa.training.decoder.train import load_decoder, resume_decoder, train_decoder
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import train
-from stopping import signal_once
 from tiny import (
     VIEWS,
     StopAt,
@@ -35,15 +32,6 @@ from tiny import (
     tiny_settings,
 )
 
-CHILD = """
-import sys
-from pathlib import Path
-from lang_jepa.training.decoder.train import train_decoder
-from lang_jepa.settings import load_decoder_settings
-
-if __name__ == "__main__":
-    train_decoder(Path(sys.argv[1]), load_decoder_settings(sys.argv[2]))
-"""
 LONG = (
     "decoder.dropout=0.2",
     "training.predicted_share=0.4",
@@ -79,25 +67,12 @@ def test_stopped_and_resumed_bit_for_bit(encoder: Path, whole: Path, tmp_path: P
     _assert_same(whole, tmp_path / "parts")
 
 
-def test_kill_9(encoder: Path, whole: Path, tmp_path: Path) -> None:
-    settings = tiny_decoder(tmp_path / "parts", *LONG)
-    save_settings(settings, tmp_path / "run.yaml")
-    signal_once(
-        [sys.executable, "-c", CHILD, str(encoder), str(tmp_path / "run.yaml")],
-        tmp_path / "parts" / LAST,
-        signal.SIGKILL,
-    )
-    assert 0 < load_checkpoint(tmp_path / "parts" / LAST)["step"] < 30
-    train_decoder(encoder, resume_decoder(tmp_path / "parts"))
-    _assert_same(whole, tmp_path / "parts")
-
-
 def test_it_learns_to_read_the_concept(whole: Path, encoder: Path) -> None:
     looks = [row for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
-    assert [row["train/step"] for row in looks] == [10, 20, 30]
+    assert [row["train/step"] for row in looks] == [0, 10, 20, 30]
     assert looks[-1]["val/loss"] < looks[0]["val/loss"]
-    assert looks[-1]["val/perplexity"] == pytest.approx(np.exp(looks[-1]["val/loss"]))
-    assert (whole / "samples.txt").read_text().count("reconstruction") == 6
+    assert looks[-1]["val/perplexity"] == pytest.approx(np.exp(looks[-1]["val/loss_own"]))
+    assert (whole / "samples.txt").read_text().count("reconstruction") == 8
     checkpoint = ConceptModel.load(encoder)
     load_decoder(whole, checkpoint)
     joined = ConceptModel.load(encoder)
@@ -111,7 +86,7 @@ def test_resuming_with_other_settings_is_refused(encoder: Path, whole: Path) -> 
         LangJepaError, match=r"learning_rate: checkpoint 0.01, now 0.0001(.|\n)*training.output_dir"
     ):
         train_decoder(encoder, settings)
-    with pytest.raises(LangJepaError, match="no checkpoint to resume from"):
+    with pytest.raises(LangJepaError, match="is this a run directory"):
         resume_decoder(whole.parent)
 
 
@@ -188,8 +163,9 @@ def test_the_best_look_is_by_what_is_trained(encoder: Path, tmp_path: Path) -> N
     """Own and predicted concepts by their shares; the loss on predictions is that of `score_texts`."""
     settings = tiny_decoder(tmp_path / "run", "training.predicted_share=0.25")
     folder = train_decoder(encoder, settings).folder
-    looks = [row for row in read_metrics(folder / "metrics.csv") if "val/loss" in row]
-    trained = [0.75 * row["val/loss"] + 0.25 * row["val/loss_predicted"] for row in looks]
+    looks = [row for row in read_metrics(folder / "metrics.csv") if "val/loss" in row][1:]
+    trained = [0.75 * row["val/loss_own"] + 0.25 * row["val/loss_predicted"] for row in looks]
+    assert [row["val/loss"] for row in looks] == pytest.approx(trained)
     step, loss = load_checkpoint(folder / LAST)["best"]
     assert (step, loss) == (looks[int(np.argmin(trained))]["train/step"], pytest.approx(min(trained)))
     material = _material(encoder, tmp_path, "training.predicted_share=0.25", held_out=True)

@@ -2,7 +2,6 @@
 
 import math
 import runpy
-import signal
 import sys
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from torch._dynamo.utils import counters
 
 from lang_jepa import cli
 from lang_jepa.concepts.gpt_directory import load_gpt, load_table
-from lang_jepa.console import GPTBar
+from lang_jepa.concepts.gpt_text import TextGPT
+from lang_jepa.console_progress import GPTBar
 from lang_jepa.data.prepare import prepare
 from lang_jepa.data.token_shards import write_shard
 from lang_jepa.errors import LangJepaError
@@ -22,17 +22,8 @@ from lang_jepa.settings import load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
-from stopping import signal_once
 from tiny import StopAt, assert_same_checkpoint, rows_of, tiny_gpt
 
-CHILD = """
-import sys
-from lang_jepa.settings import load_gpt_settings
-from lang_jepa.training.gpt.train import train_gpt
-
-if __name__ == "__main__":
-    train_gpt(load_gpt_settings(sys.argv[1]))
-"""
 LONG = (
     "model.loop_layers=[1]",
     "model.loop_starts=[0.3]",
@@ -79,39 +70,34 @@ def test_stopped_and_resumed_bit_for_bit(whole: Path, tmp_path: Path) -> None:
     _assert_same(whole, tmp_path / "parts")
 
 
-def test_kill_9(whole: Path, tmp_path: Path) -> None:
-    save_settings(tiny_gpt(tmp_path / "parts", *LONG), tmp_path / "run.yaml")
-    signal_once(
-        [sys.executable, "-c", CHILD, str(tmp_path / "run.yaml")], tmp_path / "parts" / LAST, signal.SIGKILL
-    )
-    assert 0 < load_checkpoint(tmp_path / "parts" / LAST)["step"] < 40
-    train_gpt(resume_gpt(tmp_path / "parts"))
-    _assert_same(whole, tmp_path / "parts")
-
-
 def test_what_is_measured(whole: Path) -> None:
     rows = read_metrics(whole / "metrics.csv")
     steps = [row for row in rows if "train/loss" in row]
     looks = [row for row in rows if "val/loss" in row]
     assert [row["train/step"] for row in steps] == list(range(1, 41))
-    assert [row["train/step"] for row in looks] == [20, 40]
+    assert [row["train/step"] for row in looks] == [0, 20, 40]
     assert sum(row["train/loss"] for row in steps[-5:]) < 0.95 * sum(row["train/loss"] for row in steps[:5])
     assert looks[1]["val/loss"] < looks[0]["val/loss"]
+    assert looks[0]["val/loss"] == looks[0]["val/token_loss"]  # the ramp begins later
+    assert looks[1]["val/loss"] == pytest.approx(looks[1]["val/token_loss"] + 0.1 * looks[1]["val/span_loss"])
     for row in looks:
-        nats = row["val/loss"] * row["val/tokens"]
+        nats = row["val/token_loss"] * row["val/tokens"]
         assert row["val/bits_per_byte"] == pytest.approx(nats / math.log(2) / row["val/bytes"], rel=1e-12)
         assert 0 < row["val/span_loss"] < 2
         assert 0 < row["val/span_loss_without_drift"] < 2
         assert row["val/span_loss"] != row["val/span_loss_without_drift"]
-    assert "val/sliding_loss" not in looks[0]
-    assert looks[1]["val/sliding_loss"] != looks[1]["val/loss"]
+    assert "val/sliding_loss" not in looks[1]
+    assert looks[2]["val/sliding_loss"] != looks[2]["val/loss"]
     weights = [row["train/span_weight"] for row in steps]
     assert weights[:9] == [0.0] * 9  # of the updates at steps 0 to 8, the ramp begins at 0
     assert weights[12] == pytest.approx(0.1 * (12 / 40 - 0.2) / 0.2)
     assert weights[16:36] == [pytest.approx(0.1)] * 20
     assert weights[36:] == [0.0] * 4
+    for row in steps:
+        span = row["train/span_weight"] * row.get("train/span_loss", 0.0)
+        assert row["train/loss"] == pytest.approx(row["train/token_loss"] + span)
     assert all(("train/span_loss" in row) == (row["train/span_weight"] > 0) for row in steps)
-    assert (whole / "samples.txt").read_text().count("step ") == 2
+    assert (whole / "samples.txt").read_text().count("step ") == 3
 
 
 def test_the_model_directory(whole: Path, tmp_path: Path) -> None:
@@ -153,7 +139,7 @@ def test_resuming_with_other_settings_is_refused(whole: Path) -> None:
     changed = tiny_gpt(whole, *LONG, "jepa.weight=0.2", "meta.load_checkpoint=true")
     with pytest.raises(LangJepaError, match=r"jepa.weight: checkpoint 0.1, now 0.2"):
         train_gpt(changed)
-    with pytest.raises(LangJepaError, match="no checkpoint to resume from"):
+    with pytest.raises(LangJepaError, match="is this a run directory"):
         resume_gpt(whole.parent)
 
 
@@ -199,10 +185,12 @@ def test_a_figure_that_could_not_be_measured_has_no_column(
     assert "val/span_loss_without_drift" not in result.figures
     lines = capsys.readouterr().out.splitlines()
     heading = next(line for line in lines if line.startswith("    step"))
-    assert heading.split() == ["step", "loss", "bits/byte", "span", "loss", "seconds"]
+    assert heading.split() == ["step", "loss", "token", "loss", "bits/byte", "span", "loss", "seconds"]
     shown = next(line for line in lines if line.startswith("       6")).split()
-    measured = [result.figures[f"val/{name}"] for name in ("loss", "bits_per_byte", "span_loss")]
-    assert shown[:4] == ["6", *(f"{value:.4f}" for value in measured)]
+    measured = [
+        result.figures[f"val/{name}"] for name in ("loss", "token_loss", "bits_per_byte", "span_loss")
+    ]
+    assert shown[:5] == ["6", *(f"{value:.4f}" for value in measured)]
 
 
 def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:
@@ -216,6 +204,25 @@ def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:
     result = train_gpt(tiny_gpt(tmp_path / "run", *small, "evaluation.num_samples=40"))
     model = load_gpt(result.folder)[0]
     assert model.vocab_size == 2000 > len(load_table(result.folder).base)
+
+
+def test_text_about_markup(tmp_path: Path) -> None:
+    """Special tokens spelt out in texts and prompts are text: bytes agree, and what is written begins as asked."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for k in range(40):
+        (texts / f"{k}.txt").write_text(
+            f"<svg><mask id={k}></mask></svg> is image {k}. <s>Old</s> text, {k + 1} <pad>."
+        )
+    small = (f"data.train_file={texts}", "data.min_length=1", "data.vocab_size=400", "data.seq_len=64")
+    result = train_gpt(tiny_gpt(tmp_path / "run", *small, "evaluation.val_tokens=null"))
+    held = prepare(tiny_gpt(tmp_path / "run", *small).data.corpus()).validation
+    whole = [" ".join(held.texts(range(*held.document_starts[k : k + 2]))) for k in range(held.num_documents)]
+    assert result.figures["val/bytes"] == sum(len(text.encode()) for text in whole) > 0
+    assert all("<mask id=" in text and "<pad>." in text for text in whole)
+    prompt = "A <mask> and </s>, <s>"
+    (written,) = TextGPT.load(result.folder).write(prompt, tokens=3)
+    assert written.startswith(prompt)
 
 
 def test_token_shards(tmp_path: Path) -> None:

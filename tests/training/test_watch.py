@@ -1,13 +1,15 @@
 """The watch must ring for a collapse and must not ring for a run that is learning."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
 from lang_jepa.evaluation.geometry import health
 from lang_jepa.training.held_out import _NAMES
-from lang_jepa.training.watch import Alarm, CollapseWatch, advice_for
+from lang_jepa.training.watch import Alarm, CollapseWatch, watch_for
+from tiny import tiny_settings
 
 Look = dict[str, float]
 
@@ -163,17 +165,19 @@ def test_state_round_trip(cut: int) -> None:
     assert rung == expected == [3, 4]
 
 
-def test_advice_names_settings_that_are_not_yet_set() -> None:
-    bare = advice_for(head="none", regularizer="none", lr=1e-3, momentum_start=0.9)
+def test_advice_names_settings_that_are_not_yet_set(tmp_path: Path) -> None:
+    def advice(*overrides: str) -> str:
+        return watch_for(tiny_settings(tmp_path, "optimization.lr=3e-3", *overrides)).advice
+
+    bare = advice("model.head=none", "objective.regularizer=none", "optimization.momentum_start=0.9")
     for setting in (
-        "model.head=whitened",
-        "objective.regularizer=vicreg",
-        "momentum_start above 0.9",
-        "below 0.001",
+        "-o model.head=whitened",
+        "-o objective.regularizer=vicreg",
+        "-o optimization.momentum_start=0.99",
+        "-o optimization.lr=0.001",
     ):
         assert setting in bare
-    done = advice_for(head="whitened", regularizer="vicreg", lr=1e-3, momentum_start=0.99)
-    assert "whitened" not in done
-    assert "vicreg" not in done
-    assert "momentum" not in done
+    done = advice("model.head=whitened", "objective.regularizer=vicreg", "optimization.momentum_start=0.99")
+    for word in ("whitened", "vicreg", "momentum"):
+        assert word not in done
     assert "optimization.lr" in done

@@ -23,7 +23,7 @@ from lang_jepa.comparison.process import Event, Interrupted, Stopper, run_job
 from lang_jepa.comparison.trees import setting_differences
 from lang_jepa.comparison.worker import EVALUATED, FACTS, TRAINED
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json, write_json
+from lang_jepa.files import check_writable, make_folder, open_lock, read_json, write_json
 from lang_jepa.settings import read_settings
 
 REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
@@ -83,7 +83,8 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None, *, jobs:
     data_dir = Path(plan.data_dir) if plan.data_dir else None
     plan.kind.check_tasks({one.name: one.settings for one in plan.variants}, plan.tasks, data_dir)
     folder = folder.absolute()  # jobs may start elsewhere
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder, folder=True)
+    make_folder(folder)
     with locked(folder / ".lock") as lock, Stopper() as stopper:
         work = _Work(settle(plan, folder), folder, listener or Silent(), lock, stopper)
         work.measure()
@@ -132,7 +133,7 @@ class _Work:
 
         def do(number: int, variant: Variant, seed: int) -> None:
             if self.stopper.asked:
-                raise Interrupted
+                raise Interrupted(self.stopper.number)
             try:
                 self.run(variant, seed, number)
             except BaseException:
@@ -262,7 +263,7 @@ def locked(path: Path) -> Iterator[int]:
     Raises:
         LangJepaError: another process holds it for longer than such a job takes to notice.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = open_lock(path)
     try:
         ends = time.monotonic() + _PATIENCE
         while True:

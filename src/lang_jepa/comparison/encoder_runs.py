@@ -47,7 +47,7 @@ _ENCODER = tuple(
 )
 _HEAD = ("model.head", "model.head_sample", "model.whitening_power")
 _BATCHES = 16
-_TASK = ("val/loss_shuffled", "val/loss_mean_target", "val/loss_copy_forward")
+_TASK = ("val/distance_shuffled", "val/distance_mean_target", "val/distance_copy_forward")
 
 
 class EncoderRuns(RunKind[Settings]):
@@ -81,7 +81,7 @@ class EncoderRuns(RunKind[Settings]):
     facts = ("corpus", "order", "backbone", "encoder", "predictor")
     panels = (
         Panel("val/retrieval/mrr", "held-out targets, MRR"),
-        Panel("val/loss", "held-out loss"),
+        Panel("val/distance", "held-out distance"),
     )
 
     def load(self, recipe: str, overrides: Iterable[str]) -> Settings:
@@ -134,12 +134,12 @@ class EncoderRuns(RunKind[Settings]):
         }
 
     def columns(self, settings: Settings) -> tuple[str, ...]:
-        """Losses and retrieval, and what proves that there is something to learn."""
-        return ("val/loss", "val/retrieval/mrr", "val/retrieval/recall@1", *_TASK)
+        """Distances and retrieval, and what proves that there is something to learn."""
+        return ("val/distance", "val/retrieval/mrr", "val/retrieval/recall@1", *_TASK)
 
     def headlines(self, settings: Settings) -> tuple[str, ...]:
         """Columns that are read at equal budgets."""
-        return ("val/retrieval/recall@1", "val/retrieval/mrr", "val/loss")
+        return ("val/retrieval/recall@1", "val/retrieval/mrr", "val/distance")
 
     def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
         """What the collapse watch (its first alarm) and the task alarm found."""
@@ -203,13 +203,12 @@ class EncoderRuns(RunKind[Settings]):
         """A run that stands at its first step; its schedule is that of the settings."""
         from lang_jepa.training.devices import make_fabric
         from lang_jepa.training.reporter import Silent
-        from lang_jepa.training.run import FOLDER_NOTE, Run, start_folder
+        from lang_jepa.training.run import Run
         from lang_jepa.training.train import make_material
 
         logging = settings.logging.model_copy(update={"log_dir": str(scratch)})
         settings = settings.model_copy(update={"logging": logging})
         fabric = make_fabric(settings)
-        start_folder(scratch, resume=settings.meta.load_checkpoint, note=FOLDER_NOTE)
         run = Run(settings, fabric, make_material(settings, fabric, Silent()), Silent())
         run.begin()
         return EncoderStepper(run)

@@ -103,7 +103,7 @@ class GPTRuns(RunKind[GPTSettings]):
 
     def columns(self, settings: GPTSettings) -> tuple[str, ...]:
         """Losses, bits per byte, and the span loss."""
-        return ("val/bits_per_byte", "val/loss", "val/span_loss")
+        return ("val/bits_per_byte", "val/token_loss", "val/span_loss")
 
     def headlines(self, settings: GPTSettings) -> tuple[str, ...]:
         """Columns that are read at equal budgets."""

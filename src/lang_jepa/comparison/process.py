@@ -19,7 +19,15 @@ _LAST_LINES = 20
 
 
 class Interrupted(Exception):
-    """The comparison was asked to stop (Ctrl-C or SIGTERM); the same command goes on."""
+    """The comparison was asked to stop (Ctrl-C or SIGTERM); the same command goes on.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Stopper:
@@ -30,6 +38,7 @@ class Stopper:
 
     def __init__(self) -> None:
         self.asked = False
+        self.number: int = signal.SIGTERM
         self._at_work: set[subprocess.Popen[str]] = set()
         self._before: dict[int, Any] = {}
 
@@ -62,6 +71,7 @@ class Stopper:
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if not self.asked:
+            self.number = number
             self.ask()
             return
         for process in tuple(self._at_work):
@@ -94,7 +104,7 @@ def run_job(
         LangJepaError: the job told of a mistake, or died.
     """
     if stopper.asked:
-        raise Interrupted
+        raise Interrupted(stopper.number)
     log.parent.mkdir(parents=True, exist_ok=True)
     error = ""
     with log.open("ab") as errors, _started(job, errors, lock) as process, stopper.watching(process):
@@ -107,7 +117,7 @@ def run_job(
                 tell(event)
         status = process.wait()
     if stopper.asked or status == INTERRUPTED:
-        raise Interrupted
+        raise Interrupted(stopper.number)
     if error:
         raise LangJepaError(f"{what}: {error}")
     if status:

@@ -8,12 +8,13 @@ from typing import Any, Literal
 from lang_jepa.comparison.trees import flat
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import parse_yaml
+from lang_jepa.settings_yaml import parse_yaml
 from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
 
 LOWER_IS_BETTER = frozenset(
     {
         "val/loss",
+        "val/distance",
         "val/regularizer",
         "val/embeddings/target_off_diag_cov_l1",
         "val/embeddings/mean_pairwise_cosine",
@@ -27,13 +28,13 @@ NO_AIM = frozenset(
         "val/retrieval/candidates",
         "val/embeddings/target_eff_rank_limit",
         "val/embeddings/norm",
-        "val/loss_shuffled",
-        "val/loss_mean_target",
-        "val/loss_copy_forward",
+        "val/distance_shuffled",
+        "val/distance_mean_target",
+        "val/distance_copy_forward",
     }
 )
-"""Held-out figures of which neither more nor less is better: sizes, a length, and the losses of predictions that need
-no learning, which a collapse makes small."""
+"""Held-out figures of which neither more nor less is better: sizes, a length, and the distances of predictions that
+need no learning, which a collapse makes small."""
 OURS = (
     "logging.log_dir",
     "logging.best_metric",

@@ -14,7 +14,7 @@ from lang_jepa.comparison.space import OURS, Dimension, check_aim, direction_of,
 from lang_jepa.comparison.trees import setting_differences
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json, write_json
+from lang_jepa.files import check_writable, make_folder, read_json, write_json
 from lang_jepa.settings import build
 from lang_jepa.training.watch import CollapseWatch
 
@@ -147,7 +147,8 @@ def sweep(plan: Sweep, folder: Path, listener: Listener | None = None) -> Found:
         Interrupted: by Ctrl-C or SIGTERM; the same call goes on.
     """
     folder = folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder, folder=True)
+    make_folder(folder)
     with locked(folder / ".lock") as lock, Stopper() as stopper:
         _settle(plan, folder)
         search = _Search(plan, folder, listener or Silent(), lock, stopper)

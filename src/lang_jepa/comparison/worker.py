@@ -21,6 +21,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_json, write_json
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.settings import build
+from lang_jepa.training.run_lock import RunLock
 
 FACTS, TRAINED, EVALUATED = "facts.json", "trained.json", "evaluated.json"
 SCORES, VALUES = "compared.json", "values.npz"
@@ -44,7 +45,7 @@ class Channel:
         self._stream.write(json.dumps({"event": event, **values}) + "\n")
         self._stream.flush()
 
-    def begin(self, *, total: int, start: int, facts: list[tuple[str, str]]) -> None:
+    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
         """The bar starts."""
         self.send("begin", total=total, start=start)
 
@@ -102,7 +103,8 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
     if (folder / LAST).is_file():
         settings = kind.resume(folder)
     elif folder.is_dir():
-        shutil.rmtree(folder)  # it was stopped before its first checkpoint: nothing is lost
+        with RunLock(folder):
+            shutil.rmtree(folder)  # it was stopped before its first checkpoint: nothing is lost
 
     def tell_facts(run: Any) -> None:
         facts = facts_of(kind, run)

@@ -7,14 +7,13 @@ rounding of a half.
 """
 
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 
-import lang_jepa.models
-from lang_jepa.concepts.kept import FORMAT, Job, Kept, Tell, Vectors, weights_hash
+from lang_jepa.concepts import kept
+from lang_jepa.concepts.kept import Job, Kept, Tell, Vectors, weights_hash
 from lang_jepa.config import Settings
 from lang_jepa.data.order import by_length
 from lang_jepa.data.views import View
@@ -22,11 +21,13 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 from lang_jepa.models.encoder import TextEncoder
 
+FORMAT = 1
+"""Of the vectors: raise it when the same encoder gives others (by a change of backbone.py, packing.py, pooling.py)."""
+
 BLOCK = 4096
 """Sentences that are encoded and written at a time."""
 
 PASS_TOKENS = 16_384
-_CODE = ("backbone.py", "encoder.py", "packing.py", "pooling.py")
 
 
 def reads_cached(settings: Settings) -> bool:
@@ -103,18 +104,11 @@ def made_from(encoder: TextEncoder, view: View) -> dict[str, Any]:
         if "drop" not in name and name not in ("_name_or_path", "transformers_version")
     }
     return {
-        "format": FORMAT,
+        "formats": {"files": kept.FORMAT, "concepts": FORMAT},
         "sentences": view.split.num_sentences,
         "tokens": view.split.num_tokens,
         "frame": [view.prefix.tolist(), view.suffix.tolist(), view.room],
         "weights": weights_hash(encoder.backbone),
         "config": fingerprint(config),
-        "code": code_hash(_CODE),
         "libraries": {"transformers": version("transformers")},
     }
-
-
-def code_hash(files: tuple[str, ...]) -> str:
-    """Fingerprint of files of `lang_jepa.models`, by whose code vectors were made."""
-    folder = Path(next(iter(lang_jepa.models.__path__)))
-    return fingerprint({name: (folder / name).read_text(encoding="utf-8") for name in files})

@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from lang_jepa.concepts.cards import hash_files, read_card, read_tensors, write_card
 from lang_jepa.concepts.texts import vectors_of
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_folder, read_json, write_json
+from lang_jepa.files import atomic_folder, sha256
+from lang_jepa.finite import check_finite
 from lang_jepa.models.decoder import ConceptDecoder, DecoderBatch, Generation, Scores, pad_texts
 from lang_jepa.models.encoder import TextEncoder
-from lang_jepa.settings import build_saved, parse_yaml, save_settings
+from lang_jepa.settings import read_settings, save_settings
 
 WEIGHTS, SETTINGS, TOKENIZER = "decoder.safetensors", "decoder.yaml", "decoder-tokenizer"
 _TIED = ("model.lm_head.weight", "model.transformer.wte.weight")
@@ -153,31 +155,27 @@ def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
     """
     from lang_jepa.concepts.directory import CARD
 
-    about = read_json(folder / CARD, what="model card (is this a model directory?)")
-    with atomic_folder(folder) as temporary:
+    about = read_card(folder / CARD, what="model card")
+    kept = {name: hash for name, hash in about.pop("sha256").items() if not name.startswith("decoder")}
+    with atomic_folder(folder, known_by=CARD, ours=(WEIGHTS, SETTINGS, TOKENIZER)) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
         shutil.rmtree(temporary / TOKENIZER, ignore_errors=True)
-        about = write_decoder(temporary, decoder, about, **card)
-        write_json(temporary / CARD, about)
+        about["decoder"] = {**about.get("decoder", {}), **card, **write_decoder(temporary, decoder)}
+        names = (name for name in hash_files(temporary) if name.startswith("decoder"))
+        write_card(temporary / CARD, about, kept | {name: sha256(temporary / name) for name in names})
 
 
-def write_decoder(folder: Path, decoder: TextDecoder, about: dict[str, Any], **card: Any) -> dict[str, Any]:
-    """Write the decoder's files into a folder; returns the card `about` with its hashes and what it says."""
+def write_decoder(folder: Path, decoder: TextDecoder) -> dict[str, Any]:
+    """Write the decoder's files into a folder; returns what the card is to say about it."""
+    check_finite(decoder.network.state_dict(), where=f"the decoder to be written to {folder}")
     tensors = {name: part.detach().cpu().contiguous() for name, part in decoder.network.state_dict().items()}
     del tensors[_TIED[0]]  # the same tensor as the input embeddings, which safetensors keeps once
     save_file(tensors, folder / WEIGHTS)
     save_settings(decoder.settings, folder / SETTINGS)
     (folder / WEIGHTS).chmod((folder / SETTINGS).stat().st_mode)  # safetensors lets only the owner read
-    names = [WEIGHTS, SETTINGS]
     if decoder.settings.decoder.tokenizer_path is not None:
         decoder.tokenizer.save(folder / TOKENIZER)
-        names.append(f"{TOKENIZER}/tokenizer.json")
-    kept = {
-        name: digest for name, digest in about.get("sha256", {}).items() if not name.startswith("decoder")
-    }
-    hashes = kept | {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    said = {**about.get("decoder", {}), **card, "encoder": decoder.encoder}
-    return {**about, "decoder": said, "sha256": hashes}
+    return {"encoder": decoder.encoder}
 
 
 def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -> TextDecoder | None:
@@ -190,18 +188,16 @@ def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -
     """
     if "decoder" not in card:
         return None
-    settings = build_saved(
-        DecoderSettings,
-        parse_yaml((folder / SETTINGS).read_text("utf-8"), where=str(folder / SETTINGS)),
-        where=str(folder / SETTINGS),
-    )
+    settings = read_settings(folder / SETTINGS, DecoderSettings)
     own = settings.decoder.tokenizer_path is not None
     tokenizer = TextTokenizer.load(str(folder / TOKENIZER)) if own else tokenizer
-    tensors = load_file(folder / WEIGHTS)
+    tensors, said = read_tensors(folder / WEIGHTS), card["decoder"]
+    if _TIED[1] not in tensors or not isinstance(said, dict) or not isinstance(said.get("encoder"), str):
+        raise LangJepaError(
+            f"the decoder in {folder} is damaged: it lacks {_TIED[1]} or its card's 'encoder'"
+        )
     tensors[_TIED[0]] = tensors[_TIED[1]]
-    return restore(
-        tensors, settings, tokenizer, encoder=card["decoder"]["encoder"], where=str(folder / WEIGHTS)
-    )
+    return restore(tensors, settings, tokenizer, encoder=said["encoder"], where=str(folder / WEIGHTS))
 
 
 def restore(
@@ -217,6 +213,8 @@ def restore(
     Raises:
         LangJepaError: they do not fit the settings and the tokenizer.
     """
+    if not isinstance(tensors.get("mean"), torch.Tensor):
+        raise LangJepaError(f"{where} is not of a decoder: it lacks 'mean'")
     network = build_decoder(settings, concept_dim=tensors["mean"].numel(), tokenizer=tokenizer)
     try:
         network.load_state_dict(tensors)

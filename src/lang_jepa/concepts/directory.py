@@ -12,28 +12,27 @@
 Everything is safetensors, JSON or YAML: loading runs no code from the files.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
+from lang_jepa.concepts.cards import hash_files, read_card, read_tensors, write_card
 from lang_jepa.concepts.decoding import TextDecoder, write_decoder
 from lang_jepa.config import ModelSettings, Settings
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Statistics
-from lang_jepa.files import atomic_folder, read_json, write_json
-from lang_jepa.models.backbone import quiet_transformers
+from lang_jepa.files import atomic_folder, read_json
+from lang_jepa.finite import check_finite
+from lang_jepa.models.backbone import save_backbone
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictor import build_predictor
 from lang_jepa.settings import read_settings, save_settings
 
-FORMAT = 1
 CARD = "lang_jepa.json"
 ENCODING_FILES = (
     "config.json",
@@ -44,6 +43,16 @@ ENCODING_FILES = (
     "statistics.safetensors",
 )
 """Files that decide what a model encodes, predicts and finds."""
+_OTHER_FILES = (
+    "settings.yaml",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "decoder.safetensors",
+    "decoder.yaml",
+    "decoder-tokenizer",
+    "document.json",
+)
+"""Files that may stand beside them, and go when the model is replaced."""
 
 
 def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | None = None) -> Jepa:
@@ -90,10 +99,20 @@ def save_model(
     card: Mapping[str, Any],
     decoder: TextDecoder | None = None,
 ) -> None:
-    """Write a model directory atomically. `card`: what else lang_jepa.json should say (step, weights, scores)."""
-    with atomic_folder(folder) as temporary:
-        with quiet_transformers():
-            encoder.backbone.save_pretrained(temporary)
+    """Write a model directory atomically; what lies in an older one there, and was not written here, stays in it.
+
+    Args:
+        folder: of the model; one that holds something else is refused.
+        encoder, predictor, tokenizer, statistics, settings, decoder: the parts.
+        card: what else lang_jepa.json should say (step, weights, scores).
+
+    Raises:
+        LangJepaError: something else is there; weights that are not finite; the disk is full.
+    """
+    for name, part in (("encoder", encoder), ("predictor", predictor)):
+        check_finite(part.state_dict(), where=f"the {name} to be written to {folder}")
+    with atomic_folder(folder, known_by=CARD, ours=(*ENCODING_FILES, *_OTHER_FILES)) as temporary:
+        save_backbone(encoder.backbone, temporary)
         tokenizer.save(temporary)
         if encoder.head is not None:
             save_file(_tensors(encoder.head), temporary / "head.safetensors")
@@ -103,9 +122,8 @@ def save_model(
         mode = (temporary / "settings.yaml").stat().st_mode
         for file in temporary.glob("*.safetensors"):
             file.chmod(mode)  # safetensors leaves its files readable by their owner alone
-        hashes = {name: _sha256(temporary / name) for name in ENCODING_FILES if (temporary / name).is_file()}
-        about: dict[str, Any] = {"format": FORMAT, **card, "sha256": hashes}
-        write_json(temporary / CARD, about if decoder is None else write_decoder(temporary, decoder, about))
+        said = {} if decoder is None else {"decoder": write_decoder(temporary, decoder)}
+        write_card(temporary / CARD, {**card, **said}, hash_files(temporary))
 
 
 def find_model(path: Path) -> Path | None:
@@ -119,20 +137,17 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
     Raises:
         LangJepaError: not a model directory, a file missing, damaged or exchanged, weights that do not fit.
     """
-    card = read_json(folder / CARD, what="model card (is this a model directory?)")
-    found = card.get("format") if isinstance(card, dict) else None
-    if found != FORMAT:
-        raise LangJepaError(f"the model {folder} has format {found}; this version reads format {FORMAT}")
-    if not isinstance(card.get("sha256"), dict):
-        raise LangJepaError(f"the model card {folder / CARD} is damaged: it has no hashes")
-    for name, expected in card["sha256"].items():
-        if not (folder / name).is_file():
-            raise LangJepaError(f"the model directory {folder} lacks {name}")
-        if _sha256(folder / name) != expected:
-            raise LangJepaError(f"{folder / name} is damaged or was exchanged: its hash is not the card's")
+    card = read_card(folder / CARD, what="model card")
     settings = read_settings(folder / "settings.yaml")
+    for name in ("config.json", "tokenizer.json"):
+        read_json(
+            folder / name, what=name
+        )  # before libraries read them, which fall over what is nested too deeply
     tokenizer = TextTokenizer.load(str(folder))
     stored = settings.model_copy(update={"model": _as_stored(settings.model)})
+    read_tensors(
+        folder / "model.safetensors"
+    )  # before a library reads it, which says less about what is wrong
     jepa = build_jepa(stored, tokenizer, weights=str(folder))
     if jepa.encoder.head is not None:
         _load(jepa.encoder.head, folder / "head.safetensors")
@@ -152,11 +167,6 @@ def _tensors(module: nn.Module) -> dict[str, Any]:
 def _load(module: nn.Module, path: Path) -> None:
     """Strictly load a safetensors file into a module."""
     try:
-        module.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
+        module.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
         raise LangJepaError(f"{path} does not fit the model's settings: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -302,10 +302,11 @@ def _repeating(model: ConceptModel) -> tuple[Similarity, float, str]:
     choice = model.choices.get("redundant")
     if choice is None:
         how = f"centred cosine of {REPEATED} or more"
+        why = "not measured: lang-jepa evaluate RUN --tasks document --data-dir DATA"
         return (
             "centred",
             REPEATED,
-            f"{how} (not measured: lang-jepa evaluate RUN --tasks document --data-dir DATA)",
+            f"{how} ({why if model.has_predictor else 'the model is an encoder alone'})",
         )
     kind, threshold = cast(Similarity, choice.used.similarity), float(choice.used.setting["threshold"])
     return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.said()}"
@@ -375,4 +376,6 @@ def _unmeasured(model: ConceptModel, tool: Tool, using: Using) -> tuple[Contende
         rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]
     setting = {"block": 5, "depth": False, "threshold": 1.0} if tool == "segment" else {}
     why = "not measured for this model yet: lang-jepa evaluate RUN --tasks document"
+    if not model.has_predictor:
+        why = "the model is an encoder alone"
     return Contender(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"

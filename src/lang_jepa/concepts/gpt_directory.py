@@ -9,28 +9,37 @@
 Loading runs no code from the files.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
+from lang_jepa.concepts.cards import hash_files, read_card, read_tensors, write_card
+from lang_jepa.concepts.unfinished import unfinished
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.pieces import Pieces
 from lang_jepa.data.token_shards import TOKENIZER
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_folder, read_json, write_json
+from lang_jepa.files import atomic_folder
+from lang_jepa.finite import check_finite
 from lang_jepa.models.gpt import GPT
-from lang_jepa.settings import build_saved, parse_yaml, save_settings
+from lang_jepa.settings import read_settings, save_settings
 
-FORMAT = 1
 CARD = "gpt.json"
 _WEIGHTS, _SETTINGS = "model.safetensors", "settings.yaml"
+_OUR_FILES = (
+    _WEIGHTS,
+    _SETTINGS,
+    TOKENIZER,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 
 
 def build_gpt(settings: GPTSettings) -> GPT:
@@ -55,26 +64,29 @@ def save_gpt(
     bos_id: int,
     **card: Any,
 ) -> None:
-    """Write a model directory atomically.
+    """Write a model directory atomically; what lies in an older one there, and was not written here, stays in it.
 
     Args:
-        folder: replaced, if it is there.
+        folder: of the model; one that holds something else is refused.
         model: its weights.
         settings: of its training.
         save_tokenizer: writes the tokenizer's files into a folder.
         looped: layers that are passed through twice at the end of training.
         bos_id: the token that begins a text.
         card: what else gpt.json should say (step, scores).
+
+    Raises:
+        LangJepaError: something else is there; weights that are not finite; the disk is full.
     """
-    with atomic_folder(folder) as temporary:
+    check_finite(model.state_dict(), where=f"the GPT to be written to {folder}")
+    with atomic_folder(folder, known_by=CARD, ours=_OUR_FILES) as temporary:
         tensors = {name: part.detach().cpu().contiguous() for name, part in model.state_dict().items()}
         save_file(tensors, temporary / _WEIGHTS)
         save_settings(settings, temporary / _SETTINGS)
         (temporary / _WEIGHTS).chmod((temporary / _SETTINGS).stat().st_mode)  # it lets only the owner read
         save_tokenizer(temporary)
-        hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir()) if file.is_file()}
-        about = {"format": FORMAT, "looped": list(looped), "bos_id": bos_id, **card, "sha256": hashes}
-        write_json(temporary / CARD, about)
+        about = {"looped": list(looped), "bos_id": bos_id, **card}
+        write_card(temporary / CARD, about, hash_files(temporary))
 
 
 def find_gpt(path: Path | str) -> Path | None:
@@ -91,28 +103,41 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     """
     folder = find_gpt(path)
     if folder is None:
-        raise LangJepaError(f"{path} is no model directory of a GPT (it has no {CARD})")
-    card = read_json(folder / CARD, what="card of the GPT")
-    found = card.get("format") if isinstance(card, dict) else None
-    if found != FORMAT or not isinstance(card.get("sha256"), dict):
         raise LangJepaError(
-            f"{folder / CARD} has format {found}; this version reads format {FORMAT} with hashes"
+            unfinished(Path(path)) or f"{path} is no model directory of a GPT (it has no {CARD})"
         )
-    for name, expected in card["sha256"].items():
-        if not (folder / name).is_file():
-            raise LangJepaError(f"the model directory {folder} lacks {name}")
-        if _sha256(folder / name) != expected:
-            raise LangJepaError(f"{folder / name} is damaged or was exchanged: its hash is not the card's")
-    where = str(folder / _SETTINGS)
-    settings = build_saved(
-        GPTSettings, parse_yaml((folder / _SETTINGS).read_text("utf-8"), where=where), where=where
+    card = read_card(folder / CARD, what="model card")
+    if lacking := [name for name in ("looped", "bos_id") if name not in card]:
+        raise LangJepaError(f"the card of the GPT {folder / CARD} is damaged: it lacks {', '.join(lacking)}")
+    settings = read_settings(folder / _SETTINGS, GPTSettings)
+    return (
+        restore_gpt(settings, read_tensors(folder / _WEIGHTS), where=str(folder / _WEIGHTS)),
+        settings,
+        card,
     )
+
+
+def restore_gpt(settings: GPTSettings, tensors: Mapping[str, Tensor], *, where: str) -> GPT:
+    """A GPT of these settings with these weights, in evaluation mode.
+
+    Raises:
+        LangJepaError: they do not fit each other; found before the model is built, whose size the settings claim.
+    """
+    check_weights(settings, {name: tuple(one.shape) for name, one in tensors.items()}, where=where)
     model = build_gpt(settings)
-    try:
-        model.load_state_dict(load_file(folder / _WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
-        raise LangJepaError(f"{folder / _WEIGHTS} does not fit the model's settings: {error}") from error
-    return model.eval(), settings, card
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def check_weights(settings: GPTSettings, shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None:
+    """Raise LangJepaError unless a GPT of these settings has tensors of these names and shapes; costs no memory."""
+    wrong = [f"{settings.model.num_layers} layers in {len(shapes)} tensors"]
+    if settings.model.num_layers <= len(shapes):
+        with torch.device("meta"):
+            wanted = {name: tuple(one.shape) for name, one in build_gpt(settings).state_dict().items()}
+        wrong = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
+    if wrong:
+        raise LangJepaError(f"{where} does not fit the model's settings: look at {', '.join(wrong[:5])}")
 
 
 def load_table(path: Path | str) -> ByteTable:
@@ -121,8 +146,3 @@ def load_table(path: Path | str) -> ByteTable:
     if (folder / TOKENIZER).is_file():
         return ByteTable.of_pieces(Pieces.load(folder / TOKENIZER))
     return ByteTable.of_tokenizer(TextTokenizer.load(str(folder)))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

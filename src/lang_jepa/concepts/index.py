@@ -17,17 +17,18 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from lang_jepa.concepts.approximate import ApproximateSearch, build_approximate
+from lang_jepa.concepts.cards import write_card
 from lang_jepa.concepts.directory import ENCODING_FILES
-from lang_jepa.concepts.index_files import Grown, IndexArrays, IndexWriter, Progress
+from lang_jepa.concepts.index_files import JOURNAL, Grown, IndexArrays, IndexWriter, Progress
+from lang_jepa.concepts.index_folder import FORMAT, INDEX, NAMES, check_folder, is_generation, open_files
 from lang_jepa.concepts.index_source import SentenceSource
 from lang_jepa.concepts.model import ConceptModel, Vectors
 from lang_jepa.concepts.search import exact_search, neighbours
+from lang_jepa.data.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import prepare
-from lang_jepa.files import fingerprint, locked, read_json, read_lines, write_json
+from lang_jepa.files import fingerprint, locked, remove_temporaries, sha256
 
-FORMAT = 1
-INDEX = "index.json"
 MANY = 1_000_000
 """Sentences above which exact search is slow."""
 BLOCK = 4096
@@ -98,7 +99,7 @@ class Index:
         often as they occur.
 
         Args:
-            model: loaded from a model directory.
+            model: loaded from where it can be loaded again.
             source: `SplitDocuments.open(settings)` or `Lines(path)`.
             folder: of the index; an older index there is replaced when the new one is whole.
             dtype: of the stored vectors; float16 changes cosines by about 1e-5 and halves the size.
@@ -111,7 +112,7 @@ class Index:
             LangJepaError: a model that is in no folder, a folder with something else in it, no sentences.
         """
         folder = Path(folder)
-        _check_folder(folder)
+        check_folder(folder)
         building = _Building(
             model, source, folder, dtype, block, approximate, tell or (lambda progress: None)
         )
@@ -128,17 +129,17 @@ class Index:
             model: that encodes queries (None: loaded from where it was when the index was built).
 
         Raises:
-            LangJepaError: no index, a damaged one, or one of another model.
+            LangJepaError: no index, a damaged one, one of an earlier format, or one of another model.
         """
         folder = Path(folder)
-        if not (folder / INDEX).is_file():
-            raise LangJepaError(f"there is no finished index at {folder}: build it with lang-jepa index")
-        info = read_json(folder / INDEX, what="index")
-        if not isinstance(info, dict) or info.get("format") != FORMAT:
-            raise LangJepaError(f"the index {folder} is not of format {FORMAT}: build it again")
+        info, arrays = open_files(folder)
         model = model or ConceptModel.load(info["model"]["path"])
         _check_model(model, info["model"], folder)
-        return cls(folder, info, IndexArrays.open(folder / info["generation"]), model)
+        if arrays.vectors.shape[1] != model.dim:
+            raise LangJepaError(
+                f"the index {folder} has vectors of {arrays.vectors.shape[1]} numbers: build it again"
+            )
+        return cls(folder, info, arrays, model)
 
     def __len__(self) -> int:
         return len(self.arrays.vectors)
@@ -240,6 +241,7 @@ class _Building:
         }
         generation = fingerprint([FORMAT, made_from])
         work = self.folder / generation
+        remove_temporaries(self.folder)
         info = self._published()
         if info is None or info["generation"] != generation:
             info = self._info(generation, made_from["model"], self._fill(work))
@@ -247,9 +249,13 @@ class _Building:
             return
         if self.approximate:
             info["approximate"] = build_approximate(IndexArrays.open(work).vectors, work)
-        write_json(self.folder / INDEX, info)
+        about = {key: value for key, value in info.items() if key != "sha256"}
+        names = [name for name in NAMES if (work / name).is_file() and name != JOURNAL]
+        write_card(
+            self.folder / INDEX, about, {f"{generation}/{name}": sha256(work / name) for name in names}
+        )
         for other in self.folder.iterdir():
-            if other.is_dir() and other != work:
+            if other != work and is_generation(other):
                 shutil.rmtree(other)  # an older index, or one that was begun and given up
 
     def _info(self, generation: str, identity: str, progress: Progress) -> dict[str, Any]:
@@ -257,7 +263,7 @@ class _Building:
         return {
             "format": FORMAT,
             "generation": generation,
-            "model": {"path": str(self.model.folder), "identity": identity},
+            "model": {"path": self.model.source, "identity": identity},
             "similarity": self.model.similarity,
             "source": self.source.description,
             "sentences": progress.rows,
@@ -274,11 +280,9 @@ class _Building:
         if not (self.folder / INDEX).is_file():
             return None
         try:
-            info: dict[str, Any] = read_json(self.folder / INDEX, what="index")
-            IndexArrays.open(self.folder / info["generation"])
-        except (LangJepaError, KeyError, TypeError):
+            return open_files(self.folder)[0]
+        except LangJepaError:
             return None  # it is built again
-        return info
 
     def _fill(self, work: Path) -> Progress:
         """Append all blocks that are not there yet."""
@@ -364,7 +368,7 @@ def search_in(
 ) -> list[list[tuple[float, str]]]:
     """The nearest sentences of a file with one sentence a line, encoded now, or of an index: (cosine, sentence)."""
     if not corpus.is_dir():
-        return neighbours(model, vectors, read_lines(corpus), top_k=top_k)
+        return neighbours(model, vectors, filled_lines(chunks(corpus), str(corpus)), top_k=top_k)
     found = Index.open(corpus, model).nearest(vectors, top_k=top_k)
     return [[(hit.score, hit.text) for hit in hits] for hits in found]
 
@@ -375,14 +379,6 @@ def _check_model(model: ConceptModel, made_with: dict[str, str], folder: Path) -
     if identity != made_with["identity"]:
         raise LangJepaError(
             f"the index {folder} was made with another model: {made_with['path']} as it was then "
-            f"({made_with['identity']}), while {model.folder} is {identity}. Their vectors do not compare: give the "
-            f"model that it was made with, or build the index again with lang-jepa index {model.folder}"
+            f"({made_with['identity']}), while {model.source} is {identity}. Their vectors do not compare: give the "
+            f"model that it was made with, or build the index again with lang-jepa index {model.source}"
         )
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise if a folder holds something that is no index, finished or begun."""
-    if folder.is_file():
-        raise LangJepaError(f"{folder} is a file; an index is a folder")
-    if folder.is_dir() and not (folder / ".lock").exists() and any(folder.iterdir()):
-        raise LangJepaError(f"{folder} is not empty and is no index: choose another folder for the index")

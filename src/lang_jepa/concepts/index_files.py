@@ -20,11 +20,22 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from lang_jepa.arrays import BadArray, check_finite_rows, check_rising, check_within, open_array
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json, write_json
+from lang_jepa.files import make_folder, read_json, write_json, writing
 
 JOURNAL = "journal.json"
 VECTORS = "vectors.npy"
+FILES = (
+    VECTORS,
+    "text_ends.npy",
+    "documents.npy",
+    "positions.npy",
+    "id_ends.npy",
+    "texts.utf8",
+    "ids.utf8",
+)
+"""Of a finished index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class IndexWriter:
     """
 
     def __init__(self, folder: Path, dim: int, dtype: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.folder = folder
         self._columns = {
             VECTORS: (np.dtype(dtype), (dim,)),
@@ -97,24 +108,29 @@ class IndexWriter:
         journal = folder / JOURNAL
         self.progress = Progress()
         if journal.is_file():
-            self.progress = Progress(**read_json(journal, what="journal of an unfinished index"))
+            self.progress = _progress(journal)
         self._files = {name: self._opened(name, size) for name, size in self._sizes().items()}
 
     def append(self, block: Grown, progress: Progress) -> Progress:
         """Write a block through to the disk, then the journal; returns the progress with the sizes filled in."""
         texts, ids = _encoded(block.texts), _encoded(block.ids)
+        if not np.isfinite(block.vectors).all():
+            raise LangJepaError(
+                "the model makes vectors that are not finite, among which nothing could be found"
+            )
         text_ends = _ends(texts, self.progress.text_bytes)
         id_ends = _ends(ids, self.progress.id_bytes)
-        self._write(VECTORS, block.vectors)
-        self._write("text_ends.npy", text_ends)
-        self._write("documents.npy", np.array(block.documents))
-        self._write("positions.npy", np.array(block.positions))
-        self._write("id_ends.npy", id_ends)
-        self._files["texts.utf8"].write(b"".join(texts))
-        self._files["ids.utf8"].write(b"".join(ids))
-        for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
+        with writing(self.folder):
+            self._write(VECTORS, block.vectors)
+            self._write("text_ends.npy", text_ends)
+            self._write("documents.npy", np.array(block.documents))
+            self._write("positions.npy", np.array(block.positions))
+            self._write("id_ends.npy", id_ends)
+            self._files["texts.utf8"].write(b"".join(texts))
+            self._files["ids.utf8"].write(b"".join(ids))
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
         self.progress = replace(
             progress,
             rows=self.progress.rows + len(block.texts),
@@ -132,11 +148,12 @@ class IndexWriter:
 
     def finish(self) -> None:
         """Write the final shapes into the heads of the files, and close them."""
-        for name, (dtype, width) in self._columns.items():
-            file = self._files[name]
-            file.seek(0)
-            file.write(_head(dtype, (self._count(name), *width)))
-        self.close()
+        with writing(self.folder):
+            for name, (dtype, width) in self._columns.items():
+                file = self._files[name]
+                file.seek(0)
+                file.write(_head(dtype, (self._count(name), *width)))
+            self.close()
 
     def close(self) -> None:
         """Flush and close."""
@@ -159,9 +176,12 @@ class IndexWriter:
     def _opened(self, name: str, size: int) -> IO[bytes]:
         """A file cut to the size in the journal, open at its end."""
         path = self.folder / name
+        if path.is_symlink():
+            raise LangJepaError(f"{path} is a link, which no index has: remove it")
         if not path.exists():
             dtype, width = self._columns.get(name, (None, ()))
-            path.write_bytes(b"" if dtype is None else _head(dtype, (0, *width)))
+            with writing(path):
+                path.write_bytes(b"" if dtype is None else _head(dtype, (0, *width)))
         if path.stat().st_size < size:
             raise LangJepaError(
                 f"{path} is shorter than its journal says: the unfinished index is damaged. Remove {self.folder} and "
@@ -199,19 +219,22 @@ class IndexArrays:
         Raises:
             LangJepaError: one is missing or damaged.
         """
+        arrays: dict[str, NDArray[Any]] = {}
+        name = VECTORS
         try:
-            vectors, documents, positions, text_ends, id_ends = (
-                np.load(folder / name, mmap_mode="c")
-                for name in (VECTORS, "documents.npy", "positions.npy", "text_ends.npy", "id_ends.npy")
-            )
-            texts = _Strings(_bytes(folder / "texts.utf8"), text_ends)
-            ids = _Strings(_bytes(folder / "ids.utf8"), id_ends)
-        except (OSError, ValueError) as error:
-            raise LangJepaError(f"the index at {folder} is damaged: {error}. Build it again.") from error
-        lengths = {len(part) for part in (vectors, documents, positions, text_ends)}
-        if lengths != {len(vectors)} or not texts.whole() or not ids.whole():
-            raise LangJepaError(f"the files of the index at {folder} do not fit together. Build it again.")
-        return cls(vectors, documents, positions, texts, ids)
+            for name in FILES:
+                if name.endswith(".npy"):
+                    arrays[name] = open_array(folder / name, mode="c")
+            rows, documents = len(arrays[VECTORS]), len(arrays["id_ends.npy"])
+            for name, array in arrays.items():
+                _check(name, array, rows=rows, documents=documents)
+            name = "texts.utf8"
+            texts = _Strings.checked(folder / name, arrays["text_ends.npy"])
+            name = "ids.utf8"
+            ids = _Strings.checked(folder / name, arrays["id_ends.npy"])
+        except (BadArray, OSError, ValueError) as error:
+            raise LangJepaError(f"the index is damaged: {folder / name}: {error}. Build it again.") from error
+        return cls(arrays[VECTORS], arrays["documents.npy"], arrays["positions.npy"], texts, ids)
 
     def text(self, row: int) -> str:
         """The sentence of a row."""
@@ -231,11 +254,46 @@ class _Strings:
 
     def __getitem__(self, number: int) -> str:
         begin = int(self.ends[number - 1]) if number else 0
-        return self.content[begin : int(self.ends[number])].tobytes().decode("utf-8")
+        return self.content[begin : int(self.ends[number])].tobytes().decode("utf-8", "replace")
 
-    def whole(self) -> bool:
-        """Whether the file is as long as its last string says."""
-        return len(self.content) == (int(self.ends[-1]) if len(self.ends) else 0)
+    @classmethod
+    def checked(cls, path: Path, ends: NDArray[np.int64]) -> Self:
+        """Strings of a file; BadArray is raised unless they follow each other and end with it."""
+        content = _bytes(path)
+        if len(ends) and ends[0] < 0:
+            raise BadArray(f"its first string ends at {ends[0]}")
+        check_rising(ends, strictly=False)
+        if len(content) != (int(ends[-1]) if len(ends) else 0):
+            raise BadArray(f"it has {len(content)} bytes, and its last string ends elsewhere")
+        return cls(content, ends)
+
+
+def _check(name: str, array: NDArray[Any], *, rows: int, documents: int) -> None:
+    """Raise BadArray unless an array of an index is what its name says."""
+    dtypes = ("float16", "float32") if name == VECTORS else ("int64",) if "ends" in name else ("int32",)
+    if array.dtype.name not in dtypes or array.ndim != (2 if name == VECTORS else 1):
+        raise BadArray(f"it is {array.dtype} {list(array.shape)}")
+    if len(array) != (documents if name == "id_ends.npy" else rows):
+        raise BadArray(f"it has {len(array)} entries, and there are {rows} sentences")
+    if name == VECTORS:
+        check_finite_rows(array)
+    elif name == "documents.npy":
+        check_within(array, documents)
+    elif name == "positions.npy":
+        check_within(array, 2**31)
+
+
+def _progress(journal: Path) -> Progress:
+    """What a journal says."""
+    found = read_json(journal, what="journal of an unfinished index")
+    numbers = found.values() if isinstance(found, dict) else ()
+    if (
+        not numbers
+        or found.keys() != asdict(Progress()).keys()
+        or not all(type(n) in (int, bool) for n in numbers)
+    ):
+        raise LangJepaError(f"the journal {journal} is damaged: remove {journal.parent} and build again")
+    return Progress(**found)
 
 
 def _bytes(path: Path) -> NDArray[np.uint8]:

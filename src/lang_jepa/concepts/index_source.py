@@ -1,15 +1,17 @@
 """What an index is made of: a corpus read as a stream of sentences that can be entered anywhere."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TextIO
+from typing import NamedTuple, Protocol
 
 from lang_jepa.config import DataSettings
-from lang_jepa.data.documents import Source, open_source
+from lang_jepa.data import text_files
+from lang_jepa.data.documents import Document, Source, open_source, require_documents
+from lang_jepa.data.formats import sentence_formats
 from lang_jepa.data.sentences import make_splitter
-from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 
 
@@ -35,7 +37,11 @@ class SentenceSource(Protocol):
         """All rows from `skip` on."""
 
     def characters(self) -> int:
-        """Size of all documents, which takes one reading."""
+        """Size of all documents, which takes one reading.
+
+        Raises:
+            LangJepaError: there is no document; says why.
+        """
 
 
 @dataclass(frozen=True)
@@ -62,14 +68,15 @@ class SplitDocuments:
 
     def fingerprint(self) -> str:
         """Of content, splitter and limits."""
-        names = ("splitter", "max_sentence_chars", "text_column", "limit")
-        return fingerprint([self.source.fingerprint(), *(getattr(self.settings, name) for name in names)])
+        names = ("splitter", "language", "max_sentence_chars", "text_column", "limit")
+        chosen = [getattr(self.settings, name) for name in names]
+        return fingerprint([self.source.fingerprint(), *chosen, sentence_formats()])
 
     def rows(self, skip: int = 0) -> Iterator[Row]:
         """Documents from row `skip` on."""
         splitter = make_splitter(self.settings)
         for document in self.source.rows(skip):
-            if document is None:
+            if not isinstance(document, Document):
                 yield Row(None, [], 0)
                 continue
             text = document.text
@@ -77,8 +84,17 @@ class SplitDocuments:
             yield Row(document.id, [piece for piece in pieces if piece], len(text))
 
     def characters(self) -> int:
-        """Characters of all documents."""
-        return sum(len(document.text) for document in self.source.rows() if document is not None)
+        """Characters of all documents.
+
+        Raises:
+            LangJepaError: there are none; with the reasons.
+        """
+        rejected: Counter[str] = Counter()
+        documents = characters = 0
+        for document in self.source.documents(rejected):
+            documents, characters = documents + 1, characters + len(document.text)
+        require_documents(documents, rejected, self.source)
+        return characters
 
 
 @dataclass(frozen=True)
@@ -94,34 +110,19 @@ class Lines:
 
     def fingerprint(self) -> str:
         """Of the content."""
-        self._opened().close()  # for its message
-        with self.path.open("rb") as file:
-            return fingerprint(["lines", hashlib.file_digest(file, "blake2b").hexdigest()])
+        digest = hashlib.blake2b()
+        for chunk in text_files.chunks(self.path):
+            digest.update(chunk)
+        return fingerprint(["lines", text_files.FORMAT, digest.hexdigest()])
 
     def rows(self, skip: int = 0) -> Iterator[Row]:
         """Line by line: the id is the file's name and the line's number, counted from 1 as editors do."""
-        number = 0
-        with self._opened() as file:
-            try:
-                for number, line in enumerate(file):
-                    text = line.strip()
-                    if number >= skip:
-                        yield Row(
-                            f"{self.path.name}:{number + 1}" if text else None,
-                            [text] if text else [],
-                            len(line),
-                        )
-            except UnicodeDecodeError as error:
-                raise LangJepaError(
-                    f"{self.path} is not UTF-8 text after line {number + 1}: {error}"
-                ) from error
+        lines = text_files.text_lines(text_files.chunks(self.path), str(self.path))
+        for number, text in enumerate(lines):
+            if number >= skip:
+                name = f"{self.path.name}:{number + 1}" if text else None
+                yield Row(name, [text] if text else [], len(text))
 
     def characters(self) -> int:
         """Characters of all lines."""
         return sum(row.characters for row in self.rows())
-
-    def _opened(self) -> TextIO:
-        try:
-            return self.path.open(encoding="utf-8")
-        except OSError as error:
-            raise LangJepaError(f"cannot read {self.path}: {error.strerror}") from error

@@ -22,9 +22,19 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint, locked, read_json, write_json
+from lang_jepa.files import (
+    check_only,
+    fingerprint,
+    locked,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    writing,
+)
 
 FORMAT = 1
+"""Of the files: raise it when they are laid out otherwise. What is in them has numbers of its own."""
 
 _VECTORS, _ABOUT, _PROGRESS = "vectors.f32", "about.json", "progress.json"
 
@@ -78,17 +88,21 @@ class Job:
     def open_or_make(self) -> tuple[Path, Vectors, bool]:
         """The fields of `Kept`: reused if they are there and whole, else made.
 
-        Several processes may call this at once; one makes them, the others wait and reuse. Memory does not grow with
-        the corpus.
+        Several processes may call this at once; one makes them, the others wait and reuse. What is there is only read,
+        so it may lie in a folder that cannot be written to. Memory does not grow with the corpus.
 
         Raises:
-            LangJepaError: the side is not on disk (a stream's block); what `make` raises.
+            LangJepaError: the side is not on disk (a stream's block), or its folder cannot be written to; what `make`
+                raises.
         """
         target = self._target()
-        with locked(target.with_name(f".{target.name}.lock")):
-            reused = self._is_ready(target)
-            if not reused:
-                self._run(target)
+        reused = self._is_ready(target)
+        if not reused:
+            self._require_writable(target)
+            with locked(target.with_name(f".{target.name}.lock")):
+                reused = self._is_ready(target, again=True)
+                if not reused:
+                    self._run(target)
         return target, self._mapped(target), reused
 
     def _target(self) -> Path:
@@ -100,6 +114,15 @@ class Job:
         folder, side = self.split.origin
         return folder / "concepts" / f"{self.name}{side}-{fingerprint(self.made_from)}"
 
+    def _require_writable(self, target: Path) -> None:
+        """Raise where the work could not be kept."""
+        place = next(folder for folder in target.parents if folder.is_dir())
+        if not os.access(place, os.W_OK, effective_ids=True):
+            raise LangJepaError(
+                f"vectors of sentences are to be kept beside their corpus in {target.parent}, but {place} cannot be "
+                "written to: copy the corpus into a folder of yours and set data.corpus_dir to that folder"
+            )
+
     @property
     def _shape(self) -> tuple[int, int]:
         return self.split.num_sentences, self.dim
@@ -109,8 +132,8 @@ class Job:
         """Bytes of one vector."""
         return 4 * self.dim
 
-    def _is_ready(self, target: Path) -> bool:
-        """Whether the finished folder is there and whole; says so where it is there and not."""
+    def _is_ready(self, target: Path, *, again: bool = False) -> bool:
+        """Whether the finished folder is there and whole; says so (unless `again`) where it is there and not."""
         if not target.exists():
             return False
         try:
@@ -120,7 +143,7 @@ class Job:
             wrong = wrong or ("" if found == wanted else f"{_VECTORS} has {found} bytes instead of {wanted}")
         except (LangJepaError, OSError) as error:
             wrong = str(error)
-        if wrong:
+        if wrong and not again:
             self.tell(f"the concepts at {target} are not usable and are made again: {wrong}")
         return not wrong
 
@@ -132,7 +155,10 @@ class Job:
     def _run(self, target: Path) -> None:
         """Make what is not made yet, block by block, and publish."""
         partial = target.with_name(f"{target.name}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
+        make_folder(partial)
+        remove_temporaries(partial)
+        if target.exists():
+            check_only(target, (_VECTORS, _ABOUT), what="the cached concepts")
         done, rows = self._done(partial)
         size = self._shape[0] * self._row / 1e6
         self.tell(
@@ -141,15 +167,16 @@ class Job:
         )
         began = told = time.monotonic()
         start = done
-        with (partial / _VECTORS).open("ab") as file:
+        with writing(partial), (partial / _VECTORS).open("ab") as file:
             file.truncate(rows * self._row)
-        with (partial / _VECTORS).open("r+b") as file:
+        with writing(partial), (partial / _VECTORS).open("r+b", buffering=0) as file:
             while done < self.units:
                 stop = min(done + self.block, self.units)
                 row, vectors = self.make(done, stop)
                 file.seek(row * self._row)
-                file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
-                file.flush()
+                data = memoryview(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+                while data:
+                    data = data[file.write(data) :]
                 os.fsync(file.fileno())  # before it is said to be there
                 done, rows = stop, row + len(vectors)
                 write_json(partial / _PROGRESS, {"units": done, "rows": rows})

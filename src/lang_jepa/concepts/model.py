@@ -13,11 +13,12 @@ from torch.nn import functional
 
 from lang_jepa.concepts.decoding import TextDecoder, read_decoder
 from lang_jepa.concepts.describe import describe_model
-from lang_jepa.concepts.directory import CARD, find_model, load_model, save_model
+from lang_jepa.concepts.directory import find_model, load_model, save_model
 from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
 from lang_jepa.concepts.memory import SentenceMemory
 from lang_jepa.concepts.texts import contexts_of, sides_of, text_of, texts_of, vectors_of
+from lang_jepa.concepts.unfinished import unfinished
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import by_length
@@ -29,6 +30,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Similarity, Statistics
 from lang_jepa.models.decoder import Generation, Method, Scores
 from lang_jepa.models.jepa import Jepa
+from lang_jepa.models.predictor import NoPredictor, refuse_without_predictor
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.imagine import Imagined
@@ -71,7 +73,9 @@ class ConceptModel(DocumentTools):
         self.statistics = statistics or Statistics.identity(self.dim)
         self.similarity = similarity
         self.folder: Path | None = None
-        """Where it was loaded from (None: it was not)."""
+        """The model directory that it was loaded from (None: it was not)."""
+        self.source: str | None = None
+        """What `load` read it from: a folder, or the hub name of a plain encoder (None: it was not loaded)."""
         self.memory: SentenceMemory | None = None
         """What it has read and should not read again (None: it keeps nothing)."""
         self.choices = {}
@@ -84,23 +88,33 @@ class ConceptModel(DocumentTools):
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
-        """Load a model directory, or the one inside a run directory.
+        """Load a model directory, the one inside a run directory, or a pretrained encoder as it is.
+
+        Args:
+            path: a folder; or, of a Hugging Face or sentence-transformers encoder, its name on the hub. Such an
+                encoder has no predictor (`has_predictor`).
+            device: where its weights go.
 
         Raises:
-            LangJepaError: there is no model at `path`, or it is damaged.
+            LangJepaError: there is no model at `path`, it is damaged, or brings code of its own.
         """
         folder = find_model(Path(path))
         if folder is None:
-            raise LangJepaError(
-                f"no model at {path}: expected a model directory (with {CARD}) or a run directory (with model/)"
-            )
+            from lang_jepa.concepts.plain import read_plain
+
+            if interrupted := unfinished(Path(path)):
+                raise LangJepaError(interrupted)
+            jepa, tokenizer, settings, card = read_plain(str(path))
+            model = cls(jepa.to(device), tokenizer, None, settings, similarity="raw")
+            model.source, model.card = str(Path(path).resolve() if Path(path).exists() else path), card
+            return model
         jepa, tokenizer, statistics, settings, card = load_model(folder)
         decoder = read_decoder(folder, card, tokenizer)
         if decoder is not None:
             decoder.network.to(device)
         similarity: Similarity = card["similarity"]
         model = cls(jepa.to(device), tokenizer, statistics, settings, similarity=similarity, decoder=decoder)
-        model.folder, model.card = folder, card
+        model.folder, model.source, model.card = folder, str(folder), card
         model.load_choices()
         return model
 
@@ -191,9 +205,14 @@ class ConceptModel(DocumentTools):
         )
 
     @property
+    def has_predictor(self) -> bool:
+        """Whether it predicts anything: a plain encoder does not."""
+        return not isinstance(self.jepa.predictor, NoPredictor)
+
+    @property
     def predicts_next(self) -> bool:
         """Whether it was trained on a view in which `predict_next` has a meaning."""
-        return self.settings.data.view in NEXT_VIEWS
+        return self.has_predictor and self.settings.data.view in NEXT_VIEWS
 
     @overload
     def predict_next(self, context: Sequence[str]) -> Vectors: ...
@@ -214,6 +233,7 @@ class ConceptModel(DocumentTools):
         Raises:
             LangJepaError: a bare string, an empty context, or a sentence without a token; or a model of another view.
         """
+        refuse_without_predictor(self.jepa.predictor)
         if not self.predicts_next:
             raise LangJepaError(
                 f"this model was trained on data.view={self.settings.data.view}, so it cannot predict the next "
@@ -235,7 +255,7 @@ class ConceptModel(DocumentTools):
     @property
     def sees_both_sides(self) -> bool:
         """Whether its predictor learnt to read what comes after a sentence too, so that `predict_between` works."""
-        return self.settings.data.view in TWO_SIDED_VIEWS
+        return self.has_predictor and self.settings.data.view in TWO_SIDED_VIEWS
 
     def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> Vectors:
         """Predicted concepts of hidden sentences from both sides.
@@ -252,6 +272,7 @@ class ConceptModel(DocumentTools):
             LangJepaError: a model that was not trained so, sides that differ in number or are both empty, or a
                 sentence without a token.
         """
+        refuse_without_predictor(self.jepa.predictor)
         if not self.sees_both_sides:
             raise LangJepaError(
                 f"this model was trained on data.view={self.settings.data.view} and reads the past only; train with "

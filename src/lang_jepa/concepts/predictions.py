@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lang_jepa.concepts.cache import PASS_TOKENS, code_hash, made_from
+from lang_jepa.concepts.cache import PASS_TOKENS, made_from
 from lang_jepa.concepts.kept import Job, Kept, Tell, Vectors, weights_hash
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import CorpusSplit
@@ -15,17 +15,11 @@ from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 
+FORMAT = 1
+"""Of the predictions: raise it when the same model gives others (models/context.py, jepa.py, the predictors)."""
+
 BLOCK = 512
 """Examples of the view (passages, windows) that are predicted and written at a time."""
-
-_CODE = (
-    "context.py",
-    "jepa.py",
-    "neighbours.py",
-    "predictor.py",
-    "recency.py",
-    "sentence_transformer.py",
-)
 
 
 class PredictionCache(Kept):
@@ -50,23 +44,20 @@ class PredictionCache(Kept):
         Raises:
             LangJepaError: the model predicts no next sentences, the side is not on disk, or a prediction is not finite.
         """
-        if not model.predicts_next:
-            raise LangJepaError(
-                f"this encoder was trained on data.view={model.settings.data.view} and predicts no next sentence, so "
-                "its predictions cannot be told: set training.predicted_share=0"
-            )
+        check_predicts(model)
         view = make_plain_view(model.settings, split, model.tokenizer)
         view.pooled = pooled
         data = model.settings.data.model_dump(
             include={"view", "context", "window_size", "passage_size", "masked_sentences", "target_context"}
         )
-        made = made_from(model.jepa.encoder, view) | {
+        made = made_from(model.jepa.encoder, view)
+        made |= {
+            "formats": made["formats"] | {"predictions": FORMAT},
             "jepa": weights_hash(model.jepa),
             "view": fingerprint(data),
             "predictor": fingerprint(
                 model.settings.model.model_dump(include={"predictor", "predictor_heads"})
             ),
-            "predictor_code": code_hash(_CODE),
         }
         job = Job(
             name="predicted-",
@@ -80,6 +71,19 @@ class PredictionCache(Kept):
             tell=tell or (lambda text: None),
         )
         return cls(*job.open_or_make())
+
+
+def check_predicts(model: ConceptModel) -> None:
+    """Raise where a model predicts no next sentences.
+
+    Raises:
+        LangJepaError: what to set.
+    """
+    if not model.predicts_next:
+        raise LangJepaError(
+            f"this encoder was trained on data.view={model.settings.data.view} and predicts no next sentence, so "
+            "its predictions cannot be told: set training.predicted_share=0"
+        )
 
 
 @torch.inference_mode()

@@ -1,8 +1,10 @@
 """From processed blocks to the final corpus: duplicates, sides, shards, statistics, manifest."""
 
 import json
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,14 @@ from numpy.typing import NDArray
 
 from lang_jepa.config import DataSettings
 from lang_jepa.data.blocks import Block, token_dtype
-from lang_jepa.data.corpus import SIDES
-from lang_jepa.data.deduplicate import Deduplicator
+from lang_jepa.data.corpus import DUPLICATES, SIDES
+from lang_jepa.data.deduplicate import Verdict, judge_files
 from lang_jepa.data.hashes import on_side
 from lang_jepa.data.shards import ShardWriter
 from lang_jepa.data.statistics import Overlap, SideStatistics
 from lang_jepa.files import atomic_file
 
 _ARRAYS = [item.name for item in fields(Block) if item.name not in ("rejected", "seen")]
-_FOR_JUDGING = ("text_hashes", "documents", "sentence_hashes", "countable")
 
 
 def block_file(folder: Path, number: int) -> Path:
@@ -44,11 +45,12 @@ def read_block(path: Path) -> Block:
     return Block(**arrays, rejected=Counter(about["rejected"]), seen=(about["seen"][0], about["seen"][1]))
 
 
-def block_seen(path: Path) -> tuple[int, int]:
-    """Documents and characters that went into a stored block."""
-    with np.load(path, allow_pickle=False) as stored:
-        documents, characters = json.loads(stored["about"].tobytes())["seen"]
-    return documents, characters
+def block_seen(path: Path) -> tuple[int, int] | None:
+    """Documents and characters that went into a stored block; None where there is none that is whole."""
+    try:
+        return read_block(path).seen
+    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 @dataclass
@@ -66,11 +68,12 @@ def assemble(
 ) -> Assembled:
     """Judge duplicates, put every kept document on its side, and write the shards into `folder`.
 
-    Two passes in the order of the source: the first reads only hashes, decides, and collects the held-out sentences;
-    the second copies arrays. So the result does not depend on which process made which block, or when.
+    Passes in the order of the source: the first ones read only hashes, decide, and collect the held-out sentences; the
+    last copies arrays. So the result does not depend on which process made which block, or when.
     """
-    overlap, duplicates = Overlap(), Counter[str]()
-    keeps = list(_decide(blocks, settings, duplicates, overlap))
+    overlap = Overlap()
+    keeps, repeated = _decide(blocks, settings, overlap)
+    _write_duplicates(folder / DUPLICATES, blocks, keeps, repeated)
     dtype = token_dtype(vocab_size)
     writers = {side: ShardWriter(folder, side, dtype, shard_tokens=shard_tokens) for side in SIDES}
     sizes = {side: SideStatistics() for side in SIDES}
@@ -86,23 +89,51 @@ def assemble(
                 overlap.add_training(part)
     shards = {side: writer.finish() for side, writer in writers.items()}
     statistics = {**{side: size.as_dict() for side, size in sizes.items()}, "overlap": overlap.as_dict()}
-    return Assembled(shards, statistics, rejected, duplicates)
+    return Assembled(shards, statistics, rejected, Counter(verdict.kind for _, verdict in repeated))
 
 
 def _decide(
-    blocks: Sequence[Path], settings: DataSettings, duplicates: Counter[str], overlap: Overlap
-) -> Iterator[NDArray[np.bool_]]:
-    """For each block bool [D]: which documents are no duplicates.
+    blocks: Sequence[Path], settings: DataSettings, overlap: Overlap
+) -> tuple[list[NDArray[np.bool_]], list[tuple[int, Verdict]]]:
+    """For each block bool [D], which documents are no duplicates; and the number and verdict of those that are.
 
-    The others are counted by kind in `duplicates`; the held-out sentences are collected in `overlap`.
+    The held-out sentences are collected in `overlap`.
     """
-    judge = Deduplicator(settings.deduplicate, settings.near_duplicate_share)
-    for path in blocks:
-        with np.load(path, allow_pickle=False) as stored:
-            texts, documents, sentences, countable = (stored[name] for name in _FOR_JUDGING)
-        verdicts = judge.judge_all(texts, documents, sentences, countable)
-        duplicates.update(verdict for verdict in verdicts if verdict != "kept")
-        keep = np.array([verdict == "kept" for verdict in verdicts], dtype=bool)
-        held_out = np.repeat(keep & on_side(texts, "validation", settings.val_fraction), np.diff(documents))
-        overlap.add_validation(sentences[held_out], countable[held_out])
-        yield keep
+    keeps, repeated, number = [], [], 0
+    for verdicts, block in judge_files(blocks, settings.deduplicate, settings.near_duplicate_share):
+        keep = np.array([verdict.kind == "kept" for verdict in verdicts], dtype=bool)
+        repeated += [(number + row, verdicts[row]) for row in np.flatnonzero(~keep).tolist()]
+        on_validation = on_side(block["text_hashes"], "validation", settings.val_fraction)
+        held_out = np.repeat(keep & on_validation, np.diff(block["documents"]))
+        overlap.add_validation(block["sentence_hashes"][held_out], block["countable"][held_out])
+        keeps.append(keep)
+        number += len(keep)
+    return keeps, repeated
+
+
+def _write_duplicates(
+    path: Path,
+    blocks: Sequence[Path],
+    keeps: Sequence[NDArray[np.bool_]],
+    repeated: Sequence[tuple[int, Verdict]],
+) -> None:
+    """One JSON line for each duplicate: its id, its kind, the original's id, the share found again."""
+    wanted = {number for number, _ in repeated} | {verdict.original for _, verdict in repeated}
+    names: dict[int, str] = {}
+    first = 0
+    for file, keep in zip(blocks, keeps, strict=True):
+        here = [number for number in range(first, first + len(keep)) if number in wanted]
+        if here:
+            with np.load(file, allow_pickle=False) as stored:
+                ids = stored["ids"]
+            names.update((number, bytes(ids[number - first]).decode()) for number in here)
+        first += len(keep)
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
+        for number, verdict in repeated:
+            line = {
+                "document": names[number],
+                "kind": verdict.kind,
+                "original": names[verdict.original],
+                "share": round(verdict.share, 3),
+            }
+            lines.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from lang_jepa.config import DataSettings
 from lang_jepa.data.documents_base import Document
 from lang_jepa.data.hashes import Hashes, hash_sentence, hash_text
+from lang_jepa.data.losses import WITHOUT_TOKENS
 from lang_jepa.data.tokenizer import Ints, TextTokenizer
+
+FORMAT = 1
+"""Of a block: raise it when the same documents give other arrays."""
 
 MAX_ID_BYTES = 256
 """Longer document ids are cut and given a hash: ids are stored in fixed width, so one long id costs all of them."""
@@ -121,7 +125,7 @@ class _Building:
         tokens, starts = tokenizer.encode_document(sentences)
         lengths = np.diff(starts)
         if not lengths.all():
-            self.rejected["sentences without tokens"] += int((lengths == 0).sum())
+            self.rejected[WITHOUT_TOKENS] += int((lengths == 0).sum())
             sentences = [piece for piece, length in zip(sentences, lengths, strict=True) if length]
             lengths = lengths[lengths > 0]
         if len(sentences) < min_sentences:

@@ -70,13 +70,15 @@ class ByteTable:
                 "bits per byte need a tokenizer that loses nothing of the text: byte-level BPE (such as "
                 "data.tokenizer_path=trained), or token shards with SentencePiece"
             )
-        special = {index for index, token in backend.get_added_tokens_decoder().items() if token.special}
+        added = backend.get_added_tokens_decoder()
         pieces = {index: piece for piece, index in backend.get_vocab(with_added_tokens=True).items()}
         rows = []
         for index in range(tokenizer.vocab_size):
             piece = pieces.get(index)
-            if piece is None or index in special:
+            if piece is None or (index in added and added[index].special):
                 rows.append((0, False, True))
+            elif index in added:  # a word as it is written, not in the alphabet of bytes
+                rows.append((len(piece.removeprefix(" ").encode()), piece.startswith(" "), False))
             else:
                 rows.append((len(piece.removeprefix(BYTE_SPACE)), piece.startswith(BYTE_SPACE), False))
         return cls(*_columns(rows), tokenizer.decode, tokenizer.encode_sentences)

@@ -16,12 +16,14 @@ from lang_jepa.data.blocks import Block, token_dtype
 from lang_jepa.data.shards import Shard, open_shards
 from lang_jepa.data.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json
+from lang_jepa.files import read_json, write_text
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout on disk; another version is prepared anew."""
 
 MANIFEST = "manifest.json"
+DUPLICATES = "duplicates.jsonl"
+"""One line for each document that was left out because it repeats another."""
 SIDES = ("train", "validation")
 
 
@@ -50,6 +52,7 @@ class CorpusSplit:
         self._shards = list(shards)
         self._tokenizer = tokenizer
         self._origin = origin
+        self._vocab_size: int | None = None
         self._token_base = _bases([len(shard.tokens) for shard in self._shards])
         self._sentence_base = _bases([len(shard.sentences) - 1 for shard in self._shards])
         self._document_base = _bases([len(shard.documents) - 1 for shard in self._shards])
@@ -125,7 +128,10 @@ class CorpusSplit:
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if len(ends) else 0
         index = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
-        return self._by_shard(index, lambda shard, local: shard.tokens[local], None, self._token_base)
+        tokens = self._by_shard(index, lambda shard, local: shard.tokens[local], None, self._token_base)
+        if self._origin is not None:
+            self._check_ids(tokens, self._origin[0])
+        return tokens
 
     def document_of(self, sentences: NDArray[np.integer]) -> Ints:
         """int64 [N]: document of each sentence."""
@@ -138,7 +144,7 @@ class CorpusSplit:
             raise IndexError(f"there is no document {document} among {self.num_documents}")
         number = int(np.searchsorted(self._document_base, document, side="right")) - 1
         name: bytes = self._shards[number].ids[document - int(self._document_base[number])]
-        return bytes(name).decode("utf-8")
+        return bytes(name).decode("utf-8", "replace")
 
     def texts(self, sentences: Sequence[int] | NDArray[np.integer]) -> list[str]:
         """Sentences as text, decoded from their tokens (lower case, if the tokenizer made them so)."""
@@ -147,6 +153,16 @@ class CorpusSplit:
     def decode(self, tokens: NDArray[np.integer]) -> str:
         """Text of some tokens."""
         return self._tokenizer().decode(tokens.tolist())
+
+    def _check_ids(self, tokens: Ints, folder: Path) -> None:
+        """Raise LangJepaError if an id lies outside the vocabulary, which the files' sizes do not show."""
+        if self._vocab_size is None:
+            self._vocab_size = self._tokenizer().vocab_size
+        if len(tokens) and int(tokens.max()) >= self._vocab_size:
+            raise LangJepaError(
+                f"the corpus {folder} is damaged: it holds token id {int(tokens.max())}, and its vocabulary has "
+                f"{self._vocab_size} ids. Delete the folder and prepare again."
+            )
 
     def _by_shard(
         self,
@@ -210,10 +226,25 @@ class Corpus:
                     f"{path} has format {manifest['format']}, this version reads {FORMAT}: prepare the corpus again."
                 )
             return cls(path, manifest)
-        except (KeyError, TypeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise LangJepaError(
                 f"manifest of the corpus is damaged ({path / MANIFEST}): {error!r}"
             ) from error
+
+    def write_duplicates(self, path: Path | str) -> None:
+        """Copy the list of what was left out: JSON lines with `document`, `kind`, `original` and `share`.
+
+        Raises:
+            LangJepaError: the corpus has no such list, or the file cannot be written.
+        """
+        own = self.path / DUPLICATES
+        try:
+            lines = own.read_text(encoding="utf-8")
+        except OSError as error:
+            raise LangJepaError(
+                f"{own} cannot be read ({error.strerror}). Delete the folder of the corpus and prepare again."
+            ) from error
+        write_text(Path(path).expanduser(), lines)
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:

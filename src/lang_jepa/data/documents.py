@@ -6,21 +6,40 @@ from itertools import islice
 from pathlib import Path
 
 from lang_jepa.config import DataSettings
-from lang_jepa.data.documents_base import Document, Rejection, RowSource, Source, judge, require_documents
+from lang_jepa.data.documents_base import (
+    Document,
+    Rejection,
+    RowSource,
+    Source,
+    judge,
+    require_documents,
+    some_documents,
+)
 from lang_jepa.data.documents_hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
-from lang_jepa.data.documents_local import LocalSource, has_known_suffix
+from lang_jepa.data.documents_joined import JoinedRows
+from lang_jepa.data.documents_local import LocalSource, has_known_suffix, refuse_patterns
 from lang_jepa.data.documents_stories import StorySource
 from lang_jepa.errors import LangJepaError
 
-__all__ = ["Document", "Rejection", "RowSource", "Source", "judge", "open_source", "require_documents"]
+__all__ = [
+    "Document",
+    "Rejection",
+    "RowSource",
+    "Source",
+    "judge",
+    "open_source",
+    "require_documents",
+    "some_documents",
+]
 
 _CHOICES = (
-    "Give a .parquet, .jsonl or .txt file, a folder of them, 'stories', one of "
+    "Give a file (.parquet, .jsonl, .csv, .txt, .md, .html, ...), a folder of files, 'stories', one of "
     f"{', '.join(FINEWEB_CONFIGS)}, or a hub data set as owner/name[:config][@split]."
 )
+_STORES = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
-def open_source(settings: DataSettings) -> Source:
+def open_source(settings: DataSettings) -> RowSource:
     """The source that `settings.train_file` names; nothing large is read yet.
 
     The names of built-in sources win over files of the same name (write `./stories` for a folder); then
@@ -29,23 +48,52 @@ def open_source(settings: DataSettings) -> Source:
     Raises:
         LangJepaError: no such file (with the nearest name there is), an unknown kind of file, a folder
             without usable files, a damaged parquet file, a column that is not there, no such hub data set,
-            or no network.
+            a place that is not read (an object store, a pattern), or no network.
     """
+    if settings.join_rows is not None:
+        every = {"join_rows": None, "min_length": 0, "limit": None}
+        return JoinedRows.of(settings, open_source(settings.model_copy(update=every)))
     name = settings.train_file
     if name == "stories":
+        refuse_patterns(settings, "stories")
         return StorySource.open(settings)
     if name in FINEWEB_CONFIGS:
+        refuse_patterns(settings, f"the hub data set {name}")
         return HubSource.open(settings, "HuggingFaceFW/fineweb-edu", name, "train")
     if not name.strip():
         raise LangJepaError(f"data.train_file is empty. {_CHOICES}")
     path = Path(name).expanduser()
     if _exists(path, name):
         return LocalSource.open(settings, path)
+    _refuse_places(name)
     hub = parse_hub_name(name)
     # A name with a data suffix, or inside a folder that is there, was meant as a path.
     if hub is None or has_known_suffix(path) or path.parent.is_dir():
         raise LangJepaError(_no_such_path(name, path))
+    refuse_patterns(settings, f"the hub data set {name}")
     return HubSource.open(settings, *hub)
+
+
+def _refuse_places(name: str) -> None:
+    """Raise, with what to do, for an address of files elsewhere and for a pattern of names."""
+    if store := _STORES.fullmatch(name):
+        scheme, rest = store[1].lower(), store[2]
+        parts = rest.removeprefix("datasets/").split("/")
+        copy = {"s3": f"`aws s3 cp --recursive {name} FOLDER`", "gs": f"`gcloud storage cp -r {name} FOLDER`"}
+        if scheme == "hf":
+            cure = f"name the data set itself: data.train_file={'/'.join(parts[:2])}"
+        else:
+            cure = f"copy the files into a folder first ({copy.get(scheme, 'download them')}) and name that folder"
+        raise LangJepaError(f"data.train_file: {name}: files behind {scheme}:// are not read: {cure}.")
+    if re.search(r"[*?\[]", name) and "\0" not in name and parse_hub_name(name) is None:
+        parts = name.split("/")
+        first = next(index for index, part in enumerate(parts) if re.search(r"[*?\[]", part))
+        folder = "/".join(parts[:first]) or ("/" if name.startswith("/") else ".")
+        pattern = "/".join(parts[first:])
+        raise LangJepaError(
+            f"data.train_file: {name} is a pattern, and one place is wanted: name the folder and choose its files, "
+            f"-o data.train_file={folder} -o 'data.include=[\"{pattern}\"]'."
+        )
 
 
 def _exists(path: Path, name: str) -> bool:

@@ -10,6 +10,9 @@ from typing import Protocol
 from lang_jepa.config import DataSettings
 from lang_jepa.errors import LangJepaError
 
+FORMAT = 1
+"""Number of the rules by which rows are accepted; it enters the fingerprint of every source."""
+
 EXAMPLES_KEPT = 3
 """Places remembered for each reason of rejection."""
 
@@ -17,6 +20,15 @@ NUL_SHARE = 0.001
 """Text with a larger share of NUL characters is taken for binary data; with fewer it is kept as it is."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CJK = (
+    r"\u1100-\u11ff\u2e80-\u2fdf\u3041-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\uac00-\ud7a3\uf900-\ufaff"
+    r"\U00020000-\U0003ffff"
+)
+_WEIGHTS = (
+    (re.compile(f"[{_CJK}]"), 3),  # Han, kana, bopomofo, Yi and Hangul
+    (re.compile(r"[\u0e00-\u109f\u1780-\u17ff\u19e0-\u19ff]"), 2),  # Thai, Lao, Tibetan, Burmese, Khmer
+)
+"""Scripts of which a character says as much as several Latin ones, or that write no spaces."""
 # White space, control and format characters: text of nothing else shows nothing.
 _VISIBLE = re.compile(
     r"[^\s\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff]"
@@ -25,10 +37,15 @@ _VISIBLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One accepted text with an identity that is unique in its source."""
+    """One accepted text with an identity that is unique in its source.
+
+    Attributes:
+        left_out: what the file holds and the text does not (code blocks, tables), with its count.
+    """
 
     id: str
     text: str
+    left_out: tuple[tuple[str, int], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +68,8 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Identity of the content, the same for the same rows."""
 
-    def rows(self, skip: int = 0) -> Iterator[Document | None]:
-        """One item for each raw row from row `skip` on: its document, or None where it is rejected."""
+    def rows(self, skip: int = 0) -> Iterator[Document | Rejection]:
+        """One item for each raw row from row `skip` on: its document, or why it is none."""
 
     def documents(self, rejected: Counter[str], skip: int = 0) -> Iterator[Document]:
         """The accepted documents from row `skip` on; the others are counted in `rejected` by reason."""
@@ -79,7 +96,7 @@ class RowSource(ABC):
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """All raw rows from row `skip` on, without regard to the limit."""
 
-    def _limited(self, skip: int) -> Iterator[Document | Rejection]:
+    def rows(self, skip: int = 0) -> Iterator[Document | Rejection]:
         """Rows from `skip` on, ending with the row that holds the last document under the limit."""
         limit = self.settings.limit
         if limit is None:
@@ -93,14 +110,9 @@ class RowSource(ABC):
             if accepted == limit:
                 return
 
-    def rows(self, skip: int = 0) -> Iterator[Document | None]:
-        """One item for each raw row from row `skip` on: its document, or None where it is rejected."""
-        for row in self._limited(skip):
-            yield row if isinstance(row, Document) else None
-
     def documents(self, rejected: Counter[str], skip: int = 0) -> Iterator[Document]:
         """The accepted documents from row `skip` on; the others are counted in `rejected` by reason."""
-        for row in self._limited(skip):
+        for row in self.rows(skip):
             if isinstance(row, Document):
                 yield row
                 continue
@@ -110,16 +122,32 @@ class RowSource(ABC):
                 places.append(row.where)
 
 
-def judge(identity: str, text: object, where: str, min_length: int) -> Document | Rejection:
+def judge(
+    identity: str,
+    text: object,
+    where: str,
+    min_length: int,
+    left_out: tuple[tuple[str, int], ...] = (),
+) -> Document | Rejection:
     """A row's document, or why it is none.
 
-    The text itself is never changed. `min_length` counts characters without outer white space. NUL
-    characters are left in the text where they are rare (at most NUL_SHARE of it).
+    The text itself is never changed. `min_length` counts by `length_of`. NUL characters are left in the text where
+    they are rare (at most NUL_SHARE of it).
     """
     reason = fault(text, min_length)
     if reason is None and isinstance(text, str):
-        return Document(identity, text)
+        return Document(identity, text, left_out)
     return Rejection(str(reason), where)
+
+
+def length_of(text: str) -> int:
+    """Characters without outer white space, as `data.min_length` counts them.
+
+    A Chinese, Japanese or Korean character counts as three (translations of one text are about a third as long in
+    Chinese as in English), one of Thai, Lao, Khmer, Burmese or Tibetan as two, every other as one.
+    """
+    length = len(text.strip())
+    return length if text.isascii() else length + sum((n - 1) * len(p.findall(text)) for p, n in _WEIGHTS)
 
 
 def fault(text: object, min_length: int) -> str | None:
@@ -136,9 +164,26 @@ def fault(text: object, min_length: int) -> str | None:
         return "invalid Unicode (lone surrogates)"
     if not _VISIBLE.search(text):
         return "no visible characters"
-    if len(text) < min_length or len(text.strip()) < min_length:
+    if len(text.strip()) < min_length and length_of(text) < min_length:
         return "too short"
     return None
+
+
+_CURES = "Check data.train_file and data.text_column (--text-column), lower data.min_length, or save the text as UTF-8."
+
+
+def some_documents(source: Source) -> Iterator[Document]:
+    """The documents of a source, of which there has to be one.
+
+    Raises:
+        LangJepaError: at the end, as `require_documents` says.
+    """
+    rejected: Counter[str] = Counter()
+    accepted = 0
+    for document in source.documents(rejected):
+        accepted += 1
+        yield document
+    require_documents(accepted, rejected, source)
 
 
 def require_documents(accepted: int, rejected: Counter[str], source: Source) -> None:
@@ -156,7 +201,5 @@ def require_documents(accepted: int, rejected: Counter[str], source: Source) -> 
     for reason, count in rejected.most_common():
         places = ", ".join(source.examples.get(reason, []))
         lines.append(f"{count} x {reason}" + (f", for example {places}" if places else ""))
-    lines.append(
-        "Check data.train_file and data.text_column, lower data.min_length, or save the text as UTF-8."
-    )
+    lines.append(_CURES)
     raise LangJepaError("\n  ".join(lines))

@@ -1,86 +1,176 @@
-"""Rows of single files: parquet, JSON lines and plain text, the last two also compressed.
+"""The kinds of files that can be read: their suffixes, and who turns each into rows.
 
-Every reader passes over the first `skip` rows as cheaply as its format allows: parquet by whole row groups,
-JSON lines without parsing, a plain-text file is one row.
+Parquet, JSON and tables hold many documents and are read piece by piece. The other kinds hold one document, which is
+one row; of them only what a reader would read aloud becomes text, and what was left out is counted.
 """
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import zstandard
-
+from lang_jepa.data import documents_json as json_files
+from lang_jepa.data import documents_parquet as parquet_files
+from lang_jepa.data import documents_tables as tables
+from lang_jepa.data import text_files
+from lang_jepa.data.documents_html import FORMAT as HTML_FORMAT
+from lang_jepa.data.documents_html import declared_text, html_prose
+from lang_jepa.data.documents_markdown import FORMAT as MARKDOWN_FORMAT
+from lang_jepa.data.documents_markdown import markdown_prose
+from lang_jepa.data.documents_office import FORMAT as OFFICE_FORMAT
+from lang_jepa.data.documents_office import pdf_prose, require, word_prose
+from lang_jepa.data.documents_rows import Row, Unreadable
+from lang_jepa.data.documents_rst import FORMAT as RST_FORMAT
+from lang_jepa.data.documents_rst import rst_prose
+from lang_jepa.data.text_files import NotText
 from lang_jepa.errors import LangJepaError
 
-KNOWN = ".parquet, .jsonl, .ndjson, .json, .txt, .md (all but .parquet also with .gz or .zst behind)"
-"""The suffixes that can be read, for messages."""
-
-NOT_UTF8 = "not UTF-8 (another encoding, such as Latin-1 or UTF-16?)"
-CHUNK = 1 << 18
-"""Bytes read at a time."""
-BATCH_ROWS = 64
-"""Rows of a parquet file held at a time."""
-MAX_INT_DIGITS = 4000
-"""Longer integers are read as floats: Python refuses to convert them."""
-
-_KINDS = {
-    ".parquet": "parquet",
-    ".jsonl": "JSON lines",
-    ".ndjson": "JSON lines",
-    ".json": "JSON lines",
-    ".txt": "text",
-    ".md": "text",
-}
+Prose = tuple[str, Counter[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One raw row: its number in the file, a place for people, its id column, and its text or a fault."""
+class Kind:
+    """A kind of file.
 
-    number: int
-    place: str
-    id: str | None = None
-    text: object = None
-    fault: str | None = None
+    Attributes:
+        name: for people.
+        suffixes: in small letters.
+        format: number of its reader's rules; it enters the fingerprint of a source.
+        rows: of a file, by the column of the text, from a row on.
+        count: rows of a file.
+        check: raises unless a file has the column; called before anything is read.
+        packed: whether it is also read with .gz or .zst behind the suffix.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    format: int
+    rows: Callable[[Path, str, int], Iterator[Row]]
+    count: Callable[[Path], int] = lambda path: 1
+    check: Callable[[Path, str], None] = lambda path, column: None
+    packed: bool = True
+    prose: Callable[[Path], Prose] | None = None
 
 
-def kind_of(path: Path) -> str | None:
-    """`parquet`, `JSON lines` or `text` by the suffix, or None."""
+def _document(
+    name: str,
+    suffixes: tuple[str, ...],
+    version: int,
+    prose: Callable[[Path], Prose],
+    *,
+    check: Callable[[Path, str], None] = lambda path, column: None,
+    packed: bool = True,
+) -> Kind:
+    """A kind of which each file is one document."""
+
+    def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
+        if skip:
+            return
+        try:
+            text, left_out = prose(path)
+        except NotText as error:
+            yield Row(0, f"byte {error.place}", fault=error.reason)
+        except Unreadable as error:
+            yield Row(0, error.detail or "start", fault=error.reason)
+        else:
+            yield Row(0, "start", text=text, left_out=tuple(sorted(left_out.items())))
+
+    return Kind(name, suffixes, version, rows, check=check, packed=packed, prose=prose)
+
+
+def _decoded(read: Callable[[str], Prose]) -> Callable[[Path], Prose]:
+    return lambda path: read(text_files.decode(b"".join(text_files.chunks(path))))
+
+
+def _html(path: Path) -> Prose:
+    """A page, in UTF-8 or in the encoding that it declares."""
+    content = b"".join(text_files.chunks(path))
+    try:
+        return html_prose(text_files.decode(content))
+    except NotText:
+        text = declared_text(content)
+        if text is None:
+            raise
+        return html_prose(text)
+
+
+KINDS = (
+    Kind(
+        "parquet",
+        (".parquet",),
+        parquet_files.FORMAT,
+        parquet_files.rows,
+        parquet_files.count,
+        parquet_files.check,
+        packed=False,
+    ),
+    Kind("JSON", (".jsonl", ".ndjson", ".json"), json_files.FORMAT, json_files.rows, json_files.count),
+    Kind("table", (".csv", ".tsv"), tables.FORMAT, tables.rows, tables.count, tables.check),
+    _document("text", (".txt",), 1, _decoded(lambda text: (text, Counter()))),
+    _document("Markdown", (".md", ".markdown"), MARKDOWN_FORMAT, _decoded(markdown_prose)),
+    _document("MDX", (".mdx",), MARKDOWN_FORMAT, _decoded(lambda text: markdown_prose(text, mdx=True))),
+    _document("reStructuredText", (".rst",), RST_FORMAT, _decoded(rst_prose)),
+    _document("HTML", (".html", ".htm", ".xhtml"), HTML_FORMAT, _html),
+    _document(
+        "PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=lambda path, column: require("PDF"), packed=False
+    ),
+    _document(
+        "Word",
+        (".docx",),
+        OFFICE_FORMAT,
+        word_prose,
+        check=lambda path, column: require("Word"),
+        packed=False,
+    ),
+)
+JSON = KINDS[1]
+
+KNOWN = (
+    f"{', '.join(suffix for kind in KINDS for suffix in kind.suffixes)} (all but .parquet, .pdf and .docx also with "
+    ".gz or .zst behind)"
+)
+"""The suffixes that can be read, for messages."""
+
+
+def kind_of(path: Path) -> Kind | None:
+    """The kind of a file by its suffix, or None."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in {".gz", ".zst"}:
-        kind = _KINDS.get(suffixes[-2]) if len(suffixes) > 1 else None
-        return None if kind == "parquet" else kind
-    return _KINDS.get(suffixes[-1]) if suffixes else None
+    packed = bool(suffixes) and suffixes[-1] in text_files.PACKED
+    last = suffixes[-2:-1] if packed else suffixes[-1:]
+    for kind in KINDS:
+        if last and last[0] in kind.suffixes:
+            return kind if kind.packed or not packed else None
+    return None
 
 
-def read_rows(path: Path, column: str, skip: int = 0) -> Iterator[Row]:
-    """Rows of one file from `skip` on.
+def kind_of_named(path: Path) -> Kind | None:
+    """The same for a file that someone names: JSON lines are recognised under any name."""
+    kind = kind_of(path)
+    if kind is None or kind.name == "text":
+        return JSON if json_files.looks_like_lines(path) else kind
+    return kind
+
+
+def read_document(path: Path) -> str:
+    """The text of a file that holds one document; of an unknown suffix as it is.
 
     Raises:
-        LangJepaError: the file is damaged, cut short, or may not be read.
+        LangJepaError: it cannot be read, holds no text, or holds many documents.
     """
-    readers = {"parquet": _parquet_rows, "JSON lines": _json_rows, "text": _text_rows}
-    return readers[str(kind_of(path))](path, column, skip)
-
-
-def count_rows(path: Path) -> int:
-    """Number of rows of one file."""
-    match kind_of(path):
-        case "parquet":
-            with _parquet(path) as file:
-                return int(file.metadata.num_rows)
-        case "text":
-            return 1
-        case _:
-            return sum(1 for _ in _filled_lines(path))
+    kind = kind_of(path)
+    if kind is None:
+        return text_files.text_of(text_files.chunks(path), str(path))
+    if kind.prose is None:
+        raise LangJepaError(
+            f"{path} is a {kind.name} file, which holds many documents, and one is wanted: save the text of one as "
+            ".txt or .md"
+        )
+    kind.check(path, "")
+    try:
+        return kind.prose(path)[0]
+    except (NotText, Unreadable) as error:
+        raise LangJepaError(f"{path} cannot be read: {error}.") from error
 
 
 def id_hash(identity: str) -> int:
@@ -90,237 +180,13 @@ def id_hash(identity: str) -> int:
     )
 
 
-def id_hashes(path: Path, column: str) -> Iterator[int]:
+def id_hashes(path: Path, kind: Kind, column: str) -> Iterator[int]:
     """Hashes of the ids that a file gives its rows, in order; nothing where it gives none."""
-    match kind_of(path):
-        case "parquet":
-            with _parquet(path) as file:
-                if "id" not in file.schema_arrow.names or column == "id":
-                    return
-                for batch in file.iter_batches(columns=["id"], batch_size=4096):
-                    yield from (id_hash(i) for value in _values(batch.column(0)) if (i := _identity(value)))
-        case "JSON lines":
-            for row in _json_rows(path, column, 0):
-                if row.id:
-                    yield id_hash(row.id)
-
-
-def _identity(value: object) -> str | None:
-    """The id column's value as an identity, or None when it is no use as one."""
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        return None
-    return str(value).encode("utf-8", "backslashreplace").decode()
-
-
-# Parquet
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """An open parquet file; whatever is wrong with it becomes one clear error."""
-    try:
-        # Without these two a whole column of a row group is read at once, which may be gigabytes.
-        flat = {"buffer_size": CHUNK, "pre_buffer": False}
-        with pq.ParquetFile(path, page_checksum_verification=True, **flat) as file:
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        raise LangJepaError(
-            f"{path} is damaged, cut short, or not a parquet file ({_first_line(error)}). Copy or download it again."
-        ) from error
-
-
-def check_parquet(path: Path, column: str) -> None:
-    """Raise unless a parquet file has the column, with text in it."""
-    with _parquet(path) as file:
-        schema = file.schema_arrow
-        if column not in schema.names:
-            raise LangJepaError(
-                f"{path} has no column '{column}'; its columns are {', '.join(schema.names) or '(none)'}. "
-                "Set data.text_column."
-            )
-        if schema.names.count(column) > 1:
-            raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
-        kind = schema.field(column).type
-        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-        tests = (
-            pa.types.is_string,
-            pa.types.is_large_string,
-            pa.types.is_string_view,
-            pa.types.is_binary,
-            pa.types.is_large_binary,
-            pa.types.is_null,
-        )
-        if not any(test(inner) for test in tests):
-            text = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
-            raise LangJepaError(
-                f"{path}: the column '{column}' holds {kind}, not text; columns of text are "
-                f"{', '.join(text) or '(none)'}. Set data.text_column."
-            )
-
-
-def _parquet_rows(path: Path, column: str, skip: int) -> Iterator[Row]:
-    with _parquet(path) as file:
-        with_ids = "id" in file.schema_arrow.names and column != "id"
-        columns = [column, "id"] if with_ids else [column]
-        number, groups = 0, list(range(file.num_row_groups))
-        while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:
-            number += file.metadata.row_group(groups.pop(0)).num_rows
-        if not groups:
-            return
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=columns):
-            start = min(max(skip - number, 0), batch.num_rows)
-            number, batch = number + start, batch.slice(start)
-            texts = _values(batch.column(batch.schema.get_field_index(column)))
-            ids = _values(batch.column(batch.schema.get_field_index("id"))) if with_ids else []
-            for offset, text in enumerate(texts):
-                identity = _identity(ids[offset]) if ids else None
-                fault = NOT_UTF8 if isinstance(text, bytes) else None
-                yield Row(number, f"row {number}", identity, text, fault)
-                number += 1
-
-
-def _values(column: pa.Array) -> list[Any]:
-    """A column as Python values; bytes become text where they are UTF-8 and stay bytes where they are not."""
-    try:
-        values = column.to_pylist()
-    except UnicodeDecodeError:
-        values = column.cast(pa.large_binary()).to_pylist()
-    return [_decoded(value) if isinstance(value, bytes) else value for value in values]
-
-
-def _decoded(value: bytes) -> str | bytes:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value
-
-
-# JSON lines and plain text
-
-
-def _json_rows(path: Path, column: str, skip: int) -> Iterator[Row]:
-    for number, (line_number, line) in enumerate(_filled_lines(path)):
-        if number >= skip:
-            yield _json_row(number, f"line {line_number}", line, column)
-
-
-def _json_row(number: int, place: str, line: bytes, column: str) -> Row:
-    """One line of JSON as a row."""
-    try:
-        value = json.loads(line.decode("utf-8"), parse_int=_integer)
-    except UnicodeDecodeError:
-        return Row(number, place, fault=NOT_UTF8)
-    except (json.JSONDecodeError, RecursionError):
-        return Row(number, place, fault="damaged JSON")
-    if not isinstance(value, dict):
-        return Row(number, place, fault=f"not a JSON object ({type(value).__name__})")
-    if column not in value:
-        keys = ", ".join(list(value)[:8])
-        return Row(number, f"{place} (keys: {keys})", fault=f"no '{column}' key")
-    identity = _identity(value.get("id")) if column != "id" else None
-    return Row(number, place, identity, value[column])
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < MAX_INT_DIGITS else float(digits)
-
-
-def _filled_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, each with its number from 1.
-
-    Raises:
-        LangJepaError: the file is one pretty-printed document or array, not JSON lines.
-    """
-    first = True
-    for number, line in enumerate(_lines(path), start=1):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        stripped = line.strip()
-        if not stripped:
-            continue
-        if first and (stripped in {b"[", b"{"} or (stripped.startswith(b"[{") and path.suffix == ".json")):
-            raise LangJepaError(
-                f"{path} holds one JSON document over several lines or one array, not JSON lines. Write one object "
-                "per line, for example with `jq -c '.[]' in.json > out.jsonl`."
-            )
-        first = False
-        yield number, line
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file without their newline; the time is linear in the length of a line however long it is."""
-    parts: list[bytes] = []
-    for chunk in _chunks(path):
-        head, *rest = chunk.split(b"\n")
-        parts.append(head)
-        for line in rest:
-            yield b"".join(parts)
-            parts = [line]
-    last = b"".join(parts)
-    if last:
-        yield last
-
-
-def _text_rows(path: Path, column: str, skip: int) -> Iterator[Row]:
-    if skip:
+    if kind.prose is not None:
         return
-    content = b"".join(_chunks(path))
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        yield Row(0, "start", fault="not UTF-8 (UTF-16 with a byte order mark)")
+    if kind.name == "parquet":
+        yield from map(id_hash, parquet_files.ids(path, column))
         return
-    if b"\0" in content:
-        yield Row(0, f"byte {content.index(0)}", fault="binary data (NUL characters)")
-        return
-    try:
-        yield Row(0, "start", text=content.removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
-    except UnicodeDecodeError as error:
-        yield Row(0, f"byte {error.start}", fault=NOT_UTF8)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    """A file's bytes, decompressed, piece by piece.
-
-    Raises:
-        LangJepaError: it may not be read, is cut short, or is not what its suffix says.
-    """
-    try:
-        match path.suffix.lower():
-            case ".gz":
-                with gzip.open(path) as packed:
-                    while chunk := packed.read(CHUNK):
-                        yield chunk
-            case ".zst":
-                yield from _zstd_chunks(path)
-            case _:
-                with path.open("rb") as stream:
-                    while chunk := stream.read(CHUNK):
-                        yield chunk
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise LangJepaError(
-            f"{path} is damaged, cut short, or not compressed as its name says ({_first_line(error)}). "
-            "Copy or download it again."
-        ) from error
-    except OSError as error:
-        raise LangJepaError(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def _zstd_chunks(path: Path) -> Iterator[bytes]:
-    """Decompressed pieces of all frames of a zstd file; the library's own reader ends silently on a cut file."""
-    with path.open("rb") as stream:
-        unpacker = zstandard.ZstdDecompressor().decompressobj()
-        inside = False
-        while data := stream.read(CHUNK):
-            while data:
-                inside = True
-                if chunk := unpacker.decompress(data):
-                    yield chunk
-                data = b""
-                if unpacker.eof:
-                    data, inside = unpacker.unused_data, False
-                    unpacker = zstandard.ZstdDecompressor().decompressobj()
-        if inside:
-            raise EOFError("the last frame has no end")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    for row in kind.rows(path, column, 0):
+        if row.id:
+            yield id_hash(row.id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from lang_jepa.config import DataSettings
-from lang_jepa.data.documents_base import Document, Rejection, RowSource, judge
+from lang_jepa.data.documents_base import FORMAT, Document, Rejection, RowSource, judge
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 from lang_jepa.hub import transport_errors
@@ -61,8 +61,9 @@ class HubSource(RowSource):
         return cls(settings, f"hub data set {where}", {}, name, config, split, revision or "")
 
     def fingerprint(self) -> str:
-        """Name, config, split and revision."""
-        return fingerprint(["hub", self.name, self.config, self.split, self.revision])
+        """Name, config, split, revision, and the column of the text."""
+        column = self.settings.text_column
+        return fingerprint(["hub", FORMAT, self.name, self.config, self.split, self.revision, column])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Rows from `skip` on. Identities are the data set's `id` column, taken to be unique, or `<name>:<row>`.
@@ -83,7 +84,7 @@ class HubSource(RowSource):
                 if settings.text_column not in row:
                     raise LangJepaError(
                         f"hub data set {self.name} has no column '{settings.text_column}'; its columns are "
-                        f"{', '.join(map(str, row))}. Set data.text_column."
+                        f"{', '.join(map(str, row))}. Set data.text_column (--text-column)."
                     )
                 given = row.get("id")
                 identity = str(given) if isinstance(given, str | int) and given != "" else where

@@ -1,7 +1,7 @@
-"""Local files as a source: parquet, JSON lines, plain text, or a folder of them, read in place.
+"""Local files as a source: one file of a known kind, or a folder of them, read in place.
 
-Nothing is copied to a cache, and only a plain-text file (one document) is ever held whole. A damaged file is
-an error that names it; a damaged row is rejected and counted.
+Nothing is copied to a cache, and only a file that is one document is ever held whole. A damaged file of many documents
+is an error that names it; a damaged row, or a file of one document, is rejected and counted.
 """
 
 import hashlib
@@ -16,7 +16,10 @@ import numpy as np
 
 from lang_jepa.config import DataSettings
 from lang_jepa.data import documents_formats as formats
-from lang_jepa.data.documents_base import Document, Rejection, RowSource, judge
+from lang_jepa.data import text_files
+from lang_jepa.data.documents_base import FORMAT, Document, Rejection, RowSource, judge
+from lang_jepa.data.documents_globs import chosen
+from lang_jepa.data.documents_json import no_documents
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 
@@ -24,44 +27,60 @@ HASH_WHOLE = 1 << 30
 """Bytes up to which a file's content is hashed; a larger one is told by size and time of change."""
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a source.
+
+    Attributes:
+        name: that stands in document identities (relative to the folder).
+        path: of it.
+        kind: that reads it.
+    """
+
+    name: str
+    path: Path
+    kind: formats.Kind
+
+
 @dataclass
 class LocalSource(RowSource):
     """One file, or all usable files of a folder in sorted order."""
 
     root: Path = Path()
-    files: list[tuple[str, Path]] = field(default_factory=list)
-    """Name that stands in document identities (relative to the folder), and the path."""
+    files: list[File] = field(default_factory=list)
     _repeated: frozenset[int] | None = None
 
     @classmethod
     def open(cls, settings: DataSettings, path: Path) -> Self:
-        """List the files and check the columns of parquet files.
+        """List the files, and check the columns of those that name theirs.
 
         Raises:
-            LangJepaError: an unknown kind of file, a folder without usable files, a broken link, a damaged
-                parquet file, or a column that is not there.
+            LangJepaError: an unknown kind of file, a folder without usable files, a broken link, a damaged parquet
+                file, a column that is not there, a pattern that matches nothing, or a library that is not installed.
         """
         if path.is_dir():
-            files, passed = _walk(path)
+            files, passed = _walk(path, settings)
             if not files:
                 raise LangJepaError(
                     f"data.train_file: the folder {path} has no file that can be read{_passed_over(passed)}. "
                     f"Known kinds: {formats.KNOWN}."
                 )
-            kinds = Counter(formats.kind_of(file) for _, file in files)
-            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind)
+            kinds = Counter(file.kind.name for file in files)
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             description = f"folder {path}: {counts}{_passed_over(passed)}"
         else:
-            _check_file(path)
-            files, description = [(path.name, path)], f"file {path}"
-        for _, file in files:
-            if formats.kind_of(file) == "parquet":
-                formats.check_parquet(file, settings.text_column)
+            refuse_patterns(settings, f"the file {path}")
+            files, description = [_named(path, settings)], f"file {path}"
+        for file in files:
+            file.kind.check(file.path, settings.text_column)
         return cls(settings, description, {}, path, files)
 
     def fingerprint(self) -> str:
-        """Names, sizes and content hashes of the files (size and time of change above HASH_WHOLE bytes)."""
-        return fingerprint(["local", [[name, *_content(path)] for name, path in self.files]])
+        """Names, sizes and content hashes of the files (size and time of change above HASH_WHOLE bytes), the column of
+        the text, and the rules by which the files are read."""
+        rules = sorted({(file.kind.name, file.kind.format) for file in self.files})
+        read = [FORMAT, text_files.FORMAT, rules, self.settings.text_column]
+        return fingerprint(["local", read, [[file.name, *_content(file.path)] for file in self.files]])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Rows from `skip` on, file after file.
@@ -70,31 +89,42 @@ class LocalSource(RowSource):
         once in the source becomes `<id>@<file>:<row>` everywhere, whatever row reading begins at.
         """
         repeated, settings = self._repeated_ids(), self.settings
-        for name, path in self.files:
-            if skip and skip >= (count := formats.count_rows(path)):
+        for file in self.files:
+            if skip and skip >= (count := file.kind.count(file.path)):
                 skip -= count
                 continue
-            for row in formats.read_rows(path, settings.text_column, skip):
-                place = f"{name}:{row.number}"
+            for row in file.kind.rows(file.path, settings.text_column, skip):
+                place = f"{file.name}:{row.number}"
                 identity = row.id or place
                 if row.id and formats.id_hash(row.id) in repeated:
                     identity = f"{row.id}@{place}"
+                where = f"{file.name}:{row.place}"
                 if row.fault:
-                    yield Rejection(row.fault, f"{name}:{row.place}")
+                    yield Rejection(row.fault, where)
                 else:
-                    yield judge(identity, row.text, f"{name}:{row.place}", settings.min_length)
+                    yield judge(identity, row.text, where, settings.min_length, row.left_out)
             skip = 0
 
     def _repeated_ids(self) -> frozenset[int]:
         """Hashes of ids that occur more than once; reads only the id columns, 8 bytes for each row."""
         if self._repeated is None:
+            column = self.settings.text_column
             parts = [
-                np.fromiter(formats.id_hashes(path, self.settings.text_column), np.uint64)
-                for _, path in self.files
+                np.fromiter(formats.id_hashes(file.path, file.kind, column), np.uint64) for file in self.files
             ]
             values, counts = np.unique(np.concatenate(parts), return_counts=True)
             self._repeated = frozenset(values[counts > 1].tolist())
         return self._repeated
+
+
+def refuse_patterns(settings: DataSettings, what: str) -> None:
+    """Raise if files of a folder are to be chosen where there is no folder."""
+    for name in ("include", "exclude"):
+        if getattr(settings, name):
+            raise LangJepaError(
+                f"data.{name} chooses files of a folder, but data.train_file is {what}. Name the folder, or leave "
+                f"data.{name} empty."
+            )
 
 
 def has_known_suffix(path: Path) -> bool:
@@ -102,25 +132,64 @@ def has_known_suffix(path: Path) -> bool:
     return formats.kind_of(path) is not None
 
 
+def _named(path: Path, settings: DataSettings) -> File:
+    """A file that the settings name.
+
+    Raises:
+        LangJepaError: it is of no known kind, or no documents but a configuration.
+    """
+    _check_file(path)
+    kind = formats.kind_of_named(path)
+    if kind is None:
+        raise LangJepaError(
+            f"data.train_file: {path} ends in '{path.suffix}', which is no kind of file known here, and does not "
+            f"begin with a line of JSON. Convert or rename it to one of {formats.KNOWN}."
+        )
+    if kind is formats.JSON and (reason := no_documents(path, settings.text_column)):
+        raise LangJepaError(
+            f"data.train_file: {path} is {reason}, not JSON lines and no array of documents. Set data.text_column "
+            "(--text-column), or write one object a line, for example with `jq -c '.[]' in.json > out.jsonl`."
+        )
+    return File(path.name, path, kind)
+
+
 def _check_file(path: Path) -> None:
-    """Raise unless `path` is a regular file of a known kind that may be read."""
+    """Raise unless `path` is a regular file that may be read."""
     what = f"data.train_file: {path}"
     if not path.exists():
         raise LangJepaError(f"{what} is a link to {os.readlink(path)}, which is not there. Mend the link.")
     if not path.is_file():
         raise LangJepaError(f"{what} is neither a file nor a folder.")
-    if formats.kind_of(path) is None:
-        raise LangJepaError(
-            f"{what} ends in '{path.suffix}', which is no kind of file known here. Convert or rename it to one "
-            f"of {formats.KNOWN}."
-        )
     if not os.access(path, os.R_OK):
         raise LangJepaError(f"{what} may not be read: check its permissions.")
 
 
-def _walk(folder: Path) -> tuple[list[tuple[str, Path]], Counter[str]]:
+def _walk(folder: Path, settings: DataSettings) -> tuple[list[File], Counter[str]]:
     """All usable files below a folder, sorted by relative name, and what was passed over."""
-    files: list[tuple[str, Path]] = []
+    names, passed = _names(folder)
+    wanted = names
+    if settings.include or settings.exclude:
+        wanted = sorted(chosen(names, settings.include, settings.exclude, str(folder)))
+        passed["left out by data.include and data.exclude"] = len(names) - len(wanted)
+    files: list[File] = []
+    for name in wanted:
+        path = folder / name
+        kind = formats.kind_of(path)
+        if kind is None:
+            passed[f"of unknown kind ({path.suffix or 'no suffix'})"] += 1
+            continue
+        _check_file(path)
+        lists = path.with_suffix("") if path.suffix.lower() in text_files.PACKED else path
+        if lists.suffix.lower() == ".json" and no_documents(path, settings.text_column):
+            passed["JSON without documents"] += 1
+            continue
+        files.append(File(name, path, kind))
+    return files, passed
+
+
+def _names(folder: Path) -> tuple[list[str], Counter[str]]:
+    """Relative names of all files below a folder, sorted, without what is hidden or in a linked folder."""
+    names: list[str] = []
     passed: Counter[str] = Counter()
 
     def refuse(error: OSError) -> None:
@@ -128,21 +197,13 @@ def _walk(folder: Path) -> tuple[list[tuple[str, Path]], Counter[str]]:
             f"data.train_file: the folder {error.filename} cannot be read: {error.strerror}. Check its permissions."
         )
 
-    for place, folders, names in os.walk(folder, onerror=refuse):
+    for place, folders, files in os.walk(folder, onerror=refuse):
         here = Path(place)
-        passed["hidden"] += sum(name.startswith(".") for name in [*folders, *names])
+        passed["hidden"] += sum(name.startswith(".") for name in [*folders, *files])
         passed["linked folder"] += sum(not n.startswith(".") and (here / n).is_symlink() for n in folders)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = here / name
-            if name.startswith("."):
-                continue
-            if formats.kind_of(path) is None:
-                passed[f"of unknown kind ({path.suffix or 'no suffix'})"] += 1
-                continue
-            _check_file(path)
-            files.append((path.relative_to(folder).as_posix(), path))
-    return sorted(files), passed
+        names += [(here / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
+    return sorted(names), passed
 
 
 def _passed_over(passed: Counter[str]) -> str:

@@ -35,7 +35,7 @@ class StorySource(RowSource):
 
     def fingerprint(self) -> str:
         """Generator version, seed and count."""
-        return fingerprint(["stories", stories.VERSION, SEED, self.settings.limit])
+        return fingerprint(["stories", stories.FORMAT, SEED, self.settings.limit])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Story number `skip` and all after it."""

@@ -4,11 +4,15 @@ BLAKE2b with 8 bytes is the same on every machine, unlike Python's own `hash`. A
 any two share a hash is about 3e-6.
 """
 
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+FORMAT = 1
+"""Of the hashes and of what they decide: raise it when a text gets another one, or falls on another side."""
 
 Hashes = NDArray[np.uint64]
 
@@ -42,3 +46,8 @@ def side(text_hash: int, val_fraction: float) -> Literal["train", "validation"]:
 def on_side(text_hashes: Hashes, name: str, val_fraction: float) -> NDArray[np.bool_]:
     """bool [D]: which documents `side` puts on side `name`."""
     return np.array([side(value, val_fraction) == name for value in text_hashes.tolist()], dtype=bool)
+
+
+def training_texts(texts: Iterable[str], val_fraction: float) -> Iterator[str]:
+    """The texts that are not held out: what a tokenizer may learn from."""
+    return (text for text in texts if side(hash_text(text), val_fraction) == "train")

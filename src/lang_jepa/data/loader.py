@@ -15,12 +15,26 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from lang_jepa.data.order import Order
+from lang_jepa.data.order import Indices, Order
 from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import View
 from lang_jepa.errors import LangJepaError
 
 State = dict[str, Any]
+
+
+def position(state: State, name: str, most: int | None = None) -> int:
+    """A number of a saved state that says how far something was read.
+
+    Raises:
+        LangJepaError: it is missing, no whole number, negative, or above `most`.
+    """
+    found = state.get(name) if isinstance(state, dict) else None
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise LangJepaError(f"the position in the data is damaged: its {name} is {found!r}")
+    if most is not None and found > most:
+        raise LangJepaError(f"the position in the data is damaged: its {name} is {found:,}, of {most:,}")
+    return found
 
 
 class BatchSource(Protocol):
@@ -51,7 +65,8 @@ class CorpusBatches(IterableDataset[Batch]):
         self.epoch, self.group = 0, 0
 
     def restart(self, state: State) -> None:
-        self.epoch, self.group = int(state["epoch"]), int(state["group"])
+        epoch = position(state, "epoch")
+        self.epoch, self.group = epoch, position(state, "group", self.order.steps(epoch))
 
     def advance(self, state: State, batch: Batch) -> State:
         epoch, group = batch.position
@@ -68,10 +83,19 @@ class CorpusBatches(IterableDataset[Batch]):
         for epoch in count(self.epoch):
             for number, group in self.order.groups(epoch, start):
                 if turn % workers == worker:
-                    batch = self.view.batch(group[self.rank], epoch)
-                    yield replace(batch, position=(epoch, number + 1))
+                    yield replace(self._batch(group, epoch), position=(epoch, number + 1))
                 turn += 1
             start = 0
+
+    def _batch(self, group: list[Indices], epoch: int) -> Batch:
+        """This rank's batch of a step. Without examples of its own it goes through one of the others', since the ranks
+        compute together, and counts nothing of it."""
+        own = group[self.rank]
+        return (
+            self.view.batch(own, epoch)
+            if len(own)
+            else self.view.batch(max(group, key=len)[:1], epoch).idled()
+        )
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

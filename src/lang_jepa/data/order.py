@@ -81,13 +81,17 @@ def by_length(lengths: Indices, budget: int) -> Iterator[Indices]:
 class Order:
     """How an epoch's examples become batches.
 
+    Without `batch_tokens` the order is that of the ranks' batches joined: `world` ranks with batch_size B go through
+    the same groups as one rank with world * B, each rank with its part of every group. With `batch_tokens` the pools
+    are the same, but where they are cut depends on `world`, because each rank's batch keeps to its tokens.
+
     Attributes:
         count: examples in an epoch.
         sizes: tokens of each of the given examples, int64 [n] to int64 [n].
-        world: ranks that share the batches; a group of `world` consecutive batches is one step of all ranks.
-        batch_size: examples in a batch (when batch_tokens is None).
-        batch_tokens: tokens in a batch at most, one example at least.
-        pool_batches: batches in a length-sorted pool.
+        world: ranks that share the batches; a group of `world` batches is one step of all ranks.
+        batch_size: examples in a batch of one rank (when batch_tokens is None).
+        batch_tokens: tokens in a batch of one rank at most, one example at least.
+        pool_batches: groups in a length-sorted pool.
         seed: of the whole run.
     """
 
@@ -100,15 +104,23 @@ class Order:
     seed: int
 
     @property
+    def group_size(self) -> int:
+        """Examples in a step of all ranks at most (when batch_tokens is None)."""
+        return self.world * self.batch_size
+
+    @property
     def pool_size(self) -> int:
         """Examples in a pool: whole groups, so that only the last pool is cut unevenly."""
-        groups = max(1, round(self.pool_batches / self.world))
-        return groups * self.world * self.batch_size
+        return self.pool_batches * self.group_size
 
     def groups(self, epoch: int, start: int = 0) -> Iterator[tuple[int, list[Indices]]]:
-        """(number of the group in the epoch, its `world` batches of example indices), from group `start` on."""
+        """(number of the group in the epoch, its `world` batches of example indices), from group `start` on.
+
+        Neighbours in length form a group, so that ranks wait little for each other. A batch is empty only where a
+        group has fewer examples than there are ranks.
+        """
         number = 0
-        for pool in range(-(-self.count // self.pool_size)):
+        for pool in range(self._pools):
             if self.batch_tokens is None and number + self._groups_in(pool) <= start:
                 number += self._groups_in(pool)  # its length follows from arithmetic: skip it unseen
                 continue
@@ -119,57 +131,47 @@ class Order:
 
     def steps(self, epoch: int) -> int:
         """Groups in an epoch."""
-        pools = range(-(-self.count // self.pool_size))
         if self.batch_tokens is None:
-            return sum(self._groups_in(pool) for pool in pools)
-        return sum(len(self._pool(pool, epoch)) for pool in pools)
+            return sum(self._groups_in(pool) for pool in range(self._pools))
+        return sum(len(self._pool(pool, epoch)) for pool in range(self._pools))
+
+    @property
+    def _pools(self) -> int:
+        return -(-self.count // self.pool_size)
 
     def _groups_in(self, pool: int) -> int:
         size = min(self.pool_size, self.count - pool * self.pool_size)
-        return -(-size // (self.batch_size * self.world))
+        return -(-size // self.group_size)
 
     def _pool(self, pool: int, epoch: int) -> list[list[Indices]]:
-        """The groups of one pool: sorted by size, cut, groups shuffled.
-
-        Neighbours in length form a group, so that ranks wait little for each other.
-        """
+        """The groups of one pool: sorted by size, cut, groups shuffled."""
         first = pool * self.pool_size
         places = np.arange(first, min(first + self.pool_size, self.count), dtype=np.int64)
         examples = permuted(places, self.count, self.seed, epoch)
         sizes = self.sizes(examples)
         by_size = np.argsort(sizes, kind="stable")
         examples, sizes = examples[by_size], sizes[by_size]
-        batches = self._whole_groups(examples, self._cuts(sizes))
-        groups = [batches[i : i + self.world] for i in range(0, len(batches), self.world)]
+        groups = self._by_count(examples) if self.batch_tokens is None else self._by_tokens(examples, sizes)
         rng = np.random.default_rng([self.seed, epoch, pool])
         return [groups[i] for i in rng.permutation(len(groups))]
 
-    def _cuts(self, sizes: Indices) -> list[int]:
-        """Places at which the sorted examples are cut, 0 and the end included."""
-        if self.batch_tokens is None:
-            batches = self.world * -(-len(sizes) // (self.batch_size * self.world))
-            return [round(i * len(sizes) / batches) for i in range(batches + 1)]
+    def _by_count(self, examples: Indices) -> list[list[Indices]]:
+        """Groups as one rank would cut its batches, each shared out evenly among the ranks."""
+        groups = -(-len(examples) // self.group_size)
+        cuts = [round(i * len(examples) / groups) for i in range(groups + 1)]
+        return [np.array_split(examples[a:b], self.world) for a, b in pairwise(cuts)]
+
+    def _by_tokens(self, examples: Indices, sizes: Indices) -> list[list[Indices]]:
+        """Full batches, their number raised to a multiple of `world` by halving the largest ones."""
+        assert self.batch_tokens is not None
         ends, cuts = np.cumsum(sizes), [0]
         while cuts[-1] < len(sizes):
             before = ends[cuts[-1] - 1] if cuts[-1] else 0
             fits = int(np.searchsorted(ends, before + self.batch_tokens, side="right"))
             cuts.append(max(fits, cuts[-1] + 1))
-        return cuts
-
-    def _whole_groups(self, examples: Indices, cuts: list[int]) -> list[Indices]:
-        """Batches, their number raised to a multiple of `world` by halving the largest ones.
-
-        Nothing is dropped. Only when every batch of the pool is down to one example, because there are fewer
-        examples than ranks or because batch_size or batch_tokens allow no more, is an example used again, so that
-        every rank has something to do.
-        """
-        batches = [examples[a:b] for a, b in pairwise(cuts) if b > a]
+        batches = [examples[a:b] for a, b in pairwise(cuts)]
         while len(batches) % self.world:
             largest = max(range(len(batches)), key=lambda i: len(batches[i]))
-            whole = batches[largest]
-            if len(whole) == 1:
-                batches.append(examples[-1:])
-                continue
-            middle = len(whole) // 2
-            batches[largest : largest + 1] = [whole[:middle], whole[middle:]]
-        return batches
+            middle = len(batches[largest]) // 2
+            batches[largest : largest + 1] = [batches[largest][:middle], batches[largest][middle:]]
+        return [batches[i : i + self.world] for i in range(0, len(batches), self.world)]

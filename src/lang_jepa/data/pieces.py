@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,9 @@ import numpy as np
 from lang_jepa.data.token_shards import BOS, MAX_VOCAB
 from lang_jepa.data.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
+
+FORMAT = 1
+"""Of a model that is learnt here and of what is encoded: raise it when either changes."""
 
 SAMPLE_CHARACTERS = 30_000_000
 """Size of the sample that a tokenizer is learnt on."""
@@ -93,7 +96,6 @@ def train_pieces(
     vocab_size: int,
     *,
     max_characters: int = SAMPLE_CHARACTERS,
-    tell: Callable[[int], None] = lambda characters: None,
 ) -> Pieces:
     """Learn a BPE with byte fallback that gives every text back as it was, white space included.
 
@@ -104,7 +106,6 @@ def train_pieces(
         texts: documents; all are read, an even sample of their lines is used.
         vocab_size: number of ids; a text with few different words may give fewer.
         max_characters: size of the sample, which bounds memory and time.
-        tell: called with the characters read so far.
 
     Raises:
         LangJepaError: there is no text, or the vocabulary is too small for special tokens, bytes and characters.
@@ -114,7 +115,6 @@ def train_pieces(
     for text in texts:
         for line in _lines(text):
             sample.add(line)
-        tell(sample.seen)
     if not sample.lines:
         raise LangJepaError("there is no text to learn a tokenizer from: the source gave no documents.")
     model = io.BytesIO()

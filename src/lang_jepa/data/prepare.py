@@ -7,8 +7,8 @@ with, never mixed with another, and never taken for a finished one: a corpus app
 import re
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,15 +18,32 @@ from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import Assembled, assemble
 from lang_jepa.data.blocks import process_documents
 from lang_jepa.data.corpus import FORMAT, MANIFEST, SIDES, Corpus
-from lang_jepa.data.documents import Source, open_source, require_documents
+from lang_jepa.data.deduplicate import duplicates_warning
+from lang_jepa.data.documents import Source, open_source, require_documents, some_documents
+from lang_jepa.data.formats import changes, corpus_formats
+from lang_jepa.data.hashes import training_texts
+from lang_jepa.data.language_hint import language_hint
+from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.shards import SHARD_TOKENS
 from lang_jepa.data.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.data.workers import BlockSize, Processing
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_folder, fingerprint, locked, read_json, write_json
+from lang_jepa.files import (
+    atomic_folder,
+    check_only,
+    fingerprint,
+    locked,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    writing,
+)
 
-__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents"]
+__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "tell_losses"]
 
+_OURS = (MANIFEST, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
+"""What a corpus' folder holds."""
 OVERLAP_WARNING = 0.05
 """Share of held-out sentences seen in training above which a warning is given."""
 
@@ -41,13 +58,19 @@ class PrepareEvent:
         documents, characters: read so far, in all.
     """
 
-    stage: Literal["reused", "stale", "resumed", "tokenizer", "block", "assemble", "warning", "done"]
+    stage: Literal["reused", "stale", "resumed", "tokenizer", "block", "assemble", "warning", "done", "lost"]
     message: str
     documents: int = 0
     characters: int = 0
 
 
 Progress = Callable[[PrepareEvent], None]
+
+
+def tell_losses(losses: Losses, tell: Progress) -> None:
+    """Tell what was lost, if anything was; as a warning, if it was much."""
+    if line := losses.line():
+        tell(PrepareEvent("warning" if losses.loud else "lost", line))
 
 
 def prepare(
@@ -59,7 +82,8 @@ def prepare(
 ) -> Corpus:
     """The corpus that the settings describe: reused if it is there and whole, else prepared.
 
-    Several processes may call this at once; one prepares, the others wait and reuse.
+    Several processes may call this at once; one prepares, the others wait and reuse. A corpus that is there is only
+    read, so it may lie in a folder that cannot be written to.
 
     Args:
         settings: where documents come from and what becomes of them.
@@ -72,12 +96,12 @@ def prepare(
     """
     tell = progress or (lambda event: None)
     job = _Job.plan(settings, tell, block_size, shard_tokens)
-    with locked(job.target.with_name(f".{job.target.name}.lock")):
-        ready = job.find_ready()
-        if ready is not None:
-            shutil.rmtree(job.partial, ignore_errors=True)
-            return ready
-        return job.run()
+    ready = job.find_ready()
+    if ready is not None:
+        job.remove_rest()
+        return ready
+    with locked(job.lock):
+        return job.find_ready(again=True) or job.run()
 
 
 @dataclass(frozen=True)
@@ -110,19 +134,32 @@ class _Job:
         """The work folder."""
         return self.target.with_name(f"{self.target.name}.partial")
 
-    def find_ready(self) -> Corpus | None:
-        """The finished corpus, if it is there and whole; says so, or why there is none."""
+    @property
+    def lock(self) -> Path:
+        """What the process that prepares holds."""
+        return self.target.with_name(f".{self.target.name}.lock")
+
+    def find_ready(self, *, again: bool = False) -> Corpus | None:
+        """The finished corpus, if it is there and whole; says so, or (unless `again`) why there is none."""
         if self.target.exists():
             try:
                 corpus = Corpus.open(self.target)
             except LangJepaError as error:
-                self.tell(PrepareEvent("stale", f"not usable, preparing again: {error}"))
+                if not again:
+                    self.tell(PrepareEvent("stale", f"not usable, preparing again: {error}"))
                 return None
             self.tell(PrepareEvent("reused", f"the corpus at {self.target} is up to date"))
             return corpus
-        for file in sorted(self.target.parent.glob(f"*/{MANIFEST}")):
-            self._tell_if_stale(file)
+        if not again:
+            for file in sorted(self.target.parent.glob(f"*/{MANIFEST}")):
+                self._tell_if_stale(file)
         return None
+
+    def remove_rest(self) -> None:
+        """Remove the work folder of a process that was killed after its corpus was finished, where that may be done."""
+        if self.partial.exists():
+            with suppress(OSError, LangJepaError), locked(self.lock):
+                shutil.rmtree(self.partial, ignore_errors=True)
 
     def _tell_if_stale(self, file: Path) -> None:
         """Say so if `file` is the manifest of the corpus that the same settings made from older content or code."""
@@ -131,14 +168,21 @@ class _Job:
             before, name = old["made_from"], old["source"]["name"]
         except (LangJepaError, KeyError, TypeError):
             return  # not ours to mend: whoever wants that corpus is told then
-        changed = [key for key, value in self.made_from.items() if before.get(key) != value]
-        if name == self.settings.train_file and not {"settings", "tokenizer"} & set(changed):
-            self.tell(PrepareEvent("stale", f"{file.parent} is out of date (changed: {', '.join(changed)})"))
+        same = all(before.get(key) == self.made_from[key] for key in ("settings", "tokenizer"))
+        if name == self.settings.train_file and same:
+            changed = ", ".join(changes(before, self.made_from))
+            self.tell(PrepareEvent("stale", f"{file.parent} is out of date (changed: {changed})"))
 
     def run(self) -> Corpus:
         """Do all the work."""
         began = time.monotonic()
-        self.partial.mkdir(parents=True, exist_ok=True)
+        if self.target.exists():
+            check_only(self.target, _OURS, what="a corpus")
+        make_folder(self.partial)
+        for folder in (self.partial, self.partial / "blocks"):
+            remove_temporaries(folder)
+        if hint := language_hint(self.settings, (row.text for row in some_documents(self.source))):
+            self.tell(PrepareEvent("warning", hint))
         tokenizer = self.tokenizer or self._trained_tokenizer()
         work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
         blocks = work.run(self.source, self._tell_block)
@@ -148,10 +192,11 @@ class _Job:
         )
         final = self.partial / "corpus"
         shutil.rmtree(final, ignore_errors=True)
-        final.mkdir()
+        make_folder(final)
         result = assemble(blocks, final, self.settings, tokenizer.vocab_size, shard_tokens=self.shard_tokens)
         self._check(result, work)
-        tokenizer.save(final / "tokenizer")
+        with writing(final):
+            tokenizer.save(final / "tokenizer")
         seconds = time.monotonic() - began
         timing = {
             "seconds": round(seconds, 1),
@@ -168,12 +213,14 @@ class _Job:
         return corpus
 
     def _trained_tokenizer(self) -> TextTokenizer:
-        """The tokenizer learnt on this source, kept in the work folder so that a resumed run finds it."""
+        """The tokenizer learnt on the training documents, kept in the work folder so that a resumed run finds it."""
         folder = self.partial / "tokenizer"
         if not folder.is_dir():
             self.tell(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
-            texts = (document.text for document in self.source.documents(Counter()))
-            learnt = train_tokenizer(texts, self.settings.vocab_size)
+            texts = (document.text for document in some_documents(self.source))
+            learnt = train_tokenizer(
+                training_texts(texts, self.settings.val_fraction), self.settings.vocab_size
+            )
             with atomic_folder(folder) as temporary:
                 learnt.save(temporary)
         return TextTokenizer.from_files(folder, TRAINED_SPECIALS)
@@ -195,13 +242,20 @@ class _Job:
                 ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
                 or "none rejected"
             )
+            if work.documents == 1 and validation:
+                raise LangJepaError(
+                    f"nothing is left to train on: {why_nothing_held_out(1.0, 1, self.source.description)} Or set "
+                    "data.val_fraction=0."
+                )
             raise LangJepaError(
                 f"no documents are left for training of {work.documents} in {self.source.description} ({told}; "
                 f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
             )
+        if warning := duplicates_warning(result.duplicates, work.documents):
+            self.tell(PrepareEvent("warning", warning))
         if self.settings.val_fraction and not validation:
-            text = f"data.val_fraction={self.settings.val_fraction} of {train} documents held none out"
-            self.tell(PrepareEvent("warning", text))
+            why = why_nothing_held_out(self.settings.val_fraction, train, self.source.description)
+            self.tell(PrepareEvent("warning", f"nothing is held out: {why}"))
         share = result.statistics["overlap"]["all_sentences"]
         if share is not None and share > OVERLAP_WARNING:
             text = (
@@ -227,6 +281,7 @@ class _Job:
                 "documents_read": work.documents + sum(work.rejected.values()),
                 "rejected": dict(sorted((work.rejected + result.rejected).items())),
                 "duplicates": dict(sorted(result.duplicates.items())),
+                "left_out": dict(sorted(work.left_out.items())),
                 **result.statistics,
             },
         }
@@ -248,29 +303,22 @@ def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer 
         "min_sentences",
         "max_sentence_chars",
         "splitter",
+        "language",
         "deduplicate",
         "val_fraction",
     ]
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
-    libraries = ["tokenizers"] + (["wtpsplit"] if settings.splitter == "sat" else [])
+    libraries = ["tokenizers", "wtpsplit" if settings.splitter == "sat" else "sentencex"]
     learnt = {"trained": settings.vocab_size}
     return {
         "format": FORMAT,
         "source": source.fingerprint(),
         "tokenizer": learnt if tokenizer is None else tokenizer.fingerprint(),
         "settings": {name: getattr(settings, name) for name in names},
-        "code": _code_fingerprint(),
+        "formats": corpus_formats(),
         "libraries": {name: version(name) for name in libraries},
     }
-
-
-def _code_fingerprint() -> str:
-    """Hash of our own code between a document and its arrays, so that no change of a rule goes unnoticed."""
-    folder = Path(__file__).parent
-    names = ("blocks.py", "deduplicate.py", "hashes.py", "tokenizer.py", "word_memo.py")
-    files = sorted([*folder.glob("sentences*.py"), *(folder / name for name in names)])
-    return fingerprint({file.name: file.read_text(encoding="utf-8") for file in files})
 
 
 def _short_name(train_file: str) -> str:

@@ -140,6 +140,7 @@ class Batch:
             view), for logs and retrieval.
         document_ids: int64 [Q] on the CPU, index of its document.
         position: where reading goes on after this batch (see `lang_jepa.data.loader`).
+        idle: there were too few examples for all ranks, so that nothing of this batch counts; it has no ids.
     """
 
     contexts: Contexts
@@ -147,11 +148,18 @@ class Batch:
     sentence_ids: Tensor
     document_ids: Tensor
     position: tuple[int, ...] = ()
+    idle: bool = False
 
     @property
     def predictions(self) -> int:
-        """Number of predictions Q, which is what losses and speeds are counted in."""
-        return len(self.targets)
+        """Number of predictions that count, which is what losses and speeds are counted in: Q, or 0 if idle."""
+        return 0 if self.idle else len(self.targets)
+
+    def idled(self) -> Self:
+        """The batch as one that is gone through and counts nothing."""
+        return replace(
+            self, idle=True, sentence_ids=self.sentence_ids[:0], document_ids=self.document_ids[:0]
+        )
 
     def to(self, device: torch.device | str) -> Self:
         """Move what is computed with; lengths, passages and the ids for the logs stay on the CPU."""

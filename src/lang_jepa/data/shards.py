@@ -14,9 +14,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from lang_jepa.arrays import BadArray, check_rising, open_array
 from lang_jepa.data.blocks import Block
 from lang_jepa.data.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import writing
 
 SHARD_TOKENS = 2**28
 """Tokens after which a new shard begins: half a gigabyte of uint16, a few open files for a web-scale corpus."""
@@ -44,8 +46,9 @@ class _ArrayFile:
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self.path, self.dtype, self.length = path, dtype, 0
-        self._file = path.open("wb")
-        self._header_size = self._file.write(self._header())
+        with writing(path):
+            self._file = path.open("wb")
+            self._header_size = self._file.write(self._header())
 
     def _header(self) -> bytes:
         buffer = io.BytesIO()
@@ -56,17 +59,19 @@ class _ArrayFile:
         return buffer.getvalue()
 
     def append(self, values: NDArray[Any]) -> None:
-        self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
+        with writing(self.path):
+            self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
         self.length += len(values)
 
     def close(self) -> None:
-        self._file.seek(0)
-        # NumPy pads headers for arrays that grow; were that to end, the header would run over the first values.
-        if self._file.write(self._header()) != self._header_size:
-            raise RuntimeError(f"the .npy header of {self.path} changed its size")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with writing(self.path):
+            self._file.seek(0)
+            # NumPy pads headers for arrays that grow; were that to end, the header would run over the first values.
+            if self._file.write(self._header()) != self._header_size:
+                raise RuntimeError(f"the .npy header of {self.path} changed its size")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
 
 
 class ShardWriter:
@@ -135,7 +140,8 @@ def open_shards(folder: Path, side: str, sizes: list[dict[str, int]], dtype: typ
     """Map the shards of one side into memory and check them against the sizes in the manifest.
 
     Raises:
-        LangJepaError: a file is missing, is damaged, or has another length or dtype than the manifest says.
+        LangJepaError: a file is missing, is damaged, has another length or dtype than the manifest says, or begins
+            sentences or documents where there are none.
     """
     for number, size in enumerate(sizes):
         wanted: dict[str, tuple[Any, int]] = {
@@ -150,6 +156,10 @@ def open_shards(folder: Path, side: str, sizes: list[dict[str, int]], dtype: typ
             starts = arrays[kind]
             if starts[0] != 0 or starts[-1] != last:
                 raise _damaged(files[kind], f"it ends at {starts[-1]} instead of {last}")
+            try:
+                check_rising(starts, strictly=True)
+            except BadArray as error:
+                raise _damaged(files[kind], str(error)) from error
         yield Shard(**arrays)
 
 
@@ -158,8 +168,8 @@ def _open_array(path: Path, dtype: np.dtype[Any] | None, length: int) -> NDArray
     if not path.is_file():
         raise LangJepaError(f"a file of the corpus is missing: {path}. Delete the folder and prepare again.")
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = open_array(path)
+    except BadArray as error:
         raise _damaged(path, str(error)) from error
     right_type = array.dtype.kind == "S" if dtype is None else array.dtype == dtype
     if not right_type or array.shape != (length,):

@@ -116,6 +116,7 @@ def describe(corpus: "Corpus") -> list[tuple[str, str]]:
     ]
     rows += [(f"  rejected: {reason}", f"{count:,}") for reason, count in statistics["rejected"].items()]
     rows += [(f"  {kind}s", f"{count:,}") for kind, count in statistics["duplicates"].items() if count]
+    rows += [(f"  left out: {kind}", f"{n:,}") for kind, n in statistics.get("left_out", {}).items()]
     for side in ("train", "validation"):
         rows += _describe_side(side, statistics[side])
     rows += _describe_overlap(statistics["overlap"])

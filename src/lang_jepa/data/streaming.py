@@ -1,12 +1,15 @@
 """A stream: documents tokenized as they come, in blocks, with an exact position and without ever holding the corpus.
 
 The rows of the source are cut into blocks of `data.shuffle_buffer` rows. Block b belongs to the share b mod n, where
-the n shares are all loader processes of all ranks: sharding happens once, here. Inside a block the examples are
-shuffled by a seed, so a share's position is (epoch, block, batch in the block), and going on means reading that block
-again. What a stream cannot do is compare documents across blocks: duplicates are not searched for.
+the n shares are all loader processes of all ranks: sharding happens once, here. Shares are numbered so that W ranks
+with w loader processes go, step by step, through the batches that one rank with W * w loader processes joins in a step
+of W micro-batches. Inside a block the examples are shuffled by a seed, so a share's position is (epoch, block, batch in
+the block), and going on means reading that block again. What a stream cannot do is compare documents across blocks:
+duplicates are not searched for.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -15,10 +18,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 from lang_jepa.config import Settings
 from lang_jepa.data.blocks import Block, process_documents
 from lang_jepa.data.corpus import CorpusSplit
-from lang_jepa.data.documents import Document, Source
+from lang_jepa.data.documents import Document, Rejection, Source
 from lang_jepa.data.hashes import hash_text, on_side
 from lang_jepa.data.hashes import side as side_of
-from lang_jepa.data.loader import State
+from lang_jepa.data.loader import State, position
+from lang_jepa.data.losses import Losses
 from lang_jepa.data.order import Order
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.sequences import Batch
@@ -34,17 +38,26 @@ class Blocks:
         settings: what becomes of the documents.
         source: where rows come from; the same rows each time it is read.
         tokenizer: turns them into tokens.
+
+    Attributes:
+        losses: what was lost of the rows that `first` read.
     """
 
     def __init__(self, settings: Settings, source: Source, tokenizer: TextTokenizer) -> None:
         self.settings, self.source, self.tokenizer = settings, source, tokenizer
         self.splitter = make_splitter(settings.data)
+        self.losses = Losses(0, {}, {}, {}, sample=True)
 
-    def process(self, rows: list[Document | None], side: str) -> CorpusSplit | None:
+    def process(self, rows: Sequence[Document | Rejection], side: str) -> CorpusSplit | None:
         """The documents of one side among some rows, as arrays; None if there are none."""
-        documents = [row for row in rows if row is not None]
-        block: Block = process_documents(documents, self.splitter, self.tokenizer, self.settings.data)
-        block = block.select(on_side(block.text_hashes, side, self.settings.data.val_fraction))
+        return self._split(self._block(rows, side))
+
+    def _block(self, rows: Sequence[Document | Rejection], side: str) -> Block:
+        documents = [row for row in rows if isinstance(row, Document)]
+        block = process_documents(documents, self.splitter, self.tokenizer, self.settings.data)
+        return block.select(on_side(block.text_hashes, side, self.settings.data.val_fraction))
+
+    def _split(self, block: Block) -> CorpusSplit | None:
         return CorpusSplit.from_block(block, self.tokenizer) if len(block) else None
 
     def read(self, start: int, step: int) -> Iterator[tuple[int, CorpusSplit | None]]:
@@ -65,22 +78,30 @@ class Blocks:
     def first(self, side: str, sentences: int) -> CorpusSplit | None:
         """The first documents of a side with at least so many sentences, or all of the source if it has fewer.
 
-        At most `data.shuffle_buffer` rows are read at a time, and twenty times as many in all.
+        At most `data.shuffle_buffer` rows are read at a time, and twenty times as many in all. `losses` are then those
+        of what was read.
         """
         rows = self.source.rows()
         kept: list[Document] = []
-        found: CorpusSplit | None = None
+        found: Block | None = None
+        read, rejected, left_out = 0, Counter[str](), Counter[str]()
         for _ in range(20):
             part = list(islice(rows, min(self.settings.data.shuffle_buffer, 1000)))
             if not part:
                 break
-            wanted = [row for row in part if row is not None and self._is_on(side, row)]
+            read += len(part)
+            rejected.update(row.reason for row in part if isinstance(row, Rejection))
+            wanted = [row for row in part if isinstance(row, Document) and self._is_on(side, row)]
+            for row in wanted:
+                left_out.update(dict(row.left_out))
             if wanted:
                 kept += wanted
-                found = self.process(list(kept), side)
-            if found is not None and found.num_sentences >= sentences:
+                found = self._block(kept, side)
+            if found is not None and len(found.sentences) > sentences:
                 break
-        return found
+        lost = rejected + found.rejected if found else rejected
+        self.losses = Losses(read, lost, {}, left_out, sample=True)
+        return self._split(found) if found is not None else None
 
     def _is_on(self, side: str, document: Document) -> bool:
         return side_of(hash_text(document.text), self.settings.data.val_fraction) == side
@@ -105,13 +126,19 @@ class StreamBatches(IterableDataset[Batch]):
         self.turn = 0
 
     def restart(self, state: State) -> None:
-        if len(state["positions"]) != self.workers:
+        saved = state.get("positions")
+        if not isinstance(saved, list) or not all(isinstance(one, list) and len(one) == 3 for one in saved):
+            raise LangJepaError(f"the position in the stream is damaged: {str(state)[:200]}")
+        if len(saved) != self.workers:
             raise LangJepaError(
-                f"the stream was read by {len(state['positions'])} loader processes per rank, now {self.workers}: "
-                f"set data.num_workers={len(state['positions'])}"
+                f"the stream was read by {len(saved)} loader processes per rank, now {self.workers}: "
+                f"set data.num_workers={len(saved)}"
             )
-        self.positions = [list(position) for position in state["positions"]]
-        self.turn = int(state["turn"])
+        names = ("epoch", "block", "batch")
+        self.positions = [
+            [position(dict(zip(names, one, strict=True)), name) for name in names] for one in saved
+        ]
+        self.turn = position(state, "turn", self.workers - 1)
 
     def advance(self, state: State, batch: Batch) -> State:
         worker, *position = batch.position
@@ -123,7 +150,7 @@ class StreamBatches(IterableDataset[Batch]):
         info = get_worker_info()
         worker = ((info.id if info else 0) + self.turn) % self.workers
         epoch, block, offset = self.positions[worker]
-        share, shares = self.rank * self.workers + worker, self.world * self.workers
+        share, shares = worker * self.world + self.rank, self.world * self.workers
         start = block if block or offset else share
         while True:
             whole, empty = start == share and not offset, True

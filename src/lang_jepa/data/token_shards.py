@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file, read_json
+from lang_jepa.files import atomic_file, read_json, writing
 
 MAGIC, VERSION = 20240520, 1
 HEADER = np.dtype(("<i4", 256))
@@ -90,10 +90,11 @@ class TokenShardWriter:
     def append(self, document: NDArray[np.integer]) -> None:
         """Add one document, its BOS included."""
         data = token_bytes(document)
-        if self._file is None:
-            self._file = (self.folder / shard_name(self.side, len(self.files))).open("wb")
-            self._file.write(bytes(HEADER_BYTES))
-        self._file.write(data)
+        with writing(self.folder):
+            if self._file is None:
+                self._file = (self.folder / shard_name(self.side, len(self.files))).open("wb")
+                self._file.write(bytes(HEADER_BYTES))
+            self._file.write(data)
         self._tokens += len(document)
         if self._tokens >= self.shard_tokens:
             self._close(self._file)
@@ -105,11 +106,12 @@ class TokenShardWriter:
         return self.files
 
     def _close(self, file: BinaryIO) -> None:
-        file.seek(0)
-        file.write(header_bytes(self._tokens))
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
+        with writing(self.folder):
+            file.seek(0)
+            file.write(header_bytes(self._tokens))
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
         self.files.append({"name": Path(file.name).name, "tokens": self._tokens})
         self._file, self._tokens = None, 0
 
@@ -164,9 +166,14 @@ class TokenShards:
             )
         found = cls(paths, vocab_size=vocab_size)
         if (folder / MANIFEST).is_file():
-            found._compare(
-                read_json(folder / MANIFEST, what="manifest of the shards")["sides"][side]["files"]
-            )
+            manifest = read_json(folder / MANIFEST, what="manifest of the shards")
+            try:
+                wanted = {str(one["name"]): int(one["tokens"]) for one in manifest["sides"][side]["files"]}
+            except (LookupError, TypeError, ValueError) as error:
+                raise LangJepaError(
+                    f"manifest of the shards is damaged ({folder / MANIFEST}): {error!r}"
+                ) from error
+            found._compare(wanted)
         return found
 
     def read(self, start: int, stop: int) -> Ints:
@@ -191,11 +198,10 @@ class TokenShards:
             start, number = end, number + 1
         return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
 
-    def _compare(self, files: list[dict[str, str | int]]) -> None:
+    def _compare(self, wanted: dict[str, int]) -> None:
         """Raise unless the shards are those that the manifest names."""
         sizes = [upper - lower for lower, upper in pairwise(self._bases.tolist())]
         found = {path.name: size for path, size in zip(self.paths, sizes, strict=True)}
-        wanted = {str(file["name"]): int(file["tokens"]) for file in files}
         if found != wanted:
             odd = sorted(dict(found.items() ^ wanted.items()))
             raise LangJepaError(

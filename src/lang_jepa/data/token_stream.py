@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lang_jepa.data.loader import position
 from lang_jepa.data.order import permuted
 from lang_jepa.data.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
@@ -66,28 +67,35 @@ class TokenStream:
         """The position before the next batch, and what it belongs to."""
         return {"epoch": self.epoch, "step": self.step, "of": self._identity()}
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the next batch begins an epoch."""
+        return self.step >= self._steps(self._offset(self.epoch))
+
     def restart(self, state: dict[str, Any]) -> None:
         """Take up a saved position.
 
         Raises:
             LangJepaError: it belongs to other tokens, another seed, length or number of sequences per step.
         """
-        ours = self._identity()
-        changed = [f"{name} {state['of'].get(name)} -> {value}" for name, value in ours.items()
-                   if state["of"].get(name) != value]  # fmt: skip
+        ours, theirs = self._identity(), state.get("of")
+        if not isinstance(theirs, dict):
+            raise LangJepaError(f"the position in the tokens is damaged: {str(state)[:200]}")
+        changed = [f"{name} {theirs.get(name)} -> {value}" for name, value in ours.items()
+                   if theirs.get(name) != value]  # fmt: skip
         if changed:
             raise LangJepaError(f"this position belongs to another stream of tokens ({', '.join(changed)})")
-        self.epoch, self.step = int(state["epoch"]), int(state["step"])
+        epoch = position(state, "epoch")
+        self.epoch, self.step = epoch, position(state, "step", self._steps(self._offset(epoch)))
 
     def __iter__(self) -> Iterator[Tensor]:
         return self
 
     def __next__(self) -> Tensor:
         """The next sequences of this rank, int64 [batch_size, length + 1]."""
-        offset = int(np.random.default_rng([self.seed, self.epoch]).integers(self.length))
-        if self.step >= self._steps(offset):
+        if self.at_end:
             self.epoch, self.step = self.epoch + 1, 0
-            return next(self)
+        offset = self._offset(self.epoch)
         first = (self.step * self.ranks + self.rank) * self.batch_size
         places = np.arange(first, first + self.batch_size, dtype=np.int64)
         chunks = permuted(places, self._chunks(offset), self.seed, self.epoch)
@@ -95,6 +103,10 @@ class TokenStream:
         rows = np.stack([self.source.read(start, start + self.length + 1) for start in starts])
         self.step += 1
         return torch.from_numpy(rows)
+
+    def _offset(self, epoch: int) -> int:
+        """Where an epoch begins to cut."""
+        return int(np.random.default_rng([self.seed, epoch]).integers(self.length))
 
     def _chunks(self, offset: int) -> int:
         return (self.source.num_tokens - 1 - offset) // self.length

@@ -4,9 +4,13 @@ A document is tokenized once, as its sentences joined by one space, and the sent
 Tokenizers differ in what a leading space means. Where it changes the ids (byte-level BPE without a prefix space),
 every text gets one, so that a sentence alone has the ids it has in the middle of a document. Which kind a tokenizer
 is, and which special tokens it puts around a text, is found by asking it, never by its class name.
+
+A special token that is spelt out in a text ("<mask>" on a page about HTML) is text: its characters are tokenized like
+any others, and only this package puts special tokens where they belong.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +18,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Regex, Tokenizer, pre_tokenizers
 
+from lang_jepa.custom_code import local_only, refuse_custom_code
 from lang_jepa.data.word_memo import WordMemo, splits_at_spaces
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint, read_json
 
+FORMAT = 2
+"""Of the ids that a text gets, and of a tokenizer that is trained here: raise it when either changes."""
+
 Ints = NDArray[np.int64]
+
+WORD_BYTES = 64
+"""Longer words are cut before a tokenizer is trained: merging inside one word of a megabyte takes for ever."""
 
 ROLES = ("pad", "bos", "eos", "cls", "sep", "mask", "unk")
 """Special tokens that models may ask for, by the name Hugging Face gives them."""
@@ -65,19 +76,18 @@ class TextTokenizer:
         prefix_ids, suffix_ids: special tokens that the tokenizer itself puts around a single text.
     """
 
-    def __init__(self, backend: Tokenizer, specials: Mapping[str, str], *, wrapped: Any = None) -> None:
-        """Take a backend (changed in place: truncation and padding are switched off).
+    def __init__(self, backend: Tokenizer, specials: Mapping[str, str]) -> None:
+        """Take a backend (changed in place: no truncation, no padding, no special tokens found in texts).
 
         Args:
-            backend: the tokenizer proper.
+            backend: the tokenizer proper; special tokens spelt out in a text become text for it.
             specials: role to token text; see ROLES.
-            wrapped: the transformers tokenizer it came from, used for saving with all its settings.
         """
         backend.no_truncation()
         backend.no_padding()
+        _read_specials_as_text(backend)
         self.backend = backend
         self.specials = dict(specials)
-        self._wrapped = wrapped
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self.lead = _find_lead(backend)
         self.prefix_ids, self.suffix_ids = _find_frame(backend, self.lead + _PROBES[0])
@@ -92,9 +102,12 @@ class TextTokenizer:
         """
         from transformers import AutoTokenizer
 
+        refuse_custom_code(path)
         try:
-            wrapped = AutoTokenizer.from_pretrained(path, use_fast=True)
-        except (OSError, ValueError, ImportError, KeyError) as error:
+            wrapped = AutoTokenizer.from_pretrained(
+                path, use_fast=True, trust_remote_code=False, local_files_only=local_only(path)
+            )
+        except Exception as error:  # the backend raises bare ones, and a file may be anything
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise LangJepaError(
                 f"no tokenizer could be loaded from '{path}' ({reason}). Set data.tokenizer_path to a folder with "
@@ -107,7 +120,10 @@ class TextTokenizer:
             )
         specials = {role: getattr(wrapped, f"{role}_token") for role in ROLES}
         known = {role: str(token) for role, token in specials.items() if token is not None}
-        return cls(wrapped.backend_tokenizer, known, wrapped=wrapped)
+        try:
+            return cls(wrapped.backend_tokenizer, known)
+        except Exception as error:  # of no narrower kind
+            raise LangJepaError(f"the tokenizer at '{path}' is damaged: {str(error)[:200]}") from error
 
     @classmethod
     def from_files(cls, folder: Path, specials: Mapping[str, str]) -> "TextTokenizer":
@@ -118,7 +134,10 @@ class TextTokenizer:
         """
         file = Path(folder) / "tokenizer.json"
         read_json(file, what="tokenizer file")  # for its messages: the backend raises bare exceptions only
-        return cls(Tokenizer.from_file(str(file)), specials)
+        try:
+            return cls(Tokenizer.from_file(str(file)), specials)
+        except Exception as error:  # of no narrower kind
+            raise LangJepaError(f"tokenizer file is damaged ({file}): {str(error)[:200]}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"backend": self.backend.to_str(), "specials": self.specials}
@@ -130,14 +149,16 @@ class TextTokenizer:
         """Write a folder that `AutoTokenizer.from_pretrained` loads with the same ids."""
         from transformers import PreTrainedTokenizerFast
 
-        wrapped = self._wrapped
-        if wrapped is None:
-            names = {f"{role}_token": token for role, token in self.specials.items()}
-            # transformers resets the pre-tokenizer's prefix space to this argument's default when it loads, so the
-            # value that the backend really has must be handed over.
-            wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-                tokenizer_object=self.backend, add_prefix_space=_has_prefix_space(self.backend), **names
-            )
+        names = {f"{role}_token": token for role, token in self.specials.items()}
+        # transformers resets the pre-tokenizer's prefix space to this argument's default when it loads, so the
+        # value that the backend really has must be handed over. The class is the general one: those of single models
+        # put their own pre-tokenizer in the place of the one in tokenizer.json.
+        wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+            tokenizer_object=self.backend,
+            add_prefix_space=_has_prefix_space(self.backend),
+            split_special_tokens=True,
+            **names,
+        )
         Path(folder).mkdir(parents=True, exist_ok=True)
         wrapped.save_pretrained(str(folder))
 
@@ -193,8 +214,7 @@ class TextTokenizer:
     def encode_documents(self, documents: Sequence[Sequence[str]]) -> list[TokenizedDocument]:
         """Tokenize many documents.
 
-        One call of the backend per document, in this thread: measured as fast as `encode_batch` on one core, and
-        cores are shared out by processes, each with its own documents.
+        One call of the backend per document, in this thread: as fast as `encode_batch`; processes share out the cores.
         """
         return [self._encode(sentences) for sentences in documents]
 
@@ -291,6 +311,37 @@ def _find_frame(backend: Tokenizer, text: str) -> tuple[list[int], list[int]]:
     )
 
 
+def _read_specials_as_text(backend: Tokenizer) -> None:
+    """Make the characters of a special token in a text text.
+
+    The switch for it (tokenizer.json does not keep it) stops the search before the model. A model that has special
+    tokens in its own vocabulary (Unigram, WordLevel) may still put them together: there words are cut inside of them.
+    """
+    backend.encode_special_tokens = True
+    specials = {
+        token.content: index
+        for index, token in backend.get_added_tokens_decoder().items()
+        if token.special and len(token.content) > 1
+    }
+    leaking = [text for text, index in sorted(specials.items()) if _is_put_together(backend, text, index)]
+    if leaking:
+        inside = "|".join(f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in leaking)
+        cut = pre_tokenizers.Split(Regex(inside), "merged_with_previous")
+        before = backend.pre_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence([before, cut]) if before else cut
+
+
+def _is_put_together(backend: Tokenizer, text: str, index: int) -> bool:
+    """Whether a text somewhere becomes the one token `index`."""
+    for around in ("", " ", "a"):
+        whole = f"{around}{text}{around}"
+        encoded = backend.encode(whole, add_special_tokens=False)
+        places = zip(encoded.ids, encoded.offsets, strict=True)
+        if any(found == index and whole[start:stop].strip() == text for found, (start, stop) in places):
+            return True
+    return False
+
+
 def _has_prefix_space(backend: Tokenizer) -> bool:
     """Whether the pre-tokenizer itself puts a space before a text."""
     return bool(getattr(backend.pre_tokenizer, "add_prefix_space", False))
@@ -300,6 +351,8 @@ def train_tokenizer(
     texts: Iterable[str], vocab_size: int, *, max_characters: int = 15_000_000
 ) -> TextTokenizer:
     """Learn a byte-level BPE: no unknown tokens, `<s> text </s>` around a text, a prefix space of its own.
+
+    Time is linear in the sample, whatever it holds: words are cut after WORD_BYTES bytes.
 
     Args:
         texts: documents; reading stops after `max_characters`, so that memory and time stay bounded.
@@ -312,10 +365,13 @@ def train_tokenizer(
     Raises:
         LangJepaError: there are no texts.
     """
-    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import decoders, models, processors, trainers
 
     backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    cut = pre_tokenizers.Split(Regex(f".{{1,{WORD_BYTES}}}"), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([words, cut])
+    backend.encode_special_tokens = True
     backend.decoder = decoders.ByteLevel()
     specials = ["<s>", "<pad>", "</s>", "<mask>"]
     trainer = trainers.BpeTrainer(
@@ -326,8 +382,11 @@ def train_tokenizer(
     )
     sample = _Sample(texts, max_characters)
     backend.train_from_iterator(sample, trainer=trainer)
+    backend.pre_tokenizer = words
     if not sample.characters:
-        raise LangJepaError("there is no text to learn a tokenizer from: the source gave no documents.")
+        raise LangJepaError(
+            "there is no text to learn a tokenizer from: the source gave no documents to train on."
+        )
     first, last = backend.token_to_id("<s>"), backend.token_to_id("</s>")
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", first), ("</s>", last)]

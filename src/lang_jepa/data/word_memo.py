@@ -27,7 +27,8 @@ class WordMemo:
     def __init__(self, backend: Tokenizer, lead: str) -> None:
         """Take a backend that `splits_at_spaces`, and what is put before every text."""
         self._backend, self._lead = backend, lead
-        self._special = [token.content for token in backend.get_added_tokens_decoder().values()]
+        added = backend.get_added_tokens_decoder().values()
+        self._added = [token.content for token in added if not token.special]
         self._known: dict[str, list[int]] = {}
         self._characters = 0
 
@@ -38,10 +39,10 @@ class WordMemo:
             sentences: texts without white space at their ends.
 
         Returns:
-            None where a special token is spelt out in the text: that may swallow the spaces beside it.
+            None where an added token (a word, no special one) is in the text: that may swallow the spaces beside it.
         """
         text = " ".join(sentences)
-        if any(token in text for token in self._special):
+        if any(token in text for token in self._added):
             return None
         words = [_words(sentence) for sentence in sentences]
         self._learn(set(chain.from_iterable(words)))

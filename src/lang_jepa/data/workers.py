@@ -19,6 +19,7 @@ from lang_jepa.data.documents_base import Document, Source
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import make_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Processing:
     Attributes:
         documents, characters, bytes: read so far (bytes: of the texts in UTF-8).
         rejected: reasons of the source.
+        left_out: what the files hold beside the texts, by kind.
         done, reused: blocks finished so far, and those of them that were found finished.
         workers: processes used.
     """
@@ -85,6 +87,7 @@ class Processing:
         """`folder` receives the finished blocks, and may hold some already."""
         self.settings, self.tokenizer, self.folder, self.block_size = settings, tokenizer, folder, block_size
         self.rejected: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.documents = self.characters = self.bytes = self.done = self.reused = 0
         self.workers = settings.prepare_workers or os.cpu_count() or 1
 
@@ -94,7 +97,7 @@ class Processing:
         Raises:
             LangJepaError: a worker process died.
         """
-        self.folder.mkdir(exist_ok=True)
+        make_folder(self.folder)
         blocks = self._unfinished(source, tell)
         first = list(islice(blocks, 2))
         if len(first) < 2:
@@ -113,6 +116,7 @@ class Processing:
         for document in source.documents(self.rejected):
             block.append(document)
             size += len(document.text)
+            self.left_out.update(dict(document.left_out))
             if len(block) >= self.block_size.documents or size >= self.block_size.characters:
                 yield block
                 block, size = [], 0
@@ -129,7 +133,7 @@ class Processing:
             self.characters += characters
             self.bytes += sum(len(document.text.encode()) for document in documents)
             path = block_file(self.folder, number)
-            if path.is_file() and block_seen(path) == (len(documents), characters):
+            if block_seen(path) == (len(documents), characters):
                 self.done += 1
                 self.reused += 1
                 tell(self)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.evaluation.embedder import Teller
 from lang_jepa.evaluation.intervals import cluster_draws, mean_interval, percentiles, ratio_interval
+from lang_jepa.evaluation.rouge import rouge_l
 from lang_jepa.evaluation.table import Row, detail_of, score_row
 
 FORCED, TOLD = "decode: words given so far", "decode: reconstruction"
@@ -155,15 +156,6 @@ def _cosines(model: Teller, told: Sequence[str], concepts: NDArray[np.float32]) 
         again = model.encode([told[i] for i in filled])
         result[filled] = (again * concepts[filled]).sum(1)
     return result
-
-
-def rouge_l(told: Sequence[str], texts: Sequence[str]) -> Floats:
-    """F-measure of the longest common subsequence of words (Lin 2004), of each pair: rouge-score, without stemming."""
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(["rougeL"])
-    pairs = zip(texts, told, strict=True)
-    return np.array([scorer.score(text, one)["rougeL"].fmeasure for text, one in pairs])
 
 
 def bleu(

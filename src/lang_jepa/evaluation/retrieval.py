@@ -33,15 +33,18 @@ class Retrieval:
         ranks: float64 [Q], 1 is best; a tie counts as the average rank of the tied candidates.
         candidates: int64 [Q], how many candidates each query had, the true one included.
         documents: [Q], the document of each query, by which intervals are clustered.
+        last_ranks: int64 [Q], the worst rank that a tie leaves open; `ranks` where there is none.
     """
 
     ranks: NDArray[np.float64]
     candidates: Rows
     documents: Rows
+    last_ranks: Rows
 
     def hits(self, k: int) -> NDArray[np.float64]:
-        """1.0 where the true candidate is among the first k, [Q]. Sharing place k with another is no hit."""
-        return (self.ranks <= k).astype(np.float64)
+        """1.0 where the true candidate is among the first k, [Q]. Sharing place k with another is no hit, unless all
+        that are tied are among the first k."""
+        return (self.last_ranks <= k).astype(np.float64)
 
     def recall(self, k: int) -> float:
         """Share of queries whose true candidate is among the first k."""
@@ -74,7 +77,9 @@ class Retrieval:
 
     def subset(self, mask: NDArray[np.bool_]) -> Self:
         """The queries where `mask` [Q] is True."""
-        return type(self)(self.ranks[mask], self.candidates[mask], self.documents[mask])
+        return type(self)(
+            self.ranks[mask], self.candidates[mask], self.documents[mask], self.last_ranks[mask]
+        )
 
     def interval(self, metric: str, *, seed: int = 0) -> Interval:
         """95 % interval of `recall@k` or `mrr`, documents resampled. Needs queries of two documents or more."""
@@ -239,7 +244,7 @@ def from_scores(scores: ArrayLike, valid: ArrayLike, documents: ArrayLike, *, ti
     true = table[:, :1]
     above = ((table > true + tie) & mask)[:, 1:].sum(1)
     reach = ((table >= true - tie) & mask)[:, 1:].sum(1)
-    return Retrieval(1 + (above + reach) / 2, mask.sum(1), labels)
+    return Retrieval(1 + (above + reach) / 2, mask.sum(1), labels, 1 + reach)
 
 
 def chance(retrieval: Retrieval) -> dict[str, NDArray[np.float64]]:

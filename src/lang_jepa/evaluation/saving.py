@@ -14,6 +14,18 @@ EARLIER = "earlier"
 """Key of a report's settings: those of the evaluations whose rows are kept beside this one's."""
 
 
+class NotSaved(LangJepaError):
+    """Scores that could not be saved.
+
+    Attributes:
+        report: the scores.
+    """
+
+    def __init__(self, report: Report, problem: LangJepaError) -> None:
+        super().__init__(f"the scores were not saved: {problem} Or say where with --output FILE.")
+        self.report = report
+
+
 class Saver:
     """Saves a report after each of its tasks, for `lang_jepa.evaluation.evaluate.evaluate(on_task=...)`.
 
@@ -31,13 +43,23 @@ class Saver:
 
     def __init__(self, path: Path, model: str) -> None:
         self.path, self.model = path, model
+        self.problem: LangJepaError | None = None
         found = read_report(path) if path.is_file() else None
         self.earlier = found if found is not None and found.settings.get(MODEL) == model else None
 
     def __call__(self, report: Report) -> None:
-        """Write the report so far."""
+        """Write the report so far; where that fails the evaluation goes on, and `end` says so."""
         report.settings[MODEL] = self.model
-        (report if self.earlier is None else beside(report, self.earlier)).save(self.path)
+        try:
+            (report if self.earlier is None else beside(report, self.earlier)).save(self.path)
+            self.problem = None
+        except LangJepaError as error:
+            self.problem = error
+
+    def end(self, report: Report) -> None:
+        """Raise NotSaved if the last write failed."""
+        if self.problem is not None:
+            raise NotSaved(report, self.problem) from self.problem
 
 
 def beside(report: Report, earlier: Report) -> Report:

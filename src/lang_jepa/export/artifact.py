@@ -12,20 +12,27 @@ smaller file is kept.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 import zstandard
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export.quantise import Codes, Entry, Same
-from lang_jepa.files import atomic_file
+from lang_jepa.export.unpack import (
+    LARGEST_HEADER,
+    MOST_TIMES,
+    Body,
+    Bytes,
+    Damaged,
+    read_entries,
+    read_header,
+)
+from lang_jepa.files import atomic_file, check_writable
 
 MAGIC = b"LJQUANT"
 VERSION = 1
@@ -34,7 +41,7 @@ CAP = 16_000_000
 """Bytes that a model may take in the public comparisons of small models."""
 ZSTD_LEVELS = (3, 17, 22)
 Packing = Literal["packed", "bytes", "smallest"]
-Bytes = NDArray[np.uint8]
+Check = Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def write_artifact(
         LangJepaError: an unknown codec or one that is not installed, or the file would be larger than `cap`; then
             nothing is written.
     """
-    compress, _ = _codec(codec)
+    compress = _compress(codec)
     ways = ("packed", "bytes") if packing == "smallest" else (packing,)
     if all(entry.bits == 8 for entry in entries.values() if isinstance(entry, Codes)):
         ways = ("bytes",)
@@ -86,6 +93,10 @@ def write_artifact(
         start = MAGIC + bytes([VERSION]) + codec.ljust(8).encode() + len(body).to_bytes(8, "little")
         found.append((start + hashlib.sha256(squeezed).digest() + squeezed, way))
     data, way = min(found, key=lambda one: len(one[0]))
+    if len(body) > MOST_TIMES * len(data) + LARGEST_HEADER:
+        raise LangJepaError(
+            "the weights are all but constant: no reader would trust so small a file. Train the model"
+        )
     if len(data) > cap:
         raise LangJepaError(
             f"the quantised model takes {len(data):,} bytes, {len(data) - cap:,} more than the cap of {cap:,}; "
@@ -97,17 +108,24 @@ def write_artifact(
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise LangJepaError if writing to `path` would lose something that is no quantised model."""
-    if path.is_dir():
-        raise LangJepaError(f"{path} is a folder; a quantised model is one file")
+    """Raise LangJepaError if `path` cannot be written, or that would lose something that is no quantised model."""
+    check_writable(path)
     if path.exists():
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise LangJepaError(f"{path} is there and is no quantised model: choose another file")
 
 
-def read_artifact(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
+def read_artifact(path: Path, *, check: Check | None = None) -> tuple[dict[str, Any], dict[str, Entry]]:
     """What `write_artifact` wrote: (about, entries).
+
+    The file says how large it will be; that is held against its own size, and against the tensors that its header
+    promises, before more than the header is unpacked.
+
+    Args:
+        path: of the file.
+        check: is given what the header says about the model, and the shapes of the tensors by their names; it raises
+            LangJepaError where they do not fit.
 
     Raises:
         LangJepaError: it cannot be read, is no quantised model, has another version, is damaged, or needs a codec that
@@ -125,11 +143,17 @@ def read_artifact(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
         raise LangJepaError(
             f"{path} is damaged: its contents do not match its checksum. Fetch or write it again"
         )
-    _, expand = _codec(data[8:16].decode("ascii").strip())
-    body = expand(data[START:], int.from_bytes(data[16:24], "little"))
-    size = int.from_bytes(body[:4], "little")
-    header = json.loads(body[4 : 4 + size])
-    return header["about"], dict(_read_entries(header, np.frombuffer(body, np.uint8, offset=4 + size)))
+    codec, size = data[8:16].decode("ascii", "replace").strip(), int.from_bytes(data[16:24], "little")
+    try:
+        if size > MOST_TIMES * len(data) + LARGEST_HEADER:
+            raise Damaged(f"its {len(data):,} bytes are said to become {size:,}")
+        body = Body(codec, memoryview(data)[START:], size)
+        about, tensors = read_header(body)
+        if check is not None:
+            check(about, {one.name: one.shape for one in tensors})
+        return about, dict(read_entries(tensors, body))
+    except (Damaged, zstandard.ZstdError) as error:
+        raise LangJepaError(f"{path} is damaged: {error}. Fetch or write it again") from error
 
 
 def pack6(codes: NDArray[np.int8]) -> Bytes:
@@ -139,15 +163,6 @@ def pack6(codes: NDArray[np.int8]) -> Bytes:
     four = values.reshape(-1, 4)
     joined = four[:, 0] | four[:, 1] << 6 | four[:, 2] << 12 | four[:, 3] << 18
     return joined.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3].reshape(-1)
-
-
-def unpack6(packed: Bytes, count: int) -> NDArray[np.int8]:
-    """The first `count` codes of what `pack6` made."""
-    wide = np.zeros((len(packed) // 3, 4), dtype=np.uint8)
-    wide[:, :3] = packed.reshape(-1, 3)
-    joined = wide.view("<u4")
-    values = joined >> np.array([0, 6, 12, 18], dtype=np.uint32) & 63
-    return (values.reshape(-1)[:count].astype(np.int32) - 32).astype(np.int8)
 
 
 def _body(entries: Mapping[str, Entry], about: Mapping[str, Any], *, packed: bool) -> bytes:
@@ -171,55 +186,21 @@ def _body(entries: Mapping[str, Entry], about: Mapping[str, Any], *, packed: boo
     return len(text).to_bytes(4, "little") + text + b"".join(part.tobytes() for part in parts)
 
 
-def _read_entries(header: Mapping[str, Any], data: Bytes) -> Iterator[tuple[str, Entry]]:
-    """The tensors of a body, in order."""
-    place = 0
-
-    def take(count: int, dtype: str) -> Tensor:
-        nonlocal place
-        size = count * np.dtype(dtype).itemsize
-        place += size
-        return torch.from_numpy(data[place - size : place].view(dtype).copy())
-
-    for one in header["tensors"]:
-        shape = tuple(one.get("shape", ()))
-        count = int(np.prod(shape, dtype=np.int64))
-        if "same" in one:
-            yield one["name"], Same(one["same"])
-        elif "bits" in one:
-            if one["bits"] == 6 and header["packed"]:
-                raw = take(-(-count // 4) * 3, "uint8").numpy()
-                flat = torch.from_numpy(unpack6(raw, count))
-            else:
-                flat = take(count, "int8")
-            yield (
-                one["name"],
-                Codes(flat.reshape(shape[0], -1), take(shape[0], "float16"), shape, one["bits"]),
-            )
-        else:
-            yield one["name"], take(count, one["dtype"]).reshape(shape)
-
-
-def _codec(name: str) -> tuple[Callable[[bytes], bytes], Callable[[bytes, int], bytes]]:
-    """(compress, expand to a known size) of a codec at its best.
+def _compress(name: str) -> Callable[[bytes], bytes]:
+    """A codec at its best.
 
     Raises:
         LangJepaError: it is unknown or not installed.
     """
     if name == "zstd":
-        return (
-            _smallest_zstd,
-            lambda data, size: zstandard.ZstdDecompressor().decompress(data, max_output_size=size),
-        )
+        return _smallest_zstd
     if name != "brotli":
         raise LangJepaError(f"unknown codec '{name}': use zstd or brotli")
     try:
         import brotli
     except ImportError as error:
         raise LangJepaError("Brotli is needed for this file: pip install 'lang-jepa[gpt]'") from error
-    return lambda data: bytes(brotli.compress(data, quality=11, lgwin=24)), lambda data, _: bytes(
-        brotli.decompress(data)
-    )
+    return lambda data: bytes(brotli.compress(data, quality=11, lgwin=24))
 
 
 def _smallest_zstd(body: bytes) -> bytes:

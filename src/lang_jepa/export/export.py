@@ -8,10 +8,27 @@ from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export.card import write_card
 from lang_jepa.export.formats import TOLERANCE, check_parity, write_onnx, write_sentence_transformers
-from lang_jepa.files import atomic_folder
+from lang_jepa.files import atomic_folder, check_only, check_writable
 
 Format = Literal["sentence-transformers", "onnx"]
 FORMATS: tuple[str, ...] = get_args(Format)
+_OURS = (
+    "README.md",
+    "config.json",
+    "config_sentence_transformers.json",
+    "model.safetensors",
+    "model.onnx",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.*",
+    "merges.txt",
+    "added_tokens.json",
+    "[0-9]_*",
+)
+"""Files and folders of an export, whichever format and tokenizer."""
 _WRITERS = {"sentence-transformers": write_sentence_transformers, "onnx": write_onnx}
 
 
@@ -49,8 +66,12 @@ def export_run(
     run, folder = Path(run), Path(folder)
     if to not in FORMATS:
         raise LangJepaError(f"unknown format '{to}': use one of {', '.join(FORMATS)}")
-    model = ConceptModel.load(run)
     _check_free(folder)
+    model = ConceptModel.load(run)
+    if not model.has_predictor:
+        raise LangJepaError(
+            f"{run} is a pretrained encoder as other tools load it already; export writes models that were trained here"
+        )
     with atomic_folder(folder) as temporary:
         encode = _WRITERS[to](model, temporary)
         difference = check_parity(model, encode, TOLERANCE[to], to)
@@ -66,9 +87,10 @@ def list_files(folder: Path) -> list[tuple[str, int]]:
 
 
 def _check_free(folder: Path) -> None:
-    """Raise if replacing the folder would lose something that is no export."""
-    if folder.is_file():
-        raise LangJepaError(f"{folder} is a file; an export is a folder")
+    """Raise if the folder cannot be written, or replacing it would lose something that is no part of an export."""
+    check_writable(folder, folder=True)
+    check_writable(folder.parent / "export", folder=True)  # it is replaced whole
     known = ("modules.json", "model.onnx")
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).is_file() for name in known):
         raise LangJepaError(f"{folder} is not empty and is no export: choose another folder")
+    check_only(folder, _OURS, what="an export")

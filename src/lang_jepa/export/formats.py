@@ -11,12 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from lang_jepa.concepts.model import ConceptModel, Vectors
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export.tokenizer import portable_tokenizer
-from lang_jepa.models.backbone import quiet_transformers
+from lang_jepa.models.architecture import (
+    encoder_of,
+    is_part,
+    model_class,
+    quiet_transformers,
+    read_config,
+)
+from lang_jepa.models.backbone import save_backbone
 
 PROBES = (
     "The cat sat on the mat.",
@@ -24,9 +31,10 @@ PROBES = (
     "42 ships came, and then it rained for a week; nobody knew why!",
     "  An indented line, with  two spaces.",
     "Ein Käse für Zoë – 日本語 🙂",
+    "In HTML <s> strikes; <mask>, [MASK] and [SEP] are words.",
     "It went on and on. " * 200,
 )
-"""Texts that an export is checked with: short, long, cut, indented, and in other scripts."""
+"""Texts that an export is checked with: short, long, cut, indented, in other scripts, about markup."""
 TOLERANCE = {"sentence-transformers": 1e-5, "onnx": 1e-4}
 """Largest difference of a number in a unit vector."""
 ONNX_FILE = "model.onnx"
@@ -40,7 +48,7 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
         What the folder says when it is loaded again: texts to float32 [n, D].
 
     Raises:
-        LangJepaError: sentence-transformers is not installed.
+        LangJepaError: sentence-transformers is not installed, or cannot run the encoder alone.
     """
     try:
         from sentence_transformers import SentenceTransformer
@@ -48,6 +56,11 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
     except ImportError as error:
         raise _missing("sentence-transformers 6", "export") from error
     encoder = model.jepa.encoder
+    if is_part(encoder.backbone.config):
+        raise LangJepaError(
+            f"sentence-transformers runs a {encoder.backbone.config.model_type} with its decoder, so its encoder alone "
+            "cannot be exported for it; --to onnx can"
+        )
     with TemporaryDirectory() as plain, _quiet("sentence_transformers"):
         _save_parts(model, Path(plain))
         parts: list[nn.Module] = [
@@ -104,8 +117,12 @@ def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], V
         raise _missing("onnx with onnxruntime", "onnx") from error
     with TemporaryDirectory() as plain:
         _save_parts(model, Path(plain))
+        config = read_config(plain)
+        cls = model_class(config)
+        options: dict[str, Any] = {"attn_implementation": "eager"}
         with quiet_transformers():
-            backbone = AutoModel.from_pretrained(plain, attn_implementation="eager")
+            whole = cls.from_pretrained(plain, config=config, trust_remote_code=False, **options)
+        backbone = encoder_of(whole)
         (folder / "config.json").write_bytes((Path(plain) / "config.json").read_bytes())
     tokenizer = portable_tokenizer(model)
     tokenizer.save_pretrained(str(folder))
@@ -141,8 +158,7 @@ def check_parity(
 
 def _save_parts(model: ConceptModel, folder: Path) -> None:
     """Encoder and portable tokenizer as transformers loads them."""
-    with quiet_transformers():
-        model.jepa.encoder.backbone.save_pretrained(folder)
+    save_backbone(model.jepa.encoder.backbone, folder)
     portable_tokenizer(model).save_pretrained(str(folder))
 
 

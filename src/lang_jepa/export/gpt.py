@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lang_jepa.concepts.gpt_directory import build_gpt, load_gpt
+from lang_jepa.concepts.gpt_directory import check_weights, load_gpt, restore_gpt
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.data.byte_table import ByteTable, check_bytes
 from lang_jepa.data.corpus import MANIFEST as CORPUS
@@ -24,6 +24,7 @@ from lang_jepa.evaluation.bits_per_byte import BitsPerByte, Validation
 from lang_jepa.evaluation.compression_baselines import Baseline
 from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
+from lang_jepa.finite import check_finite
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings import build_saved
 from lang_jepa.training.gpt.material import Tokens, open_tokens
@@ -130,16 +131,23 @@ def load_quantised_gpt(file: Path | str) -> tuple[GPT, GPTSettings, tuple[int, .
     Raises:
         LangJepaError: the file is damaged or foreign, or holds another kind of model.
     """
-    about, entries = read_artifact(Path(file))
-    if "settings" not in about or "looped" not in about:
-        raise LangJepaError(f"{file} holds quantised weights, but not of a GPT that `lang-jepa export` wrote")
-    settings = build_saved(GPTSettings, about["settings"], where=str(file))
-    model = build_gpt(settings)
-    try:
-        model.load_state_dict(restore_state(entries))
-    except RuntimeError as error:
-        raise LangJepaError(f"{file} does not fit the model's settings: {error}") from error
-    return model.eval(), settings, tuple(about["looped"])
+
+    def check(about: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        looped = about.get("looped")
+        if (
+            "settings" not in about
+            or not isinstance(looped, list)
+            or not all(isinstance(i, int) for i in looped)
+        ):
+            raise LangJepaError(
+                f"{file} holds quantised weights, but not of a GPT that `lang-jepa export` wrote"
+            )
+        check_weights(build_saved(GPTSettings, about["settings"], where=str(file)), shapes, where=str(file))
+
+    about, entries = read_artifact(Path(file), check=check)
+    settings, tensors = build_saved(GPTSettings, about["settings"], where=str(file)), restore_state(entries)
+    check_finite(tensors, where=str(file))
+    return restore_gpt(settings, tensors, where=str(file)), settings, tuple(about["looped"])
 
 
 def open_sides(folder: Path, tokenizer: Path | None = None) -> tuple[TokenSource, TokenSource, ByteTable]:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from lang_jepa.concepts.gpt_directory import initial_gpt, load_gpt, load_table
 from lang_jepa.concepts.gpt_text import TextGPT
 from lang_jepa.concepts.own_corpus import own_folder
-from lang_jepa.config import DataSettings
 from lang_jepa.config_gpt import GPTDataSettings, GPTLoggingSettings
 from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.corpus import MANIFEST, Corpus
-from lang_jepa.data.sentences import make_splitter
+from lang_jepa.data.sentences import SentenceSplitter, make_splitter
 from lang_jepa.data.some_documents import some_documents, spread_documents
 from lang_jepa.data.token_stream import TokenSource
 from lang_jepa.digest import digest
@@ -35,7 +34,7 @@ from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks import check_data_dir
 from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
 from lang_jepa.export.quantise import parse_rounding
-from lang_jepa.files import fingerprint
+from lang_jepa.files import check_writable, fingerprint, writing
 from lang_jepa.models.gpt import GPT
 from lang_jepa.training.gpt.material import Tokens, of_corpus, open_tokens
 
@@ -78,6 +77,7 @@ def evaluate_gpt_run(
         The report and where it was written.
 
     Raises:
+        NotSaved: the report could not be written; it has the report.
         LangJepaError: no GPT, an unknown task, tokens that are gone or hold nothing out.
     """
     usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if data_dir else [])]
@@ -86,10 +86,13 @@ def evaluate_gpt_run(
     if unknown:
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(GPT_TASKS)}")
     check_data_dir(names, data_dir, of_stories=False)
+    if output is not None:
+        check_writable(output)
     destination = output or path / "scores.json"
     examined = Examined(path, budget, Shelf(shared), prepared)
     predicts = bool({*names} & {"bits_per_byte", "quantised"})
     embeds, reads = bool({*names} - {"bits_per_byte", "quantised"}), "retrieval" in names
+    saver = Saver(destination, digest(examined.model.state_dict()))
     report = evaluate(
         examined.vectors() if embeds else examined.text,
         tasks=names,
@@ -100,8 +103,9 @@ def evaluate_gpt_run(
         window_size=WINDOW,
         budget=budget,
         language=examined.language() if predicts else None,
-        on_task=Saver(destination, digest(examined.model.state_dict())),
+        on_task=saver,
     )
+    saver.end(report)
     return report, destination
 
 
@@ -156,7 +160,8 @@ class Examined:
         if side not in self._sentences:
             source = self.tokens.train if side == "train" else self.held_out
             count = TRAINING_DOCUMENTS if side == "train" else self.budget.documents
-            self._sentences[side] = _sentences_of(source, self.tokens.table, count)
+            splitter = make_splitter(self.settings.data.corpus())
+            self._sentences[side] = _sentences_of(source, self.tokens.table, splitter, count)
         return self._sentences[side]
 
     def _sample(self) -> list[str]:
@@ -210,7 +215,10 @@ class Examined:
         meta = self.settings.meta.model_copy(update={"load_checkpoint": False})
         settings = self.settings.model_copy(update={"logging": GPTLoggingSettings(), "meta": meta})
         rounding = parse_rounding(8 if precision == "int8" else 6, None)
-        with tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder:
+        with (
+            writing(Path(tempfile.gettempdir())),
+            tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder,
+        ):
             file = Path(folder) / "gpt.ljq"
             written = write_quantised_gpt(self.model, settings, self.card, file, rounding, cap=sys.maxsize)
             model, _, looped = load_quantised_gpt(file)
@@ -229,7 +237,11 @@ def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Toke
     if place is not None and place.is_dir():
         named = data.model_copy(update={"data_path": str(place)})
         whole = (place / MANIFEST).is_file()
-        tokens = of_corpus(Corpus.open(place)) if whole else open_tokens(named, lambda event: None)
+        tokens = (
+            of_corpus(Corpus.open(place), lambda event: None)
+            if whole
+            else open_tokens(named, lambda event: None)
+        )
         if prepared is not None or tokens.identity == name:
             return tokens
     where = place or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
@@ -244,8 +256,7 @@ def logits(gpt: TextGPT) -> LogitsFn:
     return partial(gpt.model, looped=gpt.looped)
 
 
-def _sentences_of(source: TokenSource, table: ByteTable, count: int) -> Documents:
-    splitter = make_splitter(DataSettings())
+def _sentences_of(source: TokenSource, table: ByteTable, splitter: SentenceSplitter, count: int) -> Documents:
     documents = []
     for start, stop in spread_documents(source, count):
         text = table.decode(source.read(start + 1, stop).tolist())

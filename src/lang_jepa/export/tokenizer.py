@@ -28,6 +28,7 @@ def portable_tokenizer(model: ConceptModel) -> PreTrainedTokenizerFast:
         tokenizer_object=backend,
         model_max_length=model.settings.model.max_length,
         model_input_names=["input_ids", "attention_mask"],
+        split_special_tokens=True,
         padding_side="right",
         truncation_side="right",
         # transformers resets the pre-tokenizer's prefix space to this when it loads.

@@ -1,17 +1,16 @@
 """Transformers models for the encoder: pretrained or from scratch, with settings that fit.
 
-A family (RoBERTa, BERT, ModernBERT, GPT-2) is one entry of `FAMILIES`; nothing else asks which one it is.
+A family that runs packed (RoBERTa, BERT, ModernBERT, GPT-2) is one entry of `FAMILIES`; every other type is described
+by its config.json (`architecture.py`) and runs padded.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     BertConfig,
     GPT2Config,
@@ -20,19 +19,26 @@ from transformers import (
     PreTrainedModel,
     RobertaConfig,
 )
-from transformers.utils import logging
 
-from lang_jepa.config import ModelSettings
+from lang_jepa.config import ModelSettings, Settings
+from lang_jepa.custom_code import local_only
 from lang_jepa.errors import LangJepaError
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialTokens:
-    """Ids that a fresh configuration records; None where the tokenizer has no such token."""
-
-    pad: int | None = None
-    bos: int | None = None
-    eos: int | None = None
+from lang_jepa.models.architecture import (
+    Family,
+    SpecialTokens,
+    encoder_of,
+    first_line,
+    is_part,
+    model_class,
+    other_family,
+    pooler_option,
+    position_limit,
+    quiet_transformers,
+    read_config,
+    skeleton,
+    token_embeddings,
+    width_of,
+)
 
 
 def _common(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> dict[str, Any]:
@@ -99,27 +105,6 @@ def _gpt2(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> P
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """What differs between architectures.
-
-    Attributes:
-        config: settings, vocabulary size and special tokens to a fresh configuration (None: pretrained only).
-        hidden_dropouts: fields of its configuration that are rates on hidden states.
-        attention_dropout: the field that is the rate on attention probabilities.
-        pooler: whether its model has a pooler to leave out.
-        residual_outputs: name endings of the modules whose output is added to the residual stream.
-        output_dropout: name of a dropout of hidden states that the architecture ties to its attention rate.
-    """
-
-    config: Callable[[ModelSettings, int, SpecialTokens], PreTrainedConfig] | None
-    hidden_dropouts: tuple[str, ...]
-    attention_dropout: str
-    pooler: bool
-    residual_outputs: tuple[str, ...]
-    output_dropout: str | None = None
-
-
 _BERT_FIELDS: dict[str, Any] = {
     "hidden_dropouts": ("hidden_dropout_prob",),
     "attention_dropout": "attention_probs_dropout_prob",
@@ -151,27 +136,6 @@ FAMILIES: dict[str, Family] = {
 """Families by transformers' `model_type`; each is tested against its padded forward."""
 
 
-def first_position(backbone: PreTrainedModel) -> int:
-    """Position id of a sequence's first token: RoBERTa and its kin count from padding_idx + 1, others from 0."""
-    embeddings = getattr(backbone, "embeddings", None)
-    if embeddings is None or not hasattr(embeddings, "create_position_ids_from_input_ids"):
-        return 0
-    return int(embeddings.padding_idx) + 1
-
-
-def position_limit(backbone: PreTrainedModel) -> int:
-    """Longest sequence, in tokens, for which the backbone has positions."""
-    return int(backbone.config.max_position_embeddings) - first_position(backbone)
-
-
-def token_embeddings(backbone: PreTrainedModel) -> nn.Embedding:
-    """The table of token embeddings."""
-    table = backbone.get_input_embeddings()
-    if not isinstance(table, nn.Embedding):
-        raise TypeError(f"the token embeddings of {type(backbone).__name__} are a {type(table).__name__}")
-    return table
-
-
 def build_backbone(
     settings: ModelSettings,
     *,
@@ -198,68 +162,131 @@ def build_backbone(
         backbone = _pretrained(settings, weights)
     else:
         backbone = _from_scratch(settings, vocab_size, SpecialTokens(pad_id, bos_id, eos_id))
-    _check_fit(settings, backbone, vocab_size, weights)
-    output_dropout = family_of(backbone.config).output_dropout
-    for module in backbone.modules():
-        if output_dropout is not None and hasattr(module, output_dropout):
-            setattr(module, output_dropout, nn.Dropout(settings.dropout))
+    rows = token_embeddings(backbone).num_embeddings
+    if vocab_size > rows:
+        raise LangJepaError(
+            f"The tokenizer has {vocab_size} tokens, but the encoder at {weights!r} has embeddings for {rows}. "
+            "Set data.tokenizer_path to the tokenizer that belongs to the weights."
+        )
+    _check_length(settings, backbone, weights)
+    _set_dropout_modules(backbone, settings)
     backbone.train()
     return backbone
 
 
-def family_of(config: PreTrainedConfig) -> Family:
-    """The family of a configuration.
+def check_encoder(settings: Settings) -> None:
+    """Refuse, from config.json alone, a pretrained encoder that the settings cannot train.
 
     Raises:
-        LangJepaError: there is none.
+        LangJepaError: custom code, a type that cannot work, or settings that the encoder does not fit.
     """
-    if config.model_type not in FAMILIES:
+    model = settings.model
+    if not model.pretrained:
+        return
+    weights = model.weights_path or settings.data.tokenizer_path
+    config = read_config(weights)
+    backbone = skeleton(config)
+    _check_width(model, config, weights)
+    _set_dropout(config, model)
+    _check_length(model, backbone, weights)
+    if settings.meta.use_gradient_checkpointing and not backbone.supports_gradient_checkpointing:
         raise LangJepaError(
-            f"Encoders of type {config.model_type!r} are not supported; those that are: {', '.join(FAMILIES)}."
+            f"Encoders of type {config.model_type!r} have no gradient checkpointing: set "
+            "meta.use_gradient_checkpointing=false, and a smaller data.batch_size if memory is short."
         )
-    return FAMILIES[config.model_type]
+    if settings.data.context == "causal" and not family_of(config).packed:
+        raise LangJepaError(
+            f"data.context=causal hides later sentences inside the packed attention, which encoders of type "
+            f"{config.model_type!r} do not run through (those that do: {', '.join(FAMILIES)}). Set "
+            "data.context=concepts (each sentence alone) or data.context=window."
+        )
+
+
+def save_backbone(backbone: PreTrainedModel, folder: Path) -> None:
+    """Write config.json and model.safetensors such that `build_backbone` and transformers read them."""
+    with quiet_transformers():
+        if not is_part(backbone.config):
+            backbone.save_pretrained(folder)
+            return
+        # The encoder of an encoder-decoder, by the names that it has in the whole model.
+        backbone.config.save_pretrained(folder)
+    tensors = {f"encoder.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    tensors["shared.weight"] = token_embeddings(backbone).weight
+    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    save_file(own, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def family_of(config: PreTrainedConfig) -> Family:
+    """How models of a configuration are built and run."""
+    return FAMILIES.get(config.model_type) or other_family(config)
 
 
 def _set_dropout(config: PreTrainedConfig, settings: ModelSettings) -> None:
+    """Put the rates of the settings into a configuration.
+
+    Raises:
+        LangJepaError: the type has no such dropout, so that the setting would do nothing.
+    """
     family = family_of(config)
+    if not settings.freeze_encoder:  # a frozen encoder has no dropout at all
+        lacks = [("model.dropout", settings.dropout, bool(family.hidden_dropouts), "hidden states")]
+        attends = family.attention_dropout is not None or family.tied_attention
+        lacks.append(
+            ("model.attention_dropout", settings.attention_dropout, attends, "attention probabilities")
+        )
+        for name, rate, has, what in lacks:
+            if rate and not has:
+                raise LangJepaError(
+                    f"Encoders of type {config.model_type!r} have no dropout of {what}, so {name}={rate} would do "
+                    f"nothing: set {name}=0."
+                )
     for name in family.hidden_dropouts:
         setattr(config, name, settings.dropout)
-    setattr(config, family.attention_dropout, settings.attention_dropout)
+    if family.attention_dropout is not None:
+        setattr(config, family.attention_dropout, settings.attention_dropout)
+
+
+def _set_dropout_modules(backbone: PreTrainedModel, settings: ModelSettings) -> None:
+    """Rates that an architecture ties together in its configuration, set apart in its modules."""
+    family = family_of(backbone.config)
+    for module in backbone.modules():
+        if family.output_dropout is not None and hasattr(module, family.output_dropout):
+            setattr(module, family.output_dropout, nn.Dropout(settings.dropout))
+        if family.tied_attention and hasattr(module, "has_relative_attention_bias"):
+            module.dropout = settings.attention_dropout  # type: ignore[assignment]
 
 
 def _pretrained(settings: ModelSettings, weights: str) -> PreTrainedModel:
-    try:
-        config = AutoConfig.from_pretrained(weights)
-    except (OSError, ValueError) as error:
-        raise LangJepaError(
-            f"No pretrained model at {weights!r} ({_first_line(error)}). Set data.tokenizer_path or "
-            "model.weights_path to a folder that holds one, connect to the model hub once, or set "
-            "model.pretrained=false to start from scratch."
-        ) from error
-    if config.hidden_size != settings.embed_dim:
-        raise LangJepaError(
-            f"The encoder at {weights!r} has width {config.hidden_size}, but model.embed_dim is "
-            f"{settings.embed_dim}. Set model.embed_dim={config.hidden_size} and model.pred_dim={config.hidden_size}."
-        )
+    config = read_config(weights)
+    cls = model_class(config)
+    _check_width(settings, config, weights)
     _set_dropout(config, settings)
-    options: dict[str, Any] = {"add_pooling_layer": False} if family_of(config).pooler else {}
+    options: dict[str, Any] = {"local_files_only": local_only(weights), **pooler_option(cls)}
     try:
-        # Without a dtype, weights stored in half precision would stay in it.
         with quiet_transformers():
-            backbone, report = AutoModel.from_pretrained(
-                weights, config=config, dtype=torch.float32, output_loading_info=True, **options
+            loaded: Any = cls.from_pretrained(
+                weights,
+                config=config,
+                dtype=torch.float32,  # without one, weights stored in half precision would stay in it
+                output_loading_info=True,
+                trust_remote_code=False,
+                **options,
             )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise LangJepaError(f"The weights at {weights!r} cannot be loaded: {_first_line(error)}") from error
-    missing = sorted(report["missing_keys"])
+    except Exception as error:  # foreign files: whatever is wrong in them is the answer
+        raise LangJepaError(f"The weights at {weights!r} cannot be loaded: {first_line(error)}") from error
+    model, report = loaded
+    backbone = encoder_of(model)
+    inside = "encoder." if backbone is not model else ""
+    missing = sorted(
+        name for name in report["missing_keys"] if name.startswith(inside) and not name.startswith("pooler.")
+    )
     if missing:
         some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise LangJepaError(
             f"The weights at {weights!r} lack {some}; they would silently stay random. The file does not belong "
             "to its config.json: give the folder of the whole model."
         )
-    model: PreTrainedModel = backbone
-    return model
+    return backbone
 
 
 def _from_scratch(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> PreTrainedModel:
@@ -284,36 +311,19 @@ def _from_scratch(settings: ModelSettings, vocab_size: int, special: SpecialToke
     return backbone
 
 
-def _check_fit(
-    settings: ModelSettings, backbone: PreTrainedModel, vocab_size: int, weights: str | None
-) -> None:
-    rows = token_embeddings(backbone).num_embeddings
-    if vocab_size > rows:
+def _check_width(settings: ModelSettings, config: PreTrainedConfig, weights: str) -> None:
+    width = width_of(config)
+    if width != settings.embed_dim:
         raise LangJepaError(
-            f"The tokenizer has {vocab_size} tokens, but the encoder at {weights!r} has embeddings for {rows}. "
-            "Set data.tokenizer_path to the tokenizer that belongs to the weights."
+            f"The encoder at {weights!r} has width {width}, but model.embed_dim is {settings.embed_dim}. Set "
+            f"model.embed_dim={width} and model.pred_dim={width}."
         )
+
+
+def _check_length(settings: ModelSettings, backbone: PreTrainedModel, weights: str | None) -> None:
     limit = position_limit(backbone)
-    if settings.max_length > limit:
+    if limit is not None and settings.max_length > limit:
         raise LangJepaError(
             f"model.max_length is {settings.max_length}, but the encoder at {weights!r} has positions for {limit} "
             f"tokens. Set model.max_length={limit} or less."
         )
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No report and no bar of loading and saving: what matters in it is checked here, a pooler left out is no news."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -52,6 +52,10 @@ class DecoderBatch:
             self.tokens.device
         )
 
+    def idled(self) -> "DecoderBatch":
+        """The batch as one that is gone through and counts nothing: no token is to be predicted."""
+        return replace(self, lengths=torch.zeros_like(self.lengths))
+
     def to(self, device: torch.device | str) -> "DecoderBatch":
         """Move all but the lengths."""
         moved = (part.to(device, non_blocking=True) for part in (self.concepts, self.tokens))

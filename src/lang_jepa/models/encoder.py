@@ -1,4 +1,4 @@
-"""The text encoder: a stock transformers model run on packed sequences, mean pooling, an optional linear head."""
+"""The text encoder: a stock transformers model run on sequences laid end to end, pooling, an optional head."""
 
 import torch
 from torch import Tensor, nn
@@ -7,28 +7,32 @@ from transformers import PreTrainedModel
 from lang_jepa.config import ModelSettings
 from lang_jepa.data.sequences import Sequences, Targets
 from lang_jepa.errors import LangJepaError
-from lang_jepa.models.backbone import build_backbone, family_of, first_position, position_limit
+from lang_jepa.models.architecture import encoder_of, first_position, position_limit, width_of
+from lang_jepa.models.backbone import build_backbone, family_of
 from lang_jepa.models.dropout import replace_dropout
-from lang_jepa.models.packing import PACKED, Packing
-from lang_jepa.models.pooling import segment_mean, take_rows
+from lang_jepa.models.packing import PACKED, Packing, group_slots
+from lang_jepa.models.padded import group_size, padded_states, padding_shows
+from lang_jepa.models.pooling import POOLINGS, take_rows
 
 __all__ = ["TextEncoder", "build_backbone", "build_encoder", "identity_head"]
 
 
 class TextEncoder(nn.Module):
-    """Packed sequences to token states and sentence embeddings.
+    """Sequences laid end to end to token states and sentence embeddings.
 
     Args:
-        backbone: a transformers model of one of `FAMILIES`. Its attention becomes the packed one and its dropout
-            the cheap one, in place.
+        backbone: a transformers model that gives token states. Its dropout becomes the cheap one, in place; that of one
+            of `FAMILIES` gets packed attention, any other runs padded (`padded.py`).
         head: linear map after pooling (None: none).
+        pooling: how the states of a sequence become one vector, a name of `POOLINGS`. Training knows the mean alone.
         gradient_checkpointing: recompute layers in the backward pass instead of keeping their activations.
 
     Attributes:
-        dim: width D of states and embeddings.
+        dim: width D of embeddings.
+        packed: whether it runs packed.
 
     Raises:
-        LangJepaError: the backbone is of no known family.
+        LangJepaError: the backbone does not give token states.
     """
 
     def __init__(
@@ -36,27 +40,35 @@ class TextEncoder(nn.Module):
         backbone: PreTrainedModel,
         *,
         head: nn.Linear | None = None,
+        pooling: str = "mean",
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        family_of(backbone.config)
-        backbone.set_attn_implementation(PACKED)
-        backbone.config.use_cache = False
+        backbone = encoder_of(backbone)
+        self.packed = family_of(backbone.config).packed
+        if self.packed:
+            backbone.set_attn_implementation(PACKED)
+        self._exact = not self.packed and padding_shows(backbone)
         replace_dropout(backbone)
         if gradient_checkpointing:
             _enable_checkpointing(backbone)
         self.backbone = backbone
         self.head = head
-        self.dim = int(backbone.config.hidden_size)
+        self.pooling = pooling
+        self.dim = width_of(backbone.config) if head is None else head.out_features
         self._first_position = first_position(backbone)
+        self._limit = position_limit(backbone)
 
     def states(self, sequences: Sequences) -> Tensor:
-        """Token states [T, D] of one packed pass, in the order of the tokens; fp32 or the autocast type.
+        """Token states [T, D] of one pass, in the order of the tokens; fp32 or the autocast type.
 
         Raises:
-            LangJepaError: a sequence is empty, or longer than the position table.
+            LangJepaError: a sequence is empty, or longer than the position table; or it has sentences that do not see
+                later ones, and the encoder runs padded.
         """
         self._check(sequences)
+        if not self.packed:
+            return padded_states(self.backbone, sequences, exact=self._exact)
         packing = Packing.plan(sequences)
         output = self.backbone(
             input_ids=packing.sorted(sequences.tokens).unsqueeze(0),
@@ -65,12 +77,16 @@ class TextEncoder(nn.Module):
         )
         return packing.restored(output.last_hidden_state[0])
 
+    def slots(self, sequences: Sequences) -> int:
+        """Slots that these sequences take, padding included: in attention (packed), or in every layer (padded)."""
+        return group_slots(sequences, None if self.packed else group_size(sequences, exact=self._exact))
+
     def pool(self, states: Tensor, segments: Tensor, count: int) -> Tensor:
-        """Mean state of each segment, fp32 [count, D], before the head (see `segment_mean`)."""
-        return segment_mean(states, segments, count)
+        """One vector of the states of each segment, fp32 [count, D], before the head (see `POOLINGS`)."""
+        return POOLINGS[self.pooling](states, segments, count)
 
     def mean(self, sequences: Sequences) -> Tensor:
-        """Mean state of each sequence, fp32 [N, D], before the head; where it is known, it is taken as it is."""
+        """Pooled states of each sequence, fp32 [N, D], before the head; where they are known, they are taken as is."""
         if sequences.pooled is not None:
             return sequences.pooled
         return self.pool(self.states(sequences), sequences.owner(), len(sequences))
@@ -94,11 +110,15 @@ class TextEncoder(nn.Module):
 
     def _check(self, sequences: Sequences) -> None:
         longest = int(sequences.lengths.max()) if len(sequences) else 0
-        table = position_limit(self.backbone)
-        if longest > table:
+        if self._limit is not None and longest > self._limit:
             raise LangJepaError(
-                f"A sequence has {longest} tokens, but the encoder has positions for {table}. "
-                f"Cut sequences to model.max_length <= {table}."
+                f"A sequence has {longest} tokens, but the encoder has positions for {self._limit}. "
+                f"Cut sequences to model.max_length <= {self._limit}."
+            )
+        if sequences.sentences is not None and not self.packed:
+            raise LangJepaError(
+                f"Encoders of type {self.backbone.config.model_type!r} run padded and cannot hide later sentences: set "
+                "data.context=concepts or data.context=window."
             )
         if not len(sequences) or int(sequences.lengths.min()) < 1:
             raise LangJepaError(
@@ -114,17 +134,23 @@ def build_encoder(
     bos_id: int | None = None,
     eos_id: int | None = None,
     weights: str | None = None,
+    pooling: str = "mean",
     gradient_checkpointing: bool = False,
 ) -> TextEncoder:
     """Backbone, head (identity at the start; whitening it needs data and is done by the training code) and pooling.
 
-    Arguments and errors are those of `build_backbone`.
+    Arguments and errors are those of `build_backbone` and `TextEncoder`.
     """
     backbone = build_backbone(
-        settings, vocab_size=vocab_size, pad_id=pad_id, bos_id=bos_id, eos_id=eos_id, weights=weights
+        settings,
+        vocab_size=vocab_size,
+        pad_id=pad_id,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        weights=weights,
     )
     head = None if settings.head == "none" else identity_head(settings.embed_dim)
-    return TextEncoder(backbone, head=head, gradient_checkpointing=gradient_checkpointing)
+    return TextEncoder(backbone, head=head, pooling=pooling, gradient_checkpointing=gradient_checkpointing)
 
 
 def identity_head(dim: int) -> nn.Linear:

@@ -133,8 +133,13 @@ class Packing:
     _masks: dict[tuple[int, bool, int | None, torch.dtype], Tensor | None] = field(default_factory=dict)
 
     @classmethod
-    def plan(cls, sequences: Sequences) -> "Packing":
-        """Plan the forward of these sequences; the index tensors lie on the device of the tokens."""
+    def plan(cls, sequences: Sequences, *, size: int | None = None) -> "Packing":
+        """Plan the forward of these sequences; the index tensors lie on the device of the tokens.
+
+        Args:
+            sequences: what is read.
+            size: sequences of a group (None: as is best for attention on this device).
+        """
         device = sequences.tokens.device
         lengths, order = sequences.lengths.sort(descending=True, stable=True)
         total = sequences.tokens.numel()
@@ -147,7 +152,7 @@ class Packing:
         positions = torch.arange(total) - torch.repeat_interleave(ends - lengths, lengths)
         source = torch.repeat_interleave(starts[order], lengths) + positions
         in_order = bool((order[1:] > order[:-1]).all())
-        groups = group_lengths(lengths.tolist(), _GROUP_ON_CPU if device.type == "cpu" else _GROUP_ELSEWHERE)
+        groups = group_lengths(lengths.tolist(), size or _usual_size(device))
         slots = groups[-1].start + groups[-1].slots
         firsts = torch.cat([g.start + torch.arange(g.count) * g.length for g in groups])
         place = (torch.repeat_interleave(firsts, lengths) + positions).to(device) if slots > total else None
@@ -336,8 +341,11 @@ AttentionInterface.register(PACKED, torch.compiler.disable(packed_attention))  #
 AttentionMaskInterface.register(PACKED, _no_mask)
 
 
-def attention_slots(sequences: Sequences) -> int:
-    """Slots that attention computes for these sequences: their tokens, and the padding inside groups."""
-    size = _GROUP_ON_CPU if sequences.tokens.device.type == "cpu" else _GROUP_ELSEWHERE
+def _usual_size(device: torch.device) -> int:
+    return _GROUP_ON_CPU if device.type == "cpu" else _GROUP_ELSEWHERE
+
+
+def group_slots(sequences: Sequences, size: int | None = None) -> int:
+    """Slots of these sequences in groups of `size` (None: as attention groups them): tokens, and padding inside."""
     lengths = sequences.lengths.sort(descending=True).values.tolist()
-    return sum(group.slots for group in group_lengths(lengths, size))
+    return sum(group.slots for group in group_lengths(lengths, size or _usual_size(sequences.tokens.device)))

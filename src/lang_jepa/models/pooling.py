@@ -1,5 +1,7 @@
 """Token states to sentence vectors, and rows of them by number."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -20,6 +22,34 @@ def segment_mean(states: Tensor, segments: Tensor, count: int) -> Tensor:
     sums = sums.index_add(0, segments, states.float())
     edges = torch.searchsorted(segments, torch.arange(count + 1, device=segments.device))
     return sums / edges.diff().clamp(min=1).unsqueeze(1)
+
+
+def segment_first(states: Tensor, segments: Tensor, count: int) -> Tensor:
+    """The first state of each segment (`cls`); arguments and result as `segment_mean`, no segment empty."""
+    starts = torch.searchsorted(segments, torch.arange(count, device=segments.device))
+    return take_rows(states, starts).float()
+
+
+def segment_last(states: Tensor, segments: Tensor, count: int) -> Tensor:
+    """The last state of each segment; as `segment_first`."""
+    ends = torch.searchsorted(segments, torch.arange(count, device=segments.device), right=True)
+    return take_rows(states, ends - 1).float()
+
+
+def segment_max(states: Tensor, segments: Tensor, count: int) -> Tensor:
+    """The largest number of each dimension in a segment; as `segment_first`."""
+    rows = segments.unsqueeze(1).expand_as(states)
+    lowest = states.new_full((count, states.shape[1]), -torch.inf, dtype=torch.float32)
+    return lowest.scatter_reduce(0, rows, states.float(), "amax")
+
+
+POOLINGS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "mean": segment_mean,
+    "cls": segment_first,
+    "lasttoken": segment_last,
+    "max": segment_max,
+}
+"""Ways to make one vector of a sequence's states, by the names that sentence-transformers gives them."""
 
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:

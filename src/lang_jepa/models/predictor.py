@@ -7,11 +7,44 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.config import ModelSettings
+from lang_jepa.errors import LangJepaError
 from lang_jepa.models.context import Context
 from lang_jepa.models.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
 from lang_jepa.models.pooling import take_rows
 from lang_jepa.models.recency import RecencyTransformer
 from lang_jepa.models.sentence_transformer import ConceptTransformer, PassageTransformer, SentenceTransformer
+
+
+class NoPredictor(nn.Module):
+    """Stands where an encoder alone has no predictor.
+
+    Args:
+        name: of the encoder, for the message.
+        width: of its states, for the message.
+    """
+
+    def __init__(self, name: str, width: int) -> None:
+        super().__init__()
+        self.name, self.width = name, width
+
+    def error(self) -> LangJepaError:
+        """Why nothing can be predicted, and what to do."""
+        return LangJepaError(
+            f"{self.name} is an encoder alone, without a predictor: it can encode, index, search and be evaluated, "
+            "but nothing can be predicted, ranked or imagined with it. Use a model that was trained here, or train "
+            f"one on it: lang-jepa train pretrained -o data.tokenizer_path={self.name} -o data.train_file=TEXTS "
+            f"-o model.embed_dim={self.width} -o model.pred_dim={self.width}"
+        )
+
+    def forward(self, context: Context) -> Tensor:
+        """Raises."""
+        raise self.error()
+
+
+def refuse_without_predictor(predictor: nn.Module) -> None:
+    """Raise if there is no predictor."""
+    if isinstance(predictor, NoPredictor):
+        raise predictor.error()
 
 
 class AttentionQuery(nn.Module):

@@ -33,7 +33,16 @@ class Target(ABC):
         self.encoder = encoder
 
     def both_sides(self, model: Model, batch: Batch) -> tuple[Output, Tensor]:
-        """Predictions of a training batch and their targets [Q, D], not normalised."""
+        """Predictions of a training batch and their targets [Q, D], not normalised; no rows of a batch that counts
+        nothing, though its gradients, all zero, are there for the other ranks to add to."""
+        output, targets = self._both_sides(model, batch)
+        if not batch.idle:
+            return output, targets
+        views = None if output.targets is None else output.targets[:0]
+        return Output(output.predictions[:0], output.embeddings[:0], views), targets[:0]
+
+    def _both_sides(self, model: Model, batch: Batch) -> tuple[Output, Tensor]:
+        """The same of any batch, all rows."""
         return model(batch.contexts), self.embed(batch.targets)
 
     @torch.no_grad()
@@ -99,9 +108,9 @@ class SharedTarget(Target):
         super().__init__(encoder)
         self.gradient = gradient
 
-    def both_sides(self, model: Model, batch: Batch) -> tuple[Output, Tensor]:
+    def _both_sides(self, model: Model, batch: Batch) -> tuple[Output, Tensor]:
         if not self.gradient:
-            return super().both_sides(model, batch)
+            return super()._both_sides(model, batch)
         output = model(batch.contexts, batch.targets)
         assert output.targets is not None
         return output, output.targets

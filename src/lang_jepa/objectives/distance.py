@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lang_jepa.errors import LangJepaError
+from lang_jepa.objectives.reduction import rows_of_all_ranks
+
 
 def smooth_l1(predictions: Tensor, targets: Tensor) -> Tensor:
     """Smooth-L1 of the unit-RMS vectors, mean over dimensions.
@@ -57,35 +60,48 @@ def mse(predictions: Tensor, targets: Tensor) -> Tensor:
     return (predictions.float() - targets.float()).square().mean(-1)
 
 
-def contrastive(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+def contrastive(
+    predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, *, first: int = 0
+) -> Tensor:
     """Cross-entropy of finding each prediction's own target among all targets of the batch.
 
     InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1, by the dot product of the prediction over
     sqrt(D) with the unit target. A prediction of unit RMS is thus compared by its cosine; a longer one is surer, a
     shorter one less sure. (Where all had one length, predictors spent directions on being unsure.) The wrong answers
-    are the other targets of the same call: those of one micro-batch on one process. Sentences of one document teach
-    what tells its places apart.
+    are the other targets of the same call: those of one micro-batch, of all ranks in training. Sentences of one
+    document teach what tells its places apart.
 
     Args:
         predictions: [Q, D], not normalised.
-        targets: [Q, D].
-        numbers: int64 [Q], the targets' places in the text. Those up to `NEAR` places away are no wrong answers: a
+        targets: [N, D], among them those of the predictions, in their order.
+        numbers: int64 [N], the targets' places in the text. Those up to `NEAR` places away are no wrong answers: a
             context, which a prediction resembles for good reason, consists of them; nor is a target that stands in the
             batch again for another prediction.
+        first: the row of the first prediction's target.
 
     Returns:
-        float32 [Q], at least 0; log Q on average for predictions that know nothing of nearly orthogonal targets.
+        float32 [Q], at least 0; log N on average for predictions that know nothing of nearly orthogonal targets.
     """
     ours, theirs = (
         predictions.float() * predictions.shape[-1] ** -0.5,
         functional.normalize(targets.float(), dim=-1),
     )
     scores = ours @ theirs.T / TEMPERATURE
+    own = torch.arange(first, first + len(ours), device=ours.device)
     if numbers is not None:
         places = numbers.to(scores.device)
-        near = (places[:, None] - places[None, :]).abs() <= NEAR
-        scores = scores.masked_fill(near.fill_diagonal_(False), -torch.inf)
-    return functional.cross_entropy(scores, torch.arange(len(ours), device=ours.device), reduction="none")
+        near = (places[own, None] - places[None, :]).abs() <= NEAR
+        near[torch.arange(len(own)), own] = False
+        scores = scores.masked_fill(near, -torch.inf)
+    return functional.cross_entropy(scores, own, reduction="none")
+
+
+def contrastive_over_ranks(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+    """`contrastive` of this rank's predictions, float32 [Q], among the targets [Q, D] of all ranks."""
+    everyone, first = rows_of_all_ranks(targets.float())
+    if numbers is not None:
+        numbers, _ = rows_of_all_ranks(numbers.to(targets.device))
+    return contrastive(predictions, everyone, numbers, first=first)
 
 
 TEMPERATURE = 0.1
@@ -144,7 +160,12 @@ class Centre:
         return {"mean": self.mean, "started": self.started}
 
     def load_state_dict(self, state: dict[str, Tensor | bool]) -> None:
-        """Take back what `state_dict` gave."""
-        mean, started = state["mean"], state["started"]
-        assert isinstance(mean, Tensor)
-        self.mean, self.started = mean, bool(started)
+        """Take back what `state_dict` gave.
+
+        Raises:
+            LangJepaError: it is of another width, or something else.
+        """
+        mean, started = state.get("mean"), state.get("started")
+        if not isinstance(mean, Tensor) or mean.shape != self.mean.shape or not isinstance(started, bool):
+            raise LangJepaError(f"the centre of the targets does not fit these settings: {str(state)[:200]}")
+        self.mean, self.started = mean, started

@@ -2,7 +2,8 @@
 
 loss = prediction_weight * mean distance(prediction, target) + regularizer_weight * regularizer(embeddings)
 
-The embeddings are those of the context, or, where the gradient flows into the targets, the mean over both views.
+The embeddings are those of the context, or, where the gradient flows into the targets, those of both views: SIGReg and
+VICReg's variance term are then the mean over them, VICReg's covariance term is their sum.
 """
 
 from dataclasses import dataclass
@@ -13,9 +14,16 @@ from torch.nn import functional
 
 from lang_jepa.config import Settings
 from lang_jepa.models.jepa import Output
-from lang_jepa.objectives.distance import DISTANCES, Centre, Distance, measured
+from lang_jepa.objectives.distance import (
+    DISTANCES,
+    Centre,
+    Distance,
+    contrastive,
+    contrastive_over_ranks,
+    measured,
+)
 from lang_jepa.objectives.reduction import sum_over_ranks, world_size
-from lang_jepa.objectives.regularizer import REGULARIZERS
+from lang_jepa.objectives.regularizer import REGULARIZERS, over_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +89,15 @@ class Objective:
         predictions = output.predictions
         if self.centre is not None:
             self._move_centre(targets)
-        distances = self.distances(predictions, targets, numbers)
+        if self.distance is contrastive:
+            distances = contrastive_over_ranks(predictions, targets, numbers)
+        else:
+            distances = self.distances(predictions, targets, numbers)
         total = self.weights.prediction_weight * distances.sum() * (world_size() / count)
         regularizer = total.new_zeros(())
         if self.regularizer is not None:
             views = [output.embeddings] if output.targets is None else [output.embeddings, output.targets]
-            regularizer = torch.stack([self.regularizer(view, step) for view in views]).mean()
+            regularizer = over_views(self.regularizer, views, step)
             weight = self.weights.regularizer_weight if regularizer_weight is None else regularizer_weight
             total = total + weight * regularizer / micro_batches
         with torch.no_grad():
@@ -118,7 +129,7 @@ class Objective:
 def _moments(x: Tensor) -> Tensor:
     """Number, sum and sum of squares of the rows, float64 [3, D]."""
     x = x.double()
-    return torch.stack([torch.full_like(x[0], float(len(x))), x.sum(0), x.square().sum(0)])
+    return torch.stack([x.new_full(x.shape[1:], float(len(x))), x.sum(0), x.square().sum(0)])
 
 
 def spread_of(moments: Tensor) -> float:

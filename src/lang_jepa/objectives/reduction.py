@@ -35,3 +35,20 @@ def sum_over_ranks(x: Tensor) -> Tensor:
         return x
     total: Tensor = _SumOverRanks.apply(x)  # type: ignore[no-untyped-call]
     return total
+
+
+def rows_of_all_ranks(x: Tensor) -> tuple[Tensor, int]:
+    """The rows of all ranks, [N, ...] in the order of the ranks, differentiable; and how many stand before our own.
+
+    Args:
+        x: [n, ...], where n may differ between ranks.
+    """
+    if world_size() == 1:
+        return x, 0
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=x.device)
+    counts[distributed.get_rank()] = len(x)
+    distributed.all_reduce(counts)
+    before = int(counts[: distributed.get_rank()].sum())
+    after = int(counts.sum()) - before - len(x)
+    empty = [x.new_zeros((count, *x.shape[1:])) for count in (before, after)]
+    return sum_over_ranks(torch.cat([empty[0], x, empty[1]])), before

@@ -5,7 +5,7 @@ on all ranks: the value for the batch of all ranks together. Gradient accumulati
 sees.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,20 +38,39 @@ class VICReg(nn.Module):
 
         One embedding over all ranks (the rest of an epoch may be that short) has no covariance: 0, and no gradient.
         """
+        return self.over_views([embeddings], step)
+
+    def over_views(self, views: Sequence[Tensor], step: int = 0) -> Tensor:
+        """Scalar for several views of the same examples, each [N, D]: the mean of their variance terms, as in the
+        authors' code, plus the sum of their covariance terms, as in equation 6."""
+        terms = [self._terms(view) for view in views]
+        spread = torch.stack([variance for variance, _ in terms]).mean()
+        return self.variance * spread + self.covariance * torch.stack([term for _, term in terms]).sum()
+
+    def _terms(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Variance and covariance term of one view."""
         with torch.autocast(embeddings.device.type, enabled=False):
             count = float(sum_over_ranks(embeddings.new_tensor(float(len(embeddings)), dtype=torch.float32)))
             if count < 2:
-                return embeddings.float().sum() * 0.0
+                nothing = embeddings.float().sum() * 0.0
+                return nothing, nothing
             covariance = self._covariance(embeddings.float(), count)
             variances = covariance.diagonal()
             spread = torch.relu(1.0 - (variances + 1e-4).sqrt()).mean()
             off_diagonal = (covariance.square().sum() - variances.square().sum()) / len(variances)
-            return self.variance * spread + self.covariance * off_diagonal
+            return spread, off_diagonal
 
     def _covariance(self, x: Tensor, count: float) -> Tensor:
         """Unbiased covariance [D, D] over all ranks' rows, in two passes so that a large mean costs no digits."""
         centred = x - sum_over_ranks(x.sum(0)) / count
         return sum_over_ranks(centred.T @ centred) / (count - 1)
+
+
+def over_views(regularizer: Callable[[Tensor, int], Tensor], views: Sequence[Tensor], step: int) -> Tensor:
+    """A regularizer's value for several views, each [N, D]: by its own method of this name, else the views' mean."""
+    if own := getattr(regularizer, "over_views", None):
+        return own(views, step)  # type: ignore[no-any-return]
+    return torch.stack([regularizer(view, step) for view in views]).mean()
 
 
 def _vicreg(settings: Settings) -> nn.Module:

@@ -22,7 +22,7 @@ from lang_jepa.evaluation.saving import Saver
 from lang_jepa.evaluation.shelf import Shelf
 from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks import check_data_dir
-from lang_jepa.files import locked
+from lang_jepa.files import check_writable, locked
 from lang_jepa.report.documents import evenly, grouped, other_corpus, remember
 from lang_jepa.report.others import other_encoder, without_head
 from lang_jepa.training.checkpoint import BEST
@@ -60,10 +60,10 @@ def evaluate_run(
     Rows of other tasks that are in that file stay there, if they are of the same weights.
 
     Args:
-        path: a run directory, a model directory or a checkpoint.
+        path: a run directory, a model directory, a checkpoint, or what else `ConceptModel.load` reads.
         tasks: names separated by commas; empty: what the run's data allows.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
-        output: of the JSON (None: scores.json beside the model).
+        output: of the JSON (None: scores.json beside the model; of a pretrained encoder NAME-scores.json here).
         beside: other encoders to score too, see `lang_jepa.report.others`.
         budget: how much to evaluate.
         documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
@@ -76,15 +76,26 @@ def evaluate_run(
 
     Returns:
         The report and where it was written.
+
+    Raises:
+        NotSaved: it could not be written there; it has the report.
+        LangJepaError: the model, a task, its data or `output` cannot be used; said before the work.
     """
+    if output is not None:
+        check_writable(output)
     model = load_any(path, corpus=prepared)
     settings = model.settings
-    corpus = own_corpus(model, prepared)
-    names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(settings, data_dir)
+    corpus = own_corpus(model, prepared) if model.has_predictor else None
+    names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(model, data_dir)
+    if not model.has_predictor:
+        _check_plain(path, names, prepared)
     _check(names, corpus, documents, lacking="" if corpus else missing(model))
     _check_options(model, names, data_dir, beside)
     reading = bool(_READING & {*names})
     folder = path.parent if path.is_file() else path
+    usual = (
+        folder / "scores.json" if model.has_predictor else Path(f"{_label(str(folder), set())}-scores.json")
+    )
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
     others = other_corpus(settings, corpus, documents) if corpus and documents is not None else None
     shown = [one for one in (corpus, others) if one] if "document" in names else []
@@ -94,10 +105,10 @@ def evaluate_run(
         compared = False  # the start has the same encoder, which this task's baselines use already
         if model.jepa.encoder.head is not None:
             baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
-    destination = output or folder / "scores.json"
+    destination = output or usual
     saver = Saver(destination, _weights(model))
     start = _start_beside(model, corpus, shared, tell) if corpus and compared else None
-    if corpus is None and tell is not None:
+    if corpus is None and tell is not None and model.has_predictor:
         tell(f"left out: the row '{_start_name(settings)}'. {missing(model)}")
     report = evaluate(
         _scored(model),
@@ -115,9 +126,25 @@ def evaluate_run(
         grouped=grouped(corpus, others, budget.documents) if corpus and "document" in names else None,
         notes=_looked_at(model, path, _READING - ({"document"} if others else set())),
     )
+    saver.end(report)
     if report.tools and model.folder is not None:
         model.choose(choices_from(report.tools))
     return report, destination
+
+
+def _check_plain(path: Path, names: Sequence[str], prepared: Path | None) -> None:
+    """Refuse what asks for a training corpus or a decoder, which a pretrained encoder does not have."""
+    if prepared is not None:
+        raise LangJepaError(
+            f"--corpus has no effect with {path}: it is an encoder alone, trained on no corpus here"
+        )
+    wrong = [name for name in names if name in _READING]
+    if wrong:
+        raise LangJepaError(
+            f"{path} is an encoder alone, so the tasks {', '.join(wrong)}, which read documents held out of a model's "
+            "training corpus, have none to read: take --tasks sts,probe,au,stories. To compare it with a run of yours "
+            f"on these tasks: lang-jepa evaluate RUN --beside {path}"
+        )
 
 
 def _check(names: Sequence[str], corpus: Corpus | None, documents: str | None, lacking: str) -> None:
@@ -200,9 +227,12 @@ def _baselines(
 
 
 def _label(name: str, taken: Set[str]) -> str:
-    """A name for the table: as much of the end of a path as no other has, and not `model`, the examined one's."""
+    """What an encoder is called: as much of the end of its path as no other has, and not `model`.
+
+    Model folders are often called so, as is the examined one in the table.
+    """
     path = Path(name)
-    parts = (path.parent if path.name == "model" else path).parts or (name,)
+    parts = (path.resolve().parent if path.name == "model" else path).parts or (name,)
     ends = ["/".join(parts[-count:]) for count in range(1, len(parts) + 1)]
     free = [end for end in ends if end not in {*taken, "model"}]
     if not free:
@@ -258,8 +288,10 @@ def _start_name(settings: Settings) -> str:
     return "pretrained start" if settings.model.pretrained else "untrained"
 
 
-def _usual_tasks(settings: Settings, data_dir: Path | None) -> list[str]:
-    if settings.data.train_file == "stories":
+def _usual_tasks(model: ConceptModel, data_dir: Path | None) -> list[str]:
+    if not model.has_predictor:
+        return ["sts", "probe", "au"]
+    if model.settings.data.train_file == "stories":
         return ["stories"]
     return ["retrieval", *(("sts", "probe", "au") if data_dir else ())]
 

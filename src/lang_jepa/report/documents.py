@@ -29,6 +29,8 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
         "train_file": documents,
         "limit": None,
         "val_fraction": 0.0,
+        "include": (),
+        "exclude": (),
         "streaming": False,
         "corpus_dir": str(corpus.path.parent),
         "tokenizer_path": str(corpus.path / "tokenizer"),

@@ -1,20 +1,16 @@
-"""Other encoders on the same evaluation card: any pretrained one as it is, and a bag of words."""
+"""Other encoders on the same evaluation card: any that `ConceptModel.load` reads, and a bag of words."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.config import Settings
-from lang_jepa.data.tokenizer import TextTokenizer
-from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
 from lang_jepa.evaluation.similarity import Statistics, unit_rows
-from lang_jepa.models.backbone import position_limit
-from lang_jepa.models.encoder import TextEncoder, build_encoder
+from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Jepa
+from lang_jepa.models.predictor import NoPredictor
 
 WORDS = "words"
 
@@ -23,13 +19,13 @@ def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
     """An encoder that was not trained here.
 
     Args:
-        name: `words` for a bag of words, else a Hugging Face model by name or folder (mean of its last states).
+        name: `words` for a bag of words, else what `ConceptModel.load` reads.
         sample: training sentences, from which mean and whitening are estimated (none: raw similarity only).
 
     Raises:
-        LangJepaError: the model cannot be read or is of no known family.
+        LangJepaError: of `ConceptModel.load`.
     """
-    encoder: Encoder = BagOfWords() if name == WORDS else pretrained_encoder(name)
+    encoder: Encoder = BagOfWords() if name == WORDS else EncoderOnly(ConceptModel.load(name))
     if len(sample) > 1:
         encoder.statistics = Statistics.of(encoder.encode(sample))
     return encoder
@@ -53,28 +49,6 @@ class BagOfWords:
         return unit_rows(self._vectorizer.transform(sentences).toarray().astype(np.float32))
 
 
-def pretrained_encoder(name: str) -> EncoderOnly:
-    """A Hugging Face encoder as it is: mean over the last states of all tokens, no head."""
-    from transformers import AutoConfig
-
-    try:
-        width = int(AutoConfig.from_pretrained(name).hidden_size)
-    except (OSError, ValueError) as error:
-        raise LangJepaError(
-            f"there is no pretrained encoder at {name!r}: give a folder that holds one, or a name on the hub"
-        ) from error
-    tokenizer = TextTokenizer.load(name)
-    model = {"embed_dim": width, "pred_dim": width, "predictor_heads": 1}
-    settings = Settings.model_validate({"data": {"tokenizer_path": name}, "model": model})
-    encoder = build_encoder(settings.model, vocab_size=tokenizer.vocab_size, weights=name)
-    longest = min(settings.model.max_length, position_limit(encoder.backbone))
-    settings = settings.model_copy(
-        update={"model": settings.model.model_copy(update={"max_length": longest})}
-    )
-    jepa = Jepa(encoder, nn.Identity(), reads_sentences=False).eval()
-    return EncoderOnly(ConceptModel(jepa, tokenizer, None, settings))
-
-
 def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
     """The encoder of a model as it is before the head, which shares what the model remembers.
 
@@ -83,7 +57,7 @@ def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
         sample: training sentences, from which mean and whitening are estimated.
     """
     encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
-    jepa = Jepa(encoder, nn.Identity(), reads_sentences=False).eval()
+    jepa = Jepa(encoder, NoPredictor("the encoder without its head", model.dim), reads_sentences=False).eval()
     plain = ConceptModel(jepa, model.tokenizer, None, model.settings)
     plain.memory = model.memory
     plain.statistics = Statistics.of(plain.encode(sample))

@@ -8,7 +8,7 @@ from lang_jepa.training.metrics import series
 Rows = list[dict[str, float]]
 
 _PANELS = (
-    ("loss", {"train/loss": "training", "val/loss": "held out"}),
+    ("loss", {"train/loss": "training", "val/loss": "held out", "val/distance": "its distance"}),
     (
         "cosine of prediction and target",
         {"stats/cosine_similarity": "training", "val/semantic/avg_similarity": "held out"},

@@ -1,4 +1,4 @@
-"""Checkpoints to resume from: written atomically, read without running code, compared with the settings."""
+"""Checkpoints to resume from: written atomically, hashed, read without running code, compared with the settings."""
 
 import pickle
 import struct
@@ -12,10 +12,14 @@ from pydantic import BaseModel
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file
+from lang_jepa.finite import check_finite
 from lang_jepa.settings import build_saved
 from lang_jepa.training import ranks
+from lang_jepa.training.contents import LEARNT, check_contents
+from lang_jepa.training.sealed import broken_seal, format_of, seal
 
-FORMAT = 1
+FORMAT = 2
+"""2: a hash over all of the file, the system that it is of, and the steps planned."""
 LAST, BEST = "checkpoint-last.pth", "checkpoint-best.pth"
 
 # Settings that may differ between a run and its resumption: they do not touch the numbers.
@@ -24,6 +28,7 @@ FREE = (
     "meta.load_checkpoint",
     "meta.checkpoint_path",
     "meta.on_collapse",
+    "meta.timeout_minutes",
     "data.corpus_dir",
     "data.prepare_workers",
     "data.num_workers",
@@ -51,11 +56,14 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint (tensors, numbers, strings, lists, dictionaries) atomically.
 
     Raises:
-        LangJepaError: the disk is full.
+        LangJepaError: the disk is full; something learnt is not finite. The one there before stays.
     """
+    learnt = {name: checkpoint[name] for name in LEARNT if name in checkpoint}
+    check_finite(learnt, where=f"what would be written to {path}")
     # Given a path instead of a file, torch does not say why it failed.
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("w+b") as file:
         torch.save({"format": FORMAT, "rounding": _rounding(), **checkpoint}, file)
+        seal(file)
 
 
 def save_run(fabric: Any, path: Path, loader: Any, state: Callable[[list[Any]], Mapping[str, Any]]) -> None:
@@ -73,25 +81,38 @@ def save_run(fabric: Any, path: Path, loader: Any, state: Callable[[list[Any]], 
     fabric.barrier()
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; nothing in the file is executed (weights_only).
+def load_checkpoint(path: Path, *, system: str | None = None) -> Checkpoint:
+    """Read a checkpoint; nothing in the file is executed (weights_only), and nothing loaded before its hash is right.
+
+    Args:
+        path: of the file.
+        system: encoder, decoder or gpt, if it must be of that one.
 
     Raises:
-        LangJepaError: missing, truncated, foreign, or of another format.
+        LangJepaError: missing, truncated, damaged, foreign, of another format or system, without one of its parts, or
+            with numbers that are none.
     """
     if not path.is_file():
         raise LangJepaError(f"no checkpoint at {path}")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            wrong = broken_seal(file)
+            found = format_of(file) if wrong else FORMAT
+            if found not in (None, FORMAT):
+                raise LangJepaError(
+                    f"the checkpoint {path} has format {found}; this version reads format {FORMAT}"
+                )
+            if wrong:
+                raise LangJepaError(f"the checkpoint {path} cannot be used: {wrong}")
+            file.seek(0)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise LangJepaError(
-            f"the checkpoint {path} is truncated or not a checkpoint ({reason}). Resume from another one: "
-            "meta.checkpoint_path=..."
-        ) from error
-    found = checkpoint.get("format") if isinstance(checkpoint, dict) else None
-    if found != FORMAT:
-        raise LangJepaError(f"the checkpoint {path} has format {found}; this version reads format {FORMAT}")
+        raise LangJepaError(f"the checkpoint {path} cannot be used: it is not one ({reason})") from error
+    said = checkpoint.get("format") if isinstance(checkpoint, dict) else None
+    if said != FORMAT:
+        raise LangJepaError(f"the checkpoint {path} has format {said}; this version reads format {FORMAT}")
+    check_contents(checkpoint, system=system, where=f"the checkpoint {path}")
     return checkpoint  # type: ignore[no-any-return]
 
 
@@ -101,10 +122,12 @@ def check_matches(
     *,
     corpus: str,
     world: int,
+    total: int,
     path: Path,
     free: tuple[str, ...] = FREE,
     folder: str = "logging.log_dir",
-) -> None:
+    allowed: tuple[str, ...] = (),
+) -> list[Any]:
     """Refuse to resume where the numbers would not go on as they were.
 
     Args:
@@ -112,20 +135,29 @@ def check_matches(
         settings: of this run, of the same kind as the checkpoint's.
         corpus: identity of the data.
         world: number of processes.
+        total: optimizer steps planned.
         path: of the checkpoint, for the message.
         free: beginnings of the settings that may differ.
         folder: the setting that names another run directory.
+        allowed: settings that may differ although they touch the numbers, because the run stopped and named them.
+
+    Returns:
+        What was changed on the way, now and earlier: [step, {setting: [before, after]}] each.
 
     Raises:
-        LangJepaError: names every setting, and the corpus or world size, that differs.
+        LangJepaError: names every setting, and the corpus or world size, that differs; a step beyond the last.
     """
+    if checkpoint["step"] > total:
+        raise LangJepaError(
+            f"cannot resume from {path}: it is at step {checkpoint['step']}, and the run has {total}"
+        )
     # Through the settings, so that one that did not exist yet then counts as its default.
     before = build_saved(type(settings), checkpoint["settings"], where=str(path))
     then, now = _flat(before.model_dump()), _flat(settings.model_dump())
     differences = [
         f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key) and not key.startswith(free)
+        if then.get(key) != now.get(key) and not key.startswith(free) and key not in allowed
     ]
     if checkpoint["corpus"] != corpus:
         differences.append(f"corpus: checkpoint {checkpoint['corpus']}, now {corpus}")
@@ -138,6 +170,8 @@ def check_matches(
             + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
             f"{folder}."
         )
+    changed = {key: [then[key], now[key]] for key in allowed if then[key] != now[key]}
+    return [*checkpoint.get("changes", []), *([[checkpoint["step"], changed]] if changed else [])]
 
 
 def _rounding() -> dict[str, str]:
@@ -180,6 +214,30 @@ def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, 
     if wrong:
         raise LangJepaError(f"{what} does not fit these settings: " + "; ".join(sorted(wrong)[:8]))
     module.load_state_dict(state)
+
+
+def load_optimizer(optimizer: Any, state: Mapping[str, Any], *, what: str) -> None:
+    """Load an optimizer's state, if it is one of these parameters.
+
+    Raises:
+        LangJepaError: other groups, other parameters, or a tensor of another shape.
+    """
+    try:
+        sizes = [len(group["params"]) for group in state["param_groups"]]
+        if sizes != [len(group["params"]) for group in optimizer.param_groups]:
+            raise ValueError(f"its groups have {sizes} parameters")
+        parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        for number, entries in state["state"].items():
+            shapes = {
+                tuple(one.shape) for one in entries.values() if isinstance(one, torch.Tensor) and one.dim()
+            }
+            if shapes - {tuple(parameters[number].shape)}:
+                raise ValueError(
+                    f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}"
+                )
+        optimizer.load_state_dict(state)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise LangJepaError(f"{what} does not fit these settings: {error}") from error
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lang_jepa.files import atomic_file
+from lang_jepa.files import append_text, atomic_file
 
 _LOOK = re.compile(r"^step (\d+)\n\n", re.MULTILINE)
 
@@ -29,7 +29,10 @@ class ExamplesFile:
             temporary.write_text(kept, encoding="utf-8")
 
     def write(self, step: int, examples: Sequence[str]) -> None:
-        """Append the examples of one look."""
+        """Append the examples of one look.
+
+        Raises:
+            LangJepaError: the disk is full.
+        """
         if examples:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"step {step}\n\n" + "\n\n".join(examples) + "\n\n")
+            append_text(self.path, f"step {step}\n\n" + "\n\n".join(examples) + "\n\n")

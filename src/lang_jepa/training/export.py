@@ -38,8 +38,8 @@ def export_model(run: "Run") -> ConceptModel:
 
     The best by logging.best_metric where held-out data was looked at, else the last. Only rank 0 calls this.
     """
-    source = run.folder / (checkpoints.BEST if run.best else checkpoints.LAST)
-    state = checkpoints.load_checkpoint(source)
+    source = run.folder / (checkpoints.BEST if run.best.step is not None else checkpoints.LAST)
+    state = checkpoints.load_checkpoint(source, system="encoder")
     encoder = run.target.encoder if run.target.kept else run.jepa.encoder
     checkpoints.load_weights(run.jepa, state["model"], what=f"the model in {source}")
     if run.target.kept:
@@ -57,7 +57,9 @@ def export_model(run: "Run") -> ConceptModel:
         run.folder / "model",
         weights="target" if run.target.kept else "online",
         step=int(state["step"]),
-        best={"metric": run.settings.logging.best_metric, "value": run.best[1]} if run.best else None,
+        best={"metric": run.settings.logging.best_metric, "value": run.best.value}
+        if run.best.step is not None
+        else None,
         corpus=run.material.fingerprint,
     )
     return model
@@ -137,7 +139,7 @@ def model_from_checkpoint(path: Path, *, corpus: Path | None = None) -> ConceptM
     Raises:
         LangJepaError: the checkpoint or the corpus cannot be read.
     """
-    state = checkpoints.load_checkpoint(path)
+    state = checkpoints.load_checkpoint(path, system="encoder")
     settings = build_saved(Settings, state["settings"], where=str(path))
     folder = corpus or own_folder(settings.data.corpus_dir, state["corpus"])
     if folder is None:

@@ -93,13 +93,15 @@ class HeldOut:
         device: torch.device,
         distances: Distances | None = None,
         regularizer: Callable[[Tensor], Tensor] | None = None,
+        weights: tuple[float, float] = (1.0, 0.0),
     ) -> Look:
         """Predict every held-out target and compare.
 
         Args:
             predict, embed, device: as for `answers`.
-            distances: what training minimises (None: `optimization.loss_fn` as it is).
+            distances: that training minimises (None: `optimization.loss_fn` as it is).
             regularizer: also measured, on the un-normalised targets.
+            weights: of the distance and of the regularizer in the loss.
         """
 
         def copy(batch: Batch) -> Tensor:
@@ -118,6 +120,10 @@ class HeldOut:
             share = answers.targets[self.rank :: self.world].to(device)
             with torch.inference_mode():
                 look.figures["val/regularizer"] = float(regularizer(share))
+        of_distance, of_regularizer = weights
+        look.figures["val/loss"] = of_distance * look.figures[
+            "val/distance"
+        ] + of_regularizer * look.figures.get("val/regularizer", 0.0)
         return look
 
     def answers(
@@ -152,7 +158,7 @@ class HeldOut:
         predicted, target, sentence, document = answers
         measured = health(target, predicted)
         figures = {name: measured[key] for key, name in _NAMES.items()}
-        figures["val/loss"] = float(distances(predicted, target, sentence).mean())
+        figures["val/distance"] = float(distances(predicted, target, sentence).mean())
         centre = _unit(target).mean(
             0
         )  # of these held-out targets: the training mean is known only when training ends
@@ -180,7 +186,7 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
 def _trivial_losses(
     answers: Answers, copies: Tensor, distances: Distances, *, of_directions: bool
 ) -> dict[str, float]:
-    """The loss of predictions that need no learning, by the same distance and the same centring.
+    """The distance of predictions that need no learning, by the same distance and the same centring.
 
     `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;
     `mean_target` predicts the mean of the targets for all, of unit targets if the distance is one of directions;
@@ -194,7 +200,7 @@ def _trivial_losses(
         "mean_target": (constant, targets, numbers),
         "copy_forward": (copies, targets, numbers),
     }
-    return {f"val/loss_{name}": float(distances(*pair).mean()) for name, pair in pairs.items()}
+    return {f"val/distance_{name}": float(distances(*pair).mean()) for name, pair in pairs.items()}
 
 
 def _unit(x: Tensor) -> Tensor:

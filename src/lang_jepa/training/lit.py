@@ -15,38 +15,44 @@ from typing import Any, Final
 
 import torch
 from lightning.fabric.plugins import MixedPrecision, Precision
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.config import Settings
-from lang_jepa.data.loader import Loader
-from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Batch
+from lang_jepa.digest import tree_digest
 from lang_jepa.errors import LangJepaError
+from lang_jepa.finite import check_finite as check_finite_tree
 from lang_jepa.models.jepa import Jepa, Output
-from lang_jepa.objectives.objective import Loss, Objective
+from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.training import ranks
+from lang_jepa.training.checkpoint import load_weights
 from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
-from lang_jepa.training.material import CorpusMaterial, Material
-from lang_jepa.training.optim import check_finite, check_gradients, clip_gradients, make_optimizer, set_rates
+from lang_jepa.training.lit_data import TextDataModule, of_this_rank
+from lang_jepa.training.metrics import with_other_names
+from lang_jepa.training.optim import check_gradients, clip_gradients, make_optimizer, non_finite, set_rates
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
-from lang_jepa.training.stream_material import StreamMaterial
 from lang_jepa.training.watch import watch_for
 
 _OURS = "lang_jepa"
+_HASH = "sha256"
+_LEARNT = ("state_dict", "optimizer_states")
+_HASHED = (*_LEARNT, "loops", "epoch", "global_step", "TextDataModule", _OURS)
+"""Parts of the Trainer's checkpoint that are ours, or that decide how training goes on."""
 _FULL: Final = "32-true"
 _MIXED: Final = "bf16-mixed"
+PROGRESS = ("train/loss", "train/repr_std", "val/loss")
+"""What the Trainer's progress bar shows."""
 
 
-def _place(trainer: Any | None) -> tuple[int, int]:
-    """Rank and number of processes; without a Trainer there is one."""
-    return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+def _hash_of(checkpoint: Mapping[str, Any]) -> str:
+    """Of the parts that decide how training goes on."""
+    return tree_digest({name: checkpoint.get(name) for name in _HASHED})
 
 
 def _precision(trainer: Any) -> Precision:
@@ -63,89 +69,6 @@ def _precision(trainer: Any) -> Precision:
     raise LangJepaError(
         f"LitJEPA does not train in precision {trainer.precision}: give the Trainer precision='{_MIXED}' or '{_FULL}'"
     )
-
-
-def _of_this_rank(saved: list[Any], trainer: Any | None) -> Any:
-    """What this rank had saved.
-
-    Raises:
-        LangJepaError: another number of processes saved, so that no rank could go on as it was.
-    """
-    rank, world = _place(trainer)
-    if len(saved) != world:
-        raise LangJepaError(
-            f"cannot resume: number of processes: checkpoint {len(saved)}, now {world}. Each process goes on with its "
-            f"own data and dropout, so give the Trainer {len(saved)} (devices times num_nodes), or start a new run."
-        )
-    return saved[rank]
-
-
-class TextDataModule(LightningDataModule):
-    """Ragged batches of the settings' view, endless, so the Trainer needs `max_steps`; resumes at the exact batch.
-
-    Args:
-        settings: `data`, `model.max_length`, `logging` (the held-out sample) and `meta.seed` are read.
-
-    Attributes:
-        material: data on both sides, once the Trainer has set the module up.
-    """
-
-    material: Material
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
-        self._position: dict[str, Any] | None = None
-        self._saved: list[Any] | None = None  # every rank's, until it is known which rank this is
-
-    def prepare_data(self) -> None:
-        """Prepare the corpus if needed; its lock lets one process do it while the others wait."""
-        if not self.settings.data.streaming:
-            prepare(self.settings.data)
-
-    def setup(self, stage: str) -> None:
-        """Open the data for this rank."""
-        rank, world = _place(self.trainer)
-        if self.settings.data.streaming:
-            self.material = StreamMaterial(self.settings, rank=rank, world=world)
-        else:
-            self.material = CorpusMaterial(self.settings, prepare(self.settings.data), rank=rank, world=world)
-
-    def train_dataloader(self) -> Loader:
-        """Endless batches of this rank.
-
-        Raises:
-            LangJepaError: the position to go on from is of another number of processes.
-        """
-        if self._saved is not None:
-            self._position, self._saved = _of_this_rank(self._saved, self.trainer), None
-        self.material.start(self._position)
-        return self.material.loader
-
-    def val_dataloader(self) -> DataLoader[HeldOut] | list[Any]:
-        """One item: this rank's share of the held-out sample, looked at as a whole (none: nothing is held out)."""
-        if self.material.held_out is None:
-            return []
-        generator = torch.Generator()  # else a seed is drawn from the one that dropout uses
-        return DataLoader([self.material.held_out], batch_size=None, generator=generator)  # type: ignore[arg-type]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Batches move, the held-out sample moves batch by batch when it is looked at."""
-        return batch.to(device) if isinstance(batch, Batch) else batch
-
-    def learnt_from(self, batch: Batch) -> None:
-        """Move the saved position past a batch. The Trainer fetches ahead, so the loader's own is too far."""
-        self._position = self.material.source().advance(self._position or {}, batch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The positions of all ranks, for the Trainer's checkpoint; every rank must call it."""
-        if self._saved is not None:
-            return {"positions": self._saved}
-        return {"positions": ranks.gather(self.trainer, self._position) if self.trainer else [self._position]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from this rank's saved position."""
-        self._saved = state_dict["positions"]
 
 
 class LitJEPA(LightningModule):
@@ -217,7 +140,7 @@ class LitJEPA(LightningModule):
         """From here on the generators only feed dropout, and ranks must not drop alike; a resumed run goes on."""
         torch.manual_seed(self.settings.meta.seed * 1000 + 1 + self.global_rank)
         if self._generators is not None:
-            own, self._generators = _of_this_rank(self._generators, self.trainer), None
+            own, self._generators = of_this_rank(self._generators, self.trainer), None
             ranks.set_generators(own)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -230,15 +153,30 @@ class LitJEPA(LightningModule):
         self._read.append(batch)
         self._losses.append(loss.total.detach())
         sums = sum_over_ranks(torch.stack([loss.distance, loss.cosine]))
+        moments = sum_over_ranks(loss.moments)
+        of_distance, of_regularizer = self.schedule.weights(self.settings.objective, step)
         figures: dict[str, Any] = {
-            "train/loss": sums[0] / count,
+            "train/loss": of_distance * sums[0] / count + of_regularizer * loss.regularizer,
+            "train/distance": sums[0] / count,
             "stats/cosine_similarity": sums[1] / count,
             "train/regularizer": loss.regularizer,
+            "train/repr_std": spread_of(moments),
             "train/learning_rate": rate,
-            "train/momentum": self.schedule.momentum(step),
+            **(
+                {"train/momentum": self.schedule.momentum(step)}
+                if self.settings.objective.target == "ema"
+                else {}
+            ),
         }
-        self.log_dict(figures, batch_size=batch.predictions)
+        self._log(figures, max(1, batch.predictions))
         return loss.total
+
+    def _log(self, figures: Mapping[str, Any], batch_size: int) -> None:
+        """Log figures that are equal on all ranks; those of the progress bar are shown there too."""
+        if self.settings.data.view == "spans":
+            figures = with_other_names(figures)
+        for name, value in figures.items():
+            self.log(name, value, batch_size=batch_size, prog_bar=name in PROGRESS)
 
     def _loss(self, batch: Batch, count: int) -> Loss:
         """Loss of one micro-batch; `count`: predictions in it, on all ranks."""
@@ -284,12 +222,8 @@ class LitJEPA(LightningModule):
         limit = (gradient_clip_val or None) if given else self.settings.optimization.clip_grad
         by_value = given and gradient_clip_algorithm == "value"
         norm = clip_gradients(self.jepa, None if by_value else limit)
-        check_finite(
-            self.global_step + 1,
-            float(torch.stack(self._losses).mean()),
-            norm,
-            advice="Lower optimization.lr, or train in higher precision.",
-        )
+        if problem := non_finite(self.global_step + 1, float(torch.stack(self._losses).mean()), norm):
+            raise LangJepaError(f"{problem} Lower optimization.lr, or train in higher precision.")
         if by_value and limit is not None:
             nn.utils.clip_grad_value_(self.jepa.parameters(), limit)
 
@@ -312,8 +246,9 @@ class LitJEPA(LightningModule):
                 device=self.device,
                 distances=self.objective.distances,
                 regularizer=self.objective.regularizer,
+                weights=self.schedule.weights(self.settings.objective, self.global_step),
             ).figures
-        self.log_dict(figures, batch_size=1)  # gathered already: equal on all ranks
+        self._log(figures, 1)
         alarm = self.watch.look(self.global_step, figures)
         if alarm and self.settings.meta.on_collapse == "stop":
             raise LangJepaError(f"stopped (meta.on_collapse=stop): {alarm}")
@@ -335,18 +270,20 @@ class LitJEPA(LightningModule):
         # Not this module's device: it is back on the CPU once `fit` is over.
         place = SimpleNamespace(device=self.trainer.strategy.root_device)
         centre = self.objective.centre
-        checkpoint[_OURS] = {
+        ours: dict[str, Any] = {
             "target": self.target.encoder.state_dict() if self.target.own else {},
             "centre": centre.state_dict() if centre else None,
             "watch": self.watch.state_dict(),
             "generators": ranks.gather(self.trainer, ranks.generators(place)),
         }
+        checkpoint[_OURS] = {**ours, _HASH: _hash_of({**checkpoint, _OURS: ours})}
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Take back what `on_save_checkpoint` gave.
 
         Raises:
-            LangJepaError: `load_from_checkpoint` was called, or the checkpoint was not made by this class as it is now.
+            LangJepaError: `load_from_checkpoint` was called; the checkpoint was not made by this class as it is now; or
+                it is damaged: what the Trainer and this module need to go on does not match its hash, or is not finite.
         """
         if not hasattr(self, "jepa"):
             raise LangJepaError(
@@ -356,15 +293,21 @@ class LitJEPA(LightningModule):
                 "one that was saved is read by ConceptModel.load(folder)."
             )
         ours = checkpoint.get(_OURS, {})
-        if "generators" not in ours:
+        if _HASH not in ours:
             raise LangJepaError(
                 "cannot resume: this is no checkpoint of LitJEPA, or one of an earlier version, which did not keep "
                 "what each process needs to go on. Start a new run."
             )
+        ours = {name: part for name, part in ours.items() if name != _HASH}
+        if _hash_of({**checkpoint, _OURS: ours}) != checkpoint[_OURS][_HASH]:
+            raise LangJepaError(
+                "the checkpoint is damaged: its contents do not match its checksum. Take another one."
+            )
+        check_finite_tree({name: checkpoint.get(name) for name in _LEARNT}, where="the checkpoint")
         if self.target.own:
-            self.target.encoder.load_state_dict(ours["target"])
+            load_weights(self.target.encoder, ours["target"], what="the target in the checkpoint")
         if self.objective.centre is not None:
-            self.objective.centre.load_state_dict(ours["centre"])
+            self.objective.centre.load_state_dict(ours["centre"] or {})
         self.watch.load_state_dict(ours["watch"])
         self._generators = ours["generators"]
 

@@ -4,7 +4,7 @@ import time
 
 from lang_jepa.data.sequences import Batch
 from lang_jepa.objectives.objective import Loss
-from lang_jepa.training.optim import check_finite, check_gradients, clip_gradients, set_rates
+from lang_jepa.training.optim import check_gradients, clip_gradients, set_rates
 from lang_jepa.training.padding import padding_share
 from lang_jepa.training.run import Run
 from lang_jepa.training.signals import StopRequest
@@ -27,7 +27,7 @@ def fit(run: Run) -> None:
             count, stopping = run.agree(sum(batch.predictions for batch in batches), stop.requested)
             if stopping:
                 run.material.loader.state = position  # no step was made of the batches just read
-                run.interrupted = True
+                run.interrupted, run.stopped_by = True, stop.number
                 break
             train_step(run, batches, count)
             run.seconds += time.perf_counter() - began
@@ -68,9 +68,10 @@ def train_step(run: Run, batches: list[Batch], count: int) -> None:
         losses,
         count,
         rate=rate,
+        weight=weight,
         momentum=momentum,
         norm=norm,
-        padding=padding_share(*batches),
+        padding=padding_share(*batches, slots=run.jepa.encoder.slots),
         seconds=time.perf_counter() - began,
     )
 
@@ -78,11 +79,6 @@ def train_step(run: Run, batches: list[Batch], count: int) -> None:
 def _clip(run: Run, losses: list[Loss]) -> float:
     """Clip the gradient and return its norm before clipping; stop the run if anything is not finite."""
     norm = clip_gradients(run.jepa, run.settings.optimization.clip_grad)
-    check_finite(
-        run.step + 1,
-        float(sum(loss.total.detach() for loss in losses)),
-        norm,
-        advice=f"{run.last_checkpoint_note()} Lower optimization.lr, set optimization.clip_grad, or switch off "
-        "meta.use_bfloat16, and go on with --resume.",
-    )
+    loss = float(sum(loss.total.detach() for loss in losses))
+    run.place.check_finite(run.step + 1, loss, norm, run.settings, chief=run.chief)
     return norm

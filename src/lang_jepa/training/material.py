@@ -1,6 +1,7 @@
 """The data of a run: training batches with a position, a held-out sample, and how long it all takes."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 from lang_jepa.concepts.cache import ConceptCache, reads_cached
@@ -8,6 +9,7 @@ from lang_jepa.concepts.kept import Tell
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
+from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.order import Order
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
@@ -50,6 +52,14 @@ class Material(ABC):
     @abstractmethod
     def facts(self) -> list[tuple[str, str]]:
         """What is worth knowing about the data, for people."""
+
+    @abstractmethod
+    def losses(self) -> Losses:
+        """What was lost between the source and the examples."""
+
+    @abstractmethod
+    def why_nothing_held_out(self) -> str:
+        """Where `held_out` is None: why, and what to do."""
 
     @abstractmethod
     def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
@@ -126,9 +136,23 @@ class CorpusMaterial(Material):
     def source(self) -> BatchSource:
         return CorpusBatches(self.view, self.order, self.rank)
 
+    def losses(self) -> Losses:
+        return Losses.of_manifest(
+            self.corpus.manifest["statistics"],
+            sentences=self.corpus.train.num_sentences,
+            cut=self.view.cut_sentences,
+            max_length=self.settings.model.max_length,
+        )
+
+    def why_nothing_held_out(self) -> str:
+        documents = self.corpus.train.num_documents + self.corpus.validation.num_documents
+        description = self.corpus.manifest["source"]["description"]
+        return why_nothing_held_out(self.settings.data.val_fraction, documents, description)
+
     def facts(self) -> list[tuple[str, str]]:
         train, validation = self.corpus.train, self.corpus.validation
         return [
+            ("source", self.corpus.manifest["source"]["description"]),
             ("corpus", str(self.corpus.path)),
             ("training", f"{train.num_documents:,} documents, {train.num_sentences:,} sentences"),
             ("held out", f"{validation.num_documents:,} documents, {validation.num_sentences:,} sentences"),
@@ -142,6 +166,10 @@ def plan_steps(
 ) -> tuple[int, list[int]]:
     """Optimizer steps of a run (`limit`, or those of all epochs), and the steps at which epochs end.
 
+    An epoch ends with the step that its last batch is part of; batches left over from it go into that step together
+    with the first ones of the next epoch. Where a step takes the batches of several epochs, these end together. The
+    batches left over from the last epoch make no step any more: it ends with the run.
+
     Args:
         order: of the examples.
         epochs: passes over them.
@@ -153,18 +181,40 @@ def plan_steps(
         LangJepaError: the batches of all epochs do not make a single step.
     """
     ends: list[int] = []
-    batches = epoch = 0
-    while (epoch < epochs) if limit is None else (not ends or ends[-1] < limit):
-        batches += order.steps(epoch)
-        ends.append(batches // accumulation)
-        epoch += 1
-    total = limit or ends[-1]
+    batches = 0
+    while (len(ends) < epochs) if limit is None else (not ends or ends[-1] <= limit):
+        batches += order.steps(len(ends))
+        ends.append(-(-batches // accumulation))
+    total = limit or batches // accumulation
     if not total:
         raise LangJepaError(
             f"the corpus gives fewer batches in all than {names[0]}={accumulation}: lower it, lower {names[1]}, or "
             "take more documents"
         )
-    return total, [end for end in ends if end <= total]
+    return total, [min(end, total) for end in ends] if limit is None else [
+        end for end in ends if end <= total
+    ]
+
+
+def epochs_ended(ends: list[int], step: int) -> range:
+    """The epochs, counted from 1, that end with a step, given the steps at which epochs end."""
+    return range(bisect_left(ends, step) + 1, bisect_right(ends, step) + 1)
+
+
+def is_look_due(step: int, *, total: int, ends: list[int], every: int | None) -> bool:
+    """Whether held-out data is measured after a step.
+
+    Args:
+        step: optimizer steps done, at least 1.
+        total: of the run; after the last one always.
+        ends: the steps at which epochs end.
+        every: steps between two looks (None: at the end of each epoch, or ten times a run where that is more often).
+    """
+    if every is None:
+        every = max(1, total // 10)
+        if ends and ends[0] <= every:
+            return step == total or bool(epochs_ended(ends, step))
+    return step == total or step % every == 0
 
 
 def make_order(settings: Settings, view: View, *, world: int) -> Order:

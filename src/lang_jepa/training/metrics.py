@@ -4,15 +4,17 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file
+from lang_jepa.files import append_text, atomic_file
 
 STEP = "train/step"
 COLUMNS = (
     STEP,
     "train/epoch",
     "train/loss",
+    "train/distance",
     "train/regularizer",
     "train/repr_std",
     "train/learning_rate",
@@ -26,10 +28,11 @@ COLUMNS = (
     "stats/target_features_norm",
     "stats/predicted_features_norm",
     "val/loss",
+    "val/distance",
     "val/regularizer",
-    "val/loss_shuffled",
-    "val/loss_mean_target",
-    "val/loss_copy_forward",
+    "val/distance_shuffled",
+    "val/distance_mean_target",
+    "val/distance_copy_forward",
     "val/count",
     "val/semantic/avg_similarity",
     "val/semantic/hit_rate",
@@ -55,12 +58,13 @@ COLUMNS = (
     "val/sigreg_loss",
     "val/repr_std",
 )
-"""Every column. Training and validation never share a name; `val/` only ever holds held-out data."""
+"""Every column of an encoder's run. Training and validation never share a name; `val/` only ever holds held-out data.
+In every system `train/loss` is what is minimised; what it is the sum of stands beside it."""
 
 OTHER_NAMES = {
-    "train/loss": "train/pred_loss",
+    "train/distance": "train/pred_loss",
     "train/regularizer": "train/sigreg_loss",
-    "val/loss": "val/pred_loss",
+    "val/distance": "val/pred_loss",
     "val/regularizer": "val/sigreg_loss",
     "val/embeddings/raw_std": "val/repr_std",
 }
@@ -70,7 +74,7 @@ TIMES = ("train/targets_per_second", "train/seconds", "epoch/time")
 """Columns that measure the machine: the only ones that two equal runs differ in."""
 
 
-def with_other_names(figures: Mapping[str, float]) -> dict[str, float]:
+def with_other_names(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The figures, and those that runs on spans have another name for once more under that."""
     return {**figures, **{other: figures[name] for name, other in OTHER_NAMES.items() if name in figures}}
 
@@ -100,11 +104,11 @@ class MetricsFile:
 
         Raises:
             ValueError: a name that is not among the columns.
+            LangJepaError: the disk is full.
         """
         text = io.StringIO()
         csv.DictWriter(text, self.columns).writerow(row)
-        with self.path.open("a", newline="") as file:
-            file.write(text.getvalue())
+        append_text(self.path, text.getvalue())
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -94,16 +94,11 @@ def clip_gradients(model: nn.Module, limit: float | None) -> float:
     return float(norm)
 
 
-def check_finite(step: int, loss: float, norm: float, *, advice: str) -> None:
-    """Stop before an update that would spoil the weights.
-
-    Raises:
-        LangJepaError: the loss or its gradient's norm is not finite; ends with `advice`.
-    """
-    if not math.isfinite(loss) or not math.isfinite(norm):
-        raise LangJepaError(
-            f"step {step}: the loss is {loss} and its gradient's norm {norm}; the update was not made. {advice}"
-        )
+def non_finite(step: int, loss: float, norm: float) -> str:
+    """What is wrong where the loss or its gradient's norm is not finite: no update may be made; else nothing."""
+    if math.isfinite(loss) and math.isfinite(norm):
+        return ""
+    return f"step {step}: the loss is {loss} and its gradient's norm {norm}; the update was not made."
 
 
 def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> float:

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from lang_jepa.errors import LangJepaError
+
 
 def agree(fabric: Any, predictions: int, stopping: bool) -> tuple[int, bool]:
     """(predictions of all ranks, whether any rank was asked to stop): one small sum, and none on one rank."""
@@ -50,8 +52,11 @@ def generators(fabric: Any) -> list[Tensor | None]:
 
 def set_generators(state: list[Tensor | None]) -> None:
     """Take up what `generators` gave."""
-    own, cuda = state
-    if own is not None:
-        torch.set_rng_state(own)
-    if cuda is not None:
-        torch.cuda.set_rng_state(cuda)
+    try:
+        own, cuda = state
+        if own is not None:
+            torch.set_rng_state(own)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LangJepaError(f"the state of the random generators is damaged: {error}") from error

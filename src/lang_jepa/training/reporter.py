@@ -9,8 +9,8 @@ Figures = Mapping[str, float]
 class Reporter(Protocol):
     """Listener of a run. All calls come from rank 0."""
 
-    def begin(self, *, total: int, start: int, facts: list[tuple[str, str]]) -> None:
-        """Training starts: steps in all, step it starts from, and what is worth knowing."""
+    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
+        """Training starts: steps in all, step it starts from, steps between lines of a log, what is worth knowing."""
 
     def step(self, step: int, figures: Figures) -> None:
         """A training step is done."""
@@ -31,7 +31,7 @@ class Reporter(Protocol):
 class Silent:
     """A reporter that says nothing."""
 
-    def begin(self, *, total: int, start: int, facts: list[tuple[str, str]]) -> None:
+    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
         """Nothing."""
 
     def step(self, step: int, figures: Figures) -> None:

@@ -1,7 +1,5 @@
 """A run: everything the loop works on, what it logs, and how it is saved and taken up again."""
 
-import itertools
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +11,17 @@ from torch import Tensor
 from lang_jepa.config import Settings
 from lang_jepa.data.sequences import Batch
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file, write_text
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
-from lang_jepa.training.examples import ExamplesFile
-from lang_jepa.training.material import Material
-from lang_jepa.training.metrics import STEP, MetricsFile, with_other_names
+from lang_jepa.training.heartbeat import meet
+from lang_jepa.training.material import Material, epochs_ended, is_look_due
+from lang_jepa.training.metrics import STEP, with_other_names
 from lang_jepa.training.optim import make_optimizer
 from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.run_files import Best, RunFiles
+from lang_jepa.training.run_folder import Layout, RunFolder
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
 from lang_jepa.training.task_alarm import task_alarm
@@ -44,8 +43,9 @@ class Run:
         first_step: the step this process began at.
         resumed: it took up a checkpoint.
         total: optimizer steps in all.
-        interrupted: it was asked to stop before the end.
-        best: step and value of the best look by logging.best_metric, if there was one.
+        interrupted: it was asked to stop before the end, by the signal `stopped_by`.
+        best: the best look by logging.best_metric.
+        changes: settings that were changed on the way, as a checkpoint keeps them.
         alarms: what the collapse watch found.
         seconds: spent in training steps, waiting for data included, looks and checkpoints not.
     """
@@ -53,6 +53,7 @@ class Run:
     def __init__(self, settings: Settings, fabric: Any, material: Material, reporter: Reporter) -> None:
         self.settings, self.fabric, self.material, self.reporter = settings, fabric, material, reporter
         self.folder = Path(settings.logging.log_dir)
+        self.place = RunFolder(self.folder, LAYOUT)
         self.chief: bool = fabric.is_global_zero
         self.step = self.first_step = 0
         self.total, self.epoch_ends = material.total_steps()
@@ -60,8 +61,10 @@ class Run:
         self.schedule = Schedule.of(settings.optimization, total=self.total, steps_per_epoch=steps_per_epoch)
         self._build()
         self.interrupted = self.resumed = self._task_told = False
+        self.stopped_by: int | None = None
         self.seconds = 0.0
-        self.best: tuple[int, float] | None = None
+        self.best = Best(settings.logging.best_metric, settings.logging.best_mode)
+        self.changes: list[Any] = []
         self.alarms: list[Alarm] = []
         self.watch = watch_for(settings)
         self._epoch_loss = [0.0, 0.0]
@@ -82,27 +85,36 @@ class Run:
 
     def begin(self) -> None:
         """Open the files and, where the settings say so, take up a checkpoint."""
-        resume = self.settings.meta.load_checkpoint
-        state = None
-        if resume:
-            path = Path(self.settings.meta.checkpoint_path or self.folder / checkpoints.LAST)
-            state = checkpoints.load_checkpoint(path)
+        state, meta = None, self.settings.meta
+        path = (
+            self.place.to_resume(meta.checkpoint_path, self.reporter.message)
+            if meta.load_checkpoint
+            else None
+        )
+        if path is not None:
+            state = self.place.read(path, system="encoder")
             self._restore(state, path)
-            self._bring_over(path.parent)
-            self.best = self._best_of(state)
+            if self.chief:
+                self.place.bring_over(path.parent, texts="examples.txt")
+            self.fabric.barrier()
+            self.best.restore(self._best_of(state))
         self.first_step, self.resumed = self.step, state is not None
         self.material.read_cached(self.jepa.encoder, self.reporter.message)
+        meet("concepts")  # which may be computed on some machine for hours
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if state:
             ranks.set_generators(
                 state["generators"][self.fabric.global_rank]
             )  # last, because starting loader processes draws a number
         if self.chief:
-            kept = self.step if resume else None
-            self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=kept)
-            self.examples = ExamplesFile(self.folder / "examples.txt", resume_step=kept)
-            self.trackers = make_trackers(self.settings, self.folder)
-            self.reporter.begin(total=self.total, start=self.step, facts=self.material.facts())
+            self.files = RunFiles(
+                self.folder,
+                texts="examples.txt",
+                trackers=make_trackers(self.settings.logging, self.settings, self.folder),
+                resume_step=self.step if self.resumed else None,
+            )
+            every, facts = self.settings.logging.log_freq, self.material.facts()
+            self.reporter.begin(total=self.total, start=self.step, every=every, facts=facts)
 
     def next_batch(self) -> Batch:
         """The next batch of this rank, on its device."""
@@ -118,6 +130,7 @@ class Run:
         count: int,
         *,
         rate: float,
+        weight: float,
         momentum: float,
         norm: float,
         padding: float,
@@ -131,13 +144,16 @@ class Run:
         ranks.total(self.fabric, sums)
         ranks.total(self.fabric, moments)
         distance, cosine, targets_norm, predictions_norm = (sums / count).tolist()
-        self._epoch_loss[0] += distance * count
+        regularizer = float(sum(float(loss.regularizer) for loss in losses) / len(losses))
+        loss = self.settings.objective.prediction_weight * distance + weight * regularizer
+        self._epoch_loss[0] += loss * count
         self._epoch_loss[1] += count
         figures = {
             STEP: float(self.step),
             "train/epoch": float(self.material.epoch),
-            "train/loss": distance,
-            "train/regularizer": float(sum(float(loss.regularizer) for loss in losses) / len(losses)),
+            "train/loss": loss,
+            "train/distance": distance,
+            "train/regularizer": regularizer,
             "train/learning_rate": rate,
             "train/weight_decay": self.schedule.weight_decay(self.step - 1),
             "train/repr_std": spread_of(moments),
@@ -157,16 +173,15 @@ class Run:
     def after_step(self) -> None:
         """What is due after the step just made: an epoch's end, a look, checkpoints."""
         logging = self.settings.logging
-        epoch_done = self.step in self.epoch_ends
-        if epoch_done:
+        ended = epochs_ended(self.epoch_ends, self.step)
+        if ended:
             self._end_epoch()
-        every = logging.eval_freq or max(1, min(self.total // 10, *(self.epoch_ends[:1] or [self.total])))
-        if self.step % every == 0 or self.step == self.total:
+        if is_look_due(self.step, total=self.total, ends=self.epoch_ends, every=logging.eval_freq):
             self.look()
-        if epoch_done:
-            number = self.epoch_ends.index(self.step) + 1
-            if number % logging.checkpoint_freq == 0:
-                self.save(f"checkpoint-epoch{number}.pth")
+        if ended:
+            kept = [number for number in ended if number % logging.checkpoint_freq == 0]
+            if kept:
+                self.save(LAYOUT.epoch.format(kept[-1]))
             self.save()
         elif self.step % (logging.checkpoint_steps or max(1, self.total // 10)) == 0:
             self.save()
@@ -193,6 +208,7 @@ class Run:
             device=self.fabric.device,
             distances=self.objective.distances,
             regularizer=self.objective.regularizer,
+            weights=self.schedule.weights(self.settings.objective, self.step),
         )
         self.jepa.train()
         figures = {STEP: float(self.step), "train/seconds": self.seconds, **look.figures}
@@ -200,9 +216,10 @@ class Run:
         if self.chief:
             self._write(figures)
             self.reporter.look(self.step, figures)
-            self.examples.write(self.step, look.examples)
+            self.files.texts.write(self.step, look.examples)
             self._tell_task(look.figures)
-        self._keep_best(look.figures)
+        if self.best.improves(self.step, look.figures):
+            self.save(checkpoints.BEST)
         if alarm:
             self._ring(alarm)
 
@@ -222,21 +239,6 @@ class Run:
         with self.fabric.autocast():
             return self.target.embed(batch.targets)
 
-    def _keep_best(self, figures: Mapping[str, float]) -> None:
-        """Save the best checkpoint so far. The look before the first step is no result of training."""
-        logging = self.settings.logging
-        if logging.best_metric is None:
-            return
-        if logging.best_metric not in figures:
-            raise LangJepaError(
-                f"logging.best_metric '{logging.best_metric}' is not measured; choose one of {', '.join(figures)}"
-            )
-        value = figures[logging.best_metric]
-        sign = 1.0 if logging.best_mode == "max" else -1.0
-        if self.step > 0 and (self.best is None or sign * value > sign * self.best[1]):
-            self.best = (self.step, value)
-            self.save(checkpoints.BEST)
-
     def _ring(self, alarm: Alarm) -> None:
         """Tell of a collapse, and stop where the settings say so."""
         first = not self.alarms
@@ -250,17 +252,18 @@ class Run:
     def _write(self, figures: Mapping[str, float]) -> None:
         if self.settings.data.view == "spans":
             figures = with_other_names(figures)
-        self.metrics.write(figures)
-        for tracker in self.trackers:
-            tracker.write(self.step, figures)
+        self.files.write(self.step, figures)
 
     def save(self, name: str = checkpoints.LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
         checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
+        if self.chief and name == checkpoints.LAST:
+            self.place.forget()
 
     def _state(self, everyone: list[Any]) -> dict[str, Any]:
         centre = self.objective.centre
         return {
+            "system": "encoder",
             "settings": self.settings.model_dump(),
             "corpus": self.material.fingerprint,
             "world": self.fabric.world_size,
@@ -272,7 +275,8 @@ class Run:
             "centre": centre.state_dict() if centre else None,
             "watch": self.watch.state_dict(),
             "alarms": [[alarm.step, list(alarm.signs)] for alarm in self.alarms],
-            "best": list(self.best) if self.best else None,
+            "best": self.best.state(),
+            "changes": self.changes,
             "epoch_loss": self._epoch_loss,
             "seconds": self.seconds,
             "loader": [rank["loader"] for rank in everyone],
@@ -281,84 +285,60 @@ class Run:
 
     def _restore(self, state: dict[str, Any], path: Path) -> None:
         """Take up a checkpoint exactly, or refuse."""
-        checkpoints.check_matches(
+        self.changes = checkpoints.check_matches(
             state,
             self.settings,
             corpus=self.material.fingerprint,
             world=self.fabric.world_size,
+            total=self.total,
             path=path,
+            allowed=self.place.may_change(),
         )
         if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
             self.reporter.warning(warning)
         checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {path}")
         if self.target.own:
             checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {path}")
-        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoints.load_optimizer(self.optimizer, state["optimizer"], what=f"the optimizer in {path}")
         if self.objective.centre is not None:
-            self.objective.centre.load_state_dict(state["centre"])
+            self.objective.centre.load_state_dict(state["centre"] or {})
         self.watch.load_state_dict(state["watch"])
         self.alarms = [Alarm(step, tuple(signs), self.watch.advice) for step, signs in state["alarms"]]
         self.step = int(state["step"])
         self._epoch_loss = list(state["epoch_loss"])
-        self.seconds = float(state.get("seconds", 0.0))
+        self.seconds = float(state["seconds"])
 
-    def _bring_over(self, origin: Path) -> None:
-        """A run that goes on in another folder takes along what was measured, and its best checkpoint."""
-        if self.chief and origin.resolve() != self.folder.resolve():
-            for name in ("metrics.csv", "examples.txt", checkpoints.BEST):
-                if (origin / name).is_file():
-                    with atomic_file(self.folder / name) as temporary:
-                        shutil.copyfile(origin / name, temporary)
-        self.fabric.barrier()
-
-    def _best_of(self, state: dict[str, Any]) -> tuple[int, float] | None:
+    def _best_of(self, state: dict[str, Any]) -> list[Any] | None:
         """The best look so far, if its checkpoint is there and it was measured as it is measured now."""
         if not state["best"] or not (self.folder / checkpoints.BEST).is_file():
             return None
         then, now = state["settings"]["logging"], self.settings.logging.model_dump()
         if any(then[name] != now[name] for name in ("best_metric", "best_mode", "val_sentences")):
             return None
-        step, value = state["best"]
-        return int(step), float(value)
-
-    def last_checkpoint_note(self) -> str:
-        """Where to go on from, in words."""
-        path = self.folder / checkpoints.LAST
-        return f"The last checkpoint is {path}." if path.is_file() else "There is no checkpoint yet."
+        return list(state["best"])
 
     def finish(self) -> None:
         """Close what was opened."""
-        if self.chief and hasattr(self, "trackers"):
-            for tracker in self.trackers:
-                tracker.close()
+        if self.chief and hasattr(self, "files"):
+            self.files.close()
 
 
-def start_folder(folder: Path, *, resume: bool, note: str) -> Path | None:
-    """Make a run directory; an older run in its place is moved aside, never overwritten.
-
-    Args:
-        folder: the run directory.
-        resume: the older run goes on.
-        note: README.txt, on what lies there.
-
-    Returns:
-        Where an older run went, if there was one.
-    """
-    moved = None
-    if (folder / "settings.yaml").is_file() and not resume:
-        taken = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
-        moved = next(path for path in taken if not path.exists())
-        folder.rename(moved)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "README.txt", note)
-    return moved
-
-
-FOLDER_NOTE = """settings.yaml        the resolved settings
+LAYOUT = Layout(
+    last=checkpoints.LAST,
+    best=checkpoints.BEST,
+    epoch="checkpoint-epoch{}.pth",
+    option="-o",
+    log_dir="logging.log_dir",
+    checkpoint_path="meta.checkpoint_path",
+    rates=("optimization.lr",),
+    clip="optimization.clip_grad",
+    bfloat16="meta.use_bfloat16",
+    note="""settings.yaml        the resolved settings
 metrics.csv          what was measured, by optimizer step
 examples.txt         held-out contexts, what came next, and what was predicted
 run.png              the curves
 summary.json         start, best and end
 model/               the model to use: ConceptModel.load("model")
 checkpoint-*.pth     to resume from
-"""
+""",
+)

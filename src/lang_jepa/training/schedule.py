@@ -62,6 +62,10 @@ class Schedule:
         start, end = objective.regularizer_weight, objective.final_regularizer_weight
         return start if end is None else cosine(start, end, self._progress(step))
 
+    def weights(self, objective: ObjectiveSettings, step: int) -> tuple[float, float]:
+        """Weights of the distance and of the regularizer in the loss."""
+        return objective.prediction_weight, self.regularizer_weight(objective, step)
+
     def momentum(self, step: int) -> float:
         """A cosine over the whole run (BYOL, arXiv 2006.07733, section 3.2)."""
         return cosine(self.settings.momentum_start, self.settings.momentum_end, self._progress(step))

@@ -13,11 +13,28 @@ from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import View
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Statistics
+from lang_jepa.models.architecture import model_class, read_config, width_of
+from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import EMATarget, FrozenTarget, SharedTarget, Target
 
 _PASS = 512  # sentences in one pass
+
+
+def check_start(settings: Settings) -> None:
+    """Refuse, before anything is prepared, an encoder or a teacher that the settings cannot train with.
+
+    Raises:
+        LangJepaError: of `check_encoder`; a teacher that brings code of its own, gives no token states, or has another
+            width.
+    """
+    check_encoder(settings)
+    teacher = settings.objective.teacher_path
+    if teacher is not None and find_model(Path(teacher)) is None:
+        config = read_config(teacher)
+        model_class(config)
+        _check_teacher(teacher, width_of(config), settings)
 
 
 @torch.inference_mode()
@@ -90,18 +107,23 @@ def _load_teacher(path: str, settings: Settings, tokenizer: TextTokenizer) -> Te
         teacher = jepa.encoder
     else:
         theirs = TextTokenizer.load(path)
-        plain = settings.model.model_copy(update={"pretrained": True, "head": "none"})
+        quiet = {"dropout": 0.0, "attention_dropout": 0.0}  # it is never trained
+        plain = settings.model.model_copy(update={"pretrained": True, "head": "none", **quiet})
         teacher = build_encoder(plain, vocab_size=tokenizer.vocab_size, weights=path)
     if _ids(theirs) != _ids(tokenizer):
         raise LangJepaError(
             f"the teacher {path} has another tokenizer than the corpus: set data.tokenizer_path={path}, or take "
             "another objective.teacher_path"
         )
-    if teacher.dim != settings.model.embed_dim:
-        raise LangJepaError(
-            f"the teacher {path} has width {teacher.dim}, but model.embed_dim is {settings.model.embed_dim}"
-        )
+    _check_teacher(path, teacher.dim, settings)
     return teacher
+
+
+def _check_teacher(path: str, width: int, settings: Settings) -> None:
+    if width != settings.model.embed_dim:
+        raise LangJepaError(
+            f"the teacher {path} has width {width}, but model.embed_dim is {settings.model.embed_dim}"
+        )
 
 
 def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:

@@ -1,12 +1,14 @@
 """TensorBoard and Weights & Biases beside the CSV, where they are asked for."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from lang_jepa.config import Settings
-from lang_jepa.config_gpt import GPTSettings
+from pydantic import BaseModel
+
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import is_full, writing
 
 
 class Tracker(Protocol):
@@ -29,22 +31,36 @@ class TensorBoard:
             raise LangJepaError(
                 "logging.log_to_tensorboard needs TensorBoard: pip install 'lang-jepa[tensorboard]'"
             ) from error
-        self._writer = SummaryWriter(str(folder))
+        self._folder = folder
+        threading.excepthook = _quiet_if_full  # its thread hands such an error over at the next write
+        with writing(folder):
+            self._writer = SummaryWriter(str(folder))
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Log figures."""
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)
+        """Log figures.
+
+        Raises:
+            LangJepaError: the disk is full.
+        """
+        with writing(self._folder):
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and close."""
-        self._writer.close()
+        with writing(self._folder):
+            self._writer.close()
+
+
+def _quiet_if_full(told: "threading.ExceptHookArgs") -> None:
+    if not is_full(told.exc_value):
+        threading.__excepthook__(told)
 
 
 class WeightsAndBiases:
     """A W&B run with the resolved settings."""
 
-    def __init__(self, settings: Settings | GPTSettings, folder: Path) -> None:
+    def __init__(self, settings: BaseModel, folder: Path) -> None:
         try:
             import wandb
         except ImportError as error:
@@ -62,11 +78,23 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def make_trackers(settings: Settings | GPTSettings, folder: Path) -> list[Tracker]:
-    """The trackers that the settings ask for."""
+class Wanted(Protocol):
+    """Settings that ask for trackers."""
+
+    @property
+    def log_to_tensorboard(self) -> bool:
+        """In the run directory."""
+
+    @property
+    def log_to_wandb(self) -> bool:
+        """As a W&B run."""
+
+
+def make_trackers(wanted: Wanted, settings: BaseModel, folder: Path) -> list[Tracker]:
+    """The trackers that the settings ask for; `settings`: all of them, which W&B keeps."""
     trackers: list[Tracker] = []
-    if settings.logging.log_to_tensorboard:
+    if wanted.log_to_tensorboard:
         trackers.append(TensorBoard(folder / "tensorboard"))
-    if settings.logging.log_to_wandb:
+    if wanted.log_to_wandb:
         trackers.append(WeightsAndBiases(settings, folder))
     return trackers

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lang_jepa.config import Settings
-from lang_jepa.data.prepare import PrepareEvent, prepare
-from lang_jepa.errors import LangJepaError
+from lang_jepa.data.prepare import PrepareEvent, prepare, tell_losses
 from lang_jepa.files import write_json
 from lang_jepa.settings import save_settings
-from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.preflight import check_encoder_run
 from lang_jepa.training.reporter import Reporter, Silent
+from lang_jepa.training.run_folder import RunFolder
+from lang_jepa.training.run_lock import RunLock
+from lang_jepa.training.signals import exit_status
 from lang_jepa.training.task_alarm import task_alarms
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ class Result:
         interrupted: it was asked to stop; go on with --resume.
         alarms: what the collapse watch found.
         seconds: wall-clock time of the training loop.
+        exit_status: of a command that ends with it: 0, or 128 and the number of the signal that interrupted.
     """
 
     folder: Path
@@ -38,12 +42,15 @@ class Result:
     interrupted: bool
     alarms: tuple[str, ...]
     seconds: float
+    exit_status: int = 0
 
 
+@end_together
 def train(
     settings: Settings,
     reporter: Reporter | None = None,
     on_start: Callable[["Run"], None] | None = None,
+    lock: RunLock | None = None,
 ) -> Result:
     """Prepare the corpus if needed, train, and write the model directory.
 
@@ -54,30 +61,47 @@ def train(
         settings: the resolved settings.
         reporter: told how it goes (rank 0 only); None is silent.
         on_start: called on every rank when the run stands as it starts, or goes on, before its first step.
+        lock: on the run directory, where the caller holds it already.
 
     Raises:
-        LangJepaError: see `lang_jepa.training.loop.fit`; the data or a checkpoint cannot be used.
+        LangJepaError: see `lang_jepa.training.loop.fit`; another process trains in the run directory; the data or a
+            checkpoint cannot be used.
     """
     from lang_jepa.training.devices import make_fabric
+    from lang_jepa.training.run import LAYOUT
+
+    check_encoder_run(settings)
+    fabric = make_fabric(settings)
+    place = RunFolder(Path(settings.logging.log_dir), LAYOUT)
+    listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
+    with place.held(lock, chief=bool(fabric.is_global_zero)) as held:
+        return _train(settings, fabric, place, held, listener, on_start)
+
+
+def _train(
+    settings: Settings,
+    fabric: Any,
+    place: RunFolder,
+    lock: RunLock | None,
+    listener: Reporter,
+    on_start: Callable[["Run"], None] | None,
+) -> Result:
     from lang_jepa.training.export import export_model
     from lang_jepa.training.loop import fit
-    from lang_jepa.training.run import FOLDER_NOTE, Run, start_folder
+    from lang_jepa.training.run import Run
 
-    fabric = make_fabric(settings)
     chief = bool(fabric.is_global_zero)
-    listener: Reporter = (reporter or Silent()) if chief else Silent()
     material = make_material(settings, fabric, listener)
+    meet("data")  # which may be prepared on some machine for hours
     if chief:
-        folder, resume = Path(settings.logging.log_dir), settings.meta.load_checkpoint
-        moved = start_folder(folder, resume=resume, note=FOLDER_NOTE)
-        if moved:
-            listener.message(f"an older run was moved to {moved}")
+        place.start(lock, settings, resume=settings.meta.load_checkpoint, listener=listener)
     fabric.barrier()
     run = Run(settings, fabric, material, listener)
+    tell_losses(material.losses(), telling(listener))
     if material.held_out is None:
         listener.warning(
-            "nothing is held out, so no health figure can be measured and the collapse watch is blind. "
-            "Set data.val_fraction (0.02, say)."
+            "nothing is held out, so no health figure can be measured and the collapse watch is blind: "
+            + material.why_nothing_held_out()
         )
     run.begin()
     if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
@@ -95,7 +119,6 @@ def train(
         export_model(run)
     if chief:
         _summarize(run, seconds)
-    fabric.barrier()
     return Result(
         folder=run.folder,
         step=run.step,
@@ -103,6 +126,7 @@ def train(
         interrupted=run.interrupted,
         alarms=tuple(str(alarm) for alarm in run.alarms),
         seconds=seconds,
+        exit_status=exit_status(run.stopped_by) if run.interrupted else 0,
     )
 
 
@@ -152,9 +176,9 @@ def _summarize(run: Any, seconds: float) -> None:
             "seconds": round(seconds, 1),
             "alarms": [str(alarm) for alarm in run.alarms],
             "task_alarms": [str(alarm) for alarm in task_alarms(rows, total=run.total)],
-            "best": {"metric": run.settings.logging.best_metric, "step": run.best[0], "value": run.best[1]}
-            if run.best
-            else None,
+            "best": None
+            if run.best.step is None
+            else {"metric": run.best.metric, "step": run.best.step, "value": run.best.value},
             "first_look": looks[0] if looks else None,
             "last_look": looks[-1] if looks else None,
         },
@@ -163,15 +187,16 @@ def _summarize(run: Any, seconds: float) -> None:
 
 
 def resume_settings(folder: Path) -> Settings:
-    """Settings of a run directory, set to resume from its last checkpoint.
+    """Settings of a run directory, set to resume in it, wherever it was moved, from its last checkpoint.
+
+    A run that was ended before its first checkpoint starts at step 0.
 
     Raises:
-        LangJepaError: there is no run or no checkpoint to go on from.
+        LangJepaError: there is no run.
     """
     from lang_jepa.settings import read_settings
 
     settings = read_settings(folder / "settings.yaml")
-    if not (folder / checkpoints.LAST).is_file():
-        raise LangJepaError(f"no checkpoint to resume from at {folder / checkpoints.LAST}")
     meta = settings.meta.model_copy(update={"load_checkpoint": True, "checkpoint_path": None})
-    return settings.model_copy(update={"meta": meta})
+    logging = settings.logging.model_copy(update={"log_dir": str(folder)})
+    return settings.model_copy(update={"meta": meta, "logging": logging})

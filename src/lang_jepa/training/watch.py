@@ -8,8 +8,12 @@ signs at two looks in a row.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
 
 from lang_jepa.config import Settings
+from lang_jepa.errors import LangJepaError
 
 Figures = Mapping[str, float]
 
@@ -44,7 +48,7 @@ class CollapseWatch:
     """Compares each look with the look at step 0.
 
     Args:
-        advice: cause and cure for these settings (see `advice_for`).
+        advice: cause and cure for these settings (see `watch_for`).
     """
 
     def __init__(self, advice: str) -> None:
@@ -103,41 +107,76 @@ class CollapseWatch:
         return {"first": self.first, "best": self.best_retrieval, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Take back what `state_dict` gave."""
-        first, best, in_a_row = state["first"], state["best"], state["in_a_row"]
-        assert isinstance(first, dict)
-        assert isinstance(best, float)
-        assert isinstance(in_a_row, int)
+        """Take back what `state_dict` gave.
+
+        Raises:
+            LangJepaError: it is something else.
+        """
+        first, best, in_a_row = (state.get(name) for name in ("first", "best", "in_a_row"))
+        known = {_STD, _COSINE, _SHARE, _RAW, _RANK}
+        if not (isinstance(first, dict) and isinstance(best, float) and isinstance(in_a_row, int)) or (
+            first and first.keys() != known
+        ):
+            raise LangJepaError(f"the state of the collapse watch is damaged: {str(state)[:200]}")
         self.first, self.best_retrieval, self.in_a_row = dict(first), best, in_a_row
 
 
-def advice_for(*, head: str, regularizer: str, lr: float, momentum_start: float | None) -> str:
-    """The most likely cause and cure for a run with these settings (momentum_start None: no EMA target)."""
-    causes = []
-    if head != "whitened":
-        causes.append("start from spread-out embeddings (model.head=whitened)")
-    if regularizer == "none":
-        causes.append("add a regularizer (objective.regularizer=vicreg)")
-    if momentum_start is None:
-        causes.append("let the target move slowly (objective.target=ema)")
-    elif momentum_start < 0.98:
-        causes.append(
-            f"let the target move more slowly (optimization.momentum_start above {momentum_start:g})"
-        )
-    causes.append(f"lower the learning rate (optimization.lr below {lr:g})")
-    return "The encoder is becoming constant, which any predictor can predict. To cure it: " + ", or ".join(
-        causes
-    )
+def cures_for(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What may keep a run with these settings from collapsing, in words, each with the settings that do it.
+
+    Each one fits the other settings.
+    """
+    optimization, target = settings.optimization, settings.objective.target
+    slow = {
+        "optimization.momentum_start": 0.99,
+        "optimization.momentum_end": max(0.99, optimization.momentum_end),
+    }
+    follow = {"objective.target": "ema", "objective.target_gradient": False, "objective.teacher_path": None}
+    cures: dict[str, dict[str, Any]] = {
+        "start from spread-out embeddings": {"model.head": "whitened"},
+        "add a regularizer": {"objective.regularizer": "vicreg"},
+        "let the target move slowly": {**follow, **(slow if optimization.momentum_start < 0.98 else {})},
+        "lower the learning rate": {"optimization.lr": optimization.lr / 3},
+    }
+    if settings.objective.regularizer != "none":
+        del cures["add a regularizer"]
+    if target == "ema":
+        cures["let the target move slowly"] = slow if optimization.momentum_start < 0.98 else {}
+    now = settings.model_dump()
+    changed = {
+        words: {
+            key: value for key, value in changes.items() if now[key.split(".")[0]][key.split(".")[1]] != value
+        }
+        for words, changes in cures.items()
+    }
+    return {words: changes for words, changes in changed.items() if changes and _fit(settings, changes)}
+
+
+def _fit(settings: Settings, changes: Mapping[str, Any]) -> bool:
+    tree = settings.model_dump()
+    for key, value in changes.items():
+        section, name = key.split(".")
+        tree[section][name] = value
+    try:
+        Settings.model_validate(tree)
+    except ValidationError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
 
 
 def watch_for(settings: Settings) -> CollapseWatch:
     """A fresh watch whose advice fits these settings."""
-    optimization, objective = settings.optimization, settings.objective
+    cures = [
+        f"{words} ({' '.join(f'-o {key}={_shown(value)}' for key, value in changes.items())})"
+        for words, changes in cures_for(settings).items()
+    ]
     return CollapseWatch(
-        advice_for(
-            head=settings.model.head,
-            regularizer=objective.regularizer,
-            lr=optimization.lr,
-            momentum_start=optimization.momentum_start if objective.target == "ema" else None,
-        )
+        "The encoder is becoming constant, which any predictor can predict. To cure it, start a new run and "
+        + ", or ".join(cures)
     )

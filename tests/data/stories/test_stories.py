@@ -42,8 +42,8 @@ def test_a_story_is_a_function_of_its_number(split: str) -> None:
 
 
 def test_a_known_story_does_not_change() -> None:
-    """Any change of the corpus must raise VERSION, so that prepared data is not mixed."""
-    assert (corpus.VERSION, corpus.story(0).text.split(". ")[0]) == (1, FIRST_SENTENCE)
+    """Any change of the corpus must raise FORMAT, so that prepared data is not mixed."""
+    assert (corpus.FORMAT, corpus.story(0).text.split(". ")[0]) == (1, FIRST_SENTENCE)
 
 
 def test_splits_share_no_story() -> None:

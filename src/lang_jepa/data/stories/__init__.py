@@ -1,8 +1,8 @@
 """The built-in corpus: small stories with a hidden world and known truth, made from a seed."""
 
 from lang_jepa.data.stories.generate import (
+    FORMAT,
     SPLITS,
-    VERSION,
     Story,
     StorySentence,
     entropy,
@@ -20,8 +20,8 @@ from lang_jepa.data.stories.truth import (
 )
 
 __all__ = [
+    "FORMAT",
     "SPLITS",
-    "VERSION",
     "ParaphrasePair",
     "Story",
     "StorySentence",

@@ -14,7 +14,7 @@ from lang_jepa.data.stories.wordings import Event, events
 from lang_jepa.data.stories.world import World, make_world
 from lang_jepa.errors import LangJepaError
 
-VERSION = 1
+FORMAT = 1
 """Counts up whenever the same (index, seed, split) would give another story."""
 
 SPLITS = ("train", "heldout", "unseen")

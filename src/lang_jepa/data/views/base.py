@@ -14,6 +14,8 @@ from lang_jepa.data.order import Indices, uniform
 from lang_jepa.data.sequences import Batch, Contexts, Sequences, Targets
 
 Uniform = NDArray[np.float64]
+_MANY = 1 << 20
+"""Sentences whose lengths are looked at in one go."""
 
 
 class Frame(TypedDict):
@@ -75,6 +77,13 @@ class View(ABC):
     def left_out(self) -> int:
         """Tokens that are in no example, because what they belong to is too short."""
         return 0
+
+    @property
+    def cut_sentences(self) -> int:
+        """Sentences that are longer than a sequence may be, so that only their beginning is read."""
+        count = self.split.num_sentences
+        blocks = (np.arange(start, min(start + _MANY, count)) for start in range(0, count, _MANY))
+        return sum(int((self.split.lengths(block) > self.room).sum()) for block in blocks)
 
     @abstractmethod
     def sizes(self, examples: Indices) -> Indices:

@@ -55,6 +55,11 @@ class SpansView(View):
     def left_out(self) -> int:
         return self._left_out
 
+    @property
+    def cut_sentences(self) -> int:
+        """None: chunks go on where sentences end."""
+        return 0
+
     def _bounds(self, examples: Indices) -> tuple[Indices, Indices, Indices]:
         """(document, first token, number of tokens) of each chunk."""
         documents = np.searchsorted(self._chunks, examples, side="right") - 1

@@ -1,5 +1,6 @@
 """The data of a decoder's run: sentences of the encoder's corpus, with their concepts."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from lang_jepa.concepts.predictions import PredictionCache
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.loader import CorpusBatches, Loader
+from lang_jepa.data.losses import Losses
 from lang_jepa.data.order import Indices, Order, uniform
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view
@@ -212,17 +214,16 @@ class DecoderMaterial:
             seed=training.seed,
         )
 
-    def total_steps(self) -> tuple[int, int]:
-        """Optimizer steps of the run, and of an epoch."""
+    def total_steps(self) -> tuple[int, list[int]]:
+        """Optimizer steps of the run, and those at which an epoch ends."""
         training = self.settings.training
-        total, ends = plan_steps(
+        return plan_steps(
             self.order,
             epochs=training.num_epochs,
             limit=training.max_steps,
             accumulation=training.grad_accum_steps,
             names=("training.grad_accum_steps", "training.batch_size"),
         )
-        return total, (ends[0] if ends else total)
 
     def start(self, state: Any | None) -> None:
         """Begin to load, at a saved state if there is one."""
@@ -233,6 +234,16 @@ class DecoderMaterial:
     def next_batch(self) -> DecoderBatch:
         """The next training batch of this rank."""
         return cast(DecoderBatch, next(self.loader))
+
+    def losses(self) -> Losses:
+        """What was lost between the source and the examples; the length of texts in other tokens is not measured."""
+        longest, cut = self.settings.decoder.max_length, 0
+        if self.settings.decoder.tokenizer_path is None:
+            cut = int((self.train.sizes(np.arange(self.train.count)) >= longest).sum())  # the end takes one
+        lost = Losses.of_manifest(
+            self.corpus.manifest["statistics"], sentences=self.train.count, cut=cut, max_length=longest
+        )
+        return replace(lost, limit="decoder.max_length")
 
     def facts(self) -> list[tuple[str, str]]:
         """What is worth knowing about the data, for people."""

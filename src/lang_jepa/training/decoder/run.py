@@ -18,12 +18,14 @@ from lang_jepa.models.decoder import DecoderBatch, Generation
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
 from lang_jepa.training.decoder.material import DecoderMaterial
-from lang_jepa.training.examples import ExamplesFile
-from lang_jepa.training.metrics import STEP, MetricsFile
-from lang_jepa.training.optim import adamw, check_finite, check_gradients, clip_gradients, set_rates
+from lang_jepa.training.metrics import STEP
+from lang_jepa.training.optim import adamw, check_gradients, clip_gradients, set_rates
 from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.run_files import Best, RunFiles
+from lang_jepa.training.run_folder import Layout, RunFolder
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.signals import StopRequest
+from lang_jepa.training.trackers import make_trackers
 
 LAST, BEST = "last_decoder.pt", "best_decoder.pt"
 COLUMNS = (
@@ -35,16 +37,45 @@ COLUMNS = (
     "train/targets_per_second",
     "train/seconds",
     "val/loss",
-    "val/loss_shuffled",
+    "val/loss_own",
     "val/loss_predicted",
+    "val/loss_shuffled",
     "val/perplexity",
     "val/bits_per_byte",
     "val/token_accuracy",
     "val/count",
 )
-"""Columns of metrics.csv. Losses are nats per token."""
-_FREE = ("training.output_dir", "training.resume", "evaluation.num_samples", "evaluation.log_steps", "recipe")
+"""Columns of metrics.csv. Losses are nats per token; `loss` is what is minimised, in training of own and of predicted
+concepts by their shares."""
+_FREE = (
+    "training.output_dir",
+    "training.resume",
+    "training.checkpoint_path",
+    "training.timeout_minutes",
+    "evaluation.num_samples",
+    "evaluation.log_",
+    "evaluation.checkpoint_freq",
+    "recipe",
+)
 _LOOK_BATCH = 128
+LAYOUT = Layout(
+    last=LAST,
+    best=BEST,
+    epoch="epoch{}_decoder.pt",
+    option="-d",
+    log_dir="training.output_dir",
+    checkpoint_path="training.checkpoint_path",
+    rates=("training.learning_rate",),
+    clip="training.grad_clip",
+    bfloat16="training.use_bfloat16",
+    note="""settings.yaml      the decoder's resolved settings
+metrics.csv        what was measured, by optimizer step
+samples.txt        held-out sentences and their reconstructions
+summary.json       the best and the end
+best_decoder.pt    the decoder with the lowest held-out loss
+last_decoder.pt    to resume from
+""",
+)
 
 
 class DecoderRun:
@@ -59,8 +90,9 @@ class DecoderRun:
 
     Attributes:
         step, total: optimizer steps done and planned.
-        interrupted: it was asked to stop before the end.
-        best: step and held-out loss of the best look, if there was one.
+        interrupted: it was asked to stop before the end, by the signal `stopped_by`.
+        best: the look with the lowest held-out loss.
+        changes: settings that were changed on the way, as a checkpoint keeps them.
     """
 
     def __init__(
@@ -73,8 +105,10 @@ class DecoderRun:
     ) -> None:
         self.settings, self.fabric, self.material, self.reporter = settings, fabric, material, reporter
         self.folder, self.chief = Path(settings.training.output_dir), bool(fabric.is_global_zero)
+        self.place = RunFolder(self.folder, LAYOUT)
         self.step = self.first_step = 0
-        self.total, per_epoch = material.total_steps()
+        self.total, self.epoch_ends = material.total_steps()
+        per_epoch = self.epoch_ends[0] if self.epoch_ends else self.total
         optimization = _optimization(settings, self.total)
         self.schedule = Schedule.of(optimization, total=self.total, steps_per_epoch=per_epoch)
         seed = settings.training.seed
@@ -91,19 +125,30 @@ class DecoderRun:
         self.optimizer = fabric.setup_optimizers(adamw(self.network, self.network, optimization))
         # From here on the generator only feeds dropout, and ranks must not drop alike.
         torch.manual_seed(seed * 1000 + 1 + fabric.global_rank)
-        self.interrupted, self.resumed, self.seconds = False, settings.training.resume, 0.0
-        self.best: tuple[int, float] | None = None
+        self.interrupted = self.resumed = False
+        self.stopped_by: int | None = None
+        self.seconds = 0.0
+        self.best, self.changes = Best("val/loss", "min"), list[Any]()
 
     def begin(self) -> None:
         """Open the files and, where the settings say so, take up the last checkpoint."""
-        state = self._restore() if self.resumed else None
-        self.first_step = self.step
+        training = self.settings.training
+        path = (
+            self.place.to_resume(training.checkpoint_path, self.reporter.message) if training.resume else None
+        )
+        state = None if path is None else self._restore(path)
+        self.first_step, self.resumed = self.step, state is not None
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if self.chief:
-            kept = self.step if self.resumed else None
-            self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=kept, columns=COLUMNS)
-            self.samples = ExamplesFile(self.folder / "samples.txt", resume_step=kept)
-            self.reporter.begin(total=self.total, start=self.step, facts=self.material.facts())
+            self.files = RunFiles(
+                self.folder,
+                texts="samples.txt",
+                trackers=make_trackers(self.settings.evaluation, self.settings, self.folder),
+                resume_step=self.step if self.resumed else None,
+                columns=COLUMNS,
+            )
+            every, facts = self.settings.evaluation.log_steps, self.material.facts()
+            self.reporter.begin(total=self.total, start=self.step, every=every, facts=facts)
 
     def fit(self) -> None:
         """Train until the last step, or until asked to stop; leaves a checkpoint either way.
@@ -112,6 +157,8 @@ class DecoderRun:
             LangJepaError: the loss or its gradient is not finite; the update is not made.
         """
         with StopRequest() as stop:
+            if not self.resumed:
+                self._look()
             while self.step < self.total:
                 began = time.perf_counter()
                 position, wanted = self.material.loader.state, self.settings.training.grad_accum_steps
@@ -121,7 +168,7 @@ class DecoderRun:
                 )
                 if stopping:
                     self.material.loader.state = position  # no step was made of the batches just read
-                    self.interrupted = True
+                    self.interrupted, self.stopped_by = True, stop.number
                     break
                 self._train_step(batches, count)
                 self.seconds += time.perf_counter() - began
@@ -147,7 +194,7 @@ class DecoderRun:
             check_gradients(self.network)
         norm = clip_gradients(self.network, self.settings.training.grad_clip)
         loss = float(ranks.total(self.fabric, nats)) / count
-        check_finite(self.step + 1, loss, norm, advice=self._advice())
+        self.place.check_finite(self.step + 1, loss, norm, self.settings, chief=self.chief)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -162,20 +209,16 @@ class DecoderRun:
         if self.chief:
             self.reporter.step(self.step, figures)
             if self.step % self.settings.evaluation.log_steps == 0 or self.step == self.total:
-                self.metrics.write(figures)
-
-    def _advice(self) -> str:
-        path = self.folder / LAST
-        place = f"The last checkpoint is {path}." if path.is_file() else "There is no checkpoint yet."
-        return (
-            f"{place} Lower training.learning_rate, set training.grad_clip, or switch off training.use_bfloat16, and "
-            "go on with --resume."
-        )
+                self.files.write(self.step, figures)
 
     def _after_step(self) -> None:
         evaluation, last = self.settings.evaluation, self.step == self.total
         if self.step % evaluation.eval_steps == 0 or last:
             self._look()
+        if self.step in self.epoch_ends and evaluation.checkpoint_freq:
+            number = self.epoch_ends.index(self.step) + 1
+            if number % evaluation.checkpoint_freq == 0:
+                self.save(LAYOUT.epoch.format(number))
         if self.step % evaluation.save_steps == 0 and not last:
             self.save()
 
@@ -188,18 +231,11 @@ class DecoderRun:
         figures = self._measure()
         self.network.train()
         if self.chief:
-            self.metrics.write({STEP: float(self.step), "train/seconds": self.seconds, **figures})
+            self.files.write(self.step, {STEP: float(self.step), "train/seconds": self.seconds, **figures})
             self.reporter.look(self.step, {STEP: float(self.step), **figures})
             self._show()
-        loss = self._trained(figures)
-        if self.best is None or loss < self.best[1]:
-            self.best = (self.step, loss)
+        if self.best.improves(self.step, figures):
             self.save(BEST)
-
-    def _trained(self, figures: Mapping[str, float]) -> float:
-        """The held-out value of what is trained: own and predicted concepts by their shares."""
-        share = self.settings.training.predicted_share if "val/loss_predicted" in figures else 0.0
-        return (1 - share) * figures["val/loss"] + share * figures.get("val/loss_predicted", 0.0)
 
     def _measure(self) -> dict[str, float]:
         """Held-out figures: sums over tokens of all ranks, divided once."""
@@ -218,11 +254,13 @@ class DecoderRun:
             found = [nats, right, tokens, shuffled, size, foretold, of]
             sums += torch.tensor(found, dtype=torch.float64).to(sums)
         nats, right, tokens, shuffled, size, foretold, of = ranks.total(self.fabric, sums).tolist()
+        own, share = nats / tokens, self.settings.training.predicted_share
+        both = {"val/loss_own": own, "val/loss_predicted": foretold / of} if of else {}
         return {
-            "val/loss": nats / tokens,
+            "val/loss": (1 - share) * own + share * foretold / of if of else own,
+            **both,
             "val/loss_shuffled": shuffled / tokens,
-            **({"val/loss_predicted": foretold / of} if of else {}),
-            "val/perplexity": math.exp(nats / tokens),
+            "val/perplexity": math.exp(own),
             "val/bits_per_byte": nats / math.log(2) / size,
             "val/token_accuracy": right / tokens,
             "val/count": float(len(sample)),
@@ -248,16 +286,19 @@ class DecoderRun:
             told = [tokenizer.decode(ids) for ids in self.network.generate(concepts, Generation())]
             pairs = zip(self.material.held_out.texts(examples), told, strict=True)
             shown = [f"  original        {one}\n  reconstruction  {other}" for one, other in pairs]
-            self.samples.write(self.step, shown)
+            self.files.texts.write(self.step, shown)
             for text in shown:
                 self.reporter.message(text)
 
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
         checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
+        if self.chief and name == LAST:
+            self.place.forget()
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
         return {
+            "system": "decoder",
             "settings": self.settings.model_dump(),
             "corpus": self.material.fingerprint,
             "encoder": self.material.encoder,
@@ -266,41 +307,51 @@ class DecoderRun:
             "total": self.total,
             "model": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "best": list(self.best) if self.best else None,
+            "best": self.best.state(),
+            "changes": self.changes,
             "seconds": self.seconds,
             "loader": [rank["loader"] for rank in everyone],
             "generators": [rank["generators"] for rank in everyone],
         }
 
-    def _restore(self) -> dict[str, Any]:
-        """Take up the last checkpoint exactly, or refuse."""
-        path = self.folder / LAST
-        state = checkpoints.load_checkpoint(path)
-        checkpoints.check_matches(
+    def _restore(self, path: Path) -> dict[str, Any]:
+        """Take up a checkpoint exactly, or refuse."""
+        state = self.place.read(path, system="decoder")
+        if self.chief:
+            self.place.bring_over(path.parent, texts="samples.txt")
+        self.fabric.barrier()
+        self.changes = checkpoints.check_matches(
             state,
             self.settings,
             corpus=self.material.fingerprint,
             world=self.fabric.world_size,
+            total=self.total,
             path=path,
             free=_FREE,
             folder="training.output_dir",
+            allowed=self.place.may_change(),
         )
         if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
             self.reporter.warning(warning)
         checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
-        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoints.load_optimizer(self.optimizer, state["optimizer"], what=f"the optimizer in {path}")
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        if state["best"] and (self.folder / BEST).is_file():
-            self.best = (int(state["best"][0]), float(state["best"][1]))
+        if (self.folder / BEST).is_file():
+            self.best.restore(state["best"])
         ranks.set_generators(state["generators"][self.fabric.global_rank])
         return state
 
+    def finish(self) -> None:
+        """Close what was opened."""
+        if self.chief and hasattr(self, "files"):
+            self.files.close()
+
     def decoder(self) -> tuple[TextDecoder, int]:
         """The decoder of the best look (of the last step, where nothing was held out), and its step. Rank 0 only."""
-        path = self.folder / (BEST if self.best else LAST)
-        state = checkpoints.load_checkpoint(path)
+        path = self.folder / (LAST if self.best.step is None else BEST)
+        state = checkpoints.load_checkpoint(path, system="decoder")
         checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
-        if not self.best:
+        if self.best.step is None:
             checkpoints.save_checkpoint(self.folder / BEST, {k: v for k, v in state.items() if k != "format"})
         decoder = TextDecoder(
             self.network, self.material.tokenizer, self.settings, encoder=self.material.encoder

@@ -10,18 +10,25 @@ from lang_jepa.concepts.decoding import join_model, restore
 from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.concepts.own_corpus import missing, own_corpus
+from lang_jepa.concepts.predictions import check_predicts
 from lang_jepa.config import DataSettings, Settings
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.prepare import prepare, tell_losses
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import write_json
-from lang_jepa.settings import apply_override, build, build_saved, save_settings
+from lang_jepa.files import check_writable, write_json
+from lang_jepa.settings import apply_override, build, build_saved, read_settings, save_settings
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training.decoder.run import LAST, DecoderRun
+from lang_jepa.training.decoder.run import LAYOUT, DecoderRun
 from lang_jepa.training.export import load_any
+from lang_jepa.training.heartbeat import end_together, meet
+from lang_jepa.training.preflight import check_decoder_run
 from lang_jepa.training.reporter import Reporter, Silent
+from lang_jepa.training.run_folder import SETTINGS, RunFolder
+from lang_jepa.training.run_lock import RunLock
+from lang_jepa.training.signals import exit_status
+from lang_jepa.training.train import telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class DecoderResult:
         step, total: optimizer steps done and planned.
         interrupted: it was asked to stop; go on with --resume.
         seconds: wall-clock time of the training loop.
+        exit_status: of a command that ends with it: 0, or 128 and the number of the signal that interrupted.
     """
 
     folder: Path
@@ -43,8 +51,10 @@ class DecoderResult:
     total: int
     interrupted: bool
     seconds: float
+    exit_status: int = 0
 
 
+@end_together
 def train_decoder(
     encoder: Path,
     settings: DecoderSettings,
@@ -65,64 +75,92 @@ def train_decoder(
     Raises:
         LangJepaError: see `DecoderRun.fit`; the encoder, its corpus or a checkpoint cannot be used.
     """
-    from lang_jepa.training.decoder.material import DecoderMaterial
     from lang_jepa.training.devices import launch
-    from lang_jepa.training.run import start_folder
 
+    check_decoder_run(encoder, settings)
     training = settings.training
-    fabric = launch(training.device, bfloat16=training.use_bfloat16)
+    fabric = launch(training.device, bfloat16=training.use_bfloat16, timeout_minutes=training.timeout_minutes)
+    place = RunFolder(Path(training.output_dir), LAYOUT)
+    listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
+    with place.held(None, chief=bool(fabric.is_global_zero)) as lock:
+        return _train(encoder, settings, overrides, fabric, place, lock, listener)
+
+
+def _train(
+    encoder: Path,
+    settings: DecoderSettings,
+    overrides: Sequence[str],
+    fabric: Any,
+    place: RunFolder,
+    lock: RunLock | None,
+    listener: Reporter,
+) -> DecoderResult:
+    from lang_jepa.training.decoder.material import DecoderMaterial
+
     chief = bool(fabric.is_global_zero)
-    listener: Reporter = (reporter or Silent()) if chief else Silent()
+    if chief:
+        _check_writable(encoder)
     model = load_any(encoder)
-    corpus = _corpus(model, encoder, overrides)
-    tokenizer = corpus.tokenizer
-    if settings.decoder.tokenizer_path is not None:
-        tokenizer = TextTokenizer.load(settings.decoder.tokenizer_path)
+    if not model.has_predictor:
+        raise LangJepaError(
+            f"a decoder is kept in the model directory of its encoder, and {encoder} is a pretrained encoder: train a "
+            f"model on it first, with lang-jepa train pretrained -o data.tokenizer_path={encoder} (add "
+            "-o model.freeze_encoder=true -o objective.target=frozen to leave the encoder as it is)"
+        )
+    other = settings.decoder.tokenizer_path
+    tokenizer = model.tokenizer if other is None else TextTokenizer.load(other)
     _check_end(tokenizer)
+    if settings.training.predicted_share:
+        check_predicts(model)
+    corpus = _corpus(model, encoder, overrides)
     model.jepa.to(fabric.device)
-
-    def make() -> DecoderMaterial:
-        share = {"rank": fabric.global_rank, "world": fabric.world_size}
-        return DecoderMaterial(settings, model, corpus, tokenizer, tell=listener.message, **share)
-
+    # Concepts are computed by one process, whose lock the others wait for.
+    share = {"rank": fabric.global_rank, "world": fabric.world_size}
+    material = DecoderMaterial(settings, model, corpus, tokenizer, tell=listener.message, **share)
+    meet("data")
+    tell_losses(material.losses(), telling(listener))
     if chief:
-        material = make()
-    fabric.barrier()
-    if not chief:
-        material = make()
-    folder = Path(training.output_dir)
-    if chief:
-        moved = start_folder(folder, resume=training.resume, note=_FOLDER_NOTE)
-        if moved:
-            listener.message(f"an older run was moved to {moved}")
+        place.start(lock, settings, resume=settings.training.resume, listener=listener)
     fabric.barrier()
     run = DecoderRun(settings, fabric, material, model, listener)
     run.begin()
     if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
-        save_settings(settings, folder / "settings.yaml")
+        save_settings(settings, run.folder / "settings.yaml")
     began = time.perf_counter()
     try:
         run.fit()
     finally:
+        run.finish()
         listener.end()
     seconds = time.perf_counter() - began
-    joined = _finish(run, encoder, seconds) if chief and not run.interrupted else None
-    fabric.barrier()
-    return DecoderResult(folder, joined, run.step, run.total, run.interrupted, seconds)
+    joined = _finish(run, encoder, seconds) if chief else None
+    status = exit_status(run.stopped_by) if run.interrupted else 0
+    return DecoderResult(run.folder, joined, run.step, run.total, run.interrupted, seconds, status)
+
+
+def _check_writable(encoder: Path) -> None:
+    """Raise before the work if the model directory that the decoder is to join cannot be written."""
+    model = None if encoder.is_file() else find_model(encoder)
+    if model is not None:
+        check_writable(model.parent / "model", folder=True)
 
 
 def _finish(run: DecoderRun, encoder: Path, seconds: float) -> Path | None:
-    """Put the decoder into the encoder's model directory, and sum the run up."""
-    decoder, step = run.decoder()
-    best = run.best[1] if run.best else None
-    model = None if encoder.is_file() else find_model(encoder)
-    if model is not None:
-        join_model(model, decoder, step=step, loss=best)
+    """Put the decoder into the encoder's model directory unless it was interrupted, and sum the run up."""
+    best = None if run.best.step is None else run.best.value
+    model, step = None, run.best.step
+    if not run.interrupted:
+        decoder, step = run.decoder()
+        model = None if encoder.is_file() else find_model(encoder)
+        if model is not None:
+            join_model(model, decoder, step=step, loss=best)
     write_json(
         run.folder / "summary.json",
         {
             "encoder": str(encoder),
             "steps": run.step,
+            "total": run.total,
+            "interrupted": run.interrupted,
             "seconds": round(seconds, 1),
             "best_step": step,
             "best_loss": best,
@@ -199,9 +237,7 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
     from lang_jepa.training.decoder.run import BEST
 
     path = path / BEST if path.is_dir() else path
-    state = checkpoints.load_checkpoint(path)
-    if "encoder" not in state:
-        raise LangJepaError(f"{path} is not the checkpoint of a decoder")
+    state = checkpoints.load_checkpoint(path, system="decoder")
     settings = build_saved(DecoderSettings, state["settings"], where=str(path))
     name = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if name is None else TextTokenizer.load(name)
@@ -209,23 +245,13 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
 
 
 def resume_decoder(folder: Path) -> DecoderSettings:
-    """Settings of a decoder's run directory, set to resume from its last checkpoint.
+    """Settings of a decoder's run directory, set to resume in it, wherever it was moved, from its last checkpoint.
+
+    A run that was ended before its first checkpoint starts at step 0.
 
     Raises:
-        LangJepaError: there is no run or no checkpoint to go on from.
+        LangJepaError: there is no run.
     """
-    if not (folder / LAST).is_file():
-        raise LangJepaError(f"no checkpoint to resume from at {folder / LAST}")
-    state = checkpoints.load_checkpoint(folder / LAST)
-    settings = build_saved(DecoderSettings, state["settings"], where=str(folder))
-    training = settings.training.model_copy(update={"resume": True, "output_dir": str(folder)})
-    return settings.model_copy(update={"training": training})
-
-
-_FOLDER_NOTE = """settings.yaml      the decoder's resolved settings
-metrics.csv        what was measured, by optimizer step
-samples.txt        held-out sentences and their reconstructions
-summary.json       the best and the end
-best_decoder.pt    the decoder with the lowest held-out loss
-last_decoder.pt    to resume from
-"""
+    settings = read_settings(folder / SETTINGS, DecoderSettings)
+    changed = {"resume": True, "checkpoint_path": None, "output_dir": str(folder)}
+    return settings.model_copy(update={"training": settings.training.model_copy(update=changed)})

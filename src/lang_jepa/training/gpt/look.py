@@ -68,7 +68,7 @@ class GPTLook:
 
         found = self.validation.score(logits)
         figures = {
-            "val/loss": found.val_loss,
+            "val/token_loss": found.val_loss,
             "val/bits_per_byte": found.val_bpb,
             "val/tokens": float(found.tokens),
             "val/bytes": float(found.bytes),

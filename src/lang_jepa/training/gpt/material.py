@@ -11,12 +11,14 @@ from lang_jepa.config_gpt import GPTDataSettings
 from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.corpus import MANIFEST, Corpus
 from lang_jepa.data.corpus_tokens import CorpusTokens
+from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.pieces import Pieces
-from lang_jepa.data.prepare import PrepareEvent, prepare
+from lang_jepa.data.prepare import PrepareEvent, prepare, tell_losses
+from lang_jepa.data.token_shards import MANIFEST as SHARDS_MANIFEST
 from lang_jepa.data.token_shards import TOKENIZER, TokenShards
 from lang_jepa.data.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint
+from lang_jepa.files import fingerprint, read_json
 
 Tell = Callable[[PrepareEvent], None]
 
@@ -32,6 +34,7 @@ class Tokens:
         identity: what the data is, compared on resumption.
         place: where it is, for people.
         save_tokenizer: writes the tokenizer's files into a folder.
+        why_nothing_held_out: where that is so, and what to do.
     """
 
     train: TokenSource
@@ -40,6 +43,7 @@ class Tokens:
     identity: str
     place: str
     save_tokenizer: Callable[[Path], None]
+    why_nothing_held_out: str
 
 
 def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
@@ -50,11 +54,11 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
             that is learnt from the documents may have fewer ids, where their text gives no more.
     """
     if settings.data_path is None:
-        tokens = of_corpus(prepare(settings.corpus(), progress=tell))
+        tokens = of_corpus(prepare(settings.corpus(), progress=tell), tell)
     elif (Path(settings.data_path) / MANIFEST).is_file():
-        tokens = of_corpus(Corpus.open(settings.data_path))
+        tokens = of_corpus(Corpus.open(settings.data_path), tell)
     else:
-        tokens = _of_shards(settings, Path(settings.data_path))
+        tokens = _of_shards(settings, Path(settings.data_path), tell)
     found = tokens.train.vocab_size
     learnt_here = settings.data_path is None and settings.tokenizer_path == "trained"
     if found > settings.vocab_size or (found < settings.vocab_size and not learnt_here):
@@ -65,8 +69,9 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
     return tokens
 
 
-def of_corpus(corpus: Corpus) -> Tokens:
-    """The tokens of a prepared corpus."""
+def of_corpus(corpus: Corpus, tell: Tell) -> Tokens:
+    """The tokens of a prepared corpus; what was lost on the way is told."""
+    tell_losses(Losses.of_manifest(corpus.manifest["statistics"]), tell)
     tokenizer = corpus.tokenizer
     held_out = corpus.validation
     return Tokens(
@@ -76,10 +81,19 @@ def of_corpus(corpus: Corpus) -> Tokens:
         identity=corpus.path.name,
         place=str(corpus.path),
         save_tokenizer=tokenizer.save,
+        why_nothing_held_out=why_nothing_held_out(
+            corpus.manifest["made_from"]["settings"]["val_fraction"],
+            corpus.train.num_documents + held_out.num_documents,
+            corpus.manifest["source"]["description"],
+        ),
     )
 
 
-def _of_shards(settings: GPTDataSettings, folder: Path) -> Tokens:
+def _of_shards(settings: GPTDataSettings, folder: Path, tell: Tell) -> Tokens:
+    if (folder / SHARDS_MANIFEST).is_file():  # shards from elsewhere have none
+        tell_losses(
+            Losses.of_manifest(read_json(folder / SHARDS_MANIFEST, what="manifest of the shards")), tell
+        )
     own = folder / TOKENIZER
     path = own if settings.tokenizer_path == "trained" else Path(settings.tokenizer_path)
     if path == own and not own.is_file():
@@ -100,6 +114,7 @@ def _of_shards(settings: GPTDataSettings, folder: Path) -> Tokens:
         identity=fingerprint([sizes, pieces.fingerprint()]),
         place=str(folder),
         save_tokenizer=lambda target: _copy(path, target / TOKENIZER),
+        why_nothing_held_out=f"{folder} has no file *val_*.bin",
     )
 
 

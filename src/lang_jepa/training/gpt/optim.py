@@ -105,6 +105,12 @@ class WeightAverage:
         return self._average
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Take up what `state_dict` gave.
+
+        Raises:
+            LangJepaError: it is of other parameters.
+        """
         for name, average in self._average.items():
+            if name not in state or state[name].shape != average.shape:
+                raise LangJepaError(f"the average of the weights does not fit these settings: look at {name}")
             average.copy_(state[name])

@@ -13,17 +13,19 @@ from torch import Tensor
 from lang_jepa.concepts.gpt_directory import initial_gpt
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.data.token_spans import draw_spans
+from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
-from lang_jepa.training.examples import ExamplesFile
 from lang_jepa.training.gpt.look import GPTLook
 from lang_jepa.training.gpt.material import GPTMaterial
 from lang_jepa.training.gpt.optim import WeightAverage, make_optimizers, set_gpt_rates
 from lang_jepa.training.gpt.schedule import GPTSchedule
-from lang_jepa.training.metrics import STEP, MetricsFile
-from lang_jepa.training.optim import check_finite, check_gradients, clip_gradients
+from lang_jepa.training.metrics import STEP
+from lang_jepa.training.optim import check_gradients, clip_gradients
 from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.run_files import Best, RunFiles
+from lang_jepa.training.run_folder import Layout, RunFolder
 from lang_jepa.training.signals import StopRequest
 from lang_jepa.training.trackers import make_trackers
 
@@ -32,6 +34,7 @@ COLUMNS = (
     "train/epoch",
     "train/tokens",
     "train/loss",
+    "train/token_loss",
     "train/span_loss",
     "train/span_weight",
     "train/learning_rate",
@@ -39,6 +42,7 @@ COLUMNS = (
     "train/targets_per_second",
     "train/seconds",
     "val/loss",
+    "val/token_loss",
     "val/bits_per_byte",
     "val/tokens",
     "val/bytes",
@@ -47,10 +51,13 @@ COLUMNS = (
     "val/sliding_loss",
     "val/sliding_bits_per_byte",
 )
-"""Columns of metrics.csv. Losses are nats per token; the learning rate is that of the matrices."""
+"""Columns of metrics.csv. `token_loss` is nats per token, and `loss` what is minimised, the weighted span loss
+included; the learning rate is that of the matrices."""
 _FREE = (
     "logging.",
     "meta.load_checkpoint",
+    "meta.checkpoint_path",
+    "meta.timeout_minutes",
     "data.corpus_dir",
     "data.prepare_workers",
     "evaluation.num_samples",
@@ -59,6 +66,25 @@ _FREE = (
     "evaluation.top_k",
     "evaluation.sentence_layer",
     "recipe",
+)
+LAYOUT = Layout(
+    last=checkpoints.LAST,
+    best=checkpoints.BEST,
+    epoch="checkpoint-epoch{}.pth",
+    option="-o",
+    log_dir="logging.log_dir",
+    checkpoint_path="meta.checkpoint_path",
+    rates=tuple(f"optimization.{group}_lr" for group in ("matrix", "embedding", "scalar", "head")),
+    clip="optimization.clip_grad",
+    bfloat16="meta.use_bfloat16",
+    note="""settings.yaml        the resolved settings
+metrics.csv          what was measured, by optimizer step
+samples.txt          what the model wrote at each look
+summary.json         the end
+model/               the model to use: lang_jepa.concepts.gpt_directory.load_gpt("model")
+checkpoint-last.pth  to resume from
+checkpoint-best.pth  the look with the fewest bits per byte
+""",
 )
 
 
@@ -76,8 +102,10 @@ class GPTRun:
         step: optimizer steps done.
         seconds: spent in training steps.
         resumed: it took up a checkpoint.
-        interrupted: it was asked to stop before the end.
+        interrupted: it was asked to stop before the end, by the signal `stopped_by`.
         figures: of the last look.
+        best: the look with the fewest bits per byte. The model is that of the end, to which the rates come down.
+        changes: settings that were changed on the way, as a checkpoint keeps them.
     """
 
     def __init__(
@@ -91,6 +119,7 @@ class GPTRun:
         self.settings, self.fabric, self.material = settings, fabric, material
         self.held_out, self.reporter = look, reporter
         self.folder, self.chief = Path(settings.logging.log_dir), bool(fabric.is_global_zero)
+        self.place = RunFolder(self.folder, LAYOUT)
         self.schedule = GPTSchedule(settings)
         self.gpt = initial_gpt(settings)
         loss = NextTokenLoss(self.gpt, settings.jepa)
@@ -104,6 +133,9 @@ class GPTRun:
         self.step = self.first_step = 0
         self.seconds = 0.0
         self.interrupted = self.resumed = False
+        self.stopped_by: int | None = None
+        self.span_weight = self.schedule.span_weight(0, 0.0)
+        self.best, self.changes = Best("val/bits_per_byte", "min"), list[Any]()
         self.figures: dict[str, float] = {}
 
     @property
@@ -113,18 +145,28 @@ class GPTRun:
 
     def begin(self) -> None:
         """Open the files and, where the settings say so, take up the last checkpoint."""
-        self.resumed = self.settings.meta.load_checkpoint
-        if self.resumed:
-            self._restore()
+        meta, logging = self.settings.meta, self.settings.logging
+        path = (
+            self.place.to_resume(meta.checkpoint_path, self.reporter.message)
+            if meta.load_checkpoint
+            else None
+        )
+        self.resumed = path is not None
+        if path is not None:
+            self._restore(path)
         self.first_step = self.step
         if self.chief:
-            kept = self.step if self.resumed else None
-            self.metrics = MetricsFile(self.folder / "metrics.csv", resume_step=kept, columns=COLUMNS)
-            self.samples = ExamplesFile(self.folder / "samples.txt", resume_step=kept)
-            self.trackers = make_trackers(self.settings, self.folder)
+            self.files = RunFiles(
+                self.folder,
+                texts="samples.txt",
+                trackers=make_trackers(logging, self.settings, self.folder),
+                resume_step=self.step if self.resumed else None,
+                columns=COLUMNS,
+            )
             parameters = sum(one.numel() for one in self.gpt.parameters())
             facts = [*self.material.facts(), ("parameters", f"{parameters:,}")]
-            self.reporter.begin(total=self.settings.optimization.max_steps, start=self.step, facts=facts)
+            total = self.settings.optimization.max_steps
+            self.reporter.begin(total=total, start=self.step, every=logging.log_every, facts=facts)
 
     def fit(self) -> None:
         """Train until the last step, the end of the time, or until asked to stop; leaves a checkpoint either way.
@@ -133,10 +175,12 @@ class GPTRun:
             LangJepaError: the loss or its gradient is not finite; the update is not made.
         """
         with StopRequest() as stop:
+            if not self.resumed:
+                self.look(last=False)
             while not self.schedule.ended(self.step, self.seconds):
                 _, stopping = ranks.agree(self.fabric, 0, stop.requested)
                 if stopping:
-                    self.interrupted = True
+                    self.interrupted, self.stopped_by = True, stop.number
                     break
                 began = time.perf_counter()
                 figures = self.train_step(self.material.next_batch())
@@ -172,18 +216,21 @@ class GPTRun:
             check_gradients(self.gpt)
         norm = clip_gradients(self.gpt, self.settings.optimization.clip_grad)
         loss, span = (ranks.total(self.fabric, sums) / (parts * self.fabric.world_size)).tolist()
-        check_finite(self.step + 1, loss + span, norm, advice=self._advice())
+        total = loss + weight * span
+        self.place.check_finite(self.step + 1, total, norm, self.settings, chief=self.chief)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         if self.average is not None:
             self.average.update(self.gpt)
         self.step += 1
+        self.span_weight = weight
         return {
             STEP: float(self.step),
             "train/epoch": float(self.material.stream.epoch),
             "train/tokens": float(self.step * self.settings.data.batch_tokens),
-            "train/loss": loss,
+            "train/loss": total,
+            "train/token_loss": loss,
             "train/span_weight": weight,
             "train/learning_rate": rate * self.settings.optimization.matrix_lr,
             "train/grad_norm": norm,
@@ -208,14 +255,6 @@ class GPTRun:
     def _moved(self, tensor: Any) -> Any:
         return None if tensor is None else tensor.to(self.fabric.device, non_blocking=True)
 
-    def _advice(self) -> str:
-        path = self.folder / checkpoints.LAST
-        place = f"The last checkpoint is {path}." if path.is_file() else "There is no checkpoint yet."
-        return (
-            f"{place} Lower optimization.matrix_lr, optimization.embedding_lr and optimization.scalar_lr, set "
-            "optimization.clip_grad, or switch off meta.use_bfloat16, and go on with --resume."
-        )
-
     def _after_step(self, figures: dict[str, float], spent: float) -> None:
         """What is due after the step just made: a row of metrics, a look, a checkpoint."""
         logging = self.settings.logging
@@ -225,9 +264,13 @@ class GPTRun:
         if self.chief:
             self.reporter.step(self.step, figures)
             if self.step % logging.log_every == 0 or last:
-                self._write(figures)
+                self.files.write(self.step, figures)
         if self.step % self.settings.evaluation.val_every == 0 or last:
             self.look(last=last)
+        if logging.checkpoint_freq and self.material.stream.at_end:
+            number = self.material.stream.epoch + 1
+            if number % logging.checkpoint_freq == 0:
+                self.save(LAYOUT.epoch.format(number))
         if self.step % logging.checkpoint_every == 0 and not last:
             self.save()
 
@@ -237,67 +280,86 @@ class GPTRun:
             return
         self.gpt.eval()
         with self.average.in_place(self.gpt) if self.average else nullcontext():
-            self.figures = self.held_out.figures(self.gpt, self.looped, last=last)
+            self.figures = self._with_loss(self.held_out.figures(self.gpt, self.looped, last=last))
             texts = self.held_out.samples(self.gpt, self.looped, seed=self.step) if self.chief else []
         self.gpt.train()
         if self.chief:
             figures = {STEP: float(self.step), "train/seconds": self.seconds, **self.figures}
-            self._write(figures)
+            self.files.write(self.step, figures)
             self.reporter.look(self.step, figures)
-            self.samples.write(self.step, texts)
+            self.files.texts.write(self.step, texts)
             for text in texts:
                 self.reporter.message(f"  sample  {text}")
+        if self.best.improves(self.step, self.figures):
+            self.save(checkpoints.BEST)
 
-    def _write(self, figures: Mapping[str, float]) -> None:
-        self.metrics.write(figures)
-        for tracker in self.trackers:
-            tracker.write(self.step, figures)
+    def _with_loss(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """With what is minimised, the span loss weighted as in the last step made."""
+        return {
+            "val/loss": figures["val/token_loss"] + self.span_weight * figures.get("val/span_loss", 0.0),
+            **figures,
+        }
 
     def finish(self) -> None:
         """Close what was opened."""
-        if self.chief and hasattr(self, "trackers"):
-            for tracker in self.trackers:
-                tracker.close()
+        if self.chief and hasattr(self, "files"):
+            self.files.close()
 
-    def save(self) -> None:
-        """Write the last checkpoint; every rank must call it, rank 0 writes."""
+    def save(self, name: str = checkpoints.LAST) -> None:
+        """Write a checkpoint; every rank must call it, rank 0 writes."""
         if self.chief:
-            checkpoints.save_checkpoint(self.folder / checkpoints.LAST, self._state())
+            checkpoints.save_checkpoint(self.folder / name, self._state())
+            if name == checkpoints.LAST:
+                self.place.forget()
         self.fabric.barrier()
 
     def _state(self) -> dict[str, Any]:
         return {
+            "system": "gpt",
             "settings": self.settings.model_dump(),
             "corpus": self.material.tokens.identity,
             "world": self.fabric.world_size,
             "step": self.step,
+            "total": self.settings.optimization.max_steps,
             "seconds": self.seconds,
             "model": self.gpt.state_dict(),
             "optimizers": [one.state_dict() for one in self.optimizers],
             "average": self.average.state_dict() if self.average else None,
             "stream": self.material.stream.state,
             "figures": self.figures,
+            "best": self.best.state(),
+            "changes": self.changes,
         }
 
-    def _restore(self) -> None:
-        """Take up the last checkpoint exactly, or refuse."""
-        path = self.folder / checkpoints.LAST
-        state = checkpoints.load_checkpoint(path)
-        checkpoints.check_matches(
+    def _restore(self, path: Path) -> None:
+        """Take up a checkpoint exactly, or refuse."""
+        state = self.place.read(path, system="gpt")
+        if self.chief:
+            self.place.bring_over(path.parent, texts="samples.txt")
+        self.fabric.barrier()
+        self.changes = checkpoints.check_matches(
             state,
             self.settings,
             corpus=self.material.tokens.identity,
             world=self.fabric.world_size,
+            total=self.settings.optimization.max_steps,
             path=path,
             free=_FREE,
+            allowed=self.place.may_change(),
         )
         if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
             self.reporter.warning(warning)
         checkpoints.load_weights(self.gpt, state["model"], what=f"the model in {path}")
+        if len(state["optimizers"]) != len(self.optimizers):
+            raise LangJepaError(
+                f"{path} has {len(state['optimizers'])} optimizers, not {len(self.optimizers)}"
+            )
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            checkpoints.load_optimizer(optimizer, saved, what=f"an optimizer in {path}")
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
+            self.average.load_state_dict(state["average"] or {})
         self.material.stream.restart(state["stream"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.figures = dict(state["figures"])
+        if (self.folder / checkpoints.BEST).is_file():
+            self.best.restore(state.get("best"))

@@ -5,14 +5,17 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_json
-from lang_jepa.settings import build_saved, save_settings
-from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.settings import read_settings, save_settings
+from lang_jepa.training.heartbeat import end_together, meet
+from lang_jepa.training.preflight import check_gpt_run
 from lang_jepa.training.reporter import Reporter, Silent
+from lang_jepa.training.run_folder import SETTINGS, RunFolder
+from lang_jepa.training.run_lock import RunLock
+from lang_jepa.training.signals import exit_status
 
 if TYPE_CHECKING:
     from lang_jepa.training.gpt.run import GPTRun
@@ -28,6 +31,7 @@ class GPTResult:
         interrupted: it was asked to stop; go on with --resume.
         seconds: wall-clock time of the training loop, looks included.
         figures: of the last look.
+        exit_status: of a command that ends with it: 0, or 128 and the number of the signal that interrupted.
     """
 
     folder: Path
@@ -36,8 +40,10 @@ class GPTResult:
     interrupted: bool
     seconds: float
     figures: dict[str, float]
+    exit_status: int = 0
 
 
+@end_together
 def train_gpt(
     settings: GPTSettings,
     reporter: Reporter | None = None,
@@ -53,7 +59,14 @@ def train_gpt(
     Raises:
         LangJepaError: see `GPTRun.fit`; the data or a checkpoint cannot be used.
     """
-    run = start_gpt_run(settings, reporter)
+    fabric, place, listener = _setting(settings, reporter)
+    with place.held(None, chief=bool(fabric.is_global_zero)) as lock:
+        run = _start(settings, fabric, place, lock, listener)
+        return _train(run, on_start)
+
+
+def _train(run: "GPTRun", on_start: "Callable[[GPTRun], None] | None") -> GPTResult:
+    settings = run.settings
     if run.chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
         save_settings(settings, run.folder / "settings.yaml")
     if on_start is not None:
@@ -65,15 +78,15 @@ def train_gpt(
         run.finish()
         run.reporter.end()
     seconds = time.perf_counter() - began
-    if run.chief and not run.interrupted:
+    if run.chief:
         _finish(run, seconds)
-    run.fabric.barrier()
     total = settings.optimization.max_steps
-    return GPTResult(run.folder, run.step, total, run.interrupted, seconds, run.figures)
+    status = exit_status(run.stopped_by) if run.interrupted else 0
+    return GPTResult(run.folder, run.step, total, run.interrupted, seconds, run.figures, status)
 
 
 def start_gpt_run(settings: GPTSettings, reporter: Reporter | None = None) -> "GPTRun":
-    """A run that stands at its first step, or where its last checkpoint left it; its folder is made.
+    """A run that stands at its first step, or where its last checkpoint left it; its folder is made, and not held.
 
     Args:
         settings, reporter: as in `train_gpt`.
@@ -81,29 +94,41 @@ def start_gpt_run(settings: GPTSettings, reporter: Reporter | None = None) -> "G
     Raises:
         LangJepaError: the data or a checkpoint cannot be used.
     """
+    fabric, place, listener = _setting(settings, reporter)
+    return _start(settings, fabric, place, None, listener)
+
+
+def _setting(settings: GPTSettings, reporter: Reporter | None) -> tuple[Any, RunFolder, Reporter]:
+    """The processes, the run directory, and who listens."""
     from lang_jepa.training.devices import launch
+    from lang_jepa.training.gpt.run import LAYOUT
+
+    check_gpt_run(settings)
+    meta = settings.meta
+    fabric = launch(meta.device, bfloat16=meta.use_bfloat16, timeout_minutes=meta.timeout_minutes)
+    listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
+    return fabric, RunFolder(Path(settings.logging.log_dir), LAYOUT), listener
+
+
+def _start(
+    settings: GPTSettings, fabric: Any, place: RunFolder, lock: RunLock | None, listener: Reporter
+) -> "GPTRun":
     from lang_jepa.training.gpt.look import GPTLook
     from lang_jepa.training.gpt.material import GPTMaterial, open_tokens
     from lang_jepa.training.gpt.run import GPTRun
-    from lang_jepa.training.run import start_folder
     from lang_jepa.training.train import telling
 
-    fabric = launch(settings.meta.device, bfloat16=settings.meta.use_bfloat16)
-    chief = bool(fabric.is_global_zero)
-    listener: Reporter = (reporter or Silent()) if chief else Silent()
     tokens = open_tokens(settings.data, telling(listener))
+    meet("data")  # which may be prepared on some machine for hours
     material = GPTMaterial(
         settings.data, tokens, seed=settings.meta.seed, rank=fabric.global_rank, world=fabric.world_size
     )
     look = None if tokens.held_out is None else GPTLook(settings, tokens, fabric)
-    if chief:
-        folder = Path(settings.logging.log_dir)
-        moved = start_folder(folder, resume=settings.meta.load_checkpoint, note=_FOLDER_NOTE)
-        if moved:
-            listener.message(f"an older run was moved to {moved}")
+    if fabric.is_global_zero:
+        place.start(lock, settings, resume=settings.meta.load_checkpoint, listener=listener)
         if look is None:
             listener.warning(
-                "nothing is held out, so nothing can be measured: set data.val_fraction (0.02, say)"
+                f"nothing is held out, so nothing can be measured: {tokens.why_nothing_held_out}"
             )
     fabric.barrier()
     run = GPTRun(settings, fabric, material, look, listener)
@@ -112,26 +137,28 @@ def start_gpt_run(settings: GPTSettings, reporter: Reporter | None = None) -> "G
 
 
 def _finish(run: "GPTRun", seconds: float) -> None:
-    """Write the model directory, and sum the run up."""
+    """Write the model directory unless it was interrupted, and sum the run up."""
     from lang_jepa.concepts.gpt_directory import save_gpt
 
-    with run.average.in_place(run.gpt) if run.average else nullcontext():
-        save_gpt(
-            run.folder / "model",
-            run.gpt,
-            run.settings,
-            save_tokenizer=run.material.tokens.save_tokenizer,
-            looped=run.looped,
-            bos_id=run.material.tokens.train.bos_id,
-            step=run.step,
-            corpus=run.material.tokens.identity,
-            scores=run.figures,
-        )
+    if not run.interrupted:
+        with run.average.in_place(run.gpt) if run.average else nullcontext():
+            save_gpt(
+                run.folder / "model",
+                run.gpt,
+                run.settings,
+                save_tokenizer=run.material.tokens.save_tokenizer,
+                looped=run.looped,
+                bos_id=run.material.tokens.train.bos_id,
+                step=run.step,
+                corpus=run.material.tokens.identity,
+                scores=run.figures,
+            )
     write_json(
         run.folder / "summary.json",
         {
             "steps": run.step,
             "total": run.settings.optimization.max_steps,
+            "interrupted": run.interrupted,
             "tokens": run.step * run.settings.data.batch_tokens,
             "training_seconds": round(run.seconds, 1),
             "seconds": round(seconds, 1),
@@ -141,24 +168,14 @@ def _finish(run: "GPTRun", seconds: float) -> None:
 
 
 def resume_gpt(folder: Path) -> GPTSettings:
-    """Settings of a GPT's run directory, set to resume from its last checkpoint.
+    """Settings of a GPT's run directory, set to resume in it, wherever it was moved, from its last checkpoint.
+
+    A run that was ended before its first checkpoint starts at step 0.
 
     Raises:
-        LangJepaError: there is no run or no checkpoint to go on from.
+        LangJepaError: there is no run.
     """
-    path = folder / checkpoints.LAST
-    if not path.is_file():
-        raise LangJepaError(f"no checkpoint to resume from at {path}")
-    settings = build_saved(GPTSettings, checkpoints.load_checkpoint(path)["settings"], where=str(path))
-    meta = settings.meta.model_copy(update={"load_checkpoint": True})
+    settings = read_settings(folder / SETTINGS, GPTSettings)
+    meta = settings.meta.model_copy(update={"load_checkpoint": True, "checkpoint_path": None})
     logging = settings.logging.model_copy(update={"log_dir": str(folder)})
     return settings.model_copy(update={"meta": meta, "logging": logging})
-
-
-_FOLDER_NOTE = """settings.yaml        the resolved settings
-metrics.csv          what was measured, by optimizer step
-samples.txt          what the model wrote at each look
-summary.json         the end
-model/               the model to use: lang_jepa.concepts.gpt_directory.load_gpt("model")
-checkpoint-last.pth  to resume from
-"""

@@ -1,0 +1,227 @@
+"""Damage and craft the files of every reader, and see each refused by name, or read, within limits of memory and time.
+
+    python scripts/reliability/fuzz.py [--tries 200] [--seed 0]
+
+Half of the damaged files get hashes that are right again, as someone who means harm would give them.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from common import DECODER_LAST, Made, check, limit, tiny_settings
+
+from lang_jepa.concepts.cards import write_card
+from lang_jepa.concepts.directory import load_model
+from lang_jepa.concepts.gpt_directory import load_gpt
+from lang_jepa.concepts.index import Index
+from lang_jepa.concepts.index_source import Lines
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.prepare import prepare
+from lang_jepa.data.token_shards import TokenShards, write_shard
+from lang_jepa.errors import LangJepaError
+from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
+from lang_jepa.export.quantise import Rounding
+from lang_jepa.files import sha256
+from lang_jepa.settings import read_settings
+from lang_jepa.training.checkpoint import LAST, load_checkpoint
+from lang_jepa.training.sealed import seal
+
+MEGABYTES, SECONDS = 200, 10
+Damage = Callable[[bytes, Random], bytes]
+
+
+def flipped(content: bytes, random: Random) -> bytes:
+    """Some bits are others."""
+    found = bytearray(content)
+    for _ in range(random.choice((1, 3, 30))):
+        found[random.randrange(len(found))] ^= 1 << random.randrange(8)
+    return bytes(found)
+
+
+def cut(content: bytes, random: Random) -> bytes:
+    """The end is missing."""
+    return content[: random.randrange(len(content))]
+
+
+def zeroed(content: bytes, random: Random) -> bytes:
+    """A stretch of zeros."""
+    place = random.randrange(len(content))
+    return content[:place] + bytes(min(200, len(content) - place)) + content[place + 200 :]
+
+
+def repeated(content: bytes, random: Random) -> bytes:
+    """Something stands in it twice."""
+    place = random.randrange(len(content))
+    return content[:place] + content[max(0, place - 300) :]
+
+
+def other_number(content: bytes, random: Random) -> bytes:
+    """A digit is many."""
+    digits = [place for place, byte in enumerate(content[:20_000]) if 48 <= byte < 58]
+    place = random.choice(digits or [0])
+    return content[:place] + random.choice((b"9" * 12, b"-7", b"9" * 5000, b"1e99")) + content[place + 1 :]
+
+
+def nested(content: bytes, random: Random) -> bytes:
+    """Brackets in brackets."""
+    return random.choice((b"[", b'{"a":', b"a: &a [")) * 60_000
+
+
+def huge_header(content: bytes, random: Random) -> bytes:
+    """A safetensors header that says it is larger than anything."""
+    return (2 ** random.choice((27, 40, 63))).to_bytes(8, "little") + b"{" + content[:2000]
+
+
+DAMAGES: tuple[Damage, ...] = (flipped, cut, zeroed, repeated, other_number, nested, huge_header)
+
+
+class Target:
+    """A reader and the files that it reads.
+
+    Args:
+        name: for people.
+        place: file or folder, whole.
+        read: reads it.
+        card: in the folder, with the hashes of its files.
+    """
+
+    def __init__(
+        self, name: str, place: Path, read: Callable[[Path], object], card: str | None = None
+    ) -> None:
+        self.name, self.place, self.read, self.card = name, place, read, card
+        self.files = (
+            [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+        )
+        self.files = [path for path in self.files if not path.name.endswith(".lock")]
+
+    def damage(self, random: Random) -> tuple[str, Path, bytes]:
+        """Put damage into one file; what it was, where, and what stood there."""
+        path, how = random.choice(self.files), random.choice(DAMAGES)
+        content = path.read_bytes()
+        path.write_bytes(how(content, random) if content else b"x")
+        return f"{how.__name__} {path.name}", path, content
+
+    def mend_hashes(self, path: Path) -> None:
+        """Give the damaged file the hashes that it would need."""
+        if path.suffix in (".pth", ".pt"):
+            with path.open("r+b") as file:
+                if path.stat().st_size > 2:
+                    seal(file)
+        elif self.card is not None and path.name != self.card:
+            card = json.loads((self.place / self.card).read_text())
+            name = path.relative_to(self.place).as_posix()
+            write_card(self.place / self.card, card, {**card["sha256"], name: sha256(path)})
+
+
+def in_child(read: Callable[[], object]) -> str:
+    """What became of a reading in a process with limits: nothing if it ended well or was refused by name."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        said = "ended itself"
+        try:
+            limit(MEGABYTES, SECONDS)
+            read()
+            said = ""
+        except LangJepaError:
+            said = ""
+        except BaseException:  # noqa: BLE001  (which one it is, is what is asked)
+            said = traceback.format_exc()[-700:]
+        finally:
+            os.write(writer, said.encode(errors="replace"))
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        said = file.read().decode(errors="replace")
+    _, status = os.waitpid(child, 0)
+    return said or (f"was killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "")
+
+
+def read_corpus(path: Path) -> None:
+    """All of a corpus."""
+    for side in (Corpus.open(path).train, Corpus.open(path).validation):
+        for index in range(0, side.num_sentences, 7):
+            side.texts([index])
+        starts = side.token_starts(np.arange(side.num_sentences))
+        side.gather(starts, side.lengths(np.arange(side.num_sentences)))
+        for document in range(side.num_documents):
+            side.document_id(document)
+
+
+def targets(made: Made, place: Path) -> list[Target]:
+    """Every reader with files of its own."""
+    model, (gpt, settings, card) = ConceptModel.load(made.encoder), load_gpt(made.gpt)
+    lines = place / "lines.txt"
+    lines.write_text("".join(f"The cat saw {i} dogs.\n" for i in range(40)))
+    Index.build(model, Lines(lines), place / "index")
+    shutil.copytree(prepare(tiny_settings(place / "unused").data).path, place / "corpus")
+    shutil.rmtree(place / "corpus" / "concepts", ignore_errors=True)
+    write_quantised_gpt(gpt, settings, card, place / "gpt.ljq", Rounding(bits=6))
+    (place / "shards").mkdir()
+    write_shard(place / "shards" / "train_000000.bin", np.arange(2000) % 500)
+
+    def searched(path: Path) -> None:
+        Index.open(path, model).search(["The cat saw 3 dogs."])
+
+    def shards(path: Path) -> None:
+        found = TokenShards.find(path, "train", vocab_size=600)
+        found.read(0, found.num_tokens)
+
+    return [
+        Target("checkpoint of an encoder", made.encoder / LAST, load_checkpoint),
+        Target("checkpoint of a decoder", made.decoder / DECODER_LAST, load_checkpoint),
+        Target("checkpoint of a GPT", made.gpt / LAST, load_checkpoint),
+        Target("model directory", made.encoder / "model", load_model, "lang_jepa.json"),
+        Target(
+            "model directory with its decoder", made.encoder / "model", ConceptModel.load, "lang_jepa.json"
+        ),
+        Target("model directory of a GPT", made.gpt / "model", load_gpt, "gpt.json"),
+        Target("quantised GPT", place / "gpt.ljq", load_quantised_gpt),
+        Target("index", place / "index", searched, "index.json"),
+        Target("corpus", place / "corpus", read_corpus),
+        Target("token shards", place / "shards", shards),
+        Target("settings", made.encoder / "settings.yaml", read_settings),
+    ]
+
+
+def main() -> int:
+    """Damage, read, and count."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tries", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    random, failures = Random(options.seed), list[str]()
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        found = targets(Made.make(Path(folder) / "made"), Path(folder))
+        for target in found:
+            said = in_child(lambda target=target: target.read(target.place))  # type: ignore[misc]
+            assert not said, f"{target.name} cannot be read whole: {said}"
+        for number in range(options.tries):
+            target = found[number % len(found)]
+            what, path, content = target.damage(random)
+            card = target.place / target.card if target.card else None
+            before = card.read_bytes() if card else b""
+            if random.random() < 0.5:
+                target.mend_hashes(path)
+            said = in_child(lambda target=target: target.read(target.place))  # type: ignore[misc]
+            check(f"{number}: {target.name}, {what}", not said, said, failures)
+            if card:
+                card.write_bytes(before)
+            path.write_bytes(content)
+    print(f"{options.tries - len(failures)} of {options.tries} refused or read, none crashed")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

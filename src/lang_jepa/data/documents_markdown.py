@@ -1,0 +1,214 @@
+"""Markdown and MDX as prose with headings: what a reader would read aloud.
+
+Paragraphs are separated by blank lines. Inline code, link texts and footnotes are text. Front matter, code blocks,
+tables, images, link references, shortcodes, and the imports, tags and expressions of MDX are left out and counted.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.footnote import footnote_plugin
+from mdit_py_plugins.front_matter import front_matter_plugin
+
+from lang_jepa.data.documents_html import html_prose
+
+FORMAT = 1
+
+_TAG = re.compile(
+    r"\{\{(?:<[^{}]{0,2000}?>|%[^{}]{0,2000}?%)\}\}|\{%[^{}]{0,2000}?%\}|\{\{[^{}]{0,2000}?\}\}"
+)
+"""Shortcodes of Hugo, tags and variables of Liquid and Jinja."""
+_NAME = re.compile(r"[{<%\s/-]*(\w+)")
+_CODE_TAGS = {"highlight", "mermaid", "raw", "code", "codeblock", "comment", "math", "katex"}
+"""Those around something that is no prose."""
+_COMMENT = re.compile(r"\{/\*.{0,1000}?\*/\}", re.DOTALL)
+_ANCHOR = re.compile(r"\s*\{#[\w.:-]+\}\s*$")
+_DIRECTIVE = re.compile(r"^[ \t]*:::.*$", re.MULTILINE)
+_MARKER = re.compile(r"^\s*(?:\[[ xX]\]\s+|\[!\w+\][ \t]*)")
+_FENCE = re.compile(r"[ \t]*(?:>[ \t]*)*(`{3,}|~{3,})")
+_CJK = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
+
+
+def markdown_prose(text: str, *, mdx: bool = False) -> tuple[str, Counter[str]]:
+    """The prose of a Markdown document, and what was left out by kind.
+
+    Args:
+        text: of the file.
+        mdx: also leave out imports, exports, tags and expressions of MDX.
+    """
+    left_out: Counter[str] = Counter()
+    text = _without_shortcodes(text, left_out)
+    text = _DIRECTIVE.sub("", _COMMENT.sub("", text))
+    if mdx:
+        text = "".join(_without_jsx(text, left_out))
+    environment: dict[str, object] = {}
+    tokens = _parser(mdx=mdx).parse(text, environment)
+    references = environment.get("references")
+    left_out["link references"] += len(references) if isinstance(references, dict) else 0
+    blocks = (block.strip() for block in _blocks(tokens, left_out))
+    return "\n\n".join(block for block in blocks if block), +left_out
+
+
+def _parser(*, mdx: bool) -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    if mdx:
+        parser.disable("code")  # there, indented text is what stands inside a tag
+    return parser.use(front_matter_plugin).use(footnote_plugin)
+
+
+def _blocks(tokens: Sequence[Token], left_out: Counter[str]) -> Iterator[str]:
+    """The text of every block that is prose."""
+    table = 0
+    for token in tokens:
+        match token.type:
+            case "table_open":
+                table += 1
+                left_out["tables"] += 1
+            case "table_close":
+                table -= 1
+            case "fence" | "code_block":
+                left_out["code blocks"] += 1
+            case "front_matter":
+                left_out["front matter"] += 1
+            case "html_block":
+                prose, more = html_prose(token.content)
+                left_out.update(more)
+                yield prose
+            case "inline" if not table:
+                yield _MARKER.sub("", _ANCHOR.sub("", _inline(token.children or [], left_out)))
+
+
+def _inline(tokens: Sequence[Token], left_out: Counter[str]) -> str:
+    """The text of a paragraph; a line break in the source is a space, but not between Chinese or Japanese letters."""
+    parts: list[str] = []
+    broken = False
+    for token in tokens:
+        match token.type:
+            case "text" | "code_inline":
+                text = token.content
+                if broken and parts and text and not (_CJK.match(parts[-1][-1:]) and _CJK.match(text)):
+                    parts.append(" ")
+                broken = broken and not text
+                parts.append(text)
+            case "softbreak":
+                broken = True
+            case "hardbreak":
+                parts.append("\n")
+            case "html_inline" if token.content.lower().startswith("<br"):
+                parts.append("\n")
+            case "image":
+                left_out["images"] += 1
+    return "".join(parts)
+
+
+def _without_shortcodes(text: str, left_out: Counter[str]) -> str:
+    """The text without template tags, and without what stands between those of code."""
+    parts: list[str] = []
+    at, inside = 0, ""
+    for match in _TAG.finditer(text):
+        found = _NAME.match(match[0])
+        name = found[1] if found else ""
+        closes = name == f"end{inside}" or (name == inside and "/" in match[0])
+        if not inside:
+            parts.append(text[at : match.start()])
+            left_out["shortcodes"] += 1
+            opens = name in _CODE_TAGS and not re.match(r"[{<%\s-]*/", match[0])
+            inside = name if opens and _closed(text, name, match.end()) else ""
+            at = match.end()
+        elif closes:
+            inside, at = "", match.end()
+    parts.append(text[at:])
+    return "".join(parts)
+
+
+def _closed(text: str, name: str, start: int) -> bool:
+    """Whether a tag around code has an end."""
+    return any(text.find(f"{sign}{name}", start) >= 0 for sign in ("/", "/ ", "end"))
+
+
+# MDX
+
+
+def _without_jsx(text: str, left_out: Counter[str]) -> Iterator[str]:
+    """The text of an MDX file without imports, exports, tags and expressions; code stays as it is."""
+    fence, module = "", False
+    pending: list[str] = []
+    for line in text.splitlines(keepends=True):
+        opened = _FENCE.match(line)
+        if fence or opened:
+            yield from _without_tags("".join(pending), left_out)
+            pending, module = [], False
+            yield line
+            if fence and opened and opened[1].startswith(fence) and not line[opened.end() :].strip():
+                fence = ""
+            elif not fence and opened:
+                fence = opened[1]
+            continue
+        if not module and re.match(r"(?:import|export)\s", line):
+            left_out["imports and exports"] += 1
+            module = True
+        module = module and bool(line.strip())
+        if not module:
+            pending.append(line)
+    yield from _without_tags("".join(pending), left_out)
+
+
+_OPENING = re.compile(r"(`+)|<(?=[A-Za-z/>])|\{")
+_IN_TAG = re.compile(r"""[{<>]|"[^"\n]{0,500}"|'[^'\n]{0,500}'""")
+_OUTSIDE = re.compile(r"`+|\{")
+_IN_BRACES = re.compile(r"""[{}]|"[^"\n]{0,500}"|'[^'\n]{0,500}'|`[^`]{0,500}`""")
+
+
+def _without_tags(text: str, left_out: Counter[str]) -> Iterator[str]:
+    """Text without tags and expressions; what stands between two tags stays, and so does inline code."""
+    at, ends = 0, _ends_of_braces(text)
+    while match := _OPENING.search(text, at):
+        yield text[at : match.start()]
+        if match[1]:
+            end = _end_of_code(text, match)
+            yield text[match.start() : end]
+        else:
+            end = ends.get(match.start(), -1) if match[0] == "{" else _end_of_tag(text, match.end(), ends)
+            if end < 0:
+                end = match.end()
+                yield match[0]
+            else:
+                left_out["tags and expressions"] += 1
+        at = end
+    yield text[at:]
+
+
+def _ends_of_braces(text: str) -> dict[int, int]:
+    """Where every brace that is opened outside of code is closed."""
+    ends: dict[int, int] = {}
+    open_braces: list[int] = []
+    at = 0
+    while match := (_IN_BRACES if open_braces else _OUTSIDE).search(text, at):
+        at = match.end()
+        if match[0] == "{":
+            open_braces.append(match.start())
+        elif match[0] == "}":
+            ends[open_braces.pop()] = at
+        elif not open_braces:
+            at = _end_of_code(text, match)
+    return ends
+
+
+def _end_of_code(text: str, ticks: re.Match[str]) -> int:
+    """Where inline code ends; after its ticks, if it never does."""
+    end = text.find(ticks[0], ticks.end())
+    return end + len(ticks[0]) if end >= 0 else ticks.end()
+
+
+def _end_of_tag(text: str, at: int, ends: dict[int, int]) -> int:
+    """Where a tag ends, with regard to braces and strings inside; -1 if another begins before."""
+    while match := _IN_TAG.search(text, at):
+        if match[0] == ">":
+            return match.end()
+        if match[0] == "<":
+            return -1
+        at = ends.get(match.start(), match.end())
+    return -1

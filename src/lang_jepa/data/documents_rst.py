@@ -1,0 +1,156 @@
+"""reStructuredText as prose with headings, by rules of our own.
+
+docutils would need to know the directives and roles of whoever wrote a page (Sphinx's and those of its extensions) and
+reports the others as errors in the text; all that prose needs is to tell paragraphs from what is indented below a mark.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Generator, Iterator
+
+FORMAT = 1
+
+_ADMONITIONS = re.compile(
+    "attention|caution|danger|error|hint|important|note|seealso|tip|warning|epigraph|highlights|pull-quote|"
+    "(?P<titled>admonition|rubric|sidebar|topic)|(?P<versioned>versionadded|versionchanged|versionremoved|deprecated)"
+)
+"""Directives with prose in them."""
+_LINE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}")
+_SIMPLE_TABLE = re.compile(r"=+(?:\s+=+)+")
+_EXPLICIT = re.compile(r"\.\.(?:\s|$)")
+_DIRECTIVE = re.compile(r"\.\.\s+(?:\|[^|]+\|\s+)?([\w:.+-]+)::\s*(.*)")
+_FIELD = re.compile(r":(?![ :`])(?:[^:\\\n`]|\\.){1,80}:(?:\s|$)")
+_ITEM = re.compile(r"(?:[-*+•]|(?:\d{1,3}|[a-zA-Z]|#|[ivxlc]{1,6})[.)]|\(\w{1,3}\)|\|)\s+")
+_INLINE = [
+    (re.compile(r"``(.{1,500}?)``"), r"\1"),
+    (re.compile(r"(?::[\w:.+-]{1,60}:)?`([^`<>]{1,300}?)\s*<[^`<>]{1,500}>`_{0,2}"), r"\1"),
+    (re.compile(r"(?::[\w:.+-]{1,60}:)`[~!]?([^`]{1,500})`"), r"\1"),
+    (re.compile(r"_?`([^`]{1,500})`_{0,2}"), r"\1"),
+    (re.compile(r"\*\*([^*\s](?:[^*]{0,500}[^*\s])?)\*\*"), r"\1"),
+    (re.compile(r"(?<![\w*])\*([^*\s](?:[^*]{0,500}[^*\s])?)\*(?![\w*])"), r"\1"),
+    (re.compile(r"\s?\[(?:#?[\w-]{0,40}|\*)\]_(?!\w)"), ""),
+    (re.compile(r"(?<!\w)\|([^|\s][^|\n]{0,80})\|_{0,2}"), r"\1"),
+    (re.compile(r"(?<!\w)([^\W_](?:[\w.-]{0,80}?[^\W_])?)__?(?!\w)"), r"\1"),
+    (re.compile(r"\\(.)"), r"\1"),
+]
+"""Inline markup, most special first, and what stays of it."""
+
+
+def rst_prose(text: str) -> tuple[str, Counter[str]]:
+    """The prose of a page, and what was left out by kind."""
+    left_out: Counter[str] = Counter()
+    lines = [line.expandtabs(8).rstrip() for line in re.split(r"\r?\n", text)]
+    blocks = (_plain(block) for block in _paragraphs(lines, left_out))
+    return "\n\n".join(block for block in blocks if block), left_out
+
+
+def _plain(block: str) -> str:
+    for pattern, kept in _INLINE:
+        block = pattern.sub(kept, block)
+    return block.strip()
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _paragraphs(lines: list[str], left_out: Counter[str]) -> Iterator[str]:
+    """Paragraphs, headings and list items, one after the other."""
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        text, indent = line.strip(), _indent(line)
+        if not text:
+            at += 1
+        elif _EXPLICIT.match(text):
+            at = yield from _explicit(lines, at, left_out)
+        elif _FIELD.match(text):
+            left_out["fields"] += 1
+            at = _below(lines, at + 1, indent)
+        elif text.startswith(("+-", "+=")) or _SIMPLE_TABLE.fullmatch(text):
+            left_out["tables"] += 1
+            at = _end_of_table(lines, at)
+        elif text.startswith(">>>"):
+            left_out["code blocks"] += 1
+            at = _end_of_paragraph(lines, at)
+        elif _LINE.fullmatch(text):
+            at += 1
+        else:
+            at = yield from _paragraph(lines, at, left_out)
+
+
+def _paragraph(lines: list[str], at: int, left_out: Counter[str]) -> Generator[str, None, int]:
+    """One paragraph; returns the line after it, and after the literal block that it announces."""
+    indent, parts = _indent(lines[at]), [lines[at].strip()]
+    item = _ITEM.match(parts[0])
+    if item:
+        parts[0] = parts[0][item.end() :]
+    at += 1
+    while at < len(lines) and (text := lines[at].strip()):
+        deeper = _indent(lines[at]) > indent
+        if _LINE.fullmatch(text) or (_ITEM.match(text) and (item or deeper)) or _EXPLICIT.match(text):
+            break
+        if not item and _indent(lines[at]) != indent:
+            break
+        parts.append(text)
+        at += 1
+    joined = " ".join(parts)
+    literal = joined.endswith("::")
+    if literal:
+        left_out["code blocks"] += 1
+        joined = joined[:-1] if len(joined) > 2 and joined[-3] != " " else joined[:-2]
+        at = _below(lines, at, indent)
+    yield joined
+    return at
+
+
+def _explicit(lines: list[str], at: int, left_out: Counter[str]) -> Generator[str, None, int]:
+    """What begins with two dots: prose of an admonition; the rest is left out. Returns the line after it."""
+    line = lines[at]
+    end = _below(lines, at + 1, _indent(line))
+    found = _DIRECTIVE.match(line.strip())
+    prose = _ADMONITIONS.fullmatch(found[1]) if found else None
+    if found and prose:
+        argument = found[2].partition(" ")[2] if prose["versioned"] else found[2]
+        first = at + 1
+        while first < end and _FIELD.match(lines[first].strip()):
+            first += 1
+        body = lines[first:end]
+        margin = min((_indent(one) for one in body if one), default=0)
+        begin = [argument, ""] if prose["titled"] else [" " * margin + argument]
+        yield from _paragraphs([*begin, *body], left_out)
+    elif found and found[1] in ("code", "code-block", "sourcecode", "literalinclude", "parsed-literal"):
+        left_out["code blocks"] += 1
+    elif found and found[1] in ("table", "csv-table", "list-table"):
+        left_out["tables"] += 1
+    elif found and found[1] in ("image", "figure"):
+        left_out["images"] += 1
+    else:
+        left_out["directives" if found else "comments and targets"] += 1
+    return end
+
+
+def _below(lines: list[str], at: int, indent: int) -> int:
+    """The first line from `at` on that is not blank and not indented deeper."""
+    while at < len(lines) and (not lines[at] or _indent(lines[at]) > indent):
+        at += 1
+    return at
+
+
+def _end_of_paragraph(lines: list[str], at: int) -> int:
+    while at < len(lines) and lines[at]:
+        at += 1
+    return at
+
+
+def _end_of_table(lines: list[str], at: int) -> int:
+    """A grid ends at a blank line; a simple table at the border that a blank line follows."""
+    if lines[at].strip().startswith("+"):
+        return _end_of_paragraph(lines, at)
+    at += 1
+    while at < len(lines):
+        border = _SIMPLE_TABLE.fullmatch(lines[at].strip())
+        at += 1
+        if border and (at == len(lines) or not lines[at]):
+            break
+    return at

@@ -1,0 +1,115 @@
+"""What was lost between a source and what is trained on, in one line."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+WITHOUT_TOKENS = "sentences without tokens"
+"""The one reason of rejection that counts sentences, not documents."""
+LOUD = 0.1
+"""Share of the documents or of the sentences above which a loss is a warning."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Counts of what was lost.
+
+    Attributes:
+        rows: read from the source.
+        rejected: rows that became no document, by reason.
+        duplicates: documents dropped as repeated, by kind.
+        left_out: what stood in the files and not in the texts, by kind.
+        sentences: that are trained on.
+        cut: those of them of which only the beginning is read.
+        max_length: tokens that are read.
+        limit: the setting that says how many.
+        sample: the counts are of the first rows of a stream.
+    """
+
+    rows: int
+    rejected: Mapping[str, int]
+    duplicates: Mapping[str, int]
+    left_out: Mapping[str, int]
+    sentences: int = 0
+    cut: int = 0
+    max_length: int = 0
+    limit: str = "model.max_length"
+    sample: bool = False
+
+    @classmethod
+    def of_manifest(
+        cls, statistics: Mapping[str, Any], *, sentences: int = 0, cut: int = 0, max_length: int = 0
+    ) -> "Losses":
+        """Those that the manifest of a corpus or of token shards counts, and sentences that are cut in training."""
+        return cls(
+            int(statistics.get("documents_read", 0)),
+            statistics.get("rejected", {}),
+            statistics.get("duplicates", {}),
+            statistics.get("left_out", {}),
+            sentences,
+            cut,
+            max_length,
+        )
+
+    @property
+    def loud(self) -> bool:
+        """Whether more was lost than should pass unread."""
+        return bool(self._cures())
+
+    def line(self) -> str | None:
+        """One sentence for people; None where nothing was lost."""
+        rejected = Counter({reason: n for reason, n in self.rejected.items() if reason != WITHOUT_TOKENS})
+        parts = []
+        if rejected.total():
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in rejected.most_common())
+            parts.append(f"rejected {self._of(rejected.total(), self.rows)} ({reasons})")
+        parts += [f"dropped {self._of(n, self.rows)} as {kind}s" for kind, n in self.duplicates.items() if n]
+        if empty := self.rejected.get(WITHOUT_TOKENS, 0):
+            parts.append(f"left out {empty:,} {WITHOUT_TOKENS}")
+        if self.cut:
+            cut = f"cut {self._of(self.cut, self.sentences)} of {self.sentences:,} sentences"
+            parts.append(f"{cut} at {self.max_length:,} tokens")
+        if self.left_out:
+            kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(self.left_out).most_common())
+            parts.append(f"no prose, left out of the texts: {kinds}")
+        if not parts:
+            return None
+        which = "the first " if self.sample else ""
+        cures = f". Look at {', '.join(self._cures())}" if self.loud else ""
+        return f"of {which}{self.rows:,} documents: {'; '.join(parts)}{cures}"
+
+    def _cures(self) -> list[str]:
+        """Settings that decide over what was lost too often."""
+        rejected = sum(n for reason, n in self.rejected.items() if reason != WITHOUT_TOKENS)
+        losses = (
+            (rejected, self.rows, ["data.text_column", "data.min_length", "data.min_sentences"]),
+            (sum(self.duplicates.values()), self.rows, ["data.deduplicate"]),
+            (self.cut, self.sentences, [self.limit]),
+        )
+        return [name for lost, all_, names in losses if lost > LOUD * all_ for name in names]
+
+    @staticmethod
+    def _of(lost: int, all_: int) -> str:
+        return f"{lost:,} ({lost / all_:.1%})" if all_ else f"{lost:,}"
+
+
+def why_nothing_held_out(fraction: float, documents: int, description: str) -> str:
+    """Why a source has no held-out side, and what to do.
+
+    Args:
+        fraction: `data.val_fraction`.
+        documents: that could have been held out.
+        description: of the source.
+    """
+    if documents <= 1:
+        return (
+            f"{description} is one document, and a document is held out as a whole or not at all. Cut it: several "
+            'files in a folder, or a .jsonl file with a line {"text": "..."} for each part.'
+        )
+    if not fraction:
+        return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."
+    return (
+        f"data.val_fraction={fraction} of {documents:,} documents held none out, or too few to measure by. Set a "
+        "larger data.val_fraction, or give more documents."
+    )

@@ -1,0 +1,160 @@
+"""What is put right around `sentencex`: characters it fails on, and cuts that it makes at the wrong place.
+
+Each rule is here because of texts that the library (1.0.32) splits wrongly; each looks only at a few characters
+before and after a cut.
+"""
+
+import re
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_NEVER_LAST = _words(
+    """
+    Ms Mx Ft approx
+    allg bes bspw bzgl bzw ehem einschl entspr evtl exkl frz geb gem ggf ggü inkl insb insbes jew kath lfd österr
+    schweiz sog stv vgl zzgl Abschn Anh Anl Bez Dipl-Ing Fa Frhr Fr Hr Hrsg Pfr Reg-Bez
+    """
+)
+"""Words with a full stop after which a sentence goes on, in English and German; sentencex has the others."""
+
+_REFERENCES = _words(
+    """
+    Eq eq Eqs eqs Fig fig Figs figs Abb Abs Anm Art art Arts Aufl Bd Kap Nr Nrn Rn Rz Tab Vgl vgl Ziff Tz Rdnr BGBl
+    RGBl Ex ex Exh Ch ch Cl cl Sec sec Sect sect Ann Admin App Bankr Cir Civ Code Comm Comp Cong Const Crim
+    Ct Dist Ed Evid Fed Gen Proc Pub Rec Reg Rep Rev Rptr Sess Stat Supp Tit Vol vol L
+    """
+)
+"""Words with a full stop that lead on to a number, a section sign or an initial, in laws, papers and citations."""
+
+_GERMAN_LEADS = _words(
+    """
+    am vom im zum zur beim ab bis seit der die das den dem des ein eine einen einem einer eines und oder sowie nach
+    jeder jede jedes jeden jedem dieser diese dieses diesen diesem mein meine meinen meinem meiner meines dein deine
+    sein seine seinen seinem seiner seines ihr ihre ihren ihrem ihrer ihres unser unsere unseren unserem unserer
+    """
+)
+"""Words after which, in German, a number with a full stop is an ordinal."""
+
+_GERMAN_STARTERS = _words(
+    """
+    Der Die Das Den Dem Des Ein Eine Einen Einem Einer Eines Er Sie Es Wir Ihr Ich Du Man Und Aber Oder Doch Denn Dann
+    Danach Da Dort Hier Heute Jetzt Nun So Wenn Als Weil Obwohl Während Nach Vor In Im An Am Auf Aus Bei Beim Bis
+    Durch Für Gegen Mit Ohne Über Um Unter Von Vom Zu Zum Zur Zwischen Seit Diese Dieser Dieses Jede Jeder Jedes Alle
+    Viele Einige Kein Keine Nicht Auch Nur Noch Schon Sein Seine Mein Meine Unser Unsere Dabei Damit Daher Deshalb
+    Trotzdem Außerdem Zudem Jedoch Später Wer Was Wo Wie Warum Ist Sind War Hat Haben
+    """
+)
+"""Words that cannot follow a German ordinal: before them a number ends its sentence."""
+
+_AFTER_GERMAN_ORDINAL = re.compile(
+    r"(?:Jahrhunderts?|Januar|Jänner|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\b|(?:April|August|September|November)\s+\d{4}\b"
+)
+
+# sentencex panics at a letter, one of these spaces and a full stop.
+_RARE_SPACE = re.compile(r"[\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_ELLIPSIS = re.compile(r"…(?=\s+(\w))")
+_QUOTES_AND_BRACKETS = re.compile("[\"'`“”„‟«»‹›‘’‚‛「」『』《》()（）<>{}\\[\\]]")
+
+
+def plain(text: str) -> str:
+    """The text as sentencex can read it, with as many characters."""
+    if text.isascii():
+        return text
+    text = _SURROGATE.sub("\ufffd", _RARE_SPACE.sub(" ", text))
+    return _ELLIPSIS.sub(lambda match: "…" if match[1].islower() else ".", text)
+
+
+def without_quotes(text: str) -> str:
+    """The same with spaces for quotation marks and brackets, so that sentences between them are seen."""
+    return _QUOTES_AND_BRACKETS.sub(" ", plain(text))
+
+
+_OPENERS = "\"'`“„«»‹‘‚「『《（([{<"
+_EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf\u200d\ufe0e\ufe0f\U000e0020-\U000e007f"
+_BELONGS_BEFORE = re.compile(
+    rf"(?:[\"'”’»›)\]}}」』）】》〉*_¹²³⁰-⁹{_EMOJI}]|\[\d{{1,3}}\])++(?=\s)|[{_EMOJI}]++|\s++"
+)
+
+
+def moved(text: str, cut: int, start: int, end: int) -> int:
+    """The cut at the first sign of the next sentence: after closing signs and white space, before opening ones.
+
+    Closing signs are quotation marks, brackets, emphasis, raised citation marks and emoji.
+    """
+    if cut - 1 > start and text[cut - 1] in _OPENERS and text[cut - 2].isspace():
+        cut -= 1
+    while cut < end and (match := _BELONGS_BEFORE.match(text, cut, end)):
+        cut = match.end()
+    return cut
+
+
+_REACH = 48
+"""Characters looked at before a cut."""
+_SENTENCE_REACH = 400
+"""Characters looked at for a capital letter."""
+_LONGEST_ABBREVIATION = 5
+"""Letters of the longest word with a full stop that is taken for an abbreviation before a small letter."""
+_MARKER = re.compile(r"\W*(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})?[.)\s]*")
+_FIRST_LETTER = re.compile(r"(?:[—–-]{1,2} ?)?(\w)")
+_CLOSERS = "\"'”’»›)]}」』）】》〉*_"
+_LAST_WORD = re.compile(r"([^\s(.]*)\.$")
+_REFERENCE_NEXT = re.compile(r"[\d§(\[]|[ivxlc]+\b|[^\W\d_]\.|[A-Z][a-z]{1,5}\. *[\d§(]")
+
+
+def goes_on(text: str, start: int, cut: int, language: str) -> bool:
+    """Whether the sentence that began at `start` goes on at `cut`."""
+    tail = text[max(start, cut - _REACH) : cut].rstrip()
+    following = text[cut]
+    if following in ",;:，、；：" or (start >= cut - _REACH and _MARKER.fullmatch(tail)):
+        return True
+    if tail[-1] in "」』":
+        return text.startswith(("と", "って"), cut)
+    if tail[-1] == "．":
+        return following.isdigit()
+    # Where the sentence so far has no capital, a small letter may begin one.
+    first = _FIRST_LETTER.match(text, cut)
+    small = (
+        first is not None
+        and first[1].islower()
+        and not text[max(start, cut - _SENTENCE_REACH) : cut].islower()
+    )
+    if tail.rstrip(_CLOSERS)[-1:] in ("!", "?"):
+        return small
+    match = _LAST_WORD.search(tail)
+    if match is None:
+        return False
+    word = match[1]
+    if len(word) == 1 and word.isupper() and not word.isascii():
+        return True
+    if small and len(word) <= _LONGEST_ABBREVIATION:
+        return True
+    if word in _NEVER_LAST or text.startswith(_LAW_REVIEW, cut):
+        return True
+    if word in _REFERENCES:
+        return _REFERENCE_NEXT.match(text, cut) is not None
+    return word.isdigit() and _is_german_ordinal(tail, text[cut : cut + 24], language)
+
+
+_LAW_REVIEW = ("L. Rev.", "L.J. ", "L. J. ")
+_ORDINAL = re.compile(r"(?:^|\s|\()(?:(I) )?(?:(\w+) )?\d{1,3}\.$")
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def _is_german_ordinal(head: str, after: str, language: str) -> bool:
+    """Whether the number at the end of `head` is an ordinal: sentencex knows them before months alone."""
+    match = _ORDINAL.search(head)
+    word = _WORD.match(after)
+    if match is None or word is None:
+        return False
+    if _AFTER_GERMAN_ORDINAL.match(after):
+        return True
+    before = match[2] or ""
+    lead = before.lower() in _GERMAN_LEADS and match[1] is None
+    # After a noun the number counts (Haus 5): the sentence may end.
+    return (lead or (language == "de" and (before.islower() or not before))) and word[
+        0
+    ] not in _GERMAN_STARTERS

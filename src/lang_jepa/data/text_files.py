@@ -1,0 +1,161 @@
+"""The bytes of a text file: decompressed piece by piece, cut into lines, decoded.
+
+Everything that reads a user's text goes through here, so that byte order marks, line ends and damage are treated alike
+by every verb. A line ends at `\\n` or `\\r\\n` and nowhere else: U+2028, U+0085 and form feeds are characters.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import zstandard
+
+from lang_jepa.errors import LangJepaError
+
+FORMAT = 1
+"""Number of the rules here; another one makes other documents of the same bytes."""
+PACKED = (".gz", ".zst")
+"""Suffixes of compressed files."""
+BOM = b"\xef\xbb\xbf"
+CHUNK = 1 << 18
+"""Bytes read at a time."""
+WINDOW = 1 << 31
+"""Longest zstd window that is read, the longest that `zstd --long=31` writes."""
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class NotText(ValueError):
+    """Bytes that are no UTF-8 text.
+
+    Attributes:
+        reason: why not.
+        place: of the byte.
+    """
+
+    def __init__(self, reason: str, place: int) -> None:
+        super().__init__(f"{reason}, at byte {place}")
+        self.reason, self.place = reason, place
+
+
+NOT_UTF8 = "not UTF-8 (another encoding, such as Latin-1 or UTF-16?)"
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """A file's bytes, decompressed, piece by piece.
+
+    Raises:
+        LangJepaError: it may not be read, is cut short, or is not what its suffix says.
+    """
+    try:
+        match path.suffix.lower():
+            case ".gz":
+                with gzip.open(path) as packed:
+                    while chunk := packed.read(CHUNK):
+                        yield chunk
+            case ".zst":
+                yield from _zstd_chunks(path)
+            case _:
+                with path.open("rb") as stream:
+                    while chunk := stream.read(CHUNK):
+                        yield chunk
+    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise LangJepaError(
+            f"{path} is damaged, cut short, or not compressed as its name says ({first_line(error)}). "
+            "Copy or download it again."
+        ) from error
+    except OSError as error:
+        raise LangJepaError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _zstd_chunks(path: Path) -> Iterator[bytes]:
+    """Decompressed pieces of all frames of a zstd file; the library's own reader ends silently on a cut file."""
+    with path.open("rb") as stream:
+        unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
+        inside = False
+        while data := stream.read(CHUNK):
+            while data:
+                inside = True
+                if chunk := unpacker.decompress(data):
+                    yield chunk
+                data = b""
+                if unpacker.eof:
+                    data, inside = unpacker.unused_data, False
+                    unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
+        if inside:
+            raise EOFError("the last frame has no end")
+
+
+def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines without their `\\n` and without a byte order mark at the start; linear in the length of a line."""
+    parts: list[bytes] = []
+    first = True
+    for chunk in pieces:
+        head, *rest = chunk.split(b"\n")
+        parts.append(head)
+        for line in rest:
+            whole = b"".join(parts)
+            yield whole.removeprefix(BOM) if first else whole
+            parts, first = [line], False
+    if last := b"".join(parts):
+        yield last.removeprefix(BOM) if first else last
+
+
+def decode(content: bytes) -> str:
+    """The text of a whole file, without a byte order mark.
+
+    Raises:
+        NotText: it is not UTF-8, or binary.
+    """
+    if content.startswith(_UTF16):
+        raise NotText("not UTF-8 (UTF-16 with a byte order mark)", 0)
+    if b"\0" in content:
+        raise NotText("binary data (NUL characters)", content.index(0))
+    try:
+        return content.removeprefix(BOM).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotText(NOT_UTF8, error.start) from error
+
+
+def text_of(pieces: Iterable[bytes], where: str) -> str:
+    """The text of a file or of standard input.
+
+    Raises:
+        LangJepaError: it is not UTF-8, or binary.
+    """
+    try:
+        return decode(b"".join(pieces))
+    except NotText as error:
+        raise LangJepaError(f"{where} is not UTF-8 text: {error}. Save it as UTF-8.") from error
+
+
+def text_lines(pieces: Iterable[bytes], where: str) -> Iterator[str]:
+    """Every line of a file or of standard input, the empty ones too, without white space at its ends.
+
+    Raises:
+        LangJepaError: a line is not UTF-8, or binary; names the line.
+    """
+    for number, line in enumerate(lines(pieces), start=1):
+        try:
+            yield decode(line).strip()
+        except NotText as error:
+            raise LangJepaError(
+                f"{where} is not UTF-8 text: line {number}: {error}. Save it as UTF-8."
+            ) from error
+
+
+def filled_lines(pieces: Iterable[bytes], where: str) -> list[str]:
+    """The lines that hold text.
+
+    Raises:
+        LangJepaError: a line is not UTF-8, or there is none with text in it.
+    """
+    found = [line for line in text_lines(pieces, where) if line]
+    if not found:
+        raise LangJepaError(f"{where} holds no text")
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,91 @@
+"""What a checkpoint must hold, checked before any of it is used: every part, its kind, and that numbers are numbers.
+
+A checkpoint that is whole (see `sealed.py`) may still be one of another system, of a version that lacked a part, or
+made by a run whose weights were spoilt.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.finite import check_finite
+
+_NUMBER = (int, float)
+_COMMON: dict[str, Any] = {
+    "settings": dict,
+    "corpus": str,
+    "world": int,
+    "step": int,
+    "total": int,
+    "model": dict,
+    "seconds": _NUMBER,
+    "best": (list, type(None)),
+    "changes": list,
+}
+_SHARED_OUT: dict[str, Any] = {"loader": list, "generators": list}
+PARTS: dict[str, dict[str, Any]] = {
+    "encoder": {
+        **_COMMON,
+        **_SHARED_OUT,
+        "target": dict,
+        "optimizer": dict,
+        "centre": (dict, type(None)),
+        "watch": dict,
+        "alarms": list,
+        "epoch_loss": list,
+    },
+    "decoder": {**_COMMON, **_SHARED_OUT, "encoder": str, "optimizer": dict},
+    "gpt": {**_COMMON, "optimizers": list, "average": (dict, type(None)), "stream": dict, "figures": dict},
+}
+"""The parts of a checkpoint of each system, with the types that they may have."""
+LEARNT = ("model", "target", "optimizer", "optimizers", "average", "centre")
+"""Parts in which every number is finite."""
+
+
+def check_contents(checkpoint: Mapping[str, Any], *, system: str | None, where: str) -> None:
+    """Refuse a checkpoint that cannot be gone on with, or used.
+
+    Args:
+        checkpoint: as it was read.
+        system: that it must be of (None: whichever it says).
+        where: names it in the message.
+
+    Raises:
+        LangJepaError: another system's, or a part is missing, of another type, out of range, or not finite.
+    """
+    found = checkpoint.get("system")
+    if found not in PARTS or (system is not None and found != system):
+        raise LangJepaError(
+            f"{where} is a checkpoint of {found or 'an unknown system'}, not of {system or 'ours'}"
+        )
+    parts = PARTS[str(found)]
+    if missing := [name for name in parts if name not in checkpoint]:
+        raise LangJepaError(f"{where} is not whole: it lacks {', '.join(missing)}")
+    wrong = [name for name, kind in parts.items() if not _is(checkpoint[name], kind)]
+    if wrong:
+        described = ", ".join(f"{name} is {type(checkpoint[name]).__name__}" for name in wrong)
+        raise LangJepaError(f"{where} is damaged: {described}")
+    _check_counts(checkpoint, where)
+    check_finite({name: checkpoint[name] for name in LEARNT if name in checkpoint}, where=where)
+
+
+def _check_counts(checkpoint: Mapping[str, Any], where: str) -> None:
+    """Steps within the run, one entry for each process."""
+    step, total, world = (checkpoint[name] for name in ("step", "total", "world"))
+    if not 0 <= step <= total:
+        raise LangJepaError(f"{where} is damaged: it says step {step} of {total}")
+    if not (math.isfinite(checkpoint["seconds"]) and checkpoint["seconds"] >= 0):
+        raise LangJepaError(f"{where} is damaged: it says {checkpoint['seconds']} seconds")
+    for name in ("loader", "generators"):
+        if world < 1 or len(checkpoint.get(name, [0] * world)) != world:
+            raise LangJepaError(f"{where} is damaged: its {name} is not of {world} processes")
+    best = checkpoint.get("best")
+    if best and not (
+        len(best) == 2 and _is(best[0], int) and _is(best[1], _NUMBER) and math.isfinite(best[1])
+    ):
+        raise LangJepaError(f"{where} is damaged: its best is {best!r}")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

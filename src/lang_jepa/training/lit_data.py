@@ -1,0 +1,114 @@
+"""The data of a run under Lightning's Trainer; see `lang_jepa.training.lit`."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch.utils.data import DataLoader
+
+from lang_jepa.config import Settings
+from lang_jepa.data.loader import Loader
+from lang_jepa.data.prepare import prepare
+from lang_jepa.data.sequences import Batch
+from lang_jepa.errors import LangJepaError
+from lang_jepa.training import ranks
+from lang_jepa.training.held_out import HeldOut
+from lang_jepa.training.material import CorpusMaterial, Material
+from lang_jepa.training.preflight import check_trainer_run
+from lang_jepa.training.stream_material import StreamMaterial
+
+
+def place_of(trainer: Any | None) -> tuple[int, int]:
+    """Rank and number of processes; without a Trainer there is one."""
+    return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+
+def of_this_rank(saved: list[Any], trainer: Any | None) -> Any:
+    """What this rank had saved.
+
+    Raises:
+        LangJepaError: another number of processes saved, so that no rank could go on as it was.
+    """
+    rank, world = place_of(trainer)
+    if len(saved) != world:
+        raise LangJepaError(
+            f"cannot resume: number of processes: checkpoint {len(saved)}, now {world}. Each process goes on with its "
+            f"own data and dropout, so give the Trainer {len(saved)} (devices times num_nodes), or start a new run."
+        )
+    return saved[rank]
+
+
+class TextDataModule(LightningDataModule):
+    """Ragged batches of the settings' view, endless, so the Trainer needs `max_steps`; resumes at the exact batch.
+
+    Args:
+        settings: `data`, `model.max_length`, `logging` (the held-out sample) and `meta.seed` are read.
+
+    Raises:
+        LangJepaError: what the settings name is not there.
+
+    Attributes:
+        material: data on both sides, once the Trainer has set the module up.
+    """
+
+    material: Material
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        check_trainer_run(settings)
+        self.settings = settings
+        self._position: dict[str, Any] | None = None
+        self._saved: list[Any] | None = None  # every rank's, until it is known which rank this is
+
+    def prepare_data(self) -> None:
+        """Prepare the corpus if needed; its lock lets one process do it while the others wait."""
+        if not self.settings.data.streaming:
+            prepare(self.settings.data)
+
+    def setup(self, stage: str) -> None:
+        """Open the data for this rank."""
+        rank, world = place_of(self.trainer)
+        if self.settings.data.streaming:
+            self.material = StreamMaterial(self.settings, rank=rank, world=world)
+        else:
+            self.material = CorpusMaterial(self.settings, prepare(self.settings.data), rank=rank, world=world)
+        lost = self.material.losses()
+        if line := lost.line():
+            (rank_zero_warn if lost.loud else rank_zero_info)(line)
+
+    def train_dataloader(self) -> Loader:
+        """Endless batches of this rank.
+
+        Raises:
+            LangJepaError: the position to go on from is of another number of processes.
+        """
+        if self._saved is not None:
+            self._position, self._saved = of_this_rank(self._saved, self.trainer), None
+        self.material.start(self._position)
+        return self.material.loader
+
+    def val_dataloader(self) -> DataLoader[HeldOut] | list[Any]:
+        """One item: this rank's share of the held-out sample, looked at as a whole (none: nothing is held out)."""
+        if self.material.held_out is None:
+            return []
+        generator = torch.Generator()  # else a seed is drawn from the one that dropout uses
+        return DataLoader([self.material.held_out], batch_size=None, generator=generator)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Batches move, the held-out sample moves batch by batch when it is looked at."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
+
+    def learnt_from(self, batch: Batch) -> None:
+        """Move the saved position past a batch. The Trainer fetches ahead, so the loader's own is too far."""
+        self._position = self.material.source().advance(self._position or {}, batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The positions of all ranks, for the Trainer's checkpoint; every rank must call it."""
+        if self._saved is not None:
+            return {"positions": self._saved}
+        return {"positions": ranks.gather(self.trainer, self._position) if self.trainer else [self._position]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from this rank's saved position."""
+        self._saved = state_dict["positions"]

@@ -1,0 +1,231 @@
+"""What cannot work is refused before anything is prepared, moved or trained, all of it in one message."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from lang_jepa.config import Settings
+from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.config_gpt import GPTSettings
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import check_writable
+
+LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables that torchrun sets for each process."""
+_EXTRAS = {"wandb": "wandb", "tensorboard": "tensorboard", "wtpsplit": "sat", "sentencepiece": "gpt"}
+"""Modules and the extra that brings each."""
+
+
+class Trackers(Protocol):
+    """Settings that ask for trackers."""
+
+    @property
+    def log_to_tensorboard(self) -> bool:
+        """In the run directory."""
+
+    @property
+    def log_to_wandb(self) -> bool:
+        """As a W&B run."""
+
+
+def check_encoder_run(settings: Settings) -> None:
+    """Refuse a run of an encoder that cannot work.
+
+    Raises:
+        LangJepaError: names everything that was found.
+    """
+    meta = settings.meta
+    checkpoint = Path(meta.checkpoint_path) if meta.load_checkpoint and meta.checkpoint_path else None
+    _refuse(
+        _processes(os.environ),
+        _device("meta.device", meta.device),
+        _trackers("logging", settings.logging),
+        _splitter(settings),
+        _folder("logging.log_dir", settings.logging.log_dir),
+        _paths({"meta.checkpoint_path": checkpoint}),
+        _start(settings),
+        _best_metric(settings),
+    )
+
+
+def check_decoder_run(encoder: Path | None, settings: DecoderSettings) -> None:
+    """Refuse a run of a decoder that cannot work; `encoder`: its run, model or checkpoint (None: still to be trained).
+
+    Raises:
+        LangJepaError: names everything that was found.
+    """
+    training = settings.training
+    _refuse(
+        _processes(os.environ),
+        _device("training.device", training.device),
+        _trackers("evaluation", settings.evaluation),
+        _folder("training.output_dir", training.output_dir),
+        _paths({"the encoder": encoder}),
+        _named({"decoder.tokenizer_path": settings.decoder.tokenizer_path}),
+    )
+
+
+def check_gpt_run(settings: GPTSettings) -> None:
+    """Refuse a run of a GPT that cannot work.
+
+    Raises:
+        LangJepaError: names everything that was found.
+    """
+    data = settings.data
+    folder = None if data.data_path is None else Path(data.data_path)
+    shards = folder is not None and folder.is_dir() and any(folder.glob("*train_*.bin"))
+    _refuse(
+        _processes(os.environ),
+        _device("meta.device", settings.meta.device),
+        _trackers("logging", settings.logging),
+        _module("sentencepiece", "token shards (data.data_path)") if shards else (),
+        _folder("logging.log_dir", settings.logging.log_dir),
+        _paths({"data.data_path": folder}),
+        _named({"data.tokenizer_path": data.tokenizer_path}),
+    )
+
+
+def check_trainer_run(settings: Settings) -> None:
+    """Refuse a run of `LitJEPA` that cannot work; processes, device and logging are the Trainer's.
+
+    Raises:
+        LangJepaError: names everything that was found.
+    """
+    _refuse(_splitter(settings), _start(settings))
+
+
+def _refuse(*complaints: Iterator[str] | tuple[()]) -> None:
+    found = [complaint for some in complaints for complaint in some]
+    if len(found) == 1:
+        raise LangJepaError(found[0])
+    if found:
+        raise LangJepaError("this run cannot work:\n  " + "\n  ".join(found))
+
+
+def _processes(environment: Mapping[str, str]) -> Iterator[str]:
+    """What torchrun and Slurm say of the processes, where it does not fit together."""
+    number = {name: environment[name] for name in (*LAUNCHED[:4], "MASTER_PORT") if name in environment}
+    if bad := [f"{name}={value!r}" for name, value in number.items() if not value.isdecimal()]:
+        yield f"{', '.join(bad)}: these environment variables are numbers that torchrun sets. {_TORCHRUN}"
+        return
+    world = int(number.get("WORLD_SIZE", "1"))
+    if "WORLD_SIZE" not in environment:
+        yield from _alone(environment)
+    elif world > 1 and (missing := [name for name in LAUNCHED if name not in environment]):
+        yield f"WORLD_SIZE is {world}, but {', '.join(missing)} is not set. {_TORCHRUN}"
+    elif world < 1 or world % (local := int(number.get("LOCAL_WORLD_SIZE", "1")) or world + 1):
+        yield f"WORLD_SIZE={world} is no multiple of LOCAL_WORLD_SIZE={number.get('LOCAL_WORLD_SIZE')}. {_TORCHRUN}"
+    elif int(number.get("RANK", "0")) >= world or int(number.get("LOCAL_RANK", "0")) >= local:
+        yield (
+            f"RANK={number.get('RANK')} and LOCAL_RANK={number.get('LOCAL_RANK')} must be below WORLD_SIZE={world} and "
+            f"LOCAL_WORLD_SIZE={local}. {_TORCHRUN}"
+        )
+
+
+def _alone(environment: Mapping[str, str]) -> Iterator[str]:
+    """Slurm started several processes of which none knows of the others, or half of torchrun's variables are there."""
+    if environment.get("RANK", "0") != "0":
+        yield f"RANK is {environment['RANK']}, but WORLD_SIZE is not set. {_TORCHRUN}"
+    # Inside a job's shell, SLURM_NTASKS is what was asked for; a task that was started has a number.
+    tasks = environment.get("SLURM_STEP_NUM_TASKS")
+    if tasks is None and "SLURM_PROCID" in environment:
+        tasks = environment.get("SLURM_NTASKS")
+    if tasks is not None and tasks.isdecimal() and int(tasks) > 1:
+        yield (
+            f"Slurm runs {tasks} tasks, and each would train the same run by itself. Start one task a machine, which "
+            "starts the processes: srun --ntasks-per-node=1 torchrun --nnodes=$SLURM_NNODES --nproc-per-node=N "
+            "--rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID --rdzv-endpoint=HOST:29500 -m lang_jepa.cli train ... For one "
+            "process, ask Slurm for one task (--ntasks=1)."
+        )
+
+
+_TORCHRUN = "Start several processes with torchrun --nproc-per-node=N (scripts/launch_encoder.sh N), one without these."
+
+
+def _device(setting: str, device: str) -> Iterator[str]:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        yield f"{setting}=cuda, but torch finds no GPU here: set {setting}=cpu, or install torch for your GPU"
+    elif device == "mps" and not torch.backends.mps.is_available():
+        yield f"{setting}=mps, but torch finds no Apple GPU here: set {setting}=cpu"
+    local, gpus = os.environ.get("LOCAL_WORLD_SIZE", "1"), torch.cuda.device_count()
+    if device in ("auto", "cuda") and gpus and local.isdecimal() and int(local) > gpus:
+        yield (
+            f"{local} processes on this machine want a GPU each, and it has {gpus}: start {gpus}, or set {setting}=cpu"
+        )
+
+
+def _module(name: str, what: str) -> Iterator[str]:
+    if find_spec(name) is None:
+        yield f"{what} needs {name}: pip install 'lang-jepa[{_EXTRAS[name]}]'"
+
+
+def _trackers(section: str, wanted: Trackers) -> Iterator[str]:
+    if wanted.log_to_wandb:
+        yield from _module("wandb", f"{section}.log_to_wandb")
+    if wanted.log_to_tensorboard:
+        yield from _module("tensorboard", f"{section}.log_to_tensorboard")
+
+
+def _folder(setting: str, folder: str) -> Iterator[str]:
+    """The run directory, which the first process alone writes."""
+    if os.environ.get("RANK", "0") == "0":
+        yield from _said(lambda: check_writable(Path(folder), folder=True), setting)
+
+
+def _said(check: Callable[[], None], setting: str) -> Iterator[str]:
+    try:
+        check()
+    except LangJepaError as error:
+        yield f"{setting}: {error}"
+
+
+def _paths(wanted: Mapping[str, Path | None]) -> Iterator[str]:
+    for what, path in wanted.items():
+        if path is not None and not path.exists():
+            yield f"{what}: there is no {path}"
+
+
+def _named(wanted: Mapping[str, str | None]) -> Iterator[str]:
+    """Tokenizers and weights, by a hub's name or by a path; what can only be a path must be there."""
+    for setting, name in wanted.items():
+        looks_like_path = name is not None and (name[:1] in ("/", ".", "~") or name.count("/") > 1)
+        if name is not None and looks_like_path and not Path(name).expanduser().exists():
+            yield f"{setting}: there is no {name}"
+
+
+def _start(settings: Settings) -> Iterator[str]:
+    """The encoder and the teacher that training starts from: there, and of a type that it can use."""
+    from lang_jepa.training.start import check_start
+
+    names = {
+        "data.tokenizer_path": settings.data.tokenizer_path,
+        "model.weights_path": settings.model.weights_path,
+        "objective.teacher_path": settings.objective.teacher_path,
+    }
+    absent = list(_named(names))
+    yield from absent
+    if not absent:
+        try:
+            check_start(settings)
+        except LangJepaError as error:
+            yield str(error)
+
+
+def _splitter(settings: Settings) -> Iterator[str]:
+    if settings.data.splitter == "sat":
+        yield from _module("wtpsplit", "data.splitter=sat")
+
+
+def _best_metric(settings: Settings) -> Iterator[str]:
+    from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
+
+    wanted = settings.logging.best_metric
+    there = [name for name in COLUMNS if name.startswith("val/") and name not in OTHER_NAMES.values()]
+    if settings.objective.regularizer == "none":
+        there.remove("val/regularizer")
+    if wanted is not None and wanted not in there:
+        yield f"logging.best_metric '{wanted}' is not measured; choose one of {', '.join(there)}"

@@ -1,0 +1,92 @@
+"""What a run writes beside its checkpoints, the same for every system; and which look was the best."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.training.examples import ExamplesFile
+from lang_jepa.training.metrics import COLUMNS, MetricsFile
+from lang_jepa.training.trackers import Tracker
+
+Figures = Mapping[str, float]
+
+
+class RunFiles:
+    """metrics.csv, texts of the looks, and trackers. Rank 0 alone has them.
+
+    Args:
+        folder: the run directory.
+        texts: name of the file of texts.
+        trackers: that take every row too.
+        resume_step: None starts new files; a step keeps what was written up to it.
+        columns: of metrics.csv.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        texts: str,
+        trackers: Sequence[Tracker],
+        resume_step: int | None,
+        columns: Sequence[str] = COLUMNS,
+    ) -> None:
+        self.metrics = MetricsFile(folder / "metrics.csv", resume_step=resume_step, columns=columns)
+        self.texts = ExamplesFile(folder / texts, resume_step=resume_step)
+        self.trackers = trackers
+
+    def write(self, step: int, figures: Figures) -> None:
+        """One row."""
+        self.metrics.write(figures)
+        for tracker in self.trackers:
+            tracker.write(step, figures)
+
+    def close(self) -> None:
+        """Flush and close the trackers."""
+        for tracker in self.trackers:
+            tracker.close()
+
+
+class Best:
+    """The best look by one held-out figure; that before the first step is no result of training.
+
+    Args:
+        metric: its name (None: no look is the best).
+        mode: `max` or `min`.
+
+    Attributes:
+        step, value: of the best look (None: there was none).
+    """
+
+    def __init__(self, metric: str | None, mode: str) -> None:
+        self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
+        self.step: int | None = None
+        self.value = 0.0
+
+    def improves(self, step: int, figures: Figures) -> bool:
+        """Whether a look is the best so far; it is kept then.
+
+        Raises:
+            LangJepaError: the look did not measure the metric.
+        """
+        if self.metric is None:
+            return False
+        if self.metric not in figures:
+            raise LangJepaError(
+                f"logging.best_metric '{self.metric}' is not measured; choose one of {', '.join(figures)}"
+            )
+        value = figures[self.metric]
+        if not step or (self.step is not None and self.sign * value <= self.sign * self.value):
+            return False
+        self.step, self.value = step, value
+        return True
+
+    def state(self) -> list[Any] | None:
+        """What a checkpoint keeps."""
+        return None if self.step is None else [self.step, self.value]
+
+    def restore(self, state: Sequence[Any] | None) -> None:
+        """Take back what `state` gave."""
+        if state:
+            self.step, self.value = int(state[0]), float(state[1])

@@ -1,0 +1,211 @@
+"""A run directory, whatever is trained in it: how it begins, what it goes on from, and what a killed run left there."""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import atomic_file, check_writable, read_json, remove_temporaries, write_json, write_text
+from lang_jepa.settings import save_settings
+from lang_jepa.training.checkpoint import load_checkpoint
+from lang_jepa.training.optim import non_finite
+from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.run_lock import RunLock, live_below
+
+SETTINGS = "settings.yaml"
+_NON_FINITE = "stopped.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Names that differ between the systems.
+
+    Attributes:
+        last, best: checkpoints.
+        epoch: checkpoint of an epoch, with `{}` for its number.
+        option: of the command line, that changes a setting.
+        log_dir, checkpoint_path: settings of the run directory and of the checkpoint to go on from.
+        rates: settings of learning rates.
+        clip, bfloat16: settings of the gradient's limit and of precision.
+        note: README.txt of a run directory.
+    """
+
+    last: str
+    best: str
+    epoch: str
+    option: str
+    log_dir: str
+    checkpoint_path: str
+    rates: tuple[str, ...]
+    clip: str
+    bfloat16: str
+    note: str
+
+
+class RunFolder:
+    """A run directory of one system.
+
+    Args:
+        path: of the directory.
+        layout: of the system.
+    """
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path, self.layout = path, layout
+
+    @contextmanager
+    def held(self, lock: RunLock | None, *, chief: bool) -> "Iterator[RunLock | None]":
+        """Keep other trainings out while the block runs; `lock`: held by the caller already. Rank 0 alone holds it."""
+        if lock is not None or not chief:
+            with nullcontext():
+                yield lock
+            return
+        check_writable(self.path, folder=True)
+        with RunLock(self.path, setting=self.layout.log_dir) as taken:
+            yield taken
+
+    def start(self, lock: RunLock | None, settings: BaseModel, *, resume: bool, listener: Reporter) -> None:
+        """Make the directory ready; an older run in its place is moved aside, never overwritten. Rank 0 alone calls it.
+
+        Args:
+            lock: on the directory (None: it is a scratch folder).
+            settings: of the run, written now unless there are some: those of a run that goes on stay until its
+                checkpoint is accepted.
+            resume: the older run goes on.
+            listener: told what was moved.
+
+        Raises:
+            LangJepaError: something is at work inside of the older run.
+        """
+        if lock is not None and not lock.works:
+            listener.warning(
+                f"the file system of {self.path} has no locks: nothing keeps a second run out of it"
+            )
+        remove_temporaries(self.path)
+        if (self.path / SETTINGS).is_file() and not resume:
+            if busy := live_below(self.path):
+                raise LangJepaError(
+                    f"{busy}, inside of the older run {self.path}, which would be moved away. Wait until it ends, or "
+                    f"set another {self.layout.log_dir}."
+                )
+            taken = (self.path.with_name(f"{self.path.name}-{number}") for number in itertools.count(1))
+            moved = next(path for path in taken if not path.exists())
+            self.path.rename(moved)
+            if lock is not None:
+                lock.follow(self.path)
+            listener.message(f"an older run was moved to {moved}")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "README.txt", self.layout.note)
+        if not (self.path / SETTINGS).is_file():
+            save_settings(settings, self.path / SETTINGS)
+
+    def to_resume(self, chosen: str | None, tell: Callable[[str], None]) -> Path | None:
+        """The checkpoint that a run goes on from; None (and told) where it was ended before its first one.
+
+        Args:
+            chosen: the setting of the checkpoint.
+            tell: told that training starts anew.
+
+        Raises:
+            LangJepaError: the last checkpoint is gone, but there are others.
+        """
+        if chosen:
+            return Path(chosen)
+        if (self.path / self.layout.last).is_file():
+            return self.path / self.layout.last
+        if others := self._epochs():
+            raise LangJepaError(f"no checkpoint at {self.path / self.layout.last}. {self._another(others)}")
+        tell(f"there is no checkpoint in {self.path} to resume from: training starts at step 0")
+        return None
+
+    def bring_over(self, origin: Path, *, texts: str) -> None:
+        """A run that goes on in another folder takes along what was measured, its texts, and its best checkpoint."""
+        if origin.resolve() != self.path.resolve():
+            for name in ("metrics.csv", texts, self.layout.best):
+                if (origin / name).is_file():
+                    with atomic_file(self.path / name) as temporary:
+                        shutil.copyfile(origin / name, temporary)
+
+    def read(self, path: Path, *, system: str) -> dict[str, Any]:
+        """A checkpoint to go on from.
+
+        Raises:
+            LangJepaError: it cannot be used; names the others that there are.
+        """
+        try:
+            return load_checkpoint(path, system=system)
+        except LangJepaError as error:
+            best = [self.path / self.layout.best] if (self.path / self.layout.best).is_file() else []
+            others = [one for one in [*self._epochs(), *best] if one != path]
+            raise LangJepaError(f"{error}. {self._another(others)}" if others else str(error)) from error
+
+    def _epochs(self) -> list[Path]:
+        """Checkpoints of epochs, the latest first."""
+        found = self.path.glob(self.layout.epoch.format("*"))
+        return sorted(found, key=lambda path: -path.stat().st_mtime)
+
+    def _another(self, others: list[Path]) -> str:
+        """How to go on from another checkpoint than the last."""
+        names = " and ".join(path.name for path in others)
+        option = f"{self.layout.option} {self.layout.checkpoint_path}={others[0]}"
+        return f"Beside it lies {names}: go on from there with --resume {option}"
+
+    def check_finite(self, step: int, loss: float, norm: float, settings: Any, *, chief: bool) -> None:
+        """Stop before an update that would spoil the weights, and note which settings may be changed to go on.
+
+        Args:
+            step: that the update would have made.
+            loss, norm: of this step, the gradient's norm before clipping.
+            settings: of the run.
+            chief: this is rank 0, which writes the note.
+
+        Raises:
+            LangJepaError: one of them is not finite; says what to change.
+        """
+        problem = non_finite(step, loss, norm)
+        if not problem:
+            return
+        cures = self._cures(settings)
+        if chief:
+            write_json(self.path / _NON_FINITE, {"step": step, "settings": list(cures)})
+        path = self.path / self.layout.last
+        place = f"The last checkpoint is {path}" if path.is_file() else "There is no checkpoint yet"
+        example = self.layout.rates[0]
+        advice = ", or ".join(cures.values())
+        raise LangJepaError(
+            f"{problem} {place}. {advice[0].upper()}{advice[1:]}, and go on with --resume, as in "
+            f"--resume {self.layout.option} {example}={_value(settings, example) / 10:g}"
+        )
+
+    def _cures(self, settings: Any) -> dict[str, str]:
+        """Settings that may be changed after a loss that is not finite, and in words how."""
+        layout, clip = self.layout, self.layout.clip
+        cures = {rate: f"lower {rate} (now {_value(settings, rate):g})" for rate in layout.rates}
+        limit = _value(settings, clip)
+        cures[clip] = f"set {clip}" if limit is None else f"lower {clip} (now {limit:g})"
+        if _value(settings, layout.bfloat16):
+            cures[layout.bfloat16] = f"switch off {layout.bfloat16}"
+        return cures
+
+    def may_change(self) -> tuple[str, ...]:
+        """Settings that a run may be resumed with another value of, because it stopped and named them."""
+        path = self.path / _NON_FINITE
+        return (
+            tuple(read_json(path, what="the note on why a run stopped")["settings"]) if path.is_file() else ()
+        )
+
+    def forget(self) -> None:
+        """A checkpoint was written with the settings as they are now."""
+        (self.path / _NON_FINITE).unlink(missing_ok=True)
+
+
+def _value(settings: Any, name: str) -> Any:
+    for part in name.split("."):
+        settings = getattr(settings, part)
+    return settings

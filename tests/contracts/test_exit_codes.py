@@ -1,0 +1,48 @@
+"""Ended before the loop, and by an output that nobody reads any more. One system stands for all: the code is one."""
+
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from systems import SYSTEMS, Inputs
+
+from lang_jepa.training.checkpoint import load_checkpoint
+from lang_jepa.training.run_lock import LOCK
+from stopping import signal_once
+from tiny import environment
+
+ENCODER = SYSTEMS[0]
+
+
+def _read_lines(command: Sequence[str], count: int) -> tuple[int, str]:
+    """Exit status and standard error of a command whose output is closed after some lines."""
+    child = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
+    for _ in range(count):
+        child.stdout.readline()
+    child.stdout.close()
+    said = child.stderr.read()
+    child.stderr.close()
+    return child.wait(300), said
+
+
+def test_interrupted_before_the_loop(inputs: Inputs, tmp_path: Path) -> None:
+    """Nothing is left of it."""
+    command = ENCODER.command(ENCODER.make(tmp_path / "run", (), inputs), inputs)
+    ended = signal_once(command, tmp_path / "run" / LOCK, signal.SIGINT)
+    assert ended.status == 130
+    assert ended.err.startswith("interrupted: ended before it was done. What was finished is kept: give")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_closed_output_saves_and_stops(inputs: Inputs, tmp_path: Path) -> None:
+    settings = ENCODER.make(tmp_path / "run", ("optimization.max_steps=60",), inputs)
+    status, said = _read_lines(ENCODER.command(settings, inputs), 30)
+    assert status == 128 + signal.SIGPIPE
+    at = load_checkpoint(tmp_path / "run" / ENCODER.last)["step"]
+    assert said == f"Stopped at step {at} of 60; it is saved: go on with --resume\n"
+    assert 0 < at < 60

@@ -1,0 +1,186 @@
+"""A run that is ended from outside, seen from all sides: what others may do meanwhile, how it ends, how it goes on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from systems import Inputs, System
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files import read_json
+from lang_jepa.training.checkpoint import load_checkpoint
+from lang_jepa.training.reporter import Silent
+from tiny import assert_same_checkpoint, environment, rows_of
+
+STEPS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run of its own process that was ended by a signal.
+
+    Attributes:
+        folder: the run directory, which was moved afterwards.
+        first: where it was before.
+        process: its id.
+        refused: what others were told who tried to train there.
+        names: files of the folder before and after they tried.
+    """
+
+    folder: Path
+    first: Path
+    process: int
+    status: int
+    out: str
+    err: str
+    refused: dict[str, str]
+    names: tuple[list[str], list[str]]
+
+
+@pytest.fixture(scope="session")
+def whole(system: System, inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody ended."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    system.begin(system.make(folder, (f"{system.steps}={STEPS}",), inputs), None, inputs)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ended(system: System, inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """Stopped for a moment after its first checkpoint, so that others can try; then ended, and its folder moved."""
+    first = tmp_path_factory.mktemp("ended") / "[exp] :smile:1"
+    settings = system.make(first, (f"{system.steps}={STEPS}",), inputs)
+    child = subprocess.Popen(
+        system.command(settings, inputs),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _wait_for(first / system.last, child)
+        child.send_signal(signal.SIGSTOP)
+        before = sorted(path.name for path in first.parent.iterdir())
+        tries: dict[str, Callable[[], Any]] = {
+            "start": lambda: system.begin(settings, None, inputs),
+            "resume": lambda: system.begin(system.resume(first), None, inputs),
+        }
+        refused = {what: _refusal(attempt) for what, attempt in tries.items()}
+        after = sorted(path.name for path in first.parent.iterdir())
+        child.send_signal(system.ended_by)
+        child.send_signal(signal.SIGCONT)
+        out, err = child.communicate(timeout=300)
+    finally:
+        child.kill()
+    moved = first.with_name("moved")
+    first.rename(moved)
+    return Ended(moved, first, child.pid, child.returncode, out, err, refused, (before, after))
+
+
+def _wait_for(path: Path, child: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline, f"no {path.name} after five minutes"
+        time.sleep(0.002)
+
+
+def _refusal(attempt: Callable[[], Any]) -> str:
+    try:
+        attempt()
+    except LangJepaError as error:
+        return str(error)
+    return "it was not refused"
+
+
+class Heard(Silent):
+    """Keeps what was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.told.append(text)
+
+    warning = message
+
+
+def test_nobody_else_trains_in_the_folder_of_a_live_run(system: System, ended: Ended) -> None:
+    for what, told in ended.refused.items():
+        assert f"process {ended.process} is training in {ended.first}" in told, what
+        assert system.log_dir in told
+    assert ended.names[0] == ended.names[1], "nothing was moved"
+
+
+def test_it_says_how_it_ended(system: System, ended: Ended) -> None:
+    """By its exit status, and, where it could, on standard error; what is printed is not wrapped, nor is a path changed."""
+    at = load_checkpoint(ended.folder / system.last)["step"]
+    assert 0 < at < STEPS
+    if system.ended_by == signal.SIGKILL:
+        assert (ended.status, ended.err) == (-signal.SIGKILL, "")
+    else:
+        assert ended.status == 128 + system.ended_by
+        assert read_json(ended.folder / "summary.json", what="summary")["interrupted"] is True
+        assert ended.err == f"Stopped at step {at} of {STEPS}; it is saved: go on with --resume\n"
+    assert not (ended.folder / "model").exists()
+
+
+def test_a_log_has_a_line_every_step_that_is_logged(ended: Ended) -> None:
+    lines = [line for line in ended.out.splitlines() if line.startswith("step ")]
+    assert [line.split()[1] for line in lines] == [f"{n}/{STEPS}" for n in range(1, len(lines) + 1)]
+    for word in ("loss ", "targets/s", "rate ", " left"):
+        assert all(word in line for line in lines), word
+
+
+def test_it_goes_on_bit_for_bit_where_it_was_moved(
+    system: System, ended: Ended, whole: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    """And without what the killed process was writing."""
+    folder = tmp_path / "again"
+    shutil.copytree(ended.folder, folder)
+    litter = [folder / f".{name}.0123abcd.tmp" for name in (system.last, "metrics.csv", "model")]
+    for path in litter[:2]:
+        path.write_bytes(b"half of it")
+    litter[2].mkdir()
+    result = system.begin(system.resume(folder), None, inputs)
+    assert (result.step, result.interrupted, result.exit_status) == (STEPS, False, 0)
+    assert result.folder == folder
+    assert not any(path.exists() for path in litter)
+    for name in (system.last, system.best):
+        assert_same_checkpoint(whole / name, folder / name)
+    assert rows_of(whole) == rows_of(folder)
+    assert not ended.first.exists(), "nothing went to where it was before"
+
+
+def test_before_the_first_checkpoint_it_begins_again_and_says_so(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "settings.yaml").write_bytes((finished / "settings.yaml").read_bytes())
+    (folder / "metrics.csv").write_text("train/step\n3\n")
+    heard = Heard()
+    system.begin(system.resume(folder), heard, inputs)
+    assert [
+        f"no checkpoint in {folder} to resume from: training starts at step 0" in t for t in heard.told
+    ].count(True) == 1
+    assert_same_checkpoint(finished / system.last, folder / system.last)
+    assert rows_of(finished) == rows_of(folder)
+
+
+def test_a_lock_follows_no_link_and_changes_no_file(system: System, inputs: Inputs, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(precious)
+    with pytest.raises(LangJepaError, match=r"\.lock is a link"):
+        system.begin(system.make(tmp_path / "run", (), inputs), None, inputs)
+    assert precious.read_text() == "mine"
+    assert os.listdir(tmp_path / "run") == [".lock"]

@@ -1,0 +1,100 @@
+"""What a run measures, keeps and tells does not depend on what is trained."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from systems import SYSTEMS, Inputs, System
+
+from lang_jepa.console_progress import Bar, DecoderBar, GPTBar
+from lang_jepa.errors import LangJepaError
+from lang_jepa.training.checkpoint import load_checkpoint
+from lang_jepa.training.metrics import STEP, read_metrics
+from lang_jepa.training.run_lock import RunLock
+from tiny import tiny_settings
+
+EPOCHS = {
+    "encoder": ("data.limit=12", "data.batch_size=8", "optimization.max_steps=null", "optimization.epochs=2"),
+    "decoder": ("training.max_steps=null", "training.num_epochs=2", "training.batch_size=512"),
+    "gpt": ("data.limit=12", "data.batch_tokens=2048", "data.vocab_size=400", "logging.checkpoint_freq=1"),
+}
+"""What makes epochs short."""
+KEPT = {"decoder": "evaluation.checkpoint_freq=1"}
+TRACKED = {"decoder": "evaluation.log_to_tensorboard=true"}
+
+
+def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(
+    system: System, finished: Path
+) -> None:
+    rows = read_metrics(finished / "metrics.csv")
+    looks = [row for row in rows if "val/loss" in row]
+    assert [row[STEP] for row in looks] == [0, 3, 6]
+    step, value = load_checkpoint(finished / system.last)["best"]
+    assert load_checkpoint(finished / system.best)["step"] == step > 0
+    assert value in next(row for row in looks if row[STEP] == step).values()
+    texts = next(finished / name for name in ("examples.txt", "samples.txt") if (finished / name).is_file())
+    assert [line for line in texts.read_text().splitlines() if line.startswith("step ")] == [
+        "step 0",
+        "step 3",
+        "step 6",
+    ]
+
+
+@pytest.mark.parametrize("system", [one for one in SYSTEMS if one.name in EPOCHS], ids=lambda one: one.name)
+def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    more = (
+        TRACKED.get(system.name, "logging.log_to_tensorboard=true"),
+        KEPT.get(system.name, "logging.checkpoint_freq=1"),
+    )
+    system.begin(system.make(tmp_path / "run", (*EPOCHS[system.name], *more), inputs), None, inputs)
+    kept = sorted(path.name for path in (tmp_path / "run").glob("*epoch*"))
+    assert len(kept) >= 2
+    first, second = (load_checkpoint(tmp_path / "run" / name)["step"] for name in kept[:2])
+    assert second == pytest.approx(2 * first, abs=1)
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path) -> None:
+    """Weighted as the schedule says; of a GPT and of a decoder their own tests say the like."""
+    weights = (
+        "objective.prediction_weight=2",
+        "objective.regularizer_weight=0.5",
+        "objective.final_regularizer_weight=0.1",
+    )
+    settings = tiny_settings(tmp_path / "run", "objective.regularizer=sigreg", *weights)
+    SYSTEMS[0].begin(settings, None, inputs)
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    steps, looks = ([row for row in rows if f"{side}/loss" in row] for side in ("train", "val"))
+    weight = [(row["train/loss"] - 2 * row["train/distance"]) / row["train/regularizer"] for row in steps]
+    assert weight[0] == pytest.approx(0.5)
+    assert weight[-1] == pytest.approx(0.1)
+    ends = [(row["val/loss"] - 2 * row["val/distance"]) / row["val/regularizer"] for row in looks]
+    assert ends[0] == pytest.approx(0.5)
+    assert ends[-1] == pytest.approx(0.1)
+
+
+def test_a_log_names_paths_as_they_are(
+    system: System, inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Brackets are no markup, `:name:` is no picture, and no line is broken, however long."""
+    folder = tmp_path / "[bold] [/exp] :dog:1" / ("long name " * 20).strip()
+    bar = {"decoder": DecoderBar, "gpt": GPTBar}.get(system.name, Bar)()
+    few = (f"{system.steps}=1",)
+    system.begin(system.make(folder, few, inputs), bar, inputs)
+    system.begin(system.make(folder, few, inputs), bar, inputs)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"an older run was moved to {folder}-1" in lines
+    assert sum(line.startswith("step 1/1  loss ") for line in lines) == 2
+
+
+def test_a_run_with_a_live_one_inside_is_not_moved(inputs: Inputs, tmp_path: Path) -> None:
+    """A decoder in its encoder's folder, say."""
+    shutil.copytree(inputs.encoder, tmp_path / "run")
+    with (
+        RunLock(tmp_path / "run" / "decoder"),
+        pytest.raises(LangJepaError, match=r"is at work in .*decoder"),
+    ):
+        SYSTEMS[0].begin(SYSTEMS[0].make(tmp_path / "run", (), inputs), None, inputs)
+    assert (tmp_path / "run" / "model").is_dir()
+    assert not (tmp_path / "run-1").exists()

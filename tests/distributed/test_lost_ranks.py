@@ -1,0 +1,51 @@
+"""A process that hangs or is dead ends the other one, with one readable line and exit code 1."""
+
+import signal
+import time
+from pathlib import Path
+
+from two_ranks import start_two_ranks
+
+from lang_jepa.data.prepare import prepare
+from lang_jepa.settings import save_settings
+from lang_jepa.training.metrics import STEP, read_metrics
+from tiny import tiny_settings
+
+LONG = ("optimization.max_steps=1000000", "logging.eval_freq=1000000", "logging.checkpoint_steps=1000000")
+
+
+def _steps(folder: Path) -> float:
+    file = folder / "metrics.csv"
+    return max((row[STEP] for row in read_metrics(file)), default=0) if file.is_file() else 0
+
+
+def test_hung_and_dead(tmp_path: Path) -> None:
+    """The first process hangs, in which the store lives that the other one listens at, so the other one ends; when the
+    first goes on, the other is dead."""
+    folder = tmp_path / "run"
+    settings = tiny_settings(folder, "meta.timeout_minutes=0.1", *LONG)
+    prepare(settings.data)
+    save_settings(settings, tmp_path / "run.yaml")
+    ranks = start_two_ranks("-m", "lang_jepa.cli", "train", str(tmp_path / "run.yaml"))
+    try:
+        limit = time.monotonic() + 120
+        while _steps(folder) < 2:
+            assert [rank.poll() for rank in ranks] == [None, None]
+            assert time.monotonic() < limit
+            time.sleep(0.1)
+        ranks[0].send_signal(signal.SIGSTOP)
+        of_other = ranks[1].communicate(timeout=60)[1].decode()
+        ranks[0].send_signal(signal.SIGCONT)
+        of_first = ranks[0].communicate(timeout=60)[1].decode()
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    silent = "process 0 has given no sign of life for 5 s (meta.timeout_minutes): it hangs"
+    for said, words in ((of_other, silent), (of_first, "another process of this run is gone")):
+        lines = [line for line in said.splitlines() if line.startswith("error")]
+        assert len(lines) == 1, said
+        assert words in lines[0]
+        assert "--resume" in lines[0]
+        assert "Traceback" not in said

@@ -1,0 +1,326 @@
+"""Format numbers are pinned to bytes: who changes what a step writes must give it a new number.
+
+A test here fails when a step gives other bytes than those that its number stands for. Then either the change was not
+meant, or FORMAT in the file that the message names is raised and the message's pair put into the table. (A new release
+of tokenizers or sentencepiece may change what is learnt, too; that of tokenizers is part of a corpus' fingerprint.)
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from hashlib import blake2b
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from lang_jepa.concepts.cache import ConceptCache
+from lang_jepa.concepts.directory import build_jepa
+from lang_jepa.concepts.index import Index
+from lang_jepa.concepts.index_source import Lines
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.predictions import PredictionCache
+from lang_jepa.config import DataSettings
+from lang_jepa.data import stories
+from lang_jepa.data.assemble import assemble, write_block
+from lang_jepa.data.blocks import Block, process_documents
+from lang_jepa.data.deduplicate import Deduplicator, find_common
+from lang_jepa.data.documents import Document, open_source
+from lang_jepa.data.formats import changes
+from lang_jepa.data.hashes import hash_sentence, hash_text, side
+from lang_jepa.data.make_shards import make_shards
+from lang_jepa.data.pieces import train_pieces
+from lang_jepa.data.prepare import PrepareEvent, prepare
+from lang_jepa.data.sentences import make_splitter
+from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.views import make_plain_view
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.similarity import Statistics
+from lang_jepa.files import read_json, write_json
+from tiny import tiny_settings
+
+PINNED = {
+    "data.stories.generate": (1, "b5d4a0c027b3e3b0"),
+    "data.documents_formats": (1, "b2e5836c7540d2cf"),
+    "data.sentences": (2, "96a668894ae3a162"),
+    "data.hashes": (1, "627e1e2c0b0ecc0e"),
+    "data.tokenizer": (2, "2c7afd9c02a7b632"),
+    "data.blocks": (1, "8f47d4fe7a225aee"),
+    "data.deduplicate": (2, "8830acb1e9d22446"),
+    "data.corpus": (2, "6b28b3a7f3b772c7"),
+    "data.pieces": (1, "4f6281fd8ddac5ad"),
+    "data.make_shards": (2, "5cbfb5f1a5ed81be"),
+    "concepts.kept": (1, "d5ab2bee4e979556"),
+    "concepts.cache": (1, "66f2a41054adbd7d"),
+    "concepts.predictions": (1, "3d734786eaba3eb6"),
+    "concepts.index": (1, "19953e880f403840"),
+}
+"""Number and digest of each step, by its module."""
+
+TEXTS = [
+    "The ship came in at 4.30 p.m. on Monday. Dr. Brown was there! Was she? “Yes,” she said, “I was.” Then it rained...",
+    "Two  spaces,\ta tab.\nA line\nbroken twice.\n\nA paragraph (with brackets. Inside.) and a list:\n- one\n- two\n",
+    "Käse für Zoë: 海は静かだった。「なぜ？」 Έφυγε; نعم. 🙂 The <mask> and </s> tags of <s>HTML</s> are words.",
+    "A word without an end: "
+    + "ab" * 300
+    + ". No. Nothing. It was 3.14, e.g. in the U.S. in 1999. So it goes.",
+    "The harbour is closed in winter. Nobody knows when the captain will be back. Who cares? The island is quiet.",
+]
+SENTENCES = [
+    f"{name} saw the {what} in the {where}."
+    for name in ("anna", "bob")
+    for what in ("ship", "sea", "rain")
+    for where in ("north", "south", "west")
+]
+
+
+class AtDots:
+    """A splitter that never changes."""
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        ends = [place + 1 for place, letter in enumerate(text) if letter == "."]
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _words() -> TextTokenizer:
+    """A tokenizer that is not learnt."""
+    words = sorted({word for text in SENTENCES for word in text.replace(".", " .").split()})
+    vocabulary = {
+        token: number for number, token in enumerate(["<pad>", "<s>", "</s>", "<mask>", "<unk>", *words])
+    }
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.add_special_tokens(["<pad>", "<s>", "</s>", "<mask>", "<unk>"])
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    roles = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "mask": "<mask>", "unk": "<unk>"}
+    return TextTokenizer(backend, roles)
+
+
+def _documents() -> list[Document]:
+    return [Document(f"row-{k}", " ".join(SENTENCES[k : k + 3])) for k in range(0, 18, 3)]
+
+
+def _block() -> Block:
+    settings = DataSettings(min_sentences=2)
+    return process_documents([*_documents(), Document("short", "bob saw.")], AtDots(), _words(), settings)
+
+
+def _of_stories(folder: Path) -> Iterator[Any]:
+    yield from (one.text for one in stories.generate(20, seed=0, start=0))
+
+
+def _of_documents(folder: Path) -> Iterator[Any]:
+    rows = [{"id": "a", "text": TEXTS[0]}, {"text": TEXTS[1]}, {"text": ""}, {"other": 1}, {"text": 5}]
+    (folder / "in").mkdir()
+    (folder / "in" / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{no json\n")
+    pq.write_table(pa.table({"text": TEXTS[2:4], "id": ["a", "b"]}), folder / "in" / "b.parquet")
+    (folder / "in" / "c.txt").write_text(TEXTS[4])
+    (folder / "in" / "d.md").write_text("# Heading\n\nSome *prose* here.\n\n```\ncode()\n```\n\n- a list\n")
+    source = open_source(DataSettings(train_file=str(folder / "in"), min_length=1, limit=None))
+    yield from (row and (row.id, row.text) for row in source.rows())
+
+
+def _of_sentences(folder: Path) -> Iterator[Any]:
+    yield from (make_splitter(DataSettings()).spans(text) for text in TEXTS)
+
+
+def _of_hashes(folder: Path) -> Iterator[Any]:
+    for text in TEXTS:
+        yield hash_text(text), hash_sentence(text), side(hash_text(text), 0.5)
+
+
+def _of_tokenizer(folder: Path) -> Iterator[Any]:
+    learnt = train_tokenizer(TEXTS * 2, 320)
+    yield sorted(learnt.backend.get_vocab(with_added_tokens=True).items())
+    for text in TEXTS:
+        tokens, starts = learnt.encode_document(text.split(". "))
+        yield tokens.tolist(), starts.tolist()
+
+
+def _of_blocks(folder: Path) -> Iterator[Any]:
+    block = _block()
+    for name in Block.__dataclass_fields__:
+        value = getattr(block, name)
+        yield name, (value.dtype.str, value.tobytes().hex()) if isinstance(value, np.ndarray) else value
+
+
+def _of_deduplicate(folder: Path) -> Iterator[Any]:
+    rows = [[*range(6), *range(100 * n, 100 * n + 4)] for n in range(1, 9)]
+    rows += [
+        rows[2],
+        [*rows[3][:9], 7],
+        [*rows[4][5:], *rows[5][7:]],
+        [1, 2, 3],
+        [1, 2],
+        [901, 902, *rows[1][7:]],
+    ]
+    documents = [
+        (sum(row), np.array(row, dtype=np.uint64), np.array([value != 5 for value in row])) for row in rows
+    ]
+    judge = Deduplicator("near", 0.5, find_common(documents))
+    for one in documents:
+        verdict = judge.judge(*one)
+        yield verdict.kind, verdict.original, round(verdict.share, 6)
+
+
+def _of_corpus(folder: Path) -> Iterator[Any]:
+    write_block(folder / "block.npz", _block())
+    (folder / "out").mkdir()
+    assemble([folder / "block.npz"] * 2, folder / "out", DataSettings(val_fraction=0.4), 30, shard_tokens=10)
+    yield from _files(folder / "out")
+
+
+def _of_pieces(folder: Path) -> Iterator[Any]:
+    learnt = train_pieces(TEXTS * 2, 420)
+    yield [learnt.piece(index) for index in range(learnt.vocab_size)]
+    yield from (ids.tolist() for ids in learnt.encode(TEXTS))
+
+
+def _of_shards(folder: Path) -> Iterator[Any]:
+    rows = [json.dumps({"text": document.text}) for document in _documents()]
+    (folder / "in.jsonl").write_text("\n".join(rows))
+    settings = DataSettings(
+        train_file=str(folder / "in.jsonl"),
+        tokenizer_path="trained",
+        vocab_size=300,
+        min_length=1,
+        limit=None,
+        val_fraction=0.4,
+    )
+    manifest = make_shards(settings, folder / "out", shard_tokens=60)
+    yield sorted(path.name for path in (folder / "out").iterdir())
+    yield sorted(manifest)
+    yield np.fromfile(folder / "out" / "train_000000.bin", dtype="<i4", count=2).tolist()
+
+
+def _files(folder: Path) -> Iterator[Any]:
+    for path in sorted(folder.rglob("*")):
+        yield path.name, path.read_bytes().hex()
+
+
+def _model(folder: Path) -> tuple[ConceptModel, Any]:
+    """A model whose weights are a formula, and a prepared corpus for it."""
+    _words().save(folder / "words")
+    (folder / "in.jsonl").write_text("\n".join(json.dumps({"text": one.text}) for one in _documents()))
+    data = {
+        "train_file": folder / "in.jsonl",
+        "tokenizer_path": folder / "words",
+        "corpus_dir": folder / "corpora",
+        "min_length": 1,
+    }
+    settings = tiny_settings(
+        folder / "run", *(f"data.{name}={value}" for name, value in data.items()), "data.val_fraction=0"
+    )
+    corpus = prepare(settings.data)
+    jepa = build_jepa(settings, corpus.tokenizer).eval()
+    with torch.no_grad():
+        for number, one in enumerate(jepa.parameters()):
+            one.copy_(0.3 * torch.sin(torch.arange(one.numel()) * 0.7 + number).reshape(one.shape))
+    model = ConceptModel(jepa, corpus.tokenizer, Statistics.identity(32), settings)
+    return model, corpus.train
+
+
+def _of_vectors(folder: Path, *, what: str) -> Iterator[Any]:
+    """Rounded, as two machines agree in so many digits; and the names of the files."""
+    model, split = _model(folder)
+    view = make_plain_view(model.settings, split, model.tokenizer)
+    made: Any = ConceptCache.open_or_make(model.jepa.encoder, view)
+    if what == "predictions":
+        made = PredictionCache.open_or_make(model, split, pooled=made.vectors)
+    if what == "files":
+        yield from sorted(path.name for path in made.folder.iterdir())
+        yield sorted(read_json(made.folder / "about.json", what="description"))
+        yield (made.folder / "vectors.f32").stat().st_size
+    else:
+        yield from np.round(made.vectors[::3, ::8] + 0.0, 2).tolist()
+
+
+def _of_index(folder: Path) -> Iterator[Any]:
+    model, _ = _model(folder)
+    model.save(folder / "model")
+    (folder / "lines.txt").write_text("\n".join(SENTENCES))
+    Index.build(ConceptModel.load(folder / "model"), Lines(folder / "lines.txt"), folder / "index")
+    for path in sorted(folder.joinpath("index").rglob("*")):
+        if path.is_file() and not path.name.startswith("vectors"):
+            name = path.relative_to(folder / "index").parts[-1]
+            yield (
+                name,
+                sorted(json.loads(path.read_text())) if path.suffix == ".json" else path.read_bytes().hex(),
+            )
+
+
+STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
+    "data.stories.generate": _of_stories,
+    "data.documents_formats": _of_documents,
+    "data.sentences": _of_sentences,
+    "data.hashes": _of_hashes,
+    "data.tokenizer": _of_tokenizer,
+    "data.blocks": _of_blocks,
+    "data.deduplicate": _of_deduplicate,
+    "data.corpus": _of_corpus,
+    "data.pieces": _of_pieces,
+    "data.make_shards": _of_shards,
+    "concepts.kept": partial(_of_vectors, what="files"),
+    "concepts.cache": partial(_of_vectors, what="concepts"),
+    "concepts.predictions": partial(_of_vectors, what="predictions"),
+    "concepts.index": _of_index,
+}
+
+
+@pytest.mark.parametrize("step", PINNED)
+def test_a_number_stands_for_these_bytes(step: str, tmp_path: Path) -> None:
+    content = json.dumps(list(STEPS[step](tmp_path)), ensure_ascii=True)
+    found = (import_module(f"lang_jepa.{step}").FORMAT, blake2b(content.encode(), digest_size=8).hexdigest())
+    number, expected = PINNED[step]
+    file = f"src/lang_jepa/{step.replace('.', '/')}.py"
+    told = f"{step} gives other bytes: raise FORMAT in {file} to {number + 1} and pin ({number + 1}, {found[1]!r}) here"
+    assert found[0] != number or found[1] == expected, told
+    assert found == PINNED[step], f"FORMAT in {file} was changed: pin {found} here"
+
+
+def test_what_was_made_by_hashes_of_the_source_is_out_of_date_and_said_to_be(tmp_path: Path) -> None:
+    """An earlier version kept a hash of its own code instead of numbers."""
+    rows = [json.dumps({"text": one.text}) for one in _documents()]
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    _words().save(tmp_path / "words")
+    places = {"train_file": str(tmp_path / "in.jsonl"), "min_length": 1, "limit": None, "prepare_workers": 1}
+    settings = DataSettings(
+        tokenizer_path=str(tmp_path / "words"), corpus_dir=str(tmp_path / "corpora"), **places
+    )
+    corpus = prepare(settings)
+    old = corpus.path.rename(corpus.path.with_name("in-0123456789abcdef"))
+    _as_of_old(old / "manifest.json")
+    events: list[PrepareEvent] = []
+    again = prepare(settings, progress=events.append)
+    assert again.path == corpus.path
+    assert not again.reused
+    assert (events[0].stage, str(old) in events[0].message) == ("stale", True)
+    assert "the version of this program" in events[0].message
+
+    of_shards = DataSettings(tokenizer_path="trained", vocab_size=300, **places)
+    make_shards(of_shards, tmp_path / "shards")
+    _as_of_old(tmp_path / "shards" / "shards.json")
+    with pytest.raises(LangJepaError, match=r"changed: the version of this program.* delete this one"):
+        make_shards(of_shards, tmp_path / "shards")
+
+
+def _as_of_old(manifest: Path) -> None:
+    content = read_json(manifest, what="manifest")
+    del content["made_from"]["formats"]
+    content["made_from"]["code"] = "0123456789abcdef"
+    write_json(manifest, content)
+
+
+def test_changes_are_named_to_the_key() -> None:
+    before = {"formats": {"a": 1, "b": 1}, "settings": {"x": 1}, "source": "s", "tokenizer": {"trained": 5}}
+    now = {"formats": {"a": 1, "b": 2, "c": 1}, "settings": {"x": 2}, "source": "s", "tokenizer": "abc"}
+    assert changes(before, now) == ["formats.b", "formats.c", "settings.x", "tokenizer"]
+    assert changes(before, before) == []

@@ -1,0 +1,33 @@
+"""The data of a run that reads a stream."""
+
+import json
+from pathlib import Path
+
+from lang_jepa.data.hashes import hash_text, side
+from lang_jepa.training.stream_material import StreamMaterial
+from tiny import tiny_settings
+
+
+def test_a_tokenizer_learns_from_training_documents_of_the_first_block_only(tmp_path: Path) -> None:
+    """A word that only held-out documents have, or later blocks, is no piece."""
+    texts = [
+        f"The ship number {k} left. It rained in the harbour for {k} days. Nobody knew why."
+        for k in range(60)
+    ]
+    for k, text in enumerate(texts):
+        marked = f"{text} Zyzzyva zyzzyva zyzzyva!"
+        if k >= 40 or side(hash_text(marked), 0.3) == "validation":
+            texts[k] = marked
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    assert sum("Zyz" in text for text in texts[:40]) > 5
+    settings = tiny_settings(
+        tmp_path / "run",
+        f"data.train_file={tmp_path / 'texts.jsonl'}",
+        "data.streaming=true",
+        "data.shuffle_buffer=40",
+        "data.val_fraction=0.3",
+        "data.min_length=1",
+    )
+    pieces = StreamMaterial(settings, rank=0, world=1).tokenizer.backend.get_vocab()
+    assert not any("zz" in piece for piece in pieces)
+    assert any("harbour" in piece for piece in pieces)
