@@ -1,5 +1,6 @@
 """How fast a corpus is prepared, and in how much memory: megabytes a second, and the peak over all processes.
 
+    python benchmarks/prepare.py                            # generated stories
     python benchmarks/prepare.py PATH --tokenizer trained --workers 1 2
 
 Memory is the largest sum, over this process and its workers, of the proportional set size (pages that several
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from lang_jepa.config import DataSettings
 from lang_jepa.data.prepare import prepare
+
+STORIES = 10_000
+"""Stories where no source is named."""
 
 
 def family() -> list[int]:
@@ -74,11 +78,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="as data.train_file")
+    parser.add_argument("source", nargs="?", default="stories", help="as data.train_file")
     parser.add_argument("--tokenizer", default="trained", help="as data.tokenizer_path")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
     parser.add_argument("--limit", type=int, help="documents at most")
     options = parser.parse_args()
+    if options.source == "stories" and options.limit is None:
+        options.limit = STORIES
     from transformers import AutoTokenizer  # noqa: F401  (two seconds of importing are not preparation)
 
     print(f"{'workers':>7} {'seconds':>8} {'MB/s':>6} {'MB/CPU s':>8} {'peak MB':>8} {'tokens':>12}")

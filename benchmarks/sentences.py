@@ -1,5 +1,6 @@
 """Speed of the sentence splitters on one thread, in megabytes of UTF-8 text a second.
 
+    python benchmarks/sentences.py                          # generated stories
     python benchmarks/sentences.py ../shared/data/openstax.parquet ../shared/data/classics.parquet
 
 Reports our rules and sentencex without the wrapper; without arguments on 5,000 built-in stories.
@@ -18,6 +19,8 @@ from lang_jepa.data.documents import open_source
 from lang_jepa.data.sentences import make_splitter
 
 ROUNDS = 3
+STORIES = 5000
+"""Stories where no file is named."""
 
 
 def measure(split: Callable[[str], int], texts: list[str]) -> tuple[float, int]:

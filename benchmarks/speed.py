@@ -1,5 +1,6 @@
 """Training speed and memory against `padded_baseline.py`: the same pairs, each in a process of its own, by turns.
 
+    python benchmarks/speed.py                              # generated stories
     python benchmarks/speed.py --data ../shared/data/openstax.parquet --minutes 4
 
 Modes: `baseline` (padded), `window` (the same pairs in the same batches, packed, bf16 autocast, fused AdamW, foreach
@@ -43,13 +44,13 @@ def minilm() -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-def split_documents(data: Path) -> list[list[str]]:
+def split_documents(data: str) -> list[list[str]]:
     """The sentences of the first documents."""
     from lang_jepa.config import DataSettings
     from lang_jepa.data.documents import open_source
     from lang_jepa.data.sentences import make_splitter
 
-    settings = DataSettings(train_file=str(data), limit=DOCUMENTS)
+    settings = DataSettings(train_file=data, limit=DOCUMENTS)
     splitter = make_splitter(settings)
     documents = []
     for document in open_source(settings).documents(Counter()):
@@ -285,9 +286,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="documents, for example openstax.parquet")
+    parser.add_argument("--data", default="stories", help="documents, for example openstax.parquet")
     parser.add_argument("--weights", help="folder of a BERT-like encoder of width 384 (default: MiniLM)")
-    parser.add_argument("--minutes", type=float, default=4.0, help="about how long all turns take")
+    parser.add_argument("--minutes", type=float, default=1.5, help="about how long all turns take")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each mode")
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
     parser.add_argument("--attention-dropout", type=float, default=0.0, help="ours; the baseline has .1")
@@ -300,8 +301,6 @@ def main() -> None:
     if arguments.mode:
         child(arguments)
         return
-    if arguments.data is None:
-        parser.error("--data is needed")
     arguments.weights = arguments.weights or minilm()
     with tempfile.TemporaryDirectory() as folder:
         documents = Path(folder) / "documents.json"

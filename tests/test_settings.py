@@ -14,15 +14,17 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import (
     apply_override,
     build,
+    build_saved,
     is_decoder_recipe,
     is_gpt_recipe,
+    load_decoder_settings,
     load_gpt_settings,
     load_settings,
-    parse_yaml,
     read_settings,
     recipe_names,
     save_settings,
 )
+from lang_jepa.settings_yaml import parse_yaml
 
 PROMISED = {
     "data": {
@@ -243,7 +245,7 @@ def test_malformed_override(override: str) -> None:
 
 def test_override_below_a_value() -> None:
     with pytest.raises(LangJepaError, match="'limit' is a value, not a section"):
-        apply_override({"data": {"limit": 3}}, "data.limit.x=3")
+        apply_override({"data": {"limit": 3}}, "data.limit.x=3", Settings)
     with pytest.raises(LangJepaError, match=r"data\.batchsize: unknown setting; did you mean 'batch_size'"):
         load_settings("concepts", ["data.batchsize=3"])
 
@@ -355,7 +357,7 @@ def test_settings_cannot_be_changed_in_place() -> None:
 def test_saved_settings_are_plain_yaml_and_complete(tmp_path: Path) -> None:
     save_settings(Settings(), tmp_path / "settings.yaml")
     plain = yaml.safe_load((tmp_path / "settings.yaml").read_text())
-    assert list(plain) == list(Settings.model_fields)
+    assert list(plain) == ["version", *Settings.model_fields]
     assert all(list(plain[name]) == list(model.model_fields) for name, model in sections(Settings).items())
 
 
@@ -424,3 +426,133 @@ def test_mistakes_in_a_base_are_named(text: str, message: str, tmp_path: Path) -
 def test_a_base_is_no_setting() -> None:
     with pytest.raises(LangJepaError, match="base: unknown setting"):
         load_settings("concepts", ["base=documents"])
+
+
+@pytest.mark.parametrize(
+    ("load", "override", "meant"),
+    [
+        ("concepts", "optimization.learning_rate", "lr"),
+        ("concepts", "training.learning_rate", "optimization.lr"),
+        ("concepts", "learning_rate", "optimization.lr"),
+        ("concepts", "model.lr", "optimization.lr"),
+        ("concepts", "data.batch", "batch_size"),
+        ("concepts", "model.dropout_rate", "dropout"),
+        ("concepts", "seed", "meta.seed"),
+        ("concepts", "training.output_dir", "logging.log_dir"),
+        ("concepts", "optimization.bacth_size", "data.batch_size"),
+        ("concept_decoder", "training.lr", "learning_rate"),
+        ("concept_decoder", "optimization.lr", "training.learning_rate"),
+        ("concept_decoder", "training.log_dir", "output_dir"),
+        ("gpt_jepa", "optimization.lr", "matrix_lr"),
+        ("gpt_jepa", "data.batch_size", "batch_tokens"),
+        ("gpt_jepa", "model.embed_dim", "model_dim"),
+    ],
+)
+def test_other_programs_names_are_understood_in_the_message(load: str, override: str, meant: str) -> None:
+    loads = {"concept_decoder": load_decoder_settings, "gpt_jepa": load_gpt_settings}
+    with pytest.raises(LangJepaError) as caught:
+        loads.get(load, load_settings)(load, [f"{override}=1"])
+    assert str(caught.value).endswith(f"{override}: unknown setting; did you mean '{meant}'?")
+
+
+TYPED = (
+    "2024",
+    "no",
+    "on",
+    "null",
+    "1e5",
+    "~",
+    "a: b",
+    "*.txt",
+    "a #b.txt",
+    "[x]",
+    "2024-01-01",
+    "@x",
+    "0x1F",
+)
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_text_setting_takes_what_was_typed(typed: str, tmp_path: Path) -> None:
+    assert load_settings("concepts", [f"data.train_file={typed}"]).data.train_file == typed
+    if typed in ("2024", "no", "on", "null", "1e5", "2024-01-01", "0x1F"):
+        (tmp_path / "mine.yaml").write_text(f"base: concepts\ndata:\n  train_file: {typed}\n")
+        assert load_settings(str(tmp_path / "mine.yaml")).data.train_file == typed
+
+
+def test_quotes_and_null_keep_their_meaning() -> None:
+    def loaded(*overrides: str) -> Settings:
+        return load_settings("concepts", overrides)
+
+    assert loaded("data.train_file='2024'").data.train_file == "2024"
+    assert loaded("meta.checkpoint_path=null").meta.checkpoint_path is None
+    assert loaded("meta.checkpoint_path='null'").meta.checkpoint_path == "null"
+    assert loaded("meta.checkpoint_path=7").meta.checkpoint_path == "7"
+    assert loaded("logging.eval_freq=null").logging.eval_freq is None
+    with pytest.raises(LangJepaError, match=r"data\.train_file: input should be a valid string"):
+        loaded("data.train_file=")
+
+
+def test_a_file_of_another_version_says_so_and_a_typing_mistake_does_not(tmp_path: Path) -> None:
+    """In saved settings, as a recipe or read by themselves, with the version or from before it was written."""
+    path, mine = tmp_path / "settings.yaml", tmp_path / "mine.yaml"
+    save_settings(load_settings("concepts"), path)
+    text = path.read_text().replace("meta:\n", "meta:\n  old_key: 3\n")
+    path.write_text(text.replace("version: ", "version: 0.0."))
+    said = r"settings\.yaml was written by version 0\.0\.\S+ of lang-jepa: .* has no meta\.old_key\. .*remove"
+    for read in (read_settings, lambda path: load_settings(str(path), ["meta.load_checkpoint=true"])):
+        with pytest.raises(LangJepaError, match=said):
+            read(path)
+    path.write_text("".join(line for line in text.splitlines(True) if not line.startswith("version")))
+    with pytest.raises(LangJepaError, match="written by another version"):
+        load_settings(str(path))
+    with pytest.raises(
+        LangJepaError, match=r"x was written by another version.* a checkpoint cannot be changed"
+    ):
+        build_saved(Settings, Settings().model_dump() | {"old": 1}, where="x")
+    mine.write_text("base: concepts\nmeta: {old_key: 3}\n")
+    with pytest.raises(
+        LangJepaError, match=r"mine\.yaml: the settings have mistakes:\n  meta\.old_key: unknown"
+    ):
+        load_settings(str(mine))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.streaming=true", "data.limit=5"], r"data\.limit has no effect beside data\.streaming=true"),
+        (["data.streaming=true", "data.deduplicate=exact"], r"data\.deduplicate has no effect"),
+        (["data.shuffle_buffer=5"], r"data\.shuffle_buffer has no effect beside data\.streaming=false"),
+        (["data.near_duplicate_share=0.2", "data.deduplicate=exact"], r"belongs to data\.deduplicate=near"),
+    ],
+)
+def test_a_chosen_setting_without_effect_is_refused(overrides: list[str], said: str, tmp_path: Path) -> None:
+    """As an override and in a user's file; what a recipe, a default or saved settings say stands there unnoticed."""
+    steps = "optimization.max_steps=3"
+    with pytest.raises(LangJepaError, match=said):
+        load_settings("concepts", [*overrides, steps])
+    streamed = load_settings("concepts", ["data.streaming=true", steps], usual=["data.limit=5"])
+    save_settings(streamed, tmp_path / "settings.yaml")
+    assert load_settings(str(tmp_path / "settings.yaml")) == streamed
+    (tmp_path / "mine.yaml").write_text("base: concepts\ndata: {limit: 9}\n")
+    with pytest.raises(LangJepaError, match=r"mine\.yaml: data\.limit has no effect"):
+        load_settings(str(tmp_path / "mine.yaml"), ["data.streaming=true", steps])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("data: {seq_len: 64}\nmodel: {model_dim: 32}\nevaluation: {val_every: 10}\n", "gpt"),
+        ("evaluation: {val_every: 10, sample_tokens: 5}\nlogging: {log_dir: x}\n", "gpt"),
+        ("jepa: {wieght: 1}\n", "gpt"),
+        ("decoder: {hidden_dim: 32}\nevaluation: {eval_steps: 5}\n", "decoder"),
+        ("training: {max_steps: 5}\n", "decoder"),
+        ("data: {train_file: x}\n", "encoder"),
+        ("", "encoder"),
+    ],
+)
+def test_a_plain_file_is_of_the_kind_whose_settings_it_has(text: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    found = {"gpt": is_gpt_recipe(str(path)), "decoder": is_decoder_recipe(str(path))}
+    assert [name for name, holds in found.items() if holds] == [kind] * (kind != "encoder")

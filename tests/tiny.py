@@ -113,7 +113,7 @@ def corpora() -> str:
 def tiny_settings(run: Path, *overrides: str) -> Settings:
     """Settings of the tiny run in the folder `run`, with overrides on top."""
     places = (f"data.corpus_dir={corpora()}", f"logging.log_dir={run}")
-    return load_settings("concepts", [*_BASE, *places, *overrides])
+    return load_settings("concepts", [*places, *overrides], usual=_BASE)
 
 
 _DECODER = (

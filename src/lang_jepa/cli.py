@@ -19,6 +19,7 @@ from lang_jepa import (
     cli_shards,
     cli_tools,
 )
+from lang_jepa.cli_combinations import Checked
 from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import is_full
@@ -68,7 +69,7 @@ def options(
     """What stands before a verb."""
 
 
-@app.command()
+@app.command(cls=Checked)
 def train(
     recipe: Annotated[
         str,
@@ -99,15 +100,13 @@ def train(
 
     recipe, folder = run_to_resume(recipe, resume=resume)
     here = () if folder is None else (f"logging.log_dir={folder}",)
-    if is_gpt_recipe(recipe) and not (encoder or dec_override or untrained):
+    if is_gpt_recipe(recipe):
         from lang_jepa.cli_gpt import train_gpt
 
         train_gpt(
             recipe, [*here, *(override or [])], from_environment=environment, debug=debug, resume=resume
         )
         return
-    if environment:
-        raise LangJepaError(f"--environment belongs to the recipe of a GPT, and {recipe} is none")
     if is_decoder_recipe(recipe):
         from lang_jepa.cli_decoder import train_decoder
 
@@ -115,16 +114,12 @@ def train(
         changed = (override or [], [*there, *(dec_override or [])])
         train_decoder(recipe, encoder, *changed, debug=debug, resume=resume, untrained=untrained)
         return
-    if encoder or dec_override or untrained:
-        raise LangJepaError(
-            f"--encoder, --untrained and -d belong to the recipe of a decoder, and {recipe} is none"
-        )
     settings = settings_of(
         recipe,
-        *(DEBUG if debug else ()),
         *here,
         *(override or ()),
         *(("meta.load_checkpoint=true",) if resume else ()),
+        usual=DEBUG if debug else (),
     )
     from lang_jepa.console import plain
     from lang_jepa.console_progress import Bar
@@ -138,7 +133,7 @@ def train(
     plain(f"  next         lang-jepa evaluate {result.folder}")
 
 
-@app.command()
+@app.command(cls=Checked)
 def prepare(
     recipe: Annotated[str, typer.Argument(help="Recipe whose data settings are used.")] = "next_sentence",
     override: Override = None,
@@ -181,7 +176,7 @@ def prepare(
     )
 
 
-@app.command()
+@app.command(cls=Checked)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
     tasks: Annotated[
@@ -192,6 +187,10 @@ def evaluate(
         ),
     ] = "",
     documents: Annotated[str | None, typer.Option(help="Of the task document: score these texts.")] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were."),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
     ] = None,
@@ -214,11 +213,9 @@ def evaluate(
     from lang_jepa.evaluation.saving import NotSaved
 
     if find_gpt(run) is not None:
-        if beside or documents is not None:
-            raise LangJepaError(f"--beside and --documents belong to encoders, and {run} is a GPT")
         from lang_jepa.export.gpt_card import evaluate_gpt_run
 
-        score = partial(evaluate_gpt_run, run, tasks=tasks, data_dir=data_dir, output=output)
+        score = partial(evaluate_gpt_run, run, tasks=tasks, data_dir=data_dir, output=output, prepared=corpus)
     else:
         from lang_jepa.report.card import evaluate_run
 
@@ -231,6 +228,7 @@ def evaluate(
             beside=beside or (),
             documents=documents,
             tell=plain,
+            prepared=corpus,
         )
     unsaved = None
     try:
@@ -248,7 +246,7 @@ def evaluate(
     plain(f"Written to {path}.{chosen}")
 
 
-@app.command()
+@app.command(cls=Checked)
 def infer(
     model: Annotated[
         Path,
@@ -310,19 +308,20 @@ def infer(
         )
 
 
-app.command()(cli_quickstart.quickstart)
-
-
-app.command()(cli_compare.compare)
-app.command()(cli_compare.sweep)
-app.command()(cli_tools.index)
-app.command()(cli_tools.search)
-app.command()(cli_tools.export)
-app.command()(cli_document.document)
-app.command()(cli_generate.generate)
-app.command()(cli_shards.shards)
-app.command()(cli_shards.bits)
-app.command()(cli_tools.recipes)
+for verb in (
+    cli_quickstart.quickstart,
+    cli_compare.compare,
+    cli_compare.sweep,
+    cli_tools.index,
+    cli_tools.search,
+    cli_tools.export,
+    cli_document.document,
+    cli_generate.generate,
+    cli_shards.shards,
+    cli_shards.bits,
+    cli_tools.recipes,
+):
+    app.command(cls=Checked)(verb)
 
 
 def main() -> None:

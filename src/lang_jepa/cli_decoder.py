@@ -51,10 +51,12 @@ def train_decoder(
     settings = load_decoder_settings(
         recipe,
         [
-            *((f"training.output_dir={_CONTROL}",) if untrained else ()),
-            *(DECODER_DEBUG if debug else ()),
             *decoder_overrides,
             *(("training.resume=true",) if resume else ()),
+        ],
+        [
+            *((f"training.output_dir={_CONTROL}",) if untrained else ()),
+            *(DECODER_DEBUG if debug else ()),
         ],
     )
     folders = [one.removeprefix(_FOLDER) for one in overrides if one.startswith(_FOLDER)]

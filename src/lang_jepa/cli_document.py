@@ -54,16 +54,19 @@ def document(
         check_writable(plot)
     read = _read(file, text)
     from lang_jepa.concepts.document import study
+    from lang_jepa.console_progress import StageBar
     from lang_jepa.training.export import load_any
 
-    found = study(
-        load_any(model),
-        read,
-        candidates=candidate,
-        segments=segments,
-        using=cast("Using", using),
-        against=cast("Against | None", against),
-    )
+    with StageBar() as bar:
+        found = study(
+            load_any(model),
+            read,
+            candidates=candidate,
+            segments=segments,
+            using=cast("Using", using),
+            against=cast("Against | None", against),
+            progress=bar.tell,
+        )
     if plot is not None:
         from lang_jepa.report.document import draw_document
 
@@ -76,8 +79,6 @@ def document(
 
 def _read(file: Path | None, text: str | None) -> str:
     """The text from a file, an option, or standard input."""
-    if file is not None and text is not None:
-        raise LangJepaError("give a file or --text, not both")
     if text is not None:
         return text
     if file is None:
@@ -91,24 +92,17 @@ def _read(file: Path | None, text: str | None) -> str:
 
 def _show(found: "Study", plot: Path | None) -> None:
     """One table, then what was used, and candidates."""
-    from rich.table import Table
+    from lang_jepa.console import plain, sentence_table
 
-    from lang_jepa.console import console, plain
-
-    table = Table(show_edge=False, header_style="bold")
-    for name in ("", "surprise", "out of place", "boundary"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("sentence", overflow="fold")
-    begins = set(found.topics.boundaries)
+    rows = []
     repeats = {one.position: one for one in found.repetitions if one.repeats}
     for one, placed in zip(found.surprise.sentences, found.outliers.sentences, strict=True):
         score = found.topics.scores[one.position - 1] if one.position else None
-        if one.position in begins:
-            table.add_section()
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
-        table.add_row(str(one.position), *cells, one_line(one.sentence) + note)
-    console.print(table)
+        rows.append([str(one.position), *cells, one_line(one.sentence) + note])
+    heads = ("", "surprise", "out of place", "boundary", "sentence")
+    sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(
         "surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of"

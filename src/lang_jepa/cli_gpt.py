@@ -41,11 +41,11 @@ def train_gpt(
     settings = load_gpt_settings(
         recipe,
         [
-            *(DEBUG if debug else ()),
             *(overrides_of(os.environ) if from_environment else ()),
             *overrides,
             *(("meta.load_checkpoint=true",) if resume else ()),
         ],
+        DEBUG if debug else (),
     )
     go_offline_if_unreachable()
     result = run(settings, GPTBar())

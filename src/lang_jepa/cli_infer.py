@@ -27,10 +27,8 @@ class Telling:
         """The sentence of each concept.
 
         Raises:
-            LangJepaError: sampling and beam search are asked for together; see `ConceptModel.decode`.
+            LangJepaError: see `ConceptModel.decode`.
         """
-        if self.sample and self.beams is not None:
-            raise LangJepaError("--sample and --beams are two ways of decoding: choose one")
         if self.sample:
             drawn = {
                 "temperature": self.temperature,

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -33,11 +34,11 @@ DecoderOverride = Annotated[
 ]
 
 
-def settings_of(recipe: str, *overrides: str) -> "Settings":
+def settings_of(recipe: str, *overrides: str, usual: Sequence[str] = ()) -> "Settings":
     """Settings of a command that may need the hub; fails at once where they need it and it is not there."""
     from lang_jepa.settings import load_settings
 
-    settings = load_settings(recipe, overrides)
+    settings = load_settings(recipe, overrides, usual)
     if go_offline_if_unreachable():
         from lang_jepa.data.documents import open_source
 

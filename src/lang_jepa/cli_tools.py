@@ -142,10 +142,6 @@ def export(
 
         export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
         return
-    if dry_run and not push_to_hub:
-        raise LangJepaError(
-            "--dry-run lists what --push-to-hub would upload: give --push-to-hub owner/model too"
-        )
     from lang_jepa.export.push import check_name, push
 
     if push_to_hub:
@@ -157,7 +153,8 @@ def export(
     total = sum(size for _, size in done.files)
     if dry_run:
         _plain(
-            f"would be uploaded to {push_to_hub}: {len(done.files)} files, {total / 1e6:.1f} MB; nothing was sent"
+            f"would be uploaded to {push_to_hub}{' (private)' * private}: {len(done.files)} files, "
+            f"{total / 1e6:.1f} MB; nothing was sent"
         )
         for name, size in done.files:
             _plain(f"  {size:12,}  {name}")

@@ -2,21 +2,18 @@
 
 import os
 import sys
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console, ConsoleDimensions
-from rich.table import Table
+from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.text import Text
 
+from lang_jepa.console_tables import fact_tables, score_tables_of, text_tables
 from lang_jepa.evaluation.table import Report, Row, is_headline, shown
 from lang_jepa.training.signals import output_closed
 from lang_jepa.visible import visible
 
-HEADER = 12
-"""Letters in a line of a column's header."""
 _NO_END = 1_000_000
 """Letters in a line of a log."""
 
@@ -66,20 +63,30 @@ def warn(text: str, *, sign: str = "warning") -> None:
     console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"), soft_wrap=True)
 
 
-def titled(title: str, table: Table) -> None:
-    """A table under its title, which may be longer than the table is wide."""
-    plain(title, style="italic")
-    console.print(table)
-
-
 def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
     """Two columns: what, and how much."""
-    table = Table(show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(visible(name), visible(value))
-    titled(title, table)
+    shown = [(visible(name), visible(value)) for name, value in facts]
+    _draw(fact_tables(shown, width=console.width), title)
+
+
+def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begins: Sequence[int]) -> None:
+    """Figures and a sentence in each row, a line before those that begin something."""
+    for part in text_tables(heads, rows, width=console.width, begins=begins):
+        console.print(part)
+
+
+def figures_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
+    """A name and figures in each row."""
+    shown = [[Text(visible(cell)) for cell in row] for row in rows]
+    _draw(score_tables_of(heads, shown, width=console.width), title)
+
+
+def _draw(parts: Iterable[RenderableType], title: str) -> None:
+    """Tables, each under the title, which may be longer than the table is wide."""
+    tables = list(parts)
+    for number, table in enumerate(tables, start=1):
+        plain(title + (f" ({number} of {len(tables)})" if len(tables) > 1 else ""), style="italic")
+        console.print(table)
 
 
 def score_tables(report: Report, *, title: str, everything: bool = False) -> None:
@@ -95,7 +102,7 @@ def score_tables(report: Report, *, title: str, everything: bool = False) -> Non
         sorted_rows(report, everything), key=lambda row: (row.task, row.split)
     ):
         found = list(rows)
-        titled(f"{task}, {split}", _one_table(found))
+        _draw(_one_table(found), f"{task}, {split}")
         sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))
         plain(f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON", style="dim italic")
 
@@ -107,21 +114,16 @@ def sorted_rows(report: Report, everything: bool) -> list[Row]:
     return sorted(shown, key=lambda row: order.index((row.task, row.split)))
 
 
-def _one_table(rows: list[Row]) -> Table:
+def _one_table(rows: list[Row]) -> Iterator[RenderableType]:
     metrics = list(dict.fromkeys(row.metric for row in rows))
     names = list(dict.fromkeys((row.name, row.similarity) for row in rows))
     cells = {(row.name, row.similarity, row.metric): _cell(row) for row in rows}
-    table = Table(header_style="bold")
-    table.add_column("", min_width=20)
-    for metric in metrics:
-        # Broken by hand: rich would rather squeeze out the names than break a header that must not wrap.
-        table.add_column(textwrap.fill(metric, HEADER), justify="right", no_wrap=True)
+    lines = []
     for name, similarity in names:
-        label = visible(name)
-        shown = f"{label} [{similarity}]" if similarity else label
-        values = [cells.get((name, similarity, metric), Text()) for metric in metrics]
-        table.add_row(shown, *values, style="bold green" if name == "model" else None)
-    return table
+        shown = Text(f"{visible(name)} [{similarity}]" if similarity else visible(name))
+        lines.append([shown, *(cells.get((name, similarity, metric), Text()) for metric in metrics)])
+    examined = [number for number, (name, _) in enumerate(names) if name == "model"]
+    return score_tables_of(["", *metrics], lines, width=console.width, strong=examined)
 
 
 def _cell(row: Row) -> Text:

@@ -270,3 +270,22 @@ class ShardBar(Work):
                 completed=progress.characters,
                 figures=figures,
             )
+
+
+class StageBar(Work):
+    """The progress of work in stages: what is being done, and how much of it; taken away from a terminal at the end."""
+
+    def __init__(self) -> None:
+        super().__init__(TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
+        self._shown.live.transient = True
+        self._task: TaskID | None = None
+        self._stage = ""
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """The bar moves, or begins anew with another stage."""
+        if stage != self._stage:
+            if self._task is not None:
+                self.remove(self._task)
+            self._task, self._stage = self.add(stage, total=total), stage
+        assert self._task is not None
+        self.move(self._task, completed=done)

@@ -1,103 +1,30 @@
-"""Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message.
+"""Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message."""
 
-Two traps of PyYAML are closed here: it reads `3e-4` as a string, and it lets a later duplicate key win.
-"""
-
-import difflib
-import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lang_jepa import __version__
 from lang_jepa.config import Settings
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_text
+from lang_jepa.rules_effect import without_effect
+from lang_jepa.settings_words import is_text, mistakes, nearest, section_of, unknown_settings
+from lang_jepa.settings_yaml import LARGEST_YAML, NULLS, Dumper, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 BASE = "base"
 """Key of a recipe file that names the recipe which it changes."""
-
-
-LARGEST_YAML = 200_000
-"""Characters of the largest text that is parsed: settings have a few thousand."""
-_MOST_NODES = 50_000
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 floats and without duplicate keys."""
-
-    def get_single_node(self) -> Any:
-        """The text as nodes. An alias stands for its whole anchor, so few of them can stand for very many values."""
-        node = super().get_single_node()
-        if node is not None and _size(node, {}) > _MOST_NODES:
-            raise yaml.YAMLError("its aliases stand for too many values")
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                break  # SafeLoader has an error for it
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise LangJepaError(f"line {line}: the key '{key}' stands twice in one section")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Values that a node stands for, its aliases written out."""
-    if id(node) not in known:
-        known[id(node)] = _MOST_NODES  # while it is counted: one that holds itself has no end
-        children: Iterable[yaml.Node] = ()
-        if isinstance(node, yaml.MappingNode):
-            children = chain.from_iterable(node.value)
-        elif isinstance(node, yaml.SequenceNode):
-            children = node.value
-        known[id(node)] = 1 + sum(_size(child, known) for child in children)
-    return known[id(node)]
-
-
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes the strings which `_Loader` would read as numbers."""
-
-
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"),
-        list("-+0123456789."),
-    )
-    # The int resolver is consulted first, so plain integers stay integers.
-    for _letter in "-+0123456789":
-        _resolvers = _class.yaml_implicit_resolvers[_letter]
-        _resolvers.sort(key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
-
-
-def parse_yaml(text: str, *, where: str) -> Any:
-    """Parse YAML with the floats of YAML 1.2, without duplicate keys.
-
-    Raises:
-        LangJepaError: not YAML, or a key stands twice; the message names `where`.
-    """
-    if len(text) > LARGEST_YAML:
-        raise LangJepaError(f"{where} is too long for settings: {len(text):,} characters")
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
-    except RecursionError:
-        raise LangJepaError(f"{where} is not YAML of settings: it is nested too deeply") from None
-    except LangJepaError as error:
-        raise LangJepaError(f"{where}, {error}") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a date or number that cannot be
-        raise LangJepaError(f"{where} is not YAML: {error}") from error
+VERSION = "version"
+"""Key of saved settings that says which version wrote them."""
+SAVED = "settings.yaml"
+"""Name of the file in a run or model directory that holds its resolved settings."""
 
 
 def recipe_names() -> list[str]:
@@ -120,44 +47,69 @@ def _names_in(folder: str) -> list[str]:
     return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml"))
 
 
-def load_settings(recipe: str, overrides: Iterable[str] = ()) -> Settings:
+def load_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> Settings:
     """Settings of a recipe (a built-in name or the path of a YAML file) with overrides on top.
 
+    Args:
+        recipe: name or path.
+        overrides: each `section.key=value`; of two for one key the last holds.
+        usual: overrides that nobody chose, put below the others: they may be without effect.
+
     Raises:
-        LangJepaError: unknown recipe, unreadable YAML, unknown key, wrong type, values that do not fit together.
+        LangJepaError: unknown recipe, unreadable YAML, unknown key, wrong type, values that do not fit together, a
+            setting of the user that has no effect beside the others.
     """
-    return _load(Settings, recipe, overrides, folder="", names=recipe_names())
+    return _load(Settings, recipe, overrides, folder="", names=recipe_names(), usual=usual)
 
 
-def load_decoder_settings(recipe: str, overrides: Iterable[str] = ()) -> DecoderSettings:
+def load_decoder_settings(
+    recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()
+) -> DecoderSettings:
     """The same for the recipe of a decoder."""
-    return _load(DecoderSettings, recipe, overrides, folder="decoder", names=decoder_recipe_names())
+    return _load(
+        DecoderSettings, recipe, overrides, folder="decoder", names=decoder_recipe_names(), usual=usual
+    )
 
 
-def load_gpt_settings(recipe: str, overrides: Iterable[str] = ()) -> GPTSettings:
+def load_gpt_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> GPTSettings:
     """The same for the recipe of a GPT."""
-    return _load(GPTSettings, recipe, overrides, folder="gpt", names=gpt_recipe_names())
+    return _load(GPTSettings, recipe, overrides, folder="gpt", names=gpt_recipe_names(), usual=usual)
 
 
 def is_decoder_recipe(recipe: str) -> bool:
-    """Whether a recipe (name or path) is one of a decoder: a file that has one of its sections, and is not of a GPT."""
-    sections = {"decoder", "training", "evaluation"}
-    return _is_of(recipe, decoder_recipe_names(), sections) and not is_gpt_recipe(recipe)
+    """Whether a recipe (name or path) is one of a decoder."""
+    return _kind_of(recipe) is DecoderSettings
 
 
 def is_gpt_recipe(recipe: str) -> bool:
-    """Whether a recipe (name or path) is one of a GPT: a file that has the section `jepa`, or whose `recipe` is
-    a built-in one of a GPT."""
-    return _is_of(recipe, gpt_recipe_names(), {"jepa"})
+    """Whether a recipe (name or path) is one of a GPT."""
+    return _kind_of(recipe) is GPTSettings
 
 
-def _is_of(recipe: str, names: list[str], sections: set[str]) -> bool:
+def _kind_of(recipe: str) -> type[BaseModel]:
+    """The kind of settings in a recipe: as the built-in one that it is, inherits from or came from; else the kind
+    that has most of its settings, an encoder's where several have as many."""
+    names: dict[type[BaseModel], list[str]] = {
+        Settings: recipe_names(),
+        DecoderSettings: decoder_recipe_names(),
+        GPTSettings: gpt_recipe_names(),
+    }
+    trees: list[dict[str, Any]] = []
     for one in _lineage(recipe):
-        if isinstance(one, str):
-            return one in names
-        if not sections.isdisjoint(one) or one.get("recipe") in names:
-            return True
-    return False
+        name = one if isinstance(one, str) else one.get("recipe")
+        for kind, known in names.items():
+            if name in known:
+                return kind
+        if isinstance(one, dict):
+            trees.append(one)
+    return max(names, key=lambda kind: sum(_known(kind, tree) for tree in trees))
+
+
+def _known(kind: type[BaseModel], tree: Mapping[str, Any]) -> int:
+    """How many sections and settings of a tree a kind of settings has."""
+    groups = {name: section_of(kind, str(name)) for name in tree}
+    inside = [(group, tree[name]) for name, group in groups.items() if group is not None]
+    return sum(1 + len(group.model_fields.keys() & set(own or ())) for group, own in inside)
 
 
 def _lineage(recipe: str) -> Iterator[dict[str, Any] | str]:
@@ -189,22 +141,45 @@ def _beside(heir: Path, base: str) -> str:
 
 
 def _load(
-    kind: type[Model], recipe: str, overrides: Iterable[str], *, folder: str, names: list[str]
+    kind: type[Model],
+    recipe: str,
+    overrides: Iterable[str],
+    *,
+    folder: str,
+    names: list[str],
+    usual: Iterable[str] = (),
 ) -> Model:
-    tree = _sections(recipe, folder, names, ())
+    chosen: set[str] = set()
+    tree = _sections(kind, recipe, folder, names, (), chosen)
     tree.setdefault("recipe", Path(recipe).stem)
+    for override in usual:
+        apply_override(tree, override, kind)
     for override in overrides:
-        apply_override(tree, override)
-    return build(kind, tree, where=recipe if _is_yaml(recipe) else f"recipe {recipe}")
+        apply_override(tree, override, kind)
+        chosen.add(override.partition("=")[0].strip())
+    where = recipe if _is_yaml(recipe) else f"recipe {recipe}"
+    settings = build(kind, tree, where=where)
+    for complaint in without_effect(settings, chosen):
+        raise LangJepaError(f"{where}: {complaint}")
+    return settings
 
 
-def _sections(recipe: str, folder: str, names: list[str], heirs: tuple[str, ...]) -> dict[str, Any]:
+def _sections(
+    kind: type[BaseModel],
+    recipe: str,
+    folder: str,
+    names: list[str],
+    heirs: tuple[str, ...],
+    chosen: set[str],
+) -> dict[str, Any]:
     """The sections of a recipe, on top of those of its `base`.
 
     Args:
+        kind: of the settings.
         recipe: name or path.
         folder, names: of the built-in recipes of this kind.
         heirs: files that inherit from it, the first one last named.
+        chosen: gets what a user's own files set, as `section.key`; saved settings set everything, so nothing by choice.
 
     Raises:
         LangJepaError: it cannot be found or read, or inherits from itself.
@@ -214,11 +189,15 @@ def _sections(recipe: str, folder: str, names: list[str], heirs: tuple[str, ...]
     if _is_yaml(recipe):
         if not path.is_file():
             raise LangJepaError(f"no recipe file at {path}{by}")
-        tree, where = parse_yaml(_read(path), where=str(path)), str(path)
+        tree, where = parse_yaml(_read(path), where=str(path), kind=kind), str(path)
+        if isinstance(tree, dict) and _is_saved(kind, tree):
+            tree = _of_this_version(kind, tree, where)
+        elif isinstance(tree, dict):
+            chosen |= {f"{name}.{key}" for name, own in tree.items() if isinstance(own, dict) for key in own}
     else:
         if recipe not in names:
             raise LangJepaError(
-                f"no recipe named '{recipe}'{by}{_nearest(recipe, names)}. Built in: "
+                f"no recipe named '{recipe}'{by}{nearest(recipe, names)}. Built in: "
                 f"{', '.join(names)}; or give the path of a .yaml file."
             )
         text = (resources.files("lang_jepa") / "recipes" / folder / f"{recipe}.yaml").read_text("utf-8")
@@ -237,7 +216,7 @@ def _sections(recipe: str, folder: str, names: list[str], heirs: tuple[str, ...]
     base, line = _beside(path, base), (*heirs, str(path))
     if _is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
         raise LangJepaError(f"{where} inherits from itself: {' -> '.join([*line, base])}")
-    return _on_top(_sections(base, folder, names, line), tree)
+    return _on_top(_sections(kind, base, folder, names, line, chosen), tree)
 
 
 def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,8 +228,11 @@ def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Put one `section.key=value` (value in YAML) into a tree of settings, in place."""
+def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
+    """Put one `section.key=value` into a tree of settings of some kind, in place.
+
+    The value is YAML; of a setting that takes text it is the text as it was typed, unless it is a string in quotes.
+    """
     path, separator, text = override.partition("=")
     keys = path.strip().split(".")
     if not separator or not all(keys):
@@ -260,7 +242,11 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(branch, dict):
             raise LangJepaError(f"override '{override}': '{key}' is a value, not a section")
         tree = branch
-    tree[keys[-1]] = parse_yaml(text, where=f"override '{override}'")
+    typed, where = text.strip(), f"override '{override}'"
+    takes_text, nullable = is_text(kind, keys[0], keys[1]) if len(keys) == 2 else (False, False)
+    null = not typed or (nullable and typed in (*NULLS, "~"))
+    plain = takes_text and not null and typed[0] not in "'\""
+    tree[keys[-1]] = typed if plain else parse_yaml(text, where=where)
 
 
 def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
@@ -272,15 +258,68 @@ def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
     try:
         return kind.model_validate(tree)
     except ValidationError as failure:
-        lines = [_explain(kind, error) for error in failure.errors()]
+        lines = mistakes(kind, failure)
         raise LangJepaError("\n  ".join([f"{where}: the settings have mistakes:", *lines])) from None
 
 
+def build_saved(kind: type[Model], tree: Any, *, where: str) -> Model:
+    """As `build`, of settings that were saved by some version: that one is named, since nobody mistyped them.
+
+    Args:
+        kind: of the settings.
+        tree: as `save_settings` wrote it, or the settings of a checkpoint.
+        where: the file.
+
+    Raises:
+        LangJepaError: no settings, settings of another version, or with one line per mistake.
+    """
+    if not isinstance(tree, Mapping):
+        raise LangJepaError(f"{where}: expected sections of settings, found {type(tree).__name__}")
+    try:
+        return build(kind, _of_this_version(kind, tree, where), where=where)
+    except LangJepaError as error:
+        writer = tree.get(VERSION, __version__)
+        if writer == __version__:
+            raise
+        raise LangJepaError(
+            f"{error}\n  (written by version {writer} of lang-jepa; this is {__version__})"
+        ) from None
+
+
+def _is_saved(kind: type[BaseModel], tree: Mapping[str, Any]) -> bool:
+    """Whether `save_settings` wrote a tree, with its version or before it did so: nobody writes down half of all."""
+    every = {
+        name: dict.fromkeys(group.model_fields)
+        for name in kind.model_fields
+        if (group := section_of(kind, name))
+    }
+    return VERSION in tree or _known(kind, tree) > _known(kind, every) / 2
+
+
+def _of_this_version(kind: type[BaseModel], tree: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Saved settings without the version that wrote them.
+
+    Raises:
+        LangJepaError: some of them are not known here.
+    """
+    own = {key: one for key, one in tree.items() if key != VERSION}
+    unknown = unknown_settings(kind, own)
+    if unknown:
+        writer = tree.get(VERSION, __version__)
+        other = "another version" if writer == __version__ else f"version {writer}"
+        raise LangJepaError(
+            f"{where} was written by {other} of lang-jepa: this one ({__version__}) has no {', '.join(unknown)}. Use "
+            f"the version that wrote it. Or, if you can do without: remove what is unknown here from {SAVED}; a "
+            "checkpoint cannot be changed, so train again in another folder"
+        )
+    return own
+
+
 def save_settings(settings: BaseModel, path: Path) -> None:
-    """Write resolved settings as YAML, atomically."""
-    tree = settings.model_dump()
+    """Write resolved settings as YAML, atomically, with the version that writes them."""
+    tree = {VERSION: __version__} | settings.model_dump()
     # ASCII only: with allow_unicode PyYAML writes some line breaks (U+0085) in a way that it cannot read back.
-    write_text(path, yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
+    write_text(path, yaml.dump(tree, Dumper=Dumper, sort_keys=False))
 
 
 @overload
@@ -300,7 +339,7 @@ def read_settings(path: Path, kind: type[BaseModel] = Settings) -> BaseModel:
     """
     if not path.is_file():
         raise LangJepaError(f"no settings at {path}: is this a run directory?")
-    return build(kind, parse_yaml(_read(path), where=str(path)), where=str(path))
+    return build_saved(kind, parse_yaml(_read(path), where=str(path)), where=str(path))
 
 
 def _read(path: Path) -> str:
@@ -313,32 +352,3 @@ def _read(path: Path) -> str:
         raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise LangJepaError(f"{path} is not UTF-8: {error}") from error
-
-
-def _explain(kind: type[BaseModel], error: Any) -> str:
-    """One line for one pydantic error."""
-    keys = [str(part) for part in error["loc"]]
-    path = ".".join(keys)
-    if error["type"] == "extra_forbidden":
-        known = _fields_at(kind, keys[:-1])
-        return f"{path}: unknown setting{_nearest(keys[-1], known)}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not path:
-        return message
-    return f"{path}: {message[0].lower() + message[1:]} (given: {repr(error['input'])[:200]})"
-
-
-def _fields_at(kind: type[BaseModel], keys: list[str]) -> list[str]:
-    """Names of the fields of the section that `keys` lead to."""
-    for key in keys:
-        field = kind.model_fields.get(key)
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        kind = field.annotation
-    return list(kind.model_fields)
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    """A `did you mean` for a misspelt word, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""

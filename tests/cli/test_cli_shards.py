@@ -71,3 +71,12 @@ def test_mistakes(
         assert type_command(monkeypatch, *words) == 2
         assert reason in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_shards_without_its_extra_says_so_before_anything_is_read(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    assert type_command(monkeypatch, "shards", str(file), str(tmp_path / "a")) == 2
+    assert "pip install 'lang-jepa[gpt]'" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*a*"))

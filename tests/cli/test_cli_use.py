@@ -98,7 +98,9 @@ def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) ->
     assert "choose one" in type_in("infer", run, "--decode", "--sample", "--beams", "2", "--text", "x").err
     assert "at least one --context" in type_in("infer", run, "--continue", "1").err
     assert "train concept_decoder" in type_in("infer", trained, "--decode", "--text", "x").err
-    assert "belong to the recipe of a decoder" in type_in("train", "concepts", "--encoder", run).err
+    assert (
+        "has no effect without the recipe of a decoder" in type_in("train", "concepts", "--encoder", run).err
+    )
 
 
 def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: Type) -> None:
@@ -109,7 +111,7 @@ def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: 
     assert ran.status == 0, ran.err
     assert (run / "untrained" / "decoder.safetensors").is_file()
     assert f"joined           {run / 'untrained'}" in ran.out
-    assert "belong to the recipe of a decoder" in type_in("train", "concepts", "--untrained").err
+    assert "has no effect without the recipe of a decoder" in type_in("train", "concepts", "--untrained").err
 
 
 def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch) -> None:

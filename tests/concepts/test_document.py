@@ -11,13 +11,15 @@ import torch
 
 from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.document import REPEATED, outliers, redundant, segment, sentences_of, study, surprise
+from lang_jepa.concepts.document_fits import LEAST_REFERENCE, of_document, of_others
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import Choice
 from lang_jepa.evaluation.document.contest import Contender
-from lang_jepa.evaluation.similarity import Statistics
+from lang_jepa.evaluation.document.rules import REACH
+from lang_jepa.evaluation.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.similarity import prepare as prepared
 from tiny import MODES, VIEWS, tiny_settings
 
@@ -209,8 +211,52 @@ def test_a_text_is_split_in_the_language_of_the_training(make: Make) -> None:
 
 def test_nothing_to_read(make: Make) -> None:
     model = make("concepts")
-    for nothing in ("", "  \n ", [], ["A sentence.", " "]):
+    for nothing in ("", "  \n ", []):
         with pytest.raises(LangJepaError, match="holds no text"):
             surprise(model, nothing)
+    with pytest.raises(LangJepaError, match="sentence 1 has no token"):
+        surprise(model, ["A sentence.", " "])
     with pytest.raises(LangJepaError, match="at least one segment"):
         segment(model, "One sentence. And another one.", count=0)
+
+
+def test_what_is_usual_equals_the_table_of_all_fits() -> None:
+    """Sums give what the table of places by sentences gives, for documents of any length, copies among them."""
+    rng = np.random.default_rng(5)
+    for count in (2, 7, 12, 27, 28, 60):
+        own, expected = (unit_rows(rng.normal(size=(count, 6)).astype(np.float32)) for _ in range(2))
+        own[count // 2] = own[0]
+        table = expected.astype(np.float64) @ own.T
+        distance = np.abs(np.arange(count)[:, None] - np.arange(count))
+        for place, (mean, spread) in enumerate(zip(*of_document(expected, own), strict=True)):
+            counted = distance[place] > REACH
+            counted = counted if counted.sum() >= LEAST_REFERENCE else distance[place] > 0
+            fits = table[place, counted]
+            assert (mean, spread) == pytest.approx((fits.mean(), fits.std()), abs=1e-7)
+        for found, right in zip(of_others(expected, own), (table.mean(1), table.std(1)), strict=True):
+            np.testing.assert_allclose(found, right, atol=1e-7)
+    alike = np.ones((30, 4), dtype=np.float32) / 2
+    assert not of_document(alike, alike)[1].any()  # what does not vary has no deviation, not a tiny one
+
+
+def test_repetitions_in_parts_equal_those_of_one_table(
+    make: Make, text: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of sentences that stand there three times: the first of equally near ones is named."""
+    model = make("concepts")
+    sentences = [*text, *text[:9], *text[3:7]]
+    whole, said = redundant(model, sentences), []
+    assert [one.earlier for one in whole[len(text) - 1 :]] == [*range(9), *range(3, 7)]
+    monkeypatch.setattr("lang_jepa.concepts.document._ROWS", 7)
+    monkeypatch.setattr("lang_jepa.concepts.document_reading.PART", 8)
+    parts = study(model, sentences, progress=lambda *told: said.append(told))
+    assert [(one.earlier, one.repeats) for one in parts.repetitions] == [
+        (one.earlier, one.repeats) for one in whole
+    ]
+    np.testing.assert_allclose(
+        [one.cosine for one in parts.repetitions], [one.cosine for one in whole], atol=1e-6
+    )
+    stages = list(dict.fromkeys(what for what, *_ in said))
+    assert stages[0] == "sentences read"
+    assert stages[-1] == "sentences compared"
+    assert all(done <= total for _, done, total in said)

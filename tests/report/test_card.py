@@ -4,14 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.own_corpus import own_corpus
 from lang_jepa.data.prepare import prepare
+from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.decode import FORCED, TOLD
 from lang_jepa.evaluation.evaluate import Budget
 from lang_jepa.evaluation.saving import read_report
 from lang_jepa.evaluation.told_event import TASK
-from lang_jepa.report.card import evaluate_run, imagine_story, save_start, start_of
+from lang_jepa.report.card import _label, evaluate_run, imagine_story, save_start, start_of
 from lang_jepa.training.decoder.train import train_decoder
 from lang_jepa.training.train import train
 from tiny import VIEWS, tiny_decoder, tiny_encoder, tiny_settings
@@ -94,3 +97,79 @@ def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
     assert abs(rows[TOLD, "exact match"].value - exact) < 1e-6
     lines = imagine_story(run, told=3, steps=2)
     assert len([line for line in lines if "imagined (" in line]) == 2
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("runs") / "run")
+
+
+def _foreign(run: Path, folder: Path) -> Path:
+    """A model as someone else would send it: its settings name folders of another machine."""
+    model = ConceptModel.load(run)
+    away = folder / "away"
+    data = model.settings.data.model_copy(update={"corpus_dir": str(away), "train_file": str(away / "x.txt")})
+    model.settings = model.settings.model_copy(update={"data": data})
+    model.save(folder / "sent", weights="target", step=1)
+    away.mkdir()
+    (away / "x.txt").write_text("A text of this machine. It is not to be read.\n" * 40)
+    return folder / "sent"
+
+
+def test_a_foreign_model_decides_no_path_and_nothing_is_made_anew(run: Path, tmp_path: Path) -> None:
+    """What is missing is told, with the rows that are left out and the way to get them; `prepared` is that way."""
+    own = ConceptModel.load(run)
+    corpus = Path(own.settings.data.corpus_dir) / own.card["corpus"]
+    sent, away, said = _foreign(run, tmp_path), tmp_path / "away", []
+    options = {"data_dir": None, "output": None, "budget": BUDGET}
+    with pytest.raises(LangJepaError, match=r"is not here \(.*away.*\), and none is made .*--corpus FOLDER"):
+        evaluate_run(sent, tasks="retrieval", **options)
+    with pytest.raises(LangJepaError, match=r"-o data\.train_file=DOCUMENTS"):
+        train_decoder(sent, tiny_decoder(tmp_path / "decoder"))
+    model = ConceptModel.load(sent)
+    assert own_corpus(model) is None
+    assert "left out" not in "".join(said)
+    report, _ = evaluate_run(sent, tasks="retrieval", prepared=corpus, tell=said.append, **options)
+    assert "untrained" in {row.name for row in report.rows}
+    assert sorted(path.name for path in away.iterdir()) == ["x.txt"]
+    with pytest.raises(LangJepaError, match="has other tokens than the model"):
+        other = tiny_settings(
+            tmp_path / "no", "data.vocab_size=500", f"data.corpus_dir={tmp_path / 'others'}"
+        )
+        own_corpus(model, prepare(other.data).path)
+
+
+def test_a_corpus_that_is_gone_leaves_its_row_out_and_says_so(run: Path, tmp_path: Path) -> None:
+    sent, said = _foreign(run, tmp_path), []
+    model = ConceptModel.load(sent)
+    stories = model.settings.data.model_copy(update={"train_file": "stories"})
+    model.settings = model.settings.model_copy(update={"data": stories})
+    model.save(sent, weights="target", step=1)
+    report, _ = evaluate_run(
+        sent, tasks="stories", data_dir=None, output=None, budget=BUDGET, tell=said.append
+    )
+    assert {row.name for row in report.rows} >= {"model"}
+    assert not any("untrained" in row.name for row in report.rows)
+    assert said[0].startswith(
+        "left out: the row 'untrained'. the corpus of this model's training is not here"
+    )
+    assert "lang-jepa prepare" in said[0]
+
+
+def test_options_that_no_task_reads_are_refused(run: Path, tmp_path: Path) -> None:
+    options = {"output": None, "budget": BUDGET}
+    with pytest.raises(
+        LangJepaError, match="--data-dir has no effect on the tasks stories: it is for au, probe, sts"
+    ):
+        evaluate_run(run, tasks="stories", data_dir=tmp_path, **options)
+    with pytest.raises(LangJepaError, match="--beside has no effect on the task decode"):
+        evaluate_run(run, tasks="decode", data_dir=None, beside=["words"], **options)
+
+
+def test_others_of_one_name_keep_their_rows() -> None:
+    taken: set[str] = set()
+    for name in ("a/run/model", "b/run/model", "words", "c/minilm", "d/minilm", "runs/model"):
+        taken.add(_label(name, taken))
+    assert taken == {"run", "b/run", "words", "minilm", "d/minilm", "runs"}
+    with pytest.raises(LangJepaError, match="twice"):
+        _label("words", taken)

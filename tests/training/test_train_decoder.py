@@ -14,7 +14,7 @@ from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.prepare import prepare
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.decoder import ConceptDecoder
-from lang_jepa.settings import is_decoder_recipe, load_decoder_settings
+from lang_jepa.settings import is_decoder_recipe, load_decoder_settings, load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
 from lang_jepa.training.decoder.latest import latest_encoder
 from lang_jepa.training.decoder.material import DecoderMaterial
@@ -215,6 +215,12 @@ def test_the_latest_encoder(encoder: Path, tmp_path: Path) -> None:
         os.utime(card, (number, number))
     assert latest_encoder(tmp_path) == Path("runs/three")
     save_checkpoint(tmp_path / "logs" / "killed" / "checkpoint-last.pth", {})
+    assert latest_encoder(tmp_path) == Path("logs/killed/checkpoint-last.pth")
+    for name in ("gpt", "killed_gpt"):  # newer, but they have no concepts
+        save_checkpoint(tmp_path / "runs" / name / "checkpoint-last.pth", {})
+        save_settings(load_gpt_settings("gpt_jepa"), tmp_path / "runs" / name / "settings.yaml")
+    (tmp_path / "runs" / "gpt" / "model").mkdir()
+    (tmp_path / "runs" / "gpt" / "model" / "gpt.json").write_text("{}")
     assert latest_encoder(tmp_path) == Path("logs/killed/checkpoint-last.pth")
 
 

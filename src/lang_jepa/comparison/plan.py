@@ -15,6 +15,7 @@ from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET
 from lang_jepa.evaluation.evaluate import Budget as Questions
+from lang_jepa.evaluation.tasks import check_data_dir
 from lang_jepa.files import read_json, write_json
 from lang_jepa.settings import build
 
@@ -197,11 +198,13 @@ def make_plan(
     unknown = [name for name in chosen if name not in kind.tasks]
     if unknown:
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(kind.tasks)}")
+    chosen = chosen or kind.usual_tasks(variants[0].settings)
+    check_data_dir(chosen, data_dir, of_stories=False)
     return Plan(
         variants,
         tuple(range(first, first + seeds)),
         budget,
-        chosen or kind.usual_tasks(variants[0].settings),
+        chosen,
         str(data_dir) if data_dir else None,
         kind.quick if questions is None else questions,
         allow_different,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from lang_jepa.comparison.trees import flat
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import parse_yaml
+from lang_jepa.settings_yaml import parse_yaml
 from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
 
 LOWER_IS_BETTER = frozenset(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from lang_jepa.concepts.cards import hash_files, read_card, read_tensors, write_card
+from lang_jepa.concepts.texts import vectors_of
 from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
@@ -61,6 +62,14 @@ class TextDecoder:
             encoder,
         )
 
+    def __repr__(self) -> str:
+        """What the decoder is."""
+        model = self.settings.decoder
+        return (
+            f"TextDecoder({self.settings.recipe}; reads {self.dim} dimensions; {model.num_layers} layers of "
+            f"{model.hidden_dim}; vocabulary {self.tokenizer.vocab_size:,})"
+        )
+
     @property
     def dim(self) -> int:
         """Width D of the concepts it reads."""
@@ -76,11 +85,7 @@ class TextDecoder:
         Raises:
             LangJepaError: the concepts have another width, or are not finite.
         """
-        rows = np.asarray(concepts, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.dim:
-            raise LangJepaError(f"this decoder reads concepts [n, {self.dim}], not {list(rows.shape)}")
-        if not np.isfinite(rows).all():
-            raise LangJepaError("a concept to decode has entries that are not finite")
+        rows = vectors_of(concepts, self.dim)
         texts: list[str] = []
         device = self.network.mean.device
         for start in range(0, len(rows), BATCH):
@@ -96,6 +101,10 @@ class TextDecoder:
             concepts: [n, D].
             texts: n sentences; what goes beyond decoder.max_length tokens does not count.
         """
+        if len(concepts) != len(texts):
+            raise LangJepaError(
+                f"{len(concepts)} concepts and {len(texts)} texts: give one text for each concept"
+            )
         parts: list[tuple[NDArray[np.float64], ...]] = []
         device = self.network.mean.device
         tokens = self.tokenizer.encode_sentences(texts)

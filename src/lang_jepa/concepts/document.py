@@ -12,23 +12,27 @@ from typing import Literal, cast
 
 import numpy as np
 
+from lang_jepa.concepts.document_fits import LEAST_REFERENCE, of_document, of_others
+from lang_jepa.concepts.document_reading import Progress, Read, encoder, silent
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.texts import text_of, texts_of
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import Tool
-from lang_jepa.evaluation.document.contest import Contender, Values
+from lang_jepa.evaluation.document.contest import Contender
 from lang_jepa.evaluation.document.rules import REACH, Places, Reading, Rule
 from lang_jepa.evaluation.document.segmentation import GapSetting, boundaries, gap_scores, shape
-from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
 from lang_jepa.evaluation.similarity import Floats, Similarity, prepare
 
 Using = Literal["best", "predictor", "counterpart"]
 Against = Literal["document", "training"]
 
-LEAST_REFERENCE = 10
-"""Fewer sentences than this say nothing about what is usual."""
 REPEATED = 0.85
 """Cosine with an earlier sentence from which on a sentence is said to repeat it, where nothing was measured."""
+_ROWS = 256
+"""Sentences that are compared with all earlier ones at a time."""
+_SAME = 1e-12
+"""Cosines that differ by less are equal but for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +137,23 @@ def study(
     segments: int | None = None,
     using: Using = "best",
     against: Against | None = None,
+    progress: Progress = silent,
 ) -> Study:
-    """All tools on one document.
+    """All tools on one document; memory grows with its sentences, not with their square.
 
     Args:
         model, text, using, against: as `surprise`.
         candidates: sentences that might follow, to be ranked.
         segments: topics wanted.
+        progress: told how far it is.
     """
     sentences = sentences_of(model, text)
+    read = Read.by(model, sentences, progress)
     return Study(
-        surprise(model, sentences, using=using, against=against),
-        outliers(model, sentences, using=using, against=against),
-        segment(model, sentences, count=segments, using=using),
-        redundant(model, sentences),
+        _fits(read, "next", using, against),
+        _fits(read, "outliers", using, against),
+        _topics(read, segments, using),
+        _repetitions(read, None),
         continuations(model, sentences, candidates, using=using)[0] if candidates else [],
         _repeating(model)[2],
     )
@@ -159,12 +166,13 @@ def sentences_of(model: ConceptModel, text: str | Sequence[str]) -> list[str]:
         LangJepaError: no sentence at all, or an empty one in a list.
     """
     if isinstance(text, str):
+        text = text_of(text, "the document", blank=True)
         pieces = [text[begin:end].strip() for begin, end in make_splitter(model.settings.data).spans(text)]
         found = [piece for piece in pieces if piece]
     else:
-        found = list(text)
-    if not found or not all(sentence.strip() for sentence in found):
-        raise LangJepaError("the document holds no text, or an empty sentence")
+        found = texts_of(text, "sentence")
+    if not found:
+        raise LangJepaError("the document holds no text")
     return found
 
 
@@ -184,7 +192,7 @@ def surprise(
     Raises:
         LangJepaError: no text, a way or a reference that the model does not have.
     """
-    return _fits(model, sentences_of(model, text), "next", using, against)
+    return _fits(Read.by(model, sentences_of(model, text)), "next", using, against)
 
 
 def outliers(
@@ -194,7 +202,7 @@ def outliers(
 
     Args and errors as `surprise`.
     """
-    return _fits(model, sentences_of(model, text), "outliers", using, against)
+    return _fits(Read.by(model, sentences_of(model, text)), "outliers", using, against)
 
 
 def segment(
@@ -209,14 +217,18 @@ def segment(
     Raises:
         LangJepaError: as `surprise`; a count below 1.
     """
-    sentences = sentences_of(model, text)
+    return _topics(Read.by(model, sentences_of(model, text)), count, using)
+
+
+def _topics(read: Read, count: int | None, using: Using) -> Topics:
     if count is not None and count < 1:
         raise LangJepaError(f"a document has at least one segment, not {count}")
-    way, said = _way(model, "segment", using)
+    sentences = read.sentences
+    way, said = _way(read.model, "segment", using)
     setting = GapSetting(way.rule, cast(Similarity, way.similarity), **way.setting)
     if len(sentences) < 2:
         return Topics(sentences, [], [], said)
-    reading = _reading(model, sentences, gaps=True)
+    reading = read.reading(gaps=True)
     scores = gap_scores(reading, setting.rule, setting.similarity, setting.block)
     found = boundaries(scores, setting, None if count is None else count - 1)
     return Topics(sentences, found.tolist(), shape(scores, depth=setting.depth).tolist(), said)
@@ -230,15 +242,18 @@ def continuations(
     Raises:
         LangJepaError: as `surprise`; no candidates.
     """
-    if isinstance(candidates, str) or not candidates:
+    candidates = texts_of(candidates, "candidate")
+    if not candidates:
         raise LangJepaError("ranking continuations needs a list of candidates")
     before = sentences_of(model, context)
     way, said = _way(model, "next", using)
     distinct = list(dict.fromkeys([*before, *candidates]))
     row = {sentence: number for number, sentence in enumerate(distinct)}
-    asked = np.array([row[sentence] for sentence in before[-_reach(model) :]], dtype=np.int64)
+    asked = np.array(
+        [row[sentence] for sentence in before[-max(REACH, model.settings.data.window_size) :]], dtype=np.int64
+    )
     places = Places(distinct, [asked], [asked[:0]])
-    reading = Reading(_encoder(model), places, model.encode(distinct))
+    reading = Reading(encoder(model), places, model.encode(distinct))
     kind = cast(Similarity, way.similarity)
     expected = reading.expected(cast(Rule, way.rule), kind)[0]
     fits = reading.space(kind)[[row[sentence] for sentence in candidates]].astype(np.float64) @ expected
@@ -260,16 +275,25 @@ def redundant(
         model, text: as `surprise`.
         threshold: cosine from which on a sentence is said to repeat the earlier one (None: as above).
     """
-    sentences = sentences_of(model, text)
-    kind, usual, _ = _repeating(model)
+    return _repetitions(Read.by(model, sentences_of(model, text)), threshold)
+
+
+def _repetitions(read: Read, threshold: float | None) -> list[Repetition]:
+    kind, usual, _ = _repeating(read.model)
     threshold = usual if threshold is None else threshold
-    space = prepare(model.encode(sentences), model.statistics, kind).astype(np.float64)
-    cosines = np.tril(space @ space.T, -1) - 2 * np.triu(np.ones((len(space), len(space))))
-    found = []
-    for position in range(1, len(sentences)):
-        earlier = int(cosines[position].argmax())
-        cosine = float(cosines[position, earlier])
-        found.append(Repetition(position, sentences[position], earlier, cosine, cosine >= threshold))
+    space = prepare(read.embeddings, read.model.statistics, kind).astype(np.float64)[read.rows]
+    found, count = [], len(space)
+    for begin in range(0, count, _ROWS):
+        read.progress("sentences compared", begin, count)
+        block = space[begin : begin + _ROWS]
+        cosines = block @ space[: begin + len(block)].T
+        for position, row in enumerate(cosines, start=begin):
+            if position:
+                best = row[:position].max()
+                earlier = int(np.argmax(row[:position] >= best - _SAME))  # the first of equally near ones
+                cosine = float(row[earlier])
+                sentence = read.sentences[position]
+                found.append(Repetition(position, sentence, earlier, cosine, cosine >= threshold))
     return found
 
 
@@ -288,24 +312,25 @@ def _repeating(model: ConceptModel) -> tuple[Similarity, float, str]:
     return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.said()}"
 
 
-def _fits(
-    model: ConceptModel, sentences: list[str], tool: Tool, using: Using, against: Against | None
-) -> Fits:
+def _fits(read: Read, tool: Tool, using: Using, against: Against | None) -> Fits:
+    model = read.model
     way, said = _way(model, tool, using)
     kind = cast(Similarity, way.similarity)
-    reading = _reading(model, sentences)
+    reading = read.reading()
     expected = reading.expected(cast(Rule, way.rule), kind)
-    own = reading.space(kind)[_rows(reading, sentences)]
+    own = reading.space(kind)[read.rows]
     known = np.abs(expected).sum(1) > 0
     fits = np.einsum("qd,qd->q", expected, own, dtype=np.float64)
-    chosen = against or _usual(model, len(sentences))
+    chosen = against or _usual(model, len(read.sentences))
     means, spreads = (
-        _of_document(expected, own) if chosen == "document" else _of_training(model, expected, kind)
+        of_document(expected, own)
+        if chosen == "document"
+        else of_others(expected, prepare(_training_sample(model), model.statistics, kind))
     )
     values = np.divide(means - fits, spreads, out=np.zeros_like(fits), where=spreads > 0)
     placed = [
         Placed(i, sentence, float(fits[i]) if known[i] else None, float(values[i]) if known[i] else None)
-        for i, sentence in enumerate(sentences)
+        for i, sentence in enumerate(read.sentences)
     ]
     return Fits(placed, said, chosen)
 
@@ -317,32 +342,14 @@ def _usual(model: ConceptModel, count: int) -> Against:
     return "training"
 
 
-def _of_document(expected: Floats, own: Floats) -> tuple[Values, Values]:
-    """Mean and deviation of the fits of the document's other sentences at each place, those within `REACH` left out.
-
-    Where too few remain, only the sentence itself is left out.
-    """
-    table = expected.astype(np.float64) @ own.T
-    places = np.arange(len(own))
-    distance = np.abs(places[:, None] - places[None, :])
-    counted = distance > REACH
-    counted = np.where(counted.sum(1, keepdims=True) >= LEAST_REFERENCE, counted, distance > 0)
-    number = np.maximum(counted.sum(1), 1)
-    means = (table * counted).sum(1) / number
-    spreads = np.sqrt(((table - means[:, None]) ** 2 * counted).sum(1) / number)
-    return means, spreads
-
-
-def _of_training(model: ConceptModel, expected: Floats, kind: Similarity) -> tuple[Values, Values]:
-    """Mean and deviation of the fits of training sentences at each place."""
-    sample = model.statistics.sample
-    if sample is None:
+def _training_sample(model: ConceptModel) -> Floats:
+    """Embeddings of training sentences, [N, D]."""
+    if model.statistics.sample is None:
         raise LangJepaError(
             "this model keeps no training sentences to compare with (an older version saved it, or it was never "
             "trained): compare with the document's own, or train again"
         )
-    table = expected.astype(np.float64) @ prepare(sample, model.statistics, kind).T
-    return table.mean(1), table.std(1)
+    return model.statistics.sample
 
 
 def _way(model: ConceptModel, tool: Tool, using: Using) -> tuple[Contender, str]:
@@ -372,24 +379,3 @@ def _unmeasured(model: ConceptModel, tool: Tool, using: Using) -> tuple[Contende
     if not model.has_predictor:
         why = "the model is an encoder alone"
     return Contender(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"
-
-
-def _encoder(model: ConceptModel) -> Encoder:
-    return model if model.predicts_next else EncoderOnly(model)
-
-
-def _reach(model: ConceptModel) -> int:
-    return max(REACH, model.settings.data.window_size)
-
-
-def _reading(model: ConceptModel, sentences: list[str], *, gaps: bool = False) -> Reading:
-    distinct = list(dict.fromkeys(sentences))
-    row = {sentence: number for number, sentence in enumerate(distinct)}
-    rows = np.array([row[sentence] for sentence in sentences], dtype=np.int64)
-    places = Places.of(distinct, [rows], reach=_reach(model), gaps=gaps)
-    return Reading(_encoder(model), places, model.encode(distinct))
-
-
-def _rows(reading: Reading, sentences: Sequence[str]) -> list[int]:
-    row = {sentence: number for number, sentence in enumerate(reading.places.sentences)}
-    return [row[sentence] for sentence in sentences]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lang_jepa.concepts.gpt_directory import load_gpt, load_table
+from lang_jepa.concepts.texts import items_of, text_of, texts_of
 from lang_jepa.data.byte_table import ByteTable
 from lang_jepa.data.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
@@ -48,6 +49,14 @@ class TextGPT:
         self.looped, self.layer = looped, layer
         self.dim = model.settings.model_dim
         self.statistics = Statistics.identity(self.dim)
+
+    def __repr__(self) -> str:
+        """What the model is."""
+        model, parameters = self.model.settings, sum(one.numel() for one in self.model.parameters())
+        return (
+            f"TextGPT({model.num_layers} layers of {model.model_dim}; {parameters / 1e6:.1f} M parameters; reads "
+            f"{self.model.seq_len:,} tokens; vocabulary {len(self.table.base):,})"
+        )
 
     @classmethod
     def load(cls, path: Path | str) -> "TextGPT":
@@ -87,6 +96,7 @@ class TextGPT:
         Raises:
             LangJepaError: the prompt leaves no room to write, or an option is out of range.
         """
+        prompt = text_of(prompt, "the prompt", blank=True)
         ids = [self.bos_id, *self._ids([prompt])[0].tolist()] if prompt else [self.bos_id]
         if len(ids) >= self.model.seq_len:
             raise LangJepaError(
@@ -111,9 +121,13 @@ class TextGPT:
         end = ids.index(self.bos_id, given) if self.bos_id in ids[given:] else len(ids)
         return self.table.decode([index for index in ids[:end] if index < len(self.table.base)])
 
-    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows: the vector of each text; zero for one without a token."""
-        ids = [row[-(self.model.seq_len - 1) :] for row in self._ids(sentences)]
+    def encode(self, sentences: str | Sequence[str]) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows: the vector of each text; zero for one without a token. [D] for a single string."""
+        if isinstance(sentences, str):
+            one: NDArray[np.float32] = self.encode([sentences])[0]
+            return one
+        texts = texts_of(sentences, blank=True)
+        ids = [row[-(self.model.seq_len - 1) :] for row in self._ids(texts)]
         means = np.zeros((len(ids), self.dim), dtype=np.float32)
         for rows in _batches([len(one) for one in ids]):
             means[rows] = self._means([ids[row] for row in rows])
@@ -121,7 +135,9 @@ class TextGPT:
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Float32 [n, D], unit rows: each context's sentences as one text, to be compared with what may follow."""
-        return self.encode([" ".join(context) for context in contexts])
+        return self.encode(
+            [" ".join(texts_of(one, "sentence", blank=True)) for one in items_of(contexts, "context")]
+        )
 
     def _ids(self, texts: Sequence[str]) -> list[Ints]:
         return self.table.encode(texts)

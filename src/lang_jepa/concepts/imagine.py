@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.concepts.search import neighbours
+from lang_jepa.concepts.texts import texts_of
 from lang_jepa.errors import LangJepaError
 
 
@@ -39,13 +40,13 @@ def imagine(model: ConceptModel, context: Sequence[str], steps: int, *, beams: i
         LangJepaError: no decoder, a model or a context that `predict_next` refuses, steps below 1, or a prediction of
             which the decoder tells nothing but empty texts.
     """
-    if steps < 1:
+    if not isinstance(steps, int) or steps < 1:
         raise LangJepaError(f"there must be at least one sentence to imagine, not {steps}")
-    told, found = list(context), []
+    told, found = texts_of(context, "sentence"), []
     for _ in range(steps):
         predicted = model.predict_next(told)[None, :]
         texts = list(dict.fromkeys(model.decode_several(predicted, "beam", beams=beams, returned=beams)[0]))
-        texts = [text for text in texts if len(model.tokenizer.encode_sentences([text])[0])]
+        texts = [text for text in texts if text.strip() and len(model.tokenizer.encode_sentences([text])[0])]
         if not texts:
             raise LangJepaError(
                 "the decoder has no words for the predicted concept (every alternative was empty): train it longer"

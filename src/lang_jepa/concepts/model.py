@@ -1,9 +1,9 @@
 """What a user imports: text to concepts, and contexts to predicted concepts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.concepts.decoding import TextDecoder, read_decoder
+from lang_jepa.concepts.describe import describe_model
 from lang_jepa.concepts.directory import find_model, load_model, save_model
 from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
 from lang_jepa.concepts.memory import SentenceMemory
+from lang_jepa.concepts.texts import contexts_of, sides_of, text_of, texts_of, vectors_of
 from lang_jepa.concepts.unfinished import unfinished
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import CorpusSplit
@@ -80,6 +82,10 @@ class ConceptModel(DocumentTools):
         self.card: dict[str, Any] = {}
         """Its model card, with the hashes of its files (empty: it was not loaded)."""
 
+    def __repr__(self) -> str:
+        """What the model is."""
+        return describe_model(self)
+
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
         """Load a model directory, the one inside a run directory, or a pretrained encoder as it is.
@@ -112,13 +118,6 @@ class ConceptModel(DocumentTools):
         model.load_choices()
         return model
 
-    def __repr__(self) -> str:
-        kind = self.jepa.encoder.backbone.config.model_type
-        what = self.card.get("plain") or f"{kind}, trained on data.view={self.settings.data.view}"
-        predictor = f"predictor {self.settings.model.predictor}" if self.has_predictor else "no predictor"
-        decoder = "" if self.decoder is None else ", decoder"
-        return f"ConceptModel({self.source or 'not saved'}: {what}; {self.dim} numbers, {predictor}{decoder})"
-
     def save(self, folder: str | Path, **card: Any) -> None:
         """Write a model directory atomically; keyword arguments join its card."""
         save_model(
@@ -128,37 +127,43 @@ class ConceptModel(DocumentTools):
             tokenizer=self.tokenizer,
             statistics=self.statistics,
             settings=self.settings,
-            card={"similarity": self.similarity, **card},
+            card={"similarity": self.similarity, **self._corpus(), **card},
             decoder=self.decoder,
         )
+
+    def _corpus(self) -> dict[str, Any]:
+        """The name of the corpus it was trained on, for its card."""
+        return {"corpus": self.card["corpus"]} if "corpus" in self.card else {}
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.jepa.parameters()).device
 
-    def encode(self, sentences: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
+    def encode(self, sentences: str | Iterable[str], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
         """Concepts of sentences: mean over tokens, head, L2-normalised.
 
         Sentences are sorted by length and packed, so that the batching does not show in the result beyond rounding.
         A text longer than model.max_length tokens is cut on the right.
 
         Args:
-            sentences: n texts; each is encoded alone.
+            sentences: n texts, each encoded alone, in a list, generator, array or column of a table; or one text.
             batch_tokens: tokens in one pass at most.
 
         Returns:
-            float32 [n, D], unit rows.
+            float32 [n, D], unit rows; [D] for a single string.
 
         Raises:
-            LangJepaError: a single string instead of a list, or a text without a token.
+            LangJepaError: a text that is no string, no Unicode or has no token; the message names its number.
         """
         if isinstance(sentences, str):
-            raise LangJepaError("encode takes a list of sentences; for one sentence write encode([sentence])")
-        tokens = self.tokenizer.encode_sentences(sentences)
+            one: Vectors = self.encode([text_of(sentences)], batch_tokens=batch_tokens)[0]
+            return one
+        texts = texts_of(sentences)
+        tokens = self.tokenizer.encode_sentences(texts)
         empty = [i for i, ids in enumerate(tokens) if len(ids) == 0]
         if empty:
-            raise LangJepaError(f"text {empty[0]} has no token to encode: {sentences[empty[0]]!r}")
+            raise LangJepaError(f"text {empty[0]} has no token to encode: {texts[empty[0]]!r}")
         return self.encode_tokens(tokens, batch_tokens=batch_tokens)
 
     def encode_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
@@ -234,20 +239,11 @@ class ConceptModel(DocumentTools):
                 f"this model was trained on data.view={self.settings.data.view}, so it cannot predict the next "
                 f"sentence; it can encode. Train with data.view={' or '.join(NEXT_VIEWS)} for predictions."
             )
-        if isinstance(context, str):
-            raise LangJepaError("predict_next takes a list of sentences; split the text first")
-        if not context:
-            raise LangJepaError("predict_next needs at least one sentence of context")
-        if len({isinstance(part, str) for part in context}) == 2:
-            raise LangJepaError("predict_next was given a list that mixes sentences and lists of sentences")
-        if isinstance(context[0], str):
-            one: Vectors = self.predict_next([cast(Sequence[str], context)])[0]
-            return one
-        contexts = context
-        if not all(contexts):
-            raise LangJepaError(
-                "predict_next was given an empty context: the first sentence cannot be predicted"
-            )
+        contexts, alone = contexts_of(context)
+        predicted = self._predict_all(contexts)
+        return predicted[0] if alone else predicted
+
+    def _predict_all(self, contexts: list[list[str]]) -> Vectors:
         if reads_concepts(self):
             return foresee(self, [self._window(one) for one in contexts])
         result = np.empty((len(contexts), self.dim), dtype=np.float32)
@@ -282,10 +278,7 @@ class ConceptModel(DocumentTools):
                 f"this model was trained on data.view={self.settings.data.view} and reads the past only; train with "
                 f"data.view={' or '.join(TWO_SIDED_VIEWS)} to predict from both sides"
             )
-        if len(before) != len(after) or not all(len(a) + len(b) for a, b in zip(before, after, strict=True)):
-            raise LangJepaError(
-                "predict_between needs two sides for each sentence, of which one may be empty"
-            )
+        before, after = sides_of(before, after)
         if not len(before):
             return np.zeros((0, self.dim), dtype=np.float32)
         if reads_concepts(self):
@@ -315,7 +308,7 @@ class ConceptModel(DocumentTools):
         unknown = sorted(options.keys() - {field.name for field in fields(Generation)})
         if unknown:
             raise LangJepaError(f"unknown option of decoding: {', '.join(unknown)}")
-        return decoder.decode(np.asarray(z), Generation(method=method, **options))
+        return decoder.decode(vectors_of(z, decoder.dim), Generation(method=method, **options))
 
     def score_texts(self, z: Vectors, texts: Sequence[str]) -> Scores:
         """How well the decoder foretells given texts from concepts [n, D], by teacher forcing.
@@ -323,7 +316,8 @@ class ConceptModel(DocumentTools):
         Raises:
             LangJepaError: this model has no decoder.
         """
-        return self._decoder().score(z, texts)
+        decoder = self._decoder()
+        return decoder.score(vectors_of(z, decoder.dim), texts_of(texts))
 
     def _decoder(self) -> TextDecoder:
         if self.decoder is None:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lang_jepa.concepts.model import ConceptModel, Vectors
+from lang_jepa.concepts.texts import texts_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import checked, prepare
 
@@ -137,7 +138,8 @@ def neighbours(
     Raises:
         LangJepaError: nothing to search among, or what `exact_search` raises.
     """
-    if not len(sentences):
+    sentences = texts_of(sentences, "sentence")
+    if not sentences:
         raise LangJepaError("there are no sentences to search among")
     kind = model.similarity
     corpus = prepare(model.encode(sentences), model.statistics, kind)
@@ -156,7 +158,8 @@ def rank_continuations(
     Raises:
         LangJepaError: no context or no candidates.
     """
+    context, candidates = texts_of(context, "sentence"), texts_of(candidates, "candidate")
     if not context or not candidates:
         raise LangJepaError("ranking continuations needs at least one --context and one --candidate")
-    predicted = model.predict_next(list(context))
+    predicted = model.predict_next(context)
     return neighbours(model, predicted[None, :], candidates, top_k=len(candidates), side="predictions")[0]

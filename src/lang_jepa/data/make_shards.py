@@ -24,7 +24,7 @@ from lang_jepa.data.documents import Document, Source, open_source
 from lang_jepa.data.formats import changes, shard_formats
 from lang_jepa.data.hashes import hash_text, side, training_texts
 from lang_jepa.data.losses import Losses, why_nothing_held_out
-from lang_jepa.data.pieces import Pieces, train_pieces
+from lang_jepa.data.pieces import Pieces, sentencepiece_library, train_pieces
 from lang_jepa.data.survey import Survey, cut_in_blocks
 from lang_jepa.data.token_shards import BOS, MANIFEST, SHARD_TOKENS, TOKENIZER, Side, TokenShardWriter
 from lang_jepa.errors import LangJepaError
@@ -81,6 +81,7 @@ def make_shards(
         LangJepaError: an unusable source or tokenizer, no documents left for training, or a folder with something
             else in it.
     """
+    sentencepiece_library()  # what is not installed is said before anything is read
     folder = Path(folder).expanduser().absolute()
     source = open_source(settings)
     given = None if settings.tokenizer_path == LEARNT else Pieces.load(settings.tokenizer_path)

@@ -37,7 +37,7 @@ class Pieces:
                 1, which the shards have before documents.
         """
         self.model = model
-        self._processor = _library().SentencePieceProcessor()
+        self._processor = sentencepiece_library().SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(model)
             self.vocab_size = int(self._processor.GetPieceSize())
@@ -110,7 +110,7 @@ def train_pieces(
     Raises:
         LangJepaError: there is no text, or the vocabulary is too small for special tokens, bytes and characters.
     """
-    library = _library()
+    library = sentencepiece_library()
     sample = _EvenSample(max_characters)
     for text in texts:
         for line in _lines(text):
@@ -174,7 +174,7 @@ def _lines(text: str) -> Iterator[str]:
         yield from (clean[start : start + width] for start in range(0, len(clean), width))
 
 
-def _library() -> Any:
+def sentencepiece_library() -> Any:
     """The sentencepiece package.
 
     Raises:

@@ -26,7 +26,7 @@ from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_arti
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.finite import check_finite
 from lang_jepa.models.gpt import GPT
-from lang_jepa.settings import build
+from lang_jepa.settings import build_saved
 from lang_jepa.training.gpt.material import Tokens, open_tokens
 
 CALIBRATION_TOKENS = 65_536
@@ -142,10 +142,10 @@ def load_quantised_gpt(file: Path | str) -> tuple[GPT, GPTSettings, tuple[int, .
             raise LangJepaError(
                 f"{file} holds quantised weights, but not of a GPT that `lang-jepa export` wrote"
             )
-        check_weights(build(GPTSettings, about["settings"], where=str(file)), shapes, where=str(file))
+        check_weights(build_saved(GPTSettings, about["settings"], where=str(file)), shapes, where=str(file))
 
     about, entries = read_artifact(Path(file), check=check)
-    settings, tensors = build(GPTSettings, about["settings"], where=str(file)), restore_state(entries)
+    settings, tensors = build_saved(GPTSettings, about["settings"], where=str(file)), restore_state(entries)
     check_finite(tensors, where=str(file))
     return restore_gpt(settings, tensors, where=str(file)), settings, tuple(about["looped"])
 

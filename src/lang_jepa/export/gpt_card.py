@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lang_jepa.concepts.gpt_directory import initial_gpt, load_gpt
+from lang_jepa.concepts.gpt_directory import initial_gpt, load_gpt, load_table
 from lang_jepa.concepts.gpt_text import TextGPT
-from lang_jepa.config_gpt import GPTLoggingSettings
+from lang_jepa.concepts.own_corpus import own_folder
+from lang_jepa.config_gpt import GPTDataSettings, GPTLoggingSettings
 from lang_jepa.data.byte_table import ByteTable
+from lang_jepa.data.corpus import MANIFEST, Corpus
 from lang_jepa.data.sentences import SentenceSplitter, make_splitter
 from lang_jepa.data.some_documents import some_documents, spread_documents
 from lang_jepa.data.token_stream import TokenSource
@@ -29,11 +31,12 @@ from lang_jepa.evaluation.saving import Saver
 from lang_jepa.evaluation.shelf import Shelf, Shelved
 from lang_jepa.evaluation.similarity import Statistics
 from lang_jepa.evaluation.table import Report
+from lang_jepa.evaluation.tasks import check_data_dir
 from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
 from lang_jepa.export.quantise import parse_rounding
 from lang_jepa.files import check_writable, fingerprint, writing
 from lang_jepa.models.gpt import GPT
-from lang_jepa.training.gpt.material import Tokens, open_tokens
+from lang_jepa.training.gpt.material import Tokens, of_corpus, open_tokens
 
 TRAINING_DOCUMENTS = 300
 """Training documents from which words and sentences are learnt, at most."""
@@ -57,6 +60,7 @@ def evaluate_gpt_run(
     output: Path | None,
     budget: Budget = DEFAULT_BUDGET,
     shared: Path | None = None,
+    prepared: Path | None = None,
 ) -> tuple[Report, Path]:
     """Score a GPT beside the same model untrained and beside what needs no model, and save the report as JSON.
 
@@ -67,6 +71,7 @@ def evaluate_gpt_run(
         output: of the JSON (None: scores.json beside the model).
         budget: how much to evaluate.
         shared: folder for what is the same in other evaluations (None: everything is computed).
+        prepared: token shards or a corpus to take in place of those of the training (None: those, if they are here).
 
     Returns:
         The report and where it was written.
@@ -80,10 +85,11 @@ def evaluate_gpt_run(
     unknown = [name for name in names if name not in GPT_TASKS]
     if unknown:
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(GPT_TASKS)}")
+    check_data_dir(names, data_dir, of_stories=False)
     if output is not None:
         check_writable(output)
     destination = output or path / "scores.json"
-    examined = Examined(path, budget, Shelf(shared))
+    examined = Examined(path, budget, Shelf(shared), prepared)
     predicts = bool({*names} & {"bits_per_byte", "quantised"})
     embeds, reads = bool({*names} - {"bits_per_byte", "quantised"}), "retrieval" in names
     saver = Saver(destination, digest(examined.model.state_dict()))
@@ -110,6 +116,7 @@ class Examined:
         path: of the run.
         budget: how much to evaluate.
         shelf: for what does not depend on the training.
+        prepared: token shards or a corpus in place of those of the training.
 
     Attributes:
         text: the model with its tokenizer.
@@ -119,10 +126,12 @@ class Examined:
         LangJepaError: no GPT, or tokens that are gone or hold nothing out.
     """
 
-    def __init__(self, path: Path, budget: Budget, shelf: Shelf) -> None:
+    def __init__(self, path: Path, budget: Budget, shelf: Shelf, prepared: Path | None = None) -> None:
         self.model, self.settings, self.card = load_gpt(path)
         self.budget, self.shelf = budget, shelf
-        self.tokens = open_tokens(self.settings.data, lambda event: None)
+        self.tokens = _own_tokens(self.settings.data, self.card.get("corpus"), prepared)
+        if prepared and self.tokens.table.base.tolist() != load_table(path).base.tolist():
+            raise LangJepaError(f"{prepared} has other tokens than the GPT {path}")
         if self.tokens.held_out is None:
             raise LangJepaError(f"{self.tokens.place} holds nothing out, so that nothing can be measured")
         self.held_out = self.tokens.held_out
@@ -214,6 +223,32 @@ class Examined:
             written = write_quantised_gpt(self.model, settings, self.card, file, rounding, cap=sys.maxsize)
             model, _, looped = load_quantised_gpt(file)
         return Quantised(partial(model, looped=looped), written.bytes)
+
+
+def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Tokens:
+    """The tokens that the user names, or the very ones of the training; nothing is prepared.
+
+    Args:
+        data: settings of the training.
+        name: of its tokens, in the model's card.
+        prepared: what the user names.
+    """
+    place = prepared or (Path(data.data_path) if data.data_path else own_folder(data.corpus_dir, name))
+    if place is not None and place.is_dir():
+        named = data.model_copy(update={"data_path": str(place)})
+        whole = (place / MANIFEST).is_file()
+        tokens = (
+            of_corpus(Corpus.open(place), lambda event: None)
+            if whole
+            else open_tokens(named, lambda event: None)
+        )
+        if prepared is not None or tokens.identity == name:
+            return tokens
+    where = place or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
+    raise LangJepaError(
+        f"the tokens of this GPT's training are not here ({where}), and none are made in their place: name token "
+        "shards or a prepared corpus of its tokenizer with --corpus FOLDER"
+    )
 
 
 def logits(gpt: TextGPT) -> LogitsFn:

@@ -5,6 +5,7 @@ tokenizer's end token. Which places count is decided by lengths and never by tok
 the padding token is the end token.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
@@ -92,16 +93,17 @@ class Generation:
         """
         if self.method not in METHODS:
             raise LangJepaError(f"unknown decoding method '{self.method}': choose from {', '.join(METHODS)}")
-        bounds = {
-            "temperature": (self.temperature > 0, "above 0"),
-            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
-            "top_k": (self.top_k >= 0, "0 (all) or more"),
-            "beams": (self.beams >= 1, "1 or more"),
-            "returned": (self.returned >= 1, "1 or more"),
-        }
-        for name, (fits, words) in bounds.items():
-            if not fits:
-                raise LangJepaError(f"{name} ({getattr(self, name)}) must be {words}")
+        whole = {"top_k": (0, "0 (all) or more"), "beams": (1, "1 or more"), "returned": (1, "1 or more")}
+        whole |= {"seed": (0, "0 or more"), "max_length": (1, "1 or more")}
+        for name, (least, words) in whole.items():
+            value = getattr(self, name)
+            if (name, value) != ("max_length", None) and not (isinstance(value, int) and value >= least):
+                raise LangJepaError(f"{name} ({value}) must be a whole number, {words}")
+        for name, most in {"temperature": math.inf, "top_p": 1}.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 < value <= most):
+                words = "above 0" + " and at most 1" * (most == 1)
+                raise LangJepaError(f"{name} ({value}) must be a number {words}")
         most = {"greedy": 1, "beam": self.beams}.get(self.method, self.returned)
         if self.returned > most:
             raise LangJepaError(f"{self.method} gives {most} texts for each concept, not {self.returned}")

@@ -9,6 +9,7 @@ from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.kept import Tell, weights_hash
 from lang_jepa.concepts.memory import SentenceMemory
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.own_corpus import missing, own_corpus
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus, CorpusSplit
 from lang_jepa.data.views import make_plain_view
@@ -20,6 +21,7 @@ from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget,
 from lang_jepa.evaluation.saving import Saver
 from lang_jepa.evaluation.shelf import Shelf
 from lang_jepa.evaluation.table import Report
+from lang_jepa.evaluation.tasks import check_data_dir
 from lang_jepa.files import check_writable, locked
 from lang_jepa.report.documents import evenly, grouped, other_corpus, remember
 from lang_jepa.report.others import other_encoder, without_head
@@ -51,6 +53,7 @@ def evaluate_run(
     tell: Tell | None = None,
     shared: Path | None = None,
     window_size: int | None = None,
+    prepared: Path | None = None,
 ) -> tuple[Report, Path]:
     """Score a run's model beside the same model untrained, and save the report as JSON after each task.
 
@@ -68,6 +71,8 @@ def evaluate_run(
         tell: told in words of what takes long.
         shared: folder for what the same start gives in other evaluations (None: it is computed).
         window_size: sentences of context in the questions (None: as many as the model reads).
+        prepared: a corpus to take in place of that of the training (None: that one, if it is here). Nothing is ever
+            prepared in its place: what cannot be scored without it is left out, and `tell` is told.
 
     Returns:
         The report and where it was written.
@@ -78,16 +83,19 @@ def evaluate_run(
     """
     if output is not None:
         check_writable(output)
-    model = load_any(path)
+    model = load_any(path, corpus=prepared)
     settings = model.settings
-    corpus = _corpus(settings) if model.has_predictor else None
+    corpus = own_corpus(model, prepared) if model.has_predictor else None
     names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(model, data_dir)
     if not model.has_predictor:
-        _check_plain(path, names)
-    _check(names, corpus, documents)
+        _check_plain(path, names, prepared)
+    _check(names, corpus, documents, lacking="" if corpus else missing(model))
+    _check_options(model, names, data_dir, beside)
     reading = bool(_READING & {*names})
     folder = path.parent if path.is_file() else path
-    usual = folder / "scores.json" if model.has_predictor else Path(f"{_label(folder)}-scores.json")
+    usual = (
+        folder / "scores.json" if model.has_predictor else Path(f"{_label(str(folder), set())}-scores.json")
+    )
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
     others = other_corpus(settings, corpus, documents) if corpus and documents is not None else None
     shown = [one for one in (corpus, others) if one] if "document" in names else []
@@ -99,7 +107,9 @@ def evaluate_run(
             baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
     destination = output or usual
     saver = Saver(destination, _weights(model))
-    start = _start_beside(model, corpus, shared) if corpus and compared else None
+    start = _start_beside(model, corpus, shared, tell) if corpus and compared else None
+    if corpus is None and tell is not None and model.has_predictor:
+        tell(f"left out: the row '{_start_name(settings)}'. {missing(model)}")
     report = evaluate(
         _scored(model),
         tasks=names,
@@ -111,7 +121,7 @@ def evaluate_run(
         budget=budget,
         decoding=model,
         decoding_beside=_untrained_teller(folder, settings) if "decode" in names else None,
-        told_events=model.predicts_next and settings.data.train_file == "stories",
+        told_events=_of_stories(model),
         on_task=saver,
         grouped=grouped(corpus, others, budget.documents) if corpus and "document" in names else None,
         notes=_looked_at(model, path, _READING - ({"document"} if others else set())),
@@ -122,8 +132,12 @@ def evaluate_run(
     return report, destination
 
 
-def _check_plain(path: Path, names: Sequence[str]) -> None:
-    """Refuse tasks that ask about a training corpus or a decoder, which a pretrained encoder does not have."""
+def _check_plain(path: Path, names: Sequence[str], prepared: Path | None) -> None:
+    """Refuse what asks for a training corpus or a decoder, which a pretrained encoder does not have."""
+    if prepared is not None:
+        raise LangJepaError(
+            f"--corpus has no effect with {path}: it is an encoder alone, trained on no corpus here"
+        )
     wrong = [name for name in names if name in _READING]
     if wrong:
         raise LangJepaError(
@@ -133,7 +147,7 @@ def _check_plain(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _check(names: Sequence[str], corpus: Corpus | None, documents: str | None) -> None:
+def _check(names: Sequence[str], corpus: Corpus | None, documents: str | None, lacking: str) -> None:
     """Refuse tasks that there are not, or that have no documents to ask about."""
     unknown = [name for name in names if name not in ENCODER_TASKS]
     if unknown:
@@ -141,16 +155,42 @@ def _check(names: Sequence[str], corpus: Corpus | None, documents: str | None) -
     if documents is not None and "document" not in names:
         raise LangJepaError("--documents belongs to the task document: add it to --tasks")
     if _READING & {*names} and (corpus is None or not corpus.validation.num_documents):
+        why = lacking or "this one holds none out: train with data.val_fraction above 0"
         raise LangJepaError(
-            "the tasks retrieval, decode and document need held-out documents of the training corpus: train with "
-            "data.val_fraction above 0, and keep the corpus folder (a streamed run leaves none). Or choose others: "
-            "--tasks sts,probe,au"
+            f"the tasks retrieval, decode and document need held-out documents of the training corpus; {why}. Or "
+            "choose others: --tasks sts,probe,au"
         )
 
 
-def _start_beside(model: ConceptModel, corpus: Corpus, shared: Path | None) -> ConceptModel:
-    """The model as training began with it; what it reads is shared with all that read with the same weights."""
-    start = start_of(model.settings, corpus)
+def _check_options(
+    model: ConceptModel, names: Sequence[str], data_dir: Path | None, beside: Sequence[str]
+) -> None:
+    """Refuse options without effect on these tasks."""
+    check_data_dir(names, data_dir, _of_stories(model))
+    if beside and {*names} == {"decode"}:
+        raise LangJepaError(
+            "--beside has no effect on the task decode, which compares decoders: add other tasks"
+        )
+
+
+def _of_stories(model: ConceptModel) -> bool:
+    return model.predicts_next and model.settings.data.train_file == "stories"
+
+
+def _start_beside(
+    model: ConceptModel, corpus: Corpus, shared: Path | None, tell: Tell | None
+) -> ConceptModel | None:
+    """The model as training began with it; what it reads is shared with all that read with the same weights.
+
+    None, with a word to `tell`, where the pretrained weights that it began with are no longer to be had.
+    """
+    try:
+        start = start_of(model.settings, corpus)
+    except LangJepaError as error:
+        if tell is None or not model.settings.model.pretrained:
+            raise
+        tell(f"left out: the row '{_start_name(model.settings)}', since {error}")
+        return None
     weights = weights_hash(start.jepa.encoder.backbone)
     same = weights == weights_hash(model.jepa.encoder.backbone)
     start.memory = model.memory if same else SentenceMemory(start.room, shelf=Shelf(shared), identity=weights)
@@ -182,13 +222,22 @@ def _baselines(
         baselines[_start_name(start.settings)] = _scored(start)
     sample = _sample(corpus) if corpus else []
     for name in beside:
-        baselines[_label(Path(name))] = other_encoder(name, sample)
+        baselines[_label(name, {*baselines})] = other_encoder(name, sample)
     return baselines
 
 
-def _label(path: Path) -> str:
-    """What an encoder is called: model folders are often called `model`, as is the examined one in the table."""
-    return path.name if path.name != "model" else path.resolve().parent.name
+def _label(name: str, taken: Set[str]) -> str:
+    """What an encoder is called: as much of the end of its path as no other has, and not `model`.
+
+    Model folders are often called so, as is the examined one in the table.
+    """
+    path = Path(name)
+    parts = (path.resolve().parent if path.name == "model" else path).parts or (name,)
+    ends = ["/".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+    free = [end for end in ends if end not in {*taken, "model"}]
+    if not free:
+        raise LangJepaError(f"--beside names {name} twice")
+    return free[0]
 
 
 def _sample(corpus: Corpus) -> list[str]:
@@ -215,13 +264,14 @@ def save_start(run: Path) -> Path:
         LangJepaError: no model there, or its corpus is gone.
     """
     folder = run / START
-    settings = ConceptModel.load(run).settings
-    corpus = _corpus(settings)
+    model = ConceptModel.load(run)
+    settings, corpus = model.settings, own_corpus(model)
     if corpus is None:
-        raise LangJepaError(f"{run} was trained on a stream, so how it started cannot be made again")
+        raise LangJepaError(f"how {run} started cannot be made again; {missing(model, 'prepare it again')}")
     with locked(run / f".{START}.lock"):  # each process of several comes here
         if find_model(folder) is None:
-            start_of(settings, corpus).save(folder, weights=_start_name(settings), step=0)
+            start = start_of(settings, corpus)
+            start.save(folder, weights=_start_name(settings), step=0, corpus=corpus.path.name)
     return folder
 
 
@@ -244,13 +294,6 @@ def _usual_tasks(model: ConceptModel, data_dir: Path | None) -> list[str]:
     if model.settings.data.train_file == "stories":
         return ["stories"]
     return ["retrieval", *(("sts", "probe", "au") if data_dir else ())]
-
-
-def _corpus(settings: Settings) -> Corpus | None:
-    """The corpus that the model was trained on, if it is still there (a stream leaves none)."""
-    from lang_jepa.data.prepare import prepare
-
-    return None if settings.data.streaming else prepare(settings.data)
 
 
 def _texts(split: CorpusSplit, count: int) -> list[list[str]]:

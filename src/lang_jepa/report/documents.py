@@ -23,16 +23,21 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
     Args:
         settings: of the run.
         corpus: of the run.
-        documents: what `data.train_file` may name.
+        documents: what `data.train_file` may name; prepared beside `corpus`.
     """
-    changed = {"train_file": documents, "limit": None, "val_fraction": 0.0, "include": (), "exclude": ()}
-    if settings.data.tokenizer_path == "trained":
-        changed["tokenizer_path"] = str(corpus.path / "tokenizer")
+    changed = {
+        "train_file": documents,
+        "limit": None,
+        "val_fraction": 0.0,
+        "include": (),
+        "exclude": (),
+        "streaming": False,
+        "corpus_dir": str(corpus.path.parent),
+        "tokenizer_path": str(corpus.path / "tokenizer"),
+    }
     found = prepare(settings.data.model_copy(update=changed))
     if found.tokenizer.fingerprint() != corpus.tokenizer.fingerprint():
-        raise LangJepaError(
-            f"{changed.get('tokenizer_path', settings.data.tokenizer_path)} is no longer the tokenizer of {corpus.path}"
-        )
+        raise LangJepaError(f"{changed['tokenizer_path']} is no longer the tokenizer of {corpus.path}")
     return found
 
 

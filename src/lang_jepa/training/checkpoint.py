@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file
 from lang_jepa.finite import check_finite
-from lang_jepa.settings import build
+from lang_jepa.settings import build_saved
 from lang_jepa.training import ranks
 from lang_jepa.training.contents import LEARNT, check_contents
 from lang_jepa.training.sealed import broken_seal, format_of, seal
@@ -152,7 +152,7 @@ def check_matches(
             f"cannot resume from {path}: it is at step {checkpoint['step']}, and the run has {total}"
         )
     # Through the settings, so that one that did not exist yet then counts as its default.
-    before = build(type(settings), checkpoint["settings"], where=str(path))
+    before = build_saved(type(settings), checkpoint["settings"], where=str(path))
     then, now = _flat(before.model_dump()), _flat(settings.model_dump())
     differences = [
         f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"

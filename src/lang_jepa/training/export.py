@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.own_corpus import own_folder
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.views import View, make_plain_view
@@ -18,7 +19,7 @@ from lang_jepa.evaluation.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.similarity import Floats, Foretold, Similarity, Statistics, prepare
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import TARGETS
-from lang_jepa.settings import build
+from lang_jepa.settings import build_saved
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.held_out import CANDIDATES, Answers, sample_examples
 from lang_jepa.training.start import sample_embeddings
@@ -118,31 +119,42 @@ def _mrr(answers: Answers, statistics: Statistics, kind: Similarity) -> float:
     return next_sentence_retrieval(ours, theirs, documents, candidates=CANDIDATES).mrr
 
 
-def load_any(path: Path) -> ConceptModel:
-    """A model from a run directory, a model directory or a checkpoint file."""
-    return model_from_checkpoint(path) if path.is_file() else ConceptModel.load(path)
+def load_any(path: Path, *, corpus: Path | None = None) -> ConceptModel:
+    """A model from a run directory, a model directory or a checkpoint file.
+
+    Args:
+        path: of it.
+        corpus: of a checkpoint, if it is no longer where it was.
+    """
+    return model_from_checkpoint(path, corpus=corpus) if path.is_file() else ConceptModel.load(path)
 
 
-def model_from_checkpoint(path: Path) -> ConceptModel:
+def model_from_checkpoint(path: Path, *, corpus: Path | None = None) -> ConceptModel:
     """A checkpoint as a model to use; its corpus must still be there, for the tokenizer and the score statistics.
+
+    Args:
+        path: of the checkpoint.
+        corpus: of its training (None: where it was).
 
     Raises:
         LangJepaError: the checkpoint or the corpus cannot be read.
     """
     state = checkpoints.load_checkpoint(path, system="encoder")
-    settings = build(Settings, state["settings"], where=str(path))
-    folder = Path(settings.data.corpus_dir) / state["corpus"]
-    if not folder.is_dir():
+    settings = build_saved(Settings, state["settings"], where=str(path))
+    folder = corpus or own_folder(settings.data.corpus_dir, state["corpus"])
+    if folder is None:
         raise LangJepaError(
-            f"{path} was trained on the corpus {folder}, which is not there; its tokenizer is needed. Use the model "
-            "directory of the run instead, or prepare the corpus again."
+            f"{path} was trained on the corpus {Path(settings.data.corpus_dir) / state['corpus']}, which is not there; "
+            "its tokenizer is needed. Use the model directory of the run instead, or prepare the corpus again."
         )
-    corpus = Corpus.open(folder)
+    found = Corpus.open(folder)
     model = settings.model.model_copy(update={"head": "linear" if settings.model.head != "none" else "none"})
-    jepa = build_jepa(settings.model_copy(update={"model": model}), corpus.tokenizer)
+    jepa = build_jepa(settings.model_copy(update={"model": model}), found.tokenizer)
     checkpoints.load_weights(jepa, state["model"], what=f"the model in {path}")
     if TARGETS[settings.objective.target].kept:
         checkpoints.load_weights(jepa.encoder, state["target"], what=f"the target in {path}")
-    view = make_plain_view(settings, corpus.train, corpus.tokenizer)
+    view = make_plain_view(settings, found.train, found.tokenizer)
     statistics = training_statistics(jepa, view, settings)
-    return ConceptModel(jepa.eval(), corpus.tokenizer, statistics, settings)
+    loaded = ConceptModel(jepa.eval(), found.tokenizer, statistics, settings)
+    loaded.card = {"corpus": folder.name}
+    return loaded

@@ -316,4 +316,6 @@ class LitJEPA(LightningModule):
         encoder = self.target.encoder if self.target.kept else self.jepa.encoder
         jepa = Jepa(encoder, self.jepa.predictor, reads_sentences=self.jepa.reads_sentences)
         statistics = training_statistics(jepa, self.material.sample_view, self.settings)
-        return ConceptModel(jepa.eval(), self.material.tokenizer, statistics, self.settings)
+        model = ConceptModel(jepa.eval(), self.material.tokenizer, statistics, self.settings)
+        model.card = {"corpus": self.material.fingerprint}
+        return model

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from lang_jepa.concepts.directory import CARD
+from lang_jepa.concepts.gpt_directory import find_gpt
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings import SAVED, is_gpt_recipe
 from lang_jepa.training.checkpoint import LAST
 
 PLACES = ("logs", "runs")
@@ -25,7 +27,7 @@ def latest_encoder(root: Path) -> Path:
             card, last = run / "model" / CARD, run / LAST
             if card.is_file():
                 found.append((card.stat().st_mtime, run))
-            elif last.is_file():
+            elif last.is_file() and not _is_gpt(run):
                 found.append((last.stat().st_mtime, last))
     if not found:
         raise LangJepaError(
@@ -33,3 +35,8 @@ def latest_encoder(root: Path) -> Path:
             "name one with --encoder RUN"
         )
     return max(found)[1].relative_to(root)
+
+
+def _is_gpt(run: Path) -> bool:
+    """Whether a run directory, finished or not, is one of a GPT, which has no concepts."""
+    return find_gpt(run) is not None or is_gpt_recipe(str(run / SAVED))

@@ -9,6 +9,7 @@ from typing import Any
 from lang_jepa.concepts.decoding import join_model, restore
 from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.concepts.own_corpus import missing, own_corpus
 from lang_jepa.concepts.predictions import check_predicts
 from lang_jepa.config import DataSettings, Settings
 from lang_jepa.config_decoder import DecoderSettings
@@ -17,7 +18,7 @@ from lang_jepa.data.prepare import prepare, tell_losses
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable, write_json
-from lang_jepa.settings import apply_override, build, read_settings, save_settings
+from lang_jepa.settings import apply_override, build, build_saved, read_settings, save_settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.decoder.run import LAYOUT, DecoderRun
 from lang_jepa.training.export import load_any
@@ -177,14 +178,18 @@ def _corpus(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> Cor
                 f"override '{override}': the encoder is frozen, so of its settings only those of the data can be "
                 "changed here; the decoder's own settings are changed with -d"
             )
-        apply_override(tree, override)
+        apply_override(tree, override, Settings)
     settings = build(Settings, tree, where="the encoder's settings")
     if settings.data.streaming:
         raise LangJepaError(
             "the encoder was trained on a stream, which leaves no corpus: say what the decoder shall be trained on, "
             "for example -o data.streaming=false -o data.limit=20000"
         )
-    corpus = prepare(_with_tokenizer(settings.data, encoder) if overrides else settings.data)
+    corpus = prepare(_here(settings.data, model, encoder, overrides)) if overrides else own_corpus(model)
+    if corpus is None:
+        raise LangJepaError(
+            missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS")
+        )
     if corpus.tokenizer.fingerprint() != model.tokenizer.fingerprint():
         raise LangJepaError(
             f"the corpus {corpus.path} has other tokens than the encoder {encoder}; remove it and train again, or give "
@@ -193,9 +198,19 @@ def _corpus(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> Cor
     return corpus
 
 
-def _with_tokenizer(data: DataSettings, encoder: Path) -> DataSettings:
-    """Other documents would give a `trained` tokenizer other tokens, so the encoder's own is named instead."""
-    if data.tokenizer_path != "trained":
+def _here(data: DataSettings, model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> DataSettings:
+    """Settings of other documents, which would give a `trained` tokenizer other tokens: the encoder's own is named.
+
+    Nothing is prepared where a model of another machine has its corpora.
+    """
+    foreign = own_corpus(model) is None
+    if foreign and not any(one.startswith("data.train_file=") for one in overrides):
+        raise LangJepaError(
+            missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS")
+        )
+    if foreign and not any(one.startswith("data.corpus_dir=") for one in overrides):
+        data = data.model_copy(update={"corpus_dir": DataSettings().corpus_dir})
+    if data.tokenizer_path != "trained" and not foreign:
         return data
     folder = find_model(encoder)
     if folder is None:
@@ -223,7 +238,7 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
 
     path = path / BEST if path.is_dir() else path
     state = checkpoints.load_checkpoint(path, system="decoder")
-    settings = build(DecoderSettings, state["settings"], where=str(path))
+    settings = build_saved(DecoderSettings, state["settings"], where=str(path))
     name = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if name is None else TextTokenizer.load(name)
     model.decoder = restore(state["model"], settings, tokenizer, encoder=state["encoder"], where=str(path))

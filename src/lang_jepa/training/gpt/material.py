@@ -54,9 +54,9 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
             that is learnt from the documents may have fewer ids, where their text gives no more.
     """
     if settings.data_path is None:
-        tokens = _of_corpus(prepare(settings.corpus(), progress=tell), tell)
+        tokens = of_corpus(prepare(settings.corpus(), progress=tell), tell)
     elif (Path(settings.data_path) / MANIFEST).is_file():
-        tokens = _of_corpus(Corpus.open(settings.data_path), tell)
+        tokens = of_corpus(Corpus.open(settings.data_path), tell)
     else:
         tokens = _of_shards(settings, Path(settings.data_path), tell)
     found = tokens.train.vocab_size
@@ -69,7 +69,8 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
     return tokens
 
 
-def _of_corpus(corpus: Corpus, tell: Tell) -> Tokens:
+def of_corpus(corpus: Corpus, tell: Tell) -> Tokens:
+    """The tokens of a prepared corpus; what was lost on the way is told."""
     tell_losses(Losses.of_manifest(corpus.manifest["statistics"]), tell)
     tokenizer = corpus.tokenizer
     held_out = corpus.validation

@@ -150,6 +150,7 @@ def _finish(run: "GPTRun", seconds: float) -> None:
                 looped=run.looped,
                 bos_id=run.material.tokens.train.bos_id,
                 step=run.step,
+                corpus=run.material.tokens.identity,
                 scores=run.figures,
             )
     write_json(

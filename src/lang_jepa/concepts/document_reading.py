@@ -1,0 +1,110 @@
+"""A document as a model reads it: each distinct sentence encoded once, in parts, so that progress can be shown."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.concepts.model import ConceptModel
+from lang_jepa.evaluation.document.rules import REACH, Places, Reading
+from lang_jepa.evaluation.embedder import Encoder
+from lang_jepa.evaluation.retrieval import Rows
+from lang_jepa.evaluation.similarity import Floats
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+PART = 2048
+"""Sentences encoded, or contexts predicted from, between two calls of `Progress`."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """The sentences of a document with their embeddings.
+
+    Attributes:
+        model: what read them.
+        sentences: in order, n of them.
+        distinct: [S] each once.
+        rows: int64 [n], places of the sentences in `distinct`.
+        embeddings: float32 [S, D], unit rows.
+        progress: told of predictions.
+    """
+
+    model: ConceptModel
+    sentences: list[str]
+    distinct: list[str]
+    rows: Rows
+    embeddings: Floats
+    progress: Progress
+
+    @classmethod
+    def by(cls, model: ConceptModel, sentences: list[str], progress: Progress = silent) -> "Read":
+        """Encode the sentences of a document."""
+        distinct = list(dict.fromkeys(sentences))
+        row = {sentence: number for number, sentence in enumerate(distinct)}
+        rows = np.array([row[sentence] for sentence in sentences], dtype=np.int64)
+        embeddings = _in_parts(model.encode, [distinct], model.dim, "sentences read", progress)
+        return cls(model, sentences, distinct, rows, embeddings, progress)
+
+    def reading(self, *, gaps: bool = False) -> Reading:
+        """All places of the document, or those between two sentences."""
+        reach = max(REACH, self.model.settings.data.window_size)
+        places = Places.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
+        return Reading(encoder(self.model, self.progress), places, self.embeddings)
+
+
+def encoder(model: ConceptModel, progress: Progress = silent) -> Encoder:
+    """A model as the rules for places ask it, with as much of a predictor as it has."""
+    return _Predicting(model, progress) if model.predicts_next else _Reader(model, progress)
+
+
+class _Reader:
+    """A model that is asked in parts, each of which is told."""
+
+    def __init__(self, model: ConceptModel, progress: Progress) -> None:
+        self.dim, self.statistics, self.encode = model.dim, model.statistics, model.encode
+        self.model, self.progress = model, progress
+
+
+class _Predicting(_Reader):
+    """The same with a predictor."""
+
+    @property
+    def sees_both_sides(self) -> bool:
+        """Whether `predict_between` works."""
+        return self.model.sees_both_sides
+
+    def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows."""
+        return _in_parts(self.model.predict_next, [contexts], self.dim, "predictions made", self.progress)
+
+    def predict_between(
+        self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]
+    ) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows."""
+        asked = [before, after]
+        return _in_parts(self.model.predict_between, asked, self.dim, "predictions made", self.progress)
+
+
+def _in_parts(
+    ask: Callable[..., NDArray[np.float32]],
+    asked: Sequence[Sequence[object]],
+    dim: int,
+    what: str,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """What a model gives for each of `asked` (sequences of one length, walked together), float32 [n, D]."""
+    total = len(asked[0])
+    found = np.empty((total, dim), dtype=np.float32)
+    for begin in range(0, total, PART):
+        progress(what, begin, total)
+        end = min(begin + PART, total)
+        found[begin:end] = ask(*(list(one[begin:end]) for one in asked))
+    progress(what, total, total)
+    return found

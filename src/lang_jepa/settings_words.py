@@ -1,0 +1,160 @@
+"""The words of mistakes in settings: what was probably meant, and what a file of another version holds."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+_SAME = (
+    "lr learning_rate matrix_lr base_lr peak_lr max_lr",
+    "final_lr final_learning_rate min_lr end_lr",
+    "epochs num_epochs num_train_epochs max_epochs n_epochs",
+    "max_steps steps num_steps total_steps train_steps iterations max_iters",
+    "warmup_steps warmup num_warmup_steps warmup_ratio warmup_epochs",
+    "weight_decay wd",
+    "clip_grad grad_clip max_grad_norm gradient_clip_val clip_grad_norm",
+    "grad_accum_steps gradient_accumulation_steps accumulate_grad_batches accumulation_steps grad_accum",
+    "loss_fn loss distance criterion",
+    "momentum_start ema_decay muon_momentum momentum ema tau",
+    "batch_size batch_tokens batch bs per_device_train_batch_size train_batch_size",
+    "micro_batch_tokens micro_batch_size",
+    "num_workers workers dataloader_num_workers",
+    "train_file dataset dataset_name data_path train_path input path corpus documents",
+    "text_column column text_field content_column",
+    "limit max_documents max_samples num_documents",
+    "deduplicate dedup deduplication",
+    "val_fraction eval_ratio val_split validation_split test_size val_ratio",
+    "tokenizer_path tokenizer tokenizer_name",
+    "weights_path encoder weights pretrained_path encoder_path model_name model_path model_name_or_path",
+    "vocab_size vocab vocabulary_size",
+    "window_size context_size window context_sentences",
+    "streaming stream",
+    "shuffle_buffer buffer_size shuffle_buffer_size",
+    "splitter sentence_splitter",
+    "dropout dropout_rate dropout_p dropout_prob hidden_dropout_prob",
+    "attention_dropout attn_dropout attention_probs_dropout_prob",
+    "embed_dim hidden_dim model_dim hidden_size d_model n_embd dim width embedding_dim",
+    "num_layers layers depth n_layers n_layer num_hidden_layers",
+    "num_heads heads n_heads n_head num_attention_heads",
+    "mlp_ratio mlp_mult ffn_ratio",
+    "max_length seq_len max_seq_length max_seq_len block_size context_length",
+    "architecture arch model_type",
+    "teacher_path teacher",
+    "regularizer reg regularization",
+    "regularizer_weight reg_weight weight lambda jepa_lambda",
+    "log_dir output_dir out_dir output run_dir save_dir logdir",
+    "log_freq log_steps log_every logging_steps log_interval",
+    "eval_freq eval_steps val_every eval_every eval_interval val_interval",
+    "checkpoint_steps save_steps checkpoint_every save_every save_freq",
+    "log_to_wandb wandb use_wandb",
+    "log_to_tensorboard tensorboard tb",
+    "seed random_seed random_state",
+    "device accelerator",
+    "use_bfloat16 bf16 bfloat16 precision dtype mixed_precision",
+    "load_checkpoint resume",
+    "checkpoint_path resume_from_checkpoint ckpt_path",
+    "use_gradient_checkpointing gradient_checkpointing",
+    "compile torch_compile",
+    "optimization training train optimizer optim trainer",
+    "objective jepa losses",
+    "decoder model network",
+    "logging log logs",
+    "data datasets dataset_config",
+)
+"""Words of one meaning, here and in other programs; of those that the settings at hand have, the first is meant."""
+
+
+def mistakes(kind: type[BaseModel], failure: ValidationError) -> list[str]:
+    """One line for each mistake in a tree of settings; an unknown setting names what was probably meant."""
+    return [line for error in failure.errors() for line in _explain(kind, error)]
+
+
+def unknown_settings(kind: type[BaseModel], tree: Mapping[str, Any]) -> list[str]:
+    """The settings of a tree that its kind does not have, as dotted paths."""
+    paths = []
+    for name, own in tree.items():
+        group = section_of(kind, str(name))
+        if name not in kind.model_fields:
+            paths.append(str(name))
+        elif group is not None and isinstance(own, Mapping):
+            paths += [f"{name}.{key}" for key in own if key not in group.model_fields]
+    return paths
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A `did you mean` for a misspelt word, or nothing."""
+    close = _close(word, known)
+    return f"; did you mean '{close}'?" if close else ""
+
+
+def section_of(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The settings of a section, None where there is no section of that name."""
+    field = kind.model_fields.get(name)
+    found = field.annotation if field else None
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+
+
+def is_text(kind: type[BaseModel], section: str, name: str) -> tuple[bool, bool]:
+    """Whether a setting takes any text, and whether it also takes null."""
+    group = section_of(kind, section)
+    field = group.model_fields.get(name) if group else None
+    kinds = () if field is None else get_args(field.annotation) or (field.annotation,)
+    return str in kinds, type(None) in kinds
+
+
+def _explain(kind: type[BaseModel], error: Any) -> list[str]:
+    keys = [str(part) for part in error["loc"]]
+    path = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        misspelt = _close(keys[0], kind.model_fields, cutoff=0.75)  # a section, with all that is in it
+        inside = len(keys) == 1 and isinstance(error["input"], Mapping) and not misspelt
+        below = error["input"] if inside else {}
+        unknown = [(*keys, str(key)) for key in below] or [tuple(keys)]
+        return [f"{'.'.join(one)}: unknown setting{_meant(kind, *one)}" for one in unknown]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not path:
+        return [message]
+    return [f"{path}: {message[0].lower() + message[1:]} (given: {repr(error['input'])[:200]})"]
+
+
+def _meant(kind: type[BaseModel], *keys: str) -> str:
+    """What an unknown setting was probably meant to be, or nothing.
+
+    The same name in another section, then another word of the same meaning, then the nearest spelling.
+    """
+    *above, name = keys
+    group = section_of(kind, above[0]) if above else None
+    if group is not None:  # a section that there is: its own settings first
+        own = _synonym(name, group.model_fields) or _close(name, group.model_fields, cutoff=0.75)
+        if own:
+            return f"; did you mean '{own}'?"
+    every = {one: f"{place}.{one}" for place in kind.model_fields for one in _names(kind, place)}
+    sections = [place for place in kind.model_fields if section_of(kind, place)]
+    found = every.get(name) or every.get(_synonym(name, every))
+    if not found and not above:
+        found = _synonym(name, sections) or _close(name, kind.model_fields) or every.get(_close(name, every))
+    elif not found and group is not None:
+        found = every.get(_close(name, every, cutoff=0.75)) or _close(name, group.model_fields)
+    elif not found:
+        place = _synonym(above[0], sections) or _close(above[0], sections)
+        inside = _close(name, _names(kind, place))
+        found = f"{place}.{inside}" if inside else place
+    return f"; did you mean '{found}'?" if found else ""
+
+
+def _synonym(word: str, known: Iterable[str]) -> str:
+    """The known word of the same meaning, or nothing."""
+    plain, there = word.lower().replace("-", "_"), set(known)
+    groups = (group.split() for group in _SAME)
+    return next((one for group in groups if plain in group for one in group if one in there), "")
+
+
+def _close(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """The known word of the nearest spelling, or nothing."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=cutoff)), "")
+
+
+def _names(kind: type[BaseModel], section: str) -> list[str]:
+    group = section_of(kind, section)
+    return list(group.model_fields) if group else []
