@@ -17,10 +17,9 @@ from lang_jepa.concepts.directory import find_model, load_model, save_model
 from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
 from lang_jepa.concepts.memory import SentenceMemory
-from lang_jepa.concepts.texts import contexts_of, sides_of, text_of, texts_of, vectors_of
+from lang_jepa.concepts.texts import as_documents, contexts_of, sides_of, text_of, texts_of, vectors_of
 from lang_jepa.concepts.unfinished import unfinished
 from lang_jepa.config import Settings
-from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.data.order import by_length
 from lang_jepa.data.sequences import Sequences
 from lang_jepa.data.tokenizer import TextTokenizer
@@ -352,7 +351,7 @@ class ConceptModel(DocumentTools):
     @torch.inference_mode()
     def _predict(self, contexts: Sequence[Sequence[str]]) -> Vectors:
         """Predictions of some contexts in one pass, through the views that training uses."""
-        split = _as_documents([self._window(context) for context in contexts], self.tokenizer)
+        split = as_documents([self._window(context) for context in contexts], self.tokenizer)
         view = make_view(self.settings, split, self.tokenizer)
         assert isinstance(view, AsksNext)  # predict_next sees to it
         first, counts = split.document_starts[:-1], np.diff(split.document_starts)
@@ -363,7 +362,7 @@ class ConceptModel(DocumentTools):
         """Predictions between two sides in one pass, by a model that reads the tokens of a passage."""
         # What stands at the hidden place is never read, but a document has no empty sentences.
         documents = [[*before, (*before, *after)[0], *after] for before, after in sides]
-        split = _as_documents(documents, self.tokenizer)
+        split = as_documents(documents, self.tokenizer)
         view = make_view(self.settings, split, self.tokenizer)
         assert isinstance(view, MaskedView)  # predict_between sees to it
         hidden = split.document_starts[:-1] + np.array([len(before) for before, _ in sides])
@@ -377,26 +376,6 @@ class ConceptModel(DocumentTools):
 def _letters(context: Sequence[str]) -> int:
     """About how many tokens a context has: a token in four letters."""
     return sum(map(len, context)) // 4 + 1
-
-
-def _as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -> CorpusSplit:
-    """Contexts as the documents of a corpus in memory."""
-    documents = tokenizer.encode_documents(contexts)
-    for context, document in zip(contexts, documents, strict=True):
-        sizes = np.diff(document.starts)  # the separator in front gives even an empty sentence a token
-        empty = [text for text, size in zip(context, sizes, strict=True) if not size or not text.strip()]
-        if empty:
-            raise LangJepaError(f"a sentence of the context has no token: {empty[0]!r}")
-    sizes = np.array([len(document.tokens) for document in documents])
-    shifts = np.cumsum(sizes) - sizes
-    starts = [document.starts[:-1] + shift for document, shift in zip(documents, shifts, strict=True)]
-    return CorpusSplit.from_arrays(
-        np.concatenate([document.tokens for document in documents]),
-        np.concatenate([*starts, [int(sizes.sum())]]).astype(np.int64),
-        np.concatenate([[0], np.cumsum([len(start) for start in starts])]).astype(np.int64),
-        np.array([str(number).encode() for number in range(len(documents))]),
-        tokenizer,
-    )
 
 
 def _unit(x: Tensor) -> Vectors:

@@ -1,11 +1,13 @@
 """Texts and vectors as users hand them over, made into lists of strings and arrays; what is neither is named."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.data.corpus import CorpusSplit
+from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 
 
@@ -165,3 +167,27 @@ def _odd(given: Any, dim: int) -> str:
 def _named(given: Any) -> str:
     name = type(given).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}" if given is not None else "None"
+
+
+def as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -> CorpusSplit:
+    """Contexts as the documents of a corpus in memory.
+
+    Raises:
+        LangJepaError: the tokenizer keeps nothing of a sentence.
+    """
+    documents = tokenizer.encode_documents(contexts)
+    for context, document in zip(contexts, documents, strict=True):
+        sizes = np.diff(document.starts)  # the separator in front gives even an empty sentence a token
+        empty = [text for text, size in zip(context, sizes, strict=True) if not size or not text.strip()]
+        if empty:
+            raise LangJepaError(f"a sentence of the context has no token: {empty[0]!r}")
+    sizes = np.array([len(document.tokens) for document in documents])
+    shifts = np.cumsum(sizes) - sizes
+    starts = [document.starts[:-1] + shift for document, shift in zip(documents, shifts, strict=True)]
+    return CorpusSplit.from_arrays(
+        np.concatenate([document.tokens for document in documents]),
+        np.concatenate([*starts, [int(sizes.sum())]]).astype(np.int64),
+        np.concatenate([[0], np.cumsum([len(start) for start in starts])]).astype(np.int64),
+        np.array([str(number).encode() for number in range(len(documents))]),
+        tokenizer,
+    )

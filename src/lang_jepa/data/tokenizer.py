@@ -10,7 +10,6 @@ any others, and only this package puts special tokens where they belong.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Regex, Tokenizer, pre_tokenizers
 
 from lang_jepa.custom_code import local_only, refuse_custom_code
+from lang_jepa.data.special_tokens import read_specials_as_text
 from lang_jepa.data.word_memo import WordMemo, splits_at_spaces
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint, read_json
@@ -85,7 +85,7 @@ class TextTokenizer:
         """
         backend.no_truncation()
         backend.no_padding()
-        _read_specials_as_text(backend)
+        read_specials_as_text(backend)
         self.backend = backend
         self.specials = dict(specials)
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
@@ -309,37 +309,6 @@ def _find_frame(backend: Tokenizer, text: str) -> tuple[list[int], list[int]]:
     raise LangJepaError(
         "this tokenizer changes a text's own tokens when it adds special ones; it cannot be used."
     )
-
-
-def _read_specials_as_text(backend: Tokenizer) -> None:
-    """Make the characters of a special token in a text text.
-
-    The switch for it (tokenizer.json does not keep it) stops the search before the model. A model that has special
-    tokens in its own vocabulary (Unigram, WordLevel) may still put them together: there words are cut inside of them.
-    """
-    backend.encode_special_tokens = True
-    specials = {
-        token.content: index
-        for index, token in backend.get_added_tokens_decoder().items()
-        if token.special and len(token.content) > 1
-    }
-    leaking = [text for text, index in sorted(specials.items()) if _is_put_together(backend, text, index)]
-    if leaking:
-        inside = "|".join(f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in leaking)
-        cut = pre_tokenizers.Split(Regex(inside), "merged_with_previous")
-        before = backend.pre_tokenizer
-        backend.pre_tokenizer = pre_tokenizers.Sequence([before, cut]) if before else cut
-
-
-def _is_put_together(backend: Tokenizer, text: str, index: int) -> bool:
-    """Whether a text somewhere becomes the one token `index`."""
-    for around in ("", " ", "a"):
-        whole = f"{around}{text}{around}"
-        encoded = backend.encode(whole, add_special_tokens=False)
-        places = zip(encoded.ids, encoded.offsets, strict=True)
-        if any(found == index and whole[start:stop].strip() == text for found, (start, stop) in places):
-            return True
-    return False
 
 
 def _has_prefix_space(backend: Tokenizer) -> bool:
