@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart install install-dev test lint types pytest all-checks format benchmarks clean
+.PHONY: quickstart install install-dev test lint types pytest all-checks format benchmarks reliability clean
 
 quickstart: install
 	$(BIN)/lang-jepa quickstart
@@ -51,6 +51,15 @@ benchmarks: install-dev
 	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/gpt.py
 	$(BIN)/python benchmarks/search.py 100000
+
+reliability: install-dev
+	$(BIN)/python scripts/reliability/kill.py 50
+	$(BIN)/python scripts/reliability/flips.py
+	$(BIN)/python scripts/reliability/full_disk.py
+	$(BIN)/python scripts/reliability/fuzz.py
+	$(BIN)/python scripts/reliability/custom_code.py
+	$(BIN)/python scripts/reliability/odd_inputs.py
+	$(BIN)/python scripts/reliability/architectures.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
