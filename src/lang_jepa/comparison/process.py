@@ -13,6 +13,7 @@ from typing import Any
 
 from lang_jepa.comparison.worker import INTERRUPTED
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import make_folder
 
 Event = Mapping[str, Any]
 _LAST_LINES = 20
@@ -105,7 +106,7 @@ def run_job(
     """
     if stopper.asked:
         raise Interrupted(stopper.number)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     error = ""
     with log.open("ab") as errors, _started(job, errors, lock) as process, stopper.watching(process):
         assert process.stdout is not None

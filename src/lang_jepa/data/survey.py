@@ -12,6 +12,7 @@ from lang_jepa.data.documents import Document, Source, require_documents
 from lang_jepa.data.hashes import hash_sentence, hash_text
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import make_folder, writing
 
 BLOCK_CHARACTERS = 4_000_000
 """Text that is held at a time."""
@@ -39,7 +40,7 @@ class Survey:
         self.rejected: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.duplicates: Counter[str] = Counter()
-        folder.mkdir()
+        make_folder(folder)
 
     def read(self) -> Iterator[Document]:
         """All documents; what is known of them is on disk when the last one was taken.
@@ -81,13 +82,14 @@ class Survey:
         sentences = [self._sentences(text) for text in texts]
         every = [one for document in sentences for one in document]
         path = self._folder / f"{len(self._files):06d}.npz"
-        np.savez(
-            path,
-            text_hashes=np.array([hash_text(text) for text in texts], dtype=np.uint64),
-            documents=np.cumsum([0, *map(len, sentences)]),
-            sentence_hashes=np.array([value for value, _ in every], dtype=np.uint64),
-            countable=np.array([counts for _, counts in every], dtype=bool),
-        )
+        with writing(path):
+            np.savez(
+                path,
+                text_hashes=np.array([hash_text(text) for text in texts], dtype=np.uint64),
+                documents=np.cumsum([0, *map(len, sentences)]),
+                sentence_hashes=np.array([value for value, _ in every], dtype=np.uint64),
+                countable=np.array([counts for _, counts in every], dtype=bool),
+            )
         self._files.append(path)
         for document in block:
             self.left_out.update(dict(document.left_out))

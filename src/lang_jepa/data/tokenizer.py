@@ -23,7 +23,7 @@ from lang_jepa.custom_code import local_only, refuse_custom_code
 from lang_jepa.data.special_tokens import read_specials_as_text
 from lang_jepa.data.word_memo import WordMemo, splits_at_spaces
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint, read_json
+from lang_jepa.files import fingerprint, make_folder, read_json
 
 FORMAT = 2
 """Of the ids that a text gets, and of a tokenizer that is trained here: raise it when either changes."""
@@ -159,7 +159,7 @@ class TextTokenizer:
             split_special_tokens=True,
             **names,
         )
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         wrapped.save_pretrained(str(folder))
 
     def special_id(self, role: str) -> int | None:

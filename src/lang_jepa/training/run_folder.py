@@ -11,7 +11,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file, check_writable, read_json, remove_temporaries, write_json, write_text
+from lang_jepa.files import (
+    atomic_file,
+    check_writable,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    write_text,
+)
 from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.optim import non_finite
@@ -100,7 +108,7 @@ class RunFolder:
             if lock is not None:
                 lock.follow(self.path)
             listener.message(f"an older run was moved to {moved}")
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         write_text(self.path / "README.txt", self.layout.note)
         if not (self.path / SETTINGS).is_file():
             save_settings(settings, self.path / SETTINGS)

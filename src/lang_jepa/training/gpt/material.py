@@ -18,7 +18,7 @@ from lang_jepa.data.token_shards import MANIFEST as SHARDS_MANIFEST
 from lang_jepa.data.token_shards import TOKENIZER, TokenShards
 from lang_jepa.data.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint, read_json
+from lang_jepa.files import fingerprint, make_folder, read_json
 
 Tell = Callable[[PrepareEvent], None]
 
@@ -119,7 +119,7 @@ def _of_shards(settings: GPTDataSettings, folder: Path, tell: Tell) -> Tokens:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     shutil.copyfile(source, target)
 
 
