@@ -556,3 +556,11 @@ def test_a_plain_file_is_of_the_kind_whose_settings_it_has(text: str, kind: str,
     path.write_text(text)
     found = {"gpt": is_gpt_recipe(str(path)), "decoder": is_decoder_recipe(str(path))}
     assert [name for name, holds in found.items() if holds] == [kind] * (kind != "encoder")
+
+
+@pytest.mark.parametrize(
+    ("typed", "patterns"),
+    [("*.md", ("*.md",)), ('["*.md", "guide/**"]', ("*.md", "guide/**")), ("[]", ()), ("2024", ("2024",))],
+)
+def test_a_list_of_texts_on_the_command_line(typed: str, patterns: tuple[str, ...]) -> None:
+    assert load_settings("documents", [f"data.include={typed}"]).data.include == patterns

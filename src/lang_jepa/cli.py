@@ -1,6 +1,7 @@
 """The command `lang-jepa`: one function a verb; nothing heavy is imported before it is used."""
 
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -130,7 +131,7 @@ def train(
     plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s", style="bold")
     plain(f"  curves       {result.folder / 'run.png'}")
     plain(f"  model        {result.folder / 'model'}")
-    plain(f"  next         lang-jepa evaluate {result.folder}")
+    plain(f"  next         lang-jepa evaluate {shlex.quote(str(result.folder))}")
 
 
 @app.command(cls=Checked)

@@ -1,5 +1,6 @@
 """What `lang-jepa train` does with the recipe of a decoder."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,5 +77,5 @@ def train_decoder(
         plain(f"  use              lang-jepa infer {encoder} --decoder {result.folder} --text '...'")
         return
     plain(f"  joined           {result.model}")
-    plain(f"  next             lang-jepa evaluate {encoder} --tasks decode")
+    plain(f"  next             lang-jepa evaluate {shlex.quote(str(encoder))} --tasks decode")
     plain(f"  use              lang-jepa infer {encoder} --decode --text '...'")

@@ -15,7 +15,7 @@ from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_text
 from lang_jepa.rules_effect import without_effect
-from lang_jepa.settings_words import is_text, mistakes, nearest, section_of, unknown_settings
+from lang_jepa.settings_words import is_text, mistakes, nearest, section_of, takes_list, unknown_settings
 from lang_jepa.settings_yaml import LARGEST_YAML, NULLS, Dumper, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -197,7 +197,7 @@ def _sections(
     else:
         if recipe not in names:
             raise LangJepaError(
-                f"no recipe named '{recipe}'{by}{nearest(recipe, names)}. Built in: "
+                f"no recipe named '{recipe}'{by}{nearest(recipe, names) or '.'} Built in: "
                 f"{', '.join(names)}; or give the path of a .yaml file."
             )
         text = (resources.files("lang_jepa") / "recipes" / folder / f"{recipe}.yaml").read_text("utf-8")
@@ -231,7 +231,8 @@ def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
     """Put one `section.key=value` into a tree of settings of some kind, in place.
 
-    The value is YAML; of a setting that takes text it is the text as it was typed, unless it is a string in quotes.
+    The value is YAML; of a setting that takes text it is the text as it was typed, unless it is a string in quotes. A
+    setting that takes a list takes one text alone too.
     """
     path, separator, text = override.partition("=")
     keys = path.strip().split(".")
@@ -246,7 +247,8 @@ def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -
     takes_text, nullable = is_text(kind, keys[0], keys[1]) if len(keys) == 2 else (False, False)
     null = not typed or (nullable and typed in (*NULLS, "~"))
     plain = takes_text and not null and typed[0] not in "'\""
-    tree[keys[-1]] = typed if plain else parse_yaml(text, where=where)
+    alone = len(keys) == 2 and takes_list(kind, *keys) and typed[:1] not in ("", "[")
+    tree[keys[-1]] = typed if plain else [typed] if alone else parse_yaml(text, where=where)
 
 
 def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:

@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -99,8 +100,18 @@ def is_text(kind: type[BaseModel], section: str, name: str) -> tuple[bool, bool]
     """Whether a setting takes any text, and whether it also takes null."""
     group = section_of(kind, section)
     field = group.model_fields.get(name) if group else None
-    kinds = () if field is None else get_args(field.annotation) or (field.annotation,)
+    if field is None:
+        return False, False
+    is_union = get_origin(field.annotation) in (Union, UnionType)
+    kinds = get_args(field.annotation) if is_union else (field.annotation,)
     return str in kinds, type(None) in kinds
+
+
+def takes_list(kind: type[BaseModel], section: str, name: str) -> bool:
+    """Whether a setting is a list of texts."""
+    group = section_of(kind, section)
+    field = group.model_fields.get(name) if group else None
+    return field is not None and get_origin(field.annotation) is tuple
 
 
 def _explain(kind: type[BaseModel], error: Any) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
 
@@ -219,3 +220,14 @@ def test_a_name_that_nobody_knows(name: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LangJepaError, match=r"no model at.*run directory.*pretrained encoder"):
         ConceptModel.load(name)
+
+
+def test_a_weight_that_is_no_number_is_refused(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+    """Attention may hide it: what comes out can be finite, and wrong."""
+    folder = transformer(tmp_path / "model", tokenizer)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("attn.q.weight"))
+    weights[name][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LangJepaError, match=r"attn\.q\.weight holds NaN"):
+        ConceptModel.load(folder)

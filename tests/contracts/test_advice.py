@@ -110,7 +110,7 @@ def test_a_run_without_a_model_names_what_helps(
     assert str(folder / system.best) in said
     again = re.search(r"lang-jepa (train \S+ --resume)", said)
     assert again is not None
-    if "lang-jepa evaluate" in said and system.name == "encoder":
+    if system.name == "encoder":
         assert _type_in(monkeypatch, "evaluate", folder / system.best, "--tasks", "retrieval") == 0
     assert _type_in(monkeypatch, *again[1].split()) == 0
     assert (folder / "model").is_dir()

@@ -20,6 +20,7 @@ from lang_jepa.custom_code import local_only, model_file, model_json, refuse_cus
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
+from lang_jepa.finite import check_finite
 from lang_jepa.models.architecture import position_limit, read_config, skeleton, width_of
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
@@ -78,6 +79,7 @@ def read_plain(name: str) -> tuple[Jepa, TextTokenizer, Settings, dict[str, Any]
     )
     if plain.maps:
         encoder = TextEncoder(encoder.backbone, head=_joined(plain.maps), pooling=plain.pooling)
+    check_finite(encoder.state_dict(), where=f"the encoder {plain.name}")
     jepa = Jepa(encoder, NoPredictor(plain.name, settings.model.embed_dim), reads_sentences=False).eval()
     return jepa, tokenizer, settings, _card(plain, encoder, tokenizer, settings)
 

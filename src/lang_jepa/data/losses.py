@@ -95,14 +95,20 @@ class Losses:
         return f"{lost:,} ({lost / all_:.1%})" if all_ else f"{lost:,}"
 
 
-def why_nothing_held_out(fraction: float, documents: int, description: str) -> str:
+def why_nothing_held_out(fraction: float, documents: int, description: str, *, read: int = 1) -> str:
     """Why a source has no held-out side, and what to do.
 
     Args:
         fraction: `data.val_fraction`.
         documents: that could have been held out.
         description: of the source.
+        read: documents that it gave, before some were rejected or dropped.
     """
+    if documents <= 1 < read:
+        return (
+            f"{documents} of the {read:,} documents of {description} is left: the others were rejected or repeat it. "
+            "Look at data.deduplicate, data.min_length and data.min_sentences, or give more documents."
+        )
     if documents <= 1:
         return (
             f"{description} is one document, and a document is held out as a whole or not at all. Cut it: several "

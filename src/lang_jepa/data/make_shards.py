@@ -177,7 +177,7 @@ def _convert(
         tell(ShardProgress("shards", survey.passed, survey.characters))
     shutil.rmtree(hashes)
     sides = work.finish()
-    _check(sides, settings, source, tell)
+    _check(sides, survey.documents, settings, source, tell)
     seconds = time.monotonic() - began
     manifest = {
         "format": FORMAT,
@@ -243,7 +243,9 @@ class _Work:
         sizes["bytes"] += counted
 
 
-def _check(sides: dict[str, dict[str, Any]], settings: DataSettings, source: Source, tell: Tell) -> None:
+def _check(
+    sides: dict[str, dict[str, Any]], read: int, settings: DataSettings, source: Source, tell: Tell
+) -> None:
     """Stop when training has no documents; warn when nothing was held out though it was asked for."""
     train, held_out = sides["train"]["documents"], sides["val"]["documents"]
     if not train:
@@ -253,7 +255,7 @@ def _check(sides: dict[str, dict[str, Any]], settings: DataSettings, source: Sou
             f"out, or give more documents.{one}"
         )
     if settings.val_fraction and not held_out:
-        why = why_nothing_held_out(settings.val_fraction, train, source.description)
+        why = why_nothing_held_out(settings.val_fraction, train, source.description, read=read)
         tell(ShardProgress("warning", message=f"nothing is held out: {why}"))
 
 

@@ -251,7 +251,8 @@ class _Job:
                 f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
             )
         if self.settings.val_fraction and not validation:
-            why = why_nothing_held_out(self.settings.val_fraction, train, self.source.description)
+            description = self.source.description
+            why = why_nothing_held_out(self.settings.val_fraction, train, description, read=work.documents)
             self.tell(PrepareEvent("warning", f"nothing is held out: {why}"))
         share = result.statistics["overlap"]["all_sentences"]
         if share is not None and share > OVERLAP_WARNING:

@@ -147,7 +147,8 @@ class CorpusMaterial(Material):
     def why_nothing_held_out(self) -> str:
         documents = self.corpus.train.num_documents + self.corpus.validation.num_documents
         description = self.corpus.manifest["source"]["description"]
-        return why_nothing_held_out(self.settings.data.val_fraction, documents, description)
+        read = int(self.corpus.manifest["statistics"]["documents_read"])
+        return why_nothing_held_out(self.settings.data.val_fraction, documents, description, read=read)
 
     def facts(self) -> list[tuple[str, str]]:
         train, validation = self.corpus.train, self.corpus.validation

@@ -114,16 +114,23 @@ def holder(descriptor: int) -> str:
 
 def live_below(folder: Path) -> str | None:
     """Who trains in a folder inside of this one (a decoder inside its encoder's run, say), and where; None: nobody."""
-    for path in folder.rglob(LOCK):
-        if path.parent == folder or path.is_symlink() or not path.is_file():
-            continue
+    inside = (path.parent for path in folder.rglob(LOCK) if path.parent != folder)
+    return next((f"{who} is at work in {place}" for place in inside if (who := at_work(place))), None)
+
+
+def at_work(folder: Path) -> str | None:
+    """Who trains in a folder, in words; None: nobody."""
+    path = folder / LOCK
+    if path.is_symlink() or not path.is_file():
+        return None
+    try:
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return f"{holder(file.fileno())} is at work in {path.parent}"
-            except OSError:
-                continue
+                return holder(file.fileno())
+    except OSError:  # no locks there, or not ours to read: nothing is known
+        return None
     return None
 
 

@@ -85,6 +85,7 @@ def of_corpus(corpus: Corpus, tell: Tell) -> Tokens:
             corpus.manifest["made_from"]["settings"]["val_fraction"],
             corpus.train.num_documents + held_out.num_documents,
             corpus.manifest["source"]["description"],
+            read=int(corpus.manifest["statistics"]["documents_read"]),
         ),
     )
 
