@@ -118,6 +118,31 @@ def cases() -> list[Case]:
         Case("encode: a very long text", lambda m: m.encode([A * 2000]), (1, DIM)),
         Case("encode: a null character", lambda m: m.encode(["a\x00b"]), (1, DIM)),
         Case("encode: a string of numpy", lambda m: m.encode([np.str_(A)]), (1, DIM)),
+        *(
+            Case(
+                f"encode: nothing visible ({text!a})",
+                lambda m, t=text: m.encode([A, t]),
+                "text 1 has no token",
+            )
+            for text in ("\u200b", "\ufeff", "\xad", "\x00", "\xa0")
+        ),
+        Case("encode: a batch of no tokens", lambda m: m.encode([A], batch_tokens=0), "batch_tokens"),
+        Case("encode: a batch of None", lambda m: m.encode([A], batch_tokens=None), "batch_tokens"),
+        Case(
+            "encode_tokens: an id beyond",
+            lambda m: m.encode_tokens([[5], [99999]]),
+            "sentence 1 has a token id",
+        ),
+        Case(
+            "encode_tokens: a half", lambda m: m.encode_tokens([[1.5]]), "sentence 0 is no list of token ids"
+        ),
+        Case("encode_tokens: none", lambda m: m.encode_tokens([[]]), "sentence 0 is no list of token ids"),
+        Case("load: None", lambda m: ConceptModel.load(None), "not NoneType"),
+        Case(
+            "load: no such device",
+            lambda m: ConceptModel.load("x", device="foo"),
+            "device 'foo' cannot be used",
+        ),
         Case("predict_next: a bare string", lambda m: m.predict_next(A), "list of sentences"),
         Case("predict_next: nothing", lambda m: m.predict_next([]), "at least one sentence"),
         Case("predict_next: a generator", lambda m: m.predict_next(made(A, B)), (DIM,)),

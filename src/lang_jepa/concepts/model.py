@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -17,7 +18,16 @@ from lang_jepa.concepts.directory import find_model, load_model, save_model
 from lang_jepa.concepts.document_tools import DocumentTools
 from lang_jepa.concepts.foresight import foresee, reads_concepts
 from lang_jepa.concepts.memory import SentenceMemory
-from lang_jepa.concepts.texts import as_documents, contexts_of, sides_of, text_of, texts_of, vectors_of
+from lang_jepa.concepts.texts import (
+    as_documents,
+    contexts_of,
+    device_of,
+    sides_of,
+    text_of,
+    texts_of,
+    tokens_of,
+    vectors_of,
+)
 from lang_jepa.concepts.unfinished import unfinished
 from lang_jepa.config import Settings
 from lang_jepa.data.order import by_length
@@ -86,7 +96,7 @@ class ConceptModel(DocumentTools):
         return describe_model(self)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> Self:
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> Self:
         """Load a model directory, the one inside a run directory, or a pretrained encoder as it is.
 
         Args:
@@ -95,8 +105,13 @@ class ConceptModel(DocumentTools):
             device: where its weights go.
 
         Raises:
-            LangJepaError: there is no model at `path`, it is damaged, or brings code of its own.
+            LangJepaError: there is no model at `path`, it is damaged, or brings code of its own; no such device.
         """
+        if not isinstance(path, str | PathLike):
+            raise LangJepaError(
+                f"ConceptModel.load takes the path or name of a model, not {type(path).__name__}"
+            )
+        device = device_of(device)
         folder = find_model(Path(path))
         if folder is None:
             from lang_jepa.concepts.plain import read_plain
@@ -155,6 +170,8 @@ class ConceptModel(DocumentTools):
         Raises:
             LangJepaError: a text that is no string, no Unicode or has no token; the message names its number.
         """
+        if not isinstance(batch_tokens, int) or batch_tokens < 1:
+            raise LangJepaError(f"batch_tokens is a number of tokens, at least 1, not {batch_tokens!r}")
         if isinstance(sentences, str):
             one: Vectors = self.encode([text_of(sentences)], batch_tokens=batch_tokens)[0]
             return one
@@ -167,6 +184,7 @@ class ConceptModel(DocumentTools):
 
     def encode_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
         """As `encode`, of token ids without special tokens, one non-empty array a sentence."""
+        tokens = tokens_of(tokens, self.tokenizer.vocab_size)
         result = np.empty((len(tokens), self.dim), dtype=np.float32)
         for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
             result[rows] = _unit(self._states([tokens[row] for row in rows]))

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus import CorpusSplit
+from lang_jepa.data.documents_base import VISIBLE
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 
@@ -34,8 +36,10 @@ def text_of(given: Any, what: str = "the text", *, blank: bool = False) -> str:
             raise LangJepaError(
                 f"{what} has a lone surrogate ({given[error.start]!a}) at character {error.start}, which is no text"
             ) from None
-    if not blank and (not given or given.isspace()):
-        raise LangJepaError(f"{what} has no token to encode: {given!r} is empty or white space")
+    if not blank and not VISIBLE.search(given):
+        raise LangJepaError(
+            f"{what} has no token to encode: {given!r} is empty, white space or nothing visible"
+        )
     return str(given)
 
 
@@ -70,6 +74,38 @@ def items_of(given: Any, what: str, *, where: str = "") -> list[Any]:
             f"{where}expected a list of {what}s, not {_named(given)} of {dimensions} dimensions"
         )
     return list(given)
+
+
+def tokens_of(given: Any, vocab_size: int) -> list[NDArray[np.int64]]:
+    """Arrays of token ids, one a sentence.
+
+    Raises:
+        LangJepaError: no whole numbers, none at all, or one that is no id; the message names the sentence.
+    """
+    found = []
+    for number, one in enumerate(items_of(given, "array of token ids")):
+        ids = np.asarray(one)
+        if ids.ndim != 1 or not len(ids) or ids.dtype.kind not in "iu":
+            raise LangJepaError(f"sentence {number} is no list of token ids: {_named(one)}")
+        if ids.min() < 0 or ids.max() >= vocab_size:
+            raise LangJepaError(f"sentence {number} has a token id outside of 0 to {vocab_size - 1}")
+        found.append(ids.astype(np.int64))
+    return found
+
+
+def device_of(name: Any) -> torch.device:
+    """A device that torch can compute on here.
+
+    Raises:
+        LangJepaError: there is none of that name, or not on this machine.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises whatever the device's backend does
+        reason = str(error).splitlines()[0][:200]
+        raise LangJepaError(f"device {name!r} cannot be used here ({reason}): take 'cpu'") from error
+    return device
 
 
 def contexts_of(given: Any) -> tuple[list[list[str]], bool]:

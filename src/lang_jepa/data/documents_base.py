@@ -30,7 +30,7 @@ _WEIGHTS = (
 )
 """Scripts of which a character says as much as several Latin ones, or that write no spaces."""
 # White space, control and format characters: text of nothing else shows nothing.
-_VISIBLE = re.compile(
+VISIBLE = re.compile(
     r"[^\s\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff]"
 )
 
@@ -162,7 +162,7 @@ def fault(text: object, min_length: int) -> str | None:
         return "binary data (NUL characters)"
     if not text.isascii() and _SURROGATE.search(text):
         return "invalid Unicode (lone surrogates)"
-    if not _VISIBLE.search(text):
+    if not VISIBLE.search(text):
         return "no visible characters"
     if len(text.strip()) < min_length and length_of(text) < min_length:
         return "too short"
