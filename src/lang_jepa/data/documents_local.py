@@ -148,7 +148,8 @@ def _named(path: Path, settings: DataSettings) -> File:
     if kind is formats.JSON and (reason := no_documents(path, settings.text_column)):
         raise LangJepaError(
             f"data.train_file: {path} is {reason}, not JSON lines and no array of documents. Set data.text_column "
-            "(--text-column), or write one object a line, for example with `jq -c '.[]' in.json > out.jsonl`."
+            "(--text-column), or write one object a line, for example with `jq -c '.KEY[]' in.json > out.jsonl` (KEY "
+            "holds the documents)."
         )
     return File(path.name, path, kind)
 
