@@ -5,9 +5,9 @@ settings are saved in the run directory and everything later reads those. Readin
 `lang_jepa.settings`; this file only says what exists and what fits together.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from lang_jepa.rules import check
 
@@ -17,6 +17,15 @@ Language = Literal[
     "kk", "kn", "ml", "mr", "my", "nl", "pa", "pl", "pt", "ru", "sk", "ta", "te", "uk", "ur", "zh",
 ]
 # fmt: on
+
+
+def without_region(code: Any) -> Any:
+    """The language of a code: `de` for `de-AT`, `zh` for `zh_CN`, `en` for `EN`. What is no text stays as it is."""
+    return code.replace("_", "-").split("-")[0].lower() if isinstance(code, str) else code
+
+
+LanguageCode = Annotated[Language, BeforeValidator(without_region)]
+"""A language, which may be written with its region and in capitals: the rules of all its regions are the same."""
 
 
 class Section(BaseModel):
@@ -60,7 +69,7 @@ class DataSettings(Section):
     """Reject documents with fewer sentences."""
     max_sentence_chars: int = Field(default=1000, ge=20)
     """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
-    language: Language = "en"
+    language: LanguageCode = "en"
     """Language of the texts, by whose abbreviations and dates sentences are told apart (see docs/corpus.md)."""
     splitter: Literal["rules", "sat"] = "rules"
     """Sentence splitter: offline rules, or wtpsplit's SaT model (extra `sat`)."""

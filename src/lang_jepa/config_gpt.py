@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lang_jepa.config import DataSettings, Language, Section
+from lang_jepa.config import DataSettings, LanguageCode, Section
 from lang_jepa.rules_gpt import check
 
 
@@ -34,7 +34,7 @@ class GPTDataSettings(Section):
     """Files of a folder that are left out, as patterns relative to it."""
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept."""
-    language: Language = "en"
+    language: LanguageCode = "en"
     """Language of the texts, by whose abbreviations and dates sentences are told apart, here and by `evaluate`."""
     limit: int | None = Field(default=None, ge=1)
     """Take at most so many documents (null: all)."""

@@ -54,7 +54,7 @@ PINNED = {
     "data.documents_markdown": (1, "23b97f5d9e716a7a"),
     "data.documents_html": (1, "1abb3966c4599459"),
     "data.documents_rst": (1, "6bc7eb93504fad58"),
-    "data.sentences": (2, "96a668894ae3a162"),
+    "data.sentences": (3, "96a668894ae3a162"),
     "data.hashes": (1, "627e1e2c0b0ecc0e"),
     "data.tokenizer": (2, "2c7afd9c02a7b632"),
     "data.blocks": (1, "8f47d4fe7a225aee"),

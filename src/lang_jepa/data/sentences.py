@@ -19,7 +19,7 @@ from lang_jepa.errors import LangJepaError
 
 LANGUAGES: tuple[str, ...] = get_args(Language)
 """Languages with rules of their own in sentencex, and their nearest relatives."""
-FORMAT = 2
+FORMAT = 3
 """Goes up whenever a text is split differently than before: it is part of what a prepared corpus is made from."""
 
 WINDOW = 4000
@@ -89,7 +89,9 @@ class RuleSplitter:
             else:
                 yield span
 
-    def _between_cuts(self, text: str, start: int, end: int, prepare: Callable[[str], str]) -> Iterator[Span]:
+    def _between_cuts(
+        self, text: str, start: int, end: int, prepare: Callable[[str, str], str]
+    ) -> Iterator[Span]:
         """The spans between sentencex's cuts, where these are right."""
         for place in self._cuts(text, start, end, prepare):
             cut = moved(text, place, start, end) if place > start else start
@@ -101,11 +103,11 @@ class RuleSplitter:
                 start = cut
         yield start, end
 
-    def _cuts(self, text: str, start: int, end: int, prepare: Callable[[str], str]) -> Iterator[int]:
+    def _cuts(self, text: str, start: int, end: int, prepare: Callable[[str, str], str]) -> Iterator[int]:
         """Where sentencex cuts text[start:end], in order."""
         while True:
             stop = min(start + WINDOW, end)
-            found = get_sentence_boundaries(self.language, prepare(text[start:stop]))
+            found = get_sentence_boundaries(self.language, prepare(text[start:stop], self.language))
             cuts = [start + sentence["end_index"] for sentence in found]
             if stop == end:
                 yield from cuts

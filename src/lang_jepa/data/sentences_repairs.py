@@ -5,6 +5,7 @@ before and after a cut.
 """
 
 import re
+from functools import cache
 
 
 def _words(text: str) -> frozenset[str]:
@@ -15,16 +16,24 @@ _NEVER_LAST = _words(
     """
     Ms Mx Ft approx
     allg bes bspw bzgl bzw ehem einschl entspr evtl exkl frz geb gem ggf ggü inkl insb insbes jew kath lfd österr
-    schweiz sog stv vgl zzgl Abschn Anh Anl Bez Dipl-Ing Fa Frhr Fr Hr Hrsg Pfr Reg-Bez
+    schweiz sog stv vgl zzgl Abschn Anh Anl Az Aktz Beschl Bez Dipl-Ing Fa Frhr Fr Hr Hrsg Pfr Reg-Bez Rs Slg Tsd Urt
+    Mr Mrs Messrs Msgr Dr Prof Mme Mmes Mlle Mlles Ste Vve Mgr MM Sra Sras Srta Sres Dra Dras Dres Dña Excmo Excma
+    Ilmo Ilma Rvdo Rvda Lic Ing -Ing Avv Dott mult Dhr dhr Mevr mevr dr mgr
     """
 )
-"""Words with a full stop after which a sentence goes on, in English and German; sentencex has the others."""
+"""Words with a full stop after which a sentence goes on. sentencex has others, and knows titles in their own language
+alone: a Mr. in Russian, a Mme. in Spanish ended the sentence."""
+
+_NEVER_LAST_ELSEWHERE = _words("St Sr Br Pr Me Av Mw mw")
+"""The same in all languages but English, where a street, a son or a praseodymium may end a sentence."""
 
 _REFERENCES = _words(
     """
     Eq eq Eqs eqs Fig fig Figs figs Abb Abs Anm Art art Arts Aufl Bd Kap Nr Nrn Rn Rz Tab Vgl vgl Ziff Tz Rdnr BGBl
     RGBl Ex ex Exh Ch ch Cl cl Sec sec Sect sect Ann Admin App Bankr Cir Civ Code Comm Comp Cong Const Crim
-    Ct Dist Ed Evid Fed Gen Proc Pub Rec Reg Rep Rev Rptr Sess Stat Supp Tit Vol vol L
+    civ crim Ct Dist Ed Evid Fed Gen Proc Pub Rec Reg Rep Rev Rptr Sess Stat Supp Tit Vol vol L
+    Cap cap Cf cf Cfr cfr chap col amend cmt lib n no nos núm p pag pág pp s t R
+    janv févr avr juil sept déc ene abr ago dic
     """
 )
 """Words with a full stop that lead on to a number, a section sign or an initial, in laws, papers and citations."""
@@ -53,6 +62,40 @@ _AFTER_GERMAN_ORDINAL = re.compile(
     r"(?:Jahrhunderts?|Januar|Jänner|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\b|(?:April|August|September|November)\s+\d{4}\b"
 )
 
+_PLAIN_WORDS = {"en": "no me ill art miss may ok ore", "it": "no si"}
+"""Words that sentencex takes for abbreviations wherever they stand (number, Illinois, Maine); `no` in most."""
+_LISTS = "etc ecc enz osv atd itd itp т.д т._д т.п т._п"
+"""Abbreviations that end a list, and as a rule the sentence with it (an underscore is a space)."""
+_NAMES = "Inc Co Corp Ltd Bros Jr Sr Esq Ave U.S U.K D.C U.S.A"
+"""Abbreviations that end a name: before an English `I` the sentence ends, too."""
+_UPPER = "A-ZÀ-ÞĆČĎŁĽŇŘŚŠŤŹŻŽΑ-ΩΆ-ΏЁЄІЇА-ЯҐ"
+_I = r"I(?:['’]\w|\s+(?!of\b)[a-z])"
+_CAPITAL = rf"\s+[\"'“‘«(]*(?:{_I}|A\s|[ВЯИОСУКАІ]\s|(?![IVXLC]+\b)[{_UPPER}][^\W\d_]+[\s'’,;:.!?])"
+"""A word that begins a sentence, and is no number (no. 5, no. IX, no. B5)."""
+
+
+def _after(words: str) -> str:
+    """A pattern of the place after one of the words with its full stop; a look-behind has one length."""
+    by_length: dict[int, list[str]] = {}
+    for word in words.replace(".", r"\.").replace("_", r"\s").split():
+        by_length.setdefault(len(word.replace("\\", "")), []).append(word)
+    return "|".join(rf"(?<=[\s\"'“‘«(](?:{'|'.join(group)})\.)" for group in by_length.values())
+
+
+@cache
+def _ends(language: str) -> re.Pattern[str]:
+    """Full stops that end a sentence though sentencex never cuts there; found from the full stop, which is fast."""
+    answer = r"(?<=\ANo\.)|(?<=[.!?]\sNo\.)|(?<=[\"“‘«(]No\.)|(?<=[.!?][\"”’)]\sNo\.)"
+    words = _after(f"{_PLAIN_WORDS.get(language, 'no')} {_LISTS}")
+    # A capital is no sign of a sentence in German: any noun has one.
+    ends = [rf"(?<!\.\.)(?=\s+[\"“«(]*[¿¡][\"“«]*[{_UPPER}])", rf"(?:{answer}|{words})(?={_CAPITAL})"]
+    if language == "en":
+        ends.append(rf"(?:{_after(_NAMES)})(?=\s+{_I})")
+    if language == "de":
+        ends[1] = rf"(?:{_after('usw etc')}|(?<=[^\W\d_] [A-Z]\.))(?=\s+(?:{'|'.join(_GERMAN_STARTERS)})\b)"
+    return re.compile(rf"\.(?:{'|'.join(ends)})")
+
+
 # sentencex panics at a letter, one of these spaces and a full stop.
 _RARE_SPACE = re.compile(r"[\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -60,17 +103,18 @@ _ELLIPSIS = re.compile(r"…(?=\s+(\w))")
 _QUOTES_AND_BRACKETS = re.compile("[\"'`“”„‟«»‹›‘’‚‛「」『』《》()（）<>{}\\[\\]]")
 
 
-def plain(text: str) -> str:
+def plain(text: str, language: str) -> str:
     """The text as sentencex can read it, with as many characters."""
+    text = _ends(language).sub("!", text)
     if text.isascii():
         return text
     text = _SURROGATE.sub("\ufffd", _RARE_SPACE.sub(" ", text))
     return _ELLIPSIS.sub(lambda match: "…" if match[1].islower() else ".", text)
 
 
-def without_quotes(text: str) -> str:
+def without_quotes(text: str, language: str) -> str:
     """The same with spaces for quotation marks and brackets, so that sentences between them are seen."""
-    return _QUOTES_AND_BRACKETS.sub(" ", plain(text))
+    return _QUOTES_AND_BRACKETS.sub(" ", plain(text, language))
 
 
 _OPENERS = "\"'`“„«»‹‘‚「『《（([{<"
@@ -102,14 +146,23 @@ _MARKER = re.compile(r"\W*(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})?[.)\s]*")
 _FIRST_LETTER = re.compile(r"(?:[—–-]{1,2} ?)?(\w)")
 _CLOSERS = "\"'”’»›)]}」』）】》〉*_"
 _LAST_WORD = re.compile(r"([^\s(.]*)\.$")
-_REFERENCE_NEXT = re.compile(r"[\d§(\[]|[ivxlc]+\b|[^\W\d_]\.|[A-Z][a-z]{1,5}\. *[\d§(]")
+_PRICE = re.compile(r"[$€£¥]\s?\d+[.,]\d\d\.$")
+_HYPHEN = re.compile(r"(?<=\.)-[A-Z]\w{0,4}\.")
+_NO_PART = re.compile(r"['’\"“„«\[\u2e80-\ud7ff]")
+_REFERENCE_NEXT = re.compile(
+    rf"[\d§(\[]|[ivxlc]+\b|(?!{_I})[IVXLC]+\b|[^\W\d_]\.|[A-Z][a-z]{{1,5}}\. *[\d§(]"
+)
 
 
 def goes_on(text: str, start: int, cut: int, language: str) -> bool:
     """Whether the sentence that began at `start` goes on at `cut`."""
     tail = text[max(start, cut - _REACH) : cut].rstrip()
     following = text[cut]
-    if following in ",;:，、；：" or (start >= cut - _REACH and _MARKER.fullmatch(tail)):
+    if (
+        following in ",;:，、；："
+        or (following == "-" and _HYPHEN.match(text, cut))
+        or (start >= cut - _REACH and _MARKER.fullmatch(tail))
+    ):
         return True
     if tail[-1] in "」』":
         return text.startswith(("と", "って"), cut)
@@ -131,15 +184,50 @@ def goes_on(text: str, start: int, cut: int, language: str) -> bool:
     if len(word) == 1 and word.isupper() and not word.isascii():
         return True
     if small and len(word) <= _LONGEST_ABBREVIATION:
+        return _PRICE.search(tail) is None
+    if following in "¿¡":
+        return False
+    # Without an elided article (l'art.), an opening quotation mark, or Chinese right before it.
+    bare = word if word.isascii() and word.isalpha() else _NO_PART.split(word)[-1]
+    if (len(bare) < 5 and _is_initial(tail, bare, text, cut, language)) or _is_citation(tail, text, cut):
         return True
-    if word in _NEVER_LAST or text.startswith(_LAW_REVIEW, cut):
+    if bare in _NEVER_LAST or (language != "en" and bare in _NEVER_LAST_ELSEWHERE):
         return True
-    if word in _REFERENCES:
+    if bare in _REFERENCES:
         return _REFERENCE_NEXT.match(text, cut) is not None
     return word.isdigit() and _is_german_ordinal(tail, text[cut : cut + 24], language)
 
 
+_INITIAL = re.compile(r"[A-Z]\.")
+_PLURAL = re.compile(r"([A-Z])\1\.")
+_SURNAME = re.compile(rf"[{_UPPER}][^\W\d_]{{3}}")
+_HYPHENATED = re.compile(r"(?:[A-Z][a-z]?)?-[A-Z]")
+
+
+def _is_initial(tail: str, word: str, text: str, cut: int, language: str) -> bool:
+    """Whether the word with a full stop is part of a name or of an abbreviation with spaces (d. C., EE. UU.)."""
+    if len(word) == 1 and word.isalpha():
+        # English is left to sentencex, which knows the words that begin a sentence after "vitamin C."
+        name = word.isupper() and language != "en" and _SURNAME.match(text, cut)
+        return bool(name or _INITIAL.match(text, cut))
+    if _HYPHENATED.fullmatch(word):
+        return not tail.endswith(("av. J.-C.", "apr. J.-C."))
+    return _PLURAL.fullmatch(f"{word}.") is not None and _PLURAL.match(text, cut) is not None
+
+
 _LAW_REVIEW = ("L. Rev.", "L.J. ", "L. J. ")
+_SERIES = re.compile(r"\d{1,2}(?:d|nd|rd|th)\s+\d")
+_REPORTER = re.compile(r"(?:^|\s)\d{1,4} (?:[A-Z][\w'’]*(?:\. ?| )){0,3}[A-Z][\w'’]*\.$")
+_PAGES = re.compile(r"(?:[A-Z]\w{0,7}\. ?){0,3}\d{1,4}(?: \(|, \d)")
+
+
+def _is_citation(tail: str, text: str, cut: int) -> bool:
+    """Whether a law reporter's name stands between its volume, and its series or the page (12 So. 2d 3, 5 Vet. 3 ()."""
+    if text.startswith(_LAW_REVIEW, cut) or (text[cut].isdigit() and _SERIES.match(text, cut)):
+        return True
+    return _PAGES.match(text, cut) is not None and _REPORTER.search(tail) is not None
+
+
 _ORDINAL = re.compile(r"(?:^|\s|\()(?:(I) )?(?:(\w+) )?\d{1,3}\.$")
 _WORD = re.compile(r"[^\W\d_]+")
 
