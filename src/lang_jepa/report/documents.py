@@ -1,10 +1,12 @@
-"""The documents of the evaluation task `document`, and what the model has read of them already."""
+"""The documents of the evaluation tasks `document` and `search`, and what the model has read of them already."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from lang_jepa.concepts.cache import ConceptCache, reads_cached
+from lang_jepa.concepts.index_source import SplitDocuments
 from lang_jepa.concepts.kept import Tell
 from lang_jepa.concepts.memory import SentenceMemory
 from lang_jepa.concepts.model import ConceptModel
@@ -15,6 +17,7 @@ from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.material import Grouped, group_of
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
+from lang_jepa.evaluation.search import Searched, ask
 
 
 def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
@@ -39,6 +42,21 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
     if found.tokenizer.fingerprint() != corpus.tokenizer.fingerprint():
         raise LangJepaError(f"{changed['tokenizer_path']} is no longer the tokenizer of {corpus.path}")
     return found
+
+
+def searched(settings: Settings, documents: str, queries: Path) -> Searched:
+    """Queries over documents, which are split into sentences as `lang-jepa index` splits them.
+
+    Args:
+        settings: of the model.
+        documents: what `data.train_file` may name.
+        queries: see `lang_jepa.evaluation.search.read_queries`.
+    """
+    changed = {"train_file": documents, "limit": None, "include": (), "exclude": ()}
+    source = SplitDocuments.open(settings.data.model_copy(update=changed))
+    source.characters()  # raises where there is no document, and says why
+    texts = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
+    return ask(queries, texts, Path(documents).name)
 
 
 def grouped(corpus: Corpus, others: Corpus | None, count: int) -> Grouped:
