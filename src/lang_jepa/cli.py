@@ -21,14 +21,18 @@ from lang_jepa import (
     cli_tools,
 )
 from lang_jepa.cli_combinations import Checked
+from lang_jepa.cli_help import Verbs
 from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
+from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import is_full
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.training.signals import Interrupted, ending_by_exception, exit_status
-from lang_jepa.visible import visible
+from lang_jepa.visible import one_line, visible
 
 app = typer.Typer(
+    cls=Verbs,
+    rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -128,10 +132,10 @@ def train(
 
     result = run(settings, Bar())
     leave_if_stopped(result)
-    plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s", style="bold")
+    plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s", style="bold")
     plain(f"  curves       {result.folder / 'run.png'}")
     plain(f"  model        {result.folder / 'model'}")
-    plain(f"  next         lang-jepa evaluate {shlex.quote(str(result.folder))}")
+    plain(f"  next         lang-jepa evaluate {shlex.quote(str(result.folder))}", whole=True)
 
 
 @app.command(cls=Checked)
@@ -158,7 +162,7 @@ def prepare(
 
     def tell(event: PrepareEvent) -> None:
         style = "bold yellow" if event.stage in {"warning", "stale"} else ""
-        text = f"{event.documents:,} documents done" if event.stage == "block" else event.message
+        text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
         plain(text, style)
 
     corpus = run(settings.data, progress=tell)
@@ -183,8 +187,11 @@ def evaluate(
     tasks: Annotated[
         str,
         typer.Option(
-            help="Of sts, probe, au, retrieval, stories, decode, document; of a GPT of bits_per_byte, quantised, "
-            "retrieval, sts, probe, au; separated by commas."
+            metavar="NAME,NAME,...",
+            help="What to measure (default: what the training data allow): retrieval (finds the next sentence), "
+            "search (finds what a query asks for), document (what `document` tells is right), decode (tells sentences "
+            "again), stories (built-in stories), sts, probe, au (public data). Of a GPT: bits_per_byte, quantised, "
+            "retrieval, sts, probe, au.",
         ),
     ] = "",
     documents: Annotated[
@@ -245,8 +252,9 @@ def evaluate(
         report, path = score()
     except NotSaved as error:
         report, path, unsaved = error.report, Path(), error
+    plain("what was measured, and on what:")
     for task, source in report.sources.items():
-        plain(f"data of {task}: {source}")
+        plain(f"  {task}: {source}")
     score_tables(report, title=f"scores of {run}", everything=everything)
     for tool, choice in choices_from(report.tools).items():
         plain(f"lang-jepa document, {tool}: uses {choice.said()}")
@@ -311,7 +319,7 @@ def infer(
         show_continuations(loaded, context or [], go_on, beams=beams or 8)
     elif context or candidate:
         for score, sentence in rank_continuations(loaded, context or [], candidate or []):
-            plain(f"{score:7.4f}  {sentence}")
+            plain(f"{score:7.4f}  {one_line(sentence)}")
     else:
         show_concepts(
             loaded, read_texts(text, file), corpus, top_k=top_k, telling=telling if wanted else None

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from typer.core import TyperCommand
-
+from lang_jepa.cli_help import Verb
 from lang_jepa.errors import LangJepaError
 
 
@@ -192,7 +191,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
 """For each verb, when each of its options and arguments has an effect."""
 
 
-class Checked(TyperCommand):
+class Checked(Verb):
     """A verb whose options are checked before it runs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

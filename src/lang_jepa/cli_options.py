@@ -1,8 +1,9 @@
 """Options that several commands share."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Protocol
 
 import typer
 
@@ -71,6 +72,21 @@ def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
     if resume and path.name == _SETTINGS and (path.parent / "metrics.csv").is_file():
         return recipe, path.parent
     return recipe, None
+
+
+def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:
+    """The bytes that are piped in.
+
+    Args:
+        lacking: what to say where nobody pipes anything.
+        file: how a file is given instead.
+
+    Raises:
+        LangJepaError: standard input is a terminal, or closed.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise LangJepaError(f"{lacking}: give {file} or --text, or pipe text in")
+    return sys.stdin.buffer
 
 
 class _Ended(Protocol):

@@ -1,11 +1,13 @@
 """The verbs that use a finished model: `index`, `search` and `export`; nothing heavy is imported before it is used."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lang_jepa.cli_options import Exclude, Include
+from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -74,7 +76,7 @@ def index(
             tell=bar.tell,
         )
     facts_table(built.facts(), title=str(output))
-    _plain(f'Search it: lang-jepa search {output} "..."')
+    _plain(f'Search it: lang-jepa search {shlex.quote(str(output))} "..."', whole=True)
 
 
 def search(
@@ -100,7 +102,7 @@ def search(
 
     opened = Index.open(folder, ConceptModel.load(model) if model else None)
     how = "approximate" if opened.approximate and not exact else "exact"
-    _plain(f"{opened.model.similarity} cosine, {how} search among {len(opened):,} sentences")
+    _plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}")
     for text, hits in zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True):
         _show(text, hits)
     if after:
@@ -153,7 +155,7 @@ def export(
     total = sum(size for _, size in done.files)
     if dry_run:
         _plain(
-            f"would be uploaded to {push_to_hub}{' (private)' * private}: {len(done.files)} files, "
+            f"would be uploaded to {push_to_hub}{' (private)' * private}: {counted(len(done.files), 'file')}, "
             f"{total / 1e6:.1f} MB; nothing was sent"
         )
         for name, size in done.files:
@@ -174,13 +176,13 @@ def _show(title: str, hits: "list[Hit]") -> None:
     """A query and what was found; line breaks inside a sentence become spaces."""
     from lang_jepa.visible import one_line
 
-    _plain(title, style="bold")
+    _plain(one_line(title), style="bold")
     for hit in hits:
         _plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)} #{hit.position}]")
 
 
-def _plain(text: str, style: str = "") -> None:
-    """A line as it is: no colours but the style's, no markup, never wrapped."""
+def _plain(text: str, style: str = "", *, whole: bool = False) -> None:
+    """`console.plain`, imported when it is used."""
     from lang_jepa.console import plain
 
-    plain(text, style)
+    plain(text, style, whole=whole)

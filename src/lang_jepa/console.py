@@ -50,17 +50,23 @@ console = Output()
 def aside(text: str) -> None:
     """A line on standard error, from the first process of several."""
     if os.environ.get("RANK", "0") == "0":
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{visible(text)}\n")
 
 
-def plain(text: str, style: str = "") -> None:
-    """A line as it is: never wrapped, no colours but the style's; control characters are shown, not obeyed."""
-    console.print(visible(text), style=style, soft_wrap=True)
+def plain(text: str, style: str = "", *, whole: bool = False) -> None:
+    """A line, broken between words where a terminal ends; control characters are shown, not obeyed.
+
+    Args:
+        text: to be shown.
+        style: its colours.
+        whole: it holds a command, which is never broken, so that it can be copied.
+    """
+    console.print(visible(text), style=style, soft_wrap=whole)
 
 
 def warn(text: str, *, sign: str = "warning") -> None:
     """A line that wants to be acted on."""
-    console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"), soft_wrap=True)
+    console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"))
 
 
 def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:

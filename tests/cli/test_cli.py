@@ -43,7 +43,11 @@ def test_version_is_that_of_the_installed_package(type_in: Type) -> None:
         (["train", "-o", "data.train_file=/no/such.txt"], "there is no file or folder '/no/such.txt'"),
         (["evaluate", "/no/run"], "no model at /no/run"),
         (["infer", "/no/run", "--text", "x"], "no model at /no/run"),
-        (["trai"], "Did you mean 'train'?"),
+        (["trai"], "error: No such command 'trai'. Did you mean 'train'? See lang-jepa --help"),
+        (["search", "index", "x", "--top-k", "0"], "error: Invalid value for '--top-k'"),
+        (["shards", "in", "out", "--vocab-size", "9"], "error: Invalid value for '--vocab-size'"),
+        (["export"], "error: Missing argument"),
+        (["--nope"], "error: No such option: --nope"),
     ],
 )
 def test_a_mistake_is_one_message_and_status_2(arguments: list[str], message: str, type_in: Type) -> None:

@@ -62,7 +62,7 @@ def test_chance_is_the_mean_over_all_orders(tmp_path: Path) -> None:
         (["one\tThe cat sat.", "two"], "q.tsv", "line 2: expected a query, a tab"),
         (['{"query": "one"}'], "q.jsonl", "line 1: expected a query"),
         (["one\tThe dog sat.", "two\ta.md"], "q.tsv", "line 1: 'The dog sat.' is no sentence of texts"),
-        (['{"query": "one", "expected": "a.md"}'], "q.jsonl", "1 different queries"),
+        (['{"query": "one", "expected": "a.md"}'], "q.jsonl", "holds 1 different query: an"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(lines: list[str], name: str, message: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.counting import counted
 from lang_jepa.data.text_files import chunks, text_lines
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines import Scores
@@ -109,11 +110,11 @@ def ask(path: Path, texts: Sequence[tuple[str, list[str]]], name: str) -> Search
         asked.setdefault(query, set()).update(right)
     if len(asked) < 2:
         raise LangJepaError(
-            f"{path} holds {len(asked)} different queries: an interval needs two at least, and a few dozen to tell "
-            "two encoders apart"
+            f"{path} holds {counted(len(asked), 'different query', 'different queries')}: an interval needs two at "
+            "least, and it takes a few dozen to tell two encoders apart"
         )
     wanted = [np.array(sorted(right), dtype=np.int64) for right in asked.values()]
-    source = f"{len(asked):,} queries of {path} over {len(sentences):,} sentences of {name}"
+    source = f"{counted(len(asked), 'query', 'queries')} of {path} over {counted(len(sentences), 'sentence')} of {name}"
     return Searched(sentences, list(asked), wanted, name, source)
 
 
@@ -170,7 +171,7 @@ def _row(
         (TASK, searched.name, metric),
         name,
         float(values.mean()),
-        mean_interval(values, seed=seed),
+        mean_interval(values, seed=seed, shares=not metric.endswith(LEAD)),
         len(values),
         similarity=similarity,
         note=note,

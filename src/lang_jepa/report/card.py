@@ -223,7 +223,7 @@ def _looked_at(model: ConceptModel, path: Path, tasks: Set[str]) -> dict[str, st
     if not best and path.name != BEST:
         return {}
     metric = best["metric"] if best else model.settings.logging.best_metric
-    note = f"looks at these documents chose the weights (best {metric}), which flatters a little"
+    note = f"these documents also chose which weights are scored (best {metric}), which flatters a little"
     return dict.fromkeys(tasks, note)
 
 
