@@ -165,11 +165,11 @@ def export(
 
 
 def recipes() -> None:
-    """Name the built-in recipes."""
-    from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
+    """Name the built-in recipes, and say what each is for."""
+    from lang_jepa.console import named_table
+    from lang_jepa.settings import recipe_purposes
 
-    for name in [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]:
-        _plain(name)
+    named_table(recipe_purposes())
 
 
 def _show(title: str, hits: "list[Hit]") -> None:

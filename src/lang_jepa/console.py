@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -79,6 +80,17 @@ def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begin
     """Figures and a sentence in each row, a line before those that begin something."""
     for part in text_tables(heads, rows, width=console.width, begins=begins):
         console.print(part)
+
+
+def named_table(said: Mapping[str, str]) -> None:
+    """Names, and beside each, or below it where there is little room, what it is."""
+    wide = max(map(len, said)) + 2
+    for name, text in said.items():
+        if console.width > 2 * wide:
+            first, *others = textwrap.wrap(visible(text), console.width - wide)
+            console.print(f"{name:<{wide}}{first}", *(" " * wide + line for line in others), sep="\n")
+        else:
+            plain(f"{name}\n  {text}")
 
 
 def figures_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:

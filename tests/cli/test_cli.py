@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
 from typed import Ran, Type, run_command
 
 
@@ -24,6 +25,16 @@ def test_help_names_every_command(type_in: Type) -> None:
     for name in ("train", "prepare", "evaluate", "infer", "quickstart", "recipes"):
         assert f" {name} " in ran.out
     assert {"concepts", "next_sentence"} <= set(type_in("recipes").out.split())
+
+
+def test_every_recipe_says_what_it_is_for(type_in: Type) -> None:
+    """On its own line; in the words of its file, so that a new one without a head comment fails here."""
+    shown = type_in("recipes").out.splitlines()
+    names = [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]
+    assert [line.split()[0] for line in shown] == names
+    for name, line in zip(names, shown, strict=True):
+        assert len(line.split()) > 4, name
+    assert "documents                 Your own documents, from scratch on a small machine" in "\n".join(shown)
 
 
 def test_version_is_that_of_the_installed_package(type_in: Type) -> None:

@@ -163,8 +163,8 @@ class Job:
         done, rows = self._done(partial)
         size = self._shape[0] * self._row / 1e6
         self.tell(
-            f"{self.doing} {counted(self._shape[0] - rows, 'sentence')} once, for all later runs ({size:,.0f} MB in "
-            f"{target})" + (f"; {rows:,} were done earlier" if rows else "")
+            f"{self.doing} {counted(self._shape[0] - rows, 'sentence')} once, for all later runs "
+            f"({size:,.0f} MB in {target})" + (f"; {rows:,} were done earlier" if rows else "")
         )
         began = told = time.monotonic()
         start = done

@@ -94,7 +94,8 @@ class Exam:
         if self.events is not None and kind == "other":
             values["right event"] = self._right_events(kind, scores, self.events)
         similarity, setting = (label, "") if label in SIMILARITIES else ("", label)
-        where = f"{retrieval.candidates.mean():.0f} candidates, {counted(len(np.unique(retrieval.documents)), 'document')}"
+        documents = counted(len(np.unique(retrieval.documents)), "document")
+        where = f"{retrieval.candidates.mean():.0f} candidates, {documents}"
         text = join([where, setting, note])
         examined = chosen and self._lead.get(kind, (name,))[0] == name
         for metric, value in values.items():
