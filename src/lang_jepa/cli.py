@@ -22,7 +22,14 @@ from lang_jepa import (
 )
 from lang_jepa.cli_combinations import Checked
 from lang_jepa.cli_help import Verbs
-from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
+from lang_jepa.cli_options import (
+    DecoderOverride,
+    Override,
+    TextLanguage,
+    leave_if_stopped,
+    run_to_resume,
+    settings_of,
+)
 from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import is_full
@@ -44,6 +51,8 @@ _ENDED = {
     int(signal.SIGTERM): "SIGTERM",
     int(signal.SIGPIPE): "the output was closed",
 }
+_SHOWING = frozenset({"search", "infer", "document", "evaluate", "recipes", "bits", "generate"})
+"""Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
 _AGAIN = "What was finished is kept: give the command again (train: with --resume)."
 
 DEBUG = (
@@ -203,6 +212,7 @@ def evaluate(
             help="Of search: lines with a query, a tab, and the sentence or document it should find."
         ),
     ] = None,
+    language: TextLanguage = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were."),
@@ -244,6 +254,7 @@ def evaluate(
             beside=beside or (),
             documents=documents,
             queries=queries,
+            language=language,
             tell=plain,
             prepared=corpus,
         )
@@ -358,7 +369,8 @@ def main() -> None:
     except Interrupted as stop:
         from lang_jepa.console import aside
 
-        aside(f"{_ENDED[stop.number]}: ended before it was done. {_AGAIN}")
+        if stop.number != signal.SIGPIPE or _SHOWING.isdisjoint(sys.argv[1:2]):
+            aside(f"{_ENDED[stop.number]}: ended before it was done. {_AGAIN}")
         raise SystemExit(exit_status(stop.number)) from None
     except Exception as error:
         if not is_full(error):

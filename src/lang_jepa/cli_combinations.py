@@ -58,6 +58,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "tasks": ALWAYS,
         "documents": When(bars=(_GPT,)),
         "queries": When(bars=(_GPT,)),
+        "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
         "corpus": ALWAYS,
         "data_dir": ALWAYS,  # report.card and export.gpt_card know the tasks
         "beside": When(bars=(_GPT,)),
@@ -115,6 +116,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "lines": ALWAYS,
         "limit": When(bars=("lines",), cure="cut the file instead"),
         "text_column": When(bars=("lines", _UNREAD)),
+        "language": When(bars=("lines",), cure="each line is a sentence"),
         "include": _FILES,
         "exclude": _FILES,
         "float32": ALWAYS,
@@ -148,6 +150,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "file": ALWAYS,
         "text": When(bars=("file",), cure="give a file or --text, not both"),
         "candidate": ALWAYS,
+        "language": ALWAYS,
         "segments": ALWAYS,
         "using": ALWAYS,
         "against": ALWAYS,

@@ -1,14 +1,13 @@
 """The verb `document`: what a model tells about a text; nothing heavy is imported before it is used."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from lang_jepa.cli_options import standard_input
+from lang_jepa.cli_options import TextLanguage, in_language, standard_input
 from lang_jepa.data.text_files import text_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable
@@ -33,6 +32,7 @@ def document(
     candidate: Annotated[
         list[str] | None, typer.Option(help="A sentence that might follow the text; repeated: ranked.")
     ] = None,
+    language: TextLanguage = None,
     segments: Annotated[
         int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
     ] = None,
@@ -60,7 +60,7 @@ def document(
 
     with StageBar() as bar:
         found = study(
-            load_any(model),
+            in_language(load_any(model), language),
             read,
             candidates=candidate,
             segments=segments,
@@ -73,7 +73,9 @@ def document(
 
         draw_document(found, plot)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n")
+        from lang_jepa.console import console
+
+        console.out(json.dumps(asdict(found), indent=2, ensure_ascii=False), highlight=False)
     else:
         _show(found, plot)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli_options import Exclude, Include
+from lang_jepa.cli_options import Exclude, Include, TextLanguage, in_language
 from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
@@ -33,6 +33,7 @@ def index(
     text_column: Annotated[
         str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
     ] = "text",
+    language: TextLanguage = None,
     include: Include = None,
     exclude: Exclude = None,
     float32: Annotated[
@@ -55,7 +56,7 @@ def index(
     from lang_jepa.console import facts_table
     from lang_jepa.console_progress import IndexBar
 
-    loaded = ConceptModel.load(model)
+    loaded = in_language(ConceptModel.load(model), language)
     chosen = {
         "train_file": corpus,
         "limit": limit,
@@ -76,6 +77,9 @@ def index(
             tell=bar.tell,
         )
     facts_table(built.facts(), title=str(output))
+    lost = source.losses.line() if isinstance(source, SplitDocuments) and source.losses else None
+    if lost:
+        _plain(lost)
     _plain(f'Search it: lang-jepa search {shlex.quote(str(output))} "..."', whole=True)
 
 

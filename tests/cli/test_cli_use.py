@@ -1,6 +1,7 @@
 """What people do with a trained model: `evaluate`, `infer`, the scripts under their old names, the quick-start."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from lang_jepa.evaluation import evaluate
 from lang_jepa.evaluation.evaluate import Budget
 from lang_jepa.training.checkpoint import LAST
+from tiny import environment
 from typed import DECODER, Type, options_of, run_command
 
 
@@ -159,3 +161,44 @@ def test_whether_another_encoder_searches_better(
             assert row["value"] == pytest.approx(alone["model", row["metric"]])
     assert "--queries FILE" in type_in("evaluate", minilm, *asked[:4]).err
     assert "belongs to the task search" in type_in("evaluate", minilm, "--tasks", "sts", *asked[4:]).err
+
+
+def test_a_reader_who_has_seen_enough_ends_a_command_quietly(
+    place: Path, trained: Path, type_in: Type
+) -> None:
+    """`| head`, on the verbs that only show something: exit code 141 and not a word."""
+    sentences = place / "sentences.txt"
+    assert type_in("index", trained, sentences, "--lines", "--output", place / "lines").status == 0
+    for words in (
+        ("recipes",),
+        ("search", place / "lines", "The lamp is here.", "The book is gone."),
+        ("infer", trained, "--file", sentences),
+        ("document", trained, sentences),
+        ("document", trained, sentences, "--json"),
+        ("evaluate", trained, "--tasks", "au", "--data-dir", place, "--output", place / "au.json"),
+    ):
+        command = [sys.executable, "-m", "lang_jepa.cli", *map(str, words)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        child = subprocess.Popen(command, env=environment(), **pipes)
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert (child.stderr.read(), child.wait(60)) == (b"", 141), words
+
+
+def test_a_language_decides_over_sentences(place: Path, trained: Path, minilm: Path, type_in: Type) -> None:
+    """German ordinals stay whole in German only; one that there is not is refused; markup that is no text is told."""
+    folder = place / "german"
+    folder.mkdir()
+    (folder / "a.md").write_text("Am 3. Oktober ist Feiertag. Das gilt seit 1990.\n\n```\nx = 1\n```\n")
+    found = {}
+    for code in ("de", "en"):
+        index = place / f"index-{code}"
+        ran = type_in("index", minilm, folder, "--output", index, "--language", code)
+        assert ran.status == 0, ran.err
+        assert "no prose, left out of the texts: 1 code blocks" in ran.out
+        found[code] = type_in("search", index, "Feiertag").out.count("a.md:0")
+    assert found["de"] == 2
+    assert found["en"] == 3
+    ran = type_in("document", trained, folder / "a.md", "--language", "xx")
+    assert ran.err.startswith("error: no sentence rules for language 'xx'")

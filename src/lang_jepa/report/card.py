@@ -51,6 +51,7 @@ def evaluate_run(
     budget: Budget = DEFAULT_BUDGET,
     documents: str | None = None,
     queries: Path | None = None,
+    language: str | None = None,
     tell: Tell | None = None,
     shared: Path | None = None,
     window_size: int | None = None,
@@ -71,6 +72,7 @@ def evaluate_run(
             and those held out of the training corpus only choose (None: every fourth of those chooses); for the task
             `search`, what is searched.
         queries: for the task `search`, see `lang_jepa.evaluation.search.read_queries`.
+        language: of the texts that are searched (None: `data.language` of the model).
         tell: told in words of what takes long.
         shared: folder for what the same start gives in other evaluations (None: it is computed).
         window_size: sentences of context in the questions (None: as many as the model reads).
@@ -101,7 +103,9 @@ def evaluate_run(
         folder / "scores.json" if model.has_predictor else Path(f"{_label(str(folder), set())}-scores.json")
     )
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
-    asked = searched(settings, documents, queries) if documents and queries and "search" in names else None
+    asked = None
+    if documents and queries and "search" in names:
+        asked = searched(settings, documents, queries, language)
     told = documents if "document" in names else None
     others = other_corpus(settings, corpus, told) if corpus and told is not None else None
     shown = [one for one in (corpus, others) if one] if "document" in names else []

@@ -44,15 +44,22 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
     return found
 
 
-def searched(settings: Settings, documents: str, queries: Path) -> Searched:
+def searched(settings: Settings, documents: str, queries: Path, language: str | None) -> Searched:
     """Queries over documents, which are split into sentences as `lang-jepa index` splits them.
 
     Args:
         settings: of the model.
         documents: what `data.train_file` may name.
         queries: see `lang_jepa.evaluation.search.read_queries`.
+        language: of the documents (None: that of the settings).
     """
-    changed = {"train_file": documents, "limit": None, "include": (), "exclude": ()}
+    changed = {
+        "train_file": documents,
+        "limit": None,
+        "include": (),
+        "exclude": (),
+        "language": language or settings.data.language,
+    }
     source = SplitDocuments.open(settings.data.model_copy(update=changed))
     source.characters()  # raises where there is no document, and says why
     texts = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
