@@ -106,6 +106,11 @@ class Job:
                     self._run(target)
         return target, self._mapped(target), reused
 
+    def find(self) -> tuple[Path, Vectors, bool] | None:
+        """The same, None where they are not there: nothing is made or written."""
+        target = self._target()
+        return (target, self._mapped(target), True) if self._is_ready(target) else None
+
     def _target(self) -> Path:
         if self.split.origin is None:
             raise LangJepaError(

@@ -109,7 +109,7 @@ def evaluate_run(
     told = documents if "document" in names else None
     others = other_corpus(settings, corpus, told) if corpus and told is not None else None
     shown = [one for one in (corpus, others) if one] if "document" in names else []
-    remember(model, shown, tell)
+    remember(model, shown, tell, named=[one for one in shown if prepared or one is others])
     baselines: dict[str, Encoder] = {}
     if settings.model.freeze_encoder and corpus and set(names) == {"document"}:
         compared = False  # the start has the same encoder, which this task's baselines use already

@@ -1,6 +1,6 @@
 """The documents of the evaluation tasks `document` and `search`, and what the model has read of them already."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,13 +91,17 @@ def evenly(available: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, available - 1, min(count, available)).astype(int)).tolist()  # type: ignore[no-any-return]
 
 
-def remember(model: ConceptModel, corpora: Sequence[Corpus], tell: Tell | None) -> None:
-    """Let a model read each sentence once; where training reads cached vectors, they are used, and made for others.
+def remember(
+    model: ConceptModel, corpora: Sequence[Corpus], tell: Tell | None, *, named: Collection[Corpus] = ()
+) -> None:
+    """Let a model read each sentence once; where training reads cached vectors, they are used.
 
     Args:
         model: gets a memory.
         corpora: whose sentences it will be shown; prepared with its tokenizer.
         tell: told in words of vectors that are made.
+        named: those of the corpora that the user named, beside which vectors are made where there are none. Beside one
+            that only the model's settings name nothing is ever written.
     """
     model.memory = SentenceMemory(model.room)
     if not reads_cached(model.settings):
@@ -106,6 +110,7 @@ def remember(model: ConceptModel, corpora: Sequence[Corpus], tell: Tell | None) 
         for split in (corpus.train, corpus.validation):
             if split.num_sentences:
                 view = make_plain_view(model.settings, split, model.tokenizer)
-                model.memory.fill(
-                    split, ConceptCache.open_or_make(model.jepa.encoder, view, tell=tell).vectors
-                )
+                take = ConceptCache.open_or_make if corpus in named else ConceptCache.find
+                found = take(model.jepa.encoder, view, tell=tell)
+                if found is not None:
+                    model.memory.fill(split, found.vectors)
