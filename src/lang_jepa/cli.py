@@ -326,6 +326,9 @@ def infer(
         from lang_jepa.training.decoder.train import load_decoder
 
         load_decoder(decoder, loaded)
+        named = loaded.decoder and loaded.decoder.settings.decoder.tokenizer_path
+        if named:
+            plain(f"the decoder's tokenizer is that of {named}, which its checkpoint names")
     if go_on is not None:
         show_continuations(loaded, context or [], go_on, beams=beams or 8)
     elif context or candidate:

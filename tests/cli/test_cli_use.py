@@ -163,6 +163,20 @@ def test_whether_another_encoder_searches_better(
     assert "belongs to the task search" in type_in("evaluate", minilm, "--tasks", "sts", *asked[4:]).err
 
 
+def test_a_tokenizer_that_a_decoder_names_is_told(place: Path, decoder: Path, type_in: Type) -> None:
+    run, folder = decoder.parents[1] / "logs" / "mine", place / "own"
+    own = (
+        *DECODER,
+        "training.max_steps=2",
+        f"decoder.tokenizer_path={run / 'model'}",
+        f"training.output_dir={folder}",
+    )
+    small = [part for setting in own for part in ("-d", setting)]
+    assert type_in("train", "concept_decoder", "--debug", "--encoder", run, *small).status == 0
+    ran = type_in("infer", run, "--decoder", folder, "--text", "The lamp is here.")
+    assert f"the decoder's tokenizer is that of {run / 'model'}, which its checkpoint names" in ran.out
+
+
 def test_a_reader_who_has_seen_enough_ends_a_command_quietly(
     place: Path, trained: Path, type_in: Type
 ) -> None:
