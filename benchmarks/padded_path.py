@@ -1,6 +1,6 @@
 """The padded path of any encoder against the packed one of six families: the same BERT (MiniLM), the same batches.
 
-    python benchmarks/padded_path.py --data ../shared/data/openstax.parquet
+    python benchmarks/padded_path.py
 
 Each batch goes forward and backward through both, by turns, fp32, without dropout; seconds are of the processor.
 Batches are 32 contexts of 8 sentences, or 128 single sentences, drawn at random, as training without pools draws them.
@@ -9,7 +9,6 @@ Batches are 32 contexts of 8 sentences, or 128 single sentences, drawn at random
 import argparse
 import copy
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -65,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="what data.train_file may name")
+    parser.add_argument("--data", default="stories", help="what data.train_file may name")
     parser.add_argument("--batches", type=int, default=12)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -2,7 +2,8 @@
 
     python scripts/reliability/full_disk.py
 
-Needs Linux, and the right to mount: as root, or with user namespaces (`unshare -rm python ...`).
+Needs Linux, and the right to mount: as root, or with user namespaces (`unshare -rm python ...`). Without it nothing is
+tried, and the exit code is 3.
 """
 
 import hashlib
@@ -49,6 +50,8 @@ from lang_jepa.training.trackers import TensorBoard
 
 Writer = Callable[[Path], Any]
 SIZE = 48 * 2**20
+NOT_RUN = 3
+"""Exit code where nothing could be tried."""
 
 
 class Disk:
@@ -56,7 +59,8 @@ class Disk:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)], check=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
+        subprocess.run(command, check=True, capture_output=True)
 
     def fill(self, left: int) -> None:
         """Leave so many bytes."""
@@ -226,9 +230,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="full-disk-") as folder:
         place = Path(folder) / "disk"
         place.mkdir()
-        made = Made.make(Path(folder) / "made")
-        disk = Disk(place)
         try:
+            disk = Disk(place)
+        except (OSError, subprocess.CalledProcessError):
+            print("not run: needs to mount a small file system (as root, or by `unshare -rm`)")
+            return NOT_RUN
+        try:
+            made = Made.make(Path(folder) / "made")
             for name, (write, before) in writers(made, Path(folder)).items():
                 if name not in ("concept cache", "decoder joins a model"):
                     attempt(disk, name, write, 0, failures)

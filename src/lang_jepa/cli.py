@@ -21,14 +21,25 @@ from lang_jepa import (
     cli_tools,
 )
 from lang_jepa.cli_combinations import Checked
-from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
+from lang_jepa.cli_help import Verbs
+from lang_jepa.cli_options import (
+    DecoderOverride,
+    Override,
+    TextLanguage,
+    leave_if_stopped,
+    run_to_resume,
+    settings_of,
+)
+from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import is_full
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.training.signals import Interrupted, ending_by_exception, exit_status
-from lang_jepa.visible import visible
+from lang_jepa.visible import one_line, visible
 
 app = typer.Typer(
+    cls=Verbs,
+    rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -40,6 +51,8 @@ _ENDED = {
     int(signal.SIGTERM): "SIGTERM",
     int(signal.SIGPIPE): "the output was closed",
 }
+_SHOWING = frozenset({"search", "infer", "document", "evaluate", "recipes", "bits", "generate"})
+"""Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
 _AGAIN = "What was finished is kept: give the command again (train: with --resume)."
 
 DEBUG = (
@@ -128,10 +141,10 @@ def train(
 
     result = run(settings, Bar())
     leave_if_stopped(result)
-    plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s", style="bold")
+    plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s", style="bold")
     plain(f"  curves       {result.folder / 'run.png'}")
     plain(f"  model        {result.folder / 'model'}")
-    plain(f"  next         lang-jepa evaluate {shlex.quote(str(result.folder))}")
+    plain(f"  next         lang-jepa evaluate {shlex.quote(str(result.folder))}", whole=True)
 
 
 @app.command(cls=Checked)
@@ -158,7 +171,7 @@ def prepare(
 
     def tell(event: PrepareEvent) -> None:
         style = "bold yellow" if event.stage in {"warning", "stale"} else ""
-        text = f"{event.documents:,} documents done" if event.stage == "block" else event.message
+        text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
         plain(text, style)
 
     corpus = run(settings.data, progress=tell)
@@ -183,11 +196,23 @@ def evaluate(
     tasks: Annotated[
         str,
         typer.Option(
-            help="Of sts, probe, au, retrieval, stories, decode, document; of a GPT of bits_per_byte, quantised, "
-            "retrieval, sts, probe, au; separated by commas."
+            metavar="NAME,NAME,...",
+            help="What to measure (default: what the training data allow): retrieval (finds the next sentence), "
+            "search (finds what a query asks for), document (what `document` tells is right), decode (tells sentences "
+            "again), stories (built-in stories), sts, probe, au (public data). Of a GPT: bits_per_byte, quantised, "
+            "retrieval, sts, probe, au.",
         ),
     ] = "",
-    documents: Annotated[str | None, typer.Option(help="Of the task document: score these texts.")] = None,
+    documents: Annotated[
+        str | None, typer.Option(help="Texts to search in, for search, or to be scored, for document.")
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of search: lines with a query, a tab, and the sentence or document it should find."
+        ),
+    ] = None,
+    language: TextLanguage = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were."),
@@ -228,6 +253,8 @@ def evaluate(
             output=output,
             beside=beside or (),
             documents=documents,
+            queries=queries,
+            language=language,
             tell=plain,
             prepared=corpus,
         )
@@ -236,8 +263,9 @@ def evaluate(
         report, path = score()
     except NotSaved as error:
         report, path, unsaved = error.report, Path(), error
+    plain("what was measured, and on what:")
     for task, source in report.sources.items():
-        plain(f"data of {task}: {source}")
+        plain(f"  {task}: {source}")
     score_tables(report, title=f"scores of {run}", everything=everything)
     for tool, choice in choices_from(report.tools).items():
         plain(f"lang-jepa document, {tool}: uses {choice.said()}")
@@ -298,11 +326,14 @@ def infer(
         from lang_jepa.training.decoder.train import load_decoder
 
         load_decoder(decoder, loaded)
+        named = loaded.decoder and loaded.decoder.settings.decoder.tokenizer_path
+        if named:
+            plain(f"the decoder's tokenizer is that of {named}, which its checkpoint names")
     if go_on is not None:
         show_continuations(loaded, context or [], go_on, beams=beams or 8)
     elif context or candidate:
         for score, sentence in rank_continuations(loaded, context or [], candidate or []):
-            plain(f"{score:7.4f}  {sentence}")
+            plain(f"{score:7.4f}  {one_line(sentence)}")
     else:
         show_concepts(
             loaded, read_texts(text, file), corpus, top_k=top_k, telling=telling if wanted else None
@@ -341,7 +372,8 @@ def main() -> None:
     except Interrupted as stop:
         from lang_jepa.console import aside
 
-        aside(f"{_ENDED[stop.number]}: ended before it was done. {_AGAIN}")
+        if stop.number != signal.SIGPIPE or _SHOWING.isdisjoint(sys.argv[1:2]):
+            aside(f"{_ENDED[stop.number]}: ended before it was done. {_AGAIN}")
         raise SystemExit(exit_status(stop.number)) from None
     except Exception as error:
         if not is_full(error):

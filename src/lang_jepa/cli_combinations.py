@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from typer.core import TyperCommand
-
+from lang_jepa.cli_help import Verb
 from lang_jepa.errors import LangJepaError
 
 
@@ -58,6 +57,8 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "run": ALWAYS,
         "tasks": ALWAYS,
         "documents": When(bars=(_GPT,)),
+        "queries": When(bars=(_GPT,)),
+        "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
         "corpus": ALWAYS,
         "data_dir": ALWAYS,  # report.card and export.gpt_card know the tasks
         "beside": When(bars=(_GPT,)),
@@ -115,6 +116,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "lines": ALWAYS,
         "limit": When(bars=("lines",), cure="cut the file instead"),
         "text_column": When(bars=("lines", _UNREAD)),
+        "language": When(bars=("lines",), cure="each line is a sentence"),
         "include": _FILES,
         "exclude": _FILES,
         "float32": ALWAYS,
@@ -148,6 +150,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "file": ALWAYS,
         "text": When(bars=("file",), cure="give a file or --text, not both"),
         "candidate": ALWAYS,
+        "language": ALWAYS,
         "segments": ALWAYS,
         "using": ALWAYS,
         "against": ALWAYS,
@@ -191,7 +194,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
 """For each verb, when each of its options and arguments has an effect."""
 
 
-class Checked(TyperCommand):
+class Checked(Verb):
     """A verb whose options are checked before it runs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lang_jepa.cli_options import Override, settings_of
+from lang_jepa.counting import counted
 from lang_jepa.training.signals import exit_status
 
 
@@ -123,11 +124,13 @@ def sweep(
     except Interrupted as stop:
         raise _stopped(stop.number, output) from None
     failed = sum(map(len, found.failed.values()))
-    plain(f"{found.finished} trials trained to their end, {found.stopped} stopped early, {failed} failed")
+    plain(
+        f"{counted(found.finished, 'trial')} trained to their end, {found.stopped} stopped early, {failed} failed"
+    )
     for reason, numbers in found.failed.items():
         plain(f"failed, trial {', '.join(map(str, numbers))}: {reason}")
     plain(f"best, trial {found.trial}: {plan.aim} {found.value:.4f}")
-    plain("  " + " ".join(f"-o {override}" for override in found.overrides))
+    plain("  " + " ".join(f"-o {override}" for override in found.overrides), whole=True)
     plain(
         "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "
         "compare it with the recipe over seeds, on other held-out data: lang-jepa compare."

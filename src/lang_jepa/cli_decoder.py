@@ -8,6 +8,7 @@ from lang_jepa.cli_options import leave_if_stopped
 from lang_jepa.config_decoder import DecoderTrainingSettings
 from lang_jepa.console import plain
 from lang_jepa.console_progress import DecoderBar
+from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.report.card import START, save_start
@@ -71,11 +72,13 @@ def train_decoder(
     data = [*(DEBUG if debug else ()), *(one for one in overrides if not one.startswith(_FOLDER))]
     result = run(encoder, settings, overrides=data, reporter=DecoderBar())
     leave_if_stopped(result)
-    plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s")
+    plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s")
     plain(f"  reconstructions  {result.folder / 'samples.txt'}")
     if result.model is None:
-        plain(f"  use              lang-jepa infer {encoder} --decoder {result.folder} --text '...'")
+        plain(
+            f"  use              lang-jepa infer {encoder} --decoder {result.folder} --text '...'", whole=True
+        )
         return
     plain(f"  joined           {result.model}")
-    plain(f"  next             lang-jepa evaluate {shlex.quote(str(encoder))} --tasks decode")
-    plain(f"  use              lang-jepa infer {encoder} --decode --text '...'")
+    plain(f"  next             lang-jepa evaluate {shlex.quote(str(encoder))} --tasks decode", whole=True)
+    plain(f"  use              lang-jepa infer {encoder} --decode --text '...'", whole=True)

@@ -1,13 +1,13 @@
 """The verb `document`: what a model tells about a text; nothing heavy is imported before it is used."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from lang_jepa.cli_options import TextLanguage, in_language, standard_input
 from lang_jepa.data.text_files import text_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable
@@ -32,6 +32,7 @@ def document(
     candidate: Annotated[
         list[str] | None, typer.Option(help="A sentence that might follow the text; repeated: ranked.")
     ] = None,
+    language: TextLanguage = None,
     segments: Annotated[
         int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
     ] = None,
@@ -59,7 +60,7 @@ def document(
 
     with StageBar() as bar:
         found = study(
-            load_any(model),
+            in_language(load_any(model), language),
             read,
             candidates=candidate,
             segments=segments,
@@ -72,7 +73,9 @@ def document(
 
         draw_document(found, plot)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n")
+        from lang_jepa.console import console
+
+        console.out(json.dumps(asdict(found), indent=2, ensure_ascii=False), highlight=False)
     else:
         _show(found, plot)
 
@@ -82,9 +85,10 @@ def _read(file: Path | None, text: str | None) -> str:
     if text is not None:
         return text
     if file is None:
-        if sys.stdin.isatty():
-            raise LangJepaError("nothing to read: give a file, --text, or pipe text in")
-        return text_of(sys.stdin.buffer, "standard input")
+        found = text_of(standard_input("nothing to read"), "standard input")
+        if not found.strip():
+            raise LangJepaError("nothing to read, standard input is empty: give a FILE or --text")
+        return found
     from lang_jepa.data.documents_formats import read_document
 
     return read_document(file)
@@ -105,15 +109,15 @@ def _show(found: "Study", plot: Path | None) -> None:
     sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(
-        "surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of"
+        f"surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of {whose} "
+        "do at its place; below 0 it fits better. A line is drawn where a topic begins."
     )
-    plain(f"{whose} do at its place; below 0 it fits better. A line is drawn where a topic begins.")
     plain(f"surprise by        {found.surprise.used}")
     plain(f"out of place by    {found.outliers.used}")
     plain(f"topics by          {found.topics.used}")
     plain(f"repetitions by     {found.repeated}")
     for candidate in found.next:
-        plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {candidate.sentence}")
+        plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {one_line(candidate.sentence)}")
     if plot is not None:
         plain(f"drawn into {plot}")
 

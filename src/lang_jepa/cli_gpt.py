@@ -7,6 +7,7 @@ from pathlib import Path
 from lang_jepa.cli_options import leave_if_stopped
 from lang_jepa.console import plain
 from lang_jepa.console_progress import GPTBar
+from lang_jepa.counting import counted
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.settings import load_gpt_settings
 from lang_jepa.training.gpt.environment import overrides_of
@@ -50,7 +51,7 @@ def train_gpt(
     go_offline_if_unreachable()
     result = run(settings, GPTBar())
     leave_if_stopped(result)
-    plain(f"{result.folder}: {result.step} steps in {result.seconds:.0f} s")
+    plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s")
     if result.figures:
         plain(f"  bits per byte  {result.figures['val/bits_per_byte']:.4f}")
     plain(f"  samples        {result.folder / 'samples.txt'}")

@@ -1,15 +1,16 @@
 """What `lang-jepa infer` reads and shows."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lang_jepa.cli_options import standard_input
 from lang_jepa.concepts.index import search_in
 from lang_jepa.concepts.model import ConceptModel, Vectors
 from lang_jepa.console import plain, warn
 from lang_jepa.data.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError
+from lang_jepa.visible import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,13 @@ def show_concepts(
             "may be off"
         )
     for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
-        plain(one, style="bold")
+        plain(one_line(one), style="bold")
         shown = " ".join(f"{value:+.3f}" for value in vector[:8])
         plain(f"  concept [{len(vector)}]: {shown} ...")
         if told:
-            plain(f"  decoded: {told[number]}")
+            plain(f"  decoded: {one_line(told[number])}")
         for score, sentence in found[number] if found else []:
-            plain(f"  {score:7.4f}  {sentence}")
+            plain(f"  {score:7.4f}  {one_line(sentence)}")
 
 
 def show_continuations(model: ConceptModel, context: Sequence[str], steps: int, *, beams: int) -> None:
@@ -76,9 +77,9 @@ def show_continuations(model: ConceptModel, context: Sequence[str], steps: int, 
     if not context:
         raise LangJepaError("--continue needs at least one --context to go on from")
     for one in model.imagine(context, steps, beams=beams):
-        plain(f"{one.agreement:7.4f}  {one.text}")
+        plain(f"{one.agreement:7.4f}  {one_line(one.text)}")
         for agreement, text in one.alternatives[1:3]:
-            plain(f"           {agreement:7.4f}  {text}", style="dim")
+            plain(f"           {agreement:7.4f}  {one_line(text)}", style="dim")
 
 
 def read_texts(given: list[str] | None, file: Path | None) -> list[str]:
@@ -87,6 +88,4 @@ def read_texts(given: list[str] | None, file: Path | None) -> list[str]:
         return given
     if file is not None:
         return filled_lines(chunks(file), str(file))
-    if sys.stdin.isatty():
-        raise LangJepaError("nothing to encode: give --text, --file, or pipe text in")
-    return filled_lines(sys.stdin.buffer, "standard input")
+    return filled_lines(standard_input("nothing to encode", "--file"), "standard input")

@@ -1,8 +1,9 @@
 """Options that several commands share."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Protocol
 
 import typer
 
@@ -10,6 +11,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
 if TYPE_CHECKING:
+    from lang_jepa.concepts.model import ConceptModel
     from lang_jepa.config import Settings
 
 Override = Annotated[
@@ -25,6 +27,12 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated."),
+]
+TextLanguage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's data.language)."
+    ),
 ]
 DecoderOverride = Annotated[
     list[str] | None,
@@ -71,6 +79,32 @@ def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
     if resume and path.name == _SETTINGS and (path.parent / "metrics.csv").is_file():
         return recipe, path.parent
     return recipe, None
+
+
+def in_language(model: "ConceptModel", language: str | None) -> "ConceptModel":
+    """The model, splitting texts into sentences by the rules of a language (None: of its own data.language)."""
+    if language is not None:
+        from lang_jepa.data.sentences import make_splitter
+
+        data = model.settings.data.model_copy(update={"language": language})
+        make_splitter(data)  # raises where there is no such language, before anything is read
+        model.settings = model.settings.model_copy(update={"data": data})
+    return model
+
+
+def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:
+    """The bytes that are piped in.
+
+    Args:
+        lacking: what to say where nobody pipes anything.
+        file: how a file is given instead.
+
+    Raises:
+        LangJepaError: standard input is a terminal, or closed.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise LangJepaError(f"{lacking}: give {file} or --text, or pipe text in")
+    return sys.stdin.buffer
 
 
 class _Ended(Protocol):

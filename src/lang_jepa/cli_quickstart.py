@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped
+from lang_jepa.counting import counted
 
 if TYPE_CHECKING:
     from lang_jepa.config import Settings
@@ -55,7 +56,7 @@ def _show(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> 
     plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
     result = train(settings, Bar(), lock=lock)
     leave_if_stopped(result, f"lang-jepa train {result.folder} --resume")
-    plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
+    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
     _train_decoder(result.folder, decoder)
     plain("Evaluating on held-out stories ...")
     report, path = evaluate_run(
@@ -66,7 +67,7 @@ def _show(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> 
         plain(line)
     alarms = "; ".join(result.alarms) if result.alarms else "none"
     plain(f"\ncollapse alarms: {alarms}")
-    plain(NEXT.format(run=result.folder, scores=path.name))
+    plain(NEXT.format(run=result.folder, scores=path.name), whole=True)
 
 
 def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
@@ -78,4 +79,4 @@ def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
     plain("Training a decoder that tells concepts, and what is predicted, in words.")
     result = train_decoder(run, settings, reporter=DecoderBar())
     leave_if_stopped(result, f"lang-jepa train {settings.training.output_dir} --encoder {run} --resume")
-    plain(f"Trained {result.step} steps in {result.seconds:.0f} s.")
+    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")

@@ -1,11 +1,13 @@
 """The verbs that use a finished model: `index`, `search` and `export`; nothing heavy is imported before it is used."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli_options import Exclude, Include
+from lang_jepa.cli_options import Exclude, Include, TextLanguage, in_language
+from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.hub import go_offline_if_unreachable
 
@@ -31,6 +33,7 @@ def index(
     text_column: Annotated[
         str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
     ] = "text",
+    language: TextLanguage = None,
     include: Include = None,
     exclude: Exclude = None,
     float32: Annotated[
@@ -53,7 +56,7 @@ def index(
     from lang_jepa.console import facts_table
     from lang_jepa.console_progress import IndexBar
 
-    loaded = ConceptModel.load(model)
+    loaded = in_language(ConceptModel.load(model), language)
     chosen = {
         "train_file": corpus,
         "limit": limit,
@@ -74,7 +77,10 @@ def index(
             tell=bar.tell,
         )
     facts_table(built.facts(), title=str(output))
-    _plain(f'Search it: lang-jepa search {output} "..."')
+    lost = source.losses.line() if isinstance(source, SplitDocuments) and source.losses else None
+    if lost:
+        _plain(lost)
+    _plain(f'Search it: lang-jepa search {shlex.quote(str(output))} "..."', whole=True)
 
 
 def search(
@@ -100,7 +106,7 @@ def search(
 
     opened = Index.open(folder, ConceptModel.load(model) if model else None)
     how = "approximate" if opened.approximate and not exact else "exact"
-    _plain(f"{opened.model.similarity} cosine, {how} search among {len(opened):,} sentences")
+    _plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}")
     for text, hits in zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True):
         _show(text, hits)
     if after:
@@ -153,7 +159,7 @@ def export(
     total = sum(size for _, size in done.files)
     if dry_run:
         _plain(
-            f"would be uploaded to {push_to_hub}{' (private)' * private}: {len(done.files)} files, "
+            f"would be uploaded to {push_to_hub}{' (private)' * private}: {counted(len(done.files), 'file')}, "
             f"{total / 1e6:.1f} MB; nothing was sent"
         )
         for name, size in done.files:
@@ -163,24 +169,24 @@ def export(
 
 
 def recipes() -> None:
-    """Name the built-in recipes."""
-    from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
+    """Name the built-in recipes, and say what each is for."""
+    from lang_jepa.console import named_table
+    from lang_jepa.settings import recipe_purposes
 
-    for name in [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]:
-        _plain(name)
+    named_table(recipe_purposes())
 
 
 def _show(title: str, hits: "list[Hit]") -> None:
     """A query and what was found; line breaks inside a sentence become spaces."""
     from lang_jepa.visible import one_line
 
-    _plain(title, style="bold")
+    _plain(one_line(title), style="bold")
     for hit in hits:
         _plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)} #{hit.position}]")
 
 
-def _plain(text: str, style: str = "") -> None:
-    """A line as it is: no colours but the style's, no markup, never wrapped."""
+def _plain(text: str, style: str = "", *, whole: bool = False) -> None:
+    """`console.plain`, imported when it is used."""
     from lang_jepa.console import plain
 
-    plain(text, style)
+    plain(text, style, whole=whole)

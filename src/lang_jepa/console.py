@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -50,17 +51,23 @@ console = Output()
 def aside(text: str) -> None:
     """A line on standard error, from the first process of several."""
     if os.environ.get("RANK", "0") == "0":
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{visible(text)}\n")
 
 
-def plain(text: str, style: str = "") -> None:
-    """A line as it is: never wrapped, no colours but the style's; control characters are shown, not obeyed."""
-    console.print(visible(text), style=style, soft_wrap=True)
+def plain(text: str, style: str = "", *, whole: bool = False) -> None:
+    """A line, broken between words where a terminal ends; control characters are shown, not obeyed.
+
+    Args:
+        text: to be shown.
+        style: its colours.
+        whole: it holds a command, which is never broken, so that it can be copied.
+    """
+    console.print(visible(text), style=style, soft_wrap=whole)
 
 
 def warn(text: str, *, sign: str = "warning") -> None:
     """A line that wants to be acted on."""
-    console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"), soft_wrap=True)
+    console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"))
 
 
 def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
@@ -73,6 +80,17 @@ def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begin
     """Figures and a sentence in each row, a line before those that begin something."""
     for part in text_tables(heads, rows, width=console.width, begins=begins):
         console.print(part)
+
+
+def named_table(said: Mapping[str, str]) -> None:
+    """Names, and beside each, or below it where there is little room, what it is."""
+    wide = max(map(len, said)) + 2
+    for name, text in said.items():
+        if console.width > 2 * wide:
+            first, *others = textwrap.wrap(visible(text), console.width - wide)
+            console.print(f"{name:<{wide}}{first}", *(" " * wide + line for line in others), sep="\n")
+        else:
+            plain(f"{name}\n  {text}")
 
 
 def figures_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 from lang_jepa.console import console, facts_table, plain, warn
+from lang_jepa.counting import counted
 
 if TYPE_CHECKING:
     from lang_jepa.concepts.index_files import Progress as IndexProgress
@@ -237,9 +238,9 @@ class IndexBar(Work):
     def tell(self, progress: "IndexProgress") -> None:
         """The bar moves; what is found finished is told."""
         if progress.rows and not self._told:
-            plain(f"going on after {progress.rows:,} sentences")
+            plain(f"going on after {counted(progress.rows, 'sentence')}")
         self._told = True
-        figures = f"{progress.rows:,} sentences of {progress.documents:,} documents"
+        figures = f"{counted(progress.rows, 'sentence')} of {counted(progress.documents, 'document')}"
         done, total = progress.characters, progress.total_characters
         share = f"{done / total:.0%}, " if total else ""
         self.move(self._task, f"indexing: {share}{figures}", total=total, completed=done, figures=figures)

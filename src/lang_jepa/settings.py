@@ -1,5 +1,6 @@
 """Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -40,6 +41,18 @@ def decoder_recipe_names() -> list[str]:
 def gpt_recipe_names() -> list[str]:
     """Names of the recipes of GPTs that come with the package."""
     return _names_in("gpt")
+
+
+def recipe_purposes() -> dict[str, str]:
+    """What each built-in recipe is for, by name: the first sentence of its head comment."""
+    purposes = {}
+    for folder in ("", "decoder", "gpt"):
+        for name in _names_in(folder):
+            text = (resources.files("lang_jepa") / "recipes" / folder / f"{name}.yaml").read_text("utf-8")
+            head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+            said = " ".join(line.lstrip("# ") for line in head)
+            purposes[name] = said.partition(". ")[0].rstrip(".")
+    return purposes
 
 
 def _names_in(folder: str) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
 from typed import Ran, Type, run_command
 
 
@@ -26,6 +27,16 @@ def test_help_names_every_command(type_in: Type) -> None:
     assert {"concepts", "next_sentence"} <= set(type_in("recipes").out.split())
 
 
+def test_every_recipe_says_what_it_is_for(type_in: Type) -> None:
+    """On its own line; in the words of its file, so that a new one without a head comment fails here."""
+    shown = type_in("recipes").out.splitlines()
+    names = [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]
+    assert [line.split()[0] for line in shown] == names
+    for name, line in zip(names, shown, strict=True):
+        assert len(line.split()) > 4, name
+    assert "documents                 Your own documents, from scratch on a small machine" in "\n".join(shown)
+
+
 def test_version_is_that_of_the_installed_package(type_in: Type) -> None:
     ran = type_in("--version")
     assert ran == Ran(0, f"lang-jepa {importlib.metadata.version('lang-jepa')}\n", "")
@@ -43,7 +54,11 @@ def test_version_is_that_of_the_installed_package(type_in: Type) -> None:
         (["train", "-o", "data.train_file=/no/such.txt"], "there is no file or folder '/no/such.txt'"),
         (["evaluate", "/no/run"], "no model at /no/run"),
         (["infer", "/no/run", "--text", "x"], "no model at /no/run"),
-        (["trai"], "Did you mean 'train'?"),
+        (["trai"], "error: No such command 'trai'. Did you mean 'train'? See lang-jepa --help"),
+        (["search", "index", "x", "--top-k", "0"], "error: Invalid value for '--top-k'"),
+        (["shards", "in", "out", "--vocab-size", "9"], "error: Invalid value for '--vocab-size'"),
+        (["export"], "error: Missing argument"),
+        (["--nope"], "error: No such option: --nope"),
     ],
 )
 def test_a_mistake_is_one_message_and_status_2(arguments: list[str], message: str, type_in: Type) -> None:

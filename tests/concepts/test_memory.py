@@ -1,5 +1,6 @@
 """What a model remembers: the same vectors, each sentence read once, and what training kept is taken over."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,11 +85,19 @@ def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> No
 
 
 def test_what_training_kept_is_taken_over(model: ConceptModel, corpus: Corpus) -> None:
-    """Vectors put in from outside are used, so nothing is read again; and they are those that would be read."""
+    """Vectors put in from outside are used, so nothing is read again; and they are those that would be read.
+
+    Beside a corpus that only the model's settings name none are made.
+    """
     split = corpus.validation
     texts = split.texts(np.arange(12))
     read = model.encode(texts)
+    shutil.rmtree(corpus.path / "concepts", ignore_errors=True)
     remember(model, [corpus], None)
+    assert not (corpus.path / "concepts").exists()
+    assert model.memory is not None
+    assert not len(model.memory)
+    remember(model, [corpus], None, named=[corpus])
     assert model.memory is not None
     known = len(model.memory)
     np.testing.assert_allclose(model.encode(texts), read, atol=1e-5)

@@ -108,3 +108,13 @@ def test_spearman_interval_holds_spearman_widens_with_clusters_and_drops_undefin
 def test_refusals(values: list[float], clusters: list[int] | None) -> None:
     with pytest.raises(LangJepaError):
         mean_interval(values, clusters)
+
+
+def test_nothing_but_misses_or_hits_is_not_certain() -> None:
+    """Wilson's interval with as many trials as clusters (20: .161); of differences, and of a mix, nothing changes."""
+    clusters = np.arange(60) // 3
+    assert mean_interval(np.zeros(60), clusters, shares=True) == pytest.approx((0, 0.1611), abs=1e-4)
+    assert mean_interval(np.ones(60), clusters, shares=True) == pytest.approx((0.8389, 1), abs=1e-4)
+    assert mean_interval(np.zeros(60), clusters) == (0, 0)
+    mixed = np.arange(60) % 2
+    assert mean_interval(mixed, clusters, shares=True) == mean_interval(mixed, clusters)

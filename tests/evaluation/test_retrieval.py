@@ -72,7 +72,7 @@ def test_perfect_predictions_and_their_report() -> None:
         "candidates": 64.0,
         "documents": 30.0,
     }
-    assert found.interval("recall@1") == (1.0, 1.0)
+    assert found.interval("recall@1") == pytest.approx((30 / (30 + 1.96**2), 1.0), abs=1e-5)
 
 
 def test_random_predictions_score_chance_within_error() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import uuid
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,7 +86,10 @@ def test_onnx_gives_the_same_vectors(family: str, make: Make, tmp_path: Path) ->
     from transformers import AutoTokenizer
 
     run = make(family)
-    export_run(run, tmp_path / "out", "onnx")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        export_run(run, tmp_path / "out", "onnx")
+    assert [str(one.message) for one in warned] == []
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     session = runtime.InferenceSession(
         str(tmp_path / "out" / "model.onnx"), providers=["CPUExecutionProvider"]

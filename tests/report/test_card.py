@@ -59,12 +59,12 @@ def test_scores_tell_that_looks_at_their_documents_chose_the_weights(tmp_path: P
         assert read_report(where).sources[task] == report.sources[task]
         return report.sources[task]
 
-    note = "looks at these documents chose the weights (best val/retrieval/recall@1)"
+    note = "these documents also chose which weights are scored (best val/retrieval/recall@1)"
     assert note in source(chosen)
     assert note in source(chosen / "checkpoint-best.pth")
     for path in (last, chosen / "checkpoint-last.pth"):
-        assert "chose the weights" not in source(path)
-    assert "chose the weights" not in source(chosen, "stories")
+        assert "chose which weights" not in source(path)
+    assert "chose which weights" not in source(chosen, "stories")
 
 
 def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:

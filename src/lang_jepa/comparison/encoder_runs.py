@@ -76,7 +76,8 @@ class EncoderRuns(RunKind[Settings]):
         "meta.use_gradient_checkpointing",
         "logging.val_sentences",
     )
-    tasks = tuple(task for task in ENCODER_TASKS if task != "decode")  # a run of a comparison has no decoder
+    # A run of a comparison has no decoder, and no queries of yours.
+    tasks = tuple(task for task in ENCODER_TASKS if task not in {"decode", "search"})
     quick = QUICK
     facts = ("corpus", "order", "backbone", "encoder", "predictor")
     panels = (

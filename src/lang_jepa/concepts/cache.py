@@ -59,18 +59,27 @@ class ConceptCache(Kept):
         Raises:
             LangJepaError: the side is not on disk (a stream's block), or a vector is not finite.
         """
-        job = Job(
-            name="",
-            doing="encoding",
-            split=view.split,
-            dim=encoder.dim,
-            made_from=made_from(encoder, view),
-            units=view.split.num_sentences,
-            block=BLOCK,
-            make=lambda first, stop: (first, _encoded(encoder, view, first, stop)),
-            tell=tell or (lambda text: None),
-        )
-        return cls(*job.open_or_make())
+        return cls(*_job(encoder, view, tell).open_or_make())
+
+    @classmethod
+    def find(cls, encoder: TextEncoder, view: View, *, tell: Tell | None = None) -> Self | None:
+        """The same, None where they are not there: nothing is made or written."""
+        found = _job(encoder, view, tell).find()
+        return None if found is None else cls(*found)
+
+
+def _job(encoder: TextEncoder, view: View, tell: Tell | None) -> Job:
+    return Job(
+        name="",
+        doing="encoding",
+        split=view.split,
+        dim=encoder.dim,
+        made_from=made_from(encoder, view),
+        units=view.split.num_sentences,
+        block=BLOCK,
+        make=lambda first, stop: (first, _encoded(encoder, view, first, stop)),
+        tell=tell or (lambda text: None),
+    )
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from lang_jepa.concepts.cards import hash_files, read_card, read_tensors, write_card
 from lang_jepa.concepts.texts import vectors_of
 from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.counting import counted
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_folder, sha256
@@ -103,7 +104,7 @@ class TextDecoder:
         """
         if len(concepts) != len(texts):
             raise LangJepaError(
-                f"{len(concepts)} concepts and {len(texts)} texts: give one text for each concept"
+                f"{counted(len(concepts), 'concept')} and {counted(len(texts), 'text')}: give one text for each concept"
             )
         parts: list[tuple[NDArray[np.float64], ...]] = []
         device = self.network.mean.device

@@ -24,6 +24,7 @@ from lang_jepa.concepts.index_folder import FORMAT, INDEX, NAMES, check_folder, 
 from lang_jepa.concepts.index_source import SentenceSource
 from lang_jepa.concepts.model import ConceptModel, Vectors
 from lang_jepa.concepts.search import exact_search, neighbours
+from lang_jepa.counting import counted
 from lang_jepa.data.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import prepare
@@ -148,11 +149,12 @@ class Index:
         """What is in it, for people."""
         info = self.info
         left_out = (
-            f"{info['rejected_rows']:,} rows, {info['sentences_without_tokens']:,} sentences without a token"
+            f"{counted(info['rejected_rows'], 'row')}, "
+            f"{counted(info['sentences_without_tokens'], 'sentence')} without a token"
         )
         facts = [
             ("source", info["source"]),
-            ("sentences", f"{info['sentences']:,} of {info['documents']:,} documents"),
+            ("sentences", f"{info['sentences']:,} of {counted(info['documents'], 'document')}"),
             ("left out", left_out),
             (
                 "vectors",
@@ -297,8 +299,9 @@ class _Building:
             writer.close()
             shutil.rmtree(work)
             raise LangJepaError(
-                f"there is no sentence to index in {self.source.description} ({writer.progress.rejected} rows were "
-                f"rejected, {writer.progress.without_tokens} sentences have no token)"
+                f"there is no sentence to index in {self.source.description} "
+                f"({counted(writer.progress.rejected, 'row')} rejected, "
+                f"{counted(writer.progress.without_tokens, 'sentence')} without a token)"
             )
         writer.finish()
         return writer.progress

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ from lang_jepa.config import DataSettings
 from lang_jepa.data import text_files
 from lang_jepa.data.documents import Document, Source, open_source, require_documents
 from lang_jepa.data.formats import sentence_formats
+from lang_jepa.data.losses import Losses
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.files import fingerprint
 
@@ -44,12 +45,17 @@ class SentenceSource(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass
 class SplitDocuments:
-    """Documents of any source that `data.train_file` may name, split as in training."""
+    """Documents of any source that `data.train_file` may name, split as in training.
+
+    Attributes:
+        losses: what became no sentence, once `characters` has read all of it.
+    """
 
     source: Source
     settings: DataSettings
+    losses: Losses | None = field(default=None, compare=False)
 
     @classmethod
     def open(cls, settings: DataSettings) -> "SplitDocuments":
@@ -89,11 +95,13 @@ class SplitDocuments:
         Raises:
             LangJepaError: there are none; with the reasons.
         """
-        rejected: Counter[str] = Counter()
+        rejected, left_out = Counter[str](), Counter[str]()
         documents = characters = 0
         for document in self.source.documents(rejected):
             documents, characters = documents + 1, characters + len(document.text)
+            left_out.update(dict(document.left_out))
         require_documents(documents, rejected, self.source)
+        self.losses = Losses(documents + rejected.total(), rejected, {}, left_out)
         return characters
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lang_jepa.counting import counted
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import (
@@ -105,6 +106,11 @@ class Job:
                     self._run(target)
         return target, self._mapped(target), reused
 
+    def find(self) -> tuple[Path, Vectors, bool] | None:
+        """The same, None where they are not there: nothing is made or written."""
+        target = self._target()
+        return (target, self._mapped(target), True) if self._is_ready(target) else None
+
     def _target(self) -> Path:
         if self.split.origin is None:
             raise LangJepaError(
@@ -162,8 +168,8 @@ class Job:
         done, rows = self._done(partial)
         size = self._shape[0] * self._row / 1e6
         self.tell(
-            f"{self.doing} {self._shape[0] - rows:,} sentences once, for all later runs ({size:,.0f} MB in {target})"
-            + (f"; {rows:,} were done earlier" if rows else "")
+            f"{self.doing} {counted(self._shape[0] - rows, 'sentence')} once, for all later runs "
+            f"({size:,.0f} MB in {target})" + (f"; {rows:,} were done earlier" if rows else "")
         )
         began = told = time.monotonic()
         start = done

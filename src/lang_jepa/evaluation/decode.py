@@ -137,7 +137,7 @@ def _text_rows(
     }
     rows = []
     for metric, values in means.items():
-        interval = mean_interval(values, clusters, seed=seed)
+        interval = mean_interval(values, clusters, seed=seed, shares=metric == "exact match")
         detail = detail_of(values, clusters=clusters, items=list(texts)) if name == "model" else None
         value = float(values.mean())
         rows.append(

@@ -60,6 +60,7 @@ class EncoderOnly:
 
     def __init__(self, model: Encoder) -> None:
         self.dim, self.statistics, self.encode = model.dim, model.statistics, model.encode
+        self.similarity: Similarity = getattr(model, "similarity", "raw")
 
 
 def encode(model: Encoder, sentences: Sequence[str], name: str) -> Floats:

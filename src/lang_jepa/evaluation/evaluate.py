@@ -16,8 +16,9 @@ from lang_jepa.evaluation.table import Report
 
 if TYPE_CHECKING:
     from lang_jepa.evaluation.document.repetitions import Pairs
+    from lang_jepa.evaluation.search import Searched
 
-EncoderTask = Literal["sts", "probe", "au", "retrieval", "stories", "decode", "document"]
+EncoderTask = Literal["sts", "probe", "au", "retrieval", "stories", "decode", "document", "search"]
 GPTTask = Literal["bits_per_byte", "quantised", "retrieval", "sts", "probe", "au"]
 ENCODER_TASKS: tuple[EncoderTask, ...] = get_args(EncoderTask)
 GPT_TASKS: tuple[GPTTask, ...] = get_args(GPTTask)
@@ -79,6 +80,7 @@ def evaluate(
     decoding_beside: Mapping[str, Teller] | None = None,
     told_events: bool = False,
     grouped: Grouped | None = None,
+    searched: "Searched | None" = None,
     language: Language | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> Report:
@@ -89,8 +91,8 @@ def evaluate(
             alone is scored by copy-forward and the recency-weighted mean.
         tasks: of `sts` (STS-B), `probe` (SST-2), `au` (alignment and uniformity on STS-B), `retrieval` (next sentences
             of held-out documents), `stories` (the built-in tasks), `decode` (text from concepts), `document` (what
-            a predictor tells about a document), `bits_per_byte` and `quantised` (of a language model), in the order of
-            the report.
+            a predictor tells about a document), `search` (queries over documents), `bits_per_byte` and `quantised` (of
+            a language model), in the order of the report.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         baselines: further encoders by name, for example the untrained encoder and the pretrained starting point.
         documents: held-out documents for `retrieval`, each a list of sentences.
@@ -103,6 +105,7 @@ def evaluate(
         decoding_beside: other models with decoders, by name, to be scored beside it.
         told_events: of a model trained on stories, `decode` also scores whether its predictions tell the right event.
         grouped: for `document`, held-out documents with what they belong to.
+        searched: for `search`, queries with what they should find.
         language: for `bits_per_byte` and `quantised`, the model as one that predicts tokens.
         notes: what else to tell of the documents of a task, by task.
         on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
@@ -124,6 +127,8 @@ def evaluate(
         )
     if {"bits_per_byte", "quantised"} & {*tasks} and language is None:
         raise LangJepaError("the tasks bits_per_byte and quantised need a model that predicts tokens: a GPT.")
+    if "search" in tasks and searched is None:
+        raise LangJepaError("the task search needs queries: give --queries FILE and --documents TEXTS")
     if "model" in (baselines or {}):
         raise LangJepaError("a baseline cannot be called 'model': that is the examined one.")
     models = {"model": model, **(baselines or {})}
@@ -155,6 +160,9 @@ def evaluate(
             assert grouped is not None
             pairs = _pairs(report, data_dir, of_stories=told_events, seed=seed)
             _document(report, models, grouped, train_documents, pairs, window_size, seed, budget)
+        elif task == "search":
+            assert searched is not None
+            _search(report, models, searched, seed)
         elif documents is not None:
             _corpus(report, models, documents, train_documents, window_size, seed, budget)
         if notes and task in notes:
@@ -301,6 +309,13 @@ def _document(
         f"{len(reported):,} reported and {len(grouped.documents) - len(reported):,} choosing documents"
         f"{_overlap(reported, train_documents)}"
     )
+
+
+def _search(report: Report, models: Mapping[str, Encoder], searched: "Searched", seed: int) -> None:
+    from lang_jepa.evaluation.search import TASK, search_rows
+
+    report.rows.extend(search_rows(models, searched, seed=seed))
+    report.sources[TASK] = searched.source
 
 
 def _decode(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.counting import counted
 from lang_jepa.evaluation.baselines import (
     Answers,
     Scores,
@@ -93,9 +94,8 @@ class Exam:
         if self.events is not None and kind == "other":
             values["right event"] = self._right_events(kind, scores, self.events)
         similarity, setting = (label, "") if label in SIMILARITIES else ("", label)
-        where = (
-            f"{retrieval.candidates.mean():.0f} candidates, {len(np.unique(retrieval.documents))} documents"
-        )
+        documents = counted(len(np.unique(retrieval.documents)), "document")
+        where = f"{retrieval.candidates.mean():.0f} candidates, {documents}"
         text = join([where, setting, note])
         examined = chosen and self._lead.get(kind, (name,))[0] == name
         for metric, value in values.items():
@@ -126,7 +126,7 @@ class Exam:
                 (self.tasks[kind], self.split, metric),
                 name,
                 float(values.mean()),
-                mean_interval(values, clusters, seed=self.seed),
+                mean_interval(values, clusters, seed=self.seed, shares=not metric.endswith(LEAD)),
                 len(values),
                 similarity=similarity,
                 chosen=chosen,

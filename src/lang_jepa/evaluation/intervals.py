@@ -14,6 +14,8 @@ from lang_jepa.errors import LangJepaError
 
 LEVEL = 0.95
 RESAMPLES = 2000
+_Z = 1.959964
+"""Quantile of the normal distribution that belongs to `LEVEL`."""
 _BLOCK = 1 << 16
 """Numbers of one block of resamples, which stays in a core's cache."""
 
@@ -26,9 +28,17 @@ class Interval(NamedTuple):
 
 
 def mean_interval(
-    values: ArrayLike, clusters: ArrayLike | None = None, *, resamples: int = RESAMPLES, seed: int = 0
+    values: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    shares: bool = False,
 ) -> Interval:
     """Interval of the mean of `values` when clusters are drawn with replacement.
+
+    Of nothing but misses, or nothing but hits, every resample is the same, and the interval would be a point. There it
+    is Wilson's (1927) of as many trials as there are clusters.
 
     Args:
         values: [Q] per-query values, for example hits (0 or 1) or reciprocal ranks. For a paired comparison give
@@ -36,11 +46,17 @@ def mean_interval(
         clusters: [Q] label of each value's cluster, of any type (None: each value is its own cluster).
         resamples: number of bootstrap samples.
         seed: of the resampling; the same seed gives the same interval.
+        shares: the values are from 0 (a miss) to 1 (a hit), and no differences.
 
     Raises:
         LangJepaError: shapes differ, not finite, or fewer than two clusters (nothing to resample).
     """
     numbers = _numbers(values)
+    if shares and numbers.min() == numbers.max() and numbers[0] in (0.0, 1.0):
+        trials = len(np.unique(_labels(clusters, len(numbers))))
+        _enough(trials)
+        reach = _Z**2 / (trials + _Z**2)
+        return Interval(0.0, reach) if numbers[0] == 0 else Interval(1 - reach, 1.0)
     return ratio_interval(numbers, np.ones(len(numbers)), clusters, resamples=resamples, seed=seed)
 
 

@@ -135,7 +135,7 @@ def _rows(
 
 
 def _row(name: str, split: Split, correct: Correct, note: str, seed: int) -> Row:
-    interval = mean_interval(correct, seed=seed)
+    interval = mean_interval(correct, seed=seed, shares=True)
     return score_row(
         (TASK, split, "accuracy"), name, float(correct.mean()), interval, len(correct), note=note
     )

@@ -83,7 +83,7 @@ class Retrieval:
 
     def interval(self, metric: str, *, seed: int = 0) -> Interval:
         """95 % interval of `recall@k` or `mrr`, documents resampled. Needs queries of two documents or more."""
-        return mean_interval(self.values(metric), self.documents, seed=seed)
+        return mean_interval(self.values(metric), self.documents, seed=seed, shares=True)
 
 
 def next_sentence_retrieval(

@@ -205,7 +205,7 @@ def _paraphrase_scores(
                 (PARAPHRASE, split, metric),
                 name,
                 float(values.mean()),
-                mean_interval(values, seed=seed),
+                mean_interval(values, seed=seed, shares=True),
                 len(values),
                 similarity=kind,
                 chosen=chosen,

@@ -91,7 +91,7 @@ def _row(
     items: Sequence[str] | None = None,
 ) -> Row:
     detail = None if items is None else detail_of(values, clusters=clusters, items=list(items))
-    interval = mean_interval(values, clusters, seed=seed)
+    interval = mean_interval(values, clusters, seed=seed, shares=True)
     return score_row((TASK, split, metric), name, float(values.mean()), interval, len(values), detail=detail)
 
 

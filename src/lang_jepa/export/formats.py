@@ -1,6 +1,7 @@
 """Writing a model as sentence-transformers modules or as one ONNX graph, and checking that it says the same."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,7 +166,9 @@ def _save_parts(model: ConceptModel, folder: Path) -> None:
 def _export_graph(graph: nn.Module, tokenizer: Any, path: Path) -> None:
     example = tokenizer(["The cat sat on the mat.", "No."], padding=True, return_tensors="pt")
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    with torch.inference_mode(), _quiet("torch.onnx", "onnxscript"):
+    with torch.inference_mode(), _quiet("torch.onnx", "onnxscript"), warnings.catch_warnings():
+        # torch's exporter copies a class of its own that warns whoever copies it.
+        warnings.filterwarnings("ignore", r".*treespec, LeafSpec", FutureWarning)
         torch.onnx.export(
             graph,
             (example["input_ids"], example["attention_mask"]),

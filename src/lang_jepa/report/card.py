@@ -23,7 +23,7 @@ from lang_jepa.evaluation.shelf import Shelf
 from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks import check_data_dir
 from lang_jepa.files import check_writable, locked
-from lang_jepa.report.documents import evenly, grouped, other_corpus, remember
+from lang_jepa.report.documents import evenly, grouped, other_corpus, remember, searched
 from lang_jepa.report.others import other_encoder, without_head
 from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.export import load_any, training_statistics
@@ -50,6 +50,8 @@ def evaluate_run(
     beside: Sequence[str] = (),
     budget: Budget = DEFAULT_BUDGET,
     documents: str | None = None,
+    queries: Path | None = None,
+    language: str | None = None,
     tell: Tell | None = None,
     shared: Path | None = None,
     window_size: int | None = None,
@@ -67,7 +69,10 @@ def evaluate_run(
         beside: other encoders to score too, see `lang_jepa.report.others`.
         budget: how much to evaluate.
         documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
-            and those held out of the training corpus only choose (None: every fourth of those chooses).
+            and those held out of the training corpus only choose (None: every fourth of those chooses); for the task
+            `search`, what is searched.
+        queries: for the task `search`, see `lang_jepa.evaluation.search.read_queries`.
+        language: of the texts that are searched (None: `data.language` of the model).
         tell: told in words of what takes long.
         shared: folder for what the same start gives in other evaluations (None: it is computed).
         window_size: sentences of context in the questions (None: as many as the model reads).
@@ -89,7 +94,8 @@ def evaluate_run(
     names = [name.strip() for name in tasks.split(",") if name.strip()] or _usual_tasks(model, data_dir)
     if not model.has_predictor:
         _check_plain(path, names, prepared)
-    _check(names, corpus, documents, lacking="" if corpus else missing(model))
+    _check_search(names, documents, queries)
+    _check(names, corpus, lacking="" if corpus else missing(model))
     _check_options(model, names, data_dir, beside)
     reading = bool(_READING & {*names})
     folder = path.parent if path.is_file() else path
@@ -97,9 +103,13 @@ def evaluate_run(
         folder / "scores.json" if model.has_predictor else Path(f"{_label(str(folder), set())}-scores.json")
     )
     compared = corpus is not None and set(names) != {"decode"}  # whose controls are of its own
-    others = other_corpus(settings, corpus, documents) if corpus and documents is not None else None
+    asked = None
+    if documents and queries and "search" in names:
+        asked = searched(settings, documents, queries, language)
+    told = documents if "document" in names else None
+    others = other_corpus(settings, corpus, told) if corpus and told is not None else None
     shown = [one for one in (corpus, others) if one] if "document" in names else []
-    remember(model, shown, tell)
+    remember(model, shown, tell, named=[one for one in shown if prepared or one is others])
     baselines: dict[str, Encoder] = {}
     if settings.model.freeze_encoder and corpus and set(names) == {"document"}:
         compared = False  # the start has the same encoder, which this task's baselines use already
@@ -124,6 +134,7 @@ def evaluate_run(
         told_events=_of_stories(model),
         on_task=saver,
         grouped=grouped(corpus, others, budget.documents) if corpus and "document" in names else None,
+        searched=asked,
         notes=_looked_at(model, path, _READING - ({"document"} if others else set())),
     )
     saver.end(report)
@@ -147,13 +158,26 @@ def _check_plain(path: Path, names: Sequence[str], prepared: Path | None) -> Non
         )
 
 
-def _check(names: Sequence[str], corpus: Corpus | None, documents: str | None, lacking: str) -> None:
+def _check_search(names: Sequence[str], documents: str | None, queries: Path | None) -> None:
+    """Refuse queries without texts to search in, and what no task reads."""
+    if documents is not None and {"document", "search"}.isdisjoint(names):
+        raise LangJepaError(
+            "--documents belongs to the tasks document and search: add one of them to --tasks"
+        )
+    if queries is not None and "search" not in names:
+        raise LangJepaError("--queries belongs to the task search: add it to --tasks")
+    if "search" in names and (documents is None or queries is None):
+        raise LangJepaError(
+            "the task search needs --documents TEXTS to search in, and --queries FILE: on each line a query, a tab, "
+            "and the sentence, or the id of the document, that it should find"
+        )
+
+
+def _check(names: Sequence[str], corpus: Corpus | None, lacking: str) -> None:
     """Refuse tasks that there are not, or that have no documents to ask about."""
     unknown = [name for name in names if name not in ENCODER_TASKS]
     if unknown:
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(ENCODER_TASKS)}")
-    if documents is not None and "document" not in names:
-        raise LangJepaError("--documents belongs to the task document: add it to --tasks")
     if _READING & {*names} and (corpus is None or not corpus.validation.num_documents):
         why = lacking or "this one holds none out: train with data.val_fraction above 0"
         raise LangJepaError(
@@ -203,7 +227,7 @@ def _looked_at(model: ConceptModel, path: Path, tasks: Set[str]) -> dict[str, st
     if not best and path.name != BEST:
         return {}
     metric = best["metric"] if best else model.settings.logging.best_metric
-    note = f"looks at these documents chose the weights (best {metric}), which flatters a little"
+    note = f"these documents also chose which weights are scored (best {metric}), which flatters a little"
     return dict.fromkeys(tasks, note)
 
 

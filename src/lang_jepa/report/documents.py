@@ -1,10 +1,12 @@
-"""The documents of the evaluation task `document`, and what the model has read of them already."""
+"""The documents of the evaluation tasks `document` and `search`, and what the model has read of them already."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from lang_jepa.concepts.cache import ConceptCache, reads_cached
+from lang_jepa.concepts.index_source import SplitDocuments
 from lang_jepa.concepts.kept import Tell
 from lang_jepa.concepts.memory import SentenceMemory
 from lang_jepa.concepts.model import ConceptModel
@@ -15,6 +17,7 @@ from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.material import Grouped, group_of
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
+from lang_jepa.evaluation.search import Searched, ask
 
 
 def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
@@ -39,6 +42,28 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
     if found.tokenizer.fingerprint() != corpus.tokenizer.fingerprint():
         raise LangJepaError(f"{changed['tokenizer_path']} is no longer the tokenizer of {corpus.path}")
     return found
+
+
+def searched(settings: Settings, documents: str, queries: Path, language: str | None) -> Searched:
+    """Queries over documents, which are split into sentences as `lang-jepa index` splits them.
+
+    Args:
+        settings: of the model.
+        documents: what `data.train_file` may name.
+        queries: see `lang_jepa.evaluation.search.read_queries`.
+        language: of the documents (None: that of the settings).
+    """
+    changed = {
+        "train_file": documents,
+        "limit": None,
+        "include": (),
+        "exclude": (),
+        "language": language or settings.data.language,
+    }
+    source = SplitDocuments.open(settings.data.model_copy(update=changed))
+    source.characters()  # raises where there is no document, and says why
+    texts = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
+    return ask(queries, texts, Path(documents).name)
 
 
 def grouped(corpus: Corpus, others: Corpus | None, count: int) -> Grouped:
@@ -66,13 +91,17 @@ def evenly(available: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, available - 1, min(count, available)).astype(int)).tolist()  # type: ignore[no-any-return]
 
 
-def remember(model: ConceptModel, corpora: Sequence[Corpus], tell: Tell | None) -> None:
-    """Let a model read each sentence once; where training reads cached vectors, they are used, and made for others.
+def remember(
+    model: ConceptModel, corpora: Sequence[Corpus], tell: Tell | None, *, named: Collection[Corpus] = ()
+) -> None:
+    """Let a model read each sentence once; where training reads cached vectors, they are used.
 
     Args:
         model: gets a memory.
         corpora: whose sentences it will be shown; prepared with its tokenizer.
         tell: told in words of vectors that are made.
+        named: those of the corpora that the user named, beside which vectors are made where there are none. Beside one
+            that only the model's settings name nothing is ever written.
     """
     model.memory = SentenceMemory(model.room)
     if not reads_cached(model.settings):
@@ -81,6 +110,7 @@ def remember(model: ConceptModel, corpora: Sequence[Corpus], tell: Tell | None) 
         for split in (corpus.train, corpus.validation):
             if split.num_sentences:
                 view = make_plain_view(model.settings, split, model.tokenizer)
-                model.memory.fill(
-                    split, ConceptCache.open_or_make(model.jepa.encoder, view, tell=tell).vectors
-                )
+                take = ConceptCache.open_or_make if corpus in named else ConceptCache.find
+                found = take(model.jepa.encoder, view, tell=tell)
+                if found is not None:
+                    model.memory.fill(split, found.vectors)

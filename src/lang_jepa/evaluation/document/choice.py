@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
+from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.contest import Contender, Contest
 from lang_jepa.files import read_json, write_json
@@ -50,7 +51,8 @@ class Choice:
         """The choice in words."""
         other = self.predictor if self.used is self.counterpart else self.counterpart
         beside = "no predictor" if other is None else f"{_named(other)} {other.merit:.3f}"
-        return f"{_named(self.used)}: {self.metric} {self.used.merit:.3f} on {self.documents} documents ({beside})"
+        where = counted(self.documents, "document")
+        return f"{_named(self.used)}: {self.metric} {self.used.merit:.3f} on {where} ({beside})"
 
 
 def _named(way: Contender) -> str:

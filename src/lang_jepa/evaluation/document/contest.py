@@ -54,6 +54,10 @@ class Contender:
     merit: float
 
 
+class TooFew(LangJepaError):
+    """Documents are too few, or too short, to choose on some and to report others."""
+
+
 class Contest:
     """Collects the rows of one task.
 
@@ -68,7 +72,7 @@ class Contest:
         seed: of the bootstrap.
 
     Raises:
-        LangJepaError: too few documents to choose on or to report.
+        TooFew: documents to choose on or to report.
     """
 
     def __init__(
@@ -84,10 +88,7 @@ class Contest:
         seed: int = 0,
     ) -> None:
         if not choosing.any() or len(np.unique(clusters[~choosing])) < 2:
-            raise LangJepaError(
-                f"{task}: {len(np.unique(clusters))} documents (or sets of joined ones) are too few to choose on "
-                "some and to report others; evaluate on more or on longer documents."
-            )
+            raise TooFew(f"{task}: too few documents, or too short ones")
         self.task, self.metrics, self.clusters, self.choosing = task, metrics, clusters, choosing
         self.lower, self.split, self.items, self.seed = lower, split, items, seed
         self.rows: list[Row] = []
@@ -159,7 +160,7 @@ class Contest:
                 (self.task, self.split, metric),
                 name,
                 float(values.mean()),
-                mean_interval(values, clusters, seed=self.seed),
+                mean_interval(values, clusters, seed=self.seed, shares=not metric.endswith(LEAD)),
                 len(values),
                 similarity=kind,
                 note=note,

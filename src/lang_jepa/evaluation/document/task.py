@@ -4,11 +4,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import Choice, Tool, choice_of
-from lang_jepa.evaluation.document.contest import Contest
+from lang_jepa.evaluation.document.contest import Contest, TooFew
 from lang_jepa.evaluation.document.continuation import continuation_rows
 from lang_jepa.evaluation.document.intruders import intruder_rows
-from lang_jepa.evaluation.document.material import From, Grouped, Sources, joined, with_intruders
+from lang_jepa.evaluation.document.material import (
+    FAR,
+    INTRUDER_EVERY,
+    PIECE,
+    From,
+    Grouped,
+    Sources,
+    joined,
+    with_intruders,
+)
+from lang_jepa.evaluation.document.material import SEGMENTS as PIECES
 from lang_jepa.evaluation.document.repetitions import Pairs, repetition_rows, with_repetitions
 from lang_jepa.evaluation.document.rules import REACH
 from lang_jepa.evaluation.document.segmentation import segmentation_rows
@@ -58,8 +69,40 @@ def document_rows(
         The rows; for each contest the examined model's similarity; and what the tools should use.
 
     Raises:
-        LangJepaError: too few or too short documents.
+        LangJepaError: too few or too short documents; says how many there must be.
     """
+    try:
+        return _all_rows(models, grouped, window_size, queries, pairs, split, seed)
+    except TooFew as error:
+        raise LangJepaError(f"{error}: {_needed(grouped)}") from error
+
+
+def _needed(grouped: Grouped) -> str:
+    """What the tasks take, and what there is."""
+    long = INTRUDER_EVERY + FAR + 1
+    said = []
+    for chooses, sets in ((True, 1), (False, 2)):
+        lengths = [
+            len(one) for one, mark in zip(grouped.documents, grouped.choosing, strict=True) if mark == chooses
+        ]
+        fit, rich = sum(size >= PIECE[0] for size in lengths), sum(size >= long for size in lengths)
+        said.append(
+            f"{PIECES * sets} documents of one folder with {PIECE[0]} sentences or more, {sets} of them with {long}, "
+            f"to {'choose on' if chooses else 'report'} (there are {len(lengths)}: {fit} and {rich})"
+        )
+    return f"the task document needs {' and '.join(said)}. Hold out more documents, or longer ones"
+
+
+def _all_rows(
+    models: Mapping[str, Encoder],
+    grouped: Grouped,
+    window_size: int,
+    queries: int,
+    pairs: tuple[Pairs, Pairs] | None,
+    split: str,
+    seed: int,
+) -> tuple[list[Row], dict[str, str], dict[str, Choice]]:
+    """What `document_rows` returns."""
     sources = Sources.of(grouped)
     embeddings = {name: encode(model, sources.sentences, name) for name, model in models.items()}
     contests: dict[str, Contest] = {}
