@@ -68,7 +68,7 @@ PINNED = {
     "data.corpus": (2, "6b28b3a7f3b772c7"),
     "data.pieces": (1, "4f6281fd8ddac5ad"),
     "data.make_shards": (2, "b022242eef735691"),
-    "concepts.kept": (1, "d5ab2bee4e979556"),
+    "concepts.kept": (1, "eb9dbe8b6e378c28"),
     "concepts.cache": (1, "66f2a41054adbd7d"),
     "concepts.predictions": (1, "3d734786eaba3eb6"),
     "concepts.index_folder": (2, "048de240b610d253"),

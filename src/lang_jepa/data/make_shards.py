@@ -26,7 +26,15 @@ from lang_jepa.data.hashes import hash_text, side, training_texts
 from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.pieces import Pieces, sentencepiece_library, train_pieces
 from lang_jepa.data.survey import Survey, cut_in_blocks
-from lang_jepa.data.token_shards import BOS, MANIFEST, SHARD_TOKENS, TOKENIZER, Side, TokenShardWriter
+from lang_jepa.data.token_shards import (
+    BOS,
+    MANIFEST,
+    SHARD_TOKENS,
+    TOKENIZER,
+    Side,
+    TokenShards,
+    TokenShardWriter,
+)
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file, check_writable, locked, make_folder, read_json, write_json
 
@@ -132,7 +140,7 @@ def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | Non
     """The manifest of a folder that needs no work; None if there is none.
 
     Raises:
-        LangJepaError: there is something else in the folder.
+        LangJepaError: there is something else in the folder, or a damaged shard.
     """
     if folder.is_file():
         raise LangJepaError(f"{folder} is a file; token shards are a folder")
@@ -147,6 +155,9 @@ def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | Non
             f"{folder} holds shards that were made otherwise (changed: {', '.join(changed)}): choose another folder, "
             "or delete this one"
         )
+    for short in _NAMES.values():
+        if manifest["sides"][short]["files"]:
+            TokenShards.find(folder, short)
     return manifest
 
 

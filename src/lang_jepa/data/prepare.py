@@ -17,7 +17,7 @@ from typing import Any, Literal
 from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import Assembled, assemble
 from lang_jepa.data.blocks import process_documents
-from lang_jepa.data.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus
+from lang_jepa.data.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
 from lang_jepa.data.documents import Source, open_source, require_documents, some_documents
 from lang_jepa.data.formats import changes, corpus_formats
 from lang_jepa.data.hashes import training_texts
@@ -203,9 +203,10 @@ class _Job:
             "workers": work.workers,
             "blocks_reused": work.reused,
         }
-        write_json(final / MANIFEST, {**self._manifest(tokenizer, result, work), "timing": timing})
+        about = {**self._manifest(tokenizer, result, work), "timing": timing}
+        write_json(final / MANIFEST, {**about, "checksums": checksums(final, about)})
         self._publish(final)
-        corpus = Corpus.open(self.target)
+        corpus = Corpus.open(self.target, verify=False)
         corpus.reused = False
         message = f"prepared {self.target} in {seconds:.1f} s"
         self.tell(PrepareEvent("done", message, work.documents, work.characters))
