@@ -118,7 +118,8 @@ def test_the_same_again_is_reused_and_anything_else_refused(made: Path, tmp_path
     folder, file = made / "shards", made / "texts.jsonl"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     manifest = make_shards(settings_of(file), folder, shard_tokens=900, tell=told.append)
-    assert [progress.stage for progress in told] == ["reused"]
+    assert [progress.stage for progress in told] == ["reused", "warning"]
+    assert told[1].message.startswith("of 54 documents: rejected 2")
     assert manifest["sides"]["train"]["files"][0]["tokens"] >= 900
     with pytest.raises(LangJepaError, match=r"made otherwise \(changed: settings"):
         make_shards(settings_of(file, val_fraction=0.2), folder, shard_tokens=900)

@@ -124,6 +124,11 @@ def test_overlap_is_counted_and_warned_about(settings_for: Callable) -> None:
     }
     warning = next(event.message for event in events if event.stage == "warning")
     assert warning.startswith(f"{(2 + common) / 16:.1%}")
+    events.clear()
+    prepare(settings_for([*train, *held], val_fraction=0.5, min_length=0), progress=events.append)
+    assert [event.message for event in events if event.stage == "warning"] == [
+        warning
+    ]  # of a reused one, too
 
 
 def test_statistics_are_exact(settings_for: Callable) -> None:
