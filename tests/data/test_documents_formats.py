@@ -131,7 +131,7 @@ never never
 >>> never
 1
 
-.. [1] never
+.. [CIT] never
 
 term
     The definition.
@@ -202,7 +202,32 @@ def test_rst_is_read_as_prose() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["[", "{{<", "{", "<a ", "{/*", "`", "- ", "> ", "import x\n", "<p>", "|", ".. "]
+    "unit",
+    [
+        "[",
+        "{{<",
+        "{",
+        "<a ",
+        "{/*",
+        "`",
+        "- ",
+        "> ",
+        "import x\n",
+        "<p>",
+        "|",
+        ".. ",
+        "[[",
+        "==a ",
+        "!!! a\n",
+        ":::",
+        "$",
+        "-a",
+        "-a, ",
+        "<br> ",
+        "export {\n\n",
+        "|a| ",
+        "!!!    ",
+    ],
 )
 def test_markup_of_nothing_but_openings_takes_linear_time(unit: str) -> None:
     """100,000 characters of what is never closed; what is quadratic in them does not end within the tests."""
