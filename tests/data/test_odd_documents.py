@@ -55,7 +55,7 @@ from lang_jepa.data.documents_rst import rst_prose
             "It does it.|Mind.",
             {"directives": 1},
         ),
-        (rst_prose, ".. tab-set::\n\n   .. tab-item:: Linux\n\n      Use it.", "Linux|Use it.", {}),
+        (rst_prose, ".. tab-set::\n\n   .. tab-item:: Linux\n\n      Use it.\n\n   .. tab-item:: BSD\n\n      ::\n\n         x", "Linux|Use it.", {"code blocks": 1}),
         (rst_prose, "-a, --all=X   Shows all.\n--file F      Reads\n              a file.", "Shows all.|Reads a file.", {}),
         (rst_prose, "+---+\n| a |\n+---+\n\nAfter.", "After.", {"tables": 1}),
     ],

@@ -160,8 +160,10 @@ def _explicit(lines: list[str], at: int, left_out: Counter[str]) -> Generator[st
             or (described["signed"] and lines[first] and all(lines[at:first]))
         ):
             first += 1
-        title = found[2] if described["titled"] else ""
-        yield from _paragraphs([title, "", *lines[first:end]], left_out)
+        prose_below = list(_paragraphs(lines[first:end], left_out))
+        if any(prose_below) and described["titled"] and found[2]:
+            yield found[2]
+        yield from prose_below
     elif found and found[1] in ("code", "code-block", "sourcecode", "literalinclude", "parsed-literal"):
         left_out["code blocks"] += 1
     elif found and found[1] in ("table", "csv-table", "list-table"):
