@@ -25,7 +25,6 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("data.chunk_size", "data.view", ("spans",)),
     ("data.span_min_length", "data.view", ("spans",)),
     ("data.passage_size", "data.view", ("next_sentence", "masked_sentences", "masked_concepts")),
-    ("data.prepare_workers", "data.streaming", (False,)),
     ("model.architecture", "model.pretrained", (False,)),
     ("model.num_layers", "model.pretrained", (False,)),
     ("model.num_heads", "model.pretrained", (False,)),
