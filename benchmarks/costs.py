@@ -162,7 +162,7 @@ def main() -> None:
             *COMMON,
         )
         variants = {
-            name: Variant(load_settings("next_sentence_sigreg", [*common, *overrides]), arguments.steps)
+            name: Variant(load_settings("next_sentence_sigreg", overrides, usual=common), arguments.steps)
             for name, overrides in plans.items()
         }
         for _ in range(arguments.rounds + 1):

@@ -524,6 +524,27 @@ def test_a_file_of_another_version_says_so_and_a_typing_mistake_does_not(tmp_pat
         (["data.streaming=true", "data.deduplicate=exact"], r"data\.deduplicate has no effect"),
         (["data.shuffle_buffer=5"], r"data\.shuffle_buffer has no effect beside data\.streaming=false"),
         (["data.near_duplicate_share=0.2", "data.deduplicate=exact"], r"belongs to data\.deduplicate=near"),
+        (
+            ["data.tokenizer_path=some/folder", "data.vocab_size=4000"],
+            r"data\.vocab_size has no effect beside",
+        ),
+        (
+            ["objective.sigreg_knots=9", "objective.regularizer=vicreg"],
+            r"it belongs to objective\.regularizer=sigreg",
+        ),
+        (
+            ["objective.regularizer_weight=2", "objective.regularizer=none"],
+            r"=vicreg or sigreg; leave it out",
+        ),
+        (
+            ["optimization.epochs=9", "optimization.max_steps=3"],
+            r"it belongs to optimization\.max_steps=null",
+        ),
+        (
+            ["model.num_layers=3", "model.pretrained=true", "data.tokenizer_path=x"],
+            "model.num_layers has no effect",
+        ),
+        (["data.chunk_size=99"], r"beside data\.view=next_sentence: it belongs to data\.view=spans"),
     ],
 )
 def test_a_chosen_setting_without_effect_is_refused(overrides: list[str], said: str, tmp_path: Path) -> None:
@@ -537,6 +558,18 @@ def test_a_chosen_setting_without_effect_is_refused(overrides: list[str], said: 
     (tmp_path / "mine.yaml").write_text("base: concepts\ndata: {limit: 9}\n")
     with pytest.raises(LangJepaError, match=r"mine\.yaml: data\.limit has no effect"):
         load_settings(str(tmp_path / "mine.yaml"), ["data.streaming=true", steps])
+
+
+def test_a_setting_that_is_given_its_default_or_has_an_effect_passes() -> None:
+    load_settings(
+        "concepts", ["optimization.epochs=5", "optimization.max_steps=3", "objective.sigreg_knots=17"]
+    )
+    load_settings(
+        "concepts", ["objective.regularizer=sigreg", "objective.sigreg_knots=9", "data.vocab_size=900"]
+    )
+    load_gpt_settings(
+        "gpt_jepa", ["data.tokenizer_path=some/folder", "data.vocab_size=900"]
+    )  # which is compared
 
 
 @pytest.mark.parametrize(

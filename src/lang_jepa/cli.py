@@ -32,7 +32,7 @@ from lang_jepa.cli_options import (
 )
 from lang_jepa.counting import counted
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import is_full
+from lang_jepa.files import check_writable, is_full
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.training.signals import Interrupted, ending_by_exception, exit_status
 from lang_jepa.visible import one_line, visible
@@ -160,7 +160,9 @@ def prepare(
 ) -> None:
     """Turn documents into a corpus on disk, and tell what is in it."""
     settings = settings_of(recipe, *(override or ()))
-    from lang_jepa.console import facts_table, plain
+    if duplicates is not None:
+        check_writable(duplicates.expanduser())
+    from lang_jepa.console import facts_table, plain, warn
     from lang_jepa.data.losses import Losses
     from lang_jepa.data.prepare import PrepareEvent, tell_losses
     from lang_jepa.data.prepare import prepare as run
@@ -170,9 +172,8 @@ def prepare(
     from lang_jepa.training.padding import padding_facts
 
     def tell(event: PrepareEvent) -> None:
-        style = "bold yellow" if event.stage in {"warning", "stale"} else ""
         text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
-        plain(text, style)
+        (warn if event.stage in {"warning", "stale"} else plain)(text)
 
     corpus = run(settings.data, progress=tell)
     if duplicates is not None:

@@ -259,7 +259,7 @@ class ShardBar(Work):
     def tell(self, progress: "ShardProgress") -> None:
         """The bar moves; sentences stay."""
         if progress.message:
-            plain(progress.message, style="bold yellow" if progress.stage == "warning" else "")
+            (warn if progress.stage == "warning" else plain)(progress.message)
         if progress.stage in _SHARD_STAGES:
             stage = _SHARD_STAGES[progress.stage]
             figures = f"{progress.characters / 1e6:,.1f} million characters"

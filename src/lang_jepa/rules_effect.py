@@ -17,6 +17,41 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
 """A setting, and another with the value beside which it does nothing; why, and what to do."""
 
 
+_TRANSFORMERS = ("transformer", "concept_transformer", "recency_transformer")
+_NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
+    ("data.vocab_size", "data.tokenizer_path", ("trained",)),
+    ("data.masked_sentences", "data.view", ("masked_sentences",)),
+    ("data.target_context", "data.view", ("masked_sentences",)),
+    ("data.chunk_size", "data.view", ("spans",)),
+    ("data.span_min_length", "data.view", ("spans",)),
+    ("data.passage_size", "data.view", ("next_sentence", "masked_sentences", "masked_concepts")),
+    ("model.architecture", "model.pretrained", (False,)),
+    ("model.num_layers", "model.pretrained", (False,)),
+    ("model.num_heads", "model.pretrained", (False,)),
+    ("model.mlp_ratio", "model.pretrained", (False,)),
+    ("model.embedding_std", "model.pretrained", (False,)),
+    ("model.residual_scale", "model.pretrained", (False,)),
+    ("model.head_sample", "model.head", ("whitened",)),
+    ("model.whitening_power", "model.head", ("whitened",)),
+    ("model.predictor_layers", "model.predictor", _TRANSFORMERS),
+    ("objective.regularizer_weight", "objective.regularizer", ("vicreg", "sigreg")),
+    ("objective.final_regularizer_weight", "objective.regularizer", ("vicreg", "sigreg")),
+    ("objective.vicreg_variance", "objective.regularizer", ("vicreg",)),
+    ("objective.vicreg_covariance", "objective.regularizer", ("vicreg",)),
+    ("objective.sigreg_directions", "objective.regularizer", ("sigreg",)),
+    ("objective.sigreg_knots", "objective.regularizer", ("sigreg",)),
+    ("objective.sigreg_range", "objective.regularizer", ("sigreg",)),
+    ("optimization.momentum_start", "objective.target", ("ema",)),
+    ("optimization.momentum_end", "objective.target", ("ema",)),
+    ("optimization.epochs", "optimization.max_steps", (None,)),
+    ("optimization.warmup", "optimization.warmup_steps", (None,)),
+    ("optimization.embedding_lr_multiplier", "model.freeze_encoder", (False,)),
+    ("optimization.encoder_lr_multiplier", "model.freeze_encoder", (False,)),
+    ("optimization.predictor_warmup_steps", "model.freeze_encoder", (False,)),
+)
+"""A setting of an encoder's run, and another with the values beside which alone it does something."""
+
+
 def without_effect(settings: Any, chosen: Collection[str]) -> Iterator[str]:
     """A complaint for each chosen setting that has no effect.
 
@@ -26,8 +61,25 @@ def without_effect(settings: Any, chosen: Collection[str]) -> Iterator[str]:
     """
     for setting, beside, value, why in _IDLE:
         if setting in chosen and _get(settings, beside) == value:
-            told = str(value).lower() if isinstance(value, bool) else value
-            yield f"{setting} has no effect beside {beside}={told}: {why}"
+            yield f"{setting} has no effect beside {beside}={_told(value)}: {why}"
+    if _get(settings, "data.view") is None:  # of a decoder or a GPT
+        return
+    for setting, beside, values in _NEEDS:
+        if setting in chosen and not _is_default(settings, setting) and _get(settings, beside) not in values:
+            wanted = " or ".join(map(_told, values))
+            now = _told(_get(settings, beside))
+            yield f"{setting} has no effect beside {beside}={now}: it belongs to {beside}={wanted}; leave it out"
+
+
+def _told(value: Any) -> str:
+    """A value as it is written in YAML."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _is_default(settings: Any, path: str) -> bool:
+    section, _, name = path.partition(".")
+    fields = type(getattr(settings, section)).model_fields
+    return bool(_get(settings, path) == fields[name].default)
 
 
 def _get(settings: Any, path: str) -> Any:

@@ -59,6 +59,30 @@ def test_prepare_tells_and_reuses(place: Path, trained: Path, type_in: Type) -> 
     assert (place / "duplicates.jsonl").read_text() == ""  # no story repeats another
 
 
+def test_prepare_warns_each_time_and_refuses_first(tmp_path: Path, type_in: Type) -> None:
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps({"text": "The harbour is closed. Nobody is there."}))
+    options = [
+        f"data.{key}={value}"
+        for key, value in {
+            "train_file": file,
+            "tokenizer_path": "trained",
+            "vocab_size": 300,
+            "min_length": 1,
+            "val_fraction": 0.001,
+            "corpus_dir": tmp_path / "corpora",
+        }.items()
+    ]
+    command = ["prepare", "concepts", *(word for option in options for word in ("-o", option))]
+    refused = type_in(*command, "--duplicates", "/proc/nowhere/list.jsonl")
+    assert (refused.status, (tmp_path / "corpora").exists()) == (2, False)
+    assert "cannot write /proc/nowhere/list.jsonl" in refused.err
+    for said in ("prepared ", "is up to date"):
+        ran = type_in(*command)
+        assert said in ran.out
+        assert "warning: nothing is held out: " in ran.out + ran.err
+
+
 def test_ctrl_c_saves_and_resume_goes_on(place: Path, trained: Path, type_in: Type) -> None:
     """The interrupt of a terminal reaches loader processes too; the run alone decides when it ends."""
     options = options_of(

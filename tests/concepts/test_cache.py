@@ -1,6 +1,7 @@
 """Cached concepts: the encoder's own vectors, made once, gone on with after a kill, and never taken for others."""
 
 import copy
+import json
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,22 @@ def test_a_damaged_one_is_made_again_and_told_of(
     assert not second.reused
     assert reason in told[0]
     np.testing.assert_array_equal(second.vectors, kept)
+
+
+def test_a_flipped_bit_is_seen_and_one_without_checksum_is_used(encoder: TextEncoder, view: View) -> None:
+    first = ConceptCache.open_or_make(encoder, view)
+    kept, file, about = np.array(first.vectors), first.folder / "vectors.f32", first.folder / "about.json"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    told: list[str] = []
+    second = ConceptCache.open_or_make(encoder, view, tell=told.append)
+    assert (second.reused, "checksum of vectors.f32" in told[0]) == (False, True)
+    np.testing.assert_array_equal(second.vectors, kept)
+    described = json.loads(about.read_text())
+    del described["crc32"]
+    about.write_text(json.dumps(described))
+    assert ConceptCache.open_or_make(encoder, view).reused
 
 
 def test_vectors_that_are_not_finite_are_refused(encoder: TextEncoder, view: View) -> None:

@@ -323,3 +323,35 @@ def test_approximate_joins_a_finished_index(model: ConceptModel, tmp_path: Path)
     best: Hit = index.search(["The cat saw 3 dogs at 3."])[0][0]
     assert best == index.search(["The cat saw 3 dogs at 3."], exact=True)[0][0]
     assert best.text == "The cat saw 3 dogs at 3."
+
+
+@pytest.mark.parametrize(
+    ("begin", "content", "when"),
+    [
+        (0, b"IxF2", "before faiss reads it"),
+        (4, b"\x07", "before faiss reads it"),
+        (8, b"\x07", "before faiss reads it"),
+        (36, b"\xff\xff\xff\xff", "as it is read"),
+        (-300, b"\x7f" * 300, "as it is searched"),
+    ],
+)
+def test_an_approximate_index_that_someone_crafted_is_refused_by_name(
+    begin: int, content: bytes, when: str, model: ConceptModel, tmp_path: Path
+) -> None:
+    pytest.importorskip("faiss")
+    (tmp_path / "lines.txt").write_text("".join(f"The cat saw {i} dogs at {i % 7}.\n" for i in range(100)))
+    Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path / "index", approximate=True)
+    path = next((tmp_path / "index").glob("*/approximate.faiss"))
+    damaged = bytearray(path.read_bytes())
+    begin %= len(damaged)
+    damaged[begin : begin + len(content)] = content
+    path.write_bytes(damaged)
+    with pytest.raises(LangJepaError, match=r"approximate.faiss is damaged or was exchanged"):
+        Index.open(tmp_path / "index", model)
+    manifest = tmp_path / "index" / "index.json"
+    info = json.loads(manifest.read_text())
+    write_card(manifest, info, info["sha256"] | {f"{path.parent.name}/{path.name}": sha256(path)})
+    index = Index.open(tmp_path / "index", model)
+    with pytest.raises(LangJepaError, match=r"approximate.faiss is missing or damaged"):
+        index.search(["The cat saw 3 dogs at 3."])
+    assert index.search(["The cat saw 3 dogs at 3."], exact=True)[0][0].text == "The cat saw 3 dogs at 3."

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import block_seen, read_block, write_block
 from lang_jepa.data.blocks import MAX_ID_BYTES, Block, process_documents, token_dtype
-from lang_jepa.data.corpus import FORMAT, Corpus, CorpusSplit
+from lang_jepa.data.corpus import FORMAT, Corpus, CorpusSplit, checksums
 from lang_jepa.data.documents import Document
 from lang_jepa.data.hashes import hash_sentence, hash_text
 from lang_jepa.data.shards import KINDS, ShardWriter, open_shards, shard_file
@@ -253,7 +253,9 @@ def corpus(tokenizer: TextTokenizer, tmp_path: Path) -> Path:
         "specials": tokenizer.specials,
         "fingerprint": tokenizer.fingerprint(),
     }
-    write_json(tmp_path / "manifest.json", {"format": FORMAT, "tokenizer": about, "shards": shards})
+    (tmp_path / "duplicates.jsonl").write_text("{}\n")
+    manifest = {"format": FORMAT, "tokenizer": about, "shards": shards, "timing": 3}
+    write_json(tmp_path / "manifest.json", {**manifest, "checksums": checksums(tmp_path, manifest)})
     return tmp_path
 
 
@@ -298,6 +300,29 @@ def test_starts_that_do_not_fit_are_named(corpus: Path) -> None:
         Corpus.open(corpus)
 
 
+def test_a_flipped_bit_in_any_file_is_named(corpus: Path) -> None:
+    files = [file for file in corpus.rglob("*") if file.is_file() and file.suffix != ".lock"]
+    assert len(files) > 12
+    for file in files:
+        content = bytearray(file.read_bytes())
+        places = {len(content) // 3, len(content) - 3} if file.suffix == ".npy" else {len(content) // 2}
+        for place in places:
+            content[place] ^= 1
+            file.write_bytes(content)
+            with pytest.raises(LangJepaError, match=rf"damaged.*{file.name}"):
+                Corpus.open(corpus)
+            content[place] ^= 1
+        file.write_bytes(content)
+    assert Corpus.open(corpus).train.num_documents == 6
+
+
+def test_a_corpus_of_before_there_were_checksums_is_used(corpus: Path) -> None:
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    del manifest["checksums"]
+    write_json(corpus / "manifest.json", manifest)
+    assert Corpus.open(corpus).train.num_documents == 6
+
+
 def test_manifest_errors(corpus: Path) -> None:
     file = corpus / "manifest.json"
     manifest = json.loads(file.read_text())
@@ -317,6 +342,6 @@ def test_manifest_errors(corpus: Path) -> None:
 
 def test_another_tokenizer_is_noticed(corpus: Path) -> None:
     train_tokenizer(["other words entirely"] * 3, 300).save(corpus / "tokenizer")
-    opened = Corpus.open(corpus)
+    opened = Corpus.open(corpus, verify=False)
     with pytest.raises(LangJepaError, match="not the tokenizer this corpus was made with"):
         opened.train.texts([0])

@@ -6,7 +6,6 @@ import sys
 import tracemalloc
 from collections import Counter
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from lang_jepa.data.documents_rows import Unreadable
 from lang_jepa.data.documents_rst import rst_prose
 from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.errors import LangJepaError
+from office_files import write_office_files
 
 MARKDOWN = """---
 title: A page
@@ -131,7 +131,7 @@ never never
 >>> never
 1
 
-.. [1] never
+.. [CIT] never
 
 term
     The definition.
@@ -202,7 +202,32 @@ def test_rst_is_read_as_prose() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["[", "{{<", "{", "<a ", "{/*", "`", "- ", "> ", "import x\n", "<p>", "|", ".. "]
+    "unit",
+    [
+        "[",
+        "{{<",
+        "{",
+        "<a ",
+        "{/*",
+        "`",
+        "- ",
+        "> ",
+        "import x\n",
+        "<p>",
+        "|",
+        ".. ",
+        "[[",
+        "==a ",
+        "!!! a\n",
+        ":::",
+        "$",
+        "-a",
+        "-a, ",
+        "<br> ",
+        "export {\n\n",
+        "|a| ",
+        "!!!    ",
+    ],
 )
 def test_markup_of_nothing_but_openings_takes_linear_time(unit: str) -> None:
     """100,000 characters of what is never closed; what is quadratic in them does not end within the tests."""
@@ -219,35 +244,8 @@ def test_chinese_lines_are_joined_without_a_space() -> None:
     )
 
 
-def _write_documents(folder: Path) -> None:
-    """A Word file with a table, and a PDF of one page, which is written by hand: pypdf writes no text."""
-    import docx
-
-    document = docx.Document()
-    document.add_heading("A heading")
-    document.add_paragraph("A paragraph. It has two sentences.")
-    document.add_table(1, 2).cell(0, 0).text = "never"
-    document.save(str(folder / "a.docx"))
-    stream = b"BT /F1 12 Tf 20 100 Td (A page with an exam-) Tj 0 -14 Td (ple. It ends here.) Tj ET"
-    objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
-        b"<</Length %d>>stream\n%s\nendstream" % (len(stream), stream),
-        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
-    ]
-    content, places = b"%PDF-1.4\n", []
-    for number, body in enumerate(objects, start=1):
-        places.append(len(content))
-        content += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    tail = b"xref\n0 6\n0000000000 65535 f \n%strailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF"
-    (folder / "b.pdf").write_bytes(content + tail % (table, len(content)))
-
-
-@pytest.mark.skipif(not (find_spec("docx") and find_spec("pypdf")), reason="needs the extra documents")
 def test_pdf_and_word(tmp_path: Path) -> None:
-    _write_documents(tmp_path)
+    write_office_files(tmp_path)
     rows = list(_open(tmp_path).rows())
     assert rows == [
         Document("a.docx:0", "A heading\n\nA paragraph. It has two sentences."),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,12 +93,33 @@ def test_a_shard_that_is_gone_or_foreign_is_noticed(made: Path, tmp_path: Path) 
         TokenShards.find(folder, "train")
 
 
+def test_a_flipped_bit_is_noticed_by_whoever_reads_it_and_by_the_same_command(
+    made: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(made / "shards", tmp_path / "copy")
+    file = folder / "val_000000.bin"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(LangJepaError, match=r"val_000000.bin is damaged.* make it again"):
+        TokenShards.find(folder, "val")
+    with pytest.raises(LangJepaError, match=r"val_000000.bin is damaged.* make it again"):
+        make_shards(settings_of(made / "texts.jsonl"), folder, shard_tokens=900)
+    manifest = json.loads((folder / "shards.json").read_text())
+    for side_ in manifest["sides"].values():
+        for one in side_["files"]:
+            del one["crc32"]
+    (folder / "shards.json").write_text(json.dumps(manifest))
+    assert TokenShards.find(folder, "val").num_tokens  # as an earlier version wrote it
+
+
 def test_the_same_again_is_reused_and_anything_else_refused(made: Path, tmp_path: Path) -> None:
     told: list[ShardProgress] = []
     folder, file = made / "shards", made / "texts.jsonl"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     manifest = make_shards(settings_of(file), folder, shard_tokens=900, tell=told.append)
-    assert [progress.stage for progress in told] == ["reused"]
+    assert [progress.stage for progress in told] == ["reused", "warning"]
+    assert told[1].message.startswith("of 54 documents: rejected 2")
     assert manifest["sides"]["train"]["files"][0]["tokens"] >= 900
     with pytest.raises(LangJepaError, match=r"made otherwise \(changed: settings"):
         make_shards(settings_of(file, val_fraction=0.2), folder, shard_tokens=900)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.hashes import hash_text, side
-from lang_jepa.data.losses import Losses, why_nothing_held_out
+from lang_jepa.data.losses import UNKNOWN, Losses, why_nothing_held_out
 from lang_jepa.data.prepare import PrepareEvent, prepare
 from lang_jepa.data.statistics import describe
 from lang_jepa.errors import LangJepaError
@@ -124,6 +124,31 @@ def test_overlap_is_counted_and_warned_about(settings_for: Callable) -> None:
     }
     warning = next(event.message for event in events if event.stage == "warning")
     assert warning.startswith(f"{(2 + common) / 16:.1%}")
+    events.clear()
+    prepare(settings_for([*train, *held], val_fraction=0.5, min_length=0), progress=events.append)
+    assert [event.message for event in events if event.stage == "warning"] == [
+        warning
+    ]  # of a reused one, too
+
+
+def test_words_that_a_tokenizer_does_not_know_are_told(settings_for: Callable, minilm: Path) -> None:
+    """WordPiece makes one unknown token of a word of more than 100 letters, and of letters that it does not have."""
+    address = "https://example.org/" + "abcdefgh" * 13
+    texts = [
+        f"{text_of(1)} See {'b64' * 40} there. Or {address} here.",
+        f"{text_of(2)} สวัสดีครับ it is.",
+        text_of(3),
+    ]
+    corpus = prepare(settings_for(texts, tokenizer_path=str(minilm), val_fraction=0))
+    unknown = corpus.tokenizer.unk_id
+    tokens = corpus.train.gather(
+        corpus.train.token_starts(np.array([0])), np.array([corpus.train.num_tokens])
+    )
+    losses = Losses.of_manifest(corpus.manifest["statistics"])
+    assert corpus.manifest["statistics"]["rejected"] == {UNKNOWN: 3}
+    assert int((tokens == unknown).sum()) == 3
+    assert str(losses.line()).startswith("of 3 documents: 3 words unknown to the tokenizer (")
+    assert not losses.loud
 
 
 def test_statistics_are_exact(settings_for: Callable) -> None:

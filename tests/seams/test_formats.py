@@ -5,6 +5,7 @@ meant, or FORMAT in the file that the message names is raised and the message's 
 of tokenizers or sentencepiece may change what is learnt, too; that of tokenizers is part of a corpus' fingerprint.)
 """
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import zstandard
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lang_jepa.concepts.cache import ConceptCache
@@ -27,7 +29,7 @@ from lang_jepa.concepts.index_source import Lines
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.concepts.predictions import PredictionCache
 from lang_jepa.config import DataSettings
-from lang_jepa.data import stories
+from lang_jepa.data import stories, text_files
 from lang_jepa.data.assemble import assemble, write_block
 from lang_jepa.data.blocks import Block, process_documents
 from lang_jepa.data.deduplicate import Deduplicator, find_common
@@ -43,6 +45,7 @@ from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.similarity import Statistics
 from lang_jepa.files import read_json, write_json
+from office_files import write_office_files
 from tiny import tiny_settings
 
 PINNED = {
@@ -51,9 +54,12 @@ PINNED = {
     "data.documents_json": (1, "a6e52a87a894b994"),
     "data.documents_parquet": (1, "59f84cc982ea59f5"),
     "data.documents_tables": (1, "bff3ebf6ecd1a954"),
-    "data.documents_markdown": (1, "23b97f5d9e716a7a"),
-    "data.documents_html": (1, "1abb3966c4599459"),
-    "data.documents_rst": (1, "6bc7eb93504fad58"),
+    "data.documents_markdown": (2, "23b97f5d9e716a7a"),
+    "data.documents_html": (2, "1abb3966c4599459"),
+    "data.documents_rst": (2, "6bc7eb93504fad58"),
+    "data.documents_office": (1, "12a103071d51216b"),
+    "data.documents_joined": (1, "50afcf3b4aa8ab67"),
+    "data.text_files": (1, "3807cfb4268c77ce"),
     "data.sentences": (3, "96a668894ae3a162"),
     "data.hashes": (1, "627e1e2c0b0ecc0e"),
     "data.tokenizer": (2, "2c7afd9c02a7b632"),
@@ -62,7 +68,7 @@ PINNED = {
     "data.corpus": (2, "6b28b3a7f3b772c7"),
     "data.pieces": (1, "4f6281fd8ddac5ad"),
     "data.make_shards": (2, "b022242eef735691"),
-    "concepts.kept": (1, "d5ab2bee4e979556"),
+    "concepts.kept": (1, "eb9dbe8b6e378c28"),
     "concepts.cache": (1, "66f2a41054adbd7d"),
     "concepts.predictions": (1, "3d734786eaba3eb6"),
     "concepts.index_folder": (2, "048de240b610d253"),
@@ -149,9 +155,52 @@ def _of_documents(folder: Path, *, name: str) -> Iterator[Any]:
         pq.write_table(pa.table({"text": [*TEXTS[2:4], None, ""], "id": ["a", "b", "c", "d"]}), path)
     else:
         path.write_text(_FILES[name])
-    source = open_source(DataSettings(train_file=str(path), min_length=1, limit=None))
-    for row in source.rows():
+    yield from _rows(path)
+
+
+def _rows(path: Path, **settings: Any) -> Iterator[Any]:
+    for row in open_source(DataSettings(train_file=str(path), min_length=1, limit=None, **settings)).rows():
         yield (row.id, row.text) if isinstance(row, Document) else row.reason
+
+
+def _of_office(folder: Path) -> Iterator[Any]:
+    write_office_files(folder)
+    (folder / "c.pdf").write_bytes(b"%PDF")
+    (folder / "d.docx").write_bytes(b"PK")
+    yield from _rows(folder)
+
+
+def _of_joined(folder: Path) -> Iterator[Any]:
+    lines = [
+        " = A title = \n",
+        "",
+        " One line . \n",
+        " = = A section = = \n",
+        "Two.\r\n",
+        "   ",
+        "Three.",
+        "Four.",
+        5,
+    ]
+    rows = [*lines, " = Another = \n", " Five . \n", None, " = = = \n"]
+    (folder / "a.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    yield from _rows(folder / "a.jsonl", join_rows=6)
+
+
+def _of_text_files(folder: Path) -> Iterator[Any]:
+    content = b"\xef\xbb\xbfA line\r\nwith\xe2\x80\xa8 others\x0c and \xc2\x85 signs.\n\n \xef\xbb\xbf\rLast"
+    paths = [folder / name for name in ("a.txt", "a.txt.gz", "a.txt.zst")]
+    paths[0].write_bytes(content)
+    paths[1].write_bytes(gzip.compress(content[:20]) + gzip.compress(content[20:]))
+    paths[2].write_bytes(zstandard.compress(content[:20]) + zstandard.compress(content[20:]))
+    for path in paths:
+        yield text_files.decode(b"".join(text_files.chunks(path)))
+        yield [line.hex() for line in text_files.lines(text_files.chunks(path))]
+        yield list(text_files.text_lines(text_files.chunks(path), "here"))
+    for damaged in (b"\xff\xfea\0", b"a\0b", b"caf\xe9"):
+        with pytest.raises(text_files.NotText) as caught:
+            text_files.decode(damaged)
+        yield caught.value.reason, caught.value.place
 
 
 def _of_sentences(folder: Path) -> Iterator[Any]:
@@ -292,6 +341,9 @@ STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "data.documents_markdown": partial(_of_documents, name="a.md"),
     "data.documents_html": partial(_of_documents, name="a.html"),
     "data.documents_rst": partial(_of_documents, name="a.rst"),
+    "data.documents_office": _of_office,
+    "data.documents_joined": _of_joined,
+    "data.text_files": _of_text_files,
     "data.sentences": _of_sentences,
     "data.hashes": _of_hashes,
     "data.tokenizer": _of_tokenizer,
@@ -316,6 +368,15 @@ def test_a_number_stands_for_these_bytes(step: str, tmp_path: Path) -> None:
     told = f"{step} gives other bytes: raise FORMAT in {file} to {number + 1} and pin ({number + 1}, {found[1]!r}) here"
     assert found[0] != number or found[1] == expected, told
     assert found == PINNED[step], f"FORMAT in {file} was changed: pin {found} here"
+
+
+def test_every_number_of_the_data_room_is_pinned() -> None:
+    room = Path(import_module("lang_jepa.data").__path__[0])
+    steps = {
+        ".".join(path.relative_to(room.parent).with_suffix("").parts): path for path in room.rglob("*.py")
+    }
+    numbered = {step for step, path in steps.items() if "\nFORMAT = " in path.read_text(encoding="utf-8")}
+    assert numbered <= PINNED.keys()
 
 
 def test_what_was_made_by_hashes_of_the_source_is_out_of_date_and_said_to_be(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ OVERRIDES = {
 
 def small(name: str, folder: Path, *overrides: str) -> Settings:
     places = (f"data.corpus_dir={corpora()}", f"logging.log_dir={folder}")
-    return load_settings(name, [*_SMALL, *_FROM_SCRATCH, *places, *OVERRIDES.get(name, ()), *overrides])
+    return load_settings(
+        name, [*places, *OVERRIDES.get(name, ()), *overrides], usual=[*_SMALL, *_FROM_SCRATCH]
+    )
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -102,18 +102,17 @@ def test_a_frozen_pretrained_encoder_is_left_as_it_is(minilm: Path, tmp_path: Pa
     settings = load_settings(
         "concept_sequence",
         [
-            *TINY,
             "data.train_file=stories",
             "data.val_fraction=0.3",
             f"data.corpus_dir={corpora()}",
             f"data.tokenizer_path={minilm}",
             "model.embed_dim=384",
             "model.pred_dim=384",
-            "model.num_layers=6",
             "optimization.max_steps=3",
             "logging.eval_freq=3",
             f"logging.log_dir={tmp_path / 'run'}",
         ],
+        usual=TINY,
     )
     result = train(settings)
     corpus = prepare(settings.data)

@@ -5,6 +5,7 @@ to the query and scores what it finds there again with the stored vectors. How m
 as many as are needed to find what exact search finds, measured when the index is built.
 """
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file
 
 FILE = "approximate.faiss"
+_KIND, _HEAD = b"IwSq", struct.Struct("<4siq")
+"""What the file of an IndexIVFScalarQuantizer begins with: its kind, width D and rows N."""
 WANTED_RECALL = 0.95
 QUESTIONS = 200
 """Stored rows whose ten nearest others are searched for, to measure recall."""
@@ -47,23 +50,44 @@ class ApproximateSearch:
 
     @classmethod
     def open(cls, folder: Path, matrix: NDArray[Any], probes: int) -> "ApproximateSearch":
-        """Map the file in an index's folder.
+        """Map the file in an index's folder, whose hash was compared before.
+
+        Its head has to say that it is of the kind that is built here, over as many rows: of the many kinds that faiss
+        reads, a file that someone crafted can be no other.
 
         Raises:
-            LangJepaError: it is damaged, or faiss is not installed.
+            LangJepaError: it is damaged or crafted, or faiss is not installed.
         """
         faiss = _faiss("it has an approximate index; without the extra, search with --exact (exact=True)")
+        path, (count, dim) = folder / FILE, matrix.shape
         try:
-            cells = faiss.read_index(str(folder / FILE), faiss.IO_FLAG_MMAP)
-        except RuntimeError as error:
-            raise LangJepaError(f"{folder / FILE} is missing or damaged: build the index again") from error
+            with path.open("rb") as file:
+                head = file.read(_HEAD.size)
+            if head != _HEAD.pack(_KIND, dim, count):
+                raise _damaged(path)
+            if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # else a few bytes ask for all memory
+                faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+            cells = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        except (RuntimeError, MemoryError, OSError) as error:
+            raise _damaged(path) from error
+        if not (cells.d == dim and cells.ntotal == count and 1 <= probes <= cells.nlist):
+            raise _damaged(path)
         return cls(cells, matrix, probes)
 
     def search(self, queries: Vectors, top_k: int) -> tuple[Scores, Ints]:
-        """Scores float64 and rows int64, [Q, top_k], best first; a place that stays empty has row -1."""
+        """Scores float64 and rows int64, [Q, top_k], best first; a place that stays empty has row -1.
+
+        Raises:
+            LangJepaError: the file was crafted, and names rows that are not there.
+        """
         wanted = min(max(_CANDIDATES * top_k, 64), len(self._matrix))
-        _, rows = self._cells.search(np.ascontiguousarray(queries), max(wanted, top_k))
+        try:
+            _, rows = self._cells.search(np.ascontiguousarray(queries), max(wanted, top_k))
+        except RuntimeError as error:
+            raise _damaged(FILE) from error
         rows = rows.astype(np.int64)
+        if rows.max(initial=0) >= len(self._matrix):
+            raise _damaged(FILE)
         who = np.repeat(np.arange(len(rows)), rows.shape[1])
         scores = pair_scores(self._matrix, queries, who, np.maximum(rows, 0).ravel()).reshape(rows.shape)
         scores[rows < 0] = -np.inf
@@ -127,6 +151,12 @@ def _others(scores: Scores, rows: Ints, asked: Ints) -> Scores:
     own[~own.any(1), -1] = True
     rest: Scores = scores[~own].reshape(len(rows), -1)
     return rest
+
+
+def _damaged(path: Path | str) -> LangJepaError:
+    return LangJepaError(
+        f"{path} is missing or damaged: build the index again, or search with --exact (exact=True)"
+    )
 
 
 def _faiss(why: str) -> Any:

@@ -25,6 +25,7 @@ from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import (
     check_only,
+    crc32,
     fingerprint,
     locked,
     make_folder,
@@ -38,6 +39,8 @@ FORMAT = 1
 """Of the files: raise it when they are laid out otherwise. What is in them has numbers of its own."""
 
 _VECTORS, _ABOUT, _PROGRESS = "vectors.f32", "about.json", "progress.json"
+_TOTAL = "crc32"
+"""Key of the checksum of the vectors."""
 
 Vectors = NDArray[np.float32]
 Tell = Callable[[str], None]
@@ -144,10 +147,13 @@ class Job:
             return False
         try:
             about = read_json(target / _ABOUT, what="description of the cached concepts")
+            total = about.pop(_TOTAL, None)  # earlier ones have none
             wrong = "" if about == self._about() else f"{_ABOUT} describes something else"
             found, wanted = (target / _VECTORS).stat().st_size, self._shape[0] * self._row
             wrong = wrong or ("" if found == wanted else f"{_VECTORS} has {found} bytes instead of {wanted}")
-        except (LangJepaError, OSError) as error:
+            if not wrong and total is not None and crc32(target / _VECTORS) != total:
+                wrong = f"the checksum of {_VECTORS} is not what it was when they were made"
+        except (LangJepaError, OSError, AttributeError, TypeError) as error:
             wrong = str(error)
         if wrong and not again:
             self.tell(f"the concepts at {target} are not usable and are made again: {wrong}")
@@ -210,7 +216,7 @@ class Job:
 
     def _publish(self, partial: Path, target: Path) -> None:
         """Give the work folder its final name; a damaged one in its place is removed first."""
-        write_json(partial / _ABOUT, self._about())
+        write_json(partial / _ABOUT, {**self._about(), _TOTAL: crc32(partial / _VECTORS)})
         (partial / _PROGRESS).unlink(missing_ok=True)
         if target.exists():
             shutil.rmtree(target)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lang_jepa.config import DataSettings
 from lang_jepa.data.documents_base import Document
 from lang_jepa.data.hashes import Hashes, hash_sentence, hash_text
-from lang_jepa.data.losses import WITHOUT_TOKENS
+from lang_jepa.data.losses import UNKNOWN, WITHOUT_TOKENS
 from lang_jepa.data.tokenizer import Ints, TextTokenizer
 
 FORMAT = 1
@@ -131,6 +131,8 @@ class _Building:
         if len(sentences) < min_sentences:
             self.rejected[f"fewer than {min_sentences} sentences"] += 1
             return
+        if unknown := int((tokens == tokenizer.unk_id).sum()):
+            self.rejected[UNKNOWN] += unknown
         self.tokens.append(tokens)
         self.sentence_lengths.append(lengths)
         self.document_lengths.append(len(sentences))

@@ -4,7 +4,7 @@ Legend: D documents, S sentences, T tokens of one side. Sentence and document in
 they run through all shards of a side.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.blocks import Block, token_dtype
-from lang_jepa.data.shards import Shard, open_shards
+from lang_jepa.data.shards import Shard, damaged, open_shards
 from lang_jepa.data.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json, write_text
+from lang_jepa.files import crc32, fingerprint, read_json, write_text
 
 FORMAT = 2
 """Version of the layout on disk; another version is prepared anew."""
@@ -211,8 +211,13 @@ class Corpus:
         self.train, self.validation = sides
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
+    def open(cls, path: Path | str, *, verify: bool = True) -> Self:
         """Open a corpus and check its files against the manifest.
+
+        Args:
+            path: of the folder.
+            verify: read all files and compare their checksums, not only sizes, types and starts. A corpus that was
+                made before there were checksums has none to compare.
 
         Raises:
             LangJepaError: there is no manifest (not a corpus, or its preparation did not end), another format, or a
@@ -225,7 +230,10 @@ class Corpus:
                 raise LangJepaError(
                     f"{path} has format {manifest['format']}, this version reads {FORMAT}: prepare the corpus again."
                 )
-            return cls(path, manifest)
+            corpus = cls(path, manifest)
+            if verify:
+                _verify(path, manifest)
+            return corpus
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise LangJepaError(
                 f"manifest of the corpus is damaged ({path / MANIFEST}): {error!r}"
@@ -263,9 +271,35 @@ class Corpus:
         return tokenizer
 
 
+def checksums(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """CRC-32 of every file below a folder by its name, and a fingerprint of the manifest that will lie there."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    sums = {file.relative_to(folder).as_posix(): crc32(file) for file in files}
+    return {MANIFEST: _of_itself({**manifest, "checksums": sums}), **sums}
+
+
+def _of_itself(manifest: Mapping[str, Any]) -> str:
+    """Fingerprint of what a manifest says, apart from how long it took and from this."""
+    sums = {name: total for name, total in manifest["checksums"].items() if name != MANIFEST}
+    return fingerprint({**manifest, "timing": None, "checksums": sums})
+
+
+def _verify(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise LangJepaError, with the name of the file, unless all are what they were when the corpus was made."""
+    if "checksums" not in manifest:
+        return
+    wanted, why = manifest["checksums"], "its checksum is not what it was when it was written"
+    if wanted.get(MANIFEST) != _of_itself(manifest):
+        raise damaged(path / MANIFEST, why)
+    for file in sorted(file for file in path.rglob("*") if file.is_file() and file.name != MANIFEST):
+        name = file.relative_to(path).as_posix()
+        if name in wanted and wanted[name] != crc32(file):
+            raise damaged(file, why)
+
+
 def _open_side(path: Path, side: str) -> CorpusSplit:
-    """One side of the corpus at `path`."""
-    corpus = Corpus.open(path)
+    """One side of the corpus at `path`, in another process than the one that verified it."""
+    corpus = Corpus.open(path, verify=False)
     return corpus.train if side == "train" else corpus.validation
 
 

@@ -9,7 +9,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from lang_jepa.data.documents_rows import Unreadable
 
-FORMAT = 1
+FORMAT = 2
 
 _LEFT_OUT = {
     "script": "scripts and styles",
@@ -33,9 +33,12 @@ _LEFT_OUT = {
     "object": "images",
     "math": "formulas",
     "table": "tables",
+    "rt": "readings",
 }
 """Elements that are no prose, by what they are called when they are counted."""
-_NEVER = {"title", "meta", "link"}
+_WITHIN = {"script", "style", "template", "button", "img", "picture", "svg", "math", "rt"}
+"""Those of them that may stand within a sentence, which goes on after them."""
+_NEVER = {"title", "meta", "link", "rp"}
 """Those that a page does not show."""
 _INLINE = re.compile(
     "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|label|mark|q|rp|rt|ruby|s|samp|small|span|"
@@ -53,7 +56,12 @@ _SELF_CLOSED = re.compile(
 """Elements that need no end."""
 DEEPEST = 10_000
 """Elements inside each other at most: the parser's time grows with the square of them."""
-_SPACE = re.compile(r"[ \t\r\n\f]+")
+_XML = re.compile(r"\s*<\?xml\b|\s*<!DOCTYPE[^>]*\bXHTML\b", re.IGNORECASE)
+_ENDED = re.compile(r"<([a-zA-Z][\w:-]*)((?:\s[^<>]*)?)/>")
+"""An element without content, which HTML would take for an open one."""
+_HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_SPACE = re.compile(r"[ \t\r\n\f\v]+")
+_BREAKS = re.compile(r"\v\s*\v\s*")
 
 
 def html_prose(text: str) -> tuple[str, Counter[str]]:
@@ -63,12 +71,19 @@ def html_prose(text: str) -> tuple[str, Counter[str]]:
         Unreadable: more than DEEPEST elements inside each other.
     """
     left_out: Counter[str] = Counter()
+    if _XML.match(text):
+        text = _ENDED.sub(_with_end, text)
     _check_depth(text)
     root = LexborHTMLParser(text).root
     if root is None:
         return "", left_out
-    blocks = (_SPACE.sub(" ", block).strip() for block in "".join(_pieces(root, left_out)).split("\0"))
+    pieces = _BREAKS.sub("\0", "".join(_pieces(root, left_out)))
+    blocks = (_SPACE.sub(" ", block).strip() for block in pieces.split("\0"))
     return "\n\n".join(block for block in blocks if block), left_out
+
+
+def _with_end(match: re.Match[str]) -> str:
+    return match[0] if _SELF_CLOSED.fullmatch(match[1]) else f"<{match[1]}{match[2]}></{match[1]}>"
 
 
 def _check_depth(text: str) -> None:
@@ -94,17 +109,19 @@ def declared_text(content: bytes) -> str | None:
 
 
 def _pieces(root: LexborNode, left_out: Counter[str]) -> Iterator[str]:
-    """The page's text in order, with a NUL wherever a paragraph begins or ends."""
+    """The page's text in order: a NUL wherever a paragraph begins or ends, a vertical tab for a break of the line."""
     node = root
     while True:
         tag, enter = node.tag or "", False
         if tag == "-text":
-            yield (node.text_content or "").replace("\0", " ")
+            yield (node.text_content or "").replace("\0", " ").replace("\v", " ")
         elif tag == "br":
-            yield " "
+            yield "\v"
         elif kind := _kind(node):
             left_out[kind] += 1
-            yield "" if tag == "img" else "\0"
+            block = tag == "math" and node.attributes.get("display") == "block"
+            within = tag in _WITHIN or _INLINE.fullmatch(tag)
+            yield "" if within and not block else "\0"
         elif tag[:1].isalpha() and tag not in _NEVER:
             enter = True
             yield "" if _INLINE.fullmatch(tag) else "\0"
@@ -133,6 +150,7 @@ def _kind(node: LexborNode) -> str | None:
         return None
     if attributes.get("role") in ("navigation", "banner", "contentinfo", "search"):
         return "navigation"
-    if "hidden" in attributes or attributes.get("aria-hidden") == "true":
+    hiding = "hidden" in attributes or attributes.get("aria-hidden") == "true"
+    if hiding or _HIDING.search(attributes.get("style") or ""):
         return "hidden elements"
     return "anchors" if "headerlink" in (attributes.get("class") or "") else None

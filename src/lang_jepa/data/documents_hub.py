@@ -12,6 +12,7 @@ from typing import Self
 
 from lang_jepa.config import DataSettings
 from lang_jepa.data.documents_base import FORMAT, Document, Rejection, RowSource, judge
+from lang_jepa.data.documents_rows import identity_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import fingerprint
 from lang_jepa.hub import transport_errors
@@ -63,7 +64,7 @@ class HubSource(RowSource):
     def fingerprint(self) -> str:
         """Name, config, split, revision, and the column of the text."""
         column = self.settings.text_column
-        return fingerprint(["hub", FORMAT, self.name, self.config, self.split, self.revision, column])
+        return fingerprint(["hub", 2, FORMAT, self.name, self.config, self.split, self.revision, column])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Rows from `skip` on. Identities are the data set's `id` column, taken to be unique, or `<name>:<row>`.
@@ -86,9 +87,8 @@ class HubSource(RowSource):
                         f"hub data set {self.name} has no column '{settings.text_column}'; its columns are "
                         f"{', '.join(map(str, row))}. Set data.text_column (--text-column)."
                     )
-                given = row.get("id")
-                identity = str(given) if isinstance(given, str | int) and given != "" else where
-                yield judge(identity, row[settings.text_column], where, settings.min_length)
+                own = identity_of(row.get("id")) if settings.text_column != "id" else None
+                yield judge(own or where, row[settings.text_column], where, settings.min_length)
 
 
 @contextmanager

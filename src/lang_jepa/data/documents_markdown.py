@@ -4,18 +4,21 @@ Paragraphs are separated by blank lines. Inline code, link texts and footnotes a
 tables, images, link references, shortcodes, and the imports, tags and expressions of MDX are left out and counted.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from mdit_py_plugins.deflist import deflist_plugin
+from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 
 from lang_jepa.data.documents_html import html_prose
 
-FORMAT = 1
+FORMAT = 2
 
 _TAG = re.compile(
     r"\{\{(?:<[^{}]{0,2000}?>|%[^{}]{0,2000}?%)\}\}|\{%[^{}]{0,2000}?%\}|\{\{[^{}]{0,2000}?\}\}"
@@ -25,8 +28,25 @@ _NAME = re.compile(r"[{<%\s/-]*(\w+)")
 _CODE_TAGS = {"highlight", "mermaid", "raw", "code", "codeblock", "comment", "math", "katex"}
 """Those around something that is no prose."""
 _COMMENT = re.compile(r"\{/\*.{0,1000}?\*/\}", re.DOTALL)
-_ANCHOR = re.compile(r"\s*\{#[\w.:-]+\}\s*$")
-_DIRECTIVE = re.compile(r"^[ \t]*:::.*$", re.MULTILINE)
+_ANCHOR = re.compile(r"\s*\{[#.][\w.:# =\"-]+\}\s*$")
+_LINES = re.compile(r"^[ \t]*(?:\{:[^{}\n]*\}|\[\[?_?TOC_?\]?\])[ \t]*$", re.MULTILINE)
+"""Attributes of kramdown, and where a table of contents goes."""
+_DIRECTIVE = re.compile(r"^[ \t]{0,40}:{3,}([^:\n].*)?$", re.MULTILINE)
+"""A fence of Docusaurus or Pandoc around a note, with its title."""
+_NOTE = re.compile(
+    r'([ \t]{0,40})(?:!!!|\?\?\?\+?|===\+?)[ \t]{1,4}(?:[\w-]+(?: [\w-]+){0,4})?(?:[ \t]{0,4}"([^"]*)")?[ \t]{0,4}'
+)
+"""What begins a note or a tab of MkDocs; its body is indented by four."""
+_DEEPEST = 8
+"""Notes inside each other at most."""
+_FRONT = re.compile(r"\+\+\+[ \t]*\r?\n.*?^\+\+\+[ \t]*$", re.MULTILINE | re.DOTALL)
+_IN_TEXT = (
+    (re.compile(r"!\[\[[^\[\]\n]+\]\]"), ""),
+    (re.compile(r"\[\[(?:[^\[\]|\n]+\|)?([^\[\]|\n]+)\]\]"), r"\1"),
+    (re.compile(r"\[([^\[\]\n]+)\]\{[.#][^{}\n]*\}"), r"\1"),
+    (re.compile(r"(?<![=\w])==(?=\S)([^=\n]+)(?<=\S)==(?![=\w])"), r"\1"),
+)
+"""Embedded files, links between notes, spans with attributes and marks, and what stays of them."""
 _MARKER = re.compile(r"^\s*(?:\[[ xX]\]\s+|\[!\w+\][ \t]*)")
 _FENCE = re.compile(r"[ \t]*(?:>[ \t]*)*(`{3,}|~{3,})")
 _CJK = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
@@ -40,8 +60,9 @@ def markdown_prose(text: str, *, mdx: bool = False) -> tuple[str, Counter[str]]:
         mdx: also leave out imports, exports, tags and expressions of MDX.
     """
     left_out: Counter[str] = Counter()
-    text = _without_shortcodes(text, left_out)
-    text = _DIRECTIVE.sub("", _COMMENT.sub("", text))
+    text = _without_shortcodes(_without_front(text, left_out), left_out)
+    text = _LINES.sub("", _DIRECTIVE.sub(_title, _COMMENT.sub("", text)))
+    text = "\n".join(_unindented(re.split(r"\r?\n", text)))
     if mdx:
         text = "".join(_without_jsx(text, left_out))
     environment: dict[str, object] = {}
@@ -56,7 +77,48 @@ def _parser(*, mdx: bool) -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     if mdx:
         parser.disable("code")  # there, indented text is what stands inside a tag
-    return parser.use(front_matter_plugin).use(footnote_plugin)
+    parser.use(dollarmath_plugin, allow_space=False, allow_digits=False)
+    return parser.use(front_matter_plugin).use(footnote_plugin).use(deflist_plugin)
+
+
+def _without_front(text: str, left_out: Counter[str]) -> str:
+    """The text without front matter in TOML or JSON; that in YAML the parser knows."""
+    end = 0
+    if match := _FRONT.match(text):
+        end = match.end()
+    elif text.startswith("{"):
+        try:
+            value, end = json.JSONDecoder().raw_decode(text)
+            end = end if isinstance(value, dict) and value and text[end : end + 1] in ("", "\r", "\n") else 0
+        except (ValueError, RecursionError):
+            end = 0
+    left_out["front matter"] += end > 0
+    return text[end:]
+
+
+def _title(fence: re.Match[str]) -> str:
+    """The title that stands beside a fence of colons, as a paragraph."""
+    rest = re.sub(r"\{[^{}]*\}", "", fence[1] or "").strip()
+    title = re.sub(r"^[\w-]*", "", rest).strip(" []")
+    return f"\n{title}\n"
+
+
+def _unindented(lines: Sequence[str], depth: int = 0) -> Iterator[str]:
+    """Lines with the notes and tabs of MkDocs as paragraphs: their titles, and their bodies without the indent."""
+    at = 0
+    while at < len(lines):
+        match = _NOTE.fullmatch(lines[at])
+        margin = match[1].expandtabs(4) + "    " if match else ""
+        at += 1
+        following = next((line for line in lines[at : at + 2] if line.strip()), "")
+        if match is None or depth > _DEEPEST or not following.expandtabs(4).startswith(margin):
+            yield lines[at - 1]
+            continue
+        body = []
+        while at < len(lines) and (not lines[at].strip() or lines[at].expandtabs(4).startswith(margin)):
+            body.append(lines[at].expandtabs(4)[len(margin) :])
+            at += 1
+        yield from ("", match[2] or "", "", *_unindented(body, depth + 1), "")
 
 
 def _blocks(tokens: Sequence[Token], left_out: Counter[str]) -> Iterator[str]:
@@ -69,6 +131,8 @@ def _blocks(tokens: Sequence[Token], left_out: Counter[str]) -> Iterator[str]:
                 left_out["tables"] += 1
             case "table_close":
                 table -= 1
+            case "math_block" | "math_block_label":
+                left_out["formulas"] += 1
             case "fence" | "code_block":
                 left_out["code blocks"] += 1
             case "front_matter":
@@ -87,8 +151,8 @@ def _inline(tokens: Sequence[Token], left_out: Counter[str]) -> str:
     broken = False
     for token in tokens:
         match token.type:
-            case "text" | "code_inline":
-                text = token.content
+            case "text" | "code_inline" | "math_inline" | "math_inline_double":
+                text = token.content if token.type == "code_inline" else _shown(token, left_out)
                 if broken and parts and text and not (_CJK.match(parts[-1][-1:]) and _CJK.match(text)):
                     parts.append(" ")
                 broken = broken and not text
@@ -102,6 +166,17 @@ def _inline(tokens: Sequence[Token], left_out: Counter[str]) -> str:
             case "image":
                 left_out["images"] += 1
     return "".join(parts)
+
+
+def _shown(token: Token, left_out: Counter[str]) -> str:
+    """What stands for a piece of text or a formula."""
+    if token.type != "text":
+        return f"{token.markup}{token.content}{token.markup}"
+    text = token.content
+    left_out["images"] += text.count("![[")
+    for pattern, kept in _IN_TEXT:
+        text = pattern.sub(kept, text)
+    return text
 
 
 def _without_shortcodes(text: str, left_out: Counter[str]) -> str:
@@ -134,26 +209,46 @@ def _closed(text: str, name: str, start: int) -> bool:
 
 def _without_jsx(text: str, left_out: Counter[str]) -> Iterator[str]:
     """The text of an MDX file without imports, exports, tags and expressions; code stays as it is."""
-    fence, module = "", False
+    fence, end = "", 0
     pending: list[str] = []
-    for line in text.splitlines(keepends=True):
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines):
         opened = _FENCE.match(line)
         if fence or opened:
             yield from _without_tags("".join(pending), left_out)
-            pending, module = [], False
+            pending = []
             yield line
             if fence and opened and opened[1].startswith(fence) and not line[opened.end() :].strip():
                 fence = ""
             elif not fence and opened:
                 fence = opened[1]
             continue
-        if not module and re.match(r"(?:import|export)\s", line):
+        if number >= end and re.match(r"(?:import|export)\s", line):
             left_out["imports and exports"] += 1
-            module = True
-        module = module and bool(line.strip())
-        if not module:
+            end = _end_of_module(lines, number)
+        if number >= end:
             pending.append(line)
     yield from _without_tags("".join(pending), left_out)
+
+
+_MODULE_LINES = 200
+"""Lines of one import or export at most."""
+
+
+def _end_of_module(lines: Sequence[str], at: int) -> int:
+    """The blank line that ends an import or export: where all brackets are closed, or the first if they never are."""
+    depth, first = 0, 0
+    last = min(len(lines), at + _MODULE_LINES)
+    for number in range(at, last):
+        line = lines[number]
+        if not line.strip():
+            if depth <= 0:
+                return number
+            first = first or number
+        elif _FENCE.match(line):
+            return first or number
+        depth += sum(map(line.count, "{([")) - sum(map(line.count, "})]"))
+    return first if depth > 0 and first else last
 
 
 _OPENING = re.compile(r"(`+)|<(?=[A-Za-z/>])|\{")

@@ -8,19 +8,32 @@ import re
 from collections import Counter
 from collections.abc import Generator, Iterator
 
-FORMAT = 1
+FORMAT = 2
 
 _ADMONITIONS = re.compile(
     "attention|caution|danger|error|hint|important|note|seealso|tip|warning|epigraph|highlights|pull-quote|"
     "(?P<titled>admonition|rubric|sidebar|topic)|(?P<versioned>versionadded|versionchanged|versionremoved|deprecated)"
 )
 """Directives with prose in them."""
+_DESCRIBED = re.compile(
+    r"(?P<signed>(?:(?:py|c|cpp|js|rst|std):)?(?:(?:async|static|class|abstract|coroutine|awaitable)?(?:function|method)|"
+    r"class|exception|data|attribute|property|decorator(?:method)?|module|var|member|type|macro|struct|union|enum|"
+    r"enumerator|concept|directive|role|option|cmdoption|envvar|confval|setting|object|describe|opcode))|"
+    r"only|container|compound|impl-detail|glossary|tab-set|tabs|grid|figure|"
+    r"(?P<titled>tab-item|tab|group-tab|dropdown|details|collapse|card|grid-item|grid-item-card)"
+)
+"""Those that describe something, or only say where prose goes; a signature is none of it."""
+_NOTE = re.compile(r"\.\.\s+\[(?:\d+|#[\w.-]*|\*)\](?:\s+|$)")
+"""The beginning of a footnote; a citation is none."""
+_REPLACED = re.compile(r"^\s*\.\.\s+\|([^|\s][^|\n]*)\|\s+(replace|image|unicode)::[ \t]*(.*)$")
+_FLAG = r"(?:--?|/)[\w?][\w-]{0,80}(?:[ =]<?[\w-]{1,80}>?)?"
+_OPTION = rf"{_FLAG}(?:, {_FLAG}){{0,3}}\s{{2,}}(?=\S)"
 _LINE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}")
 _SIMPLE_TABLE = re.compile(r"=+(?:\s+=+)+")
 _EXPLICIT = re.compile(r"\.\.(?:\s|$)")
 _DIRECTIVE = re.compile(r"\.\.\s+(?:\|[^|]+\|\s+)?([\w:.+-]+)::\s*(.*)")
 _FIELD = re.compile(r":(?![ :`])(?:[^:\\\n`]|\\.){1,80}:(?:\s|$)")
-_ITEM = re.compile(r"(?:[-*+•]|(?:\d{1,3}|[a-zA-Z]|#|[ivxlc]{1,6})[.)]|\(\w{1,3}\)|\|)\s+")
+_ITEM = re.compile(_OPTION + r"|(?:[-*+•]|(?:\d{1,3}|[a-zA-Z]|#|[ivxlc]{1,6})[.)]|\(\w{1,3}\)|\|)\s+")
 _INLINE = [
     (re.compile(r"``(.{1,500}?)``"), r"\1"),
     (re.compile(r"(?::[\w:.+-]{1,60}:)?`([^`<>]{1,300}?)\s*<[^`<>]{1,500}>`_{0,2}"), r"\1"),
@@ -40,8 +53,21 @@ def rst_prose(text: str) -> tuple[str, Counter[str]]:
     """The prose of a page, and what was left out by kind."""
     left_out: Counter[str] = Counter()
     lines = [line.expandtabs(8).rstrip() for line in re.split(r"\r?\n", text)]
-    blocks = (_plain(block) for block in _paragraphs(lines, left_out))
+    replaced = {found[1]: found for line in lines if (found := _REPLACED.match(line))}
+    blocks = (_plain(_replaced(block, replaced)) for block in _paragraphs(lines, left_out))
     return "\n\n".join(block for block in blocks if block), left_out
+
+
+def _replaced(block: str, known: dict[str, re.Match[str]]) -> str:
+    """A paragraph with the text of its substitutions; those that are images are empty."""
+
+    def text_of(match: re.Match[str]) -> str:
+        found = known.get(match[1])
+        return (
+            match[0] if found is None or found[2] == "unicode" else found[3] if found[2] == "replace" else ""
+        )
+
+    return re.sub(r"(?<![\w`])\|([^|\s][^|\n]{0,80})\|_{0,2}(?!\w)", text_of, block) if known else block
 
 
 def _plain(block: str) -> str:
@@ -64,6 +90,9 @@ def _paragraphs(lines: list[str], left_out: Counter[str]) -> Iterator[str]:
             at += 1
         elif _EXPLICIT.match(text):
             at = yield from _explicit(lines, at, left_out)
+        elif text.startswith("__ "):
+            left_out["comments and targets"] += 1
+            at += 1
         elif _FIELD.match(text):
             left_out["fields"] += 1
             at = _below(lines, at + 1, indent)
@@ -110,6 +139,7 @@ def _explicit(lines: list[str], at: int, left_out: Counter[str]) -> Generator[st
     end = _below(lines, at + 1, _indent(line))
     found = _DIRECTIVE.match(line.strip())
     prose = _ADMONITIONS.fullmatch(found[1]) if found else None
+    described = _DESCRIBED.fullmatch(found[1]) if found else None
     if found and prose:
         argument = found[2].partition(" ")[2] if prose["versioned"] else found[2]
         first = at + 1
@@ -119,11 +149,26 @@ def _explicit(lines: list[str], at: int, left_out: Counter[str]) -> Generator[st
         margin = min((_indent(one) for one in body if one), default=0)
         begin = [argument, ""] if prose["titled"] else [" " * margin + argument]
         yield from _paragraphs([*begin, *body], left_out)
+    elif note := _NOTE.match(line.strip()):
+        margin = min((_indent(one) for one in lines[at + 1 : end] if one), default=0)
+        yield from _paragraphs([" " * margin + line.strip()[note.end() :], *lines[at + 1 : end]], left_out)
+    elif found and described:
+        left_out["images"] += found[1] == "figure"
+        first = at + 1
+        while first < end and (
+            _FIELD.match(lines[first].strip())
+            or (described["signed"] and lines[first] and all(lines[at:first]))
+        ):
+            first += 1
+        prose_below = list(_paragraphs(lines[first:end], left_out))
+        if any(prose_below) and described["titled"] and found[2]:
+            yield found[2]
+        yield from prose_below
     elif found and found[1] in ("code", "code-block", "sourcecode", "literalinclude", "parsed-literal"):
         left_out["code blocks"] += 1
     elif found and found[1] in ("table", "csv-table", "list-table"):
         left_out["tables"] += 1
-    elif found and found[1] in ("image", "figure"):
+    elif found and found[1] == "image":
         left_out["images"] += 1
     else:
         left_out["directives" if found else "comments and targets"] += 1

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 WITHOUT_TOKENS = "sentences without tokens"
-"""The one reason of rejection that counts sentences, not documents."""
+UNKNOWN = "words unknown to the tokenizer"
+"""Of each only "unknown" is left (WordPiece: of a word of more than 100 characters, of letters of other scripts)."""
+NO_ROWS = (WITHOUT_TOKENS, UNKNOWN)
+"""Reasons that count sentences or words, not documents."""
 _DUPLICATES = "data.deduplicate (`lang-jepa prepare --duplicates FILE` lists which document repeats which)"
 LOUD = 0.1
 """Share of the documents or of the sentences above which a loss is a warning."""
@@ -25,6 +28,7 @@ class Losses:
         cut: those of them of which only the beginning is read.
         max_length: tokens that are read.
         limit: the setting that says how many.
+        tokens: of all documents that were taken.
         sample: the counts are of the first rows of a stream.
     """
 
@@ -37,6 +41,7 @@ class Losses:
     max_length: int = 0
     limit: str = "model.max_length"
     sample: bool = False
+    tokens: int = 0
 
     @classmethod
     def of_manifest(
@@ -51,6 +56,7 @@ class Losses:
             sentences,
             cut,
             max_length,
+            tokens=sum(int(statistics.get(side, {}).get("tokens", 0)) for side in ("train", "validation")),
         )
 
     @property
@@ -60,7 +66,7 @@ class Losses:
 
     def line(self) -> str | None:
         """One sentence for people; None where nothing was lost."""
-        rejected = Counter({reason: n for reason, n in self.rejected.items() if reason != WITHOUT_TOKENS})
+        rejected = self._rows()
         parts = []
         if rejected.total():
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in rejected.most_common())
@@ -68,6 +74,9 @@ class Losses:
         parts += [f"dropped {self._of(n, self.rows)} as {kind}s" for kind, n in self.duplicates.items() if n]
         if empty := self.rejected.get(WITHOUT_TOKENS, 0):
             parts.append(f"left out {empty:,} {WITHOUT_TOKENS}")
+        if unknown := self.rejected.get(UNKNOWN, 0):
+            share = f" ({unknown / self.tokens:.1%} of the tokens)" if self.tokens else ""
+            parts.append(f"{unknown:,} {UNKNOWN}{share}")
         if self.cut:
             cut = f"cut {self._of(self.cut, self.sentences)} of {self.sentences:,} sentences"
             parts.append(f"{cut} at {self.max_length:,} tokens")
@@ -82,13 +91,17 @@ class Losses:
 
     def _cures(self) -> list[str]:
         """Settings that decide over what was lost too often."""
-        rejected = sum(n for reason, n in self.rejected.items() if reason != WITHOUT_TOKENS)
         losses = (
-            (rejected, self.rows, ["data.text_column", "data.min_length", "data.min_sentences"]),
+            (self._rows().total(), self.rows, ["data.text_column", "data.min_length", "data.min_sentences"]),
             (sum(self.duplicates.values()), self.rows, [_DUPLICATES]),
             (self.cut, self.sentences, [self.limit]),
+            (self.rejected.get(UNKNOWN, 0), self.tokens, ["data.tokenizer_path"]),
         )
         return [name for lost, all_, names in losses if lost > LOUD * all_ for name in names]
+
+    def _rows(self) -> Counter[str]:
+        """Rejected rows by reason."""
+        return Counter({reason: n for reason, n in self.rejected.items() if reason not in NO_ROWS})
 
     @staticmethod
     def _of(lost: int, all_: int) -> str:

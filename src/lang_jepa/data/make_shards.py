@@ -26,7 +26,15 @@ from lang_jepa.data.hashes import hash_text, side, training_texts
 from lang_jepa.data.losses import Losses, why_nothing_held_out
 from lang_jepa.data.pieces import Pieces, sentencepiece_library, train_pieces
 from lang_jepa.data.survey import Survey, cut_in_blocks
-from lang_jepa.data.token_shards import BOS, MANIFEST, SHARD_TOKENS, TOKENIZER, Side, TokenShardWriter
+from lang_jepa.data.token_shards import (
+    BOS,
+    MANIFEST,
+    SHARD_TOKENS,
+    TOKENIZER,
+    Side,
+    TokenShards,
+    TokenShardWriter,
+)
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import atomic_file, check_writable, locked, make_folder, read_json, write_json
 
@@ -48,7 +56,7 @@ class ShardProgress:
         message: one sentence for people, empty where there is nothing new.
     """
 
-    stage: Literal["reused", "reading", "shards", "warning", "done"]
+    stage: Literal["reused", "reading", "shards", "warning", "lost", "done"]
     characters: int = 0
     total: int | None = None
     message: str = ""
@@ -89,6 +97,7 @@ def make_shards(
     ready = _find_ready(folder, made_from)
     if ready is not None:
         tell(ShardProgress("reused", message=f"the shards at {folder} are up to date"))
+        _tell_lost(ready, tell)
         return ready
     check_writable(folder, folder=True)
     with locked(folder.with_name(f".{folder.name}.lock")):
@@ -132,7 +141,7 @@ def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | Non
     """The manifest of a folder that needs no work; None if there is none.
 
     Raises:
-        LangJepaError: there is something else in the folder.
+        LangJepaError: there is something else in the folder, or a damaged shard.
     """
     if folder.is_file():
         raise LangJepaError(f"{folder} is a file; token shards are a folder")
@@ -147,6 +156,9 @@ def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | Non
             f"{folder} holds shards that were made otherwise (changed: {', '.join(changed)}): choose another folder, "
             "or delete this one"
         )
+    for short in _NAMES.values():
+        if manifest["sides"][short]["files"]:
+            TokenShards.find(folder, short)
     return manifest
 
 
@@ -177,7 +189,7 @@ def _convert(
         tell(ShardProgress("shards", survey.passed, survey.characters))
     shutil.rmtree(hashes)
     sides = work.finish()
-    _check(sides, survey.documents, settings, source, tell)
+    _check(sides, source)
     seconds = time.monotonic() - began
     manifest = {
         "format": FORMAT,
@@ -196,9 +208,7 @@ def _convert(
         },
     }
     write_json(folder / MANIFEST, manifest)
-    lost = Losses.of_manifest(manifest)
-    if lost.loud:
-        tell(ShardProgress("warning", message=str(lost.line())))
+    _tell_lost(manifest, tell)
     return manifest
 
 
@@ -243,20 +253,28 @@ class _Work:
         sizes["bytes"] += counted
 
 
-def _check(
-    sides: dict[str, dict[str, Any]], read: int, settings: DataSettings, source: Source, tell: Tell
-) -> None:
-    """Stop when training has no documents; warn when nothing was held out though it was asked for."""
-    train, held_out = sides["train"]["documents"], sides["val"]["documents"]
-    if not train:
+def _check(sides: dict[str, dict[str, Any]], source: Source) -> None:
+    """Stop when training has no documents."""
+    held_out = sides["val"]["documents"]
+    if not sides["train"]["documents"]:
         one = f" {why_nothing_held_out(1.0, 1, source.description)}" if held_out == 1 else ""
         raise LangJepaError(
             f"no documents of {source.description} are left for training ({held_out} held out): lower the share held "
             f"out, or give more documents.{one}"
         )
-    if settings.val_fraction and not held_out:
-        why = why_nothing_held_out(settings.val_fraction, train, source.description, read=read)
+
+
+def _tell_lost(manifest: dict[str, Any], tell: Tell) -> None:
+    """Tell what was lost, as a warning if it was much; and warn when nothing was held out though it was asked for."""
+    fraction = manifest["made_from"]["settings"]["val_fraction"]
+    sides, read = manifest["sides"], manifest["documents_read"] - sum(manifest["rejected"].values())
+    if fraction and not sides["val"]["documents"]:
+        description = manifest["source"]["description"]
+        why = why_nothing_held_out(fraction, sides["train"]["documents"], description, read=read)
         tell(ShardProgress("warning", message=f"nothing is held out: {why}"))
+    lost = Losses.of_manifest(manifest)
+    if line := lost.line():
+        tell(ShardProgress("warning" if lost.loud else "lost", message=line))
 
 
 def _made_from(

@@ -7,7 +7,7 @@ with, never mixed with another, and never taken for a finished one: a corpus app
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from typing import Any, Literal
 from lang_jepa.config import DataSettings
 from lang_jepa.data.assemble import Assembled, assemble
 from lang_jepa.data.blocks import process_documents
-from lang_jepa.data.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus
+from lang_jepa.data.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
 from lang_jepa.data.documents import Source, open_source, require_documents, some_documents
 from lang_jepa.data.formats import changes, corpus_formats
 from lang_jepa.data.hashes import training_texts
@@ -148,6 +148,8 @@ class _Job:
                     self.tell(PrepareEvent("stale", f"not usable, preparing again: {error}"))
                 return None
             self.tell(PrepareEvent("reused", f"the corpus at {self.target} is up to date"))
+            for text in corpus.manifest.get("warnings", ()):
+                self.tell(PrepareEvent("warning", text))
             return corpus
         if not again:
             for file in sorted(self.target.parent.glob(f"*/{MANIFEST}")):
@@ -180,8 +182,9 @@ class _Job:
         make_folder(self.partial)
         for folder in (self.partial, self.partial / "blocks"):
             remove_temporaries(folder)
-        if hint := language_hint(self.settings, (row.text for row in some_documents(self.source))):
-            self.tell(PrepareEvent("warning", hint))
+        warnings = self._warned(
+            language_hint(self.settings, (row.text for row in some_documents(self.source)))
+        )
         tokenizer = self.tokenizer or self._trained_tokenizer()
         work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
         blocks = work.run(self.source, self._tell_block)
@@ -194,6 +197,7 @@ class _Job:
         make_folder(final)
         result = assemble(blocks, final, self.settings, tokenizer.vocab_size, shard_tokens=self.shard_tokens)
         self._check(result, work)
+        warnings += self._warned(*self._held_out(result, work))
         with writing(final):
             tokenizer.save(final / "tokenizer")
         seconds = time.monotonic() - began
@@ -203,9 +207,10 @@ class _Job:
             "workers": work.workers,
             "blocks_reused": work.reused,
         }
-        write_json(final / MANIFEST, {**self._manifest(tokenizer, result, work), "timing": timing})
+        about = {**self._manifest(tokenizer, result, work), "warnings": warnings, "timing": timing}
+        write_json(final / MANIFEST, {**about, "checksums": checksums(final, about)})
         self._publish(final)
-        corpus = Corpus.open(self.target)
+        corpus = Corpus.open(self.target, verify=False)
         corpus.reused = False
         message = f"prepared {self.target} in {seconds:.1f} s"
         self.tell(PrepareEvent("done", message, work.documents, work.characters))
@@ -232,8 +237,15 @@ class _Job:
         else:
             self.tell(PrepareEvent("block", f"{work.done} blocks done", work.documents, work.characters))
 
+    def _warned(self, *texts: str | None) -> list[str]:
+        """The texts that there are, after each was told as a warning."""
+        found = [text for text in texts if text]
+        for text in found:
+            self.tell(PrepareEvent("warning", text))
+        return found
+
     def _check(self, result: Assembled, work: Processing) -> None:
-        """Stop when training has no documents; warn when held-out data says little."""
+        """Stop when training has no documents."""
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if not train:
             reasons = work.rejected + result.rejected + result.duplicates
@@ -250,16 +262,17 @@ class _Job:
                 f"no documents are left for training of {work.documents} in {self.source.description} ({told}; "
                 f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
             )
+
+    def _held_out(self, result: Assembled, work: Processing) -> Iterator[str]:
+        """Why held-out data says little, where it does."""
+        train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if self.settings.val_fraction and not validation:
             description = self.source.description
             why = why_nothing_held_out(self.settings.val_fraction, train, description, read=work.documents)
-            self.tell(PrepareEvent("warning", f"nothing is held out: {why}"))
+            yield f"nothing is held out: {why}"
         share = result.statistics["overlap"]["all_sentences"]
         if share is not None and share > OVERLAP_WARNING:
-            text = (
-                f"{share:.1%} of the held-out sentences occur in training: held-out scores will look too good"
-            )
-            self.tell(PrepareEvent("warning", text))
+            yield f"{share:.1%} of the held-out sentences occur in training: held-out scores will look too good"
 
     def _manifest(self, tokenizer: TextTokenizer, result: Assembled, work: Processing) -> dict[str, Any]:
         """All of the manifest that does not depend on the machine's speed."""

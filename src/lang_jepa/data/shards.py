@@ -155,11 +155,11 @@ def open_shards(folder: Path, side: str, sizes: list[dict[str, int]], dtype: typ
         for kind, last in (("sentences", size["tokens"]), ("documents", size["sentences"])):
             starts = arrays[kind]
             if starts[0] != 0 or starts[-1] != last:
-                raise _damaged(files[kind], f"it ends at {starts[-1]} instead of {last}")
+                raise damaged(files[kind], f"it ends at {starts[-1]} instead of {last}")
             try:
                 check_rising(starts, strictly=True)
             except BadArray as error:
-                raise _damaged(files[kind], str(error)) from error
+                raise damaged(files[kind], str(error)) from error
         yield Shard(**arrays)
 
 
@@ -170,16 +170,17 @@ def _open_array(path: Path, dtype: np.dtype[Any] | None, length: int) -> NDArray
     try:
         array = open_array(path)
     except BadArray as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     right_type = array.dtype.kind == "S" if dtype is None else array.dtype == dtype
     if not right_type or array.shape != (length,):
         expected = f"{dtype or 'bytes'} [{length}]"
-        raise _damaged(path, f"found {array.dtype} {list(array.shape)}, the manifest says {expected}")
+        raise damaged(path, f"found {array.dtype} {list(array.shape)}, the manifest says {expected}")
     # A plain view: indexing a np.memmap builds a Python object with attributes at every slice.
     return np.asarray(array)
 
 
-def _damaged(path: Path, why: str) -> LangJepaError:
+def damaged(path: Path, why: str) -> LangJepaError:
+    """What to raise for a file of a corpus that is not what it should be."""
     return LangJepaError(
         f"a file of the corpus is damaged: {path} ({why}). Delete the folder and prepare again."
     )

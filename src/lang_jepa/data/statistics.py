@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.blocks import Block
 from lang_jepa.data.hashes import Hashes
+from lang_jepa.data.losses import NO_ROWS
 from lang_jepa.data.tokenizer import Ints
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def describe(corpus: "Corpus") -> list[tuple[str, str]]:
         ("tokenizer", f"{tokenizer['name']}, {tokenizer['vocab_size']:,} ids"),
         ("documents read", f"{statistics['documents_read']:,}"),
     ]
-    rows += [(f"  rejected: {reason}", f"{count:,}") for reason, count in statistics["rejected"].items()]
+    for reason, count in statistics["rejected"].items():
+        rows.append((f"  {reason}" if reason in NO_ROWS else f"  rejected: {reason}", f"{count:,}"))
     rows += [(f"  {kind}s", f"{count:,}") for kind, count in statistics["duplicates"].items() if count]
     rows += [(f"  left out: {kind}", f"{n:,}") for kind, n in statistics.get("left_out", {}).items()]
     for side in ("train", "validation"):

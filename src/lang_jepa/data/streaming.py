@@ -100,7 +100,8 @@ class Blocks:
             if found is not None and len(found.sentences) > sentences:
                 break
         lost = rejected + found.rejected if found else rejected
-        self.losses = Losses(read, lost, {}, left_out, sample=True)
+        tokens = len(found.tokens) if found else 0
+        self.losses = Losses(read, lost, {}, left_out, sample=True, tokens=tokens)
         return self._split(found) if found is not None else None
 
     def _is_on(self, side: str, document: Document) -> bool:

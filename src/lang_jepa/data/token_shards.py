@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file, read_json, writing
+from lang_jepa.files import atomic_file, crc32, read_json, writing
 
 MAGIC, VERSION = 20240520, 1
 HEADER = np.dtype(("<i4", 256))
@@ -100,7 +100,7 @@ class TokenShardWriter:
             self._close(self._file)
 
     def finish(self) -> list[dict[str, str | int]]:
-        """End the last shard; name and tokens of all of them."""
+        """End the last shard; name, tokens and CRC-32 of all of them."""
         if self._file is not None:
             self._close(self._file)
         return self.files
@@ -112,7 +112,8 @@ class TokenShardWriter:
             file.flush()
             os.fsync(file.fileno())
             file.close()
-        self.files.append({"name": Path(file.name).name, "tokens": self._tokens})
+        path = Path(file.name)
+        self.files.append({"name": path.name, "tokens": self._tokens, "crc32": crc32(path)})
         self._file, self._tokens = None, 0
 
 
@@ -152,7 +153,8 @@ class TokenShards:
     def find(cls, folder: Path | str, side: Side, *, vocab_size: int = MAX_VOCAB) -> Self:
         """The shards of one side in a folder: `*train_*.bin` or `*val_*.bin`, in the order of their names.
 
-        Where the folder has a manifest, the shards must be those that it names.
+        Where the folder has a manifest, the shards must be those that it names, with the checksums that it has (an
+        earlier version wrote none).
 
         Raises:
             LangJepaError: there are none, or not those of the manifest; and see above.
@@ -168,12 +170,20 @@ class TokenShards:
         if (folder / MANIFEST).is_file():
             manifest = read_json(folder / MANIFEST, what="manifest of the shards")
             try:
-                wanted = {str(one["name"]): int(one["tokens"]) for one in manifest["sides"][side]["files"]}
+                files = manifest["sides"][side]["files"]
+                wanted = {str(one["name"]): int(one["tokens"]) for one in files}
+                totals = {one["name"]: one["crc32"] for one in files if "crc32" in one}
             except (LookupError, TypeError, ValueError) as error:
                 raise LangJepaError(
                     f"manifest of the shards is damaged ({folder / MANIFEST}): {error!r}"
                 ) from error
             found._compare(wanted)
+            for path in paths:
+                if totals.get(path.name) not in (None, crc32(path)):
+                    raise LangJepaError(
+                        f"the token shard {path} is damaged: its checksum is not what it was when it was written. "
+                        "Delete the folder and make it again."
+                    )
         return found
 
     def read(self, start: int, stop: int) -> Ints:
