@@ -90,7 +90,7 @@ def test_losses_are_told_where_training_starts(place: Path, type_in: Type, tmp_p
         f"data.corpus_dir={tmp_path}",
     ]
     encoder = [*options_of(place, str(tmp_path / "run"), *own), "-o", "data.val_fraction=0"]
-    lost = "of 55 documents: rejected 20 (36.4%) (20 too short); dropped 5 (9.1%) as exact duplicates"
+    lost = "of 55 documents: rejected 20 (36.4%): 20 too short; dropped 5 (9.1%) as exact duplicates"
     for _ in range(2):  # the corpus is prepared by the first, and found by the second
         ran = type_in("train", "next_sentence", *encoder)
         assert ran.status == 0, ran.err
@@ -99,7 +99,7 @@ def test_losses_are_told_where_training_starts(place: Path, type_in: Type, tmp_p
         assert said.count("of 55 documents") == 1
         assert "data.val_fraction is 0" in said
     ran = type_in("train", "next_sentence", *encoder, "-o", "data.streaming=true")
-    assert "warning: of the first 55 documents: rejected 20 (36.4%) (20 too short)" in " ".join(
+    assert "warning: of the first 55 documents: rejected 20 (36.4%): 20 too short" in " ".join(
         ran.out.split()
     )
     gpt = [word for one in own for word in ("-o", one)]

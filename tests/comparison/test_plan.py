@@ -65,6 +65,19 @@ def test_mistakes_are_named(recipes: list[str], changes: dict[str, Any], message
         make_plan(recipes, **options)
 
 
+def test_a_change_for_all_must_have_an_effect_in_one(other: str) -> None:
+    """`concepts` has VICReg, and `lejepa_spans` SIGReg; neither reads the rest."""
+    plan = make_plan(
+        ["concepts", "lejepa_spans"],
+        seeds=2,
+        budget=Budget("steps", 3),
+        overrides=["objective.sigreg_directions=64", "data.val_fraction=0.1"],
+    )
+    assert [one.settings.objective.sigreg_directions for one in plan.variants] == [64, 64]
+    with pytest.raises(LangJepaError, match=r"-o data\.chunk_size=64: .* has no effect beside data\.view"):
+        _plan(other, overrides=["data.chunk_size=64"])
+
+
 def test_runs_differ_in_seed_and_place_only(other: str, tmp_path: Path) -> None:
     plan = _plan(other)
     first, second = (plan.run_settings(plan.baseline, seed, tmp_path) for seed in plan.seeds)

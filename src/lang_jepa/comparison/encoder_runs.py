@@ -85,9 +85,9 @@ class EncoderRuns(RunKind[Settings]):
         Panel("val/distance", "held-out distance"),
     )
 
-    def load(self, recipe: str, overrides: Iterable[str]) -> Settings:
+    def load(self, recipe: str, overrides: Iterable[str], shared: Iterable[str]) -> Settings:
         """Settings of a recipe."""
-        return load_settings(recipe, overrides)
+        return load_settings(recipe, overrides, shared)
 
     def check(self, name: str, settings: Settings) -> None:
         """Something must be held out."""

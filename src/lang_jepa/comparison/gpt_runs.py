@@ -53,9 +53,9 @@ class GPTRuns(RunKind[GPTSettings]):
         Panel("val/span_loss", "held-out span loss"),
     )
 
-    def load(self, recipe: str, overrides: Iterable[str]) -> GPTSettings:
+    def load(self, recipe: str, overrides: Iterable[str], shared: Iterable[str]) -> GPTSettings:
         """Settings of a recipe."""
-        return load_gpt_settings(recipe, overrides)
+        return load_gpt_settings(recipe, overrides, shared)
 
     def check(self, name: str, settings: GPTSettings) -> None:
         """Something must be held out, and the clock must not end a run."""

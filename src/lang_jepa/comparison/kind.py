@@ -110,8 +110,8 @@ class RunKind(ABC, Generic[Chosen]):
     panels: tuple[Panel, ...]
 
     @abstractmethod
-    def load(self, recipe: str, overrides: Iterable[str]) -> Chosen:
-        """Settings of a recipe."""
+    def load(self, recipe: str, overrides: Iterable[str], shared: Iterable[str]) -> Chosen:
+        """Settings of a recipe; `shared`: overrides of all variants, which may be without effect in this one."""
 
     @abstractmethod
     def check(self, name: str, settings: Chosen) -> None:

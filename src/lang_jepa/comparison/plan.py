@@ -17,6 +17,7 @@ from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET
 from lang_jepa.evaluation.evaluate import Budget as Questions
 from lang_jepa.evaluation.tasks import check_data_dir
 from lang_jepa.files import read_json, write_json
+from lang_jepa.rules_effect import without_effect
 from lang_jepa.settings import build
 
 FORMAT = 2
@@ -191,8 +192,7 @@ def make_plan(
         raise LangJepaError(f"--seeds {seeds}: at least one run per variant is needed, three for a verdict")
     kind, overrides = kind_of(recipes), tuple(overrides)
     _check_overrides(kind, overrides)
-    changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
-    variants = _variants(kind, recipes, changes, vary)
+    variants = _variants(kind, recipes, overrides, vary)
     first = variants[0].settings.meta.seed
     chosen = tuple(name.strip() for name in tasks.split(",") if name.strip())
     unknown = [name for name in chosen if name not in kind.tasks]
@@ -223,19 +223,30 @@ def _check_overrides(kind: RunKind[Any], overrides: Iterable[str]) -> None:
 
 
 def _variants(
-    kind: RunKind[Any], recipes: Sequence[str], changes: Sequence[str], vary: str
+    kind: RunKind[Any], recipes: Sequence[str], overrides: Sequence[str], vary: str
 ) -> tuple[Variant, ...]:
     """The recipes, the first of them varied if that is asked for; checked."""
+    changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
     varied = _varied(kind, recipes[0], changes, vary) if vary else ()
     named = (
-        Variant(Path(one).stem if _is_file(one) else one, kind.load(one, changes))
+        Variant(Path(one).stem if _is_file(one) else one, kind.load(one, (), changes))
         for one in (recipes[1:] if vary else recipes)
     )
     variants = (*varied, *named)
     _check_names(variants)
     for one in variants:
         kind.check(one.name, one.settings)
+    for override in overrides:
+        _check_effect(override, variants)
     return variants
+
+
+def _check_effect(override: str, variants: Sequence[Variant]) -> None:
+    """A change for all that has an effect in none is refused; in some it may have none."""
+    key = override.partition("=")[0].strip()
+    complaints = [next(without_effect(one.settings, {key}), None) for one in variants]
+    if all(complaints):
+        raise LangJepaError(f"-o {override}: {complaints[0]}")
 
 
 def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) -> tuple[Variant, ...]:
@@ -244,7 +255,7 @@ def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) 
     if key in kind.ours:
         raise LangJepaError(f"--vary {key}: a comparison sets it by itself (--seeds, --budget, --output)")
     variants = tuple(
-        Variant(variant_name(key, value), kind.load(recipe, [*changes, f"{key}={value}"])) for value in values
+        Variant(variant_name(key, value), kind.load(recipe, [f"{key}={value}"], changes)) for value in values
     )
     seen: list[Any] = []
     for value, one in zip(values, variants, strict=True):

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lang_jepa.counting import counted
+
 WITHOUT_TOKENS = "sentences without tokens"
 UNKNOWN = "words unknown to the tokenizer"
 """Of each only "unknown" is left (WordPiece: of a word of more than 100 characters, of letters of other scripts)."""
@@ -70,7 +72,7 @@ class Losses:
         parts = []
         if rejected.total():
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in rejected.most_common())
-            parts.append(f"rejected {self._of(rejected.total(), self.rows)} ({reasons})")
+            parts.append(f"rejected {self._of(rejected.total(), self.rows)}: {reasons}")
         parts += [f"dropped {self._of(n, self.rows)} as {kind}s" for kind, n in self.duplicates.items() if n]
         if empty := self.rejected.get(WITHOUT_TOKENS, 0):
             parts.append(f"left out {empty:,} {WITHOUT_TOKENS}")
@@ -78,16 +80,17 @@ class Losses:
             share = f" ({unknown / self.tokens:.1%} of the tokens)" if self.tokens else ""
             parts.append(f"{unknown:,} {UNKNOWN}{share}")
         if self.cut:
-            cut = f"cut {self._of(self.cut, self.sentences)} of {self.sentences:,} sentences"
+            cut = f"cut {self._of(self.cut, self.sentences)} of {counted(self.sentences, 'sentence')}"
             parts.append(f"{cut} at {self.max_length:,} tokens")
         if self.left_out:
-            kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(self.left_out).most_common())
+            counts = Counter(self.left_out).most_common()
+            kinds = ", ".join(counted(n, kind.removesuffix("s"), kind) for kind, n in counts)
             parts.append(f"no prose, left out of the texts: {kinds}")
         if not parts:
             return None
         which = "the first " if self.sample else ""
         cures = f". Look at {', '.join(self._cures())}" if self.loud else ""
-        return f"of {which}{self.rows:,} documents: {'; '.join(parts)}{cures}"
+        return f"of {which}{counted(self.rows, 'document')}: {'; '.join(parts)}{cures}"
 
     def _cures(self) -> list[str]:
         """Settings that decide over what was lost too often."""
