@@ -345,3 +345,19 @@ def test_another_tokenizer_is_noticed(corpus: Path) -> None:
     opened = Corpus.open(corpus, verify=False)
     with pytest.raises(LangJepaError, match="not the tokenizer this corpus was made with"):
         opened.train.texts([0])
+
+
+def test_a_corpus_that_is_too_large_to_read_is_compared_in_size(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = next(corpus.rglob("*tokens*.npy"))
+    whole = bytearray(tokens.read_bytes())
+    whole[-1] ^= 1
+    tokens.write_bytes(whole)
+    with pytest.raises(LangJepaError, match=str(tokens)):
+        Corpus.open(corpus)
+    monkeypatch.setattr("lang_jepa.files.LARGEST_CHECKED", 1000)
+    Corpus.open(corpus)
+    tokens.write_bytes(whole[:-2])
+    with pytest.raises(LangJepaError, match=str(tokens)):
+        Corpus.open(corpus)

@@ -24,6 +24,7 @@ from lang_jepa.counting import counted
 from lang_jepa.data.corpus import CorpusSplit
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import (
+    changed_file,
     check_only,
     crc32,
     fingerprint,
@@ -151,7 +152,7 @@ class Job:
             wrong = "" if about == self._about() else f"{_ABOUT} describes something else"
             found, wanted = (target / _VECTORS).stat().st_size, self._shape[0] * self._row
             wrong = wrong or ("" if found == wanted else f"{_VECTORS} has {found} bytes instead of {wanted}")
-            if not wrong and total is not None and crc32(target / _VECTORS) != total:
+            if not wrong and total is not None and changed_file({target / _VECTORS: total}):
                 wrong = f"the checksum of {_VECTORS} is not what it was when they were made"
         except (LangJepaError, OSError, AttributeError, TypeError) as error:
             wrong = str(error)

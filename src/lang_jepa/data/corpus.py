@@ -16,7 +16,7 @@ from lang_jepa.data.blocks import Block, token_dtype
 from lang_jepa.data.shards import Shard, damaged, open_shards
 from lang_jepa.data.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import crc32, fingerprint, read_json, write_text
+from lang_jepa.files import changed_file, crc32, fingerprint, read_json, write_text
 
 FORMAT = 2
 """Version of the layout on disk; another version is prepared anew."""
@@ -291,10 +291,9 @@ def _verify(path: Path, manifest: Mapping[str, Any]) -> None:
     wanted, why = manifest["checksums"], "its checksum is not what it was when it was written"
     if wanted.get(MANIFEST) != _of_itself(manifest):
         raise damaged(path / MANIFEST, why)
-    for file in sorted(file for file in path.rglob("*") if file.is_file() and file.name != MANIFEST):
-        name = file.relative_to(path).as_posix()
-        if name in wanted and wanted[name] != crc32(file):
-            raise damaged(file, why)
+    there = {name: path / name for name in wanted if name != MANIFEST and (path / name).is_file()}
+    if changed := changed_file({file: wanted[name] for name, file in there.items()}):
+        raise damaged(changed, why)
 
 
 def _open_side(path: Path, side: str) -> CorpusSplit:

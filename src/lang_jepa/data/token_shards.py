@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import atomic_file, crc32, read_json, writing
+from lang_jepa.files import atomic_file, changed_file, crc32, read_json, writing
 
 MAGIC, VERSION = 20240520, 1
 HEADER = np.dtype(("<i4", 256))
@@ -178,12 +178,11 @@ class TokenShards:
                     f"manifest of the shards is damaged ({folder / MANIFEST}): {error!r}"
                 ) from error
             found._compare(wanted)
-            for path in paths:
-                if totals.get(path.name) not in (None, crc32(path)):
-                    raise LangJepaError(
-                        f"the token shard {path} is damaged: its checksum is not what it was when it was written. "
-                        "Delete the folder and make it again."
-                    )
+            if changed := changed_file({path: totals[path.name] for path in paths if path.name in totals}):
+                raise LangJepaError(
+                    f"the token shard {changed} is damaged: its checksum is not what it was when it was written. "
+                    "Delete the folder and make it again."
+                )
         return found
 
     def read(self, start: int, stop: int) -> Ints:
