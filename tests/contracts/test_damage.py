@@ -20,8 +20,10 @@ from lang_jepa.training.contents import PARTS
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, to damage."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+    """A copy of the finished run, as if it had been killed before it was summed up, to damage."""
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    (copy / "summary.json").unlink()
+    return copy
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

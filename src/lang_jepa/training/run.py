@@ -257,8 +257,9 @@ class Run:
     def save(self, name: str = checkpoints.LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
         checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
-        if self.chief and name == checkpoints.LAST:
-            self.place.forget()
+        if self.chief:
+            keep, origin = self.settings.logging.keep_checkpoints, self.settings.meta.checkpoint_path
+            self.place.saved(name, keep=keep, origin=origin)
 
     def _state(self, everyone: list[Any]) -> dict[str, Any]:
         centre = self.objective.centre

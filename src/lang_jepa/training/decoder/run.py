@@ -47,7 +47,7 @@ COLUMNS = (
 )
 """Columns of metrics.csv. Losses are nats per token; `loss` is what is minimised, in training of own and of predicted
 concepts by their shares."""
-_FREE = (
+FREE = (
     "training.output_dir",
     "training.resume",
     "training.checkpoint_path",
@@ -55,6 +55,7 @@ _FREE = (
     "evaluation.num_samples",
     "evaluation.log_",
     "evaluation.checkpoint_freq",
+    "evaluation.keep_checkpoints",
     "recipe",
 )
 _LOOK_BATCH = 128
@@ -293,8 +294,9 @@ class DecoderRun:
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
         checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
-        if self.chief and name == LAST:
-            self.place.forget()
+        if self.chief:
+            keep, origin = self.settings.evaluation.keep_checkpoints, self.settings.training.checkpoint_path
+            self.place.saved(name, keep=keep, origin=origin)
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
         return {
@@ -327,7 +329,7 @@ class DecoderRun:
             world=self.fabric.world_size,
             total=self.total,
             path=path,
-            free=_FREE,
+            free=FREE,
             folder="training.output_dir",
             allowed=self.place.may_change(),
         )
