@@ -91,7 +91,9 @@ def test_checkpoints_of_epochs_do_not_pile_up(
     assert len(list(folder.glob("*epoch*"))) == 3
 
 
-def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path) -> None:
+def test_a_regularizer_is_part_of_the_loss(
+    inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Weighted as the schedule says; of a GPT and of a decoder their own tests say the like."""
     weights = (
         "objective.prediction_weight=2",
@@ -99,9 +101,13 @@ def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path) -> No
         "objective.final_regularizer_weight=0.1",
     )
     settings = tiny_settings(tmp_path / "run", "objective.regularizer=sigreg", *weights)
-    SYSTEMS[0].begin(settings, None, inputs)
+    SYSTEMS[0].begin(settings, Bar(), inputs)
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     steps, looks = ([row for row in rows if f"{side}/loss" in row] for side in ("train", "val"))
+    shown = [line.split("  ")[1:3] for line in capsys.readouterr().out.splitlines() if "targets/s" in line]
+    assert shown == [
+        [f"loss {row['train/loss']:.4f}", f"distance {row['train/distance']:.4f}"] for row in steps
+    ]
     weight = [(row["train/loss"] - 2 * row["train/distance"]) / row["train/regularizer"] for row in steps]
     assert weight[0] == pytest.approx(0.5)
     assert weight[-1] == pytest.approx(0.1)
