@@ -96,6 +96,7 @@ def _train(
     from lang_jepa.training.export import export_model
     from lang_jepa.training.loop import fit
     from lang_jepa.training.run import Run
+    from lang_jepa.training.start import check_sample
 
     chief = bool(fabric.is_global_zero)
     material = make_material(settings, fabric, listener)
@@ -105,6 +106,8 @@ def _train(
     fabric.barrier()
     run = Run(settings, fabric, material, listener)
     tell_losses(material.losses(), telling(listener))
+    if rough := check_sample(settings, material.sample_view):
+        listener.warning(rough)
     if material.held_out is None:
         listener.warning(
             "nothing is held out, so no health figure can be measured and the collapse watch is blind: "
