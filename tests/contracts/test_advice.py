@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from systems import Inputs, System, resumed_by, type_in
+from systems import SYSTEMS, Inputs, System, resumed_by, type_in
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import load_settings
@@ -97,6 +97,16 @@ def test_a_run_without_a_model_names_what_helps(
         assert type_in(monkeypatch, "evaluate", folder / system.best, "--tasks", "retrieval") == 0
     assert type_in(monkeypatch, *again[1].split()) == 0
     assert (folder / "model").is_dir()
+
+
+@pytest.mark.parametrize("system", SYSTEMS[-2:], ids=lambda one: one.name)
+def test_a_checkpoint_that_is_no_model_says_what_to_give(
+    system: System, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert type_in(monkeypatch, "evaluate", finished / system.last) == 2
+    said = capsys.readouterr().err
+    assert f"is a checkpoint of {system.name}, not of encoder: give the " in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -107,10 +107,11 @@ class Run:
                 state["generators"][self.fabric.global_rank]
             )  # last, because starting loader processes draws a number
         if self.chief:
+            first = self.step + 1 if self.resumed else 0
             self.files = RunFiles(
                 self.folder,
                 texts="examples.txt",
-                trackers=make_trackers(self.settings.logging, self.settings, self.folder),
+                trackers=make_trackers(self.settings.logging, self.settings, self.folder, first=first),
                 resume_step=self.step if self.resumed else None,
             )
             every, facts = self.settings.logging.log_freq, self.material.facts()

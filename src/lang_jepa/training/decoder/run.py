@@ -141,10 +141,11 @@ class DecoderRun:
         self.first_step, self.resumed = self.step, state is not None
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if self.chief:
+            first = self.step + 1 if self.resumed else 0
             self.files = RunFiles(
                 self.folder,
                 texts="samples.txt",
-                trackers=make_trackers(self.settings.evaluation, self.settings, self.folder),
+                trackers=make_trackers(self.settings.evaluation, self.settings, self.folder, first=first),
                 resume_step=self.step if self.resumed else None,
                 columns=COLUMNS,
             )

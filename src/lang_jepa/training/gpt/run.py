@@ -156,10 +156,11 @@ class GPTRun:
             self._restore(path)
         self.first_step = self.step
         if self.chief:
+            first = self.step + 1 if self.resumed else 0
             self.files = RunFiles(
                 self.folder,
                 texts="samples.txt",
-                trackers=make_trackers(logging, self.settings, self.folder),
+                trackers=make_trackers(logging, self.settings, self.folder, first=first),
                 resume_step=self.step if self.resumed else None,
                 columns=COLUMNS,
             )
