@@ -23,7 +23,7 @@ from lang_jepa import (
 from lang_jepa.cli_combinations import Checked
 from lang_jepa.cli_options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import is_full
+from lang_jepa.files import check_writable, is_full
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.training.signals import Interrupted, ending_by_exception, exit_status
 from lang_jepa.visible import visible
@@ -146,6 +146,8 @@ def prepare(
     ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and tell what is in it."""
+    if duplicates is not None:
+        check_writable(duplicates)
     settings = settings_of(recipe, *(override or ()))
     from lang_jepa.console import facts_table, plain
     from lang_jepa.data.losses import Losses

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from systems import SYSTEMS, Inputs, System, resumed_by, type_in
+from systems import Inputs, System, resumed_by, type_in
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import load_settings
@@ -99,10 +99,11 @@ def test_a_run_without_a_model_names_what_helps(
     assert (folder / "model").is_dir()
 
 
-@pytest.mark.parametrize("system", SYSTEMS[-2:], ids=lambda one: one.name)
 def test_a_checkpoint_that_is_no_model_says_what_to_give(
     system: System, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if system.name.startswith("encoder"):
+        return  # whose checkpoint is evaluated
     assert type_in(monkeypatch, "evaluate", finished / system.last) == 2
     said = capsys.readouterr().err
     assert f"is a checkpoint of {system.name}, not of encoder: give the " in said
