@@ -52,6 +52,7 @@ def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_
     more = (
         TRACKED.get(system.name, "logging.log_to_tensorboard=true"),
         KEPT.get(system.name, "logging.checkpoint_freq=1"),
+        f"{'evaluation' if system.name == 'decoder' else 'logging'}.keep_checkpoints=null",
     )
     system.begin(system.make(tmp_path / "run", (*EPOCHS[system.name], *more), inputs), None, inputs)
     kept = sorted(path.name for path in (tmp_path / "run").glob("*epoch*"))

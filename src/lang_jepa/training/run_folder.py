@@ -140,7 +140,12 @@ class RunFolder:
         if fabric.is_global_zero and there:
             found = read_json(self.path / SUMMARY, what="the summary of the run")
             before = read_settings(self.path / SETTINGS, type(settings))
-            if found["interrupted"] or differing(before, settings, free) or not made(found):
+            if (
+                not found
+                or found.get("interrupted", True)
+                or differing(before, settings, free)
+                or not made(found)
+            ):
                 found = None
         found = ranks.gather(fabric, found)[0]
         if found is not None:
