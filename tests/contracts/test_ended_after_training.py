@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,7 @@ def test_two_quickstarts_at_once(
     try:
         while not (folder / LOCK).is_file() or not (folder / LOCK).read_text():
             assert first.poll() is None
+            time.sleep(0.01)
         os.kill(first.pid, signal.SIGSTOP)
         assert type_in(monkeypatch, *words) == 2
         said = capsys.readouterr().err
