@@ -49,7 +49,7 @@ app = typer.Typer(
 _ENDED = {
     int(signal.SIGINT): "interrupted",
     int(signal.SIGTERM): "SIGTERM",
-    int(signal.SIGPIPE): "the output was closed",
+    int(signal.SIGPIPE): "the output was closed, or is full",
 }
 _SHOWING = frozenset({"search", "infer", "document", "evaluate", "recipes", "bits", "generate"})
 """Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
@@ -159,6 +159,8 @@ def prepare(
     ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and tell what is in it."""
+    if duplicates is not None:
+        check_writable(duplicates)
     settings = settings_of(recipe, *(override or ()))
     if duplicates is not None:
         check_writable(duplicates.expanduser())
@@ -367,7 +369,10 @@ def main() -> None:
         warnings.filterwarnings("ignore", message=f".*{message}")
     try:
         with ending_by_exception():
-            app()
+            try:
+                app()
+            finally:
+                print(end="", flush=True)
     except LangJepaError as error:
         _fail(str(error), error.exit_code)
     except Interrupted as stop:
@@ -377,9 +382,24 @@ def main() -> None:
             aside(f"{_ENDED[stop.number]}: ended before it was done. {_AGAIN}")
         raise SystemExit(exit_status(stop.number)) from None
     except Exception as error:
+        if is_full(error) or isinstance(error, BrokenPipeError):
+            _leave_if_output_fails()
         if not is_full(error):
             raise
         _fail(f"the disk is full: {error}. Free some space and give the command again.")
+
+
+def _leave_if_output_fails() -> None:
+    """End where it is standard output (of --help, say) that cannot be written; files of ours are named in their errors.
+
+    There is no way to find out but to write."""
+    try:
+        print(flush=True)
+    except OSError as error:
+        from lang_jepa.console import drop_output
+
+        drop_output()
+        _fail(f"the output could not be written: {error.strerror}", exit_status(signal.SIGPIPE))
 
 
 def _fail(reason: str, status: int = LangJepaError.exit_code) -> NoReturn:

@@ -279,7 +279,10 @@ class LoggingSettings(Section):
     log_freq: int = Field(default=50, ge=1)
     """Optimizer steps between rows of training metrics."""
     checkpoint_freq: int = Field(default=1, ge=1)
-    """Epochs between kept checkpoints."""
+    """Epochs between checkpoints of epochs."""
+    keep_checkpoints: int | None = Field(default=3, ge=1)
+    """Checkpoints of epochs that stay, the latest (null: all of them). The last and the best checkpoint always stay, as
+    does one that is gone on from."""
     checkpoint_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps between saves of the last checkpoint (null: ten a run); the end of an epoch saves too."""
     eval_freq: int | None = Field(default=None, ge=1)

@@ -96,7 +96,9 @@ class DecoderEvaluationSettings(Section):
     log_steps: int = Field(default=20, ge=1)
     """Optimizer steps between rows of training metrics."""
     checkpoint_freq: int | None = Field(default=None, ge=1)
-    """Epochs between kept checkpoints (null: only the last and the best are kept)."""
+    """Epochs between checkpoints of epochs (null: only the last and the best are kept)."""
+    keep_checkpoints: int | None = Field(default=3, ge=1)
+    """Checkpoints of epochs that stay, the latest (null: all of them)."""
     log_to_wandb: bool = False
     """Also log to Weights & Biases (extra `wandb`)."""
     log_to_tensorboard: bool = False

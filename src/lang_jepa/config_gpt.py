@@ -199,7 +199,9 @@ class GPTLoggingSettings(Section):
     checkpoint_every: int = Field(default=1000, ge=1)
     """Optimizer steps between saves of the last checkpoint; the end is always one."""
     checkpoint_freq: int | None = Field(default=None, ge=1)
-    """Epochs between kept checkpoints (null: only the last and the best are kept)."""
+    """Epochs between checkpoints of epochs (null: only the last and the best are kept)."""
+    keep_checkpoints: int | None = Field(default=3, ge=1)
+    """Checkpoints of epochs that stay, the latest (null: all of them)."""
     log_to_wandb: bool = False
     """Also log to Weights & Biases (extra `wandb`)."""
     log_to_tensorboard: bool = False

@@ -36,13 +36,25 @@ class Output(Console):
         there = super().size
         return there if self.is_terminal else ConsoleDimensions(_NO_END, there.height)
 
+    def _check_buffer(self) -> None:
+        """A full disk behind standard output (`> FILE`) ends the output as a closed pipe does."""
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.on_broken_pipe()
+
     def on_broken_pipe(self) -> None:
         """`| head` has read enough: nothing is written any more, and a run in training saves and stops."""
         self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        drop_output()
         output_closed()
+
+
+def drop_output() -> None:
+    """What is still to be written to standard output goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 console = Output()

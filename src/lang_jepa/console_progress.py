@@ -85,6 +85,8 @@ class Bar:
     """A reporter of training: a bar on a terminal, a line every so many steps in a log, and a line per look."""
 
     columns: tuple[tuple[str, int, str, str], ...] = _COLUMNS
+    part = "distance"
+    """Of the loss, shown beside it where it is not all of it."""
 
     def __init__(self) -> None:
         self._work = Work(TextColumn("training"), BarColumn(bar_width=16), MofNCompleteColumn())
@@ -102,7 +104,9 @@ class Bar:
         """Move the bar, or print a line."""
         if self._task is None:
             return
-        text = f"loss {figures['train/loss']:.4f}  {figures['train/targets_per_second']:,.0f} targets/s"
+        loss, part = figures["train/loss"], figures.get(f"train/{self.part}", figures["train/loss"])
+        more = "" if part == loss else f"  {self.part.replace('_', ' ')} {part:.4f}"
+        text = f"loss {loss:.4f}{more}  {figures['train/targets_per_second']:,.0f} targets/s"
         if console.is_terminal:
             self._work.move(self._task, completed=step, figures=text)
         elif step % self._every == 0 or step in (self._start + 1, self._total):
@@ -178,6 +182,7 @@ class GPTBar(Bar):
         ("no drift", 10, "val/span_loss_without_drift", ".4f"),
         ("seconds", 9, "train/seconds", ".0f"),
     )
+    part = "token_loss"
 
     def _heading(self, figures: Figures) -> str:
         return (

@@ -1,5 +1,6 @@
 """A search: with real trials stopped, taken up and failing; the rest with looks that a stand-in for training tells."""
 
+import io
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from lang_jepa.comparison.compare import Silent
 from lang_jepa.comparison.process import Event, Interrupted
 from lang_jepa.comparison.space import parse_dimension
 from lang_jepa.comparison.sweep import IN_A_ROW, Sweep, make_sweep, sweep
+from lang_jepa.comparison.worker import Channel, trial_job
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_json, write_json
@@ -322,3 +324,19 @@ def test_the_command_line_says_what_is_better_and_what_failed(
     count = failed.split(":")[0].count(",")
     assert any(line.endswith(f" stopped early, {count} failed") for line in lines)
     assert any(line.endswith(": val/loss (lower is better) 0.2500") for line in lines)
+
+
+def test_a_folder_that_holds_something_else_is_not_removed(tmp_path: Path) -> None:
+    """In the place of a trial, without a checkpoint; what a run leaves that was stopped early goes."""
+    folder = tmp_path / "trial"
+    settings = tiny_settings(folder, "optimization.max_steps=1")
+    folder.mkdir()
+    save_settings(settings, folder / "settings.yaml")
+    (folder / "thesis.txt").write_text("mine")
+    job = {"kind": "encoder", "settings": settings.model_dump(), "allow_different": False}
+    channel = Channel(io.StringIO())
+    with pytest.raises(LangJepaError, match=r"thesis.txt in it is no part of a run that was stopped"):
+        trial_job(job, channel)
+    assert (folder / "thesis.txt").read_text() == "mine"
+    (folder / "thesis.txt").unlink()
+    assert trial_job(job, channel) == 0

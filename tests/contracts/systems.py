@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lang_jepa import cli
 from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import BEST, LAST
 from lang_jepa.training.decoder import run as decoder_run
@@ -93,6 +96,22 @@ def _cached(run: Path, overrides: tuple[str, ...], inputs: Inputs) -> Any:
 
 def _train(settings: Any, reporter: Reporter | None, inputs: Inputs) -> Any:
     return train(settings, reporter)
+
+
+def type_in(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The exit status of `lang-jepa ...`."""
+    monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def resumed_by(system: System, folder: Path, inputs: Inputs, *options: str) -> tuple[object, ...]:
+    """What is typed in to go on with a run."""
+    encoder = ("--encoder", inputs.encoder) if system.name == "decoder" else ()
+    return "train", folder, "--resume", *encoder, *options
 
 
 SYSTEMS = (

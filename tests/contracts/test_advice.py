@@ -2,13 +2,11 @@
 
 import math
 import re
-import sys
 from pathlib import Path
 
 import pytest
-from systems import Inputs, System
+from systems import Inputs, System, resumed_by, type_in
 
-from lang_jepa import cli
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import load_settings
 from lang_jepa.training import run_folder
@@ -17,21 +15,6 @@ from lang_jepa.training.watch import watch_for
 from tiny import StopAt, tiny_settings
 
 OPTION = re.compile(r"--resume (-[od]) ((\S+)=(\S+))")
-
-
-def _type_in(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit status of `lang-jepa ...`."""
-    monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def _resume(system: System, folder: Path, inputs: Inputs, *options: str) -> tuple[object, ...]:
-    encoder = ("--encoder", inputs.encoder) if system.name == "decoder" else ()
-    return "train", folder, "--resume", *encoder, *options
 
 
 @pytest.fixture
@@ -62,14 +45,14 @@ def test_after_a_loss_that_is_not_finite(
     option, override, key, value = found.groups()
     assert key == system.lr
     other = "meta.seed=7" if option == "-o" else "training.seed=7"
-    assert _type_in(monkeypatch, *_resume(system, folder, inputs, option, override, option, other)) == 2
-    assert _type_in(monkeypatch, *_resume(system, folder, inputs, option, override)) == 0
+    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, override, option, other)) == 2
+    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, override)) == 0
     state = load_checkpoint(folder / system.last)
     ((step, changed),) = state["changes"]
     assert (state["step"], step, list(changed)) == (6, 2, [key])
     assert changed[key][1] == float(value) == pytest.approx(changed[key][0] / 10)
     again = f"{key}={float(value) / 10}"
-    assert _type_in(monkeypatch, *_resume(system, folder, inputs, option, again)) == 2
+    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, again)) == 2
 
 
 def test_from_another_checkpoint_than_one_that_is_damaged(
@@ -84,10 +67,10 @@ def test_from_another_checkpoint_than_one_that_is_damaged(
     content = (folder / system.last).read_bytes()
     (folder / system.last).write_bytes(content[: len(content) // 2])
     capsys.readouterr()
-    assert _type_in(monkeypatch, *_resume(system, folder, inputs)) == 2
+    assert type_in(monkeypatch, *resumed_by(system, folder, inputs)) == 2
     found = OPTION.search(capsys.readouterr().err)
     assert found is not None
-    assert _type_in(monkeypatch, *_resume(system, folder, inputs, found[1], found[2])) == 0
+    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, found[1], found[2])) == 0
     assert load_checkpoint(folder / system.last)["step"] == 6
 
 
@@ -102,18 +85,29 @@ def test_a_run_without_a_model_names_what_helps(
     system.begin(system.make(folder, (), inputs), StopAt(5), inputs)
     if system.name == "decoder":  # it joins a model; its best checkpoint is of use as it is
         told = ("--decoder", folder, "--text", "Nora slept.")
-        assert _type_in(monkeypatch, "infer", inputs.encoder, *told) == 0
+        assert type_in(monkeypatch, "infer", inputs.encoder, *told) == 0
         return
     capsys.readouterr()
-    assert _type_in(monkeypatch, "evaluate", folder) == 2
+    assert type_in(monkeypatch, "evaluate", folder) == 2
     said = capsys.readouterr().err
     assert str(folder / system.best) in said
     again = re.search(r"lang-jepa (train \S+ --resume)", said)
     assert again is not None
     if system.name == "encoder":
-        assert _type_in(monkeypatch, "evaluate", folder / system.best, "--tasks", "retrieval") == 0
-    assert _type_in(monkeypatch, *again[1].split()) == 0
+        assert type_in(monkeypatch, "evaluate", folder / system.best, "--tasks", "retrieval") == 0
+    assert type_in(monkeypatch, *again[1].split()) == 0
     assert (folder / "model").is_dir()
+
+
+def test_a_checkpoint_that_is_no_model_says_what_to_give(
+    system: System, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if system.name.startswith("encoder"):
+        return  # whose checkpoint is evaluated
+    assert type_in(monkeypatch, "evaluate", finished / system.last) == 2
+    said = capsys.readouterr().err
+    assert f"is a checkpoint of {system.name}, not of encoder: give the " in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

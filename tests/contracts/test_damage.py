@@ -9,19 +9,25 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from systems import Inputs, System
 
+from lang_jepa.concepts.cards import hash_files, write_card
 from lang_jepa.concepts.directory import CARD, load_model
+from lang_jepa.concepts.gpt_directory import CARD as GPT_CARD
 from lang_jepa.concepts.gpt_directory import find_gpt, load_gpt
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import read_json
 from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
 from lang_jepa.training.contents import PARTS
 
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, to damage."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+    """A copy of the finished run, as if it had been killed before it was summed up, to damage."""
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    (copy / "summary.json").unlink()
+    return copy
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -45,6 +51,27 @@ def test_a_flipped_bit_in_a_checkpoint_is_refused_before_anything_is_loaded(
             path.write_bytes(damaged)
             with pytest.raises(LangJepaError, match=f"{path.name} cannot be used: it is (damaged|truncated)"):
                 load_checkpoint(path)
+
+
+def test_numbers_that_are_none_are_not_read_though_every_hash_is_right(system: System, run: Path) -> None:
+    for path in sorted((run / "model").glob("*.safetensors")):
+        whole, card = (
+            load_file(path),
+            next(name for name in (CARD, GPT_CARD) if (run / "model" / name).is_file()),
+        )
+        name = next(name for name, part in whole.items() if part.is_floating_point())
+        spoilt = {**whole, name: torch.full_like(whole[name], torch.nan)}
+        load = load_gpt if card == GPT_CARD else load_model
+        for tensors in (spoilt, whole):
+            save_file(tensors, path)
+            about = read_json(run / "model" / card, what="card")
+            hashes = {one: hash for one, hash in hash_files(run / "model").items() if one in about["sha256"]}
+            write_card(run / "model" / card, {k: v for k, v in about.items() if k != "sha256"}, hashes)
+            if tensors is whole:
+                load(run / "model")
+                continue
+            with pytest.raises(LangJepaError, match=rf"{path.name} (is|are) not usable: {name} holds NaN"):
+                load(run / "model")
 
 
 def test_a_missing_part_is_named(system: System, run: Path) -> None:

@@ -1,10 +1,12 @@
 """Ended before the loop, and by an output that nobody reads any more. One system stands for all: the code is one."""
 
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from systems import SYSTEMS, Inputs
 
 from lang_jepa.training.checkpoint import load_checkpoint
@@ -37,6 +39,28 @@ def test_interrupted_before_the_loop(inputs: Inputs, tmp_path: Path) -> None:
     assert ended.status == 130
     assert ended.err.startswith("interrupted: ended before it was done. What was finished is kept: give")
     assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "train --help", "recipes", "train", "prepare"])
+def test_a_full_output_is_no_full_disk(words: str, inputs: Inputs, tmp_path: Path) -> None:
+    """And ends as a closed one does."""
+    command = ENCODER.command(ENCODER.make(tmp_path / "run", (), inputs), inputs)
+    more = [words, command[-1]] if words in ("train", "prepare") else words.split()
+    with open("/dev/full", "w") as full:  # written at the end, when the buffer of Python is emptied
+        ended = subprocess.run(
+            [*command[:3], *more],
+            env=environment({"PYTHONUNBUFFERED": ""}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 128 + signal.SIGPIPE, ended.stderr
+    assert re.match(
+        "error: the output could not be written|the output was closed, or is full: ", ended.stderr
+    )
+    assert "disk" not in ended.stderr
+    assert ended.stderr.count("\n") == 1
 
 
 def test_a_closed_output_saves_and_stops(inputs: Inputs, tmp_path: Path) -> None:

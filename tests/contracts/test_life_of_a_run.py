@@ -92,6 +92,12 @@ def _wait_for(path: Path, child: "subprocess.Popen[str]") -> None:
         time.sleep(0.002)
 
 
+def _contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Of every file, and when it was written."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
 def _refusal(attempt: Callable[[], Any]) -> str:
     try:
         attempt()
@@ -157,6 +163,24 @@ def test_it_goes_on_bit_for_bit_where_it_was_moved(
         assert_same_checkpoint(whole / name, folder / name)
     assert rows_of(whole) == rows_of(folder)
     assert not ended.first.exists(), "nothing went to where it was before"
+
+
+def test_a_finished_run_is_left_as_it_is(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    """And that is said. One that was ended before it was summed up is not finished."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    before = _contents(folder)
+    heard = Heard()
+    result = system.begin(system.resume(folder), heard, inputs)
+    assert (result.step, result.interrupted, result.exit_status, result.folder) == (6, False, 0, folder)
+    assert [f"{folder} is already finished, at step 6 of 6" in told for told in heard.told] == [True]
+    assert _contents(folder) == before
+    (folder / "summary.json").unlink()
+    system.begin(system.resume(folder), heard, inputs)
+    assert not any("already finished" in told for told in heard.told[1:])
+    assert read_json(folder / "summary.json", what="summary")["steps"] == 6
 
 
 def test_before_the_first_checkpoint_it_begins_again_and_says_so(

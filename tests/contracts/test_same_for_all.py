@@ -1,5 +1,6 @@
 """What a run measures, keeps and tells does not depend on what is trained."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,11 @@ EPOCHS = {
     "gpt": ("data.limit=12", "data.batch_tokens=2048", "data.vocab_size=400", "logging.checkpoint_freq=1"),
 }
 """What makes epochs short."""
+LONGER = {
+    "encoder": ("optimization.epochs=4",),
+    "decoder": ("training.num_epochs=4",),
+    "gpt": ("optimization.max_steps=12",),
+}
 KEPT = {"decoder": "evaluation.checkpoint_freq=1"}
 TRACKED = {"decoder": "evaluation.log_to_tensorboard=true"}
 
@@ -46,6 +52,7 @@ def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_
     more = (
         TRACKED.get(system.name, "logging.log_to_tensorboard=true"),
         KEPT.get(system.name, "logging.checkpoint_freq=1"),
+        f"{'evaluation' if system.name == 'decoder' else 'logging'}.keep_checkpoints=null",
     )
     system.begin(system.make(tmp_path / "run", (*EPOCHS[system.name], *more), inputs), None, inputs)
     kept = sorted(path.name for path in (tmp_path / "run").glob("*epoch*"))
@@ -55,7 +62,39 @@ def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
-def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", ["1", "2", "null"])
+@pytest.mark.parametrize("system", [one for one in SYSTEMS if one.name in EPOCHS], ids=lambda one: one.name)
+def test_checkpoints_of_epochs_do_not_pile_up(
+    system: System, keep: str, inputs: Inputs, tmp_path: Path
+) -> None:
+    """The latest stay, and the one that was gone on from, which a later kill may need again."""
+    folder, section = tmp_path / "run", "evaluation" if system.name == "decoder" else "logging"
+    more = (f"{section}.checkpoint_freq=1", f"{section}.keep_checkpoints={keep}")
+    settings = system.make(folder, (*EPOCHS[system.name], *LONGER[system.name], *more), inputs)
+    system.begin(settings, None, inputs)
+    kept = {int(re.sub(r"\D", "", path.name)): path for path in folder.glob("*epoch*")}
+    last = max(kept)
+    assert last >= 4
+    assert sorted(kept) == list(range(1 if keep == "null" else last + 1 - int(keep), last + 1))
+    assert (folder / system.last).is_file()
+    assert (folder / system.best).is_file()
+    if keep != "2":
+        return
+    begun = kept[last - 1]
+    section = "training" if system.name == "decoder" else "meta"
+    again = system.resume(folder)
+    part = getattr(again, section).model_copy(update={"checkpoint_path": str(begun)})
+    for number in range(20, 23):  # of an earlier attempt, say
+        shutil.copyfile(begun, begun.with_name(begun.name.replace(str(last - 1), str(number))))
+    system.begin(again.model_copy(update={section: part}), None, inputs)
+    assert begun.is_file()
+    assert kept[last].is_file()
+    assert len(list(folder.glob("*epoch*"))) == 3
+
+
+def test_a_regularizer_is_part_of_the_loss(
+    inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Weighted as the schedule says; of a GPT and of a decoder their own tests say the like."""
     weights = (
         "objective.prediction_weight=2",
@@ -63,9 +102,13 @@ def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path) -> No
         "objective.final_regularizer_weight=0.1",
     )
     settings = tiny_settings(tmp_path / "run", "objective.regularizer=sigreg", *weights)
-    SYSTEMS[0].begin(settings, None, inputs)
+    SYSTEMS[0].begin(settings, Bar(), inputs)
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     steps, looks = ([row for row in rows if f"{side}/loss" in row] for side in ("train", "val"))
+    shown = [line.split("  ")[1:3] for line in capsys.readouterr().out.splitlines() if "targets/s" in line]
+    assert shown == [
+        [f"loss {row['train/loss']:.4f}", f"distance {row['train/distance']:.4f}"] for row in steps
+    ]
     weight = [(row["train/loss"] - 2 * row["train/distance"]) / row["train/regularizer"] for row in steps]
     assert weight[0] == pytest.approx(0.5)
     assert weight[-1] == pytest.approx(0.1)

@@ -81,6 +81,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_settings(settings, folder / f"{name}.yaml")
     plan = [{"folder": str(folder / name), "stop": stop, "resume": False} for name, _, stop in jobs]
     plan.append({"folder": str(folder / "parts"), "stop": NEVER, "resume": True})
+    plan.append({"folder": str(folder / "whole"), "stop": NEVER, "resume": True})  # which is finished
     run_on_two_ranks(CHILD, json.dumps(plan))
     return folder
 

@@ -156,6 +156,7 @@ def test_another_number_of_threads_is_told(kind: str, tmp_path: Path) -> None:
         tiny_encoder(encoder)
 
     def go_on(listener: Reporter, *, first: bool = False) -> None:
+        (folder / "summary.json").unlink(missing_ok=True)  # as if it had not been finished
         if kind == "encoder":
             one = tiny_settings(folder, "optimization.max_steps=1") if first else resume_settings(folder)
             train(one, listener)

@@ -229,3 +229,11 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         _trainer(tmp_path).fit(LitJEPA(settings), train_dataloaders=[0])
     with pytest.raises(LangJepaError, match="max_steps"):
         _trainer(tmp_path, steps=-1).fit(LitJEPA(settings), TextDataModule(settings))
+
+
+def test_what_is_cut_is_told_where_training_starts(tmp_path: Path) -> None:
+    data = TextDataModule(tiny_settings(tmp_path, "model.max_length=8"))
+    with pytest.warns(
+        UserWarning, match=r"cut [\d,]+ \(.*%\) of [\d,]+ sentences at 8 tokens. Look at model.max_length"
+    ):
+        data.setup("fit")

@@ -1,5 +1,6 @@
 """Teachers: a model directory of ours or a pretrained encoder, and what does not fit."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,30 @@ from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.prepare import prepare
+from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.similarity import Statistics
 from lang_jepa.models.encoder import identity_head
 from lang_jepa.models.target import FrozenTarget
 from lang_jepa.settings import load_settings
-from lang_jepa.training.start import start_model, start_target, whiten_head
+from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.reporter import Silent
+from lang_jepa.training.start import check_sample, start_model, start_target, whiten_head
 from lang_jepa.training.train import train
 from tiny import TINY, corpora, tiny_settings
 
 TEXTS = ["The cat sat on the mat.", "It rained."]
 FROZEN = ("objective.target=frozen", "objective.regularizer=none")
+
+
+class Heard(Silent):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +154,46 @@ def test_a_head_whitens_by_the_power_asked_for(power: float) -> None:
     values, vectors = torch.linalg.eigh(torch.cov(pooled.T))
     expected = (vectors * values ** (1 - 2 * power)) @ vectors.T
     torch.testing.assert_close(torch.cov(found.T), expected, rtol=0.03, atol=0.03)
+
+
+@pytest.mark.parametrize("count", [2, 16, 64, 127])
+def test_a_small_sample_blows_up_no_other_sentence(count: int) -> None:
+    """Of the directions that it says nothing about either; they had 500 times the variance."""
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(64, 64, generator=generator) * torch.linspace(0.2, 2, 64)
+    sample, others = (torch.randn(n, 64, generator=generator) @ mixing for n in (count, 2000))
+    head = identity_head(64)
+    whiten_head(head, sample)
+    assert 0.5 < float(head(others).detach().var(0).mean()) < 2
+
+
+def test_a_large_sample_is_whitened_as_it_is() -> None:
+    pooled = torch.randn(128, 64, generator=torch.Generator().manual_seed(0))
+    head = identity_head(64)
+    whiten_head(head, pooled)
+    assert torch.equal(head.weight, torch.from_numpy(Statistics.of(pooled.numpy(), shrinkage=1e-3).whitening))
+
+
+def test_text_that_is_too_short_for_the_width_is_told(tmp_path: Path) -> None:
+    """In one warning with the numbers, where training starts; and the model starts at ordinary figures."""
+    heard = Heard()
+    wide = ("data.limit=12", "model.embed_dim=256", "model.pred_dim=256", "model.head_sample=4000")
+    few = ("data.val_fraction=0.3", "objective.regularizer=vicreg", "optimization.max_steps=1")
+    train(tiny_settings(tmp_path / "wide", *wide, *few), heard)
+    (told,) = [text for text in heard.warnings if "model.embed_dim" in text]
+    sentences = re.search(
+        r"needs 512 training sentences or more, and there are (\d+): the whitened start and", told
+    )
+    assert sentences is not None
+    assert f"a smaller model.embed_dim ({int(sentences[1]) // 2} at most" in told
+    (row,) = [row for row in read_metrics(tmp_path / "wide" / "metrics.csv") if "train/regularizer" in row]
+    assert row["train/regularizer"] < 50
+    narrow = Heard()
+    train(tiny_settings(tmp_path / "narrow", *few), narrow)
+    assert not [text for text in narrow.warnings if "model.embed_dim" in text]
+    settings = tiny_settings(tmp_path / "given", "model.head_sample=32")
+    corpus = prepare(settings.data)
+    sample = make_plain_view(settings, corpus.train, corpus.tokenizer)
+    assert str(check_sample(settings, sample)).endswith(
+        "the whitened start can only be rough. Raise model.head_sample"
+    )

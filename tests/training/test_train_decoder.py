@@ -1,6 +1,7 @@
 """Training a decoder: exact resumption, refusals, what is held out, and which encoder is taken."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from lang_jepa.training.decoder.material import DecoderMaterial
 from lang_jepa.training.decoder.run import BEST, LAST
 from lang_jepa.training.decoder.train import load_decoder, resume_decoder, train_decoder
 from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.reporter import Silent
 from lang_jepa.training.train import train
 from tiny import (
     VIEWS,
@@ -244,3 +246,23 @@ def test_only_a_model_directory_is_joined(tmp_path: Path, encoder: Path) -> None
     assert model.decoder is not None
     with pytest.raises(LangJepaError, match="is this a model directory"):
         join_model(tmp_path, model.decoder)
+
+
+def test_what_is_cut_is_told_where_training_starts(encoder: Path, tmp_path: Path) -> None:
+    heard = Told()
+    settings = tiny_decoder(tmp_path / "run", "decoder.max_length=6", "training.max_steps=1")
+    train_decoder(encoder, settings, reporter=heard)
+    (line,) = [text for text in heard.warnings if " documents: " in text]
+    assert re.search(
+        r"cut [\d,]+ \([\d.]+%\) of [\d,]+ sentences at 6 tokens. Look at decoder.max_length$", line
+    )
+
+
+class Told(Silent):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from lang_jepa.comparison.equality import check_environment, facts_of
 from lang_jepa.comparison.kind import Exam, RunKind, kind_named
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json, write_json
+from lang_jepa.files import check_only, read_json, write_json
 from lang_jepa.hub import go_offline_if_unreachable
 from lang_jepa.settings import build
 from lang_jepa.training.run_lock import RunLock
@@ -28,6 +28,23 @@ SCORES, VALUES = "compared.json", "values.npz"
 INTERRUPTED = 3
 """Exit status of a job that was asked to stop and can be taken up."""
 _PAUSE = 0.2
+_BEGUN = (
+    ".lock",
+    ".*.tmp",
+    ".*.old",
+    "README.txt",
+    "settings.yaml",
+    "metrics.csv",
+    "examples.txt",
+    "samples.txt",
+    "stopped.json",
+    "checkpoint-best.pth",
+    "checkpoint-epoch*.pth",
+    "tensorboard",
+    "wandb",
+    FACTS,
+)
+"""What a run has before its first checkpoint to go on from: nothing is lost with it."""
 
 
 class Channel:
@@ -104,7 +121,8 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
         settings = kind.resume(folder)
     elif folder.is_dir():
         with RunLock(folder):
-            shutil.rmtree(folder)  # it was stopped before its first checkpoint: nothing is lost
+            check_only(folder, _BEGUN, what="a run that was stopped before its first checkpoint")
+            shutil.rmtree(folder)
 
     def tell_facts(run: Any) -> None:
         facts = facts_of(kind, run)

@@ -149,6 +149,8 @@ class Statistics:
             maps = [tensors[f"foretold.{name}"].astype(np.float32) for name in _FORETOLD] if known else []
         except (SafetensorError, KeyError) as error:
             raise LangJepaError(f"the score statistics are damaged ({path}): {error}") from error
+        if bad := [name for name, part in tensors.items() if not np.isfinite(part).all()]:
+            raise LangJepaError(f"the score statistics {path} are not usable: {bad[0]} holds NaN or infinity")
         square = (len(mean), len(mean))
         shapes = [mean.shape, whitening.shape, *(part.shape for part in maps)]
         if shapes != [square[:1], square, *([square[:1], square[:1], square, square] if maps else [])]:

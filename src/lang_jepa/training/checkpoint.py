@@ -153,11 +153,11 @@ def check_matches(
         )
     # Through the settings, so that one that did not exist yet then counts as its default.
     before = build_saved(type(settings), checkpoint["settings"], where=str(path))
-    then, now = _flat(before.model_dump()), _flat(settings.model_dump())
+    different = differing(before, settings, free)
     differences = [
-        f"{key}: checkpoint {then.get(key)!r}, now {now.get(key)!r}"
-        for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key) and not key.startswith(free) and key not in allowed
+        f"{key}: checkpoint {then!r}, now {now!r}"
+        for key, (then, now) in different.items()
+        if key not in allowed
     ]
     if checkpoint["corpus"] != corpus:
         differences.append(f"corpus: checkpoint {checkpoint['corpus']}, now {corpus}")
@@ -170,8 +170,18 @@ def check_matches(
             + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
             f"{folder}."
         )
-    changed = {key: [then[key], now[key]] for key in allowed if then[key] != now[key]}
+    changed = {key: different[key] for key in allowed if key in different}
     return [*checkpoint.get("changes", []), *([[checkpoint["step"], changed]] if changed else [])]
+
+
+def differing(before: BaseModel, settings: BaseModel, free: tuple[str, ...] = FREE) -> dict[str, list[Any]]:
+    """Settings that touch the numbers and differ: {setting: [before, now]}; `free`: beginnings of those that may."""
+    then, now = _flat(before.model_dump()), _flat(settings.model_dump())
+    return {
+        key: [then.get(key), now.get(key)]
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key) and not key.startswith(free)
+    }
 
 
 def _rounding() -> dict[str, str]:

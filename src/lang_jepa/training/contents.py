@@ -43,6 +43,13 @@ LEARNT = ("model", "target", "optimizer", "optimizers", "average", "centre")
 """Parts in which every number is finite."""
 
 
+_INSTEAD = {
+    "gpt": ": give the GPT's run directory, which has a model at the end of the run",
+    "decoder": ": give the encoder's run directory, and the decoder beside it (infer: with --decoder)",
+}
+"""What is usable in the place of a checkpoint of another system than was asked for."""
+
+
 def check_contents(checkpoint: Mapping[str, Any], *, system: str | None, where: str) -> None:
     """Refuse a checkpoint that cannot be gone on with, or used.
 
@@ -58,6 +65,7 @@ def check_contents(checkpoint: Mapping[str, Any], *, system: str | None, where: 
     if found not in PARTS or (system is not None and found != system):
         raise LangJepaError(
             f"{where} is a checkpoint of {found or 'an unknown system'}, not of {system or 'ours'}"
+            + (_INSTEAD.get(str(found), "") if system is not None else "")
         )
     parts = PARTS[str(found)]
     if missing := [name for name in parts if name not in checkpoint]:

@@ -16,6 +16,7 @@ from lang_jepa.training import ranks
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.material import CorpusMaterial, Material
 from lang_jepa.training.preflight import check_trainer_run
+from lang_jepa.training.start import check_sample
 from lang_jepa.training.stream_material import StreamMaterial
 
 
@@ -76,6 +77,8 @@ class TextDataModule(LightningDataModule):
         lost = self.material.losses()
         if line := lost.line():
             (rank_zero_warn if lost.loud else rank_zero_info)(line)
+        if rough := check_sample(self.settings, self.material.sample_view):
+            rank_zero_warn(rough)
 
     def train_dataloader(self) -> Loader:
         """Endless batches of this rank.

@@ -107,10 +107,11 @@ class Run:
                 state["generators"][self.fabric.global_rank]
             )  # last, because starting loader processes draws a number
         if self.chief:
+            first = self.step + 1 if self.resumed else 0
             self.files = RunFiles(
                 self.folder,
                 texts="examples.txt",
-                trackers=make_trackers(self.settings.logging, self.settings, self.folder),
+                trackers=make_trackers(self.settings.logging, self.settings, self.folder, first=first),
                 resume_step=self.step if self.resumed else None,
             )
             every, facts = self.settings.logging.log_freq, self.material.facts()
@@ -257,8 +258,9 @@ class Run:
     def save(self, name: str = checkpoints.LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
         checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
-        if self.chief and name == checkpoints.LAST:
-            self.place.forget()
+        if self.chief:
+            keep, origin = self.settings.logging.keep_checkpoints, self.settings.meta.checkpoint_path
+            self.place.saved(name, keep=keep, origin=origin)
 
     def _state(self, everyone: list[Any]) -> dict[str, Any]:
         centre = self.objective.centre

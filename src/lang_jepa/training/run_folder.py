@@ -20,13 +20,15 @@ from lang_jepa.files import (
     write_json,
     write_text,
 )
-from lang_jepa.settings import save_settings
-from lang_jepa.training.checkpoint import load_checkpoint
+from lang_jepa.settings import read_settings, save_settings
+from lang_jepa.training import ranks
+from lang_jepa.training.checkpoint import differing, load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.run_lock import RunLock, live_below
 
-SETTINGS = "settings.yaml"
+SETTINGS, SUMMARY = "settings.yaml", "summary.json"
+"""The summary is the last that is written, so a run that has one is over."""
 _NON_FINITE = "stopped.json"
 
 
@@ -113,6 +115,52 @@ class RunFolder:
         if not (self.path / SETTINGS).is_file():
             save_settings(settings, self.path / SETTINGS)
 
+    def finished(
+        self,
+        settings: BaseModel,
+        fabric: Any,
+        listener: Reporter,
+        *,
+        free: tuple[str, ...],
+        made: Callable[[dict[str, Any]], bool],
+    ) -> dict[str, Any] | None:
+        """The summary of a run that is over, which is told, if these are its settings; None: there is work to do.
+
+        Every rank calls it, and the first one's folder decides.
+
+        Args:
+            settings: with which a run is to go on.
+            fabric: of the run.
+            listener: told that nothing is left to do.
+            free: beginnings of the settings that may differ.
+            made: whether what the run of a summary makes is there.
+        """
+        found: dict[str, Any] | None = None
+        there = all((self.path / name).is_file() for name in (SETTINGS, SUMMARY))
+        if fabric.is_global_zero and there:
+            found = read_json(self.path / SUMMARY, what="the summary of the run")
+            before = read_settings(self.path / SETTINGS, type(settings))
+            if (
+                not found
+                or found.get("interrupted", True)
+                or differing(before, settings, free)
+                or not made(found)
+            ):
+                found = None
+        found = ranks.gather(fabric, found)[0]
+        if found is not None:
+            listener.message(
+                f"{self.path} is already finished, at step {found['steps']} of {found['total']}: nothing was done. To "
+                f"train anew, name {self.path / SETTINGS} without --resume, and another {self.layout.log_dir}."
+            )
+        return found
+
+    def accept(self, settings: BaseModel) -> None:
+        """The run is at work with these settings: only now, since a checkpoint that was refused leaves those of its run
+        as they were. Rank 0 alone calls it."""
+        (self.path / SUMMARY).unlink(missing_ok=True)
+        save_settings(settings, self.path / SETTINGS)
+
     def to_resume(self, chosen: str | None, tell: Callable[[str], None]) -> Path | None:
         """The checkpoint that a run goes on from; None (and told) where it was ended before its first one.
 
@@ -154,9 +202,14 @@ class RunFolder:
             raise LangJepaError(f"{error}. {self._another(others)}" if others else str(error)) from error
 
     def _epochs(self) -> list[Path]:
-        """Checkpoints of epochs, the latest first."""
-        found = self.path.glob(self.layout.epoch.format("*"))
-        return sorted(found, key=lambda path: -path.stat().st_mtime)
+        """Checkpoints of epochs, the latest first: by when they were written, since a run may go on from an earlier."""
+        before, after = self.layout.epoch.split("{}")
+        numbers = {
+            path: path.name.removeprefix(before).removesuffix(after)
+            for path in self.path.glob(self.layout.epoch.format("*"))
+        }
+        found = [path for path, number in numbers.items() if number.isdecimal()]
+        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, int(numbers[path])), reverse=True)
 
     def _another(self, others: list[Path]) -> str:
         """How to go on from another checkpoint than the last."""
@@ -208,9 +261,21 @@ class RunFolder:
             tuple(read_json(path, what="the note on why a run stopped")["settings"]) if path.is_file() else ()
         )
 
-    def forget(self) -> None:
-        """A checkpoint was written with the settings as they are now."""
-        (self.path / _NON_FINITE).unlink(missing_ok=True)
+    def saved(self, name: str, *, keep: int | None, origin: str | None) -> None:
+        """A checkpoint was written, with the settings as they are now: what it makes superfluous goes. Rank 0 alone.
+
+        Args:
+            name: of the checkpoint.
+            keep: checkpoints of epochs that stay (None: all).
+            origin: the checkpoint that the run was told to go on from, which stays.
+        """
+        if name == self.layout.last:
+            (self.path / _NON_FINITE).unlink(missing_ok=True)
+        elif name != self.layout.best and keep is not None:
+            stays = {(self.path / name).resolve(), *([Path(origin).resolve()] if origin else [])}
+            for path in self._epochs()[keep:]:
+                if path.resolve() not in stays:
+                    path.unlink()
 
 
 def _value(settings: Any, name: str) -> Any:

@@ -20,6 +20,9 @@ from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import EMATarget, FrozenTarget, SharedTarget, Target
 
 _PASS = 512  # sentences in one pass
+_SHRINKAGE = 1e-3
+LEAST_PER_DIMENSION = 2
+"""Sentences for each dimension of an embedding, of which its covariance can be estimated as it is."""
 
 
 def check_start(settings: Settings) -> None:
@@ -131,8 +134,38 @@ def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:
     return tokenizer.backend.get_vocab(with_added_tokens=True), tokenizer.prefix_ids, tokenizer.suffix_ids
 
 
+def check_sample(settings: Settings, sample: View) -> str | None:
+    """What to tell of training text that is too short for the whitened start or the statistics of the scores.
+
+    Args:
+        settings: of the run.
+        sample: training sentences to take both from.
+
+    Returns:
+        A line for people; None where there is enough.
+    """
+    model, there = settings.model, sample.split.num_sentences
+    least = LEAST_PER_DIMENSION * model.embed_dim
+    uses = {"model.score_sample": "the statistics of the scores"}
+    if model.head == "whitened":
+        uses = {"model.head_sample": "the whitened start", **uses}
+    short = {name: what for name, what in uses.items() if min(there, getattr(model, name[6:])) < least}
+    if not short:
+        return None
+    narrower = f", or a smaller model.embed_dim ({there // LEAST_PER_DIMENSION} at most, pred_dim with it)"
+    more = f"Take more text{'' if model.pretrained or there < 32 else narrower}"
+    return (
+        f"a covariance of model.embed_dim={model.embed_dim} dimensions needs {least:,} training sentences or more, and "
+        f"there are {there:,}: {' and '.join(short.values())} can only be rough. "
+        + (more if there < least else f"Raise {' and '.join(short)}")
+    )
+
+
 def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
     """Set a head to the ZCA whitening of a sample: zero mean, and with power .5 unit covariance in every direction.
+
+    A sample that is small for the width says nothing about most directions, and what it does not have would be blown up
+    by hundreds: there the covariance is shrunk towards a multiple of the identity (see `_shrinkage`).
 
     Args:
         head: [D] to [D].
@@ -146,11 +179,23 @@ def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
         raise LangJepaError(
             "whitening the head needs at least two training sentences; raise model.head_sample"
         )
-    statistics = Statistics.of(pooled.numpy(), shrinkage=1e-3)
+    enough = len(pooled) >= LEAST_PER_DIMENSION * pooled.shape[1]
+    statistics = Statistics.of(pooled.numpy(), shrinkage=_SHRINKAGE if enough else _shrinkage(pooled))
     matrix = _powered(torch.from_numpy(statistics.whitening), 2 * power)
     with torch.no_grad():
         head.weight.copy_(matrix)
         head.bias.copy_(-(torch.from_numpy(statistics.mean) @ matrix))
+
+
+def _shrinkage(pooled: Tensor) -> float:
+    """How much of a small sample's covariance S to replace by a multiple of the identity: OAS, the oracle approximating
+    shrinkage for normal vectors (Chen, Wiesel, Eldar and Hero 2010, equation 23)."""
+    count, width = pooled.shape
+    covariance = np.cov(pooled.double().numpy(), rowvar=False, bias=True)
+    squared, trace = float(np.square(covariance).sum()), float(np.trace(covariance))  # tr(S S), tr(S)
+    above = (1 - 2 / width) * squared + trace**2
+    below = (count + 1 - 2 / width) * (squared - trace**2 / width)
+    return min(1.0, above / below) if below > 0 else 1.0
 
 
 def _powered(matrix: Tensor, exponent: float) -> Tensor:

@@ -22,9 +22,14 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Scalars in `folder`, for `tensorboard --logdir`."""
+    """Scalars in `folder`, for `tensorboard --logdir`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of its files.
+        first: the first step that is to be written; what an ended process wrote of it and of later ones is not shown.
+    """
+
+    def __init__(self, folder: Path, *, first: int = 0) -> None:
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
@@ -34,7 +39,7 @@ class TensorBoard:
         self._folder = folder
         threading.excepthook = _quiet_if_full  # its thread hands such an error over at the next write
         with writing(folder):
-            self._writer = SummaryWriter(str(folder))
+            self._writer = SummaryWriter(str(folder), purge_step=first)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Log figures.
@@ -90,11 +95,18 @@ class Wanted(Protocol):
         """As a W&B run."""
 
 
-def make_trackers(wanted: Wanted, settings: BaseModel, folder: Path) -> list[Tracker]:
-    """The trackers that the settings ask for; `settings`: all of them, which W&B keeps."""
+def make_trackers(wanted: Wanted, settings: BaseModel, folder: Path, *, first: int) -> list[Tracker]:
+    """The trackers that the settings ask for.
+
+    Args:
+        wanted: which.
+        settings: all of them, which W&B keeps.
+        folder: the run directory.
+        first: the first step that is to be written.
+    """
     trackers: list[Tracker] = []
     if wanted.log_to_tensorboard:
-        trackers.append(TensorBoard(folder / "tensorboard"))
+        trackers.append(TensorBoard(folder / "tensorboard", first=first))
     if wanted.log_to_wandb:
         trackers.append(WeightsAndBiases(settings, folder))
     return trackers

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from lang_jepa.config import Settings
 from lang_jepa.data.prepare import PrepareEvent, prepare, tell_losses
 from lang_jepa.files import write_json
-from lang_jepa.settings import save_settings
 from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.preflight import check_encoder_run
 from lang_jepa.training.reporter import Reporter, Silent
-from lang_jepa.training.run_folder import RunFolder
+from lang_jepa.training.run_folder import SUMMARY, RunFolder
 from lang_jepa.training.run_lock import RunLock
 from lang_jepa.training.signals import exit_status
 from lang_jepa.training.task_alarm import task_alarms
@@ -52,7 +51,7 @@ def train(
     on_start: Callable[["Run"], None] | None = None,
     lock: RunLock | None = None,
 ) -> Result:
-    """Prepare the corpus if needed, train, and write the model directory.
+    """Prepare the corpus if needed, train, and write the model directory; of a run that is over, say so.
 
     Under torchrun every process calls this; the data is prepared by the first process of a node while the others
     wait.
@@ -67,6 +66,8 @@ def train(
         LangJepaError: see `lang_jepa.training.loop.fit`; another process trains in the run directory; the data or a
             checkpoint cannot be used.
     """
+    from lang_jepa.concepts.directory import find_model
+    from lang_jepa.training.checkpoint import FREE
     from lang_jepa.training.devices import make_fabric
     from lang_jepa.training.run import LAYOUT
 
@@ -74,6 +75,12 @@ def train(
     fabric = make_fabric(settings)
     place = RunFolder(Path(settings.logging.log_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
+    if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
+        made = find_model(place.path) is not None
+        over = place.finished(settings, fabric, listener, free=FREE, made=lambda _: made)
+        if over is not None:
+            done = (over["steps"], over["total"], False, tuple(over["alarms"]), over["seconds"])
+            return Result(place.path, *done)
     with place.held(lock, chief=bool(fabric.is_global_zero)) as held:
         return _train(settings, fabric, place, held, listener, on_start)
 
@@ -89,6 +96,7 @@ def _train(
     from lang_jepa.training.export import export_model
     from lang_jepa.training.loop import fit
     from lang_jepa.training.run import Run
+    from lang_jepa.training.start import check_sample
 
     chief = bool(fabric.is_global_zero)
     material = make_material(settings, fabric, listener)
@@ -98,14 +106,16 @@ def _train(
     fabric.barrier()
     run = Run(settings, fabric, material, listener)
     tell_losses(material.losses(), telling(listener))
+    if rough := check_sample(settings, material.sample_view):
+        listener.warning(rough)
     if material.held_out is None:
         listener.warning(
             "nothing is held out, so no health figure can be measured and the collapse watch is blind: "
             + material.why_nothing_held_out()
         )
     run.begin()
-    if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
-        save_settings(settings, run.folder / "settings.yaml")
+    if chief:
+        place.accept(settings)
     if on_start is not None:
         on_start(run)
     began = time.perf_counter()
@@ -168,7 +178,7 @@ def _summarize(run: Any, seconds: float) -> None:
     rows = read_metrics(run.folder / "metrics.csv")
     looks = [row for row in rows if "val/loss" in row]
     write_json(
-        run.folder / "summary.json",
+        run.folder / SUMMARY,
         {
             "steps": run.step,
             "total": run.total,

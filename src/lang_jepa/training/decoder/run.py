@@ -47,7 +47,7 @@ COLUMNS = (
 )
 """Columns of metrics.csv. Losses are nats per token; `loss` is what is minimised, in training of own and of predicted
 concepts by their shares."""
-_FREE = (
+FREE = (
     "training.output_dir",
     "training.resume",
     "training.checkpoint_path",
@@ -55,6 +55,7 @@ _FREE = (
     "evaluation.num_samples",
     "evaluation.log_",
     "evaluation.checkpoint_freq",
+    "evaluation.keep_checkpoints",
     "recipe",
 )
 _LOOK_BATCH = 128
@@ -140,10 +141,11 @@ class DecoderRun:
         self.first_step, self.resumed = self.step, state is not None
         self.material.start(state["loader"][self.fabric.global_rank] if state else None)
         if self.chief:
+            first = self.step + 1 if self.resumed else 0
             self.files = RunFiles(
                 self.folder,
                 texts="samples.txt",
-                trackers=make_trackers(self.settings.evaluation, self.settings, self.folder),
+                trackers=make_trackers(self.settings.evaluation, self.settings, self.folder, first=first),
                 resume_step=self.step if self.resumed else None,
                 columns=COLUMNS,
             )
@@ -293,8 +295,9 @@ class DecoderRun:
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
         checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
-        if self.chief and name == LAST:
-            self.place.forget()
+        if self.chief:
+            keep, origin = self.settings.evaluation.keep_checkpoints, self.settings.training.checkpoint_path
+            self.place.saved(name, keep=keep, origin=origin)
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
         return {
@@ -327,7 +330,7 @@ class DecoderRun:
             world=self.fabric.world_size,
             total=self.total,
             path=path,
-            free=_FREE,
+            free=FREE,
             folder="training.output_dir",
             allowed=self.place.may_change(),
         )

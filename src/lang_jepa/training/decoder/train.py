@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.concepts.decoding import join_model, restore
+from lang_jepa.concepts.decoding import WEIGHTS, join_model, restore
 from lang_jepa.concepts.directory import find_model
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.concepts.own_corpus import missing, own_corpus
@@ -18,14 +18,14 @@ from lang_jepa.data.prepare import prepare, tell_losses
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import check_writable, write_json
-from lang_jepa.settings import apply_override, build, build_saved, read_settings, save_settings
+from lang_jepa.settings import apply_override, build, build_saved, read_settings
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training.decoder.run import LAYOUT, DecoderRun
+from lang_jepa.training.decoder.run import FREE, LAYOUT, DecoderRun
 from lang_jepa.training.export import load_any
 from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.preflight import check_decoder_run
 from lang_jepa.training.reporter import Reporter, Silent
-from lang_jepa.training.run_folder import SETTINGS, RunFolder
+from lang_jepa.training.run_folder import SETTINGS, SUMMARY, RunFolder
 from lang_jepa.training.run_lock import RunLock
 from lang_jepa.training.signals import exit_status
 from lang_jepa.training.train import telling
@@ -82,6 +82,18 @@ def train_decoder(
     fabric = launch(training.device, bfloat16=training.use_bfloat16, timeout_minutes=training.timeout_minutes)
     place = RunFolder(Path(training.output_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
+    if training.resume and training.checkpoint_path is None:
+        model = None if encoder.is_file() else find_model(encoder)
+        joined = model is None or (model / WEIGHTS).is_file()
+        over = place.finished(
+            settings,
+            fabric,
+            listener,
+            free=FREE,
+            made=lambda summary: joined and Path(summary["encoder"]).resolve() == encoder.resolve(),
+        )
+        if over is not None:
+            return DecoderResult(place.path, model, over["steps"], over["total"], False, over["seconds"])
     with place.held(None, chief=bool(fabric.is_global_zero)) as lock:
         return _train(encoder, settings, overrides, fabric, place, lock, listener)
 
@@ -124,8 +136,8 @@ def _train(
     fabric.barrier()
     run = DecoderRun(settings, fabric, material, model, listener)
     run.begin()
-    if chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
-        save_settings(settings, run.folder / "settings.yaml")
+    if chief:
+        place.accept(settings)
     began = time.perf_counter()
     try:
         run.fit()
@@ -155,7 +167,7 @@ def _finish(run: DecoderRun, encoder: Path, seconds: float) -> Path | None:
         if model is not None:
             join_model(model, decoder, step=step, loss=best)
     write_json(
-        run.folder / "summary.json",
+        run.folder / SUMMARY,
         {
             "encoder": str(encoder),
             "steps": run.step,

@@ -53,7 +53,7 @@ COLUMNS = (
 )
 """Columns of metrics.csv. `token_loss` is nats per token, and `loss` what is minimised, the weighted span loss
 included; the learning rate is that of the matrices."""
-_FREE = (
+FREE = (
     "logging.",
     "meta.load_checkpoint",
     "meta.checkpoint_path",
@@ -156,10 +156,11 @@ class GPTRun:
             self._restore(path)
         self.first_step = self.step
         if self.chief:
+            first = self.step + 1 if self.resumed else 0
             self.files = RunFiles(
                 self.folder,
                 texts="samples.txt",
-                trackers=make_trackers(logging, self.settings, self.folder),
+                trackers=make_trackers(logging, self.settings, self.folder, first=first),
                 resume_step=self.step if self.resumed else None,
                 columns=COLUMNS,
             )
@@ -309,8 +310,8 @@ class GPTRun:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
         if self.chief:
             checkpoints.save_checkpoint(self.folder / name, self._state())
-            if name == checkpoints.LAST:
-                self.place.forget()
+            keep, origin = self.settings.logging.keep_checkpoints, self.settings.meta.checkpoint_path
+            self.place.saved(name, keep=keep, origin=origin)
         self.fabric.barrier()
 
     def _state(self) -> dict[str, Any]:
@@ -344,7 +345,7 @@ class GPTRun:
             world=self.fabric.world_size,
             total=self.settings.optimization.max_steps,
             path=path,
-            free=_FREE,
+            free=FREE,
             allowed=self.place.may_change(),
         )
         if warning := checkpoints.rounds_otherwise(state, self.fabric.device):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.files import write_json
-from lang_jepa.settings import read_settings, save_settings
+from lang_jepa.settings import read_settings
 from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.preflight import check_gpt_run
 from lang_jepa.training.reporter import Reporter, Silent
-from lang_jepa.training.run_folder import SETTINGS, RunFolder
+from lang_jepa.training.run_folder import SETTINGS, SUMMARY, RunFolder
 from lang_jepa.training.run_lock import RunLock
 from lang_jepa.training.signals import exit_status
 
@@ -59,7 +59,16 @@ def train_gpt(
     Raises:
         LangJepaError: see `GPTRun.fit`; the data or a checkpoint cannot be used.
     """
+    from lang_jepa.concepts.gpt_directory import find_gpt
+    from lang_jepa.training.gpt.run import FREE
+
     fabric, place, listener = _setting(settings, reporter)
+    if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
+        made = find_gpt(place.path) is not None
+        over = place.finished(settings, fabric, listener, free=FREE, made=lambda _: made)
+        if over is not None:
+            done = (over["steps"], over["total"], False, over["seconds"], over["last_look"])
+            return GPTResult(place.path, *done)
     with place.held(None, chief=bool(fabric.is_global_zero)) as lock:
         run = _start(settings, fabric, place, lock, listener)
         return _train(run, on_start)
@@ -67,8 +76,8 @@ def train_gpt(
 
 def _train(run: "GPTRun", on_start: "Callable[[GPTRun], None] | None") -> GPTResult:
     settings = run.settings
-    if run.chief:  # only now: a checkpoint that was refused leaves the settings of its run as they were
-        save_settings(settings, run.folder / "settings.yaml")
+    if run.chief:
+        run.place.accept(settings)
     if on_start is not None:
         on_start(run)
     began = time.perf_counter()
@@ -154,7 +163,7 @@ def _finish(run: "GPTRun", seconds: float) -> None:
                 scores=run.figures,
             )
     write_json(
-        run.folder / "summary.json",
+        run.folder / SUMMARY,
         {
             "steps": run.step,
             "total": run.settings.optimization.max_steps,
