@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from systems import Inputs, System
+from systems import Inputs, System, rewrite
 
 from lang_jepa.concepts.directory import CARD, load_model
 from lang_jepa.concepts.gpt_directory import find_gpt, load_gpt
@@ -22,14 +22,6 @@ from lang_jepa.training.contents import PARTS
 def run(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to damage."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Put something else into a checkpoint, whose hash is right again."""
-    state = load_checkpoint(path)
-    del state["format"]
-    change(state)
-    save_checkpoint(path, state)
 
 
 def test_a_flipped_bit_in_a_checkpoint_is_refused_before_anything_is_loaded(

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import Inputs, System
+from systems import Inputs, System, rewrite
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_json
 from lang_jepa.training.checkpoint import load_checkpoint
+from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent
-from tiny import assert_same_checkpoint, environment, rows_of
+from tiny import StopAt, assert_same_checkpoint, environment, rows_of
 
 STEPS = 60
 
@@ -156,7 +157,33 @@ def test_it_goes_on_bit_for_bit_where_it_was_moved(
     for name in (system.last, system.best):
         assert_same_checkpoint(whole / name, folder / name)
     assert rows_of(whole) == rows_of(folder)
+    for name in ("examples.txt", "samples.txt"):
+        assert _text(whole / name) == _text(folder / name), name
     assert not ended.first.exists(), "nothing went to where it was before"
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
+
+
+def test_what_was_counted_so_far_goes_on(system: System, inputs: Inputs, tmp_path: Path) -> None:
+    """Seconds in training, in checkpoints and rows; and the alarms that rang."""
+    folder, rang = tmp_path / "run", [[3, ["a sign"]]]
+    system.begin(system.make(folder, (), inputs), StopAt(5), inputs)
+
+    def change(state: dict[str, Any]) -> None:
+        state["seconds"] = 1000.0
+        if "alarms" in state:
+            state["alarms"] = rang
+
+    rewrite(folder / system.last, change)
+    system.begin(system.resume(folder), None, inputs)
+    state = load_checkpoint(folder / system.last)
+    assert 1000 < state["seconds"] < 2000
+    assert state.get("alarms", rang) == rang
+    times = [row["train/seconds"] for row in read_metrics(folder / "metrics.csv") if "train/seconds" in row]
+    assert times[0] == 0
+    assert times[-1] > 1000
 
 
 def test_before_the_first_checkpoint_it_begins_again_and_says_so(

@@ -1,6 +1,7 @@
 """What a run measures, keeps and tells does not depend on what is trained."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from lang_jepa.console_progress import Bar, DecoderBar, GPTBar
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.metrics import STEP, read_metrics
+from lang_jepa.training.reporter import Silent
 from lang_jepa.training.run_lock import RunLock
 from tiny import tiny_settings
 
@@ -38,6 +40,30 @@ def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(
         "step 3",
         "step 6",
     ]
+
+
+class Looking(Silent):
+    """Notes at which step the last checkpoint is while each step is told; -1 where there is none."""
+
+    def __init__(self, last: Path) -> None:
+        self.last, self.at = last, list[int]()
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        self.at.append(load_checkpoint(self.last)["step"] if self.last.is_file() else -1)
+
+
+def test_rows_looks_and_checkpoints_come_when_the_settings_say(
+    system: System, inputs: Inputs, tmp_path: Path
+) -> None:
+    """Rows every second step, looks every third, a checkpoint after every second; and all of them at the end."""
+    settings = system.make(tmp_path / "run", (f"{system.log_every}=2", f"{system.steps}=5"), inputs)
+    heard = Looking(tmp_path / "run" / system.last)
+    system.begin(settings, heard, inputs)
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row[STEP] for row in rows if "train/loss" in row] == [2, 4, 5]
+    assert [row[STEP] for row in rows if "val/loss" in row] == [0, 3, 5]
+    assert heard.at == [-1, -1, 2, 2, 4]
+    assert load_checkpoint(heard.last)["step"] == 5
 
 
 @pytest.mark.parametrize("system", [one for one in SYSTEMS if one.name in EPOCHS], ids=lambda one: one.name)
