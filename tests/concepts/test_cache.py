@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from lang_jepa.concepts import cache as module
+from lang_jepa.concepts import kept
 from lang_jepa.concepts.cache import ConceptCache, reads_cached
 from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.model import ConceptModel
@@ -174,6 +176,15 @@ def test_another_encoder_or_length_has_vectors_of_its_own(
     found = [ConceptCache.open_or_make(*pair) for pair in ((other, view), (encoder, shorter), (eps, view))]
     assert not any(one.reused for one in found)
     assert len({one.folder for one in [first, *found]}) == 4
+
+
+@pytest.mark.parametrize("part", [module, kept])
+def test_a_raised_number_has_vectors_of_its_own(
+    part: ModuleType, encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ConceptCache.open_or_make(encoder, view)
+    monkeypatch.setattr(part, "FORMAT", part.FORMAT + 1)
+    assert ConceptCache.open_or_make(encoder, view).folder != first.folder
 
 
 def test_the_head_is_not_in_it(encoder: TextEncoder, view: View) -> None:

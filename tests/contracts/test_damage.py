@@ -100,7 +100,8 @@ def test_a_flipped_bit_in_any_file_of_the_model_is_refused(system: System, run: 
     assert len(files) >= 4
     for path in files:
         content = path.read_bytes()
-        for place in {0, len(content) // 2, len(content) - 1}:
+        card = path.name in (CARD, "gpt.json")  # which nothing but its own fingerprint guards
+        for place in range(0, len(content), 5) if card else {0, len(content) // 2, len(content) - 1}:
             path.write_bytes(content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :])
             with pytest.raises(LangJepaError, match=path.name):
                 load(folder)

@@ -167,23 +167,53 @@ def _text(path: Path) -> str | None:
 
 
 def test_what_was_counted_so_far_goes_on(system: System, inputs: Inputs, tmp_path: Path) -> None:
-    """Seconds in training, in checkpoints and rows; and the alarms that rang."""
+    """Seconds in training, in checkpoints and rows; the best look, which none was better than; the alarms that rang."""
     folder, rang = tmp_path / "run", [[3, ["a sign"]]]
     system.begin(system.make(folder, (), inputs), StopAt(5), inputs)
 
     def change(state: dict[str, Any]) -> None:
         state["seconds"] = 1000.0
+        state["best"] = [
+            3,
+            9.0 if state["system"] == "encoder" else -9.0,
+        ]  # out of reach: of a share, of nats, of bits
         if "alarms" in state:
             state["alarms"] = rang
 
     rewrite(folder / system.last, change)
+    best = load_checkpoint(folder / system.last)["best"]
     system.begin(system.resume(folder), None, inputs)
     state = load_checkpoint(folder / system.last)
     assert 1000 < state["seconds"] < 2000
     assert state.get("alarms", rang) == rang
+    assert state["best"] == best
+    assert load_checkpoint(folder / system.best)["step"] == 3
     times = [row["train/seconds"] for row in read_metrics(folder / "metrics.csv") if "train/seconds" in row]
     assert times[0] == 0
     assert times[-1] > 1000
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_model_goes_on_to_that(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    """With the figures of its last look, though it takes none."""
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(folder / "model", ignore_errors=True)  # a decoder's is that of its encoder
+    (folder / "summary.json").unlink()
+    result = system.begin(system.resume(folder), None, inputs)
+    assert (result.step, result.interrupted, result.exit_status) == (6, False, 0)
+    before, after = (
+        {path.relative_to(run): path.read_bytes() for path in (run / "model").rglob("*.safetensors")}
+        for run in (finished, folder)
+    )
+    assert before == after
+    summaries = [read_json(run / "summary.json", what="summary") for run in (finished, folder)]
+    for summary in summaries:
+        del summary["seconds"]
+    assert summaries[0] == summaries[1]
+    if (finished / "model" / "gpt.json").is_file():
+        cards = [read_json(run / "model" / "gpt.json", what="card") for run in (finished, folder)]
+        assert cards[0]["scores"] == cards[1]["scores"] != {}
 
 
 def test_before_the_first_checkpoint_it_begins_again_and_says_so(
