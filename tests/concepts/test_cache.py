@@ -117,10 +117,12 @@ def test_a_run_in_two_parts_is_the_whole_run(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("lost", [False, True])
 def test_a_killed_process_is_gone_on_with(
-    encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
+    lost: bool, encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finished blocks stay, half a block is thrown away, and the file is the one that a whole run writes."""
+    """Finished blocks stay, half a block is thrown away, and the file is the one that a whole run writes. Where there is
+    less than was said to be finished, all is made anew."""
     monkeypatch.setattr(module, "BLOCK", 100)
     blocks = -(-view.split.num_sentences // 100)
     assert blocks > 4
@@ -134,12 +136,12 @@ def test_a_killed_process_is_gone_on_with(
         ConceptCache.open_or_make(dying, view)
     (partial,) = Path(view.split.origin[0] / "concepts").glob("*.partial")
     with (partial / "vectors.f32").open("ab") as file:
-        file.write(b"half a row")
+        file.truncate(1000) if lost else file.write(b"half a row")
     told: list[str] = []
     passes = _passes(going_on := copy.deepcopy(encoder))
     second = ConceptCache.open_or_make(going_on, view, tell=told.append)
-    assert (len(passes), second.reused) == (blocks - 3, False)
-    assert "300 were done earlier" in told[0]
+    assert (len(passes), second.reused) == (blocks - (0 if lost else 3), False)
+    assert ("300 were done earlier" in told[0]) is not lost
     parts = (second.folder / "vectors.f32").read_bytes()
     (second.folder / "vectors.f32").unlink()
     whole = ConceptCache.open_or_make(encoder, view)
