@@ -216,7 +216,7 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
         next(_tensors(spoilt[part])).fill_(torch.nan)
         ours = {name: one for name, one in spoilt["lang_jepa"].items() if name != "sha256"}
         spoilt["lang_jepa"]["sha256"] = _hash_of({**spoilt, "lang_jepa": ours})
-        with pytest.raises(LangJepaError, match="the checkpoint is not usable: .* holds NaN"):
+        with pytest.raises(LangJepaError, match=r"the checkpoint is not usable: .* holds NaN"):
             again.on_load_checkpoint(spoilt)
     del checkpoint["lang_jepa"]["sha256"]
     torch.save(checkpoint, path)
