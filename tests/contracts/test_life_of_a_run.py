@@ -193,6 +193,31 @@ def test_what_was_counted_so_far_goes_on(system: System, inputs: Inputs, tmp_pat
     assert times[-1] > 1000
 
 
+def test_it_goes_on_in_another_folder_and_takes_along_what_was_measured(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    """Unless it is refused: then a run that is there stays as it was."""
+    first, second = tmp_path / "first", Path(shutil.copytree(finished, tmp_path / "second"))
+    system.begin(system.make(first, (), inputs), StopAt(5), inputs)
+    section, switch = ("training", "resume") if system.name == "decoder" else ("meta", "load_checkpoint")
+    there = (f"{section}.{switch}=true", f"{section}.checkpoint_path={first / system.last}")
+    before = _contents(second)
+    with pytest.raises(LangJepaError, match=f"{system.lr}: checkpoint"):
+        system.begin(system.make(second, (*there, f"{system.lr}=0.5"), inputs), None, inputs)
+    assert _contents(second) == before
+    shutil.rmtree(second)
+    system.begin(system.make(second, there, inputs), None, inputs)
+    for name in (system.last, system.best):
+        assert_same_checkpoint(finished / name, second / name)
+    assert rows_of(finished) == rows_of(second)
+    for name in ("examples.txt", "samples.txt"):
+        assert _text(finished / name) == _text(second / name), name
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 def test_a_run_that_was_killed_before_it_wrote_its_model_goes_on_to_that(
     system: System, finished: Path, inputs: Inputs, tmp_path: Path
 ) -> None:

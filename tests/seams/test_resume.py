@@ -125,20 +125,6 @@ def test_a_new_run_never_overwrites_an_older_one(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run" / LAST)["step"] == 2
 
 
-def test_going_on_in_another_folder(tmp_path: Path) -> None:
-    """logging.log_dir may differ; the best checkpoint so far is then in the other folder."""
-    train_part = tiny_settings(tmp_path / "one", *MODES["concepts"])
-    whole = train_in_two_parts(train_part, stop=5)
-    first = whole.folder / LAST
-    again = tiny_settings(
-        tmp_path / "two", *MODES["concepts"], "meta.load_checkpoint=true", f"meta.checkpoint_path={first}"
-    )
-    assert train(again).step == 6
-    assert (tmp_path / "two" / "model" / "model.safetensors").read_bytes() == (
-        tmp_path / "one" / "model" / "model.safetensors"
-    ).read_bytes()
-
-
 def test_the_best_look_by_one_figure_is_not_that_by_another(tmp_path: Path) -> None:
     """The metric may be changed on the way; a count of candidates, which is above any rank, must not stay the best."""
     counted = ("logging.best_metric=val/retrieval/candidates", "logging.best_mode=max")
