@@ -1,4 +1,4 @@
-"""How a run directory begins."""
+"""How a run directory begins, and goes on in another place."""
 
 from pathlib import Path
 
@@ -22,3 +22,14 @@ def test_a_run_that_moved_an_older_one_away_holds_the_folder_where_it_is(tmp_pat
             RunLock(folder)
         RunLock(tmp_path / "run-1").close()
     RunLock(folder).close()
+
+
+def test_what_a_run_takes_along_to_another_folder(tmp_path: Path) -> None:
+    names = ["checkpoint-best.pth", "examples.txt", "metrics.csv"]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    for name in (*names, "checkpoint-last.pth"):
+        (tmp_path / "one" / name).write_text(name)
+    RunFolder(tmp_path / "two", LAYOUT).bring_over(tmp_path / "one", texts="examples.txt")
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
+    assert all((tmp_path / "two" / name).read_text() == name for name in names)
