@@ -5,6 +5,7 @@ import json
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from lang_jepa.concepts import cache as module
+from lang_jepa.concepts import kept
 from lang_jepa.concepts.cache import ConceptCache, reads_cached
 from lang_jepa.concepts.directory import build_jepa
 from lang_jepa.concepts.model import ConceptModel
@@ -116,10 +118,12 @@ def test_a_run_in_two_parts_is_the_whole_run(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("lost", [False, True])
 def test_a_killed_process_is_gone_on_with(
-    encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
+    lost: bool, encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finished blocks stay, half a block is thrown away, and the file is the one that a whole run writes."""
+    """Finished blocks stay, half a block is thrown away, and the file is the one that a whole run writes. Where there is
+    less than was said to be finished, all is made anew."""
     monkeypatch.setattr(module, "BLOCK", 100)
     blocks = -(-view.split.num_sentences // 100)
     assert blocks > 4
@@ -133,12 +137,12 @@ def test_a_killed_process_is_gone_on_with(
         ConceptCache.open_or_make(dying, view)
     (partial,) = Path(view.split.origin[0] / "concepts").glob("*.partial")
     with (partial / "vectors.f32").open("ab") as file:
-        file.write(b"half a row")
+        file.truncate(1000) if lost else file.write(b"half a row")
     told: list[str] = []
     passes = _passes(going_on := copy.deepcopy(encoder))
     second = ConceptCache.open_or_make(going_on, view, tell=told.append)
-    assert (len(passes), second.reused) == (blocks - 3, False)
-    assert "300 were done earlier" in told[0]
+    assert (len(passes), second.reused) == (blocks - (0 if lost else 3), False)
+    assert ("300 were done earlier" in told[0]) is not lost
     parts = (second.folder / "vectors.f32").read_bytes()
     (second.folder / "vectors.f32").unlink()
     whole = ConceptCache.open_or_make(encoder, view)
@@ -175,6 +179,15 @@ def test_another_encoder_or_length_has_vectors_of_its_own(
     found = [ConceptCache.open_or_make(*pair) for pair in ((other, view), (encoder, shorter), (eps, view))]
     assert not any(one.reused for one in found)
     assert len({one.folder for one in [first, *found]}) == 4
+
+
+@pytest.mark.parametrize("part", [module, kept])
+def test_a_raised_number_has_vectors_of_its_own(
+    part: ModuleType, encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ConceptCache.open_or_make(encoder, view)
+    monkeypatch.setattr(part, "FORMAT", part.FORMAT + 1)
+    assert ConceptCache.open_or_make(encoder, view).folder != first.folder
 
 
 def test_the_head_is_not_in_it(encoder: TextEncoder, view: View) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
+from lang_jepa.concepts.cards import write_card
 from lang_jepa.concepts.directory import CARD, build_jepa
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.data.corpus import Corpus
@@ -18,6 +20,7 @@ from lang_jepa.data.prepare import prepare
 from lang_jepa.data.sequences import Targets
 from lang_jepa.data.views import make_view
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files import sha256
 from lang_jepa.models.target import EMATarget
 from lang_jepa.settings import load_settings
 from tiny import MODES, VIEWS, tiny_settings
@@ -231,6 +234,30 @@ def test_another_tokenizer_or_config_is_not_taken_for_its_own(name: str, folder:
 def test_a_damaged_card(card: str, folder: Path) -> None:
     (folder / CARD).write_text(card)
     with pytest.raises(LangJepaError, match="model"):
+        ConceptModel.load(folder)
+
+
+def test_a_card_is_taken_as_it_was_written_and_names_only_its_own_folder(folder: Path) -> None:
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps(card | {"step": 8}))
+    with pytest.raises(LangJepaError, match="do not match its own fingerprint"):
+        ConceptModel.load(folder)
+    (folder.parent / "secret").write_text("mine")
+    for name in ("../secret", str(folder.parent / "secret")):
+        write_card(folder / CARD, card, card["sha256"] | {name: sha256(folder.parent / "secret")})
+        with pytest.raises(LangJepaError, match="names a file outside of its folder"):
+            ConceptModel.load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "head.safetensors", "predictor.safetensors"])
+def test_weights_that_are_not_finite_are_not_read(name: str, folder: Path) -> None:
+    """Though the card fits them."""
+    tensors = load_file(folder / name)
+    next(iter(tensors.values())).reshape(-1)[-1] = torch.inf
+    save_file(tensors, folder / name)
+    card = json.loads((folder / CARD).read_text())
+    write_card(folder / CARD, card, card["sha256"] | {name: sha256(folder / name)})
+    with pytest.raises(LangJepaError, match=rf"{name} is not usable: .* holds NaN or infinity"):
         ConceptModel.load(folder)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from lang_jepa import cli
 from lang_jepa.settings import save_settings
-from lang_jepa.training.checkpoint import BEST, LAST
+from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.decoder import run as decoder_run
 from lang_jepa.training.decoder.train import resume_decoder, train_decoder
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt
@@ -36,6 +36,7 @@ class System:
         steps: the setting that holds the optimizer steps in all.
         log_dir: the setting that holds the run folder.
         lr: the setting that holds the learning rate.
+        log_every: the setting that says after how many steps a row is written.
         ended_by: how the contract ends a run of this system: some may save, others are killed.
     """
 
@@ -48,6 +49,7 @@ class System:
     steps: str = "optimization.max_steps"
     log_dir: str = "logging.log_dir"
     lr: str = "optimization.lr"
+    log_every: str = "logging.log_freq"
     ended_by: signal.Signals = signal.SIGTERM
 
     def command(self, settings: Any, inputs: "Inputs", *options: str) -> list[str]:
@@ -128,6 +130,7 @@ SYSTEMS = (
         steps="training.max_steps",
         log_dir="training.output_dir",
         lr="training.learning_rate",
+        log_every="evaluation.log_steps",
         ended_by=signal.SIGKILL,
     ),
     System(
@@ -136,5 +139,14 @@ SYSTEMS = (
         lambda settings, reporter, inputs: train_gpt(settings, reporter),
         resume_gpt,
         lr="optimization.matrix_lr",
+        log_every="logging.log_every",
     ),
 )
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Put something else into a checkpoint, whose hash is right again."""
+    state = load_checkpoint(path)
+    del state["format"]
+    change(state)
+    save_checkpoint(path, state)

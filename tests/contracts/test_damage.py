@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from systems import Inputs, System
+from systems import Inputs, System, rewrite
 
 from lang_jepa.concepts.cards import hash_files, write_card
 from lang_jepa.concepts.directory import CARD, load_model
@@ -28,14 +28,6 @@ def run(finished: Path, tmp_path: Path) -> Path:
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     (copy / "summary.json").unlink()
     return copy
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Put something else into a checkpoint, whose hash is right again."""
-    state = load_checkpoint(path)
-    del state["format"]
-    change(state)
-    save_checkpoint(path, state)
 
 
 def test_a_flipped_bit_in_a_checkpoint_is_refused_before_anything_is_loaded(
@@ -135,7 +127,8 @@ def test_a_flipped_bit_in_any_file_of_the_model_is_refused(system: System, run: 
     assert len(files) >= 4
     for path in files:
         content = path.read_bytes()
-        for place in {0, len(content) // 2, len(content) - 1}:
+        card = path.name in (CARD, "gpt.json")  # which nothing but its own fingerprint guards
+        for place in range(0, len(content), 5) if card else {0, len(content) // 2, len(content) - 1}:
             path.write_bytes(content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :])
             with pytest.raises(LangJepaError, match=path.name):
                 load(folder)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import Inputs, System
+from systems import Inputs, System, rewrite
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import read_json
 from lang_jepa.training.checkpoint import load_checkpoint
+from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent
-from tiny import assert_same_checkpoint, environment, rows_of
+from tiny import StopAt, assert_same_checkpoint, environment, rows_of
 
 STEPS = 60
 
@@ -162,6 +163,8 @@ def test_it_goes_on_bit_for_bit_where_it_was_moved(
     for name in (system.last, system.best):
         assert_same_checkpoint(whole / name, folder / name)
     assert rows_of(whole) == rows_of(folder)
+    for name in ("examples.txt", "samples.txt"):
+        assert _text(whole / name) == _text(folder / name), name
     assert not ended.first.exists(), "nothing went to where it was before"
 
 
@@ -181,6 +184,85 @@ def test_a_finished_run_is_left_as_it_is(
     system.begin(system.resume(folder), heard, inputs)
     assert not any("already finished" in told for told in heard.told[1:])
     assert read_json(folder / "summary.json", what="summary")["steps"] == 6
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
+
+
+def test_what_was_counted_so_far_goes_on(system: System, inputs: Inputs, tmp_path: Path) -> None:
+    """Seconds in training, in checkpoints and rows; the best look, which none was better than; the alarms that rang."""
+    folder, rang = tmp_path / "run", [[3, ["a sign"]]]
+    system.begin(system.make(folder, (), inputs), StopAt(5), inputs)
+
+    def change(state: dict[str, Any]) -> None:
+        state["seconds"] = 1000.0
+        state["best"] = [
+            3,
+            9.0 if state["system"] == "encoder" else -9.0,
+        ]  # out of reach: of a share, of nats, of bits
+        if "alarms" in state:
+            state["alarms"] = rang
+
+    rewrite(folder / system.last, change)
+    best = load_checkpoint(folder / system.last)["best"]
+    system.begin(system.resume(folder), None, inputs)
+    state = load_checkpoint(folder / system.last)
+    assert 1000 < state["seconds"] < 2000
+    assert state.get("alarms", rang) == rang
+    assert state["best"] == best
+    assert load_checkpoint(folder / system.best)["step"] == 3
+    times = [row["train/seconds"] for row in read_metrics(folder / "metrics.csv") if "train/seconds" in row]
+    assert times[0] == 0
+    assert times[-1] > 1000
+
+
+def test_it_goes_on_in_another_folder_and_takes_along_what_was_measured(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    """Unless it is refused: then a run that is there stays as it was."""
+    first, second = tmp_path / "first", Path(shutil.copytree(finished, tmp_path / "second"))
+    system.begin(system.make(first, (), inputs), StopAt(5), inputs)
+    section, switch = ("training", "resume") if system.name == "decoder" else ("meta", "load_checkpoint")
+    there = (f"{section}.{switch}=true", f"{section}.checkpoint_path={first / system.last}")
+    before = _bytes(second)
+    with pytest.raises(LangJepaError, match=f"{system.lr}: checkpoint"):
+        system.begin(system.make(second, (*there, f"{system.lr}=0.5"), inputs), None, inputs)
+    assert _bytes(second) == before
+    shutil.rmtree(second)
+    system.begin(system.make(second, there, inputs), None, inputs)
+    for name in (system.last, system.best):
+        assert_same_checkpoint(finished / name, second / name)
+    assert rows_of(finished) == rows_of(second)
+    for name in ("examples.txt", "samples.txt"):
+        assert _text(finished / name) == _text(second / name), name
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_model_goes_on_to_that(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    """With the figures of its last look, though it takes none."""
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(folder / "model", ignore_errors=True)  # a decoder's is that of its encoder
+    (folder / "summary.json").unlink()
+    result = system.begin(system.resume(folder), None, inputs)
+    assert (result.step, result.interrupted, result.exit_status) == (6, False, 0)
+    before, after = (
+        {path.relative_to(run): path.read_bytes() for path in (run / "model").rglob("*.safetensors")}
+        for run in (finished, folder)
+    )
+    assert before == after
+    summaries = [read_json(run / "summary.json", what="summary") for run in (finished, folder)]
+    for summary in summaries:
+        del summary["seconds"]
+    assert summaries[0] == summaries[1]
+    if (finished / "model" / "gpt.json").is_file():
+        cards = [read_json(run / "model" / "gpt.json", what="card") for run in (finished, folder)]
+        assert cards[0]["scores"] == cards[1]["scores"] != {}
 
 
 def test_before_the_first_checkpoint_it_begins_again_and_says_so(

@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import BaseModel
 from systems import Inputs, System
 
+from lang_jepa.config import Settings
+from lang_jepa.config_decoder import DecoderSettings
+from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import load_settings
-from lang_jepa.training import preflight
+from lang_jepa.training import checkpoint, preflight
+from lang_jepa.training.decoder import run as decoder_run
 from lang_jepa.training.decoder.train import train_decoder
+from lang_jepa.training.gpt import run as gpt_run
 from lang_jepa.training.lit_data import TextDataModule
 from lang_jepa.training.train import train
 from tiny import VIEWS, tiny_decoder, tiny_settings
@@ -143,6 +149,37 @@ def test_a_decoder_of_predictions_that_the_encoder_does_not_make(tmp_path: Path)
         train_decoder(encoder, settings, overrides=elsewhere)
     assert not (tmp_path / "corpora").exists()
     assert not list((tmp_path / "run").glob("*"))
+
+
+FREE = {
+    "encoder": """recipe data.corpus_dir data.num_workers data.prepare_workers logging.best_metric logging.best_mode
+        logging.checkpoint_freq logging.checkpoint_steps logging.eval_freq logging.log_dir logging.log_freq
+        logging.log_to_tensorboard logging.log_to_wandb logging.num_examples logging.val_sentences meta.checkpoint_path
+        meta.load_checkpoint meta.on_collapse meta.timeout_minutes""",
+    "decoder": """recipe evaluation.checkpoint_freq evaluation.log_steps evaluation.log_to_tensorboard
+        evaluation.log_to_wandb evaluation.num_samples training.checkpoint_path training.output_dir training.resume
+        training.timeout_minutes""",
+    "gpt": """recipe data.corpus_dir data.prepare_workers evaluation.num_samples evaluation.sample_tokens
+        evaluation.sentence_layer evaluation.temperature evaluation.top_k logging.checkpoint_every
+        logging.checkpoint_freq logging.log_dir logging.log_every logging.log_to_tensorboard logging.log_to_wandb
+        meta.checkpoint_path meta.load_checkpoint meta.timeout_minutes""",
+}
+"""Settings that touch no number of a run, so that it may go on with others."""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "free"),
+    [
+        ("encoder", Settings, checkpoint.FREE),
+        ("decoder", DecoderSettings, decoder_run._FREE),
+        ("gpt", GPTSettings, gpt_run._FREE),
+    ],
+)
+def test_only_these_settings_may_be_others_when_a_run_goes_on(
+    name: str, settings: type[BaseModel], free: tuple[str, ...]
+) -> None:
+    every = checkpoint._flat(settings().model_dump())
+    assert {key for key in every if key.startswith(free)} == set(FREE[name].split())
 
 
 def test_trainer(monkeypatch: pytest.MonkeyPatch) -> None:

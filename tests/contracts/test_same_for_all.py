@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ from lang_jepa.console_progress import Bar, DecoderBar, GPTBar
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.metrics import STEP, read_metrics
+from lang_jepa.training.reporter import Silent
 from lang_jepa.training.run_lock import RunLock
 from tiny import tiny_settings
 
 EPOCHS = {
     "encoder": ("data.limit=12", "data.batch_size=8", "optimization.max_steps=null", "optimization.epochs=2"),
     "decoder": ("training.max_steps=null", "training.num_epochs=2", "training.batch_size=512"),
-    "gpt": ("data.limit=12", "data.batch_tokens=2048", "data.vocab_size=400", "logging.checkpoint_freq=1"),
+    "gpt": ("data.limit=12", "data.batch_tokens=2048", "data.vocab_size=400"),
 }
 """What makes epochs short."""
 LONGER = {
@@ -25,7 +27,7 @@ LONGER = {
     "decoder": ("training.num_epochs=4",),
     "gpt": ("optimization.max_steps=12",),
 }
-KEPT = {"decoder": "evaluation.checkpoint_freq=1"}
+KEPT = {"decoder": "evaluation.checkpoint_freq=2"}
 TRACKED = {"decoder": "evaluation.log_to_tensorboard=true"}
 
 
@@ -46,19 +48,47 @@ def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(
     ]
 
 
+class Looking(Silent):
+    """Notes at which step the last checkpoint is while each step is told; -1 where there is none."""
+
+    def __init__(self, last: Path) -> None:
+        self.last, self.at = last, list[int]()
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        self.at.append(load_checkpoint(self.last)["step"] if self.last.is_file() else -1)
+
+
+def test_rows_looks_and_checkpoints_come_when_the_settings_say(
+    system: System, inputs: Inputs, tmp_path: Path
+) -> None:
+    """Rows every second step, looks every third, a checkpoint after every second; and all of them at the end."""
+    settings = system.make(tmp_path / "run", (f"{system.log_every}=2", f"{system.steps}=5"), inputs)
+    heard = Looking(tmp_path / "run" / system.last)
+    system.begin(settings, heard, inputs)
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row[STEP] for row in rows if "train/loss" in row] == [2, 4, 5]
+    assert [row[STEP] for row in rows if "val/loss" in row] == [0, 3, 5]
+    assert heard.at == [-1, -1, 2, 2, 4]
+    assert load_checkpoint(heard.last)["step"] == 5
+
+
 @pytest.mark.parametrize("system", [one for one in SYSTEMS if one.name in EPOCHS], ids=lambda one: one.name)
 def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_path: Path) -> None:
+    """Of every second epoch, at its last step."""
     pytest.importorskip("tensorboard")
     more = (
         TRACKED.get(system.name, "logging.log_to_tensorboard=true"),
-        KEPT.get(system.name, "logging.checkpoint_freq=1"),
+        KEPT.get(system.name, "logging.checkpoint_freq=2"),
         f"{'evaluation' if system.name == 'decoder' else 'logging'}.keep_checkpoints=null",
     )
     system.begin(system.make(tmp_path / "run", (*EPOCHS[system.name], *more), inputs), None, inputs)
-    kept = sorted(path.name for path in (tmp_path / "run").glob("*epoch*"))
-    assert len(kept) >= 2
-    first, second = (load_checkpoint(tmp_path / "run" / name)["step"] for name in kept[:2])
-    assert second == pytest.approx(2 * first, abs=1)
+    rows = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "train/epoch" in row]
+    kept = {int(re.sub(r"\D", "", path.name)): path for path in (tmp_path / "run").glob("*epoch*")}
+    assert kept
+    for number, path in kept.items():
+        assert number % 2 == 0
+        end = max(row[STEP] for row in rows if row["train/epoch"] == number - 1)
+        assert load_checkpoint(path)["step"] == end
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 

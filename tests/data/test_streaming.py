@@ -254,6 +254,17 @@ def test_first_documents_of_a_side(folder: Path, tokenizer: TextTokenizer, wante
         assert split.num_sentences == len(sentences)
 
 
+def test_what_was_lost_of_the_first_documents(folder: Path, tokenizer: TextTokenizer) -> None:
+    """Rows that are no document, and documents of too few sentences."""
+    blocks = stream(folder, tokenizer, min_sentences=3, val_fraction=0.0).blocks
+    blocks.first("train", 10**6)
+    short = sum(len(one) < 20 for one in TEXTS)
+    few = sum(len(one) >= 20 and one.count(".") < 3 for one in TEXTS)
+    assert few > 0
+    assert blocks.losses.rows == len(TEXTS)
+    assert blocks.losses.rejected == {"too short": short, "fewer than 3 sentences": few}
+
+
 def test_first_documents_with_ids_that_are_shortened(tmp_path: Path, tokenizer: TextTokenizer) -> None:
     table = pa.table({"text": [TEXTS[0], TEXTS[3]], "id": ["http://" + "x" * 400, "http://" + "y" * 400]})
     pq.write_table(table, tmp_path / "long.parquet")

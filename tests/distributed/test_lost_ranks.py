@@ -14,6 +14,16 @@ from tiny import tiny_settings
 
 LONG = ("optimization.max_steps=1000000", "logging.eval_freq=1000000", "logging.checkpoint_steps=1000000")
 
+OWN_SETTINGS = """
+import os, sys
+
+from lang_jepa import cli
+
+sys.argv = ["lang-jepa", "train", os.path.join(sys.argv[1], os.environ["RANK"] + ".yaml")]
+cli.main()
+"""
+"""A run of which each process reads settings of its own."""
+
 
 def _steps(folder: Path) -> float:
     file = folder / "metrics.csv"
@@ -52,3 +62,23 @@ def test_hung_and_dead(tmp_path: Path) -> None:
         assert re.search(words, lines[0]), said
         assert "--resume" in lines[0]
         assert "Traceback" not in said
+
+
+def test_one_that_fails_ends_the_other_where_it_waits(tmp_path: Path) -> None:
+    """For the data, outside of any collective, where nothing else would tell it."""
+    prepare(tiny_settings(tmp_path / "run").data)
+    (tmp_path / "short.txt").write_text("Hm.")
+    for rank, text in enumerate(("stories", str(tmp_path / "short.txt"))):
+        settings = tiny_settings(tmp_path / "run", "meta.timeout_minutes=0.1", f"data.train_file={text}")
+        save_settings(settings, tmp_path / f"{rank}.yaml")
+    ranks = start_two_ranks("-c", OWN_SETTINGS, str(tmp_path))
+    try:
+        said = [rank.communicate(timeout=90)[1].decode() for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [1, 2], said
+    first, second = ([line for line in text.splitlines() if line.startswith("error")] for text in said)
+    assert ["short.txt" in line for line in second] == [True]
+    assert ["process 1 has failed; its own message says why" in line for line in first] == [True]
+    assert "Traceback" not in said[0]

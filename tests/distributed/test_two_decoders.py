@@ -10,7 +10,7 @@ from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.decoder.run import LAST
 from lang_jepa.training.decoder.train import train_decoder
-from tiny import rows_of, tiny_decoder, tiny_encoder
+from tiny import assert_same_checkpoint, rows_of, tiny_decoder, tiny_encoder
 
 CHILD = """
 import sys
@@ -19,11 +19,16 @@ from pathlib import Path
 import torch
 
 from lang_jepa.settings import load_decoder_settings
-from lang_jepa.training.decoder.train import train_decoder
+from lang_jepa.training.decoder.train import resume_decoder, train_decoder
+from tiny import StopAt
 
 if __name__ == "__main__":
     torch.seed()  # what a rank's own generator did before must not matter
-    train_decoder(Path(sys.argv[1]), load_decoder_settings(sys.argv[2]))
+    encoder, two, parts = map(Path, sys.argv[1:])
+    train_decoder(encoder, load_decoder_settings(f"{two}.yaml"))
+    stopped = train_decoder(encoder, load_decoder_settings(f"{parts}.yaml"), reporter=StopAt(2))
+    assert (stopped.step, stopped.exit_status) == (2, 143), stopped
+    train_decoder(encoder, resume_decoder(parts))
 """
 EQUAL = (
     "training.predicted_share=0.4",
@@ -38,9 +43,12 @@ def _weights(folder: Path) -> torch.Tensor:
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    """And a run that was asked to stop, on its first rank alone, goes on bit for bit."""
     encoder = tiny_encoder(tmp_path / "encoder")
-    save_settings(tiny_decoder(tmp_path / "two", "training.batch_size=4", *EQUAL), tmp_path / "two.yaml")
-    run_on_two_ranks(CHILD, str(encoder), str(tmp_path / "two.yaml"))
+    for name in ("two", "parts"):
+        settings = tiny_decoder(tmp_path / name, "training.batch_size=4", *EQUAL)
+        save_settings(settings, tmp_path / f"{name}.yaml")
+    run_on_two_ranks(CHILD, str(encoder), str(tmp_path / "two"), str(tmp_path / "parts"))
     train_decoder(encoder, tiny_decoder(tmp_path / "one", "training.batch_size=8", *EQUAL))
     one, two = (_weights(tmp_path / name) for name in ("one", "two"))
     # AdamW's first steps follow the sign of a gradient, also where it is only rounding.
@@ -52,3 +60,5 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     for row, found in zip(ours, theirs, strict=True):
         for column, value in row.items():
             assert found[column] == pytest.approx(value, rel=1e-3, abs=1e-4), column
+    assert_same_checkpoint(tmp_path / "two" / LAST, tmp_path / "parts" / LAST)
+    assert rows_of(tmp_path / "parts") == theirs

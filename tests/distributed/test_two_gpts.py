@@ -10,19 +10,25 @@ from lang_jepa.data.prepare import prepare
 from lang_jepa.settings import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.gpt.train import train_gpt
-from tiny import rows_of, tiny_gpt
+from tiny import assert_same_checkpoint, rows_of, tiny_gpt
 
 CHILD = """
 import sys
+from pathlib import Path
 
 import torch
 
 from lang_jepa.settings import load_gpt_settings
-from lang_jepa.training.gpt.train import train_gpt
+from lang_jepa.training.gpt.train import resume_gpt, train_gpt
+from tiny import StopAt
 
 if __name__ == "__main__":
     torch.seed()  # what a rank's own generator did before must not matter
-    train_gpt(load_gpt_settings(sys.argv[1]))
+    two, parts = map(Path, sys.argv[1:])
+    train_gpt(load_gpt_settings(f"{two}.yaml"))
+    stopped = train_gpt(load_gpt_settings(f"{parts}.yaml"), StopAt(3))
+    assert (stopped.step, stopped.exit_status) == (3, 143), stopped
+    train_gpt(resume_gpt(parts))
 """
 EQUAL = (
     "data.micro_batch_tokens=64",
@@ -39,10 +45,12 @@ def _weights(folder: Path) -> torch.Tensor:
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    """Muon iterates in bf16, which magnifies the rounding of a sum; so the weights are compared as a whole."""
+    """Muon iterates in bf16, which magnifies the rounding of a sum; so the weights are compared as a whole. A run that
+    was asked to stop, on its first rank alone, goes on bit for bit."""
     prepare(tiny_gpt(tmp_path).data.corpus())
-    save_settings(tiny_gpt(tmp_path / "two", *EQUAL), tmp_path / "two.yaml")
-    run_on_two_ranks(CHILD, str(tmp_path / "two.yaml"))
+    for name in ("two", "parts"):
+        save_settings(tiny_gpt(tmp_path / name, *EQUAL), tmp_path / f"{name}.yaml")
+    run_on_two_ranks(CHILD, str(tmp_path / "two"), str(tmp_path / "parts"))
     train_gpt(tiny_gpt(tmp_path / "one", *EQUAL))
     train_gpt(tiny_gpt(tmp_path / "start", *EQUAL, "optimization.max_seconds=1e-9"))
     one, two, start = (_weights(tmp_path / name) for name in ("one", "two", "start"))
@@ -52,3 +60,5 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     for row, found in zip(ours, theirs, strict=True):
         for column, value in row.items():
             assert found[column] == pytest.approx(value, rel=2e-3, abs=2e-4), column
+    assert_same_checkpoint(tmp_path / "two" / LAST, tmp_path / "parts" / LAST)
+    assert rows_of(tmp_path / "parts") == theirs

@@ -62,6 +62,18 @@ def test_the_file_is_the_quantised_model(run: Path, bits: int, gptq: bool, tmp_p
     assert done.written.bytes < 0.65 * 2 * done.parameters  # of a file in half precision
 
 
+def test_numbers_that_are_none_are_not_read(run: Path, tmp_path: Path) -> None:
+    """Though the file is whole."""
+    model, settings, card = load_gpt(run)
+    entries = quantise_state(model.state_dict(), Rounding())
+    codes = next(entry for entry in entries.values() if isinstance(entry, Codes))
+    codes.scale[0] = torch.nan
+    about = {"settings": settings.model_dump(mode="json"), "looped": card["looped"], "bos_id": card["bos_id"]}
+    write_artifact(tmp_path / "m.ljq", entries, about)
+    with pytest.raises(LangJepaError, match=r"m\.ljq is not usable: .* holds NaN or infinity"):
+        load_quantised_gpt(tmp_path / "m.ljq")
+
+
 def test_matrices_become_codes_and_tied_ones_are_kept_once(run: Path) -> None:
     model, settings, _ = load_gpt(run)
     assert settings.model.tie_embeddings

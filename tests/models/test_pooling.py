@@ -1,8 +1,11 @@
 """Segment means against a loop, in precision and at the edges."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 
-from lang_jepa.models.pooling import segment_mean, take_rows
+from lang_jepa.models.pooling import POOLINGS, segment_mean, take_rows
 
 
 def test_equals_a_loop_with_gradient() -> None:
@@ -17,6 +20,21 @@ def test_equals_a_loop_with_gradient() -> None:
     means.backward(weight)
     counts = torch.tensor([3, 1, 2, 1, 4])
     torch.testing.assert_close(states.grad, (weight / counts[:, None])[segments])
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_every_pooling_equals_a_loop(name: str) -> None:
+    torch.manual_seed(0)
+    states, lengths = torch.randn(10, 3), [3, 1, 2, 4]
+    of: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "mean": lambda x: x.mean(0),
+        "cls": lambda x: x[0],
+        "lasttoken": lambda x: x[-1],
+        "max": lambda x: x.amax(0),
+    }
+    segments = torch.arange(4).repeat_interleave(torch.tensor(lengths))
+    expected = torch.stack([of[name](part) for part in states.split(lengths)])
+    torch.testing.assert_close(POOLINGS[name](states, segments, 4), expected)
 
 
 def test_half_precision_is_summed_in_fp32() -> None:

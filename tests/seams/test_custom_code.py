@@ -42,6 +42,7 @@ def test_the_folders_would_run_code_if_they_were_let(tmp_path: Path, monkeypatch
     ("name", "file"),
     [
         ("config.json of an own type", "config.json"),
+        ("config.json with a nested auto_map", "config.json at text_config"),
         ("tokenizer_config.json", "tokenizer_config.json"),
         ("modules.json with an own class", "modules.json"),
         ("modules.json, nested config.json", "config.json"),

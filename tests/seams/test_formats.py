@@ -381,13 +381,7 @@ def test_every_number_of_the_data_room_is_pinned() -> None:
 
 def test_what_was_made_by_hashes_of_the_source_is_out_of_date_and_said_to_be(tmp_path: Path) -> None:
     """An earlier version kept a hash of its own code instead of numbers."""
-    rows = [json.dumps({"text": one.text}) for one in _documents()]
-    (tmp_path / "in.jsonl").write_text("\n".join(rows))
-    _words().save(tmp_path / "words")
-    places = {"train_file": str(tmp_path / "in.jsonl"), "min_length": 1, "limit": None, "prepare_workers": 1}
-    settings = DataSettings(
-        tokenizer_path=str(tmp_path / "words"), corpus_dir=str(tmp_path / "corpora"), **places
-    )
+    settings, places = _small(tmp_path)
     corpus = prepare(settings)
     old = corpus.path.rename(corpus.path.with_name("in-0123456789abcdef"))
     _as_of_old(old / "manifest.json")
@@ -403,6 +397,29 @@ def test_what_was_made_by_hashes_of_the_source_is_out_of_date_and_said_to_be(tmp
     _as_of_old(tmp_path / "shards" / "shards.json")
     with pytest.raises(LangJepaError, match=r"changed: the version of this program.* delete this one"):
         make_shards(of_shards, tmp_path / "shards")
+
+
+def _small(folder: Path) -> tuple[DataSettings, dict[str, Any]]:
+    """Settings of a corpus of our documents, and those of them that say where these are."""
+    rows = [json.dumps({"text": one.text}) for one in _documents()]
+    (folder / "in.jsonl").write_text("\n".join(rows))
+    _words().save(folder / "words")
+    places = {"train_file": str(folder / "in.jsonl"), "min_length": 1, "limit": None, "prepare_workers": 1}
+    words, corpora = str(folder / "words"), str(folder / "corpora")
+    return DataSettings(tokenizer_path=words, corpus_dir=corpora, **places), places
+
+
+@pytest.mark.parametrize(
+    "step", ["documents_base", "sentences", "hashes", "deduplicate", "tokenizer", "blocks"]
+)
+def test_a_raised_number_makes_a_corpus_of_its_own(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, _ = _small(tmp_path)
+    before = prepare(settings).path
+    module = import_module(f"lang_jepa.data.{step}")
+    monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
+    assert prepare(settings).path != before
 
 
 def _as_of_old(manifest: Path) -> None:

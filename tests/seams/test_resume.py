@@ -8,7 +8,7 @@ import torch
 from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings import read_settings
-from lang_jepa.training.checkpoint import LAST, load_checkpoint
+from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint
 from lang_jepa.training.decoder.train import resume_decoder, train_decoder
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
@@ -17,6 +17,7 @@ from lang_jepa.training.train import resume_settings, train
 from tiny import (
     MODES,
     VIEWS,
+    StopAt,
     assert_same_run,
     tiny_decoder,
     tiny_encoder,
@@ -124,18 +125,16 @@ def test_a_new_run_never_overwrites_an_older_one(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run" / LAST)["step"] == 2
 
 
-def test_going_on_in_another_folder(tmp_path: Path) -> None:
-    """logging.log_dir may differ; the best checkpoint so far is then in the other folder."""
-    train_part = tiny_settings(tmp_path / "one", *MODES["concepts"])
-    whole = train_in_two_parts(train_part, stop=5)
-    first = whole.folder / LAST
-    again = tiny_settings(
-        tmp_path / "two", *MODES["concepts"], "meta.load_checkpoint=true", f"meta.checkpoint_path={first}"
-    )
-    assert train(again).step == 6
-    assert (tmp_path / "two" / "model" / "model.safetensors").read_bytes() == (
-        tmp_path / "one" / "model" / "model.safetensors"
-    ).read_bytes()
+def test_the_best_look_by_one_figure_is_not_that_by_another(tmp_path: Path) -> None:
+    """The metric may be changed on the way; a count of candidates, which is above any rank, must not stay the best."""
+    counted = ("logging.best_metric=val/retrieval/candidates", "logging.best_mode=max")
+    train(tiny_settings(tmp_path / "run", *counted), StopAt(5))
+    assert load_checkpoint(tmp_path / "run" / LAST)["best"][0] == 3
+    ranked = ("logging.best_metric=val/retrieval/mrr", "logging.best_mode=max")
+    train(tiny_settings(tmp_path / "run", *ranked, "meta.load_checkpoint=true"))
+    last_look = [r for r in read_metrics(tmp_path / "run" / "metrics.csv") if "val/loss" in r][-1]
+    assert load_checkpoint(tmp_path / "run" / LAST)["best"] == [6, last_look["val/retrieval/mrr"]]
+    assert load_checkpoint(tmp_path / "run" / BEST)["step"] == 6
 
 
 class Warned(Silent):

@@ -139,6 +139,13 @@ def test_what_is_not_finite_is_neither_written_nor_read(
         load_checkpoint(saved)
 
 
+@pytest.mark.parametrize("part", ["target", "optimizers", "average", "centre"])
+def test_nothing_learnt_by_another_system_is_written_unless_it_is_finite(part: str, saved: Path) -> None:
+    spoilt = _state(**{part: [{"tensor": torch.tensor([0.0, math.nan])}]})
+    with pytest.raises(LangJepaError, match=rf"{part}\.0\.tensor holds NaN or infinity"):
+        save_checkpoint(saved, spoilt)
+
+
 def test_a_failed_save_leaves_the_old_one_and_no_litter(saved: Path) -> None:
     before = saved.read_bytes()
     with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lang_jepa.training.signals import StopRequest
+from lang_jepa.training.signals import Interrupted, StopRequest, exit_status, output_closed
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -49,3 +49,22 @@ def test_outside_of_the_main_thread_it_stays_quiet() -> None:
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+def test_a_closed_output_is_a_signal_to_a_run_and_ends_all_else() -> None:
+    with pytest.raises(Interrupted) as ended:
+        output_closed()
+    assert ended.value.number == signal.SIGPIPE
+    with StopRequest() as stop:
+        output_closed()
+    assert (stop.requested, stop.number) == (True, signal.SIGPIPE)
+
+
+def test_exit_statuses() -> None:
+    """Of a process that another one of its run told to stop, too."""
+    assert [exit_status(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, None)] == [
+        130,
+        143,
+        141,
+        143,
+    ]

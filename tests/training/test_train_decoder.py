@@ -73,6 +73,7 @@ def test_it_learns_to_read_the_concept(whole: Path, encoder: Path) -> None:
     looks = [row for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
     assert [row["train/step"] for row in looks] == [0, 10, 20, 30]
     assert looks[-1]["val/loss"] < looks[0]["val/loss"]
+    assert looks[-1]["val/loss_shuffled"] != looks[-1]["val/loss_own"], "the control reads other concepts"
     assert looks[-1]["val/perplexity"] == pytest.approx(np.exp(looks[-1]["val/loss_own"]))
     assert (whole / "samples.txt").read_text().count("reconstruction") == 8
     checkpoint = ConceptModel.load(encoder)

@@ -27,6 +27,8 @@ LEAST_LIMIT = timedelta(minutes=5)
 """Of meeting at the start and of a collective: processes begin at different times."""
 _GRACE = 10.0
 """Seconds in which a process that has heard of another's failure may still end by itself, with a better message."""
+_FAILED = b"failed"
+"""The last sign of a process that ended with an error."""
 _GO_ON = "The last checkpoint stays as it is: go on from it with --resume."
 
 
@@ -72,7 +74,7 @@ class Heartbeat:
         """Stop, and let the others know."""
         self._over.set()
         with suppress(RuntimeError):  # a store that is gone: the others hear nothing of this process
-            self.store.set(str(self.rank), "failed")
+            self.store.set(str(self.rank), _FAILED)
 
     def _beat(self) -> None:
         """Give signs of life and note those of the others; where the store does not answer, none are heard."""
@@ -88,7 +90,7 @@ class Heartbeat:
 
     def _heard(self, rank: int, sign: bytes) -> None:
         self.last[rank], self.heard[rank] = sign, time.monotonic()
-        if sign == b"failed":
+        if sign == _FAILED:
             self._note(f"process {rank} has failed; its own message says why")
 
     def _watch(self) -> None:
@@ -102,7 +104,8 @@ class Heartbeat:
                 self.heard = dict.fromkeys(self.heard, now)
             awake = now
             for rank, heard in self.heard.items():
-                if self.last[rank] and _is_gone(self.last[rank].decode()):
+                sign = self.last[rank]
+                if sign not in (b"", _FAILED) and _is_gone(sign.decode()):
                     self._note(f"process {rank} has died")
                 elif now - heard > self.seconds:
                     limit = f"{self.seconds:.0f} s (meta.timeout_minutes)"

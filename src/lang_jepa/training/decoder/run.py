@@ -320,9 +320,6 @@ class DecoderRun:
     def _restore(self, path: Path) -> dict[str, Any]:
         """Take up a checkpoint exactly, or refuse."""
         state = self.place.read(path, system="decoder")
-        if self.chief:
-            self.place.bring_over(path.parent, texts="samples.txt")
-        self.fabric.barrier()
         self.changes = checkpoints.check_matches(
             state,
             self.settings,
@@ -338,6 +335,9 @@ class DecoderRun:
             self.reporter.warning(warning)
         checkpoints.load_weights(self.network, state["model"], what=f"the decoder in {path}")
         checkpoints.load_optimizer(self.optimizer, state["optimizer"], what=f"the optimizer in {path}")
+        if self.chief:
+            self.place.bring_over(path.parent, texts="samples.txt")
+        self.fabric.barrier()
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         if (self.folder / BEST).is_file():
             self.best.restore(state["best"])

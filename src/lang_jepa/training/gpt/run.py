@@ -335,9 +335,6 @@ class GPTRun:
     def _restore(self, path: Path) -> None:
         """Take up a checkpoint exactly, or refuse."""
         state = self.place.read(path, system="gpt")
-        if self.chief:
-            self.place.bring_over(path.parent, texts="samples.txt")
-        self.fabric.barrier()
         self.changes = checkpoints.check_matches(
             state,
             self.settings,
@@ -360,6 +357,9 @@ class GPTRun:
         if self.average is not None:
             self.average.load_state_dict(state["average"] or {})
         self.material.stream.restart(state["stream"])
+        if self.chief:
+            self.place.bring_over(path.parent, texts="samples.txt")
+        self.fabric.barrier()
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.figures = dict(state["figures"])
         if (self.folder / checkpoints.BEST).is_file():

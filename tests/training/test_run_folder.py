@@ -1,0 +1,35 @@
+"""How a run directory begins, and goes on in another place."""
+
+from pathlib import Path
+
+import pytest
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.training.reporter import Silent
+from lang_jepa.training.run import LAYOUT
+from lang_jepa.training.run_folder import RunFolder
+from lang_jepa.training.run_lock import RunLock
+from tiny import tiny_settings
+
+
+def test_a_run_that_moved_an_older_one_away_holds_the_folder_where_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    settings, place = tiny_settings(folder), RunFolder(folder, LAYOUT)
+    place.start(None, settings, resume=False, listener=Silent())
+    with place.held(None, chief=True) as lock:
+        place.start(lock, settings, resume=False, listener=Silent())
+        with pytest.raises(LangJepaError, match=f"is training in {folder}"):
+            RunLock(folder)
+        RunLock(tmp_path / "run-1").close()
+    RunLock(folder).close()
+
+
+def test_what_a_run_takes_along_to_another_folder(tmp_path: Path) -> None:
+    names = ["checkpoint-best.pth", "examples.txt", "metrics.csv"]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    for name in (*names, "checkpoint-last.pth"):
+        (tmp_path / "one" / name).write_text(name)
+    RunFolder(tmp_path / "two", LAYOUT).bring_over(tmp_path / "one", texts="examples.txt")
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
+    assert all((tmp_path / "two" / name).read_text() == name for name in names)
