@@ -153,15 +153,15 @@ def test_a_decoder_of_predictions_that_the_encoder_does_not_make(tmp_path: Path)
 
 FREE = {
     "encoder": """recipe data.corpus_dir data.num_workers data.prepare_workers logging.best_metric logging.best_mode
-        logging.checkpoint_freq logging.checkpoint_steps logging.eval_freq logging.log_dir logging.log_freq
+        logging.checkpoint_freq logging.checkpoint_steps logging.eval_freq logging.keep_checkpoints logging.log_dir logging.log_freq
         logging.log_to_tensorboard logging.log_to_wandb logging.num_examples logging.val_sentences meta.checkpoint_path
         meta.load_checkpoint meta.on_collapse meta.timeout_minutes""",
-    "decoder": """recipe evaluation.checkpoint_freq evaluation.log_steps evaluation.log_to_tensorboard
+    "decoder": """recipe evaluation.checkpoint_freq evaluation.keep_checkpoints evaluation.log_steps evaluation.log_to_tensorboard
         evaluation.log_to_wandb evaluation.num_samples training.checkpoint_path training.output_dir training.resume
         training.timeout_minutes""",
     "gpt": """recipe data.corpus_dir data.prepare_workers evaluation.num_samples evaluation.sample_tokens
         evaluation.sentence_layer evaluation.temperature evaluation.top_k logging.checkpoint_every
-        logging.checkpoint_freq logging.log_dir logging.log_every logging.log_to_tensorboard logging.log_to_wandb
+        logging.checkpoint_freq logging.keep_checkpoints logging.log_dir logging.log_every logging.log_to_tensorboard logging.log_to_wandb
         meta.checkpoint_path meta.load_checkpoint meta.timeout_minutes""",
 }
 """Settings that touch no number of a run, so that it may go on with others."""
@@ -171,8 +171,8 @@ FREE = {
     ("name", "settings", "free"),
     [
         ("encoder", Settings, checkpoint.FREE),
-        ("decoder", DecoderSettings, decoder_run._FREE),
-        ("gpt", GPTSettings, gpt_run._FREE),
+        ("decoder", DecoderSettings, decoder_run.FREE),
+        ("gpt", GPTSettings, gpt_run.FREE),
     ],
 )
 def test_only_these_settings_may_be_others_when_a_run_goes_on(
