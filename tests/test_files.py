@@ -360,5 +360,5 @@ for write in (lambda: append_text(path, "y" * 9000), lambda: write_text(path, "y
 
 def test_what_a_terminal_would_obey_is_shown() -> None:
     assert visible("a\x1b[31mb\x00\x9b\u202e\ud800\n\tc\r") == "a\\x1b[31mb\\x00\\x9b\\u202e\\ud800\n\tc\\r"
-    assert one_line(" a\n\tb\u2028 \x1b]0;title\x07") == "a b \\x1b]0;title\\x07"
+    assert one_line(" a\n\tb\u2028 \x1b]0;title\x07") == "a b\\u2028 \\x1b]0;title\\x07"
     assert visible("Zoë – 日本語 🙂 שלום") == "Zoë – 日本語 🙂 שלום"
