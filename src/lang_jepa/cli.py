@@ -376,9 +376,10 @@ def main() -> None:
     except LangJepaError as error:
         _fail(str(error), error.exit_code)
     except Interrupted as stop:
-        from lang_jepa.console import aside
+        from lang_jepa.console import aside, console
 
-        if stop.number != signal.SIGPIPE or _SHOWING.isdisjoint(sys.argv[1:2]):
+        read_enough = stop.number == signal.SIGPIPE and not console.full  # as `| head` does
+        if not read_enough or _SHOWING.isdisjoint(sys.argv[1:2]):
             aside(f"{_ENDED[stop.number]}: ended before it was done. {_AGAIN}")
         raise SystemExit(exit_status(stop.number)) from None
     except Exception as error:

@@ -29,6 +29,8 @@ class Output(Console):
     def __init__(self) -> None:
         silent = os.environ.get("RANK", "0") != "0"
         super().__init__(quiet=silent, markup=False, emoji=False, highlight=False)
+        self.full = False
+        """Standard output could not be written, and not because its reader had gone."""
 
     @property  # type: ignore[misc]  # nobody here sets it
     def size(self) -> ConsoleDimensions:
@@ -41,6 +43,7 @@ class Output(Console):
         try:
             super()._check_buffer()
         except OSError:
+            self.full = True
             self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
