@@ -560,6 +560,22 @@ def test_a_chosen_setting_without_effect_is_refused(overrides: list[str], said: 
         load_settings(str(tmp_path / "mine.yaml"), ["data.streaming=true", steps])
 
 
+def test_what_is_put_on_top_may_leave_what_is_below_without_effect(tmp_path: Path) -> None:
+    """A short run of a file with epochs; an heir that takes another regularizer. Within one file it is a mistake."""
+    (tmp_path / "mine.yaml").write_text(
+        "base: concepts\noptimization: {epochs: 9, max_steps: null}\nobjective: {vicreg_variance: 5.0}\n"
+    )
+    (tmp_path / "heir.yaml").write_text("base: mine.yaml\nobjective: {regularizer: sigreg}\n")
+    assert load_settings(str(tmp_path / "mine.yaml"), ["optimization.max_steps=3"]).optimization.epochs == 9
+    load_settings(str(tmp_path / "mine.yaml"), (), ["optimization.max_steps=3"])
+    load_settings(str(tmp_path / "heir.yaml"))
+    (tmp_path / "wrong.yaml").write_text(
+        "base: mine.yaml\nobjective: {regularizer: none, vicreg_covariance: 9.0}\n"
+    )
+    with pytest.raises(LangJepaError, match=r"objective\.vicreg_covariance has no effect"):
+        load_settings(str(tmp_path / "wrong.yaml"))
+
+
 def test_a_setting_that_is_given_its_default_or_has_an_effect_passes() -> None:
     load_settings(
         "concepts", ["optimization.epochs=5", "optimization.max_steps=3", "objective.sigreg_knots=17"]

@@ -49,6 +49,7 @@ app = typer.Typer(
 _ENDED = {
     int(signal.SIGINT): "interrupted",
     int(signal.SIGTERM): "SIGTERM",
+    int(signal.SIGHUP): "the terminal was closed",
     int(signal.SIGPIPE): "the output was closed, or is full",
 }
 _SHOWING = frozenset({"search", "infer", "document", "evaluate", "recipes", "bits", "generate"})
@@ -362,8 +363,8 @@ for verb in (
 def main() -> None:
     """Entry point.
 
-    Exits with 0 where the command did what it says, 2 after a mistake that the message explains, 130, 143 or 141
-    where Ctrl-C, SIGTERM or a closed output ended it, and 1 with a traceback in any other case.
+    Exits with 0 where the command did what it says, 2 after a mistake that the message explains, 130, 143, 129 or 141
+    where Ctrl-C, SIGTERM, a closed terminal or a closed output ended it, and 1 with a traceback in any other case.
     """
     for message in ("index_reduce", "This DataLoader will create"):  # said to programmers, on every run
         warnings.filterwarnings("ignore", message=f".*{message}")

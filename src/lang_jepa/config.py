@@ -304,7 +304,7 @@ class LoggingSettings(Section):
 class MetaSettings(Section):
     """Precision, device, seeds and what to do in trouble."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds initial weights, data order and dropout."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""

@@ -71,7 +71,7 @@ class DecoderTrainingSettings(Section):
     """Go on from checkpoint_path, or from output_dir's last_decoder.pt."""
     checkpoint_path: str | None = None
     """Checkpoint to resume from."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds initial weights, data order and dropout."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""

@@ -211,7 +211,7 @@ class GPTLoggingSettings(Section):
 class GPTMetaSettings(Section):
     """Precision, device, compilation, seed."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds initial weights, data order and spans, each by itself."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""

@@ -1,7 +1,13 @@
 """Which settings have no effect beside others. A user who chose one is told; a default stands there unnoticed."""
 
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+Chosen: TypeAlias = Mapping[str, int | None]
+"""What was set, as `section.key`, and where: 0 in the user's file, less in the bases of it, TYPED on the command line,
+NOBODY where the program sets it. What stands in no such place is a default or of a built-in recipe."""
+TYPED, NOBODY = 1, None
+_LOWEST = -1000
 
 _STREAM = "a stream has no end and keeps nothing: leave it out, or set data.streaming=false"
 _IDLE: tuple[tuple[str, str, Any, str], ...] = (
@@ -52,23 +58,33 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
 """A setting of an encoder's run, and another with the values beside which alone it does something."""
 
 
-def without_effect(settings: Any, chosen: Collection[str]) -> Iterator[str]:
+def without_effect(settings: Any, chosen: Chosen) -> Iterator[str]:
     """A complaint for each chosen setting that has no effect.
+
+    Of the second table (`_NEEDS`), one that was chosen where it had an effect, and lost it to what was put on top, is no
+    mistake.
 
     Args:
         settings: of any kind.
-        chosen: what the user set, as `section.key`.
+        chosen: what the user set, and where.
     """
     for setting, beside, value, why in _IDLE:
-        if setting in chosen and _get(settings, beside) == value:
+        if chosen.get(setting, NOBODY) is not NOBODY and _get(settings, beside) == value:
             yield f"{setting} has no effect beside {beside}={_told(value)}: {why}"
     if _get(settings, "data.view") is None:  # of a decoder or a GPT
         return
     for setting, beside, values in _NEEDS:
-        if setting in chosen and not _is_default(settings, setting) and _get(settings, beside) not in values:
+        idle = _is_meant(chosen, setting, beside) and _get(settings, beside) not in values
+        if idle and not _is_default(settings, setting):
             wanted = " or ".join(map(_told, values))
             now = _told(_get(settings, beside))
             yield f"{setting} has no effect beside {beside}={now}: it belongs to {beside}={wanted}; leave it out"
+
+
+def _is_meant(chosen: Chosen, setting: str, beside: str) -> bool:
+    """Whether a setting was chosen by somebody who could see the one beside it."""
+    level, other = chosen.get(setting, NOBODY), chosen.get(beside, _LOWEST)
+    return level is not NOBODY and other is not NOBODY and level >= other
 
 
 def _told(value: Any) -> str:

@@ -15,7 +15,7 @@ from lang_jepa.config_decoder import DecoderSettings
 from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files import write_text
-from lang_jepa.rules_effect import without_effect
+from lang_jepa.rules_effect import NOBODY, TYPED, without_effect
 from lang_jepa.settings_words import is_text, mistakes, nearest, section_of, takes_list, unknown_settings
 from lang_jepa.settings_yaml import LARGEST_YAML, NULLS, Dumper, parse_yaml
 
@@ -162,14 +162,15 @@ def _load(
     names: list[str],
     usual: Iterable[str] = (),
 ) -> Model:
-    chosen: set[str] = set()
+    chosen: dict[str, int | None] = {}
     tree = _sections(kind, recipe, folder, names, (), chosen)
     tree.setdefault("recipe", Path(recipe).stem)
     for override in usual:
         apply_override(tree, override, kind)
+        chosen[override.partition("=")[0].strip()] = NOBODY
     for override in overrides:
         apply_override(tree, override, kind)
-        chosen.add(override.partition("=")[0].strip())
+        chosen[override.partition("=")[0].strip()] = TYPED
     where = recipe if _is_yaml(recipe) else f"recipe {recipe}"
     settings = build(kind, tree, where=where)
     for complaint in without_effect(settings, chosen):
@@ -183,7 +184,7 @@ def _sections(
     folder: str,
     names: list[str],
     heirs: tuple[str, ...],
-    chosen: set[str],
+    chosen: dict[str, int | None],
 ) -> dict[str, Any]:
     """The sections of a recipe, on top of those of its `base`.
 
@@ -192,7 +193,8 @@ def _sections(
         recipe: name or path.
         folder, names: of the built-in recipes of this kind.
         heirs: files that inherit from it, the first one last named.
-        chosen: gets what a user's own files set, as `section.key`; saved settings set everything, so nothing by choice.
+        chosen: gets what a user's own files set, as `section.key`, and at which level: that of a base is lower. Saved
+            settings set everything, so nothing by choice.
 
     Raises:
         LangJepaError: it cannot be found or read, or inherits from itself.
@@ -206,7 +208,8 @@ def _sections(
         if isinstance(tree, dict) and _is_saved(kind, tree):
             tree = _of_this_version(kind, tree, where)
         elif isinstance(tree, dict):
-            chosen |= {f"{name}.{key}" for name, own in tree.items() if isinstance(own, dict) for key in own}
+            mine = {f"{name}.{key}" for name, own in tree.items() if isinstance(own, dict) for key in own}
+            chosen |= dict.fromkeys(mine - chosen.keys(), -len(heirs))
     else:
         if recipe not in names:
             raise LangJepaError(

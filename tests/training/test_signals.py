@@ -8,7 +8,7 @@ import pytest
 from lang_jepa.training.signals import Interrupted, StopRequest, exit_status, output_closed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_only_asks(number: signal.Signals) -> None:
     with StopRequest() as stop:
         assert not stop.requested
@@ -16,7 +16,7 @@ def test_the_first_signal_only_asks(number: signal.Signals) -> None:
         assert stop.requested
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_second_signal_acts_as_it_did_before(number: signal.Signals) -> None:
     came: list[int] = []
     before = signal.signal(number, lambda number, frame: came.append(number))
@@ -31,11 +31,11 @@ def test_a_second_signal_acts_as_it_did_before(number: signal.Signals) -> None:
 
 
 def test_handlers_are_put_back() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     with pytest.raises(KeyError), StopRequest():
-        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] != before
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] != before
         raise KeyError
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
 
 
 def test_outside_of_the_main_thread_it_stays_quiet() -> None:
@@ -68,3 +68,14 @@ def test_exit_statuses() -> None:
         141,
         143,
     ]
+
+
+def test_under_nohup_the_end_of_the_terminal_is_not_heard() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.requested
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

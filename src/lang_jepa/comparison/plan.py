@@ -17,7 +17,7 @@ from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET
 from lang_jepa.evaluation.evaluate import Budget as Questions
 from lang_jepa.evaluation.tasks import check_data_dir
 from lang_jepa.files import read_json, write_json
-from lang_jepa.rules_effect import without_effect
+from lang_jepa.rules_effect import TYPED, without_effect
 from lang_jepa.settings import build
 
 FORMAT = 2
@@ -244,7 +244,7 @@ def _variants(
 def _check_effect(override: str, variants: Sequence[Variant]) -> None:
     """A change for all that has an effect in none is refused; in some it may have none."""
     key = override.partition("=")[0].strip()
-    complaints = [next(without_effect(one.settings, {key}), None) for one in variants]
+    complaints = [next(without_effect(one.settings, {key: TYPED}), None) for one in variants]
     if all(complaints):
         raise LangJepaError(f"-o {override}: {complaints[0]}")
 

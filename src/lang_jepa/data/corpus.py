@@ -291,8 +291,11 @@ def _verify(path: Path, manifest: Mapping[str, Any]) -> None:
     wanted, why = manifest["checksums"], "its checksum is not what it was when it was written"
     if wanted.get(MANIFEST) != _of_itself(manifest):
         raise damaged(path / MANIFEST, why)
-    there = {name: path / name for name in wanted if name != MANIFEST and (path / name).is_file()}
-    if changed := changed_file({file: wanted[name] for name, file in there.items()}):
+    files = {path / name: total for name, total in wanted.items() if name != MANIFEST}
+    for file in files:
+        if not file.is_file():
+            raise damaged(file, "it is missing")
+    if changed := changed_file(files):
         raise damaged(changed, why)
 
 

@@ -1,4 +1,4 @@
-"""Being asked to stop, by SIGTERM, Ctrl-C or a closed output: a run in training saves first, all else ends at once."""
+"""Being asked to stop, by SIGTERM, Ctrl-C, a closed terminal or a closed output: a run in training saves first, all else ends at once."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _at_work: "list[StopRequest]" = []
 """Requests that are listening now, the innermost last."""
 
@@ -26,15 +26,20 @@ class Interrupted(BaseException):
 
 
 def exit_status(number: int | None) -> int:
-    """What a process exits with after a signal, as shells count: 130 (SIGINT), 143 (SIGTERM), 141 (closed pipe).
+    """What a process exits with after a signal, as shells count: 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP), 141 (closed pipe).
 
     None, where another process of the run was asked, counts as SIGTERM.
     """
     return 128 + (signal.SIGTERM if number is None else number)
 
 
+def _heard() -> list[signal.Signals]:
+    """The signals that ask; under nohup the end of the terminal does not."""
+    return [one for one in _SIGNALS if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
+
+
 class StopRequest:
-    """While active, the first SIGTERM or SIGINT sets `requested`; a second one acts as it would without us.
+    """While active, the first SIGTERM, SIGINT or SIGHUP sets `requested`; a second one acts as it would without us.
 
     Outside of the main thread, where handlers cannot be set, it stays quiet.
 
@@ -50,7 +55,7 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+            self._before = {number: signal.signal(number, self._signalled) for number in _heard()}
         _at_work.append(self)
         return self
 
@@ -101,7 +106,7 @@ def ending_by_exception() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, end) for number in _SIGNALS}
+    before = {number: signal.signal(number, end) for number in _heard()}
     try:
         yield
     finally:
