@@ -61,8 +61,7 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
 def without_effect(settings: Any, chosen: Chosen) -> Iterator[str]:
     """A complaint for each chosen setting that has no effect.
 
-    Of the second table (`_NEEDS`), one that was chosen where it had an effect, and lost it to what was put on top, is no
-    mistake.
+    Of the second table, one that was chosen where it had an effect, and lost it to what was put on top, is no mistake.
 
     Args:
         settings: of any kind.

@@ -14,7 +14,7 @@ import pytest
 from systems import Inputs, System, rewrite
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json
+from lang_jepa.files import read_json, write_json
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent
@@ -184,6 +184,58 @@ def test_a_finished_run_is_left_as_it_is(
     system.begin(system.resume(folder), heard, inputs)
     assert not any("already finished" in told for told in heard.told[1:])
     assert read_json(folder / "summary.json", what="summary")["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        [1],
+        {},
+        {"interrupted": False},
+        {"interrupted": False, "steps": 99, "total": 3, "seconds": 1, "alarms": []},
+    ],
+)
+def test_a_summary_that_is_none_is_not_believed(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path, summary: object
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    write_json(folder / "summary.json", summary)
+    heard = Heard()
+    result = system.begin(system.resume(folder), heard, inputs)
+    assert (result.step, result.interrupted) == (6, False)
+    assert not any("already finished" in told for told in heard.told)
+    assert read_json(folder / "summary.json", what="summary")["steps"] == 6
+
+
+def test_a_finished_run_whose_model_is_damaged_makes_it_again(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    if system.name == "decoder":
+        pytest.skip("its model is its encoder's, which it cannot make")
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    weights = max((folder / "model").glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    system.begin(system.resume(folder), None, inputs)
+    assert weights.read_bytes() == whole
+
+
+def test_other_settings_are_refused_before_anything_is_prepared(
+    system: System, finished: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    """The documents, which are not there, are not even looked for."""
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = _contents(folder)
+    settings = system.resume(folder)
+    changes: dict[str, dict[str, Any]] = {}
+    for setting, value in ((system.lr, 0.5), ("data.train_file", "/not/there")):
+        section, _, name = setting.partition(".")
+        if hasattr(settings, section):
+            changes.setdefault(section, {})[name] = value
+    parts = {section: getattr(settings, section).model_copy(update=own) for section, own in changes.items()}
+    with pytest.raises(LangJepaError, match=rf"not go on as it was:\n(.*\n)?  {system.lr}: checkpoint"):
+        system.begin(settings.model_copy(update=parts), None, inputs)
+    assert _contents(folder) == before
 
 
 def _text(path: Path) -> str | None:

@@ -69,6 +69,15 @@ def read_card(path: Path, *, what: str, formats: Collection[int] = FORMATS) -> d
     return dict(card)
 
 
+def is_whole(path: Path, *, what: str) -> bool:
+    """Whether there is a card, and all files are as it says."""
+    try:
+        read_card(path, what=what)
+    except LangJepaError:
+        return False
+    return True
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, all of them finite.
 

@@ -154,24 +154,29 @@ def check_matches(
     # Through the settings, so that one that did not exist yet then counts as its default.
     before = build_saved(type(settings), checkpoint["settings"], where=str(path))
     different = differing(before, settings, free)
-    differences = [
-        f"{key}: checkpoint {then!r}, now {now!r}"
-        for key, (then, now) in different.items()
-        if key not in allowed
-    ]
+    differences = in_words(different, allowed)
     if checkpoint["corpus"] != corpus:
         differences.append(f"corpus: checkpoint {checkpoint['corpus']}, now {corpus}")
     if checkpoint["world"] != world:
         differences.append(f"number of processes: checkpoint {checkpoint['world']}, now {world}")
     if differences:
-        raise LangJepaError(
-            f"cannot resume from {path}, because the run would not go on as it was:\n  "
-            + "\n  ".join(differences)
-            + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
-            f"{folder}."
-        )
+        raise cannot_go_on(path, differences, folder)
     changed = {key: different[key] for key in allowed if key in different}
     return [*checkpoint.get("changes", []), *([[checkpoint["step"], changed]] if changed else [])]
+
+
+def in_words(different: Mapping[str, list[Any]], allowed: tuple[str, ...]) -> list[str]:
+    """What `differing` found, but for what may differ."""
+    return [f"{key}: checkpoint {a!r}, now {b!r}" for key, (a, b) in different.items() if key not in allowed]
+
+
+def cannot_go_on(path: Path, differences: list[str], folder: str) -> LangJepaError:
+    """What to raise where a run would go on otherwise; `folder`: the setting that names another run directory."""
+    return LangJepaError(
+        f"cannot resume from {path}, because the run would not go on as it was:\n  "
+        + "\n  ".join(differences)
+        + f"\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another {folder}."
+    )
 
 
 def differing(before: BaseModel, settings: BaseModel, free: tuple[str, ...] = FREE) -> dict[str, list[Any]]:

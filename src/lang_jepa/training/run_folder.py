@@ -22,7 +22,7 @@ from lang_jepa.files import (
 )
 from lang_jepa.settings import read_settings, save_settings
 from lang_jepa.training import ranks
-from lang_jepa.training.checkpoint import differing, load_checkpoint
+from lang_jepa.training.checkpoint import cannot_go_on, differing, in_words, load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.run_lock import RunLock, live_below
@@ -124,29 +124,29 @@ class RunFolder:
         free: tuple[str, ...],
         made: Callable[[dict[str, Any]], bool],
     ) -> dict[str, Any] | None:
-        """The summary of a run that is over, which is told, if these are its settings; None: there is work to do.
+        """The summary of a run that is over, which is told; None: there is work to do.
 
-        Every rank calls it, and the first one's folder decides.
+        Every rank calls it before anything is prepared, and the first one's folder decides.
 
         Args:
             settings: with which a run is to go on.
             fabric: of the run.
             listener: told that nothing is left to do.
             free: beginnings of the settings that may differ.
-            made: whether what the run of a summary makes is there.
+            made: whether what the run of a summary makes is there, and whole.
+
+        Raises:
+            LangJepaError: the settings are others than those of the run, in what touches the numbers.
         """
         found: dict[str, Any] | None = None
-        there = all((self.path / name).is_file() for name in (SETTINGS, SUMMARY))
-        if fabric.is_global_zero and there:
-            found = read_json(self.path / SUMMARY, what="the summary of the run")
+        if fabric.is_global_zero and (self.path / SETTINGS).is_file():
             before = read_settings(self.path / SETTINGS, type(settings))
-            if (
-                not found
-                or found.get("interrupted", True)
-                or differing(before, settings, free)
-                or not made(found)
-            ):
-                found = None
+            different = in_words(differing(before, settings, free), self.may_change())
+            if different and (self.path / self.layout.last).is_file():
+                raise cannot_go_on(self.path / self.layout.last, different, self.layout.log_dir)
+            if not different and (self.path / SUMMARY).is_file():
+                found = _of_the_end(read_json(self.path / SUMMARY, what="the summary of the run"))
+                found = found if found and made(found) else None
         found = ranks.gather(fabric, found)[0]
         if found is not None:
             listener.message(
@@ -276,6 +276,16 @@ class RunFolder:
             for path in self._epochs()[keep:]:
                 if path.resolve() not in stays:
                     path.unlink()
+
+
+def _of_the_end(summary: Any) -> dict[str, Any] | None:
+    """A summary that says of a run that it is over, in the form in which it was written; else None."""
+    if not isinstance(summary, dict) or summary.get("interrupted") is not False:
+        return None
+    steps, total = summary.get("steps"), summary.get("total")
+    if not isinstance(steps, int) or not isinstance(total, int) or not 0 <= steps <= total:
+        return None
+    return summary if isinstance(summary.get("seconds"), int | float) else None
 
 
 def _value(settings: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Being asked to stop, by SIGTERM, Ctrl-C, a closed terminal or a closed output: a run in training saves first, all else ends at once."""
+"""Being asked to stop, by a signal or a closed output: a run in training saves first, all else ends at once."""
 
 import os
 import signal
@@ -26,7 +26,9 @@ class Interrupted(BaseException):
 
 
 def exit_status(number: int | None) -> int:
-    """What a process exits with after a signal, as shells count: 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP), 141 (closed pipe).
+    """What a process exits with after a signal, as shells count.
+
+    130 is SIGINT, 143 SIGTERM, 129 SIGHUP (the terminal was closed), 141 a closed pipe.
 
     None, where another process of the run was asked, counts as SIGTERM.
     """

@@ -66,7 +66,8 @@ def train(
         LangJepaError: see `lang_jepa.training.loop.fit`; another process trains in the run directory; the data or a
             checkpoint cannot be used.
     """
-    from lang_jepa.concepts.directory import find_model
+    from lang_jepa.concepts.cards import is_whole
+    from lang_jepa.concepts.directory import CARD, find_model
     from lang_jepa.training.checkpoint import FREE
     from lang_jepa.training.devices import make_fabric
     from lang_jepa.training.run import LAYOUT
@@ -76,10 +77,11 @@ def train(
     place = RunFolder(Path(settings.logging.log_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
-        made = find_model(place.path) is not None
+        model = find_model(place.path)
+        made = model is not None and is_whole(model / CARD, what="model card")
         over = place.finished(settings, fabric, listener, free=FREE, made=lambda _: made)
         if over is not None:
-            done = (over["steps"], over["total"], False, tuple(over["alarms"]), over["seconds"])
+            done = (over["steps"], over["total"], False, tuple(over.get("alarms", ())), over["seconds"])
             return Result(place.path, *done)
     with place.held(lock, chief=bool(fabric.is_global_zero)) as held:
         return _train(settings, fabric, place, held, listener, on_start)

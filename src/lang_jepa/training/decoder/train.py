@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lang_jepa.concepts.cards import is_whole
 from lang_jepa.concepts.decoding import WEIGHTS, join_model, restore
-from lang_jepa.concepts.directory import find_model
+from lang_jepa.concepts.directory import CARD, find_model
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.concepts.own_corpus import missing, own_corpus
 from lang_jepa.concepts.predictions import check_predicts
@@ -84,13 +85,13 @@ def train_decoder(
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
     if training.resume and training.checkpoint_path is None:
         model = None if encoder.is_file() else find_model(encoder)
-        joined = model is None or (model / WEIGHTS).is_file()
+        joined = model is None or ((model / WEIGHTS).is_file() and is_whole(model / CARD, what="model card"))
         over = place.finished(
             settings,
             fabric,
             listener,
             free=FREE,
-            made=lambda summary: joined and Path(summary["encoder"]).resolve() == encoder.resolve(),
+            made=lambda told: joined and Path(str(told.get("encoder"))).resolve() == encoder.resolve(),
         )
         if over is not None:
             return DecoderResult(place.path, model, over["steps"], over["total"], False, over["seconds"])

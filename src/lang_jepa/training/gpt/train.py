@@ -59,15 +59,17 @@ def train_gpt(
     Raises:
         LangJepaError: see `GPTRun.fit`; the data or a checkpoint cannot be used.
     """
-    from lang_jepa.concepts.gpt_directory import find_gpt
+    from lang_jepa.concepts.cards import is_whole
+    from lang_jepa.concepts.gpt_directory import CARD, find_gpt
     from lang_jepa.training.gpt.run import FREE
 
     fabric, place, listener = _setting(settings, reporter)
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
-        made = find_gpt(place.path) is not None
+        model = find_gpt(place.path)
+        made = model is not None and is_whole(model / CARD, what="card of the GPT")
         over = place.finished(settings, fabric, listener, free=FREE, made=lambda _: made)
         if over is not None:
-            done = (over["steps"], over["total"], False, over["seconds"], over["last_look"])
+            done = (over["steps"], over["total"], False, over["seconds"], over.get("last_look", {}))
             return GPTResult(place.path, *done)
     with place.held(None, chief=bool(fabric.is_global_zero)) as lock:
         run = _start(settings, fabric, place, lock, listener)
