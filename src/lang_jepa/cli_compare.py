@@ -74,9 +74,12 @@ def compare(
     from lang_jepa.comparison.compare import PAGE, REPORT  # mistakes are told before torch is imported
     from lang_jepa.comparison.compare import compare as run
     from lang_jepa.comparison.process import Interrupted
-    from lang_jepa.console import comparison_tables, plain
+    from lang_jepa.comparison.verdict import LEAST_SEEDS
+    from lang_jepa.console import comparison_tables, plain, warn
     from lang_jepa.console_progress import JobBar
 
+    if len(plan.seeds) < LEAST_SEEDS:
+        warn(f"no verdict can come of {counted(len(plan.seeds), 'seed')}: give --seeds {LEAST_SEEDS} or more")
     try:
         with JobBar() as bar:
             report = run(plan, output, bar, jobs=jobs)

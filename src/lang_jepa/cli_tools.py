@@ -105,12 +105,17 @@ def search(
     from lang_jepa.concepts.model import ConceptModel
 
     opened = Index.open(folder, ConceptModel.load(model) if model else None)
+    if exact and not opened.approximate:
+        raise LangJepaError(
+            "--exact: this index has no approximate part, so every search is exact; leave it out"
+        )
     how = "approximate" if opened.approximate and not exact else "exact"
-    _plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}")
-    for text, hits in zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True):
-        _show(text, hits)
+    found = list(zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True))
     if after:
-        _show("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0])
+        found.append(("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0]))
+    _plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}")
+    for text, hits in found:
+        _show(text, hits)
 
 
 def export(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lang_jepa.data.make_shards import ShardProgress
 
 Figures = Mapping[str, float]
+_WIDE = 60
+"""Columns of a terminal from which a bar is drawn beside the numbers."""
 _SECONDS = 10.0
 """Between two lines in a log about work that has no steps."""
 
@@ -37,7 +39,7 @@ class Work:
     def __init__(self, *columns: ProgressColumn) -> None:
         figures = TextColumn("{task.fields[figures]}", markup=False)
         self._shown = Progress(
-            *columns, figures, TimeRemainingColumn(), console=console, refresh_per_second=4
+            *columns, TimeRemainingColumn(), figures, console=console, refresh_per_second=4
         )
         self._printed = time.monotonic()
 
@@ -89,7 +91,8 @@ class Bar:
     """Of the loss, shown beside it where it is not all of it."""
 
     def __init__(self) -> None:
-        self._work = Work(TextColumn("training"), BarColumn(bar_width=16), MofNCompleteColumn())
+        drawn = (TextColumn("training"), BarColumn(bar_width=16)) if console.width >= _WIDE else ()
+        self._work = Work(*drawn, MofNCompleteColumn())
         self._task: TaskID | None = None
         self._columns: list[tuple[str, int, str, str]] = []  # those of the first look
 

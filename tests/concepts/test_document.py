@@ -260,3 +260,8 @@ def test_repetitions_in_parts_equal_those_of_one_table(
     assert stages[0] == "sentences read"
     assert stages[-1] == "sentences compared"
     assert all(done <= total for _, done, total in said)
+
+
+def test_more_segments_than_there_can_be_are_refused(make: Make, text: list[str]) -> None:
+    with pytest.raises(LangJepaError, match=r"^6 sentences have \d segments at most"):
+        segment(make("concepts"), text[:6], count=6)

@@ -231,6 +231,11 @@ def _topics(read: Read, count: int | None, using: Using) -> Topics:
     reading = read.reading(gaps=True)
     scores = gap_scores(reading, setting.rule, setting.similarity, setting.block)
     found = boundaries(scores, setting, None if count is None else count - 1)
+    if count is not None and len(found) + 1 < count:
+        raise LangJepaError(
+            f"{len(sentences)} sentences have {len(found) + 1} segments at most, as this tool cuts them (each of "
+            f"{setting.least} sentences or more): ask for fewer than {count}"
+        )
     return Topics(sentences, found.tolist(), shape(scores, depth=setting.depth).tolist(), said)
 
 
@@ -328,8 +333,9 @@ def _fits(read: Read, tool: Tool, using: Using, against: Against | None) -> Fits
         else of_others(expected, prepare(_training_sample(model), model.statistics, kind))
     )
     values = np.divide(means - fits, spreads, out=np.zeros_like(fits), where=spreads > 0)
+    judged = known & (against is not None or chosen != "document" or len(known) > LEAST_REFERENCE)
     placed = [
-        Placed(i, sentence, float(fits[i]) if known[i] else None, float(values[i]) if known[i] else None)
+        Placed(i, sentence, float(fits[i]) if known[i] else None, float(values[i]) if judged[i] else None)
         for i, sentence in enumerate(read.sentences)
     ]
     return Fits(placed, said, chosen)

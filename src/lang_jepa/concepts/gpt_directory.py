@@ -104,7 +104,9 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     folder = find_gpt(path)
     if folder is None:
         raise LangJepaError(
-            unfinished(Path(path)) or f"{path} is no model directory of a GPT (it has no {CARD})"
+            unfinished(Path(path))
+            or f"{path} is no model directory of a GPT (it has no {CARD}); an encoder is read, evaluated and "
+            "exported by other options than a GPT (int8 and int6 are of GPTs)"
         )
     card = read_card(folder / CARD, what="model card")
     if lacking := [name for name in ("looped", "bos_id") if name not in card]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.blocks import Block, token_dtype
+from lang_jepa.data.losses import why_nothing_held_out
 from lang_jepa.data.shards import Shard, damaged, open_shards
 from lang_jepa.data.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
@@ -238,6 +239,16 @@ class Corpus:
             raise LangJepaError(
                 f"manifest of the corpus is damaged ({path / MANIFEST}): {error!r}"
             ) from error
+
+    def why_nothing_held_out(self) -> str:
+        """Why there are no held-out documents, and what to do."""
+        documents = self.train.num_documents + self.validation.num_documents
+        return why_nothing_held_out(
+            float(self.manifest["made_from"]["settings"]["val_fraction"]),
+            documents,
+            self.manifest["source"]["description"],
+            read=int(self.manifest["statistics"]["documents_read"]),
+        )
 
     def write_duplicates(self, path: Path | str) -> None:
         """Copy the list of what was left out: JSON lines with `document`, `kind`, `original` and `share`.

@@ -9,6 +9,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.export.card import write_card
 from lang_jepa.export.formats import TOLERANCE, check_parity, write_onnx, write_sentence_transformers
 from lang_jepa.files import atomic_folder, check_only, check_writable
+from lang_jepa.models.architecture import quiet_transformers
 
 Format = Literal["sentence-transformers", "onnx"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -72,7 +73,7 @@ def export_run(
         raise LangJepaError(
             f"{run} is a pretrained encoder as other tools load it already; export writes models that were trained here"
         )
-    with atomic_folder(folder) as temporary:
+    with quiet_transformers(), atomic_folder(folder) as temporary:
         encode = _WRITERS[to](model, temporary)
         difference = check_parity(model, encode, TOLERANCE[to], to)
         card = write_card(model, run, to, name=name or str(folder), license=license)

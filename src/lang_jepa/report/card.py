@@ -179,10 +179,10 @@ def _check(names: Sequence[str], corpus: Corpus | None, lacking: str) -> None:
     if unknown:
         raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(ENCODER_TASKS)}")
     if _READING & {*names} and (corpus is None or not corpus.validation.num_documents):
-        why = lacking or "this one holds none out: train with data.val_fraction above 0"
+        why = lacking or (corpus.why_nothing_held_out() if corpus else "it is not here")
         raise LangJepaError(
-            f"the tasks retrieval, decode and document need held-out documents of the training corpus; {why}. Or "
-            "choose others: --tasks sts,probe,au"
+            "the tasks retrieval, decode and document need held-out documents of the training corpus; "
+            f"{why.rstrip('.')}. Or choose others: --tasks sts,probe,au, or search (over your own texts)"
         )
 
 

@@ -9,7 +9,7 @@ from lang_jepa.concepts.kept import Tell
 from lang_jepa.config import Settings
 from lang_jepa.data.corpus import Corpus
 from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
-from lang_jepa.data.losses import Losses, why_nothing_held_out
+from lang_jepa.data.losses import Losses
 from lang_jepa.data.order import Order
 from lang_jepa.data.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
@@ -145,10 +145,7 @@ class CorpusMaterial(Material):
         )
 
     def why_nothing_held_out(self) -> str:
-        documents = self.corpus.train.num_documents + self.corpus.validation.num_documents
-        description = self.corpus.manifest["source"]["description"]
-        read = int(self.corpus.manifest["statistics"]["documents_read"])
-        return why_nothing_held_out(self.settings.data.val_fraction, documents, description, read=read)
+        return self.corpus.why_nothing_held_out()
 
     def facts(self) -> list[tuple[str, str]]:
         train, validation = self.corpus.train, self.corpus.validation
