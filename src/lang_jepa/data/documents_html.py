@@ -48,6 +48,7 @@ _INLINE = re.compile(
 """Elements that do not end a paragraph."""
 _LAYOUT = "td table, td h1, td h2, td h3, td article"
 """What a table that lays a page out has in its cells, and a table of data has not."""
+_COLUMNS = "td + td, td + th, th + td, th + th"
 _PARAGRAPHS = "p, h1, h2, h3, h4, h5, h6, li"
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _MARK = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
@@ -144,7 +145,10 @@ def _pieces(root: LexborNode, left_out: Counter[str]) -> Iterator[str]:
 
 
 def _main(root: LexborNode) -> set[int]:
-    """The elements that hold most of the page's paragraphs; all of them are around the middle one."""
+    """The elements that hold most of the page's paragraphs; all of them are around the middle one.
+
+    A table of data is none of them: it has columns, and no cell that holds most.
+    """
     paragraphs = root.css(_PARAGRAPHS)
     around: list[LexborNode] = []
     node = paragraphs[len(paragraphs) // 2].parent if paragraphs else None
@@ -152,7 +156,13 @@ def _main(root: LexborNode) -> set[int]:
         around.append(node)
         node = node.parent
     first = bisect_left(around, True, key=lambda node: 2 * len(node.css(_PARAGRAPHS)) > len(paragraphs))
-    return {node.mem_id for node in around[first:]}
+    main: set[int] = set()
+    cell = False
+    for node in around[first:]:
+        cell = cell or node.tag in ("td", "th")
+        if node.tag != "table" or cell or node.css_first(_COLUMNS) is None:
+            main.add(node.mem_id)
+    return main
 
 
 def _kind(node: LexborNode, main: set[int]) -> str | None:

@@ -111,7 +111,7 @@ def _paragraphs(lines: list[str], left_out: Counter[str]) -> Iterator[str]:
 
 
 def _end_of_options(lines: list[str], at: int) -> tuple[int, int]:
-    """Where a list of options ends, each item of which begins with one; and where the text ends that is no such list."""
+    """Where a list of options ends, each item of which begins with one; and where text ends that is no such list."""
     indent, items = _indent(lines[at]), 0
     while at < len(lines) and lines[at] and _indent(lines[at]) >= indent:
         if _indent(lines[at]) == indent:
