@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from lang_jepa.data.documents_rows import Unreadable
 
-FORMAT = 2
+FORMAT = 3
 
 _LEFT_OUT = {
     "script": "scripts and styles",
@@ -41,12 +42,14 @@ _WITHIN = {"script", "style", "template", "button", "img", "picture", "svg", "ma
 _NEVER = {"title", "meta", "link", "rp"}
 """Those that a page does not show."""
 _INLINE = re.compile(
-    "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|label|mark|q|rp|rt|ruby|s|samp|small|span|"
+    "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|label|mark|nobr|q|rp|rt|ruby|s|samp|small|span|"
     "strike|strong|sub|sup|time|tt|u|var|wbr"
 )
 """Elements that do not end a paragraph."""
 _LAYOUT = "td table, td h1, td h2, td h3, td article"
 """What a table that lays a page out has in its cells, and a table of data has not."""
+_COLUMNS = "td + td, td + th, th + td, th + th"
+_PARAGRAPHS = "p, h1, h2, h3, h4, h5, h6, li"
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _MARK = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
 _SELF_CLOSED = re.compile(
@@ -59,7 +62,10 @@ DEEPEST = 10_000
 _XML = re.compile(r"\s*<\?xml\b|\s*<!DOCTYPE[^>]*\bXHTML\b", re.IGNORECASE)
 _ENDED = re.compile(r"<([a-zA-Z][\w:-]*)((?:\s[^<>]*)?)/>")
 """An element without content, which HTML would take for an open one."""
-_HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_VALUES = re.compile(r""""[^"]*"|'[^']*'|\([^()]*\)""")
+"""What a style has in quotes and brackets."""
+_DECLARED = re.compile(r"(?:^|;)\s*(display|visibility)\s*:([^;!]*)(!?)", re.IGNORECASE)
+_HIDING = {("display", "none"), ("visibility", "hidden")}
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
 _BREAKS = re.compile(r"\v\s*\v\s*")
 
@@ -110,14 +116,14 @@ def declared_text(content: bytes) -> str | None:
 
 def _pieces(root: LexborNode, left_out: Counter[str]) -> Iterator[str]:
     """The page's text in order: a NUL wherever a paragraph begins or ends, a vertical tab for a break of the line."""
-    node = root
+    node, main = root, _main(root)
     while True:
         tag, enter = node.tag or "", False
         if tag == "-text":
             yield (node.text_content or "").replace("\0", " ").replace("\v", " ")
         elif tag == "br":
             yield "\v"
-        elif kind := _kind(node):
+        elif kind := _kind(node, main):
             left_out[kind] += 1
             block = tag == "math" and node.attributes.get("display") == "block"
             within = tag in _WITHIN or _INLINE.fullmatch(tag)
@@ -138,11 +144,34 @@ def _pieces(root: LexborNode, left_out: Counter[str]) -> Iterator[str]:
         node = following
 
 
-def _kind(node: LexborNode) -> str | None:
+def _main(root: LexborNode) -> set[int]:
+    """The elements that hold most of the page's paragraphs; all of them are around the middle one.
+
+    A table of data is none of them: it has columns, and no cell that holds most.
+    """
+    paragraphs = root.css(_PARAGRAPHS)
+    around: list[LexborNode] = []
+    node = paragraphs[len(paragraphs) // 2].parent if paragraphs else None
+    while node is not None:
+        around.append(node)
+        node = node.parent
+    first = bisect_left(around, True, key=lambda node: 2 * len(node.css(_PARAGRAPHS)) > len(paragraphs))
+    main: set[int] = set()
+    cell = False
+    for node in around[first:]:
+        cell = cell or node.tag in ("td", "th")
+        if node.tag != "table" or cell or node.css_first(_COLUMNS) is None:
+            main.add(node.mem_id)
+    return main
+
+
+def _kind(node: LexborNode, main: set[int]) -> str | None:
     """What an element is that is left out; None where it is read."""
-    tag = node.tag or ""
+    tag, most = node.tag or "", node.mem_id in main
+    if tag in ("html", "body") or (tag == "form" and most):
+        return None
     if tag == "table":
-        return None if node.css_first(_LAYOUT) is not None else _LEFT_OUT[tag]
+        return None if most or node.css_first(_LAYOUT) is not None else _LEFT_OUT[tag]
     if tag in _LEFT_OUT:
         return _LEFT_OUT[tag]
     attributes = node.attributes
@@ -150,7 +179,16 @@ def _kind(node: LexborNode) -> str | None:
         return None
     if attributes.get("role") in ("navigation", "banner", "contentinfo", "search"):
         return "navigation"
-    hiding = "hidden" in attributes or attributes.get("aria-hidden") == "true"
-    if hiding or _HIDING.search(attributes.get("style") or ""):
+    hidden = (attributes.get("hidden") or "").lower() != "until-found" and "hidden" in attributes
+    if hidden or attributes.get("aria-hidden") == "true" or (_hides(attributes.get("style")) and not most):
         return "hidden elements"
     return "anchors" if "headerlink" in (attributes.get("class") or "") else None
+
+
+def _hides(style: str | None) -> bool:
+    """Whether the declarations that count are such that an element is not shown: the last, or the last important."""
+    counts: dict[str, tuple[str, str]] = {}
+    for name, value, important in _DECLARED.findall(_VALUES.sub("", style or "")):
+        if important or not counts.get(name.lower(), ("", ""))[1]:
+            counts[name.lower()] = (value.strip().lower(), important)
+    return any((name, value) in _HIDING for name, (value, _) in counts.items())

@@ -6,19 +6,22 @@ tables, images, link references, shortcodes, and the imports, tags and expressio
 
 import json
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.dollarmath.index import math_block_dollar
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 
 from lang_jepa.data.documents_html import html_prose
 
-FORMAT = 2
+FORMAT = 3
 
 _TAG = re.compile(
     r"\{\{(?:<[^{}]{0,2000}?>|%[^{}]{0,2000}?%)\}\}|\{%[^{}]{0,2000}?%\}|\{\{[^{}]{0,2000}?\}\}"
@@ -28,22 +31,35 @@ _NAME = re.compile(r"[{<%\s/-]*(\w+)")
 _CODE_TAGS = {"highlight", "mermaid", "raw", "code", "codeblock", "comment", "math", "katex"}
 """Those around something that is no prose."""
 _COMMENT = re.compile(r"\{/\*.{0,1000}?\*/\}", re.DOTALL)
-_ANCHOR = re.compile(r"\s*\{[#.][\w.:# =\"-]+\}\s*$")
-_LINES = re.compile(r"^[ \t]*(?:\{:[^{}\n]*\}|\[\[?_?TOC_?\]?\])[ \t]*$", re.MULTILINE)
-"""Attributes of kramdown, and where a table of contents goes."""
-_DIRECTIVE = re.compile(r"^[ \t]{0,40}:{3,}([^:\n].*)?$", re.MULTILINE)
-"""A fence of Docusaurus or Pandoc around a note, with its title."""
-_NOTE = re.compile(
-    r'([ \t]{0,40})(?:!!!|\?\?\?\+?|===\+?)[ \t]{1,4}(?:[\w-]+(?: [\w-]+){0,4})?(?:[ \t]{0,4}"([^"]*)")?[ \t]{0,4}'
+_ATTRIBUTE = r"""(?:\.[A-Za-z_-][\w:.-]*|#[\w:.-]+|[\w:.-]+=(?:"[^"\n]*"|'[^'\n]*'|[^\s"'{}]+))"""
+_ATTRIBUTES = rf"\{{(?::[ \t]*|[ \t]*(?=[.#])){_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
+"""`{: .class #id key="v" }` or `{#id}`."""
+_ANCHOR = re.compile(rf"\s*{_ATTRIBUTES}\s*$")
+_LINES = re.compile(
+    rf"^[ \t]*(?:{_ATTRIBUTES}|\{{:[ \t]?(?:no_)?toc\}}|\[\[?_?TOC_?\]?\])[ \t]*$", re.MULTILINE
 )
-"""What begins a note or a tab of MkDocs; its body is indented by four."""
+"""Lines of attributes, and where a table of contents goes."""
+_TYPE = (
+    "(?:note|abstract|summary|tldr|info|todo|tip|hint|important|success|check|done|question|help|faq|warning|caution|"
+    "attention|failure|fail|missing|danger|error|bug|example|quote|cite|seealso|details|admonition|secondary)"
+)
+_DIRECTIVE = re.compile(r"^([ \t]{0,40}):{3,}([^:\n].*)?$", re.MULTILINE)
+"""A fence of Docusaurus or Pandoc around a note, with its title."""
+_FENCE_MARK = re.compile(rf"\{{[^{{}}\s]*\}}|\{{[^{{}}]*\}}$|{_TYPE}(?![\w-])|[a-z][\w.-]*$")
+"""What says at a fence of colons what is inside: an argument in braces, the type of a note, or one word alone."""
+_NOTE = re.compile(
+    rf"([ \t]{{0,40}})(?:(?:!!!|\?\?\?\+?)[ \t]{{1,4}}{_TYPE}(?: inline(?: end)?)?|"
+    r'(?:!!!|\?\?\?\+?|===\+?)[ \t]{1,4}(?:[a-z][\w-]*(?: [a-z][\w-]*){0,4}[ \t]{1,4})?"([^"]*)")[ \t]{0,4}'
+)
+"""What begins a note or a tab of MkDocs: a usual type, or a title in quotes; its body is indented by four."""
+_LISTED = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _DEEPEST = 8
 """Notes inside each other at most."""
-_FRONT = re.compile(r"\+\+\+[ \t]*\r?\n.*?^\+\+\+[ \t]*$", re.MULTILINE | re.DOTALL)
+_FRONT = re.compile(r"\+\+\+[ \t]*\r?\n(.*?)^\+\+\+[ \t]*\r?$", re.MULTILINE | re.DOTALL)
 _IN_TEXT = (
     (re.compile(r"!\[\[[^\[\]\n]+\]\]"), ""),
-    (re.compile(r"\[\[(?:[^\[\]|\n]+\|)?([^\[\]|\n]+)\]\]"), r"\1"),
-    (re.compile(r"\[([^\[\]\n]+)\]\{[.#][^{}\n]*\}"), r"\1"),
+    (re.compile(r"(?<![A-Za-z0-9_\])])\[\[(?![\d,. ]+\]\])(?:[^\[\]|\n]+\|)?([^\[\]|\n]+)\]\]"), r"\1"),
+    (re.compile(rf"\[([^\[\]\n]+)\]{_ATTRIBUTES}"), r"\1"),
     (re.compile(r"(?<![=\w])==(?=\S)([^=\n]+)(?<=\S)==(?![=\w])"), r"\1"),
 )
 """Embedded files, links between notes, spans with attributes and marks, and what stays of them."""
@@ -78,36 +94,50 @@ def _parser(*, mdx: bool) -> MarkdownIt:
     if mdx:
         parser.disable("code")  # there, indented text is what stands inside a tag
     parser.use(dollarmath_plugin, allow_space=False, allow_digits=False)
+    parser.block.ruler.at("math_block", _math_block)
     return parser.use(front_matter_plugin).use(footnote_plugin).use(deflist_plugin)
+
+
+_MATH = {alone: math_block_dollar(allow_blank_lines=alone) for alone in (True, False)}
+
+
+def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A formula between $$, which has blank lines only if it is opened by $$ alone on a line."""
+    alone = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]].strip() == "$$"
+    return _MATH[alone](state, start, end, silent)
 
 
 def _without_front(text: str, left_out: Counter[str]) -> str:
     """The text without front matter in TOML or JSON; that in YAML the parser knows."""
-    end = 0
-    if match := _FRONT.match(text):
-        end = match.end()
-    elif text.startswith("{"):
-        try:
+    value, end = None, 0
+    try:
+        if match := _FRONT.match(text):
+            value, end = tomllib.loads(match[1]), match.end()
+        elif text.startswith("{"):
             value, end = json.JSONDecoder().raw_decode(text)
-            end = end if isinstance(value, dict) and value and text[end : end + 1] in ("", "\r", "\n") else 0
-        except (ValueError, RecursionError):
-            end = 0
+    except (ValueError, RecursionError):
+        return text  # it is none
+    end = end if isinstance(value, dict) and value and text[end : end + 1] in ("", "\r", "\n") else 0
     left_out["front matter"] += end > 0
     return text[end:]
 
 
 def _title(fence: re.Match[str]) -> str:
     """The title that stands beside a fence of colons, as a paragraph."""
-    rest = re.sub(r"\{[^{}]*\}", "", fence[1] or "").strip()
-    title = re.sub(r"^[\w-]*", "", rest).strip(" []")
-    return f"\n{title}\n"
+    rest = _ANCHOR.sub("", (fence[2] or "").strip())
+    marked = _FENCE_MARK.match(rest)
+    title = rest[marked.end() :].strip(" []") if marked else rest
+    return f"\n{fence[1]}{title}\n"
 
 
 def _unindented(lines: Sequence[str], depth: int = 0) -> Iterator[str]:
     """Lines with the notes and tabs of MkDocs as paragraphs: their titles, and their bodies without the indent."""
-    at = 0
+    at, listed = 0, False
     while at < len(lines):
-        match = _NOTE.fullmatch(lines[at])
+        code = not listed and lines[at].expandtabs(4).startswith("    ")
+        if lines[at].strip() and not code:
+            listed = bool(_LISTED.match(lines[at])) or (listed and lines[at][0] in " \t")
+        match = None if code else _NOTE.fullmatch(lines[at])
         margin = match[1].expandtabs(4) + "    " if match else ""
         at += 1
         following = next((line for line in lines[at : at + 2] if line.strip()), "")
@@ -223,7 +253,7 @@ def _without_jsx(text: str, left_out: Counter[str]) -> Iterator[str]:
             elif not fence and opened:
                 fence = opened[1]
             continue
-        if number >= end and re.match(r"(?:import|export)\s", line):
+        if number >= end and _MODULE.match(line):
             left_out["imports and exports"] += 1
             end = _end_of_module(lines, number)
         if number >= end:
@@ -231,6 +261,13 @@ def _without_jsx(text: str, left_out: Counter[str]) -> Iterator[str]:
     yield from _without_tags("".join(pending), left_out)
 
 
+_MODULE = re.compile(
+    r"""import\s*(?:\{|\*\s*as\b|(?:"[^"\n]*"|'[^'\n]*')\s*;?\s*$)|"""
+    r"""import\s+(?:type\s*\{|(?:type\s+)?[\w$]+\s*(?:,\s*[{*]|from\s*["']))|"""
+    r"export\s*(?:\{|\*\s*(?:as|from)\b)|export\s+(?:default\b|(?:const|let|var|type)\s+(?:[\w$]+\s*[:=<]|[{\[])|"
+    r"(?:async\s+)?(?:function|class|interface|enum)\b[^\n]*[({])"
+)
+"""What an import or export begins with."""
 _MODULE_LINES = 200
 """Lines of one import or export at most."""
 

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Generator, Iterator
 
-FORMAT = 2
+FORMAT = 3
 
 _ADMONITIONS = re.compile(
     "attention|caution|danger|error|hint|important|note|seealso|tip|warning|epigraph|highlights|pull-quote|"
@@ -26,14 +26,14 @@ _DESCRIBED = re.compile(
 _NOTE = re.compile(r"\.\.\s+\[(?:\d+|#[\w.-]*|\*)\](?:\s+|$)")
 """The beginning of a footnote; a citation is none."""
 _REPLACED = re.compile(r"^\s*\.\.\s+\|([^|\s][^|\n]*)\|\s+(replace|image|unicode)::[ \t]*(.*)$")
-_FLAG = r"(?:--?|/)[\w?][\w-]{0,80}(?:[ =]<?[\w-]{1,80}>?)?"
-_OPTION = rf"{_FLAG}(?:, {_FLAG}){{0,3}}\s{{2,}}(?=\S)"
+_FLAG = r"(?:--?|/)[A-Za-z][\w-]{0,80}(?:[ =]<?[\w-]{1,80}>?)?"
+_OPTION = re.compile(rf"{_FLAG}(?:, {_FLAG}){{0,3}}\s{{2,}}(?=\S)")
 _LINE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}")
 _SIMPLE_TABLE = re.compile(r"=+(?:\s+=+)+")
 _EXPLICIT = re.compile(r"\.\.(?:\s|$)")
 _DIRECTIVE = re.compile(r"\.\.\s+(?:\|[^|]+\|\s+)?([\w:.+-]+)::\s*(.*)")
 _FIELD = re.compile(r":(?![ :`])(?:[^:\\\n`]|\\.){1,80}:(?:\s|$)")
-_ITEM = re.compile(_OPTION + r"|(?:[-*+•]|(?:\d{1,3}|[a-zA-Z]|#|[ivxlc]{1,6})[.)]|\(\w{1,3}\)|\|)\s+")
+_ITEM = re.compile(r"(?:[-*+•]|(?:\d{1,3}|[a-zA-Z]|#|[ivxlc]{1,6})[.)]|\(\w{1,3}\)|\|)\s+")
 _INLINE = [
     (re.compile(r"``(.{1,500}?)``"), r"\1"),
     (re.compile(r"(?::[\w:.+-]{1,60}:)?`([^`<>]{1,300}?)\s*<[^`<>]{1,500}>`_{0,2}"), r"\1"),
@@ -55,7 +55,7 @@ def rst_prose(text: str) -> tuple[str, Counter[str]]:
     lines = [line.expandtabs(8).rstrip() for line in re.split(r"\r?\n", text)]
     replaced = {found[1]: found for line in lines if (found := _REPLACED.match(line))}
     blocks = (_plain(_replaced(block, replaced)) for block in _paragraphs(lines, left_out))
-    return "\n\n".join(block for block in blocks if block), left_out
+    return "\n\n".join(block for block in blocks if block), +left_out
 
 
 def _replaced(block: str, known: dict[str, re.Match[str]]) -> str:
@@ -82,8 +82,10 @@ def _indent(line: str) -> int:
 
 def _paragraphs(lines: list[str], left_out: Counter[str]) -> Iterator[str]:
     """Paragraphs, headings and list items, one after the other."""
-    at = 0
+    at = options = plain = 0
     while at < len(lines):
+        if at >= max(options, plain) and _OPTION.match(lines[at].strip()):
+            options, plain = _end_of_options(lines, at)
         line = lines[at]
         text, indent = line.strip(), _indent(line)
         if not text:
@@ -105,18 +107,34 @@ def _paragraphs(lines: list[str], left_out: Counter[str]) -> Iterator[str]:
         elif _LINE.fullmatch(text):
             at += 1
         else:
-            at = yield from _paragraph(lines, at, left_out)
+            at = yield from _paragraph(lines, at, left_out, options=at < options)
 
 
-def _paragraph(lines: list[str], at: int, left_out: Counter[str]) -> Generator[str, None, int]:
+def _end_of_options(lines: list[str], at: int) -> tuple[int, int]:
+    """Where a list of options ends, each item of which begins with one; and where text ends that is no such list."""
+    indent, items = _indent(lines[at]), 0
+    while at < len(lines) and lines[at] and _indent(lines[at]) >= indent:
+        if _indent(lines[at]) == indent:
+            if not _OPTION.match(lines[at].strip()):
+                return 0, at
+            items += 1
+        at += 1
+    return (at, 0) if items > 1 else (0, at)
+
+
+def _paragraph(
+    lines: list[str], at: int, left_out: Counter[str], *, options: bool
+) -> Generator[str, None, int]:
     """One paragraph; returns the line after it, and after the literal block that it announces."""
     indent, parts = _indent(lines[at]), [lines[at].strip()]
-    item = _ITEM.match(parts[0])
+    item = (options and _OPTION.match(parts[0])) or _ITEM.match(parts[0])
     if item:
         parts[0] = parts[0][item.end() :]
     at += 1
     while at < len(lines) and (text := lines[at].strip()):
         deeper = _indent(lines[at]) > indent
+        if options and not deeper:
+            break
         if _LINE.fullmatch(text) or (_ITEM.match(text) and (item or deeper)) or _EXPLICIT.match(text):
             break
         if not item and _indent(lines[at]) != indent:
