@@ -88,9 +88,7 @@ _STARTERS_DE = _words(
 """Words that cannot follow a German ordinal: before them a number ends its sentence."""
 
 _STARTERS_NL = "Daarna Dan Toen De Het Een Er Dat Dit Deze Hij Zij Ze Wij We Ik Maar Ook Nu In Op Met Voor"
-_STARTERS_RU = (
-    "Потом Затем Тогда Он Она Они Оно Это Эти Этот Мы Вы Я А И Но Однако Поэтому Если Когда"
-)
+_STARTERS_RU = "Потом Затем Тогда Он Она Они Оно Это Эти Этот Мы Вы Я А И Но Однако Поэтому Если Когда"
 """Words that have a capital only where they begin a sentence."""
 
 _AFTER_GERMAN_ORDINAL = re.compile(
