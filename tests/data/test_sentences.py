@@ -200,6 +200,15 @@ WORDS = [
     ("it", "Vedi l'art. 5 della legge.| Visse molti anni.| Era forte."),
     ("pl", "Przyszedł dr. Nowak, por. art. 5 ustawy.| Tak."),
     ("ru", "В 1990 г. Москва росла.| Стоит 5 руб. за штуку."),
+    ("fr", "C'est à M. Martin, dit M. Petit.| Les points L et M. |Tracez la droite."),
+    ("en", "Pray to Ste. Mary and St. Joseph.| We chose route A-B. |Then we left."),
+    ("es", "Vive en la casa de D. Juan García.| Los puntos C y D. |Luego se unen."),
+    ("it", "È la basilica di S. Pietro.| Bene."),
+    ("pt", "Falou com D. Pedro.| Ela tem vitamina C. |Depois saiu."),
+    ("pl", "Powiedział prof. J. Kowalski.| Tak."),
+    ("ru", "Он пьёт витамин C. |Потом спит."),
+    ("nl", "Mevr. Bakker en mw. Vos komen.| Goed."),
+    ("sk", "To je plán B. |Potom odišli."),
 ]
 
 
@@ -243,7 +252,7 @@ def test_another_split_has_another_format_number() -> None:
     texts = [("en", text) for text in CASES.values()] + list(LANGUAGES.values()) + WORDS
     found = [RuleSplitter(30, language).spans(text) for language, text in texts]
     digest = blake2b(repr(found).encode(), digest_size=8).hexdigest()
-    assert (FORMAT, version("sentencex"), digest) == (4, "1.0.32", "2cae330ec683cdd6"), (
+    assert (FORMAT, version("sentencex"), digest) == (4, "1.0.32", "eaf674eb188b8e89"), (
         "raise FORMAT and pin the digest anew"
     )
 

@@ -22,12 +22,12 @@ def _by_language(everywhere: str, **words: str) -> Callable[[str], frozenset[str
 
 _TITLES = _words(
     """
-    Ms Mx Mr Mrs Messrs Msgr Mgr Mme Mmes Mlle Mlles Mevr Prof Sra Sras Srta Dña Dott Avv Ft
+    Ms Mx Mr Mrs Messrs Msgr Mgr Mme Mmes Mlle Mlles Mevr Ste Prof Sra Sras Srta Dña Dott Avv Ft
     Excmo Excma Ilmo Ilma Rvdo Rvda Frhr
     """
 )
 """Titles before a name, in any language: sentencex knows them in their own alone (a Mr. in Russian)."""
-_TITLES_ELSEWHERE = _words("Dr St Ste Sr")
+_TITLES_ELSEWHERE = _words("Dr St Sr")
 """The same but in English, where a drive or a street may end a sentence, and which sentencex tells apart."""
 
 _NEVER_LAST = _by_language(
@@ -252,7 +252,11 @@ _BEFORE_INITIAL = re.compile(
     rf"(?:(?:^|\s)[\"“„«(\[]*(?:[{_UPPER}]\S*|\S+\.)|[\u0370-\u1fff\u2e80-\ud7ff],?)\s+[A-Z][a-z]?[\w-]*\.$"
 )
 """A capitalised word, an abbreviation (prof.), or another script: after a small word a letter may end (vitamine C.)."""
-_DON = re.compile(r"\w\w\.?,? (?:y|a|de|con|por) D\.$")
+_DON = re.compile(r"\w\w\.?,? (?:y|e|a|de|con|com|por) D\.$")
+_MONSIEUR = re.compile(r"(?<!\b\w et )(?<!point )(?<!taille )\bM\.$")
+_SAN = re.compile(r"\b(?:di|a|da|in) S\.$")
+_TITLE_LETTER = {"es": _DON, "gl": _DON, "pt": _DON, "fr": _MONSIEUR, "it": _SAN}
+"""Titles of one letter, where they are none that is counted (los puntos C y D.)."""
 
 
 def _is_initial(tail: str, word: str, text: str, cut: int, language: str) -> bool:
@@ -263,8 +267,8 @@ def _is_initial(tail: str, word: str, text: str, cut: int, language: str) -> boo
         return not tail.endswith(("av. J.-C.", "apr. J.-C."))
     # English and German are left to sentencex, which knows words that begin a sentence after "vitamin C."
     if language not in ("en", "de") and _INITIAL_BEFORE_SURNAME.fullmatch(word) and _SURNAME.match(text, cut):
-        don = language == "es" and _DON.search(tail)
-        return bool(don or _BEFORE_INITIAL.search(tail))
+        title = _TITLE_LETTER.get(language, _BEFORE_INITIAL)
+        return bool(title.search(tail) or _BEFORE_INITIAL.search(tail))
     return _PLURAL.fullmatch(f"{word}.") is not None and _PLURAL.match(text, cut) is not None
 
 
