@@ -249,7 +249,7 @@ _PLURAL = re.compile(r"([A-Z])\1\.")
 _SURNAME = re.compile(rf"[{_LATIN_UPPER}][^\W\d_]{{3}}")
 _INITIAL_BEFORE_SURNAME = re.compile(r"[A-Z](?:[a-z]?-[A-Z])?")
 _BEFORE_INITIAL = re.compile(
-    rf"(?:(?:^|\s)[\"“„«(\[]*(?:[{_UPPER}]\S*|\S+\.)|[\u0370-\u1fff\u2e80-\ud7ff],?)\s+[A-Z][a-z]?[\w-]*\.$"
+    rf"(?:(?:^|\s)[\"“„«(\[]*(?:[{_UPPER}]\S*|\S+\.)\s|[\u0370-\u1fff\u2e80-\ud7ff],?)\s*[A-Z][a-z]?[\w-]*\.$"
 )
 """A capitalised word, an abbreviation (prof.), or another script: after a small word a letter may end (vitamine C.)."""
 _DON = re.compile(r"\w\w\.?,? (?:y|e|a|de|con|com|por) D\.$")
