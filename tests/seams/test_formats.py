@@ -60,7 +60,7 @@ PINNED = {
     "data.documents_office": (1, "12a103071d51216b"),
     "data.documents_joined": (1, "50afcf3b4aa8ab67"),
     "data.text_files": (1, "3807cfb4268c77ce"),
-    "data.sentences": (3, "96a668894ae3a162"),
+    "data.sentences": (4, "96a668894ae3a162"),
     "data.hashes": (1, "627e1e2c0b0ecc0e"),
     "data.tokenizer": (2, "2c7afd9c02a7b632"),
     "data.blocks": (1, "8f47d4fe7a225aee"),

@@ -19,7 +19,7 @@ from lang_jepa.errors import LangJepaError
 
 LANGUAGES: tuple[str, ...] = get_args(Language)
 """Languages with rules of their own in sentencex, and their nearest relatives."""
-FORMAT = 3
+FORMAT = 4
 """Goes up whenever a text is split differently than before: it is part of what a prepared corpus is made from."""
 
 WINDOW = 4000

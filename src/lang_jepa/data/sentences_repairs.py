@@ -5,6 +5,7 @@ before and after a cut.
 """
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 
@@ -12,29 +13,57 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_NEVER_LAST = _words(
+def _by_language(everywhere: str, **words: str) -> Callable[[str], frozenset[str]]:
+    """Words of a language and those of all: what is an abbreviation in one is a word in the next (ago, cap, art)."""
+    common = _words(everywhere)
+    tables = {language: common | _words(own) for language, own in words.items()}
+    return lambda language: tables.get(language, common)
+
+
+_TITLES = _words(
     """
-    Ms Mx Ft approx
-    allg bes bspw bzgl bzw ehem einschl entspr evtl exkl frz geb gem ggf ggü inkl insb insbes jew kath lfd österr
-    schweiz sog stv vgl zzgl Abschn Anh Anl Az Aktz Beschl Bez Dipl-Ing Fa Frhr Fr Hr Hrsg Pfr Reg-Bez Rs Slg Tsd Urt
-    Mr Mrs Messrs Msgr Dr Prof Mme Mmes Mlle Mlles Ste Vve Mgr MM Sra Sras Srta Sres Dra Dras Dres Dña Excmo Excma
-    Ilmo Ilma Rvdo Rvda Lic Ing -Ing Avv Dott mult Dhr dhr Mevr mevr dr mgr
+    Ms Mx Mr Mrs Messrs Msgr Mgr Mme Mmes Mlle Mlles Mevr Ste Prof Sra Sras Srta Dña Dott Avv Ft
+    Excmo Excma Ilmo Ilma Rvdo Rvda Frhr
     """
 )
-"""Words with a full stop after which a sentence goes on. sentencex has others, and knows titles in their own language
-alone: a Mr. in Russian, a Mme. in Spanish ended the sentence."""
+"""Titles before a name, in any language: sentencex knows them in their own alone (a Mr. in Russian)."""
+_TITLES_ELSEWHERE = _words("Dr St Sr")
+"""The same but in English, where a drive or a street may end a sentence, and which sentencex tells apart."""
 
-_NEVER_LAST_ELSEWHERE = _words("St Sr Br Pr Me Av Mw mw")
-"""The same in all languages but English, where a street, a son or a praseodymium may end a sentence."""
+_NEVER_LAST = _by_language(
+    "approx",
+    de="""
+    allg bes bspw bzgl bzw ehem einschl entspr evtl exkl frz geb gem ggf ggü inkl insb insbes jew kath lfd österr
+    schweiz sog stv vgl zzgl Abschn Anh Anl Az Aktz Beschl Bez Dipl-Ing Fa Fr Hr Hrsg Pfr Reg-Bez Rs Slg Tsd Urt
+    Br Ing -Ing mult
+    """,
+    fr="MM Me Pr Vve Av",
+    es="Sres Dra Dras Dres Lic Ing Av",
+    pt="Dra Dras Sres Av Lic Ing",
+    ca="Dra Dras Sres Lic Ing Av",
+    gl="Dra Dras Sres Lic Ing Av",
+    it="Ing",
+    nl="Dhr dhr mevr Mw mw mr dr Ing Br",
+    pl="dr mgr",
+)
+"""Words with a full stop after which a sentence goes on; sentencex has others."""
 
-_REFERENCES = _words(
+_REFERENCES = _by_language(
     """
-    Eq eq Eqs eqs Fig fig Figs figs Abb Abs Anm Art art Arts Aufl Bd Kap Nr Nrn Rn Rz Tab Vgl vgl Ziff Tz Rdnr BGBl
-    RGBl Ex ex Exh Ch ch Cl cl Sec sec Sect sect Ann Admin App Bankr Cir Civ Code Comm Comp Cong Const Crim
-    civ crim Ct Dist Ed Evid Fed Gen Proc Pub Rec Reg Rep Rev Rptr Sess Stat Supp Tit Vol vol L
-    Cap cap Cf cf Cfr cfr chap col amend cmt lib n no nos núm p pag pág pp s t R
-    janv févr avr juil sept déc ene abr ago dic
-    """
+    Eq eq Eqs eqs Fig fig Figs figs Art art Arts Abs Bd Nr Vgl vgl Ziff Kap BGBl RGBl Cf cf Cfr cfr Chap chap Vol vol
+    Sec sec Sect pp
+    """,
+    en="""
+    Ex ex Exh Ch ch Cl cl Ann Admin App Bankr Cir Civ Code Comm Comp Cong Const Crim civ crim Ct Dist Ed Evid Fed Gen
+    Proc Pub Rec Reg Rep Rev Rptr Sess Stat Supp Tit L amend cmt sect
+    """,
+    de="Abb Anm Aufl Nrn Rn Rz Tab Tz Rdnr",
+    fr="Ch ch L R n no nos p s t janv févr avr juil sept déc",
+    es="Cap cap n nos núm p pag pág t ene abr ago dic",
+    pt="Cap cap n p pag pág s t abr ago",
+    gl="Cap cap n núm p pag pág s t abr ago",
+    it="n p pag s t",
+    pl="p s t",
 )
 """Words with a full stop that lead on to a number, a section sign or an initial, in laws, papers and citations."""
 
@@ -47,7 +76,7 @@ _GERMAN_LEADS = _words(
 )
 """Words after which, in German, a number with a full stop is an ordinal."""
 
-_GERMAN_STARTERS = _words(
+_STARTERS_DE = _words(
     """
     Der Die Das Den Dem Des Ein Eine Einen Einem Einer Eines Er Sie Es Wir Ihr Ich Du Man Und Aber Oder Doch Denn Dann
     Danach Da Dort Hier Heute Jetzt Nun So Wenn Als Weil Obwohl Während Nach Vor In Im An Am Auf Aus Bei Beim Bis
@@ -57,6 +86,10 @@ _GERMAN_STARTERS = _words(
     """
 )
 """Words that cannot follow a German ordinal: before them a number ends its sentence."""
+
+_STARTERS_NL = "Daarna Dan Toen De Het Een Er Dat Dit Deze Hij Zij Ze Wij We Ik Maar Ook Nu In Op Met Voor"
+_STARTERS_RU = "Потом Затем Тогда Он Она Они Оно Это Эти Этот Мы Вы Я А И Но Однако Поэтому Если Когда"
+"""Words that have a capital only where they begin a sentence."""
 
 _AFTER_GERMAN_ORDINAL = re.compile(
     r"(?:Jahrhunderts?|Januar|Jänner|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\b|(?:April|August|September|November)\s+\d{4}\b"
@@ -68,7 +101,8 @@ _LISTS = "etc ecc enz osv atd itd itp т.д т._д т.п т._п"
 """Abbreviations that end a list, and as a rule the sentence with it (an underscore is a space)."""
 _NAMES = "Inc Co Corp Ltd Bros Jr Sr Esq Ave U.S U.K D.C U.S.A"
 """Abbreviations that end a name: before an English `I` the sentence ends, too."""
-_UPPER = "A-ZÀ-ÞĆČĎŁĽŇŘŚŠŤŹŻŽΑ-ΩΆ-ΏЁЄІЇА-ЯҐ"
+_LATIN_UPPER = "A-ZÀ-ÞĆČĎŁĽŇŘŚŠŤŹŻŽ"
+_UPPER = _LATIN_UPPER + "Α-ΩΆ-ΏЁЄІЇА-ЯҐ"
 _I = r"I(?:['’]\w|\s+(?!of\b)[a-z])"
 _CAPITAL = rf"\s+[\"'“‘«(]*(?:{_I}|A\s|[ВЯИОСУКАІ]\s|(?![IVXLC]+\b)[{_UPPER}][^\W\d_]+[\s'’,;:.!?])"
 """A word that begins a sentence, and is no number (no. 5, no. IX, no. B5)."""
@@ -86,13 +120,19 @@ def _after(words: str) -> str:
 def _ends(language: str) -> re.Pattern[str]:
     """Full stops that end a sentence though sentencex never cuts there; found from the full stop, which is fast."""
     answer = r"(?<=\ANo\.)|(?<=[.!?]\sNo\.)|(?<=[\"“‘«(]No\.)|(?<=[.!?][\"”’)]\sNo\.)"
-    words = _after(f"{_PLAIN_WORDS.get(language, 'no')} {_LISTS}")
+    words = rf"(?<!\d,\sno\.)(?:{_after(_PLAIN_WORDS.get(language, 'no') + ' ' + _LISTS)})"
     # A capital is no sign of a sentence in German: any noun has one.
     ends = [rf"(?<!\.\.)(?=\s+[\"“«(]*[¿¡][\"“«]*[{_UPPER}])", rf"(?:{answer}|{words})(?={_CAPITAL})"]
     if language == "en":
         ends.append(rf"(?:{_after(_NAMES)})(?=\s+{_I})")
     if language == "de":
-        ends[1] = rf"(?:{_after('usw etc')}|(?<=[^\W\d_] [A-Z]\.))(?=\s+(?:{'|'.join(_GERMAN_STARTERS)})\b)"
+        ends[1] = rf"(?:{_after('usw etc')}|(?<=[^\W\d_] [A-Z]\.))(?=\s+(?:{'|'.join(_STARTERS_DE)})\b)"
+    if language == "nl":
+        ends.append(rf"(?<=[a-z] [A-Z]\.)(?=\s+(?:{_STARTERS_NL.replace(' ', '|')})\s)")
+    if language == "ru":
+        ends.append(
+            rf"(?:{_after('г гг руб коп тыс млн млрд')})(?=\s+(?:{_STARTERS_RU.replace(' ', '|')})\s)"
+        )
     return re.compile(rf"\.(?:{'|'.join(ends)})")
 
 
@@ -148,9 +188,14 @@ _CLOSERS = "\"'”’»›)]}」』）】》〉*_"
 _LAST_WORD = re.compile(r"([^\s(.]*)\.$")
 _PRICE = re.compile(r"[$€£¥]\s?\d+[.,]\d\d\.$")
 _HYPHEN = re.compile(r"(?<=\.)-[A-Z]\w{0,4}\.")
-_NO_PART = re.compile(r"['’\"“„«\[\u2e80-\ud7ff]")
+_NO_PART = re.compile(r"[\"“„«\[\u2e80-\ud7ff]")
+"""Ends what may stand right before a word: an opening quotation mark, Chinese."""
+_PREFIX = re.compile(
+    r"(?:(?i:[dlnsjmtc]|qu|lorsqu|puisqu|jusqu|un|all|d?all|dell|nell|sull|coll|quell)?['’]|‘)(?=\w\w|[A-Z])",
+)
+"""An elided article (l'art.), or an opening single quotation mark; what ends in 's or 't is a word."""
 _REFERENCE_NEXT = re.compile(
-    rf"[\d§(\[]|[ivxlc]+\b|(?!{_I})[IVXLC]+\b|[^\W\d_]\.|[A-Z][a-z]{{1,5}}\. *[\d§(]"
+    rf"[\d§]|[(\[](?![A-Z]\w*\s+[a-z])|[ivxlc]+\b|(?!{_I})[IVXLC]+\b|[^\W\d_]\.|[A-Z][a-z]{{1,5}}\. *[\d§(]"
 )
 
 
@@ -187,31 +232,43 @@ def goes_on(text: str, start: int, cut: int, language: str) -> bool:
         return _PRICE.search(tail) is None
     if following in "¿¡":
         return False
-    # Without an elided article (l'art.), an opening quotation mark, or Chinese right before it.
-    bare = word if word.isascii() and word.isalpha() else _NO_PART.split(word)[-1]
+    bare = word if word.isascii() and word.isalpha() else _PREFIX.sub("", _NO_PART.split(word)[-1])
     if (len(bare) < 5 and _is_initial(tail, bare, text, cut, language)) or _is_citation(tail, text, cut):
         return True
-    if bare in _NEVER_LAST or (language != "en" and bare in _NEVER_LAST_ELSEWHERE):
+    if bare in _TITLES or (language != "en" and bare in _TITLES_ELSEWHERE):
+        return following.isalpha()
+    if bare in _NEVER_LAST(language):
         return True
-    if bare in _REFERENCES:
+    if bare in _REFERENCES(language):
         return _REFERENCE_NEXT.match(text, cut) is not None
     return word.isdigit() and _is_german_ordinal(tail, text[cut : cut + 24], language)
 
 
 _INITIAL = re.compile(r"[A-Z]\.")
 _PLURAL = re.compile(r"([A-Z])\1\.")
-_SURNAME = re.compile(rf"[{_UPPER}][^\W\d_]{{3}}")
-_HYPHENATED = re.compile(r"(?:[A-Z][a-z]?)?-[A-Z]")
+_SURNAME = re.compile(rf"[{_LATIN_UPPER}][^\W\d_]{{3}}")
+_INITIAL_BEFORE_SURNAME = re.compile(r"[A-Z](?:[a-z]?-[A-Z])?")
+_BEFORE_INITIAL = re.compile(
+    rf"(?:(?:^|\s)[\"“„«(\[]*(?:[{_UPPER}]\S*|\S+\.)\s|[\u0370-\u1fff\u2e80-\ud7ff],?)\s*[A-Z][a-z]?[\w-]*\.$"
+)
+"""A capitalised word, an abbreviation (prof.), or another script: after a small word a letter may end (vitamine C.)."""
+_DON = re.compile(r"\w\w\.?,? (?:y|e|a|de|con|com|por) D\.$")
+_MONSIEUR = re.compile(r"(?<!\b\w et )(?<!point )(?<!taille )\bM\.$")
+_SAN = re.compile(r"\b(?:di|a|da|in) S\.$")
+_TITLE_LETTER = {"es": _DON, "gl": _DON, "pt": _DON, "fr": _MONSIEUR, "it": _SAN}
+"""Titles of one letter, where they are none that is counted (los puntos C y D.)."""
 
 
 def _is_initial(tail: str, word: str, text: str, cut: int, language: str) -> bool:
     """Whether the word with a full stop is part of a name or of an abbreviation with spaces (d. C., EE. UU.)."""
-    if len(word) == 1 and word.isalpha():
-        # English is left to sentencex, which knows the words that begin a sentence after "vitamin C."
-        name = word.isupper() and language != "en" and _SURNAME.match(text, cut)
-        return bool(name or _INITIAL.match(text, cut))
-    if _HYPHENATED.fullmatch(word):
+    if len(word) == 1 and word.isalpha() and _INITIAL.match(text, cut):
+        return True
+    if word.startswith("-") and _INITIAL_BEFORE_SURNAME.fullmatch(f"J{word}"):
         return not tail.endswith(("av. J.-C.", "apr. J.-C."))
+    # English and German are left to sentencex, which knows words that begin a sentence after "vitamin C."
+    if language not in ("en", "de") and _INITIAL_BEFORE_SURNAME.fullmatch(word) and _SURNAME.match(text, cut):
+        title = _TITLE_LETTER.get(language, _BEFORE_INITIAL)
+        return bool(title.search(tail) or _BEFORE_INITIAL.search(tail))
     return _PLURAL.fullmatch(f"{word}.") is not None and _PLURAL.match(text, cut) is not None
 
 
@@ -243,6 +300,4 @@ def _is_german_ordinal(head: str, after: str, language: str) -> bool:
     before = match[2] or ""
     lead = before.lower() in _GERMAN_LEADS and match[1] is None
     # After a noun the number counts (Haus 5): the sentence may end.
-    return (lead or (language == "de" and (before.islower() or not before))) and word[
-        0
-    ] not in _GERMAN_STARTERS
+    return (lead or (language == "de" and (before.islower() or not before))) and word[0] not in _STARTERS_DE
