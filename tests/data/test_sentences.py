@@ -476,3 +476,11 @@ def test_sat_sentences_are_found_again_in_their_text() -> None:
         align(text, ["One.", "One."])
     with pytest.raises(LangJepaError, match="lost text"):
         align(text, ["One.", "Two."])
+
+
+@pytest.mark.parametrize("language", ["it", "de", "ru", "ja"])
+def test_initials_without_end_finish_in_every_language(language: str) -> None:
+    """Each cut that was found used to be followed by a window of its own: minutes for a page."""
+    text = "A." * 20_000
+    spans = RuleSplitter(1000, language).spans(text)
+    assert "".join(text[start:end] for start, end in spans) == text
