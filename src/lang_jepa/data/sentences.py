@@ -63,8 +63,8 @@ class RuleSplitter:
         """Refuse a language that sentencex would silently treat as English."""
         if self.language not in LANGUAGES:
             raise LangJepaError(
-                f"no sentence rules for language {self.language!r}: set data.language to one of "
-                f"{', '.join(LANGUAGES)} (for another language the one nearest to it, or en)."
+                f"no sentence rules for language {self.language!r}: give one of {', '.join(LANGUAGES)} (for another "
+                "language the one nearest to it, or en)."
             )
 
     def spans(self, text: str) -> list[Span]:
