@@ -164,6 +164,7 @@ def test_choices_are_kept_with_their_weights(grouped: Grouped, tmp_path: Path) -
 def test_too_few_documents() -> None:
     few = Grouped([["A b.", "C d.", "E f."]] * 4, [""] * 4, [True, False, False, False])
     with pytest.raises(
-        LangJepaError, match=r"6 documents of one folder with 6 .*there are 1: 0 and 0.*there are 3"
+        LangJepaError,
+        match=r"6 documents of one folder with 6 .*of the 1 that there are, 0 have 6 and 0 have .*of the 3 that there are",
     ):
         document_rows({"model": Planted(knows=True)}, few, window_size=8)

@@ -88,7 +88,8 @@ def _needed(grouped: Grouped) -> str:
         fit, rich = sum(size >= PIECE[0] for size in lengths), sum(size >= long for size in lengths)
         said.append(
             f"{PIECES * sets} documents of one folder with {PIECE[0]} sentences or more, {sets} of them with {long}, "
-            f"to {'choose on' if chooses else 'report'} (there are {len(lengths)}: {fit} and {rich})"
+            f"to {'choose on' if chooses else 'report'} (of the {len(lengths)} that there are, {fit} have {PIECE[0]} "
+            f"and {rich} have {long})"
         )
     return f"the task document needs {' and '.join(said)}. Hold out more documents, or longer ones"
 
