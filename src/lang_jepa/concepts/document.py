@@ -16,6 +16,7 @@ from lang_jepa.concepts.document_fits import LEAST_REFERENCE, of_document, of_ot
 from lang_jepa.concepts.document_reading import Progress, Read, encoder, silent
 from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.concepts.texts import text_of, texts_of
+from lang_jepa.counting import counted
 from lang_jepa.data.sentences import make_splitter
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.document.choice import Tool
@@ -232,10 +233,8 @@ def _topics(read: Read, count: int | None, using: Using) -> Topics:
     scores = gap_scores(reading, setting.rule, setting.similarity, setting.block)
     found = boundaries(scores, setting, None if count is None else count - 1)
     if count is not None and len(found) + 1 < count:
-        raise LangJepaError(
-            f"{len(sentences)} sentences have {len(found) + 1} segments at most, as this tool cuts them (each of "
-            f"{setting.least} sentences or more): ask for fewer than {count}"
-        )
+        most = counted(len(found) + 1, "segment")
+        said = f"{said}; {len(sentences)} sentences have {most} at most, of {setting.least} sentences or more each"
     return Topics(sentences, found.tolist(), shape(scores, depth=setting.depth).tolist(), said)
 
 
