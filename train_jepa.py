@@ -2,7 +2,7 @@
 
 import sys
 
-from lang_jepa.cli import main
+from lang_jepa.cli.app import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["train", "gpt_jepa", "--environment"]

@@ -56,7 +56,7 @@ class Variant:
     """
 
     def __init__(self, settings: Any, steps: int) -> None:
-        from lang_jepa.data.prepare import prepare
+        from lang_jepa.data.corpus.prepare import prepare
         from lang_jepa.data.views import make_view
         from lang_jepa.objectives.objective import Objective
         from lang_jepa.training.material import make_order
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="batches, each once in a round")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    from lang_jepa.settings import load_settings
+    from lang_jepa.settings.load import load_settings
 
     plans = {**VIEWS, **{name: (*VIEWS[REGULARIZED], *more) for name, more in REGULARIZERS.items()}}
     with tempfile.TemporaryDirectory() as corpora:

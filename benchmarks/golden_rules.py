@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sentencex import segment
 
-from lang_jepa.data.sentences import LANGUAGES, RuleSplitter
+from lang_jepa.data.text.sentences import LANGUAGES, RuleSplitter
 
 Case = tuple[str, list[str]]
 Split = Callable[[str], list[str]]

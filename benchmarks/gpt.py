@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.concepts.gpt_directory import build_gpt
-from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.data.token_spans import draw_spans
+from lang_jepa.data.tokens.token_spans import draw_spans
+from lang_jepa.inference.gpt_folder import build_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.next_token import NextTokenLoss
-from lang_jepa.settings import load_gpt_settings
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import load_gpt_settings
 from lang_jepa.training.gpt.optim import make_optimizers
 
 Step = Callable[[Tensor, int], None]

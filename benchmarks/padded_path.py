@@ -13,11 +13,11 @@ import time
 import numpy as np
 import torch
 
-from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Sequences
-from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.text.tokenizer import TextTokenizer
+from lang_jepa.data.views.batch import Sequences
 from lang_jepa.models.backbone import build_backbone
 from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.settings.encoder import ModelSettings
 from speed import minilm, split_documents
 
 MAX_LENGTH = 256

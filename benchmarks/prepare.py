@@ -15,8 +15,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.settings.data import DataSettings
 
 STORIES = 10_000
 """Stories where no source is named."""

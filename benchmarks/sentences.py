@@ -14,9 +14,9 @@ from pathlib import Path
 
 from sentencex import get_sentence_boundaries
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.documents import open_source
-from lang_jepa.data.sentences import make_splitter
+from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.settings.data import DataSettings
 
 ROUNDS = 3
 STORIES = 5000

@@ -46,9 +46,9 @@ def minilm() -> str:
 
 def split_documents(data: str) -> list[list[str]]:
     """The sentences of the first documents."""
-    from lang_jepa.config import DataSettings
-    from lang_jepa.data.documents import open_source
-    from lang_jepa.data.sentences import make_splitter
+    from lang_jepa.data.sources.source import open_source
+    from lang_jepa.data.text.sentences import make_splitter
+    from lang_jepa.settings.data import DataSettings
 
     settings = DataSettings(train_file=data, limit=DOCUMENTS)
     splitter = make_splitter(settings)
@@ -77,7 +77,7 @@ def example_batches(count: int) -> list[np.ndarray]:
 
 def corpus(documents: list[list[str]], tokenizer: Any) -> Any:
     """The documents tokenized once, as a `CorpusSplit` in memory."""
-    from lang_jepa.data.corpus import CorpusSplit
+    from lang_jepa.data.corpus.corpus import CorpusSplit
 
     encoded = tokenizer.encode_documents(documents)
     lengths = np.concatenate([np.diff(document.starts) for document in encoded])
@@ -102,13 +102,14 @@ class Ours:
         attention_dropout: float,
         half: bool,
     ) -> None:
-        from lang_jepa.config import DataSettings, ModelSettings, OptimizationSettings, Settings
-        from lang_jepa.data.tokenizer import TextTokenizer
+        from lang_jepa.data.text.tokenizer import TextTokenizer
         from lang_jepa.data.views import make_view
         from lang_jepa.models.encoder import build_encoder
         from lang_jepa.models.jepa import Jepa
-        from lang_jepa.models.predictor import build_predictor
+        from lang_jepa.models.predictors.predictor import build_predictor
         from lang_jepa.models.target import EMATarget
+        from lang_jepa.settings.data import DataSettings
+        from lang_jepa.settings.encoder import ModelSettings, OptimizationSettings, Settings
         from lang_jepa.training.optim import make_optimizer
 
         tokenizer = TextTokenizer.load(weights)

@@ -21,7 +21,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import rankdata, spearmanr
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-from lang_jepa.data.stories import (
+from lang_jepa.stories import (
     Story,
     StorySentence,
     entropy,

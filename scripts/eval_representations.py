@@ -2,7 +2,7 @@
 
 import sys
 
-from lang_jepa.cli import main
+from lang_jepa.cli.app import main
 
 
 def translate(arguments: list[str]) -> list[str]:

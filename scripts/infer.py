@@ -2,7 +2,7 @@
 
 import sys
 
-from lang_jepa.cli import main
+from lang_jepa.cli.app import main
 
 RENAMED = {"--encoder-checkpoint": None, "--decoder-checkpoint": "--decoder"}
 

@@ -8,17 +8,17 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lang_jepa.config import Settings
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.files import write_text
+from lang_jepa.files.atomic import write_text
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.gpt import GPTSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
 INTRODUCTION = """# Settings
 
 Every setting there is, with its default and its meaning. `python scripts/write_settings_page.py` writes this page from
-`src/lang_jepa/config.py`; change it there.
+`src/lang_jepa/settings/encoder.py`; change it there.
 
 A recipe is a YAML file that changes some of these; `-o section.key=value` changes them again, and the last one wins.
 Values are YAML: `null`, `true`, `3e-4`, `[1, 2]`. An unknown key, a wrong type or values that do not fit together are
@@ -31,15 +31,15 @@ with the version that wrote them.
 DECODERS = """
 # Settings of a decoder
 
-They are in `src/lang_jepa/config_decoder.py`, apply to [concept decoders](decoder.md), and are changed with
+They are in `src/lang_jepa/settings/decoder.py`, apply to [concept decoders](decoder.md), and are changed with
 `-d section.key=value`.
 """
 
 GPTS = """
 # Settings of a GPT
 
-They are in `src/lang_jepa/config_gpt.py`, apply to [GPTs](gpt.md), and are changed with `-o section.key=value` or with
-environment variables.
+They are in `src/lang_jepa/settings/gpt.py`, apply to [GPTs](gpt.md), and are changed with `-o section.key=value` or
+with environment variables.
 """
 
 HEADER = "| setting | default | values | meaning |\n|---|---|---|---|"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lang_jepa.comparison.compare import Silent
 from lang_jepa.comparison.plan import Plan
-from lang_jepa.files import write_json
+from lang_jepa.files.atomic import write_json
 from lang_jepa.training.checkpoint import LAST
 from tiny import environment
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from lang_jepa.comparison.compare import compare
 from lang_jepa.comparison.plan import Plan
 from lang_jepa.comparison.process import Interrupted
-from lang_jepa.files import read_json
+from lang_jepa.files.atomic import read_json
 
 if __name__ == "__main__":
     tree = read_json(Path(sys.argv[1]), what="plan")

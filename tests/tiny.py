@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from lang_jepa.config import Settings
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.data.documents import open_source
-from lang_jepa.settings import load_decoder_settings, load_gpt_settings, load_settings
+from lang_jepa.data.sources.source import open_source
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import load_decoder_settings, load_gpt_settings, load_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import TIMES, read_metrics
 from lang_jepa.training.reporter import Silent

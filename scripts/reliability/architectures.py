@@ -16,12 +16,12 @@ import transformers
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
-from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.views.batch import Sequences
 from lang_jepa.models.architecture import quiet_transformers, width_of
 from lang_jepa.models.backbone import build_backbone, save_backbone
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.padded import pad_id
+from lang_jepa.settings.encoder import ModelSettings
 
 VOCAB, WIDTH, PAD = 96, 32, 1
 LENGTHS = (5, 1, 33, 7, 40, 7, 7, 19, 12)

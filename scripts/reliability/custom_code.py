@@ -21,11 +21,11 @@ from transformers import BertConfig, BertModel
 from typer.testing import CliRunner
 
 from lang_jepa import ConceptModel
-from lang_jepa.cli import app
-from lang_jepa.config import Settings
-from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.cli.app import app
+from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.models.architecture import quiet_transformers
 from lang_jepa.models.backbone import check_encoder
+from lang_jepa.settings.encoder import Settings
 
 MARKER = "ran"
 TEXTS = ["The sea was calm.", "It rained all night."] * 20

@@ -20,32 +20,31 @@ import numpy as np
 import torch
 from common import DECODER_LAST, Made, check, tiny_decoder, tiny_gpt, tiny_settings, train
 
-from lang_jepa.concepts.cache import ConceptCache
-from lang_jepa.concepts.decoding import join_model
-from lang_jepa.concepts.gpt_directory import load_gpt, save_gpt
-from lang_jepa.concepts.index import Index
-from lang_jepa.concepts.index_source import Lines
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.make_shards import make_shards
-from lang_jepa.data.prepare import prepare
-from lang_jepa.data.token_shards import write_shard
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.tokens.make_shards import make_shards
+from lang_jepa.data.tokens.token_shards import write_shard
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.shelf import Shelf
+from lang_jepa.evaluation.embedder import Shelf
 from lang_jepa.evaluation.table import Report
 from lang_jepa.export.export import export_run
 from lang_jepa.export.gpt import write_quantised_gpt
 from lang_jepa.export.quantise import Rounding
-from lang_jepa.files import write_json, write_text
+from lang_jepa.files.atomic import write_json, write_text
+from lang_jepa.inference.cached_concepts import ConceptCache
+from lang_jepa.inference.decoding import join_model
+from lang_jepa.inference.gpt_folder import load_gpt, save_gpt
+from lang_jepa.inference.index.index import Index
+from lang_jepa.inference.index.source import Lines
+from lang_jepa.inference.model import ConceptModel
 from lang_jepa.report.document import draw_document
-from lang_jepa.report.picture import draw_run
-from lang_jepa.settings import save_settings
+from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.decoder.train import train_decoder
-from lang_jepa.training.examples import ExamplesFile
 from lang_jepa.training.gpt.train import train_gpt
-from lang_jepa.training.metrics import COLUMNS, STEP, MetricsFile, read_metrics
+from lang_jepa.training.metrics import COLUMNS, STEP, MetricsFile, draw_run, read_metrics
+from lang_jepa.training.run_files import ExamplesFile
 from lang_jepa.training.trackers import TensorBoard
 
 Writer = Callable[[Path], Any]
@@ -209,7 +208,7 @@ def writers(made: Made, place: Path) -> dict[str, tuple[Writer, Writer | None]]:
 
 def study(model: ConceptModel, text: str) -> Any:
     """What the document tools tell of a text."""
-    from lang_jepa.concepts.document import study as run
+    from lang_jepa.inference.document import study as run
 
     return run(model, text)
 

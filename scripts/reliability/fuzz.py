@@ -19,20 +19,20 @@ import numpy as np
 import torch
 from common import DECODER_LAST, Made, check, limit, tiny_settings
 
-from lang_jepa.concepts.cards import write_card
-from lang_jepa.concepts.directory import load_model
-from lang_jepa.concepts.gpt_directory import load_gpt
-from lang_jepa.concepts.index import Index
-from lang_jepa.concepts.index_source import Lines
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import prepare
-from lang_jepa.data.token_shards import TokenShards, write_shard
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.tokens.token_shards import TokenShards, write_shard
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
 from lang_jepa.export.quantise import Rounding
-from lang_jepa.files import sha256
-from lang_jepa.settings import read_settings
+from lang_jepa.files.atomic import sha256
+from lang_jepa.inference.cards import write_card
+from lang_jepa.inference.gpt_folder import load_gpt
+from lang_jepa.inference.index.index import Index
+from lang_jepa.inference.index.source import Lines
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import load_model
+from lang_jepa.settings.load import read_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.sealed import seal
 

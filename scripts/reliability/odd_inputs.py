@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lang_jepa.concepts.decoding import TextDecoder, build_decoder, encoder_fingerprint
-from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.concepts.search import neighbours, rank_continuations
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import load_decoder_settings, load_settings
+from lang_jepa.inference.decoding import TextDecoder, build_decoder, encoder_fingerprint
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import build_jepa
+from lang_jepa.inference.search import neighbours, rank_continuations
+from lang_jepa.settings.load import load_decoder_settings, load_settings
 
 DIM = 32
 A, B = "Nora lost her keys.", "It rained all day."

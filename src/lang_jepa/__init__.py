@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lang_jepa.concepts.model import ConceptModel
+    from lang_jepa.inference.model import ConceptModel
     from lang_jepa.training.lit import LitJEPA
     from lang_jepa.training.lit_data import TextDataModule
 
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 __all__ = ["ConceptModel", "LitJEPA", "TextDataModule", "__version__"]
 
 _PLACES = {
-    "ConceptModel": "lang_jepa.concepts.model",
+    "ConceptModel": "lang_jepa.inference.model",
     "LitJEPA": "lang_jepa.training.lit",
     "TextDataModule": "lang_jepa.training.lit_data",
 }

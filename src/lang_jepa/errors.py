@@ -1,4 +1,6 @@
-"""The exceptions that are meant for the person at the keyboard."""
+"""What people are told: mistakes that they can mend, and texts and numbers as they are shown."""
+
+import re
 
 
 class LangJepaError(Exception):
@@ -15,3 +17,28 @@ class LostProcess(LangJepaError):
     """Another process of the run is gone or hangs, which is no mistake of the user's."""
 
     exit_code = 1
+
+
+# Control characters but tab and line feed, surrogates that stand alone, and those that turn the direction of writing.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+_SPACE = re.compile(r"[ \t\r\n]+")
+
+
+def visible(text: str) -> str:
+    """The text with escapes (`\\\\x1b`) in the place of characters that a terminal would obey, or could not print."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(text: str) -> str:
+    """The same on one line: spaces, tabs and line ends become one space, every other separator is shown."""
+    return visible(_SPACE.sub(" ", text).strip(" "))
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number and its noun.
+
+    >>> counted(1, "row"), counted(2000, "row"), counted(0, "query", "queries")
+    ('1 row', '2,000 rows', '0 queries')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa import cli
+from lang_jepa.cli import app as cli
 from tiny import environment
 from typed import DECODER, ROOT, Ran, Type, options_of, path_first, run_command
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.settings import decoder_recipe_names, gpt_recipe_names, recipe_names
+from lang_jepa.settings.load import decoder_recipe_names, gpt_recipe_names, recipe_names
 from typed import Ran, Type, run_command
 
 
 def test_importing_is_light() -> None:
     """Help and a user's typing mistake must not wait for torch."""
     code = (
-        "import sys, lang_jepa, lang_jepa.cli, lang_jepa.settings;"
+        "import sys, lang_jepa, lang_jepa.cli.app, lang_jepa.settings.load;"
         "print([name for name in ('torch', 'transformers', 'datasets', 'numpy', 'pyarrow') if name in sys.modules])"
     )
     assert run_command(sys.executable, "-c", code).out == "[]\n"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from lang_jepa.cli import app
-from lang_jepa.cli_combinations import ALWAYS, COMBINATIONS, Checked
+from lang_jepa.cli.app import app
+from lang_jepa.cli.combinations import ALWAYS, COMBINATIONS, Checked
 from typed import Type
 
 VERBS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]

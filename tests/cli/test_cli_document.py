@@ -10,18 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa import cli
-from lang_jepa.concepts.cards import write_card
-from lang_jepa.concepts.directory import CARD
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.stories import generate
+from lang_jepa.cli import app as cli
+from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.choice import FILE, choices_from
-from lang_jepa.evaluation.document.material import Grouped
-from lang_jepa.evaluation.document.task import document_rows
-from lang_jepa.evaluation.evaluate import Budget
+from lang_jepa.evaluation.tasks.document import document_rows
+from lang_jepa.evaluation.tasks.document_choice import FILE, choices_from
+from lang_jepa.evaluation.tasks.document_data import Grouped
+from lang_jepa.evaluation.tasks.evaluate import Budget
+from lang_jepa.inference.cards import CARD, write_card
+from lang_jepa.inference.model import ConceptModel
 from lang_jepa.report.card import evaluate_run
+from lang_jepa.stories import generate
 from lang_jepa.training.train import train
 from tiny import tiny_settings
 

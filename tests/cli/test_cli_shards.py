@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa import cli
-from lang_jepa.data.token_shards import TokenShards
+from lang_jepa.cli import app as cli
+from lang_jepa.data.tokens.token_shards import TokenShards
 
 WORDS = ("sea", "hill", "town", "river", "market", "garden", "house")
 

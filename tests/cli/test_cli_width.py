@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from lang_jepa import cli
-from lang_jepa.visible import one_line, visible
+from lang_jepa.cli import app as cli
+from lang_jepa.errors import one_line, visible
 from tiny import environment
 from typed import ROOT, Type, run_command
 

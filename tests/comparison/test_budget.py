@@ -19,9 +19,9 @@ from lang_jepa.comparison.budget import (
 )
 from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.gpt_runs import GPTS
-from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.packing import Packing
+from lang_jepa.settings.gpt import GPTSettings
 from tiny import MODES, tiny_gpt, tiny_settings
 
 

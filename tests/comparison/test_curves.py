@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from lang_jepa.comparison.curves import AXES, Axis, Curve, equal_budgets
-from lang_jepa.comparison.figure import COLOURS, draw
+from lang_jepa.comparison.figure import AXES, COLOURS, Axis, Curve, draw, equal_budgets
 
 
 def _curve(seconds: list[float], flops: float, values: list[float]) -> Curve:

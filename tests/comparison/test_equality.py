@@ -10,7 +10,7 @@ from lang_jepa.comparison.equality import check_environment, check_pair, refuse_
 from lang_jepa.comparison.gpt_runs import GPTS
 from lang_jepa.comparison.plan import Plan, Variant
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import load_gpt_settings, load_settings
+from lang_jepa.settings.load import load_gpt_settings, load_settings
 
 ALL = {"corpus": True, "order": True, "backbone": True, "encoder": True}
 FACTS = {

@@ -12,8 +12,8 @@ from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.plan import Plan, differing_settings, make_plan, setting_differences, settle
 from lang_jepa.comparison.trees import changed
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import write_json
-from lang_jepa.settings import load_settings
+from lang_jepa.files.atomic import write_json
+from lang_jepa.settings.load import load_settings
 
 OTHER = (
     "data: {train_file: stories, val_fraction: 0.1, tokenizer_path: trained}\nmodel: {pretrained: false}\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr, ttest_rel
 
-from lang_jepa.comparison.resampling import (
+from lang_jepa.comparison.verdict import (
     Array,
     Side,
     _resampled,

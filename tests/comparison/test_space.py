@@ -4,7 +4,7 @@ import pytest
 
 from lang_jepa.comparison.space import Dimension, check_free, make_space, parse_dimension
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import load_settings
+from lang_jepa.settings.load import load_settings
 
 
 @pytest.mark.parametrize(

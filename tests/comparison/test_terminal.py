@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lang_jepa.comparison.resampling import Difference, Side
-from lang_jepa.comparison.verdict import Metric, Verdict, judge
-from lang_jepa.console import comparison_tables, console
+from lang_jepa.cli.console import comparison_tables, console
+from lang_jepa.comparison.verdict import Difference, Metric, Side, Verdict, judge
 
 
 def _judged(name: str, value: float, low: float, high: float, p: float) -> Verdict:

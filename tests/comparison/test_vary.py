@@ -8,7 +8,7 @@ import pytest
 from lang_jepa.comparison.budget import Budget
 from lang_jepa.comparison.dose import draw_dose, numeric_series
 from lang_jepa.comparison.plan import Plan, make_plan
-from lang_jepa.comparison.vary import parse_vary
+from lang_jepa.comparison.trees import parse_vary
 from lang_jepa.errors import LangJepaError
 
 

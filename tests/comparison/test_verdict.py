@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from lang_jepa.comparison.resampling import Array, Difference, Side
-from lang_jepa.comparison.verdict import Call, Metric, Verdict, holm, judge, verdicts
+from lang_jepa.comparison.verdict import Array, Call, Difference, Metric, Side, Verdict, holm, judge, verdicts
 
 HIGHER, LOWER = Metric("task", "test", "recall@1"), Metric("task", "dev", "alignment (lower is better)")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from lang_jepa import cli
-from lang_jepa.settings import save_settings
+from lang_jepa.cli import app as cli
+from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.decoder import run as decoder_run
 from lang_jepa.training.decoder.train import resume_decoder, train_decoder

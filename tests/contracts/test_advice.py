@@ -8,7 +8,7 @@ import pytest
 from systems import Inputs, System, resumed_by, type_in
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import load_settings
+from lang_jepa.settings.load import load_settings
 from lang_jepa.training import run_folder
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.watch import watch_for

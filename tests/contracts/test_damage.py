@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from systems import Inputs, System, rewrite
 
-from lang_jepa.concepts.cards import hash_files, write_card
-from lang_jepa.concepts.directory import CARD, load_model
-from lang_jepa.concepts.gpt_directory import CARD as GPT_CARD
-from lang_jepa.concepts.gpt_directory import find_gpt, load_gpt
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json
+from lang_jepa.files.atomic import read_json
+from lang_jepa.inference.cards import CARD, hash_files, write_card
+from lang_jepa.inference.gpt_folder import CARD as GPT_CARD
+from lang_jepa.inference.gpt_folder import find_gpt, load_gpt
+from lang_jepa.inference.model_folder import load_model
 from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
 from lang_jepa.training.contents import PARTS
 

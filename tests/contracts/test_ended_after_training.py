@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from systems import Inputs, System, resumed_by, type_in
 
-from lang_jepa import files
-from lang_jepa.concepts.directory import load_model
-from lang_jepa.concepts.gpt_directory import load_gpt
+from lang_jepa.files import atomic as files
+from lang_jepa.files.run_lock import LOCK
+from lang_jepa.inference.gpt_folder import load_gpt
+from lang_jepa.inference.model_folder import load_model
 from lang_jepa.training.checkpoint import load_checkpoint
-from lang_jepa.training.run_lock import LOCK
 from tiny import StopAt, environment
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from systems import SYSTEMS, Inputs
 
+from lang_jepa.files.run_lock import LOCK
 from lang_jepa.training.checkpoint import load_checkpoint
-from lang_jepa.training.run_lock import LOCK
 from stopping import signal_once
 from tiny import environment
 

@@ -14,7 +14,7 @@ import pytest
 from systems import Inputs, System, rewrite
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json, write_json
+from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent

@@ -8,11 +8,11 @@ import torch
 from pydantic import BaseModel
 from systems import Inputs, System
 
-from lang_jepa.config import Settings
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import load_settings
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import load_settings
 from lang_jepa.training import checkpoint, preflight
 from lang_jepa.training.decoder import run as decoder_run
 from lang_jepa.training.decoder.train import train_decoder
@@ -193,7 +193,7 @@ def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong setting of the decoder, which is trained second, before anything is done."""
     from typer.testing import CliRunner
 
-    from lang_jepa.cli import app
+    from lang_jepa.cli.app import app
 
     monkeypatch.chdir(tmp_path)
     for override, words in (("decoder.hiden_dim=8", "hidden_dim"), ("training.device=cuda", "no GPU here")):

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from systems import SYSTEMS, Inputs, System
 
-from lang_jepa.console_progress import Bar, DecoderBar, GPTBar
+from lang_jepa.cli.progress import Bar, DecoderBar, GPTBar
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.run_lock import RunLock
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.metrics import STEP, read_metrics
 from lang_jepa.training.reporter import Silent
-from lang_jepa.training.run_lock import RunLock
 from tiny import tiny_settings
 
 EPOCHS = {

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from texts import text_of, write_rows
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import prepare
-from lang_jepa.data.tokenizer import train_tokenizer
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.text.tokenizer import train_tokenizer
+from lang_jepa.settings.data import DataSettings
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from lang_jepa.data.corpus import CorpusSplit
-from lang_jepa.data.sequences import Sequences, Targets
-from lang_jepa.data.shards import Shard
+from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.corpus.shards import Shard
+from lang_jepa.data.views.batch import Sequences, Targets
 
 PREFIX, SUFFIX = [1001], [1002, 1003]
 Documents = list[list[list[int]]]

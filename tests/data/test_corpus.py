@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.assemble import block_seen, read_block, write_block
-from lang_jepa.data.blocks import MAX_ID_BYTES, Block, process_documents, token_dtype
-from lang_jepa.data.corpus import FORMAT, Corpus, CorpusSplit, checksums
-from lang_jepa.data.documents import Document
-from lang_jepa.data.hashes import hash_sentence, hash_text
-from lang_jepa.data.shards import KINDS, ShardWriter, open_shards, shard_file
-from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.corpus.assemble import block_seen, read_block, write_block
+from lang_jepa.data.corpus.blocks import MAX_ID_BYTES, Block, process_documents, token_dtype
+from lang_jepa.data.corpus.corpus import FORMAT, Corpus, CorpusSplit, checksums
+from lang_jepa.data.corpus.shards import KINDS, ShardWriter, open_shards, shard_file
+from lang_jepa.data.sources.source import Document
+from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import write_json
+from lang_jepa.files.atomic import write_json
+from lang_jepa.files.hashes import hash_sentence, hash_text
+from lang_jepa.settings.data import DataSettings
 
 WORDS = ["sea", "calm", "ships", "Anna", "rain", "naïve", "海", "two  spaces", "42", "…"]
 
@@ -356,7 +356,7 @@ def test_a_corpus_that_is_too_large_to_read_is_compared_in_size(
     tokens.write_bytes(whole)
     with pytest.raises(LangJepaError, match=str(tokens)):
         Corpus.open(corpus)
-    monkeypatch.setattr("lang_jepa.files.LARGEST_CHECKED", 1000)
+    monkeypatch.setattr("lang_jepa.files.atomic.LARGEST_CHECKED", 1000)
     Corpus.open(corpus)
     tokens.write_bytes(whole[:-2])
     with pytest.raises(LangJepaError, match=str(tokens)):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lang_jepa.data.deduplicate import (
+from lang_jepa.data.corpus.deduplicate import (
     COMMON,
     MIN_COUNTABLE,
     NEARLY_ALL,
@@ -20,7 +20,7 @@ from lang_jepa.data.deduplicate import (
     _KeptLately,
     find_common,
 )
-from lang_jepa.data.hashes import hash_sentence, hash_text, on_side, side
+from lang_jepa.files.hashes import hash_sentence, hash_text, on_side, side
 
 QUICK = settings(max_examples=60, deadline=None, database=None)
 hashes = st.lists(st.integers(0, 2**64 - 1), max_size=40)

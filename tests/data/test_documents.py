@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data import stories
-from lang_jepa.data.documents import Document, Rejection, Source, open_source, require_documents
-from lang_jepa.data.documents_hub import HubSource, parse_hub_name
+from lang_jepa import stories
+from lang_jepa.data.sources.hub import HubSource, parse_hub_name
+from lang_jepa.data.sources.source import Document, Rejection, Source, open_source, require_documents
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
 
 # Every third text is too short and every seventh is null.
 TEXTS = [
@@ -157,7 +157,7 @@ def test_a_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
 
 
 def test_a_very_large_file_is_told_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lang_jepa.data.documents_local.HASH_WHOLE", 10)
+    monkeypatch.setattr("lang_jepa.data.sources.local.HASH_WHOLE", 10)
     path = _jsonl(tmp_path / "x.jsonl", ["some text here"])
     before = _open(path).fingerprint()
     os.utime(path, (1, 1))
@@ -294,8 +294,8 @@ _HUB = """
     threading.Thread(target=server.serve_forever, daemon=True).start()
     import os
     os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
-    from lang_jepa.config import DataSettings
-    from lang_jepa.data.documents import open_source
+    from lang_jepa.settings.data import DataSettings
+    from lang_jepa.data.sources.source import open_source
     from lang_jepa.errors import LangJepaError
     for name in sys.argv[1:]:
         try:

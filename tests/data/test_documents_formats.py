@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.documents import Document, open_source
-from lang_jepa.data.documents_base import length_of
-from lang_jepa.data.documents_formats import read_document
-from lang_jepa.data.documents_html import html_prose
-from lang_jepa.data.documents_markdown import markdown_prose
-from lang_jepa.data.documents_rows import Unreadable
-from lang_jepa.data.documents_rst import rst_prose
-from lang_jepa.data.losses import Losses, why_nothing_held_out
+from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
+from lang_jepa.data.sources.base import Unreadable, length_of
+from lang_jepa.data.sources.formats import read_document
+from lang_jepa.data.sources.read_html import html_prose
+from lang_jepa.data.sources.read_markdown import markdown_prose
+from lang_jepa.data.sources.read_rst import rst_prose
+from lang_jepa.data.sources.source import Document, open_source
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
 from office_files import write_office_files
 
 MARKDOWN = """---
@@ -261,8 +260,8 @@ def test_a_missing_extra_is_told_before_anything_is_read(tmp_path: Path) -> None
     (tmp_path / "b.pdf").write_bytes(b"%PDF")
     script = (
         "import sys; sys.modules['pypdf'] = None\n"
-        "from lang_jepa.config import DataSettings\n"
-        "from lang_jepa.data.documents import open_source\n"
+        "from lang_jepa.settings.encoder import DataSettings\n"
+        "from lang_jepa.data.sources.source import open_source\n"
         f"open_source(DataSettings(train_file={str(tmp_path)!r}))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.documents import open_source
-from lang_jepa.data.language_hint import language_hint
-from lang_jepa.data.prepare import PrepareEvent, prepare
+from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
+from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.text.language_hint import language_hint
+from lang_jepa.settings.data import DataSettings
 
 TEXTS = {
     "en": "The ship was in the harbour and it was raining. She took her coat and went to the captain with a letter.",

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from lang_jepa.config import Settings
-from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.loader import CorpusBatches, Loader
-from lang_jepa.data.order import Order
-from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import View, make_view
+from lang_jepa.data.views.batch import Batch
+from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import Settings
 
 Summary = tuple[Any, ...]
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from texts import text_of, write_rows
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.byte_table import documents
-from lang_jepa.data.hashes import hash_text, side
-from lang_jepa.data.losses import why_nothing_held_out
-from lang_jepa.data.make_shards import ShardProgress, make_shards
-from lang_jepa.data.pieces import Pieces
-from lang_jepa.data.token_shards import TokenShards
+from lang_jepa.data.corpus.losses import why_nothing_held_out
+from lang_jepa.data.tokens.byte_table import documents
+from lang_jepa.data.tokens.make_shards import ShardProgress, make_shards
+from lang_jepa.data.tokens.pieces import Pieces
+from lang_jepa.data.tokens.token_shards import TokenShards
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.hashes import hash_text, side
+from lang_jepa.settings.data import DataSettings
 from tiny import environment
 
 TEXTS = [f"{text_of(number)}\n\nÄnd  {number}:\tthe end of <s>an</s> <mask> <pad>. " for number in range(40)]
@@ -198,10 +198,10 @@ def test_sides_that_stay_empty(tmp_path: Path) -> None:
 _KILLED = """
 import sys
 from pathlib import Path
-from lang_jepa.data import make_shards as module
-from lang_jepa.config import DataSettings
+from lang_jepa.data.tokens import make_shards as module
+from lang_jepa.settings.data import DataSettings
 
-from lang_jepa.data import survey
+from lang_jepa.data.tokens import survey
 survey.BLOCK_CHARACTERS = 500
 def tell(progress):
     if progress.stage == "shards" and progress.characters > 3000:

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from lang_jepa.data.documents_html import html_prose
-from lang_jepa.data.documents_markdown import markdown_prose
-from lang_jepa.data.documents_rst import rst_prose
+from lang_jepa.data.sources.read_html import html_prose
+from lang_jepa.data.sources.read_markdown import markdown_prose
+from lang_jepa.data.sources.read_rst import rst_prose
 
 
 @pytest.mark.parametrize(

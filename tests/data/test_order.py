@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lang_jepa.data.order import Indices, Order, permuted, uniform
+from lang_jepa.data.views.order import Indices, Order, permuted, uniform
 
 SEEDS = st.integers(0, 2**63)
 

@@ -13,12 +13,11 @@ from texts import text_of
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
-from lang_jepa.data.byte_table import ByteTable, check_bytes, documents
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.corpus_tokens import CorpusTokens
-from lang_jepa.data.pieces import Pieces, _EvenSample, train_pieces
-from lang_jepa.data.token_shards import TokenShards, write_shard
-from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.tokens.byte_table import ByteTable, check_bytes, documents
+from lang_jepa.data.tokens.pieces import Pieces, _EvenSample, train_pieces
+from lang_jepa.data.tokens.token_shards import CorpusTokens, TokenShards, write_shard
 from lang_jepa.errors import LangJepaError
 
 NASTY = (

@@ -16,10 +16,10 @@ import pytest
 from texts import SMALL, sentences_of, text_of, write_rows
 from transformers import AutoTokenizer
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.hashes import hash_text, side
-from lang_jepa.data.prepare import BlockSize, PrepareEvent, prepare
+from lang_jepa.data.corpus.prepare import BlockSize, PrepareEvent, prepare
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.hashes import hash_text, side
+from lang_jepa.settings.data import DataSettings
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -113,8 +113,8 @@ import multiprocessing, os, signal, sys
 from pathlib import Path
 from texts import SMALL, sentences_of, text_of, write_rows
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.prepare import BlockSize, prepare
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.data.corpus.prepare import BlockSize, prepare
 
 def kill(event):
     if event.stage == sys.argv[2]:

@@ -10,12 +10,12 @@ from texts import SMALL, sentences_of, text_of, write_rows
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.hashes import hash_text, side
-from lang_jepa.data.losses import UNKNOWN, Losses, why_nothing_held_out
-from lang_jepa.data.prepare import PrepareEvent, prepare
-from lang_jepa.data.statistics import describe
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.losses import UNKNOWN, Losses, why_nothing_held_out
+from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
+from lang_jepa.data.corpus.statistics import describe
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.hashes import hash_text, side
 
 
 def test_order_does_not_move_documents_between_sides(settings_for: Callable, tmp_path: Path) -> None:

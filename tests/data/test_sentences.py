@@ -11,11 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.sentences import FORMAT, WINDOW, RuleSplitter, make_splitter
-from lang_jepa.data.sentences import LANGUAGES as SUPPORTED
-from lang_jepa.data.sentences_sat import align
+from lang_jepa.data.text.sentences import FORMAT, WINDOW, RuleSplitter, align, make_splitter
+from lang_jepa.data.text.sentences import LANGUAGES as SUPPORTED
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
 
 # Sentences separated by "|", which stands in no text here. A wrapped line's newline stays in its sentence.
 CASES = {

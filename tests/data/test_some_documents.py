@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.data.byte_table import ByteTable, check_bytes, documents
-from lang_jepa.data.pieces import Pieces, train_pieces
-from lang_jepa.data.some_documents import some_documents, spread_documents
-from lang_jepa.data.token_shards import TokenShards, write_shard
+from lang_jepa.data.tokens.byte_table import ByteTable, check_bytes, documents
+from lang_jepa.data.tokens.pieces import Pieces, train_pieces
+from lang_jepa.data.tokens.some_documents import some_documents, spread_documents
+from lang_jepa.data.tokens.token_shards import TokenShards, write_shard
 
 pytest.importorskip("sentencepiece")
 TEXTS = [f"Über day {number}: " + "the 海 was calm. " * (number % 5 + 1) for number in range(20)]

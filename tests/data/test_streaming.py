@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import get_worker_info
 
-from lang_jepa.config import Settings
 from lang_jepa.data import streaming
-from lang_jepa.data.documents import open_source
-from lang_jepa.data.hashes import hash_text, side
 from lang_jepa.data.loader import Loader
-from lang_jepa.data.sequences import Batch
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.streaming import Blocks, StreamBatches
-from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import make_view
+from lang_jepa.data.views.batch import Batch
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.hashes import hash_text, side
+from lang_jepa.settings.encoder import Settings
 
 DOCUMENTS = 61
 BLOCK = 4

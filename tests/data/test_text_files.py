@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.data.text_files import chunks, filled_lines, text_lines, text_of
+from lang_jepa.data.sources.text_files import chunks, filled_lines, text_lines, text_of
 from lang_jepa.errors import LangJepaError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.data.token_shards import TokenShards, TokenShardWriter, write_shard
+from lang_jepa.data.tokens.token_shards import TokenShards, TokenShardWriter, write_shard
 from lang_jepa.errors import LangJepaError
 
 

@@ -9,10 +9,9 @@ import pytest
 import torch
 from plain import made_up, split_of
 
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.corpus_tokens import CorpusTokens
-from lang_jepa.data.token_shards import TokenShards, write_shard
-from lang_jepa.data.token_stream import TokenStream, document_numbers
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.tokens.token_shards import CorpusTokens, TokenShards, write_shard
+from lang_jepa.data.tokens.token_stream import TokenStream, document_numbers
 from lang_jepa.errors import LangJepaError
 
 

@@ -24,7 +24,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
 
 PLAIN = [
@@ -383,7 +383,7 @@ def test_fingerprints_differ(pairs: Callable) -> None:
 def test_training_does_not_depend_on_threads() -> None:
     code = (
         "import sys; sys.path[:0] = %r\n"
-        "from lang_jepa.data.tokenizer import train_tokenizer\n"
+        "from lang_jepa.data.text.tokenizer import train_tokenizer\n"
         "texts = [' '.join(f'{a}{b} word{b * b}' for b in range(40)) for a in 'abcdefgh' * 5]\n"
         "print(train_tokenizer(texts, 500).fingerprint())"
     ) % [path for path in sys.path if path]

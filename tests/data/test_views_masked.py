@@ -10,12 +10,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from plain import PREFIX, SUFFIX, Documents, made_up, picked, split_of, unpacked
 
-from lang_jepa.config import Settings
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.sequences import Batch, Contexts
+from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.views import make_view
+from lang_jepa.data.views.batch import Batch, Contexts
 from lang_jepa.data.views.masked import MaskedView
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import Settings
 
 MASK = 1004
 FRAMES = [(PREFIX, SUFFIX), ([], []), ([], SUFFIX), (PREFIX, [])]

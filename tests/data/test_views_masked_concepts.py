@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from plain import PREFIX, SUFFIX, made_up, picked, split_of, unpacked
 
-from lang_jepa.data.views.masked_concepts import MaskedConceptsView
+from lang_jepa.data.views.masked import MaskedConceptsView
 
 
 def view_of(documents: list[list[list[int]]], *, window: int, passage: int) -> MaskedConceptsView:

@@ -9,13 +9,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from plain import PREFIX, SUFFIX, Documents, made_up, picked, split_of, unpacked
 
-from lang_jepa.config import Settings
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.sequences import Batch
+from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.views import View, make_view
-from lang_jepa.data.views.same_sentence import SameSentenceView
-from lang_jepa.data.views.spans import SpansView
+from lang_jepa.data.views.batch import Batch
+from lang_jepa.data.views.spans import SameSentenceView, SpansView
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import Settings
 
 
 def spans(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from lang_jepa.data import word_memo
-from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
-from lang_jepa.data.word_memo import WordMemo, splits_at_spaces
+from lang_jepa.data.text import word_cache as word_memo
+from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.text.word_cache import WordMemo, splits_at_spaces
 
 TEXTS = [
     ["The sea was calm.", "It rained,\nand it  rained.", "Anna's ship left at 4.30!"],

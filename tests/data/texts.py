@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import BlockSize
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import BlockSize
 
 SMALL = BlockSize(documents=7)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from two_ranks import start_two_ranks
 
-from lang_jepa.data.prepare import prepare
-from lang_jepa.settings import save_settings
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.settings.load import save_settings
 from lang_jepa.training.metrics import STEP, read_metrics
 from tiny import tiny_settings
 
@@ -17,7 +17,7 @@ LONG = ("optimization.max_steps=1000000", "logging.eval_freq=1000000", "logging.
 OWN_SETTINGS = """
 import os, sys
 
-from lang_jepa import cli
+from lang_jepa.cli import app as cli
 
 sys.argv = ["lang-jepa", "train", os.path.join(sys.argv[1], os.environ["RANK"] + ".yaml")]
 cli.main()

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, distributed, multiprocessing
 from torch.nn import functional
 
-from lang_jepa.config import Settings
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.distance import DISTANCES
 from lang_jepa.objectives.objective import Objective
 from lang_jepa.objectives.reduction import sum_over_ranks, world_size
 from lang_jepa.objectives.regularizer import REGULARIZERS
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.held_out import _everywhere
 
 DIM = 6

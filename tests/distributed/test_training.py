@@ -7,8 +7,8 @@ import pytest
 import torch
 from two_ranks import run_on_two_ranks
 
-from lang_jepa.config import Settings
-from lang_jepa.settings import save_settings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import TIMES, read_metrics
 from lang_jepa.training.train import train
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from lang_jepa.settings import read_settings
+from lang_jepa.settings.load import read_settings
 from lang_jepa.training.run import Run
 from lang_jepa.training.train import resume_settings, train
 from tiny import StopAt

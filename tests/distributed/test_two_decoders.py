@@ -6,7 +6,7 @@ import pytest
 import torch
 from two_ranks import run_on_two_ranks
 
-from lang_jepa.settings import save_settings
+from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.decoder.run import LAST
 from lang_jepa.training.decoder.train import train_decoder
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from lang_jepa.settings import load_decoder_settings
+from lang_jepa.settings.load import load_decoder_settings
 from lang_jepa.training.decoder.train import resume_decoder, train_decoder
 from tiny import StopAt
 

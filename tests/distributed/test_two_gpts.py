@@ -6,8 +6,8 @@ import pytest
 import torch
 from two_ranks import run_on_two_ranks
 
-from lang_jepa.data.prepare import prepare
-from lang_jepa.settings import save_settings
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.gpt.train import train_gpt
 from tiny import assert_same_checkpoint, rows_of, tiny_gpt
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from lang_jepa.settings import load_gpt_settings
+from lang_jepa.settings.load import load_gpt_settings
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from tiny import StopAt
 

@@ -10,7 +10,7 @@ from two_ranks import run_on_two_ranks
 
 from lang_jepa import LitJEPA, TextDataModule
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import read_settings, save_settings
+from lang_jepa.settings.load import read_settings, save_settings
 from tiny import MODES, tiny_settings
 
 CHILD = """
@@ -21,7 +21,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lang_jepa import LitJEPA, TextDataModule
-from lang_jepa.settings import read_settings
+from lang_jepa.settings.load import read_settings
 
 
 def fit(folder, name, begin=None):

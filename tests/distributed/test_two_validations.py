@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 
-from lang_jepa.data.byte_table import ByteTable
-from lang_jepa.data.pieces import Pieces, train_pieces
-from lang_jepa.data.token_shards import TokenShards, write_shard
-from lang_jepa.evaluation.bits_per_byte import BitsPerByte, Validation
+from lang_jepa.data.tokens.byte_table import ByteTable
+from lang_jepa.data.tokens.pieces import Pieces, train_pieces
+from lang_jepa.data.tokens.token_shards import TokenShards, write_shard
+from lang_jepa.evaluation.metrics.bits_per_byte import BitsPerByte, Validation
 
 TEXTS = [f"Day {number}: the sea was calm, Anna left {number * 7} times." for number in range(9)]
 CASES = [

@@ -25,11 +25,11 @@ import pytest
 import typer.main
 import yaml
 
-from lang_jepa import cli
-from lang_jepa.config import Settings
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.settings import recipe_names
+from lang_jepa.cli import app as cli
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import recipe_names
 from tiny import environment
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +162,7 @@ def test_the_check_would_see_a_mistake() -> None:
         "data.limt",
         "logging.log_dri",
     ]
-    assert unknown_settings("model.safetensors, lang_jepa.data.stories, data/model.x, model.encode([])") == []
+    assert unknown_settings("model.safetensors, lang_jepa.stories, data/model.x, model.encode([])") == []
     assert list(commands("echo a | lang-jepa infer run \\\n  --top-k 5  # five\n")) == [
         "echo a",
         "lang-jepa infer run --top-k 5",

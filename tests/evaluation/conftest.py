@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from lang_jepa.evaluation.similarity import Floats, Statistics, unit_rows
+from lang_jepa.evaluation.metrics.similarity import Floats, Statistics, unit_rows
 
 
 class Hashed:

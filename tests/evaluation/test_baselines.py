@@ -7,7 +7,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge as SkRidge
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines import (
+from lang_jepa.evaluation.baselines.copying import (
     WordRidge,
     context_means,
     copy_forward,
@@ -15,9 +15,9 @@ from lang_jepa.evaluation.baselines import (
     ridge_path,
     tfidf_answers,
 )
+from lang_jepa.evaluation.metrics.retrieval import from_scores
+from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.evaluation.questions import build_questions
-from lang_jepa.evaluation.retrieval import from_scores
-from lang_jepa.evaluation.similarity import unit_rows
 
 ROWS = [np.array([3]), np.array([0, 1]), np.arange(10)]
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.data.byte_table import ByteTable
-from lang_jepa.data.pieces import Pieces, train_pieces
-from lang_jepa.data.token_shards import TokenShards, write_shard
+from lang_jepa.data.tokens.byte_table import ByteTable
+from lang_jepa.data.tokens.pieces import Pieces, train_pieces
+from lang_jepa.data.tokens.token_shards import TokenShards, write_shard
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.bits_per_byte import Validation
+from lang_jepa.evaluation.metrics.bits_per_byte import Validation
 
 VOCAB = 300
 TEXTS = [f"Day {number}: the sea  was calm,\nÄnna left {number * 7} times." for number in range(12)]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import zstandard
 
-from lang_jepa.data.byte_table import ByteTable
-from lang_jepa.data.pieces import Pieces, train_pieces
-from lang_jepa.data.token_shards import TokenShards, write_shard
-from lang_jepa.evaluation.compression_baselines import Baseline, compression_baselines
-from lang_jepa.evaluation.ngram import NGram
+from lang_jepa.data.tokens.byte_table import ByteTable
+from lang_jepa.data.tokens.pieces import Pieces, train_pieces
+from lang_jepa.data.tokens.token_shards import TokenShards, write_shard
+from lang_jepa.evaluation.baselines.compression import Baseline, compression_baselines
+from lang_jepa.evaluation.baselines.ngram import NGram
 
 NAMES = ["Anna", "Ben", "Çelik", "Dana"]
 TEXTS = [

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.corpus import corpus_rows
 from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.corpus import corpus_rows
 
 OTHER, SAME = "next sentence, other documents", "next sentence, same document"
 

@@ -8,16 +8,14 @@ import pytest
 from numpy.typing import NDArray
 from sacrebleu.metrics import BLEU
 
-from lang_jepa.data.stories import generate
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.decode import FORCED, TOLD, bleu, decode_rows
-from lang_jepa.evaluation.evaluate import evaluate
-from lang_jepa.evaluation.intervals import mean_interval, ratio_interval
-from lang_jepa.evaluation.rouge import rouge_l
-from lang_jepa.evaluation.similarity import Similarity, Statistics
+from lang_jepa.evaluation.metrics.intervals import mean_interval, ratio_interval
+from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.table import Report
-from lang_jepa.evaluation.told_event import FIRST, told_event_rows
+from lang_jepa.evaluation.tasks.decode import FIRST, FORCED, TOLD, bleu, decode_rows, rouge_l, told_event_rows
+from lang_jepa.evaluation.tasks.evaluate import evaluate
 from lang_jepa.models.decoder import Scores
+from lang_jepa.stories import generate
 
 Floats = NDArray[np.float32]
 DIM = 64

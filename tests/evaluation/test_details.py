@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from lang_jepa.evaluation.evaluate import Budget, evaluate
 from lang_jepa.evaluation.table import LEAD, Report
+from lang_jepa.evaluation.tasks.evaluate import Budget, evaluate
 
 BUDGET = Budget(queries=60, stories=12, train_stories=20, paraphrases=60, probe_sentences=200)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import Budget, evaluate
+from lang_jepa.evaluation.tasks.evaluate import Budget, evaluate
 
 
 def test_a_report_survives_the_file_and_the_table(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation import geometry
+from lang_jepa.evaluation.metrics import geometry
 
 
 def gaussian(rows: int, dims: int, seed: int = 0) -> torch.Tensor:

@@ -5,7 +5,12 @@ import pytest
 import scipy.stats
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.intervals import mean_interval, spearman, spearman_interval, weighted_spearman
+from lang_jepa.evaluation.metrics.intervals import (
+    mean_interval,
+    spearman,
+    spearman_interval,
+    weighted_spearman,
+)
 
 
 def test_mean_interval_is_close_to_the_normal_one_for_independent_values() -> None:

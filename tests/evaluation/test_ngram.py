@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation import ngram
-from lang_jepa.evaluation.ngram import NGram
+from lang_jepa.evaluation.baselines import ngram
+from lang_jepa.evaluation.baselines.ngram import NGram
 
 VOCAB = 23
 

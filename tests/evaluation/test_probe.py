@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.probe import fit_probe, probe_rows
-from lang_jepa.evaluation.tasks import Labelled, TaskData
+from lang_jepa.evaluation.tasks.probe import fit_probe, probe_rows
+from lang_jepa.evaluation.tasks.tasks import Labelled, TaskData
 
 
 def data(noise: float = 1.0) -> tuple[TaskData, dict[str, np.ndarray]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.retrieval import (
+from lang_jepa.evaluation.metrics.retrieval import (
     candidate_scores,
     chance,
     from_scores,
@@ -14,7 +14,7 @@ from lang_jepa.evaluation.retrieval import (
     pooled_candidates,
     rank_candidates,
 )
-from lang_jepa.evaluation.similarity import unit_rows
+from lang_jepa.evaluation.metrics.similarity import unit_rows
 
 
 def unit(rows: int, dims: int, seed: int) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.search import METRICS, _chance, ask, search_rows
-from lang_jepa.evaluation.similarity import Floats
+from lang_jepa.evaluation.metrics.similarity import Floats
+from lang_jepa.evaluation.tasks.search import METRICS, _chance, ask, search_rows
 
 TEXTS = [("a.md:0", ["The cat sat.", "It rained."]), ("b.md:0", ["Taxes rose.", "It rained.", "He paid."])]
 

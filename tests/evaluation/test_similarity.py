@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.similarity import Foretold, Statistics, prepare, unit_rows
+from lang_jepa.evaluation.metrics.similarity import Foretold, Statistics, prepare, unit_rows
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lang_jepa.data.stories import generate, paraphrase_pairs
-from lang_jepa.evaluation.baselines import WordRidge
-from lang_jepa.evaluation.similarity import unit_rows
-from lang_jepa.evaluation.stories import CHOOSING_SEED, next_sentence_rows, paraphrase_rows
+from lang_jepa.evaluation.baselines.copying import WordRidge
+from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.stories import CHOOSING_SEED, next_sentence_rows, paraphrase_rows
+from lang_jepa.stories import generate, paraphrase_pairs
 
 STORIES, WINDOW = 40, 20
 

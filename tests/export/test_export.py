@@ -13,13 +13,12 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from lang_jepa import cli
-from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.cli import app as cli
+from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.export.export import export_run, list_files
-from lang_jepa.export.push import push
+from lang_jepa.export.export import export_run, list_files, push
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import build_jepa
 from tiny import tiny_settings
 
 TEXTS = [

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa import cli
-from lang_jepa.concepts.gpt_directory import load_gpt
-from lang_jepa.data.byte_table import ByteTable
+from lang_jepa.cli import app as cli
+from lang_jepa.data.tokens.byte_table import ByteTable
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.bits_per_byte import Validation
+from lang_jepa.evaluation.metrics.bits_per_byte import Validation
 from lang_jepa.export.artifact import write_artifact
 from lang_jepa.export.gpt import export_gpt, load_quantised_gpt, open_sides, score_gpts
 from lang_jepa.export.quantise import Codes, Rounding, Same, parse_rounding, quantise_state, restore_state
+from lang_jepa.inference.gpt_folder import load_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.training.gpt.material import open_tokens
 from lang_jepa.training.gpt.train import train_gpt

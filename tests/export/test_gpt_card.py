@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from lang_jepa import cli
-from lang_jepa.concepts.gpt_directory import initial_gpt, load_gpt
-from lang_jepa.concepts.gpt_text import TextGPT
-from lang_jepa.data.byte_table import documents
+from lang_jepa.cli import app as cli
+from lang_jepa.data.tokens.byte_table import documents
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import Budget
-from lang_jepa.evaluation.ngram import NGram
-from lang_jepa.evaluation.shelf import Shelf
+from lang_jepa.evaluation.baselines.ngram import NGram
+from lang_jepa.evaluation.embedder import Shelf
 from lang_jepa.evaluation.table import Report
+from lang_jepa.evaluation.tasks.evaluate import Budget
 from lang_jepa.export.gpt import export_gpt
-from lang_jepa.export.gpt_card import Examined, _own_tokens, evaluate_gpt_run
 from lang_jepa.export.quantise import parse_rounding
-from lang_jepa.files import read_json
+from lang_jepa.files.atomic import read_json
+from lang_jepa.inference.generate import TextGPT
+from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt
+from lang_jepa.report.gpt_card import Examined, _own_tokens, evaluate_gpt_run
 from lang_jepa.training.gpt.material import open_tokens
 from lang_jepa.training.gpt.train import train_gpt
 from tiny import tiny_gpt

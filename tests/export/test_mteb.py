@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.data.tokenizer import train_tokenizer
+from lang_jepa.data.text.tokenizer import train_tokenizer
 from lang_jepa.export.export import export_run
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import build_jepa
 from tiny import tiny_settings
 
 LEFT = ["The cat sat.", "A dog barked.", "It rained.", "Anna went home."]

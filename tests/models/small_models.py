@@ -2,9 +2,9 @@
 
 import torch
 
-from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.views.batch import Sequences
 from lang_jepa.models.encoder import TextEncoder, build_encoder
+from lang_jepa.settings.encoder import ModelSettings
 
 DIM = 32
 

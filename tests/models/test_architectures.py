@@ -8,12 +8,12 @@ import pytest
 import torch
 import transformers
 
-from lang_jepa.config import Settings
-from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.views.batch import Sequences
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.architecture import position_limit
 from lang_jepa.models.backbone import build_backbone, check_encoder
 from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.settings.encoder import Settings
 from scripts import script
 
 cases = script("reliability/architectures")

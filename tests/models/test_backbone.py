@@ -8,10 +8,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from lang_jepa.config import ModelSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.architecture import position_limit, token_embeddings
 from lang_jepa.models.backbone import build_backbone
+from lang_jepa.settings.encoder import ModelSettings
 
 ARCHITECTURES = ["bert", "roberta", "modernbert", "gpt2"]
 TINY = {

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.config_decoder import DecoderModelSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.decoder import ConceptDecoder, DecoderBatch, Generation, pad_texts
+from lang_jepa.settings.decoder import DecoderModelSettings
 
 EOS, DIM = 0, 8
 TEXTS = [[5, 3, 9], [7], [2, 2, 4, 11, 6], [1, 8]]

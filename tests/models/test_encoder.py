@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
-from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.views.batch import Sequences
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.backbone import build_backbone
 from lang_jepa.models.encoder import TextEncoder, build_encoder
+from lang_jepa.settings.encoder import ModelSettings
 
 LENGTHS = [5, 1, 17, 7, 7, 12]
 ARCHITECTURES = ["bert", "roberta", "modernbert", "gpt2"]

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.config_gpt import GPTModelSettings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.models.gpt import FINAL, GPT, layer_order
-from lang_jepa.models.gpt_blocks import MLP, CausalAttention, Rotary, rms_norm, rotate
+from lang_jepa.models.gpt import FINAL, GPT, MLP, CausalAttention, Rotary, layer_order, rms_norm, rotate
 from lang_jepa.models.gpt_generate import generate
+from lang_jepa.settings.gpt import GPTModelSettings
 
 EVERYTHING = {
     "num_layers": 5,

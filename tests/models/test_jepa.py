@@ -5,10 +5,10 @@ import torch
 from small_models import DIM, encoder, sequences, settings
 from torch import Tensor
 
-from lang_jepa.data.sequences import Contexts, Sequences
+from lang_jepa.data.views.batch import Contexts, Sequences
 from lang_jepa.models.context import Context
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.predictor import build_predictor
+from lang_jepa.models.predictors.predictor import build_predictor
 
 
 def jepa(predictor: str = "attention_query", *, reads_sentences: bool = False, **changes: object) -> Jepa:

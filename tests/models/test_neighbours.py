@@ -6,10 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.evaluation.baselines import RECENCY as BASELINE
-from lang_jepa.evaluation.baselines import recency_mean
+from lang_jepa.evaluation.baselines.copying import RECENCY as BASELINE
+from lang_jepa.evaluation.baselines.copying import recency_mean
 from lang_jepa.models.context import Context
-from lang_jepa.models.neighbours import RECENCY, NeighbourAttention, NeighbourGates, NeighbourWeights
+from lang_jepa.models.predictors.neighbours import (
+    RECENCY,
+    NeighbourAttention,
+    NeighbourGates,
+    NeighbourWeights,
+)
 
 DIM, WINDOW = 12, 8
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, CamembertConfig, PreTrainedModel, XLMRobertaConfig
 
-from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.views.batch import Sequences
 from lang_jepa.models.architecture import first_position
 from lang_jepa.models.backbone import FAMILIES, build_backbone
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.packing import Packing, group_lengths, packed_attention
+from lang_jepa.settings.encoder import ModelSettings
 
 PAD, VOCAB = 1, 90
 LOCAL = 4  # half-width of ModernBERT's local layers, small enough to matter here

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lang_jepa.config import ModelSettings
 from lang_jepa.models.context import Context
-from lang_jepa.models.predictor import (
+from lang_jepa.models.predictors.concept_transformer import ConceptTransformer, PassageTransformer
+from lang_jepa.models.predictors.predictor import (
     PREDICTORS,
     AttentionQuery,
     Horizons,
     build_predictor,
 )
-from lang_jepa.models.sentence_transformer import ConceptTransformer, PassageTransformer
+from lang_jepa.settings.encoder import ModelSettings
 
 DIM, HEADS = 12, 3
 PAIRS = Context(

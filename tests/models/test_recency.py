@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lang_jepa.evaluation.baselines import recency_mean
+from lang_jepa.evaluation.baselines.copying import recency_mean
 from lang_jepa.models.context import Context
-from lang_jepa.models.recency import RecencyTransformer, recency_table
+from lang_jepa.models.predictors.recency import RecencyTransformer, recency_table
 
 DIM, WINDOW = 12, 8
 

@@ -5,11 +5,11 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import functional
 
-from lang_jepa.config_gpt import GPTModelSettings, SpanSettings
-from lang_jepa.data.token_spans import draw_spans
+from lang_jepa.data.tokens.token_spans import draw_spans
 from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.objectives.semantic_tube import span_loss
+from lang_jepa.settings.gpt import GPTModelSettings, SpanSettings
 
 SIZES = GPTModelSettings(num_layers=2, model_dim=16, num_heads=2, num_kv_heads=1)
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.config import Settings
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.distance import DISTANCES
 from lang_jepa.objectives.objective import Objective
 from lang_jepa.objectives.regularizer import VICReg
+from lang_jepa.settings.encoder import Settings
 
 DIM = 8
 

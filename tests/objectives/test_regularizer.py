@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.config import MetaSettings, ObjectiveSettings, Settings
 from lang_jepa.objectives.regularizer import REGULARIZERS, VICReg, over_views
 from lang_jepa.objectives.sigreg import SIGReg
+from lang_jepa.settings.encoder import MetaSettings, ObjectiveSettings, Settings
 
 
 def rows(count: int, dim: int, seed: int = 0) -> Tensor:

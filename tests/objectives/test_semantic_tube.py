@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.config_gpt import SpanSettings
-from lang_jepa.data.token_spans import PLACES, Form
+from lang_jepa.data.tokens.token_spans import PLACES, Form
 from lang_jepa.objectives.semantic_tube import (
     FORMS,
     partition,
@@ -17,6 +16,7 @@ from lang_jepa.objectives.semantic_tube import (
     triple,
     without_drift,
 )
+from lang_jepa.settings.gpt import SpanSettings
 
 PARTITION = torch.tensor([[[0, 2, 5, 9]], [[1, 1, 3, 8]]])
 TRIPLE = torch.tensor([[[0, 2, 5]], [[1, 4, 8]]])

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from lang_jepa.report.picture import _PANELS, draw_run
-from lang_jepa.training.metrics import COLUMNS, STEP
+from lang_jepa.training.metrics import _PANELS, COLUMNS, STEP, draw_run
 
 ROWS = [
     {STEP: 0.0, "val/loss": 1.0, "val/retrieval/recall@1": 0.1},

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoConfig
 
 from lang_jepa import ConceptModel
-from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from scripts import script
 

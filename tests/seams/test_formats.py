@@ -22,56 +22,57 @@ import torch
 import zstandard
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from lang_jepa.concepts.cache import ConceptCache
-from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.index import Index
-from lang_jepa.concepts.index_source import Lines
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.concepts.predictions import PredictionCache
-from lang_jepa.config import DataSettings
-from lang_jepa.data import stories, text_files
-from lang_jepa.data.assemble import assemble, write_block
-from lang_jepa.data.blocks import Block, process_documents
-from lang_jepa.data.deduplicate import Deduplicator, find_common
-from lang_jepa.data.documents import Document, open_source
-from lang_jepa.data.formats import changes
-from lang_jepa.data.hashes import hash_sentence, hash_text, side
-from lang_jepa.data.make_shards import make_shards
-from lang_jepa.data.pieces import train_pieces
-from lang_jepa.data.prepare import PrepareEvent, prepare
-from lang_jepa.data.sentences import make_splitter
-from lang_jepa.data.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa import stories
+from lang_jepa.data.corpus.assemble import assemble, write_block
+from lang_jepa.data.corpus.blocks import Block, process_documents
+from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common
+from lang_jepa.data.corpus.formats import changes
+from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
+from lang_jepa.data.sources import text_files
+from lang_jepa.data.sources.source import Document, open_source
+from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
+from lang_jepa.data.tokens.make_shards import make_shards
+from lang_jepa.data.tokens.pieces import train_pieces
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.similarity import Statistics
-from lang_jepa.files import read_json, write_json
+from lang_jepa.evaluation.metrics.similarity import Statistics
+from lang_jepa.files.atomic import read_json, write_json
+from lang_jepa.files.hashes import hash_sentence, hash_text, side
+from lang_jepa.inference.cached_concepts import ConceptCache
+from lang_jepa.inference.cached_predictions import PredictionCache
+from lang_jepa.inference.index.index import Index
+from lang_jepa.inference.index.source import Lines
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import build_jepa
+from lang_jepa.settings.data import DataSettings
 from office_files import write_office_files
 from tiny import tiny_settings
 
 PINNED = {
-    "data.stories.generate": (1, "b5d4a0c027b3e3b0"),
-    "data.documents_base": (1, "6c15c2f2a5ef4778"),
-    "data.documents_json": (1, "a6e52a87a894b994"),
-    "data.documents_parquet": (1, "59f84cc982ea59f5"),
-    "data.documents_tables": (1, "bff3ebf6ecd1a954"),
-    "data.documents_markdown": (3, "23b97f5d9e716a7a"),
-    "data.documents_html": (3, "1abb3966c4599459"),
-    "data.documents_rst": (3, "6bc7eb93504fad58"),
-    "data.documents_office": (1, "12a103071d51216b"),
-    "data.documents_joined": (1, "50afcf3b4aa8ab67"),
-    "data.text_files": (1, "3807cfb4268c77ce"),
-    "data.sentences": (4, "96a668894ae3a162"),
-    "data.hashes": (1, "627e1e2c0b0ecc0e"),
-    "data.tokenizer": (2, "2c7afd9c02a7b632"),
-    "data.blocks": (1, "8f47d4fe7a225aee"),
-    "data.deduplicate": (2, "8830acb1e9d22446"),
-    "data.corpus": (2, "6b28b3a7f3b772c7"),
-    "data.pieces": (1, "4f6281fd8ddac5ad"),
-    "data.make_shards": (2, "b022242eef735691"),
-    "concepts.kept": (1, "eb9dbe8b6e378c28"),
-    "concepts.cache": (1, "66f2a41054adbd7d"),
-    "concepts.predictions": (1, "3d734786eaba3eb6"),
-    "concepts.index_folder": (2, "048de240b610d253"),
+    "stories.generate": (1, "b5d4a0c027b3e3b0"),
+    "data.sources.base": (1, "6c15c2f2a5ef4778"),
+    "data.sources.read_json": (1, "a6e52a87a894b994"),
+    "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
+    "data.sources.read_tables": (1, "bff3ebf6ecd1a954"),
+    "data.sources.read_markdown": (3, "23b97f5d9e716a7a"),
+    "data.sources.read_html": (3, "1abb3966c4599459"),
+    "data.sources.read_rst": (3, "6bc7eb93504fad58"),
+    "data.sources.read_office": (1, "12a103071d51216b"),
+    "data.sources.joined": (1, "50afcf3b4aa8ab67"),
+    "data.sources.text_files": (1, "3807cfb4268c77ce"),
+    "data.text.sentences": (4, "96a668894ae3a162"),
+    "files.hashes": (1, "627e1e2c0b0ecc0e"),
+    "data.text.tokenizer": (2, "2c7afd9c02a7b632"),
+    "data.corpus.blocks": (1, "8f47d4fe7a225aee"),
+    "data.corpus.deduplicate": (2, "8830acb1e9d22446"),
+    "data.corpus.corpus": (2, "6b28b3a7f3b772c7"),
+    "data.tokens.pieces": (1, "4f6281fd8ddac5ad"),
+    "data.tokens.make_shards": (2, "b022242eef735691"),
+    "inference.cache": (1, "eb9dbe8b6e378c28"),
+    "inference.cached_concepts": (1, "66f2a41054adbd7d"),
+    "inference.cached_predictions": (1, "3d734786eaba3eb6"),
+    "inference.index.folder": (2, "048de240b610d253"),
 }
 """Number and digest of each step, by its module."""
 
@@ -333,29 +334,29 @@ def _of_index(folder: Path) -> Iterator[Any]:
 
 
 STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
-    "data.stories.generate": _of_stories,
-    "data.documents_base": partial(_of_documents, name="a.txt"),
-    "data.documents_json": partial(_of_documents, name="a.jsonl"),
-    "data.documents_parquet": partial(_of_documents, name="a.parquet"),
-    "data.documents_tables": partial(_of_documents, name="a.csv"),
-    "data.documents_markdown": partial(_of_documents, name="a.md"),
-    "data.documents_html": partial(_of_documents, name="a.html"),
-    "data.documents_rst": partial(_of_documents, name="a.rst"),
-    "data.documents_office": _of_office,
-    "data.documents_joined": _of_joined,
-    "data.text_files": _of_text_files,
-    "data.sentences": _of_sentences,
-    "data.hashes": _of_hashes,
-    "data.tokenizer": _of_tokenizer,
-    "data.blocks": _of_blocks,
-    "data.deduplicate": _of_deduplicate,
-    "data.corpus": _of_corpus,
-    "data.pieces": _of_pieces,
-    "data.make_shards": _of_shards,
-    "concepts.kept": partial(_of_vectors, what="files"),
-    "concepts.cache": partial(_of_vectors, what="concepts"),
-    "concepts.predictions": partial(_of_vectors, what="predictions"),
-    "concepts.index_folder": _of_index,
+    "stories.generate": _of_stories,
+    "data.sources.base": partial(_of_documents, name="a.txt"),
+    "data.sources.read_json": partial(_of_documents, name="a.jsonl"),
+    "data.sources.read_parquet": partial(_of_documents, name="a.parquet"),
+    "data.sources.read_tables": partial(_of_documents, name="a.csv"),
+    "data.sources.read_markdown": partial(_of_documents, name="a.md"),
+    "data.sources.read_html": partial(_of_documents, name="a.html"),
+    "data.sources.read_rst": partial(_of_documents, name="a.rst"),
+    "data.sources.read_office": _of_office,
+    "data.sources.joined": _of_joined,
+    "data.sources.text_files": _of_text_files,
+    "data.text.sentences": _of_sentences,
+    "files.hashes": _of_hashes,
+    "data.text.tokenizer": _of_tokenizer,
+    "data.corpus.blocks": _of_blocks,
+    "data.corpus.deduplicate": _of_deduplicate,
+    "data.corpus.corpus": _of_corpus,
+    "data.tokens.pieces": _of_pieces,
+    "data.tokens.make_shards": _of_shards,
+    "inference.cache": partial(_of_vectors, what="files"),
+    "inference.cached_concepts": partial(_of_vectors, what="concepts"),
+    "inference.cached_predictions": partial(_of_vectors, what="predictions"),
+    "inference.index.folder": _of_index,
 }
 
 
@@ -410,14 +411,22 @@ def _small(folder: Path) -> tuple[DataSettings, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "step", ["documents_base", "sentences", "hashes", "deduplicate", "tokenizer", "blocks"]
+    "step",
+    [
+        "data.sources.base",
+        "data.text.sentences",
+        "files.hashes",
+        "data.corpus.deduplicate",
+        "data.text.tokenizer",
+        "data.corpus.blocks",
+    ],
 )
 def test_a_raised_number_makes_a_corpus_of_its_own(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, _ = _small(tmp_path)
     before = prepare(settings).path
-    module = import_module(f"lang_jepa.data.{step}")
+    module = import_module(f"lang_jepa.{step}")
     monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
     assert prepare(settings).path != before
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from lang_jepa.config import DataSettings
-from lang_jepa.data.documents import Document, open_source, require_documents
+from lang_jepa.data.sources.source import Document, open_source, require_documents
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
 from nasty import CASES, GOOD, Case, Error, Rows
 
 

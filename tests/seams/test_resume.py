@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import read_settings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import read_settings
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint
 from lang_jepa.training.decoder.train import resume_decoder, train_decoder
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt

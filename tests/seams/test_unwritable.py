@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import lang_jepa
-from lang_jepa import cli
+from lang_jepa.cli import app as cli
 from lang_jepa.training.gpt.train import train_gpt
 from tiny import TINY, tiny_encoder, tiny_gpt
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from lang_jepa import ConceptModel
-from lang_jepa.config import Settings
-from lang_jepa.data.stories import generate
-from lang_jepa.data.tokenizer import train_tokenizer
+from lang_jepa.data.text.tokenizer import train_tokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import load_settings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import load_settings
+from lang_jepa.stories import generate
 from lang_jepa.training.train import train
 from scripts import script
 

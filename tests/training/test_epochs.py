@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lang_jepa.data.order import Order
+from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.material import epochs_ended, is_look_due, plan_steps
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lang_jepa.concepts.directory import load_model
+from lang_jepa.inference.model_folder import load_model
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.train import resume_settings, train
 from tiny import StopAt, tiny_settings

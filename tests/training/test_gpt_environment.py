@@ -2,9 +2,9 @@
 
 import pytest
 
-from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings import load_gpt_settings
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import load_gpt_settings
 from lang_jepa.training.gpt.environment import VARIABLES, overrides_of
 
 INTERFACE = {

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from lang_jepa.config_gpt import GPTOptimizationSettings, GPTSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.gpt import GPT
+from lang_jepa.settings.gpt import GPTOptimizationSettings, GPTSettings
 from lang_jepa.training.gpt.optim import WeightAverage, make_optimizers, set_gpt_rates
 from lang_jepa.training.gpt.schedule import GPTSchedule
 from lang_jepa.training.optim import check_groups

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.config import Settings
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import prepare
-from lang_jepa.data.sequences import Batch
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
+from lang_jepa.data.views.batch import Batch
+from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.objectives.distance import DISTANCES, measured
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.held_out import Answers, HeldOut, Look, _trivial_losses
 from lang_jepa.training.metrics import COLUMNS
 from tiny import MODES, VIEWS, tiny_settings

@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 
 from lang_jepa import LitJEPA, TextDataModule
-from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.lit import _hash_of
 from lang_jepa.training.metrics import read_metrics

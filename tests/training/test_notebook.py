@@ -11,8 +11,8 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
 from lang_jepa import LitJEPA, TextDataModule
-from lang_jepa.config import Settings
-from lang_jepa.settings import load_settings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import load_settings
 
 SMALL = (
     "data.prepare_workers=1",

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lang_jepa.config import OptimizationSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.encoder import build_encoder
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.predictor import build_predictor
+from lang_jepa.models.predictors.predictor import build_predictor
+from lang_jepa.settings.encoder import OptimizationSettings
 from lang_jepa.training.optim import check_gradients, check_groups, make_optimizer, set_rates
 from lang_jepa.training.schedule import Schedule
 from tiny import tiny_settings

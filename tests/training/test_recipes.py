@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.config import Settings
-from lang_jepa.settings import load_settings, recipe_names
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import load_settings, recipe_names
 from lang_jepa.training.metrics import OTHER_NAMES, read_metrics
 from lang_jepa.training.train import train
 from tiny import MODES, TINY, assert_same_run, corpora, tiny_settings, train_in_two_parts

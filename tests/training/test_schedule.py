@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lang_jepa.config import ObjectiveSettings, OptimizationSettings
+from lang_jepa.settings.encoder import ObjectiveSettings, OptimizationSettings
 from lang_jepa.training.schedule import Schedule, cosine
 
 

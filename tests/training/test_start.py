@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.similarity import Statistics
+from lang_jepa.evaluation.metrics.similarity import Statistics
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.models.encoder import identity_head
 from lang_jepa.models.target import FrozenTarget
-from lang_jepa.settings import load_settings
+from lang_jepa.settings.load import load_settings
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent
 from lang_jepa.training.start import check_sample, start_model, start_target, whiten_head

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from lang_jepa.data.hashes import hash_text, side
-from lang_jepa.training.stream_material import StreamMaterial
+from lang_jepa.files.hashes import hash_text, side
+from lang_jepa.training.material import StreamMaterial
 from tiny import tiny_settings
 
 

@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from lang_jepa.concepts.decoding import join_model
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.errors import LangJepaError
+from lang_jepa.inference.decoding import join_model
+from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.decoder import ConceptDecoder
-from lang_jepa.settings import is_decoder_recipe, load_decoder_settings, load_gpt_settings, save_settings
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.load import is_decoder_recipe, load_decoder_settings, load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
-from lang_jepa.training.decoder.latest import latest_encoder
 from lang_jepa.training.decoder.material import DecoderMaterial
 from lang_jepa.training.decoder.run import BEST, LAST
-from lang_jepa.training.decoder.train import load_decoder, resume_decoder, train_decoder
+from lang_jepa.training.decoder.train import latest_encoder, load_decoder, resume_decoder, train_decoder
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent
 from lang_jepa.training.train import train

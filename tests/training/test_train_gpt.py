@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from lang_jepa import cli
-from lang_jepa.concepts.gpt_directory import load_gpt, load_table
-from lang_jepa.concepts.gpt_text import TextGPT
-from lang_jepa.console_progress import GPTBar
-from lang_jepa.data.prepare import prepare
-from lang_jepa.data.token_shards import write_shard
+from lang_jepa.cli import app as cli
+from lang_jepa.cli.progress import GPTBar
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.tokens.token_shards import write_shard
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import read_json
-from lang_jepa.settings import load_gpt_settings, save_settings
+from lang_jepa.files.atomic import read_json
+from lang_jepa.inference.generate import TextGPT
+from lang_jepa.inference.gpt_folder import load_gpt, load_table
+from lang_jepa.settings.load import load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
@@ -227,7 +227,7 @@ def test_text_about_markup(tmp_path: Path) -> None:
 
 def test_token_shards(tmp_path: Path) -> None:
     pytest.importorskip("sentencepiece")
-    from lang_jepa.data.pieces import train_pieces
+    from lang_jepa.data.tokens.pieces import train_pieces
 
     texts = [f"Anna saw {n} apples. Then Ben took {n % 7} of them home." for n in range(300)]
     pieces = train_pieces(texts, 340)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lang_jepa.evaluation.geometry import health
+from lang_jepa.evaluation.metrics.geometry import health
 from lang_jepa.training.held_out import _NAMES
 from lang_jepa.training.watch import Alarm, CollapseWatch, watch_for
 from tiny import tiny_settings

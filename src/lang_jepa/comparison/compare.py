@@ -23,8 +23,8 @@ from lang_jepa.comparison.process import Event, Interrupted, Stopper, run_job
 from lang_jepa.comparison.trees import setting_differences
 from lang_jepa.comparison.worker import EVALUATED, FACTS, TRAINED
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import check_writable, make_folder, open_lock, read_json, write_json
-from lang_jepa.settings import read_settings
+from lang_jepa.files.atomic import check_writable, make_folder, open_lock, read_json, write_json
+from lang_jepa.settings.load import read_settings
 
 REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
 _PATIENCE = 30.0

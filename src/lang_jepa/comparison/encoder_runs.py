@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, Trained, check_task_data
 from lang_jepa.comparison.trees import changed, flat
-from lang_jepa.config import Settings
-from lang_jepa.digest import digest
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import ENCODER_TASKS, QUICK
-from lang_jepa.files import read_json
-from lang_jepa.settings import load_settings
+from lang_jepa.evaluation.tasks.evaluate import ENCODER_TASKS, QUICK
+from lang_jepa.files.atomic import read_json
+from lang_jepa.files.tensors import digest
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import load_settings
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Reporter
-from lang_jepa.training.task_alarm import EARLY, task_alarms
+from lang_jepa.training.watch import EARLY, task_alarms
 
 if TYPE_CHECKING:
     from lang_jepa.evaluation.table import Report
@@ -172,7 +172,7 @@ class EncoderRuns(RunKind[Settings]):
 
     def notes(self, settings: Mapping[str, Settings], first_looks: Mapping[str, float]) -> list[str]:
         """On the end of training, on curves that are no common measure, on cost, and on alarms that could not ring."""
-        from lang_jepa.concepts.cache import reads_cached
+        from lang_jepa.inference.cached_concepts import reads_cached
 
         notes = ["Scores are those of the end of each run; no look chooses among weights."]
         if len({one.data.view for one in settings.values()}) > 1:
@@ -202,7 +202,7 @@ class EncoderRuns(RunKind[Settings]):
 
     def start(self, settings: Settings, scratch: Path, *, steps: int) -> "EncoderStepper":
         """A run that stands at its first step; its schedule is that of the settings."""
-        from lang_jepa.training.devices import make_fabric
+        from lang_jepa.training.ranks import make_fabric
         from lang_jepa.training.reporter import Silent
         from lang_jepa.training.run import Run
         from lang_jepa.training.train import make_material

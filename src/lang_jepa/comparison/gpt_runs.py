@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, Trained, check_task_data
 from lang_jepa.comparison.trees import changed, flat
-from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.digest import digest
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import GPT_QUICK, GPT_TASKS
-from lang_jepa.settings import load_gpt_settings
+from lang_jepa.evaluation.tasks.evaluate import GPT_QUICK, GPT_TASKS
+from lang_jepa.files.tensors import digest
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import load_gpt_settings
 from lang_jepa.training.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class GPTRuns(RunKind[GPTSettings]):
 
     def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run."""
-        from lang_jepa.export.gpt_card import evaluate_gpt_run
+        from lang_jepa.report.gpt_card import evaluate_gpt_run
 
         return evaluate_gpt_run(
             folder,

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import Budget
-from lang_jepa.settings import is_decoder_recipe, is_gpt_recipe
+from lang_jepa.evaluation.tasks.evaluate import Budget
 from lang_jepa.training.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -210,51 +208,9 @@ def check_task_data(tasks: Sequence[str], data_dir: Path | None) -> None:
     Raises:
         LangJepaError: it is neither in the folder nor on the hub.
     """
-    from lang_jepa.evaluation.tasks import find_sst2, find_stsb
+    from lang_jepa.evaluation.tasks.tasks import find_sst2, find_stsb
 
     if {"sts", "au"} & {*tasks}:
         find_stsb(data_dir)
     if "probe" in tasks:
         find_sst2(data_dir)
-
-
-def kind_named(name: str) -> RunKind[Any]:
-    """The kind that a plan names.
-
-    Raises:
-        LangJepaError: there is none of that name.
-    """
-    for kind in _kinds():
-        if kind.name == name:
-            return kind
-    raise LangJepaError(
-        f"there are no runs of kind '{name}'; known: {', '.join(one.name for one in _kinds())}"
-    )
-
-
-def kind_of(recipes: Iterable[str]) -> RunKind[Any]:
-    """The kind that all of some recipes have.
-
-    Raises:
-        LangJepaError: they have different ones, or one that cannot be compared.
-    """
-    encoders, gpts = _kinds()
-    found: dict[str, list[str]] = {}
-    for recipe in recipes:
-        if is_decoder_recipe(recipe):
-            raise LangJepaError(f"{recipe} is the recipe of a decoder; encoders and GPTs can be compared")
-        kind = gpts if is_gpt_recipe(recipe) else encoders
-        found.setdefault(kind.name, []).append(recipe)
-    if len(found) > 1:
-        lists = "; ".join(f"{name}: {', '.join(some)}" for name, some in found.items())
-        raise LangJepaError(
-            f"recipes of encoders and of GPTs are not measured by the same numbers and cannot be compared ({lists})"
-        )
-    return kind_named(next(iter(found)))
-
-
-def _kinds() -> tuple[RunKind[Any], RunKind[Any]]:
-    from lang_jepa.comparison.encoder_runs import ENCODERS  # they import this module
-    from lang_jepa.comparison.gpt_runs import GPTS
-
-    return ENCODERS, GPTS

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from lang_jepa.comparison.curves import Curve, equal_budgets, mean_and_std, read_curve
 from lang_jepa.comparison.dose import numeric_series
 from lang_jepa.comparison.equality import ENVIRONMENT, FACT_LABELS, refuse_different_settings
+from lang_jepa.comparison.figure import Curve, equal_budgets, mean_and_std, read_curve
 from lang_jepa.comparison.kind import Facts
 from lang_jepa.comparison.plan import Plan, differing_settings, run_folder
-from lang_jepa.comparison.resampling import Side
-from lang_jepa.comparison.verdict import LEAST_SEEDS, Metric, Verdict, verdicts
+from lang_jepa.comparison.verdict import LEAST_SEEDS, Metric, Side, Verdict, verdicts
 from lang_jepa.comparison.worker import EVALUATED, FACTS, VALUES
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import LEAD
-from lang_jepa.files import read_json
+from lang_jepa.files.atomic import read_json
 
 FORMAT = 1
 _NO_RIVALS = ("model", "chance", "oracle")

@@ -9,7 +9,7 @@ from lang_jepa.comparison.dose import dose_svg, draw_dose
 from lang_jepa.comparison.figure import draw, save_png, svg
 from lang_jepa.comparison.outcome import best_rival
 from lang_jepa.evaluation.table import shown
-from lang_jepa.files import write_text
+from lang_jepa.files.atomic import write_text
 
 Report = Mapping[str, Any]
 

@@ -7,18 +7,18 @@ from typing import Any
 
 from lang_jepa.comparison.budget import Budget, Measured, steps_for
 from lang_jepa.comparison.encoder_runs import ENCODERS
-from lang_jepa.comparison.kind import RunKind, kind_named, kind_of
-from lang_jepa.comparison.trees import flat, setting_differences
-from lang_jepa.comparison.vary import parse_vary, variant_name
-from lang_jepa.config import Settings
-from lang_jepa.config_gpt import GPTSettings
+from lang_jepa.comparison.kind import RunKind
+from lang_jepa.comparison.kinds import kind_named, kind_of
+from lang_jepa.comparison.trees import flat, parse_vary, setting_differences, variant_name
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET
-from lang_jepa.evaluation.evaluate import Budget as Questions
-from lang_jepa.evaluation.tasks import check_data_dir
-from lang_jepa.files import read_json, write_json
-from lang_jepa.rules_effect import TYPED, without_effect
-from lang_jepa.settings import build
+from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET
+from lang_jepa.evaluation.tasks.evaluate import Budget as Questions
+from lang_jepa.evaluation.tasks.tasks import check_data_dir
+from lang_jepa.files.atomic import read_json, write_json
+from lang_jepa.settings.effect import TYPED, without_effect
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import build
 
 FORMAT = 2
 _BEFORE_KINDS = 1

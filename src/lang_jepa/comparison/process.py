@@ -13,7 +13,7 @@ from typing import Any
 
 from lang_jepa.comparison.worker import INTERRUPTED
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import make_folder
+from lang_jepa.files.atomic import make_folder
 
 Event = Mapping[str, Any]
 _LAST_LINES = 20

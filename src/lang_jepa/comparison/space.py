@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lang_jepa.comparison.trees import flat
-from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings_yaml import parse_yaml
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.yaml_files import parse_yaml
 from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
 
 LOWER_IS_BETTER = frozenset(

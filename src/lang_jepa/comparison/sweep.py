@@ -12,10 +12,10 @@ from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.process import Event, Stopper, run_job
 from lang_jepa.comparison.space import OURS, Dimension, check_aim, direction_of, own_name
 from lang_jepa.comparison.trees import setting_differences
-from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import check_writable, make_folder, read_json, write_json
-from lang_jepa.settings import build
+from lang_jepa.files.atomic import check_writable, make_folder, read_json, write_json
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import build
 from lang_jepa.training.watch import CollapseWatch
 
 FORMAT = 2

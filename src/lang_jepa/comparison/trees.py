@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from lang_jepa.settings import build
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.load import build
 
 Tree = TypeVar("Tree", bound=BaseModel)
 
@@ -38,3 +39,44 @@ def setting_differences(then: BaseModel, now: BaseModel, *, ignore: Iterable[str
         for key in one
         if one[key] != other[key] and key not in left_out
     ]
+
+
+_OPEN, _CLOSE = "[{", "]}"
+
+
+def parse_vary(text: str) -> tuple[str, list[str]]:
+    """The setting, and its values as they were written.
+
+    >>> parse_vary("jepa.weight=0,0.01")
+    ('jepa.weight', ['0', '0.01'])
+    >>> parse_vary("model.loop_layers=[],[1,2]")
+    ('model.loop_layers', ['[]', '[1,2]'])
+
+    Raises:
+        LangJepaError: another form, or fewer than two values.
+    """
+    key, separator, values = text.partition("=")
+    found = [value.strip() for value in _split(values)]
+    if not separator or "." not in key or len(found) < 2 or not all(found):
+        raise LangJepaError(
+            f"--vary '{text}' is not understood: give a setting and two values or more, the baseline's first, such as "
+            "jepa.weight=0,0.01,0.05"
+        )
+    return key.strip(), found
+
+
+def variant_name(key: str, value: str) -> str:
+    """What a variant is called; it is a folder's name too."""
+    return f"{key}={value}".replace("/", "_")
+
+
+def _split(values: str) -> list[str]:
+    """At commas that stand in no list."""
+    parts, depth = [""], 0
+    for letter in values:
+        depth += (letter in _OPEN) - (letter in _CLOSE)
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts

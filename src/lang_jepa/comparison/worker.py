@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lang_jepa.comparison.equality import check_environment, facts_of
-from lang_jepa.comparison.kind import Exam, RunKind, kind_named
+from lang_jepa.comparison.kind import Exam, RunKind
+from lang_jepa.comparison.kinds import kind_named
+from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import check_only, read_json, write_json
-from lang_jepa.hub import go_offline_if_unreachable
-from lang_jepa.settings import build
-from lang_jepa.training.run_lock import RunLock
+from lang_jepa.files.atomic import check_only, read_json, write_json
+from lang_jepa.files.run_lock import RunLock
+from lang_jepa.settings.load import build
 
 FACTS, TRAINED, EVALUATED = "facts.json", "trained.json", "evaluated.json"
 SCORES, VALUES = "compared.json", "values.npz"
@@ -143,7 +144,7 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
 
 def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
     """The evaluation card of a finished run, and the values per question."""
-    from lang_jepa.evaluation.evaluate import Budget
+    from lang_jepa.evaluation.tasks.evaluate import Budget
 
     exam = Exam(
         tasks=tuple(job["tasks"]),

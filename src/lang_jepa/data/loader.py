@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from lang_jepa.data.order import Indices, Order
-from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import View
+from lang_jepa.data.views.batch import Batch
+from lang_jepa.data.views.order import Indices, Order
 from lang_jepa.errors import LangJepaError
 
 State = dict[str, Any]

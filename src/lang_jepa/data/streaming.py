@@ -15,20 +15,20 @@ from itertools import islice
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lang_jepa.config import Settings
-from lang_jepa.data.blocks import Block, process_documents
-from lang_jepa.data.corpus import CorpusSplit
-from lang_jepa.data.documents import Document, Rejection, Source
-from lang_jepa.data.hashes import hash_text, on_side
-from lang_jepa.data.hashes import side as side_of
+from lang_jepa.data.corpus.blocks import Block, process_documents
+from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.corpus.losses import Losses
 from lang_jepa.data.loader import State, position
-from lang_jepa.data.losses import Losses
-from lang_jepa.data.order import Order
-from lang_jepa.data.sentences import make_splitter
-from lang_jepa.data.sequences import Batch
-from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.sources.source import Document, Rejection, Source
+from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_view
+from lang_jepa.data.views.batch import Batch
+from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.hashes import hash_text, on_side
+from lang_jepa.files.hashes import side as side_of
+from lang_jepa.settings.encoder import Settings
 
 
 class Blocks:

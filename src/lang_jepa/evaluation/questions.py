@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.retrieval import Rows, other_candidates, pooled_candidates
+from lang_jepa.evaluation.metrics.retrieval import Rows, other_candidates, pooled_candidates
 
 Exclude = Literal["window", "last"]
 CHOOSING_EVERY = 4  # Every fourth document chooses (similarity, ridge penalty); the others are reported.

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.intervals import Interval
-from lang_jepa.files import atomic_file, fingerprint, write_json
+from lang_jepa.evaluation.metrics.intervals import Interval
+from lang_jepa.files.atomic import atomic_file, fingerprint, write_json
 
 LEAD = "minus this"
 """End of the metric name of a paired difference between the examined model and another scorer."""
@@ -75,7 +75,7 @@ class Report:
         similarity: for each task, the model's similarity as chosen on development data.
         sources: for each task, where its data came from and how much there was.
         settings: what the evaluation was asked to do (seed, budget, window).
-        tools: of the task `document`, for each tool what it should use (`lang_jepa.evaluation.document.choice`).
+        tools: of the task `document`, for each tool what it should use (`lang_jepa.evaluation.tasks.document_choice`).
     """
 
     rows: list[Row]

@@ -32,7 +32,7 @@ from lang_jepa.export.unpack import (
     read_entries,
     read_header,
 )
-from lang_jepa.files import atomic_file, check_writable
+from lang_jepa.files.atomic import atomic_file, check_writable
 
 MAGIC = b"LJQUANT"
 VERSION = 1

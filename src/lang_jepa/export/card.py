@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.evaluation.table import Row, is_headline
-from lang_jepa.files import read_json
+from lang_jepa.files.atomic import read_json
+from lang_jepa.inference.model import ConceptModel
 
 USE = {
     "sentence-transformers": """```python

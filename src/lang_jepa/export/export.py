@@ -1,15 +1,64 @@
 """From a run to a folder that other tools load, checked before it gets its name."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from lang_jepa.concepts.model import ConceptModel
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export.card import write_card
 from lang_jepa.export.formats import TOLERANCE, check_parity, write_onnx, write_sentence_transformers
-from lang_jepa.files import atomic_folder, check_only, check_writable
+from lang_jepa.files.atomic import atomic_folder, check_only, check_writable
+from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.architecture import quiet_transformers
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def check_name(name: str) -> None:
+    """Raise unless `name` is `owner/model`; asks nobody.
+
+    Raises:
+        LangJepaError: it is not.
+    """
+    if not _NAME.fullmatch(name):
+        raise LangJepaError(f"'{name}' is no name on the hub: write owner/model")
+
+
+def push(folder: Path, name: str, *, private: bool) -> str:
+    """Upload a folder, making the repository if it is not there; returns its address.
+
+    Args:
+        folder: an export.
+        name: `owner/model`.
+        private: of a repository that is made now.
+
+    Raises:
+        LangJepaError: no network, no login, or no right to write there.
+    """
+    check_name(name)
+    from huggingface_hub import HfApi, errors
+
+    from lang_jepa.data.sources.hub import transport_errors
+
+    trouble: tuple[type[BaseException], ...] = (
+        errors.OfflineModeIsEnabled,
+        errors.HFValidationError,
+        OSError,
+        *transport_errors(),
+    )
+    api = HfApi()
+    try:
+        address = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export from LANG-JEPA")
+    except trouble as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise LangJepaError(
+            f"{folder} could not be uploaded to {name} ({reason}). The export itself is finished. Log in with "
+            "'hf auth login', check the name and the network; --dry-run shows what would be uploaded."
+        ) from error
+    return str(address)
+
 
 Format = Literal["sentence-transformers", "onnx"]
 FORMATS: tuple[str, ...] = get_args(Format)

@@ -10,23 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lang_jepa.concepts.gpt_directory import check_weights, load_gpt, restore_gpt
-from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.data.byte_table import ByteTable, check_bytes
-from lang_jepa.data.corpus import MANIFEST as CORPUS
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.corpus_tokens import CorpusTokens
-from lang_jepa.data.pieces import Pieces
-from lang_jepa.data.token_shards import TOKENIZER, TokenShards
-from lang_jepa.data.token_stream import TokenSource, TokenStream
+from lang_jepa.data.corpus.corpus import MANIFEST as CORPUS
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.tokens.byte_table import ByteTable, check_bytes
+from lang_jepa.data.tokens.pieces import Pieces
+from lang_jepa.data.tokens.token_shards import TOKENIZER, CorpusTokens, TokenShards
+from lang_jepa.data.tokens.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.bits_per_byte import BitsPerByte, Validation
-from lang_jepa.evaluation.compression_baselines import Baseline
+from lang_jepa.evaluation.baselines.compression import Baseline
+from lang_jepa.evaluation.metrics.bits_per_byte import BitsPerByte, Validation
 from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
-from lang_jepa.finite import check_finite
+from lang_jepa.files.tensors import check_finite
+from lang_jepa.inference.gpt_folder import check_weights, load_gpt, restore_gpt
 from lang_jepa.models.gpt import GPT
-from lang_jepa.settings import build_saved
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import build_saved
 from lang_jepa.training.gpt.material import Tokens, open_tokens
 
 CALIBRATION_TOKENS = 65_536

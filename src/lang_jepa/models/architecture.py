@@ -20,9 +20,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from lang_jepa.config import ModelSettings
-from lang_jepa.custom_code import local_only, model_json, refuse_custom_code
+from lang_jepa.data.text.custom_code import local_only, model_json, refuse_custom_code
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import ModelSettings
 
 Scratch = Callable[[ModelSettings, int, "SpecialTokens"], PreTrainedConfig]
 

@@ -20,8 +20,7 @@ from transformers import (
     RobertaConfig,
 )
 
-from lang_jepa.config import ModelSettings, Settings
-from lang_jepa.custom_code import local_only
+from lang_jepa.data.text.custom_code import local_only
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.architecture import (
     Family,
@@ -39,6 +38,7 @@ from lang_jepa.models.architecture import (
     token_embeddings,
     width_of,
 )
+from lang_jepa.settings.encoder import ModelSettings, Settings
 
 
 def _common(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from lang_jepa.config_decoder import DecoderModelSettings
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.decoder import DecoderModelSettings
 
 Method = Literal["greedy", "sample", "beam"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lang_jepa.config import ModelSettings
-from lang_jepa.data.sequences import Sequences, Targets
+from lang_jepa.data.views.batch import Sequences, Targets
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.architecture import encoder_of, first_position, position_limit, width_of
 from lang_jepa.models.backbone import build_backbone, family_of
@@ -13,6 +12,7 @@ from lang_jepa.models.dropout import replace_dropout
 from lang_jepa.models.packing import PACKED, Packing, group_slots
 from lang_jepa.models.padded import group_size, padded_states, padding_shows
 from lang_jepa.models.pooling import POOLINGS, take_rows
+from lang_jepa.settings.encoder import ModelSettings
 
 __all__ = ["TextEncoder", "build_backbone", "build_encoder", "identity_head"]
 

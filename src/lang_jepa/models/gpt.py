@@ -4,6 +4,7 @@ Legend: B sequences, T tokens, D width, V vocabulary.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,9 +12,179 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lang_jepa.config_gpt import GPTModelSettings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.models.gpt_blocks import Block, LayerCache, Rotary, rms_norm
+from lang_jepa.settings.gpt import GPTModelSettings
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """Rows scaled to a root mean square of 1, without a weight (arXiv 1910.07467); shape and dtype of x [..., D]."""
+    return functional.rms_norm(x, (x.shape[-1],))
+
+
+class Rotary(nn.Module):
+    """Rotary positions (arXiv 2104.09864): pair i of a head's dimensions turns by position * base^(-2i / rotated).
+
+    Args:
+        head_dim: E.
+        fraction: share of E that is rotated, rounded down to pairs; the dimensions behind stay as they are.
+        base: of the wavelengths.
+        length: positions there are.
+    """
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, head_dim: int, *, fraction: float, base: float, length: int) -> None:
+        super().__init__()
+        self.pairs = int(head_dim * fraction) // 2
+        frequencies = base ** (-torch.arange(self.pairs, dtype=torch.float64) / max(1, self.pairs))
+        angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+        self.register_buffer("cosine", angles.cos().float(), persistent=False)
+        self.register_buffer("sine", angles.sin().float(), persistent=False)
+
+    def at(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of positions start .. stop - 1, fp32 [stop - start, pairs] each."""
+        return self.cosine[start:stop], self.sine[start:stop]
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn x [B, heads, T, E] by `Rotary.at`: dimension i forms a pair with dimension i + pairs."""
+    cosine, sine = turn
+    pairs = cosine.shape[-1]
+    if not pairs:
+        return x
+    first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
+    turned = (first * cosine - second * sine, second * cosine + first * sine)
+    return torch.cat([*(part.to(x.dtype) for part in turned), rest], dim=-1)
+
+
+@dataclass(slots=True)
+class LayerCache:
+    """Keys and values of one pass through a layer, for generation.
+
+    Attributes:
+        keys, values: [B, K, length, E], filled up to `filled`.
+        filled: tokens so far.
+    """
+
+    keys: Tensor
+    values: Tensor
+    filled: int = 0
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append those of new tokens [B, K, n, E]; returns all so far, [B, K, filled + n, E]."""
+        stop = self.filled + keys.shape[2]
+        self.keys[:, :, self.filled : stop] = keys
+        self.values[:, :, self.filled : stop] = values
+        self.filled = stop
+        return self.keys[:, :, :stop], self.values[:, :, :stop]
+
+
+class CausalAttention(nn.Module):
+    """Grouped-query attention (arXiv 2305.13245) with normalised queries and keys and a gain for each head.
+
+    Args:
+        settings: of the model.
+    """
+
+    def __init__(self, settings: GPTModelSettings) -> None:
+        super().__init__()
+        dim, self.heads, self.kv_heads = settings.model_dim, settings.num_heads, settings.num_kv_heads
+        self.head_dim = dim // self.heads
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.key = nn.Linear(dim, self.kv_heads * self.head_dim, bias=False)
+        self.value = nn.Linear(dim, self.kv_heads * self.head_dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.gain = nn.Parameter(torch.full((self.heads,), settings.qk_gain_init))
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], cache: LayerCache | None = None) -> Tensor:
+        """Attend to the tokens up to each one.
+
+        Args:
+            x: [B, T, D], normalised.
+            turn: rotary positions of the T tokens.
+            cache: of the tokens before these; extended.
+
+        Returns:
+            [B, T, D].
+        """
+        query = rms_norm(self._heads(self.query(x), self.heads))
+        query = rotate(query * self.gain[:, None, None].to(query.dtype), turn)
+        key = rotate(rms_norm(self._heads(self.key(x), self.kv_heads)), turn)
+        value = self._heads(self.value(x), self.kv_heads)
+        if cache is not None:
+            key, value = cache.extend(key, value)
+        mask = _mask(query.shape[2], key.shape[2], x.device)
+        attended = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=mask is None and query.shape[2] > 1,
+            enable_gqa=self.kv_heads != self.heads,
+        )
+        return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _heads(self, x: Tensor, heads: int) -> Tensor:
+        """[B, T, heads * E] to [B, heads, T, E]."""
+        return x.reshape(*x.shape[:2], heads, self.head_dim).transpose(1, 2)
+
+
+def _mask(new: int, all_: int, device: torch.device) -> Tensor | None:
+    """bool [new, all]: which tokens each new one sees; None where `is_causal` says it, or one token sees all."""
+    if new in (1, all_):
+        return None
+    return torch.ones(new, all_, dtype=torch.bool, device=device).tril(all_ - new)
+
+
+class MLP(nn.Module):
+    """Two matrices around a squared (leaky) ReLU (arXiv 2109.08668)."""
+
+    def __init__(self, settings: GPTModelSettings) -> None:
+        super().__init__()
+        hidden = round(settings.mlp_mult * settings.model_dim)
+        self.slope = settings.activation_slope
+        self.up = nn.Linear(settings.model_dim, hidden, bias=False)
+        self.down = nn.Linear(hidden, settings.model_dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] to [B, T, D]."""
+        return self.down(functional.leaky_relu(self.up(x), self.slope).square())  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """A layer on the residual stream: attention, then MLP, or both from the same input.
+
+    Args:
+        settings: of the model.
+        parallel: both read the same input.
+        gated: a skip connection ends here, through a gate for each dimension that begins half open.
+    """
+
+    def __init__(self, settings: GPTModelSettings, *, parallel: bool, gated: bool) -> None:
+        super().__init__()
+        self.parallel = parallel
+        self.attention = CausalAttention(settings)
+        self.mlp = MLP(settings)
+        self.gate = nn.Parameter(torch.zeros(settings.model_dim)) if gated else None
+
+    def forward(
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        skip: Tensor | None = None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D]; `skip` [B, T, D] is added first, `turn` and `cache` are the attention's."""
+        if self.gate is not None and skip is not None:
+            x = x + self.gate.sigmoid().to(x.dtype) * skip
+        read = rms_norm(x)
+        attended = self.attention(read, turn, cache)
+        if self.parallel:
+            return x + attended + self.mlp(read)  # type: ignore[no-any-return]
+        x = x + attended
+        return x + self.mlp(rms_norm(x))  # type: ignore[no-any-return]
+
 
 FINAL = -1
 """The tap that costs nothing: the last state of the residual stream, before its norm."""

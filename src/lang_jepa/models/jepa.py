@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from lang_jepa.data.sequences import Contexts, Targets
+from lang_jepa.data.views.batch import Contexts, Targets
 from lang_jepa.models.context import Context
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.pooling import segment_mean, take_rows
@@ -35,7 +35,7 @@ class Jepa(nn.Module):
 
     Args:
         encoder: context encoder.
-        predictor: see `lang_jepa.models.predictor`.
+        predictor: see `lang_jepa.models.predictors.predictor`.
         reads_sentences: the predictor gets one vector per segment instead of one state per token.
     """
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.views.batch import Sequences
 from lang_jepa.models.dropout import fast_dropout
 
 PACKED = "lang_jepa_packed"

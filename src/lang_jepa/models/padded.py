@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lang_jepa.data.sequences import Sequences
+from lang_jepa.data.views.batch import Sequences
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.architecture import first_line, token_embeddings
 from lang_jepa.models.packing import Packing

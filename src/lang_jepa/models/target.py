@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lang_jepa.data.sequences import Batch, Targets
+from lang_jepa.data.views.batch import Batch, Targets
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Output
 

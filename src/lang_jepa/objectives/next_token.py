@@ -5,9 +5,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lang_jepa.config_gpt import SpanSettings
 from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.semantic_tube import span_loss
+from lang_jepa.settings.gpt import SpanSettings
 
 
 class Losses(NamedTuple):

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.config import Settings
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.distance import (
     DISTANCES,
@@ -24,6 +23,7 @@ from lang_jepa.objectives.distance import (
 )
 from lang_jepa.objectives.reduction import sum_over_ranks, world_size
 from lang_jepa.objectives.regularizer import REGULARIZERS, over_views
+from lang_jepa.settings.encoder import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lang_jepa.config import Settings
 from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.objectives.sigreg import SIGReg
+from lang_jepa.settings.encoder import Settings
 
 
 class VICReg(nn.Module):

@@ -5,26 +5,32 @@ from pathlib import Path
 
 import numpy as np
 
-from lang_jepa.concepts.directory import find_model
-from lang_jepa.concepts.kept import Tell, weights_hash
-from lang_jepa.concepts.memory import SentenceMemory
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.concepts.own_corpus import missing, own_corpus
-from lang_jepa.config import Settings
-from lang_jepa.data.corpus import Corpus, CorpusSplit
+from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.views import make_plain_view
-from lang_jepa.digest import digest
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.choice import choices_from
-from lang_jepa.evaluation.embedder import Encoder, EncoderOnly, Teller
-from lang_jepa.evaluation.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget, evaluate
-from lang_jepa.evaluation.saving import Saver
-from lang_jepa.evaluation.shelf import Shelf
+from lang_jepa.evaluation.embedder import Encoder, EncoderOnly, Shelf, Teller
 from lang_jepa.evaluation.table import Report
-from lang_jepa.evaluation.tasks import check_data_dir
-from lang_jepa.files import check_writable, locked
-from lang_jepa.report.documents import evenly, grouped, other_corpus, remember, searched
-from lang_jepa.report.others import other_encoder, without_head
+from lang_jepa.evaluation.tasks.document_choice import choices_from
+from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget, evaluate
+from lang_jepa.evaluation.tasks.saving import Saver
+from lang_jepa.evaluation.tasks.tasks import check_data_dir
+from lang_jepa.files.atomic import check_writable, locked
+from lang_jepa.files.tensors import digest
+from lang_jepa.inference.cache import Tell, weights_hash
+from lang_jepa.inference.memory import SentenceMemory
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import find_model
+from lang_jepa.inference.own_corpus import missing, own_corpus
+from lang_jepa.report.documents import (
+    evenly,
+    grouped,
+    other_corpus,
+    other_encoder,
+    remember,
+    searched,
+    without_head,
+)
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.export import load_any, training_statistics
 from lang_jepa.training.start import start_model
@@ -66,12 +72,12 @@ def evaluate_run(
         tasks: names separated by commas; empty: what the run's data allows.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         output: of the JSON (None: scores.json beside the model; of a pretrained encoder NAME-scores.json here).
-        beside: other encoders to score too, see `lang_jepa.report.others`.
+        beside: other encoders to score too, see `lang_jepa.report.documents`.
         budget: how much to evaluate.
         documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
             and those held out of the training corpus only choose (None: every fourth of those chooses); for the task
             `search`, what is searched.
-        queries: for the task `search`, see `lang_jepa.evaluation.search.read_queries`.
+        queries: for the task `search`, see `lang_jepa.evaluation.tasks.search.read_queries`.
         language: of the texts that are searched (None: `data.language` of the model).
         tell: told in words of what takes long.
         shared: folder for what the same start gives in other evaluations (None: it is computed).
@@ -335,8 +341,8 @@ def tell_story(path: Path) -> list[str]:
 
     The candidates are the next sentences of 256 held-out stories, the true one among them.
     """
-    from lang_jepa.concepts.search import rank_continuations
-    from lang_jepa.data.stories import generate
+    from lang_jepa.inference.search import rank_continuations
+    from lang_jepa.stories import generate
 
     model = load_any(path)
     stories = list(generate(256, seed=1, split="heldout"))
@@ -358,7 +364,7 @@ def tell_story(path: Path) -> list[str]:
 
 def imagine_story(path: Path, *, told: int = 5, steps: int = 3) -> list[str]:
     """The beginning of a held-out story, and how the model imagines that it goes on, beside how it did."""
-    from lang_jepa.data.stories import generate
+    from lang_jepa.stories import generate
 
     model = load_any(path)
     story = [sentence.text for sentence in next(iter(generate(1, seed=1, split="heldout"))).sentences]

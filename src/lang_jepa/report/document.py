@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from lang_jepa.concepts.document import Study
-from lang_jepa.files import atomic_file
+from lang_jepa.files.atomic import atomic_file
+from lang_jepa.inference.document import Study
 
 
 def draw_document(found: Study, path: Path) -> None:
     """Write a PNG, atomically: surprise and misfit above, boundary scores below, over the sentences.
 
     Args:
-        found: of `lang_jepa.concepts.document.study`.
+        found: of `lang_jepa.inference.document.study`.
         path: of the picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -4,20 +4,26 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lang_jepa.concepts.cache import ConceptCache, reads_cached
-from lang_jepa.concepts.index_source import SplitDocuments
-from lang_jepa.concepts.kept import Tell
-from lang_jepa.concepts.memory import SentenceMemory
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.config import Settings
-from lang_jepa.data.corpus import Corpus, CorpusSplit
-from lang_jepa.data.prepare import prepare
+from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
+from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.material import Grouped, group_of
+from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
+from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
-from lang_jepa.evaluation.search import Searched, ask
+from lang_jepa.evaluation.tasks.document_data import Grouped, group_of
+from lang_jepa.evaluation.tasks.search import Searched, ask
+from lang_jepa.inference.cache import Tell
+from lang_jepa.inference.cached_concepts import ConceptCache, reads_cached
+from lang_jepa.inference.index.source import SplitDocuments
+from lang_jepa.inference.memory import SentenceMemory
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.models.jepa import Jepa
+from lang_jepa.models.predictors.predictor import NoPredictor
+from lang_jepa.settings.encoder import Settings
 
 
 def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
@@ -50,7 +56,7 @@ def searched(settings: Settings, documents: str, queries: Path, language: str | 
     Args:
         settings: of the model.
         documents: what `data.train_file` may name.
-        queries: see `lang_jepa.evaluation.search.read_queries`.
+        queries: see `lang_jepa.evaluation.tasks.search.read_queries`.
         language: of the documents (None: that of the settings).
     """
     changed = {
@@ -114,3 +120,55 @@ def remember(
                 found = take(model.jepa.encoder, view, tell=tell)
                 if found is not None:
                     model.memory.fill(split, found.vectors)
+
+
+WORDS = "words"
+
+
+def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
+    """An encoder that was not trained here.
+
+    Args:
+        name: `words` for a bag of words, else what `ConceptModel.load` reads.
+        sample: training sentences, from which mean and whitening are estimated (none: raw similarity only).
+
+    Raises:
+        LangJepaError: of `ConceptModel.load`.
+    """
+    encoder: Encoder = BagOfWords() if name == WORDS else EncoderOnly(ConceptModel.load(name))
+    if len(sample) > 1:
+        encoder.statistics = Statistics.of(encoder.encode(sample))
+    return encoder
+
+
+class BagOfWords:
+    """Counts of words and pairs of words, hashed into a fixed width: no order beyond pairs, no learning.
+
+    Args:
+        dim: number of buckets. The hash gives half of the words a minus, so that collisions cancel on average.
+    """
+
+    def __init__(self, dim: int = 1024) -> None:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        self.dim, self.statistics = dim, Statistics.identity(dim)
+        self._vectorizer = HashingVectorizer(n_features=dim, ngram_range=(1, 2))
+
+    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows; a text without a word is a zero row."""
+        return unit_rows(self._vectorizer.transform(sentences).toarray().astype(np.float32))
+
+
+def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
+    """The encoder of a model as it is before the head, which shares what the model remembers.
+
+    Args:
+        model: one whose encoder has a head.
+        sample: training sentences, from which mean and whitening are estimated.
+    """
+    encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
+    jepa = Jepa(encoder, NoPredictor("the encoder without its head", model.dim), reads_sentences=False).eval()
+    plain = ConceptModel(jepa, model.tokenizer, None, model.settings)
+    plain.memory = model.memory
+    plain.statistics = Statistics.of(plain.encode(sample))
+    return EncoderOnly(plain)

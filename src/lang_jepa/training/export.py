@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.concepts.directory import build_jepa
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.concepts.own_corpus import own_folder
-from lang_jepa.config import Settings
-from lang_jepa.data.corpus import Corpus
+from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.retrieval import next_sentence_retrieval
-from lang_jepa.evaluation.similarity import Floats, Foretold, Similarity, Statistics, prepare
+from lang_jepa.evaluation.metrics.retrieval import next_sentence_retrieval
+from lang_jepa.evaluation.metrics.similarity import Floats, Foretold, Similarity, Statistics, prepare
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import build_jepa
+from lang_jepa.inference.own_corpus import own_folder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import TARGETS
-from lang_jepa.settings import build_saved
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import build_saved
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.held_out import CANDIDATES, Answers, sample_examples
 from lang_jepa.training.start import sample_embeddings

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from lang_jepa.config import Settings
-from lang_jepa.data.order import Indices, permuted
-from lang_jepa.data.sequences import Batch
 from lang_jepa.data.views import View
-from lang_jepa.evaluation.geometry import health
-from lang_jepa.evaluation.retrieval import next_sentence_retrieval
-from lang_jepa.evaluation.similarity import unit_rows
+from lang_jepa.data.views.batch import Batch
+from lang_jepa.data.views.order import Indices, permuted
+from lang_jepa.evaluation.metrics.geometry import health
+from lang_jepa.evaluation.metrics.retrieval import next_sentence_retrieval
+from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.objectives.distance import DISTANCES, measured
 from lang_jepa.objectives.reduction import world_size
+from lang_jepa.settings.encoder import Settings
 
 _NAMES = {
     "cosine_similarity": "val/semantic/avg_similarity",

@@ -19,15 +19,15 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.config import Settings
-from lang_jepa.data.sequences import Batch
-from lang_jepa.digest import tree_digest
+from lang_jepa.data.views.batch import Batch
 from lang_jepa.errors import LangJepaError
-from lang_jepa.finite import check_finite as check_finite_tree
+from lang_jepa.files.tensors import check_finite as check_finite_tree
+from lang_jepa.files.tensors import tree_digest
+from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.objectives.reduction import sum_over_ranks
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import ranks
 from lang_jepa.training.checkpoint import load_weights
 from lang_jepa.training.export import training_statistics

@@ -7,17 +7,16 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
-from lang_jepa.config import Settings
+from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.loader import Loader
-from lang_jepa.data.prepare import prepare
-from lang_jepa.data.sequences import Batch
+from lang_jepa.data.views.batch import Batch
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import ranks
 from lang_jepa.training.held_out import HeldOut
-from lang_jepa.training.material import CorpusMaterial, Material
+from lang_jepa.training.material import CorpusMaterial, Material, StreamMaterial
 from lang_jepa.training.preflight import check_trainer_run
 from lang_jepa.training.start import check_sample
-from lang_jepa.training.stream_material import StreamMaterial
 
 
 def place_of(trainer: Any | None) -> tuple[int, int]:

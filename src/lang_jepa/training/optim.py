@@ -6,9 +6,9 @@ from itertools import chain
 import torch
 from torch import nn
 
-from lang_jepa.config import OptimizationSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.jepa import Jepa
+from lang_jepa.settings.encoder import OptimizationSettings
 from lang_jepa.training.schedule import Schedule
 
 

@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from lang_jepa.config import Settings
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import check_writable
+from lang_jepa.files.atomic import check_writable
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.gpt import GPTSettings
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that torchrun sets for each process."""

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lang_jepa.config import Settings
-from lang_jepa.data.sequences import Batch
+from lang_jepa.data.views.batch import Batch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.objective import Loss, Objective, spread_of
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
 from lang_jepa.training.heartbeat import meet
@@ -24,9 +24,8 @@ from lang_jepa.training.run_files import Best, RunFiles
 from lang_jepa.training.run_folder import Layout, RunFolder
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import start_model, start_target
-from lang_jepa.training.task_alarm import task_alarm
 from lang_jepa.training.trackers import make_trackers
-from lang_jepa.training.watch import Alarm, watch_for
+from lang_jepa.training.watch import Alarm, task_alarm, watch_for
 
 
 class Run:

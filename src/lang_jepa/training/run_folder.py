@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import (
+from lang_jepa.files.atomic import (
     atomic_file,
     check_writable,
     make_folder,
@@ -20,12 +20,12 @@ from lang_jepa.files import (
     write_json,
     write_text,
 )
-from lang_jepa.settings import read_settings, save_settings
+from lang_jepa.files.run_lock import RunLock, live_below
+from lang_jepa.settings.load import read_settings, save_settings
 from lang_jepa.training import ranks
 from lang_jepa.training.checkpoint import cannot_go_on, differing, in_words, load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
-from lang_jepa.training.run_lock import RunLock, live_below
 
 SETTINGS, SUMMARY = "settings.yaml", "summary.json"
 """The summary is the last that is written, so a run that has one is over."""

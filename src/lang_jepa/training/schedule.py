@@ -7,7 +7,7 @@ of `total` steps is step `total - 1`.
 import math
 from dataclasses import dataclass
 
-from lang_jepa.config import ObjectiveSettings, OptimizationSettings
+from lang_jepa.settings.encoder import ObjectiveSettings, OptimizationSettings
 
 
 def cosine(start: float, end: float, progress: float) -> float:

@@ -6,18 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lang_jepa.concepts.directory import build_jepa, find_model, load_model
-from lang_jepa.config import Settings
-from lang_jepa.data.order import permuted
-from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View
+from lang_jepa.data.views.order import permuted
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.similarity import Statistics
+from lang_jepa.evaluation.metrics.similarity import Statistics
+from lang_jepa.inference.model_folder import build_jepa, find_model, load_model
 from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import EMATarget, FrozenTarget, SharedTarget, Target
+from lang_jepa.settings.encoder import Settings
 
 _PASS = 512  # sentences in one pass
 _SHRINKAGE = 1e-3

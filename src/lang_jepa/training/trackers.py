@@ -8,7 +8,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import is_full, writing
+from lang_jepa.files.atomic import is_full, writing
 
 
 class Tracker(Protocol):

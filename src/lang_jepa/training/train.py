@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.config import Settings
-from lang_jepa.data.prepare import PrepareEvent, prepare, tell_losses
-from lang_jepa.files import write_json
+from lang_jepa.data.corpus.prepare import PrepareEvent, prepare, tell_losses
+from lang_jepa.files.atomic import write_json
+from lang_jepa.files.run_lock import RunLock
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.preflight import check_encoder_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SUMMARY, RunFolder
-from lang_jepa.training.run_lock import RunLock
 from lang_jepa.training.signals import exit_status
-from lang_jepa.training.task_alarm import task_alarms
+from lang_jepa.training.watch import task_alarms
 
 if TYPE_CHECKING:
     from lang_jepa.training.run import Run
@@ -66,10 +66,10 @@ def train(
         LangJepaError: see `lang_jepa.training.loop.fit`; another process trains in the run directory; the data or a
             checkpoint cannot be used.
     """
-    from lang_jepa.concepts.cards import is_whole
-    from lang_jepa.concepts.directory import CARD, find_model
+    from lang_jepa.inference.cards import CARD, is_whole
+    from lang_jepa.inference.model_folder import find_model
     from lang_jepa.training.checkpoint import FREE
-    from lang_jepa.training.devices import make_fabric
+    from lang_jepa.training.ranks import make_fabric
     from lang_jepa.training.run import LAYOUT
 
     check_encoder_run(settings)
@@ -148,7 +148,7 @@ def make_material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
 
     share = {"rank": fabric.global_rank, "world": fabric.world_size}
     if settings.data.streaming:
-        from lang_jepa.training.stream_material import StreamMaterial
+        from lang_jepa.training.material import StreamMaterial
 
         return StreamMaterial(settings, **share)
     # Its lock lets one process prepare while the others wait, for as long as it takes.
@@ -175,7 +175,7 @@ def telling(reporter: Reporter) -> Callable[[PrepareEvent], None]:
 
 def _summarize(run: Any, seconds: float) -> None:
     """summary.json and the picture of the run."""
-    from lang_jepa.report.picture import draw_run
+    from lang_jepa.training.metrics import draw_run
 
     rows = read_metrics(run.folder / "metrics.csv")
     looks = [row for row in rows if "val/loss" in row]
@@ -206,7 +206,7 @@ def resume_settings(folder: Path) -> Settings:
     Raises:
         LangJepaError: there is no run.
     """
-    from lang_jepa.settings import read_settings
+    from lang_jepa.settings.load import read_settings
 
     settings = read_settings(folder / "settings.yaml")
     meta = settings.meta.model_copy(update={"load_checkpoint": True, "checkpoint_path": None})

@@ -6,14 +6,15 @@ fall again), so the watch rings at once only for what no healthy run has shown, 
 signs at two looks in a row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from lang_jepa.config import Settings
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.training.metrics import STEP
 
 Figures = Mapping[str, float]
 
@@ -180,3 +181,70 @@ def watch_for(settings: Settings) -> CollapseWatch:
         "The encoder is becoming constant, which any predictor can predict. To cure it, start a new run and "
         + ", or ".join(cures)
     )
+
+
+EARLY = 100
+"""Optimizer steps within which no honest prediction task is solved."""
+SOLVED = 0.05
+"""Share of the shuffled distance below which a task counts as solved."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAlarm:
+    """What is wrong with the task.
+
+    Attributes:
+        step: optimizer step of the look.
+        kind: `too easy` or `nothing is learnt`.
+        reason: in words, with the numbers.
+    """
+
+    step: int
+    kind: Literal["too easy", "nothing is learnt"]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}, step {self.step}: {self.reason}"
+
+
+def task_alarm(step: int, total: int, figures: Figures) -> TaskAlarm | None:
+    """The alarm of one look, if there is one.
+
+    `too easy`: up to step 100 the distance is under 5 % of the shuffled one. A run whose first look comes later cannot
+    be judged by this rule. `nothing is learnt`: at the last step the distance is not below both the shuffled and
+    the mean-target one.
+
+    Args:
+        step: of the look; total: the run's last.
+        figures: `val/distance` and its three companions.
+    """
+    distance, shuffled = figures["val/distance"], figures["val/distance_shuffled"]
+    mean, copy = figures["val/distance_mean_target"], figures["val/distance_copy_forward"]
+    if 0 < step <= EARLY and distance < SOLVED * shuffled:
+        return TaskAlarm(
+            step,
+            "too easy",
+            f"the held-out distance {distance:.4g} is {100 * distance / shuffled:.1f} % of that with shuffled targets "
+            f"({shuffled:.4g}); copying the last sentence scores {copy:.4g}. Contexts give their targets away: look "
+            "for repeated sentences and for targets inside contexts. A comparison on this task says little.",
+        )
+    if step == total and not (distance < shuffled and distance < mean):
+        return TaskAlarm(
+            step,
+            "nothing is learnt",
+            f"the held-out distance {distance:.4g} is not below both that with shuffled targets ({shuffled:.4g}) and "
+            f"that of the mean target for every context ({mean:.4g}). Train longer, or look at "
+            "optimization.lr and at the collapse figures.",
+        )
+    return None
+
+
+def task_alarms(rows: Iterable[Figures], *, total: int) -> list[TaskAlarm]:
+    """The alarms of a run, from the rows of its metrics; one of each kind at most, the first."""
+    looks = (row for row in rows if "val/distance_shuffled" in row)
+    found: dict[str, TaskAlarm] = {}
+    for row in looks:
+        alarm = task_alarm(int(row[STEP]), total, row)
+        if alarm:
+            found.setdefault(alarm.kind, alarm)
+    return list(found.values())

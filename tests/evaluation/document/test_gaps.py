@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.gaps import depths, pick, ranked, standardised
-from lang_jepa.evaluation.document.texttiling import cutoff, texttiling_depths
+from lang_jepa.evaluation.baselines.texttiling import cutoff, texttiling_depths
+from lang_jepa.evaluation.metrics.segmentation import depths, pick, ranked, standardised
 
 
 def test_depths_by_hand() -> None:

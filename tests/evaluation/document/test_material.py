@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.material import (
+from lang_jepa.evaluation.tasks.document_data import (
     FAR,
     LONGEST,
     PIECE,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.metrics import auc, half_segment, pk, window_diff
+from lang_jepa.evaluation.metrics.segmentation import auc, half_segment, pk, window_diff
 
 
 def test_half_segment() -> None:

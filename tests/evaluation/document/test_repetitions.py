@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.document.choice import choice_of
-from lang_jepa.evaluation.document.contest import Contest
-from lang_jepa.evaluation.document.material import Grouped, Sources
-from lang_jepa.evaluation.document.metrics import average_precision
-from lang_jepa.evaluation.document.repetitions import APART, RULE, Pairs, repetition_rows, with_repetitions
-from lang_jepa.evaluation.document.words import ngram_overlaps
-from lang_jepa.evaluation.similarity import Floats, Statistics, unit_rows
+from lang_jepa.evaluation.baselines.document_words import ngram_overlaps
+from lang_jepa.evaluation.metrics.segmentation import average_precision
+from lang_jepa.evaluation.metrics.similarity import Floats, Statistics, unit_rows
+from lang_jepa.evaluation.tasks.document_choice import choice_of
+from lang_jepa.evaluation.tasks.document_contest import Contest
+from lang_jepa.evaluation.tasks.document_data import Grouped, Sources
+from lang_jepa.evaluation.tasks.document_repetitions import (
+    APART,
+    RULE,
+    Pairs,
+    repetition_rows,
+    with_repetitions,
+)
 
 DIM = 16
 

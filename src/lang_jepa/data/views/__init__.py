@@ -5,15 +5,14 @@ One file per view; `make_view` builds the one that the settings name.
 
 from collections.abc import Callable
 
-from lang_jepa.config import DataSettings, Settings
-from lang_jepa.data.corpus import CorpusSplit
-from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.base import AsksNext, Frame, View
-from lang_jepa.data.views.masked import MaskedView
-from lang_jepa.data.views.masked_concepts import MaskedConceptsView
+from lang_jepa.data.views.masked import MaskedConceptsView, MaskedView
 from lang_jepa.data.views.next_sentence import CausalView, ConceptsView, NextSentenceView, WindowView
-from lang_jepa.data.views.same_sentence import SameSentenceView
-from lang_jepa.data.views.spans import SpansView
+from lang_jepa.data.views.spans import SameSentenceView, SpansView
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.settings.encoder import Settings
 
 __all__ = ["CONTEXTS", "NEXT_VIEWS", "VIEWS", "AsksNext", "View", "make_plain_view", "make_view"]
 

@@ -3,15 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus import CorpusSplit
-from lang_jepa.data.order import Indices, uniform
-from lang_jepa.data.sequences import Batch, Contexts, Sequences, Targets
+from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.views.batch import Batch, Contexts, Sequences, Targets
+from lang_jepa.data.views.order import Indices, uniform
 
 Uniform = NDArray[np.float64]
 _MANY = 1 << 20
@@ -42,7 +42,7 @@ class View(ABC):
 
     Attributes:
         pooled: float32 [S, D], the mean state of every sentence encoded alone, if they are known (see
-            `lang_jepa.concepts.cache`); `sentences` then brings them along.
+            `lang_jepa.inference.cached_concepts`); `sentences` then brings them along.
     """
 
     pooled: NDArray[np.float32] | None = None
@@ -173,3 +173,35 @@ def whole_segments(sequences: Sequences) -> Contexts:
         windows=torch.arange(count).unsqueeze(1),
         passages=torch.ones(count, dtype=torch.int64),
     )
+
+
+class PassageView(AsksNext):
+    """One example per passage; documents are cut into passages of nearly equal numbers of sentences.
+
+    Args:
+        split: where the tokens are.
+        passage: sentences in a passage at most.
+        frame: see `View`.
+    """
+
+    def __init__(self, split: CorpusSplit, *, passage: int, **frame: Unpack[Frame]) -> None:
+        super().__init__(split, **frame)
+        self.passage = passage
+        sentences = np.diff(self.starts)
+        self._cuts = np.concatenate([[0], np.cumsum(np.where(sentences > 1, -(-sentences // passage), 0))])
+
+    @property
+    def count(self) -> int:
+        return int(self._cuts[-1])
+
+    def _bounds(self, examples: Indices) -> tuple[Indices, Indices]:
+        """(first sentence, number of sentences) of each passage."""
+        documents = np.searchsorted(self._cuts, examples, side="right") - 1
+        number, pieces = examples - self._cuts[documents], np.diff(self._cuts)[documents]
+        sentences = self.starts[documents + 1] - self.starts[documents]
+        begin, stop = number * sentences // pieces, (number + 1) * sentences // pieces
+        return self.starts[documents] + begin, stop - begin
+
+    def sizes(self, examples: Indices) -> Indices:
+        first, counts = self._bounds(examples)
+        return self.split.token_starts(first + counts) - self.split.token_starts(first)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lang_jepa.data.corpus import CorpusSplit
-from lang_jepa.data.order import Indices
-from lang_jepa.data.sequences import Batch, Contexts, Targets
+from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.views.base import AsksNext, Frame, whole_segments, within
+from lang_jepa.data.views.batch import Batch, Contexts, Targets
+from lang_jepa.data.views.order import Indices
 
 
 class Options(Frame):

@@ -8,21 +8,21 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lang_jepa.concepts.cache import ConceptCache
-from lang_jepa.concepts.decoding import encoder_fingerprint
-from lang_jepa.concepts.kept import Tell, Vectors, weights_hash
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.concepts.predictions import PredictionCache
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.data.corpus import Corpus, CorpusSplit
+from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
+from lang_jepa.data.corpus.losses import Losses
 from lang_jepa.data.loader import CorpusBatches, Loader
-from lang_jepa.data.losses import Losses
-from lang_jepa.data.order import Indices, Order, uniform
-from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view
+from lang_jepa.data.views.order import Indices, Order, uniform
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint
+from lang_jepa.files.atomic import fingerprint
+from lang_jepa.inference.cache import Tell, Vectors, weights_hash
+from lang_jepa.inference.cached_concepts import ConceptCache
+from lang_jepa.inference.cached_predictions import PredictionCache
+from lang_jepa.inference.decoding import encoder_fingerprint
+from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.decoder import DecoderBatch, pad_texts
+from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.training.material import plan_steps
 
 

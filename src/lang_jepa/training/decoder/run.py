@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from lang_jepa.concepts.decoding import TextDecoder, build_decoder
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.config import OptimizationSettings
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.data.order import Indices
+from lang_jepa.data.views.order import Indices
+from lang_jepa.inference.decoding import TextDecoder, build_decoder
+from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.decoder import DecoderBatch, Generation
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.encoder import OptimizationSettings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
 from lang_jepa.training.decoder.material import DecoderMaterial

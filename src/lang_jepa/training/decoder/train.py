@@ -6,28 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.concepts.cards import is_whole
-from lang_jepa.concepts.decoding import WEIGHTS, join_model, restore
-from lang_jepa.concepts.directory import CARD, find_model
-from lang_jepa.concepts.model import ConceptModel
-from lang_jepa.concepts.own_corpus import missing, own_corpus
-from lang_jepa.concepts.predictions import check_predicts
-from lang_jepa.config import DataSettings, Settings
-from lang_jepa.config_decoder import DecoderSettings
-from lang_jepa.data.corpus import Corpus
-from lang_jepa.data.prepare import prepare, tell_losses
-from lang_jepa.data.tokenizer import TextTokenizer
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare, tell_losses
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import check_writable, write_json
-from lang_jepa.settings import apply_override, build, build_saved, read_settings
+from lang_jepa.files.atomic import check_writable, write_json
+from lang_jepa.files.run_lock import RunLock
+from lang_jepa.inference.cached_predictions import check_predicts
+from lang_jepa.inference.cards import CARD, is_whole
+from lang_jepa.inference.decoding import WEIGHTS, join_model, restore
+from lang_jepa.inference.gpt_folder import find_gpt
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import find_model
+from lang_jepa.inference.own_corpus import missing, own_corpus
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import SAVED, apply_override, build, build_saved, is_gpt_recipe, read_settings
 from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.checkpoint import LAST
 from lang_jepa.training.decoder.run import FREE, LAYOUT, DecoderRun
 from lang_jepa.training.export import load_any
 from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.preflight import check_decoder_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, SUMMARY, RunFolder
-from lang_jepa.training.run_lock import RunLock
 from lang_jepa.training.signals import exit_status
 from lang_jepa.training.train import telling
 
@@ -76,7 +79,7 @@ def train_decoder(
     Raises:
         LangJepaError: see `DecoderRun.fit`; the encoder, its corpus or a checkpoint cannot be used.
     """
-    from lang_jepa.training.devices import launch
+    from lang_jepa.training.ranks import launch
 
     check_decoder_run(encoder, settings)
     training = settings.training
@@ -268,3 +271,37 @@ def resume_decoder(folder: Path) -> DecoderSettings:
     settings = read_settings(folder / SETTINGS, DecoderSettings)
     changed = {"resume": True, "checkpoint_path": None, "output_dir": str(folder)}
     return settings.model_copy(update={"training": settings.training.model_copy(update=changed)})
+
+
+PLACES = ("logs", "runs")
+"""Folders that hold run directories by default."""
+
+
+def latest_encoder(root: Path) -> Path:
+    """The run directory under `root`'s logs/ or runs/ whose model, or else whose last checkpoint, is newest.
+
+    Returns:
+        The run directory, relative to `root`; of a run that did not end, its last checkpoint.
+
+    Raises:
+        LangJepaError: there is none.
+    """
+    found: list[tuple[float, Path]] = []
+    for place in PLACES:
+        for run in sorted(path for path in (root / place).glob("*") if path.is_dir()):
+            card, last = run / "model" / CARD, run / LAST
+            if card.is_file():
+                found.append((card.stat().st_mtime, run))
+            elif last.is_file() and not _is_gpt(run):
+                found.append((last.stat().st_mtime, last))
+    if not found:
+        raise LangJepaError(
+            f"no trained encoder in {' or '.join(f'{place}/' for place in PLACES)}: train one (lang-jepa train), or "
+            "name one with --encoder RUN"
+        )
+    return max(found)[1].relative_to(root)
+
+
+def _is_gpt(run: Path) -> bool:
+    """Whether a run directory, finished or not, is one of a GPT, which has no concepts."""
+    return find_gpt(run) is not None or is_gpt_recipe(str(run / SAVED))

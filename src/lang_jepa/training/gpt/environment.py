@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from pydantic import BaseModel, ValidationError
 
-from lang_jepa.config_gpt import GPTSettings
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.gpt import GPTSettings
 
 PREFIX = "JEPA_"
 """Variables that begin so are ours: an unknown one is an error."""

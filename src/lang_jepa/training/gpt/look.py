@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.data.token_spans import draw_spans
-from lang_jepa.evaluation.bits_per_byte import Validation
+from lang_jepa.data.tokens.token_spans import draw_spans
+from lang_jepa.evaluation.metrics.bits_per_byte import Validation
 from lang_jepa.models.gpt import GPT
 from lang_jepa.models.gpt_generate import generate
 from lang_jepa.objectives.semantic_tube import pick, span_losses, without_drift
+from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training import ranks
 from lang_jepa.training.gpt.material import Tokens
 

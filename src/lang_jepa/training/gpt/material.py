@@ -7,18 +7,17 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lang_jepa.config_gpt import GPTDataSettings
-from lang_jepa.data.byte_table import ByteTable
-from lang_jepa.data.corpus import MANIFEST, Corpus
-from lang_jepa.data.corpus_tokens import CorpusTokens
-from lang_jepa.data.losses import Losses, why_nothing_held_out
-from lang_jepa.data.pieces import Pieces
-from lang_jepa.data.prepare import PrepareEvent, prepare, tell_losses
-from lang_jepa.data.token_shards import MANIFEST as SHARDS_MANIFEST
-from lang_jepa.data.token_shards import TOKENIZER, TokenShards
-from lang_jepa.data.token_stream import TokenSource, TokenStream
+from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
+from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
+from lang_jepa.data.corpus.prepare import PrepareEvent, prepare, tell_losses
+from lang_jepa.data.tokens.byte_table import ByteTable
+from lang_jepa.data.tokens.pieces import Pieces
+from lang_jepa.data.tokens.token_shards import MANIFEST as SHARDS_MANIFEST
+from lang_jepa.data.tokens.token_shards import TOKENIZER, CorpusTokens, TokenShards
+from lang_jepa.data.tokens.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files import fingerprint, make_folder, read_json
+from lang_jepa.files.atomic import fingerprint, make_folder, read_json
+from lang_jepa.settings.gpt import GPTDataSettings
 
 Tell = Callable[[PrepareEvent], None]
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lang_jepa.config_gpt import GPTOptimizationSettings
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.gpt import GPT
+from lang_jepa.settings.gpt import GPTOptimizationSettings
 from lang_jepa.training.gpt.schedule import GPTSchedule
 from lang_jepa.training.optim import check_groups
 

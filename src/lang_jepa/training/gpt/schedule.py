@@ -6,7 +6,7 @@ optimization.max_seconds is set.
 
 from dataclasses import dataclass
 
-from lang_jepa.config_gpt import GPTSettings
+from lang_jepa.settings.gpt import GPTSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.config_gpt import GPTSettings
-from lang_jepa.files import write_json
-from lang_jepa.settings import read_settings
+from lang_jepa.files.atomic import write_json
+from lang_jepa.files.run_lock import RunLock
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import read_settings
 from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.preflight import check_gpt_run
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, SUMMARY, RunFolder
-from lang_jepa.training.run_lock import RunLock
 from lang_jepa.training.signals import exit_status
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def train_gpt(
     Raises:
         LangJepaError: see `GPTRun.fit`; the data or a checkpoint cannot be used.
     """
-    from lang_jepa.concepts.cards import is_whole
-    from lang_jepa.concepts.gpt_directory import CARD, find_gpt
+    from lang_jepa.inference.cards import is_whole
+    from lang_jepa.inference.gpt_folder import CARD, find_gpt
     from lang_jepa.training.gpt.run import FREE
 
     fabric, place, listener = _setting(settings, reporter)
@@ -111,8 +111,8 @@ def start_gpt_run(settings: GPTSettings, reporter: Reporter | None = None) -> "G
 
 def _setting(settings: GPTSettings, reporter: Reporter | None) -> tuple[Any, RunFolder, Reporter]:
     """The processes, the run directory, and who listens."""
-    from lang_jepa.training.devices import launch
     from lang_jepa.training.gpt.run import LAYOUT
+    from lang_jepa.training.ranks import launch
 
     check_gpt_run(settings)
     meta = settings.meta
@@ -149,7 +149,7 @@ def _start(
 
 def _finish(run: "GPTRun", seconds: float) -> None:
     """Write the model directory unless it was interrupted, and sum the run up."""
-    from lang_jepa.concepts.gpt_directory import save_gpt
+    from lang_jepa.inference.gpt_folder import save_gpt
 
     if not run.interrupted:
         with run.average.in_place(run.gpt) if run.average else nullcontext():

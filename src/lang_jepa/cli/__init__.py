@@ -1,0 +1,1 @@
+"""The command `lang-jepa`: one file a verb."""

@@ -1,0 +1,306 @@
+"""Which options of a verb have an effect together; one that has none is an error, before any work is done.
+
+`COMBINATIONS` names every option and argument of every verb, so that a new one must be thought about. A condition is
+the name of an option that was given (`context`), an option with its value (`to=int6`), or a fact about the arguments
+(`a GPT`), which the verb's function in `_FACTS` finds out.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.cli.help import Verb
+from lang_jepa.errors import LangJepaError
+
+
+@dataclass(frozen=True)
+class When:
+    """When an option has an effect.
+
+    Attributes:
+        needs: conditions of which one must hold (none: nothing is needed).
+        bars: conditions of which none may hold.
+        cure: what to do, after the message.
+    """
+
+    needs: tuple[str, ...] = ()
+    bars: tuple[str, ...] = ()
+    cure: str = ""
+
+
+ALWAYS = When()
+_GPT, _DECODER = "a GPT", "the recipe of a decoder"
+_GPT_RECIPE, _UNREAD, _CORPUS = "the recipe of a GPT", "a text without columns", "a prepared corpus"
+_DOCUMENTS = "a folder of documents"
+_ONE = "choose one"
+_SAMPLE = When(needs=("sample",))
+_ALONE = When(bars=("context", "candidate", "go_on"), cure=_ONE)
+_FOLDER = When(needs=("to=sentence-transformers", "to=onnx"))
+_BITS = When(needs=("to=int8", "to=int6"))
+_DRAWS = When(bars=("temperature=0",), cure="0 always takes the likeliest token")
+_FILES = When(needs=(_DOCUMENTS,))
+
+COMBINATIONS: Mapping[str, Mapping[str, When]] = {
+    "train": {
+        "recipe": ALWAYS,
+        "override": ALWAYS,
+        "debug": ALWAYS,
+        "resume": ALWAYS,
+        "encoder": When(needs=(_DECODER,)),
+        "dec_override": When(needs=(_DECODER,)),
+        "untrained": When(needs=(_DECODER,)),
+        "environment": When(needs=(_GPT_RECIPE,)),
+    },
+    "prepare": {"recipe": ALWAYS, "override": ALWAYS, "duplicates": ALWAYS},
+    "evaluate": {
+        "run": ALWAYS,
+        "tasks": ALWAYS,
+        "documents": When(bars=(_GPT,)),
+        "queries": When(bars=(_GPT,)),
+        "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
+        "corpus": ALWAYS,
+        "data_dir": ALWAYS,  # report.card and export.gpt_card know the tasks
+        "beside": When(bars=(_GPT,)),
+        "everything": ALWAYS,
+        "output": ALWAYS,
+    },
+    "infer": {
+        "model": ALWAYS,
+        "text": _ALONE,
+        "file": When(bars=("text", *_ALONE.bars), cure=_ONE),
+        "corpus": _ALONE,
+        "top_k": When(needs=("corpus",)),
+        "context": ALWAYS,
+        "candidate": When(bars=("go_on",), cure=_ONE),
+        "go_on": ALWAYS,
+        "decode": When(
+            bars=_ALONE.bars, cure="what is imagined is told in words anyway, a ranking is not decoded"
+        ),
+        "decoder": When(bars=("candidate",), cure="a ranking is not decoded"),
+        "sample": When(
+            bars=_ALONE.bars, cure="only --text, --file and standard input are decoded by sampling"
+        ),
+        "temperature": _SAMPLE,
+        "top_p": _SAMPLE,
+        "sample_top_k": _SAMPLE,
+        "seed": _SAMPLE,
+        "beams": When(bars=("sample", "candidate"), cure=_ONE),
+    },
+    "quickstart": {"override": ALWAYS, "dec_override": ALWAYS, "seed": ALWAYS},
+    "compare": {
+        "variant": ALWAYS,
+        "budget": ALWAYS,
+        "output": ALWAYS,
+        "seeds": ALWAYS,
+        "override": ALWAYS,
+        "vary": ALWAYS,
+        "tasks": ALWAYS,
+        "data_dir": ALWAYS,  # comparison.plan knows the tasks
+        "quick": ALWAYS,
+        "jobs": ALWAYS,
+        "allow_different": ALWAYS,
+    },
+    "sweep": {
+        "recipe": ALWAYS,
+        "output": ALWAYS,
+        "trials": ALWAYS,
+        "metric": ALWAYS,
+        "space": ALWAYS,
+        "override": ALWAYS,
+    },
+    "index": {
+        "model": ALWAYS,
+        "corpus": ALWAYS,
+        "output": ALWAYS,
+        "lines": ALWAYS,
+        "limit": When(bars=("lines",), cure="cut the file instead"),
+        "text_column": When(bars=("lines", _UNREAD)),
+        "language": When(bars=("lines",), cure="each line is a sentence"),
+        "include": _FILES,
+        "exclude": _FILES,
+        "float32": ALWAYS,
+        "approximate": ALWAYS,
+    },
+    "search": {
+        "folder": ALWAYS,
+        "query": ALWAYS,
+        "after": ALWAYS,
+        "top_k": ALWAYS,
+        "model": ALWAYS,
+        "exact": ALWAYS,  # of an index without an approximate one it says what is done anyway
+    },
+    "export": {
+        "run": ALWAYS,
+        "folder": ALWAYS,
+        "to": ALWAYS,
+        "license": _FOLDER,
+        "push_to_hub": _FOLDER,
+        "private": When(needs=("push_to_hub",)),
+        "dry_run": When(
+            needs=("push_to_hub",), cure="it lists what would be uploaded to --push-to-hub OWNER/MODEL"
+        ),
+        "gptq": _BITS,
+        "clip": _BITS,
+        "codec": _BITS,
+        "cap": _BITS,
+    },
+    "document": {
+        "model": ALWAYS,
+        "file": ALWAYS,
+        "text": When(bars=("file",), cure="give a file or --text, not both"),
+        "candidate": ALWAYS,
+        "language": ALWAYS,
+        "segments": ALWAYS,
+        "using": ALWAYS,
+        "against": ALWAYS,
+        "as_json": ALWAYS,
+        "plot": ALWAYS,
+    },
+    "generate": {
+        "run": ALWAYS,
+        "prompt": ALWAYS,
+        "tokens": ALWAYS,
+        "temperature": ALWAYS,
+        "top_k": _DRAWS,
+        "top_p": _DRAWS,
+        "seed": _DRAWS,
+        "samples": _DRAWS,
+    },
+    "shards": {
+        "source": ALWAYS,
+        "folder": ALWAYS,
+        "vocab_size": When(bars=("tokenizer",), cure="its vocabulary is what it is"),
+        "tokenizer": ALWAYS,
+        "val_fraction": ALWAYS,
+        "deduplicate": ALWAYS,
+        "limit": ALWAYS,
+        "min_length": ALWAYS,
+        "text_column": When(bars=(_UNREAD,)),
+        "language": ALWAYS,
+        "include": _FILES,
+        "exclude": _FILES,
+    },
+    "bits": {
+        "folder": ALWAYS,
+        "model": ALWAYS,
+        "stride": When(needs=("model",)),
+        "tokenizer": When(bars=(_CORPUS,), cure="it has its own"),
+        "order": ALWAYS,
+        "quick": ALWAYS,
+    },
+    "recipes": {},
+}
+"""For each verb, when each of its options and arguments has an effect."""
+
+
+class Checked(Verb):
+    """A verb whose options are checked before it runs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an option that is given twice although only the last one would count."""
+        if not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            given = [one for one in order if one.param_type_name == "option" and not one.multiple]
+            for one in given:
+                if given.count(one) > 1:
+                    raise LangJepaError(
+                        f"{_flag(one)} is given twice, of which the first would have no effect"
+                    )
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+    def invoke(self, ctx: Any) -> Any:
+        """Refuse what would have no effect, then run."""
+        flags = {one.name: _flag(one) for one in self.params}
+        given = {
+            name
+            for name, value in ctx.params.items()
+            if ctx.get_parameter_source(name).name in {"COMMANDLINE", "ENVIRONMENT"}
+            and value not in (None, False, [], ())
+        }
+        check_options(ctx.info_name, ctx.params, given, flags)
+        return super().invoke(ctx)
+
+
+def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: Mapping[str, str]) -> None:
+    """Refuse the first option without effect.
+
+    Args:
+        verb: of the table.
+        values: of all options and arguments, by name.
+        given: names of those that were typed.
+        flags: how each is typed.
+
+    Raises:
+        LangJepaError: names it, and beside what or without what it does nothing.
+    """
+    table = COMBINATIONS[verb]
+    concerned = [(name, table[name]) for name in sorted(given) if table[name] != ALWAYS]
+    if not concerned:
+        return
+    facts = given | {f"{name}={_short(value)}" for name, value in values.items()}
+    if verb in _FACTS:
+        facts |= _FACTS[verb](values)
+    for name, when in concerned:
+        cure = f": {when.cure}" if when.cure else ""
+        barred = [one for one in when.bars if one in facts]
+        if barred:
+            raise LangJepaError(f"{flags[name]} has no effect with {_told(barred[0], flags)}{cure}")
+        if when.needs and facts.isdisjoint(when.needs):
+            without = " or ".join(_told(one, flags) for one in when.needs)
+            raise LangJepaError(f"{flags[name]} has no effect without {without}{cure}")
+
+
+def _told(condition: str, flags: Mapping[str, str]) -> str:
+    """A condition as it is typed."""
+    name, _, value = condition.partition("=")
+    return f"{flags.get(name, name)} {value}".strip()
+
+
+def _flag(parameter: Any) -> str:
+    """How an option is typed; an argument is called by what stands in its place."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.name).upper()
+    return str(max(parameter.opts, key=len))  # the long form
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _of_train(values: Mapping[str, Any]) -> set[str]:
+    from lang_jepa.cli.options import run_to_resume
+    from lang_jepa.settings.load import is_decoder_recipe, is_gpt_recipe
+
+    recipe, _ = run_to_resume(values["recipe"], resume=values["resume"])
+    kinds = {_DECODER: is_decoder_recipe, _GPT_RECIPE: is_gpt_recipe}
+    return {kind for kind, holds in kinds.items() if holds(recipe)}
+
+
+def _of_evaluate(values: Mapping[str, Any]) -> set[str]:
+    from lang_jepa.inference.gpt_folder import find_gpt
+
+    return set() if find_gpt(values["run"]) is None else {_GPT}
+
+
+def _of_source(values: Mapping[str, Any]) -> set[str]:
+    source = Path(values.get("source") or values["corpus"])
+    name = source.name.lower().removesuffix(".gz").removesuffix(".zst")
+    facts = {_DOCUMENTS} if source.is_dir() else set()
+    return facts | ({_UNREAD} if name == "stories" or Path(name).suffix == ".txt" else set())
+
+
+def _of_bits(values: Mapping[str, Any]) -> set[str]:
+    from lang_jepa.data.corpus.corpus import MANIFEST
+
+    return {_CORPUS} if (values["folder"] / MANIFEST).is_file() else set()
+
+
+_FACTS: Mapping[str, Callable[[Mapping[str, Any]], set[str]]] = {
+    "train": _of_train,
+    "evaluate": _of_evaluate,
+    "index": _of_source,
+    "shards": _of_source,
+    "bits": _of_bits,
+}

@@ -1,0 +1,148 @@
+"""The verbs `compare` and `sweep`: which recipe is better, and which settings."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lang_jepa.cli.options import Override, settings_of
+from lang_jepa.errors import counted
+from lang_jepa.training.signals import exit_status
+
+
+def compare(
+    variant: Annotated[
+        list[str],
+        typer.Argument(help="Recipes or YAML files, the baseline first."),
+    ],
+    budget: Annotated[
+        str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it goes on.")],
+    seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
+    override: Override = None,
+    vary: Annotated[
+        str,
+        typer.Option(metavar="KEY=V1,V2,...", help="Variants of the first recipe, the baseline first."),
+    ] = "",
+    tasks: Annotated[
+        str,
+        typer.Option(
+            help="Of sts, probe, au, retrieval, stories; of GPTs also bits_per_byte, quantised, but no stories."
+        ),
+    ] = "",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first look.")
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="Runs at work at the same time; give each its threads by OMP_NUM_THREADS."),
+    ] = 1,
+    allow_different: Annotated[
+        bool,
+        typer.Option("--allow-different", help="Compare although precision, device or the like differ."),
+    ] = False,
+) -> None:
+    """Train recipes over seeds at an equal budget, and say whether they differ.
+
+    Example: lang-jepa compare concepts mine.yaml --budget steps=2000 --output runs/c
+    Or: lang-jepa compare gpt_jepa --vary jepa.weight=0,0.01 --budget steps=300 --output runs/g
+
+    Encoders are compared with encoders, GPTs with GPTs. Each run is a process of
+    its own; runs of one seed share data order and initial weights where they
+    fit. The verdict of each metric is better, worse, or indistinguishable at
+    this budget. Stopped, the same command goes on.
+    """
+    from lang_jepa.comparison.budget import parse_budget
+    from lang_jepa.comparison.plan import make_plan
+    from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET
+
+    plan = make_plan(
+        variant,
+        seeds=seeds,
+        budget=parse_budget(budget),
+        overrides=override or (),
+        tasks=tasks,
+        data_dir=data_dir,
+        questions=None if quick else DEFAULT_BUDGET,
+        allow_different=allow_different,
+        vary=vary,
+    )
+    from lang_jepa.cli.console import comparison_tables, plain, warn
+    from lang_jepa.cli.progress import JobBar
+    from lang_jepa.comparison.compare import PAGE, REPORT  # mistakes are told before torch is imported
+    from lang_jepa.comparison.compare import compare as run
+    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.comparison.verdict import LEAST_SEEDS
+
+    if len(plan.seeds) < LEAST_SEEDS:
+        warn(f"no verdict can come of {counted(len(plan.seeds), 'seed')}: give --seeds {LEAST_SEEDS} or more")
+    try:
+        with JobBar() as bar:
+            report = run(plan, output, bar, jobs=jobs)
+    except Interrupted as stop:
+        raise _stopped(stop.number, output) from None
+    comparison_tables(report)
+    plain(f"Written to {output / PAGE} (curves, all scores) and {output / REPORT}.")
+
+
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
+    output: Annotated[Path, typer.Option(help="Folder of this sweep; given again, it goes on.")],
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials in all, those stopped early included, failed ones not.")
+    ] = 20,
+    metric: Annotated[
+        str,
+        typer.Option(help="Held-out figure to be best in: low for losses and signs of collapse, else high."),
+    ] = "val/retrieval/mrr",
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=RANGE",
+            help="optimization.lr=1e-4:1e-2:log, model.num_layers=1:4, or model.head=none,whitened; repeated. "
+            "Default: the learning rate, within ten times of the recipe's.",
+        ),
+    ] = None,
+    override: Override = None,
+) -> None:
+    """Search for good settings with Optuna (extra `sweep`); hopeless and collapsing trials are stopped early."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.progress import JobBar
+    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.comparison.space import check_free, make_space
+    from lang_jepa.comparison.sweep import make_sweep
+    from lang_jepa.comparison.sweep import sweep as run
+
+    check_free(override or (), "-o")
+    settings = settings_of(recipe, *(override or ()))
+    plan = make_sweep(settings, make_space(space or (), settings), metric, trials)
+    plain(f"searching for the best {plan.aim}")
+    try:
+        with JobBar() as bar:
+            found = run(plan, output, bar)
+    except Interrupted as stop:
+        raise _stopped(stop.number, output) from None
+    failed = sum(map(len, found.failed.values()))
+    plain(
+        f"{counted(found.finished, 'trial')} trained to their end, {found.stopped} stopped early, {failed} failed"
+    )
+    for reason, numbers in found.failed.items():
+        plain(f"failed, trial {', '.join(map(str, numbers))}: {reason}")
+    plain(f"best, trial {found.trial}: {plan.aim} {found.value:.4f}")
+    plain("  " + " ".join(f"-o {override}" for override in found.overrides), whole=True)
+    plain(
+        "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "
+        "compare it with the recipe over seeds, on other held-out data: lang-jepa compare."
+    )
+
+
+def _stopped(number: int, output: Path) -> typer.Exit:
+    """Say that the command was asked to stop, and how it goes on."""
+    from lang_jepa.cli.console import aside
+
+    aside(f"Stopped. What was done is kept in {output}; the same command goes on.")
+    return typer.Exit(exit_status(number))

@@ -1,0 +1,250 @@
+"""What the commands print: lines, tables, warnings. Used by `cli` only."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console, ConsoleDimensions, RenderableType
+from rich.text import Text
+
+from lang_jepa.cli.tables import fact_tables, score_tables_of, text_tables
+from lang_jepa.errors import visible
+from lang_jepa.evaluation.table import Report, Row, is_headline, shown
+from lang_jepa.training.signals import output_closed
+
+_NO_END = 1_000_000
+"""Letters in a line of a log."""
+
+
+class Output(Console):
+    """Standard output. Text is printed as it is: brackets are no markup, and `:name:` is no emoji.
+
+    Lines end where a terminal ends, and nowhere in a file or a pipe. It is silent on all but the first process of
+    several, and after whoever read it is gone.
+    """
+
+    def __init__(self) -> None:
+        silent = os.environ.get("RANK", "0") != "0"
+        super().__init__(quiet=silent, markup=False, emoji=False, highlight=False)
+        self.full = False
+        """Standard output could not be written, and not because its reader had gone."""
+
+    @property  # type: ignore[misc]  # nobody here sets it
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines."""
+        there = super().size
+        return there if self.is_terminal else ConsoleDimensions(_NO_END, there.height)
+
+    def _check_buffer(self) -> None:
+        """A full disk behind standard output (`> FILE`) ends the output as a closed pipe does."""
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.full = True
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """`| head` has read enough: nothing is written any more, and a run in training saves and stops."""
+        self.quiet = True
+        drop_output()
+        output_closed()
+
+
+def drop_output() -> None:
+    """What is still to be written to standard output goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+console = Output()
+
+
+def aside(text: str) -> None:
+    """A line on standard error, from the first process of several."""
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"{visible(text)}\n")
+
+
+def plain(text: str, style: str = "", *, whole: bool = False) -> None:
+    """A line, broken between words where a terminal ends; control characters are shown, not obeyed.
+
+    Args:
+        text: to be shown.
+        style: its colours.
+        whole: it holds a command, which is never broken, so that it can be copied.
+    """
+    console.print(visible(text), style=style, soft_wrap=whole)
+
+
+def warn(text: str, *, sign: str = "warning") -> None:
+    """A line that wants to be acted on."""
+    console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"))
+
+
+def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
+    """Two columns: what, and how much."""
+    shown = [(visible(name), visible(value)) for name, value in facts]
+    _draw(fact_tables(shown, width=console.width), title)
+
+
+def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begins: Sequence[int]) -> None:
+    """Figures and a sentence in each row, a line before those that begin something."""
+    for part in text_tables(heads, rows, width=console.width, begins=begins):
+        console.print(part)
+
+
+def named_table(said: Mapping[str, str]) -> None:
+    """Names, and beside each, or below it where there is little room, what it is."""
+    wide = max(map(len, said)) + 2
+    for name, text in said.items():
+        if console.width > 2 * wide:
+            first, *others = textwrap.wrap(visible(text), console.width - wide)
+            console.print(f"{name:<{wide}}{first}", *(" " * wide + line for line in others), sep="\n")
+        else:
+            plain(f"{name}\n  {text}")
+
+
+def figures_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
+    """A name and figures in each row."""
+    shown = [[Text(visible(cell)) for cell in row] for row in rows]
+    _draw(score_tables_of(heads, shown, width=console.width), title)
+
+
+def _draw(parts: Iterable[RenderableType], title: str) -> None:
+    """Tables, each under the title, which may be longer than the table is wide."""
+    tables = list(parts)
+    for number, table in enumerate(tables, start=1):
+        plain(title + (f" ({number} of {len(tables)})" if len(tables) > 1 else ""), style="italic")
+        console.print(table)
+
+
+def score_tables(report: Report, *, title: str, everything: bool = False) -> None:
+    """One table for each task and split: who was scored, by which metric, with 95 % intervals.
+
+    Args:
+        report: of `lang_jepa.evaluation.tasks.evaluate`.
+        title: above the tables.
+        everything: also the similarities that were not chosen, recall@5 and the paired leads.
+    """
+    plain(title, style="bold")
+    for (task, split), rows in groupby(
+        sorted_rows(report, everything), key=lambda row: (row.task, row.split)
+    ):
+        found = list(rows)
+        _draw(_one_table(found), f"{task}, {split}")
+        sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))
+        plain(f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON", style="dim italic")
+
+
+def sorted_rows(report: Report, everything: bool) -> list[Row]:
+    """The rows to show, those of one task and split together, in the order in which they first appear."""
+    shown = [row for row in report.rows if everything or is_headline(row)]
+    order = list(dict.fromkeys((row.task, row.split) for row in shown))
+    return sorted(shown, key=lambda row: order.index((row.task, row.split)))
+
+
+def _one_table(rows: list[Row]) -> Iterator[RenderableType]:
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    names = list(dict.fromkeys((row.name, row.similarity) for row in rows))
+    cells = {(row.name, row.similarity, row.metric): _cell(row) for row in rows}
+    lines = []
+    for name, similarity in names:
+        shown = Text(f"{visible(name)} [{similarity}]" if similarity else visible(name))
+        lines.append([shown, *(cells.get((name, similarity, metric), Text()) for metric in metrics)])
+    examined = [number for number, (name, _) in enumerate(names) if name == "model"]
+    return score_tables_of(["", *metrics], lines, width=console.width, strong=examined)
+
+
+def _cell(row: Row) -> Text:
+    half = None if row.low is None or row.high is None else (row.high - row.low) / 2
+    interval = "" if half is None else f" ±{shown(row.metric, half)}"
+    return Text.assemble(shown(row.metric, row.value), (interval, "dim"))
+
+
+_CALLS = {"better": "bold green", "worse": "bold red"}
+
+
+def comparison_tables(report: Mapping[str, Any]) -> None:
+    """The verdicts of a comparison, variant by variant, then its alarms and what was not equal."""
+    for one in report["variants"][1:]:
+        _print_verdicts(report, one["name"])
+    plain(
+        f"± standard deviation over seeds. Intervals over seeds and documents; a verdict also passes Holm's correction "
+        f"for {report['rules']['comparisons']} comparisons and exceeds the baseline's ±.",
+        style="dim",
+    )
+    if any(map(_is_close, report["verdicts"])):
+        plain(
+            "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict; the page "
+            "says which. More seeds may tell.",
+            style="dim",
+        )
+    for alarm in report["alarms"]:
+        first, *others = alarm["runs"]
+        where = f"{alarm['variant']}, seed {first['seed']}"
+        warn(f"{where}: {first['text']}", sign="alarm")
+        if others:
+            seeds = ", ".join(str(one["seed"]) for one in others)
+            plain(f"       {alarm['kind']}: also in seed {seeds}, see the page")
+    for line in report["allowed_differences"]:
+        warn(line, sign="not on equal terms")
+    steps = {one["steps"] for one in report["variants"]}
+    if len(steps) > 1:
+        each = ", ".join(f"{one['name']} {one['steps']:,}" for one in report["variants"])
+        plain(f"steps per run: {each}")
+
+
+_HEAD = ("", "baseline", "variant", "difference [95 %]", "verdict")
+_WIDTHS = (11, 12, 7, 23, 19)
+"""Letters of the columns at least; together they fit 80."""
+
+
+def _print_verdicts(report: Mapping[str, Any], variant: str) -> None:
+    """One variant against the baseline; fits 80 columns where names and numbers are short. Reasons are in the page."""
+    baseline, seeds = report["baseline"], len(report["seeds"])
+    title = f"{variant} against {baseline}: {seeds} seed{'s' * (seeds > 1)}, {report['budget']}"
+    plain(f"\n{title}", style="bold")
+    verdicts = [one for one in report["verdicts"] if one["variant"] == variant]
+    lines = [_verdict_cells(one) for one in verdicts]
+    columns = zip(_HEAD, *lines, strict=True)
+    widths = [max([least, *map(len, cells)]) for least, cells in zip(_WIDTHS, columns, strict=True)]
+    _print_line(_HEAD, widths, style="bold")
+    rows = zip(verdicts, lines, strict=True)
+    for group, ones in groupby(rows, key=lambda pair: _group(pair[0]["metric"])):
+        plain(group, style="dim")
+        for one, cells in ones:
+            _print_line(cells, widths, style=_CALLS.get(one["call"], ""))
+
+
+def _group(metric: Mapping[str, str]) -> str:
+    return f"{metric['task']}, {metric['split']}"
+
+
+def _is_close(one: Mapping[str, Any]) -> bool:
+    """Whether the interval alone would have allowed a verdict."""
+    return bool(one["failed"]) and not {"interval", "seeds"} & {*one["failed"]}
+
+
+def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
+    name, found = one["metric"]["name"], one["difference"]
+    low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
+    spread = f" ±{shown(name, one['baseline_std'])}" if one["baseline_std"] else ""  # one seed has none
+    return (
+        name,
+        f"{shown(name, one['baseline_mean'])}{spread}",
+        shown(name, one["variant_mean"]),
+        f"{shown(name, found['value'], sign=True)} [{low}, {high}]",
+        one["call"].removesuffix(" at this budget").removesuffix(" to judge") + " *" * _is_close(one),
+    )
+
+
+def _print_line(cells: Sequence[str], widths: Sequence[int], *, style: str) -> None:
+    first, *rest = (
+        f"{cell:<{width}}" if number in (0, 4) else f"{cell:>{width}}"
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    plain("  ".join([first, *rest]), style=style)

@@ -1,0 +1,141 @@
+"""Options that several commands share."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Protocol
+
+import typer
+
+from lang_jepa.data.sources.hub import go_offline_if_unreachable
+from lang_jepa.errors import LangJepaError
+
+if TYPE_CHECKING:
+    from lang_jepa.inference.model import ConceptModel
+    from lang_jepa.settings.encoder import Settings
+
+Override = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Of a folder: read only these files, such as '**/*.md'; repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated."),
+]
+TextLanguage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's data.language)."
+    ),
+]
+DecoderOverride = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."
+    ),
+]
+
+
+def settings_of(recipe: str, *overrides: str, usual: Sequence[str] = ()) -> "Settings":
+    """Settings of a command that may need the hub; fails at once where they need it and it is not there."""
+    from lang_jepa.settings.load import load_settings
+
+    settings = load_settings(recipe, overrides, usual)
+    if go_offline_if_unreachable():
+        from lang_jepa.data.sources.source import open_source
+
+        open_source(
+            settings.data
+        )  # a hub source says here what to set, seconds before torch is even imported
+    return settings
+
+
+def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
+    """A run directory (or its settings.yaml) that training goes on in: its settings as a recipe, and the directory.
+
+    Args:
+        recipe: what `train` was given; anything but a run directory is returned as it is, with None.
+        resume: whether --resume was given.
+
+    Raises:
+        LangJepaError: a folder that holds no run, or one without --resume.
+    """
+    path = Path(recipe)
+    if path.is_dir():
+        if not (path / _SETTINGS).is_file():
+            raise LangJepaError(f"{path} is no run directory: it has no {_SETTINGS}")
+        if not resume:
+            raise LangJepaError(
+                f"{path} is a run: go on with it by --resume, or train anew with its settings by naming "
+                f"{path / _SETTINGS}"
+            )
+        return str(path / _SETTINGS), path
+    if resume and path.name == _SETTINGS and (path.parent / "metrics.csv").is_file():
+        return recipe, path.parent
+    return recipe, None
+
+
+def in_language(model: "ConceptModel", language: str | None) -> "ConceptModel":
+    """The model, splitting texts into sentences by the rules of a language (None: of its own data.language)."""
+    if language is not None:
+        from lang_jepa.data.text.sentences import make_splitter
+
+        data = model.settings.data.model_copy(update={"language": language})
+        make_splitter(data)  # raises where there is no such language, before anything is read
+        model.settings = model.settings.model_copy(update={"data": data})
+    return model
+
+
+def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:
+    """The bytes that are piped in.
+
+    Args:
+        lacking: what to say where nobody pipes anything.
+        file: how a file is given instead.
+
+    Raises:
+        LangJepaError: standard input is a terminal, or closed.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise LangJepaError(f"{lacking}: give {file} or --text, or pipe text in")
+    return sys.stdin.buffer
+
+
+class _Ended(Protocol):
+    """How a training ended."""
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def interrupted(self) -> bool: ...
+
+    @property
+    def exit_status(self) -> int: ...
+
+
+def leave_if_stopped(result: _Ended, again: str = "--resume") -> None:
+    """End the command where training was asked to stop, and say on standard error how to go on.
+
+    Args:
+        result: of the training.
+        again: option or command that goes on.
+    """
+    if not result.interrupted:
+        return
+    from lang_jepa.cli.console import aside
+
+    aside(f"Stopped at step {result.step} of {result.total}; it is saved: go on with {again}")
+    raise typer.Exit(result.exit_status)
+
+
+_SETTINGS = "settings.yaml"

@@ -1,0 +1,300 @@
+"""What the commands show of work in progress: a bar on a terminal, lines in a log. Used by `cli` only."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from lang_jepa.cli.console import console, facts_table, plain, warn
+from lang_jepa.errors import counted
+
+if TYPE_CHECKING:
+    from lang_jepa.data.tokens.make_shards import ShardProgress
+    from lang_jepa.inference.index.files import Progress as IndexProgress
+
+Figures = Mapping[str, float]
+_WIDE = 60
+"""Columns of a terminal from which a bar is drawn beside the numbers."""
+_SECONDS = 10.0
+"""Between two lines in a log about work that has no steps."""
+
+
+class Work:
+    """One line about work in progress: it moves on a terminal, and is printed now and then in a log.
+
+    Args:
+        columns: of the line on a terminal, before its figures and the time that is left.
+    """
+
+    def __init__(self, *columns: ProgressColumn) -> None:
+        figures = TextColumn("{task.fields[figures]}", markup=False)
+        self._shown = Progress(
+            *columns, TimeRemainingColumn(), figures, console=console, refresh_per_second=4
+        )
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self._shown.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._shown.live.is_started:  # else it would print an empty line
+            self._shown.stop()
+
+    def add(self, description: str, *, total: float | None, completed: int = 0, **fields: Any) -> TaskID:
+        """Begin a line."""
+        return self._shown.add_task(
+            description, total=total, completed=completed, **{"figures": "", **fields}
+        )
+
+    def move(self, task: TaskID, log: str = "", **changes: Any) -> None:
+        """Move a line; in a log `log` is printed, every ten seconds at most."""
+        self._shown.update(task, **changes)
+        if log and not console.is_terminal and time.monotonic() - self._printed > _SECONDS:
+            self._printed = time.monotonic()
+            plain(log)
+
+    def remove(self, task: TaskID) -> None:
+        """Take a line away."""
+        self._shown.remove_task(task)
+
+
+_COLUMNS = (
+    ("step", 8, "train/step", ".0f"),
+    ("loss", 9, "val/loss", ".4f"),
+    ("distance", 10, "val/distance", ".4f"),
+    ("cosine", 8, "val/semantic/avg_similarity", ".3f"),
+    ("recall@1", 10, "val/retrieval/recall@1", ".3f"),
+    ("mrr", 7, "val/retrieval/mrr", ".3f"),
+    ("rank", 7, "val/embeddings/target_eff_rank", ".0f"),
+    ("spread", 8, "val/embeddings/target_std_relative", ".2f"),
+)
+"""Columns of the lines about held-out data: name, width, figure and its format."""
+
+
+class Bar:
+    """A reporter of training: a bar on a terminal, a line every so many steps in a log, and a line per look."""
+
+    columns: tuple[tuple[str, int, str, str], ...] = _COLUMNS
+    part = "distance"
+    """Of the loss, shown beside it where it is not all of it."""
+
+    def __init__(self) -> None:
+        drawn = (TextColumn("training"), BarColumn(bar_width=16)) if console.width >= _WIDE else ()
+        self._work = Work(*drawn, MofNCompleteColumn())
+        self._task: TaskID | None = None
+        self._columns: list[tuple[str, int, str, str]] = []  # those of the first look
+
+    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
+        """Show the facts and start the bar."""
+        facts_table(facts, title="data")
+        self._total, self._start, self._every, self._began = total, start, every, time.monotonic()
+        self._work.__enter__()
+        self._task = self._work.add("training", total=total, completed=start)
+
+    def step(self, step: int, figures: Figures) -> None:
+        """Move the bar, or print a line."""
+        if self._task is None:
+            return
+        loss, part = figures["train/loss"], figures.get(f"train/{self.part}", figures["train/loss"])
+        more = "" if part == loss else f"  {self.part.replace('_', ' ')} {part:.4f}"
+        text = f"loss {loss:.4f}{more}  {figures['train/targets_per_second']:,.0f} targets/s"
+        if console.is_terminal:
+            self._work.move(self._task, completed=step, figures=text)
+        elif step % self._every == 0 or step in (self._start + 1, self._total):
+            plain(
+                f"step {step}/{self._total}  {text}  rate {figures['train/learning_rate']:.2e}  {self._left(step)}"
+            )
+
+    def _left(self, step: int) -> str:
+        """The time that the steps to come will take at the pace so far."""
+        pace = (time.monotonic() - self._began) / (step - self._start)
+        minutes, seconds = divmod(round(pace * (self._total - step)), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+
+    def look(self, step: int, figures: Figures) -> None:
+        """One line of held-out figures, under a heading before the first."""
+        if not self._columns:
+            plain(self._heading(figures))
+            self._columns = [column for column in self.columns if column[2] in figures]
+            plain("".join(f"{name:>{width}}" for name, width, *_ in self._columns))
+        plain("".join(self._cell(figures, *column) for column in self._columns))
+
+    def _cell(self, figures: Figures, _: str, width: int, name: str, form: str) -> str:
+        """A figure, or blank space where this look did not measure it."""
+        return f"{figures[name]:>{width}{form}}" if name in figures else " " * width
+
+    def _heading(self, figures: Figures) -> str:
+        candidates, limit = (
+            figures["val/retrieval/candidates"],
+            figures["val/embeddings/target_eff_rank_limit"],
+        )
+        return f"held-out data; recall@1 and mrr among {candidates:.0f} sentences, rank at most {limit:.0f}"
+
+    def message(self, text: str) -> None:
+        """Something to know."""
+        plain(text)
+
+    def warning(self, text: str) -> None:
+        """Something to act on."""
+        warn(text)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        self._work.__exit__()
+
+
+class DecoderBar(Bar):
+    """The same for the training of a decoder."""
+
+    columns = (
+        ("step", 8, "train/step", ".0f"),
+        ("loss", 9, "val/loss", ".4f"),
+        ("own", 9, "val/loss_own", ".4f"),
+        ("shuffled", 10, "val/loss_shuffled", ".4f"),
+        ("predicted", 11, "val/loss_predicted", ".4f"),
+        ("perplexity", 12, "val/perplexity", ".3f"),
+        ("bits/byte", 11, "val/bits_per_byte", ".3f"),
+        ("accuracy", 10, "val/token_accuracy", ".3f"),
+    )
+
+    def _heading(self, figures: Figures) -> str:
+        return f"{figures['val/count']:.0f} held-out sentences; loss in nats per token; shuffled: of another's concept"
+
+
+class GPTBar(Bar):
+    """The same for the training of a GPT."""
+
+    columns = (
+        ("step", 8, "train/step", ".0f"),
+        ("loss", 9, "val/loss", ".4f"),
+        ("token loss", 12, "val/token_loss", ".4f"),
+        ("bits/byte", 11, "val/bits_per_byte", ".4f"),
+        ("span loss", 11, "val/span_loss", ".4f"),
+        ("no drift", 10, "val/span_loss_without_drift", ".4f"),
+        ("seconds", 9, "train/seconds", ".0f"),
+    )
+    part = "token_loss"
+
+    def _heading(self, figures: Figures) -> str:
+        return (
+            f"{figures['val/tokens']:,.0f} held-out tokens of {figures['val/bytes']:,.0f} bytes; loss in nats per "
+            "token; no drift: span loss of states less their mean at each place"
+        )
+
+
+class JobBar(Work):
+    """A listener of a comparison: one line for each run at work, which says how far it is."""
+
+    def __init__(self) -> None:
+        place, what = (
+            TextColumn(f"{{task.{field}}}", markup=False) for field in ("fields[place]", "description")
+        )
+        super().__init__(place, what, BarColumn(bar_width=16))
+        self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, int] = {}
+
+    def job(self, what: str, number: int, count: int) -> None:
+        """A line begins."""
+        place = f"{number}/{count}"
+        self._tasks[what] = self.add(what, total=None, place=place)
+        if not console.is_terminal:
+            plain(f"{place} {what}")
+
+    def done(self, what: str) -> None:
+        """The line goes."""
+        self.remove(self._tasks.pop(what))
+
+    def event(self, what: str, event: Mapping[str, Any]) -> None:
+        """The line moves; warnings stay."""
+        kind, task = event["event"], self._tasks[what]
+        if kind == "begin":
+            self._totals[what] = event["total"]
+            self.move(task, total=event["total"], completed=event["start"])
+        elif kind == "evaluating":
+            self.move(task, log=f"{what}: evaluating", total=None, figures="evaluating")
+        elif kind == "step":
+            loss = f"loss {event['loss']:.4f}"
+            log = f"{what}: step {event['step']}/{self._totals[what]}  {loss}"
+            self.move(task, log, completed=event["step"], figures=loss)
+        elif kind == "measured":
+            seconds = f", {event['seconds']:.3f} s" if event["seconds"] else ""
+            plain(f"{what}: {event['flops']:.3g} FLOPs{seconds} a step")
+        elif kind == "warning":
+            warn(f"{what}: {event['text']}")
+
+
+class IndexBar(Work):
+    """The progress of an index that is being built."""
+
+    def __init__(self) -> None:
+        super().__init__(TextColumn("indexing"), BarColumn(bar_width=16), TaskProgressColumn())
+        self._task = self.add("", total=None)
+        self._told = False
+
+    def tell(self, progress: "IndexProgress") -> None:
+        """The bar moves; what is found finished is told."""
+        if progress.rows and not self._told:
+            plain(f"going on after {counted(progress.rows, 'sentence')}")
+        self._told = True
+        figures = f"{counted(progress.rows, 'sentence')} of {counted(progress.documents, 'document')}"
+        done, total = progress.characters, progress.total_characters
+        share = f"{done / total:.0%}, " if total else ""
+        self.move(self._task, f"indexing: {share}{figures}", total=total, completed=done, figures=figures)
+
+
+_SHARD_STAGES = {"reading": "reading", "shards": "writing shards"}
+
+
+class ShardBar(Work):
+    """The progress of token shards that are being made."""
+
+    def __init__(self) -> None:
+        super().__init__(TextColumn("{task.description}"), BarColumn(bar_width=16))
+        self._task = self.add("reading", total=None)
+
+    def tell(self, progress: "ShardProgress") -> None:
+        """The bar moves; sentences stay."""
+        if progress.message:
+            (warn if progress.stage == "warning" else plain)(progress.message)
+        if progress.stage in _SHARD_STAGES:
+            stage = _SHARD_STAGES[progress.stage]
+            figures = f"{progress.characters / 1e6:,.1f} million characters"
+            self.move(
+                self._task,
+                f"{stage}: {figures}",
+                description=stage,
+                total=progress.total,
+                completed=progress.characters,
+                figures=figures,
+            )
+
+
+class StageBar(Work):
+    """The progress of work in stages: what is being done, and how much of it; taken away from a terminal at the end."""
+
+    def __init__(self) -> None:
+        super().__init__(TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())
+        self._shown.live.transient = True
+        self._task: TaskID | None = None
+        self._stage = ""
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """The bar moves, or begins anew with another stage."""
+        if stage != self._stage:
+            if self._task is not None:
+                self.remove(self._task)
+            self._task, self._stage = self.add(stage, total=total), stage
+        assert self._task is not None
+        self.move(self._task, completed=done)

@@ -1,0 +1,103 @@
+"""The verbs of token data: `shards` makes them, `bits` scores what can be scored without a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lang_jepa.cli.options import Exclude, Include
+from lang_jepa.data.sources.hub import go_offline_if_unreachable
+
+
+def shards(
+    source: Annotated[
+        str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set, stories.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of the shards; one that is up to date is kept.")],
+    vocab_size: Annotated[
+        int, typer.Option(min=300, max=65_536, help="Ids of the tokenizer that is learnt.")
+    ] = 1024,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="A SentencePiece model to use instead (BOS must be id 1).")
+    ] = None,
+    val_fraction: Annotated[
+        float, typer.Option(min=0.0, max=0.999, help="Share of documents held out, by a hash of the text.")
+    ] = 0.02,
+    deduplicate: Annotated[
+        str, typer.Option(help="Of none, exact, near: repeated documents to drop.")
+    ] = "near",
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
+    min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
+    text_column: Annotated[
+        str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
+    ] = "text",
+    language: Annotated[
+        str, typer.Option(help="Language of the texts, which tells their sentences apart: en, de, ...")
+    ] = "en",
+    include: Include = None,
+    exclude: Exclude = None,
+) -> None:
+    """Turn documents into token shards with SentencePiece: the files that small GPTs are trained from."""
+    from pydantic import ValidationError
+
+    from lang_jepa.errors import LangJepaError
+    from lang_jepa.settings.data import DataSettings
+
+    go_offline_if_unreachable()
+    chosen = {
+        "train_file": source,
+        "tokenizer_path": "trained" if tokenizer is None else str(tokenizer),
+        "vocab_size": vocab_size,
+        "val_fraction": val_fraction,
+        "deduplicate": deduplicate,
+        "limit": limit,
+        "min_length": min_length,
+        "text_column": text_column,
+        "language": language,
+        "include": include or (),
+        "exclude": exclude or (),
+    }
+    try:
+        settings = DataSettings.model_validate(chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise LangJepaError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from error
+    from lang_jepa.cli.console import facts_table
+    from lang_jepa.cli.progress import ShardBar
+    from lang_jepa.data.tokens.make_shards import describe_shards, make_shards
+
+    with ShardBar() as bar:
+        manifest = make_shards(settings, folder, tell=bar.tell)
+    facts_table(describe_shards(manifest), title=str(folder))
+
+
+def bits(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of token shards with train and val, or a prepared corpus.")
+    ],
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="A GPT of these tokens to score too: its run, or the file of an export. Repeated."),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Score models by windows that move on by so many tokens.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="SentencePiece model of the shards (default: tokenizer.model there).")
+    ] = None,
+    order: Annotated[int, typer.Option(min=1, help="Tokens in the longest n-gram.")] = 5,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out xz and zstd after the training text: minutes on 70 MB.")
+    ] = False,
+) -> None:
+    """Bits per byte of held-out text: compressors, an n-gram model, and language models side by side."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.console_shards import baseline_table
+    from lang_jepa.evaluation.baselines.compression import compression_baselines
+    from lang_jepa.export.gpt import open_sides, score_gpts
+
+    train, held_out, table = open_sides(folder, tokenizer)
+    scored = score_gpts(model or (), held_out, table, stride=stride)
+    rows = compression_baselines(train, held_out, table, order=order, quick=quick, tell=plain)
+    rows = sorted([*rows, *scored], key=lambda row: -row.bits_per_byte)
+    baseline_table(rows, title=f"{held_out.num_tokens:,} held-out tokens of {folder}")

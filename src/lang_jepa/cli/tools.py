@@ -1,0 +1,196 @@
+"""The verbs that use a finished model: `index`, `search` and `export`; nothing heavy is imported before it is used."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lang_jepa.cli.options import Exclude, Include, TextLanguage, in_language
+from lang_jepa.data.sources.hub import go_offline_if_unreachable
+from lang_jepa.errors import LangJepaError, counted
+
+if TYPE_CHECKING:
+    from lang_jepa.inference.index.index import Hit
+
+Model = Annotated[Path, typer.Argument(help="A run directory or a model directory.")]
+
+
+def index(
+    model: Annotated[
+        Path,
+        typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name."),
+    ],
+    corpus: Annotated[
+        str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the index; given again after a stop, it goes on.")],
+    lines: Annotated[
+        bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
+    text_column: Annotated[
+        str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
+    ] = "text",
+    language: TextLanguage = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
+    ] = False,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate", help="Also an approximate index (extra `faiss`), for a million and more."
+        ),
+    ] = False,
+) -> None:
+    """Encode the sentences of a corpus, to search among them."""
+    if lines and (include or exclude):
+        raise LangJepaError("--include and --exclude choose files of a folder, and --lines reads one file")
+    go_offline_if_unreachable()
+    from lang_jepa.cli.console import facts_table
+    from lang_jepa.cli.progress import IndexBar
+    from lang_jepa.inference.index.index import Index
+    from lang_jepa.inference.index.source import Lines, SplitDocuments
+    from lang_jepa.inference.model import ConceptModel
+
+    loaded = in_language(ConceptModel.load(model), language)
+    chosen = {
+        "train_file": corpus,
+        "limit": limit,
+        "text_column": text_column,
+        "include": tuple(include or ()),
+        "exclude": tuple(exclude or ()),
+    }
+    source = (
+        Lines(Path(corpus)) if lines else SplitDocuments.open(loaded.settings.data.model_copy(update=chosen))
+    )
+    with IndexBar() as bar:
+        built = Index.build(
+            loaded,
+            source,
+            output,
+            dtype="float32" if float32 else "float16",
+            approximate=approximate,
+            tell=bar.tell,
+        )
+    facts_table(built.facts(), title=str(output))
+    lost = source.losses.line() if isinstance(source, SplitDocuments) and source.losses else None
+    if lost:
+        _plain(lost)
+    _plain(f'Search it: lang-jepa search {shlex.quote(str(output))} "..."', whole=True)
+
+
+def search(
+    folder: Annotated[Path, typer.Argument(help="Folder of an index.")],
+    query: Annotated[list[str] | None, typer.Argument(help="Sentences to find neighbours of.")] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(help="A sentence of a context, in order; repeated: finds what may come next."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Sentences shown.")] = 10,
+    model: Annotated[
+        Path | None, typer.Option(help="The model, if it is no longer where it was when the index was built.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Look at every row, though there is an approximate index.")
+    ] = False,
+) -> None:
+    """Find the sentences of an index that mean what a query means, or that may follow a context."""
+    if not query and not after:
+        raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
+    from lang_jepa.inference.index.index import Index
+    from lang_jepa.inference.model import ConceptModel
+
+    opened = Index.open(folder, ConceptModel.load(model) if model else None)
+    if exact and not opened.approximate:
+        raise LangJepaError(
+            "--exact: this index has no approximate part, so every search is exact; leave it out"
+        )
+    how = "approximate" if opened.approximate and not exact else "exact"
+    found = list(zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True))
+    if after:
+        found.append(("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0]))
+    _plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}")
+    for text, hits in found:
+        _show(text, hits)
+
+
+def export(
+    run: Model,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the export (of a GPT: its file); an earlier one is replaced.")
+    ],
+    to: Annotated[
+        str, typer.Option(help="sentence-transformers or onnx; of a GPT int8 or int6.")
+    ] = "sentence-transformers",
+    license: Annotated[
+        str | None, typer.Option(help="Licence of the weights for the model card, such as apache-2.0.")
+    ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="OWNER/MODEL", help="Upload the export to this name.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="A repository made by the upload is private.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what --push-to-hub would upload; needs no network.")
+    ] = False,
+    gptq: Annotated[
+        bool, typer.Option("--gptq", help="Of a GPT: round by GPTQ, calibrated on training tokens.")
+    ] = False,
+    clip: Annotated[
+        str | None, typer.Option(metavar="HOW[=AT]", help="Of a GPT: std=5, percentile=99.98, ...")
+    ] = None,
+    codec: Annotated[str, typer.Option(help="Of a GPT: zstd or brotli.")] = "zstd",
+    cap: Annotated[int, typer.Option(min=1, help="Of a GPT: bytes that its file may take.")] = 16_000_000,
+) -> None:
+    """Write a model in the format of another tool and check that it gives the same; or a GPT in a few bits a weight."""
+    if to in ("int8", "int6"):
+        from lang_jepa.cli.gpt import export_quantised
+
+        export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
+        return
+    from lang_jepa.export.export import check_name, push
+
+    if push_to_hub:
+        check_name(push_to_hub)
+    from lang_jepa.export.export import export_run
+
+    done = export_run(run, folder, to, name=push_to_hub, license=license)
+    _plain(f"{done.folder}: vectors differ from the model's by {done.difference:.1e} at most")
+    total = sum(size for _, size in done.files)
+    if dry_run:
+        _plain(
+            f"would be uploaded to {push_to_hub}{' (private)' * private}: {counted(len(done.files), 'file')}, "
+            f"{total / 1e6:.1f} MB; nothing was sent"
+        )
+        for name, size in done.files:
+            _plain(f"  {size:12,}  {name}")
+    elif push_to_hub:
+        _plain(f"uploaded {total / 1e6:.1f} MB to {push(done.folder, push_to_hub, private=private)}")
+
+
+def recipes() -> None:
+    """Name the built-in recipes, and say what each is for."""
+    from lang_jepa.cli.console import named_table
+    from lang_jepa.settings.load import recipe_purposes
+
+    named_table(recipe_purposes())
+
+
+def _show(title: str, hits: "list[Hit]") -> None:
+    """A query and what was found; line breaks inside a sentence become spaces."""
+    from lang_jepa.errors import one_line
+
+    _plain(one_line(title), style="bold")
+    for hit in hits:
+        _plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)} #{hit.position}]")
+
+
+def _plain(text: str, style: str = "", *, whole: bool = False) -> None:
+    """`console.plain`, imported when it is used."""
+    from lang_jepa.cli.console import plain
+
+    plain(text, style, whole=whole)

@@ -1,1 +1,0 @@
-"""What a user does with a trained model."""

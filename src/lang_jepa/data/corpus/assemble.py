@@ -1,0 +1,139 @@
+"""From processed blocks to the final corpus: duplicates, sides, shards, statistics, manifest."""
+
+import json
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus.blocks import Block, token_dtype
+from lang_jepa.data.corpus.corpus import DUPLICATES, SIDES
+from lang_jepa.data.corpus.deduplicate import Verdict, judge_files
+from lang_jepa.data.corpus.shards import ShardWriter
+from lang_jepa.data.corpus.statistics import Overlap, SideStatistics
+from lang_jepa.files.atomic import atomic_file
+from lang_jepa.files.hashes import on_side
+from lang_jepa.settings.data import DataSettings
+
+_ARRAYS = [item.name for item in fields(Block) if item.name not in ("rejected", "seen")]
+
+
+def block_file(folder: Path, number: int) -> Path:
+    """Path of a processed block."""
+    return Path(folder) / f"block-{number:06d}.npz"
+
+
+def write_block(path: Path, block: Block) -> None:
+    """Write a block as one file, atomically: it is there whole or not at all."""
+    about = json.dumps({"rejected": block.rejected, "seen": block.seen}).encode()
+    arrays: dict[str, NDArray[Any]] = {name: getattr(block, name) for name in _ARRAYS}
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=np.frombuffer(about, dtype=np.uint8), **arrays)  # type: ignore[arg-type]
+
+
+def read_block(path: Path) -> Block:
+    """Read what `write_block` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        about = json.loads(stored["about"].tobytes())
+        arrays = {name: stored[name] for name in _ARRAYS}
+    return Block(**arrays, rejected=Counter(about["rejected"]), seen=(about["seen"][0], about["seen"][1]))
+
+
+def block_seen(path: Path) -> tuple[int, int] | None:
+    """Documents and characters that went into a stored block; None where there is none that is whole."""
+    try:
+        return read_block(path).seen
+    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+@dataclass
+class Assembled:
+    """What the manifest needs to know about the written shards."""
+
+    shards: dict[str, list[dict[str, int]]]
+    statistics: dict[str, dict[str, Any]]
+    rejected: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+
+
+def assemble(
+    blocks: Sequence[Path], folder: Path, settings: DataSettings, vocab_size: int, *, shard_tokens: int
+) -> Assembled:
+    """Judge duplicates, put every kept document on its side, and write the shards into `folder`.
+
+    Passes in the order of the source: the first ones read only hashes, decide, and collect the held-out sentences; the
+    last copies arrays. So the result does not depend on which process made which block, or when.
+    """
+    overlap = Overlap()
+    keeps, repeated = _decide(blocks, settings, overlap)
+    _write_duplicates(folder / DUPLICATES, blocks, keeps, repeated)
+    dtype = token_dtype(vocab_size)
+    writers = {side: ShardWriter(folder, side, dtype, shard_tokens=shard_tokens) for side in SIDES}
+    sizes = {side: SideStatistics() for side in SIDES}
+    rejected = Counter[str]()
+    for path, keep in zip(blocks, keeps, strict=True):
+        block = read_block(path)
+        rejected.update(block.rejected)
+        for side in SIDES:
+            part = block.select(keep & on_side(block.text_hashes, side, settings.val_fraction))
+            writers[side].append(part)
+            sizes[side].add(part)
+            if side == "train":
+                overlap.add_training(part)
+    shards = {side: writer.finish() for side, writer in writers.items()}
+    statistics = {**{side: size.as_dict() for side, size in sizes.items()}, "overlap": overlap.as_dict()}
+    return Assembled(shards, statistics, rejected, Counter(verdict.kind for _, verdict in repeated))
+
+
+def _decide(
+    blocks: Sequence[Path], settings: DataSettings, overlap: Overlap
+) -> tuple[list[NDArray[np.bool_]], list[tuple[int, Verdict]]]:
+    """For each block bool [D], which documents are no duplicates; and the number and verdict of those that are.
+
+    The held-out sentences are collected in `overlap`.
+    """
+    keeps, repeated, number = [], [], 0
+    for verdicts, block in judge_files(blocks, settings.deduplicate, settings.near_duplicate_share):
+        keep = np.array([verdict.kind == "kept" for verdict in verdicts], dtype=bool)
+        repeated += [(number + row, verdicts[row]) for row in np.flatnonzero(~keep).tolist()]
+        on_validation = on_side(block["text_hashes"], "validation", settings.val_fraction)
+        held_out = np.repeat(keep & on_validation, np.diff(block["documents"]))
+        overlap.add_validation(block["sentence_hashes"][held_out], block["countable"][held_out])
+        keeps.append(keep)
+        number += len(keep)
+    return keeps, repeated
+
+
+def _write_duplicates(
+    path: Path,
+    blocks: Sequence[Path],
+    keeps: Sequence[NDArray[np.bool_]],
+    repeated: Sequence[tuple[int, Verdict]],
+) -> None:
+    """One JSON line for each duplicate: its id, its kind, the original's id, the share found again."""
+    wanted = {number for number, _ in repeated} | {verdict.original for _, verdict in repeated}
+    names: dict[int, str] = {}
+    first = 0
+    for file, keep in zip(blocks, keeps, strict=True):
+        here = [number for number in range(first, first + len(keep)) if number in wanted]
+        if here:
+            with np.load(file, allow_pickle=False) as stored:
+                ids = stored["ids"]
+            names.update((number, bytes(ids[number - first]).decode()) for number in here)
+        first += len(keep)
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
+        for number, verdict in repeated:
+            line = {
+                "document": names[number],
+                "kind": verdict.kind,
+                "original": names[verdict.original],
+                "share": round(verdict.share, 3),
+            }
+            lines.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,0 +1,179 @@
+"""The step function: documents in, arrays out. Preparing a corpus and reading a stream both call it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus.losses import UNKNOWN, WITHOUT_TOKENS
+from lang_jepa.data.sources.base import Document
+from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
+from lang_jepa.files.hashes import Hashes, hash_sentence, hash_text
+from lang_jepa.settings.data import DataSettings
+
+FORMAT = 1
+"""Of a block: raise it when the same documents give other arrays."""
+
+MAX_ID_BYTES = 256
+"""Longer document ids are cut and given a hash: ids are stored in fixed width, so one long id costs all of them."""
+
+
+class Splitter(Protocol):
+    """Finds the sentences of a text."""
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """(begin, end) of every sentence in characters, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some documents as arrays, in the layout of a shard, and what the split and the duplicate search need.
+
+    Attributes:
+        tokens: uint16 or uint32 [T], all sentences end to end, without special tokens.
+        sentences: int64 [S + 1], first token of each sentence, then T.
+        documents: int64 [D + 1], first sentence of each document, then S.
+        ids: bytes (fixed width) [D], UTF-8 document ids.
+        text_hashes: uint64 [D], `hash_text` of the source text.
+        sentence_hashes: uint64 [S].
+        countable: bool [S], sentences long enough to count for near-duplicates.
+        characters, bytes: int64 [D], size of each source text in characters and in UTF-8 bytes.
+        rejected: reasons and counts: of documents that were dropped, and of sentences without tokens.
+        seen: number of documents and of characters that went in, rejected ones included.
+    """
+
+    tokens: NDArray[np.unsignedinteger]
+    sentences: Ints
+    documents: Ints
+    ids: NDArray[np.bytes_]
+    text_hashes: Hashes
+    sentence_hashes: Hashes
+    countable: NDArray[np.bool_]
+    characters: Ints
+    bytes: Ints
+    rejected: Counter[str] = field(default_factory=Counter)
+    seen: tuple[int, int] = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, keep: NDArray[np.bool_]) -> Self:
+        """The block with only the documents where `keep` (bool [D]) is true."""
+        if keep.all():
+            return self
+        per_document, per_sentence = np.diff(self.documents), np.diff(self.sentences)
+        kept_sentences = np.repeat(keep, per_document)
+        return type(self)(
+            tokens=self.tokens[np.repeat(kept_sentences, per_sentence)],
+            sentences=_starts(per_sentence[kept_sentences]),
+            documents=_starts(per_document[keep]),
+            ids=self.ids[keep],
+            text_hashes=self.text_hashes[keep],
+            sentence_hashes=self.sentence_hashes[kept_sentences],
+            countable=self.countable[kept_sentences],
+            characters=self.characters[keep],
+            bytes=self.bytes[keep],
+            rejected=self.rejected,
+            seen=self.seen,
+        )
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    """uint16 while every id fits, else uint32."""
+    return np.uint16 if vocab_size <= 65_536 else np.uint32
+
+
+def process_documents(
+    documents: Sequence[Document], splitter: Splitter, tokenizer: TextTokenizer, settings: DataSettings
+) -> Block:
+    """Split, tokenize and hash documents.
+
+    A document is dropped, and counted under its reason, when it has fewer than `settings.min_sentences` sentences
+    with tokens. Sentences of which the tokenizer keeps nothing are dropped and counted.
+    """
+    building = _Building()
+    for document in documents:
+        building.add(document, splitter, tokenizer, settings.min_sentences)
+    size = (len(documents), sum(len(document.text) for document in documents))
+    return building.finish(token_dtype(tokenizer.vocab_size), size)
+
+
+class _Building:
+    """A block that grows by one document at a time."""
+
+    def __init__(self) -> None:
+        self.tokens: list[Ints] = []
+        self.sentence_lengths: list[Ints] = []
+        self.document_lengths: list[int] = []
+        self.ids: list[bytes] = []
+        self.text_hashes: list[int] = []
+        self.sentence_hashes: list[int] = []
+        self.countable: list[bool] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.rejected: Counter[str] = Counter()
+
+    def add(
+        self, document: Document, splitter: Splitter, tokenizer: TextTokenizer, min_sentences: int
+    ) -> None:
+        """Process one document and append it, or count why not."""
+        text = document.text
+        pieces = (text[begin:end].strip() for begin, end in splitter.spans(text))
+        sentences = [piece for piece in pieces if piece]
+        tokens, starts = tokenizer.encode_document(sentences)
+        lengths = np.diff(starts)
+        if not lengths.all():
+            self.rejected[WITHOUT_TOKENS] += int((lengths == 0).sum())
+            sentences = [piece for piece, length in zip(sentences, lengths, strict=True) if length]
+            lengths = lengths[lengths > 0]
+        if len(sentences) < min_sentences:
+            self.rejected[f"fewer than {min_sentences} sentences"] += 1
+            return
+        if unknown := int((tokens == tokenizer.unk_id).sum()):
+            self.rejected[UNKNOWN] += unknown
+        self.tokens.append(tokens)
+        self.sentence_lengths.append(lengths)
+        self.document_lengths.append(len(sentences))
+        self.ids.append(_short_id(document.id))
+        self.text_hashes.append(hash_text(text))
+        for sentence in sentences:
+            value, counts = hash_sentence(sentence)
+            self.sentence_hashes.append(value)
+            self.countable.append(counts)
+        self.sizes.append((len(text), len(text.encode())))
+
+    def finish(self, dtype: type[np.uint16] | type[np.uint32], seen: tuple[int, int]) -> Block:
+        """The arrays."""
+        sizes = np.array(self.sizes, dtype=np.int64).reshape(-1, 2)
+        nothing = [np.zeros(0, dtype=np.int64)]
+        return Block(
+            tokens=np.concatenate(self.tokens or nothing).astype(dtype),
+            sentences=_starts(np.concatenate(self.sentence_lengths or nothing)),
+            documents=_starts(np.array(self.document_lengths, dtype=np.int64)),
+            ids=np.array(self.ids, dtype=np.bytes_),
+            text_hashes=np.array(self.text_hashes, dtype=np.uint64),
+            sentence_hashes=np.array(self.sentence_hashes, dtype=np.uint64),
+            countable=np.array(self.countable, dtype=bool),
+            characters=np.ascontiguousarray(sizes[:, 0]),
+            bytes=np.ascontiguousarray(sizes[:, 1]),
+            rejected=self.rejected,
+            seen=seen,
+        )
+
+
+def _starts(lengths: Ints) -> Ints:
+    """int64 [N + 1]: 0, then running sums."""
+    result = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=result[1:])
+    return result
+
+
+def _short_id(name: str) -> bytes:
+    """A document id as UTF-8 of at most MAX_ID_BYTES, without trailing NULs, which fixed width cannot keep."""
+    encoded = name.encode("utf-8", errors="replace").rstrip(b"\0")
+    if len(encoded) <= MAX_ID_BYTES:
+        return encoded
+    head = encoded[: MAX_ID_BYTES - 17].decode("utf-8", errors="ignore").encode()
+    return head + b"~" + f"{hash_text(name):016x}".encode()

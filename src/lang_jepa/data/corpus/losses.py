@@ -1,0 +1,138 @@
+"""What was lost between a source and what is trained on, in one line."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lang_jepa.errors import counted
+
+WITHOUT_TOKENS = "sentences without tokens"
+UNKNOWN = "words unknown to the tokenizer"
+"""Of each only "unknown" is left (WordPiece: of a word of more than 100 characters, of letters of other scripts)."""
+NO_ROWS = (WITHOUT_TOKENS, UNKNOWN)
+"""Reasons that count sentences or words, not documents."""
+_DUPLICATES = "data.deduplicate (`lang-jepa prepare --duplicates FILE` lists which document repeats which)"
+LOUD = 0.1
+"""Share of the documents or of the sentences above which a loss is a warning."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Counts of what was lost.
+
+    Attributes:
+        rows: read from the source.
+        rejected: rows that became no document, by reason.
+        duplicates: documents dropped as repeated, by kind.
+        left_out: what stood in the files and not in the texts, by kind.
+        sentences: that are trained on.
+        cut: those of them of which only the beginning is read.
+        max_length: tokens that are read.
+        limit: the setting that says how many.
+        tokens: of all documents that were taken.
+        sample: the counts are of the first rows of a stream.
+    """
+
+    rows: int
+    rejected: Mapping[str, int]
+    duplicates: Mapping[str, int]
+    left_out: Mapping[str, int]
+    sentences: int = 0
+    cut: int = 0
+    max_length: int = 0
+    limit: str = "model.max_length"
+    sample: bool = False
+    tokens: int = 0
+
+    @classmethod
+    def of_manifest(
+        cls, statistics: Mapping[str, Any], *, sentences: int = 0, cut: int = 0, max_length: int = 0
+    ) -> "Losses":
+        """Those that the manifest of a corpus or of token shards counts, and sentences that are cut in training."""
+        return cls(
+            int(statistics.get("documents_read", 0)),
+            statistics.get("rejected", {}),
+            statistics.get("duplicates", {}),
+            statistics.get("left_out", {}),
+            sentences,
+            cut,
+            max_length,
+            tokens=sum(int(statistics.get(side, {}).get("tokens", 0)) for side in ("train", "validation")),
+        )
+
+    @property
+    def loud(self) -> bool:
+        """Whether more was lost than should pass unread."""
+        return bool(self._cures())
+
+    def line(self) -> str | None:
+        """One sentence for people; None where nothing was lost."""
+        rejected = self._rows()
+        parts = []
+        if rejected.total():
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in rejected.most_common())
+            parts.append(f"rejected {self._of(rejected.total(), self.rows)}: {reasons}")
+        parts += [f"dropped {self._of(n, self.rows)} as {kind}s" for kind, n in self.duplicates.items() if n]
+        if empty := self.rejected.get(WITHOUT_TOKENS, 0):
+            parts.append(f"left out {empty:,} {WITHOUT_TOKENS}")
+        if unknown := self.rejected.get(UNKNOWN, 0):
+            share = f" ({unknown / self.tokens:.1%} of the tokens)" if self.tokens else ""
+            parts.append(f"{unknown:,} {UNKNOWN}{share}")
+        if self.cut:
+            cut = f"cut {self._of(self.cut, self.sentences)} of {counted(self.sentences, 'sentence')}"
+            parts.append(f"{cut} at {self.max_length:,} tokens")
+        if self.left_out:
+            counts = Counter(self.left_out).most_common()
+            kinds = ", ".join(counted(n, kind.removesuffix("s"), kind) for kind, n in counts)
+            parts.append(f"no prose, left out of the texts: {kinds}")
+        if not parts:
+            return None
+        which = "the first " if self.sample else ""
+        cures = f". Look at {', '.join(self._cures())}" if self.loud else ""
+        return f"of {which}{counted(self.rows, 'document')}: {'; '.join(parts)}{cures}"
+
+    def _cures(self) -> list[str]:
+        """Settings that decide over what was lost too often."""
+        losses = (
+            (self._rows().total(), self.rows, ["data.text_column", "data.min_length", "data.min_sentences"]),
+            (sum(self.duplicates.values()), self.rows, [_DUPLICATES]),
+            (self.cut, self.sentences, [self.limit]),
+            (self.rejected.get(UNKNOWN, 0), self.tokens, ["data.tokenizer_path"]),
+        )
+        return [name for lost, all_, names in losses if lost > LOUD * all_ for name in names]
+
+    def _rows(self) -> Counter[str]:
+        """Rejected rows by reason."""
+        return Counter({reason: n for reason, n in self.rejected.items() if reason not in NO_ROWS})
+
+    @staticmethod
+    def _of(lost: int, all_: int) -> str:
+        return f"{lost:,} ({lost / all_:.1%})" if all_ else f"{lost:,}"
+
+
+def why_nothing_held_out(fraction: float, documents: int, description: str, *, read: int = 1) -> str:
+    """Why a source has no held-out side, and what to do.
+
+    Args:
+        fraction: `data.val_fraction`.
+        documents: that could have been held out.
+        description: of the source.
+        read: documents that it gave, before some were rejected or dropped.
+    """
+    if documents <= 1 < read:
+        return (
+            f"{documents} of the {read:,} documents of {description} is left: the others were rejected or repeat it. "
+            "Look at data.deduplicate, data.min_length and data.min_sentences, or give more documents."
+        )
+    if documents <= 1:
+        return (
+            f"{description} is one document, and a document is held out as a whole or not at all. Cut it: several "
+            'files in a folder, or a .jsonl file with a line {"text": "..."} for each part.'
+        )
+    if not fraction:
+        return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."
+    return (
+        f"data.val_fraction={fraction} of {documents:,} documents held none out, or too few to measure by. Set a "
+        "larger data.val_fraction, or give more documents."
+    )

@@ -1,0 +1,338 @@
+"""Preparing a corpus: documents are read once, processed by all cores, and become flat arrays on disk.
+
+The work folder is named by the fingerprint and holds one finished file per block, so a killed preparation is gone on
+with, never mixed with another, and never taken for a finished one: a corpus appears under its name by one rename.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from lang_jepa.data.corpus.assemble import Assembled, assemble
+from lang_jepa.data.corpus.blocks import process_documents
+from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
+from lang_jepa.data.corpus.formats import changes, corpus_formats
+from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
+from lang_jepa.data.corpus.shards import SHARD_TOKENS
+from lang_jepa.data.corpus.workers import BlockSize, Processing
+from lang_jepa.data.sources.source import Source, open_source, require_documents, some_documents
+from lang_jepa.data.text.language_hint import language_hint
+from lang_jepa.data.text.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import (
+    atomic_folder,
+    check_only,
+    fingerprint,
+    locked,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    writing,
+)
+from lang_jepa.files.hashes import training_texts
+from lang_jepa.settings.data import DataSettings
+
+__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "tell_losses"]
+
+_OURS = (MANIFEST, DUPLICATES, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
+"""What a corpus' folder holds."""
+OVERLAP_WARNING = 0.05
+"""Share of held-out sentences seen in training above which a warning is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareEvent:
+    """Something worth telling while a corpus is prepared.
+
+    Attributes:
+        stage: what is going on; `warning` and `stale` want to be read.
+        message: one sentence for people.
+        documents, characters: read so far, in all.
+    """
+
+    stage: Literal["reused", "stale", "resumed", "tokenizer", "block", "assemble", "warning", "done", "lost"]
+    message: str
+    documents: int = 0
+    characters: int = 0
+
+
+Progress = Callable[[PrepareEvent], None]
+
+
+def tell_losses(losses: Losses, tell: Progress) -> None:
+    """Tell what was lost, if anything was; as a warning, if it was much."""
+    if line := losses.line():
+        tell(PrepareEvent("warning" if losses.loud else "lost", line))
+
+
+def prepare(
+    settings: DataSettings,
+    *,
+    progress: Progress | None = None,
+    block_size: BlockSize = BlockSize(),  # noqa: B008  (frozen)
+    shard_tokens: int = SHARD_TOKENS,
+) -> Corpus:
+    """The corpus that the settings describe: reused if it is there and whole, else prepared.
+
+    Several processes may call this at once; one prepares, the others wait and reuse. A corpus that is there is only
+    read, so it may lie in a folder that cannot be written to.
+
+    Args:
+        settings: where documents come from and what becomes of them.
+        progress: told what happens; nothing is ever reused or rebuilt without an event.
+        block_size: unit of work; all it changes in the result is where a shard ends.
+        shard_tokens: size of a shard.
+
+    Raises:
+        LangJepaError: an unusable source or tokenizer, no documents left, or a worker process that died.
+    """
+    tell = progress or (lambda event: None)
+    job = _Job.plan(settings, tell, block_size, shard_tokens)
+    ready = job.find_ready()
+    if ready is not None:
+        job.remove_rest()
+        return ready
+    with locked(job.lock):
+        return job.find_ready(again=True) or job.run()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One preparation: what it is made of and where it goes."""
+
+    settings: DataSettings
+    source: Source
+    tokenizer: TextTokenizer | None
+    made_from: dict[str, Any]
+    target: Path
+    tell: Progress
+    block_size: BlockSize
+    shard_tokens: int
+
+    @classmethod
+    def plan(cls, settings: DataSettings, tell: Progress, block_size: BlockSize, shard_tokens: int) -> "_Job":
+        """Open the source and the tokenizer and compute the fingerprint."""
+        source = open_source(settings)
+        tokenizer = (
+            None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
+        )
+        made_from = _made_from(settings, source, tokenizer)
+        name = f"{_short_name(settings.train_file)}-{fingerprint(made_from)}"
+        target = Path(settings.corpus_dir).expanduser() / name
+        return cls(settings, source, tokenizer, made_from, target, tell, block_size, shard_tokens)
+
+    @property
+    def partial(self) -> Path:
+        """The work folder."""
+        return self.target.with_name(f"{self.target.name}.partial")
+
+    @property
+    def lock(self) -> Path:
+        """What the process that prepares holds."""
+        return self.target.with_name(f".{self.target.name}.lock")
+
+    def find_ready(self, *, again: bool = False) -> Corpus | None:
+        """The finished corpus, if it is there and whole; says so, or (unless `again`) why there is none."""
+        if self.target.exists():
+            try:
+                corpus = Corpus.open(self.target)
+            except LangJepaError as error:
+                if not again:
+                    self.tell(PrepareEvent("stale", f"not usable, preparing again: {error}"))
+                return None
+            self.tell(PrepareEvent("reused", f"the corpus at {self.target} is up to date"))
+            for text in corpus.manifest.get("warnings", ()):
+                self.tell(PrepareEvent("warning", text))
+            return corpus
+        if not again:
+            for file in sorted(self.target.parent.glob(f"*/{MANIFEST}")):
+                self._tell_if_stale(file)
+        return None
+
+    def remove_rest(self) -> None:
+        """Remove the work folder of a process that was killed after its corpus was finished, where that may be done."""
+        if self.partial.exists():
+            with suppress(OSError, LangJepaError), locked(self.lock):
+                shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _tell_if_stale(self, file: Path) -> None:
+        """Say so if `file` is the manifest of the corpus that the same settings made from older content or code."""
+        try:
+            old = read_json(file, what="manifest of another corpus")
+            before, name = old["made_from"], old["source"]["name"]
+        except (LangJepaError, KeyError, TypeError):
+            return  # not ours to mend: whoever wants that corpus is told then
+        same = all(before.get(key) == self.made_from[key] for key in ("settings", "tokenizer"))
+        if name == self.settings.train_file and same:
+            changed = ", ".join(changes(before, self.made_from))
+            self.tell(PrepareEvent("stale", f"{file.parent} is out of date (changed: {changed})"))
+
+    def run(self) -> Corpus:
+        """Do all the work."""
+        began = time.monotonic()
+        if self.target.exists():
+            check_only(self.target, _OURS, what="a corpus")
+        make_folder(self.partial)
+        for folder in (self.partial, self.partial / "blocks"):
+            remove_temporaries(folder)
+        warnings = self._warned(
+            language_hint(self.settings, (row.text for row in some_documents(self.source)))
+        )
+        tokenizer = self.tokenizer or self._trained_tokenizer()
+        work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
+        blocks = work.run(self.source, self._tell_block)
+        require_documents(work.documents, work.rejected, self.source)
+        self.tell(
+            PrepareEvent("assemble", "finding duplicates, writing shards", work.documents, work.characters)
+        )
+        final = self.partial / "corpus"
+        shutil.rmtree(final, ignore_errors=True)
+        make_folder(final)
+        result = assemble(blocks, final, self.settings, tokenizer.vocab_size, shard_tokens=self.shard_tokens)
+        self._check(result, work)
+        warnings += self._warned(*self._held_out(result, work))
+        with writing(final):
+            tokenizer.save(final / "tokenizer")
+        seconds = time.monotonic() - began
+        timing = {
+            "seconds": round(seconds, 1),
+            "megabytes_per_second": round(work.bytes / 1e6 / seconds, 2),
+            "workers": work.workers,
+            "blocks_reused": work.reused,
+        }
+        about = {**self._manifest(tokenizer, result, work), "warnings": warnings, "timing": timing}
+        write_json(final / MANIFEST, {**about, "checksums": checksums(final, about)})
+        self._publish(final)
+        corpus = Corpus.open(self.target, verify=False)
+        corpus.reused = False
+        message = f"prepared {self.target} in {seconds:.1f} s"
+        self.tell(PrepareEvent("done", message, work.documents, work.characters))
+        return corpus
+
+    def _trained_tokenizer(self) -> TextTokenizer:
+        """The tokenizer learnt on the training documents, kept in the work folder so that a resumed run finds it."""
+        folder = self.partial / "tokenizer"
+        if not folder.is_dir():
+            self.tell(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
+            texts = (document.text for document in some_documents(self.source))
+            learnt = train_tokenizer(
+                training_texts(texts, self.settings.val_fraction), self.settings.vocab_size
+            )
+            with atomic_folder(folder) as temporary:
+                learnt.save(temporary)
+        return TextTokenizer.from_files(folder, TRAINED_SPECIALS)
+
+    def _tell_block(self, work: Processing) -> None:
+        """Report progress of the block stage."""
+        if work.reused and work.reused == work.done:
+            message = f"{work.reused} blocks were finished earlier"
+            self.tell(PrepareEvent("resumed", message, work.documents, work.characters))
+        else:
+            self.tell(PrepareEvent("block", f"{work.done} blocks done", work.documents, work.characters))
+
+    def _warned(self, *texts: str | None) -> list[str]:
+        """The texts that there are, after each was told as a warning."""
+        found = [text for text in texts if text]
+        for text in found:
+            self.tell(PrepareEvent("warning", text))
+        return found
+
+    def _check(self, result: Assembled, work: Processing) -> None:
+        """Stop when training has no documents."""
+        train, validation = (result.statistics[side]["documents"] for side in SIDES)
+        if not train:
+            reasons = work.rejected + result.rejected + result.duplicates
+            told = (
+                ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+                or "none rejected"
+            )
+            if work.documents == 1 and validation:
+                raise LangJepaError(
+                    f"nothing is left to train on: {why_nothing_held_out(1.0, 1, self.source.description)} Or set "
+                    "data.val_fraction=0."
+                )
+            raise LangJepaError(
+                f"no documents are left for training of {work.documents} in {self.source.description} ({told}; "
+                f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
+            )
+
+    def _held_out(self, result: Assembled, work: Processing) -> Iterator[str]:
+        """Why held-out data says little, where it does."""
+        train, validation = (result.statistics[side]["documents"] for side in SIDES)
+        if self.settings.val_fraction and not validation:
+            description = self.source.description
+            why = why_nothing_held_out(self.settings.val_fraction, train, description, read=work.documents)
+            yield f"nothing is held out: {why}"
+        share = result.statistics["overlap"]["all_sentences"]
+        if share is not None and share > OVERLAP_WARNING:
+            yield f"{share:.1%} of the held-out sentences occur in training: held-out scores will look too good"
+
+    def _manifest(self, tokenizer: TextTokenizer, result: Assembled, work: Processing) -> dict[str, Any]:
+        """All of the manifest that does not depend on the machine's speed."""
+        return {
+            "format": FORMAT,
+            "fingerprint": fingerprint(self.made_from),
+            "made_from": self.made_from,
+            "source": {"name": self.settings.train_file, "description": self.source.description},
+            "tokenizer": {
+                "name": self.settings.tokenizer_path,
+                "fingerprint": tokenizer.fingerprint(),
+                "vocab_size": tokenizer.vocab_size,
+                "specials": tokenizer.specials,
+            },
+            "shards": result.shards,
+            "statistics": {
+                "documents_read": work.documents + sum(work.rejected.values()),
+                "rejected": dict(sorted((work.rejected + result.rejected).items())),
+                "duplicates": dict(sorted(result.duplicates.items())),
+                "left_out": dict(sorted(work.left_out.items())),
+                **result.statistics,
+            },
+        }
+
+    def _publish(self, final: Path) -> None:
+        """Give the finished folder its name; a damaged one under that name is moved out of the way first."""
+        old = self.partial / "replaced"
+        if self.target.exists():
+            self.target.replace(old)
+        final.replace(self.target)
+        shutil.rmtree(self.partial)
+
+
+def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer | None) -> dict[str, Any]:
+    """Everything that decides the arrays, as JSON."""
+    names = [
+        "limit",
+        "min_length",
+        "min_sentences",
+        "max_sentence_chars",
+        "splitter",
+        "language",
+        "deduplicate",
+        "val_fraction",
+    ]
+    if settings.deduplicate == "near":
+        names.append("near_duplicate_share")
+    libraries = ["tokenizers", "wtpsplit" if settings.splitter == "sat" else "sentencex"]
+    learnt = {"trained": settings.vocab_size}
+    return {
+        "format": FORMAT,
+        "source": source.fingerprint(),
+        "tokenizer": learnt if tokenizer is None else tokenizer.fingerprint(),
+        "settings": {name: getattr(settings, name) for name in names},
+        "formats": corpus_formats(),
+        "libraries": {name: version(name) for name in libraries},
+    }
+
+
+def _short_name(train_file: str) -> str:
+    """A folder name for a source: the file's stem, or the hub name with dashes."""
+    text = Path(train_file).name.split(".")[0] if Path(train_file).exists() else train_file
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:60] or "corpus"

@@ -1,0 +1,186 @@
+"""The files of one side of a corpus: flat .npy arrays, written piece by piece and read through memory maps.
+
+See docs/corpus.md for the layout.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus.blocks import Block
+from lang_jepa.data.text.tokenizer import Ints
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.arrays import BadArray, check_rising, open_array
+from lang_jepa.files.atomic import writing
+
+SHARD_TOKENS = 2**28
+"""Tokens after which a new shard begins: half a gigabyte of uint16, a few open files for a web-scale corpus."""
+
+KINDS = ("tokens", "sentences", "documents", "ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Arrays of one shard; see `Block` for shapes and dtypes. Starts count from the beginning of the shard."""
+
+    tokens: NDArray[np.unsignedinteger]
+    sentences: Ints
+    documents: Ints
+    ids: NDArray[np.bytes_]
+
+
+def shard_file(folder: Path, side: str, number: int, kind: str) -> Path:
+    """Path of one array of one shard."""
+    return Path(folder) / f"{side}-{number:05d}.{kind}.npy"
+
+
+class _ArrayFile:
+    """A one-dimensional .npy file that grows: the header, whose size is the same for any length, is written last."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self.path, self.dtype, self.length = path, dtype, 0
+        with writing(path):
+            self._file = path.open("wb")
+            self._header_size = self._file.write(self._header())
+
+    def _header(self) -> bytes:
+        buffer = io.BytesIO()
+        description = npy.dtype_to_descr(self.dtype)
+        npy.write_array_header_1_0(
+            buffer, {"descr": description, "fortran_order": False, "shape": (self.length,)}
+        )
+        return buffer.getvalue()
+
+    def append(self, values: NDArray[Any]) -> None:
+        with writing(self.path):
+            self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
+        self.length += len(values)
+
+    def close(self) -> None:
+        with writing(self.path):
+            self._file.seek(0)
+            # NumPy pads headers for arrays that grow; were that to end, the header would run over the first values.
+            if self._file.write(self._header()) != self._header_size:
+                raise RuntimeError(f"the .npy header of {self.path} changed its size")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+class ShardWriter:
+    """Writes the shards of one side, block by block; memory holds one block and the document ids of one shard."""
+
+    def __init__(
+        self, folder: Path, side: str, dtype: type[Any], *, shard_tokens: int = SHARD_TOKENS
+    ) -> None:
+        """Start writing.
+
+        Args:
+            folder: where; it exists.
+            side: `train` or `validation`, the beginning of the file names.
+            dtype: of the tokens.
+            shard_tokens: a shard ends with the first block that brings it to so many tokens.
+        """
+        self.folder, self.side, self.dtype, self.shard_tokens = folder, side, np.dtype(dtype), shard_tokens
+        self.shards: list[dict[str, int]] = []
+        self._files: dict[str, _ArrayFile] = {}
+        self._ids: list[NDArray[np.bytes_]] = []
+
+    def append(self, block: Block) -> None:
+        """Add a block's documents; an empty block changes nothing."""
+        if not len(block):
+            return
+        if not self._files:
+            self._open()
+        tokens, sentences, documents = (self._files[kind] for kind in KINDS[:3])
+        # Every start but the last: the last is the next block's first, and is written when the shard ends.
+        sentences.append(block.sentences[:-1] + tokens.length)
+        documents.append(block.documents[:-1] + sentences.length - (len(block.sentences) - 1))
+        tokens.append(block.tokens)
+        self._ids.append(block.ids)
+        if tokens.length >= self.shard_tokens:
+            self._close()
+
+    def finish(self) -> list[dict[str, int]]:
+        """End the last shard and return the sizes of all: documents, sentences, tokens."""
+        if self._files:
+            self._close()
+        return self.shards
+
+    def _open(self) -> None:
+        types = {"tokens": self.dtype, "sentences": np.dtype(np.int64), "documents": np.dtype(np.int64)}
+        number = len(self.shards)
+        self._files = {
+            kind: _ArrayFile(shard_file(self.folder, self.side, number, kind), dtype)
+            for kind, dtype in types.items()
+        }
+
+    def _close(self) -> None:
+        tokens, sentences, documents = (self._files[kind] for kind in KINDS[:3])
+        sizes = {"documents": documents.length, "sentences": sentences.length, "tokens": tokens.length}
+        documents.append(np.array([sentences.length]))
+        sentences.append(np.array([tokens.length]))
+        ids = np.concatenate(self._ids)
+        file = _ArrayFile(shard_file(self.folder, self.side, len(self.shards), "ids"), ids.dtype)
+        file.append(ids)
+        for each in (*self._files.values(), file):
+            each.close()
+        self.shards.append(sizes)
+        self._files, self._ids = {}, []
+
+
+def open_shards(folder: Path, side: str, sizes: list[dict[str, int]], dtype: type[Any]) -> Iterator[Shard]:
+    """Map the shards of one side into memory and check them against the sizes in the manifest.
+
+    Raises:
+        LangJepaError: a file is missing, is damaged, has another length or dtype than the manifest says, or begins
+            sentences or documents where there are none.
+    """
+    for number, size in enumerate(sizes):
+        wanted: dict[str, tuple[Any, int]] = {
+            "tokens": (np.dtype(dtype), size["tokens"]),
+            "sentences": (np.dtype(np.int64), size["sentences"] + 1),
+            "documents": (np.dtype(np.int64), size["documents"] + 1),
+            "ids": (None, size["documents"]),
+        }
+        files = {kind: shard_file(folder, side, number, kind) for kind in KINDS}
+        arrays = {kind: _open_array(files[kind], *wanted[kind]) for kind in KINDS}
+        for kind, last in (("sentences", size["tokens"]), ("documents", size["sentences"])):
+            starts = arrays[kind]
+            if starts[0] != 0 or starts[-1] != last:
+                raise damaged(files[kind], f"it ends at {starts[-1]} instead of {last}")
+            try:
+                check_rising(starts, strictly=True)
+            except BadArray as error:
+                raise damaged(files[kind], str(error)) from error
+        yield Shard(**arrays)
+
+
+def _open_array(path: Path, dtype: np.dtype[Any] | None, length: int) -> NDArray[Any]:
+    """Memory-map one array read-only. `dtype` None: fixed-width bytes."""
+    if not path.is_file():
+        raise LangJepaError(f"a file of the corpus is missing: {path}. Delete the folder and prepare again.")
+    try:
+        array = open_array(path)
+    except BadArray as error:
+        raise damaged(path, str(error)) from error
+    right_type = array.dtype.kind == "S" if dtype is None else array.dtype == dtype
+    if not right_type or array.shape != (length,):
+        expected = f"{dtype or 'bytes'} [{length}]"
+        raise damaged(path, f"found {array.dtype} {list(array.shape)}, the manifest says {expected}")
+    # A plain view: indexing a np.memmap builds a Python object with attributes at every slice.
+    return np.asarray(array)
+
+
+def damaged(path: Path, why: str) -> LangJepaError:
+    """What to raise for a file of a corpus that is not what it should be."""
+    return LangJepaError(
+        f"a file of the corpus is damaged: {path} ({why}). Delete the folder and prepare again."
+    )

@@ -1,0 +1,183 @@
+"""The block stage of a preparation: documents in blocks, every core busy, every finished block a file."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from lang_jepa.data.corpus.assemble import block_file, block_seen, write_block
+from lang_jepa.data.corpus.blocks import Splitter, process_documents
+from lang_jepa.data.sources.base import Document, Source
+from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.data.text.tokenizer import TextTokenizer
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import make_folder
+from lang_jepa.settings.data import DataSettings
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSize:
+    """A block of work ends with the document that brings it to either size."""
+
+    documents: int = 2000
+    characters: int = 4_000_000
+
+
+class _Step:
+    """The step function with its settings, as one process holds it."""
+
+    def __init__(self, settings: DataSettings, tokenizer: TextTokenizer) -> None:
+        self.settings, self.tokenizer = settings, tokenizer
+        self.splitter: Splitter = make_splitter(settings)
+
+    def __call__(self, path: Path, documents: list[Document]) -> None:
+        write_block(path, process_documents(documents, self.splitter, self.tokenizer, self.settings))
+
+
+_step: _Step | None = None
+"""The step of this worker process."""
+
+
+def _start_worker(settings: DataSettings, tokenizer: TextTokenizer) -> None:
+    """Make a worker process ready."""
+    global _step
+    # Ctrl-C reaches the whole group; the parent alone decides what happens then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Cores are shared out by processes: a tokenizer that starts threads of its own only gets in the way.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _step = _Step(settings, tokenizer)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, even killed; otherwise it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(path: Path, documents: list[Document]) -> None:
+    """One block in a worker process."""
+    assert _step is not None
+    _step(path, documents)
+
+
+class Processing:
+    """Runs the block stage.
+
+    Attributes:
+        documents, characters, bytes: read so far (bytes: of the texts in UTF-8).
+        rejected: reasons of the source.
+        left_out: what the files hold beside the texts, by kind.
+        done, reused: blocks finished so far, and those of them that were found finished.
+        workers: processes used.
+    """
+
+    def __init__(
+        self, settings: DataSettings, tokenizer: TextTokenizer, folder: Path, block_size: BlockSize
+    ) -> None:
+        """`folder` receives the finished blocks, and may hold some already."""
+        self.settings, self.tokenizer, self.folder, self.block_size = settings, tokenizer, folder, block_size
+        self.rejected: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.documents = self.characters = self.bytes = self.done = self.reused = 0
+        self.workers = settings.prepare_workers or os.cpu_count() or 1
+
+    def run(self, source: Source, tell: Callable[["Processing"], None]) -> list[Path]:
+        """Process all documents of the source; returns the files of the blocks, in order.
+
+        Raises:
+            LangJepaError: a worker process died.
+        """
+        make_folder(self.folder)
+        blocks = self._unfinished(source, tell)
+        first = list(islice(blocks, 2))
+        if len(first) < 2:
+            self.workers = 1  # starting processes takes longer than one block
+        todo = chain(first, blocks)
+        if self.workers == 1:
+            self._run_here(todo, tell)
+        else:
+            self._run_pool(todo, tell)
+        return [block_file(self.folder, number) for number in range(self.done)]
+
+    def _cut(self, source: Source) -> Iterator[list[Document]]:
+        """Blocks of documents; where they are cut depends on the documents only."""
+        block: list[Document] = []
+        size = 0
+        for document in source.documents(self.rejected):
+            block.append(document)
+            size += len(document.text)
+            self.left_out.update(dict(document.left_out))
+            if len(block) >= self.block_size.documents or size >= self.block_size.characters:
+                yield block
+                block, size = [], 0
+        if block:
+            yield block
+
+    def _unfinished(
+        self, source: Source, tell: Callable[["Processing"], None]
+    ) -> Iterator[tuple[Path, list[Document]]]:
+        """Blocks that still need work; finished ones are counted and passed over."""
+        for number, documents in enumerate(self._cut(source)):
+            characters = sum(len(document.text) for document in documents)
+            self.documents += len(documents)
+            self.characters += characters
+            self.bytes += sum(len(document.text.encode()) for document in documents)
+            path = block_file(self.folder, number)
+            if block_seen(path) == (len(documents), characters):
+                self.done += 1
+                self.reused += 1
+                tell(self)
+            else:
+                yield path, documents
+
+    def _run_here(
+        self, todo: Iterator[tuple[Path, list[Document]]], tell: Callable[["Processing"], None]
+    ) -> None:
+        """Work in this process."""
+        step: _Step | None = None
+        for path, documents in todo:
+            step = step or _Step(self.settings, self.tokenizer)
+            step(path, documents)
+            self.done += 1
+            tell(self)
+
+    def _run_pool(
+        self, todo: Iterator[tuple[Path, list[Document]]], tell: Callable[["Processing"], None]
+    ) -> None:
+        """Work in processes; at most two blocks per process are in memory."""
+        running: deque[Future[None]] = deque()
+        with ProcessPoolExecutor(
+            self.workers, multiprocessing.get_context("spawn"), _start_worker, (self.settings, self.tokenizer)
+        ) as pool:
+            try:
+                for path, documents in todo:
+                    running.append(pool.submit(_work, path, documents))
+                    if len(running) >= 2 * self.workers:
+                        self._finish(running.popleft(), tell)
+                while running:
+                    self._finish(running.popleft(), tell)
+            except BrokenProcessPool as error:
+                raise LangJepaError(
+                    "a process that prepared documents died. Out of memory? Run the same again with fewer processes "
+                    "(data.prepare_workers=1); it goes on from the finished blocks. In a script of your own? Then "
+                    "it must call this under `if __name__ == '__main__':`."
+                ) from error
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _finish(self, future: Future[None], tell: Callable[["Processing"], None]) -> None:
+        """Wait for one block."""
+        future.result()
+        self.done += 1
+        tell(self)

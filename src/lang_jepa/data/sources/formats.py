@@ -1,0 +1,192 @@
+"""The kinds of files that can be read: their suffixes, and who turns each into rows.
+
+Parquet, JSON and tables hold many documents and are read piece by piece. The other kinds hold one document, which is
+one row; of them only what a reader would read aloud becomes text, and what was left out is counted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from lang_jepa.data.sources import read_json as json_files
+from lang_jepa.data.sources import read_parquet as parquet_files
+from lang_jepa.data.sources import read_tables as tables
+from lang_jepa.data.sources import text_files
+from lang_jepa.data.sources.base import Row, Unreadable
+from lang_jepa.data.sources.read_html import FORMAT as HTML_FORMAT
+from lang_jepa.data.sources.read_html import declared_text, html_prose
+from lang_jepa.data.sources.read_markdown import FORMAT as MARKDOWN_FORMAT
+from lang_jepa.data.sources.read_markdown import markdown_prose
+from lang_jepa.data.sources.read_office import FORMAT as OFFICE_FORMAT
+from lang_jepa.data.sources.read_office import pdf_prose, require, word_prose
+from lang_jepa.data.sources.read_rst import FORMAT as RST_FORMAT
+from lang_jepa.data.sources.read_rst import rst_prose
+from lang_jepa.data.sources.text_files import NotText
+from lang_jepa.errors import LangJepaError
+
+Prose = tuple[str, Counter[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file.
+
+    Attributes:
+        name: for people.
+        suffixes: in small letters.
+        format: number of its reader's rules; it enters the fingerprint of a source.
+        rows: of a file, by the column of the text, from a row on.
+        count: rows of a file.
+        check: raises unless a file has the column; called before anything is read.
+        packed: whether it is also read with .gz or .zst behind the suffix.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    format: int
+    rows: Callable[[Path, str, int], Iterator[Row]]
+    count: Callable[[Path], int] = lambda path: 1
+    check: Callable[[Path, str], None] = lambda path, column: None
+    packed: bool = True
+    prose: Callable[[Path], Prose] | None = None
+
+
+def _document(
+    name: str,
+    suffixes: tuple[str, ...],
+    version: int,
+    prose: Callable[[Path], Prose],
+    *,
+    check: Callable[[Path, str], None] = lambda path, column: None,
+    packed: bool = True,
+) -> Kind:
+    """A kind of which each file is one document."""
+
+    def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
+        if skip:
+            return
+        try:
+            text, left_out = prose(path)
+        except NotText as error:
+            yield Row(0, f"byte {error.place}", fault=error.reason)
+        except Unreadable as error:
+            yield Row(0, error.detail or "start", fault=error.reason)
+        else:
+            yield Row(0, "start", text=text, left_out=tuple(sorted(left_out.items())))
+
+    return Kind(name, suffixes, version, rows, check=check, packed=packed, prose=prose)
+
+
+def _decoded(read: Callable[[str], Prose]) -> Callable[[Path], Prose]:
+    return lambda path: read(text_files.decode(b"".join(text_files.chunks(path))))
+
+
+def _html(path: Path) -> Prose:
+    """A page, in UTF-8 or in the encoding that it declares."""
+    content = b"".join(text_files.chunks(path))
+    try:
+        return html_prose(text_files.decode(content))
+    except NotText:
+        text = declared_text(content)
+        if text is None:
+            raise
+        return html_prose(text)
+
+
+KINDS = (
+    Kind(
+        "parquet",
+        (".parquet",),
+        parquet_files.FORMAT,
+        parquet_files.rows,
+        parquet_files.count,
+        parquet_files.check,
+        packed=False,
+    ),
+    Kind("JSON", (".jsonl", ".ndjson", ".json"), json_files.FORMAT, json_files.rows, json_files.count),
+    Kind("table", (".csv", ".tsv"), tables.FORMAT, tables.rows, tables.count, tables.check),
+    _document("text", (".txt",), 1, _decoded(lambda text: (text, Counter()))),
+    _document("Markdown", (".md", ".markdown"), MARKDOWN_FORMAT, _decoded(markdown_prose)),
+    _document("MDX", (".mdx",), MARKDOWN_FORMAT, _decoded(lambda text: markdown_prose(text, mdx=True))),
+    _document("reStructuredText", (".rst",), RST_FORMAT, _decoded(rst_prose)),
+    _document("HTML", (".html", ".htm", ".xhtml"), HTML_FORMAT, _html),
+    _document(
+        "PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=lambda path, column: require("PDF"), packed=False
+    ),
+    _document(
+        "Word",
+        (".docx",),
+        OFFICE_FORMAT,
+        word_prose,
+        check=lambda path, column: require("Word"),
+        packed=False,
+    ),
+)
+JSON = KINDS[1]
+
+KNOWN = (
+    f"{', '.join(suffix for kind in KINDS for suffix in kind.suffixes)} (all but .parquet, .pdf and .docx also with "
+    ".gz or .zst behind)"
+)
+"""The suffixes that can be read, for messages."""
+
+
+def kind_of(path: Path) -> Kind | None:
+    """The kind of a file by its suffix, or None."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packed = bool(suffixes) and suffixes[-1] in text_files.PACKED
+    last = suffixes[-2:-1] if packed else suffixes[-1:]
+    for kind in KINDS:
+        if last and last[0] in kind.suffixes:
+            return kind if kind.packed or not packed else None
+    return None
+
+
+def kind_of_named(path: Path) -> Kind | None:
+    """The same for a file that someone names: JSON lines are recognised under any name."""
+    kind = kind_of(path)
+    if kind is None or kind.name == "text":
+        return JSON if json_files.looks_like_lines(path) else kind
+    return kind
+
+
+def read_document(path: Path) -> str:
+    """The text of a file that holds one document; of an unknown suffix as it is.
+
+    Raises:
+        LangJepaError: it cannot be read, holds no text, or holds many documents.
+    """
+    kind = kind_of(path)
+    if kind is None:
+        return text_files.text_of(text_files.chunks(path), str(path))
+    if kind.prose is None:
+        raise LangJepaError(
+            f"{path} is a {kind.name} file, which holds many documents, and one is wanted: save the text of one as "
+            ".txt or .md"
+        )
+    kind.check(path, "")
+    try:
+        return kind.prose(path)[0]
+    except (NotText, Unreadable) as error:
+        raise LangJepaError(f"{path} cannot be read: {error}.") from error
+
+
+def id_hash(identity: str) -> int:
+    """64-bit hash of a document's id."""
+    return int.from_bytes(
+        blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+    )
+
+
+def id_hashes(path: Path, kind: Kind, column: str) -> Iterator[int]:
+    """Hashes of the ids that a file gives its rows, in order; nothing where it gives none."""
+    if kind.prose is not None:
+        return
+    if kind.name == "parquet":
+        yield from map(id_hash, parquet_files.ids(path, column))
+        return
+    for row in kind.rows(path, column, 0):
+        if row.id:
+            yield id_hash(row.id)

@@ -1,0 +1,172 @@
+"""Whether the hub can be reached at all, asked once, so that nobody waits through a library's retries."""
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlparse
+
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, RowSource, identity_of, judge
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import fingerprint
+from lang_jepa.settings.data import DataSettings
+
+_PATIENCE = 3.0
+"""Seconds to wait for a name server's answer."""
+
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+
+
+def go_offline_if_unreachable() -> bool:
+    """Switch the hub library to offline mode where the hub's name cannot be resolved; whether it is offline now.
+
+    Must be called before `huggingface_hub` is imported. What is cached still loads; what is not fails at once
+    instead of after half a minute. Behind a proxy, which resolves names itself, nothing is asked or changed.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return True
+    if any(os.environ.get(name) for name in _PROXIES):
+        return False
+    host = urlparse(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
+    if _resolves(host):
+        return False
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    return True
+
+
+def _resolves(host: str) -> bool:
+    """Whether a host's address is found within `_PATIENCE`."""
+    found = threading.Event()
+
+    def look() -> None:
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError:
+            return
+        found.set()
+
+    thread = threading.Thread(target=look, daemon=True)  # a name server may stay silent for a minute
+    thread.start()
+    thread.join(_PATIENCE)
+    return found.is_set()
+
+
+def transport_errors() -> tuple[type[Any], ...]:
+    """Base class of the HTTP client's errors. The hub library has changed its client, so it is not named here."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return tuple(
+        kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in {"HTTPError", "RequestException"}
+    )
+
+
+FINEWEB_CONFIGS = ("sample-10BT", "sample-100BT", "sample-350BT", "default")
+"""Slices of HuggingFaceFW/fineweb-edu that `data.train_file` may name alone."""
+
+TIMEOUT = 15.0
+"""Seconds to wait for the hub's first answer."""
+
+_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([^@/\s]+))?(?:@([\w.\[\]:%+-]+))?")
+_OFFLINE_CURE = (
+    "Without a network, name a local file or folder, or data.train_file=stories; and set data.tokenizer_path to a "
+    "folder with tokenizer and weights, or to trained with model.pretrained=false."
+)
+
+
+def parse_hub_name(name: str) -> tuple[str, str | None, str] | None:
+    """Repository, config (None: the default one) and split of `owner/name[:config][@split]`; None if it is none."""
+    match = _NAME.fullmatch(name)
+    if match is None or name.startswith("."):
+        return None
+    return match[1], match[2], match[3] or "train"
+
+
+@dataclass
+class HubSource(RowSource):
+    """One split of one config of a hub data set, at one revision."""
+
+    name: str = ""
+    config: str | None = None
+    split: str = "train"
+    revision: str = ""
+
+    @classmethod
+    def open(cls, settings: DataSettings, name: str, config: str | None, split: str) -> Self:
+        """Ask the hub for the data set's revision; no rows are read.
+
+        Raises:
+            LangJepaError: offline mode, no network, no such data set, or no access to it.
+        """
+        from huggingface_hub import HfApi
+
+        with _explained(name, settings):
+            revision = HfApi().dataset_info(name, timeout=TIMEOUT).sha
+        where = name + (f":{config}" if config else "") + f"@{split}"
+        return cls(settings, f"hub data set {where}", {}, name, config, split, revision or "")
+
+    def fingerprint(self) -> str:
+        """Name, config, split, revision, and the column of the text."""
+        column = self.settings.text_column
+        return fingerprint(["hub", 2, FORMAT, self.name, self.config, self.split, self.revision, column])
+
+    def read(self, skip: int) -> Iterator[Document | Rejection]:
+        """Rows from `skip` on. Identities are the data set's `id` column, taken to be unique, or `<name>:<row>`.
+
+        Raises:
+            LangJepaError: no such config, split or column, or the network failed on the way.
+        """
+        from datasets import load_dataset
+
+        settings = self.settings
+        with _explained(self.name, settings):
+            rows = load_dataset(
+                self.name, self.config, split=self.split, revision=self.revision or None, streaming=True
+            )
+            rows = rows.skip(skip) if skip else rows
+            for number, row in enumerate(rows, start=skip):
+                where = f"{self.name}:{number}"
+                if settings.text_column not in row:
+                    raise LangJepaError(
+                        f"hub data set {self.name} has no column '{settings.text_column}'; its columns are "
+                        f"{', '.join(map(str, row))}. Set data.text_column (--text-column)."
+                    )
+                own = identity_of(row.get("id")) if settings.text_column != "id" else None
+                yield judge(own or where, row[settings.text_column], where, settings.min_length)
+
+
+@contextmanager
+def _explained(name: str, settings: DataSettings) -> Iterator[None]:
+    """Turn the hub's many exceptions into one sentence each: offline, unknown, not allowed, no network."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import errors
+
+    what = f"data.train_file={settings.train_file}"
+    transport: tuple[type[BaseException], ...] = (OSError, *transport_errors())
+    try:
+        yield
+    except errors.OfflineModeIsEnabled:
+        raise LangJepaError(
+            f"{what} is a hub data set, but the hub cannot be reached (no network, or HF_HUB_OFFLINE is set). "
+            f"{_OFFLINE_CURE}"
+        ) from None
+    except errors.GatedRepoError as error:
+        raise LangJepaError(
+            f"{what}: access to {name} has to be granted: accept its terms on its hub page, then run `hf auth login`."
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise LangJepaError(
+            f"{what}: the hub has no public data set '{name}'. Check the spelling (owner/name[:config][@split]), "
+            "or run `hf auth login` if it is private."
+        ) from error
+    except (DatasetsError, ValueError) as error:
+        raise LangJepaError(
+            f"{what} cannot be read: {error}. Check config and split (owner/name:config@split)."
+        ) from error
+    except transport as error:
+        raise LangJepaError(
+            f"{what} is a hub data set, but the hub cannot be reached ({error}). Check the network. {_OFFLINE_CURE}"
+        ) from error

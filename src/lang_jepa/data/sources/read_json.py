@@ -1,0 +1,238 @@
+"""Rows of JSON files: one value a line, one array, or values over several lines; told apart by their beginning.
+
+Lines are independent: a damaged one is a rejected row. Elsewhere values are decoded one after the other from a buffer,
+so memory follows the longest value and not the file, and damage is an error, because nothing after it can be trusted.
+"""
+
+import json
+import re
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from lang_jepa.data.sources.base import SHOWN_KEYS, Row, identity_of
+from lang_jepa.data.sources.text_files import BOM, CHUNK, NOT_UTF8, chunks, lines
+from lang_jepa.errors import LangJepaError
+
+FORMAT = 1
+MAX_INT_DIGITS = 4000
+"""Longer integers are read as floats: Python refuses to convert them."""
+MAX_VALUE = 1 << 28
+"""Characters of one value of an array at most."""
+
+Shape = Literal["lines", "array", "values"]
+_SPACE = re.compile(r"[ \t\r\n]*")
+_UNDECODED = re.compile("[\udc80-\udcff]")
+
+
+def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
+    """Rows from `skip` on; lines are passed over without being parsed.
+
+    Raises:
+        LangJepaError: damage in an array, or in values over several lines.
+    """
+    shape = shape_of(path)
+    if shape == "lines":
+        for number, (line_number, line) in enumerate(_filled_lines(path)):
+            if number >= skip:
+                yield _line_row(number, f"line {line_number}", line, column)
+        return
+    for number, (value, damaged) in enumerate(_values(path, shape)):
+        if number >= skip:
+            place = f"value {number + 1}"
+            yield Row(number, place, fault=NOT_UTF8) if damaged else _row(number, place, value, column)
+
+
+def count(path: Path) -> int:
+    """Number of rows."""
+    shape = shape_of(path)
+    return sum(1 for _ in (_filled_lines(path) if shape == "lines" else _values(path, shape)))
+
+
+def no_documents(path: Path, column: str) -> str | None:
+    """Why a JSON file is no list of documents but something else, such as a configuration; None if it may be one."""
+    head, whole = _head(path)
+    shape = _shape(head, whole)
+    filled = [line for line in head.split(b"\n") if line.strip()]
+    if shape == "lines" and not (whole and len(filled) == 1):
+        return None
+    try:
+        first = (
+            iter([json.loads(filled[0])]) if shape == "lines" else (one for one, _ in _values(path, shape))
+        )
+        value = next(first, None)
+    except (LangJepaError, ValueError, RecursionError):
+        # A configuration may have comments, which JSON has not; a list of documents is refused when it is read.
+        return "damaged JSON" if shape == "values" else None
+    if shape == "array":
+        return None if value is None or isinstance(value, dict | str) else "an array of no documents"
+    if not isinstance(value, dict) or column in value:
+        return None
+    return f"one JSON object without '{column}' ({_keys(value)})"
+
+
+def looks_like_lines(path: Path) -> bool:
+    """Whether a file of another name begins with a line that is a JSON object."""
+    head, whole = _head(path)
+    filled = [line for line in head.split(b"\n") if line.strip()]
+    if not filled or not filled[0].lstrip().startswith(b"{"):
+        return False
+    if len(filled) == 1 and not whole:
+        return re.match(rb'\s*\{\s*"(?:[^"\\]|\\.){0,200}"\s*:', filled[0]) is not None
+    return isinstance(_parsed(filled[0]), dict)
+
+
+def shape_of(path: Path) -> Shape:
+    """How values stand in a file."""
+    return _shape(*_head(path))
+
+
+def _head(path: Path) -> tuple[bytes, bool]:
+    """The first bytes of a file, and whether they are all."""
+    head = b""
+    for chunk in chunks(path):
+        head += chunk
+        if len(head) > CHUNK:
+            return head.removeprefix(BOM), False
+    return head.removeprefix(BOM), True
+
+
+def _shape(head: bytes, whole: bool) -> Shape:
+    filled = [line for line in head.split(b"\n") if line.strip()]
+    first = filled[0].strip() if filled else b""
+    goes_on = len(filled) > 1 or not whole
+    if first.startswith(b"["):
+        ended = len(filled) > 1 or whole
+        return "lines" if ended and goes_on and _parsed(first) is not None else "array"
+    if not first.startswith(b"{") or len(filled) < 2 or _parsed(first) is not None:
+        return "lines"
+    # Over several lines, or the first of many lines is damaged: then others are whole objects.
+    if first != b"{" and any(line.startswith(b"{") and _parsed(line) is not None for line in filled[1:]):
+        return "lines"
+    return "values" if first == b"{" or filled[1][:1] in b' \t"}' else "lines"
+
+
+def _parsed(line: bytes) -> Any:
+    """The value of a line, or None."""
+    try:
+        return json.loads(line, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _filled_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank, each with its number from 1."""
+    for number, line in enumerate(lines(chunks(path)), start=1):
+        if line and not line.isspace():
+            yield number, line
+
+
+def _line_row(number: int, place: str, line: bytes, column: str) -> Row:
+    try:
+        value = json.loads(line.decode("utf-8"), parse_int=_integer)
+    except UnicodeDecodeError:
+        return Row(number, place, fault=NOT_UTF8)
+    except (json.JSONDecodeError, RecursionError):
+        return Row(number, place, fault="damaged JSON")
+    return _row(number, place, value, column)
+
+
+def _row(number: int, place: str, value: Any, column: str) -> Row:
+    """A value as a row: an object with the column, or a string, which is a text by itself."""
+    if isinstance(value, str):
+        return Row(number, place, text=value)
+    if not isinstance(value, dict):
+        return Row(number, place, fault=f"not a JSON object ({type(value).__name__})")
+    if column not in value:
+        return Row(number, f"{place} ({_keys(value)})", fault=f"no '{column}' key")
+    identity = identity_of(value.get("id")) if column != "id" else None
+    return Row(number, place, identity, value[column])
+
+
+def _keys(value: dict[str, Any]) -> str:
+    return f"keys: {', '.join(list(value)[:SHOWN_KEYS])}"
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < MAX_INT_DIGITS else float(digits)
+
+
+def _values(path: Path, shape: Shape) -> Iterator[tuple[Any, bool]]:
+    """The values of an array, or of a file of values, each with whether its bytes are no UTF-8."""
+    decoder = json.JSONDecoder(parse_int=_integer)
+    text = _Buffer(path)
+    if shape == "array":
+        text.take("[")
+    number = 0
+    while (sign := text.peek()) and not (shape == "array" and sign == "]"):
+        if shape == "array" and number:
+            text.take(",")
+            text.peek()
+        value, source = text.value(decoder)
+        number += 1
+        yield value, _UNDECODED.search(source) is not None
+    if shape == "array":
+        text.take("]")
+        if text.peek():
+            raise text.damaged("there is more after the end of the array")
+
+
+class _Buffer:
+    """Decoded text of a file, of which only what is not consumed yet is held."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.text, self.at, self.ended, self.values = path, "", 0, False, 0
+        self._pieces = chunks(path)
+        self._decoder = getincrementaldecoder("utf-8-sig")("surrogateescape")
+
+    def peek(self) -> str:
+        """The next character that is no white space; empty at the end."""
+        while True:
+            match = _SPACE.match(self.text, self.at)
+            self.at = match.end() if match else self.at
+            if self.at < len(self.text) or self.ended:
+                return self.text[self.at : self.at + 1]
+            self._more(1)
+
+    def take(self, sign: str) -> None:
+        """Pass over one character, which has to be this one."""
+        if self.peek() != sign:
+            raise self.damaged(f"'{sign}' is missing")
+        self.at += 1
+
+    def value(self, decoder: json.JSONDecoder) -> tuple[Any, str]:
+        """The next value and its text. A value that does not fit is tried again with twice as much text."""
+        while True:
+            try:
+                value, end = decoder.raw_decode(self.text, self.at)
+            except json.JSONDecodeError as error:
+                if self.ended:
+                    raise self.damaged(error.msg) from error
+            except RecursionError as error:
+                raise self.damaged("it is nested too deeply") from error
+            else:
+                if end < len(self.text) or self.ended:  # a number might go on
+                    source, self.at = self.text[self.at : end], end
+                    self.values += 1
+                    return value, source
+            if len(self.text) - self.at > MAX_VALUE:
+                raise self.damaged(f"a value has more than {MAX_VALUE:,} characters, or no end")
+            self._more(len(self.text) - self.at)
+
+    def damaged(self, reason: str) -> LangJepaError:
+        """What to raise where the text is no JSON."""
+        return LangJepaError(
+            f"{self.path}: damaged JSON after value {self.values}: {reason}. Mend it, or write one object a line, for "
+            "example with `jq -c '.[]' in.json > out.jsonl`."
+        )
+
+    def _more(self, least: int) -> None:
+        """Read at least so many characters more, unless the file ends."""
+        parts, size = [self.text[self.at :]], 0
+        while size < max(least, 1) and not self.ended:
+            piece = next(self._pieces, None)
+            self.ended = piece is None
+            parts.append(self._decoder.decode(piece or b"", final=piece is None))
+            size += len(parts[-1])
+        self.text, self.at = "".join(parts), 0

@@ -1,0 +1,113 @@
+"""Rows of parquet files, a few at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lang_jepa.data.sources.base import Row, identity_of
+from lang_jepa.data.sources.text_files import CHUNK, NOT_UTF8, first_line
+from lang_jepa.errors import LangJepaError
+
+FORMAT = 1
+BATCH_ROWS = 64
+"""Rows of a file held at a time."""
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """An open parquet file; whatever is wrong with it becomes one clear error."""
+    try:
+        # Without these two a whole column of a row group is read at once, which may be gigabytes.
+        flat = {"buffer_size": CHUNK, "pre_buffer": False}
+        with pq.ParquetFile(path, page_checksum_verification=True, **flat) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise LangJepaError(
+            f"{path} is damaged, cut short, or not a parquet file ({first_line(error)}). Copy or download it again."
+        ) from error
+
+
+def check(path: Path, column: str) -> None:
+    """Raise unless a parquet file has the column, with text in it."""
+    with _parquet(path) as file:
+        schema = file.schema_arrow
+        if column not in schema.names:
+            raise LangJepaError(
+                f"{path} has no column '{column}'; its columns are {', '.join(schema.names) or '(none)'}. "
+                "Set data.text_column (--text-column)."
+            )
+        if schema.names.count(column) > 1:
+            raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
+        kind = schema.field(column).type
+        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+        tests = (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_string_view,
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_null,
+        )
+        if not any(test(inner) for test in tests):
+            text = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+            raise LangJepaError(
+                f"{path}: the column '{column}' holds {kind}, not text; columns of text are "
+                f"{', '.join(text) or '(none)'}. Set data.text_column (--text-column)."
+            )
+
+
+def count(path: Path) -> int:
+    """Number of rows, from the footer."""
+    with _parquet(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
+    """Rows from `skip` on; whole row groups are passed over unread."""
+    with _parquet(path) as file:
+        with_ids = "id" in file.schema_arrow.names and column != "id"
+        columns = [column, "id"] if with_ids else [column]
+        number, groups = 0, list(range(file.num_row_groups))
+        while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:
+            number += file.metadata.row_group(groups.pop(0)).num_rows
+        if not groups:
+            return
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=columns):
+            start = min(max(skip - number, 0), batch.num_rows)
+            number, batch = number + start, batch.slice(start)
+            texts = _values(batch.column(batch.schema.get_field_index(column)))
+            ids = _values(batch.column(batch.schema.get_field_index("id"))) if with_ids else []
+            for offset, text in enumerate(texts):
+                identity = identity_of(ids[offset]) if ids else None
+                fault = NOT_UTF8 if isinstance(text, bytes) else None
+                yield Row(number, f"row {number}", identity, text, fault)
+                number += 1
+
+
+def ids(path: Path, column: str) -> Iterator[str]:
+    """The ids that a file gives its rows; only their column is read."""
+    with _parquet(path) as file:
+        if "id" not in file.schema_arrow.names or column == "id":
+            return
+        for batch in file.iter_batches(columns=["id"], batch_size=4096):
+            yield from (i for value in _values(batch.column(0)) if (i := identity_of(value)))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """A column as Python values; bytes become text where they are UTF-8 and stay bytes where they are not."""
+    try:
+        values = column.to_pylist()
+    except UnicodeDecodeError:
+        values = column.cast(pa.large_binary()).to_pylist()
+    return [_decoded(value) if isinstance(value, bytes) else value for value in values]
+
+
+def _decoded(value: bytes) -> str | bytes:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value

@@ -1,0 +1,141 @@
+"""Rows of CSV and TSV files with a header."""
+
+import csv
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from lang_jepa.data.sources.base import Row, identity_of
+from lang_jepa.data.sources.text_files import NOT_UTF8, chunks, first_line, lines
+from lang_jepa.errors import LangJepaError
+
+FORMAT = 1
+MAX_FIELD = 1 << 26
+"""Characters of one field at most; more are taken for a quote that is never closed."""
+DELIMITERS = ",;\t|"
+"""What may stand between the fields of a CSV file: the one that finds the column, else most fields."""
+BAD_QUOTES = "\0quotes"
+"""Stands for the fields of a row whose quotes are not those of CSV."""
+_PROBED = 200
+"""Lines by which a TSV file is judged."""
+_UNDECODED = re.compile("[\udc80-\udcff]")
+_PHYSICAL = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+csv.field_size_limit(MAX_FIELD)
+
+
+def check(path: Path, column: str) -> None:
+    """Raise unless a file is empty or its first row names the column.
+
+    Raises:
+        LangJepaError: no such column, or more than one.
+    """
+    header = _header(path, column)[1]
+    if header and column not in header:
+        raise LangJepaError(
+            f"{path} has no column '{column}' in its first row, which is its header; the columns there are "
+            f"{', '.join(name[:40] for name in header[:20])}. Set data.text_column (--text-column); if the file has no "
+            "header, put a row of names first."
+        )
+    if header.count(column) > 1:
+        raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
+
+
+def count(path: Path) -> int:
+    """Number of rows; the header is none."""
+    return sum(1 for _ in rows(path, "", 0))
+
+
+def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
+    """Rows from `skip` on.
+
+    Raises:
+        LangJepaError: a field of more than MAX_FIELD characters.
+    """
+    delimiter, header = _header(path, column)
+    place = header.index(column) if column in header else None
+    with_ids = header.index("id") if "id" in header and column != "id" else None
+    records = _records(path, delimiter)
+    next(records, None)
+    for number, (line, fields) in enumerate(records):
+        if number < skip:
+            continue
+        where = f"line {line}"
+        if fields == [BAD_QUOTES]:
+            yield Row(number, where, fault="quotes inside a field that are not doubled")
+        elif len(fields) != len(header):
+            fault = "another number of fields than the header"
+            yield Row(number, f"{where} ({len(fields)}, not {len(header)})", fault=fault)
+        elif place is None:
+            yield Row(number, where, fault=f"no '{column}' column")
+        elif _UNDECODED.search(fields[place]):
+            yield Row(number, where, fault=NOT_UTF8)
+        else:
+            identity = identity_of(fields[with_ids]) if with_ids is not None else None
+            yield Row(number, where, identity, fields[place])
+
+
+def _header(path: Path, column: str) -> tuple[str, list[str]]:
+    """The delimiter, and the names in the first row."""
+    choices = "\t" if _is_tsv(path) else DELIMITERS
+    found = [(one, _names(path, one)) for one in choices]
+    return max(found, key=lambda pair: (column in pair[1], len(pair[1])))
+
+
+def _names(path: Path, delimiter: str) -> list[str]:
+    return [name.strip() for name in next(_records(path, delimiter), (0, []))[1]]
+
+
+def _is_tsv(path: Path) -> bool:
+    return ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]]
+
+
+def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank: the line each ends on, and its fields."""
+    if _is_tsv(path) and _is_plain(path):
+        for number, line in enumerate(_lines(path), start=1):
+            if line.strip():
+                yield number, [_unquoted(field) for field in line.rstrip("\r\n").split("\t")]
+        return
+    reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
+    while True:
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            if "end of data" in str(error) or "limit" in str(error):
+                raise LangJepaError(
+                    f"{path}, line {reader.line_num}: {first_line(error)}. Is there a quote that is never closed?"
+                ) from error
+            fields = [BAD_QUOTES]
+        if fields is None:
+            return
+        if fields:
+            yield reader.line_num, fields
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a TSV file needs no rules of quoting: each of its first lines has the tabs of its header.
+
+    Such files often hold single quotation marks, which those rules would take for the beginning of a long field.
+    """
+    tabs = {line.count("\t") for line in islice(_lines(path), _PROBED) if line.strip()}
+    return len(tabs) <= 1
+
+
+def _unquoted(field: str) -> str:
+    """A field without the quotes that a CSV writer puts around it; one that merely begins with a quote stays."""
+    inner = field[1:-1]
+    if len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', ""):
+        return inner.replace('""', '"')
+    return field
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines with their ends, decoded; bytes that are no UTF-8 become lone surrogates. `\\r` alone ends a line too."""
+    for raw in lines(chunks(path)):
+        line = raw.decode("utf-8", "surrogateescape") + "\n"
+        if "\r" in line[:-2]:
+            yield from _PHYSICAL.findall(line)
+        else:
+            yield line

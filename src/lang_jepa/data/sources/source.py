@@ -1,0 +1,123 @@
+"""From `data.train_file` to a stream of documents: built-in stories, local files, or a hub data set."""
+
+import difflib
+import re
+from itertools import islice
+from pathlib import Path
+
+from lang_jepa.data.sources.base import (
+    Document,
+    Rejection,
+    RowSource,
+    Source,
+    judge,
+    require_documents,
+    some_documents,
+)
+from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
+from lang_jepa.data.sources.joined import JoinedRows
+from lang_jepa.data.sources.local import LocalSource, has_known_suffix, refuse_patterns
+from lang_jepa.data.sources.stories import StorySource
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
+
+__all__ = [
+    "Document",
+    "Rejection",
+    "RowSource",
+    "Source",
+    "judge",
+    "open_source",
+    "require_documents",
+    "some_documents",
+]
+
+_CHOICES = (
+    "Give a file (.parquet, .jsonl, .csv, .txt, .md, .html, ...), a folder of files, 'stories', one of "
+    f"{', '.join(FINEWEB_CONFIGS)}, or a hub data set as owner/name[:config][@split]."
+)
+_STORES = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+
+
+def open_source(settings: DataSettings) -> RowSource:
+    """The source that `settings.train_file` names; nothing large is read yet.
+
+    The names of built-in sources win over files of the same name (write `./stories` for a folder); then
+    what exists on disk; then `owner/name[:config][@split]` on the hub.
+
+    Raises:
+        LangJepaError: no such file (with the nearest name there is), an unknown kind of file, a folder
+            without usable files, a damaged parquet file, a column that is not there, no such hub data set,
+            a place that is not read (an object store, a pattern), or no network.
+    """
+    if settings.join_rows is not None:
+        every = {"join_rows": None, "min_length": 0, "limit": None}
+        return JoinedRows.of(settings, open_source(settings.model_copy(update=every)))
+    name = settings.train_file
+    if name == "stories":
+        refuse_patterns(settings, "stories")
+        return StorySource.open(settings)
+    if name in FINEWEB_CONFIGS:
+        refuse_patterns(settings, f"the hub data set {name}")
+        return HubSource.open(settings, "HuggingFaceFW/fineweb-edu", name, "train")
+    if not name.strip():
+        raise LangJepaError(f"data.train_file is empty. {_CHOICES}")
+    path = Path(name).expanduser()
+    if _exists(path, name):
+        return LocalSource.open(settings, path)
+    _refuse_places(name)
+    hub = parse_hub_name(name)
+    # A name with a data suffix, or inside a folder that is there, was meant as a path.
+    if hub is None or has_known_suffix(path) or path.parent.is_dir():
+        raise LangJepaError(_no_such_path(name, path))
+    refuse_patterns(settings, f"the hub data set {name}")
+    return HubSource.open(settings, *hub)
+
+
+def _refuse_places(name: str) -> None:
+    """Raise, with what to do, for an address of files elsewhere and for a pattern of names."""
+    if store := _STORES.fullmatch(name):
+        scheme, rest = store[1].lower(), store[2]
+        parts = rest.removeprefix("datasets/").split("/")
+        copy = {"s3": f"`aws s3 cp --recursive {name} FOLDER`", "gs": f"`gcloud storage cp -r {name} FOLDER`"}
+        if scheme == "hf":
+            cure = f"name the data set itself: data.train_file={'/'.join(parts[:2])}"
+        else:
+            cure = f"copy the files into a folder first ({copy.get(scheme, 'download them')}) and name that folder"
+        raise LangJepaError(f"data.train_file: {name}: files behind {scheme}:// are not read: {cure}.")
+    if re.search(r"[*?\[]", name) and "\0" not in name and parse_hub_name(name) is None:
+        parts = name.split("/")
+        first = next(index for index, part in enumerate(parts) if re.search(r"[*?\[]", part))
+        folder = "/".join(parts[:first]) or ("/" if name.startswith("/") else ".")
+        pattern = "/".join(parts[first:])
+        raise LangJepaError(
+            f"data.train_file: {name} is a pattern, and one place is wanted: name the folder and choose its files, "
+            f"-o data.train_file={folder} -o 'data.include=[\"{pattern}\"]'."
+        )
+
+
+def _exists(path: Path, name: str) -> bool:
+    """Whether the path is there (a broken link counts, so that it is reported as one)."""
+    if "\0" in name:
+        return False
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError as error:
+        raise LangJepaError(f"data.train_file: cannot look at {name}: {error.strerror}.") from error
+
+
+def _no_such_path(name: str, path: Path) -> str:
+    """The message for a path that is not there, with the nearest name that is."""
+    folder = path.parent
+    hint = ""
+    if "\0" not in name:
+        while not folder.is_dir():
+            folder = folder.parent
+        there = [entry.name for entry in islice(folder.iterdir(), 10_000)]
+        missing = path.relative_to(folder).parts[0] if path.is_relative_to(folder) else path.name
+        known = [*there, *(["stories", *FINEWEB_CONFIGS] if re.fullmatch(r"[\w-]*", name) else [])]
+        close = difflib.get_close_matches(missing, known, n=1, cutoff=0.5)
+        if close:
+            near = folder / close[0] if close[0] in there else close[0]
+            hint = f" Did you mean {near}?"
+    return f"data.train_file: there is no file or folder {name!r}.{hint} {_CHOICES}"

@@ -1,0 +1,288 @@
+"""Where sentences begin and end: `sentencex` inside the blocks of a text, in time linear in the text.
+
+sentencex knows the abbreviations and habits of many languages. It is given windows, since it is quadratic in a
+paragraph; long sentences are given to it once more without their quotation marks, since it takes all between two of
+them for one sentence. Of its answer only the cuts are used, so that nothing can be lost.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, get_args
+
+from sentencex import get_sentence_boundaries
+
+from lang_jepa.data.text.sentence_blocks import Span, blocks
+from lang_jepa.data.text.sentence_repairs import goes_on, moved, plain, without_quotes
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings, Language
+
+MODEL = "sat-3l-sm"
+"""SaT model: three layers, tuned for sentences."""
+
+
+@dataclass
+class SatSplitter:
+    """Sentences by SaT. The model is loaded at the first text, so that the splitter can be sent to a process."""
+
+    max_chars: int
+    device: str = "cpu"
+    _model: Any = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raise early where the extra is not installed."""
+        _sat_class()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the loaded model."""
+        return {**self.__dict__, "_model": None}
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Ordered, disjoint character spans without outer white space; only white space lies outside.
+
+        Raises:
+            LangJepaError: the model's sentences do not add up to the text.
+        """
+        if not text.strip():
+            return []
+        if self._model is None:
+            self._model = _sat_class()(MODEL)
+            if self.device != "cpu":
+                self._model.half().to(self.device)
+        found: list[tuple[int, int]] = []
+        for start, end in align(text, self._model.split(text)):
+            found.extend(cut_long(text, start, end, self.max_chars))
+        return found
+
+
+def align(text: str, sentences: list[str]) -> list[tuple[int, int]]:
+    """Spans of sentences in the text they were taken from; white space may be missing around them, nothing else.
+
+    Raises:
+        LangJepaError: something else is missing or differs.
+    """
+    found: list[tuple[int, int]] = []
+    position = 0
+    for sentence in (part.strip() for part in sentences):
+        if not sentence:
+            continue
+        start = text.find(sentence, position)
+        if start < 0 or text[position:start].strip():
+            raise LangJepaError(
+                f"the sat splitter returned a sentence that is not next in the text: {sentence[:80]!r}. "
+                "Use data.splitter=rules."
+            )
+        position = start + len(sentence)
+        found.append((start, position))
+    if text[position:].strip():
+        raise LangJepaError(
+            f"the sat splitter lost text: {text[position : position + 80]!r}. Use data.splitter=rules."
+        )
+    return found
+
+
+def _sat_class() -> Any:
+    """wtpsplit's SaT class.
+
+    Raises:
+        LangJepaError: the extra is not installed.
+    """
+    try:
+        from wtpsplit import SaT
+    except ImportError as error:
+        raise LangJepaError(
+            'data.splitter=sat needs an optional package: pip install "lang-jepa[sat]", or use data.splitter=rules.'
+        ) from error
+    return SaT
+
+
+# In this order: clause marks, commas, white space. A mark of the western kind counts only before white space.
+_CLAUSE = re.compile(r"[;:](?=\s)|[；：;؛—]")
+_COMMA = re.compile(r",(?=\s)|[，、،]")
+_SPACE = re.compile(r"\s(?=\S)")
+
+MIN_SHARE = 0.5
+"""A clause mark or comma before this share of the allowed length is passed over: it would leave a stub."""
+
+
+def cut_long(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
+    """Pieces of text[start:end], in order, without outer white space, each at most `limit` characters.
+
+    A piece is longer only where it is one unbreakable cluster (a letter with its combining marks, an emoji
+    sequence). Time is linear: each cut looks at most at `limit` characters and two cuts advance by as many.
+    """
+    while end - start > limit:
+        cut = _best_cut(text, start, end, limit)
+        stop = cut
+        while text[stop - 1].isspace():
+            stop -= 1
+        yield start, stop
+        while cut < end and text[cut].isspace():
+            cut += 1
+        start = cut
+    if start < end:
+        yield start, end
+
+
+def _best_cut(text: str, start: int, end: int, limit: int) -> int:
+    """Where the next piece of a long span ends; start < cut <= end."""
+    last = start + limit
+    for pattern in (_CLAUSE, _COMMA):
+        cut = _last_match(pattern, text, start + int(limit * MIN_SHARE), last)
+        if cut is not None and _breakable(text, start, cut):
+            return cut
+    if text[last].isspace():
+        return last
+    cut = _last_match(_SPACE, text, start, last)
+    if cut is not None:
+        return cut
+    cut = last
+    while cut > start and not _breakable(text, start, cut):
+        cut -= 1
+    if cut > start:
+        return cut
+    cut = last + 1
+    while cut < end and not _breakable(text, start, cut):
+        cut += 1
+    return cut
+
+
+def _last_match(pattern: re.Pattern[str], text: str, start: int, last: int) -> int | None:
+    """End of a pattern's last match that ends in (start, last]."""
+    cut = None
+    # One character more, for the look-ahead.
+    for match in pattern.finditer(text, start, last + 1):
+        if match.end() <= last:
+            cut = match.end()
+    return cut
+
+
+def _breakable(text: str, start: int, cut: int) -> bool:
+    """Whether text may be cut before position `cut` of a piece that begins at `start`."""
+    left, right = text[cut - 1], text[cut]
+    if right < "\u0300" and left < "\u0300":
+        return True
+    if unicodedata.category(right)[0] == "M" or right in "\u200c\u200d" or left == "\u200d":
+        return False
+    if "\U0001f3fb" <= right <= "\U0001f3ff" or "\U000e0020" <= right <= "\U000e007f":
+        return False
+    if _is_flag(right) and _is_flag(left):
+        return _flags_before(text, start, cut) % 2 == 0
+    if "\ud800" <= left <= "\udbff" and "\udc00" <= right <= "\udfff":
+        return False
+    # Conjoining jamo build one syllable.
+    return not ("\u1100" <= left <= "\u11ff" and "\u1160" <= right <= "\u11ff")
+
+
+def _is_flag(character: str) -> bool:
+    """Whether it is a regional indicator; two of them are one flag."""
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+def _flags_before(text: str, start: int, cut: int) -> int:
+    """Number of regional indicators in the run that ends at `cut`, not looking before `start`."""
+    position = cut
+    while position > start and _is_flag(text[position - 1]):
+        position -= 1
+    return cut - position
+
+
+LANGUAGES: tuple[str, ...] = get_args(Language)
+"""Languages with rules of their own in sentencex, and their nearest relatives."""
+FORMAT = 4
+"""Goes up whenever a text is split differently than before: it is part of what a prepared corpus is made from."""
+
+WINDOW = 4000
+"""Characters that sentencex sees at once. Cuts in the second half are found again in the next window."""
+QUOTATION = 300
+"""Longer sentences, in characters, are split without regard to quotation marks and brackets."""
+
+
+class SentenceSplitter(Protocol):
+    """Finds the sentences of a text."""
+
+    def spans(self, text: str) -> list[Span]:
+        """Ordered, disjoint character spans [start, end) without outer white space; only white space lies outside."""
+
+
+def make_splitter(settings: DataSettings) -> SentenceSplitter:
+    """The splitter that the settings name; can be pickled, and is cheap to make in a worker process.
+
+    Raises:
+        LangJepaError: `splitter=sat` without the extra `sat`.
+    """
+    if settings.splitter == "sat":
+        return SatSplitter(settings.max_sentence_chars, settings.splitter_device)
+    return RuleSplitter(settings.max_sentence_chars, settings.language)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSplitter:
+    """Sentences by the rules of one language, at most `max_chars` characters long.
+
+    Raises:
+        LangJepaError: a language that is not among LANGUAGES.
+    """
+
+    max_chars: int
+    language: str = "en"
+
+    def __post_init__(self) -> None:
+        """Refuse a language that sentencex would silently treat as English."""
+        if self.language not in LANGUAGES:
+            raise LangJepaError(
+                f"no sentence rules for language {self.language!r}: give one of {', '.join(LANGUAGES)} (for another "
+                "language the one nearest to it, or en)."
+            )
+
+    def spans(self, text: str) -> list[Span]:
+        """Ordered, disjoint character spans without outer white space; only white space lies outside.
+
+        A span is longer than `max_chars` only where it is one unbreakable cluster of characters.
+        """
+        found: list[Span] = []
+        for start, end, whole in blocks(text):
+            for span in [(start, end)] if whole else self._sentences(text, start, end):
+                if span[1] - span[0] > self.max_chars:
+                    found.extend(cut_long(text, *span, self.max_chars))
+                else:
+                    found.append(span)
+        return found
+
+    def _sentences(self, text: str, start: int, end: int) -> Iterator[Span]:
+        """The sentences of one block."""
+        for span in self._between_cuts(text, start, end, plain):
+            if span[1] - span[0] > QUOTATION:
+                yield from self._between_cuts(text, *span, without_quotes)
+            else:
+                yield span
+
+    def _between_cuts(
+        self, text: str, start: int, end: int, prepare: Callable[[str, str], str]
+    ) -> Iterator[Span]:
+        """The spans between sentencex's cuts, where these are right."""
+        for place in self._cuts(text, start, end, prepare):
+            cut = moved(text, place, start, end) if place > start else start
+            if start < cut < end and not goes_on(text, start, cut, self.language):
+                stop = cut
+                while text[stop - 1].isspace():
+                    stop -= 1
+                yield start, stop
+                start = cut
+        yield start, end
+
+    def _cuts(self, text: str, start: int, end: int, prepare: Callable[[str, str], str]) -> Iterator[int]:
+        """Where sentencex cuts text[start:end], in order."""
+        while True:
+            stop = min(start + WINDOW, end)
+            found = get_sentence_boundaries(self.language, prepare(text[start:stop], self.language))
+            cuts = [start + sentence["end_index"] for sentence in found]
+            if stop == end:
+                yield from cuts
+                return
+            kept = [cut for cut in cuts if cut <= start + WINDOW // 2]
+            yield from kept
+            # Windows that advance by less would make the time quadratic.
+            far = bool(kept) and kept[-1] >= start + WINDOW // 4
+            start = kept[-1] if far else start + WINDOW // 2

@@ -1,0 +1,378 @@
+"""One tokenizer for documents and for single sentences, such that both give the same token ids.
+
+A document is tokenized once, as its sentences joined by one space, and the sentence boundaries become token indices.
+Tokenizers differ in what a leading space means. Where it changes the ids (byte-level BPE without a prefix space),
+every text gets one, so that a sentence alone has the ids it has in the middle of a document. Which kind a tokenizer
+is, and which special tokens it puts around a text, is found by asking it, never by its class name.
+
+A special token that is spelt out in a text ("<mask>" on a page about HTML) is text: its characters are tokenized like
+any others, and only this package puts special tokens where they belong.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Regex, Tokenizer, pre_tokenizers
+
+from lang_jepa.data.text.custom_code import local_only, refuse_custom_code
+from lang_jepa.data.text.special_tokens import read_specials_as_text
+from lang_jepa.data.text.word_cache import WordMemo, splits_at_spaces
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import fingerprint, make_folder, read_json
+
+FORMAT = 2
+"""Of the ids that a text gets, and of a tokenizer that is trained here: raise it when either changes."""
+
+Ints = NDArray[np.int64]
+
+WORD_BYTES = 64
+"""Longer words are cut before a tokenizer is trained: merging inside one word of a megabyte takes for ever."""
+
+ROLES = ("pad", "bos", "eos", "cls", "sep", "mask", "unk")
+"""Special tokens that models may ask for, by the name Hugging Face gives them."""
+
+TRAINED_SPECIALS = {
+    "bos": "<s>",
+    "cls": "<s>",
+    "pad": "<pad>",
+    "eos": "</s>",
+    "sep": "</s>",
+    "mask": "<mask>",
+}
+"""Special tokens of a tokenizer that `train_tokenizer` made."""
+
+_PROBES = ("The sea was calm.", "it rained all night", "Anna left, of course!", "42 ships came.", "Why?")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedDocument:
+    """A document's tokens, without special tokens.
+
+    Attributes:
+        tokens: int64 [T].
+        starts: int64 [S + 1], index of every sentence's first token, then T. A sentence that the tokenizer drops
+            has start == next start.
+    """
+
+    tokens: Ints
+    starts: Ints
+
+
+class TextTokenizer:
+    """A fast Hugging Face tokenizer with what this package needs to know about it.
+
+    It holds only the `tokenizers` backend, so that the processes that prepare a corpus need not import
+    transformers (and with it torch).
+
+    Attributes:
+        specials: role (`pad`, `mask`, ...) to token text, for the roles that the tokenizer has.
+        vocab_size: number of embedding rows a model needs: the largest id plus one.
+        lead: what is put before every text: "" or " ".
+        prefix_ids, suffix_ids: special tokens that the tokenizer itself puts around a single text.
+    """
+
+    def __init__(self, backend: Tokenizer, specials: Mapping[str, str]) -> None:
+        """Take a backend (changed in place: no truncation, no padding, no special tokens found in texts).
+
+        Args:
+            backend: the tokenizer proper; special tokens spelt out in a text become text for it.
+            specials: role to token text; see ROLES.
+        """
+        backend.no_truncation()
+        backend.no_padding()
+        read_specials_as_text(backend)
+        self.backend = backend
+        self.specials = dict(specials)
+        self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+        self.lead = _find_lead(backend)
+        self.prefix_ids, self.suffix_ids = _find_frame(backend, self.lead + _PROBES[0])
+        self._memo = WordMemo(backend, self.lead) if splits_at_spaces(backend, self.lead) else None
+
+    @classmethod
+    def load(cls, path: str) -> "TextTokenizer":
+        """Load by hub name or from a folder.
+
+        Raises:
+            LangJepaError: not found, not reachable, or there is only a slow (pure Python) version.
+        """
+        from transformers import AutoTokenizer
+
+        refuse_custom_code(path)
+        try:
+            wrapped = AutoTokenizer.from_pretrained(
+                path, use_fast=True, trust_remote_code=False, local_files_only=local_only(path)
+            )
+        except Exception as error:  # the backend raises bare ones, and a file may be anything
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise LangJepaError(
+                f"no tokenizer could be loaded from '{path}' ({reason}). Set data.tokenizer_path to a folder with "
+                "tokenizer.json, to a hub name that is cached or reachable, or to 'trained'."
+            ) from error
+        if not getattr(wrapped, "is_fast", False):
+            raise LangJepaError(
+                f"the tokenizer at '{path}' exists only as a slow Python tokenizer; sentence boundaries need a fast "
+                "one. Convert it (save a tokenizer.json) or set data.tokenizer_path=trained."
+            )
+        specials = {role: getattr(wrapped, f"{role}_token") for role in ROLES}
+        known = {role: str(token) for role, token in specials.items() if token is not None}
+        try:
+            return cls(wrapped.backend_tokenizer, known)
+        except Exception as error:  # of no narrower kind
+            raise LangJepaError(f"the tokenizer at '{path}' is damaged: {str(error)[:200]}") from error
+
+    @classmethod
+    def from_files(cls, folder: Path, specials: Mapping[str, str]) -> "TextTokenizer":
+        """Load what `save` wrote without importing transformers.
+
+        Raises:
+            LangJepaError: `tokenizer.json` is missing or damaged.
+        """
+        file = Path(folder) / "tokenizer.json"
+        read_json(file, what="tokenizer file")  # for its messages: the backend raises bare exceptions only
+        try:
+            return cls(Tokenizer.from_file(str(file)), specials)
+        except Exception as error:  # of no narrower kind
+            raise LangJepaError(f"tokenizer file is damaged ({file}): {str(error)[:200]}") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"backend": self.backend.to_str(), "specials": self.specials}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(Tokenizer.from_str(state["backend"]), state["specials"])  # type: ignore[misc]
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `AutoTokenizer.from_pretrained` loads with the same ids."""
+        from transformers import PreTrainedTokenizerFast
+
+        names = {f"{role}_token": token for role, token in self.specials.items()}
+        # transformers resets the pre-tokenizer's prefix space to this argument's default when it loads, so the
+        # value that the backend really has must be handed over. The class is the general one: those of single models
+        # put their own pre-tokenizer in the place of the one in tokenizer.json.
+        wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+            tokenizer_object=self.backend,
+            add_prefix_space=_has_prefix_space(self.backend),
+            split_special_tokens=True,
+            **names,
+        )
+        make_folder(Path(folder))
+        wrapped.save_pretrained(str(folder))
+
+    def special_id(self, role: str) -> int | None:
+        """Id of a special token by role (see ROLES), None if the tokenizer has none."""
+        if role not in ROLES:
+            raise ValueError(f"unknown role {role!r}; known: {', '.join(ROLES)}")
+        token = self.specials.get(role)
+        return None if token is None else self.backend.token_to_id(token)
+
+    @property
+    def pad_id(self) -> int | None:
+        """Id of the padding token, if any."""
+        return self.special_id("pad")
+
+    @property
+    def bos_id(self) -> int | None:
+        """Id that opens a text (`bos`, or `cls` where there is no `bos`), if any."""
+        found = self.special_id("bos")
+        return self.special_id("cls") if found is None else found
+
+    @property
+    def eos_id(self) -> int | None:
+        """Id that closes a text (`eos`, or `sep` where there is no `eos`), if any."""
+        found = self.special_id("eos")
+        return self.special_id("sep") if found is None else found
+
+    @property
+    def mask_id(self) -> int | None:
+        """Id of the mask token, if any."""
+        return self.special_id("mask")
+
+    @property
+    def unk_id(self) -> int | None:
+        """Id of the unknown token, if any."""
+        return self.special_id("unk")
+
+    def encode_document(self, sentences: Sequence[str]) -> tuple[Ints, Ints]:
+        """Tokenize one document.
+
+        Args:
+            sentences: texts in order, without whitespace at their ends.
+
+        Returns:
+            ids int64 [T] of the sentences joined by one space (no special tokens), and int64 [S + 1] with the index
+            of each sentence's first token, then T. A token that reaches over a boundary belongs to the sentence of
+            its last character that is not a space; a token of spaces only belongs to the sentence that follows. A
+            sentence of which the tokenizer keeps nothing has equal start and end.
+        """
+        document = self._encode(sentences)
+        return document.tokens, document.starts
+
+    def encode_documents(self, documents: Sequence[Sequence[str]]) -> list[TokenizedDocument]:
+        """Tokenize many documents.
+
+        One call of the backend per document, in this thread: as fast as `encode_batch`; processes share out the cores.
+        """
+        return [self._encode(sentences) for sentences in documents]
+
+    def encode_sentences(self, sentences: Sequence[str]) -> list[Ints]:
+        """Tokenize every sentence alone: int64 arrays, no special tokens, the same ids as inside a document."""
+        encoded = self.backend.encode_batch_fast(
+            [self.lead + text for text in sentences], add_special_tokens=False
+        )
+        return [np.array(item.ids, dtype=np.int64) for item in encoded]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of token ids, special tokens left out, stripped."""
+        return str(self.backend.decode([int(i) for i in ids], skip_special_tokens=True)).strip()
+
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the ids."""
+        # Reading a tokenizer.json back can change the last digit of a Unigram score; nine digits are kept.
+        content = json.loads(self.backend.to_str(), parse_float=lambda digits: f"{float(digits):.9g}")
+        return fingerprint({"tokenizer": content, "specials": self.specials, "lead": self.lead})
+
+    def _encode(self, sentences: Sequence[str]) -> TokenizedDocument:
+        if not sentences:
+            return TokenizedDocument(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
+        remembered = self._memo.encode(sentences) if self._memo else None
+        if remembered is not None:
+            ids, firsts = remembered
+            return TokenizedDocument(np.array(ids, dtype=np.int64), np.array(firsts, dtype=np.int64))
+        encoded = self.backend.encode(self.lead + " ".join(sentences), add_special_tokens=False)
+        lengths = [len(sentence) for sentence in sentences]
+        starts = _sentence_starts(encoded, lengths, len(self.lead))
+        return TokenizedDocument(np.array(encoded.ids, dtype=np.int64), np.array(starts, dtype=np.int64))
+
+
+def _sentence_starts(encoded: Encoding, lengths: Sequence[int], begin: int) -> list[int]:
+    """First token of every sentence, then the number of tokens.
+
+    A binary search for each boundary asks for the offsets of half a dozen tokens; having the backend hand over the
+    offsets of all of them as Python objects takes several times as long.
+
+    Args:
+        encoded: tokens of the sentences joined by one space.
+        lengths: characters of each sentence.
+        begin: where the first sentence begins.
+    """
+    count = len(encoded)
+    span: Callable[[int], tuple[int, int]] = encoded.token_to_chars  # type: ignore[assignment]
+    rate = count / (sum(lengths) + len(lengths) + begin)
+    starts = [0]
+    for length in lengths[:-1]:
+        end = begin + length
+        begin = end + 1
+        # The first token that ends inside the next sentence, or that begins after this one.
+        low = starts[-1]
+        high = min(count, low + 2 * int(rate * length) + 8)
+        if high < count and span(high)[1] <= begin and span(high)[0] < end:
+            low, high = high + 1, count
+        while low < high:
+            middle = (low + high) // 2
+            left, right = span(middle)
+            if right > begin or left >= end:
+                high = middle
+            else:
+                low = middle + 1
+        starts.append(low)
+    return [*starts, count]
+
+
+def _find_lead(backend: Tokenizer) -> str:
+    """The lead ("" or " ") with which sentences alone and joined get the same ids.
+
+    Both satisfy it for most tokenizers; then nothing is added. A tokenizer for which neither does on some probe (it
+    merges across spaces) gets the lead that agrees more often.
+    """
+
+    def agreement(lead: str) -> int:
+        def ids(text: str) -> list[int]:
+            return list(backend.encode(lead + text, add_special_tokens=False).ids)
+
+        pairs = [(first, second) for first in _PROBES for second in _PROBES]
+        return sum(ids(f"{first} {second}") == ids(first) + ids(second) for first, second in pairs)
+
+    return max(("", " "), key=agreement)
+
+
+def _find_frame(backend: Tokenizer, text: str) -> tuple[list[int], list[int]]:
+    """Ids that the tokenizer puts before and after a single text."""
+    inner = list(backend.encode(text, add_special_tokens=False).ids)
+    outer = list(backend.encode(text, add_special_tokens=True).ids)
+    for start in range(len(outer) - len(inner) + 1):
+        if outer[start : start + len(inner)] == inner:
+            return outer[:start], outer[start + len(inner) :]
+    raise LangJepaError(
+        "this tokenizer changes a text's own tokens when it adds special ones; it cannot be used."
+    )
+
+
+def _has_prefix_space(backend: Tokenizer) -> bool:
+    """Whether the pre-tokenizer itself puts a space before a text."""
+    return bool(getattr(backend.pre_tokenizer, "add_prefix_space", False))
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, *, max_characters: int = 15_000_000
+) -> TextTokenizer:
+    """Learn a byte-level BPE: no unknown tokens, `<s> text </s>` around a text, a prefix space of its own.
+
+    Time is linear in the sample, whatever it holds: words are cut after WORD_BYTES bytes.
+
+    Args:
+        texts: documents; reading stops after `max_characters`, so that memory and time stay bounded.
+        vocab_size: wanted number of tokens, special ones included; a small corpus may give fewer.
+        max_characters: size of the sample.
+
+    Returns:
+        A tokenizer that depends only on the texts and their order, not on the number of threads.
+
+    Raises:
+        LangJepaError: there are no texts.
+    """
+    from tokenizers import decoders, models, processors, trainers
+
+    backend = Tokenizer(models.BPE())
+    words = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    cut = pre_tokenizers.Split(Regex(f".{{1,{WORD_BYTES}}}"), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([words, cut])
+    backend.encode_special_tokens = True
+    backend.decoder = decoders.ByteLevel()
+    specials = ["<s>", "<pad>", "</s>", "<mask>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    sample = _Sample(texts, max_characters)
+    backend.train_from_iterator(sample, trainer=trainer)
+    backend.pre_tokenizer = words
+    if not sample.characters:
+        raise LangJepaError(
+            "there is no text to learn a tokenizer from: the source gave no documents to train on."
+        )
+    first, last = backend.token_to_id("<s>"), backend.token_to_id("</s>")
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", first), ("</s>", last)]
+    )
+    return TextTokenizer(backend, TRAINED_SPECIALS)
+
+
+class _Sample:
+    """Texts until a number of characters is reached, counting them."""
+
+    def __init__(self, texts: Iterable[str], max_characters: int) -> None:
+        self.texts, self.limit, self.characters = texts, max_characters, 0
+
+    def __iter__(self) -> Any:
+        for text in self.texts:
+            if self.characters >= self.limit:
+                return
+            piece = text[: self.limit - self.characters]
+            self.characters += len(piece)
+            yield piece

@@ -1,0 +1,154 @@
+"""How many bytes of text a token stands for: what turns nats per token into bits per byte.
+
+With SentencePiece and byte-level BPE alike a token is some bytes and perhaps a space before them; the space is text
+unless the token begins a document.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
+from lang_jepa.data.tokens.pieces import Pieces
+from lang_jepa.data.tokens.token_stream import TokenSource
+from lang_jepa.errors import LangJepaError
+
+SPACE = "▁"
+"""SentencePiece's sign for a space (U+2581)."""
+BYTE_SPACE = "Ġ"
+"""The space in the alphabet of byte-level BPE, in which every byte is one character."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteTable:
+    """Bytes of every token.
+
+    Attributes:
+        base: int64 [V], UTF-8 bytes of each token without one leading space; 0 where it stands for no text.
+        space: bool [V], whether it begins with a space.
+        boundary: bool [V], whether it stands for no text (BOS and the like), so that a space after it is none.
+        decode: text of token ids, which the counts are checked against.
+        encode: token ids of each of some texts, int64, without special tokens.
+    """
+
+    base: Tensor
+    space: Tensor
+    boundary: Tensor
+    decode: Callable[[Sequence[int]], str]
+    encode: Callable[[Sequence[str]], list[Ints]]
+
+    @classmethod
+    def of_pieces(cls, pieces: Pieces) -> Self:
+        """The table of a SentencePiece model: byte pieces 1; control, unknown and unused 0."""
+        rows = []
+        for index in range(pieces.vocab_size):
+            if pieces.is_silent(index):
+                rows.append((0, False, True))
+            elif pieces.is_byte(index):
+                rows.append((1, False, False))
+            else:
+                piece = pieces.piece(index)
+                text = piece.removeprefix(SPACE).replace(SPACE, " ")
+                rows.append((len(text.encode()), piece.startswith(SPACE), False))
+        return cls(*_columns(rows), pieces.decode, pieces.encode)
+
+    @classmethod
+    def of_tokenizer(cls, tokenizer: TextTokenizer) -> Self:
+        """The table of a prepared corpus' tokenizer.
+
+        Raises:
+            LangJepaError: it is no byte-level BPE: others (WordPiece, say) lose capitals or white space, so that their
+                tokens have no number of bytes.
+        """
+        backend = tokenizer.backend
+        if "ByteLevel" not in repr(backend.decoder):
+            raise LangJepaError(
+                "bits per byte need a tokenizer that loses nothing of the text: byte-level BPE (such as "
+                "data.tokenizer_path=trained), or token shards with SentencePiece"
+            )
+        added = backend.get_added_tokens_decoder()
+        pieces = {index: piece for piece, index in backend.get_vocab(with_added_tokens=True).items()}
+        rows = []
+        for index in range(tokenizer.vocab_size):
+            piece = pieces.get(index)
+            if piece is None or (index in added and added[index].special):
+                rows.append((0, False, True))
+            elif index in added:  # a word as it is written, not in the alphabet of bytes
+                rows.append((len(piece.removeprefix(" ").encode()), piece.startswith(" "), False))
+            else:
+                rows.append((len(piece.removeprefix(BYTE_SPACE)), piece.startswith(BYTE_SPACE), False))
+        return cls(*_columns(rows), tokenizer.decode, tokenizer.encode_sentences)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The table on another device."""
+        base, space, boundary = (part.to(device) for part in (self.base, self.space, self.boundary))
+        return replace(self, base=base, space=space, boundary=boundary)
+
+    def count(self, tokens: Tensor, previous: Tensor) -> Tensor:
+        """Bytes of tokens, int64.
+
+        Args:
+            tokens: int64 of any shape.
+            previous: the token before each, of the same shape.
+        """
+        return self.base[tokens] + (self.space[tokens] & ~self.boundary[previous])
+
+
+def documents(source: TokenSource, *, block: int = 1 << 20) -> Iterator[list[int]]:
+    """Token ids of each document without its BOS, in order; tokens before the first BOS are a document too."""
+    rest: list[int] = []
+    begun = False
+    for start in range(0, source.num_tokens, block):
+        tokens = source.read(start, min(start + block, source.num_tokens))
+        parts = np.split(tokens, np.flatnonzero(tokens == source.bos_id))
+        rest.extend(parts[0].tolist())
+        for part in parts[1:]:
+            if begun or rest:
+                yield rest
+            rest, begun = part[1:].tolist(), True
+    if begun or rest:
+        yield rest
+
+
+def check_bytes(table: ByteTable, source: TokenSource, *, tokens: int = 200_000) -> int:
+    """Compare the table with decoded text, on whole documents from the beginning on.
+
+    Args:
+        table: of the source's tokenizer.
+        source: what will be scored.
+        tokens: the check ends with the document that reaches so many.
+
+    Returns:
+        Bytes compared.
+
+    Raises:
+        LangJepaError: the vocabularies differ, or a document has another number of bytes than its tokens' counts say.
+    """
+    total = seen = 0
+    for number, ids in enumerate(documents(source)):
+        row = torch.tensor([source.bos_id, *ids])
+        if int(row.max()) >= len(table.base):
+            raise LangJepaError(
+                f"the text to be scored holds token id {int(row.max())}, and the tokenizer has {len(table.base)} ids: "
+                "it is not the one that the text was made with"
+            )
+        counted = int(table.count(row[1:], row[:-1]).sum())
+        decoded = len(table.decode(ids).encode())
+        if counted != decoded:
+            raise LangJepaError(
+                f"document {number} of the text to be scored has {decoded} bytes when decoded, but its {len(ids)} "
+                f"tokens are counted as {counted}: bits per byte would be wrong. Is this the tokenizer of that text?"
+            )
+        total, seen = total + decoded, seen + len(ids) + 1
+        if seen >= tokens:
+            break
+    return total
+
+
+def _columns(rows: list[tuple[int, bool, bool]]) -> tuple[Tensor, Tensor, Tensor]:
+    base, space, boundary = zip(*rows, strict=True)
+    return torch.tensor(base, dtype=torch.int64), torch.tensor(space), torch.tensor(boundary)

@@ -1,0 +1,189 @@
+"""SentencePiece tokenizers for token shards: learnt so that nothing of a text is lost, or read from a file."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from lang_jepa.data.text.tokenizer import Ints
+from lang_jepa.data.tokens.token_shards import BOS, MAX_VOCAB
+from lang_jepa.errors import LangJepaError
+
+FORMAT = 1
+"""Of a model that is learnt here and of what is encoded: raise it when either changes."""
+
+SAMPLE_CHARACTERS = 30_000_000
+"""Size of the sample that a tokenizer is learnt on."""
+LINE_BYTES = 4000
+"""Longer lines are cut before learning: the trainer passes over those above 4,192 bytes."""
+
+
+class Pieces:
+    """A SentencePiece model.
+
+    Attributes:
+        vocab_size: number of ids.
+        model: the bytes of its file.
+    """
+
+    def __init__(self, model: bytes, origin: str) -> None:
+        """Load from the bytes of a file; `origin` names it in errors.
+
+        Raises:
+            LangJepaError: sentencepiece is not installed, this is no model, it has too many ids, or its BOS is not id
+                1, which the shards have before documents.
+        """
+        self.model = model
+        self._processor = sentencepiece_library().SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+            self.vocab_size = int(self._processor.GetPieceSize())
+        except RuntimeError as error:
+            raise LangJepaError(f"{origin} is no SentencePiece model") from error
+        if not 0 < self.vocab_size <= MAX_VOCAB:
+            raise LangJepaError(f"{origin} has {self.vocab_size} ids; shards hold {MAX_VOCAB:,} at most")
+        if self._processor.bos_id() != BOS:
+            raise LangJepaError(
+                f"{origin} has BOS id {self._processor.bos_id()}, but token shards begin documents with id {BOS}: "
+                "learn a model with bos_id=1, or leave --tokenizer out"
+            )
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Load a `.model` file.
+
+        Raises:
+            LangJepaError: it cannot be read; and see above.
+        """
+        try:
+            model = Path(path).read_bytes()
+        except OSError as error:
+            raise LangJepaError(f"cannot read the SentencePiece model {path}: {error.strerror}") from error
+        return cls(model, str(path))
+
+    def encode(self, texts: Sequence[str], *, threads: int = 1) -> list[Ints]:
+        """Token ids of each text, int64, without special tokens."""
+        found = self._processor.Encode(list(texts), out_type=int, num_threads=threads)
+        return [np.array(ids, dtype=np.int64) for ids in found]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids; control tokens have none."""
+        return str(self._processor.Decode(list(ids)))
+
+    def fingerprint(self) -> str:
+        """Hash of the file."""
+        return hashlib.sha256(self.model).hexdigest()[:16]
+
+    def piece(self, index: int) -> str:
+        """How an id is written, `▁` for a space."""
+        return str(self._processor.IdToPiece(index))
+
+    def is_byte(self, index: int) -> bool:
+        """Whether an id stands for one byte."""
+        return bool(self._processor.IsByte(index))
+
+    def is_silent(self, index: int) -> bool:
+        """Whether an id stands for no text: control, unknown, unused."""
+        tests = (self._processor.IsControl, self._processor.IsUnknown, self._processor.IsUnused)
+        return any(test(index) for test in tests)
+
+
+def train_pieces(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    max_characters: int = SAMPLE_CHARACTERS,
+) -> Pieces:
+    """Learn a BPE with byte fallback that gives every text back as it was, white space included.
+
+    Ids 0 to 3 are padding, BOS, EOS and unknown (which byte fallback leaves unused), then 256 bytes. There is no
+    normalisation and no dummy prefix; digits stand alone. The result depends on the texts and their order only.
+
+    Args:
+        texts: documents; all are read, an even sample of their lines is used.
+        vocab_size: number of ids; a text with few different words may give fewer.
+        max_characters: size of the sample, which bounds memory and time.
+
+    Raises:
+        LangJepaError: there is no text, or the vocabulary is too small for special tokens, bytes and characters.
+    """
+    library = sentencepiece_library()
+    sample = _EvenSample(max_characters)
+    for text in texts:
+        for line in _lines(text):
+            sample.add(line)
+    if not sample.lines:
+        raise LangJepaError("there is no text to learn a tokenizer from: the source gave no documents.")
+    model = io.BytesIO()
+    try:
+        library.SentencePieceTrainer.Train(
+            sentence_iterator=iter(sample.lines),
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type="bpe",
+            byte_fallback=True,
+            hard_vocab_limit=False,
+            character_coverage=0.9995,
+            split_digits=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            pad_id=0,
+            bos_id=BOS,
+            eos_id=2,
+            unk_id=3,
+            max_sentence_length=LINE_BYTES + 192,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise LangJepaError(f"SentencePiece could not learn {vocab_size} ids: {reason}") from error
+    return Pieces(model.getvalue(), "the tokenizer just learnt")
+
+
+class _EvenSample:
+    """Lines evenly spread over all that were added, in bounded memory: when it is full, every second one goes."""
+
+    def __init__(self, max_characters: int) -> None:
+        self.lines: list[str] = []
+        self.seen = 0
+        """Characters added."""
+        self._limit, self._kept, self._stride, self._number = max_characters, 0, 1, 0
+
+    def add(self, line: str) -> None:
+        self.seen += len(line)
+        if self._number % self._stride == 0:
+            self.lines.append(line)
+            self._kept += len(line)
+        self._number += 1
+        while self._kept > self._limit and len(self.lines) > 1:
+            self.lines = self.lines[::2]
+            self._kept = sum(map(len, self.lines))
+            self._stride *= 2
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines of a text that the trainer takes: none too long, none empty, no NUL."""
+    width = LINE_BYTES // 4  # characters: none has more than four bytes
+    for line in text.split("\n"):
+        clean = line.replace("\0", "")
+        yield from (clean[start : start + width] for start in range(0, len(clean), width))
+
+
+def sentencepiece_library() -> Any:
+    """The sentencepiece package.
+
+    Raises:
+        LangJepaError: it is not installed.
+    """
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise LangJepaError(
+            "sentencepiece is needed for token shards: pip install 'lang-jepa[gpt]'"
+        ) from error
+    return sentencepiece

@@ -1,0 +1,255 @@
+"""What is expected at a place of a document: by a predictor, by its neighbours without one, or by both.
+
+A place is where a sentence stands or might stand, with the sentences before and after it. Every rule gives one unit
+vector for each place, to be compared with a sentence by a dot product. Legend: Q places, S sentences, D dimensions.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.copying import copy_forward, recency_mean
+from lang_jepa.evaluation.embedder import Embedder, Encoder, checked_vectors, predict
+from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, unit_rows
+
+REACH = 8
+"""Sentences on either side that the rules without a predictor look at, as the recency-weighted mean does."""
+
+
+@runtime_checkable
+class BothSides(Embedder, Protocol):
+    """A model whose predictor reads what comes after a place too."""
+
+    @property
+    def sees_both_sides(self) -> bool:
+        """Whether it was trained to."""
+
+    def predict_between(
+        self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]
+    ) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows: the sentence between; one of the two sides may be empty."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places of documents.
+
+    Attributes:
+        sentences: [S] distinct sentences.
+        before: for each place the rows of `sentences` before it, oldest first; may be empty.
+        after: those after it (after the sentence that stands there), in reading order; may be empty.
+    """
+
+    sentences: list[str]
+    before: list[Rows]
+    after: list[Rows]
+
+    def __len__(self) -> int:
+        return len(self.before)
+
+    @classmethod
+    def of(cls, sentences: list[str], documents: Sequence[Rows], *, reach: int, gaps: bool = False) -> Self:
+        """All places of documents, in order.
+
+        Args:
+            sentences: [S].
+            documents: each as rows of `sentences`.
+            reach: sentences on either side at most.
+            gaps: the places between two sentences instead, so that what comes after begins with the very next one.
+        """
+        before, after = [], []
+        for rows in documents:
+            for place in range(int(gaps), len(rows)):
+                skipped = place if gaps else place + 1
+                before.append(rows[max(0, place - reach) : place])
+                after.append(rows[skipped : skipped + reach])
+        return cls(sentences, before, after)
+
+    def texts(self, rows: Rows) -> list[str]:
+        """Some rows as sentences."""
+        return [self.sentences[row] for row in rows]
+
+
+Rule = Literal[
+    "last sentence",
+    "recency mean",
+    "neighbours",
+    "adjacent",
+    "prediction",
+    "prediction + recency mean",
+    "prediction + what follows",
+    "prediction between",
+    "prediction between + neighbours",
+]
+PAST: tuple[Rule, ...] = ("prediction", "prediction + recency mean", "recency mean", "last sentence")
+BOTH: tuple[Rule, ...] = (
+    *PAST,
+    "prediction + what follows",
+    "prediction between",
+    "prediction between + neighbours",
+    "neighbours",
+    "adjacent",
+)
+"""Rules for places of which the past alone is known, and of which both sides are."""
+
+
+def learned(rule: str) -> bool:
+    """Whether a rule uses the predictor."""
+    return rule.startswith("prediction")
+
+
+@dataclass
+class Reading:
+    """A model's view of some places: each distinct sentence encoded once, predictions made when they are first used.
+
+    Attributes:
+        model: the model; the rules without a predictor need an encoder only.
+        places: where it looks.
+        embeddings: float32 [S, D], unit rows.
+        name: of the model in errors.
+    """
+
+    model: Encoder
+    places: Places
+    embeddings: Floats
+    name: str = "model"
+    _made: dict[str, Floats] = field(default_factory=dict)
+    _spaces: dict[str, Floats] = field(default_factory=dict)
+    _sides: dict[tuple[str, str], Floats] = field(default_factory=dict)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of the model."""
+        return self.model.statistics
+
+    def rules(self, wanted: Sequence[Rule]) -> list[Rule]:
+        """Those of the wanted rules that the model allows."""
+        return [rule for rule in wanted if allows(self.model, rule)]
+
+    def space(self, kind: Similarity) -> Floats:
+        """The sentences, ready to be compared, [S, D]."""
+        if kind not in self._spaces:
+            self._spaces[kind] = prepare(self.embeddings, self.statistics, kind)
+        return self._spaces[kind]
+
+    def expected(self, rule: Rule, kind: Similarity) -> Floats:
+        """What a rule expects at every place, unit rows [Q, D]; zeros where it has nothing to look at."""
+        return _RULES[rule](self, kind)
+
+    def past(self, kind: Similarity) -> Floats:
+        """The recency-weighted mean of what comes before, [Q, D]."""
+        return self._side("past", self.places.before, recency_mean, kind)
+
+    def last(self, kind: Similarity) -> Floats:
+        """The sentence before, [Q, D]."""
+        return self._side("last", self.places.before, copy_forward, kind)
+
+    def future(self, kind: Similarity) -> Floats:
+        """The same mean of what comes after, mirrored, [Q, D]."""
+        return self._side("future", self._after(), recency_mean, kind)
+
+    def following(self, kind: Similarity) -> Floats:
+        """The sentence after, [Q, D]."""
+        return self._side("following", self._after(), copy_forward, kind)
+
+    def _side(
+        self, name: str, rows: list[Rows], rule: Callable[[list[Rows], Floats], Floats], kind: Similarity
+    ) -> Floats:
+        if (name, kind) not in self._sides:
+            space = self.space(kind)
+            self._sides[name, kind] = _where(rows, lambda some: rule(some, space), self.model.dim)
+        return self._sides[name, kind]
+
+    def _after(self) -> list[Rows]:
+        """What comes after, the nearest last."""
+        return [rows[::-1] for rows in self.places.after]
+
+    def foretold(self, kind: Similarity) -> Floats:
+        """The prediction from what comes before, [Q, D]."""
+        return self._prepared("next", kind)
+
+    def between(self, kind: Similarity) -> Floats:
+        """The prediction from both sides, [Q, D]."""
+        return self._prepared("between", kind)
+
+    def backward(self, kind: Similarity) -> Floats:
+        """The prediction of what stands before, from what comes after alone, [Q, D] (models of both sides)."""
+        return self._prepared("backward", kind)
+
+    def _prepared(self, what: str, kind: Similarity) -> Floats:
+        if what not in self._made:
+            asked = {"next": self._ask_next, "between": self._ask_between, "backward": self._ask_backward}
+            self._made[what] = asked[what]()
+        made = self._made[what]
+        known = np.abs(made).sum(1) > 0
+        result = np.zeros_like(made)
+        result[known] = prepare(made[known], self.statistics, kind, side="predictions")
+        return result
+
+    def _ask_next(self) -> Floats:
+        if not isinstance(self.model, Embedder):
+            raise LangJepaError(f"{self.name} has no predictor, so it expects nothing.")
+        model, texts = self.model, self.places.texts
+        return _where(
+            self.places.before,
+            lambda some: predict(model, [texts(rows) for rows in some], self.name),
+            model.dim,
+        )
+
+    def _ask_between(self) -> Floats:
+        pairs = list(zip(self.places.before, self.places.after, strict=True))
+        return self._ask(pairs)
+
+    def _ask_backward(self) -> Floats:
+        return self._ask([(rows[:0], rows) for rows in self.places.after])
+
+    def _ask(self, pairs: list[tuple[Rows, Rows]]) -> Floats:
+        model, texts = self.model, self.places.texts
+        if not isinstance(model, BothSides):
+            raise LangJepaError(f"{self.name} does not predict from both sides.")
+        known = np.array([bool(len(before) + len(after)) for before, after in pairs])
+        asked = [pair for pair, some in zip(pairs, known, strict=True) if some]
+        made = model.predict_between(
+            [texts(before) for before, _ in asked], [texts(after) for _, after in asked]
+        )
+        result = np.zeros((len(pairs), model.dim), dtype=np.float32)
+        result[known] = checked_vectors(made, len(asked), model.dim, f"predictions of {self.name}")
+        return result
+
+
+def allows(model: Encoder, rule: str) -> bool:
+    """Whether a model has what a rule needs."""
+    if rule.startswith("prediction between"):
+        return isinstance(model, BothSides) and model.sees_both_sides
+    return not learned(rule) or isinstance(model, Embedder)
+
+
+def _where(rows: Sequence[Rows], make: Callable[[list[Rows]], Floats], dim: int) -> Floats:
+    """`make` of the row lists that are not empty, zeros for the others, [Q, D]."""
+    result = np.zeros((len(rows), dim), dtype=np.float32)
+    known = np.array([len(some) > 0 for some in rows], dtype=bool)
+    if known.any():
+        result[known] = make([some for some in rows if len(some)])
+    return result
+
+
+def _sum(*parts: Callable[[Reading, Similarity], Floats]) -> Callable[[Reading, Similarity], Floats]:
+    return lambda reading, kind: unit_rows(np.sum([part(reading, kind) for part in parts], axis=0))
+
+
+_RULES: Mapping[str, Callable[[Reading, Similarity], Floats]] = {
+    "last sentence": Reading.last,
+    "recency mean": Reading.past,
+    "neighbours": _sum(Reading.past, Reading.future),
+    "adjacent": _sum(Reading.last, Reading.following),
+    "prediction": Reading.foretold,
+    "prediction + recency mean": _sum(Reading.foretold, Reading.past),
+    "prediction + what follows": _sum(Reading.foretold, Reading.future),
+    "prediction between": Reading.between,
+    "prediction between + neighbours": _sum(Reading.between, Reading.past, Reading.future),
+}

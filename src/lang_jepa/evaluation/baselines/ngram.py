@@ -1,0 +1,194 @@
+"""An n-gram model of tokens: interpolated Kneser-Ney smoothing, counted and asked with sorted arrays.
+
+Chen and Goodman 1999 ("An empirical study of smoothing techniques for language modeling"), modified Kneser-Ney:
+
+    p_k(w | h) = max(c_k(hw) - D(c_k(hw)), 0) / c_k(h.) + gamma_k(h) p_{k-1}(w | h'),   h' = h without its first token
+    gamma_k(h) = (D_1 N_1(h.) + D_2 N_2(h.) + D_3 N_3+(h.)) / c_k(h.)
+
+with counts c_n of the text at the highest order, and below it the number of different tokens that an n-gram follows;
+p_0 is uniform. An unseen h leaves p_{k-1} as it is. The text is one row of tokens: a BOS is a token like others.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.text.tokenizer import Ints
+from lang_jepa.errors import LangJepaError
+
+Floats = NDArray[np.float64]
+Keys = NDArray[np.uint64]
+QUERIES = 1 << 20
+"""Places asked at a time, which bounds memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Counts of one order k.
+
+    Attributes:
+        grams: uint64 [G], sorted, k tokens packed into one number, the first one highest.
+        shares: float64 [G], (c - D(c)) / c(h.) of each.
+        contexts: uint64 [H], sorted, the first k - 1 tokens of grams.
+        backoff: float64 [H], gamma of each.
+    """
+
+    grams: Keys
+    shares: Floats
+    contexts: Keys
+    backoff: Floats
+
+    def apply(self, grams: Keys, contexts: Keys, lower: Floats) -> Floats:
+        """p_k of some grams after their contexts, from p_{k-1}."""
+        place, known = _find(self.contexts, contexts)
+        result = np.where(known, self.backoff[place], 1.0) * lower
+        place, known = _find(self.grams, grams)
+        return result + np.where(known, self.shares[place], 0.0)
+
+
+class NGram:
+    """The model; probabilities of all tokens after any context sum to 1."""
+
+    def __init__(self, orders: list[_Order], vocab_size: int) -> None:
+        """Use `fit`."""
+        self._orders, self.vocab_size = orders, vocab_size
+        self._bits = _bits(vocab_size)
+
+    @property
+    def order(self) -> int:
+        """Tokens in the longest n-gram."""
+        return len(self._orders)
+
+    @classmethod
+    def fit(cls, tokens: NDArray[np.integer], vocab_size: int, *, order: int = 5) -> Self:
+        """Count.
+
+        Args:
+            tokens: [N], below `vocab_size`. Memory is about 50 bytes a token at the highest order.
+            vocab_size: number of ids.
+            order: tokens in the longest n-gram.
+
+        Raises:
+            LangJepaError: n-grams of this order and vocabulary do not fit into 64 bits, or there are too few tokens.
+        """
+        bits = _bits(vocab_size)
+        if not 1 <= order <= 64 // bits:
+            raise LangJepaError(
+                f"an order of {order} does not work with {vocab_size} ids: n-grams are kept in 64 bits, enough for "
+                f"orders 1 to {64 // bits}"
+            )
+        if len(tokens) < order:
+            raise LangJepaError(f"{len(tokens)} tokens are too few for n-grams of order {order}")
+        grams, counts = _count(_pack(np.asarray(tokens), order, bits))
+        orders = [_smooth(grams, counts, bits)]
+        for k in range(order - 1, 0, -1):
+            # Each longer n-gram is one different token before its last k: continuation counts.
+            grams, counts = _count(grams & _mask(k, bits))
+            orders.append(_smooth(grams, counts, bits))
+        return cls(orders[::-1], vocab_size)
+
+    def nats(self, tokens: NDArray[np.integer]) -> Floats:
+        """-ln p of every token but the first from those before it, float64 [N - 1]."""
+        row, back = np.asarray(tokens), max(1, self.order - 1)
+        parts = [np.zeros(0)]
+        for start in range(1, len(row), QUERIES):
+            first = max(0, start - back)
+            parts.append(self._nats(row[first : start + QUERIES], start - first))
+        return np.concatenate(parts)
+
+    def distribution(self, context: NDArray[np.integer]) -> Floats:
+        """Probability of each token after a context, float64 [V]."""
+        used = np.asarray(context, dtype=np.uint64)[max(0, len(context) - self.order + 1) :]
+        words = np.arange(self.vocab_size, dtype=np.uint64)
+        result = np.full(self.vocab_size, 1 / self.vocab_size)
+        for k, order in enumerate(self._orders[: len(used) + 1], start=1):
+            before = _join(used[len(used) - k + 1 :], self._bits)
+            grams = (before << np.uint64(self._bits)) | words
+            result = order.apply(grams, np.full(self.vocab_size, before), result)
+        return result
+
+    def _nats(self, row: NDArray[np.integer], skip: int) -> Floats:
+        """-ln p of a stretch of tokens from number `skip` on (at least 1); those before are context."""
+        result = np.full(len(row) - 1, 1 / self.vocab_size)
+        for k, order in enumerate(self._orders, start=1):
+            if k == 1:
+                grams = row[1:].astype(np.uint64)
+                result = order.apply(grams, np.zeros_like(grams), result)
+            elif len(row) >= k:
+                grams = _pack(row, k, self._bits)
+                result[k - 2 :] = order.apply(grams, grams >> np.uint64(self._bits), result[k - 2 :])
+        found: Floats = -np.log(result[skip - 1 :])
+        return found
+
+
+def _bits(vocab_size: int) -> int:
+    return max(1, (vocab_size - 1).bit_length())
+
+
+def _mask(tokens: int, bits: int) -> np.uint64:
+    return np.uint64((1 << (tokens * bits)) - 1)
+
+
+def _join(tokens: Keys, bits: int) -> np.uint64:
+    """Some tokens as one number."""
+    value = 0
+    for token in tokens.tolist():
+        value = (value << bits) | token
+    return np.uint64(value)
+
+
+def _pack(tokens: NDArray[np.integer], order: int, bits: int) -> Keys:
+    """uint64 [N - order + 1]: every run of `order` tokens as one number."""
+    count = len(tokens) - order + 1
+    keys = np.zeros(count, dtype=np.uint64)
+    for place in range(order):
+        keys <<= np.uint64(bits)
+        keys |= tokens[place : place + count].astype(np.uint64)
+    return keys
+
+
+def _count(keys: Keys) -> tuple[Keys, Ints]:
+    """Different keys in order, and how often each occurs; `keys` is sorted in place."""
+    keys.sort()
+    first = _firsts(keys)
+    return keys[first], np.diff(np.append(first, len(keys)))
+
+
+def _firsts(keys: Keys) -> Ints:
+    """Places in sorted keys where another one begins."""
+    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+
+
+def _discounts(counts: Ints) -> Floats:
+    """float64 [4]: what is taken from counts of 0, 1, 2, and 3 or more (equation 26 of Chen and Goodman).
+
+    Where there are too few n-grams for the estimate, or it leaves nothing to take (a probability would be 0), each
+    discount is 0.75.
+    """
+    plain = np.array([0.0, 0.75, 0.75, 0.75])
+    n1, n2, n3, n4 = (int((counts == times).sum()) for times in (1, 2, 3, 4))
+    if not (n1 and n2 and n3):
+        return plain
+    y = n1 / (n1 + 2 * n2)
+    found = np.array([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+    fits = (found[1:] > 0).all() and (found <= np.arange(4)).all()
+    return found if fits else plain
+
+
+def _smooth(grams: Keys, counts: Ints, bits: int) -> _Order:
+    """Discounted shares and the weight of the lower order."""
+    taken = _discounts(counts)[np.minimum(counts, 3)]
+    contexts = grams >> np.uint64(bits)
+    first = _firsts(contexts)
+    totals = np.add.reduceat(counts, first).astype(np.float64)
+    backoff = np.add.reduceat(taken, first) / totals
+    shares = (counts - taken) / np.repeat(totals, np.diff(np.append(first, len(grams))))
+    return _Order(grams, shares, contexts[first], backoff)
+
+
+def _find(table: Keys, wanted: Keys) -> tuple[Ints, NDArray[np.bool_]]:
+    """Place of each wanted key in a sorted table (any place where it is absent), and whether it is there."""
+    place = np.minimum(np.searchsorted(table, wanted), len(table) - 1)
+    return place, table[place] == wanted

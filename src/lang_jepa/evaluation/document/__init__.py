@@ -1,1 +1,0 @@
-"""What a predictor tells about a document, measured: topic boundaries, sentences that do not belong, continuations."""

@@ -1,0 +1,1 @@
+"""Metrics, each a function of arrays, and their intervals."""

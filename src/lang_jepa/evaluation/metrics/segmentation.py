@@ -1,0 +1,189 @@
+"""Scores of a segmentation and of a detection: Pk, WindowDiff, the area under the ROC curve, average precision.
+
+A segmentation of n sentences is given by its boundaries: int64 positions p, 1 <= p < n, at which a segment begins.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lang_jepa.errors import LangJepaError
+
+Ints = NDArray[np.int64]
+
+
+def half_segment(boundaries: ArrayLike, count: int) -> int:
+    """k of both metrics: half the mean length of the true segments, rounded half up, at least 1 and below `count`."""
+    true = _checked(boundaries, count)
+    return int(np.clip(np.floor(count / (len(true) + 1) / 2 + 0.5), 1, max(1, count - 1)))
+
+
+def pk(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> float:
+    """Share of pairs of sentences k apart of which one segmentation says the same segment and the other does not.
+
+    Beeferman, Berger and Lafferty 1999, Statistical models for text segmentation. 0 is perfect; never or always a
+    boundary gets about one half.
+
+    Args:
+        true, found: boundaries.
+        count: sentences n, at least 2.
+        k: distance of a pair (None: `half_segment` of the true segmentation).
+
+    Raises:
+        LangJepaError: a boundary outside 1 .. n - 1, fewer than two sentences, or k outside 1 .. n - 1.
+    """
+    ours, theirs, width = _windows(true, found, count, k)
+    return float(((ours > 0) != (theirs > 0)).mean()) if width else 0.0
+
+
+def window_diff(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> float:
+    """Share of windows of k gaps in which the two segmentations have different numbers of boundaries.
+
+    Pevzner and Hearst 2002, A critique and improvement of an evaluation metric for text segmentation. Unlike Pk it
+    punishes false boundaries beside true ones. Args and errors as `pk`.
+    """
+    ours, theirs, width = _windows(true, found, count, k)
+    return float((ours != theirs).mean()) if width else 0.0
+
+
+def auc(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Probability that a positive scores higher than a negative; a tie counts half (Mann and Whitney 1947).
+
+    Args:
+        scores: float [n], higher means rather positive.
+        positive: bool [n].
+
+    Raises:
+        LangJepaError: shapes that differ, NaN, or no positive or no negative one.
+    """
+    from scipy.stats import rankdata
+
+    values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any():
+        raise LangJepaError(
+            f"AUC needs as many scores as labels, and numbers: got {values.shape}, {mask.shape}."
+        )
+    above, below = int(mask.sum()), int((~mask).sum())
+    if not above or not below:
+        raise LangJepaError("AUC needs at least one positive and one negative score.")
+    ranks = rankdata(values)
+    return float((ranks[mask].sum() - above * (above + 1) / 2) / (above * below))
+
+
+def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Mean over the positives of the precision at their rank; tied scores share their lowest rank.
+
+    Args and errors as `auc`, but all may be positive.
+    """
+    from scipy.stats import rankdata
+
+    values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any() or not mask.any():
+        raise LangJepaError(
+            f"average precision needs as many scores as labels, and a positive: {values.shape}, {mask.shape}."
+        )
+    among_all, among_positive = rankdata(-values, "max")[mask], rankdata(-values[mask], "max")
+    return float((among_positive / among_all).mean())
+
+
+def _windows(true: ArrayLike, found: ArrayLike, count: int, k: int | None) -> tuple[Ints, Ints, int]:
+    """Boundaries of both inside each window (i, i + k], and the number of windows."""
+    ours, theirs = _checked(true, count), _checked(found, count)
+    distance = half_segment(ours, count) if k is None else k
+    if not 1 <= distance < count:
+        raise LangJepaError(f"k = {distance} must be from 1 to {count - 1}, below the number of sentences.")
+    sums = [
+        np.concatenate([[0], np.cumsum(np.bincount(one, minlength=count))]).astype(np.int64)
+        for one in (ours, theirs)
+    ]
+    one, other = (total[1 + distance :] - total[1 : 1 + count - distance] for total in sums)
+    return one, other, count - distance
+
+
+def _checked(boundaries: ArrayLike, count: int) -> Ints:
+    """Distinct boundaries in order."""
+    if count < 2:
+        raise LangJepaError(f"a segmentation needs at least two sentences, not {count}.")
+    found: Ints = np.unique(np.asarray(boundaries, dtype=np.int64))
+    if len(found) and (found[0] < 1 or found[-1] >= count):
+        raise LangJepaError(f"boundaries must lie from 1 to {count - 1}: got {found.tolist()}.")
+    return found
+
+
+Gaps = NDArray[np.float64]
+
+LEAST_SEGMENT = 3
+"""Sentences of a found segment at least, if nothing else is asked for."""
+
+
+def depths(scores: Gaps) -> Gaps:
+    """How far each score stands out above the lowest ones that are reached by going down on both sides, [n - 1].
+
+    Hearst 1997, section 5.2, with dissimilarities in place of similarities: the sum of the two drops from a gap to the
+    nearest local minimum on its left and on its right. A gap that is no local maximum keeps the drop of one side.
+    """
+    left, right = _descended(scores), _descended(scores[::-1])[::-1]
+    deep: Gaps = (scores - left) + (scores - right)
+    return deep
+
+
+def _descended(scores: Gaps) -> Gaps:
+    """For each gap the score at which a walk to the left that only goes down ends."""
+    ends = scores.copy()
+    for place in range(1, len(scores)):
+        if scores[place - 1] <= scores[place]:
+            ends[place] = ends[place - 1]
+    return ends
+
+
+def standardised(scores: Gaps) -> Gaps:
+    """Scores minus their mean over their standard deviation, both of this document; zeros where all are equal."""
+    spread = scores.std()
+    scaled: Gaps = (scores - scores.mean()) / spread if spread > 0 else np.zeros_like(scores)
+    return scaled
+
+
+def pick(
+    scores: Gaps, *, count: int | None = None, threshold: float | None = None, least: int = LEAST_SEGMENT
+) -> Ints:
+    """Boundaries: the highest scores first, none that would leave a segment below so many sentences.
+
+    Args:
+        scores: [n - 1].
+        count: boundaries wanted; fewer where no more fit.
+        threshold: without a count, those with at least this score.
+        least: sentences of a segment at least.
+
+    Returns:
+        int64, ascending, each from 1 to n - 1.
+
+    Raises:
+        LangJepaError: both or neither of count and threshold, or a negative count.
+    """
+    if (count is None) == (threshold is None) or (count is not None and count < 0):
+        raise LangJepaError("topic boundaries need either how many there are (0 or more) or a threshold.")
+    return cut(ranked(scores, least), scores, count=count, threshold=threshold)
+
+
+def ranked(scores: Gaps, least: int = LEAST_SEGMENT) -> Ints:
+    """Boundaries in the order in which `pick` takes them, int64: the highest scores first, never too near another.
+
+    Those of any count or threshold are a beginning of it (see `cut`).
+    """
+    sentences = len(scores) + 1
+    free = np.zeros(sentences + 1, dtype=bool)
+    free[least : max(least, sentences - least + 1)] = True
+    found: list[int] = []
+    for place in np.argsort(-scores, kind="stable").tolist():
+        gap = place + 1
+        if free[gap]:
+            found.append(gap)
+            free[max(0, gap - least + 1) : gap + least] = False
+    return np.array(found, dtype=np.int64)
+
+
+def cut(order: Ints, scores: Gaps, *, count: int | None = None, threshold: float | None = None) -> Ints:
+    """The first `count` of ranked boundaries, or those whose score is at least the threshold; ascending."""
+    if count is None:
+        assert threshold is not None
+        count = int((scores[order - 1] >= threshold).sum())
+    return np.sort(order[:count])

@@ -1,0 +1,263 @@
+"""Four ways to compare embeddings, each ending in unit rows so that a score is a dot product.
+
+`raw` compares the vectors as they are; `centred` first subtracts the mean of the TRAINING embeddings; `whitened`
+also undoes their covariance (ZCA). `predictable` compares what a context can foretell: a concept becomes the linear
+regression of the whitened prediction on it, so that each canonical direction of predictions and concepts (Hotelling
+1936) counts by its canonical correlation, and directions that no context foretells (openings, choice of words) not at
+all. It needs a predictor. The statistics come from training data only, never from what is scored. None of the four
+is best for every model, so evaluation reports all of them and names the one chosen on development data.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import atomic_file
+
+Similarity = Literal["raw", "centred", "whitened", "predictable"]
+SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """The space of what contexts foretell, estimated from training predictions and their targets.
+
+    Attributes:
+        prediction_mean, concept_mean: float32 [D], of predictions and of what came.
+        predictions: float32 [D, D], the whitening of predictions.
+        concepts: float32 [D, D], regression of whitened predictions on centred concepts.
+    """
+
+    prediction_mean: Floats
+    concept_mean: Floats
+    predictions: Floats
+    concepts: Floats
+
+    @classmethod
+    def of(cls, predictions: ArrayLike, targets: ArrayLike, *, shrinkage: float = 0.01) -> Self:
+        """Estimate from training predictions and the embeddings of what came, both [N, D] unit rows, row by row.
+
+        With P and Z the centred rows: predictions map W = cov(P)^(-1/2), concepts map cov(Z)^(-1) cov(Z, P) W.
+
+        Raises:
+            LangJepaError: fewer than two rows, shapes that differ, NaN.
+        """
+        p = checked(predictions, "training predictions", rows=2).astype(np.float64)
+        z = checked(targets, "training targets", rows=2).astype(np.float64)
+        if p.shape != z.shape:
+            raise LangJepaError(f"predictions {p.shape} and targets {z.shape} must have one shape.")
+        means = p.mean(0), z.mean(0)
+        p, z = p - means[0], z - means[1]
+        whitening = _power(p.T @ p / len(p), -0.5, shrinkage)
+        regression = _power(z.T @ z / len(z), -1.0, shrinkage) @ (z.T @ p / len(p)) @ whitening
+        return cls(*(part.astype(np.float32) for part in (*means, whitening, regression)))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Moments of training sentence embeddings, and of predictions where there is a predictor.
+
+    Attributes:
+        mean: float32 [D].
+        whitening: float32 [D, D], symmetric; (x - mean) @ whitening has about unit covariance.
+        count: number of embeddings they were estimated from (0: `identity`, nothing was estimated).
+        foretold: what `predictable` needs (None: a model without a predictor).
+        sample: float32 [R, D], some of those embeddings, to tell what is usual (None: none were kept).
+    """
+
+    mean: Floats
+    whitening: Floats
+    count: int
+    foretold: Foretold | None = None
+    sample: Floats | None = None
+
+    @property
+    def similarities(self) -> tuple[Similarity, ...]:
+        """The kinds that these statistics allow."""
+        return tuple(kind for kind in SIMILARITIES if kind != "predictable" or self.foretold is not None)
+
+    @classmethod
+    def of(
+        cls,
+        embeddings: ArrayLike,
+        *,
+        foretold: Foretold | None = None,
+        keep: int = 0,
+        shrinkage: float = 0.01,
+    ) -> Self:
+        """Estimate from training embeddings, in fp64 (see `_power` for the shrinkage).
+
+        Args:
+            embeddings: [N, D] unit rows, N >= 2.
+            foretold: of the same encoder with its predictor (None: without `predictable`).
+            keep: how many of the embeddings stay as a sample, spread evenly.
+            shrinkage: in [0, 1]; 1 gives a multiple of the identity.
+
+        Raises:
+            LangJepaError: fewer than two rows, NaN, shrinkage out of range.
+        """
+        x = checked(embeddings, "training embeddings", rows=2).astype(np.float64)
+        covariance = np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])
+        whitening = _power(covariance, -0.5, shrinkage)
+        rows = np.unique(np.linspace(0, len(x) - 1, min(keep, len(x))).astype(int))
+        sample = x[rows].astype(np.float32) if keep else None
+        return cls(x.mean(0).astype(np.float32), whitening.astype(np.float32), len(x), foretold, sample)
+
+    @classmethod
+    def identity(cls, dim: int) -> Self:
+        """Statistics that change nothing: raw, centred and whitened are then all the raw cosine."""
+        return cls(np.zeros(dim, np.float32), np.eye(dim, dtype=np.float32), 0)
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors, atomically."""
+        from safetensors.numpy import save_file
+
+        tensors: dict[str, NDArray[Any]] = {
+            "mean": np.ascontiguousarray(self.mean),
+            "whitening": np.ascontiguousarray(self.whitening),
+            "count": np.array([self.count], dtype=np.int64),
+        }
+        if self.foretold is not None:
+            for name in _FORETOLD:
+                tensors[f"foretold.{name}"] = np.ascontiguousarray(getattr(self.foretold, name))
+        if self.sample is not None:
+            tensors["sample"] = np.ascontiguousarray(self.sample)
+        with atomic_file(path) as temporary:
+            save_file(tensors, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            LangJepaError: missing, damaged, or of the wrong shapes.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        if not Path(path).is_file():
+            raise LangJepaError(f"no score statistics at {path}: is this a complete model directory?")
+        try:
+            tensors = load_file(path)
+            mean, whitening, count = tensors["mean"], tensors["whitening"], int(tensors["count"][0])
+            known = any(name.startswith("foretold.") for name in tensors)
+            maps = [tensors[f"foretold.{name}"].astype(np.float32) for name in _FORETOLD] if known else []
+        except (SafetensorError, KeyError) as error:
+            raise LangJepaError(f"the score statistics are damaged ({path}): {error}") from error
+        if bad := [name for name, part in tensors.items() if not np.isfinite(part).all()]:
+            raise LangJepaError(f"the score statistics {path} are not usable: {bad[0]} holds NaN or infinity")
+        square = (len(mean), len(mean))
+        shapes = [mean.shape, whitening.shape, *(part.shape for part in maps)]
+        if shapes != [square[:1], square, *([square[:1], square[:1], square, square] if maps else [])]:
+            raise LangJepaError(f"the score statistics do not fit ({path}): {shapes}.")
+        foretold = Foretold(*maps) if maps else None
+        sample = tensors.get("sample")
+        if sample is not None and (sample.ndim != 2 or sample.shape[1:] != square[:1]):
+            raise LangJepaError(
+                f"the score statistics do not fit ({path}): a sample of shape {sample.shape}."
+            )
+        return cls(mean.astype(np.float32), whitening.astype(np.float32), count, foretold, sample)
+
+
+_FORETOLD = ("prediction_mean", "concept_mean", "predictions", "concepts")
+
+
+def _power(covariance: NDArray[np.float64], exponent: float, shrinkage: float) -> NDArray[np.float64]:
+    """A negative power of a covariance, [D, D] symmetric.
+
+    Its eigenvalues l first become (1 - shrinkage) l + shrinkage mean(l): without it, directions that the sample
+    hardly fills (all of them when N <= D) would be blown up without bound. A tiny floor keeps a completely
+    collapsed encoder's result finite.
+    """
+    if not 0.0 <= shrinkage <= 1.0:
+        raise LangJepaError(f"shrinkage must be in [0, 1]: got {shrinkage}.")
+    values, vectors = np.linalg.eigh(covariance)
+    values = np.clip(values, 0, None)
+    values = (1 - shrinkage) * values + shrinkage * values.mean() + _FLOOR
+    power: NDArray[np.float64] = (vectors * values**exponent) @ vectors.T
+    return power
+
+
+_FLOOR = 1e-12
+
+
+def prepare(
+    x: ArrayLike,
+    statistics: Statistics,
+    kind: Similarity,
+    *,
+    side: Literal["concepts", "predictions"] = "concepts",
+) -> Floats:
+    """Embeddings ready to be compared by a dot product.
+
+    Args:
+        x: [N, D] embeddings or predictions.
+        statistics: of training embeddings of the same encoder.
+        kind: `raw`, `centred`, `whitened` or `predictable`.
+        side: what x holds; only `predictable` treats predictions in another way than concepts.
+
+    Returns:
+        float32 [N, D], unit rows. A row that is exactly zero after centring stays zero: it scores 0 with all.
+
+    Raises:
+        LangJepaError: unknown kind, `predictable` without a predictor, NaN, or a width that is not the statistics'.
+    """
+    if kind not in SIMILARITIES:
+        raise LangJepaError(f"unknown similarity '{kind}': use one of {', '.join(SIMILARITIES)}.")
+    rows = checked(x, "embeddings")
+    if kind == "raw":
+        return unit_rows(rows)
+    if rows.shape[1] != len(statistics.mean):
+        raise LangJepaError(
+            f"embeddings are {rows.shape[1]} wide but the statistics {len(statistics.mean)}: they belong to "
+            "another model."
+        )
+    if kind == "predictable":
+        return unit_rows(_foretold(rows, statistics, side))
+    rows = rows - statistics.mean
+    return unit_rows(rows @ statistics.whitening if kind == "whitened" else rows)
+
+
+def _foretold(rows: Floats, statistics: Statistics, side: str) -> Floats:
+    """Rows in the space of what contexts foretell, [N, D]."""
+    foretold = statistics.foretold
+    if foretold is None:
+        raise LangJepaError(
+            "the similarity 'predictable' needs a model with a predictor: use 'centred' or another."
+        )
+    if side == "predictions":
+        mean, matrix = foretold.prediction_mean, foretold.predictions
+    else:
+        mean, matrix = foretold.concept_mean, foretold.concepts
+    mapped: Floats = ((rows - mean) @ matrix).astype(np.float32, copy=False)
+    return mapped
+
+
+def unit_rows(x: Floats) -> Floats:
+    """Rows divided by their L2 norm; zero rows stay zero."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    unit: Floats = np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
+    return unit
+
+
+def checked(x: ArrayLike, what: str, rows: int = 0) -> Floats:
+    """A finite float32 matrix [N, D] with at least so many rows.
+
+    Raises:
+        LangJepaError: it is not; `what` names it.
+    """
+    matrix = np.asarray(x, dtype=np.float32)
+    if matrix.ndim != 2 or matrix.shape[1] == 0 or len(matrix) < rows:
+        raise LangJepaError(f"{what} must be a matrix [N >= {rows}, D], got shape {matrix.shape}.")
+    bad = ~np.isfinite(matrix).all(1)
+    if bad.any():
+        raise LangJepaError(
+            f"{int(bad.sum())} of {len(matrix)} rows of the {what} hold NaN or infinite values: the model has "
+            "diverged or its weights are damaged."
+        )
+    return matrix

@@ -1,0 +1,230 @@
+"""Documents made for the tasks: joined ones with known boundaries, and ones with intruders.
+
+Everything is index arithmetic over distinct sentences, drawn by a seed, and the same for every model and baseline.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.metrics.retrieval import Rows
+
+Flags = NDArray[np.bool_]
+From = Literal["same group", "same document"]
+
+SEGMENTS = 6
+"""Pieces of a joined document."""
+PIECE = (6, 20)
+"""Sentences of a piece, least and most."""
+ROUNDS = 4
+"""Joined documents that are made of the same sources, of other sentences each."""
+INTRUDER_EVERY = 12
+"""Sentences to one intruder; every intruder has at least `INTRUDER_EVERY` - 4 others between it and the next."""
+FAR = 8
+"""Sentences between an intruder of the same document and its own place at least."""
+LONGEST = 96
+"""Sentences of a document that intruders are put into; the rest is left out."""
+
+
+def group_of(identity: str) -> str:
+    """The group of a document by its id in the source: the folder part, as the book of `openstax/biology/m44387`."""
+    return identity.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Documents of an evaluation and what they belong to, one entry for each.
+
+    Attributes:
+        documents: each a list of sentences.
+        groups: a name that those of one book (or folder) share.
+        choosing: whether choices are made on it; the others are reported.
+
+    Raises:
+        LangJepaError: lists of different lengths.
+    """
+
+    documents: Sequence[Sequence[str]]
+    groups: Sequence[str]
+    choosing: Sequence[bool]
+
+    def __post_init__(self) -> None:
+        sizes = [len(part) for part in (self.documents, self.groups, self.choosing)]
+        if len(set(sizes)) > 1:
+            raise LangJepaError(f"documents, groups and marks of choosing differ in number: {sizes}.")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Documents as rows of distinct sentences.
+
+    Attributes:
+        sentences: [S] distinct sentences.
+        documents: rows of each document.
+        groups: int64 [number of documents]: documents of one book (or folder) share a number.
+        choosing: bool, documents on which choices are made; the others are reported.
+    """
+
+    sentences: list[str]
+    documents: list[Rows]
+    groups: Rows
+    choosing: Flags
+
+    @classmethod
+    def of(cls, grouped: Grouped) -> "Sources":
+        """Number the sentences.
+
+        Raises:
+            LangJepaError: an empty sentence.
+        """
+        index: dict[str, int] = {}
+        rows = []
+        for number, document in enumerate(grouped.documents):
+            if not all(sentence.strip() for sentence in document):
+                raise LangJepaError(f"document {number} of the evaluation holds an empty sentence.")
+            rows.append(np.array([index.setdefault(s, len(index)) for s in document], dtype=np.int64))
+        numbers = np.unique(np.array(grouped.groups, dtype=str), return_inverse=True)[1]
+        return cls(list(index), rows, numbers.astype(np.int64), np.asarray(grouped.choosing, dtype=bool))
+
+
+@dataclass(frozen=True)
+class Made:
+    """Documents that were made of others.
+
+    Attributes:
+        documents: rows of sentences.
+        truth: for each the positions of boundaries, or of intruders, int64.
+        clusters: int64, documents made of the same sources share a number.
+        choosing: bool.
+    """
+
+    documents: list[Rows]
+    truth: list[Rows]
+    clusters: Rows
+    choosing: Flags
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+
+def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
+    """Joined documents: `SEGMENTS` runs of sentences from as many different sources, end to end.
+
+    Every source is used by one cluster of at most `ROUNDS` joined documents, with other sentences in each where it is
+    long enough. Choosing and reported sources are never mixed.
+
+    Args:
+        sources: documents; those shorter than the shortest piece are left out.
+        same_group: all sources of one joined document are of one group (hard), or neighbours of different groups as
+            far as there are groups enough (easy).
+        seed: of every draw.
+    """
+    generator = np.random.default_rng(seed)
+    documents: list[Rows] = []
+    truth: list[Rows] = []
+    clusters: list[int] = []
+    choosing: list[bool] = []
+    for chooses in (True, False):
+        usable = [
+            int(number)
+            for number in np.flatnonzero(sources.choosing == chooses)
+            if len(sources.documents[number]) >= PIECE[0]
+        ]
+        for members in _teams(usable, sources.groups, same_group, generator):
+            cluster = len(set(clusters))
+            for pieces in _rounds([sources.documents[number] for number in members], generator):
+                documents.append(np.concatenate(pieces))
+                truth.append(np.cumsum([len(piece) for piece in pieces])[:-1].astype(np.int64))
+                clusters.append(cluster)
+                choosing.append(chooses)
+    return Made(documents, truth, np.array(clusters, dtype=np.int64), np.array(choosing, dtype=bool))
+
+
+def _teams(
+    usable: list[int], groups: Rows, same_group: bool, generator: np.random.Generator
+) -> list[list[int]]:
+    """Disjoint sets of `SEGMENTS` sources."""
+    order = [usable[i] for i in generator.permutation(len(usable))]
+    if same_group:
+        teams = []
+        for group in np.unique(groups):
+            mine = [number for number in order if groups[number] == group]
+            teams += [mine[i : i + SEGMENTS] for i in range(0, len(mine) - SEGMENTS + 1, SEGMENTS)]
+        return teams
+    # One after the other from each group, the fullest first, so that neighbours in this order differ in group.
+    queues = {group: [number for number in order if groups[number] == group] for group in np.unique(groups)}
+    mixed: list[int] = []
+    while any(queues.values()):
+        for group in sorted(queues, key=lambda name: -len(queues[name])):
+            if queues[group]:
+                mixed.append(queues[group].pop())
+    return [mixed[i : i + SEGMENTS] for i in range(0, len(mixed) - SEGMENTS + 1, SEGMENTS)]
+
+
+def _rounds(members: list[Rows], generator: np.random.Generator) -> list[list[Rows]]:
+    """The pieces of each joined document: runs of the sources that do not overlap from round to round."""
+    least, most = PIECE
+    rounds = min(ROUNDS, min(len(rows) for rows in members) // least)
+    made = []
+    for turn in range(rounds):
+        pieces = []
+        for rows in members:
+            begin, stop = turn * len(rows) // rounds, (turn + 1) * len(rows) // rounds
+            length = int(generator.integers(least, min(most, stop - begin) + 1))
+            start = int(generator.integers(begin, stop - length + 1))
+            pieces.append(rows[start : start + length])
+        made.append([pieces[i] for i in generator.permutation(len(pieces))])
+    return made
+
+
+def with_intruders(sources: Sources, *, where: From, seed: int = 0) -> Made:
+    """Documents of which one sentence in `INTRUDER_EVERY` is replaced by one that does not belong there.
+
+    Args:
+        sources: documents; those without room for an intruder are left out.
+        where: intruders come from another document of the same group, or from the same document, at least `FAR`
+            sentences away (the moved sentence also stays where it was).
+        seed: of every draw.
+    """
+    generator = np.random.default_rng(seed)
+    documents: list[Rows] = []
+    truth: list[Rows] = []
+    owners: list[int] = []
+    for number, whole in enumerate(sources.documents):
+        rows = whole[:LONGEST].copy()
+        places = _spread(len(rows), generator)
+        pools = [_strangers(sources, number, place, where) for place in places.tolist()]
+        if not len(places) or not all(len(pool) for pool in pools):
+            continue
+        for place, pool in zip(places, pools, strict=True):
+            rows[place] = generator.choice(pool)
+        documents.append(rows)
+        truth.append(places)
+        owners.append(number)
+    index = np.array(owners, dtype=np.int64)
+    return Made(documents, truth, index, sources.choosing[index] if len(index) else np.zeros(0, dtype=bool))
+
+
+def _spread(count: int, generator: np.random.Generator) -> Rows:
+    """Places of intruders: one in every stretch, never the first two or the last sentence of the document."""
+    stretches = count // INTRUDER_EVERY
+    begins = np.arange(stretches) * INTRUDER_EVERY
+    return (begins + generator.integers(2, INTRUDER_EVERY - 1, size=stretches)).astype(np.int64)
+
+
+def _strangers(sources: Sources, number: int, place: int, where: From) -> Rows:
+    """Sentences that may stand at a place by mistake, none of which is a neighbour's or the own text."""
+    own = sources.documents[number]
+    if where == "same document":
+        pool = np.concatenate([own[: max(0, place - FAR)], own[place + FAR + 1 :]])
+        return np.setdiff1d(pool, own[max(0, place - FAR) : place + FAR + 1])
+    alike = np.flatnonzero(
+        (sources.groups == sources.groups[number]) & (sources.choosing == sources.choosing[number])
+    )
+    others = [sources.documents[other] for other in alike if other != number]
+    pool = np.concatenate(others) if others else np.zeros(0, dtype=np.int64)
+    return np.setdiff1d(pool, own)

@@ -1,0 +1,242 @@
+"""Topic boundaries: how unlike what was expected the sentences after each gap are, beside simpler scores.
+
+A gap's score by a rule is minus the cosine of what the rule expects after the gap with the mean of the next `block`
+sentences. Rules: the prediction; the recency-weighted mean of the last eight sentences; and `blocks`, the mean of the
+last `block` ones, which is the neighbour similarity without a predictor. A predictor that reads both sides is also
+asked backwards.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lang_jepa.evaluation.baselines.document_rules import Places, Reading, allows
+from lang_jepa.evaluation.baselines.document_words import WordSpace, sparse_cosines
+from lang_jepa.evaluation.baselines.texttiling import cutoff, texttiling_depths
+from lang_jepa.evaluation.embedder import Encoder
+from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.segmentation import (
+    LEAST_SEGMENT,
+    Gaps,
+    cut,
+    depths,
+    pick,
+    pk,
+    ranked,
+    standardised,
+    window_diff,
+)
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, unit_rows
+from lang_jepa.evaluation.tasks.document_contest import Contest, Entry, Values
+from lang_jepa.evaluation.tasks.document_data import PIECE, SEGMENTS, Made
+
+METRICS = ("Pk", "WindowDiff", "Pk, count unknown", "WindowDiff, count unknown")
+BLOCKS = (1, 3, 5, 8)
+LEAST = (LEAST_SEGMENT, PIECE[0])
+"""Sentences of a found segment at least; the second is the shortest piece of the made documents."""
+THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
+"""In standard deviations of a document's scores above their mean."""
+WITH_PREDICTOR = ("prediction", "prediction + blocks", "prediction both ways")
+WITHOUT = ("recency mean", "blocks")
+_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class GapSetting:
+    """How gaps are scored and boundaries picked.
+
+    Attributes:
+        rule: one of `WITH_PREDICTOR` or `WITHOUT`.
+        similarity: of sentences and predictions.
+        block: sentences after a gap that are looked at.
+        depth: whether scores become depth scores first.
+        threshold: of standardised scores, where the number of boundaries is unknown.
+        least: sentences of a segment at least.
+    """
+
+    rule: str
+    similarity: Similarity
+    block: int
+    depth: bool
+    threshold: float = 1.0
+    least: int = LEAST_SEGMENT
+
+
+def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Values:
+    """Score of every place of a reading of gaps (`Places.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
+    after = _means(reading, reading.places.after, block, kind)
+    if rule in ("prediction", "recency mean"):
+        return -_cosines(
+            reading.expected("prediction" if rule == "prediction" else "recency mean", kind), after
+        )
+    before = _means(reading, [rows[::-1] for rows in reading.places.before], block, kind)
+    if rule == "blocks":
+        return -_cosines(before, after)
+    if rule == "prediction + blocks":
+        return -_cosines(unit_rows(reading.expected("prediction", kind) + before), after)
+    if rule == "prediction both ways":
+        return -_cosines(reading.expected("prediction", kind), after) - _cosines(
+            reading.backward(kind), before
+        )
+    raise ValueError(f"there is no gap score {rule!r}")
+
+
+def gap_rules(model: Encoder) -> list[str]:
+    """The gap scores that a model allows."""
+    rules = [rule for rule in WITH_PREDICTOR[:2] if allows(model, "prediction")]
+    return [*rules, *(WITH_PREDICTOR[2:] if allows(model, "prediction between") else ()), *WITHOUT]
+
+
+def boundaries(scores: Gaps, setting: GapSetting, count: int | None = None) -> Rows:
+    """Boundaries of one document from its gap scores [n - 1]: so many, or those above the setting's threshold."""
+    shaped = shape(scores, depth=setting.depth)
+    threshold = None if count is not None else setting.threshold
+    return pick(shaped, count=count, threshold=threshold, least=setting.least)
+
+
+def shape(scores: Gaps, *, depth: bool) -> Gaps:
+    """Depth scores where they are wanted, standardised over the document."""
+    return standardised(depths(scores) if depth else scores)
+
+
+def segmentation_rows(
+    models: Mapping[str, Encoder],
+    embeddings: Mapping[str, Floats],
+    sentences: list[str],
+    made: Made,
+    *,
+    reach: int,
+    task: str,
+    split: str,
+    seed: int,
+) -> Contest:
+    """Pk and WindowDiff of all scorers on joined documents, lower is better; the examined model first.
+
+    The number of boundaries is known (the highest scores that leave no tiny segment), or unknown (those above a
+    threshold that was chosen, like similarity, block and depth, on the choosing documents).
+
+    Args:
+        models, embeddings: by name; embeddings [S, D] of `sentences`.
+        made: of `material.joined`.
+        reach: sentences on either side that a predictor is shown at most.
+        task, split: in the rows.
+        seed: of the bootstrap.
+    """
+    contest = Contest.over(made, sentences, task=task, metrics=METRICS, split=split, seed=seed, lower=True)
+    places = Places.of(sentences, made.documents, reach=reach, gaps=True)
+    for position, (name, model) in enumerate(models.items()):
+        own = position == 0
+        reading = Reading(model, places, embeddings[name], name)
+        rules = gap_rules(model)
+        predicting = [rule for rule in rules if rule in WITH_PREDICTOR]
+        if predicting:
+            contest.enter(name, _entries(reading, made, predicting), own=own)
+        for rule in WITHOUT:
+            contest.enter(f"{rule} ({name})", _entries(reading, made, [rule]), own=own)
+    _enter_words(contest, sentences, made, places)
+    _enter_nothing(contest, made)
+    return contest
+
+
+def _entries(reading: Reading, made: Made, rules: Sequence[str]) -> Iterator[Entry]:
+    ends = np.cumsum([len(rows) - 1 for rows in made.documents])[:-1]
+    for rule in rules:
+        for kind in reading.statistics.similarities:
+            for block in BLOCKS:
+                scores = np.split(gap_scores(reading, rule, kind, block), ends)
+                for depth in (False, True):
+                    shaped = [shape(one, depth=depth) for one in scores]
+                    for least in LEAST:
+                        setting = {"block": block, "depth": depth, "least": least}
+                        yield _scored(shaped, made, kind, setting, rule)
+
+
+def _scored(shaped: list[Gaps], made: Made, kind: str, setting: dict[str, Any], rule: str) -> Entry:
+    """One way to score gaps, with the threshold that is best on the choosing documents."""
+    orders = [ranked(one, setting["least"]) for one in shaped]
+    both = list(zip(orders, shaped, strict=True))
+    choosing = np.flatnonzero(made.choosing).tolist()
+
+    def merit(threshold: float) -> float:
+        return float(np.mean([_pk(made, i, cut(*both[i], threshold=threshold)) for i in choosing]))
+
+    threshold = min(THRESHOLDS, key=merit)
+    known = [cut(*one, count=len(true)) for one, true in zip(both, made.truth, strict=True)]
+    found = [cut(*one, threshold=threshold) for one in both]
+    return Entry(_values(made, known, found), kind, setting | {"threshold": threshold}, rule)
+
+
+def _values(made: Made, known: Sequence[Rows], found: Sequence[Rows]) -> dict[str, Values]:
+    both = {"": known, ", count unknown": found}
+    values: dict[str, Values] = {}
+    for end, ones in both.items():
+        values[f"Pk{end}"] = np.array([_pk(made, i, one) for i, one in enumerate(ones)])
+        values[f"WindowDiff{end}"] = np.array(
+            [window_diff(made.truth[i], one, len(made.documents[i])) for i, one in enumerate(ones)]
+        )
+    return values
+
+
+def _pk(made: Made, index: int, found: Rows) -> float:
+    return pk(made.truth[index], found, len(made.documents[index]))
+
+
+def _enter_words(contest: Contest, sentences: list[str], made: Made, places: Places) -> None:
+    """TF-IDF similarity drop and TextTiling."""
+    space, ends = WordSpace(sentences), np.cumsum([len(rows) - 1 for rows in made.documents])[:-1]
+
+    def drops(block: int) -> list[Gaps]:
+        sides = ([rows[::-1][:block] for rows in places.before], [rows[:block] for rows in places.after])
+        sums = [space.sums(rows, np.ones) for rows in sides]
+        return np.split(-sparse_cosines(*sums), ends)
+
+    entries = [
+        _scored([shape(one, depth=depth) for one in scores], made, "", setting, "")
+        for block in BLOCKS
+        for scores in [drops(block)]
+        for depth in (False, True)
+        for setting in [{"block": block, "depth": depth, "least": least} for least in LEAST]
+    ]
+    contest.enter("TF-IDF drop", entries)
+    contest.enter("TextTiling", [_texttiling(sentences, made, least) for least in LEAST])
+
+
+def _texttiling(sentences: list[str], made: Made, least: int) -> Entry:
+    deep = [texttiling_depths([sentences[row] for row in rows]) for rows in made.documents]
+    known = [pick(one, count=len(true), least=least) for one, true in zip(deep, made.truth, strict=True)]
+    found = [pick(one, threshold=cutoff(one), least=least) for one in deep]
+    return Entry(_values(made, known, found), "", {"least": least})
+
+
+def _enter_nothing(contest: Contest, made: Made) -> None:
+    """Boundaries at equal distances, and by lot; where their number is unknown, none."""
+    even = [
+        np.unique(np.linspace(0, len(rows), len(true) + 2).round().astype(np.int64)[1:-1])
+        for rows, true in zip(made.documents, made.truth, strict=True)
+    ]
+    none = [rows[:0] for rows in made.truth]
+    contest.enter("even spacing", [Entry(_values(made, even, none))], note="no boundary where unknown")
+    generator = np.random.default_rng(contest.seed)
+    drawn = [
+        _values(
+            made, [pick(generator.random(len(rows) - 1), count=SEGMENTS - 1) for rows in made.documents], none
+        )
+        for _ in range(_DRAWS)
+    ]
+    mean = {metric: np.mean([one[metric] for one in drawn], axis=0) for metric in METRICS}
+    contest.enter("chance", [Entry(mean)], note=f"{_DRAWS} random draws; no boundary where unknown")
+
+
+def _means(reading: Reading, rows: Sequence[Rows], block: int, kind: Similarity) -> Floats:
+    """Unit mean of the first `block` rows of each list, [Q, D]."""
+    space = reading.space(kind)
+    heads = [some[:block] for some in rows]
+    starts = np.cumsum([0, *(len(some) for some in heads[:-1])])
+    return unit_rows(np.add.reduceat(space[np.concatenate(heads)], starts, axis=0))
+
+
+def _cosines(one: Floats, other: Floats) -> Values:
+    product: Values = np.einsum("qd,qd->q", one, other, dtype=np.float64)
+    return product

@@ -1,0 +1,126 @@
+"""Bits per byte of a language model on held-out documents, before and after quantisation, beside what needs no model.
+
+The score is a sum of bits over a sum of bytes. Documents are resampled with both of theirs, so that a long one counts
+by its length in every resample as it does in the score.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.compression import Baseline
+from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn, Validation
+from lang_jepa.evaluation.metrics.intervals import ratio_interval
+from lang_jepa.evaluation.table import Row, detail_of, score_row
+
+TASK, SPLIT = "language model", "validation"
+BITS = "bits per byte (lower is better)"
+GAP = "bits per byte lost (lower is better)"
+FILE = "bytes of the file (lower is better)"
+Precision = Literal["int8", "int6"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """A model read back from a file of few bits a weight.
+
+    Attributes:
+        logits: of the model.
+        bytes: size of the file.
+    """
+
+    logits: LogitsFn
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language model, and what its score stands beside.
+
+    Attributes:
+        validation: the held-out documents.
+        score: bits of each document, by the name of the scorer; `model` is the examined one.
+        names: scorers that `score` knows, the examined one first.
+        quantise: the examined model at a precision.
+        baselines: scores of compressors and n-grams on the same documents.
+        source: what the documents are, in words.
+        items: anything JSON can hold that tells one set of documents from another.
+    """
+
+    validation: Validation
+    score: Callable[[str], DocumentBits]
+    names: tuple[str, ...]
+    quantise: Callable[[Precision], Quantised]
+    baselines: Callable[[], list[Baseline]]
+    source: str
+    items: object
+    _found: dict[str, DocumentBits] = field(default_factory=dict)
+
+    def bits(self, name: str) -> DocumentBits:
+        """Of a scorer, computed once."""
+        if name not in self._found:
+            self._found[name] = self.score(name)
+        return self._found[name]
+
+
+def bits_rows(language: Language, *, seed: int = 0) -> list[Row]:
+    """Bits per byte of the examined model, of other models, of simple scorers and of chance.
+
+    Raises:
+        LangJepaError: fewer than two documents.
+    """
+    task, note = (TASK, SPLIT, BITS), f"{language.validation.targets:,} tokens"
+    rows = [
+        _row(task, name, language.bits(name), language, seed, examined=number == 0, note=note)
+        for number, name in enumerate(language.names)
+    ]
+    documents = len(language.bits("model").bits)
+    rows += [score_row(task, one.name, one.bits_per_byte, None, documents) for one in language.baselines()]
+    even = language.validation.targets * math.log2(len(language.validation.table.base))
+    chance = even / float(language.bits("model").bytes.sum())
+    return [*rows, score_row(task, "chance", chance, None, documents, note="all ids equally likely")]
+
+
+def quantised_rows(language: Language, *, seed: int = 0) -> list[Row]:
+    """Bits per byte of the model in int8 and int6, what is lost by it, and bytes of the file.
+
+    Only the first is judged in a comparison: the second is a difference of two scores that are judged.
+    """
+    rows = []
+    before = language.bits("model")
+    for precision in PRECISIONS:
+        task, quantised = f"quantised, {precision}", language.quantise(precision)
+        after = language.validation.by_document(quantised.logits)
+        lost = DocumentBits(after.bits - before.bits, before.bytes)
+        rows += [
+            _row((task, SPLIT, BITS), "model", after, language, seed, examined=True),
+            _row((task, SPLIT, GAP), "model", lost, language, seed, examined=True, judged=False),
+            score_row((task, SPLIT, FILE), "model", float(quantised.bytes), None, 1, judged=False),
+        ]
+    return rows
+
+
+def _row(
+    task: tuple[str, str, str],
+    name: str,
+    found: DocumentBits,
+    language: Language,
+    seed: int,
+    *,
+    examined: bool,
+    judged: bool = True,
+    note: str = "",
+) -> Row:
+    if len(found.bits) < 2 or not found.bytes.all():
+        raise LangJepaError(
+            f"bits per byte need two held-out documents with text at least, to say how sure they are; there are "
+            f"{int((found.bytes > 0).sum())}: hold out more"
+        )
+    kept = detail_of(found.bits, sizes=found.bytes, items=language.items) if examined else None
+    interval = ratio_interval(found.bits, found.bytes, seed=seed)
+    return score_row(
+        task, name, found.bits_per_byte, interval, len(found.bits), note=note, judged=judged, detail=kept
+    )

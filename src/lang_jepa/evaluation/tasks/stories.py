@@ -1,0 +1,252 @@
+"""The built-in tasks on generated stories, where the truth is known: next sentence and paraphrase.
+
+`heldout` stories use known templates, `unseen` ones templates that training never saw. The similarity is chosen on
+stories of another seed than the reported ones. An oracle that knows the hidden state bounds what can be reached, and
+ridge regression on words shows how much of it needs no deep model at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.evaluation.baselines.copying import Answers, WordRidge, tfidf_answers
+from lang_jepa.evaluation.embedder import Encoder, encode
+from lang_jepa.evaluation.metrics.intervals import mean_interval, spearman, spearman_interval
+from lang_jepa.evaluation.metrics.retrieval import Retrieval, chance, from_scores, other_candidates
+from lang_jepa.evaluation.metrics.similarity import prepare
+from lang_jepa.evaluation.questions import Questions, build_questions
+from lang_jepa.evaluation.table import Row, detail_of, score_row
+from lang_jepa.evaluation.tasks.exam import Exam, examine_models
+
+if TYPE_CHECKING:
+    from lang_jepa.stories import ParaphrasePair, Story
+
+TASKS = {"other": "stories: next sentence", "same": "stories: same story"}
+PARAPHRASE = "stories: paraphrase"
+SAME_MEANING = 5.0
+CHOOSING_SEED = 1_000_003  # added to the seed of the stories that only choose
+
+
+def word_ridges(train_stories: int, *, seed: int = 0) -> dict[str, WordRidge]:
+    """Ridge regressions on the words of the last and of the last three sentences, fitted on training stories."""
+    from lang_jepa.stories import generate
+
+    train = [
+        [sentence.text for sentence in story.sentences] for story in generate(train_stories, seed, "train")
+    ]
+    return {f"ridge on words, last {span}": WordRidge(train, span=span) for span in (1, 3)}
+
+
+def next_sentence_rows(
+    models: Mapping[str, Encoder],
+    split: str,
+    *,
+    window_size: int,
+    stories: int = 300,
+    queries: int = 1024,
+    ridges: Mapping[str, WordRidge],
+    seed: int = 0,
+) -> tuple[list[Row], dict[str, str]]:
+    """The next sentence among 256 from other stories, and among the sentences of its own story.
+
+    Candidates of the same story are all its sentences but the last one of the context, as earlier ones can be told
+    from the next only by knowing how stories go.
+
+    Args:
+        models: by name, the examined one first.
+        split: `heldout` or `unseen`.
+        window_size: previous sentences in a context at most.
+        stories: reported stories; a third as many more only choose the similarity.
+        queries: questions at most, over both.
+        ridges: from `word_ridges`.
+
+    Returns:
+        Rows, and the examined model's similarity per task.
+    """
+    from lang_jepa.stories import generate
+
+    told = [*generate(stories, seed, split), *generate(max(2, stories // 3), seed + CHOOSING_SEED, split)]
+    questions = build_questions(
+        [[sentence.text for sentence in story.sentences] for story in told],
+        window_size=window_size,
+        queries=queries,
+        exclude="last",
+        choosing=[index >= stories for index in range(len(told))],
+        seed=seed,
+    )
+    exam = Exam(questions, TASKS, split, events=_event_numbers(told, questions.sentences), seed=seed)
+    examine_models(exam, models)
+    for name, ridge in ridges.items():
+        exam.answer(name, ridge.answers(questions), note="trained on training stories")
+    for name, note, answers in tfidf_answers(questions, None, spans=(1, 3)):
+        exam.answer(name, [("", answers)], note=note)
+    exam.answer("oracle", [("", _oracle_answers(told, questions))], note="knows the hidden state")
+    exam.chance()
+    first = next(iter(models))
+    return exam.rows, {task: exam.chosen.get((kind, first), "") for kind, task in TASKS.items()}
+
+
+def paraphrase_rows(
+    models: Mapping[str, Encoder], split: str, *, pairs: int = 1800, seed: int = 0
+) -> tuple[list[Row], dict[str, str]]:
+    """Spearman of cosine and graded sameness of meaning, and recall@1 of the paraphrase among 256.
+
+    The similarity is chosen by Spearman on as many pairs of another seed.
+
+    Args:
+        models: by name, the examined one first; its other similarities are kept as rows.
+        split: `heldout` or `unseen`.
+        pairs: pairs scored, 0 (unrelated) to 5 (same event and arguments, other words).
+    """
+    from lang_jepa.stories import paraphrase_pairs
+
+    test = list(paraphrase_pairs(pairs, seed, split))
+    dev = list(paraphrase_pairs(pairs, seed + CHOOSING_SEED, split))
+    rows: list[Row] = []
+    chosen: dict[str, str] = {}
+    for position, (name, model) in enumerate(models.items()):
+        on_dev, on_test = _sides(model, name, dev), _sides(model, name, test)
+        merits = {kind: _spearman(dev, on_dev, model, kind) for kind in model.statistics.similarities}
+        best = max(merits, key=lambda kind: merits[kind])
+        chosen[name] = best
+        for kind in model.statistics.similarities if position == 0 else (best,):
+            first, second = (prepare(side, model.statistics, kind) for side in on_test)
+            rows += _paraphrase_scores(
+                name, split, test, first, second, seed, kind, kind == best, position == 0 and kind == best
+            )
+    rows += _tfidf_paraphrase(split, test, seed)
+    return rows, {PARAPHRASE: chosen[next(iter(models))]}
+
+
+def _event_numbers(told: Sequence["Story"], sentences: Sequence[str]) -> NDArray[np.int64]:
+    """The event type of each sentence as a number, [S]; of equal wordings the first one's."""
+    events: dict[str, str] = {}
+    for sentence in chain.from_iterable(story.sentences for story in told):
+        events.setdefault(sentence.text, sentence.event)
+    numbers = {event: number for number, event in enumerate(sorted(set(events.values())))}
+    return np.array([numbers[events[text]] for text in sentences], dtype=np.int64)
+
+
+def _oracle_answers(told: Sequence["Story"], questions: Questions) -> Answers:
+    """The generator's own probability of each candidate, given the hidden state of the question's story."""
+    from lang_jepa.stories import oracle_scores
+
+    anywhere = {s.text: s for story in reversed(told) for s in reversed(story.sentences)}
+    answers: Answers = {}
+    for name, rows in questions.candidates.items():
+        table = np.full(rows.shape, -np.inf)
+        for index, row in enumerate(rows):
+            story, position = told[questions.documents[index]], int(questions.positions[index])
+            # A wording can occur in several stories with other arguments: inside its own story it means its own.
+            own = {s.text: s for s in story.sentences} | {
+                story.sentences[position].text: story.sentences[position]
+            }
+            texts = [questions.sentences[i] for i in row[row >= 0]]
+            meant = [own.get(text, anywhere[text]) for text in texts]
+            table[index, row >= 0] = oracle_scores(story, position, meant)
+        answers[name] = table
+    return answers
+
+
+def _sides(model: Encoder, name: str, pairs: Sequence["ParaphrasePair"]) -> tuple[Any, Any]:
+    """Embeddings of the first and of the second sentences, [n, D] each; every distinct sentence encoded once."""
+    sentences = list(dict.fromkeys(text for pair in pairs for text in (pair.first, pair.second)))
+    embeddings = encode(model, sentences, name)
+    row = {sentence: index for index, sentence in enumerate(sentences)}
+    return embeddings[[row[p.first] for p in pairs]], embeddings[[row[p.second] for p in pairs]]
+
+
+def _spearman(pairs: Sequence["ParaphrasePair"], sides: tuple[Any, Any], model: Encoder, kind: Any) -> float:
+    first, second = (prepare(side, model.statistics, kind) for side in sides)
+    value = spearman(np.round((first * second).sum(1), 6), [pair.score for pair in pairs])
+    return 0.0 if np.isnan(value) else value
+
+
+def _paraphrase_scores(
+    name: str,
+    split: str,
+    pairs: Sequence["ParaphrasePair"],
+    first: Any,
+    second: Any,
+    seed: int,
+    kind: str = "",
+    chosen: bool = True,
+    examined: bool = False,
+) -> list[Row]:
+    """Rows of one scorer from its unit vectors [n, ...], dense or sparse."""
+    labels = np.array([pair.score for pair in pairs], dtype=np.float64)
+    product = first.multiply(second) if hasattr(first, "multiply") else first * second
+    # Rounded above fp32 noise, so that equal pairs tie.
+    cosines = np.round(np.asarray(product.sum(1), dtype=np.float64).ravel(), 6)
+    value = spearman(cosines, labels)
+    constant = bool(np.isnan(value))
+    items = [[pair.first, pair.second] for pair in pairs]
+    rows = [
+        score_row(
+            (PARAPHRASE, split, "Spearman"),
+            name,
+            0.0 if constant else value,
+            None if constant else spearman_interval(cosines, labels, seed=seed),
+            len(labels),
+            similarity=kind,
+            chosen=chosen,
+            note="every pair scored alike" if constant else "",
+            detail=detail_of(cosines, labels=labels, items=items) if examined else None,
+        )
+    ]
+    retrieval = _paraphrase_retrieval(pairs, first, second, seed)
+    for metric in ("recall@1", "mrr"):
+        values = retrieval.values(metric)
+        rows.append(
+            score_row(
+                (PARAPHRASE, split, metric),
+                name,
+                float(values.mean()),
+                mean_interval(values, seed=seed, shares=True),
+                len(values),
+                similarity=kind,
+                chosen=chosen,
+                note=f"{retrieval.candidates.mean():.0f} candidates",
+                detail=detail_of(values, items=items) if examined else None,
+            )
+        )
+    return rows
+
+
+def _paraphrase_retrieval(pairs: Sequence["ParaphrasePair"], first: Any, second: Any, seed: int) -> Retrieval:
+    """Each pair of the same meaning: the second sentence among the second sentences of other such pairs."""
+    same = np.flatnonzero(np.array([pair.score for pair in pairs]) == SAME_MEANING)
+    own = np.arange(len(same))
+    rows = other_candidates(own, own, candidates=256, seed=seed)
+    table = first[same] @ second[same].T
+    dense = table.toarray() if hasattr(table, "toarray") else table
+    # Another pair's second sentence with the same meaning is as right an answer: no wrong candidate.
+    valid = (rows >= 0) & (~_same_meanings([pairs[int(index)].second for index in same])[own[:, None], rows])
+    valid |= rows == own[:, None]
+    return from_scores(np.take_along_axis(dense, np.clip(rows, 0, None), 1), valid, own)
+
+
+def _same_meanings(sentences: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of the sentences show the same event with the same arguments, [n, n]."""
+    from lang_jepa.stories import same_meaning
+
+    return np.array([[same_meaning(one, other) for other in sentences] for one in sentences])
+
+
+def _tfidf_paraphrase(split: str, pairs: Sequence["ParaphrasePair"], seed: int) -> list[Row]:
+    """TF-IDF on words, fitted on the scored sentences, and chance."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer().fit([text for pair in pairs for text in (pair.first, pair.second)])
+    first = vectorizer.transform([pair.first for pair in pairs])
+    second = vectorizer.transform([pair.second for pair in pairs])
+    rows = _paraphrase_scores("TF-IDF", split, pairs, first, second, seed)
+    rows.append(score_row((PARAPHRASE, split, "Spearman"), "chance", 0.0, None, len(pairs)))
+    expected = chance(_paraphrase_retrieval(pairs, first, second, seed))
+    for metric in ("recall@1", "mrr"):
+        values = expected[metric]
+        rows.append(score_row((PARAPHRASE, split, metric), "chance", float(values.mean()), None, len(values)))
+    return rows

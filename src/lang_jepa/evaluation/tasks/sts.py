@@ -1,0 +1,204 @@
+"""STS-B: does cosine order sentence pairs as people do? Spearman per split, and alignment and uniformity.
+
+The similarity is chosen on dev and reported on test; splits are never joined, because dev
+runs 6 to 9 points above test. Uniformity and alignment: Wang and Isola, arXiv 2005.10242, on the dev pairs.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.embedder import Encoder, encode
+from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval, spearman, spearman_interval
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
+from lang_jepa.evaluation.table import Row, detail_of, score_row
+from lang_jepa.evaluation.tasks.tasks import Split, StsPairs, TaskData
+
+TASK = "STS-B"
+REPORTED: tuple[Split, ...] = ("dev", "test")
+POSITIVE = 4.0  # pairs scored above this are positives, as in SimCSE (arXiv 2104.08821, section 5)
+
+
+def pair_cosines(pairs: StsPairs, embeddings: Floats) -> NDArray[np.float64]:
+    """Cosine of each pair, [n].
+
+    Args:
+        pairs: one split.
+        embeddings: [S, D] unit rows, one per `pairs.sentences()`.
+    """
+    row = {sentence: index for index, sentence in enumerate(pairs.sentences())}
+    if len(embeddings) != len(row):
+        raise LangJepaError(f"{len(row)} sentences in {pairs.split} but {len(embeddings)} embeddings.")
+    first = embeddings[[row[sentence] for sentence in pairs.first]]
+    second = embeddings[[row[sentence] for sentence in pairs.second]]
+    # Rounded, so that equal pairs tie whatever order the sums were taken in.
+    cosines: NDArray[np.float64] = np.round((first.astype(np.float64) * second).sum(1), 9)
+    return cosines
+
+
+def choose_similarity(dev: StsPairs, embeddings: Floats, statistics: Statistics) -> Similarity:
+    """The similarity with the highest Spearman on dev; the first of `SIMILARITIES` when they tie.
+
+    Raises:
+        LangJepaError: given another split than dev.
+    """
+    if dev.split != "dev":
+        raise LangJepaError(f"a similarity is chosen on dev and reported on test; '{dev.split}' was given.")
+    scores = {
+        kind: _correlation(dev, pair_cosines(dev, prepare(embeddings, statistics, kind)))
+        for kind in statistics.similarities
+    }
+    return max(scores, key=lambda kind: scores[kind])
+
+
+def sts_rows(
+    models: Mapping[str, Encoder], data: TaskData, *, seed: int = 0
+) -> tuple[list[Row], dict[str, Similarity]]:
+    """Spearman on dev and test of every model in every similarity, TF-IDF and chance beside them.
+
+    Args:
+        models: by name; the first one's unchosen similarities are kept as rows too.
+        data: from `find_stsb`.
+
+    Returns:
+        The rows, and each model's similarity as chosen on dev.
+    """
+    rows: list[Row] = []
+    chosen: dict[str, Similarity] = {}
+    for position, (name, model) in enumerate(models.items()):
+        embeddings = {split: encode(model, data.splits[split].sentences(), name) for split in REPORTED}
+        chosen[name] = choose_similarity(data.splits["dev"], embeddings["dev"], model.statistics)
+        for split in REPORTED:
+            pairs = data.splits[split]
+            for kind in model.statistics.similarities if position == 0 else (chosen[name],):
+                cosines = pair_cosines(pairs, prepare(embeddings[split], model.statistics, kind))
+                note = "similarity chosen on dev" if kind == chosen[name] else ""
+                best = kind == chosen[name]
+                row = _row(pairs, name, cosines, seed, kind, best, note)
+                rows.append(_with_detail(row, pairs, cosines) if best and position == 0 else row)
+    for split in REPORTED:
+        pairs = data.splits[split]
+        rows += [_row(pairs, name, cosines, seed, note=_FITTED) for name, cosines in _tfidf_cosines(pairs)]
+        rows.append(score_row((TASK, split, "Spearman"), "chance", 0.0, None, len(pairs.scores)))
+    return rows, chosen
+
+
+def geometry_rows(models: Mapping[str, Encoder], data: TaskData, *, seed: int = 0) -> list[Row]:
+    """Alignment and uniformity (Wang and Isola, arXiv 2005.10242) of every model on the dev split, and chance."""
+    dev = data.splits["dev"]
+    rows: list[Row] = []
+    for name, model in models.items():
+        unit = prepare(encode(model, dev.sentences(), name), model.statistics, "raw")
+        rows += _geometry_rows(dev, name, unit, seed)
+    rows += _chance_geometry(dev, next(iter(models.values())).dim)
+    return rows
+
+
+_FITTED = "fitted on this split's sentences, without their scores"
+
+
+def _with_detail(row: Row, pairs: StsPairs, cosines: NDArray[np.float64]) -> Row:
+    """A row that keeps the cosine of every pair, to be correlated with the people's scores."""
+    items = [pairs.first, pairs.second]
+    return replace(row, detail=detail_of(cosines, labels=np.asarray(pairs.scores), items=items))
+
+
+def _correlation(pairs: StsPairs, cosines: NDArray[np.float64]) -> float:
+    """Spearman; 0.0 for a scorer that gives every pair the same score, which orders nothing."""
+    value = spearman(cosines, pairs.scores)
+    return 0.0 if np.isnan(value) else value
+
+
+def _row(
+    pairs: StsPairs,
+    name: str,
+    cosines: NDArray[np.float64],
+    seed: int,
+    kind: str = "",
+    chosen: bool = True,
+    note: str = "",
+) -> Row:
+    value = _correlation(pairs, cosines)
+    constant = np.ptp(cosines) == 0
+    interval = None if constant else spearman_interval(cosines, pairs.scores, seed=seed)
+    return score_row(
+        (TASK, pairs.split, "Spearman"),
+        name,
+        value,
+        interval,
+        len(cosines),
+        similarity=kind,
+        chosen=chosen,
+        note="every pair scored alike" if constant else note,
+    )
+
+
+def _tfidf_cosines(pairs: StsPairs) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Cosine of TF-IDF vectors, of words and of character n-grams inside words.
+
+    Fitted on the scored sentences themselves: fitted on the train split, unknown words drop out and Spearman falls
+    by about .035 and the baseline would be too easy to beat.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    for name, options in (
+        ("TF-IDF, words", {}),
+        ("TF-IDF, characters", {"analyzer": "char_wb", "ngram_range": (3, 5)}),
+    ):
+        vectorizer = TfidfVectorizer(**options).fit(pairs.sentences())
+        first, second = vectorizer.transform(pairs.first), vectorizer.transform(pairs.second)
+        yield name, np.round(np.asarray(first.multiply(second).sum(1)).ravel(), 9)
+
+
+def _geometry_rows(dev: StsPairs, name: str, unit: Floats, seed: int) -> Iterator[Row]:
+    """Alignment over the positives and uniformity over all sentences of dev, on raw unit vectors."""
+    cosines = pair_cosines(dev, unit)
+    distances = (2 - 2 * cosines)[np.asarray(dev.scores) > POSITIVE]
+    if len(distances) < 2:
+        raise LangJepaError(f"STS-B {dev.split} holds {len(distances)} pairs above {POSITIVE}: too few.")
+    yield score_row(
+        (TASK, dev.split, "alignment (lower is better)"),
+        name,
+        float(distances.mean()),
+        mean_interval(distances, seed=seed),
+        len(distances),
+        similarity="raw",
+        note="pairs scored above 4",
+    )
+    value, interval = uniformity_with_interval(unit, seed=seed)
+    yield score_row(
+        (TASK, dev.split, "uniformity (lower is better)"), name, value, interval, len(unit), similarity="raw"
+    )
+
+
+def uniformity_with_interval(unit: Floats, *, resamples: int = 200, seed: int = 0) -> tuple[float, Interval]:
+    """Uniformity (t = 2) of unit rows [N, D] and its interval when rows are drawn with replacement.
+
+    A row and its own copy are no pair: with weights w, the mean is w K w / ((sum w)^2 - sum w^2) over a kernel K
+    with an empty diagonal.
+    """
+    kernel = np.exp(-2 * np.clip(2 - 2 * (unit @ unit.T), 0, None))
+    np.fill_diagonal(kernel, 0)
+    count = len(unit)
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    weights = np.concatenate([np.ones((1, count)), draws]).astype(np.float32)
+    totals = ((weights @ kernel) * weights).sum(1, dtype=np.float64)
+    pairs = weights.sum(1, dtype=np.float64) ** 2 - np.square(weights).sum(1, dtype=np.float64)
+    values = np.log(totals / pairs)
+    low, high = np.percentile(values[1:], [2.5, 97.5])
+    return float(values[0]), Interval(float(low), float(high))
+
+
+def _chance_geometry(dev: StsPairs, dim: int) -> Iterator[Row]:
+    """What directions drawn evenly from the sphere would give: 2, and -4 + log 0F1(D / 2; 4)."""
+    from scipy.special import hyp0f1
+
+    positives = int((np.asarray(dev.scores) > POSITIVE).sum())
+    even = float(np.log(hyp0f1(dim / 2, 4.0)) - 4.0)
+    task = (TASK, dev.split, "alignment (lower is better)")
+    yield score_row(task, "chance", 2.0, None, positives, note="directions even over the sphere")
+    task = (TASK, dev.split, "uniformity (lower is better)")
+    yield score_row(task, "chance", even, None, len(dev.sentences()), note="directions even over the sphere")

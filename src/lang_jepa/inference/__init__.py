@@ -1,0 +1,1 @@
+"""Models to use: loading, encoding, predicting, decoding, tools for documents."""

@@ -1,0 +1,232 @@
+"""Vectors of a corpus' sentences that are made once and kept on disk beside it.
+
+    CORPUS/concepts/NAME-FINGERPRINT/vectors.f32   row s is of sentence s
+    CORPUS/concepts/NAME-FINGERPRINT/about.json    what they were made of
+
+They are made block by block. The work folder holds whole blocks, so a killed process is gone on with; the finished
+folder appears under its name by one rename.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.files.atomic import (
+    changed_file,
+    check_only,
+    crc32,
+    fingerprint,
+    locked,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    writing,
+)
+
+FORMAT = 1
+"""Of the files: raise it when they are laid out otherwise. What is in them has numbers of its own."""
+
+_VECTORS, _ABOUT, _PROGRESS = "vectors.f32", "about.json", "progress.json"
+_TOTAL = "crc32"
+"""Key of the checksum of the vectors."""
+
+Vectors = NDArray[np.float32]
+Tell = Callable[[str], None]
+Make = Callable[[int, int], tuple[int, Vectors]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Vectors that are there.
+
+    Attributes:
+        folder: where they are.
+        vectors: float32 [S, D], mapped into memory.
+        reused: they were found ready made.
+    """
+
+    folder: Path
+    vectors: Vectors
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Vectors to be found or made.
+
+    Attributes:
+        name: of the kind of vectors and the side, for the folder.
+        doing: what making them is called, in words ("encoding").
+        split: the side; one row for each of its sentences.
+        dim: width D of a vector.
+        made_from: everything that decides the vectors besides the corpus in whose folder they lie, as JSON.
+        units, block: what is made one after the other (sentences, passages), and how many at a time; a killed process
+            loses one block at most.
+        make: units first .. stop - 1 to the number of the first row they fill and float32 [n, D]. Rows that no unit
+            fills stay zero.
+        tell: told in words what is done; nothing is rebuilt in silence.
+    """
+
+    name: str
+    doing: str
+    split: CorpusSplit
+    dim: int
+    made_from: Mapping[str, Any]
+    units: int
+    block: int
+    make: Make
+    tell: Tell
+
+    def open_or_make(self) -> tuple[Path, Vectors, bool]:
+        """The fields of `Kept`: reused if they are there and whole, else made.
+
+        Several processes may call this at once; one makes them, the others wait and reuse. What is there is only read,
+        so it may lie in a folder that cannot be written to. Memory does not grow with the corpus.
+
+        Raises:
+            LangJepaError: the side is not on disk (a stream's block), or its folder cannot be written to; what `make`
+                raises.
+        """
+        target = self._target()
+        reused = self._is_ready(target)
+        if not reused:
+            self._require_writable(target)
+            with locked(target.with_name(f".{target.name}.lock")):
+                reused = self._is_ready(target, again=True)
+                if not reused:
+                    self._run(target)
+        return target, self._mapped(target), reused
+
+    def find(self) -> tuple[Path, Vectors, bool] | None:
+        """The same, None where they are not there: nothing is made or written."""
+        target = self._target()
+        return (target, self._mapped(target), True) if self._is_ready(target) else None
+
+    def _target(self) -> Path:
+        if self.split.origin is None:
+            raise LangJepaError(
+                "concepts are kept beside a prepared corpus, and these sentences are in memory only (a stream's?): set "
+                "data.streaming=false"
+            )
+        folder, side = self.split.origin
+        return folder / "concepts" / f"{self.name}{side}-{fingerprint(self.made_from)}"
+
+    def _require_writable(self, target: Path) -> None:
+        """Raise where the work could not be kept."""
+        place = next(folder for folder in target.parents if folder.is_dir())
+        if not os.access(place, os.W_OK, effective_ids=True):
+            raise LangJepaError(
+                f"vectors of sentences are to be kept beside their corpus in {target.parent}, but {place} cannot be "
+                "written to: copy the corpus into a folder of yours and set data.corpus_dir to that folder"
+            )
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.split.num_sentences, self.dim
+
+    @property
+    def _row(self) -> int:
+        """Bytes of one vector."""
+        return 4 * self.dim
+
+    def _is_ready(self, target: Path, *, again: bool = False) -> bool:
+        """Whether the finished folder is there and whole; says so (unless `again`) where it is there and not."""
+        if not target.exists():
+            return False
+        try:
+            about = read_json(target / _ABOUT, what="description of the cached concepts")
+            total = about.pop(_TOTAL, None)  # earlier ones have none
+            wrong = "" if about == self._about() else f"{_ABOUT} describes something else"
+            found, wanted = (target / _VECTORS).stat().st_size, self._shape[0] * self._row
+            wrong = wrong or ("" if found == wanted else f"{_VECTORS} has {found} bytes instead of {wanted}")
+            if not wrong and total is not None and changed_file({target / _VECTORS: total}):
+                wrong = f"the checksum of {_VECTORS} is not what it was when they were made"
+        except (LangJepaError, OSError, AttributeError, TypeError) as error:
+            wrong = str(error)
+        if wrong and not again:
+            self.tell(f"the concepts at {target} are not usable and are made again: {wrong}")
+        return not wrong
+
+    def _mapped(self, target: Path) -> Vectors:
+        if not self._shape[0]:  # an empty file cannot be mapped
+            return np.empty(self._shape, dtype=np.float32)
+        return np.asarray(np.memmap(target / _VECTORS, dtype="<f4", mode="r", shape=self._shape))
+
+    def _run(self, target: Path) -> None:
+        """Make what is not made yet, block by block, and publish."""
+        partial = target.with_name(f"{target.name}.partial")
+        make_folder(partial)
+        remove_temporaries(partial)
+        if target.exists():
+            check_only(target, (_VECTORS, _ABOUT), what="the cached concepts")
+        done, rows = self._done(partial)
+        size = self._shape[0] * self._row / 1e6
+        self.tell(
+            f"{self.doing} {counted(self._shape[0] - rows, 'sentence')} once, for all later runs "
+            f"({size:,.0f} MB in {target})" + (f"; {rows:,} were done earlier" if rows else "")
+        )
+        began = told = time.monotonic()
+        start = done
+        with writing(partial), (partial / _VECTORS).open("ab") as file:
+            file.truncate(rows * self._row)
+        with writing(partial), (partial / _VECTORS).open("r+b", buffering=0) as file:
+            while done < self.units:
+                stop = min(done + self.block, self.units)
+                row, vectors = self.make(done, stop)
+                file.seek(row * self._row)
+                data = memoryview(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())  # before it is said to be there
+                done, rows = stop, row + len(vectors)
+                write_json(partial / _PROGRESS, {"units": done, "rows": rows})
+                if time.monotonic() - told > 10:
+                    told = time.monotonic()
+                    left = (self.units - done) * (told - began) / (done - start)
+                    self.tell(
+                        f"{self.doing}: {rows:,} of {self._shape[0]:,} sentences, about {left / 60:.0f} minutes left"
+                    )
+            file.truncate(self._shape[0] * self._row)
+        self._publish(partial, target)
+
+    def _done(self, partial: Path) -> tuple[int, int]:
+        """Units that an earlier process finished, in whole blocks, and rows up to the last of theirs."""
+        try:
+            progress = read_json(partial / _PROGRESS, what="progress")
+            units, rows = int(progress["units"]), int(progress["rows"])
+            size = (partial / _VECTORS).stat().st_size
+        except (LangJepaError, OSError, KeyError, TypeError, ValueError):
+            return 0, 0
+        return (units, rows) if size >= rows * self._row else (0, 0)
+
+    def _about(self) -> dict[str, Any]:
+        return {"format": FORMAT, "shape": list(self._shape), "made_from": self.made_from}
+
+    def _publish(self, partial: Path, target: Path) -> None:
+        """Give the work folder its final name; a damaged one in its place is removed first."""
+        write_json(partial / _ABOUT, {**self._about(), _TOTAL: crc32(partial / _VECTORS)})
+        (partial / _PROGRESS).unlink(missing_ok=True)
+        if target.exists():
+            shutil.rmtree(target)
+        partial.replace(target)
+
+
+def weights_hash(module: torch.nn.Module) -> str:
+    """SHA-256 of a module's tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

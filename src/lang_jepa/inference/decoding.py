@@ -1,0 +1,221 @@
+"""A trained concept decoder in use, and on disk inside the encoder's model directory.
+
+decoder.safetensors   the network, with the standardisation of concepts
+decoder.yaml          the settings it was trained with
+decoder-tokenizer/    its tokenizer, where that is not the encoder's
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from lang_jepa.data.text.tokenizer import TextTokenizer
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.files.atomic import atomic_folder, sha256
+from lang_jepa.files.tensors import check_finite
+from lang_jepa.inference.cards import CARD, hash_files, read_card, read_tensors, write_card
+from lang_jepa.inference.texts import vectors_of
+from lang_jepa.models.decoder import ConceptDecoder, DecoderBatch, Generation, Scores, pad_texts
+from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.load import read_settings, save_settings
+
+WEIGHTS, SETTINGS, TOKENIZER = "decoder.safetensors", "decoder.yaml", "decoder-tokenizer"
+_TIED = ("model.lm_head.weight", "model.transformer.wte.weight")
+BATCH = 256
+"""Concepts decoded at a time."""
+
+
+def encoder_fingerprint(encoder: TextEncoder) -> str:
+    """Hash of the weights that concepts are made with, the head's included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class TextDecoder:
+    """Concepts to sentences.
+
+    Args:
+        network: the trained decoder.
+        tokenizer: of its text.
+        settings: of its training.
+        encoder: fingerprint of the encoder whose concepts it was trained on.
+    """
+
+    def __init__(
+        self, network: ConceptDecoder, tokenizer: TextTokenizer, settings: DecoderSettings, *, encoder: str
+    ) -> None:
+        self.network, self.tokenizer, self.settings, self.encoder = (
+            network.eval(),
+            tokenizer,
+            settings,
+            encoder,
+        )
+
+    def __repr__(self) -> str:
+        """What the decoder is."""
+        model = self.settings.decoder
+        return (
+            f"TextDecoder({self.settings.recipe}; reads {self.dim} dimensions; {model.num_layers} layers of "
+            f"{model.hidden_dim}; vocabulary {self.tokenizer.vocab_size:,})"
+        )
+
+    @property
+    def dim(self) -> int:
+        """Width D of the concepts it reads."""
+        return self.network.mean.numel()
+
+    def decode(self, concepts: NDArray[np.floating], how: Generation) -> list[list[str]]:
+        """Texts of concepts, `how.returned` each, best first.
+
+        Args:
+            concepts: [n, D].
+            how: the way of choosing. Concepts are decoded in blocks, and each block of a sample has a seed of its own.
+
+        Raises:
+            LangJepaError: the concepts have another width, or are not finite.
+        """
+        rows = vectors_of(concepts, self.dim)
+        texts: list[str] = []
+        device = self.network.mean.device
+        for start in range(0, len(rows), BATCH):
+            block = torch.from_numpy(rows[start : start + BATCH].copy()).to(device)
+            texts += map(self.tokenizer.decode, self.network.generate(block, how, block=start // BATCH))
+        return [texts[i : i + how.returned] for i in range(0, len(texts), how.returned)]
+
+    @torch.inference_mode()
+    def score(self, concepts: NDArray[np.floating], texts: Sequence[str]) -> Scores:
+        """How well given texts follow from concepts, by teacher forcing.
+
+        Args:
+            concepts: [n, D].
+            texts: n sentences; what goes beyond decoder.max_length tokens does not count.
+        """
+        if len(concepts) != len(texts):
+            raise LangJepaError(
+                f"{counted(len(concepts), 'concept')} and {counted(len(texts), 'text')}: give one text for each concept"
+            )
+        parts: list[tuple[NDArray[np.float64], ...]] = []
+        device = self.network.mean.device
+        tokens = self.tokenizer.encode_sentences(texts)
+        for start in range(0, len(texts), BATCH):
+            block = torch.from_numpy(np.array(concepts[start : start + BATCH], dtype=np.float32))
+            limit, eos = self.settings.decoder.max_length, self.network.eos_id
+            rows, lengths = pad_texts(tokens[start : start + BATCH], eos_id=eos, max_length=limit)
+            nats, right = self.network(DecoderBatch(block, rows, lengths).to(device))
+            parts.append((nats.double().sum(1).cpu().numpy(), right.sum(1).cpu().numpy(), lengths.numpy()))
+        return Scores(*(np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)))
+
+
+def build_decoder(
+    settings: DecoderSettings,
+    *,
+    concept_dim: int,
+    tokenizer: TextTokenizer,
+    mean: NDArray[np.float32] | None = None,
+    whitening: NDArray[np.float32] | None = None,
+) -> ConceptDecoder:
+    """A fresh decoder for a tokenizer.
+
+    Raises:
+        LangJepaError: the tokenizer has no token that could end a text.
+    """
+    if tokenizer.eos_id is None:
+        raise LangJepaError(
+            "the decoder's tokenizer has no end token (eos or sep), so no text could end: set "
+            "decoder.tokenizer_path to one that has"
+        )
+    return ConceptDecoder(
+        settings.decoder,
+        concept_dim=concept_dim,
+        vocab_size=tokenizer.vocab_size,
+        eos_id=tokenizer.eos_id,
+        mean=None if mean is None else torch.from_numpy(mean),
+        whitening=None if whitening is None else torch.from_numpy(whitening),
+    )
+
+
+def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
+    """Put a decoder into a model directory, in the place of an older one; the whole directory changes at once.
+
+    Args:
+        folder: a model directory.
+        decoder: trained on the concepts of its encoder.
+        card: what the card should say about the decoder (step, scores).
+    """
+    about = read_card(folder / CARD, what="model card")
+    kept = {name: hash for name, hash in about.pop("sha256").items() if not name.startswith("decoder")}
+    with atomic_folder(folder, known_by=CARD, ours=(WEIGHTS, SETTINGS, TOKENIZER)) as temporary:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+        shutil.rmtree(temporary / TOKENIZER, ignore_errors=True)
+        about["decoder"] = {**about.get("decoder", {}), **card, **write_decoder(temporary, decoder)}
+        names = (name for name in hash_files(temporary) if name.startswith("decoder"))
+        write_card(temporary / CARD, about, kept | {name: sha256(temporary / name) for name in names})
+
+
+def write_decoder(folder: Path, decoder: TextDecoder) -> dict[str, Any]:
+    """Write the decoder's files into a folder; returns what the card is to say about it."""
+    check_finite(decoder.network.state_dict(), where=f"the decoder to be written to {folder}")
+    tensors = {name: part.detach().cpu().contiguous() for name, part in decoder.network.state_dict().items()}
+    del tensors[_TIED[0]]  # the same tensor as the input embeddings, which safetensors keeps once
+    save_file(tensors, folder / WEIGHTS)
+    save_settings(decoder.settings, folder / SETTINGS)
+    (folder / WEIGHTS).chmod((folder / SETTINGS).stat().st_mode)  # safetensors lets only the owner read
+    if decoder.settings.decoder.tokenizer_path is not None:
+        decoder.tokenizer.save(folder / TOKENIZER)
+    return {"encoder": decoder.encoder}
+
+
+def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -> TextDecoder | None:
+    """The decoder of a model directory whose hashes were checked, None if it has none.
+
+    Args:
+        folder: the model directory.
+        card: its card.
+        tokenizer: the encoder's, used where the decoder has none of its own.
+    """
+    if "decoder" not in card:
+        return None
+    settings = read_settings(folder / SETTINGS, DecoderSettings)
+    own = settings.decoder.tokenizer_path is not None
+    tokenizer = TextTokenizer.load(str(folder / TOKENIZER)) if own else tokenizer
+    tensors, said = read_tensors(folder / WEIGHTS), card["decoder"]
+    if _TIED[1] not in tensors or not isinstance(said, dict) or not isinstance(said.get("encoder"), str):
+        raise LangJepaError(
+            f"the decoder in {folder} is damaged: it lacks {_TIED[1]} or its card's 'encoder'"
+        )
+    tensors[_TIED[0]] = tensors[_TIED[1]]
+    return restore(tensors, settings, tokenizer, encoder=said["encoder"], where=str(folder / WEIGHTS))
+
+
+def restore(
+    tensors: dict[str, torch.Tensor],
+    settings: DecoderSettings,
+    tokenizer: TextTokenizer,
+    *,
+    encoder: str,
+    where: str,
+) -> TextDecoder:
+    """A decoder from its tensors.
+
+    Raises:
+        LangJepaError: they do not fit the settings and the tokenizer.
+    """
+    if not isinstance(tensors.get("mean"), torch.Tensor):
+        raise LangJepaError(f"{where} is not of a decoder: it lacks 'mean'")
+    network = build_decoder(settings, concept_dim=tensors["mean"].numel(), tokenizer=tokenizer)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise LangJepaError(f"{where} does not fit its settings or tokenizer: {error}") from error
+    return TextDecoder(network, tokenizer, settings, encoder=encoder)

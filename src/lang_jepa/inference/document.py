@@ -1,0 +1,392 @@
+"""What a model tells about a document: surprise, topics, continuations, sentences out of place, repetitions.
+
+Each tool can work with the predictor or with a counterpart that needs none (means of neighbouring sentences in the same
+space). Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and kept with
+the model; the tools use that one and say so. docs/document.md says what the numbers mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, cast
+
+import numpy as np
+
+from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.evaluation.baselines.document_rules import REACH, Places, Reading, Rule
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
+from lang_jepa.evaluation.tasks.document_choice import Tool
+from lang_jepa.evaluation.tasks.document_contest import Contender
+from lang_jepa.evaluation.tasks.document_segmentation import GapSetting, boundaries, gap_scores, shape
+from lang_jepa.inference.document_reading import (
+    LEAST_REFERENCE,
+    Progress,
+    Read,
+    encoder,
+    of_document,
+    of_others,
+    silent,
+)
+from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.texts import text_of, texts_of
+
+Using = Literal["best", "predictor", "counterpart"]
+Against = Literal["document", "training"]
+
+REPEATED = 0.85
+"""Cosine with an earlier sentence from which on a sentence is said to repeat it, where nothing was measured."""
+_ROWS = 256
+"""Sentences that are compared with all earlier ones at a time."""
+_SAME = 1e-12
+"""Cosines that differ by less are equal but for rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A sentence and how it fits its place.
+
+    Attributes:
+        position: from 0.
+        sentence: the text.
+        fit: cosine of the sentence with what is expected at its place; None where nothing stands beside it.
+        surprise: standard deviations by which the fit is below the mean fit of shuffled sentences at this place: 0 fits
+            no better than they do, -2 much better, above 0 worse. None where there is no fit.
+    """
+
+    position: int
+    sentence: str
+    fit: float | None
+    surprise: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """All sentences of a document in their places.
+
+    Attributes:
+        sentences: in order.
+        used: the way in words, with its score and its counterpart's.
+        against: whose sentences were shuffled in for the calibration.
+    """
+
+    sentences: list[Placed]
+    used: str
+    against: Against
+
+    def ranked(self) -> list[Placed]:
+        """Those with a surprise, the most surprising first."""
+        known = [one for one in self.sentences if one.surprise is not None]
+        return sorted(known, key=lambda one: -cast(float, one.surprise))
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """A document in segments.
+
+    Attributes:
+        sentences: in order.
+        boundaries: positions at which a new topic begins, ascending, 0 left out.
+        scores: for each sentence but the first how much of a boundary lies before it, in standard deviations above the
+            document's mean.
+        used: the way in words.
+    """
+
+    sentences: list[str]
+    boundaries: list[int]
+    scores: list[float]
+    used: str
+
+    def segments(self) -> list[list[str]]:
+        """The sentences of each segment."""
+        ends = [0, *self.boundaries, len(self.sentences)]
+        return [self.sentences[begin:end] for begin, end in pairwise(ends)]
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A candidate, its cosine with what is expected next, and standard deviations above the candidates' mean."""
+
+    sentence: str
+    fit: float
+    lead: float
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """A sentence, the earlier one that is nearest to it, their cosine, and whether that counts as a repetition."""
+
+    position: int
+    sentence: str
+    earlier: int
+    cosine: float
+    repeats: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything at once, as the command shows it."""
+
+    surprise: Fits
+    outliers: Fits
+    topics: Topics
+    repetitions: list[Repetition]
+    next: list[Continuation]
+    repeated: str
+    """By which repetitions were found, in words."""
+
+
+def study(
+    model: EmbeddingModel,
+    text: str | Sequence[str],
+    *,
+    candidates: Sequence[str] | None = None,
+    segments: int | None = None,
+    using: Using = "best",
+    against: Against | None = None,
+    progress: Progress = silent,
+) -> Study:
+    """All tools on one document; memory grows with its sentences, not with their square.
+
+    Args:
+        model, text, using, against: as `surprise`.
+        candidates: sentences that might follow, to be ranked.
+        segments: topics wanted.
+        progress: told how far it is.
+    """
+    sentences = sentences_of(model, text)
+    read = Read.by(model, sentences, progress)
+    return Study(
+        _fits(read, "next", using, against),
+        _fits(read, "outliers", using, against),
+        _topics(read, segments, using),
+        _repetitions(read, None),
+        continuations(model, sentences, candidates, using=using)[0] if candidates else [],
+        _repeating(model)[2],
+    )
+
+
+def sentences_of(model: EmbeddingModel, text: str | Sequence[str]) -> list[str]:
+    """The sentences of a text, split as in training; a list is taken as it is.
+
+    Raises:
+        LangJepaError: no sentence at all, or an empty one in a list.
+    """
+    if isinstance(text, str):
+        text = text_of(text, "the document", blank=True)
+        pieces = [text[begin:end].strip() for begin, end in make_splitter(model.settings.data).spans(text)]
+        found = [piece for piece in pieces if piece]
+    else:
+        found = texts_of(text, "sentence")
+    if not found:
+        raise LangJepaError("the document holds no text")
+    return found
+
+
+def surprise(
+    model: EmbeddingModel, text: str | Sequence[str], *, using: Using = "best", against: Against | None = None
+) -> Fits:
+    """How far each sentence lies from what the sentences before it let expect.
+
+    Args:
+        model: any; without a predictor the counterpart is used.
+        text: a text, or its sentences.
+        using: the better way as measured, or one of the two.
+        against: whose sentences are shuffled in: the document's own, outside the context (then an on-topic sentence out
+            of order is as surprising as any), or training sentences (then only what is off topic is). None: the
+            document's, where it has enough of them.
+
+    Raises:
+        LangJepaError: no text, a way or a reference that the model does not have.
+    """
+    return _fits(Read.by(model, sentences_of(model, text)), "next", using, against)
+
+
+def outliers(
+    model: EmbeddingModel, text: str | Sequence[str], *, using: Using = "best", against: Against | None = None
+) -> Fits:
+    """How well each sentence fits between its neighbours on both sides; `.ranked()` begins with what fits least.
+
+    Args and errors as `surprise`.
+    """
+    return _fits(Read.by(model, sentences_of(model, text)), "outliers", using, against)
+
+
+def segment(
+    model: EmbeddingModel, text: str | Sequence[str], *, count: int | None = None, using: Using = "best"
+) -> Topics:
+    """Where the topic changes.
+
+    Args:
+        model, text, using: as `surprise`.
+        count: segments wanted (None: those that the threshold gives that was best on held-out documents).
+
+    Raises:
+        LangJepaError: as `surprise`; a count below 1.
+    """
+    return _topics(Read.by(model, sentences_of(model, text)), count, using)
+
+
+def _topics(read: Read, count: int | None, using: Using) -> Topics:
+    if count is not None and count < 1:
+        raise LangJepaError(f"a document has at least one segment, not {count}")
+    sentences = read.sentences
+    way, said = _way(read.model, "segment", using)
+    setting = GapSetting(way.rule, cast(Similarity, way.similarity), **way.setting)
+    if len(sentences) < 2:
+        return Topics(sentences, [], [], said)
+    reading = read.reading(gaps=True)
+    scores = gap_scores(reading, setting.rule, setting.similarity, setting.block)
+    found = boundaries(scores, setting, None if count is None else count - 1)
+    if count is not None and len(found) + 1 < count:
+        most = counted(len(found) + 1, "segment")
+        said = f"{said}; {len(sentences)} sentences have {most} at most, of {setting.least} sentences or more each"
+    return Topics(sentences, found.tolist(), shape(scores, depth=setting.depth).tolist(), said)
+
+
+def continuations(
+    model: EmbeddingModel, context: str | Sequence[str], candidates: Sequence[str], *, using: Using = "best"
+) -> tuple[list[Continuation], str]:
+    """Candidates by how well they fit as the next sentence, best first, and the way in words.
+
+    Raises:
+        LangJepaError: as `surprise`; no candidates.
+    """
+    candidates = texts_of(candidates, "candidate")
+    if not candidates:
+        raise LangJepaError("ranking continuations needs a list of candidates")
+    before = sentences_of(model, context)
+    way, said = _way(model, "next", using)
+    distinct = list(dict.fromkeys([*before, *candidates]))
+    row = {sentence: number for number, sentence in enumerate(distinct)}
+    asked = np.array(
+        [row[sentence] for sentence in before[-max(REACH, model.settings.data.window_size) :]], dtype=np.int64
+    )
+    places = Places(distinct, [asked], [asked[:0]])
+    reading = Reading(encoder(model), places, model.encode(distinct))
+    kind = cast(Similarity, way.similarity)
+    expected = reading.expected(cast(Rule, way.rule), kind)[0]
+    fits = reading.space(kind)[[row[sentence] for sentence in candidates]].astype(np.float64) @ expected
+    leads = (fits - fits.mean()) / fits.std() if fits.std() > 0 else np.zeros_like(fits)
+    order = np.argsort(-fits, kind="stable")
+    return [Continuation(candidates[i], float(fits[i]), float(leads[i])) for i in order], said
+
+
+def redundant(
+    model: EmbeddingModel, text: str | Sequence[str], *, threshold: float | None = None
+) -> list[Repetition]:
+    """For each sentence but the first the earlier one that is nearest to it, by cosine.
+
+    No predictor is used: a sentence that was to be expected may still say something new. Similarity and threshold are
+    those that were best at finding planted paraphrases, if `evaluate --tasks document` measured them; else centred
+    cosine and `REPEATED`.
+
+    Args:
+        model, text: as `surprise`.
+        threshold: cosine from which on a sentence is said to repeat the earlier one (None: as above).
+    """
+    return _repetitions(Read.by(model, sentences_of(model, text)), threshold)
+
+
+def _repetitions(read: Read, threshold: float | None) -> list[Repetition]:
+    kind, usual, _ = _repeating(read.model)
+    threshold = usual if threshold is None else threshold
+    space = prepare(read.embeddings, read.model.statistics, kind).astype(np.float64)[read.rows]
+    found, count = [], len(space)
+    for begin in range(0, count, _ROWS):
+        read.progress("sentences compared", begin, count)
+        block = space[begin : begin + _ROWS]
+        cosines = block @ space[: begin + len(block)].T
+        for position, row in enumerate(cosines, start=begin):
+            if position:
+                best = row[:position].max()
+                earlier = int(np.argmax(row[:position] >= best - _SAME))  # the first of equally near ones
+                cosine = float(row[earlier])
+                sentence = read.sentences[position]
+                found.append(Repetition(position, sentence, earlier, cosine, cosine >= threshold))
+    return found
+
+
+def _repeating(model: EmbeddingModel) -> tuple[Similarity, float, str]:
+    """Similarity and threshold of repetitions, and both in words."""
+    choice = model.choices.get("redundant")
+    if choice is None:
+        how = f"centred cosine of {REPEATED} or more"
+        why = "not measured: lang-jepa evaluate RUN --tasks document --data-dir DATA"
+        return (
+            "centred",
+            REPEATED,
+            f"{how} ({why if model.has_predictor else 'the model is an encoder alone'})",
+        )
+    kind, threshold = cast(Similarity, choice.used.similarity), float(choice.used.setting["threshold"])
+    return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.said()}"
+
+
+def _fits(read: Read, tool: Tool, using: Using, against: Against | None) -> Fits:
+    model = read.model
+    way, said = _way(model, tool, using)
+    kind = cast(Similarity, way.similarity)
+    reading = read.reading()
+    expected = reading.expected(cast(Rule, way.rule), kind)
+    own = reading.space(kind)[read.rows]
+    known = np.abs(expected).sum(1) > 0
+    fits = np.einsum("qd,qd->q", expected, own, dtype=np.float64)
+    chosen = against or _usual(model, len(read.sentences))
+    means, spreads = (
+        of_document(expected, own)
+        if chosen == "document"
+        else of_others(expected, prepare(_training_sample(model), model.statistics, kind))
+    )
+    values = np.divide(means - fits, spreads, out=np.zeros_like(fits), where=spreads > 0)
+    judged = known & (against is not None or chosen != "document" or len(known) > LEAST_REFERENCE)
+    placed = [
+        Placed(i, sentence, float(fits[i]) if known[i] else None, float(values[i]) if judged[i] else None)
+        for i, sentence in enumerate(read.sentences)
+    ]
+    return Fits(placed, said, chosen)
+
+
+def _usual(model: EmbeddingModel, count: int) -> Against:
+    """The reference for a document of so many sentences."""
+    if count - 2 * REACH - 1 >= LEAST_REFERENCE or model.statistics.sample is None:
+        return "document"
+    return "training"
+
+
+def _training_sample(model: EmbeddingModel) -> Floats:
+    """Embeddings of training sentences, [N, D]."""
+    if model.statistics.sample is None:
+        raise LangJepaError(
+            "this model keeps no training sentences to compare with (an older version saved it, or it was never "
+            "trained): compare with the document's own, or train again"
+        )
+    return model.statistics.sample
+
+
+def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Contender, str]:
+    """How a tool works, and that in words."""
+    choice = model.choices.get(tool)
+    if choice is None:
+        return _unmeasured(model, tool, using)
+    if using == "predictor" and choice.predictor is None:
+        raise LangJepaError("this model has no predictor that this tool could use; take the counterpart")
+    if using == "best":
+        return choice.used, choice.said()
+    one = choice.predictor if using == "predictor" else choice.counterpart
+    assert one is not None
+    return one, f"{one.rule} [{one.similarity}], as asked; measured best: {choice.said()}"
+
+
+def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Contender, str]:
+    """Without a measurement the counterpart, which has not been beaten yet, or what was asked for."""
+    if using == "predictor":
+        if not model.predicts_next:
+            raise LangJepaError("this model has no predictor of next sentences; take the counterpart")
+        rule = "prediction between" if tool == "outliers" and model.sees_both_sides else "prediction"
+    else:
+        rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]
+    setting = {"block": 5, "depth": False, "threshold": 1.0} if tool == "segment" else {}
+    why = "not measured for this model yet: lang-jepa evaluate RUN --tasks document"
+    if not model.has_predictor:
+        why = "the model is an encoder alone"
+    return Contender(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"

@@ -1,0 +1,161 @@
+"""A document as a model reads it: each distinct sentence encoded once, in parts, so that progress can be shown."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.evaluation.baselines.document_rules import REACH, Places, Reading
+from lang_jepa.evaluation.embedder import Encoder
+from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.similarity import Floats
+from lang_jepa.evaluation.tasks.document_contest import Values
+from lang_jepa.inference.embedding import EmbeddingModel
+
+LEAST_REFERENCE = 10
+"""Fewer sentences than this say nothing about what is usual."""
+_NOTHING = 1e-6
+"""Deviations below this are rounding."""
+
+
+def of_document(expected: Floats, own: Floats) -> tuple[Values, Values]:
+    """Mean and deviation of the fits of the document's other sentences at each place, those within `REACH` left out.
+
+    Where too few remain, only the sentence itself is left out.
+
+    Args:
+        expected: [Q, D] what is expected at each place.
+        own: [Q, D] the sentence that stands there.
+    """
+    count = len(own)
+    places = np.arange(count)
+    within = np.minimum(places, REACH) + np.minimum(count - 1 - places, REACH) + 1
+    far = count - within >= LEAST_REFERENCE
+    middle = own.astype(np.float64).mean(0)
+    asked, rows = expected.astype(np.float64), own.astype(np.float64) - middle
+    sums, squares = asked @ rows.sum(0), np.einsum("qd,qd->q", asked @ (rows.T @ rows), asked)
+    near = min(REACH, count - 1)
+    for shift in range(-near, near + 1):
+        here = slice(max(0, -shift), count - max(0, shift))
+        there = slice(max(0, shift), count - max(0, -shift))
+        fits = np.einsum("qd,qd->q", asked[here], rows[there])
+        fits *= far[here] | (shift == 0)
+        sums[here] -= fits
+        squares[here] -= fits**2
+    number = np.maximum(np.where(far, count - within, count - 1), 1)
+    return _moments(sums / number, squares / number, asked @ middle)
+
+
+def of_others(expected: Floats, others: Floats) -> tuple[Values, Values]:
+    """Mean and deviation of the fits of other sentences [N, D] at each place."""
+    middle = others.astype(np.float64).mean(0)
+    asked, rows = expected.astype(np.float64), others.astype(np.float64) - middle
+    squares = np.einsum("qd,qd->q", asked @ (rows.T @ rows), asked) / len(rows)
+    return _moments(np.zeros(len(asked)), squares, asked @ middle)
+
+
+def _moments(
+    means: NDArray[np.float64], squares: NDArray[np.float64], shift: NDArray[np.float64]
+) -> tuple[Values, Values]:
+    """Mean and deviation from moments of values that were shifted by their middle."""
+    spreads = np.sqrt(np.maximum(squares - means**2, 0.0))
+    return means + shift, np.where(spreads > _NOTHING, spreads, 0.0)
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+PART = 2048
+"""Sentences encoded, or contexts predicted from, between two calls of `Progress`."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """The sentences of a document with their embeddings.
+
+    Attributes:
+        model: what read them.
+        sentences: in order, n of them.
+        distinct: [S] each once.
+        rows: int64 [n], places of the sentences in `distinct`.
+        embeddings: float32 [S, D], unit rows.
+        progress: told of predictions.
+    """
+
+    model: EmbeddingModel
+    sentences: list[str]
+    distinct: list[str]
+    rows: Rows
+    embeddings: Floats
+    progress: Progress
+
+    @classmethod
+    def by(cls, model: EmbeddingModel, sentences: list[str], progress: Progress = silent) -> "Read":
+        """Encode the sentences of a document."""
+        distinct = list(dict.fromkeys(sentences))
+        row = {sentence: number for number, sentence in enumerate(distinct)}
+        rows = np.array([row[sentence] for sentence in sentences], dtype=np.int64)
+        embeddings = _in_parts(model.encode, [distinct], model.dim, "sentences read", progress)
+        return cls(model, sentences, distinct, rows, embeddings, progress)
+
+    def reading(self, *, gaps: bool = False) -> Reading:
+        """All places of the document, or those between two sentences."""
+        reach = max(REACH, self.model.settings.data.window_size)
+        places = Places.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
+        return Reading(encoder(self.model, self.progress), places, self.embeddings)
+
+
+def encoder(model: EmbeddingModel, progress: Progress = silent) -> Encoder:
+    """A model as the rules for places ask it, with as much of a predictor as it has."""
+    return _Predicting(model, progress) if model.predicts_next else _Reader(model, progress)
+
+
+class _Reader:
+    """A model that is asked in parts, each of which is told."""
+
+    def __init__(self, model: EmbeddingModel, progress: Progress) -> None:
+        self.dim, self.statistics, self.encode = model.dim, model.statistics, model.encode
+        self.model, self.progress = model, progress
+
+
+class _Predicting(_Reader):
+    """The same with a predictor."""
+
+    @property
+    def sees_both_sides(self) -> bool:
+        """Whether `predict_between` works."""
+        return self.model.sees_both_sides
+
+    def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows."""
+        return _in_parts(self.model.predict_next, [contexts], self.dim, "predictions made", self.progress)
+
+    def predict_between(
+        self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]
+    ) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows."""
+        asked = [before, after]
+        return _in_parts(self.model.predict_between, asked, self.dim, "predictions made", self.progress)
+
+
+def _in_parts(
+    ask: Callable[..., NDArray[np.float32]],
+    asked: Sequence[Sequence[object]],
+    dim: int,
+    what: str,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """What a model gives for each of `asked` (sequences of one length, walked together), float32 [n, D]."""
+    total = len(asked[0])
+    found = np.empty((total, dim), dtype=np.float32)
+    for begin in range(0, total, PART):
+        progress(what, begin, total)
+        end = min(begin + PART, total)
+        found[begin:end] = ask(*(list(one[begin:end]) for one in asked))
+    progress(what, total, total)
+    return found

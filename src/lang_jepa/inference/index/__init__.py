@@ -1,0 +1,1 @@
+"""A corpus of vectors on disk, and search in it."""

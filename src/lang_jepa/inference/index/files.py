@@ -1,0 +1,321 @@
+"""The files of a search index: rows of vectors and what they stand for, appended block by block.
+
+    vectors.npy      float16 or float32 [N, D], unit rows, ready to be compared by a dot product
+    texts.utf8       the sentences end to end, and text_ends.npy int64 [N], where each ends
+    documents.npy    int32 [N], number of each sentence's document
+    positions.npy    int32 [N], place of the sentence in its document, from 0
+    ids.utf8         the documents' ids end to end, and id_ends.npy int64 [M]
+
+Numbers and vectors are plain `.npy` files, so that anything can map them into memory. While the index grows, a journal
+says up to where the files are whole; whatever stands behind that was cut off by a kill and is cut away.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.arrays import BadArray, check_finite_rows, check_rising, check_within, open_array
+from lang_jepa.files.atomic import make_folder, read_json, write_json, writing
+
+JOURNAL = "journal.json"
+VECTORS = "vectors.npy"
+FILES = (
+    VECTORS,
+    "text_ends.npy",
+    "documents.npy",
+    "positions.npy",
+    "id_ends.npy",
+    "texts.utf8",
+    "ids.utf8",
+)
+"""Of a finished index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an index has grown.
+
+    Attributes:
+        rows, documents: in the index.
+        text_bytes, id_bytes: of their texts and ids.
+        source_row: row of the source that comes next (or is not done yet).
+        sentence: sentences of that row that are done.
+        last_row: row of the source whose document is the last in the index.
+        characters: read from the source, of `total_characters`.
+        rejected: rows of the source that are no documents.
+        without_tokens: sentences that were left out because the tokenizer keeps nothing of them.
+        complete: whether the source has no more.
+    """
+
+    rows: int = 0
+    documents: int = 0
+    text_bytes: int = 0
+    id_bytes: int = 0
+    source_row: int = 0
+    sentence: int = 0
+    last_row: int = -1
+    characters: int = 0
+    total_characters: int = 0
+    rejected: int = 0
+    without_tokens: int = 0
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What one block adds; the vectors and texts have as many rows as the documents and positions.
+
+    Attributes:
+        vectors: [n, D].
+        texts: n sentences.
+        documents, positions: n numbers each.
+        ids: of documents that begin in this block.
+    """
+
+    vectors: NDArray[Any]
+    texts: Sequence[str]
+    documents: Sequence[int]
+    positions: Sequence[int]
+    ids: Sequence[str]
+
+
+class IndexWriter:
+    """Appends blocks to the files of a folder; goes on where an earlier one was killed.
+
+    Args:
+        folder: of the unfinished index; made if it is not there.
+        dim: width D of the vectors.
+        dtype: `float16` or `float32`.
+    """
+
+    def __init__(self, folder: Path, dim: int, dtype: str) -> None:
+        make_folder(folder)
+        self.folder = folder
+        self._columns = {
+            VECTORS: (np.dtype(dtype), (dim,)),
+            "text_ends.npy": (np.dtype(np.int64), ()),
+            "documents.npy": (np.dtype(np.int32), ()),
+            "positions.npy": (np.dtype(np.int32), ()),
+            "id_ends.npy": (np.dtype(np.int64), ()),
+        }
+        journal = folder / JOURNAL
+        self.progress = Progress()
+        if journal.is_file():
+            self.progress = _progress(journal)
+        self._files = {name: self._opened(name, size) for name, size in self._sizes().items()}
+
+    def append(self, block: Grown, progress: Progress) -> Progress:
+        """Write a block through to the disk, then the journal; returns the progress with the sizes filled in."""
+        texts, ids = _encoded(block.texts), _encoded(block.ids)
+        if not np.isfinite(block.vectors).all():
+            raise LangJepaError(
+                "the model makes vectors that are not finite, among which nothing could be found"
+            )
+        text_ends = _ends(texts, self.progress.text_bytes)
+        id_ends = _ends(ids, self.progress.id_bytes)
+        with writing(self.folder):
+            self._write(VECTORS, block.vectors)
+            self._write("text_ends.npy", text_ends)
+            self._write("documents.npy", np.array(block.documents))
+            self._write("positions.npy", np.array(block.positions))
+            self._write("id_ends.npy", id_ends)
+            self._files["texts.utf8"].write(b"".join(texts))
+            self._files["ids.utf8"].write(b"".join(ids))
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
+        self.progress = replace(
+            progress,
+            rows=self.progress.rows + len(block.texts),
+            documents=self.progress.documents + len(ids),
+            text_bytes=self.progress.text_bytes + sum(map(len, texts)),
+            id_bytes=self.progress.id_bytes + sum(map(len, ids)),
+        )
+        self.record(self.progress)
+        return self.progress
+
+    def record(self, progress: Progress) -> None:
+        """Write the journal."""
+        self.progress = progress
+        write_json(self.folder / JOURNAL, asdict(progress))
+
+    def finish(self) -> None:
+        """Write the final shapes into the heads of the files, and close them."""
+        with writing(self.folder):
+            for name, (dtype, width) in self._columns.items():
+                file = self._files[name]
+                file.seek(0)
+                file.write(_head(dtype, (self._count(name), *width)))
+            self.close()
+
+    def close(self) -> None:
+        """Flush and close."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+
+    def _count(self, name: str) -> int:
+        return self.progress.documents if name.startswith("id") else self.progress.rows
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes that each file should have by the journal."""
+        sizes = {"texts.utf8": self.progress.text_bytes, "ids.utf8": self.progress.id_bytes}
+        for name, (dtype, width) in self._columns.items():
+            row = dtype.itemsize * int(np.prod(width, dtype=np.int64))
+            sizes[name] = len(_head(dtype, (0, *width))) + self._count(name) * row
+        return sizes
+
+    def _opened(self, name: str, size: int) -> IO[bytes]:
+        """A file cut to the size in the journal, open at its end."""
+        path = self.folder / name
+        if path.is_symlink():
+            raise LangJepaError(f"{path} is a link, which no index has: remove it")
+        if not path.exists():
+            dtype, width = self._columns.get(name, (None, ()))
+            with writing(path):
+                path.write_bytes(b"" if dtype is None else _head(dtype, (0, *width)))
+        if path.stat().st_size < size:
+            raise LangJepaError(
+                f"{path} is shorter than its journal says: the unfinished index is damaged. Remove {self.folder} and "
+                "build again."
+            )
+        os.truncate(path, size)
+        file = path.open("r+b")
+        file.seek(size)
+        return file
+
+    def _write(self, name: str, values: NDArray[Any]) -> None:
+        dtype, width = self._columns[name]
+        self._files[name].write(np.ascontiguousarray(values.reshape(-1, *width), dtype=dtype).tobytes())
+
+
+@dataclass(frozen=True)
+class IndexArrays:
+    """The files of a finished index, memory-mapped.
+
+    Attributes:
+        vectors: [N, D].
+        documents, positions: int32 [N].
+    """
+
+    vectors: NDArray[Any]
+    documents: NDArray[np.int32]
+    positions: NDArray[np.int32]
+    _texts: "_Strings"
+    _ids: "_Strings"
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map the files of a folder.
+
+        Raises:
+            LangJepaError: one is missing or damaged.
+        """
+        arrays: dict[str, NDArray[Any]] = {}
+        name = VECTORS
+        try:
+            for name in FILES:
+                if name.endswith(".npy"):
+                    arrays[name] = open_array(folder / name, mode="c")
+            rows, documents = len(arrays[VECTORS]), len(arrays["id_ends.npy"])
+            for name, array in arrays.items():
+                _check(name, array, rows=rows, documents=documents)
+            name = "texts.utf8"
+            texts = _Strings.checked(folder / name, arrays["text_ends.npy"])
+            name = "ids.utf8"
+            ids = _Strings.checked(folder / name, arrays["id_ends.npy"])
+        except (BadArray, OSError, ValueError) as error:
+            raise LangJepaError(f"the index is damaged: {folder / name}: {error}. Build it again.") from error
+        return cls(arrays[VECTORS], arrays["documents.npy"], arrays["positions.npy"], texts, ids)
+
+    def text(self, row: int) -> str:
+        """The sentence of a row."""
+        return self._texts[row]
+
+    def document(self, row: int) -> str:
+        """The id of a row's document."""
+        return self._ids[int(self.documents[row])]
+
+
+@dataclass(frozen=True)
+class _Strings:
+    """Many strings in one file."""
+
+    content: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+
+    def __getitem__(self, number: int) -> str:
+        begin = int(self.ends[number - 1]) if number else 0
+        return self.content[begin : int(self.ends[number])].tobytes().decode("utf-8", "replace")
+
+    @classmethod
+    def checked(cls, path: Path, ends: NDArray[np.int64]) -> Self:
+        """Strings of a file; BadArray is raised unless they follow each other and end with it."""
+        content = _bytes(path)
+        if len(ends) and ends[0] < 0:
+            raise BadArray(f"its first string ends at {ends[0]}")
+        check_rising(ends, strictly=False)
+        if len(content) != (int(ends[-1]) if len(ends) else 0):
+            raise BadArray(f"it has {len(content)} bytes, and its last string ends elsewhere")
+        return cls(content, ends)
+
+
+def _check(name: str, array: NDArray[Any], *, rows: int, documents: int) -> None:
+    """Raise BadArray unless an array of an index is what its name says."""
+    dtypes = ("float16", "float32") if name == VECTORS else ("int64",) if "ends" in name else ("int32",)
+    if array.dtype.name not in dtypes or array.ndim != (2 if name == VECTORS else 1):
+        raise BadArray(f"it is {array.dtype} {list(array.shape)}")
+    if len(array) != (documents if name == "id_ends.npy" else rows):
+        raise BadArray(f"it has {len(array)} entries, and there are {rows} sentences")
+    if name == VECTORS:
+        check_finite_rows(array)
+    elif name == "documents.npy":
+        check_within(array, documents)
+    elif name == "positions.npy":
+        check_within(array, 2**31)
+
+
+def _progress(journal: Path) -> Progress:
+    """What a journal says."""
+    found = read_json(journal, what="journal of an unfinished index")
+    numbers = found.values() if isinstance(found, dict) else ()
+    if (
+        not numbers
+        or found.keys() != asdict(Progress()).keys()
+        or not all(type(n) in (int, bool) for n in numbers)
+    ):
+        raise LangJepaError(f"the journal {journal} is damaged: remove {journal.parent} and build again")
+    return Progress(**found)
+
+
+def _bytes(path: Path) -> NDArray[np.uint8]:
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return np.zeros(0, dtype=np.uint8)
+    return np.memmap(path, dtype=np.uint8, mode="r")
+
+
+def _encoded(texts: Sequence[str]) -> list[bytes]:
+    return [text.encode("utf-8", "replace") for text in texts]
+
+
+def _ends(parts: Sequence[bytes], begin: int) -> NDArray[np.int64]:
+    return begin + np.cumsum([len(part) for part in parts], dtype=np.int64)
+
+
+def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The head of a `.npy` file; numpy pads it, so that its length does not depend on the number of rows."""
+    from io import BytesIO
+
+    head = BytesIO()
+    npy.write_array_header_1_0(
+        head, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
+    return head.getvalue()

@@ -1,0 +1,136 @@
+"""What an index is made of: a corpus read as a stream of sentences that can be entered anywhere."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from lang_jepa.data.corpus.formats import sentence_formats
+from lang_jepa.data.corpus.losses import Losses
+from lang_jepa.data.sources import text_files
+from lang_jepa.data.sources.source import Document, Source, open_source, require_documents
+from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.files.atomic import fingerprint
+from lang_jepa.settings.data import DataSettings
+
+
+class Row(NamedTuple):
+    """One row of a source: its document's id and sentences; None and nothing where it is rejected."""
+
+    id: str | None
+    sentences: list[str]
+    characters: int
+
+
+class SentenceSource(Protocol):
+    """Where sentences come from; the same rows every time it is read."""
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+
+    def fingerprint(self) -> str:
+        """Identity of content and of how it is cut."""
+
+    def rows(self, skip: int = 0) -> Iterator[Row]:
+        """All rows from `skip` on."""
+
+    def characters(self) -> int:
+        """Size of all documents, which takes one reading.
+
+        Raises:
+            LangJepaError: there is no document; says why.
+        """
+
+
+@dataclass
+class SplitDocuments:
+    """Documents of any source that `data.train_file` may name, split as in training.
+
+    Attributes:
+        losses: what became no sentence, once `characters` has read all of it.
+    """
+
+    source: Source
+    settings: DataSettings
+    losses: Losses | None = field(default=None, compare=False)
+
+    @classmethod
+    def open(cls, settings: DataSettings) -> "SplitDocuments":
+        """Open what `settings.train_file` names; short documents are taken too.
+
+        Raises:
+            LangJepaError: of `open_source`.
+        """
+        settings = settings.model_copy(update={"min_length": 0})
+        return cls(open_source(settings), settings)
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        return self.source.description
+
+    def fingerprint(self) -> str:
+        """Of content, splitter and limits."""
+        names = ("splitter", "language", "max_sentence_chars", "text_column", "limit")
+        chosen = [getattr(self.settings, name) for name in names]
+        return fingerprint([self.source.fingerprint(), *chosen, sentence_formats()])
+
+    def rows(self, skip: int = 0) -> Iterator[Row]:
+        """Documents from row `skip` on."""
+        splitter = make_splitter(self.settings)
+        for document in self.source.rows(skip):
+            if not isinstance(document, Document):
+                yield Row(None, [], 0)
+                continue
+            text = document.text
+            pieces = (text[begin:end].strip() for begin, end in splitter.spans(text))
+            yield Row(document.id, [piece for piece in pieces if piece], len(text))
+
+    def characters(self) -> int:
+        """Characters of all documents.
+
+        Raises:
+            LangJepaError: there are none; with the reasons.
+        """
+        rejected, left_out = Counter[str](), Counter[str]()
+        documents = characters = 0
+        for document in self.source.documents(rejected):
+            documents, characters = documents + 1, characters + len(document.text)
+            left_out.update(dict(document.left_out))
+        require_documents(documents, rejected, self.source)
+        self.losses = Losses(documents + rejected.total(), rejected, {}, left_out)
+        return characters
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A UTF-8 text file with one sentence a line, which is one document; empty lines are passed over."""
+
+    path: Path
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        return f"lines of {self.path}"
+
+    def fingerprint(self) -> str:
+        """Of the content."""
+        digest = hashlib.blake2b()
+        for chunk in text_files.chunks(self.path):
+            digest.update(chunk)
+        return fingerprint(["lines", text_files.FORMAT, digest.hexdigest()])
+
+    def rows(self, skip: int = 0) -> Iterator[Row]:
+        """Line by line: the id is the file's name and the line's number, counted from 1 as editors do."""
+        lines = text_files.text_lines(text_files.chunks(self.path), str(self.path))
+        for number, text in enumerate(lines):
+            if number >= skip:
+                name = f"{self.path.name}:{number + 1}" if text else None
+                yield Row(name, [text] if text else [], len(text))
+
+    def characters(self) -> int:
+        """Characters of all lines."""
+        return sum(row.characters for row in self.rows())

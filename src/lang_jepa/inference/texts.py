@@ -1,0 +1,229 @@
+"""Texts and vectors as users hand them over, made into lists of strings and arrays; what is neither is named."""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.sources.base import VISIBLE
+from lang_jepa.data.text.tokenizer import TextTokenizer
+from lang_jepa.errors import LangJepaError
+
+
+def text_of(given: Any, what: str = "the text", *, blank: bool = False) -> str:
+    """One text.
+
+    Args:
+        given: what should be one.
+        what: it is called in errors.
+        blank: whether it may be empty.
+
+    Raises:
+        LangJepaError: no string, a lone surrogate in it, or nothing but white space.
+    """
+    if not isinstance(given, str):
+        said = type(given).__name__
+        cure = ", which must be decoded first" if isinstance(given, bytes | bytearray) else ""
+        shown = f" {given}" if isinstance(given, float) else ""
+        raise LangJepaError(f"{what} is no string ({said}{shown}{cure})")
+    if not given.isascii():
+        try:
+            given.encode()
+        except UnicodeEncodeError as error:
+            raise LangJepaError(
+                f"{what} has a lone surrogate ({given[error.start]!a}) at character {error.start}, which is no text"
+            ) from None
+    if not blank and not VISIBLE.search(given):
+        raise LangJepaError(
+            f"{what} has no token to encode: {given!r} is empty, white space or nothing visible"
+        )
+    return str(given)
+
+
+def texts_of(given: Any, what: str = "text", *, where: str = "", blank: bool = False) -> list[str]:
+    """A list of texts from a list, tuple, generator, array or column of a table, in order.
+
+    Args:
+        given: what should hold strings.
+        what: one of them is called in errors, before its number, counted from 0.
+        where: it stands, in errors.
+        blank: whether one may be empty.
+
+    Raises:
+        LangJepaError: a single string, something without an order or of several dimensions, or a text that `text_of`
+            refuses.
+    """
+    items = items_of(given, what, where=where)
+    return [text_of(one, f"{where}{what} {number}", blank=blank) for number, one in enumerate(items)]
+
+
+def items_of(given: Any, what: str, *, where: str = "") -> list[Any]:
+    """The items of something ordered, by position whatever its index; errors as `texts_of`."""
+    if isinstance(given, str):
+        raise LangJepaError(
+            f"{where}expected a list of {what}s, not a single string: put it into a list, [text]"
+        )
+    if isinstance(given, bytes | bytearray | Mapping | Set) or not isinstance(given, Iterable):
+        raise LangJepaError(f"{where}expected a list of {what}s, not {_named(given)}")
+    dimensions = getattr(given, "ndim", 1)
+    if dimensions != 1:
+        raise LangJepaError(
+            f"{where}expected a list of {what}s, not {_named(given)} of {dimensions} dimensions"
+        )
+    return list(given)
+
+
+def tokens_of(given: Any, vocab_size: int) -> list[NDArray[np.int64]]:
+    """Arrays of token ids, one a sentence.
+
+    Raises:
+        LangJepaError: no whole numbers, none at all, or one that is no id; the message names the sentence.
+    """
+    found = []
+    for number, one in enumerate(items_of(given, "array of token ids")):
+        ids = np.asarray(one)
+        if ids.ndim != 1 or not len(ids) or ids.dtype.kind not in "iu":
+            raise LangJepaError(f"sentence {number} is no list of token ids: {_named(one)}")
+        if ids.min() < 0 or ids.max() >= vocab_size:
+            raise LangJepaError(f"sentence {number} has a token id outside of 0 to {vocab_size - 1}")
+        found.append(ids.astype(np.int64))
+    return found
+
+
+def device_of(name: Any) -> torch.device:
+    """A device that torch can compute on here.
+
+    Raises:
+        LangJepaError: there is none of that name, or not on this machine.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises whatever the device's backend does
+        reason = str(error).splitlines()[0][:200]
+        raise LangJepaError(f"device {name!r} cannot be used here ({reason}): take 'cpu'") from error
+    return device
+
+
+def contexts_of(given: Any) -> tuple[list[list[str]], bool]:
+    """Contexts, each a list of sentences, and whether one alone was given.
+
+    Raises:
+        LangJepaError: a bare string, no context or an empty one, a mixture, or a sentence that `text_of` refuses.
+    """
+    if isinstance(given, str):
+        raise LangJepaError("predict_next takes a list of sentences; split the text first")
+    wide = getattr(given, "ndim", 1) == 2 and isinstance(given, np.ndarray)
+    items = list(given) if wide else items_of(given, "sentence")
+    if not items:
+        raise LangJepaError("predict_next needs at least one sentence of context")
+    single = [not _several(one) for one in items]
+    if all(single):
+        return [texts_of(items, "sentence")], True
+    if any(single) and any(isinstance(one, str) for one in items):
+        raise LangJepaError("predict_next was given a list that mixes sentences and lists of sentences")
+    return [_context(one, f"context {number}") for number, one in enumerate(items)], False
+
+
+def sides_of(before: Any, after: Any) -> tuple[list[list[str]], list[list[str]]]:
+    """The sentences before and after each of some places; one side of a place may be empty.
+
+    Raises:
+        LangJepaError: sides that differ in number or are both empty, or a sentence that `text_of` refuses.
+    """
+    sides = [
+        [
+            _context(one, f"side {number} ({name})", empty=True)
+            for number, one in enumerate(items_of(given, "side"))
+        ]
+        for name, given in (("before", before), ("after", after))
+    ]
+    left, right = sides
+    if len(left) != len(right) or not all(one or other for one, other in zip(left, right, strict=True)):
+        raise LangJepaError("predict_between needs two sides for each sentence, of which one may be empty")
+    return left, right
+
+
+def vectors_of(given: Any, dim: int, what: str = "concept") -> NDArray[np.float32]:
+    """Finite vectors [n, dim].
+
+    Args:
+        given: an array, tensor, table or list of rows.
+        dim: their width.
+        what: one of them is called in errors, before its number.
+
+    Raises:
+        LangJepaError: no numbers, another shape, or an entry that is not finite; the message names its row.
+    """
+    given = given.detach().cpu().numpy() if hasattr(given, "detach") else given
+    try:
+        rows = np.asarray(given)
+        fits = rows.dtype.kind in "fiu"
+    except (ValueError, TypeError):
+        fits = False
+    if not fits:
+        raise LangJepaError(f"expected {what}s as numbers [n, {dim}], not {_named(given)}{_odd(given, dim)}")
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise LangJepaError(f"expected {what}s [n, {dim}], not {list(rows.shape)}")
+    rows = rows.astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(rows).all(1))
+    if len(wrong):
+        raise LangJepaError(f"{what} {wrong[0]} has entries that are not finite")
+    return rows
+
+
+def _context(given: Any, what: str, *, empty: bool = False) -> list[str]:
+    if not _several(given):
+        raise LangJepaError(f"{what} is no list of sentences ({type(given).__name__})")
+    sentences = texts_of(given, "sentence", where=f"{what}: ")
+    if not sentences and not empty:
+        raise LangJepaError(f"{what} is an empty context: the first sentence cannot be predicted")
+    return sentences
+
+
+def _several(given: Any) -> bool:
+    """Whether something holds other things, as text and single numbers do not."""
+    plain = isinstance(given, str | bytes | bytearray) or getattr(given, "ndim", 1) == 0
+    return isinstance(given, Iterable) and not plain
+
+
+def _odd(given: Any, dim: int) -> str:
+    """Which row of a list is none of numbers."""
+    rows = enumerate(given) if isinstance(given, list | tuple) else ()
+    for number, row in rows:
+        size = len(row) if isinstance(row, list | tuple | np.ndarray) else None
+        if size != dim or any(isinstance(one, str | bytes) or one is None for one in row):
+            return f" (row {number})"
+    return ""
+
+
+def _named(given: Any) -> str:
+    name = type(given).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}" if given is not None else "None"
+
+
+def as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -> CorpusSplit:
+    """Contexts as the documents of a corpus in memory.
+
+    Raises:
+        LangJepaError: the tokenizer keeps nothing of a sentence.
+    """
+    documents = tokenizer.encode_documents(contexts)
+    for context, document in zip(contexts, documents, strict=True):
+        sizes = np.diff(document.starts)  # the separator in front gives even an empty sentence a token
+        empty = [text for text, size in zip(context, sizes, strict=True) if not size or not text.strip()]
+        if empty:
+            raise LangJepaError(f"a sentence of the context has no token: {empty[0]!r}")
+    sizes = np.array([len(document.tokens) for document in documents])
+    shifts = np.cumsum(sizes) - sizes
+    starts = [document.starts[:-1] + shift for document, shift in zip(documents, shifts, strict=True)]
+    return CorpusSplit.from_arrays(
+        np.concatenate([document.tokens for document in documents]),
+        np.concatenate([*starts, [int(sizes.sum())]]).astype(np.int64),
+        np.concatenate([[0], np.cumsum([len(start) for start in starts])]).astype(np.int64),
+        np.array([str(number).encode() for number in range(len(documents))]),
+        tokenizer,
+    )

@@ -1,0 +1,1 @@
+"""Predictors: from context states to the embedding that is expected."""

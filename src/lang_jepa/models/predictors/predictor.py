@@ -1,0 +1,219 @@
+"""What turns context states into a prediction of a target's embedding: the table, and the simple ones."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.models.context import Context
+from lang_jepa.models.pooling import take_rows
+from lang_jepa.models.predictors.concept_transformer import (
+    ConceptTransformer,
+    PassageTransformer,
+    SentenceTransformer,
+)
+from lang_jepa.models.predictors.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
+from lang_jepa.models.predictors.recency import RecencyTransformer
+from lang_jepa.settings.encoder import ModelSettings
+
+
+class NoPredictor(nn.Module):
+    """Stands where an encoder alone has no predictor.
+
+    Args:
+        name: of the encoder, for the message.
+        width: of its states, for the message.
+    """
+
+    def __init__(self, name: str, width: int) -> None:
+        super().__init__()
+        self.name, self.width = name, width
+
+    def error(self) -> LangJepaError:
+        """Why nothing can be predicted, and what to do."""
+        return LangJepaError(
+            f"{self.name} is an encoder alone, without a predictor: it can encode, index, search and be evaluated, "
+            "but nothing can be predicted, ranked or imagined with it. Use a model that was trained here, or train "
+            f"one on it: lang-jepa train pretrained -o data.tokenizer_path={self.name} -o data.train_file=TEXTS "
+            f"-o model.embed_dim={self.width} -o model.pred_dim={self.width}"
+        )
+
+    def forward(self, context: Context) -> Tensor:
+        """Raises."""
+        raise self.error()
+
+
+def refuse_without_predictor(predictor: nn.Module) -> None:
+    """Raise if there is no predictor."""
+    if isinstance(predictor, NoPredictor):
+        raise predictor.error()
+
+
+class AttentionQuery(nn.Module):
+    """One learnt query attends over the context's states; LayerNorm; linear output.
+
+    Because the query is the same everywhere, a state's score does not depend on who reads it. So every segment is
+    summed once, as (largest score, sum of weights, weighted sum of values), and a window merges the sums of its
+    segments exactly, in the way of online softmax (Milakov and Gimelshein 2018). Overlapping windows cost nothing more.
+
+    Args:
+        dim: width D of states and predictions.
+        heads: attention heads; divides dim.
+        dropout: on the attended vector.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(heads, dim // heads) * (dim // heads) ** -0.5)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.output = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised."""
+        keys = self.key(context.states).unflatten(-1, (self.heads, -1))
+        scores = (keys * self.query).sum(-1).float() * keys.shape[-1] ** -0.5  # [T, H]
+        values = self.value(context.states).unflatten(-1, (self.heads, -1)).float()  # [T, H, D/H]
+        top, weight, total = self._segment_sums(scores, values, context)
+        attended = self._merge(top, weight, total, context.windows)
+        return self.output(self.norm(self.dropout(attended.to(context.states.dtype))))  # type: ignore[no-any-return]
+
+    def _segment_sums(
+        self, scores: Tensor, values: Tensor, context: Context
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Per segment: largest score [S, H], sum of weights [S, H], weighted sum of values [S, H, D/H]."""
+        count, index = context.count, context.segments
+        with torch.no_grad():  # the largest score only keeps exp in range; it cancels in the result
+            top = scores.new_full((count, self.heads), -torch.inf)
+            top.scatter_reduce_(0, index.unsqueeze(1).expand_as(scores), scores, "amax")
+        weights = (scores - top[index]).exp()
+        weight = torch.zeros_like(top).index_add(0, index, weights)
+        total = values.new_zeros((count, *values.shape[1:]))
+        total = total.index_add(0, index, weights.unsqueeze(-1) * values)
+        return top, weight, total
+
+    def _merge(self, top: Tensor, weight: Tensor, total: Tensor, windows: Tensor) -> Tensor:
+        """Softmax over the union of each window's segments: [Q, D]."""
+        absent = windows < 0
+        rows = windows.clamp(min=0)
+        tops = top[rows].masked_fill(absent.unsqueeze(-1), -torch.inf)  # [Q, W, H]
+        scale = (tops - tops.amax(1, keepdim=True)).exp()
+        denominator = (take_rows(weight, rows) * scale).sum(1)
+        numerator = (take_rows(total, rows) * scale.unsqueeze(-1)).sum(1)
+        return (numerator / denominator.unsqueeze(-1)).flatten(1)
+
+
+class MaskMLP(nn.Module):
+    """An MLP on the state of the mask token, which has seen the whole passage.
+
+    Args:
+        dim: width D of states and predictions.
+        dropout: on the hidden layer.
+    """
+
+    def __init__(self, dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.expand, self.contract = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised."""
+        hidden = functional.gelu(self.expand(self.norm(context.at_the_asked_places())))
+        return self.contract(self.dropout(hidden))  # type: ignore[no-any-return]
+
+
+class LinearPredictor(nn.Module):
+    """Linear and LayerNorm on the mean of the asked segment, as in LeJEPA for text.
+
+    Args:
+        dim: width D of states and predictions.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D]; they leave the LayerNorm with unit variance, as SIGReg wants the targets."""
+        return self.norm(self.linear(context.at_the_asked_places()))  # type: ignore[no-any-return]
+
+
+class Identity(nn.Module):
+    """The mean of the asked segment is the prediction."""
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised."""
+        return context.at_the_asked_places()
+
+
+class Horizons(nn.Module):
+    """Tells a predictor how far ahead to look: a residual MLP on its prediction and a learnt embedding of the horizon.
+
+    Args:
+        predictor: reads the context; its work is the same for all horizons.
+        dim: width D.
+        count: horizons.
+    """
+
+    def __init__(self, predictor: nn.Module, dim: int, count: int) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.embedding = nn.Embedding(count, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.expand, self.contract = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised; of the next sentence where the context names no horizons."""
+        near: Tensor = self.predictor(context)
+        index = context.horizons
+        if index is None:
+            index = torch.zeros(len(near), dtype=torch.int64, device=near.device)
+        moved: Tensor = self.contract(functional.gelu(self.expand(self.norm(near + self.embedding(index)))))
+        return near + moved
+
+
+def build_predictor(settings: ModelSettings, *, window: int, horizons: int = 1) -> nn.Module:
+    """The predictor that the settings name.
+
+    Args:
+        settings: of the model.
+        window: segments that a transformer over segments sees at most, in each direction that it looks.
+        horizons: sentences ahead that it predicts.
+    """
+    predictor = PREDICTORS[settings.predictor](settings, window)
+    return predictor if horizons == 1 else Horizons(predictor, settings.embed_dim, horizons)
+
+
+def _attention_query(settings: ModelSettings, window: int) -> nn.Module:
+    return AttentionQuery(settings.embed_dim, settings.predictor_heads, settings.dropout)
+
+
+def _transformer(kind: type[SentenceTransformer]) -> Callable[[ModelSettings, int], nn.Module]:
+    def build(settings: ModelSettings, window: int) -> nn.Module:
+        return kind(
+            settings.embed_dim, settings.predictor_layers, settings.predictor_heads, window, settings.dropout
+        )
+
+    return build
+
+
+PREDICTORS: dict[str, Callable[[ModelSettings, int], nn.Module]] = {
+    "attention_query": _attention_query,
+    "mask_mlp": lambda settings, window: MaskMLP(settings.embed_dim, settings.dropout),
+    "linear": lambda settings, window: LinearPredictor(settings.embed_dim),
+    "transformer": _transformer(PassageTransformer),
+    "identity": lambda settings, window: Identity(),
+    "concept_transformer": _transformer(ConceptTransformer),
+    "recency_transformer": _transformer(RecencyTransformer),
+    "neighbour_weights": lambda settings, window: NeighbourWeights(window),
+    "neighbour_gates": lambda settings, window: NeighbourGates(window),
+    "neighbour_attention": lambda settings, window: NeighbourAttention(
+        settings.embed_dim, settings.predictor_heads, window, settings.dropout
+    ),
+}

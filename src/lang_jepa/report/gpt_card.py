@@ -1,0 +1,276 @@
+"""The scores of a GPT's run: bits per byte, what quantisation costs, and its hidden states as sentence vectors."""
+
+import sys
+import tempfile
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
+from lang_jepa.data.text.sentences import SentenceSplitter, make_splitter
+from lang_jepa.data.tokens.byte_table import ByteTable
+from lang_jepa.data.tokens.some_documents import some_documents, spread_documents
+from lang_jepa.data.tokens.token_stream import TokenSource
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.compression import Baseline, compression_baselines
+from lang_jepa.evaluation.embedder import Encoder, Shelf, Shelved
+from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn, Validation
+from lang_jepa.evaluation.metrics.similarity import Statistics
+from lang_jepa.evaluation.table import Report
+from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, GPT_TASKS, Budget, evaluate
+from lang_jepa.evaluation.tasks.language import Language, Precision, Quantised
+from lang_jepa.evaluation.tasks.saving import Saver
+from lang_jepa.evaluation.tasks.tasks import check_data_dir
+from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
+from lang_jepa.export.quantise import parse_rounding
+from lang_jepa.files.atomic import check_writable, fingerprint, writing
+from lang_jepa.files.tensors import digest
+from lang_jepa.inference.generate import TextGPT
+from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt, load_table
+from lang_jepa.inference.own_corpus import own_folder
+from lang_jepa.models.gpt import GPT
+from lang_jepa.settings.gpt import GPTDataSettings, GPTLoggingSettings
+from lang_jepa.training.gpt.material import Tokens, of_corpus, open_tokens
+
+TRAINING_DOCUMENTS = 300
+"""Training documents from which words and sentences are learnt, at most."""
+SENTENCES = 80
+"""Sentences of a document at most, from its beginning: enough for a context and 64 candidates beside it."""
+SAMPLE = 1000
+"""Training sentences from which mean and whitening of the vectors are estimated."""
+WINDOW = 8
+"""Sentences of context, as in the encoders' recipes."""
+NGRAM_ORDER = 5
+UNTRAINED = "untrained"
+
+Documents = list[list[str]]
+
+
+def evaluate_gpt_run(
+    path: Path,
+    *,
+    tasks: str,
+    data_dir: Path | None,
+    output: Path | None,
+    budget: Budget = DEFAULT_BUDGET,
+    shared: Path | None = None,
+    prepared: Path | None = None,
+) -> tuple[Report, Path]:
+    """Score a GPT beside the same model untrained and beside what needs no model, and save the report as JSON.
+
+    Args:
+        path: a run directory or a model directory; the tokens of its training must still be there.
+        tasks: names separated by commas; empty: what its tokens allow, and STS-B where there is a `data_dir`.
+        data_dir: folder with stsb/ and sst2/ (None: the hub).
+        output: of the JSON (None: scores.json beside the model).
+        budget: how much to evaluate.
+        shared: folder for what is the same in other evaluations (None: everything is computed).
+        prepared: token shards or a corpus to take in place of those of the training (None: those, if they are here).
+
+    Returns:
+        The report and where it was written.
+
+    Raises:
+        NotSaved: the report could not be written; it has the report.
+        LangJepaError: no GPT, an unknown task, tokens that are gone or hold nothing out.
+    """
+    usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if data_dir else [])]
+    names = [name.strip() for name in tasks.split(",") if name.strip()] or usual
+    unknown = [name for name in names if name not in GPT_TASKS]
+    if unknown:
+        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(GPT_TASKS)}")
+    check_data_dir(names, data_dir, of_stories=False)
+    if output is not None:
+        check_writable(output)
+    destination = output or path / "scores.json"
+    examined = Examined(path, budget, Shelf(shared), prepared)
+    predicts = bool({*names} & {"bits_per_byte", "quantised"})
+    embeds, reads = bool({*names} - {"bits_per_byte", "quantised"}), "retrieval" in names
+    saver = Saver(destination, digest(examined.model.state_dict()))
+    report = evaluate(
+        examined.vectors() if embeds else examined.text,
+        tasks=names,
+        data_dir=data_dir,
+        baselines={UNTRAINED: examined.untrained_vectors()} if embeds else None,
+        documents=examined.sentences("held out") if reads else None,
+        train_documents=examined.sentences("train") if reads else None,
+        window_size=WINDOW,
+        budget=budget,
+        language=examined.language() if predicts else None,
+        on_task=saver,
+    )
+    saver.end(report)
+    return report, destination
+
+
+class Examined:
+    """A GPT's run with its tokens, and what its scores stand beside.
+
+    Args:
+        path: of the run.
+        budget: how much to evaluate.
+        shelf: for what does not depend on the training.
+        prepared: token shards or a corpus in place of those of the training.
+
+    Attributes:
+        text: the model with its tokenizer.
+        start: the same as training began with it.
+
+    Raises:
+        LangJepaError: no GPT, or tokens that are gone or hold nothing out.
+    """
+
+    def __init__(self, path: Path, budget: Budget, shelf: Shelf, prepared: Path | None = None) -> None:
+        self.model, self.settings, self.card = load_gpt(path)
+        self.budget, self.shelf = budget, shelf
+        self.tokens = _own_tokens(self.settings.data, self.card.get("corpus"), prepared)
+        if prepared and self.tokens.table.base.tolist() != load_table(path).base.tolist():
+            raise LangJepaError(f"{prepared} has other tokens than the GPT {path}")
+        if self.tokens.held_out is None:
+            raise LangJepaError(f"{self.tokens.place} holds nothing out, so that nothing can be measured")
+        self.held_out = self.tokens.held_out
+        with torch.random.fork_rng():
+            self.start = self._with_tokenizer(initial_gpt(self.settings).eval())
+        self.text = self._with_tokenizer(self.model)
+        self._sentences: dict[str, Documents] = {}
+
+    def _with_tokenizer(self, model: GPT) -> TextGPT:
+        return TextGPT(
+            model,
+            self.tokens.table,
+            bos_id=self.card["bos_id"],
+            looped=tuple(self.card["looped"]),
+            layer=self.settings.evaluation.sentence_layer,
+        )
+
+    def _start_identity(self) -> str:
+        """Everything that decides what the untrained model gives for a text."""
+        weights = digest(self.start.model.state_dict())
+        model = self.settings.model.model_dump()
+        return fingerprint([weights, model, self.start.looped, self.start.layer, self.tokens.identity])
+
+    def sentences(self, side: Literal["train", "held out"]) -> Documents:
+        """The sentences of some documents of a side, as decoded from their tokens; at most `SENTENCES` of each."""
+        if side not in self._sentences:
+            source = self.tokens.train if side == "train" else self.held_out
+            count = TRAINING_DOCUMENTS if side == "train" else self.budget.documents
+            splitter = make_splitter(self.settings.data.corpus())
+            self._sentences[side] = _sentences_of(source, self.tokens.table, splitter, count)
+        return self._sentences[side]
+
+    def _sample(self) -> list[str]:
+        """Training sentences, some of each document."""
+        documents = self.sentences("train")
+        each = -(-SAMPLE // max(1, len(documents)))
+        return [sentence for document in documents for sentence in document[:each]][:SAMPLE]
+
+    def vectors(self) -> Encoder:
+        """The model as an encoder, with its statistics."""
+        self.text.statistics = Statistics.of(self.text.encode(self._sample()))
+        return self.text
+
+    def untrained_vectors(self) -> Encoder:
+        """The untrained model as an encoder, from the shelf where another run has used it."""
+        shelved = Shelved(self.start, self.shelf, self._start_identity())
+        shelved.statistics = Statistics.of(shelved.encode(self._sample()))
+        return shelved
+
+    def language(self) -> Language:
+        """The model as one that predicts tokens of held-out documents."""
+        budget, table = self.budget, self.tokens.table
+        some = some_documents(
+            self.held_out, table, count=budget.held_out_documents, tokens=budget.document_tokens
+        )
+        evaluation, length = self.settings.evaluation, self.settings.data.seq_len
+        size = max(1, evaluation.val_batch_tokens // length)
+        validation = Validation(some, table, length=length, batch_size=size)
+        items = [digest({"tokens": torch.from_numpy(some.tokens)})]
+        count = int((some.tokens == some.bos_id).sum())
+
+        def untrained() -> DocumentBits:
+            key = ["bits", self._start_identity(), length, items]
+            found = self.shelf.take(key, lambda: asdict(validation.by_document(logits(self.start))))
+            return DocumentBits(**found)
+
+        return Language(
+            validation=validation,
+            score=lambda name: (
+                untrained() if name == UNTRAINED else validation.by_document(logits(self.text))
+            ),
+            names=("model", UNTRAINED),
+            quantise=self._quantise,
+            baselines=lambda: _baselines(self.shelf, self.tokens, some, items),
+            source=f"{count:,} held-out documents, the first {budget.document_tokens:,} tokens of each at most",
+            items=items,
+        )
+
+    def _quantise(self, precision: Precision) -> Quantised:
+        """Written to a file and read back; the size depends neither on the run's folder nor on a resumption."""
+        meta = self.settings.meta.model_copy(update={"load_checkpoint": False})
+        settings = self.settings.model_copy(update={"logging": GPTLoggingSettings(), "meta": meta})
+        rounding = parse_rounding(8 if precision == "int8" else 6, None)
+        with (
+            writing(Path(tempfile.gettempdir())),
+            tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder,
+        ):
+            file = Path(folder) / "gpt.ljq"
+            written = write_quantised_gpt(self.model, settings, self.card, file, rounding, cap=sys.maxsize)
+            model, _, looped = load_quantised_gpt(file)
+        return Quantised(partial(model, looped=looped), written.bytes)
+
+
+def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Tokens:
+    """The tokens that the user names, or the very ones of the training; nothing is prepared.
+
+    Args:
+        data: settings of the training.
+        name: of its tokens, in the model's card.
+        prepared: what the user names.
+    """
+    place = prepared or (Path(data.data_path) if data.data_path else own_folder(data.corpus_dir, name))
+    if place is not None and place.is_dir():
+        named = data.model_copy(update={"data_path": str(place)})
+        whole = (place / MANIFEST).is_file()
+        tokens = (
+            of_corpus(Corpus.open(place), lambda event: None)
+            if whole
+            else open_tokens(named, lambda event: None)
+        )
+        if prepared is not None or tokens.identity == name:
+            return tokens
+    where = place or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
+    raise LangJepaError(
+        f"the tokens of this GPT's training are not here ({where}), and none are made in their place: name token "
+        "shards or a prepared corpus of its tokenizer with --corpus FOLDER"
+    )
+
+
+def logits(gpt: TextGPT) -> LogitsFn:
+    """The model as a function of tokens."""
+    return partial(gpt.model, looped=gpt.looped)
+
+
+def _sentences_of(source: TokenSource, table: ByteTable, splitter: SentenceSplitter, count: int) -> Documents:
+    documents = []
+    for start, stop in spread_documents(source, count):
+        text = table.decode(source.read(start + 1, stop).tolist())
+        documents.append([text[first:last] for first, last in splitter.spans(text)[:SENTENCES]])
+    return [document for document in documents if document]
+
+
+def _baselines(shelf: Shelf, tokens: Tokens, some: TokenSource, items: object) -> list[Baseline]:
+    """Compressors and the n-gram model, which is counted on all of the training text: once per comparison."""
+
+    def make() -> dict[str, NDArray[Any]]:
+        rows = compression_baselines(tokens.train, some, tokens.table, order=NGRAM_ORDER, quick=True)
+        values = np.array([row.bits_per_byte for row in rows])
+        return {"name": np.array([row.name for row in rows]), "bits_per_byte": values}
+
+    found = shelf.take(["baselines", NGRAM_ORDER, tokens.identity, items], make)
+    pairs = zip(found["name"].tolist(), found["bits_per_byte"].tolist(), strict=True)
+    return [Baseline(name, value, None, 0.0) for name, value in pairs]

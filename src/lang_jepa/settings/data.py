@@ -1,0 +1,123 @@
+"""Settings of the data, which encoders and the corpora of GPTs share; and what a group of settings is."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# fmt: off
+Language = Literal[
+    "am", "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "fi", "fr", "gl", "gu", "hi", "hy", "it", "ja",
+    "kk", "kn", "ml", "mr", "my", "nl", "pa", "pl", "pt", "ru", "sk", "ta", "te", "uk", "ur", "zh",
+]
+# fmt: on
+
+
+def without_region(code: Any) -> Any:
+    """The language of a code: `de` for `de-AT`, `zh` for `zh_CN`, `en` for `EN`. What is no text stays as it is."""
+    return code.replace("_", "-").split("-")[0].lower() if isinstance(code, str) else code
+
+
+LanguageCode = Annotated[Language, BeforeValidator(without_region)]
+"""A language, which may be written with its region and in capitals: the rules of all its regions are the same."""
+
+
+class Section(BaseModel):
+    """A strict group of settings: unknown keys and wrong types are errors, fields are documented."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class DataSettings(Section):
+    """From documents to batches."""
+
+    train_file: str = "sample-10BT"
+    """Where documents come from: `stories` (built in), a local file (.parquet, .jsonl, .json, .csv, .tsv, .txt, .md,
+    .mdx, .rst, .html; .pdf and .docx by the extra `documents`; most also .gz or .zst), a folder of them, a FineWeb-Edu
+    slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
+    text_column: str = "text"
+    """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""
+    join_rows: int | None = Field(default=None, ge=2)
+    """Rows that make one document at most, for sources whose rows are lines or paragraphs: joined by line breaks, empty
+    ones as blank lines; a row that is a title, ` = Like This = `, begins the next document (null: each row is one)."""
+    include: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are read, as patterns relative to it: `["guide/**/*.md"]` (empty: all of a known kind). A
+    pattern that matches nothing is an error."""
+    exclude: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are left out, as patterns relative to it: `["**/CHANGELOG.md", "drafts"]`."""
+    corpus_dir: str = "corpora"
+    """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
+    tokenizer_path: str = "roberta-base"
+    """Hugging Face tokenizer by name or folder, or `trained` (byte-level BPE learnt on the corpus). Also the
+    weights' place when `model.pretrained`."""
+    vocab_size: int = Field(default=8192, ge=300, le=1_000_000)
+    """Vocabulary size of a `trained` tokenizer."""
+    limit: int | None = Field(default=10_000, ge=1)
+    """Take at most so many documents (null: all)."""
+    min_length: int = Field(default=100, ge=0)
+    """Reject documents with fewer characters. One of Chinese, Japanese or Korean counts as three, one of Thai, Lao,
+    Khmer, Burmese or Tibetan as two."""
+    min_sentences: int = Field(default=2, ge=1)
+    """Reject documents with fewer sentences."""
+    max_sentence_chars: int = Field(default=1000, ge=20)
+    """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
+    language: LanguageCode = "en"
+    """Language of the texts, by whose abbreviations and dates sentences are told apart (see docs/corpus.md)."""
+    splitter: Literal["rules", "sat"] = "rules"
+    """Sentence splitter: offline rules, or wtpsplit's SaT model (extra `sat`)."""
+    splitter_device: str = "cpu"
+    """Device of the `sat` splitter."""
+    deduplicate: Literal["none", "exact", "near"] = "near"
+    """Drop repeated documents before the split: same text, or most sentences seen before."""
+    near_duplicate_share: float = Field(default=0.5, gt=0.0, le=1.0)
+    """A document is a near-duplicate when this share of its sentences occurred in earlier documents; sentences of four
+    or more documents are boilerplate and do not count, unless one document has .8 of all its sentences."""
+    val_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of documents held out for validation, chosen by a hash of the text."""
+    prepare_workers: int | None = Field(default=None, ge=1)
+    """Processes that prepare the corpus (null: one per core)."""
+    streaming: bool = False
+    """Read documents as an endless stream instead of preparing them first; needs optimization.max_steps."""
+    shuffle_buffer: int = Field(default=10_000, ge=1)
+    """Documents in one block of a stream; documents are shuffled inside a block."""
+    view: Literal["next_sentence", "masked_sentences", "masked_concepts", "spans", "same_sentence"] = (
+        "next_sentence"
+    )
+    """What is predicted from what: the sentence after a context; hidden sentences of a passage; every sentence of a
+    passage from the vectors of its neighbours before it, after it, and on both sides; the second part of a chunk of
+    tokens from its first; a sentence from itself (with a crop, or by dropout alone)."""
+    context: Literal["window", "causal", "concepts"] = "window"
+    """How the context of `next_sentence` is computed: `window` (bidirectional over up to window_size sentences),
+    `causal` (one pass over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal
+    transformer)."""
+    window_size: int = Field(default=8, ge=1)
+    """Sentences of context at most (`masked_concepts`: on each side). In `causal` each layer looks so many sentences
+    back, so that with n layers a prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training;
+    inference shows window_size."""
+    passage_size: int = Field(default=16, ge=2)
+    """Sentences in one passage at most (`causal`, `concepts`, `masked_sentences` and `masked_concepts`)."""
+    horizons: int = Field(default=1, ge=1)
+    """Sentences ahead that training predicts (`next_sentence`): targets +1 to +horizons from one context pass. Looks,
+    retrieval and inference ask for the next one."""
+    masked_sentences: int = Field(default=2, ge=1)
+    """Sentences hidden in each passage (`masked_sentences`), never all of them; each becomes one mask token."""
+    target_context: Literal["alone", "in_context"] = "alone"
+    """What a hidden sentence's target is (`masked_sentences`): its embedding when encoded alone, or the mean over its
+    tokens in the target encoder's pass over the whole passage."""
+    chunk_size: int = Field(default=256, ge=2)
+    """Tokens of a document that are cut in two at a random place (`spans`), special tokens left out."""
+    span_min_length: int = Field(default=16, ge=1)
+    """Tokens of the shorter part at least (`spans`). A document's rest below twice as much is left out."""
+    crop: float | None = Field(default=None, gt=0, lt=1)
+    """Share of a sentence's tokens that each side sees, a run at a random place (`same_sentence`; null: all of them,
+    so that only dropout tells the sides apart)."""
+    batch_size: int = Field(default=32, ge=1)
+    """Examples in a batch on each rank: context-target pairs (`window`), passages (`causal`, `concepts`,
+    `masked_sentences`, `masked_concepts`), chunks (`spans`) or sentences (`same_sentence`)."""
+    batch_tokens: int | None = Field(default=None, ge=16)
+    """If set, batches are filled up to this many tokens instead of counting examples."""
+    pool_batches: int = Field(default=64, ge=1)
+    """Batches in one length-sorted pool: larger pads less, smaller shuffles more finely."""
+    num_workers: int = Field(default=4, ge=0)
+    """Loader processes per rank (0: in the training process)."""

@@ -1,0 +1,309 @@
+"""Every setting of a GPT that is trained on tokens, with or without a JEPA loss beside the cross-entropy.
+
+`-o section.key=value` changes one of these; so do the environment variables of `python train_jepa.py`, see
+`lang_jepa.training.gpt.environment`.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from lang_jepa.settings.data import DataSettings, LanguageCode, Section
+
+
+def check(settings: "GPTSettings") -> None:
+    """Raise ValueError for the first rule that is broken."""
+    for rule in (_heads, _layers, _spans, _sizes):
+        for complaint in rule(settings):
+            raise ValueError(complaint)
+
+
+def _heads(settings: "GPTSettings") -> Iterator[str]:
+    model = settings.model
+    if model.model_dim % model.num_heads:
+        yield f"model.num_heads ({model.num_heads}) must divide model.model_dim ({model.model_dim})."
+    if model.num_heads % model.num_kv_heads:
+        yield f"model.num_kv_heads ({model.num_kv_heads}) must divide model.num_heads ({model.num_heads})."
+
+
+def _layers(settings: "GPTSettings") -> Iterator[str]:
+    model, last = settings.model, settings.model.num_layers - 1
+    if len(model.loop_layers) != len(model.loop_starts):
+        yield (
+            f"model.loop_layers has {len(model.loop_layers)} entries and model.loop_starts {len(model.loop_starts)}: "
+            "give each looped layer its start."
+        )
+    if len(set(model.loop_layers)) != len(model.loop_layers):
+        yield f"model.loop_layers ({list(model.loop_layers)}) names a layer twice."
+    if any(not 0 <= layer <= last for layer in model.loop_layers):
+        yield (
+            f"model.loop_layers ({list(model.loop_layers)}) must lie in 0 to {last}, since model.num_layers is "
+            f"{model.num_layers}; set model.loop_layers=[] and model.loop_starts=[] for no loop."
+        )
+    if any(not 0 <= start <= 1 for start in model.loop_starts):
+        yield f"model.loop_starts ({list(model.loop_starts)}) are fractions of training, 0 to 1."
+    taps = {
+        "jepa.layer": settings.jepa.layer,
+        "evaluation.sentence_layer": settings.evaluation.sentence_layer,
+    }
+    for name, layer in taps.items():
+        if layer > last:
+            yield f"{name} ({layer}) must be -1 to {last}, since model.num_layers is {model.num_layers}."
+
+
+def _spans(settings: "GPTSettings") -> Iterator[str]:
+    jepa = settings.jepa
+    if jepa.start_frac + jepa.ramp_frac > jepa.end_frac:
+        yield (
+            f"jepa.start_frac ({jepa.start_frac}) and jepa.ramp_frac ({jepa.ramp_frac}) reach beyond jepa.end_frac "
+            f"({jepa.end_frac}): the full weight would never be reached."
+        )
+
+
+def _sizes(settings: "GPTSettings") -> Iterator[str]:
+    data = settings.data
+    if data.batch_tokens % data.seq_len:
+        yield f"data.batch_tokens ({data.batch_tokens}) must be a multiple of data.seq_len ({data.seq_len})."
+    micro = data.micro_batch_tokens
+    if micro is not None and (micro % data.seq_len or data.batch_tokens % micro):
+        yield (
+            f"data.micro_batch_tokens ({micro}) must be a multiple of data.seq_len ({data.seq_len}) and divide "
+            f"data.batch_tokens ({data.batch_tokens})."
+        )
+
+
+class GPTDataSettings(Section):
+    """Where tokens come from, and how many make a step."""
+
+    data_path: str | None = None
+    """A folder of token shards (`*train_*.bin` and `*val_*.bin`) or a prepared corpus (null: the corpus that
+    `train_file` gives, prepared first if needed)."""
+    tokenizer_path: str = "trained"
+    """Of token shards: the SentencePiece model they were made with. Of `train_file`: a Hugging Face tokenizer by name
+    or folder, or `trained` (byte-level BPE learnt on the corpus). A prepared corpus has its own."""
+    vocab_size: int = Field(default=1024, ge=300, le=65_536)
+    """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; that of shards, of a prepared
+    corpus or of another tokenizer must be the same."""
+    train_file: str = "stories"
+    """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next nine."""
+    text_column: str = "text"
+    """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""
+    include: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are read, as patterns relative to it (empty: all of a known kind)."""
+    exclude: tuple[str, ...] = Field(default=(), strict=False)
+    """Files of a folder that are left out, as patterns relative to it."""
+    corpus_dir: str = "corpora"
+    """Folder in which prepared corpora are kept."""
+    language: LanguageCode = "en"
+    """Language of the texts, by whose abbreviations and dates sentences are told apart, here and by `evaluate`."""
+    limit: int | None = Field(default=None, ge=1)
+    """Take at most so many documents (null: all)."""
+    min_length: int = Field(default=100, ge=0)
+    """Reject documents with fewer characters. One of Chinese, Japanese or Korean counts as three, one of Thai, Lao,
+    Khmer, Burmese or Tibetan as two."""
+    val_fraction: float = Field(default=0.02, ge=0.0, lt=1.0)
+    """Share of documents held out for validation, chosen by a hash of the text."""
+    prepare_workers: int | None = Field(default=None, ge=1)
+    """Processes that prepare the corpus (null: one per core)."""
+    seq_len: int = Field(default=1024, ge=4)
+    """Tokens of a sequence that the model reads in training."""
+    batch_tokens: int = Field(default=524_288, ge=4)
+    """Tokens of an optimizer step, over all micro-batches and ranks."""
+    micro_batch_tokens: int | None = Field(default=None, ge=4)
+    """Tokens of one forward pass on one rank (null: the rank's whole share of the step)."""
+
+    def corpus(self) -> DataSettings:
+        """The same as settings of a corpus to prepare."""
+        ours = {"data_path", "seq_len", "batch_tokens", "micro_batch_tokens"}
+        return DataSettings(**self.model_dump(exclude=ours))
+
+
+class GPTModelSettings(Section):
+    """The transformer. The recipe `gpt_jepa_public` has the shape on which the idea was tried in public."""
+
+    num_layers: int = Field(default=11, ge=1)
+    """Transformer layers."""
+    model_dim: int = Field(default=512, ge=4)
+    """Width of the residual stream."""
+    num_heads: int = Field(default=8, ge=1)
+    """Heads of queries; their size is model_dim / num_heads."""
+    num_kv_heads: int = Field(default=4, ge=1)
+    """Heads of keys and values, each shared by num_heads / num_kv_heads heads of queries (arXiv 2305.13245)."""
+    mlp_mult: float = Field(default=4.0, gt=0)
+    """Hidden width of the MLP over model_dim."""
+    activation_slope: float = Field(default=0.5, ge=0, le=1)
+    """Slope of the MLP's activation below 0, before squaring (0: squared ReLU, arXiv 2109.08668)."""
+    tie_embeddings: bool = True
+    """Predict tokens with the token embeddings; false: with a matrix of its own."""
+    embedding_std: float = Field(default=0.005, gt=0)
+    """Standard deviation of the initial token embeddings. What is read is normalised, so it scales the first logits."""
+    logit_softcap: float | None = Field(default=30.0, gt=0)
+    """Largest size of a logit, approached by a tanh (arXiv 2408.00118; null: no limit)."""
+    rope_base: float = Field(default=10_000.0, gt=1)
+    """Base of the rotary positions' wavelengths (arXiv 2104.09864)."""
+    rope_fraction: float = Field(default=1.0, ge=0, le=1)
+    """Share of each head's dimensions that is rotated; the others see no position."""
+    qk_gain_init: float = Field(default=1.5, gt=0)
+    """Initial factor of each head on its normalised queries, learnt (QK-norm, arXiv 2010.04245)."""
+    skips: bool = True
+    """Add the output of layer i, times a learnt gate for each dimension, to the input of layer num_layers - 1 - i,
+    for the first half of the layers."""
+    parallel_from: int | None = Field(default=None, ge=0)
+    """First layer whose attention and MLP read the same input and are added together (null: none)."""
+    loop_layers: tuple[int, ...] = Field(default=(), strict=False)
+    """Layers that are passed through a second time, neighbours together: 4, 5 gives 3 4 5 4 5 6."""
+    loop_starts: tuple[float, ...] = Field(default=(), strict=False)
+    """Fraction of training from which each of loop_layers is passed through twice."""
+
+
+class SpanSettings(Section):
+    """The JEPA loss: hidden states of a span and of what surrounds it shall point the same way."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """Factor lambda of the loss beside the cross-entropy. With 0 nothing of it is computed in training."""
+    form: Literal["partition", "triple"] = "partition"
+    """`partition`: the step through a span against the steps before and after it. `triple`: two consecutive steps
+    between three places (semantic tube, arXiv 2602.22617)."""
+    max_span_frac: float = Field(default=0.5, gt=0, le=1)
+    """Length of a span at most, as a share of its document's tokens in the sequence (`triple`: of the way from the
+    first to the last place)."""
+    spans: int = Field(default=1, ge=1)
+    """Spans drawn in each sequence."""
+    layer: int = Field(default=-1, ge=-1)
+    """Layer whose output is compared (-1: the last, before its norm)."""
+    start_frac: float = Field(default=0.0, ge=0, le=1)
+    """Fraction of training from which the loss is added."""
+    ramp_frac: float = Field(default=0.0, ge=0, le=1)
+    """Fraction of training in which its weight rises linearly after that."""
+    end_frac: float = Field(default=1.0, ge=0, le=1)
+    """Fraction of training from which there is only cross-entropy again."""
+
+
+class GPTOptimizationSettings(Section):
+    """Muon for matrices, AdamW for the rest; budget and schedule."""
+
+    max_steps: int = Field(default=20_000, ge=1)
+    """Optimizer steps in all."""
+    max_seconds: float | None = Field(default=None, gt=0)
+    """Seconds of training steps after which the run ends, if max_steps are not done before. The schedule follows
+    whichever is nearer. A run with it depends on the clock, so it cannot be repeated bit for bit."""
+    warmup_steps: int = Field(default=20, ge=0)
+    """Linear warm-up of all learning rates, in steps."""
+    warmdown_steps: int = Field(default=1200, ge=0)
+    """Linear warm-down of all learning rates to 0 at the end, in steps. Towards max_seconds it takes the time that so
+    many steps have taken on average."""
+    matrix_lr: float = Field(default=0.04, gt=0)
+    """Learning rate of Muon: of the layers' matrices, times sqrt(max(1, rows / columns))."""
+    scalar_lr: float = Field(default=0.04, gt=0)
+    """Learning rate of gains and gates (AdamW)."""
+    embedding_lr: float = Field(default=0.05, gt=0)
+    """Learning rate of the token embeddings (AdamW)."""
+    head_lr: float = Field(default=0.008, gt=0)
+    """Learning rate of a prediction matrix that is not tied (AdamW)."""
+    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Momentum of Muon."""
+    muon_momentum_start: float = Field(default=0.85, ge=0, lt=1)
+    """Momentum of Muon at the first step, from where it rises linearly."""
+    muon_momentum_steps: int = Field(default=300, ge=0)
+    """Steps in which it rises."""
+    muon_ns_steps: int = Field(default=5, ge=1)
+    """Newton-Schulz iterations of Muon."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay of the matrices."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """First moment's decay of AdamW."""
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    """Second moment's decay of AdamW."""
+    clip_grad: float | None = Field(default=None, gt=0)
+    """Largest global gradient norm (null: no clipping)."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Keep a moving average of the weights with this decay per step; it is what is evaluated and kept in the end
+    (null: the weights themselves)."""
+
+
+class GPTEvaluationSettings(Section):
+    """How a run looks at held-out tokens."""
+
+    val_every: int = Field(default=1000, ge=1)
+    """Optimizer steps between looks; the last step is always one."""
+    val_tokens: int | None = Field(default=None, ge=1)
+    """Held-out tokens of a look, from the beginning (null: all)."""
+    val_batch_tokens: int = Field(default=65_536, ge=1)
+    """Held-out tokens of one forward pass."""
+    stride: int | None = Field(default=None, ge=1)
+    """If set, the last look measures once more with windows that move on by so many tokens, so that most tokens are
+    predicted from a long context."""
+    span_sequences: int = Field(default=64, ge=2)
+    """Held-out sequences on which the span loss is measured at each look, as it is and after removing the mean of each
+    place."""
+    num_samples: int = Field(default=3, ge=0)
+    """Texts written at each look."""
+    sample_tokens: int = Field(default=64, ge=1)
+    """Tokens of such a text at most."""
+    temperature: float = Field(default=0.8, ge=0)
+    """Of these texts (0: always the likeliest token)."""
+    top_k: int = Field(default=0, ge=0)
+    """Of these texts: tokens drawn from (0: all)."""
+    sentence_layer: int = Field(default=-1, ge=-1)
+    """Layer whose states, averaged over a text's tokens, are its vector in retrieval and STS (-1: the last, before its
+    norm)."""
+
+
+class GPTLoggingSettings(Section):
+    """What a run writes."""
+
+    log_dir: str = "runs/gpt_jepa"
+    """The run directory: checkpoint, metrics.csv, samples.txt, settings, model."""
+    log_every: int = Field(default=20, ge=1)
+    """Optimizer steps between rows of training metrics."""
+    checkpoint_every: int = Field(default=1000, ge=1)
+    """Optimizer steps between saves of the last checkpoint; the end is always one."""
+    checkpoint_freq: int | None = Field(default=None, ge=1)
+    """Epochs between checkpoints of epochs (null: only the last and the best are kept)."""
+    keep_checkpoints: int | None = Field(default=3, ge=1)
+    """Checkpoints of epochs that stay, the latest (null: all of them)."""
+    log_to_wandb: bool = False
+    """Also log to Weights & Biases (extra `wandb`)."""
+    log_to_tensorboard: bool = False
+    """Also log to TensorBoard (extra `tensorboard`)."""
+
+
+class GPTMetaSettings(Section):
+    """Precision, device, compilation, seed."""
+
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seeds initial weights, data order and spans, each by itself."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    use_bfloat16: bool = False
+    """bf16 autocast; weights and optimizer stay fp32."""
+    compile: Literal["none", "inductor", "aot_eager", "eager"] = "none"
+    """torch.compile the training step with this backend."""
+    timeout_minutes: float = Field(default=10.0, gt=0)
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
+    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
+    load_checkpoint: bool = False
+    """Resume from checkpoint_path, or from the run directory's last checkpoint."""
+    checkpoint_path: str | None = None
+    """Checkpoint to resume from."""
+
+
+class GPTSettings(Section):
+    """All settings of a GPT's training."""
+
+    recipe: str = "gpt_jepa"
+    """Name of the recipe these settings began from."""
+    data: GPTDataSettings = GPTDataSettings()
+    model: GPTModelSettings = GPTModelSettings()
+    jepa: SpanSettings = SpanSettings()
+    optimization: GPTOptimizationSettings = GPTOptimizationSettings()
+    evaluation: GPTEvaluationSettings = GPTEvaluationSettings()
+    logging: GPTLoggingSettings = GPTLoggingSettings()
+    meta: GPTMetaSettings = GPTMetaSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """Cross-field rules: see `lang_jepa.settings.gpt`."""
+        check(self)
+        return self

@@ -1,0 +1,30 @@
+"""What is said of a run that has no model."""
+
+import os
+import shlex
+from pathlib import Path
+
+from lang_jepa.files.run_lock import RunLock
+from lang_jepa.inference.model_folder import unfinished
+
+
+def _run(folder: Path, *checkpoints: str) -> Path:
+    folder.mkdir()
+    (folder / "settings.yaml").write_text("recipe: concepts\n", encoding="utf-8")
+    for name in checkpoints:
+        (folder / name).touch()
+    return folder
+
+
+def test_a_command_can_be_pasted_and_a_checkpoint_is_called_what_it_is(tmp_path: Path) -> None:
+    folder = _run(tmp_path / "[a] run", "checkpoint-last.pth")
+    assert f"lang-jepa train {shlex.quote(str(folder))} --resume" in unfinished(folder)
+    assert f"last checkpoint so far in its place: {folder / 'checkpoint-last.pth'}" in unfinished(folder)
+    (folder / "checkpoint-best.pth").touch()
+    assert f"best checkpoint so far in its place: {folder / 'checkpoint-best.pth'}" in unfinished(folder)
+
+
+def test_a_run_at_work_is_not_called_interrupted(tmp_path: Path) -> None:
+    folder = _run(tmp_path / "run", "checkpoint-last.pth")
+    with RunLock(folder):
+        assert unfinished(folder).startswith(f"process {os.getpid()} is training in {folder}")
