@@ -247,7 +247,8 @@ def main() -> int:
                     attempt(disk, name, write, left, failures)
                 tried += 1
         finally:
-            subprocess.run(["umount", str(place)], check=True)
+            # Lazily, since a corpus that was read may still be mapped.
+            subprocess.run(["umount", "-l", str(place)], check=True)
     failed = {name.split(",")[0] for name in failures}
     print(f"{tried - len(failed)} of {tried} clear")
     return bool(failures)
