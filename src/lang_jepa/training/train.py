@@ -179,6 +179,8 @@ def _summarize(run: Any, seconds: float) -> None:
 
     rows = read_metrics(run.folder / "metrics.csv")
     looks = [row for row in rows if "val/loss" in row]
+    draw_run(rows, run.folder / "run.png", title=f"{run.settings.recipe}: {run.folder}")
+    # Last, since a run that has a summary is over.
     write_json(
         run.folder / SUMMARY,
         {
@@ -195,7 +197,6 @@ def _summarize(run: Any, seconds: float) -> None:
             "last_look": looks[-1] if looks else None,
         },
     )
-    draw_run(rows, run.folder / "run.png", title=f"{run.settings.recipe}: {run.folder}")
 
 
 def resume_settings(folder: Path) -> Settings:
