@@ -17,6 +17,7 @@ from lang_jepa.files.run_lock import LOCK
 from lang_jepa.inference.gpt_folder import load_gpt
 from lang_jepa.inference.model_folder import load_model
 from lang_jepa.training.checkpoint import load_checkpoint
+from lang_jepa.training.run_folder import SUMMARY
 from tiny import StopAt, environment
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
@@ -71,6 +72,19 @@ def test_while_the_model_is_written(
     assert load_gpt(made) if system.name == "gpt" else load_model(made / "model")
     assert type_in(monkeypatch, *resumed_by(system, folder, own)) == 0
     assert "already finished" in capsys.readouterr().out
+
+
+def test_the_summary_is_the_last_file(
+    system: System, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that has one is over: whatever a kill could leave undone is done before."""
+    own = Inputs(Path(shutil.copytree(inputs.encoder, tmp_path / "encoder")), inputs.texts)
+    plain, written = files._flush, list[Path]()
+    monkeypatch.setattr(files, "_flush", lambda path: (written.append(path), plain(path)))
+    system.begin(system.make(tmp_path / "run", (), own), None, own)
+    names = [path.name for path in written if not path.is_dir()]
+    assert any(name.startswith(f".{system.last}.") for name in names)
+    assert names[-1].startswith(f".{SUMMARY}.")
 
 
 @SIGNALS
