@@ -12,6 +12,7 @@ from lang_jepa.files.atomic import write_text
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.run import RunSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -42,13 +43,33 @@ They are in `src/lang_jepa/settings/gpt.py`, apply to [GPTs](gpt.md), and are ch
 with environment variables.
 """
 
+OLD_NAMES = """
+# Old names
+
+Names of the predecessor and of earlier versions, which mean the same and may be used everywhere (`use_bfloat16: true`
+is `precision: bf16`). One setting by both names is an error.
+
+| of | old name | setting |
+|---|---|---|"""
+
 HEADER = "| setting | default | values | meaning |\n|---|---|---|---|"
 
 
 def page() -> str:
     """The whole page as Markdown."""
     parts = [INTRODUCTION, *_sections(Settings), DECODERS, *_sections(DecoderSettings)]
-    return "\n".join([*parts, GPTS, *_sections(GPTSettings)])
+    return "\n".join([*parts, GPTS, *_sections(GPTSettings), OLD_NAMES, *_old_names(), ""])
+
+
+def _old_names() -> list[str]:
+    """A row for every old name; those of all systems once."""
+    kinds = {"": RunSettings, "decoder": DecoderSettings, "GPT": GPTSettings}
+    return [
+        f"| {what} | `{old}` | `{new}` |"
+        for what, kind in kinds.items()
+        for old, new in kind.OLD_NAMES.items()
+        if kind is RunSettings or old not in RunSettings.OLD_NAMES
+    ]
 
 
 def _sections(settings: type[BaseModel]) -> list[str]:

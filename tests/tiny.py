@@ -121,21 +121,21 @@ _DECODER = (
     "decoder.num_layers=1",
     "decoder.num_heads=2",
     "decoder.max_length=24",
-    "training.batch_size=8",
-    "training.learning_rate=1e-2",
-    "training.max_steps=6",
-    "training.predicted_share=0",
-    "evaluation.eval_steps=3",
-    "evaluation.eval_sentences=40",
-    "evaluation.save_steps=2",
-    "evaluation.num_samples=2",
-    "evaluation.log_steps=1",
+    "data.batch_size=8",
+    "optimization.lr=1e-2",
+    "optimization.max_steps=6",
+    "data.predicted_share=0",
+    "logging.eval_freq=3",
+    "logging.val_sentences=40",
+    "logging.checkpoint_steps=2",
+    "logging.num_examples=2",
+    "logging.log_freq=1",
 )
 
 
 def tiny_decoder(run: Path, *overrides: str) -> DecoderSettings:
     """Settings of a tiny decoder in the folder `run`."""
-    return load_decoder_settings("concept_decoder", [*_DECODER, f"training.output_dir={run}", *overrides])
+    return load_decoder_settings("concept_decoder", [*_DECODER, f"logging.log_dir={run}", *overrides])
 
 
 _GPT = (
@@ -152,14 +152,14 @@ _GPT = (
     "optimization.max_steps=6",
     "optimization.warmup_steps=2",
     "optimization.warmdown_steps=2",
-    "evaluation.val_every=3",
+    "logging.eval_freq=3",
     "evaluation.val_tokens=500",
     "evaluation.val_batch_tokens=256",
     "evaluation.span_sequences=9",
-    "evaluation.num_samples=1",
+    "logging.num_examples=1",
     "evaluation.sample_tokens=8",
-    "logging.log_every=1",
-    "logging.checkpoint_every=2",
+    "logging.log_freq=1",
+    "logging.checkpoint_steps=2",
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.settings.load import decoder_recipe_names, gpt_recipe_names, recipe_names
+from lang_jepa.settings.recipes import recipe_names
 from typed import Ran, Type, run_command
 
 
@@ -30,7 +30,7 @@ def test_help_names_every_command(type_in: Type) -> None:
 def test_every_recipe_says_what_it_is_for(type_in: Type) -> None:
     """On its own line; in the words of its file, so that a new one without a head comment fails here."""
     shown = type_in("recipes").out.splitlines()
-    names = [*recipe_names(), *decoder_recipe_names(), *gpt_recipe_names()]
+    names = recipe_names()
     assert [line.split()[0] for line in shown] == names
     for name, line in zip(names, shown, strict=True):
         assert len(line.split()) > 4, name

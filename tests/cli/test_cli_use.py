@@ -108,7 +108,7 @@ def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) ->
 def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: Type) -> None:
     run = decoder.parents[1] / "logs" / "mine"
     folder = decoder.with_name("control")
-    small = [part for setting in (*DECODER, f"training.output_dir={folder}") for part in ("-d", setting)]
+    small = [part for setting in (*DECODER, f"logging.log_dir={folder}") for part in ("-d", setting)]
     ran = type_in("train", "concept_decoder", "--debug", "--encoder", run, "--untrained", *small)
     assert ran.status == 0, ran.err
     assert (run / "untrained" / "decoder.safetensors").is_file()
@@ -126,7 +126,7 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
         "data.train_file=stories",
         "data.val_fraction=0.2",
     )
-    decoding = [part for setting in (*DECODER, "training.max_steps=80") for part in ("-d", setting)]
+    decoding = [part for setting in (*DECODER, "optimization.max_steps=80") for part in ("-d", setting)]
     ran = type_in("quickstart", *options_of(place, "quick", *options), *decoding)
     assert ran.status == 0, ran.err
     for shown in ("told event, heldout", "told event, unseen", "zero concept", "nearest training"):
@@ -167,9 +167,9 @@ def test_a_tokenizer_that_a_decoder_names_is_told(place: Path, decoder: Path, ty
     run, folder = decoder.parents[1] / "logs" / "mine", place / "own"
     own = (
         *DECODER,
-        "training.max_steps=2",
+        "optimization.max_steps=2",
         f"decoder.tokenizer_path={run / 'model'}",
-        f"training.output_dir={folder}",
+        f"logging.log_dir={folder}",
     )
     small = [part for setting in own for part in ("-d", setting)]
     assert type_in("train", "concept_decoder", "--debug", "--encoder", run, *small).status == 0

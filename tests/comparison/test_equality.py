@@ -51,7 +51,7 @@ def test_what_must_be_equal_follows_from_the_settings(override: str, unequal: se
     [
         ("jepa.weight=0.1", set()),
         ("jepa.layer=2", set()),
-        ("optimization.matrix_lr=0.1", set()),
+        ("optimization.lr=0.1", set()),
         ("data.micro_batch_tokens=1024", set()),
         ("data.batch_tokens=2048", {"order"}),
         ("data.seq_len=128", {"order", "weights"}),
@@ -91,11 +91,11 @@ def test_unequal_terms_are_refused_unless_allowed(fact: str, value: object) -> N
 def test_precision_must_be_allowed_to_differ() -> None:
     variants = (
         Variant("plain", load_settings("concepts")),
-        Variant("half", load_settings("concepts", ["meta.use_bfloat16=true"])),
+        Variant("half", load_settings("concepts", ["meta.precision=bf16"])),
     )
     plan = Plan(variants, (0,), Budget("steps", 1), ("stories",))
-    with pytest.raises(LangJepaError, match=r"meta\.use_bfloat16: False in plain, True in half"):
+    with pytest.raises(LangJepaError, match=r"meta\.precision: fp32 in plain, bf16 in half"):
         refuse_different_settings(plan)
     assert refuse_different_settings(replace(plan, allow_different=True)) == [
-        "meta.use_bfloat16: False in plain, True in half"
+        "meta.precision: fp32 in plain, bf16 in half"
     ]

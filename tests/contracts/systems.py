@@ -127,10 +127,10 @@ SYSTEMS = (
         resume_decoder,
         last=decoder_run.LAST,
         best=decoder_run.BEST,
-        steps="training.max_steps",
-        log_dir="training.output_dir",
-        lr="training.learning_rate",
-        log_every="evaluation.log_steps",
+        steps="optimization.max_steps",
+        log_dir="logging.log_dir",
+        lr="optimization.lr",
+        log_every="logging.log_freq",
         ended_by=signal.SIGKILL,
     ),
     System(
@@ -138,8 +138,8 @@ SYSTEMS = (
         lambda run, overrides, inputs: tiny_gpt(run, *overrides),
         lambda settings, reporter, inputs: train_gpt(settings, reporter),
         resume_gpt,
-        lr="optimization.matrix_lr",
-        log_every="logging.log_every",
+        lr="optimization.lr",
+        log_every="logging.log_freq",
     ),
 )
 

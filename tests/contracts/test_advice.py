@@ -44,8 +44,8 @@ def test_after_a_loss_that_is_not_finite(
     assert found is not None
     option, override, key, value = found.groups()
     assert key == system.lr
-    other = "meta.seed=7" if option == "-o" else "training.seed=7"
-    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, override, option, other)) == 2
+    other = (option, "meta.seed=7")
+    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, override, *other)) == 2
     assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, override)) == 0
     state = load_checkpoint(folder / system.last)
     ((step, changed),) = state["changes"]

@@ -143,7 +143,7 @@ def test_what_is_named_and_not_there(system: System, inputs: Inputs, tmp_path: P
 def test_a_decoder_of_predictions_that_the_encoder_does_not_make(tmp_path: Path) -> None:
     """Before its concepts are computed."""
     encoder = train(tiny_settings(tmp_path / "encoder", *VIEWS["spans"], "optimization.max_steps=1")).folder
-    settings = tiny_decoder(tmp_path / "run", "training.predicted_share=0.5")
+    settings = tiny_decoder(tmp_path / "run", "data.predicted_share=0.5")
     elsewhere = (f"data.corpus_dir={tmp_path / 'corpora'}", "data.limit=20")
     with pytest.raises(LangJepaError, match=r"predicts no next sentence.*set training\.predicted_share=0"):
         train_decoder(encoder, settings, overrides=elsewhere)
@@ -156,12 +156,12 @@ FREE = {
         logging.checkpoint_freq logging.checkpoint_steps logging.eval_freq logging.keep_checkpoints logging.log_dir logging.log_freq
         logging.log_to_tensorboard logging.log_to_wandb logging.num_examples logging.val_sentences meta.checkpoint_path
         meta.load_checkpoint meta.on_collapse meta.timeout_minutes""",
-    "decoder": """recipe evaluation.checkpoint_freq evaluation.keep_checkpoints evaluation.log_steps evaluation.log_to_tensorboard
-        evaluation.log_to_wandb evaluation.num_samples training.checkpoint_path training.output_dir training.resume
-        training.timeout_minutes""",
-    "gpt": """recipe data.corpus_dir data.prepare_workers evaluation.num_samples evaluation.sample_tokens
-        evaluation.sentence_layer evaluation.temperature evaluation.top_k logging.checkpoint_every
-        logging.checkpoint_freq logging.keep_checkpoints logging.log_dir logging.log_every logging.log_to_tensorboard logging.log_to_wandb
+    "decoder": """recipe logging.checkpoint_freq logging.keep_checkpoints logging.log_freq logging.log_to_tensorboard
+        logging.log_to_wandb logging.num_examples meta.checkpoint_path logging.log_dir meta.load_checkpoint
+        meta.timeout_minutes""",
+    "gpt": """recipe data.corpus_dir data.prepare_workers logging.num_examples evaluation.sample_tokens
+        evaluation.sentence_layer evaluation.temperature evaluation.top_k logging.checkpoint_steps
+        logging.checkpoint_freq logging.keep_checkpoints logging.log_dir logging.log_freq logging.log_to_tensorboard logging.log_to_wandb
         meta.checkpoint_path meta.load_checkpoint meta.timeout_minutes""",
 }
 """Settings that touch no number of a run, so that it may go on with others."""
@@ -196,7 +196,7 @@ def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lang_jepa.cli.app import app
 
     monkeypatch.chdir(tmp_path)
-    for override, words in (("decoder.hiden_dim=8", "hidden_dim"), ("training.device=cuda", "no GPU here")):
+    for override, words in (("decoder.hiden_dim=8", "hidden_dim"), ("meta.device=cuda", "no GPU here")):
         if words == "no GPU here" and torch.cuda.is_available():
             continue
         found = CliRunner().invoke(app, ["quickstart", "-d", override])

@@ -18,17 +18,17 @@ from tiny import tiny_settings
 
 EPOCHS = {
     "encoder": ("data.limit=12", "data.batch_size=8", "optimization.max_steps=null", "optimization.epochs=2"),
-    "decoder": ("training.max_steps=null", "training.num_epochs=2", "training.batch_size=512"),
+    "decoder": ("optimization.max_steps=null", "optimization.epochs=2", "data.batch_size=512"),
     "gpt": ("data.limit=12", "data.batch_tokens=2048", "data.vocab_size=400"),
 }
 """What makes epochs short."""
 LONGER = {
     "encoder": ("optimization.epochs=4",),
-    "decoder": ("training.num_epochs=4",),
+    "decoder": ("optimization.epochs=4",),
     "gpt": ("optimization.max_steps=12",),
 }
-KEPT = {"decoder": "evaluation.checkpoint_freq=2"}
-TRACKED = {"decoder": "evaluation.log_to_tensorboard=true"}
+KEPT = {"decoder": "logging.checkpoint_freq=2"}
+TRACKED = {"decoder": "logging.log_to_tensorboard=true"}
 
 
 def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(

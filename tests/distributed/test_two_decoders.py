@@ -31,10 +31,10 @@ if __name__ == "__main__":
     train_decoder(encoder, resume_decoder(parts))
 """
 EQUAL = (
-    "training.predicted_share=0.4",
-    "training.pool_batches=2",
-    "training.grad_accum_steps=2",
-    "training.max_steps=4",
+    "data.predicted_share=0.4",
+    "data.pool_batches=2",
+    "optimization.grad_accum_steps=2",
+    "optimization.max_steps=4",
 )
 
 
@@ -46,10 +46,10 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     """And a run that was asked to stop, on its first rank alone, goes on bit for bit."""
     encoder = tiny_encoder(tmp_path / "encoder")
     for name in ("two", "parts"):
-        settings = tiny_decoder(tmp_path / name, "training.batch_size=4", *EQUAL)
+        settings = tiny_decoder(tmp_path / name, "data.batch_size=4", *EQUAL)
         save_settings(settings, tmp_path / f"{name}.yaml")
     run_on_two_ranks(CHILD, str(encoder), str(tmp_path / "two"), str(tmp_path / "parts"))
-    train_decoder(encoder, tiny_decoder(tmp_path / "one", "training.batch_size=8", *EQUAL))
+    train_decoder(encoder, tiny_decoder(tmp_path / "one", "data.batch_size=8", *EQUAL))
     one, two = (_weights(tmp_path / name) for name in ("one", "two"))
     # AdamW's first steps follow the sign of a gradient, also where it is only rounding.
     off = (two - one).abs() > 2e-4 + 1e-3 * one.abs()

@@ -29,7 +29,8 @@ from lang_jepa.cli import app as cli
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
-from lang_jepa.settings.load import recipe_names
+from lang_jepa.settings.load import settings_class
+from lang_jepa.settings.recipes import recipe_names, system_of
 from tiny import environment
 
 ROOT = Path(__file__).parents[2]
@@ -51,9 +52,9 @@ TINY = (
 TINY_DECODER = (
     "decoder.hidden_dim=32",
     "decoder.num_layers=1",
-    "training.max_steps=20",
-    "training.batch_size=16",
-    "evaluation.eval_sentences=32",
+    "optimization.max_steps=20",
+    "data.batch_size=16",
+    "logging.val_sentences=32",
 )
 TINY_GPT = (
     "data.limit=60",
@@ -123,7 +124,7 @@ def unknown_settings(text: str) -> list[str]:
     known: dict[str, set[str]] = {}
     for kind in (Settings, DecoderSettings, GPTSettings):
         for name, field in kind.model_fields.items():
-            if name != "recipe":
+            if name not in ("recipe", "system"):
                 known.setdefault(name, set()).update(field.annotation.model_fields)
     return [f"{a}.{b}" for a, b in _SETTING.findall(text) if b not in known[a] and b not in _FILES]
 
@@ -173,7 +174,8 @@ def test_the_check_would_see_a_mistake() -> None:
 def test_recipes_name_known_settings(name: str) -> None:
     text = (ROOT / "src" / "lang_jepa" / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
     assert not unknown_settings(" ".join(re.findall(r"#.*", text)))
-    assert set(yaml.safe_load(text)) <= set(Settings.model_fields)
+    known = settings_class(system_of(name)).model_fields
+    assert set(yaml.safe_load(text)) <= {*known, "base"}
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder's run directory whose model a decoder has joined."""
     folder = tmp_path_factory.mktemp("runs")
     encoder = tiny_encoder(folder / "encoder")
-    settings = tiny_decoder(folder / "decoder", "training.max_steps=60", "evaluation.eval_steps=60")
+    settings = tiny_decoder(folder / "decoder", "optimization.max_steps=60", "logging.eval_freq=60")
     assert train_decoder(encoder, settings).model == encoder / "model"
     return encoder
 

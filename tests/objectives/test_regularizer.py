@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lang_jepa.objectives.regularizer import REGULARIZERS, VICReg, over_views
 from lang_jepa.objectives.sigreg import SIGReg
-from lang_jepa.settings.encoder import MetaSettings, ObjectiveSettings, Settings
+from lang_jepa.settings.encoder import EncoderMetaSettings, ObjectiveSettings, Settings
 
 
 def rows(count: int, dim: int, seed: int = 0) -> Tensor:
@@ -114,7 +114,7 @@ def test_table() -> None:
     chosen = ObjectiveSettings(
         vicreg_variance=3.0, vicreg_covariance=4.0, sigreg_directions=5, sigreg_knots=4, sigreg_range=2.0
     )
-    settings = Settings(objective=chosen, meta=MetaSettings(seed=8))
+    settings = Settings(objective=chosen, meta=EncoderMetaSettings(seed=8))
     assert REGULARIZERS["none"](settings) is None
     made = REGULARIZERS["vicreg"](settings)
     z = rows(9, 4) * 0.3

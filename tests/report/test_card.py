@@ -78,7 +78,7 @@ def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
     np.testing.assert_allclose(saved.predict_next(texts), start.predict_next(texts), atol=1e-6)
     assert not np.allclose(saved.encode(texts), model.encode(texts), atol=1e-3)
 
-    options = ("training.predicted_share=0.5", "training.max_steps=60")
+    options = ("data.predicted_share=0.5", "optimization.max_steps=60")
     train_decoder(run, tiny_decoder(tmp_path / "one", *options))
     budget = Budget(stories=4, train_stories=4, decoded=40)
     report, _ = evaluate_run(run, tasks="decode", data_dir=None, output=None, budget=budget)

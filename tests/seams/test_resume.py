@@ -160,7 +160,7 @@ def test_another_number_of_threads_is_told(kind: str, tmp_path: Path) -> None:
             one = tiny_settings(folder, "optimization.max_steps=1") if first else resume_settings(folder)
             train(one, listener)
         elif kind == "decoder":
-            two = tiny_decoder(folder, "training.max_steps=1") if first else resume_decoder(folder)
+            two = tiny_decoder(folder, "optimization.max_steps=1") if first else resume_decoder(folder)
             train_decoder(encoder, two, reporter=listener)
         else:
             three = tiny_gpt(folder, "optimization.max_steps=1") if first else resume_gpt(folder)

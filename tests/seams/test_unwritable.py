@@ -60,7 +60,7 @@ def _commands(place: Path) -> dict[str, list[str]]:
         "train, corpus": [
             "train", "concepts", *_options(*data, f"data.corpus_dir={out}", f"logging.log_dir={free / 'run'}")
         ],
-        "train, joined": ["train", "concept_decoder", "--encoder", encoder, "-d", f"training.output_dir={free / 'd'}"],
+        "train, joined": ["train", "concept_decoder", "--encoder", encoder, "-d", f"logging.log_dir={free / 'd'}"],
         "prepare": ["prepare", "concepts", *_options(*data, f"data.corpus_dir={out}")],
         "prepare, duplicates": ["prepare", "concepts", *_options(*data, elsewhere), "--duplicates", str(out)],
         "export": ["export", encoder, str(out)],

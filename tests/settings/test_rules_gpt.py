@@ -8,12 +8,10 @@ from pydantic import ValidationError
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import (
-    gpt_recipe_names,
-    is_decoder_recipe,
-    is_gpt_recipe,
     load_gpt_settings,
     save_settings,
 )
+from lang_jepa.settings.recipes import recipe_names
 
 
 @pytest.mark.parametrize(
@@ -40,29 +38,13 @@ def test_what_does_not_fit(changes: dict[str, object], words: list[str]) -> None
 
 
 def test_recipes(tmp_path: Path) -> None:
-    assert gpt_recipe_names() == ["gpt_jepa", "gpt_jepa_public"]
+    assert recipe_names("gpt") == ["gpt_jepa", "gpt_jepa_public"]
     public = load_gpt_settings("gpt_jepa_public")
     assert (public.model.loop_layers, public.model.loop_starts) == ((4, 5), (0.5, 0.65))
     save_settings(public, tmp_path / "settings.yaml")
     assert load_gpt_settings(str(tmp_path / "settings.yaml")) == public, "tuples survive YAML"
     with pytest.raises(LangJepaError, match="did you mean 'weight'"):
         load_gpt_settings("gpt_jepa", ["jepa.wieght=1"])
-
-
-def test_which_file_is_a_gpts(tmp_path: Path) -> None:
-    files = {
-        "jepa: {weight: 0.1}": (True, False),
-        "recipe: gpt_jepa\nevaluation: {stride: 8}": (True, False),
-        "evaluation: {eval_steps: 8}": (False, True),
-        "decoder: {num_layers: 1}": (False, True),
-        "model: {num_layers: 2}": (False, False),
-    }
-    for text, expected in files.items():
-        (tmp_path / "one.yaml").write_text(text)
-        path = str(tmp_path / "one.yaml")
-        assert (is_gpt_recipe(path), is_decoder_recipe(path)) == expected, text
-    assert is_gpt_recipe("gpt_jepa")
-    assert not is_gpt_recipe("concepts")
 
 
 def test_the_corpus_is_prepared_with_the_same_settings() -> None:

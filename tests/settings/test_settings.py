@@ -11,21 +11,22 @@ from pydantic import BaseModel
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings, Section
+from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.gpt import GPTDataSettings
+from lang_jepa.settings.gpt import GPTDataSettings, GPTSettings
 from lang_jepa.settings.load import (
     apply_override,
     build,
     build_saved,
-    is_decoder_recipe,
-    is_gpt_recipe,
     load_decoder_settings,
     load_gpt_settings,
+    load_run_settings,
     load_settings,
     read_settings,
-    recipe_names,
     save_settings,
+    settings_class,
 )
+from lang_jepa.settings.recipes import recipe_names, system_of
 from lang_jepa.settings.yaml_files import parse_yaml
 
 PROMISED = {
@@ -100,9 +101,31 @@ def message(text: str) -> str:
     ("section", "name"), [(section, name) for section, fields in PROMISED.items() for name in fields]
 )
 def test_promised_default(section: str, name: str) -> None:
-    value = getattr(getattr(Settings(), section), name)
-    assert value == PROMISED[section][name]
-    assert isinstance(value, bool) == isinstance(PROMISED[section][name], bool)
+    promised = PROMISED[section][name]
+    assert build(Settings, {section: {name: promised}}, where="") == Settings()
+    if name in type(getattr(Settings(), section)).model_fields:
+        value = getattr(getattr(Settings(), section), name)
+        assert isinstance(value, bool) == isinstance(promised, bool)
+    else:
+        assert f"{section}.{name}" in Settings.OLD_NAMES
+
+
+def test_promised_defaults_of_a_decoder() -> None:
+    """By the names of the predecessor."""
+    training = {
+        "batch_size": 32,
+        "learning_rate": 1e-4,
+        "num_epochs": 10,
+        "weight_decay": 0.01,
+        "grad_clip": 1.0,
+    }
+    training |= {"grad_accum_steps": 1, "eval_ratio": 0.1, "output_dir": "outputs/decoder"}
+    tree = {
+        "decoder": {"hidden_dim": 1536, "num_layers": 4, "num_heads": 8, "dropout": 0.1, "max_length": 128},
+        "training": training,
+        "evaluation": {"eval_steps": 100, "save_steps": 1000, "num_samples": 5},
+    }
+    assert build(DecoderSettings, tree, where="") == DecoderSettings()
 
 
 def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
@@ -279,15 +302,20 @@ def test_mended_settings_fit() -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipe_parses_and_survives_saving(name: str, tmp_path: Path) -> None:
-    settings = load_settings(name)
-    assert settings.recipe == name
-    assert settings != Settings(recipe=name)
+    settings, kind = load_run_settings(name), settings_class(system_of(name))
+    assert (settings.recipe, settings.system) == (name, system_of(name))
+    assert settings != kind(recipe=name) or name == "concept_decoder_original"
     save_settings(settings, tmp_path / "settings.yaml")
-    assert read_settings(tmp_path / "settings.yaml") == settings
+    assert read_settings(tmp_path / "settings.yaml", kind) == settings
+    assert load_run_settings(str(tmp_path / "settings.yaml")) == settings
 
 
 def test_recipe_names() -> None:
-    assert {"next_sentence", "concepts"} <= set(recipe_names())
+    assert {"next_sentence", "concepts"} <= set(recipe_names("encoder"))
+    assert {"gpt_jepa"} <= set(recipe_names("gpt"))
+    by_system = [name for system in ("encoder", "decoder", "gpt") for name in recipe_names(system)]
+    assert sorted(by_system) == recipe_names()
+    assert not [name for name in recipe_names() if name.startswith("_")]
 
 
 @hypothesis_settings(max_examples=50, deadline=None)
@@ -390,10 +418,9 @@ def test_a_base_may_have_a_base_and_its_path_counts_from_the_file(tmp_path: Path
     third = (
         _recipes(tmp_path / "b", third="base: ../a/second.yaml\nevaluation: {val_every: 7}\n") / "third.yaml"
     )
-    assert is_gpt_recipe(str(third)), "though only its base's base says so"
-    assert not is_decoder_recipe(str(third))
+    assert system_of(str(third)) == "gpt", "though only its base's base says so"
     settings = load_gpt_settings(str(third))
-    assert (settings.jepa.weight, settings.jepa.layer, settings.evaluation.val_every) == (0.25, 2, 7)
+    assert (settings.jepa.weight, settings.jepa.layer, settings.logging.eval_freq) == (0.25, 2, 7)
     assert settings.model == load_gpt_settings("gpt_jepa").model
     assert (folder / "second.yaml").is_file()
 
@@ -414,7 +441,7 @@ def test_a_saved_run_can_be_a_base(tmp_path: Path) -> None:
         ("base: two.yaml", r"inherits from itself: .*one.yaml -> .*two.yaml -> .*one.yaml"),
         ("base: [concepts]", r"base is the name of a recipe or the path of a YAML file, not \['concepts'\]"),
         ("base:", "not None"),
-        ("base: gpt_jepa\nmodel: {num_layers: 2}", "no recipe named 'gpt_jepa'"),
+        ("base: gpt_jepa\nmodel: {num_layers: 2}", r"system: input should be 'encoder' \(given: 'gpt'\)"),
         ("base: concepts\nmodel: {num_layrs: 2}", "model.num_layrs: unknown setting"),
     ],
 )
@@ -441,10 +468,10 @@ def test_a_base_is_no_setting() -> None:
         ("concepts", "seed", "meta.seed"),
         ("concepts", "training.output_dir", "logging.log_dir"),
         ("concepts", "optimization.bacth_size", "data.batch_size"),
-        ("concept_decoder", "training.lr", "learning_rate"),
-        ("concept_decoder", "optimization.lr", "training.learning_rate"),
-        ("concept_decoder", "training.log_dir", "output_dir"),
-        ("gpt_jepa", "optimization.lr", "matrix_lr"),
+        ("concept_decoder", "training.lr", "optimization.lr"),
+        ("concept_decoder", "optimization.learning_rate", "lr"),
+        ("concept_decoder", "training.save_dir", "logging.log_dir"),
+        ("gpt_jepa", "optimization.learning_rate", "lr"),
         ("gpt_jepa", "data.batch_size", "batch_tokens"),
         ("gpt_jepa", "model.embed_dim", "model_dim"),
     ],
@@ -590,22 +617,49 @@ def test_a_setting_that_is_given_its_default_or_has_an_effect_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"),
+    ("text", "system"),
     [
         ("data: {seq_len: 64}\nmodel: {model_dim: 32}\nevaluation: {val_every: 10}\n", "gpt"),
-        ("evaluation: {val_every: 10, sample_tokens: 5}\nlogging: {log_dir: x}\n", "gpt"),
-        ("jepa: {wieght: 1}\n", "gpt"),
+        ("evaluation: {sample_tokens: 5}\nlogging: {log_dir: x}\n", "gpt"),
         ("decoder: {hidden_dim: 32}\nevaluation: {eval_steps: 5}\n", "decoder"),
         ("training: {max_steps: 5}\n", "decoder"),
-        ("data: {train_file: x}\n", "encoder"),
-        ("", "encoder"),
     ],
 )
-def test_a_plain_file_is_of_the_kind_whose_settings_it_has(text: str, kind: str, tmp_path: Path) -> None:
+def test_a_file_says_what_it_trains(text: str, system: str, tmp_path: Path) -> None:
+    """Nothing is guessed: a file without a system or a base is an encoder's, and one of another is told what to add."""
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    found = {"gpt": is_gpt_recipe(str(path)), "decoder": is_decoder_recipe(str(path))}
-    assert [name for name, holds in found.items() if holds] == [kind] * (kind != "encoder")
+    assert system_of(str(path)) == "encoder"
+    with pytest.raises(LangJepaError, match=f"begin it with `system: {system}`"):
+        load_run_settings(str(path))
+    path.write_text(f"system: {system}\n{text}")
+    assert load_run_settings(str(path)).system == system
+    other = {"gpt": load_settings, "decoder": load_gpt_settings}[system]
+    with pytest.raises(LangJepaError, match=r"system: input should be"):
+        other(str(path))
+
+
+def test_old_names_mean_the_same_everywhere(tmp_path: Path) -> None:
+    old = ["training.learning_rate=3e-3", "training.output_dir=2024", "training.use_bfloat16=true"]
+    new = ["optimization.lr=3e-3", "logging.log_dir=2024", "meta.precision=bf16"]
+    expected = load_decoder_settings("concept_decoder", new)
+    assert load_decoder_settings("concept_decoder", old) == expected
+    (tmp_path / "mine.yaml").write_text(
+        "base: concept_decoder\nrecipe: concept_decoder\n"
+        "training: {learning_rate: 3e-3, output_dir: 2024, use_bfloat16: true}\n"
+    )
+    assert load_decoder_settings(str(tmp_path / "mine.yaml")) == expected
+    tree = expected.model_dump()
+    tree["training"] = {"learning_rate": tree["optimization"].pop("lr")}
+    assert build_saved(DecoderSettings, tree, where="") == expected
+    with pytest.raises(LangJepaError, match=r"training\.seed and meta\.seed are one setting"):
+        build(DecoderSettings, {"training": {"seed": 1}, "meta": {"seed": 1}}, where="x")
+    with pytest.raises(LangJepaError, match=r"optimization\.lr: .*greater than 0"):
+        load_decoder_settings("concept_decoder", ["training.learning_rate=0"])
+    for kind in (Settings, DecoderSettings, GPTSettings):
+        for now in kind.OLD_NAMES.values():
+            section, name = now.split(".")
+            assert name in kind.model_fields[section].annotation.model_fields, now
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def settings(folder: Path, name: str, *more: str, **changes: Any) -> Settings:
 
 @pytest.mark.parametrize("name", ["distilbert", "bart"])
 def test_a_padded_encoder_trains_and_loads(name: str, tmp_path: Path) -> None:
-    result = train(settings(tmp_path, name, "meta.use_bfloat16=true", "meta.use_gradient_checkpointing=true"))
+    result = train(settings(tmp_path, name, "meta.precision=bf16", "meta.use_gradient_checkpointing=true"))
     model = ConceptModel.load(result.folder)
     assert name in repr(model)
     start = ConceptModel.load(tmp_path / "encoder").encode(["It rained."])

@@ -249,7 +249,7 @@ def _matches(folder: Path, *overrides: str, corpus: str = "a", world: int = 1) -
         "data.window_size=3",
         "model.dropout=0.3",
         "objective.center_targets=true",
-        "meta.use_bfloat16=true",
+        "meta.precision=bf16",
     ],
 )
 def test_a_setting_that_touches_the_numbers_is_named_with_both_values(override: str, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def _fit(settings: Settings, folder: Path, **options: Any) -> tuple[LitJEPA, Tra
 SHARED = ("objective.target=shared", "objective.target_gradient=true", "objective.regularizer=sigreg",
           "optimization.loss_fn=mse", "objective.final_regularizer_weight=0.05")  # fmt: skip
 CACHED = ("model.freeze_encoder=true", "objective.target=frozen", "objective.regularizer=none")
-BF16 = "meta.use_bfloat16=true"
+BF16 = "meta.precision=bf16"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_trainer_makes_the_steps_of_the_loop(overrides: tuple[str, ...], tmp
     settings = tiny_settings(tmp_path / "ours", "model.dropout=0.1", *overrides)
     train(settings)
     state = load_checkpoint(tmp_path / "ours" / LAST)
-    precision = "bf16-mixed" if settings.meta.use_bfloat16 else "32-true"
+    precision = "bf16-mixed" if settings.meta.precision == "bf16" else "32-true"
     module, trainer = _fit(settings, tmp_path, precision=precision)
     assert trainer.global_step == STEPS
     theirs = module.jepa.state_dict()

@@ -37,7 +37,7 @@ LONG = (
     "jepa.spans=2",
     "optimization.max_steps=40",
     "optimization.ema_decay=0.8",
-    "evaluation.val_every=20",
+    "logging.eval_freq=20",
     "evaluation.stride=16",
 )
 """Everything that changes in the course of a run."""
@@ -144,7 +144,7 @@ def test_resuming_with_other_settings_is_refused(whole: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:
-    broken = ("optimization.embedding_lr=1e38", "optimization.warmup_steps=0", "evaluation.val_every=100")
+    broken = ("optimization.embedding_lr=1e38", "optimization.warmup_steps=0", "logging.eval_freq=100")
     with pytest.raises(LangJepaError, match=r"step [23]: the loss is .* the update was not made"):
         train_gpt(tiny_gpt(tmp_path / "run", *broken))
 
@@ -201,7 +201,7 @@ def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:
             f"The cat number {number} sat by the door. It looked at {number + 2} birds. " * 3
         )
     small = (f"data.train_file={texts}", "data.vocab_size=2000", "data.seq_len=16", "data.batch_tokens=64")
-    result = train_gpt(tiny_gpt(tmp_path / "run", *small, "evaluation.num_samples=40"))
+    result = train_gpt(tiny_gpt(tmp_path / "run", *small, "logging.num_examples=40"))
     model = load_gpt(result.folder)[0]
     assert model.vocab_size == 2000 > len(load_table(result.folder).base)
 

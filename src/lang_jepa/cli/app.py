@@ -107,22 +107,22 @@ def train(
     ] = False,
 ) -> None:
     """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
-    from lang_jepa.settings.load import is_decoder_recipe, is_gpt_recipe
+    from lang_jepa.settings.recipes import system_of
 
     recipe, folder = run_to_resume(recipe, resume=resume)
     here = () if folder is None else (f"logging.log_dir={folder}",)
-    if is_gpt_recipe(recipe):
+    system = system_of(recipe)
+    if system == "gpt":
         from lang_jepa.cli.gpt import train_gpt
 
         train_gpt(
             recipe, [*here, *(override or [])], from_environment=environment, debug=debug, resume=resume
         )
         return
-    if is_decoder_recipe(recipe):
+    if system == "decoder":
         from lang_jepa.cli.decoder import train_decoder
 
-        there = () if folder is None else (f"training.output_dir={folder}",)
-        changed = (override or [], [*there, *(dec_override or [])])
+        changed = (override or [], [*here, *(dec_override or [])])
         train_decoder(recipe, encoder, *changed, debug=debug, resume=resume, untrained=untrained)
         return
     settings = settings_of(

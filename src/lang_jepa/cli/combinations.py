@@ -271,11 +271,10 @@ def _short(value: Any) -> str:
 
 def _of_train(values: Mapping[str, Any]) -> set[str]:
     from lang_jepa.cli.options import run_to_resume
-    from lang_jepa.settings.load import is_decoder_recipe, is_gpt_recipe
+    from lang_jepa.settings.recipes import system_of
 
     recipe, _ = run_to_resume(values["recipe"], resume=values["resume"])
-    kinds = {_DECODER: is_decoder_recipe, _GPT_RECIPE: is_gpt_recipe}
-    return {kind for kind, holds in kinds.items() if holds(recipe)}
+    return {"decoder": {_DECODER}, "gpt": {_GPT_RECIPE}}.get(system_of(recipe), set())
 
 
 def _of_evaluate(values: Mapping[str, Any]) -> set[str]:

@@ -10,21 +10,21 @@ from lang_jepa.cli.progress import DecoderBar
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.report.card import START, save_start
-from lang_jepa.settings.decoder import DecoderTrainingSettings
+from lang_jepa.settings.decoder import DecoderLoggingSettings
 from lang_jepa.settings.load import load_decoder_settings
 from lang_jepa.training.decoder.train import latest_encoder
 from lang_jepa.training.decoder.train import train_decoder as run
 
 DEBUG = ("data.limit=50", "data.val_fraction=0.2")
 DECODER_DEBUG = (
-    "training.max_steps=20",
-    "training.batch_size=4",
-    "evaluation.eval_steps=10",
-    "evaluation.eval_sentences=32",
-    "evaluation.log_steps=1",
+    "optimization.max_steps=20",
+    "data.batch_size=4",
+    "logging.eval_freq=10",
+    "logging.val_sentences=32",
+    "logging.log_freq=1",
 )
 _FOLDER = "logging.log_dir="
-_CONTROL = f"{DecoderTrainingSettings().output_dir}-{START}"
+_CONTROL = f"{DecoderLoggingSettings().log_dir}-{START}"
 """Where the decoder of an untrained encoder goes by default."""
 
 
@@ -53,10 +53,10 @@ def train_decoder(
         recipe,
         [
             *decoder_overrides,
-            *(("training.resume=true",) if resume else ()),
+            *(("meta.load_checkpoint=true",) if resume else ()),
         ],
         [
-            *((f"training.output_dir={_CONTROL}",) if untrained else ()),
+            *((f"logging.log_dir={_CONTROL}",) if untrained else ()),
             *(DECODER_DEBUG if debug else ()),
         ],
     )

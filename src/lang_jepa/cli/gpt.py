@@ -20,10 +20,10 @@ DEBUG = (
     "data.batch_tokens=256",
     "data.micro_batch_tokens=null",
     "optimization.max_steps=20",
-    "evaluation.val_every=10",
+    "logging.eval_freq=10",
     "evaluation.val_tokens=1024",
     "evaluation.sample_tokens=16",
-    "logging.log_every=1",
+    "logging.log_freq=1",
 )
 
 

@@ -38,7 +38,7 @@ def quickstart(
 
     settings = load_settings("concepts", [f"meta.seed={seed}", *(override or ())])
     folder = Path(settings.logging.log_dir) / "decoder"
-    own = [f"training.seed={seed}", *(dec_override or ()), f"training.output_dir={folder}"]
+    own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]
     decoder = load_decoder_settings("concept_decoder", own)
     check_encoder_run(settings)
     check_decoder_run(None, decoder)
@@ -78,5 +78,5 @@ def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
 
     plain("Training a decoder that tells concepts, and what is predicted, in words.")
     result = train_decoder(run, settings, reporter=DecoderBar())
-    leave_if_stopped(result, f"lang-jepa train {settings.training.output_dir} --encoder {run} --resume")
+    leave_if_stopped(result, f"lang-jepa train {settings.logging.log_dir} --encoder {run} --resume")
     plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")

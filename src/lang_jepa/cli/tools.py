@@ -175,7 +175,7 @@ def export(
 def recipes() -> None:
     """Name the built-in recipes, and say what each is for."""
     from lang_jepa.cli.console import named_table
-    from lang_jepa.settings.load import recipe_purposes
+    from lang_jepa.settings.recipes import recipe_purposes
 
     named_table(recipe_purposes())
 

@@ -29,7 +29,7 @@ from lang_jepa.settings.load import read_settings
 REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
 _PATIENCE = 30.0
 # Another variant may change the number of looks, and they choose nothing.
-_LOOKS = ("logging.eval_freq", "evaluation.val_every")
+_LOOKS = ("logging.eval_freq",)
 _FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe", *_LOOKS)
 
 

@@ -71,7 +71,7 @@ class EncoderRuns(RunKind[Settings]):
     )
     on_purpose = (
         "meta.device",
-        "meta.use_bfloat16",
+        "meta.precision",
         "meta.compile",
         "meta.use_gradient_checkpointing",
         "logging.val_sentences",
@@ -198,7 +198,7 @@ class EncoderRuns(RunKind[Settings]):
 
     def eager(self, settings: Settings) -> Settings:
         """The same without torch.compile."""
-        return changed(settings, meta={"compile": False})
+        return changed(settings, meta={"compile": "none"})
 
     def start(self, settings: Settings, scratch: Path, *, steps: int) -> "EncoderStepper":
         """A run that stands at its first step; its schedule is that of the settings."""
@@ -237,8 +237,8 @@ class EncoderRuns(RunKind[Settings]):
             "encoder": digest(encoder),
             "predictor": digest(run.jepa.predictor.state_dict()),
             "parameters": sum(parameter.numel() for parameter in run.jepa.parameters()),
-            "precision": "bf16 autocast" if meta.use_bfloat16 else "fp32",
-            "compile": "on" if meta.compile else "off",
+            "precision": "fp32" if meta.precision == "fp32" else f"{meta.precision} autocast",
+            "compile": "off" if meta.compile == "none" else meta.compile,
         }
 
     def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":

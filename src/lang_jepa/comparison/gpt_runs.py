@@ -33,12 +33,12 @@ class GPTRuns(RunKind[GPTSettings]):
             "meta.load_checkpoint",
             "optimization.max_steps",
             "logging.log_dir",
-            "evaluation.val_every",
+            "logging.eval_freq",
         }
     )
     on_purpose = (
         "meta.device",
-        "meta.use_bfloat16",
+        "meta.precision",
         "meta.compile",
         "evaluation.val_tokens",
         "evaluation.val_batch_tokens",
@@ -82,8 +82,7 @@ class GPTRuns(RunKind[GPTSettings]):
             settings,
             meta={"seed": seed, "load_checkpoint": False},
             optimization={"max_steps": steps},
-            evaluation={"val_every": look_every},
-            logging={"log_dir": str(folder)},
+            logging={"log_dir": str(folder), "eval_freq": look_every},
         )
 
     def expected_equal(self, one: GPTSettings, other: GPTSettings) -> dict[str, bool]:
@@ -167,7 +166,7 @@ class GPTRuns(RunKind[GPTSettings]):
             "order": digest(order),
             "weights": digest(run.gpt.state_dict()),
             "parameters": sum(parameter.numel() for parameter in run.gpt.parameters()),
-            "precision": "bf16 autocast" if meta.use_bfloat16 else "fp32",
+            "precision": "fp32" if meta.precision == "fp32" else f"{meta.precision} autocast",
             "compile": "off" if meta.compile == "none" else meta.compile,
         }
 

@@ -7,7 +7,7 @@ from lang_jepa.comparison.encoder_runs import ENCODERS
 from lang_jepa.comparison.gpt_runs import GPTS
 from lang_jepa.comparison.kind import RunKind
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings.load import is_decoder_recipe, is_gpt_recipe
+from lang_jepa.settings.recipes import system_of
 
 KINDS: tuple[RunKind[Any], ...] = (ENCODERS, GPTS)
 
@@ -32,9 +32,10 @@ def kind_of(recipes: Iterable[str]) -> RunKind[Any]:
     """
     found: dict[str, list[str]] = {}
     for recipe in recipes:
-        if is_decoder_recipe(recipe):
+        system = system_of(recipe)
+        if system == "decoder":
             raise LangJepaError(f"{recipe} is the recipe of a decoder; encoders and GPTs can be compared")
-        kind = GPTS if is_gpt_recipe(recipe) else ENCODERS
+        kind = kind_named(system)
         found.setdefault(kind.name, []).append(recipe)
     if len(found) > 1:
         lists = "; ".join(f"{name}: {', '.join(some)}" for name, some in found.items())

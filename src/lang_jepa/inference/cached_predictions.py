@@ -82,7 +82,7 @@ def check_predicts(model: EmbeddingModel) -> None:
     if not model.predicts_next:
         raise LangJepaError(
             f"this encoder was trained on data.view={model.settings.data.view} and predicts no next sentence, so "
-            "its predictions cannot be told: set training.predicted_share=0"
+            "its predictions cannot be told: set data.predicted_share=0"
         )
 
 

@@ -33,7 +33,8 @@ from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import build_predictor
 from lang_jepa.settings.encoder import ModelSettings, Settings
-from lang_jepa.settings.load import is_gpt_recipe, read_settings, save_settings
+from lang_jepa.settings.load import read_settings, save_settings
+from lang_jepa.settings.recipes import system_of
 
 _CHECKPOINTS = ("checkpoint-best.pth", "checkpoint-last.pth")
 
@@ -53,7 +54,7 @@ def unfinished(path: Path) -> str:
         return f"{path} is a run that was ended before its first checkpoint. Start it again: {again}"
     text = f"{path} is a run that was interrupted, so it has no model yet. Go on with it: {again}"
     which = "best" if found.name == _CHECKPOINTS[0] else "last"
-    if is_gpt_recipe(str(settings)):
+    if system_of(str(settings)) == "gpt":
         return f"{text} (it goes on from checkpoint-last.pth; its {which} checkpoint is {found})"
     return f"{text}\nOr give its {which} checkpoint so far in its place: {found}"
 

@@ -4,11 +4,13 @@ The encoder's own settings stay those it was trained with (`lang_jepa.settings.e
 one of these, `-o` one of the encoder's `data` settings, from which the decoder's corpus follows.
 """
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lang_jepa.settings.data import Section
+from lang_jepa.settings.run import LoggingSettings, RunSettings
 
 
 class DecoderModelSettings(Section):
@@ -37,82 +39,99 @@ class DecoderModelSettings(Section):
     """Tokenizer of the text by Hugging Face name or folder (null: the encoder's)."""
 
 
-class DecoderTrainingSettings(Section):
-    """Optimizer, budget and place of a decoder's training."""
+class DecoderDataSettings(Section):
+    """Sentences of the encoder's corpus, and how many make a batch."""
 
     batch_size: int = Field(default=32, ge=1)
     """Sentences in a batch on each rank."""
-    learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate."""
-    final_learning_rate: float = Field(default=0.0, ge=0)
-    """Learning rate at the last step (cosine)."""
-    warmup_steps: int | None = Field(default=None, ge=0)
-    """Linear warm-up in steps (null: a twentieth of the run)."""
-    num_epochs: int = Field(default=10, ge=1)
-    """Passes over the training sentences (ignored when max_steps is set)."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps in all; the schedule ends here."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Weight decay of matrices."""
-    grad_clip: float | None = Field(default=1.0, gt=0)
-    """Largest global gradient norm (null: no clipping)."""
-    grad_accum_steps: int = Field(default=1, ge=1)
-    """Micro-batches per optimizer step."""
+    pool_batches: int = Field(default=64, ge=1)
+    """Batches in one length-sorted pool: larger pads less, smaller shuffles more finely."""
+    val_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Share of documents held out where the encoder's corpus (its data.val_fraction) holds none out."""
     predicted_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the training texts that are read from the predicted concept of their context instead of from their own
     concept, so that predictions too can be told in words. Needs an encoder that predicts the next sentence."""
-    pool_batches: int = Field(default=64, ge=1)
-    """Batches in one length-sorted pool: larger pads less, smaller shuffles more finely."""
-    eval_ratio: float = Field(default=0.1, ge=0, lt=1)
-    """Share of documents held out where the encoder's corpus (data.val_fraction) holds none out."""
-    output_dir: str = "outputs/decoder"
+
+
+class DecoderOptimizationSettings(Section):
+    """Optimizer, schedule and budget; everything counts optimizer steps."""
+
+    epochs: int = Field(default=10, ge=1)
+    """Passes over the training sentences (ignored when max_steps is set)."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps in all; the schedule ends here."""
+    lr: float = Field(default=1e-4, gt=0)
+    """Peak learning rate."""
+    final_lr: float = Field(default=0.0, ge=0)
+    """Learning rate at the last step (cosine)."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Linear warm-up in steps (null: a twentieth of the run)."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Weight decay of matrices."""
+    clip_grad: float | None = Field(default=1.0, gt=0)
+    """Largest global gradient norm (null: no clipping)."""
+    grad_accum_steps: int = Field(default=1, ge=1)
+    """Micro-batches per optimizer step."""
+
+
+class DecoderLoggingSettings(LoggingSettings):
+    """What a decoder's run writes, and how often it is validated and saved."""
+
+    log_dir: str = "outputs/decoder"
     """The run directory: best_decoder.pt, last_decoder.pt, metrics.csv, samples.txt, settings.yaml."""
-    resume: bool = False
-    """Go on from checkpoint_path, or from output_dir's last_decoder.pt."""
-    checkpoint_path: str | None = None
-    """Checkpoint to resume from."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds initial weights, data order and dropout."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
-    use_bfloat16: bool = False
-    """bf16 autocast; weights and optimizer stay fp32."""
-    timeout_minutes: float = Field(default=10.0, gt=0)
-    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
-    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
+    eval_freq: int | None = Field(default=100, ge=1)
+    """Optimizer steps between validations (null: once an epoch, at least ten a run); the last step is always one."""
+    checkpoint_steps: int | None = Field(default=1000, ge=1)
+    """Optimizer steps between saves of last_decoder.pt (null: ten a run); the last step is always one."""
+    num_examples: int = Field(default=5, ge=0)
+    """Held-out sentences shown at each validation with their reconstructions."""
+    val_sentences: int = Field(default=1024, ge=8)
+    """Held-out sentences, in all, that one validation may use."""
 
 
-class DecoderEvaluationSettings(Section):
-    """How often a decoder's training looks at held-out sentences and saves itself."""
-
-    eval_steps: int = Field(default=100, ge=1)
-    """Optimizer steps between looks at held-out sentences; the last step is always one."""
-    eval_sentences: int = Field(default=1024, ge=8)
-    """Held-out sentences, in all, that one look may use."""
-    save_steps: int = Field(default=1000, ge=1)
-    """Optimizer steps between saves of last_decoder.pt; the last step is always one."""
-    num_samples: int = Field(default=5, ge=0)
-    """Held-out sentences shown at each look with their reconstructions."""
-    log_steps: int = Field(default=20, ge=1)
-    """Optimizer steps between rows of training metrics."""
-    checkpoint_freq: int | None = Field(default=None, ge=1)
-    """Epochs between checkpoints of epochs (null: only the last and the best are kept)."""
-    keep_checkpoints: int | None = Field(default=3, ge=1)
-    """Checkpoints of epochs that stay, the latest (null: all of them)."""
-    log_to_wandb: bool = False
-    """Also log to Weights & Biases (extra `wandb`)."""
-    log_to_tensorboard: bool = False
-    """Also log to TensorBoard (extra `tensorboard`)."""
-
-
-class DecoderSettings(Section):
+class DecoderSettings(RunSettings):
     """All settings of a decoder's training."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        **RunSettings.OLD_NAMES,
+        "training.batch_size": "data.batch_size",
+        "training.pool_batches": "data.pool_batches",
+        "training.eval_ratio": "data.val_fraction",
+        "training.predicted_share": "data.predicted_share",
+        "training.num_epochs": "optimization.epochs",
+        "training.max_steps": "optimization.max_steps",
+        "training.learning_rate": "optimization.lr",
+        "training.final_learning_rate": "optimization.final_lr",
+        "training.warmup_steps": "optimization.warmup_steps",
+        "training.weight_decay": "optimization.weight_decay",
+        "training.grad_clip": "optimization.clip_grad",
+        "training.grad_accum_steps": "optimization.grad_accum_steps",
+        "training.output_dir": "logging.log_dir",
+        "training.resume": "meta.load_checkpoint",
+        "training.checkpoint_path": "meta.checkpoint_path",
+        "training.seed": "meta.seed",
+        "training.device": "meta.device",
+        "training.use_bfloat16": "meta.precision",
+        "training.timeout_minutes": "meta.timeout_minutes",
+        "evaluation.eval_steps": "logging.eval_freq",
+        "evaluation.eval_sentences": "logging.val_sentences",
+        "evaluation.save_steps": "logging.checkpoint_steps",
+        "evaluation.num_samples": "logging.num_examples",
+        "evaluation.log_steps": "logging.log_freq",
+        "evaluation.checkpoint_freq": "logging.checkpoint_freq",
+        "evaluation.keep_checkpoints": "logging.keep_checkpoints",
+        "evaluation.log_to_wandb": "logging.log_to_wandb",
+        "evaluation.log_to_tensorboard": "logging.log_to_tensorboard",
+    }
+
+    system: Literal["decoder"] = "decoder"
+    """What is trained."""
     recipe: str = "concept_decoder"
     """Name of the recipe these settings began from."""
     decoder: DecoderModelSettings = DecoderModelSettings()
-    training: DecoderTrainingSettings = DecoderTrainingSettings()
-    evaluation: DecoderEvaluationSettings = DecoderEvaluationSettings()
+    data: DecoderDataSettings = DecoderDataSettings()
+    optimization: DecoderOptimizationSettings = DecoderOptimizationSettings()
+    logging: DecoderLoggingSettings = DecoderLoggingSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -11,6 +11,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lang_jepa.settings.data import DataSettings, Section
+from lang_jepa.settings.run import LoggingSettings, MetaSettings, RunSettings
 
 
 class ModelSettings(Section):
@@ -154,71 +155,43 @@ class OptimizationSettings(Section):
     """Steps in which only the predictor learns (a pretrained encoder is spared a random predictor's gradient)."""
 
 
-class LoggingSettings(Section):
-    """What a run writes and how often it looks at itself."""
+class EncoderLoggingSettings(LoggingSettings):
+    """What an encoder's run writes, and how often it is validated and saved."""
 
     log_dir: str = "logs/lang_jepa"
-    """The run directory: checkpoints, metrics.csv, settings, model."""
+    """The run directory: checkpoints, metrics.csv, settings.yaml, examples.txt, model."""
     log_freq: int = Field(default=50, ge=1)
     """Optimizer steps between rows of training metrics."""
-    checkpoint_freq: int = Field(default=1, ge=1)
-    """Epochs between checkpoints of epochs."""
-    keep_checkpoints: int | None = Field(default=3, ge=1)
-    """Checkpoints of epochs that stay, the latest (null: all of them). The last and the best checkpoint always stay, as
-    does one that is gone on from."""
-    checkpoint_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps between saves of the last checkpoint (null: ten a run); the end of an epoch saves too."""
-    eval_freq: int | None = Field(default=None, ge=1)
-    """Optimizer steps between looks at held-out data (null: once an epoch, at least ten a run)."""
+    checkpoint_freq: int | None = Field(default=1, ge=1)
+    """Epochs between checkpoints of epochs (null: only the last and the best are kept)."""
     val_sentences: int = Field(default=1024, ge=8)
-    """Held-out sentences, in all, that one look may use."""
+    """Held-out sentences, in all, that one validation may use."""
     best_metric: str | None = "val/retrieval/recall@1"
     """Held-out metric that decides which checkpoint is the best and becomes the model (null: the last one does)."""
     best_mode: Literal["max", "min"] = "max"
     """Whether best_metric should be large or small."""
-    num_examples: int = Field(default=3, ge=0)
-    """Held-out contexts logged as text with what the prediction retrieves."""
-    log_to_wandb: bool = False
-    """Also log to Weights & Biases (extra `wandb`)."""
-    log_to_tensorboard: bool = False
-    """Also log to TensorBoard (extra `tensorboard`)."""
 
 
-class MetaSettings(Section):
-    """Precision, device, seeds and what to do in trouble."""
+class EncoderMetaSettings(MetaSettings):
+    """Precision, device, seed, going on with a run, and what to do in trouble."""
 
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds initial weights, data order and dropout."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
-    use_bfloat16: bool = False
-    """bf16 autocast; weights and optimizer stay fp32."""
     use_gradient_checkpointing: bool = False
     """Recompute encoder layers in the backward pass: less memory, about a third more time."""
-    compile: bool = False
-    """torch.compile the encoder (worth trying on a GPU; measured without gain on a CPU)."""
-    load_checkpoint: bool = False
-    """Resume from checkpoint_path, or from the run directory's last checkpoint."""
-    checkpoint_path: str | None = None
-    """Checkpoint to resume from."""
-    timeout_minutes: float = Field(default=10.0, gt=0)
-    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
-    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What the collapse watch does when it rings."""
 
 
-class Settings(Section):
+class Settings(RunSettings):
     """All settings of a training run of an encoder."""
 
-    recipe: str = "next_sentence"
-    """Name of the recipe these settings began from."""
+    system: Literal["encoder"] = "encoder"
+    """What is trained."""
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     optimization: OptimizationSettings = OptimizationSettings()
-    logging: LoggingSettings = LoggingSettings()
-    meta: MetaSettings = MetaSettings()
+    logging: EncoderLoggingSettings = EncoderLoggingSettings()
+    meta: EncoderMetaSettings = EncoderMetaSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -4,12 +4,13 @@
 `lang_jepa.training.gpt.environment`.
 """
 
-from collections.abc import Iterator
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lang_jepa.settings.data import DataSettings, LanguageCode, Section
+from lang_jepa.settings.run import LoggingSettings, RunSettings
 
 
 def check(settings: "GPTSettings") -> None:
@@ -193,7 +194,7 @@ class GPTOptimizationSettings(Section):
     warmdown_steps: int = Field(default=1200, ge=0)
     """Linear warm-down of all learning rates to 0 at the end, in steps. Towards max_seconds it takes the time that so
     many steps have taken on average."""
-    matrix_lr: float = Field(default=0.04, gt=0)
+    lr: float = Field(default=0.04, gt=0)
     """Learning rate of Muon: of the layers' matrices, times sqrt(max(1, rows / columns))."""
     scalar_lr: float = Field(default=0.04, gt=0)
     """Learning rate of gains and gates (AdamW)."""
@@ -223,10 +224,8 @@ class GPTOptimizationSettings(Section):
 
 
 class GPTEvaluationSettings(Section):
-    """How a run looks at held-out tokens."""
+    """How a run is validated on held-out tokens."""
 
-    val_every: int = Field(default=1000, ge=1)
-    """Optimizer steps between looks; the last step is always one."""
     val_tokens: int | None = Field(default=None, ge=1)
     """Held-out tokens of a look, from the beginning (null: all)."""
     val_batch_tokens: int = Field(default=65_536, ge=1)
@@ -237,10 +236,8 @@ class GPTEvaluationSettings(Section):
     span_sequences: int = Field(default=64, ge=2)
     """Held-out sequences on which the span loss is measured at each look, as it is and after removing the mean of each
     place."""
-    num_samples: int = Field(default=3, ge=0)
-    """Texts written at each look."""
     sample_tokens: int = Field(default=64, ge=1)
-    """Tokens of such a text at most."""
+    """Tokens of a text that is written at a validation, at most."""
     temperature: float = Field(default=0.8, ge=0)
     """Of these texts (0: always the likeliest token)."""
     top_k: int = Field(default=0, ge=0)
@@ -250,48 +247,33 @@ class GPTEvaluationSettings(Section):
     norm)."""
 
 
-class GPTLoggingSettings(Section):
-    """What a run writes."""
+class GPTLoggingSettings(LoggingSettings):
+    """What a GPT's run writes, and how often it is validated and saved."""
 
     log_dir: str = "runs/gpt_jepa"
-    """The run directory: checkpoint, metrics.csv, samples.txt, settings, model."""
-    log_every: int = Field(default=20, ge=1)
-    """Optimizer steps between rows of training metrics."""
-    checkpoint_every: int = Field(default=1000, ge=1)
-    """Optimizer steps between saves of the last checkpoint; the end is always one."""
-    checkpoint_freq: int | None = Field(default=None, ge=1)
-    """Epochs between checkpoints of epochs (null: only the last and the best are kept)."""
-    keep_checkpoints: int | None = Field(default=3, ge=1)
-    """Checkpoints of epochs that stay, the latest (null: all of them)."""
-    log_to_wandb: bool = False
-    """Also log to Weights & Biases (extra `wandb`)."""
-    log_to_tensorboard: bool = False
-    """Also log to TensorBoard (extra `tensorboard`)."""
+    """The run directory: checkpoints, metrics.csv, settings.yaml, samples.txt, model."""
+    eval_freq: int | None = Field(default=1000, ge=1)
+    """Optimizer steps between validations (null: once an epoch, at least ten a run); the last step is always one."""
+    checkpoint_steps: int | None = Field(default=1000, ge=1)
+    """Optimizer steps between saves of the last checkpoint (null: ten a run); the last step is always one."""
+    num_examples: int = Field(default=3, ge=0)
+    """Texts written at each validation."""
 
 
-class GPTMetaSettings(Section):
-    """Precision, device, compilation, seed."""
-
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds initial weights, data order and spans, each by itself."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
-    use_bfloat16: bool = False
-    """bf16 autocast; weights and optimizer stay fp32."""
-    compile: Literal["none", "inductor", "aot_eager", "eager"] = "none"
-    """torch.compile the training step with this backend."""
-    timeout_minutes: float = Field(default=10.0, gt=0)
-    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
-    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
-    load_checkpoint: bool = False
-    """Resume from checkpoint_path, or from the run directory's last checkpoint."""
-    checkpoint_path: str | None = None
-    """Checkpoint to resume from."""
-
-
-class GPTSettings(Section):
+class GPTSettings(RunSettings):
     """All settings of a GPT's training."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        **RunSettings.OLD_NAMES,
+        "optimization.matrix_lr": "optimization.lr",
+        "evaluation.val_every": "logging.eval_freq",
+        "evaluation.num_samples": "logging.num_examples",
+        "logging.log_every": "logging.log_freq",
+        "logging.checkpoint_every": "logging.checkpoint_steps",
+    }
+
+    system: Literal["gpt"] = "gpt"
+    """What is trained."""
     recipe: str = "gpt_jepa"
     """Name of the recipe these settings began from."""
     data: GPTDataSettings = GPTDataSettings()
@@ -300,7 +282,6 @@ class GPTSettings(Section):
     optimization: GPTOptimizationSettings = GPTOptimizationSettings()
     evaluation: GPTEvaluationSettings = GPTEvaluationSettings()
     logging: GPTLoggingSettings = GPTLoggingSettings()
-    meta: GPTMetaSettings = GPTMetaSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

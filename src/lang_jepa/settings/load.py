@@ -1,10 +1,8 @@
 """Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,52 +14,31 @@ from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.effect import NOBODY, TYPED, without_effect
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.own import import_class
+from lang_jepa.settings.recipes import (
+    BASE,
+    SYSTEM,
+    SYSTEMS,
+    beside,
+    built_in,
+    is_yaml,
+    read_text,
+    stated_system,
+    system_of,
+)
+from lang_jepa.settings.run import RunSettings, current_name, current_value, with_current_names
 from lang_jepa.settings.words import is_text, mistakes, nearest, section_of, takes_list, unknown_settings
-from lang_jepa.settings.yaml_files import LARGEST_YAML, NULLS, Dumper, parse_yaml
+from lang_jepa.settings.yaml_files import NULLS, Dumper, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
-BASE = "base"
-"""Key of a recipe file that names the recipe which it changes."""
 VERSION = "version"
 """Key of saved settings that says which version wrote them."""
 SAVED = "settings.yaml"
 """Name of the file in a run or model directory that holds its resolved settings."""
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
-    return _names_in("")
-
-
-def decoder_recipe_names() -> list[str]:
-    """Names of the recipes of decoders that come with the package."""
-    return _names_in("decoder")
-
-
-def gpt_recipe_names() -> list[str]:
-    """Names of the recipes of GPTs that come with the package."""
-    return _names_in("gpt")
-
-
-def recipe_purposes() -> dict[str, str]:
-    """What each built-in recipe is for, by name: the first sentence of its head comment."""
-    purposes = {}
-    for folder in ("", "decoder", "gpt"):
-        for name in _names_in(folder):
-            text = (resources.files("lang_jepa") / "recipes" / folder / f"{name}.yaml").read_text("utf-8")
-            head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
-            said = " ".join(line.lstrip("# ") for line in head)
-            purposes[name] = said.partition(". ")[0].rstrip(".")
-    return purposes
-
-
-def _names_in(folder: str) -> list[str]:
-    entries = (resources.files("lang_jepa") / "recipes" / folder).iterdir()
-    return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml"))
-
-
 def load_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> Settings:
-    """Settings of a recipe (a built-in name or the path of a YAML file) with overrides on top.
+    """Settings of an encoder's recipe (a built-in name or the path of a YAML file) with overrides on top.
 
     Args:
         recipe: name or path.
@@ -69,109 +46,58 @@ def load_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[st
         usual: overrides that nobody chose, put below the others: they may be without effect.
 
     Raises:
-        LangJepaError: unknown recipe, unreadable YAML, unknown key, wrong type, values that do not fit together, a
-            setting of the user that has no effect beside the others.
+        LangJepaError: unknown recipe, one of another system, unreadable YAML, unknown key, wrong type, values that do
+            not fit together, a setting of the user that has no effect beside the others.
     """
-    return _load(Settings, recipe, overrides, folder="", names=recipe_names(), usual=usual)
+    return _load(Settings, recipe, overrides, usual)
 
 
 def load_decoder_settings(
     recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()
 ) -> DecoderSettings:
     """The same for the recipe of a decoder."""
-    return _load(
-        DecoderSettings, recipe, overrides, folder="decoder", names=decoder_recipe_names(), usual=usual
-    )
+    return _load(DecoderSettings, recipe, overrides, usual)
 
 
 def load_gpt_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> GPTSettings:
     """The same for the recipe of a GPT."""
-    return _load(GPTSettings, recipe, overrides, folder="gpt", names=gpt_recipe_names(), usual=usual)
+    return _load(GPTSettings, recipe, overrides, usual)
 
 
-def is_decoder_recipe(recipe: str) -> bool:
-    """Whether a recipe (name or path) is one of a decoder."""
-    return _kind_of(recipe) is DecoderSettings
+def load_run_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> RunSettings:
+    """The same for a recipe of any system, one of your own too."""
+    return _load(settings_class(system_of(recipe)), recipe, overrides, usual)
 
 
-def is_gpt_recipe(recipe: str) -> bool:
-    """Whether a recipe (name or path) is one of a GPT."""
-    return _kind_of(recipe) is GPTSettings
+def settings_class(system: str) -> type[RunSettings]:
+    """The settings of a system.
 
+    Args:
+        system: a built-in name, or `module:Class` of a `lang_jepa.training.method.Method`, whose `Settings` they are.
 
-def _kind_of(recipe: str) -> type[BaseModel]:
-    """The kind of settings in a recipe: as the built-in one that it is, inherits from or came from; else the kind
-    that has most of its settings, an encoder's where several have as many."""
-    names: dict[type[BaseModel], list[str]] = {
-        Settings: recipe_names(),
-        DecoderSettings: decoder_recipe_names(),
-        GPTSettings: gpt_recipe_names(),
-    }
-    trees: list[dict[str, Any]] = []
-    for one in _lineage(recipe):
-        name = one if isinstance(one, str) else one.get("recipe")
-        for kind, known in names.items():
-            if name in known:
-                return kind
-        if isinstance(one, dict):
-            trees.append(one)
-    return max(names, key=lambda kind: sum(_known(kind, tree) for tree in trees))
-
-
-def _known(kind: type[BaseModel], tree: Mapping[str, Any]) -> int:
-    """How many sections and settings of a tree a kind of settings has."""
-    groups = {name: section_of(kind, str(name)) for name in tree}
-    inside = [(group, tree[name]) for name, group in groups.items() if group is not None]
-    return sum(1 + len(group.model_fields.keys() & set(own or ())) for group, own in inside)
-
-
-def _lineage(recipe: str) -> Iterator[dict[str, Any] | str]:
-    """The trees of a recipe file and of the files that it inherits from; last the name of a recipe, if it ends in one.
-
-    It ends without a word at what cannot be used: whoever loads it is told.
+    Raises:
+        LangJepaError: there is no such system.
     """
-    seen: set[Path] = set()
-    while _is_yaml(recipe) and Path(recipe).is_file() and Path(recipe).resolve() not in seen:
-        seen.add(Path(recipe).resolve())
-        tree = parse_yaml(_read(Path(recipe)), where=recipe)
-        if not isinstance(tree, dict):
-            return
-        yield tree
-        if not isinstance(tree.get(BASE), str):
-            return
-        recipe = _beside(Path(recipe), tree[BASE])
-    if not _is_yaml(recipe):
-        yield recipe
+    if system in SYSTEMS:
+        return SYSTEMS[system]
+    found = getattr(import_class(system, what="system"), "Settings", None) if ":" in system else None
+    if found is None or not issubclass(found, RunSettings):
+        raise LangJepaError(
+            f"there is no system '{system}'{nearest(system, SYSTEMS) or '.'} Built in: {', '.join(SYSTEMS)}; one of "
+            "your own is module:Class, with a class attribute Settings that inherits from RunSettings"
+        )
+    return cast(type[RunSettings], found)
 
 
-def _is_yaml(recipe: str) -> bool:
-    return Path(recipe).suffix in {".yaml", ".yml"}
-
-
-def _beside(heir: Path, base: str) -> str:
-    """The recipe that a file's `base` names: a path counts from the file's folder."""
-    return str(heir.parent / base) if _is_yaml(base) else base
-
-
-def _load(
-    kind: type[Model],
-    recipe: str,
-    overrides: Iterable[str],
-    *,
-    folder: str,
-    names: list[str],
-    usual: Iterable[str] = (),
-) -> Model:
+def _load(kind: type[Model], recipe: str, overrides: Iterable[str], usual: Iterable[str]) -> Model:
     chosen: dict[str, int | None] = {}
-    tree = _sections(kind, recipe, folder, names, (), chosen)
-    tree.setdefault("recipe", Path(recipe).stem)
-    for override in usual:
-        apply_override(tree, override, kind)
-        chosen[override.partition("=")[0].strip()] = NOBODY
-    for override in overrides:
-        apply_override(tree, override, kind)
-        chosen[override.partition("=")[0].strip()] = TYPED
-    where = recipe if _is_yaml(recipe) else f"recipe {recipe}"
+    where = recipe if is_yaml(recipe) else f"recipe {recipe}"
+    tree = _sections(kind, recipe, (), chosen)
+    stated = stated_system(recipe)
+    tree = {"recipe": Path(recipe).stem} | tree | ({SYSTEM: stated} if stated else {})
+    for level, some in ((NOBODY, usual), (TYPED, overrides)):
+        for override in some:
+            chosen[apply_override(tree, override, kind)] = level
     settings = build(kind, tree, where=where)
     for complaint in without_effect(settings, chosen):
         raise LangJepaError(f"{where}: {complaint}")
@@ -179,19 +105,13 @@ def _load(
 
 
 def _sections(
-    kind: type[BaseModel],
-    recipe: str,
-    folder: str,
-    names: list[str],
-    heirs: tuple[str, ...],
-    chosen: dict[str, int | None],
+    kind: type[BaseModel], recipe: str, heirs: tuple[str, ...], chosen: dict[str, int | None]
 ) -> dict[str, Any]:
     """The sections of a recipe, on top of those of its `base`.
 
     Args:
         kind: of the settings.
         recipe: name or path.
-        folder, names: of the built-in recipes of this kind.
         heirs: files that inherit from it, the first one last named.
         chosen: gets what a user's own files set, as `section.key`, and at which level: that of a base is lower. Saved
             settings set everything, so nothing by choice.
@@ -201,27 +121,20 @@ def _sections(
     """
     path = Path(recipe)
     by = f" (the base of {heirs[-1]})" if heirs else ""
-    if _is_yaml(recipe):
-        if not path.is_file():
-            raise LangJepaError(f"no recipe file at {path}{by}")
-        tree, where = parse_yaml(_read(path), where=str(path), kind=kind), str(path)
-        if isinstance(tree, dict) and _is_saved(kind, tree):
-            tree = _of_this_version(kind, tree, where)
-        elif isinstance(tree, dict):
-            mine = {f"{name}.{key}" for name, own in tree.items() if isinstance(own, dict) for key in own}
-            chosen |= dict.fromkeys(mine - chosen.keys(), -len(heirs))
-    else:
-        if recipe not in names:
-            raise LangJepaError(
-                f"no recipe named '{recipe}'{by}{nearest(recipe, names) or '.'} Built in: "
-                f"{', '.join(names)}; or give the path of a .yaml file."
-            )
-        text = (resources.files("lang_jepa") / "recipes" / folder / f"{recipe}.yaml").read_text("utf-8")
-        tree, where = parse_yaml(text, where=f"recipe {recipe}"), f"recipe {recipe}"
-    if tree is None:
-        tree = {}
+    own, where = is_yaml(recipe), recipe if is_yaml(recipe) else f"recipe {recipe}"
+    if own and not path.is_file():
+        raise LangJepaError(f"no recipe file at {path}{by}")
+    tree = parse_yaml(read_text(path) if own else built_in(recipe, by), where=where, kind=kind)
+    tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise LangJepaError(f"{where}: expected sections of settings, found {type(tree).__name__}")
+    tree = with_current_names(kind, tree, where)
+    if own and _is_saved(kind, tree):
+        tree = _of_this_version(kind, tree, where)
+    elif own:
+        mine = {f"{name}.{key}" for name, some in tree.items() if isinstance(some, dict) for key in some}
+        chosen |= dict.fromkeys(mine - chosen.keys(), -len(heirs))
+        _check_system(kind, tree, where)
     if BASE not in tree:
         return tree
     base = tree.pop(BASE)
@@ -229,10 +142,20 @@ def _sections(
         raise LangJepaError(
             f"{where}: {BASE} is the name of a recipe or the path of a YAML file, not {base!r}"
         )
-    base, line = _beside(path, base), (*heirs, str(path))
-    if _is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
+    base, line = beside(path, base), (*heirs, str(path))
+    if is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
         raise LangJepaError(f"{where} inherits from itself: {' -> '.join([*line, base])}")
-    return _on_top(_sections(kind, base, folder, names, line, chosen), tree)
+    return _on_top(_sections(kind, base, line, chosen), tree)
+
+
+def _check_system(kind: type[BaseModel], tree: Mapping[str, Any], where: str) -> None:
+    """Raise where a file that does not say what it trains has settings of another system only."""
+    unknown = unknown_settings(kind, {key: own for key, own in tree.items() if key != BASE})
+    if SYSTEM in tree or BASE in tree or not unknown:
+        return
+    for system, other in SYSTEMS.items():
+        if not unknown_settings(other, with_current_names(other, tree, where)):
+            raise LangJepaError(f"{where} has settings of a {system}: begin it with `{SYSTEM}: {system}`")
 
 
 def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,14 +167,15 @@ def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
-    """Put one `section.key=value` into a tree of settings of some kind, in place.
+def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> str:
+    """Put one `section.key=value` into a tree of settings of some kind, in place; returns the setting's current name.
 
     The value is YAML; of a setting that takes text it is the text as it was typed, unless it is a string in quotes. A
     setting that takes a list takes one text alone too.
     """
     path, separator, text = override.partition("=")
-    keys = path.strip().split(".")
+    given, path = path.strip(), current_name(kind, path.strip())
+    keys = path.split(".")
     if not separator or not all(keys):
         raise LangJepaError(f"override '{override}' is not of the form section.key=value")
     for key in keys[:-1]:
@@ -264,7 +188,9 @@ def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -
     null = not typed or (nullable and typed in (*NULLS, "~"))
     plain = takes_text and not null and typed[0] not in "'\""
     alone = len(keys) == 2 and takes_list(kind, *keys) and typed[:1] not in ("", "[")
-    tree[keys[-1]] = typed if plain else [typed] if alone else parse_yaml(text, where=where)
+    value = typed if plain else [typed] if alone else parse_yaml(text, where=where)
+    tree[keys[-1]] = current_value(given, value)
+    return path
 
 
 def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
@@ -274,7 +200,7 @@ def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
         LangJepaError: with one line per mistake.
     """
     try:
-        return kind.model_validate(tree)
+        return kind.model_validate(with_current_names(kind, tree, where))
     except ValidationError as failure:
         lines = mistakes(kind, failure)
         raise LangJepaError("\n  ".join([f"{where}: the settings have mistakes:", *lines])) from None
@@ -294,7 +220,7 @@ def build_saved(kind: type[Model], tree: Any, *, where: str) -> Model:
     if not isinstance(tree, Mapping):
         raise LangJepaError(f"{where}: expected sections of settings, found {type(tree).__name__}")
     try:
-        return build(kind, _of_this_version(kind, tree, where), where=where)
+        return build(kind, _of_this_version(kind, with_current_names(kind, tree, where), where), where=where)
     except LangJepaError as error:
         writer = tree.get(VERSION, __version__)
         if writer == __version__:
@@ -302,6 +228,13 @@ def build_saved(kind: type[Model], tree: Any, *, where: str) -> Model:
         raise LangJepaError(
             f"{error}\n  (written by version {writer} of lang-jepa; this is {__version__})"
         ) from None
+
+
+def _known(kind: type[BaseModel], tree: Mapping[str, Any]) -> int:
+    """How many sections and settings of a tree a kind of settings has."""
+    groups = {name: section_of(kind, str(name)) for name in tree}
+    inside = [(group, tree[name]) for name, group in groups.items() if group is not None]
+    return sum(1 + len(group.model_fields.keys() & set(own or ())) for group, own in inside)
 
 
 def _is_saved(kind: type[BaseModel], tree: Mapping[str, Any]) -> bool:
@@ -357,16 +290,4 @@ def read_settings(path: Path, kind: type[BaseModel] = Settings) -> BaseModel:
     """
     if not path.is_file():
         raise LangJepaError(f"no settings at {path}: is this a run directory?")
-    return build_saved(kind, parse_yaml(_read(path), where=str(path)), where=str(path))
-
-
-def _read(path: Path) -> str:
-    """A file's text."""
-    try:
-        if path.stat().st_size > 4 * LARGEST_YAML:
-            raise LangJepaError(f"{path} is too long for settings: {path.stat().st_size:,} bytes")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LangJepaError(f"{path} is not UTF-8: {error}") from error
+    return build_saved(kind, parse_yaml(read_text(path), where=str(path)), where=str(path))

@@ -7,6 +7,8 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from lang_jepa.settings.run import current_name
+
 _SAME = (
     "lr learning_rate matrix_lr base_lr peak_lr max_lr",
     "final_lr final_learning_rate min_lr end_lr",
@@ -52,7 +54,7 @@ _SAME = (
     "log_to_tensorboard tensorboard tb",
     "seed random_seed random_state",
     "device accelerator",
-    "use_bfloat16 bf16 bfloat16 precision dtype mixed_precision",
+    "precision use_bfloat16 bf16 bfloat16 dtype mixed_precision",
     "load_checkpoint resume",
     "checkpoint_path resume_from_checkpoint ckpt_path",
     "use_gradient_checkpointing gradient_checkpointing",
@@ -98,6 +100,7 @@ def section_of(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
 
 def is_text(kind: type[BaseModel], section: str, name: str) -> tuple[bool, bool]:
     """Whether a setting takes any text, and whether it also takes null."""
+    section, name = current_name(kind, f"{section}.{name}").split(".")
     group = section_of(kind, section)
     field = group.model_fields.get(name) if group else None
     if field is None:

@@ -75,7 +75,7 @@ class LitJEPA(LightningModule):
     """Any recipe as a LightningModule. Needs a `TextDataModule`: tokenizer and whitening start come from the data.
 
     Gradient clipping is `optimization.clip_grad`, unless the Trainer was given another; precision is the Trainer's:
-    32-true, or bf16-mixed, which rounds what `meta.use_bfloat16` rounds in the loop.
+    32-true, or bf16-mixed, which rounds what `meta.precision=bf16` rounds in the loop.
 
     Args:
         settings: of the recipe. The schedules end at the Trainer's max_steps.

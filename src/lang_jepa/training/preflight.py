@@ -56,12 +56,11 @@ def check_decoder_run(encoder: Path | None, settings: DecoderSettings) -> None:
     Raises:
         LangJepaError: names everything that was found.
     """
-    training = settings.training
     _refuse(
         _processes(os.environ),
-        _device("training.device", training.device),
-        _trackers("evaluation", settings.evaluation),
-        _folder("training.output_dir", training.output_dir),
+        _device("meta.device", settings.meta.device),
+        _trackers("logging", settings.logging),
+        _folder("logging.log_dir", settings.logging.log_dir),
         _paths({"the encoder": encoder}),
         _named({"decoder.tokenizer_path": settings.decoder.tokenizer_path}),
     )

@@ -65,13 +65,20 @@ def set_generators(state: list[Tensor | None]) -> None:
         raise LangJepaError(f"the state of the random generators is damaged: {error}") from error
 
 
+def rounds_to_bf16(device: str, precision: str) -> bool:
+    """Whether a run computes in bf16: it says so, or leaves it to the device and that has it."""
+    if precision == "auto":
+        return device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return precision == "bf16"
+
+
 def make_fabric(settings: Settings) -> Any:
     """`launch` with the settings of an encoder's run."""
     meta = settings.meta
-    return launch(meta.device, bfloat16=meta.use_bfloat16, timeout_minutes=meta.timeout_minutes)
+    return launch(meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes)
 
 
-def launch(device: str, *, bfloat16: bool, timeout_minutes: float) -> Any:
+def launch(device: str, *, precision: str, timeout_minutes: float) -> Any:
     """A launched Fabric: this process alone, or one of torchrun's (DDP; NCCL on GPUs, gloo on CPUs), whose signs of
     life the others hear from here on.
 
@@ -88,7 +95,7 @@ def launch(device: str, *, bfloat16: bool, timeout_minutes: float) -> Any:
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=world // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         strategy=DDPStrategy(timeout=time_limit(timeout_minutes)) if world > 1 else "auto",
-        precision="bf16-mixed" if bfloat16 else "32-true",
+        precision="bf16-mixed" if rounds_to_bf16(device, precision) else "32-true",
     )
     try:
         fabric.launch()

@@ -73,8 +73,8 @@ class Run:
         """Equal weights on every rank, whatever the ranks' own generators did before."""
         settings = self.settings
         self.jepa = start_model(settings, self.material.tokenizer, self.material.sample_view)
-        if settings.meta.compile:
-            self.jepa.encoder.backbone.compile()
+        if settings.meta.compile != "none":
+            self.jepa.encoder.backbone.compile(backend=settings.meta.compile)
         self.objective = Objective(settings)
         self.model = self.fabric.setup_module(self.jepa)
         self.optimizer = self.fabric.setup_optimizers(make_optimizer(self.jepa, settings.optimization))
@@ -179,7 +179,8 @@ class Run:
         if is_look_due(self.step, total=self.total, ends=self.epoch_ends, every=logging.eval_freq):
             self.look()
         if ended:
-            kept = [number for number in ended if number % logging.checkpoint_freq == 0]
+            every = logging.checkpoint_freq
+            kept = [number for number in ended if every and number % every == 0]
             if kept:
                 self.save(LAYOUT.epoch.format(kept[-1]))
             self.save()
@@ -333,7 +334,7 @@ LAYOUT = Layout(
     checkpoint_path="meta.checkpoint_path",
     rates=("optimization.lr",),
     clip="optimization.clip_grad",
-    bfloat16="meta.use_bfloat16",
+    bfloat16="meta.precision",
     note="""settings.yaml        the resolved settings
 metrics.csv          what was measured, by optimizer step
 examples.txt         held-out contexts, what came next, and what was predicted

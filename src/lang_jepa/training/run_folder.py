@@ -250,8 +250,8 @@ class RunFolder:
         cures = {rate: f"lower {rate} (now {_value(settings, rate):g})" for rate in layout.rates}
         limit = _value(settings, clip)
         cures[clip] = f"set {clip}" if limit is None else f"lower {clip} (now {limit:g})"
-        if _value(settings, layout.bfloat16):
-            cures[layout.bfloat16] = f"switch off {layout.bfloat16}"
+        if _value(settings, layout.bfloat16) != "fp32":
+            cures[layout.bfloat16] = f"set {layout.bfloat16}=fp32"
         return cures
 
     def may_change(self) -> tuple[str, ...]:

@@ -174,55 +174,53 @@ class DecoderMaterial:
         self.settings, self.corpus, self.tokenizer, self.rank = settings, corpus, tokenizer, rank
         self.encoder = encoder_fingerprint(model.jepa.encoder)
         identity = [self.encoder, corpus.path.name, tokenizer.fingerprint()]
-        if settings.training.predicted_share:
+        if settings.data.predicted_share:
             identity.append(weights_hash(model.jepa.predictor))
         self.fingerprint = fingerprint(identity)
-        train, held_out = _sides(corpus, settings.training.eval_ratio)
+        train, held_out = _sides(corpus, settings.data.val_fraction)
         common: dict[str, Any] = {
             "tokenizer": None if settings.decoder.tokenizer_path is None else tokenizer,
             "eos_id": tokenizer.eos_id,
             "max_length": settings.decoder.max_length,
-            "share": settings.training.predicted_share,
-            "seed": settings.training.seed,
+            "share": settings.data.predicted_share,
+            "seed": settings.meta.seed,
         }
 
         def sentences(split: CorpusSplit, rows: Indices) -> DecoderSentences:
-            concepts = SideConcepts(
-                model, split, predictions=settings.training.predicted_share > 0, tell=tell
-            )
+            concepts = SideConcepts(model, split, predictions=settings.data.predicted_share > 0, tell=tell)
             return DecoderSentences(split, concepts, rows, **common)
 
         self.train, self.held_out = sentences(*train), sentences(*held_out)
         side = train[0]
-        if settings.training.predicted_share and side.num_sentences == side.num_documents:
+        if settings.data.predicted_share and side.num_sentences == side.num_documents:
             raise LangJepaError(
                 f"no document of {corpus.path} has a second sentence, so none can be predicted: set "
-                "training.predicted_share=0"
+                "data.predicted_share=0"
             )
         if not self.train.count:
-            raise LangJepaError(f"{corpus.path} has no sentence to train on: lower training.eval_ratio")
-        wanted = min(settings.evaluation.eval_sentences, self.held_out.count)
+            raise LangJepaError(f"{corpus.path} has no sentence to train on: lower data.val_fraction")
+        wanted = min(settings.logging.val_sentences, self.held_out.count)
         self.sample: Indices = np.unique(np.linspace(0, self.held_out.count - 1, wanted).astype(np.int64))
-        training = settings.training
+        data, meta = settings.data, settings.meta
         self.order = Order(
             count=self.train.count,
             sizes=self.train.sizes,
             world=world,
-            batch_size=training.batch_size,
+            batch_size=data.batch_size,
             batch_tokens=None,
-            pool_batches=training.pool_batches,
-            seed=training.seed,
+            pool_batches=data.pool_batches,
+            seed=meta.seed,
         )
 
     def total_steps(self) -> tuple[int, list[int]]:
         """Optimizer steps of the run, and those at which an epoch ends."""
-        training = self.settings.training
+        optimization = self.settings.optimization
         return plan_steps(
             self.order,
-            epochs=training.num_epochs,
-            limit=training.max_steps,
-            accumulation=training.grad_accum_steps,
-            names=("training.grad_accum_steps", "training.batch_size"),
+            epochs=optimization.epochs,
+            limit=optimization.max_steps,
+            accumulation=optimization.grad_accum_steps,
+            names=("optimization.grad_accum_steps", "data.batch_size"),
         )
 
     def start(self, state: Any | None) -> None:
@@ -250,7 +248,7 @@ class DecoderMaterial:
         held_out = "documents of the corpus' validation side"
         if not self.corpus.validation.num_documents:
             held_out = (
-                f"{self.settings.training.eval_ratio:.0%} of the documents, which the encoder was trained on"
+                f"{self.settings.data.val_fraction:.0%} of the documents, which the encoder was trained on"
             )
         return [
             ("corpus", str(self.corpus.path)),

@@ -47,28 +47,18 @@ COLUMNS = (
 )
 """Columns of metrics.csv. Losses are nats per token; `loss` is what is minimised, in training of own and of predicted
 concepts by their shares."""
-FREE = (
-    "training.output_dir",
-    "training.resume",
-    "training.checkpoint_path",
-    "training.timeout_minutes",
-    "evaluation.num_samples",
-    "evaluation.log_",
-    "evaluation.checkpoint_freq",
-    "evaluation.keep_checkpoints",
-    "recipe",
-)
+FREE = ("logging.", "meta.load_checkpoint", "meta.checkpoint_path", "meta.timeout_minutes", "recipe")
 _LOOK_BATCH = 128
 LAYOUT = Layout(
     last=LAST,
     best=BEST,
     epoch="epoch{}_decoder.pt",
     option="-d",
-    log_dir="training.output_dir",
-    checkpoint_path="training.checkpoint_path",
-    rates=("training.learning_rate",),
-    clip="training.grad_clip",
-    bfloat16="training.use_bfloat16",
+    log_dir="logging.log_dir",
+    checkpoint_path="meta.checkpoint_path",
+    rates=("optimization.lr",),
+    clip="optimization.clip_grad",
+    bfloat16="meta.precision",
     note="""settings.yaml      the decoder's resolved settings
 metrics.csv        what was measured, by optimizer step
 samples.txt        held-out sentences and their reconstructions
@@ -105,14 +95,14 @@ class DecoderRun:
         reporter: Reporter,
     ) -> None:
         self.settings, self.fabric, self.material, self.reporter = settings, fabric, material, reporter
-        self.folder, self.chief = Path(settings.training.output_dir), bool(fabric.is_global_zero)
+        self.folder, self.chief = Path(settings.logging.log_dir), bool(fabric.is_global_zero)
         self.place = RunFolder(self.folder, LAYOUT)
         self.step = self.first_step = 0
         self.total, self.epoch_ends = material.total_steps()
         per_epoch = self.epoch_ends[0] if self.epoch_ends else self.total
         optimization = _optimization(settings, self.total)
         self.schedule = Schedule.of(optimization, total=self.total, steps_per_epoch=per_epoch)
-        seed = settings.training.seed
+        seed = settings.meta.seed
         torch.manual_seed(seed)
         statistics = model.statistics if settings.decoder.whiten else None
         self.network = build_decoder(
@@ -133,9 +123,11 @@ class DecoderRun:
 
     def begin(self) -> None:
         """Open the files and, where the settings say so, take up the last checkpoint."""
-        training = self.settings.training
+        meta = self.settings.meta
         path = (
-            self.place.to_resume(training.checkpoint_path, self.reporter.message) if training.resume else None
+            self.place.to_resume(meta.checkpoint_path, self.reporter.message)
+            if meta.load_checkpoint
+            else None
         )
         state = None if path is None else self._restore(path)
         self.first_step, self.resumed = self.step, state is not None
@@ -145,11 +137,11 @@ class DecoderRun:
             self.files = RunFiles(
                 self.folder,
                 texts="samples.txt",
-                trackers=make_trackers(self.settings.evaluation, self.settings, self.folder, first=first),
+                trackers=make_trackers(self.settings.logging, self.settings, self.folder, first=first),
                 resume_step=self.step if self.resumed else None,
                 columns=COLUMNS,
             )
-            every, facts = self.settings.evaluation.log_steps, self.material.facts()
+            every, facts = self.settings.logging.log_freq, self.material.facts()
             self.reporter.begin(total=self.total, start=self.step, every=every, facts=facts)
 
     def fit(self) -> None:
@@ -163,7 +155,7 @@ class DecoderRun:
                 self._look()
             while self.step < self.total:
                 began = time.perf_counter()
-                position, wanted = self.material.loader.state, self.settings.training.grad_accum_steps
+                position, wanted = self.material.loader.state, self.settings.optimization.grad_accum_steps
                 batches = [] if stop.requested else [self._next() for _ in range(wanted)]
                 count, stopping = ranks.agree(
                     self.fabric, sum(batch.predictions for batch in batches), stop.requested
@@ -194,7 +186,7 @@ class DecoderRun:
             nats += losses.detach().sum()
         if self.step == self.first_step:
             check_gradients(self.network)
-        norm = clip_gradients(self.network, self.settings.training.grad_clip)
+        norm = clip_gradients(self.network, self.settings.optimization.clip_grad)
         loss = float(ranks.total(self.fabric, nats)) / count
         self.place.check_finite(self.step + 1, loss, norm, self.settings, chief=self.chief)
         self.optimizer.step()
@@ -210,18 +202,18 @@ class DecoderRun:
         }
         if self.chief:
             self.reporter.step(self.step, figures)
-            if self.step % self.settings.evaluation.log_steps == 0 or self.step == self.total:
+            if self.step % self.settings.logging.log_freq == 0 or self.step == self.total:
                 self.files.write(self.step, figures)
 
     def _after_step(self) -> None:
-        evaluation, last = self.settings.evaluation, self.step == self.total
-        if self.step % evaluation.eval_steps == 0 or last:
+        logging, last = self.settings.logging, self.step == self.total
+        if last or self.step % (logging.eval_freq or max(1, self.total // 10)) == 0:
             self._look()
-        if self.step in self.epoch_ends and evaluation.checkpoint_freq:
+        if self.step in self.epoch_ends and logging.checkpoint_freq:
             number = self.epoch_ends.index(self.step) + 1
-            if number % evaluation.checkpoint_freq == 0:
+            if number % logging.checkpoint_freq == 0:
                 self.save(LAYOUT.epoch.format(number))
-        if self.step % evaluation.save_steps == 0 and not last:
+        if self.step % (logging.checkpoint_steps or max(1, self.total // 10)) == 0 and not last:
             self.save()
 
     @torch.no_grad()
@@ -256,7 +248,7 @@ class DecoderRun:
             found = [nats, right, tokens, shuffled, size, foretold, of]
             sums += torch.tensor(found, dtype=torch.float64).to(sums)
         nats, right, tokens, shuffled, size, foretold, of = ranks.total(self.fabric, sums).tolist()
-        own, share = nats / tokens, self.settings.training.predicted_share
+        own, share = nats / tokens, self.settings.data.predicted_share
         both = {"val/loss_own": own, "val/loss_predicted": foretold / of} if of else {}
         return {
             "val/loss": (1 - share) * own + share * foretold / of if of else own,
@@ -278,7 +270,7 @@ class DecoderRun:
 
     def _show(self) -> None:
         """Log held-out sentences, spread over the side, with their greedy reconstructions."""
-        count = min(self.settings.evaluation.num_samples, len(self.material.sample))
+        count = min(self.settings.logging.num_examples, len(self.material.sample))
         if count:
             examples: Indices = self.material.sample[
                 np.linspace(0, len(self.material.sample) - 1, count).astype(int)
@@ -296,7 +288,7 @@ class DecoderRun:
         """Write a checkpoint; every rank must call it, rank 0 writes."""
         checkpoints.save_run(self.fabric, self.folder / name, self.material.loader.state, self._state)
         if self.chief:
-            keep, origin = self.settings.evaluation.keep_checkpoints, self.settings.training.checkpoint_path
+            keep, origin = self.settings.logging.keep_checkpoints, self.settings.meta.checkpoint_path
             self.place.saved(name, keep=keep, origin=origin)
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -328,7 +320,7 @@ class DecoderRun:
             total=self.total,
             path=path,
             free=FREE,
-            folder="training.output_dir",
+            folder="logging.log_dir",
             allowed=self.place.may_change(),
         )
         if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
@@ -364,11 +356,11 @@ class DecoderRun:
 
 def _optimization(settings: DecoderSettings, total: int) -> OptimizationSettings:
     """The decoder's settings under the names that schedule and optimizer know."""
-    training = settings.training
+    optimization = settings.optimization
     return OptimizationSettings(
-        lr=training.learning_rate,
-        final_lr=training.final_learning_rate,
-        warmup_steps=total // 20 if training.warmup_steps is None else training.warmup_steps,
-        weight_decay=training.weight_decay,
-        final_weight_decay=training.weight_decay,
+        lr=optimization.lr,
+        final_lr=optimization.final_lr,
+        warmup_steps=total // 20 if optimization.warmup_steps is None else optimization.warmup_steps,
+        weight_decay=optimization.weight_decay,
+        final_weight_decay=optimization.weight_decay,
     )

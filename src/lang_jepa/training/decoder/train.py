@@ -22,7 +22,8 @@ from lang_jepa.inference.own_corpus import missing, own_corpus
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.load import SAVED, apply_override, build, build_saved, is_gpt_recipe, read_settings
+from lang_jepa.settings.load import SAVED, apply_override, build, build_saved, read_settings
+from lang_jepa.settings.recipes import system_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.checkpoint import LAST
 from lang_jepa.training.decoder.run import FREE, LAYOUT, DecoderRun
@@ -82,11 +83,11 @@ def train_decoder(
     from lang_jepa.training.ranks import launch
 
     check_decoder_run(encoder, settings)
-    training = settings.training
-    fabric = launch(training.device, bfloat16=training.use_bfloat16, timeout_minutes=training.timeout_minutes)
-    place = RunFolder(Path(training.output_dir), LAYOUT)
+    meta, logging = settings.meta, settings.logging
+    fabric = launch(meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes)
+    place = RunFolder(Path(logging.log_dir), LAYOUT)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
-    if training.resume and training.checkpoint_path is None:
+    if meta.load_checkpoint and meta.checkpoint_path is None:
         model = None if encoder.is_file() else find_model(encoder)
         joined = model is None or ((model / WEIGHTS).is_file() and is_whole(model / CARD, what="model card"))
         over = place.finished(
@@ -126,7 +127,7 @@ def _train(
     other = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if other is None else TextTokenizer.load(other)
     _check_end(tokenizer)
-    if settings.training.predicted_share:
+    if settings.data.predicted_share:
         check_predicts(model)
     corpus = _corpus(model, encoder, overrides)
     model.jepa.to(fabric.device)
@@ -136,7 +137,7 @@ def _train(
     meet("data")
     tell_losses(material.losses(), telling(listener))
     if chief:
-        place.start(lock, settings, resume=settings.training.resume, listener=listener)
+        place.start(lock, settings, resume=settings.meta.load_checkpoint, listener=listener)
     fabric.barrier()
     run = DecoderRun(settings, fabric, material, model, listener)
     run.begin()
@@ -269,8 +270,9 @@ def resume_decoder(folder: Path) -> DecoderSettings:
         LangJepaError: there is no run.
     """
     settings = read_settings(folder / SETTINGS, DecoderSettings)
-    changed = {"resume": True, "checkpoint_path": None, "output_dir": str(folder)}
-    return settings.model_copy(update={"training": settings.training.model_copy(update=changed)})
+    meta = settings.meta.model_copy(update={"load_checkpoint": True, "checkpoint_path": None})
+    logging = settings.logging.model_copy(update={"log_dir": str(folder)})
+    return settings.model_copy(update={"meta": meta, "logging": logging})
 
 
 PLACES = ("logs", "runs")
@@ -304,4 +306,4 @@ def latest_encoder(root: Path) -> Path:
 
 def _is_gpt(run: Path) -> bool:
     """Whether a run directory, finished or not, is one of a GPT, which has no concepts."""
-    return find_gpt(run) is not None or is_gpt_recipe(str(run / SAVED))
+    return find_gpt(run) is not None or system_of(str(run / SAVED)) == "gpt"

@@ -126,9 +126,10 @@ class GPTLook:
     def samples(self, model: GPT, looped: tuple[int, ...], *, seed: int) -> list[str]:
         """Texts that the model writes after a beginning of a document; for one rank."""
         evaluation = self.settings.evaluation
-        if not evaluation.num_samples:
+        count = self.settings.logging.num_examples
+        if not count:
             return []
-        bos = torch.full((evaluation.num_samples, 1), self.tokens.train.bos_id, device=self.fabric.device)
+        bos = torch.full((count, 1), self.tokens.train.bos_id, device=self.fabric.device)
         written = generate(
             model,
             bos,

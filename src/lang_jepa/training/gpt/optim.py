@@ -30,8 +30,8 @@ def make_optimizers(model: GPT, settings: GPTOptimizationSettings) -> list[torch
     vectors = [parameter for parameter in model.blocks.parameters() if parameter.ndim < 2]
     heads = [] if model.head is None else [model.head.weight]
     muon = torch.optim.Muon(
-        [{"params": matrices, "peak": settings.matrix_lr}],
-        lr=settings.matrix_lr,
+        [{"params": matrices, "peak": settings.lr}],
+        lr=settings.lr,
         momentum=settings.muon_momentum,
         weight_decay=settings.weight_decay,
         nesterov=True,

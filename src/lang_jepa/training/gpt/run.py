@@ -60,7 +60,7 @@ FREE = (
     "meta.timeout_minutes",
     "data.corpus_dir",
     "data.prepare_workers",
-    "evaluation.num_samples",
+    "logging.num_examples",
     "evaluation.sample_tokens",
     "evaluation.temperature",
     "evaluation.top_k",
@@ -74,9 +74,9 @@ LAYOUT = Layout(
     option="-o",
     log_dir="logging.log_dir",
     checkpoint_path="meta.checkpoint_path",
-    rates=tuple(f"optimization.{group}_lr" for group in ("matrix", "embedding", "scalar", "head")),
+    rates=tuple(f"optimization.{group}lr" for group in ("", "embedding_", "scalar_", "head_")),
     clip="optimization.clip_grad",
-    bfloat16="meta.use_bfloat16",
+    bfloat16="meta.precision",
     note="""settings.yaml        the resolved settings
 metrics.csv          what was measured, by optimizer step
 samples.txt          what the model wrote at each look
@@ -167,7 +167,7 @@ class GPTRun:
             parameters = sum(one.numel() for one in self.gpt.parameters())
             facts = [*self.material.facts(), ("parameters", f"{parameters:,}")]
             total = self.settings.optimization.max_steps
-            self.reporter.begin(total=total, start=self.step, every=logging.log_every, facts=facts)
+            self.reporter.begin(total=total, start=self.step, every=logging.log_freq, facts=facts)
 
     def fit(self) -> None:
         """Train until the last step, the end of the time, or until asked to stop; leaves a checkpoint either way.
@@ -233,7 +233,7 @@ class GPTRun:
             "train/loss": total,
             "train/token_loss": loss,
             "train/span_weight": weight,
-            "train/learning_rate": rate * self.settings.optimization.matrix_lr,
+            "train/learning_rate": rate * self.settings.optimization.lr,
             "train/grad_norm": norm,
             **({"train/span_loss": span} if weight else {}),
         }
@@ -264,15 +264,16 @@ class GPTRun:
         figures["train/seconds"] = self.seconds
         if self.chief:
             self.reporter.step(self.step, figures)
-            if self.step % logging.log_every == 0 or last:
+            if self.step % logging.log_freq == 0 or last:
                 self.files.write(self.step, figures)
-        if self.step % self.settings.evaluation.val_every == 0 or last:
+        if last or self.step % (logging.eval_freq or max(1, self.settings.optimization.max_steps // 10)) == 0:
             self.look(last=last)
         if logging.checkpoint_freq and self.material.stream.at_end:
             number = self.material.stream.epoch + 1
             if number % logging.checkpoint_freq == 0:
                 self.save(LAYOUT.epoch.format(number))
-        if self.step % logging.checkpoint_every == 0 and not last:
+        often = max(1, self.settings.optimization.max_steps // 10)
+        if self.step % (logging.checkpoint_steps or often) == 0 and not last:
             self.save()
 
     def look(self, *, last: bool) -> None:

@@ -116,7 +116,7 @@ def _setting(settings: GPTSettings, reporter: Reporter | None) -> tuple[Any, Run
 
     check_gpt_run(settings)
     meta = settings.meta
-    fabric = launch(meta.device, bfloat16=meta.use_bfloat16, timeout_minutes=meta.timeout_minutes)
+    fabric = launch(meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes)
     listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
     return fabric, RunFolder(Path(settings.logging.log_dir), LAYOUT), listener
 

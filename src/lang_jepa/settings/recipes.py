@@ -1,0 +1,119 @@
+"""Recipes by name or path: which there are, what each is for, and which system a recipe trains."""
+
+import itertools
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.run import RunSettings
+from lang_jepa.settings.words import nearest
+from lang_jepa.settings.yaml_files import LARGEST_YAML, parse_yaml
+
+BASE = "base"
+"""Key of a recipe file that names the recipe which it changes."""
+SYSTEM = "system"
+"""Key of a recipe file that says what it trains; a recipe without it, and without a base, is an encoder's."""
+SYSTEMS: dict[str, type[RunSettings]] = {"encoder": Settings, "decoder": DecoderSettings, "gpt": GPTSettings}
+"""Settings of the built-in systems, by name."""
+
+
+def recipe_names(system: str | None = None) -> list[str]:
+    """Names of the recipes that come with the package, of one system or of all."""
+    entries = (resources.files("lang_jepa") / "recipes").iterdir()
+    files = [entry.name for entry in entries if entry.name.endswith(".yaml")]
+    names = sorted(name[:-5] for name in files if not name.startswith("_"))  # the others are bases only
+    return [name for name in names if system is None or system_of(name) == system]
+
+
+def recipe_purposes() -> dict[str, str]:
+    """What each built-in recipe is for, those of one system together: the first sentence of its head comment."""
+    purposes = {}
+    for name in sorted(recipe_names(), key=lambda name: list(SYSTEMS).index(system_of(name))):
+        head = itertools.takewhile(lambda line: line.startswith("#"), built_in(name).splitlines())
+        said = " ".join(line.lstrip("# ") for line in head)
+        purposes[name] = said.partition(". ")[0].rstrip(".")
+    return purposes
+
+
+@cache
+def built_in(name: str, by: str = "") -> str:
+    """The text of a built-in recipe.
+
+    Raises:
+        LangJepaError: there is none of this name. `by`: who asked for it, for the message.
+    """
+    known: Traversable = resources.files("lang_jepa") / "recipes" / f"{name}.yaml"
+    if Path(name).name != name or not known.is_file():
+        names = recipe_names()
+        raise LangJepaError(
+            f"no recipe named '{name}'{by}{nearest(name, names) or '.'} Built in: {', '.join(names)}; or give the path "
+            "of a .yaml file."
+        )
+    return known.read_text("utf-8")
+
+
+def system_of(recipe: str) -> str:
+    """The system that a recipe (name or path) trains: as it says itself, or the nearest of its bases that does.
+
+    What cannot be read counts as an encoder's: whoever loads it is told.
+    """
+    return stated_system(recipe) or "encoder"
+
+
+def stated_system(recipe: str) -> str | None:
+    """The same; None where neither the recipe nor a base of it says."""
+    for tree in _lineage(recipe):
+        if isinstance(tree.get(SYSTEM), str):
+            return str(tree[SYSTEM])
+    return None
+
+
+def _lineage(recipe: str) -> Iterator[dict[str, Any]]:
+    """The trees of a recipe and of those that it inherits from, as far as they can be read."""
+    seen: set[str] = set()
+    while recipe not in seen:
+        seen.add(recipe)
+        try:
+            text = read_text(Path(recipe)) if is_yaml(recipe) else built_in(recipe)
+            tree = parse_yaml(text, where=recipe)
+        except LangJepaError:
+            return
+        if not isinstance(tree, dict):
+            return
+        yield tree
+        if not isinstance(tree.get(BASE), str):
+            return
+        recipe = beside(Path(recipe), tree[BASE])
+
+
+def is_yaml(recipe: str) -> bool:
+    """Whether a recipe is a file's path, not a built-in name."""
+    return Path(recipe).suffix in {".yaml", ".yml"}
+
+
+def beside(heir: Path, base: str) -> str:
+    """The recipe that a file's `base` names: a path counts from the file's folder."""
+    return str(heir.parent / base) if is_yaml(base) else base
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of settings.
+
+    Raises:
+        LangJepaError: it cannot be read, or is no text of such a length.
+    """
+    try:
+        if path.stat().st_size > 4 * LARGEST_YAML:
+            raise LangJepaError(f"{path} is too long for settings: {path.stat().st_size:,} bytes")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LangJepaError(f"{path} is not UTF-8: {error}") from error
