@@ -59,7 +59,7 @@ class Variant:
         from lang_jepa.data.corpus.prepare import prepare
         from lang_jepa.data.views import make_view
         from lang_jepa.objectives.objective import Objective
-        from lang_jepa.training.material import make_order
+        from lang_jepa.training.methods.encoder_data import make_order
         from lang_jepa.training.optim import make_optimizer
         from lang_jepa.training.start import start_model, start_target
 

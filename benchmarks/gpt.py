@@ -25,7 +25,7 @@ from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import load_gpt_settings
-from lang_jepa.training.gpt.optim import make_optimizers
+from lang_jepa.training.optim import make_optimizers
 
 Step = Callable[[Tensor, int], None]
 

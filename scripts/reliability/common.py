@@ -7,12 +7,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2] / "tests")]
 
-from lang_jepa.training.decoder.run import LAST as DECODER_LAST  # noqa: E402
-from lang_jepa.training.decoder.train import train_decoder  # noqa: E402
-from lang_jepa.training.gpt.train import train_gpt  # noqa: E402
+from lang_jepa.training.methods.decoder import LAYOUT  # noqa: E402
 from lang_jepa.training.train import train  # noqa: E402
 from tiny import tiny_decoder, tiny_encoder, tiny_gpt, tiny_settings  # noqa: E402
 
+DECODER_LAST = LAYOUT.last
 __all__ = ["DECODER_LAST", "Made", "limit", "tiny_decoder", "tiny_gpt", "tiny_settings", "train"]
 
 
@@ -28,8 +27,8 @@ class Made:
     def make(cls, folder: Path) -> "Made":
         """Train an encoder for two steps, and a decoder and a GPT for six."""
         encoder = tiny_encoder(folder / "encoder")
-        train_decoder(encoder, tiny_decoder(folder / "decoder"))
-        train_gpt(tiny_gpt(folder / "gpt"))
+        train(tiny_decoder(folder / "decoder").of(encoder))
+        train(tiny_gpt(folder / "gpt"))
         return cls(encoder, folder / "decoder", folder / "gpt")
 
 

@@ -41,8 +41,6 @@ from lang_jepa.inference.model import ConceptModel
 from lang_jepa.report.document import draw_document
 from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint
-from lang_jepa.training.decoder.train import train_decoder
-from lang_jepa.training.gpt.train import train_gpt
 from lang_jepa.training.metrics import COLUMNS, STEP, MetricsFile, draw_run, read_metrics
 from lang_jepa.training.run_files import ExamplesFile
 from lang_jepa.training.trackers import TensorBoard
@@ -217,8 +215,8 @@ def whole_runs(made: Made) -> dict[str, Writer]:
     """Commands from beginning to end."""
     return {
         "train an encoder": lambda path: train(tiny_settings(path)),
-        "train a decoder": lambda path: train_decoder(made.encoder, tiny_decoder(path)),
-        "train a GPT": lambda path: train_gpt(tiny_gpt(path)),
+        "train a decoder": lambda path: train(tiny_decoder(path).of(made.encoder)),
+        "train a GPT": lambda path: train(tiny_gpt(path)),
     }
 
 

@@ -15,9 +15,7 @@ import pytest
 from lang_jepa.cli import app as cli
 from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
-from lang_jepa.training.decoder import run as decoder_run
-from lang_jepa.training.decoder.train import resume_decoder, train_decoder
-from lang_jepa.training.gpt.train import resume_gpt, train_gpt
+from lang_jepa.training.methods import decoder
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.train import resume_settings, train
 from tiny import MODES, tiny_decoder, tiny_encoder, tiny_gpt, tiny_settings, write_parquet
@@ -122,25 +120,14 @@ SYSTEMS = (
     System("encoder on cached concepts", _cached, _train, resume_settings, ended_by=signal.SIGINT),
     System(
         "decoder",
-        lambda run, overrides, inputs: tiny_decoder(run, *overrides),
-        lambda settings, reporter, inputs: train_decoder(inputs.encoder, settings, reporter=reporter),
-        resume_decoder,
-        last=decoder_run.LAST,
-        best=decoder_run.BEST,
-        steps="optimization.max_steps",
-        log_dir="logging.log_dir",
-        lr="optimization.lr",
-        log_every="logging.log_freq",
+        lambda run, overrides, inputs: tiny_decoder(run, *overrides).of(inputs.encoder),
+        _train,
+        resume_settings,
+        last=decoder.LAYOUT.last,
+        best=decoder.LAYOUT.best,
         ended_by=signal.SIGKILL,
     ),
-    System(
-        "gpt",
-        lambda run, overrides, inputs: tiny_gpt(run, *overrides),
-        lambda settings, reporter, inputs: train_gpt(settings, reporter),
-        resume_gpt,
-        lr="optimization.lr",
-        log_every="logging.log_freq",
-    ),
+    System("gpt", lambda run, overrides, inputs: tiny_gpt(run, *overrides), _train, resume_settings),
 )
 
 

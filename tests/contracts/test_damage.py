@@ -157,7 +157,9 @@ def test_no_work_is_done_for_a_folder_that_cannot_be_written(
 ) -> None:
     for module in ("lang_jepa.training.train", "lang_jepa.training.decoder.train"):
         monkeypatch.setattr(f"{module}.prepare", lambda *args, **options: pytest.fail("it prepared"))
-    monkeypatch.setattr("lang_jepa.training.gpt.material.prepare", lambda *a, **o: pytest.fail("it prepared"))
+    monkeypatch.setattr(
+        "lang_jepa.training.methods.gpt_data.prepare", lambda *a, **o: pytest.fail("it prepared")
+    )
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/run")):
         with pytest.raises(LangJepaError, match=r"is a file, and a folder|cannot write"):

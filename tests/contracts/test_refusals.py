@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from lang_jepa.training.decoder import run as decoder_run
+from lang_jepa.training.gpt import run as gpt_run
 from pydantic import BaseModel
 from systems import Inputs, System
 
@@ -14,9 +16,6 @@ from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import load_settings
 from lang_jepa.training import checkpoint, preflight
-from lang_jepa.training.decoder import run as decoder_run
-from lang_jepa.training.decoder.train import train_decoder
-from lang_jepa.training.gpt import run as gpt_run
 from lang_jepa.training.lit_data import TextDataModule
 from lang_jepa.training.train import train
 from tiny import VIEWS, tiny_decoder, tiny_settings
@@ -146,7 +145,7 @@ def test_a_decoder_of_predictions_that_the_encoder_does_not_make(tmp_path: Path)
     settings = tiny_decoder(tmp_path / "run", "data.predicted_share=0.5")
     elsewhere = (f"data.corpus_dir={tmp_path / 'corpora'}", "data.limit=20")
     with pytest.raises(LangJepaError, match=r"predicts no next sentence.*set training\.predicted_share=0"):
-        train_decoder(encoder, settings, overrides=elsewhere)
+        train(settings.of(encoder, elsewhere))
     assert not (tmp_path / "corpora").exists()
     assert not list((tmp_path / "run").glob("*"))
 

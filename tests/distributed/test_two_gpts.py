@@ -9,7 +9,7 @@ from two_ranks import run_on_two_ranks
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
-from lang_jepa.training.gpt.train import train_gpt
+from lang_jepa.training.train import train
 from tiny import assert_same_checkpoint, rows_of, tiny_gpt
 
 CHILD = """
@@ -19,16 +19,16 @@ from pathlib import Path
 import torch
 
 from lang_jepa.settings.load import load_gpt_settings
-from lang_jepa.training.gpt.train import resume_gpt, train_gpt
+from lang_jepa.training.train import resume_settings, train
 from tiny import StopAt
 
 if __name__ == "__main__":
     torch.seed()  # what a rank's own generator did before must not matter
     two, parts = map(Path, sys.argv[1:])
-    train_gpt(load_gpt_settings(f"{two}.yaml"))
-    stopped = train_gpt(load_gpt_settings(f"{parts}.yaml"), StopAt(3))
+    train(load_gpt_settings(f"{two}.yaml"))
+    stopped = train(load_gpt_settings(f"{parts}.yaml"), StopAt(3))
     assert (stopped.step, stopped.exit_status) == (3, 143), stopped
-    train_gpt(resume_gpt(parts))
+    train(resume_settings(parts))
 """
 EQUAL = (
     "data.micro_batch_tokens=64",
@@ -51,8 +51,8 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     for name in ("two", "parts"):
         save_settings(tiny_gpt(tmp_path / name, *EQUAL), tmp_path / f"{name}.yaml")
     run_on_two_ranks(CHILD, str(tmp_path / "two"), str(tmp_path / "parts"))
-    train_gpt(tiny_gpt(tmp_path / "one", *EQUAL))
-    train_gpt(tiny_gpt(tmp_path / "start", *EQUAL, "optimization.max_seconds=1e-9"))
+    train(tiny_gpt(tmp_path / "one", *EQUAL))
+    train(tiny_gpt(tmp_path / "start", *EQUAL, "optimization.max_seconds=1e-9"))
     one, two, start = (_weights(tmp_path / name) for name in ("one", "two", "start"))
     assert float((two - one).norm() / (one - start).norm()) < 1e-2
     ours, theirs = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")

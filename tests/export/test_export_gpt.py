@@ -16,8 +16,8 @@ from lang_jepa.export.gpt import export_gpt, load_quantised_gpt, open_sides, sco
 from lang_jepa.export.quantise import Codes, Rounding, Same, parse_rounding, quantise_state, restore_state
 from lang_jepa.inference.gpt_folder import load_gpt
 from lang_jepa.models.gpt import GPT
-from lang_jepa.training.gpt.material import open_tokens
-from lang_jepa.training.gpt.train import train_gpt
+from lang_jepa.training.methods.gpt_data import open_tokens
+from lang_jepa.training.train import train
 from tiny import tiny_gpt
 
 CAP = 16_000_000
@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny GPT whose second layer is passed through twice."""
     folder = tmp_path_factory.mktemp("gpts") / "run"
     more = ("model.loop_layers=[1]", "model.loop_starts=[0.0]", "optimization.max_steps=12")
-    return train_gpt(tiny_gpt(folder, *more)).folder
+    return train(tiny_gpt(folder, *more)).folder
 
 
 @pytest.mark.parametrize("gptq", [False, True])

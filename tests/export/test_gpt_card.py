@@ -21,8 +21,8 @@ from lang_jepa.files.atomic import read_json
 from lang_jepa.inference.generate import TextGPT
 from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt
 from lang_jepa.report.gpt_card import Examined, _own_tokens, evaluate_gpt_run
-from lang_jepa.training.gpt.material import open_tokens
-from lang_jepa.training.gpt.train import train_gpt
+from lang_jepa.training.methods.gpt_data import open_tokens
+from lang_jepa.training.train import train
 from tiny import tiny_gpt
 
 BUDGET = Budget(queries=60, ridge_pairs=200, documents=12, held_out_documents=9, document_tokens=80)
@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny GPT whose second layer is passed through twice."""
     folder = tmp_path_factory.mktemp("gpts") / "run"
     more = ("model.loop_layers=[1]", "model.loop_starts=[0.0]", "optimization.max_steps=12")
-    return train_gpt(tiny_gpt(folder, *more)).folder
+    return train(tiny_gpt(folder, *more)).folder
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lang_jepa.training.run import Run
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
@@ -24,7 +25,6 @@ from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.metrics import read_metrics
-from lang_jepa.training.run import Run
 from lang_jepa.training.train import train
 from tiny import assert_same_run, tiny_settings, train_in_two_parts, write_parquet
 

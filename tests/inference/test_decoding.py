@@ -13,8 +13,8 @@ from lang_jepa.evaluation.metrics.similarity import prepare as prepared
 from lang_jepa.inference.decoding import WEIGHTS, TextDecoder, build_decoder, join_model
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.decoder import Generation
-from lang_jepa.training.decoder.material import SideConcepts
-from lang_jepa.training.decoder.train import train_decoder
+from lang_jepa.training.methods.decoder_data import SideConcepts
+from lang_jepa.training.train import train
 from tiny import tiny_decoder, tiny_encoder
 
 SENTENCES = ["Anna went home.", "It rained all day.", "The cat sat on the mat."]
@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     encoder = tiny_encoder(folder / "encoder")
     settings = tiny_decoder(folder / "decoder", "optimization.max_steps=60", "logging.eval_freq=60")
-    assert train_decoder(encoder, settings).model == encoder / "model"
+    assert train(settings.of(encoder)).model == encoder / "model"
     return encoder
 
 
@@ -61,10 +61,10 @@ def test_a_tokenizer_of_its_own(run: Path, tmp_path: Path, model: ConceptModel) 
     other = tmp_path / "tokenizer"
     model.tokenizer.save(other)  # equal to the encoder's, but named as another
     settings = tiny_decoder(tmp_path / "decoder", f"decoder.tokenizer_path={other}")
-    train_decoder(tmp_path / "encoder", settings)
+    train(settings.of(tmp_path / "encoder"))
     same = tiny_decoder(tmp_path / "same")
     shutil.copytree(run, tmp_path / "second")
-    train_decoder(tmp_path / "second", same)
+    train(same.of(tmp_path / "second"))
     shutil.rmtree(other)
     one, two = (ConceptModel.load(tmp_path / name) for name in ("encoder", "second"))
     assert one.decode(one.encode(SENTENCES)) == two.decode(two.encode(SENTENCES))

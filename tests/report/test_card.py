@@ -14,7 +14,6 @@ from lang_jepa.evaluation.tasks.saving import read_report
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.own_corpus import own_corpus
 from lang_jepa.report.card import _label, evaluate_run, imagine_story, save_start, start_of
-from lang_jepa.training.decoder.train import train_decoder
 from lang_jepa.training.train import train
 from tiny import VIEWS, tiny_decoder, tiny_encoder, tiny_settings
 
@@ -79,11 +78,11 @@ def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
     assert not np.allclose(saved.encode(texts), model.encode(texts), atol=1e-3)
 
     options = ("data.predicted_share=0.5", "optimization.max_steps=60")
-    train_decoder(run, tiny_decoder(tmp_path / "one", *options))
+    train(tiny_decoder(tmp_path / "one", *options).of(run))
     budget = Budget(stories=4, train_stories=4, decoded=40)
     report, _ = evaluate_run(run, tasks="decode", data_dir=None, output=None, budget=budget)
     assert not any(row.name == "untrained" for row in report.rows)
-    train_decoder(run / "untrained", tiny_decoder(tmp_path / "two", *options))
+    train(tiny_decoder(tmp_path / "two", *options).of(run / "untrained"))
     report, _ = evaluate_run(run, tasks="decode", data_dir=None, output=None, budget=budget)
     other = ConceptModel.load(run / "untrained")
     rows = {(row.task, row.metric): row for row in report.rows if row.name == "untrained"}
@@ -124,7 +123,7 @@ def test_a_foreign_model_decides_no_path_and_nothing_is_made_anew(run: Path, tmp
     with pytest.raises(LangJepaError, match=r"is not here \(.*away.*\), and none is made .*--corpus FOLDER"):
         evaluate_run(sent, tasks="retrieval", **options)
     with pytest.raises(LangJepaError, match=r"-o data\.train_file=DOCUMENTS"):
-        train_decoder(sent, tiny_decoder(tmp_path / "decoder"))
+        train(tiny_decoder(tmp_path / "decoder").of(sent))
     model = ConceptModel.load(sent)
     assert own_corpus(model) is None
     assert "left out" not in "".join(said)

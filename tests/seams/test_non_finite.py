@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lang_jepa.training.run import Run
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.reporter import Silent
-from lang_jepa.training.run import Run
 from lang_jepa.training.train import resume_settings, train
 from tiny import assert_same_run, tiny_settings
 

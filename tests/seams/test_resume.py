@@ -9,8 +9,6 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import read_settings
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint
-from lang_jepa.training.decoder.train import resume_decoder, train_decoder
-from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.train import resume_settings, train
@@ -160,11 +158,11 @@ def test_another_number_of_threads_is_told(kind: str, tmp_path: Path) -> None:
             one = tiny_settings(folder, "optimization.max_steps=1") if first else resume_settings(folder)
             train(one, listener)
         elif kind == "decoder":
-            two = tiny_decoder(folder, "optimization.max_steps=1") if first else resume_decoder(folder)
-            train_decoder(encoder, two, reporter=listener)
+            two = tiny_decoder(folder, "optimization.max_steps=1") if first else resume_settings(folder)
+            train(two.of(encoder), listener)
         else:
-            three = tiny_gpt(folder, "optimization.max_steps=1") if first else resume_gpt(folder)
-            train_gpt(three, listener)
+            three = tiny_gpt(folder, "optimization.max_steps=1") if first else resume_settings(folder)
+            train(three, listener)
 
     go_on(Silent(), first=True)
     same, other = Warned(), Warned()

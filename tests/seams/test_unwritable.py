@@ -15,7 +15,7 @@ import pytest
 
 import lang_jepa
 from lang_jepa.cli import app as cli
-from lang_jepa.training.gpt.train import train_gpt
+from lang_jepa.training.train import train
 from tiny import TINY, tiny_encoder, tiny_gpt
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -33,7 +33,7 @@ def place() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="unwritable-"))
     folder.chmod(0o755)
     tiny_encoder(folder / "encoder")
-    train_gpt(tiny_gpt(folder / "gpt", "optimization.max_steps=1"))
+    train(tiny_gpt(folder / "gpt", "optimization.max_steps=1"))
     (folder / "texts").mkdir()
     for day in range(20):
         text = (

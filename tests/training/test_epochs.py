@@ -5,7 +5,7 @@ import pytest
 
 from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
-from lang_jepa.training.material import epochs_ended, is_look_due, plan_steps
+from lang_jepa.training.methods.encoder_data import epochs_ended, is_look_due, plan_steps
 
 NAMES = ("optimization.grad_accum_steps", "data.batch_size")
 

@@ -5,7 +5,7 @@ import pytest
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import load_gpt_settings
-from lang_jepa.training.gpt.environment import VARIABLES, overrides_of
+from lang_jepa.training.environment import VARIABLES, overrides_of
 
 INTERFACE = {
     "JEPA_LAMBDA": ("0.05", "jepa.weight", 0.05),

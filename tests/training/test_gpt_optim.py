@@ -8,9 +8,8 @@ import torch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings.gpt import GPTOptimizationSettings, GPTSettings
-from lang_jepa.training.gpt.optim import WeightAverage, make_optimizers, set_gpt_rates
-from lang_jepa.training.gpt.schedule import GPTSchedule
-from lang_jepa.training.optim import check_groups
+from lang_jepa.training.optim import WeightAverage, check_groups, make_optimizers, set_gpt_rates
+from lang_jepa.training.schedule import GPTSchedule
 
 MODEL = {"num_layers": 4, "model_dim": 16, "num_heads": 2, "num_kv_heads": 1}
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from lang_jepa.files.hashes import hash_text, side
-from lang_jepa.training.material import StreamMaterial
+from lang_jepa.training.methods.encoder_data import StreamMaterial
 from tiny import tiny_settings
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.training.gpt.train import train_gpt
 from lang_jepa.training.metrics import STEP, read_metrics
 from lang_jepa.training.reporter import Silent
 from lang_jepa.training.train import resume_settings, train
@@ -20,7 +19,7 @@ def test_tensorboard_holds_what_the_csv_holds(kind: str, tmp_path: Path) -> None
 
     options = ("logging.log_to_tensorboard=true", "optimization.max_steps=3")
     if kind == "gpt":
-        folder = train_gpt(tiny_gpt(tmp_path / "run", *options)).folder
+        folder = train(tiny_gpt(tmp_path / "run", *options)).folder
     else:
         folder = train(tiny_settings(tmp_path / "run", *options)).folder
     held = EventAccumulator(str(folder / "tensorboard"))

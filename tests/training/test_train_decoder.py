@@ -17,12 +17,12 @@ from lang_jepa.models.decoder import ConceptDecoder
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.load import load_decoder_settings, load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
-from lang_jepa.training.decoder.material import DecoderMaterial
-from lang_jepa.training.decoder.run import BEST, LAST
-from lang_jepa.training.decoder.train import latest_encoder, load_decoder, resume_decoder, train_decoder
+from lang_jepa.training.find import latest_encoder, load_decoder
+from lang_jepa.training.methods.decoder import LAYOUT
+from lang_jepa.training.methods.decoder_data import DecoderMaterial
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent
-from lang_jepa.training.train import train
+from lang_jepa.training.train import resume_settings, train
 from tiny import (
     VIEWS,
     StopAt,
@@ -51,20 +51,20 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run with dropout and accumulation."""
     folder = tmp_path_factory.mktemp("decoders") / "whole"
-    return train_decoder(encoder, tiny_decoder(folder, *LONG)).folder
+    return train(tiny_decoder(folder, *LONG).of(encoder)).folder
 
 
 def _assert_same(one: Path, other: Path) -> None:
-    for name in (LAST, BEST):
+    for name in (LAYOUT.last, LAYOUT.best):
         assert_same_checkpoint(one / name, other / name)
     assert rows_of(one) == rows_of(other)
     assert (one / "samples.txt").read_text() == (other / "samples.txt").read_text()
 
 
 def test_stopped_and_resumed_bit_for_bit(encoder: Path, whole: Path, tmp_path: Path) -> None:
-    first = train_decoder(encoder, tiny_decoder(tmp_path / "parts", *LONG), reporter=StopAt(13))
+    first = train(tiny_decoder(tmp_path / "parts", *LONG).of(encoder), StopAt(13))
     assert (first.step, first.interrupted, first.model) == (13, True, None)
-    assert train_decoder(encoder, resume_decoder(tmp_path / "parts")).step == 30
+    assert train(resume_settings(tmp_path / "parts").of(encoder)).step == 30
     _assert_same(whole, tmp_path / "parts")
 
 
@@ -87,9 +87,9 @@ def test_resuming_with_other_settings_is_refused(encoder: Path, whole: Path) -> 
     with pytest.raises(
         LangJepaError, match=r"learning_rate: checkpoint 0.01, now 0.0001(.|\n)*logging.log_dir"
     ):
-        train_decoder(encoder, settings)
+        train(settings.of(encoder))
     with pytest.raises(LangJepaError, match="is this a run directory"):
-        resume_decoder(whole.parent)
+        resume_settings(whole.parent)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(
@@ -101,8 +101,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
         lambda self, concepts: self.prefix(concepts * 3e38 * 10).unflatten(-1, (4, -1)),
     )
     with pytest.raises(LangJepaError, match=r"step 1: the loss is nan(.|\n)*optimization.lr"):
-        train_decoder(encoder, tiny_decoder(tmp_path / "run"))
-    assert not (tmp_path / "run" / LAST).is_file()
+        train(tiny_decoder(tmp_path / "run").of(encoder))
+    assert not (tmp_path / "run" / LAYOUT.last).is_file()
 
 
 def _material(encoder: Path, folder: Path, *overrides: str, held_out: bool) -> DecoderMaterial:
@@ -164,11 +164,11 @@ def test_a_share_of_the_texts_is_read_from_what_was_predicted_of_them(encoder: P
 def test_the_best_look_is_by_what_is_trained(encoder: Path, tmp_path: Path) -> None:
     """Own and predicted concepts by their shares; the loss on predictions is that of `score_texts`."""
     settings = tiny_decoder(tmp_path / "run", "data.predicted_share=0.25")
-    folder = train_decoder(encoder, settings).folder
+    folder = train(settings.of(encoder)).folder
     looks = [row for row in read_metrics(folder / "metrics.csv") if "val/loss" in row][1:]
     trained = [0.75 * row["val/loss_own"] + 0.25 * row["val/loss_predicted"] for row in looks]
     assert [row["val/loss"] for row in looks] == pytest.approx(trained)
-    step, loss = load_checkpoint(folder / LAST)["best"]
+    step, loss = load_checkpoint(folder / LAYOUT.last)["best"]
     assert (step, loss) == (looks[int(np.argmin(trained))]["train/step"], pytest.approx(min(trained)))
     material = _material(encoder, tmp_path, "data.predicted_share=0.25", held_out=True)
     examples = material.sample[material.held_out.concepts.is_predicted(material.sample)]
@@ -183,28 +183,28 @@ def test_the_best_look_is_by_what_is_trained(encoder: Path, tmp_path: Path) -> N
 def test_predictions_need_a_predictor_of_the_next_sentence(tmp_path: Path) -> None:
     folder = train(tiny_settings(tmp_path / "spans", *VIEWS["spans"], "optimization.max_steps=1")).folder
     with pytest.raises(LangJepaError, match=r"data.view=spans(.|\n)*data.predicted_share=0"):
-        train_decoder(folder, tiny_decoder(tmp_path / "run", "data.predicted_share=0.5"))
-    assert train_decoder(folder, tiny_decoder(tmp_path / "run", "data.predicted_share=0")).step == 6
+        train(tiny_decoder(tmp_path / "run", "data.predicted_share=0.5").of(folder))
+    assert train(tiny_decoder(tmp_path / "run", "data.predicted_share=0").of(folder)).step == 6
 
 
 def test_resuming_with_another_predictor_is_refused(encoder: Path, tmp_path: Path) -> None:
     shutil.copytree(encoder, tmp_path / "encoder")
     share = "data.predicted_share=0.5"
-    train_decoder(tmp_path / "encoder", tiny_decoder(tmp_path / "run", share), reporter=StopAt(3))
+    train(tiny_decoder(tmp_path / "run", share).of(tmp_path / "encoder"), StopAt(3))
     model = ConceptModel.load(tmp_path / "encoder")
     with torch.no_grad():
         next(model.jepa.predictor.parameters()).add_(1e-3)
     model.save(tmp_path / "encoder" / "model")
     with pytest.raises(LangJepaError, match="corpus"):
-        train_decoder(tmp_path / "encoder", resume_decoder(tmp_path / "run"))
+        train(resume_settings(tmp_path / "run"))
 
 
 def test_other_data_in_the_tokens_of_the_encoder(encoder: Path, tmp_path: Path) -> None:
-    train_decoder(encoder, tiny_decoder(tmp_path / "run"), overrides=["data.limit=30"])
+    train(tiny_decoder(tmp_path / "run").of(encoder, ["data.limit=30"]))
     with pytest.raises(LangJepaError, match="the encoder is frozen"):
-        train_decoder(encoder, tiny_decoder(tmp_path / "no"), overrides=["model.dropout=0.5"])
+        train(tiny_decoder(tmp_path / "no").of(encoder, ["model.dropout=0.5"]))
     with pytest.raises(LangJepaError, match="did you mean 'limit'"):
-        train_decoder(encoder, tiny_decoder(tmp_path / "no"), overrides=["data.limt=5"])
+        train(tiny_decoder(tmp_path / "no").of(encoder, ["data.limt=5"]))
 
 
 def test_the_latest_encoder(encoder: Path, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_recipes() -> None:
 
 def test_only_a_model_directory_is_joined(tmp_path: Path, encoder: Path) -> None:
     model = ConceptModel.load(encoder)
-    load_decoder(train_decoder(encoder, tiny_decoder(tmp_path / "run")).folder, model)
+    load_decoder(train(tiny_decoder(tmp_path / "run").of(encoder)).folder, model)
     assert model.decoder is not None
     with pytest.raises(LangJepaError, match="is this a model directory"):
         join_model(tmp_path, model.decoder)
@@ -247,7 +247,7 @@ def test_only_a_model_directory_is_joined(tmp_path: Path, encoder: Path) -> None
 def test_what_is_cut_is_told_where_training_starts(encoder: Path, tmp_path: Path) -> None:
     heard = Told()
     settings = tiny_decoder(tmp_path / "run", "decoder.max_length=6", "optimization.max_steps=1")
-    train_decoder(encoder, settings, reporter=heard)
+    train(settings.of(encoder), heard)
     (line,) = [text for text in heard.warnings if " documents: " in text]
     assert re.search(
         r"cut [\d,]+ \([\d.]+%\) of [\d,]+ sentences at 6 tokens. Look at decoder.max_length$", line

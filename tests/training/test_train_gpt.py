@@ -20,8 +20,8 @@ from lang_jepa.inference.generate import TextGPT
 from lang_jepa.inference.gpt_folder import load_gpt, load_table
 from lang_jepa.settings.load import load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
-from lang_jepa.training.gpt.train import resume_gpt, train_gpt
 from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.train import resume_settings, train
 from tiny import StopAt, assert_same_checkpoint, rows_of, tiny_gpt
 
 LONG = (
@@ -46,7 +46,7 @@ LONG = (
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run."""
-    return train_gpt(tiny_gpt(tmp_path_factory.mktemp("gpts") / "whole", *LONG)).folder
+    return train(tiny_gpt(tmp_path_factory.mktemp("gpts") / "whole", *LONG)).folder
 
 
 def _assert_same(one: Path, other: Path) -> None:
@@ -62,11 +62,11 @@ def _weights(folder: Path) -> torch.Tensor:
 
 def test_stopped_and_resumed_bit_for_bit(whole: Path, tmp_path: Path) -> None:
     """Stopped by SIGTERM in the ramp of the span loss, and again after the loop has begun."""
-    first = train_gpt(tiny_gpt(tmp_path / "parts", *LONG), StopAt(11))
+    first = train(tiny_gpt(tmp_path / "parts", *LONG), StopAt(11))
     assert (first.step, first.interrupted) == (11, True)
     assert not (tmp_path / "parts" / "model").exists()
-    assert train_gpt(resume_gpt(tmp_path / "parts"), StopAt(25)).step == 25
-    assert train_gpt(resume_gpt(tmp_path / "parts")).step == 40
+    assert train(resume_settings(tmp_path / "parts"), StopAt(25)).step == 25
+    assert train(resume_settings(tmp_path / "parts")).step == 40
     _assert_same(whole, tmp_path / "parts")
 
 
@@ -128,8 +128,8 @@ def test_the_model_directory(whole: Path, tmp_path: Path) -> None:
 def test_weight_0_is_the_plain_gpt(tmp_path: Path) -> None:
     """A span loss that never begins changes no bit."""
     for name, jepa in (("plain", ("jepa.weight=0",)), ("never", ("jepa.weight=0.5", "jepa.start_frac=1.0"))):
-        train_gpt(tiny_gpt(tmp_path / name, *jepa))
-    train_gpt(tiny_gpt(tmp_path / "on", "jepa.weight=0.5"))
+        train(tiny_gpt(tmp_path / name, *jepa))
+    train(tiny_gpt(tmp_path / "on", "jepa.weight=0.5"))
     plain, never, on = (_weights(tmp_path / name) for name in ("plain", "never", "on"))
     assert torch.equal(plain, never)
     assert not torch.equal(plain, on)
@@ -138,19 +138,19 @@ def test_weight_0_is_the_plain_gpt(tmp_path: Path) -> None:
 def test_resuming_with_other_settings_is_refused(whole: Path) -> None:
     changed = tiny_gpt(whole, *LONG, "jepa.weight=0.2", "meta.load_checkpoint=true")
     with pytest.raises(LangJepaError, match=r"jepa.weight: checkpoint 0.1, now 0.2"):
-        train_gpt(changed)
+        train(changed)
     with pytest.raises(LangJepaError, match="is this a run directory"):
-        resume_gpt(whole.parent)
+        resume_settings(whole.parent)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> None:
     broken = ("optimization.embedding_lr=1e38", "optimization.warmup_steps=0", "logging.eval_freq=100")
     with pytest.raises(LangJepaError, match=r"step [23]: the loss is .* the update was not made"):
-        train_gpt(tiny_gpt(tmp_path / "run", *broken))
+        train(tiny_gpt(tmp_path / "run", *broken))
 
 
 def test_the_clock_ends_a_run_well(tmp_path: Path) -> None:
-    result = train_gpt(tiny_gpt(tmp_path / "run", "optimization.max_seconds=1e-9"))
+    result = train(tiny_gpt(tmp_path / "run", "optimization.max_seconds=1e-9"))
     assert (result.step, result.interrupted) == (1, False)
     assert result.figures["val/loss"] > 0
     assert load_gpt(result.folder)[2]["step"] == 1
@@ -158,11 +158,11 @@ def test_the_clock_ends_a_run_well(tmp_path: Path) -> None:
 
 def test_what_cannot_be_shared_out_or_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(LangJepaError, match="too few for one step"):
-        train_gpt(tiny_gpt(tmp_path / "run", "data.batch_tokens=320000"))
+        train(tiny_gpt(tmp_path / "run", "data.batch_tokens=320000"))
     corpus = prepare(tiny_gpt(tmp_path).data.corpus())
     wrong = (f"data.data_path={corpus.path}", "data.vocab_size=700")
     with pytest.raises(LangJepaError, match=r"has 600 ids.*set data.vocab_size=600"):
-        train_gpt(tiny_gpt(tmp_path / "run", *wrong))
+        train(tiny_gpt(tmp_path / "run", *wrong))
     assert not (tmp_path / "run").exists()
 
 
@@ -170,8 +170,8 @@ def test_a_prepared_corpus_by_its_folder(tmp_path: Path) -> None:
     """The same run as from the documents it was prepared from."""
     settings = tiny_gpt(tmp_path / "documents")
     path = prepare(settings.data.corpus()).path
-    train_gpt(settings)
-    train_gpt(tiny_gpt(tmp_path / "folder", f"data.data_path={path}"))
+    train(settings)
+    train(tiny_gpt(tmp_path / "folder", f"data.data_path={path}"))
     assert torch.equal(_weights(tmp_path / "documents"), _weights(tmp_path / "folder"))
 
 
@@ -180,7 +180,7 @@ def test_a_figure_that_could_not_be_measured_has_no_column(
 ) -> None:
     """One held-out sequence has no mean to compare with."""
     few = ("data.limit=12", "data.vocab_size=400", "data.seq_len=512", "data.batch_tokens=512")
-    result = train_gpt(tiny_gpt(tmp_path / "run", *few), GPTBar())
+    result = train(tiny_gpt(tmp_path / "run", *few), GPTBar())
     assert "val/span_loss" in result.figures
     assert "val/span_loss_without_drift" not in result.figures
     lines = capsys.readouterr().out.splitlines()
@@ -201,7 +201,7 @@ def test_a_small_text_may_give_fewer_ids_than_asked_for(tmp_path: Path) -> None:
             f"The cat number {number} sat by the door. It looked at {number + 2} birds. " * 3
         )
     small = (f"data.train_file={texts}", "data.vocab_size=2000", "data.seq_len=16", "data.batch_tokens=64")
-    result = train_gpt(tiny_gpt(tmp_path / "run", *small, "logging.num_examples=40"))
+    result = train(tiny_gpt(tmp_path / "run", *small, "logging.num_examples=40"))
     model = load_gpt(result.folder)[0]
     assert model.vocab_size == 2000 > len(load_table(result.folder).base)
 
@@ -215,7 +215,7 @@ def test_text_about_markup(tmp_path: Path) -> None:
             f"<svg><mask id={k}></mask></svg> is image {k}. <s>Old</s> text, {k + 1} <pad>."
         )
     small = (f"data.train_file={texts}", "data.min_length=1", "data.vocab_size=400", "data.seq_len=64")
-    result = train_gpt(tiny_gpt(tmp_path / "run", *small, "evaluation.val_tokens=null"))
+    result = train(tiny_gpt(tmp_path / "run", *small, "evaluation.val_tokens=null"))
     held = prepare(tiny_gpt(tmp_path / "run", *small).data.corpus()).validation
     whole = [" ".join(held.texts(range(*held.document_starts[k : k + 2]))) for k in range(held.num_documents)]
     assert result.figures["val/bytes"] == sum(len(text.encode()) for text in whole) > 0
@@ -238,10 +238,10 @@ def test_token_shards(tmp_path: Path) -> None:
         write_shard(folder / f"fineweb_{side}_000000.bin", tokens)
     settings = (f"data.data_path={folder}", f"data.vocab_size={pieces.vocab_size}")
     with pytest.raises(LangJepaError, match=r"data\.tokenizer_path \(TOKENIZER_PATH\)"):
-        train_gpt(tiny_gpt(tmp_path / "run", *settings))
+        train(tiny_gpt(tmp_path / "run", *settings))
     (tmp_path / "own.model").write_bytes(pieces.model)
     named = (*settings, f"data.tokenizer_path={tmp_path / 'own.model'}", "evaluation.val_tokens=null")
-    result = train_gpt(tiny_gpt(tmp_path / "run", *named))
+    result = train(tiny_gpt(tmp_path / "run", *named))
     assert result.figures["val/tokens"] == sum(len(ids) + 1 for ids in pieces.encode(texts[240:])) - 1
     assert result.figures["val/bytes"] == sum(len(text.encode()) for text in texts[240:])
     ids = pieces.encode(["Anna saw 12 apples."])[0].tolist()
@@ -292,9 +292,9 @@ def test_a_compiled_run_has_one_graph_more_with_the_span_loss(tmp_path: Path) ->
     for name, jepa in (("plain", ("jepa.weight=0",)), ("late", late)):
         torch._dynamo.reset()
         counters.clear()
-        train_gpt(tiny_gpt(tmp_path / name, "meta.compile=eager", *jepa))
+        train(tiny_gpt(tmp_path / name, "meta.compile=eager", *jepa))
         found[name] = int(counters["stats"]["unique_graphs"])
     torch._dynamo.reset()
     assert found == {"plain": 1, "late": 2}
-    train_gpt(tiny_gpt(tmp_path / "not compiled", *late))
+    train(tiny_gpt(tmp_path / "not compiled", *late))
     torch.testing.assert_close(_weights(tmp_path / "late"), _weights(tmp_path / "not compiled"))

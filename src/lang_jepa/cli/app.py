@@ -1,7 +1,6 @@
 """The command `lang-jepa`: one function a verb; nothing heavy is imported before it is used."""
 
 import os
-import shlex
 import signal
 import sys
 import warnings
@@ -24,8 +23,6 @@ from lang_jepa.cli.options import (
     DecoderOverride,
     Override,
     TextLanguage,
-    leave_if_stopped,
-    run_to_resume,
     settings_of,
 )
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
@@ -51,17 +48,6 @@ _ENDED = {
 _SHOWING = frozenset({"search", "infer", "document", "evaluate", "recipes", "bits", "generate"})
 """Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
 _AGAIN = "What was finished is kept: give the command again (train: with --resume)."
-
-DEBUG = (
-    "data.limit=50",
-    "data.batch_size=4",
-    "data.num_workers=0",
-    "data.val_fraction=0.2",
-    "optimization.epochs=1",
-    "optimization.max_steps=null",
-    "logging.log_freq=1",
-    "logging.val_sentences=64",
-)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -107,41 +93,21 @@ def train(
     ] = False,
 ) -> None:
     """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
-    from lang_jepa.settings.recipes import system_of
+    from lang_jepa.cli.train import Asked
+    from lang_jepa.cli.train import train as run
 
-    recipe, folder = run_to_resume(recipe, resume=resume)
-    here = () if folder is None else (f"logging.log_dir={folder}",)
-    system = system_of(recipe)
-    if system == "gpt":
-        from lang_jepa.cli.gpt import train_gpt
-
-        train_gpt(
-            recipe, [*here, *(override or [])], from_environment=environment, debug=debug, resume=resume
+    run(
+        Asked(
+            recipe=recipe,
+            overrides=override or (),
+            decoder_overrides=dec_override or (),
+            encoder=encoder,
+            debug=debug,
+            resume=resume,
+            untrained=untrained,
+            environment=environment,
         )
-        return
-    if system == "decoder":
-        from lang_jepa.cli.decoder import train_decoder
-
-        changed = (override or [], [*here, *(dec_override or [])])
-        train_decoder(recipe, encoder, *changed, debug=debug, resume=resume, untrained=untrained)
-        return
-    settings = settings_of(
-        recipe,
-        *here,
-        *(override or ()),
-        *(("meta.load_checkpoint=true",) if resume else ()),
-        usual=DEBUG if debug else (),
     )
-    from lang_jepa.cli.console import plain
-    from lang_jepa.cli.progress import Bar
-    from lang_jepa.training.train import train as run
-
-    result = run(settings, Bar())
-    leave_if_stopped(result)
-    plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s", style="bold")
-    plain(f"  curves       {result.folder / 'run.png'}")
-    plain(f"  model        {result.folder / 'model'}")
-    plain(f"  next         lang-jepa evaluate {shlex.quote(str(result.folder))}", whole=True)
 
 
 @app.command(cls=Checked)
@@ -167,8 +133,7 @@ def prepare(
     from lang_jepa.data.corpus.prepare import prepare as run
     from lang_jepa.data.corpus.statistics import describe
     from lang_jepa.data.views import make_view
-    from lang_jepa.training.loop import padding_facts
-    from lang_jepa.training.material import make_order
+    from lang_jepa.training.methods.encoder_data import make_order, padding_facts
 
     def tell(event: PrepareEvent) -> None:
         text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
@@ -323,7 +288,7 @@ def infer(
     wanted = decode or decoder is not None or sample or beams is not None
     loaded = load_any(model)
     if decoder is not None:
-        from lang_jepa.training.decoder.train import load_decoder
+        from lang_jepa.training.find import load_decoder
 
         load_decoder(decoder, loaded)
         named = loaded.decoder and loaded.decoder.settings.decoder.tokenizer_path

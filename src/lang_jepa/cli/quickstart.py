@@ -34,14 +34,15 @@ def quickstart(
     """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
     from lang_jepa.files.run_lock import RunLock
     from lang_jepa.settings.load import load_decoder_settings, load_settings
-    from lang_jepa.training.preflight import check_decoder_run, check_encoder_run
+    from lang_jepa.training.preflight import check_run
+    from lang_jepa.training.train import method_of
 
     settings = load_settings("concepts", [f"meta.seed={seed}", *(override or ())])
     folder = Path(settings.logging.log_dir) / "decoder"
     own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]
     decoder = load_decoder_settings("concept_decoder", own)
-    check_encoder_run(settings)
-    check_decoder_run(None, decoder)
+    for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will be there
+        check_run(method_of(one))
     with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
         _show(settings, decoder, lock)
 
@@ -74,9 +75,9 @@ def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
     """A decoder of the trained encoder."""
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import DecoderBar
-    from lang_jepa.training.decoder.train import train_decoder
+    from lang_jepa.training.train import train
 
     plain("Training a decoder that tells concepts, and what is predicted, in words.")
-    result = train_decoder(run, settings, reporter=DecoderBar())
-    leave_if_stopped(result, f"lang-jepa train {settings.logging.log_dir} --encoder {run} --resume")
+    result = train(settings.of(run), DecoderBar())
+    leave_if_stopped(result, f"lang-jepa train {settings.logging.log_dir} --resume")
     plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")

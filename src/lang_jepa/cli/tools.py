@@ -148,7 +148,7 @@ def export(
 ) -> None:
     """Write a model in the format of another tool and check that it gives the same; or a GPT in a few bits a weight."""
     if to in ("int8", "int6"):
-        from lang_jepa.cli.gpt import export_quantised
+        from lang_jepa.cli.export import export_quantised
 
         export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
         return

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lang_jepa.errors import LangJepaError
 
 if TYPE_CHECKING:
-    from lang_jepa.comparison.kind import RunKind, Stepper
+    from lang_jepa.comparison.kind import RunKind
+    from lang_jepa.training.engine import Engine
 
 Kind = Literal["steps", "minutes", "flops"]
 TIMED_STEPS, COUNTED_STEPS = 30, 8
@@ -103,16 +104,16 @@ def measure(kind: "RunKind[Any]", settings: Any, scratch: Path, *, timed: bool) 
     """
     seconds = None
     if timed:
-        stepper = kind.start(settings, scratch, steps=TIMED_STEPS)
-        seconds = _seconds(stepper, TIMED_STEPS)
-        stepper.finish()
-    stepper = kind.start(kind.eager(settings), scratch, steps=COUNTED_STEPS)
-    flops = count_flops(stepper, COUNTED_STEPS)
-    stepper.finish()
+        engine = kind.start(settings, scratch, steps=TIMED_STEPS)
+        seconds = _seconds(engine, TIMED_STEPS)
+        engine.close()
+    engine = kind.start(kind.eager(settings), scratch, steps=COUNTED_STEPS)
+    flops = count_flops(engine, COUNTED_STEPS)
+    engine.close()
     return Measured(seconds, flops)
 
 
-def count_flops(stepper: "Stepper", steps: int) -> float:
+def count_flops(engine: "Engine", steps: int) -> float:
     """Floating-point operations of one optimizer step, mean over `steps` real ones, which change the run.
 
     Counted: matrix products and attention (in full, also where it is causal), forward and backward, of model and
@@ -123,17 +124,18 @@ def count_flops(stepper: "Stepper", steps: int) -> float:
     total = 0
     for _ in range(steps):
         with FlopCounterMode(display=False, custom_mapping=_cpu_attention()) as counter:
-            stepper.step()
+            engine.next_step()
         total += counter.get_total_flops()
     return total / steps
 
 
-def _seconds(stepper: "Stepper", steps: int) -> float:
+def _seconds(engine: "Engine", steps: int) -> float:
     """Seconds of a step."""
     found: dict[Hashable, list[float]] = {}
     for _ in range(steps):
         began = time.perf_counter()
-        work = stepper.step()
+        work = engine.method.work(engine.step, engine.seconds)
+        engine.next_step()
         found.setdefault(work, []).append(time.perf_counter() - began)
     return per_step(found)
 

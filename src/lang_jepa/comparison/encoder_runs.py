@@ -1,24 +1,24 @@
 """Runs of encoders, as a comparison sees them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, Trained, check_task_data
-from lang_jepa.comparison.trees import changed, flat
+from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, check_task_data
+from lang_jepa.comparison.trees import flat
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.tasks.evaluate import ENCODER_TASKS, QUICK
 from lang_jepa.files.atomic import read_json
 from lang_jepa.files.tensors import digest
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.load import load_settings
 from lang_jepa.training.metrics import read_metrics
-from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.watch import EARLY, task_alarms
 
 if TYPE_CHECKING:
     from lang_jepa.evaluation.table import Report
+    from lang_jepa.training.engine import Engine
+    from lang_jepa.training.methods.encoder import EncoderMethod
 
 _DATA_FREE = frozenset({"data.corpus_dir", "data.prepare_workers", "data.num_workers"})
 _CORPUS_FREE = _DATA_FREE | {
@@ -53,41 +53,18 @@ _TASK = ("val/distance_shuffled", "val/distance_mean_target", "val/distance_copy
 class EncoderRuns(RunKind[Settings]):
     """See `lang_jepa.comparison.kind.RunKind`."""
 
-    name, what = "encoder", "an encoder"
-    settings_type = Settings
-    ours = frozenset(
-        {
-            "recipe",
-            "meta.seed",
-            "meta.load_checkpoint",
-            "meta.checkpoint_path",
-            "meta.on_collapse",
-            "optimization.max_steps",
-            "logging.log_dir",
-            "logging.eval_freq",
-            "logging.best_metric",
-            "logging.best_mode",
-        }
-    )
-    on_purpose = (
-        "meta.device",
-        "meta.precision",
-        "meta.compile",
-        "meta.use_gradient_checkpointing",
-        "logging.val_sentences",
-    )
+    on_purpose = (*RunKind.on_purpose, "meta.use_gradient_checkpointing", "logging.val_sentences")
     # A run of a comparison has no decoder, and no queries of yours.
     tasks = tuple(task for task in ENCODER_TASKS if task not in {"decode", "search"})
     quick = QUICK
     facts = ("corpus", "order", "backbone", "encoder", "predictor")
-    panels = (
-        Panel("val/retrieval/mrr", "held-out targets, MRR"),
-        Panel("val/distance", "held-out distance"),
-    )
 
-    def load(self, recipe: str, overrides: Iterable[str], shared: Iterable[str]) -> Settings:
-        """Settings of a recipe."""
-        return load_settings(recipe, overrides, shared)
+    def panels(self, settings: Settings) -> tuple[Panel, ...]:
+        """Retrieval and distance."""
+        return (
+            Panel("val/retrieval/mrr", "held-out targets, MRR"),
+            Panel("val/distance", "held-out distance"),
+        )
 
     def check(self, name: str, settings: Settings) -> None:
         """Something must be held out."""
@@ -100,21 +77,6 @@ class EncoderRuns(RunKind[Settings]):
     def usual_tasks(self, settings: Settings) -> tuple[str, ...]:
         """The built-in stories where they are trained on, else next sentences."""
         return ("stories",) if settings.data.train_file == "stories" else ("retrieval",)
-
-    def for_run(
-        self, settings: Settings, *, seed: int, steps: int, look_every: int, folder: Path
-    ) -> Settings:
-        """Settings of one run.
-
-        It ends with its schedule: a look that chose among weights would choose on documents that are asked about
-        afterwards, and of short runs by luck. A collapse is a result.
-        """
-        return changed(
-            settings,
-            meta={"seed": seed, "load_checkpoint": False, "checkpoint_path": None, "on_collapse": "warn"},
-            optimization={"max_steps": steps},
-            logging={"log_dir": str(folder), "eval_freq": look_every, "best_metric": None},
-        )
 
     def expected_equal(self, one: Settings, other: Settings) -> dict[str, bool]:
         """Which facts of two runs of one seed their settings say must be equal."""
@@ -196,49 +158,15 @@ class EncoderRuns(RunKind[Settings]):
         ]
         return notes
 
-    def eager(self, settings: Settings) -> Settings:
-        """The same without torch.compile."""
-        return changed(settings, meta={"compile": "none"})
-
-    def start(self, settings: Settings, scratch: Path, *, steps: int) -> "EncoderStepper":
-        """A run that stands at its first step; its schedule is that of the settings."""
-        from lang_jepa.training.ranks import make_fabric
-        from lang_jepa.training.reporter import Silent
-        from lang_jepa.training.run import Run
-        from lang_jepa.training.train import make_material
-
-        logging = settings.logging.model_copy(update={"log_dir": str(scratch)})
-        settings = settings.model_copy(update={"logging": logging})
-        fabric = make_fabric(settings)
-        run = Run(settings, fabric, make_material(settings, fabric, Silent()), Silent())
-        run.begin()
-        return EncoderStepper(run)
-
-    def train(self, settings: Settings, reporter: Reporter, on_start: Callable[[Any], None]) -> Trained:
-        """Train to the end, or go on to it."""
-        from lang_jepa.training.train import train
-
-        result = train(settings, reporter, on_start=on_start)
-        return Trained(result.step, result.interrupted, result.alarms)
-
-    def resume(self, folder: Path) -> Settings:
-        """Settings with which a run goes on from its last checkpoint."""
-        from lang_jepa.training.train import resume_settings
-
-        return resume_settings(folder)
-
-    def facts_of(self, run: Any) -> Facts:
-        """What a `lang_jepa.training.run.Run` starts with."""
-        encoder, meta = run.jepa.encoder.state_dict(), run.settings.meta
+    def facts_of(self, engine: "Engine") -> Facts:
+        """What an encoder's run starts with."""
+        encoder, method = _method(engine).jepa.encoder.state_dict(), _method(engine)
         return {
-            "corpus": run.material.fingerprint,
-            "order": _order(run),
+            **super().facts_of(engine),
+            "order": _order(method),
             "backbone": digest({key: value for key, value in encoder.items() if not key.startswith("head.")}),
             "encoder": digest(encoder),
-            "predictor": digest(run.jepa.predictor.state_dict()),
-            "parameters": sum(parameter.numel() for parameter in run.jepa.parameters()),
-            "precision": "fp32" if meta.precision == "fp32" else f"{meta.precision} autocast",
-            "compile": "off" if meta.compile == "none" else meta.compile,
+            "predictor": digest(method.jepa.predictor.state_dict()),
         }
 
     def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
@@ -260,38 +188,16 @@ class EncoderRuns(RunKind[Settings]):
         return max(one.data.window_size for one in settings)
 
 
-class EncoderStepper:
-    """Real steps of an encoder's run.
-
-    Args:
-        run: stands at its first step.
-    """
-
-    def __init__(self, run: Any) -> None:
-        self.run = run
-
-    def batches(self) -> list[Any]:
-        """The micro-batches of the next step."""
-        return [self.run.next_batch() for _ in range(self.run.settings.optimization.grad_accum_steps)]
-
-    def step(self) -> None:
-        """Make one optimizer step, waiting for data included."""
-        from lang_jepa.training.loop import train_step
-
-        batches = self.batches()
-        train_step(self.run, batches, sum(batch.predictions for batch in batches))
-
-    def finish(self) -> None:
-        """Close what was opened."""
-        self.run.finish()
+def _method(engine: "Engine") -> "EncoderMethod":
+    return cast("EncoderMethod", engine.method)
 
 
-def _order(run: Any) -> str | None:
+def _order(method: "EncoderMethod") -> str | None:
     """Hash of the sentences that the first batches predict; None for a stream, whose reading would start anew."""
-    if run.settings.data.streaming:
+    if method.settings.data.streaming:
         return None
-    batches = islice(iter(run.material.source()), _BATCHES)
+    batches = islice(iter(method.data.source()), _BATCHES)
     return digest({str(number): batch.sentence_ids for number, batch in enumerate(batches)})
 
 
-ENCODERS = EncoderRuns()
+ENCODERS = EncoderRuns("encoder", "an encoder")

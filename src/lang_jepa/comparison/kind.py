@@ -1,25 +1,27 @@
-"""What a comparison has to know of the runs that it compares: one class for encoders, one for GPTs.
+"""What a comparison has to know of the runs that it compares: the same for any system, and what some add to it."""
 
-Everything else in this package is written once for both.
-"""
-
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BaseModel
-
-from lang_jepa.evaluation.tasks.evaluate import Budget
-from lang_jepa.training.reporter import Reporter
+from lang_jepa.comparison.trees import changed, flat
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.tasks.evaluate import QUICK, Budget
+from lang_jepa.files.atomic import read_json
+from lang_jepa.files.tensors import digest
+from lang_jepa.settings.load import SAVED, load_run_settings, read_settings, settings_class
+from lang_jepa.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from lang_jepa.evaluation.table import Report
+    from lang_jepa.training.engine import Engine
 
-Chosen = TypeVar("Chosen", bound=BaseModel)
+Chosen = TypeVar("Chosen", bound=RunSettings)
 Facts = dict[str, Any]
 """What a run starts with, as in its facts.json."""
+VALIDATION = "validation"
+"""The task of systems that can be asked nothing else: the metrics of the last validation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +37,6 @@ class Panel:
     metric: str
     title: str
     from_zero: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """How a job's training ended.
-
-    Attributes:
-        step: optimizer steps done.
-        interrupted: it was asked to stop before its end.
-        alarms: what was wrong, in words.
-    """
-
-    step: int
-    interrupted: bool
-    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,88 +58,120 @@ class Exam:
     window: int | None
 
 
-class Stepper(Protocol):
-    """A throw-away run whose steps are measured."""
+class RunKind(Generic[Chosen]):
+    """How runs of a system are set up, trained, held against each other and scored.
 
-    def step(self) -> Hashable:
-        """Make one real optimizer step; steps of which this differs may cost differently."""
+    As it stands it serves any system: the metrics of the last validation are what is compared. A built-in system adds
+    what it can be asked afterwards.
 
-    def finish(self) -> None:
-        """Close what was opened."""
-
-
-class RunKind(ABC, Generic[Chosen]):
-    """How runs of one kind are set up, trained, held against each other and scored.
+    Args:
+        system: its name, or the import path of its class.
+        what: it is, for messages.
 
     Attributes:
-        name: in plan.json.
-        what: for messages.
-        settings_type: of their settings.
         ours: settings that a plan sets itself.
         on_purpose: settings that change the numbers or their choice without being an idea: different only with
             --allow-different.
-        tasks: that they can be evaluated on.
+        tasks: that runs can be evaluated on.
         quick: how much --quick evaluates.
         facts: what is held against the baseline with the same seed, of `equality.FACT_LABELS`.
-        panels: of the figure.
     """
 
-    name: str
-    what: str
-    settings_type: type[Chosen]
-    ours: frozenset[str]
-    on_purpose: tuple[str, ...]
-    tasks: tuple[str, ...]
-    quick: Budget
-    facts: tuple[str, ...]
-    panels: tuple[Panel, ...]
+    ours = frozenset(
+        {
+            "recipe",
+            "meta.seed",
+            "meta.load_checkpoint",
+            "meta.checkpoint_path",
+            "meta.on_collapse",
+            "optimization.max_steps",
+            "logging.log_dir",
+            "logging.eval_freq",
+            "logging.best_metric",
+            "logging.best_mode",
+        }
+    )
+    on_purpose: tuple[str, ...] = ("meta.device", "meta.precision", "meta.compile")
+    tasks: tuple[str, ...] = (VALIDATION,)
+    quick: Budget = QUICK
+    facts: tuple[str, ...] = ("corpus", "weights")
 
-    @abstractmethod
+    def __init__(self, system: str, what: str) -> None:
+        self.name, self.what = system, what
+
+    @property
+    def settings_type(self) -> type[Chosen]:
+        """Of their settings."""
+        return settings_class(self.name)  # type: ignore[return-value]
+
     def load(self, recipe: str, overrides: Iterable[str], shared: Iterable[str]) -> Chosen:
         """Settings of a recipe; `shared`: overrides of all variants, which may be without effect in this one."""
+        return load_run_settings(recipe, overrides, shared)  # type: ignore[return-value]
 
-    @abstractmethod
     def check(self, name: str, settings: Chosen) -> None:
         """Raise LangJepaError for a variant that cannot be compared."""
 
-    @abstractmethod
     def usual_tasks(self, settings: Chosen) -> tuple[str, ...]:
         """What is evaluated where nothing is said."""
+        return self.tasks[:1]
 
-    @abstractmethod
     def for_run(self, settings: Chosen, *, seed: int, steps: int, look_every: int, folder: Path) -> Chosen:
-        """Settings of one run."""
+        """Settings of one run.
 
-    @abstractmethod
+        It ends with its schedule: a validation that chose among weights would choose on documents that are asked about
+        afterwards, and of short runs by luck. A collapse is a result.
+        """
+        here: dict[str, dict[str, Any]] = {
+            "meta": {"seed": seed, "load_checkpoint": False, "checkpoint_path": None, "on_collapse": "warn"},
+            "optimization": {"max_steps": steps},
+            "logging": {"log_dir": str(folder), "eval_freq": look_every, "best_metric": None},
+        }
+        known = settings.model_dump()
+        return changed(
+            settings,
+            **{name: {key: own[key] for key in own if key in known[name]} for name, own in here.items()},
+        )
+
     def expected_equal(self, one: Chosen, other: Chosen) -> dict[str, bool]:
         """Which facts of two runs of one seed their settings say must be equal."""
+        first, second = flat(one), flat(other)
+        data = [key for key in first if key.startswith("data.")]
+        return {"corpus": all(first[key] == second[key] for key in data)}
 
-    @abstractmethod
     def window(self, settings: Sequence[Chosen]) -> int | None:
         """Sentences of context in the questions, so that all variants are asked the same (None: nothing to choose)."""
+        return None
 
-    @abstractmethod
     def columns(self, settings: Chosen) -> tuple[str, ...]:
         """Columns of metrics.csv that the curves keep."""
+        from lang_jepa.training.train import method_of
 
-    @abstractmethod
+        return tuple(name for name in method_of(settings).columns if name.startswith("val/"))
+
     def headlines(self, settings: Chosen) -> tuple[str, ...]:
         """Columns that are read at equal budgets."""
+        from lang_jepa.training.train import method_of
 
-    @abstractmethod
+        metric, _ = method_of(settings).best()
+        return () if metric is None else (metric,)
+
+    def panels(self, settings: Chosen) -> tuple[Panel, ...]:
+        """Of the figure of the curves."""
+        return tuple(Panel(name, name) for name in self.headlines(settings))
+
     def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
         """What was wrong with a finished run of `total` steps: kind of alarm -> in words."""
+        return {}
 
-    @abstractmethod
     def notes(self, settings: Mapping[str, Chosen], first_looks: Mapping[str, float]) -> list[str]:
         """What a reader has to keep in mind.
 
         Args:
             settings: of the variants, by name, the baseline's first.
-            first_looks: by variant, the step of its first look after training began.
+            first_looks: by variant, the step of its first validation after training began.
         """
+        return ["Scores are those of the end of each run; no validation chooses among weights."]
 
-    @abstractmethod
     def check_tasks(
         self, settings: Mapping[str, Chosen], tasks: Sequence[str], data_dir: Path | None
     ) -> None:
@@ -169,27 +188,29 @@ class RunKind(ABC, Generic[Chosen]):
 
     # What follows runs in the process of a job, and imports torch.
 
-    @abstractmethod
     def eager(self, settings: Chosen) -> Chosen:
         """The same without torch.compile."""
+        return changed(settings, meta={"compile": "none"})
 
-    @abstractmethod
-    def start(self, settings: Chosen, scratch: Path, *, steps: int) -> Stepper:
-        """A run of so many steps that stands at its first one and writes into `scratch`."""
+    def start(self, settings: Chosen, scratch: Path, *, steps: int) -> "Engine":
+        """A throw-away run that stands at its first step and writes into `scratch`."""
+        from lang_jepa.training.train import method_of, open_run, start
 
-    @abstractmethod
-    def train(self, settings: Chosen, reporter: Reporter, on_start: Callable[[Any], None]) -> Trained:
-        """Train to the end, or go on to it; `on_start` is called with the run before its first step."""
+        logging = {"log_dir": str(scratch)}
+        method = method_of(changed(settings, logging=logging, meta={"load_checkpoint": False}))
+        return start(method, open_run(method), None)
 
-    @abstractmethod
-    def resume(self, folder: Path) -> Chosen:
-        """Settings with which a run goes on from its last checkpoint."""
-
-    @abstractmethod
-    def facts_of(self, run: Any) -> Facts:
+    def facts_of(self, engine: "Engine") -> Facts:
         """What a run that stands at its first step starts with: `facts`, and `parameters`, `precision`, `compile`."""
+        method, meta = engine.method, engine.settings.meta
+        return {
+            "corpus": method.identity,
+            "weights": digest(method.network.state_dict()),
+            "parameters": sum(parameter.numel() for parameter in method.network.parameters()),
+            "precision": "fp32" if meta.precision == "fp32" else f"{meta.precision} autocast",
+            "compile": "off" if meta.compile == "none" else meta.compile,
+        }
 
-    @abstractmethod
     def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run beside its baselines.
 
@@ -200,6 +221,28 @@ class RunKind(ABC, Generic[Chosen]):
         Returns:
             The report, and where it was written.
         """
+        return last_validation(folder, self.settings_type)
+
+
+def last_validation(folder: Path, kind: type[RunSettings]) -> "tuple[Report, Path]":
+    """The metrics of a run's last validation as a report; the one that the best is chosen by is judged."""
+    from lang_jepa.evaluation.table import Report, Row
+    from lang_jepa.training.train import method_of
+
+    metric, _ = method_of(read_settings(folder / SAVED, kind)).best()
+    summary = read_json(folder / "summary.json", what="the summary of a run")
+    measured = {
+        name: value for name, value in (summary["last_look"] or {}).items() if name.startswith("val/")
+    }
+    if not measured:
+        raise LangJepaError(f"{folder} holds nothing out, so there is nothing to compare")
+    rows = [
+        Row(VALIDATION, "held out", name, "model", value, None, None, 1, judged=name == metric)
+        for name, value in measured.items()
+    ]
+    report, path = Report(rows), folder / "scores.json"
+    report.save(path)
+    return report, path
 
 
 def check_task_data(tasks: Sequence[str], data_dir: Path | None) -> None:

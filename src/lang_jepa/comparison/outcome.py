@@ -68,7 +68,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         "notes": _notes(plan, curves),
         "points": _points(sides),
         "series": numeric_series(plan),
-        "panels": [asdict(panel) for panel in kind.panels],
+        "panels": [asdict(panel) for panel in kind.panels(settings)],
         "equal_budgets": equal_budgets(curves, kind.headlines(settings)),
         "curves": {name: [one.to_json() for one in runs] for name, runs in curves.items()},
     }

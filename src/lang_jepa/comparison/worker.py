@@ -41,6 +41,7 @@ _BEGUN = (
     "stopped.json",
     "checkpoint-best.pth",
     "checkpoint-epoch*.pth",
+    "best_decoder.pt",
     "tensorboard",
     "wandb",
     FACTS,
@@ -115,11 +116,11 @@ def run_job(job: Mapping[str, Any], channel: Channel) -> int:
 
 def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
     """Train to the end, from the last checkpoint if there is one; False if it was asked to stop."""
-    from lang_jepa.training.checkpoint import LAST
+    from lang_jepa.training.train import method_of, resume_settings, train
 
     folder, kind = Path(settings.logging.log_dir), _kind(job)
-    if (folder / LAST).is_file():
-        settings = kind.resume(folder)
+    if (folder / method_of(settings).layout.last).is_file():
+        settings = resume_settings(folder)
     elif folder.is_dir():
         with RunLock(folder):
             check_only(folder, _BEGUN, what="a run that was stopped before its first checkpoint")
@@ -136,7 +137,7 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
             write_json(path, facts)
         channel.send("facts", facts=facts)
 
-    result = kind.train(settings, channel, tell_facts)
+    result = train(settings, channel, on_start=tell_facts)
     if not result.interrupted:
         write_json(folder / TRAINED, {"steps": result.step, "alarms": list(result.alarms)})
     return not result.interrupted

@@ -26,7 +26,7 @@ from lang_jepa.inference.gpt_folder import check_weights, load_gpt, restore_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import build_saved
-from lang_jepa.training.gpt.material import Tokens, open_tokens
+from lang_jepa.training.methods.gpt_data import Tokens, open_tokens
 
 CALIBRATION_TOKENS = 65_536
 """Training tokens that GPTQ sees."""

@@ -35,7 +35,7 @@ from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt, load_table
 from lang_jepa.inference.own_corpus import own_folder
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings.gpt import GPTDataSettings, GPTLoggingSettings
-from lang_jepa.training.gpt.material import Tokens, of_corpus, open_tokens
+from lang_jepa.training.methods.gpt_data import Tokens, of_corpus, open_tokens
 
 TRAINING_DOCUMENTS = 300
 """Training documents from which words and sentences are learnt, at most."""

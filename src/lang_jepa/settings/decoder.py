@@ -4,13 +4,14 @@ The encoder's own settings stay those it was trained with (`lang_jepa.settings.e
 one of these, `-o` one of the encoder's `data` settings, from which the decoder's corpus follows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lang_jepa.settings.data import Section
-from lang_jepa.settings.run import LoggingSettings, RunSettings
+from lang_jepa.settings.run import LoggingSettings, OptimizationSettings, RunSettings
 
 
 class DecoderModelSettings(Section):
@@ -40,8 +41,13 @@ class DecoderModelSettings(Section):
 
 
 class DecoderDataSettings(Section):
-    """Sentences of the encoder's corpus, and how many make a batch."""
+    """The encoder, sentences of its corpus, and how many make a batch."""
 
+    encoder: str | None = None
+    """Run directory, model directory or checkpoint of the encoder, which stays as it is (`--encoder`)."""
+    encoder_data: tuple[str, ...] = Field(default=(), strict=False)
+    """Changes of the encoder's data settings, for training on other text than the encoder's:
+    `["data.train_file=notes.md"]` (`-o`)."""
     batch_size: int = Field(default=32, ge=1)
     """Sentences in a batch on each rank."""
     pool_batches: int = Field(default=64, ge=1)
@@ -53,7 +59,7 @@ class DecoderDataSettings(Section):
     concept, so that predictions too can be told in words. Needs an encoder that predicts the next sentence."""
 
 
-class DecoderOptimizationSettings(Section):
+class DecoderOptimizationSettings(OptimizationSettings):
     """Optimizer, schedule and budget; everything counts optimizer steps."""
 
     epochs: int = Field(default=10, ge=1)
@@ -68,8 +74,6 @@ class DecoderOptimizationSettings(Section):
     """Linear warm-up in steps (null: a twentieth of the run)."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay of matrices."""
-    clip_grad: float | None = Field(default=1.0, gt=0)
-    """Largest global gradient norm (null: no clipping)."""
     grad_accum_steps: int = Field(default=1, ge=1)
     """Micro-batches per optimizer step."""
 
@@ -142,3 +146,8 @@ class DecoderSettings(RunSettings):
                 f"decoder.num_heads ({decoder.num_heads}) must divide decoder.hidden_dim ({decoder.hidden_dim})."
             )
         return self
+
+    def of(self, encoder: Path, overrides: Sequence[str] = ()) -> "DecoderSettings":
+        """The same for an encoder, and with changes of that one's data settings."""
+        changes = {"encoder": str(encoder), "encoder_data": tuple(overrides)}
+        return self.model_copy(update={"data": self.data.model_copy(update=changes)})

@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lang_jepa.settings.data import DataSettings, Section
-from lang_jepa.settings.run import LoggingSettings, MetaSettings, RunSettings
+from lang_jepa.settings.run import LoggingSettings, MetaSettings, OptimizationSettings, RunSettings
 
 
 class ModelSettings(Section):
@@ -116,7 +116,7 @@ class ObjectiveSettings(Section):
     """The largest of these places, in inverse standard deviations."""
 
 
-class OptimizationSettings(Section):
+class EncoderOptimizationSettings(OptimizationSettings):
     """Optimizer, schedules and budget; everything counts optimizer steps."""
 
     epochs: int = Field(default=5, ge=1)
@@ -145,8 +145,6 @@ class OptimizationSettings(Section):
     """Momentum of the EMA target at the last step (cosine)."""
     grad_accum_steps: int = Field(default=1, ge=1)
     """Micro-batches per optimizer step. They do not enlarge the batch a regularizer sees."""
-    clip_grad: float | None = Field(default=1.0, gt=0)
-    """Largest global gradient norm (null: no clipping)."""
     embedding_lr_multiplier: float = Field(default=1.0, gt=0)
     """Learning-rate factor of the token embeddings."""
     encoder_lr_multiplier: float = Field(default=1.0, gt=0)
@@ -189,7 +187,7 @@ class Settings(RunSettings):
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
-    optimization: OptimizationSettings = OptimizationSettings()
+    optimization: EncoderOptimizationSettings = EncoderOptimizationSettings()
     logging: EncoderLoggingSettings = EncoderLoggingSettings()
     meta: EncoderMetaSettings = EncoderMetaSettings()
 

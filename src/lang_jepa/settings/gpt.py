@@ -1,7 +1,7 @@
 """Every setting of a GPT that is trained on tokens, with or without a JEPA loss beside the cross-entropy.
 
 `-o section.key=value` changes one of these; so do the environment variables of `python train_jepa.py`, see
-`lang_jepa.training.gpt.environment`.
+`lang_jepa.training.environment`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from lang_jepa.settings.data import DataSettings, LanguageCode, Section
-from lang_jepa.settings.run import LoggingSettings, RunSettings
+from lang_jepa.settings.run import LoggingSettings, OptimizationSettings, RunSettings
 
 
 def check(settings: "GPTSettings") -> None:
@@ -181,7 +181,7 @@ class SpanSettings(Section):
     """Fraction of training from which there is only cross-entropy again."""
 
 
-class GPTOptimizationSettings(Section):
+class GPTOptimizationSettings(OptimizationSettings):
     """Muon for matrices, AdamW for the rest; budget and schedule."""
 
     max_steps: int = Field(default=20_000, ge=1)

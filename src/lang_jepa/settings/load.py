@@ -73,18 +73,18 @@ def settings_class(system: str) -> type[RunSettings]:
     """The settings of a system.
 
     Args:
-        system: a built-in name, or `module:Class` of a `lang_jepa.training.method.Method`, whose `Settings` they are.
+        system: a built-in name, or `module:Class` of a `lang_jepa.training.method.Method`, that names them.
 
     Raises:
         LangJepaError: there is no such system.
     """
     if system in SYSTEMS:
         return SYSTEMS[system]
-    found = getattr(import_class(system, what="system"), "Settings", None) if ":" in system else None
+    found = getattr(import_class(system, what="system"), "settings_class", None) if ":" in system else None
     if found is None or not issubclass(found, RunSettings):
         raise LangJepaError(
             f"there is no system '{system}'{nearest(system, SYSTEMS) or '.'} Built in: {', '.join(SYSTEMS)}; one of "
-            "your own is module:Class, with a class attribute Settings that inherits from RunSettings"
+            "your own is module:Class, with a class attribute settings_class that inherits from RunSettings"
         )
     return cast(type[RunSettings], found)
 

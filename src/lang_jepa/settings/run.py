@@ -59,6 +59,17 @@ class MetaSettings(Section):
     fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
 
 
+class OptimizationSettings(Section):
+    """What the engine itself reads of an optimization; a system adds its own."""
+
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps in all; the schedules end here."""
+    lr: float = Field(default=1e-3, gt=0)
+    """Peak learning rate."""
+    clip_grad: float | None = Field(default=1.0, gt=0)
+    """Largest global gradient norm (null: no clipping)."""
+
+
 class RunSettings(Section):
     """Settings that every system has; a system adds its own sections, and names of earlier versions.
 
@@ -73,6 +84,7 @@ class RunSettings(Section):
     """What is trained: `encoder`, `decoder`, `gpt`, or a class of your own as `module:Class` (docs/own_parts.md)."""
     recipe: str = "next_sentence"
     """Name of the recipe these settings began from."""
+    optimization: OptimizationSettings = OptimizationSettings()
     logging: LoggingSettings = LoggingSettings()
     meta: MetaSettings = MetaSettings()
 

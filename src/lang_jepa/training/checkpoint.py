@@ -3,7 +3,7 @@
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,12 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.files.tensors import check_finite
 from lang_jepa.settings.load import build_saved
-from lang_jepa.training import ranks
 from lang_jepa.training.contents import LEARNT, check_contents
 from lang_jepa.training.sealed import broken_seal, format_of, seal
 
-FORMAT = 2
-"""2: a hash over all of the file, the system that it is of, and the steps planned."""
+FORMAT = 3
+"""3: one form for all systems; 2: a hash over all of the file."""
 LAST, BEST = "checkpoint-last.pth", "checkpoint-best.pth"
-
-# Settings that may differ between a run and its resumption: they do not touch the numbers.
-FREE = (
-    "logging.",
-    "meta.load_checkpoint",
-    "meta.checkpoint_path",
-    "meta.on_collapse",
-    "meta.timeout_minutes",
-    "data.corpus_dir",
-    "data.prepare_workers",
-    "data.num_workers",
-    "recipe",
-)
 
 # What torch's reader was seen to raise for files that are cut off or something else.
 _UNREADABLE = (
@@ -66,27 +52,15 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
         seal(file)
 
 
-def save_run(fabric: Any, path: Path, loader: Any, state: Callable[[list[Any]], Mapping[str, Any]]) -> None:
-    """Write the checkpoint of a run; every rank must call it, rank 0 writes.
-
-    Args:
-        fabric: of the run.
-        path: of the checkpoint.
-        loader: this rank's place in the data.
-        state: what is saved, from every rank's place in the data and state of its generators.
-    """
-    everyone = ranks.gather(fabric, {"loader": loader, "generators": ranks.generators(fabric)})
-    if fabric.is_global_zero:
-        save_checkpoint(path, state(everyone))
-    fabric.barrier()
-
-
-def load_checkpoint(path: Path, *, system: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    path: Path, *, system: str | None = None, contents: Mapping[str, Any] | None = None
+) -> Checkpoint:
     """Read a checkpoint; nothing in the file is executed (weights_only), and nothing loaded before its hash is right.
 
     Args:
         path: of the file.
-        system: encoder, decoder or gpt, if it must be of that one.
+        system: of the settings, if it must be of that one.
+        contents: parts that it must have beside those of every system, with the types that they may have.
 
     Raises:
         LangJepaError: missing, truncated, damaged, foreign, of another format or system, without one of its parts, or
@@ -112,7 +86,7 @@ def load_checkpoint(path: Path, *, system: str | None = None) -> Checkpoint:
     said = checkpoint.get("format") if isinstance(checkpoint, dict) else None
     if said != FORMAT:
         raise LangJepaError(f"the checkpoint {path} has format {said}; this version reads format {FORMAT}")
-    check_contents(checkpoint, system=system, where=f"the checkpoint {path}")
+    check_contents(checkpoint, contents or {}, system=system, where=f"the checkpoint {path}")
     return checkpoint  # type: ignore[no-any-return]
 
 
@@ -120,12 +94,11 @@ def check_matches(
     checkpoint: Checkpoint,
     settings: BaseModel,
     *,
-    corpus: str,
+    data: str,
     world: int,
     total: int,
     path: Path,
-    free: tuple[str, ...] = FREE,
-    folder: str = "logging.log_dir",
+    free: tuple[str, ...],
     allowed: tuple[str, ...] = (),
 ) -> list[Any]:
     """Refuse to resume where the numbers would not go on as they were.
@@ -133,19 +106,18 @@ def check_matches(
     Args:
         checkpoint: as `load_checkpoint` gave it.
         settings: of this run, of the same kind as the checkpoint's.
-        corpus: identity of the data.
+        data: its identity.
         world: number of processes.
         total: optimizer steps planned.
         path: of the checkpoint, for the message.
         free: beginnings of the settings that may differ.
-        folder: the setting that names another run directory.
         allowed: settings that may differ although they touch the numbers, because the run stopped and named them.
 
     Returns:
         What was changed on the way, now and earlier: [step, {setting: [before, after]}] each.
 
     Raises:
-        LangJepaError: names every setting, and the corpus or world size, that differs; a step beyond the last.
+        LangJepaError: names every setting, and the data or world size, that differs; a step beyond the last.
     """
     if checkpoint["step"] > total:
         raise LangJepaError(
@@ -155,12 +127,12 @@ def check_matches(
     before = build_saved(type(settings), checkpoint["settings"], where=str(path))
     different = differing(before, settings, free)
     differences = in_words(different, allowed)
-    if checkpoint["corpus"] != corpus:
-        differences.append(f"corpus: checkpoint {checkpoint['corpus']}, now {corpus}")
+    if checkpoint["data"] != data:
+        differences.append(f"data: checkpoint {checkpoint['data']}, now {data}")
     if checkpoint["world"] != world:
         differences.append(f"number of processes: checkpoint {checkpoint['world']}, now {world}")
     if differences:
-        raise cannot_go_on(path, differences, folder)
+        raise cannot_go_on(path, differences)
     changed = {key: different[key] for key in allowed if key in different}
     return [*checkpoint.get("changes", []), *([[checkpoint["step"], changed]] if changed else [])]
 
@@ -170,16 +142,17 @@ def in_words(different: Mapping[str, list[Any]], allowed: tuple[str, ...]) -> li
     return [f"{key}: checkpoint {a!r}, now {b!r}" for key, (a, b) in different.items() if key not in allowed]
 
 
-def cannot_go_on(path: Path, differences: list[str], folder: str) -> LangJepaError:
-    """What to raise where a run would go on otherwise; `folder`: the setting that names another run directory."""
+def cannot_go_on(path: Path, differences: list[str]) -> LangJepaError:
+    """What to raise where a run would go on otherwise."""
     return LangJepaError(
         f"cannot resume from {path}, because the run would not go on as it was:\n  "
         + "\n  ".join(differences)
-        + f"\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another {folder}."
+        + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
+        "logging.log_dir."
     )
 
 
-def differing(before: BaseModel, settings: BaseModel, free: tuple[str, ...] = FREE) -> dict[str, list[Any]]:
+def differing(before: BaseModel, settings: BaseModel, free: tuple[str, ...]) -> dict[str, list[Any]]:
     """Settings that touch the numbers and differ: {setting: [before, now]}; `free`: beginnings of those that may."""
     then, now = _flat(before.model_dump()), _flat(settings.model_dump())
     return {
@@ -253,6 +226,14 @@ def load_optimizer(optimizer: Any, state: Mapping[str, Any], *, what: str) -> No
         optimizer.load_state_dict(state)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise LangJepaError(f"{what} does not fit these settings: {error}") from error
+
+
+def load_optimizers(optimizers: Sequence[Any], states: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """`load_optimizer` of several, from the checkpoint at `path`."""
+    if len(states) != len(optimizers):
+        raise LangJepaError(f"{path} has {len(states)} optimizers, not {len(optimizers)}")
+    for optimizer, state in zip(optimizers, states, strict=True):
+        load_optimizer(optimizer, state, what=f"an optimizer in {path}")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

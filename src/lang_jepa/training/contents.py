@@ -12,33 +12,21 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.tensors import check_finite
 
 _NUMBER = (int, float)
-_COMMON: dict[str, Any] = {
+COMMON: dict[str, Any] = {
     "settings": dict,
-    "corpus": str,
+    "data": str,
     "world": int,
     "step": int,
     "total": int,
-    "model": dict,
     "seconds": _NUMBER,
+    "epoch_loss": list,
+    "metrics": dict,
     "best": (list, type(None)),
     "changes": list,
+    "batches": list,
+    "generators": list,
 }
-_SHARED_OUT: dict[str, Any] = {"loader": list, "generators": list}
-PARTS: dict[str, dict[str, Any]] = {
-    "encoder": {
-        **_COMMON,
-        **_SHARED_OUT,
-        "target": dict,
-        "optimizer": dict,
-        "centre": (dict, type(None)),
-        "watch": dict,
-        "alarms": list,
-        "epoch_loss": list,
-    },
-    "decoder": {**_COMMON, **_SHARED_OUT, "encoder": str, "optimizer": dict},
-    "gpt": {**_COMMON, "optimizers": list, "average": (dict, type(None)), "stream": dict, "figures": dict},
-}
-"""The parts of a checkpoint of each system, with the types that they may have."""
+"""The parts of every checkpoint, with the types that they may have."""
 LEARNT = ("model", "target", "optimizer", "optimizers", "average", "centre")
 """Parts in which every number is finite."""
 
@@ -50,11 +38,14 @@ _INSTEAD = {
 """What is usable in the place of a checkpoint of another system than was asked for."""
 
 
-def check_contents(checkpoint: Mapping[str, Any], *, system: str | None, where: str) -> None:
+def check_contents(
+    checkpoint: Mapping[str, Any], contents: Mapping[str, Any], *, system: str | None, where: str
+) -> None:
     """Refuse a checkpoint that cannot be gone on with, or used.
 
     Args:
         checkpoint: as it was read.
+        contents: parts of the system itself, with the types that they may have.
         system: that it must be of (None: whichever it says).
         where: names it in the message.
 
@@ -62,12 +53,12 @@ def check_contents(checkpoint: Mapping[str, Any], *, system: str | None, where: 
         LangJepaError: another system's, or a part is missing, of another type, out of range, or not finite.
     """
     found = checkpoint.get("system")
-    if found not in PARTS or (system is not None and found != system):
+    if not isinstance(found, str) or (system is not None and found != system):
         raise LangJepaError(
             f"{where} is a checkpoint of {found or 'an unknown system'}, not of {system or 'ours'}"
             + (_INSTEAD.get(str(found), "") if system is not None else "")
         )
-    parts = PARTS[str(found)]
+    parts = {**COMMON, **contents}
     if missing := [name for name in parts if name not in checkpoint]:
         raise LangJepaError(f"{where} is not whole: it lacks {', '.join(missing)}")
     wrong = [name for name, kind in parts.items() if not _is(checkpoint[name], kind)]
@@ -85,8 +76,8 @@ def _check_counts(checkpoint: Mapping[str, Any], where: str) -> None:
         raise LangJepaError(f"{where} is damaged: it says step {step} of {total}")
     if not (math.isfinite(checkpoint["seconds"]) and checkpoint["seconds"] >= 0):
         raise LangJepaError(f"{where} is damaged: it says {checkpoint['seconds']} seconds")
-    for name in ("loader", "generators"):
-        if world < 1 or len(checkpoint.get(name, [0] * world)) != world:
+    for name in ("batches", "generators"):
+        if world < 1 or len(checkpoint[name]) != world:
             raise LangJepaError(f"{where} is damaged: its {name} is not of {world} processes")
     best = checkpoint.get("best")
     if best and not (

@@ -25,42 +25,36 @@ from lang_jepa.training.held_out import CANDIDATES, Answers, sample_examples
 from lang_jepa.training.start import sample_embeddings
 
 if TYPE_CHECKING:
-    from lang_jepa.training.run import Run
+    from lang_jepa.training.method import End
+    from lang_jepa.training.methods.encoder import EncoderMethod
 
 KEPT = 1000
 """Embeddings of training sentences that stay with the model, to tell what is usual."""
 
 
-def export_model(run: "Run") -> ConceptModel:
+def export_model(method: "EncoderMethod", folder: Path, end: "End") -> ConceptModel:
     """Write `model/` in the run directory: the encoder and the predictor of the best checkpoint.
 
     The encoder is the target's where that follows the online one, else the online one.
 
-    The best by logging.best_metric where held-out data was looked at, else the last. Only rank 0 calls this.
+    The best by logging.best_metric where held-out data was validated on, else the last. Only rank 0 calls this.
     """
-    source = run.folder / (checkpoints.BEST if run.best.step is not None else checkpoints.LAST)
-    state = checkpoints.load_checkpoint(source, system="encoder")
-    encoder = run.target.encoder if run.target.kept else run.jepa.encoder
-    checkpoints.load_weights(run.jepa, state["model"], what=f"the model in {source}")
-    if run.target.kept:
+    source, target, settings = end.checkpoint, method.target, method.settings
+    state = checkpoints.load_checkpoint(source, system="encoder", contents=method.contents)
+    encoder = target.encoder if target.kept else method.jepa.encoder
+    checkpoints.load_weights(method.jepa, state["model"], what=f"the model in {source}")
+    if target.kept:
         checkpoints.load_weights(encoder, state["target"], what=f"the target in {source}")
-    jepa = Jepa(encoder, run.jepa.predictor, reads_sentences=run.jepa.reads_sentences)
-    statistics = training_statistics(jepa, run.material.sample_view, run.settings)
-    model = ConceptModel(
-        jepa,
-        run.material.tokenizer,
-        statistics,
-        run.settings,
-        similarity=_best_similarity(run, jepa, statistics),
-    )
+    jepa = Jepa(encoder, method.jepa.predictor, reads_sentences=method.jepa.reads_sentences)
+    statistics = training_statistics(jepa, method.data.sample_view, settings)
+    similarity = _best_similarity(method, jepa, statistics)
+    model = ConceptModel(jepa, method.data.tokenizer, statistics, settings, similarity=similarity)
     model.save(
-        run.folder / "model",
-        weights="target" if run.target.kept else "online",
+        folder / "model",
+        weights="target" if target.kept else "online",
         step=int(state["step"]),
-        best={"metric": run.settings.logging.best_metric, "value": run.best.value}
-        if run.best.step is not None
-        else None,
-        corpus=run.material.fingerprint,
+        best=None if end.best_step is None else {"metric": end.metric, "value": end.value},
+        corpus=method.identity,
     )
     return model
 
@@ -96,18 +90,18 @@ def _unit(x: Tensor) -> Floats:
     return rows
 
 
-def _best_similarity(run: "Run", jepa: Jepa, statistics: Statistics) -> Similarity:
+def _best_similarity(method: "EncoderMethod", jepa: Jepa, statistics: Statistics) -> Similarity:
     """The similarity with the best MRR of held-out next sentences (centred, where nothing is held out)."""
-    held_out = run.material.held_out
+    held_out = method.data.held_out
     if (
-        held_out is None or run.fabric.world_size > 1
+        held_out is None or method.fabric.world_size > 1
     ):  # the sample is shared out; rank 0 alone cannot gather it
         return "centred"
     jepa.eval()
     answers = held_out.answers(
         predict=lambda batch: jepa(batch.contexts).predictions,
         embed=lambda batch: jepa.encoder.embed_targets(batch.targets),
-        device=run.fabric.device,
+        device=method.fabric.device,
     )
     return max(statistics.similarities, key=lambda kind: _mrr(answers, statistics, kind))
 
@@ -139,12 +133,12 @@ def model_from_checkpoint(path: Path, *, corpus: Path | None = None) -> ConceptM
     Raises:
         LangJepaError: the checkpoint or the corpus cannot be read.
     """
-    state = checkpoints.load_checkpoint(path, system="encoder")
+    state = checkpoints.load_checkpoint(path, system="encoder", contents={"model": dict, "target": dict})
     settings = build_saved(Settings, state["settings"], where=str(path))
-    folder = corpus or own_folder(settings.data.corpus_dir, state["corpus"])
+    folder = corpus or own_folder(settings.data.corpus_dir, state["data"])
     if folder is None:
         raise LangJepaError(
-            f"{path} was trained on the corpus {Path(settings.data.corpus_dir) / state['corpus']}, which is not there; "
+            f"{path} was trained on the corpus {Path(settings.data.corpus_dir) / state['data']}, which is not there; "
             "its tokenizer is needed. Use the model directory of the run instead, or prepare the corpus again."
         )
     found = Corpus.open(folder)

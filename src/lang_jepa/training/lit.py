@@ -1,4 +1,4 @@
-"""For people who train with `lightning.Trainer`: the same objective, schedules and updates as `training.loop`.
+"""For people who train with `lightning.Trainer`: a thin adapter of the method that the engine trains.
 
     settings = load_settings("lejepa_spans", ["optimization.max_steps=500"])
     module, data = LitJEPA(settings), TextDataModule(settings)
@@ -11,9 +11,10 @@ One optimizer step on one process computes what the loop computes. What differs:
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
+from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision, Precision
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -25,19 +26,14 @@ from lang_jepa.files.tensors import check_finite as check_finite_tree
 from lang_jepa.files.tensors import tree_digest
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.jepa import Jepa, Output
-from lang_jepa.objectives.objective import Loss, Objective, spread_of
 from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import ranks
-from lang_jepa.training.checkpoint import load_weights
-from lang_jepa.training.export import training_statistics
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.lit_data import TextDataModule, of_this_rank
-from lang_jepa.training.metrics import with_other_names
-from lang_jepa.training.optim import check_gradients, clip_gradients, make_optimizer, non_finite, set_rates
-from lang_jepa.training.schedule import Schedule
-from lang_jepa.training.start import start_model, start_target
-from lang_jepa.training.watch import watch_for
+from lang_jepa.training.method import Part
+from lang_jepa.training.methods.encoder import EncoderMethod
+from lang_jepa.training.optim import check_gradients, clip_gradients, non_finite
 
 _OURS = "lang_jepa"
 _HASH = "sha256"
@@ -71,6 +67,42 @@ def _precision(trainer: Any) -> Precision:
     )
 
 
+class _TrainersFabric:
+    """What a method asks of Fabric, by the Trainer.
+
+    Args:
+        module: that the Trainer trains.
+        precision: what Fabric does around the model.
+    """
+
+    def __init__(self, module: "LitJEPA", precision: Precision) -> None:
+        self._module, self._precision = module, precision
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is now."""
+        return self._module.device
+
+    @property
+    def global_rank(self) -> int:
+        """Of this process."""
+        return self._module.global_rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self._module.trainer.world_size
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is the first process."""
+        return self._module.trainer.is_global_zero
+
+    def autocast(self) -> Any:
+        """Around the model alone."""
+        return self._precision.forward_context()
+
+
 class LitJEPA(LightningModule):
     """Any recipe as a LightningModule. Needs a `TextDataModule`: tokenizer and whitening start come from the data.
 
@@ -80,18 +112,21 @@ class LitJEPA(LightningModule):
     Args:
         settings: of the recipe. The schedules end at the Trainer's max_steps.
 
+    Attributes:
+        method: what the loop trains too, once the Trainer has set the module up.
+
     Raises:
         LangJepaError: in `fit`, without a TextDataModule or max_steps, in another precision, on a non-finite loss or
             gradient (the update is not made), or when the collapse watch rings and meta.on_collapse is `stop`; by
             `load_from_checkpoint`.
     """
 
+    method: EncoderMethod
     jepa: Jepa
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.objective = Objective(settings)
         self._generators: list[Any] | None = None  # every rank's, of a checkpoint
         self._read: list[Batch] = []  # since the last update
         self._losses: list[Tensor] = []  # of their batches
@@ -99,34 +134,33 @@ class LitJEPA(LightningModule):
     def setup(self, stage: str) -> None:
         """Build the model as training begins with it."""
         self._precision = _precision(self.trainer)
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, TextDataModule):
+        module = getattr(self.trainer, "datamodule", None)
+        if not isinstance(module, TextDataModule):
             raise LangJepaError(
                 "LitJEPA needs its data: Trainer.fit(LitJEPA(settings), TextDataModule(settings))"
             )
         if hasattr(self, "jepa"):
             return
-        self.material = data.material
         if self.trainer.max_steps < 1:
             raise LangJepaError("batches are endless and schedules must end: give the Trainer max_steps")
-        _, epochs = self.material.total_steps()
-        self.schedule = Schedule.of(
-            self.settings.optimization,
-            total=self.trainer.max_steps,
-            steps_per_epoch=epochs[0] if epochs else None,
-        )
-        self.jepa = start_model(self.settings, self.material.tokenizer, self.material.sample_view)
-        self.target = start_target(self.settings, self.jepa, self.material.tokenizer)
-        self.watch = watch_for(self.settings)
+        method = EncoderMethod(self.settings)
+        method.fabric = cast(Fabric, _TrainersFabric(self, self._precision))
+        method.data, method.total = module.data, self.trainer.max_steps
+        _, method.epoch_ends = module.data.total_steps()
+        method.build_model()
+        method.model = self._online  # type: ignore[assignment]  # called as a module is
+        self.method, self.jepa = method, method.jepa
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with the groups of the settings; rates are set at every step, so there is no scheduler."""
-        return make_optimizer(self.jepa, self.settings.optimization)
+        optimizer = self.method.optimizer()
+        self.method.optimizers = [optimizer]
+        return optimizer
 
     def on_fit_start(self) -> None:
         """A resumed run's weights are there, and no batch was read yet."""
         self._move_target()
-        self.material.read_cached(self.jepa.encoder, rank_zero_info)
+        self.method.data.read_cached(self.jepa.encoder, rank_zero_info)
 
     def on_validation_start(self) -> None:
         """Of `Trainer.validate`, which comes without `on_fit_start`."""
@@ -134,7 +168,7 @@ class LitJEPA(LightningModule):
 
     def _move_target(self) -> None:
         """To where the model is: the target is no submodule, since nothing may train or wrap it."""
-        self.target.encoder.to(self.device)
+        self.method.target.encoder.to(self.device)
 
     def on_train_start(self) -> None:
         """From here on the generators only feed dropout, and ranks must not drop alike; a resumed run goes on."""
@@ -145,51 +179,21 @@ class LitJEPA(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one micro-batch; logs it."""
-        step = self.global_step
-        rate = set_rates(self.optimizers(use_pl_optimizer=False), self.schedule, step)  # type: ignore[arg-type]
+        rates = self.method.set_rates(self.global_step, 0.0)
         count = round(float(sum_over_ranks(torch.tensor(float(batch.predictions), device=self.device))))
+        part = Part(step=self.global_step, seconds=0.0, count=count, number=0, parts=1)
         with self._full_precision():
-            loss = self._loss(batch, count)
+            loss = self.method.loss(batch, part)
         self._read.append(batch)
         self._losses.append(loss.total.detach())
-        sums = sum_over_ranks(torch.stack([loss.distance, loss.cosine]))
-        moments = sum_over_ranks(loss.moments)
-        of_distance, of_regularizer = self.schedule.weights(self.settings.objective, step)
-        figures: dict[str, Any] = {
-            "train/loss": of_distance * sums[0] / count + of_regularizer * loss.regularizer,
-            "train/distance": sums[0] / count,
-            "stats/cosine_similarity": sums[1] / count,
-            "train/regularizer": loss.regularizer,
-            "train/repr_std": spread_of(moments),
-            "train/learning_rate": rate,
-            **(
-                {"train/momentum": self.schedule.momentum(step)}
-                if self.settings.objective.target == "ema"
-                else {}
-            ),
-        }
-        self._log(figures, max(1, batch.predictions))
+        sums = {name: sum_over_ranks(one) for name, one in loss.sums.items()}
+        self._log({**self.method.metrics(sums, part), **rates}, max(1, batch.predictions))
         return loss.total
 
-    def _log(self, figures: Mapping[str, Any], batch_size: int) -> None:
-        """Log figures that are equal on all ranks; those of the progress bar are shown there too."""
-        if self.settings.data.view == "spans":
-            figures = with_other_names(figures)
-        for name, value in figures.items():
+    def _log(self, metrics: Mapping[str, float], batch_size: int) -> None:
+        """Log metrics that are equal on all ranks; those of the progress bar are shown there too."""
+        for name, value in metrics.items():
             self.log(name, value, batch_size=batch_size, prog_bar=name in PROGRESS)
-
-    def _loss(self, batch: Batch, count: int) -> Loss:
-        """Loss of one micro-batch; `count`: predictions in it, on all ranks."""
-        with self._precision.forward_context():
-            output, targets = self.target.both_sides(self._online, batch)
-        return self.objective(
-            output,
-            targets,
-            count=count,
-            regularizer_weight=self.schedule.regularizer_weight(self.settings.objective, self.global_step),
-            step=self.global_step,
-            numbers=batch.sentence_ids,
-        )
 
     def _online(self, *views: Any) -> Output:
         """The model in training. What goes in and comes out is cast as Fabric casts it: of an output in fp32 the
@@ -230,50 +234,31 @@ class LitJEPA(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The update, then the target follows, and what was learnt from need not be read again. That is noted here
         and not at the batch's end, where a ModelCheckpoint saves before this module is asked."""
-        momentum = self.schedule.momentum(self.global_step)
+        step = self.global_step
         super().optimizer_step(*args, **kwargs)
-        self.target.update(self.jepa.encoder, momentum)
+        self.method.after_update(step)
         for batch in self._read:
             self.trainer.datamodule.learnt_from(batch)  # type: ignore[attr-defined]
         self._read, self._losses = [], []
 
     def validation_step(self, held_out: HeldOut, batch_idx: int) -> None:
-        """One look at the held-out sample, with the figures and the collapse watch of the loop."""
+        """Validation on the held-out sample, with the metrics and the collapse watch of the loop."""
         with self._full_precision():
-            figures = held_out.look(
-                predict=self._predict,
-                embed=self._embed,
-                device=self.device,
-                distances=self.objective.distances,
-                regularizer=self.objective.regularizer,
-                weights=self.schedule.weights(self.settings.objective, self.global_step),
-            ).figures
-        self._log(figures, 1)
-        alarm = self.watch.look(self.global_step, figures)
-        if alarm and self.settings.meta.on_collapse == "stop":
-            raise LangJepaError(f"stopped (meta.on_collapse=stop): {alarm}")
-        if alarm:
-            rank_zero_warn(str(alarm))
-
-    def _predict(self, batch: Batch) -> Tensor:
-        with self._precision.forward_context():
-            output: Output = self.jepa(batch.contexts)
-        return output.predictions
-
-    def _embed(self, batch: Batch) -> Tensor:
-        with self._precision.forward_context():
-            return self.target.embed(batch.targets)
+            found = self.method.validate(self.global_step, 0.0, last=False)
+        assert found is not None  # else there is no item to validate on
+        self._log(found.metrics, 1)
+        if found.stop:
+            raise LangJepaError(found.stop)
+        for text in found.warnings:
+            rank_zero_warn(text)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The target, the centre, the watch and all ranks' generators join the Trainer's checkpoint, which every rank
         makes and rank 0 writes."""
         # Not this module's device: it is back on the CPU once `fit` is over.
         place = SimpleNamespace(device=self.trainer.strategy.root_device)
-        centre = self.objective.centre
         ours: dict[str, Any] = {
-            "target": self.target.encoder.state_dict() if self.target.own else {},
-            "centre": centre.state_dict() if centre else None,
-            "watch": self.watch.state_dict(),
+            **self.method.own_state(),
             "generators": ranks.gather(self.trainer, ranks.generators(place)),
         }
         checkpoint[_OURS] = {**ours, _HASH: _hash_of({**checkpoint, _OURS: ours})}
@@ -304,18 +289,9 @@ class LitJEPA(LightningModule):
                 "the checkpoint is damaged: its contents do not match its checksum. Take another one."
             )
         check_finite_tree({name: checkpoint.get(name) for name in _LEARNT}, where="the checkpoint")
-        if self.target.own:
-            load_weights(self.target.encoder, ours["target"], what="the target in the checkpoint")
-        if self.objective.centre is not None:
-            self.objective.centre.load_state_dict(ours["centre"] or {})
-        self.watch.load_state_dict(ours["watch"])
+        self.method.restore_own(ours, "the checkpoint")
         self._generators = ours["generators"]
 
     def concept_model(self) -> ConceptModel:
         """The model as it is now, to use or to save as a model directory."""
-        encoder = self.target.encoder if self.target.kept else self.jepa.encoder
-        jepa = Jepa(encoder, self.jepa.predictor, reads_sentences=self.jepa.reads_sentences)
-        statistics = training_statistics(jepa, self.material.sample_view, self.settings)
-        model = ConceptModel(jepa.eval(), self.material.tokenizer, statistics, self.settings)
-        model.card = {"corpus": self.material.fingerprint}
-        return model
+        return self.method.concept_model()

@@ -14,7 +14,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import ranks
 from lang_jepa.training.held_out import HeldOut
-from lang_jepa.training.material import CorpusMaterial, Material, StreamMaterial
+from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.preflight import check_trainer_run
 from lang_jepa.training.start import check_sample
 
@@ -49,10 +49,10 @@ class TextDataModule(LightningDataModule):
         LangJepaError: what the settings name is not there.
 
     Attributes:
-        material: data on both sides, once the Trainer has set the module up.
+        data: batches and the held-out sample, once the Trainer has set the module up.
     """
 
-    material: Material
+    data: EncoderData
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -70,13 +70,13 @@ class TextDataModule(LightningDataModule):
         """Open the data for this rank."""
         rank, world = place_of(self.trainer)
         if self.settings.data.streaming:
-            self.material = StreamMaterial(self.settings, rank=rank, world=world)
+            self.data = StreamData(self.settings, rank=rank, world=world)
         else:
-            self.material = CorpusMaterial(self.settings, prepare(self.settings.data), rank=rank, world=world)
-        lost = self.material.losses()
+            self.data = CorpusData(self.settings, prepare(self.settings.data), rank=rank, world=world)
+        lost = self.data.losses()
         if line := lost.line():
             (rank_zero_warn if lost.loud else rank_zero_info)(line)
-        if rough := check_sample(self.settings, self.material.sample_view):
+        if rough := check_sample(self.settings, self.data.sample_view):
             rank_zero_warn(rough)
 
     def train_dataloader(self) -> Loader:
@@ -87,15 +87,14 @@ class TextDataModule(LightningDataModule):
         """
         if self._saved is not None:
             self._position, self._saved = of_this_rank(self._saved, self.trainer), None
-        self.material.start(self._position)
-        return self.material.loader
+        return self.data.batches(self._position)
 
     def val_dataloader(self) -> DataLoader[HeldOut] | list[Any]:
         """One item: this rank's share of the held-out sample, looked at as a whole (none: nothing is held out)."""
-        if self.material.held_out is None:
+        if self.data.held_out is None:
             return []
         generator = torch.Generator()  # else a seed is drawn from the one that dropout uses
-        return DataLoader([self.material.held_out], batch_size=None, generator=generator)  # type: ignore[arg-type]
+        return DataLoader([self.data.held_out], batch_size=None, generator=generator)  # type: ignore[arg-type]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches move, the held-out sample moves batch by batch when it is looked at."""
@@ -103,7 +102,7 @@ class TextDataModule(LightningDataModule):
 
     def learnt_from(self, batch: Batch) -> None:
         """Move the saved position past a batch. The Trainer fetches ahead, so the loader's own is too far."""
-        self._position = self.material.source().advance(self._position or {}, batch)
+        self._position = self.data.source().advance(self._position or {}, batch)
 
     def state_dict(self) -> dict[str, Any]:
         """The positions of all ranks, for the Trainer's checkpoint; every rank must call it."""

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable
-from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.gpt import GPTSettings
+
+if TYPE_CHECKING:
+    from lang_jepa.training.method import Method
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that torchrun sets for each process."""
@@ -18,71 +19,23 @@ _EXTRAS = {"wandb": "wandb", "tensorboard": "tensorboard", "wtpsplit": "sat", "s
 """Modules and the extra that brings each."""
 
 
-class Trackers(Protocol):
-    """Settings that ask for trackers."""
-
-    @property
-    def log_to_tensorboard(self) -> bool:
-        """In the run directory."""
-
-    @property
-    def log_to_wandb(self) -> bool:
-        """As a W&B run."""
-
-
-def check_encoder_run(settings: Settings) -> None:
-    """Refuse a run of an encoder that cannot work.
+def check_run(method: "Method[Any]") -> None:
+    """Refuse a run that cannot work.
 
     Raises:
         LangJepaError: names everything that was found.
     """
-    meta = settings.meta
+    settings = method.settings
+    meta, logging = settings.meta, settings.logging
     checkpoint = Path(meta.checkpoint_path) if meta.load_checkpoint and meta.checkpoint_path else None
     _refuse(
         _processes(os.environ),
         _device("meta.device", meta.device),
-        _trackers("logging", settings.logging),
-        _splitter(settings),
-        _folder("logging.log_dir", settings.logging.log_dir),
-        _paths({"meta.checkpoint_path": checkpoint}),
-        _start(settings),
-        _best_metric(settings),
-    )
-
-
-def check_decoder_run(encoder: Path | None, settings: DecoderSettings) -> None:
-    """Refuse a run of a decoder that cannot work; `encoder`: its run, model or checkpoint (None: still to be trained).
-
-    Raises:
-        LangJepaError: names everything that was found.
-    """
-    _refuse(
-        _processes(os.environ),
-        _device("meta.device", settings.meta.device),
-        _trackers("logging", settings.logging),
-        _folder("logging.log_dir", settings.logging.log_dir),
-        _paths({"the encoder": encoder}),
-        _named({"decoder.tokenizer_path": settings.decoder.tokenizer_path}),
-    )
-
-
-def check_gpt_run(settings: GPTSettings) -> None:
-    """Refuse a run of a GPT that cannot work.
-
-    Raises:
-        LangJepaError: names everything that was found.
-    """
-    data = settings.data
-    folder = None if data.data_path is None else Path(data.data_path)
-    shards = folder is not None and folder.is_dir() and any(folder.glob("*train_*.bin"))
-    _refuse(
-        _processes(os.environ),
-        _device("meta.device", settings.meta.device),
-        _trackers("logging", settings.logging),
-        _module("sentencepiece", "token shards (data.data_path)") if shards else (),
-        _folder("logging.log_dir", settings.logging.log_dir),
-        _paths({"data.data_path": folder}),
-        _named({"data.tokenizer_path": data.tokenizer_path}),
+        check_module("wandb", "logging.log_to_wandb") if logging.log_to_wandb else (),
+        check_module("tensorboard", "logging.log_to_tensorboard") if logging.log_to_tensorboard else (),
+        _folder("logging.log_dir", logging.log_dir),
+        check_paths({"meta.checkpoint_path": checkpoint}),
+        method.complaints(),
     )
 
 
@@ -92,7 +45,7 @@ def check_trainer_run(settings: Settings) -> None:
     Raises:
         LangJepaError: names everything that was found.
     """
-    _refuse(_splitter(settings), _start(settings))
+    _refuse(check_splitter(settings), check_encoder_start(settings))
 
 
 def _refuse(*complaints: Iterator[str] | tuple[()]) -> None:
@@ -157,16 +110,10 @@ def _device(setting: str, device: str) -> Iterator[str]:
         )
 
 
-def _module(name: str, what: str) -> Iterator[str]:
+def check_module(name: str, what: str) -> Iterator[str]:
+    """A complaint where a module of an extra is not there."""
     if find_spec(name) is None:
         yield f"{what} needs {name}: pip install 'lang-jepa[{_EXTRAS[name]}]'"
-
-
-def _trackers(section: str, wanted: Trackers) -> Iterator[str]:
-    if wanted.log_to_wandb:
-        yield from _module("wandb", f"{section}.log_to_wandb")
-    if wanted.log_to_tensorboard:
-        yield from _module("tensorboard", f"{section}.log_to_tensorboard")
 
 
 def _folder(setting: str, folder: str) -> Iterator[str]:
@@ -182,13 +129,14 @@ def _said(check: Callable[[], None], setting: str) -> Iterator[str]:
         yield f"{setting}: {error}"
 
 
-def _paths(wanted: Mapping[str, Path | None]) -> Iterator[str]:
+def check_paths(wanted: Mapping[str, Path | None]) -> Iterator[str]:
+    """Complaints about what must be there."""
     for what, path in wanted.items():
         if path is not None and not path.exists():
             yield f"{what}: there is no {path}"
 
 
-def _named(wanted: Mapping[str, str | None]) -> Iterator[str]:
+def check_names(wanted: Mapping[str, str | None]) -> Iterator[str]:
     """Tokenizers and weights, by a hub's name or by a path; what can only be a path must be there."""
     for setting, name in wanted.items():
         looks_like_path = name is not None and (name[:1] in ("/", ".", "~") or name.count("/") > 1)
@@ -196,7 +144,7 @@ def _named(wanted: Mapping[str, str | None]) -> Iterator[str]:
             yield f"{setting}: there is no {name}"
 
 
-def _start(settings: Settings) -> Iterator[str]:
+def check_encoder_start(settings: Settings) -> Iterator[str]:
     """The encoder and the teacher that training starts from: there, and of a type that it can use."""
     from lang_jepa.training.start import check_start
 
@@ -205,7 +153,7 @@ def _start(settings: Settings) -> Iterator[str]:
         "model.weights_path": settings.model.weights_path,
         "objective.teacher_path": settings.objective.teacher_path,
     }
-    absent = list(_named(names))
+    absent = list(check_names(names))
     yield from absent
     if not absent:
         try:
@@ -214,12 +162,14 @@ def _start(settings: Settings) -> Iterator[str]:
             yield str(error)
 
 
-def _splitter(settings: Settings) -> Iterator[str]:
+def check_splitter(settings: Settings) -> Iterator[str]:
+    """A complaint where the splitter is not there."""
     if settings.data.splitter == "sat":
-        yield from _module("wtpsplit", "data.splitter=sat")
+        yield from check_module("wtpsplit", "data.splitter=sat")
 
 
-def _best_metric(settings: Settings) -> Iterator[str]:
+def check_best_metric(settings: Settings) -> Iterator[str]:
+    """A complaint where the best validation is chosen by what is not measured."""
     from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
 
     wanted = settings.logging.best_metric

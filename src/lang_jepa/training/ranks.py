@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, distributed
 
 from lang_jepa.errors import LangJepaError, LostProcess
-from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.heartbeat import start_heartbeat, time_limit
 
 
@@ -70,12 +69,6 @@ def rounds_to_bf16(device: str, precision: str) -> bool:
     if precision == "auto":
         return device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return precision == "bf16"
-
-
-def make_fabric(settings: Settings) -> Any:
-    """`launch` with the settings of an encoder's run."""
-    meta = settings.meta
-    return launch(meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes)
 
 
 def launch(device: str, *, precision: str, timeout_minutes: float) -> Any:

@@ -1,7 +1,10 @@
 """What a run tells the outside while it goes on. The command line draws it; a library user may stay silent."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
+
+from lang_jepa.data.corpus.prepare import PrepareEvent
 
 Figures = Mapping[str, float]
 
@@ -48,3 +51,20 @@ class Silent:
 
     def end(self) -> None:
         """Nothing."""
+
+
+def telling(reporter: Reporter) -> Callable[[PrepareEvent], None]:
+    """Passes on what preparing has to say: warnings as such, finished blocks every ten seconds at most."""
+    told = time.monotonic()
+
+    def tell(event: PrepareEvent) -> None:
+        nonlocal told
+        if event.stage in {"warning", "stale"}:
+            reporter.warning(event.message)
+        elif event.stage != "block":
+            reporter.message(event.message)
+        elif time.monotonic() - told > 10:
+            told = time.monotonic()
+            reporter.message(f"prepared {event.documents:,} documents so far")
+
+    return tell

@@ -2,11 +2,11 @@
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -23,39 +23,39 @@ from lang_jepa.files.atomic import (
 from lang_jepa.files.run_lock import RunLock, live_below
 from lang_jepa.settings.load import read_settings, save_settings
 from lang_jepa.training import ranks
-from lang_jepa.training.checkpoint import cannot_go_on, differing, in_words, load_checkpoint
+from lang_jepa.training.checkpoint import BEST, LAST, cannot_go_on, differing, in_words, load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
+
+if TYPE_CHECKING:
+    from lang_jepa.training.method import Method
 
 SETTINGS, SUMMARY = "settings.yaml", "summary.json"
 """The summary is the last that is written, so a run that has one is over."""
 _NON_FINITE = "stopped.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Names that differ between the systems.
+    """Names of files, and the like, that differ between the systems.
 
     Attributes:
         last, best: checkpoints.
         epoch: checkpoint of an epoch, with `{}` for its number.
         option: of the command line, that changes a setting.
-        log_dir, checkpoint_path: settings of the run directory and of the checkpoint to go on from.
         rates: settings of learning rates.
-        clip, bfloat16: settings of the gradient's limit and of precision.
+        texts: file of the examples that validation gives; shows_texts: they are shown too.
         note: README.txt of a run directory.
     """
 
-    last: str
-    best: str
-    epoch: str
-    option: str
-    log_dir: str
-    checkpoint_path: str
-    rates: tuple[str, ...]
-    clip: str
-    bfloat16: str
-    note: str
+    last: str = LAST
+    best: str = BEST
+    epoch: str = "checkpoint-epoch{}.pth"
+    option: str = "-o"
+    rates: tuple[str, ...] = ("optimization.lr",)
+    texts: str = "examples.txt"
+    shows_texts: bool = False
+    note: str = ""
 
 
 class RunFolder:
@@ -77,7 +77,7 @@ class RunFolder:
                 yield lock
             return
         check_writable(self.path, folder=True)
-        with RunLock(self.path, setting=self.layout.log_dir) as taken:
+        with RunLock(self.path, setting="logging.log_dir") as taken:
             yield taken
 
     def start(self, lock: RunLock | None, settings: BaseModel, *, resume: bool, listener: Reporter) -> None:
@@ -102,7 +102,7 @@ class RunFolder:
             if busy := live_below(self.path):
                 raise LangJepaError(
                     f"{busy}, inside of the older run {self.path}, which would be moved away. Wait until it ends, or "
-                    f"set another {self.layout.log_dir}."
+                    f"set another logging.log_dir."
                 )
             taken = (self.path.with_name(f"{self.path.name}-{number}") for number in itertools.count(1))
             moved = next(path for path in taken if not path.exists())
@@ -115,43 +115,32 @@ class RunFolder:
         if not (self.path / SETTINGS).is_file():
             save_settings(settings, self.path / SETTINGS)
 
-    def finished(
-        self,
-        settings: BaseModel,
-        fabric: Any,
-        listener: Reporter,
-        *,
-        free: tuple[str, ...],
-        made: Callable[[dict[str, Any]], bool],
-    ) -> dict[str, Any] | None:
+    def finished(self, method: "Method[Any]") -> dict[str, Any] | None:
         """The summary of a run that is over, which is told; None: there is work to do.
 
         Every rank calls it before anything is prepared, and the first one's folder decides.
 
         Args:
-            settings: with which a run is to go on.
-            fabric: of the run.
-            listener: told that nothing is left to do.
-            free: beginnings of the settings that may differ.
-            made: whether what the run of a summary makes is there, and whole.
+            method: with whose settings a run is to go on.
 
         Raises:
             LangJepaError: the settings are others than those of the run, in what touches the numbers.
         """
+        settings = method.settings
         found: dict[str, Any] | None = None
-        if fabric.is_global_zero and (self.path / SETTINGS).is_file():
+        if method.fabric.is_global_zero and (self.path / SETTINGS).is_file():
             before = read_settings(self.path / SETTINGS, type(settings))
-            different = in_words(differing(before, settings, free), self.may_change())
+            different = in_words(differing(before, settings, method.all_free), self.may_change())
             if different and (self.path / self.layout.last).is_file():
-                raise cannot_go_on(self.path / self.layout.last, different, self.layout.log_dir)
+                raise cannot_go_on(self.path / self.layout.last, different)
             if not different and (self.path / SUMMARY).is_file():
                 found = _of_the_end(read_json(self.path / SUMMARY, what="the summary of the run"))
-                found = found if found and made(found) else None
-        found = ranks.gather(fabric, found)[0]
+                found = found if found and method.is_made(found) else None
+        found = ranks.gather(method.fabric, found)[0]
         if found is not None:
-            listener.message(
+            method.reporter.message(
                 f"{self.path} is already finished, at step {found['steps']} of {found['total']}: nothing was done. To "
-                f"train anew, name {self.path / SETTINGS} without --resume, and another {self.layout.log_dir}."
+                f"train anew, name {self.path / SETTINGS} without --resume, and another logging.log_dir."
             )
         return found
 
@@ -188,14 +177,14 @@ class RunFolder:
                     with atomic_file(self.path / name) as temporary:
                         shutil.copyfile(origin / name, temporary)
 
-    def read(self, path: Path, *, system: str) -> dict[str, Any]:
+    def read(self, path: Path, *, system: str, contents: Mapping[str, Any]) -> dict[str, Any]:
         """A checkpoint to go on from.
 
         Raises:
             LangJepaError: it cannot be used; names the others that there are.
         """
         try:
-            return load_checkpoint(path, system=system)
+            return load_checkpoint(path, system=system, contents=contents)
         except LangJepaError as error:
             best = [self.path / self.layout.best] if (self.path / self.layout.best).is_file() else []
             others = [one for one in [*self._epochs(), *best] if one != path]
@@ -214,7 +203,7 @@ class RunFolder:
     def _another(self, others: list[Path]) -> str:
         """How to go on from another checkpoint than the last."""
         names = " and ".join(path.name for path in others)
-        option = f"{self.layout.option} {self.layout.checkpoint_path}={others[0]}"
+        option = f"{self.layout.option} meta.checkpoint_path={others[0]}"
         return f"Beside it lies {names}: go on from there with --resume {option}"
 
     def check_finite(self, step: int, loss: float, norm: float, settings: Any, *, chief: bool) -> None:
@@ -246,12 +235,12 @@ class RunFolder:
 
     def _cures(self, settings: Any) -> dict[str, str]:
         """Settings that may be changed after a loss that is not finite, and in words how."""
-        layout, clip = self.layout, self.layout.clip
-        cures = {rate: f"lower {rate} (now {_value(settings, rate):g})" for rate in layout.rates}
+        clip, precision = "optimization.clip_grad", "meta.precision"
+        cures = {rate: f"lower {rate} (now {_value(settings, rate):g})" for rate in self.layout.rates}
         limit = _value(settings, clip)
         cures[clip] = f"set {clip}" if limit is None else f"lower {clip} (now {limit:g})"
-        if _value(settings, layout.bfloat16) != "fp32":
-            cures[layout.bfloat16] = f"set {layout.bfloat16}=fp32"
+        if _value(settings, precision) != "fp32":
+            cures[precision] = f"set {precision}=fp32"
         return cures
 
     def may_change(self) -> tuple[str, ...]:

@@ -1,25 +1,32 @@
-"""From settings to a finished run directory."""
+"""From settings to a finished run directory, of any system."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.data.corpus.prepare import PrepareEvent, prepare, tell_losses
-from lang_jepa.files.atomic import write_json
 from lang_jepa.files.run_lock import RunLock
-from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import read_settings, settings_class
+from lang_jepa.settings.own import import_class
+from lang_jepa.settings.recipes import system_of
+from lang_jepa.settings.run import RunSettings
 from lang_jepa.training.heartbeat import end_together, meet
-from lang_jepa.training.metrics import read_metrics
-from lang_jepa.training.preflight import check_encoder_run
+from lang_jepa.training.preflight import check_run
 from lang_jepa.training.reporter import Reporter, Silent
-from lang_jepa.training.run_folder import SUMMARY, RunFolder
+from lang_jepa.training.run_folder import SETTINGS, RunFolder
 from lang_jepa.training.signals import exit_status
-from lang_jepa.training.watch import task_alarms
 
 if TYPE_CHECKING:
-    from lang_jepa.training.run import Run
+    from lang_jepa.training.engine import Engine
+    from lang_jepa.training.method import Method
+
+METHODS = {
+    "encoder": "lang_jepa.training.methods.encoder:EncoderMethod",
+    "decoder": "lang_jepa.training.methods.decoder:DecoderMethod",
+    "gpt": "lang_jepa.training.methods.gpt:GPTMethod",
+}
+"""The class of each built-in system; one of your own is named the same way in `system`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,186 +37,141 @@ class Result:
         folder: the run directory.
         step, total: optimizer steps done and planned.
         interrupted: it was asked to stop; go on with --resume.
-        alarms: what the collapse watch found.
         seconds: wall-clock time of the training loop.
         exit_status: of a command that ends with it: 0, or 128 and the number of the signal that interrupted.
+        model: the model directory; None where there is none, or training was interrupted.
+        metrics: of the last validation.
+        alarms: what was wrong, in words.
     """
 
     folder: Path
     step: int
     total: int
     interrupted: bool
-    alarms: tuple[str, ...]
     seconds: float
     exit_status: int = 0
+    model: Path | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    alarms: tuple[str, ...] = ()
+
+
+def method_of(settings: RunSettings) -> "Method[Any]":
+    """The system that the settings are of, not yet built.
+
+    Raises:
+        LangJepaError: its class cannot be imported.
+    """
+    found = import_class(METHODS.get(settings.system, settings.system), what="system")
+    return found(settings)  # type: ignore[no-any-return]
 
 
 @end_together
 def train(
-    settings: Settings,
+    settings: RunSettings,
     reporter: Reporter | None = None,
-    on_start: Callable[["Run"], None] | None = None,
+    on_start: "Callable[[Engine], None] | None" = None,
     lock: RunLock | None = None,
 ) -> Result:
-    """Prepare the corpus if needed, train, and write the model directory; of a run that is over, say so.
-
-    Under torchrun every process calls this; the data is prepared by the first process of a node while the others
-    wait.
+    """Train a system and write what it makes; of a run that is over, say so. Under torchrun every process calls this.
 
     Args:
-        settings: the resolved settings.
+        settings: resolved, of any system.
         reporter: told how it goes (rank 0 only); None is silent.
         on_start: called on every rank when the run stands as it starts, or goes on, before its first step.
         lock: on the run directory, where the caller holds it already.
 
     Raises:
-        LangJepaError: see `lang_jepa.training.loop.fit`; another process trains in the run directory; the data or a
+        LangJepaError: see `Engine.fit`; the run cannot work; another process trains in the run directory; the data or a
             checkpoint cannot be used.
     """
-    from lang_jepa.inference.cards import CARD, is_whole
-    from lang_jepa.inference.model_folder import find_model
-    from lang_jepa.training.checkpoint import FREE
-    from lang_jepa.training.ranks import make_fabric
-    from lang_jepa.training.run import LAYOUT
-
-    check_encoder_run(settings)
-    fabric = make_fabric(settings)
-    place = RunFolder(Path(settings.logging.log_dir), LAYOUT)
-    listener: Reporter = (reporter or Silent()) if fabric.is_global_zero else Silent()
+    method = method_of(settings)
+    check_run(method)
+    folder = open_run(method, reporter)
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
-        model = find_model(place.path)
-        made = model is not None and is_whole(model / CARD, what="model card")
-        over = place.finished(settings, fabric, listener, free=FREE, made=lambda _: made)
+        over = folder.finished(method)
         if over is not None:
-            done = (over["steps"], over["total"], False, tuple(over.get("alarms", ())), over["seconds"])
-            return Result(place.path, *done)
-    with place.held(lock, chief=bool(fabric.is_global_zero)) as held:
-        return _train(settings, fabric, place, held, listener, on_start)
+            return _result(folder.path, over)
+    with folder.held(lock, chief=method.fabric.is_global_zero) as held:
+        engine = start(method, folder, held)
+        if method.fabric.is_global_zero:
+            folder.accept(settings)
+        if on_start is not None:
+            on_start(engine)
+        return _train(engine)
 
 
-def _train(
-    settings: Settings,
-    fabric: Any,
-    place: RunFolder,
-    lock: RunLock | None,
-    listener: Reporter,
-    on_start: Callable[["Run"], None] | None,
-) -> Result:
-    from lang_jepa.training.export import export_model
-    from lang_jepa.training.loop import fit
-    from lang_jepa.training.run import Run
-    from lang_jepa.training.start import check_sample
+def open_run(method: "Method[Any]", reporter: Reporter | None = None) -> RunFolder:
+    """The processes of a run, which the method learns of, and its directory."""
+    from lang_jepa.training.ranks import launch
 
-    chief = bool(fabric.is_global_zero)
-    material = make_material(settings, fabric, listener)
+    meta = method.settings.meta
+    method.fabric = launch(meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes)
+    method.reporter = (reporter or Silent()) if method.fabric.is_global_zero else Silent()
+    return RunFolder(Path(method.settings.logging.log_dir), method.layout)
+
+
+def start(method: "Method[Any]", folder: RunFolder, lock: RunLock | None) -> "Engine":
+    """A run that stands at its first step, or where its last checkpoint left it, in a directory that is ready.
+
+    Raises:
+        LangJepaError: the data or a checkpoint cannot be used.
+    """
+    from lang_jepa.training.engine import Engine
+
+    method.open_data()
     meet("data")  # which may be prepared on some machine for hours
-    if chief:
-        place.start(lock, settings, resume=settings.meta.load_checkpoint, listener=listener)
-    fabric.barrier()
-    run = Run(settings, fabric, material, listener)
-    tell_losses(material.losses(), telling(listener))
-    if rough := check_sample(settings, material.sample_view):
-        listener.warning(rough)
-    if material.held_out is None:
-        listener.warning(
-            "nothing is held out, so no health figure can be measured and the collapse watch is blind: "
-            + material.why_nothing_held_out()
-        )
-    run.begin()
-    if chief:
-        place.accept(settings)
-    if on_start is not None:
-        on_start(run)
+    if method.fabric.is_global_zero:
+        resume = method.settings.meta.load_checkpoint
+        folder.start(lock, method.settings, resume=resume, listener=method.reporter)
+    method.fabric.barrier()
+    method.build()
+    for text in method.warnings():
+        method.reporter.warning(text)
+    engine = Engine(method, folder)
+    engine.begin()
+    return engine
+
+
+def _train(engine: "Engine") -> Result:
     began = time.perf_counter()
     try:
-        fit(run)
+        engine.fit()
     finally:
-        run.finish()
-        listener.end()
-    seconds = time.perf_counter() - began
-    if chief and not run.interrupted:
-        export_model(run)
-    if chief:
-        _summarize(run, seconds)
+        engine.close()
+        engine.reporter.end()
+    summary = {**engine.progress(), "seconds": time.perf_counter() - began, "last_look": engine.metrics}
+    if engine.is_rank_zero:
+        summary = {**engine.finish(summary["seconds"]), "last_look": engine.metrics}
+    status = exit_status(engine.stopped_by) if engine.interrupted else 0
+    return _result(engine.folder.path, summary, status)
+
+
+def _result(folder: Path, summary: Mapping[str, Any], status: int = 0) -> Result:
+    """A result from what summary.json says."""
+    model = summary.get("model")
     return Result(
-        folder=run.folder,
-        step=run.step,
-        total=run.total,
-        interrupted=run.interrupted,
-        alarms=tuple(str(alarm) for alarm in run.alarms),
-        seconds=seconds,
-        exit_status=exit_status(run.stopped_by) if run.interrupted else 0,
+        folder=folder,
+        step=summary["steps"],
+        total=summary["total"],
+        interrupted=summary["interrupted"],
+        seconds=summary["seconds"],
+        exit_status=status,
+        model=None if model is None else folder / model,
+        metrics=summary.get("last_look") or {},
+        alarms=tuple(summary.get("alarms", ())),
     )
 
 
-def make_material(settings: Settings, fabric: Any, reporter: Reporter) -> Any:
-    """The data of the run."""
-    from lang_jepa.training.material import CorpusMaterial
-
-    share = {"rank": fabric.global_rank, "world": fabric.world_size}
-    if settings.data.streaming:
-        from lang_jepa.training.material import StreamMaterial
-
-        return StreamMaterial(settings, **share)
-    # Its lock lets one process prepare while the others wait, for as long as it takes.
-    corpus = prepare(settings.data, progress=telling(reporter))
-    return CorpusMaterial(settings, corpus, **share)
-
-
-def telling(reporter: Reporter) -> Callable[[PrepareEvent], None]:
-    """Passes on what preparing has to say: warnings as such, finished blocks every ten seconds at most."""
-    told = time.monotonic()
-
-    def tell(event: PrepareEvent) -> None:
-        nonlocal told
-        if event.stage in {"warning", "stale"}:
-            reporter.warning(event.message)
-        elif event.stage != "block":
-            reporter.message(event.message)
-        elif time.monotonic() - told > 10:
-            told = time.monotonic()
-            reporter.message(f"prepared {event.documents:,} documents so far")
-
-    return tell
-
-
-def _summarize(run: Any, seconds: float) -> None:
-    """summary.json and the picture of the run."""
-    from lang_jepa.training.metrics import draw_run
-
-    rows = read_metrics(run.folder / "metrics.csv")
-    looks = [row for row in rows if "val/loss" in row]
-    draw_run(rows, run.folder / "run.png", title=f"{run.settings.recipe}: {run.folder}")
-    # Last, since a run that has a summary is over.
-    write_json(
-        run.folder / SUMMARY,
-        {
-            "steps": run.step,
-            "total": run.total,
-            "interrupted": run.interrupted,
-            "seconds": round(seconds, 1),
-            "alarms": [str(alarm) for alarm in run.alarms],
-            "task_alarms": [str(alarm) for alarm in task_alarms(rows, total=run.total)],
-            "best": None
-            if run.best.step is None
-            else {"metric": run.best.metric, "step": run.best.step, "value": run.best.value},
-            "first_look": looks[0] if looks else None,
-            "last_look": looks[-1] if looks else None,
-        },
-    )
-
-
-def resume_settings(folder: Path) -> Settings:
-    """Settings of a run directory, set to resume in it, wherever it was moved, from its last checkpoint.
+def resume_settings(folder: Path) -> RunSettings:
+    """Settings of a run directory of any system, set to go on in it, wherever it was moved, from its last checkpoint.
 
     A run that was ended before its first checkpoint starts at step 0.
 
     Raises:
         LangJepaError: there is no run.
     """
-    from lang_jepa.settings.load import read_settings
-
-    settings = read_settings(folder / "settings.yaml")
+    kind = settings_class(system_of(str(folder / SETTINGS)))
+    settings = read_settings(folder / SETTINGS, kind)
     meta = settings.meta.model_copy(update={"load_checkpoint": True, "checkpoint_path": None})
     logging = settings.logging.model_copy(update={"log_dir": str(folder)})
     return settings.model_copy(update={"meta": meta, "logging": logging})

@@ -1,4 +1,4 @@
-"""Looks at held-out tokens: bits per byte, the span loss with and without what all texts share, and samples."""
+"""Validation on held-out tokens: bits per byte, the span loss with and without what all texts share, and samples."""
 
 from typing import Any
 
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from lang_jepa.data.tokens.token_spans import draw_spans
-from lang_jepa.evaluation.metrics.bits_per_byte import Validation
+from lang_jepa.evaluation.metrics import bits_per_byte
 from lang_jepa.models.gpt import GPT
 from lang_jepa.models.gpt_generate import generate
 from lang_jepa.objectives.semantic_tube import pick, span_losses, without_drift
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training import ranks
-from lang_jepa.training.gpt.material import Tokens
+from lang_jepa.training.methods.gpt_data import Tokens
 
 _SPAN_SEED = 0
 """The same places for every run, so that runs can be compared."""
 
 
-class GPTLook:
+class GPTValidation:
     """A fixed held-out sample, shared out among the ranks.
 
     Args:
@@ -35,7 +35,7 @@ class GPTLook:
         assert tokens.held_out is not None
         self.settings, self.tokens, self.fabric = settings, tokens, fabric
         evaluation, data = settings.evaluation, settings.data
-        self.validation = Validation(
+        self.validation = bits_per_byte.Validation(
             tokens.held_out,
             tokens.table,
             length=data.seq_len,
@@ -53,8 +53,8 @@ class GPTLook:
         rows = [source.read(int(start), min(int(start) + length, source.num_tokens)) for start in starts]
         return np.stack(rows)
 
-    def figures(self, model: GPT, looped: tuple[int, ...], *, last: bool) -> dict[str, float]:
-        """Held-out figures; every rank must call it.
+    def metrics(self, model: GPT, looped: tuple[int, ...], *, last: bool) -> dict[str, float]:
+        """Held-out metrics; every rank must call it.
 
         Args:
             model: in evaluation mode.
@@ -67,7 +67,7 @@ class GPTLook:
                 return model(tokens, looped=looped)  # type: ignore[no-any-return]
 
         found = self.validation.score(logits)
-        figures = {
+        metrics = {
             "val/token_loss": found.val_loss,
             "val/bits_per_byte": found.val_bpb,
             "val/tokens": float(found.tokens),
@@ -77,9 +77,9 @@ class GPTLook:
         stride = self.settings.evaluation.stride
         if last and stride is not None:
             sliding = self.validation.score(logits, stride=stride)
-            figures["val/sliding_loss"] = sliding.val_loss
-            figures["val/sliding_bits_per_byte"] = sliding.val_bpb
-        return figures
+            metrics["val/sliding_loss"] = sliding.val_loss
+            metrics["val/sliding_bits_per_byte"] = sliding.val_bpb
+        return metrics
 
     @torch.no_grad()
     def _spans(self, model: GPT, looped: tuple[int, ...]) -> dict[str, float]:
@@ -118,10 +118,10 @@ class GPTLook:
         loss, driftless, count = ranks.total(fabric, sums).tolist()
         if not count:
             return {}
-        figures = {"val/span_loss": loss / count}
+        metrics = {"val/span_loss": loss / count}
         if len(rows) > 1:  # one sequence is its own mean
-            figures["val/span_loss_without_drift"] = driftless / count
-        return figures
+            metrics["val/span_loss_without_drift"] = driftless / count
+        return metrics
 
     def samples(self, model: GPT, looped: tuple[int, ...], *, seed: int) -> list[str]:
         """Texts that the model writes after a beginning of a document; for one rank."""

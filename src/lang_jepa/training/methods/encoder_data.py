@@ -1,8 +1,8 @@
 """The data of a run: training batches with a position, a held-out sample, and how long it all takes."""
 
 from abc import ABC, abstractmethod
-from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -14,6 +14,7 @@ from lang_jepa.data.sources.source import open_source, require_documents
 from lang_jepa.data.streaming import Blocks, StreamBatches
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
+from lang_jepa.data.views.batch import Batch, Sequences
 from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
@@ -21,6 +22,7 @@ from lang_jepa.files.hashes import training_texts
 from lang_jepa.inference.cache import Tell
 from lang_jepa.inference.cached_concepts import ConceptCache, reads_cached
 from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.models.packing import group_slots
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.held_out import HeldOut
 
@@ -28,7 +30,7 @@ LEAST_HELD_OUT = 8
 """Fewer held-out predictions say nothing about a model."""
 
 
-class Material(ABC):
+class EncoderData(ABC):
     """What a run needs of its data.
 
     Attributes:
@@ -36,14 +38,12 @@ class Material(ABC):
         held_out: a fixed held-out sample, or None where nothing is held out.
         sample_view: training sentences, for the whitening start and the score statistics.
         fingerprint: identity of the data, compared on resumption.
-        loader: endless batches of this rank (after `start`).
     """
 
     tokenizer: TextTokenizer
     held_out: HeldOut | None
     sample_view: View
     fingerprint: str
-    loader: Loader
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -75,17 +75,12 @@ class Material(ABC):
         Called before `start`, with the weights that training goes on with.
         """
 
-    def start(self, state: Any | None) -> None:
-        """Begin to load, at a saved state if there is one."""
-        self.loader = Loader(self.source(), num_workers=self.settings.data.num_workers, state=state)
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the last batch handed out."""
-        return int(self.loader.state.get("epoch", 0))
+    def batches(self, state: Any | None) -> Loader:
+        """Begin to read this rank's endless batches, at a saved state if there is one."""
+        return Loader(self.source(), num_workers=self.settings.data.num_workers, state=state)
 
 
-class CorpusMaterial(Material):
+class CorpusData(EncoderData):
     """A prepared corpus.
 
     Args:
@@ -201,27 +196,6 @@ def plan_steps(
     ]
 
 
-def epochs_ended(ends: list[int], step: int) -> range:
-    """The epochs, counted from 1, that end with a step, given the steps at which epochs end."""
-    return range(bisect_left(ends, step) + 1, bisect_right(ends, step) + 1)
-
-
-def is_look_due(step: int, *, total: int, ends: list[int], every: int | None) -> bool:
-    """Whether held-out data is measured after a step.
-
-    Args:
-        step: optimizer steps done, at least 1.
-        total: of the run; after the last one always.
-        ends: the steps at which epochs end.
-        every: steps between two looks (None: at the end of each epoch, or ten times a run where that is more often).
-    """
-    if every is None:
-        every = max(1, total // 10)
-        if ends and ends[0] <= every:
-            return step == total or bool(epochs_ended(ends, step))
-    return step == total or step % every == 0
-
-
 def make_order(settings: Settings, view: View, *, world: int) -> Order:
     """How the settings make batches of a view's examples."""
     data = settings.data
@@ -236,7 +210,7 @@ def make_order(settings: Settings, view: View, *, world: int) -> Order:
     )
 
 
-class StreamMaterial(Material):
+class StreamData(EncoderData):
     """A stream of documents; `data.limit` does not apply to it.
 
     Args:
@@ -316,3 +290,36 @@ class StreamMaterial(Material):
             ("stream", self.blocks.source.description),
             ("blocks", f"{self.settings.data.shuffle_buffer:,} documents each, {shares} shares"),
         ]
+
+
+_BATCHES = 200
+
+
+def padding_share(*batches: Batch, slots: Callable[[Sequences], int] = group_slots) -> float:
+    """Share of slots, over contexts and targets, that hold no token. `slots`: how many some sequences take."""
+    parts = _parts(batches)
+    return 1.0 - sum(int(part.lengths.sum()) for part in parts) / sum(slots(part) for part in parts)
+
+
+def padded_share(*batches: Batch) -> float:
+    """The same share if every batch were padded to its longest sequence, as is usual."""
+    parts = _parts(batches)
+    slots = sum(len(part) * int(part.lengths.max()) for part in parts)
+    return 1.0 - sum(int(part.lengths.sum()) for part in parts) / slots
+
+
+def _parts(batches: tuple[Batch, ...]) -> list[Sequences]:
+    return [part for batch in batches for part in (batch.contexts.sequences, batch.targets.sequences)]
+
+
+def padding_facts(view: View, order: Order) -> list[tuple[str, str]]:
+    """Rows for a table: targets, and padding with and without packing, over the first batches of an epoch."""
+    if not view.count:
+        return []
+    batches = [view.batch(group[0]) for _, group in islice(order.groups(0), _BATCHES)]
+    return [
+        ("targets in an epoch", f"{view.targets:,}"),
+        ("padding in linear layers", "0 % of slots (encoders that run packed)"),
+        ("padding in attention", f"{100 * padding_share(*batches):.2f} % of slots"),
+        ("(padded batches instead)", f"{100 * padded_share(*batches):.2f} % of slots"),
+    ]

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -123,8 +124,30 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-class GPTMaterial:
-    """Training batches of one rank, with a position.
+@dataclass(frozen=True, slots=True)
+class GPTBatch:
+    """Sequences of one micro-batch.
+
+    Attributes:
+        tokens: int64 [rows, seq_len + 1], where the model is.
+        read: the same, on the CPU.
+    """
+
+    tokens: Tensor
+    read: Tensor
+
+    @property
+    def predictions(self) -> int:
+        """Tokens that are predicted."""
+        return int(self.tokens.shape[0] * (self.tokens.shape[1] - 1))
+
+    def to(self, device: Any) -> "GPTBatch":
+        """The same on a device."""
+        return GPTBatch(self.tokens.to(device, non_blocking=True), self.read)
+
+
+class GPTBatches:
+    """Endless micro-batches of one rank; a position is one between optimizer steps.
 
     Args:
         settings: sizes of a step.
@@ -133,7 +156,6 @@ class GPTMaterial:
         rank, world: this process and their number.
 
     Attributes:
-        rows: sequences of a step on this rank.
         parts: micro-batches of a step on this rank.
         stream: the order, with its position.
 
@@ -147,7 +169,7 @@ class GPTMaterial:
         self.settings, self.tokens, self.rank, self.world = settings, tokens, rank, world
         share, rest = divmod(settings.batch_tokens, settings.seq_len * world)
         micro = settings.micro_batch_tokens or settings.batch_tokens // world
-        self.rows, (self.parts, odd) = share, divmod(settings.batch_tokens, micro * world)
+        self.parts, odd = divmod(settings.batch_tokens, micro * world)
         if rest or odd or not share:
             raise LangJepaError(
                 f"data.batch_tokens ({settings.batch_tokens}) cannot be shared out to {world} processes in "
@@ -157,15 +179,29 @@ class GPTMaterial:
         self.stream = TokenStream(
             tokens.train, batch_size=share, length=settings.seq_len, seed=seed, rank=rank, ranks=world
         )
+        self._rest: list[Tensor] = []  # of the step
 
-    def anew(self) -> "GPTMaterial":
+    def anew(self) -> "GPTBatches":
         """The same batches from the beginning; this one's position stays."""
-        tokens, seed = self.tokens, self.stream.seed
-        return GPTMaterial(self.settings, tokens, seed=seed, rank=self.rank, world=self.world)
+        seed = self.stream.seed
+        return GPTBatches(self.settings, self.tokens, seed=seed, rank=self.rank, world=self.world)
 
-    def next_batch(self) -> Tensor:
-        """int64 [rows, seq_len + 1], this rank's sequences of the next step."""
-        return next(self.stream)
+    def __next__(self) -> GPTBatch:
+        """The next micro-batch."""
+        if not self._rest:
+            self._rest = list(next(self.stream).chunk(self.parts))
+        rows = self._rest.pop(0)
+        return GPTBatch(rows, rows)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The position after the last whole step."""
+        return self.stream.state
+
+    @state.setter
+    def state(self, position: dict[str, Any]) -> None:
+        self.stream.restart(position)
+        self._rest = []
 
     def facts(self) -> list[tuple[str, str]]:
         """What is worth knowing about the data, for people."""

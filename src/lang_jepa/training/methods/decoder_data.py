@@ -1,6 +1,8 @@
 """The data of a decoder's run: sentences of the encoder's corpus, with their concepts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +12,7 @@ from torch.nn import functional
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.losses import Losses
+from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.loader import CorpusBatches, Loader
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view
@@ -21,9 +24,14 @@ from lang_jepa.inference.cached_concepts import ConceptCache
 from lang_jepa.inference.cached_predictions import PredictionCache
 from lang_jepa.inference.decoding import encoder_fingerprint
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import find_model
+from lang_jepa.inference.own_corpus import missing, own_corpus
 from lang_jepa.models.decoder import DecoderBatch, pad_texts
+from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.decoder import DecoderSettings
-from lang_jepa.training.material import plan_steps
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import apply_override, build
+from lang_jepa.training.methods.encoder_data import plan_steps
 
 
 class DecoderSentences:
@@ -138,7 +146,7 @@ class SideConcepts:
         return torch.from_numpy(np.array(self.predictions[rows]))
 
 
-class DecoderMaterial:
+class DecoderData:
     """What a decoder's run needs of its data.
 
     Args:
@@ -152,13 +160,10 @@ class DecoderMaterial:
     Attributes:
         sample: examples of the held-out side that a look uses, int64 [n].
         fingerprint: identity of the data, compared on resumption.
-        loader: endless batches of this rank (after `start`).
 
     Raises:
         LangJepaError: no sentence is left to train on.
     """
-
-    loader: Loader
 
     def __init__(
         self,
@@ -223,15 +228,11 @@ class DecoderMaterial:
             names=("optimization.grad_accum_steps", "data.batch_size"),
         )
 
-    def start(self, state: Any | None) -> None:
-        """Begin to load, at a saved state if there is one."""
+    def batches(self, state: Any | None) -> Loader:
+        """Begin to read this rank's endless batches, at a saved state if there is one."""
         # The loader only hands examples to `batch` and marks the position of what comes back.
         source = CorpusBatches(cast(View, self.train), self.order, self.rank)
-        self.loader = Loader(source, num_workers=0, state=state)
-
-    def next_batch(self) -> DecoderBatch:
-        """The next training batch of this rank."""
-        return cast(DecoderBatch, next(self.loader))
+        return Loader(source, num_workers=0, state=state)
 
     def losses(self) -> Losses:
         """What was lost between the source and the examples; the length of texts in other tokens is not measured."""
@@ -266,3 +267,58 @@ def _sides(corpus: Corpus, ratio: float) -> tuple[tuple[CorpusSplit, Indices], t
     drawn = uniform(np.arange(train.num_documents, dtype=np.int64), 1, 0, 0)[:, 0] < ratio
     held_out = drawn[train.document_of(rows)]
     return (train, rows[~held_out]), (train, rows[held_out])
+
+
+def corpus_for(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> Corpus:
+    """The encoder's corpus, or the one that overrides of its data settings ask for, in the encoder's tokens.
+
+    Raises:
+        LangJepaError: there is none, or it has other tokens.
+    """
+    tree: dict[str, Any] = model.settings.model_dump()
+    for override in overrides:
+        if not override.startswith("data."):
+            raise LangJepaError(
+                f"override '{override}': the encoder is frozen, so of its settings only those of the data can be "
+                "changed here; the decoder's own settings are changed with -d"
+            )
+        apply_override(tree, override, Settings)
+    settings = build(Settings, tree, where="the encoder's settings")
+    if settings.data.streaming:
+        raise LangJepaError(
+            "the encoder was trained on a stream, which leaves no corpus: say what the decoder shall be trained on, "
+            "for example -o data.streaming=false -o data.limit=20000"
+        )
+    corpus = prepare(_here(settings.data, model, encoder, overrides)) if overrides else own_corpus(model)
+    if corpus is None:
+        raise LangJepaError(
+            missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS")
+        )
+    if corpus.tokenizer.fingerprint() != model.tokenizer.fingerprint():
+        raise LangJepaError(
+            f"the corpus {corpus.path} has other tokens than the encoder {encoder}; remove it and train again, or give "
+            "the run directory of the encoder"
+        )
+    return corpus
+
+
+def _here(data: DataSettings, model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> DataSettings:
+    """Settings of other documents, which would give a `trained` tokenizer other tokens: the encoder's own is named.
+
+    Nothing is prepared where a model of another machine has its corpora.
+    """
+    foreign = own_corpus(model) is None
+    if foreign and not any(one.startswith("data.train_file=") for one in overrides):
+        raise LangJepaError(
+            missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS")
+        )
+    if foreign and not any(one.startswith("data.corpus_dir=") for one in overrides):
+        data = data.model_copy(update={"corpus_dir": DataSettings().corpus_dir})
+    if data.tokenizer_path != "trained" and not foreign:
+        return data
+    folder = find_model(encoder)
+    if folder is None:
+        raise LangJepaError(
+            f"{encoder} is a checkpoint without its tokenizer: to train on other data, give a run or model directory"
+        )
+    return data.model_copy(update={"tokenizer_path": str(folder)})

@@ -1,1 +1,0 @@
-"""Training a concept decoder on the concepts of a frozen encoder."""

@@ -1,0 +1,358 @@
+"""One engine for every system: the loop, accumulation, clipping, cadence, checkpoints, exact resumption, the end."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import write_json
+from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training import ranks
+from lang_jepa.training.heartbeat import meet
+from lang_jepa.training.method import Batch, Batches, End, Loss, Method, Part, Validation
+from lang_jepa.training.metrics import STEP, read_metrics
+from lang_jepa.training.optim import check_gradients, clip_gradients
+from lang_jepa.training.run_files import Best, RunFiles
+from lang_jepa.training.run_folder import SUMMARY, RunFolder
+from lang_jepa.training.signals import StopRequest
+from lang_jepa.training.trackers import make_trackers
+
+
+class Engine:
+    """A run of some system.
+
+    Args:
+        method: the system, built.
+        folder: the run directory.
+
+    Attributes:
+        step: optimizer steps done.
+        first_step: the step this process began at.
+        seconds: spent in training steps, waiting for data included, validation and checkpoints not.
+        resumed: it took up a checkpoint.
+        interrupted: it was asked to stop before the end, by the signal `stopped_by`.
+        best: the best validation.
+        changes: settings that were changed on the way, as a checkpoint keeps them.
+    """
+
+    def __init__(self, method: Method[Any], folder: RunFolder) -> None:
+        self.method, self.folder = method, folder
+        self.fabric, self.reporter, self.settings = method.fabric, method.reporter, method.settings
+        self.is_rank_zero: bool = self.fabric.is_global_zero
+        self.step = self.first_step = 0
+        self.seconds = 0.0
+        self.resumed = self.interrupted = False
+        self.stopped_by: int | None = None
+        self.best, self.changes = Best(*method.best()), list[Any]()
+        self.metrics: dict[str, float] = {}
+        self.batches: Batches
+        self._files: RunFiles | None = None
+        self._epoch_loss, self._epoch_began = [0.0, 0.0], time.perf_counter()
+
+    def begin(self) -> None:
+        """Take up a checkpoint where the settings say so, begin to read, and open the files."""
+        meta, state = self.settings.meta, None
+        if meta.load_checkpoint:
+            path = self.folder.to_resume(meta.checkpoint_path, self.reporter.message)
+            state = None if path is None else self._restore(path)
+        self.first_step, self.resumed = self.step, state is not None
+        self.method.before_batches()
+        meet("concepts")  # which may be computed on some machine for hours
+        rank = self.fabric.global_rank
+        self.batches = self.method.batches(state["batches"][rank] if state else None)
+        if state:  # last, because starting loader processes draws a number
+            ranks.set_generators(state["generators"][rank])
+        if self.is_rank_zero:
+            self._open_files()
+
+    def _open_files(self) -> None:
+        logging, at = self.settings.logging, self.step if self.resumed else None
+        first = self.step + 1 if self.resumed else 0
+        self._files = RunFiles(
+            self.folder.path,
+            texts=self.method.layout.texts,
+            trackers=make_trackers(logging, self.settings, self.folder.path, first=first),
+            resume_step=at,
+            columns=self.method.columns,
+        )
+        self.reporter.begin(
+            total=self.method.total, start=self.step, every=logging.log_freq, facts=self.method.facts()
+        )
+
+    def fit(self) -> None:
+        """Train to the end, or until asked to stop; leaves a checkpoint either way.
+
+        Raises:
+            LangJepaError: the loss or its gradient is not finite (the update is not made), or a validation says that
+                the run must end.
+        """
+        with StopRequest() as stop:
+            if not self.resumed:
+                self.validate()
+            while not self.method.ended(self.step, self.seconds):
+                began = time.perf_counter()
+                position = self.batches.state
+                batches = [] if stop.requested else self._next_batches()
+                count, stopping = ranks.agree(
+                    self.fabric, sum(batch.predictions for batch in batches), stop.requested
+                )
+                if stopping:
+                    self.batches.state = position  # no step was made of the batches just read
+                    self.interrupted, self.stopped_by = True, stop.number
+                    break
+                metrics = self.train_step(batches, count)
+                self.seconds = self._agreed(self.seconds + time.perf_counter() - began)
+                self._after_step(metrics, count)
+        self.save()
+
+    def _next_batches(self) -> list[Batch]:
+        """This rank's micro-batches of a step, on its device."""
+        return [next(self.batches).to(self.fabric.device) for _ in range(self.method.micro_batches)]
+
+    def next_step(self) -> None:
+        """Read and make one step, and write nothing of it."""
+        batches = self._next_batches()
+        count, _ = ranks.agree(self.fabric, sum(batch.predictions for batch in batches), False)
+        self.train_step(batches, count)
+
+    def _agreed(self, seconds: float) -> float:
+        """Rank 0's clock decides, where the schedule depends on it."""
+        return ranks.of_chief(self.fabric, seconds) if self.method.clocked else seconds
+
+    def train_step(self, batches: list[Batch], count: int) -> dict[str, float]:
+        """One optimizer step; returns its metrics.
+
+        Args:
+            batches: micro-batches of this rank.
+            count: predictions in all of them, on all ranks.
+
+        Raises:
+            LangJepaError: the loss or its gradient is not finite; the update is not made.
+        """
+        began, method, parts = time.perf_counter(), self.method, len(batches)
+        rates = method.set_rates(self.step, self.seconds)
+        losses = []
+        for number, batch in enumerate(batches):
+            part = Part(self.step, self.seconds, count, number, parts)
+            with self.fabric.no_backward_sync(method.model, enabled=number + 1 < parts):
+                loss = method.loss(batch, part)
+                self.fabric.backward(loss.total)
+            losses.append(loss)
+        if self.step == self.first_step:
+            check_gradients(method.network)
+        norm = clip_gradients(method.network, self.settings.optimization.clip_grad)
+        metrics = method.metrics(self._summed(losses), part)
+        self.folder.check_finite(
+            self.step + 1, metrics["train/loss"], norm, self.settings, chief=self.is_rank_zero
+        )
+        for optimizer in method.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        method.after_update(self.step)
+        self.step += 1
+        speed = count / (time.perf_counter() - began)
+        return {**metrics, **rates, "train/grad_norm": norm, "train/targets_per_second": speed}
+
+    def _summed(self, losses: list[Loss]) -> dict[str, torch.Tensor]:
+        """The sums of all micro-batches and ranks, float64."""
+        own = {name: torch.stack([loss.sums[name] for loss in losses]).sum(0) for name in losses[0].sums}
+        flat = torch.cat([one.double().flatten() for one in own.values()])
+        parts = torch.split(ranks.total(self.fabric, flat), [one.numel() for one in own.values()])
+        return {name: part.view(one.shape) for (name, one), part in zip(own.items(), parts, strict=True)}
+
+    def _after_step(self, metrics: dict[str, float], count: int) -> None:
+        """What is due after the step just made: a row of metrics, an epoch's end, validation, checkpoints."""
+        logging, total = self.settings.logging, self.method.total
+        last = self.method.ended(self.step, self.seconds)
+        self._epoch_loss = [self._epoch_loss[0] + metrics["train/loss"] * count, self._epoch_loss[1] + count]
+        metrics |= {"train/epoch": float(self.epoch), "train/seconds": self.seconds}
+        if self.is_rank_zero:
+            self.reporter.step(self.step, {STEP: float(self.step), **metrics})
+            if last or self.step % logging.log_freq == 0:
+                self._write(metrics)
+        ended = self.method.epochs_ended(self.step)
+        if ended:
+            self._end_epoch()
+        if last or is_validation_due(
+            self.step, total=total, ends=self.method.epoch_ends, every=logging.eval_freq
+        ):
+            self.validate(last=last)
+        self._save_what_is_due(ended, last=last)
+
+    def _save_what_is_due(self, ended: Any, *, last: bool) -> None:
+        """Checkpoints of epochs, each with a last one; else the last one from time to time. `fit` saves at the end."""
+        logging = self.settings.logging
+        if logging.checkpoint_freq and ended:
+            if kept := [number for number in ended if number % logging.checkpoint_freq == 0]:
+                self.save(self.method.layout.epoch.format(kept[-1]))
+            self.save()
+        elif not last and self.step % (logging.checkpoint_steps or max(1, self.method.total // 10)) == 0:
+            self.save()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last batch handed out."""
+        return int(self.batches.state.get("epoch", 0))
+
+    def _end_epoch(self) -> None:
+        now, (loss, count) = time.perf_counter(), self._epoch_loss
+        row = {"epoch/loss": loss / max(1.0, count), "epoch/time": now - self._epoch_began}
+        self._epoch_loss, self._epoch_began = [0.0, 0.0], now
+        if self.is_rank_zero:
+            self._write(row)
+
+    def validate(self, *, last: bool = False) -> None:
+        """Measure on held-out data: write it, keep the best, tell what is wrong.
+
+        Raises:
+            LangJepaError: the run must end; its last checkpoint is written.
+        """
+        found = self.method.validate(self.step, self.seconds, last=last)
+        if found is None:
+            return
+        self.metrics = dict(found.metrics)
+        if self.is_rank_zero:
+            self._show(found)
+        if self.best.improves(self.step, found.metrics):
+            self.save(self.method.layout.best)
+        for text in found.warnings:
+            self.reporter.warning(text)
+        if found.stop:
+            self.save()
+            raise LangJepaError(found.stop)
+
+    def _show(self, found: Validation) -> None:
+        assert self._files is not None
+        self._write({"train/seconds": self.seconds, **found.metrics})
+        self.reporter.look(
+            self.step, {STEP: float(self.step), "train/seconds": self.seconds, **found.metrics}
+        )
+        self._files.texts.write(self.step, found.examples)
+        for text in found.examples if self.method.layout.shows_texts else ():
+            self.reporter.message(text)
+
+    def _write(self, metrics: Mapping[str, float]) -> None:
+        assert self._files is not None
+        self._files.write(self.step, {STEP: float(self.step), **metrics})
+
+    def save(self, name: str | None = None) -> None:
+        """Write a checkpoint (None: the last); every rank must call it, rank 0 writes."""
+        name, own = name or self.method.layout.last, self.batches.state
+        everyone = ranks.gather(self.fabric, {"batches": own, "generators": ranks.generators(self.fabric)})
+        if self.is_rank_zero:
+            checkpoints.save_checkpoint(self.folder.path / name, self._state(everyone))
+            logging, meta = self.settings.logging, self.settings.meta
+            self.folder.saved(name, keep=logging.keep_checkpoints, origin=meta.checkpoint_path)
+        self.fabric.barrier()
+
+    def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
+        return {
+            "system": self.settings.system,
+            "settings": self.settings.model_dump(),
+            "data": self.method.identity,
+            "world": self.fabric.world_size,
+            "step": self.step,
+            "total": self.method.total,
+            "seconds": self.seconds,
+            "epoch_loss": self._epoch_loss,
+            "metrics": self.metrics,
+            "best": self.best.state(),
+            "changes": self.changes,
+            "batches": [rank["batches"] for rank in everyone],
+            "generators": [rank["generators"] for rank in everyone],
+            **self.method.state(),
+        }
+
+    def _restore(self, path: Path) -> checkpoints.Checkpoint:
+        """Take up a checkpoint exactly, or refuse."""
+        state = self.folder.read(path, system=self.settings.system, contents=self.method.contents)
+        self.changes = checkpoints.check_matches(
+            state,
+            self.settings,
+            data=self.method.identity,
+            world=self.fabric.world_size,
+            total=self.method.total,
+            path=path,
+            free=self.method.all_free,
+            allowed=self.folder.may_change(),
+        )
+        if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
+            self.reporter.warning(warning)
+        self.method.restore(state, path)
+        if self.is_rank_zero:
+            self.folder.bring_over(path.parent, texts=self.method.layout.texts)
+        self.fabric.barrier()
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self._epoch_loss, self.metrics = list(state["epoch_loss"]), dict(state["metrics"])
+        if self._same_best(state["settings"]["logging"]):
+            self.best.restore(state["best"])
+        return state
+
+    def _same_best(self, then: Mapping[str, Any]) -> bool:
+        """Whether the best checkpoint is there, and was chosen as one would be chosen now."""
+        now = self.settings.logging.model_dump()
+        names = ("best_metric", "best_mode", "val_sentences")
+        there = (self.folder.path / self.method.layout.best).is_file()
+        return there and all(then.get(name) == now.get(name) for name in names)
+
+    def progress(self) -> dict[str, Any]:
+        """How far it came, as summary.json says it."""
+        return {"steps": self.step, "total": self.method.total, "interrupted": self.interrupted}
+
+    def finish(self, seconds: float) -> dict[str, Any]:
+        """Make what the run is for unless it was interrupted, and sum it up. Rank 0 alone.
+
+        Returns:
+            The summary.
+        """
+        path, layout = self.folder.path, self.method.layout
+        end, best = End(self.step, self.seconds, self.metrics, path / layout.last), None
+        if self.best.step is not None:
+            best = {"metric": self.best.metric, "step": self.best.step, "value": self.best.value}
+            chosen = (self.best.metric, self.best.step, self.best.value)
+            end = End(self.step, self.seconds, self.metrics, path / layout.best, *chosen)
+        model = None if self.interrupted else self.method.export(path, end)
+        rows = read_metrics(path / "metrics.csv")
+        validations = [row for row in rows if any(name.startswith("val/") for name in row)]
+        summary = {
+            **self.progress(),
+            "seconds": seconds,
+            "training_seconds": round(self.seconds, 1),
+            "best": best,
+            "first_look": validations[0] if validations else None,
+            "last_look": validations[-1] if validations else None,
+            "model": None if model is None else _from(path, model),
+            **self.method.summary(path, rows),
+        }
+        write_json(path / SUMMARY, summary)  # last, since a run that has one is over
+        return summary
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._files is not None:
+            self._files.close()
+
+
+def _from(folder: Path, model: Path) -> str:
+    """A model directory as seen from the run directory, which may be moved with it."""
+    return str(model.relative_to(folder) if model.is_relative_to(folder) else model)
+
+
+def is_validation_due(step: int, *, total: int, ends: Any, every: int | None) -> bool:
+    """Whether held-out data is measured after a step.
+
+    Args:
+        step: optimizer steps done, at least 1.
+        total: of the run; after the last one always.
+        ends: the steps at which epochs end.
+        every: steps between two validations (None: at the end of each epoch, or ten times a run where that is more
+            often).
+    """
+    if every is None:
+        every = max(1, total // 10)
+        if ends and ends[0] <= every:
+            return step == total or step in ends
+    return step == total or step % every == 0

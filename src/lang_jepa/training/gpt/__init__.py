@@ -1,1 +1,0 @@
-"""Training a GPT on tokens, with or without the span loss."""

@@ -1,0 +1,1 @@
+"""The built-in systems, one file each, with its data beside it."""

@@ -1,0 +1,287 @@
+"""LANG-JEPA and its relatives: an encoder and a predictor of embeddings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from lang_jepa.data.corpus.prepare import prepare, tell_losses
+from lang_jepa.data.views.batch import Batch
+from lang_jepa.inference.cards import CARD, is_whole
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import find_model
+from lang_jepa.models.jepa import Jepa, Output
+from lang_jepa.objectives.objective import Objective, spread_of
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.export import export_model, training_statistics
+from lang_jepa.training.method import End, Loss, Method, Part, Validation
+from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
+from lang_jepa.training.metrics import COLUMNS, draw_run, with_other_names
+from lang_jepa.training.optim import adamw, set_rates
+from lang_jepa.training.preflight import check_best_metric, check_encoder_start, check_splitter
+from lang_jepa.training.reporter import telling
+from lang_jepa.training.run_folder import Layout
+from lang_jepa.training.schedule import Schedule
+from lang_jepa.training.start import check_sample, start_model, start_target
+from lang_jepa.training.watch import Alarm, task_alarm, task_alarms, watch_for
+
+LAYOUT = Layout(
+    option="-o",
+    texts="examples.txt",
+    note="""settings.yaml        the resolved settings
+metrics.csv          what was measured, by optimizer step
+examples.txt         held-out contexts, what came next, and what was predicted
+run.png              the curves
+summary.json         start, best and end
+model/               the model to use: ConceptModel.load("model")
+checkpoint-*.pth     to resume from
+""",
+)
+
+
+class EncoderMethod(Method[Settings]):
+    """See `lang_jepa.training.method.Method`.
+
+    Attributes:
+        data: batches and the held-out sample.
+        jepa: encoder and predictor.
+        target: makes what is predicted.
+        alarms: what the collapse watch found.
+    """
+
+    settings_class = Settings
+    layout = LAYOUT
+    columns = COLUMNS
+    free = ("data.corpus_dir", "data.prepare_workers", "data.num_workers")
+    contents: ClassVar[Mapping[str, Any]] = {
+        "model": dict,
+        "target": dict,
+        "optimizer": dict,
+        "centre": (dict, type(None)),
+        "watch": dict,
+        "alarms": list,
+    }
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.objective = Objective(settings)
+        self.watch = watch_for(settings)
+        self.alarms: list[Alarm] = []
+        self._task_told = False
+        self._slots = self._tokens = 0  # of this rank's step
+
+    def complaints(self) -> Iterator[str]:
+        yield from check_splitter(self.settings)
+        yield from check_encoder_start(self.settings)
+        yield from check_best_metric(self.settings)
+
+    def open_data(self) -> None:
+        settings, fabric = self.settings, self.fabric
+        share = {"rank": fabric.global_rank, "world": fabric.world_size}
+        self.data: EncoderData
+        if settings.data.streaming:
+            self.data = StreamData(settings, **share)
+        else:
+            # Its lock lets one process prepare while the others wait, for as long as it takes.
+            corpus = prepare(settings.data, progress=telling(self.reporter))
+            self.data = CorpusData(settings, corpus, **share)
+        self.identity = self.data.fingerprint
+        self.total, self.epoch_ends = self.data.total_steps()
+        self.micro_batches = settings.optimization.grad_accum_steps
+
+    def build_model(self) -> None:
+        """The model, its target and the schedule, as training begins with them."""
+        settings = self.settings
+        per_epoch = self.epoch_ends[0] if self.epoch_ends else None
+        self.schedule = Schedule.of(settings.optimization, total=self.total, steps_per_epoch=per_epoch)
+        self.network = self.jepa = start_model(settings, self.data.tokenizer, self.data.sample_view)
+        self.target = start_target(settings, self.jepa, self.data.tokenizer)
+
+    def optimizer(self) -> AdamW:
+        """AdamW with the groups of the settings."""
+        return adamw(self.jepa, self.jepa.encoder, self.settings.optimization)
+
+    def build(self) -> None:
+        settings = self.settings
+        self.build_model()
+        if settings.meta.compile != "none":
+            self.jepa.encoder.backbone.compile(backend=settings.meta.compile)
+        self.set_up(self.jepa, self.optimizer())
+        self.target.encoder.to(self.fabric.device)
+        # From here on the generator only feeds dropout, and ranks must not drop alike.
+        torch.manual_seed(settings.meta.seed * 1000 + 1 + self.fabric.global_rank)
+
+    def warnings(self) -> Iterator[str]:
+        tell_losses(self.data.losses(), telling(self.reporter))
+        if rough := check_sample(self.settings, self.data.sample_view):
+            yield rough
+        if self.data.held_out is None:
+            yield (
+                "nothing is held out, so no health figure can be measured and the collapse watch is blind: "
+                + self.data.why_nothing_held_out()
+            )
+
+    def facts(self) -> list[tuple[str, str]]:
+        return self.data.facts()
+
+    def before_batches(self) -> None:
+        self.data.read_cached(self.jepa.encoder, self.reporter.message)
+
+    def batches(self, state: Any | None) -> Any:
+        return self.data.batches(state)
+
+    def set_rates(self, step: int, seconds: float) -> dict[str, float]:
+        rate = set_rates(self.optimizers[0], self.schedule, step)
+        rates = {"train/learning_rate": rate, "train/weight_decay": self.schedule.weight_decay(step)}
+        if self.settings.objective.target == "ema":
+            rates["train/momentum"] = self.schedule.momentum(step)
+        return rates
+
+    def loss(self, batch: Batch, part: Part) -> Loss:
+        with self.fabric.autocast():
+            output, targets = self.target.both_sides(self.model, batch)
+        found = self.objective(
+            output,
+            targets,
+            count=part.count,
+            micro_batches=part.parts,
+            regularizer_weight=self.schedule.regularizer_weight(self.settings.objective, part.step),
+            step=part.step,
+            numbers=batch.sentence_ids,
+        )
+        for sequences in (batch.contexts.sequences, batch.targets.sequences):
+            self._slots += self.jepa.encoder.slots(sequences)
+            self._tokens += int(sequences.lengths.sum())
+        return Loss(
+            found.total,
+            {
+                "distance": found.distance,
+                "cosine": found.cosine,
+                "targets_norm": found.targets_norm,
+                "predictions_norm": found.predictions_norm,
+                "regularizer": found.regularizer,
+                "moments": found.moments,
+            },
+        )
+
+    def metrics(self, sums: Mapping[str, Tensor], part: Part) -> dict[str, float]:
+        of_distance, of_regularizer = self.schedule.weights(self.settings.objective, part.step)
+        names = ("distance", "cosine", "targets_norm", "predictions_norm")
+        distance, cosine, targets, predictions = (float(sums[name]) / part.count for name in names)
+        regularizer = float(sums["regularizer"]) / (part.parts * self.fabric.world_size)
+        padding, self._slots, self._tokens = 1.0 - self._tokens / self._slots, 0, 0
+        return self._named(
+            {
+                "train/loss": of_distance * distance + of_regularizer * regularizer,
+                "train/distance": distance,
+                "train/regularizer": regularizer,
+                "train/repr_std": spread_of(sums["moments"]),
+                "train/padding_share": padding,
+                "stats/cosine_similarity": cosine,
+                "stats/target_features_norm": targets,
+                "stats/predicted_features_norm": predictions,
+            }
+        )
+
+    def _named(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        return with_other_names(metrics) if self.settings.data.view == "spans" else dict(metrics)
+
+    def after_update(self, step: int) -> None:
+        self.target.update(self.jepa.encoder, self.schedule.momentum(step))
+
+    def concept_model(self) -> ConceptModel:
+        """The model as it is now, to use; it shares its weights with the run."""
+        encoder = self.target.encoder if self.target.kept else self.jepa.encoder
+        jepa = Jepa(encoder, self.jepa.predictor, reads_sentences=self.jepa.reads_sentences)
+        statistics = training_statistics(jepa, self.data.sample_view, self.settings)
+        model = ConceptModel(jepa.eval(), self.data.tokenizer, statistics, self.settings)
+        model.card = {"corpus": self.data.fingerprint}
+        return model
+
+    def validate(self, step: int, seconds: float, *, last: bool) -> Validation | None:
+        if self.data.held_out is None:
+            return None
+        self.jepa.eval()
+        found = self.data.held_out.look(
+            predict=self._predict,
+            embed=self._embed,
+            device=self.fabric.device,
+            distances=self.objective.distances,
+            regularizer=self.objective.regularizer,
+            weights=self.schedule.weights(self.settings.objective, step),
+        )
+        self.jepa.train()
+        warnings, stop = [], ""
+        task = task_alarm(step, self.total, found.figures)
+        if task and not self._task_told:  # once: it stays what it is
+            self._task_told = True
+            warnings.append(str(task))
+        if alarm := self.watch.look(step, found.figures):
+            if not self.alarms:
+                warnings.append(str(alarm))
+            self.alarms.append(alarm)
+            if self.settings.meta.on_collapse == "stop":
+                stop = f"stopped (meta.on_collapse=stop): {alarm}"
+        return Validation(self._named(found.figures), found.examples, warnings, stop)
+
+    def _predict(self, batch: Batch) -> Tensor:
+        with self.fabric.autocast():  # for the model alone: metrics are computed in full precision
+            output: Output = self.jepa(batch.contexts)
+        return output.predictions
+
+    def _embed(self, batch: Batch) -> Tensor:
+        with self.fabric.autocast():
+            return self.target.embed(batch.targets)
+
+    def best(self) -> tuple[str | None, str]:
+        return self.settings.logging.best_metric, self.settings.logging.best_mode
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.jepa.state_dict(),
+            "optimizer": self.optimizers[0].state_dict(),
+            **self.own_state(),
+        }
+
+    def own_state(self) -> dict[str, Any]:
+        """What is neither the model's nor the optimizer's."""
+        centre = self.objective.centre
+        return {
+            "target": self.target.encoder.state_dict() if self.target.own else {},
+            "centre": centre.state_dict() if centre else None,
+            "watch": self.watch.state_dict(),
+            "alarms": [[alarm.step, list(alarm.signs)] for alarm in self.alarms],
+        }
+
+    def restore(self, state: Mapping[str, Any], path: Path) -> None:
+        checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {path}")
+        checkpoints.load_optimizer(self.optimizers[0], state["optimizer"], what=f"the optimizer in {path}")
+        self.restore_own(state, str(path))
+
+    def restore_own(self, state: Mapping[str, Any], where: str) -> None:
+        """Take back what `own_state` gave; `where` names the checkpoint."""
+        if self.target.own:
+            checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {where}")
+        if self.objective.centre is not None:
+            self.objective.centre.load_state_dict(state["centre"] or {})
+        self.watch.load_state_dict(state["watch"])
+        self.alarms = [Alarm(step, tuple(signs), self.watch.advice) for step, signs in state["alarms"]]
+
+    def is_made(self, summary: Mapping[str, Any]) -> bool:
+        model = find_model(Path(self.settings.logging.log_dir))
+        return model is not None and is_whole(model / CARD, what="model card")
+
+    def export(self, folder: Path, end: End) -> Path:
+        export_model(self, folder, end)
+        return folder / "model"
+
+    def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+        draw_run(rows, folder / "run.png", title=f"{self.settings.recipe}: {folder}")
+        return {
+            "alarms": [str(alarm) for alarm in self.alarms],
+            "task_alarms": [str(alarm) for alarm in task_alarms(rows, total=self.total)],
+        }
