@@ -60,7 +60,7 @@ class Variant:
         from lang_jepa.data.views import make_view
         from lang_jepa.objectives.objective import Objective
         from lang_jepa.training.methods.encoder_data import make_order
-        from lang_jepa.training.optim import make_optimizer
+        from lang_jepa.training.optim import adamw
         from lang_jepa.training.start import start_model, start_target
 
         corpus = prepare(settings.data)
@@ -70,7 +70,7 @@ class Variant:
         self.jepa = start_model(settings, corpus.tokenizer, self.view)
         self.target = start_target(settings, self.jepa, corpus.tokenizer)
         self.objective = Objective(settings)
-        self.optimizer = make_optimizer(self.jepa, settings.optimization)
+        self.optimizer = adamw(self.jepa, self.jepa.encoder, settings.optimization)
         self.seconds: list[float] = []
         self.alone: list[float] = []
         self.losses: list[float] = []

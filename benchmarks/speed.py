@@ -109,8 +109,8 @@ class Ours:
         from lang_jepa.models.predictors.predictor import build_predictor
         from lang_jepa.models.target import EMATarget
         from lang_jepa.settings.data import DataSettings
-        from lang_jepa.settings.encoder import ModelSettings, OptimizationSettings, Settings
-        from lang_jepa.training.optim import make_optimizer
+        from lang_jepa.settings.encoder import EncoderOptimizationSettings, ModelSettings, Settings
+        from lang_jepa.training.optim import adamw
 
         tokenizer = TextTokenizer.load(weights)
         model = ModelSettings(
@@ -123,14 +123,14 @@ class Ours:
         self.settings = Settings(
             data=DataSettings(context=mode, window_size=WINDOW, passage_size=PASSAGE),
             model=model,
-            optimization=OptimizationSettings(lr=1e-5),
+            optimization=EncoderOptimizationSettings(lr=1e-5),
         )
         split = corpus(documents, tokenizer)
         self.view = make_view(self.settings, split, tokenizer)
         encoder = build_encoder(model, vocab_size=tokenizer.vocab_size, weights=weights)
         self.jepa = Jepa(encoder, build_predictor(model, window=WINDOW), reads_sentences=False)
         self.target = EMATarget(encoder)
-        self.optimizer = make_optimizer(self.jepa, self.settings.optimization)
+        self.optimizer = adamw(self.jepa, self.jepa.encoder, self.settings.optimization)
         self.half = half
 
     def loss(self, batch: Any) -> Any:

@@ -19,7 +19,8 @@ from lang_jepa.inference.gpt_folder import CARD as GPT_CARD
 from lang_jepa.inference.gpt_folder import find_gpt, load_gpt
 from lang_jepa.inference.model_folder import load_model
 from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
-from lang_jepa.training.contents import PARTS
+from lang_jepa.training.contents import COMMON
+from lang_jepa.training.train import method_of
 
 
 @pytest.fixture
@@ -70,19 +71,20 @@ def test_a_missing_part_is_named(system: System, run: Path) -> None:
     path = run / system.last
     whole = load_checkpoint(path)
     del whole["format"]
-    for name in PARTS[whole["system"]]:
+    own = method_of(system.resume(run)).contents
+    assert own.keys() >= {"model"}
+    for name in [*COMMON, *own]:
         save_checkpoint(path, {key: part for key, part in whole.items() if key != name})
         with pytest.raises(LangJepaError, match=rf"is not whole: it lacks {name}$"):
-            load_checkpoint(path)
+            load_checkpoint(path, contents=own)
 
 
 def _no_position(state: dict[str, Any]) -> None:
-    if state["system"] == "gpt":
-        state["stream"]["step"] = 10**9
-    elif "positions" in state["loader"][0]:
-        state["loader"][0]["positions"] = [[0, -1, 0]]
+    place = state["batches"][0]
+    if "positions" in place:
+        place["positions"] = [[0, -1, 0]]
     else:
-        state["loader"][0]["group"] = 10**9
+        place["step" if state["system"] == "gpt" else "group"] = 10**9
 
 
 def _other_moments(state: dict[str, Any]) -> None:
@@ -155,11 +157,9 @@ def test_a_full_disk_is_one_line_that_leaves_no_litter(
 def test_no_work_is_done_for_a_folder_that_cannot_be_written(
     system: System, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("lang_jepa.training.train", "lang_jepa.training.decoder.train"):
-        monkeypatch.setattr(f"{module}.prepare", lambda *args, **options: pytest.fail("it prepared"))
-    monkeypatch.setattr(
-        "lang_jepa.training.methods.gpt_data.prepare", lambda *a, **o: pytest.fail("it prepared")
-    )
+    for module in ("encoder", "decoder_data", "gpt_data"):
+        prepare = f"lang_jepa.training.methods.{module}.prepare"
+        monkeypatch.setattr(prepare, lambda *args, **options: pytest.fail("it prepared"))
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/run")):
         with pytest.raises(LangJepaError, match=r"is a file, and a folder|cannot write"):

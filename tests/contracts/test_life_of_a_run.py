@@ -275,8 +275,7 @@ def test_it_goes_on_in_another_folder_and_takes_along_what_was_measured(
     """Unless it is refused: then a run that is there stays as it was."""
     first, second = tmp_path / "first", Path(shutil.copytree(finished, tmp_path / "second"))
     system.begin(system.make(first, (), inputs), StopAt(5), inputs)
-    section, switch = ("training", "resume") if system.name == "decoder" else ("meta", "load_checkpoint")
-    there = (f"{section}.{switch}=true", f"{section}.checkpoint_path={first / system.last}")
+    there = ("meta.load_checkpoint=true", f"meta.checkpoint_path={first / system.last}")
     before = _bytes(second)
     with pytest.raises(LangJepaError, match=f"{system.lr}: checkpoint"):
         system.begin(system.make(second, (*there, f"{system.lr}=0.5"), inputs), None, inputs)

@@ -5,19 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from lang_jepa.training.decoder import run as decoder_run
-from lang_jepa.training.gpt import run as gpt_run
-from pydantic import BaseModel
 from systems import Inputs, System
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.settings.decoder import DecoderSettings
-from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import load_settings
+from lang_jepa.settings.recipes import SYSTEMS
 from lang_jepa.training import checkpoint, preflight
 from lang_jepa.training.lit_data import TextDataModule
-from lang_jepa.training.train import train
+from lang_jepa.training.train import method_of, train
 from tiny import VIEWS, tiny_decoder, tiny_settings
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
@@ -51,20 +46,14 @@ def test_everything_at_once(
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     (tmp_path / "run").write_text("a file")
-    decoder = system.name == "decoder"
-    logging, device = ("evaluation", "training") if decoder else ("logging", "meta")
-    overrides = (
-        f"{logging}.log_to_wandb=true",
-        f"{logging}.log_to_tensorboard=true",
-        f"{device}.device=cuda",
-    )
+    overrides = ("logging.log_to_wandb=true", "logging.log_to_tensorboard=true", "meta.device=cuda")
     said = begin(system, inputs, tmp_path / "run", *overrides)
     for words in (
-        f"{logging}.log_to_wandb needs wandb: pip install 'lang-jepa[wandb]'",
-        f"{logging}.log_to_tensorboard needs tensorboard",
+        "logging.log_to_wandb needs wandb: pip install 'lang-jepa[wandb]'",
+        "logging.log_to_tensorboard needs tensorboard",
         "Slurm runs 2 tasks",
         "torchrun",
-        f"{device}.device=cuda, but torch finds no GPU here",
+        "meta.device=cuda, but torch finds no GPU here",
         f"{system.log_dir}: {tmp_path / 'run'} is a file",
     ):
         assert words in said
@@ -144,41 +133,31 @@ def test_a_decoder_of_predictions_that_the_encoder_does_not_make(tmp_path: Path)
     encoder = train(tiny_settings(tmp_path / "encoder", *VIEWS["spans"], "optimization.max_steps=1")).folder
     settings = tiny_decoder(tmp_path / "run", "data.predicted_share=0.5")
     elsewhere = (f"data.corpus_dir={tmp_path / 'corpora'}", "data.limit=20")
-    with pytest.raises(LangJepaError, match=r"predicts no next sentence.*set training\.predicted_share=0"):
+    with pytest.raises(LangJepaError, match=r"predicts no next sentence.*set data\.predicted_share=0"):
         train(settings.of(encoder, elsewhere))
     assert not (tmp_path / "corpora").exists()
     assert not list((tmp_path / "run").glob("*"))
 
 
+LOGGING = """recipe logging.checkpoint_freq logging.checkpoint_steps logging.eval_freq logging.keep_checkpoints
+    logging.log_dir logging.log_freq logging.log_to_tensorboard logging.log_to_wandb logging.num_examples
+    meta.checkpoint_path meta.load_checkpoint meta.timeout_minutes"""
 FREE = {
-    "encoder": """recipe data.corpus_dir data.num_workers data.prepare_workers logging.best_metric logging.best_mode
-        logging.checkpoint_freq logging.checkpoint_steps logging.eval_freq logging.keep_checkpoints logging.log_dir logging.log_freq
-        logging.log_to_tensorboard logging.log_to_wandb logging.num_examples logging.val_sentences meta.checkpoint_path
-        meta.load_checkpoint meta.on_collapse meta.timeout_minutes""",
-    "decoder": """recipe logging.checkpoint_freq logging.keep_checkpoints logging.log_freq logging.log_to_tensorboard
-        logging.log_to_wandb logging.num_examples meta.checkpoint_path logging.log_dir meta.load_checkpoint
-        meta.timeout_minutes""",
-    "gpt": """recipe data.corpus_dir data.prepare_workers logging.num_examples evaluation.sample_tokens
-        evaluation.sentence_layer evaluation.temperature evaluation.top_k logging.checkpoint_steps
-        logging.checkpoint_freq logging.keep_checkpoints logging.log_dir logging.log_freq logging.log_to_tensorboard logging.log_to_wandb
-        meta.checkpoint_path meta.load_checkpoint meta.timeout_minutes""",
+    "encoder": """data.corpus_dir data.num_workers data.prepare_workers logging.best_metric logging.best_mode
+        logging.val_sentences meta.on_collapse""",
+    "decoder": "data.encoder data.encoder_data logging.val_sentences",
+    "gpt": """data.corpus_dir data.prepare_workers evaluation.sample_tokens evaluation.sentence_layer
+        evaluation.temperature evaluation.top_k""",
 }
 """Settings that touch no number of a run, so that it may go on with others."""
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "free"),
-    [
-        ("encoder", Settings, checkpoint.FREE),
-        ("decoder", DecoderSettings, decoder_run.FREE),
-        ("gpt", GPTSettings, gpt_run.FREE),
-    ],
-)
-def test_only_these_settings_may_be_others_when_a_run_goes_on(
-    name: str, settings: type[BaseModel], free: tuple[str, ...]
-) -> None:
-    every = checkpoint._flat(settings().model_dump())
-    assert {key for key in every if key.startswith(free)} == set(FREE[name].split())
+@pytest.mark.parametrize("name", ["encoder", "decoder", "gpt"])
+def test_only_these_settings_may_be_others_when_a_run_goes_on(name: str) -> None:
+    method = method_of(SYSTEMS[name]())
+    every = checkpoint._flat(method.settings.model_dump())
+    found = {key for key in every if key.startswith(method.all_free)}
+    assert found == {*LOGGING.split(), *FREE[name].split()}
 
 
 def test_trainer(monkeypatch: pytest.MonkeyPatch) -> None:

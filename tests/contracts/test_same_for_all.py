@@ -98,8 +98,8 @@ def test_checkpoints_of_epochs_do_not_pile_up(
     system: System, keep: str, inputs: Inputs, tmp_path: Path
 ) -> None:
     """The latest stay, and the one that was gone on from, which a later kill may need again."""
-    folder, section = tmp_path / "run", "evaluation" if system.name == "decoder" else "logging"
-    more = (f"{section}.checkpoint_freq=1", f"{section}.keep_checkpoints={keep}")
+    folder = tmp_path / "run"
+    more = ("logging.checkpoint_freq=1", f"logging.keep_checkpoints={keep}")
     settings = system.make(folder, (*EPOCHS[system.name], *LONGER[system.name], *more), inputs)
     system.begin(settings, None, inputs)
     kept = {int(re.sub(r"\D", "", path.name)): path for path in folder.glob("*epoch*")}
@@ -111,12 +111,11 @@ def test_checkpoints_of_epochs_do_not_pile_up(
     if keep != "2":
         return
     begun = kept[last - 1]
-    section = "training" if system.name == "decoder" else "meta"
     again = system.resume(folder)
-    part = getattr(again, section).model_copy(update={"checkpoint_path": str(begun)})
+    meta = again.meta.model_copy(update={"checkpoint_path": str(begun)})
     for number in range(20, 23):  # of an earlier attempt, say
         shutil.copyfile(begun, begun.with_name(begun.name.replace(str(last - 1), str(number))))
-    system.begin(again.model_copy(update={section: part}), None, inputs)
+    system.begin(again.model_copy(update={"meta": meta}), None, inputs)
     assert begun.is_file()
     assert kept[last].is_file()
     assert len(list(folder.glob("*epoch*"))) == 3

@@ -15,9 +15,9 @@ from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import (
     NEXT_SENTENCE_PREDICTORS,
     VIEW_PREDICTORS,
+    EncoderOptimizationSettings,
     ModelSettings,
     ObjectiveSettings,
-    OptimizationSettings,
     Settings,
 )
 
@@ -98,7 +98,7 @@ def test_what_fits(base: dict[str, dict[str, object]], changes: dict[str, object
         (ModelSettings, "predictor", PREDICTORS),
         (ObjectiveSettings, "regularizer", REGULARIZERS),
         (ObjectiveSettings, "target", TARGETS),
-        (OptimizationSettings, "loss_fn", DISTANCES),
+        (EncoderOptimizationSettings, "loss_fn", DISTANCES),
     ],
 )
 def test_tables_hold_what_the_settings_offer(

@@ -21,6 +21,8 @@ from lang_jepa.training.checkpoint import (
     rounds_otherwise,
     save_checkpoint,
 )
+from lang_jepa.training.methods.decoder import DecoderMethod
+from lang_jepa.training.methods.encoder import EncoderMethod
 from lang_jepa.training.sealed import seal
 from tiny import tiny_settings
 
@@ -35,12 +37,17 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
+OWN = DecoderMethod.contents
+
+
 def _state(**changed: Any) -> dict[str, Any]:
     """All that a decoder's checkpoint must hold."""
     return {
         "system": "decoder",
-        "settings": {"training": {}},
-        "corpus": "a",
+        "settings": {"data": {}},
+        "data": "a",
+        "epoch_loss": [0.0, 0.0],
+        "metrics": {},
         "encoder": "b",
         "world": 1,
         "step": 3,
@@ -50,7 +57,7 @@ def _state(**changed: Any) -> dict[str, Any]:
         "best": [2, 0.5],
         "changes": [],
         "seconds": 1.5,
-        "loader": [{"positions": [[1]]}],
+        "batches": [{"positions": [[1]]}],
         "generators": [[None, None]],
         **changed,
     }
@@ -94,7 +101,7 @@ def test_a_missing_part_is_named(name: str, tmp_path: Path) -> None:
     del state[name]
     save_checkpoint(tmp_path / "a.pth", state)
     with pytest.raises(LangJepaError, match=rf"a\.pth is not whole: it lacks {name}$"):
-        load_checkpoint(tmp_path / "a.pth")
+        load_checkpoint(tmp_path / "a.pth", contents=OWN)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +114,8 @@ def test_a_missing_part_is_named(name: str, tmp_path: Path) -> None:
         ({"step": -1}, "says step -1 of 5"),
         ({"step": 6}, "says step 6 of 5"),
         ({"model": [1]}, "damaged: model is list"),
-        ({"world": 2}, "its loader is not of 2 processes"),
-        ({"world": 0}, "its loader is not of 0 processes"),
+        ({"world": 2}, "its batches is not of 2 processes"),
+        ({"world": 0}, "its batches is not of 0 processes"),
         ({"generators": []}, "its generators is not of 1 processes"),
         ({"seconds": math.nan}, "says nan seconds"),
         ({"best": [1]}, r"its best is \[1\]"),
@@ -118,7 +125,7 @@ def test_a_missing_part_is_named(name: str, tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pth", _state(**changed))
     with pytest.raises(LangJepaError, match=said):
-        load_checkpoint(tmp_path / "a.pth", system="decoder")
+        load_checkpoint(tmp_path / "a.pth", system="decoder", contents=OWN)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -207,7 +214,7 @@ def test_an_archive_of_something_else(value: object, tmp_path: Path) -> None:
 
 def test_the_first_format_is_refused_by_name(tmp_path: Path) -> None:
     torch.save({"format": 1, "step": 3}, tmp_path / "other.pth")
-    with pytest.raises(LangJepaError, match=r"other\.pth has format 1; this version reads format 2"):
+    with pytest.raises(LangJepaError, match=r"other\.pth has format 1; this version reads format 3"):
         load_checkpoint(tmp_path / "other.pth")
 
 
@@ -227,12 +234,13 @@ def test_missing(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "gone.pth")
 
 
-def _matches(folder: Path, *overrides: str, corpus: str = "a", world: int = 1) -> None:
-    state = {"settings": tiny_settings(folder).model_dump(), "corpus": "a", "world": 1, "step": 3}
+def _matches(folder: Path, *overrides: str, data: str = "a", world: int = 1) -> None:
+    state = {"settings": tiny_settings(folder).model_dump(), "data": "a", "world": 1, "step": 3}
     check_matches(
         state,
         tiny_settings(folder, *overrides),
-        corpus=corpus,
+        data=data,
+        free=EncoderMethod(tiny_settings(folder)).all_free,
         world=world,
         total=6,
         path=folder / "last.pth",
@@ -254,18 +262,20 @@ def _matches(folder: Path, *overrides: str, corpus: str = "a", world: int = 1) -
 )
 def test_a_setting_that_touches_the_numbers_is_named_with_both_values(override: str, tmp_path: Path) -> None:
     key, _, value = override.partition("=")
-    with pytest.raises(LangJepaError, match=rf"{key}: checkpoint .*, now {value.capitalize()}") as failure:
+    with pytest.raises(
+        LangJepaError, match=rf"{key}: checkpoint .*, now '?{'True' if value == 'true' else value}"
+    ) as failure:
         _matches(tmp_path, override)
     assert str(failure.value).count(": checkpoint ") == 1, "only the one that differs"
 
 
 def test_all_differences_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(LangJepaError) as failure:
-        _matches(tmp_path, "meta.seed=1", "optimization.lr=0.5", corpus="b", world=4)
+        _matches(tmp_path, "meta.seed=1", "optimization.lr=0.5", data="b", world=4)
     for part in (
         "meta.seed",
         "optimization.lr",
-        "corpus: checkpoint a, now b",
+        "data: checkpoint a, now b",
         "processes: checkpoint 1, now 4",
     ):
         assert part in str(failure.value)

@@ -5,7 +5,8 @@ import pytest
 
 from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
-from lang_jepa.training.methods.encoder_data import epochs_ended, is_look_due, plan_steps
+from lang_jepa.training.methods.encoder_data import plan_steps
+from lang_jepa.training.schedule import epochs_ended, is_validation_due
 
 NAMES = ("optimization.grad_accum_steps", "data.batch_size")
 
@@ -53,7 +54,9 @@ def test_epochs_that_end_together() -> None:
 
 
 def looks(total: int, ends: list[int], every: int | None = None) -> list[int]:
-    return [step for step in range(1, total + 1) if is_look_due(step, total=total, ends=ends, every=every)]
+    return [
+        step for step in range(1, total + 1) if is_validation_due(step, total=total, ends=ends, every=every)
+    ]
 
 
 def test_looks_are_at_the_ends_of_epochs_or_ten_a_run() -> None:

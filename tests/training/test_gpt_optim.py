@@ -8,7 +8,7 @@ import torch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings.gpt import GPTOptimizationSettings, GPTSettings
-from lang_jepa.training.optim import WeightAverage, check_groups, make_optimizers, set_gpt_rates
+from lang_jepa.training.optim import WeightAverage, check_groups, make_gpt_optimizers, set_gpt_rates
 from lang_jepa.training.schedule import GPTSchedule
 
 MODEL = {"num_layers": 4, "model_dim": 16, "num_heads": 2, "num_kv_heads": 1}
@@ -26,7 +26,7 @@ def gpt(**changes: object) -> GPT:
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_parameter_is_in_one_group_and_only_matrices_of_layers_in_muon(tied: bool) -> None:
     model, chosen = gpt(tie_embeddings=tied), GPTOptimizationSettings()
-    muon, adamw = make_optimizers(model, chosen)
+    muon, adamw = make_gpt_optimizers(model, chosen)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {
         names[id(parameter)]: (kind, group["peak"])
@@ -43,7 +43,7 @@ def test_every_parameter_is_in_one_group_and_only_matrices_of_layers_in_muon(tie
         elif "gain" in name or "gate" in name:
             assert place == ("adamw", chosen.scalar_lr)
         else:
-            assert place == ("muon", chosen.matrix_lr)
+            assert place == ("muon", chosen.lr)
     with pytest.raises(LangJepaError, match=r"embedding.weight \(in 0 groups\)"):
         check_groups(model, muon)
     with pytest.raises(LangJepaError, match=r"embedding.weight \(in 2 groups\)"):
@@ -62,8 +62,8 @@ def orthogonalised(gradient: torch.Tensor, steps: int) -> torch.Tensor:
 def test_muon_against_newton_schulz_by_hand(steps: int) -> None:
     """Two steps with Nesterov momentum, for a wide and a tall matrix; torch iterates in bf16."""
     model = gpt()
-    chosen = GPTOptimizationSettings(muon_ns_steps=steps, matrix_lr=0.1, weight_decay=0.2, muon_momentum=0.9)
-    muon, _ = make_optimizers(model, chosen)
+    chosen = GPTOptimizationSettings(muon_ns_steps=steps, lr=0.1, weight_decay=0.2, muon_momentum=0.9)
+    muon, _ = make_gpt_optimizers(model, chosen)
     layer = model.blocks[0]
     matrices = {layer.mlp.up.weight: 2.0, layer.mlp.down.weight: 1.0}  # sqrt(rows / columns), at least 1
     with torch.no_grad():
@@ -85,7 +85,7 @@ def test_muon_against_newton_schulz_by_hand(steps: int) -> None:
 def test_a_torch_without_muon_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(LangJepaError, match="install torch 2"):
-        make_optimizers(gpt(), GPTOptimizationSettings())
+        make_gpt_optimizers(gpt(), GPTOptimizationSettings())
 
 
 def schedule(**optimization: object) -> GPTSchedule:
@@ -126,8 +126,8 @@ def test_span_weight_and_looped_layers_follow_the_progress() -> None:
 
 
 def test_rates_and_momentum_reach_the_groups() -> None:
-    plan = schedule(muon_momentum_start=0.5, muon_momentum=0.9, muon_momentum_steps=8, matrix_lr=0.1)
-    optimizers = make_optimizers(gpt(), plan.settings.optimization)
+    plan = schedule(muon_momentum_start=0.5, muon_momentum=0.9, muon_momentum_steps=8, lr=0.1)
+    optimizers = make_gpt_optimizers(gpt(), plan.settings.optimization)
     assert set_gpt_rates(optimizers, plan, 1, 0.0) == 0.5
     (matrices,), vectors = (optimizer.param_groups for optimizer in optimizers)
     assert (matrices["lr"], matrices["momentum"]) == pytest.approx((0.05, 0.55))

@@ -74,9 +74,9 @@ def test_the_notebook(settings: Settings, tmp_path: Path) -> None:
         default_root_dir=tmp_path,
     )
     trainer.fit(module, data)
-    corpus = data.material.corpus
+    corpus = data.data.corpus
     assert corpus.train.num_documents + corpus.validation.num_documents == 8
-    view = data.material.view
+    view = data.data.view
     sizes = view.sizes(np.arange(view.count))
     assert (sizes == 256).sum() >= view.count / 2
     assert view.left_out < 64 * corpus.train.num_documents

@@ -9,8 +9,8 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.models.encoder import build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import build_predictor
-from lang_jepa.settings.encoder import OptimizationSettings
-from lang_jepa.training.optim import check_gradients, check_groups, make_optimizer, set_rates
+from lang_jepa.settings.encoder import EncoderOptimizationSettings
+from lang_jepa.training.optim import adamw, check_gradients, check_groups, set_rates
 from lang_jepa.training.schedule import Schedule
 from tiny import tiny_settings
 
@@ -22,7 +22,7 @@ def jepa(tmp_path: Path) -> Jepa:
     return Jepa(encoder, build_predictor(settings.model, window=4), reads_sentences=True)
 
 
-def _schedule(settings: OptimizationSettings) -> Schedule:
+def _schedule(settings: EncoderOptimizationSettings) -> Schedule:
     return Schedule.of(settings, total=10, steps_per_epoch=None)
 
 
@@ -33,8 +33,10 @@ def _by_name(jepa: Jepa, optimizer: torch.optim.Optimizer, key: str) -> dict[str
 
 
 def test_each_parameter_is_in_exactly_one_group(jepa: Jepa) -> None:
-    optimizer = make_optimizer(
-        jepa, OptimizationSettings(embedding_lr_multiplier=20.0, encoder_lr_multiplier=0.5)
+    optimizer = adamw(
+        jepa,
+        jepa.encoder,
+        EncoderOptimizationSettings(embedding_lr_multiplier=20.0, encoder_lr_multiplier=0.5),
     )
     members = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert len(members) == len(set(members))
@@ -42,8 +44,8 @@ def test_each_parameter_is_in_exactly_one_group(jepa: Jepa) -> None:
 
 
 def test_only_matrices_outside_of_embeddings_decay(jepa: Jepa) -> None:
-    settings = OptimizationSettings(weight_decay=0.1, final_weight_decay=0.1)
-    optimizer = make_optimizer(jepa, settings)
+    settings = EncoderOptimizationSettings(weight_decay=0.1, final_weight_decay=0.1)
+    optimizer = adamw(jepa, jepa.encoder, settings)
     set_rates(optimizer, _schedule(settings), 3)
     decays = _by_name(jepa, optimizer, "weight_decay")
     assert decays["encoder.head.weight"] == decays["predictor.output.weight"] == pytest.approx(0.1)
@@ -57,10 +59,10 @@ def test_only_matrices_outside_of_embeddings_decay(jepa: Jepa) -> None:
 
 
 def test_multipliers_of_encoder_and_embeddings_multiply(jepa: Jepa) -> None:
-    settings = OptimizationSettings(
+    settings = EncoderOptimizationSettings(
         lr=1e-2, warmup_steps=0, embedding_lr_multiplier=20.0, encoder_lr_multiplier=0.5
     )
-    optimizer = make_optimizer(jepa, settings)
+    optimizer = adamw(jepa, jepa.encoder, settings)
     assert set_rates(optimizer, _schedule(settings), 0) == pytest.approx(1e-2)
     rates = _by_name(jepa, optimizer, "lr")
     for name, rate in rates.items():
@@ -70,8 +72,8 @@ def test_multipliers_of_encoder_and_embeddings_multiply(jepa: Jepa) -> None:
 
 
 def test_predictor_warm_up_holds_the_encoder_and_nothing_else(jepa: Jepa) -> None:
-    settings = OptimizationSettings(lr=1e-2, warmup_steps=0, predictor_warmup_steps=3)
-    optimizer = make_optimizer(jepa, settings)
+    settings = EncoderOptimizationSettings(lr=1e-2, warmup_steps=0, predictor_warmup_steps=3)
+    optimizer = adamw(jepa, jepa.encoder, settings)
     for step in range(5):
         set_rates(optimizer, _schedule(settings), step)
         for name, rate in _by_name(jepa, optimizer, "lr").items():
@@ -79,8 +81,8 @@ def test_predictor_warm_up_holds_the_encoder_and_nothing_else(jepa: Jepa) -> Non
 
 
 def test_a_held_encoder_does_not_move_though_it_has_gradients_and_decay(jepa: Jepa) -> None:
-    settings = OptimizationSettings(predictor_warmup_steps=1, weight_decay=0.5)
-    optimizer = make_optimizer(jepa, settings)
+    settings = EncoderOptimizationSettings(predictor_warmup_steps=1, weight_decay=0.5)
+    optimizer = adamw(jepa, jepa.encoder, settings)
     before = {name: parameter.clone() for name, parameter in jepa.named_parameters()}
     for parameter in jepa.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -92,14 +94,14 @@ def test_a_held_encoder_does_not_move_though_it_has_gradients_and_decay(jepa: Je
 
 def test_frozen_parameters_are_left_out(jepa: Jepa) -> None:
     jepa.encoder.requires_grad_(False)
-    optimizer = make_optimizer(jepa, OptimizationSettings())
+    optimizer = adamw(jepa, jepa.encoder, EncoderOptimizationSettings())
     assert set(_by_name(jepa, optimizer, "decayed")) == {
         name for name, _ in jepa.named_parameters() if name.startswith("predictor.")
     }
 
 
 def test_a_parameter_in_no_group_is_named(jepa: Jepa) -> None:
-    optimizer = make_optimizer(jepa, OptimizationSettings())
+    optimizer = adamw(jepa, jepa.encoder, EncoderOptimizationSettings())
     jepa.register_parameter("forgotten", torch.nn.Parameter(torch.zeros(3)))
     with pytest.raises(LangJepaError, match=r"forgotten \(in 0 groups\)") as failure:
         check_groups(jepa, optimizer)
@@ -107,7 +109,7 @@ def test_a_parameter_in_no_group_is_named(jepa: Jepa) -> None:
 
 
 def test_a_parameter_in_two_groups_is_named(jepa: Jepa) -> None:
-    optimizer = make_optimizer(jepa, OptimizationSettings())
+    optimizer = adamw(jepa, jepa.encoder, EncoderOptimizationSettings())
     bias = jepa.predictor.output.bias
     others = [group for group in optimizer.param_groups if all(p is not bias for p in group["params"])]
     others[0]["params"].append(bias)

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from lang_jepa.training.run import LAYOUT
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.run_lock import RunLock
+from lang_jepa.training.methods.encoder import LAYOUT
 from lang_jepa.training.reporter import Silent
 from lang_jepa.training.run_folder import RunFolder
 from tiny import tiny_settings

@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from lang_jepa.settings.encoder import ObjectiveSettings, OptimizationSettings
+from lang_jepa.settings.encoder import EncoderOptimizationSettings, ObjectiveSettings
 from lang_jepa.training.schedule import Schedule, cosine
 
 
 def _schedule(total: int, steps_per_epoch: int | None = None, **settings: object) -> Schedule:
     defaults = {"lr": 1e-3, "final_lr": 1e-5, "weight_decay": 0.04, "final_weight_decay": 0.4}
     momenta = {"momentum_start": 0.99, "momentum_end": 0.999}
-    chosen = OptimizationSettings.model_validate({**defaults, **momenta, **settings})
+    chosen = EncoderOptimizationSettings.model_validate({**defaults, **momenta, **settings})
     return Schedule.of(chosen, total=total, steps_per_epoch=steps_per_epoch)
 
 

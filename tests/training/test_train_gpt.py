@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> No
 def test_the_clock_ends_a_run_well(tmp_path: Path) -> None:
     result = train(tiny_gpt(tmp_path / "run", "optimization.max_seconds=1e-9"))
     assert (result.step, result.interrupted) == (1, False)
-    assert result.figures["val/loss"] > 0
+    assert result.metrics["val/loss"] > 0
     assert load_gpt(result.folder)[2]["step"] == 1
 
 
@@ -181,14 +181,14 @@ def test_a_figure_that_could_not_be_measured_has_no_column(
     """One held-out sequence has no mean to compare with."""
     few = ("data.limit=12", "data.vocab_size=400", "data.seq_len=512", "data.batch_tokens=512")
     result = train(tiny_gpt(tmp_path / "run", *few), GPTBar())
-    assert "val/span_loss" in result.figures
-    assert "val/span_loss_without_drift" not in result.figures
+    assert "val/span_loss" in result.metrics
+    assert "val/span_loss_without_drift" not in result.metrics
     lines = capsys.readouterr().out.splitlines()
     heading = next(line for line in lines if line.startswith("    step"))
     assert heading.split() == ["step", "loss", "token", "loss", "bits/byte", "span", "loss", "seconds"]
     shown = next(line for line in lines if line.startswith("       6")).split()
     measured = [
-        result.figures[f"val/{name}"] for name in ("loss", "token_loss", "bits_per_byte", "span_loss")
+        result.metrics[f"val/{name}"] for name in ("loss", "token_loss", "bits_per_byte", "span_loss")
     ]
     assert shown[:5] == ["6", *(f"{value:.4f}" for value in measured)]
 
@@ -218,7 +218,7 @@ def test_text_about_markup(tmp_path: Path) -> None:
     result = train(tiny_gpt(tmp_path / "run", *small, "evaluation.val_tokens=null"))
     held = prepare(tiny_gpt(tmp_path / "run", *small).data.corpus()).validation
     whole = [" ".join(held.texts(range(*held.document_starts[k : k + 2]))) for k in range(held.num_documents)]
-    assert result.figures["val/bytes"] == sum(len(text.encode()) for text in whole) > 0
+    assert result.metrics["val/bytes"] == sum(len(text.encode()) for text in whole) > 0
     assert all("<mask id=" in text and "<pad>." in text for text in whole)
     prompt = "A <mask> and </s>, <s>"
     (written,) = TextGPT.load(result.folder).write(prompt, tokens=3)
@@ -242,8 +242,8 @@ def test_token_shards(tmp_path: Path) -> None:
     (tmp_path / "own.model").write_bytes(pieces.model)
     named = (*settings, f"data.tokenizer_path={tmp_path / 'own.model'}", "evaluation.val_tokens=null")
     result = train(tiny_gpt(tmp_path / "run", *named))
-    assert result.figures["val/tokens"] == sum(len(ids) + 1 for ids in pieces.encode(texts[240:])) - 1
-    assert result.figures["val/bytes"] == sum(len(text.encode()) for text in texts[240:])
+    assert result.metrics["val/tokens"] == sum(len(ids) + 1 for ids in pieces.encode(texts[240:])) - 1
+    assert result.metrics["val/bytes"] == sum(len(text.encode()) for text in texts[240:])
     ids = pieces.encode(["Anna saw 12 apples."])[0].tolist()
     assert load_table(result.folder).decode(ids) == "Anna saw 12 apples."
 

@@ -17,6 +17,7 @@ from lang_jepa.training.metrics import STEP, read_metrics
 from lang_jepa.training.optim import check_gradients, clip_gradients
 from lang_jepa.training.run_files import Best, RunFiles
 from lang_jepa.training.run_folder import SUMMARY, RunFolder
+from lang_jepa.training.schedule import is_validation_due
 from lang_jepa.training.signals import StopRequest
 from lang_jepa.training.trackers import make_trackers
 
@@ -339,20 +340,3 @@ class Engine:
 def _from(folder: Path, model: Path) -> str:
     """A model directory as seen from the run directory, which may be moved with it."""
     return str(model.relative_to(folder) if model.is_relative_to(folder) else model)
-
-
-def is_validation_due(step: int, *, total: int, ends: Any, every: int | None) -> bool:
-    """Whether held-out data is measured after a step.
-
-    Args:
-        step: optimizer steps done, at least 1.
-        total: of the run; after the last one always.
-        ends: the steps at which epochs end.
-        every: steps between two validations (None: at the end of each epoch, or ten times a run where that is more
-            often).
-    """
-    if every is None:
-        every = max(1, total // 10)
-        if ends and ends[0] <= every:
-            return step == total or step in ends
-    return step == total or step % every == 0

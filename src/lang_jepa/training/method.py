@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lang_jepa.settings.run import RunSettings
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.run_folder import Layout
+from lang_jepa.training.schedule import epochs_ended
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -225,7 +226,7 @@ class Method(ABC, Generic[S]):
 
     def epochs_ended(self, step: int) -> Sequence[int]:
         """The epochs, counted from 1, that ended with the step just made."""
-        return [number for number, end in enumerate(self.epoch_ends, start=1) if end == step]
+        return epochs_ended(self.epoch_ends, step)
 
     def validate(self, step: int, seconds: float, *, last: bool) -> Validation | None:
         """Measure on held-out data, with every rank; None where nothing is held out. Must not disturb the generator

@@ -131,13 +131,14 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return rows
 
 
+Rows = Sequence[Mapping[str, float]]
+
+
 def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
     """Steps and values of one column, where it has values."""
     points = [(row[STEP], row[name]) for row in rows if name in row]
     return [step for step, _ in points], [value for _, value in points]
 
-
-Rows = Sequence[Mapping[str, float]]
 
 _PANELS = (
     ("loss", {"train/loss": "training", "val/loss": "held out", "val/distance": "its distance"}),

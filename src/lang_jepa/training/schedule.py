@@ -5,6 +5,8 @@ of `total` steps is step `total - 1`.
 """
 
 import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lang_jepa.settings.encoder import EncoderOptimizationSettings, ObjectiveSettings
@@ -129,3 +131,25 @@ class GPTSchedule:
         model, progress = self.settings.model, self.progress(step, seconds)
         pairs = zip(model.loop_layers, model.loop_starts, strict=True)
         return tuple(sorted(layer for layer, start in pairs if progress >= start))
+
+
+def epochs_ended(ends: Sequence[int], step: int) -> range:
+    """The epochs, counted from 1, that end with a step, given the steps at which epochs end."""
+    return range(bisect_left(ends, step) + 1, bisect_right(ends, step) + 1)
+
+
+def is_validation_due(step: int, *, total: int, ends: Sequence[int], every: int | None) -> bool:
+    """Whether held-out data is measured after a step.
+
+    Args:
+        step: optimizer steps done, at least 1.
+        total: of the run; after the last one always.
+        ends: the steps at which epochs end.
+        every: steps between two validations (None: at the end of each epoch, or ten times a run where that is more
+            often).
+    """
+    if every is None:
+        every = max(1, total // 10)
+        if ends and ends[0] <= every:
+            return step == total or bool(epochs_ended(ends, step))
+    return step == total or step % every == 0

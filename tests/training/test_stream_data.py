@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from lang_jepa.files.hashes import hash_text, side
-from lang_jepa.training.methods.encoder_data import StreamMaterial
+from lang_jepa.training.methods.encoder_data import StreamData
 from tiny import tiny_settings
 
 
@@ -28,6 +28,6 @@ def test_a_tokenizer_learns_from_training_documents_of_the_first_block_only(tmp_
         "data.val_fraction=0.3",
         "data.min_length=1",
     )
-    pieces = StreamMaterial(settings, rank=0, world=1).tokenizer.backend.get_vocab()
+    pieces = StreamData(settings, rank=0, world=1).tokenizer.backend.get_vocab()
     assert not any("zz" in piece for piece in pieces)
     assert any("harbour" in piece for piece in pieces)
