@@ -13,8 +13,8 @@ from lang_jepa.evaluation.baselines.copying import (
     copy_forward,
     recency_mean,
     ridge_path,
-    tfidf_answers,
 )
+from lang_jepa.evaluation.baselines.words import tfidf_answers
 from lang_jepa.evaluation.metrics.retrieval import from_scores
 from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.evaluation.questions import build_questions

@@ -13,7 +13,7 @@ from lang_jepa.evaluation.metrics.intervals import mean_interval, ratio_interval
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks.decode import FIRST, FORCED, TOLD, bleu, decode_rows, rouge_l, told_event_rows
-from lang_jepa.evaluation.tasks.evaluate import evaluate
+from lang_jepa.evaluation.tasks.evaluate import Request, evaluate
 from lang_jepa.models.decoder import Scores
 from lang_jepa.stories import generate
 
@@ -163,8 +163,8 @@ def test_a_model_that_foresees_tells_the_right_event() -> None:
 def test_the_task_needs_a_decoder_and_documents(documents: list[list[str]]) -> None:
     parrot = Parrot({})
     with pytest.raises(LangJepaError, match="train concept_decoder"):
-        evaluate(parrot, tasks=["decode"], documents=documents)
+        evaluate(Request(parrot, tasks=["decode"], documents=documents))
     with pytest.raises(LangJepaError, match="held-out documents"):
-        evaluate(parrot, tasks=["decode"], decoding=parrot)
-    report = evaluate(parrot, tasks=["decode"], decoding=parrot, documents=documents)
+        evaluate(Request(parrot, tasks=["decode"], decoding=parrot))
+    report = evaluate(Request(parrot, tasks=["decode"], decoding=parrot, documents=documents))
     assert "no evidence of learning" in report.sources["decode"]

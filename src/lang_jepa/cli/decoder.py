@@ -9,7 +9,7 @@ from lang_jepa.cli.options import leave_if_stopped
 from lang_jepa.cli.progress import DecoderBar
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
-from lang_jepa.report.card import START, save_start
+from lang_jepa.report.encoder_run import START, save_start
 from lang_jepa.settings.decoder import DecoderTrainingSettings
 from lang_jepa.settings.load import load_decoder_settings
 from lang_jepa.training.decoder.train import latest_encoder

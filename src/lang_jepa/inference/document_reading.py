@@ -10,7 +10,7 @@ from lang_jepa.evaluation.baselines.document_rules import REACH, Places, Reading
 from lang_jepa.evaluation.embedder import Encoder
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats
-from lang_jepa.evaluation.tasks.document_contest import Values
+from lang_jepa.evaluation.scoreboard import Values
 from lang_jepa.inference.embedding import EmbeddingModel
 
 LEAST_REFERENCE = 10

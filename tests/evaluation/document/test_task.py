@@ -12,9 +12,9 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import recency_mean
 from lang_jepa.evaluation.baselines.document_rules import Places, Reading
 from lang_jepa.evaluation.metrics.similarity import Floats, Statistics, unit_rows
+from lang_jepa.evaluation.scoreboard import FILE, Choices, choices_from
 from lang_jepa.evaluation.tasks.document import CONTINUATION, INTRUDERS, SEGMENTS, document_rows
-from lang_jepa.evaluation.tasks.document_choice import FILE, Choices, choices_from
-from lang_jepa.evaluation.tasks.document_data import Grouped
+from lang_jepa.evaluation.tasks.request import Grouped
 
 DIM = 24
 

@@ -4,9 +4,9 @@ A place is where a sentence stands or might stand, with the sentences before and
 vector for each place, to be compared with a sentence by a dot product. Legend: Q places, S sentences, D dimensions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from lang_jepa.evaluation.baselines.copying import copy_forward, recency_mean
 from lang_jepa.evaluation.embedder import Embedder, Encoder, checked_vectors, predict
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, unit_rows
+from lang_jepa.evaluation.scoreboard import Option, Scoreboard
 
 REACH = 8
 """Sentences on either side that the rules without a predictor look at, as the recency-weighted mean does."""
@@ -96,6 +97,7 @@ BOTH: tuple[Rule, ...] = (
     "adjacent",
 )
 """Rules for places of which the past alone is known, and of which both sides are."""
+AnyRule = TypeVar("AnyRule", bound=str)
 
 
 def learned(rule: str) -> bool:
@@ -126,10 +128,6 @@ class Reading:
     def statistics(self) -> Statistics:
         """Of the model."""
         return self.model.statistics
-
-    def rules(self, wanted: Sequence[Rule]) -> list[Rule]:
-        """Those of the wanted rules that the model allows."""
-        return [rule for rule in wanted if allows(self.model, rule)]
 
     def space(self, kind: Similarity) -> Floats:
         """The sentences, ready to be compared, [S, D]."""
@@ -169,7 +167,7 @@ class Reading:
         """What comes after, the nearest last."""
         return [rows[::-1] for rows in self.places.after]
 
-    def foretold(self, kind: Similarity) -> Floats:
+    def predicted(self, kind: Similarity) -> Floats:
         """The prediction from what comes before, [Q, D]."""
         return self._prepared("next", kind)
 
@@ -183,8 +181,12 @@ class Reading:
 
     def _prepared(self, what: str, kind: Similarity) -> Floats:
         if what not in self._made:
-            asked = {"next": self._ask_next, "between": self._ask_between, "backward": self._ask_backward}
-            self._made[what] = asked[what]()
+            before, after = self.places.before, self.places.after
+            if what == "next":
+                self._made[what] = self._ask_next()
+            else:
+                past = before if what == "between" else [rows[:0] for rows in before]
+                self._made[what] = self._ask(list(zip(past, after, strict=True)))
         made = self._made[what]
         known = np.abs(made).sum(1) > 0
         result = np.zeros_like(made)
@@ -200,13 +202,6 @@ class Reading:
             lambda some: predict(model, [texts(rows) for rows in some], self.name),
             model.dim,
         )
-
-    def _ask_between(self) -> Floats:
-        pairs = list(zip(self.places.before, self.places.after, strict=True))
-        return self._ask(pairs)
-
-    def _ask_backward(self) -> Floats:
-        return self._ask([(rows[:0], rows) for rows in self.places.after])
 
     def _ask(self, pairs: list[tuple[Rows, Rows]]) -> Floats:
         model, texts = self.model, self.places.texts
@@ -224,7 +219,7 @@ class Reading:
 
 def allows(model: Encoder, rule: str) -> bool:
     """Whether a model has what a rule needs."""
-    if rule.startswith("prediction between"):
+    if rule.startswith(("prediction between", "prediction both ways")):
         return isinstance(model, BothSides) and model.sees_both_sides
     return not learned(rule) or isinstance(model, Embedder)
 
@@ -247,9 +242,36 @@ _RULES: Mapping[str, Callable[[Reading, Similarity], Floats]] = {
     "recency mean": Reading.past,
     "neighbours": _sum(Reading.past, Reading.future),
     "adjacent": _sum(Reading.last, Reading.following),
-    "prediction": Reading.foretold,
-    "prediction + recency mean": _sum(Reading.foretold, Reading.past),
-    "prediction + what follows": _sum(Reading.foretold, Reading.future),
+    "prediction": Reading.predicted,
+    "prediction + recency mean": _sum(Reading.predicted, Reading.past),
+    "prediction + what follows": _sum(Reading.predicted, Reading.future),
     "prediction between": Reading.between,
     "prediction between + neighbours": _sum(Reading.between, Reading.past, Reading.future),
 }
+
+
+def add_rules(
+    board: Scoreboard,
+    readings: Mapping[str, Reading],
+    rules: Sequence[AnyRule],
+    options: Callable[[Reading, AnyRule], Iterable[Option]],
+    *,
+    note: str = "",
+) -> None:
+    """Record each model by the best of its rules with a predictor, and by each rule that needs none.
+
+    Args:
+        board: gets a row for each.
+        readings: by model, the evaluated one first.
+        rules: those that a model does not allow are left out.
+        options: the scores of a rule in each of its settings.
+        note: for the rows.
+    """
+    for position, (name, reading) in enumerate(readings.items()):
+        allowed = [rule for rule in rules if allows(reading.model, rule)]
+        predicting = [option for rule in allowed if learned(rule) for option in options(reading, rule)]
+        if predicting:
+            board.add(name, predicting, own=position == 0, note=note)
+        for rule in allowed:
+            if not learned(rule):
+                board.add(f"{rule} ({name})", options(reading, rule), own=position == 0, note=note)

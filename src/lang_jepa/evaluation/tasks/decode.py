@@ -16,10 +16,11 @@ from unicodedata import category, normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.evaluation.embedder import Teller
+from lang_jepa.evaluation.embedder import Decoding
 from lang_jepa.evaluation.metrics.intervals import cluster_draws, mean_interval, percentiles, ratio_interval
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.evaluation.table import Row, detail_of, score_row
+from lang_jepa.evaluation.tasks.request import Request, Result, Task
 
 if TYPE_CHECKING:
     from lang_jepa.stories import Story
@@ -62,11 +63,11 @@ Floats = NDArray[np.float64]
 
 
 def decode_rows(
-    model: Teller,
+    model: Decoding,
     documents: Sequence[Sequence[str]],
     *,
     train_documents: Sequence[Sequence[str]] | None = None,
-    beside: Mapping[str, Teller] | None = None,
+    beside: Mapping[str, Decoding] | None = None,
     sentences: int = 1024,
     split: str = "validation",
     seed: int = 0,
@@ -130,7 +131,7 @@ def _shifted(count: int, seed: int) -> NDArray[np.int64]:
 
 
 def _forced_rows(
-    model: Teller,
+    model: Decoding,
     name: str,
     concepts: NDArray[np.float32],
     texts: Sequence[str],
@@ -157,7 +158,7 @@ def _forced_rows(
 
 
 def _text_rows(
-    model: Teller,
+    model: Decoding,
     name: str,
     told: Sequence[str],
     texts: Sequence[str],
@@ -189,7 +190,7 @@ def _text_rows(
     return rows
 
 
-def _cosines(model: Teller, told: Sequence[str], concepts: NDArray[np.float32]) -> Floats:
+def _cosines(model: Decoding, told: Sequence[str], concepts: NDArray[np.float32]) -> Floats:
     """Raw cosine of each original's concept and its reconstruction's; 0 where nothing was told."""
     result = np.zeros(len(told))
     filled = [i for i, text in enumerate(told) if text.strip()]
@@ -229,10 +230,10 @@ FIRST = 3
 
 
 def told_event_rows(
-    model: Teller,
+    model: Decoding,
     split: str,
     *,
-    beside: Mapping[str, Teller] | None = None,
+    beside: Mapping[str, Decoding] | None = None,
     stories: int = 300,
     train_stories: int = 1000,
     seed: int = 0,
@@ -269,9 +270,9 @@ def told_event_rows(
         "oracle": _oracle(told, places),
     }
     rows = []
-    for name, teller in {"model": model, **(beside or {})}.items():
-        foreseen = predicted if teller is model else teller.predict_next(contexts)
-        events = [_event(text) for text in teller.decode(foreseen)]
+    for name, other in {"model": model, **(beside or {})}.items():
+        foreseen = predicted if other is model else other.predict_next(contexts)
+        events = [_event(text) for text in other.decode(foreseen)]
         silent = np.array([event is None for event in events], dtype=np.float64)
         asked = items if name == "model" else None
         rows.append(_row(split, "right event", name, _equal(events, truth), clusters, seed, asked))
@@ -312,7 +313,7 @@ def _equal(guesses: Sequence[str | None], truth: Sequence[str]) -> NDArray[np.fl
     return np.array([guess == event for guess, event in zip(guesses, truth, strict=True)], dtype=np.float64)
 
 
-def _nearest(model: Teller, predicted: NDArray[np.float32], stories: int, seed: int) -> list[str | None]:
+def _nearest(model: Decoding, predicted: NDArray[np.float32], stories: int, seed: int) -> list[str | None]:
     """Event of the training sentence nearest to each prediction, by the model's similarity."""
     from lang_jepa.stories import generate
 
@@ -326,3 +327,25 @@ def _nearest(model: Teller, predicted: NDArray[np.float32], stories: int, seed: 
 def _oracle(told: Sequence["Story"], places: Sequence[tuple[int, int]]) -> list[str]:
     odds = [told[number].oracle[at] for number, at in places]
     return [max(one, key=lambda event: one[event]) for one in odds]
+
+
+def _score(request: Request) -> Result:
+    documents, model, beside = request.documents, request.decoding, request.decoding_beside
+    budget, seed = request.budget, request.seed
+    assert documents is not None
+    assert model is not None
+    rows = decode_rows(
+        model,
+        documents,
+        train_documents=request.train_documents,
+        beside=beside,
+        sentences=budget.decoded,
+        seed=seed,
+    )
+    stories, train = budget.stories, budget.train_stories
+    for split in request.splits if request.of_stories else ():
+        rows += told_event_rows(model, split, beside=beside, stories=stories, train_stories=train, seed=seed)
+    return Result(rows, {DECODE.name: f"{len(documents):,} held-out documents; {NOTE}"})
+
+
+DECODE = Task("decode", _score, needs=("decoding", "documents"))

@@ -1,4 +1,4 @@
-"""Documents made for the tasks: joined ones with known boundaries, and ones with intruders.
+"""Documents made for the task `document`: joined ones, ones with intruders, and ones with planted repetitions.
 
 Everything is index arithmetic over distinct sentences, drawn by a seed, and the same for every model and baseline.
 """
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.scoreboard import Scoreboard
+from lang_jepa.evaluation.tasks.request import Grouped
 
 Flags = NDArray[np.bool_]
 From = Literal["same group", "same document"]
@@ -29,33 +31,19 @@ FAR = 8
 LONGEST = 96
 """Sentences of a document that intruders are put into; the rest is left out."""
 
+SAME, RELATED = 4.0, (1.0, 3.0)
+"""Grades (0 to 5) above which a pair says the same, and between which it only resembles."""
+LONGEST_PLANTED = 30
+"""Sentences of a document that pairs are planted into."""
+APART = 4
+"""Places between the two sentences of a pair at least."""
+SPLIT = "validation"
+"""Name of the split in the rows."""
+
 
 def group_of(identity: str) -> str:
     """The group of a document by its id in the source: the folder part, as the book of `openstax/biology/m44387`."""
     return identity.rpartition("/")[0]
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """Documents of an evaluation and what they belong to, one entry for each.
-
-    Attributes:
-        documents: each a list of sentences.
-        groups: a name that those of one book (or folder) share.
-        choosing: whether choices are made on it; the others are reported.
-
-    Raises:
-        LangJepaError: lists of different lengths.
-    """
-
-    documents: Sequence[Sequence[str]]
-    groups: Sequence[str]
-    choosing: Sequence[bool]
-
-    def __post_init__(self) -> None:
-        sizes = [len(part) for part in (self.documents, self.groups, self.choosing)]
-        if len(set(sizes)) > 1:
-            raise LangJepaError(f"documents, groups and marks of choosing differ in number: {sizes}.")
 
 
 @dataclass(frozen=True)
@@ -109,6 +97,13 @@ class Made:
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    def board(
+        self, sentences: list[str], task: str, judge: str, *, seed: int, lower: bool = False
+    ) -> Scoreboard:
+        """A scoreboard with one question for each document; `sentences` are those that the rows mean."""
+        items = [sentences, *([rows.tolist() for rows in some] for some in (self.documents, self.truth))]
+        return Scoreboard(task, SPLIT, judge, self.clusters, items, self.choosing, lower=lower, seed=seed)
 
 
 def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
@@ -228,3 +223,67 @@ def _strangers(sources: Sources, number: int, place: int, where: From) -> Rows:
     others = [sources.documents[other] for other in alike if other != number]
     pool = np.concatenate(others) if others else np.zeros(0, dtype=np.int64)
     return np.setdiff1d(pool, own)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Graded sentence pairs, [n] each: those that choose and those that are reported are different ones.
+
+    Attributes:
+        first, second: the sentences.
+        grades: from 0, nothing in common, to 5, the same meaning.
+    """
+
+    first: Sequence[str]
+    second: Sequence[str]
+    grades: Sequence[float]
+
+    def between(self, low: float, high: float) -> list[tuple[str, str]]:
+        """Pairs of distinct sentences with low < grade <= high."""
+        every = zip(self.first, self.second, self.grades, strict=True)
+        return [(a, b) for a, b, grade in every if low < grade <= high and a != b]
+
+
+def with_repetitions(
+    sources: Sources, choosing: Pairs, reported: Pairs, *, seed: int = 0
+) -> tuple[list[str], Made]:
+    """One pair of the same meaning and one that only looks so in every document, while there are any.
+
+    Returns:
+        Distinct sentences, those of `sources` first; and the documents with the place of the paraphrase as truth.
+
+    Raises:
+        LangJepaError: no pairs of a kind.
+    """
+    generator = np.random.default_rng(seed)
+    row_of = {sentence: row for row, sentence in enumerate(sources.sentences)}
+    documents: list[Rows] = []
+    truth: list[Rows] = []
+    owners: list[int] = []
+    for pairs, chooses in ((choosing, True), (reported, False)):
+        kinds = [pairs.between(SAME, 5.0), pairs.between(*RELATED)]
+        if not all(kinds):
+            raise LangJepaError(
+                "planting repetitions needs pairs of the same meaning and pairs of another one."
+            )
+        shuffled = [[kind[i] for i in generator.permutation(len(kind))] for kind in kinds]
+        numbers = [
+            n for n in np.flatnonzero(sources.choosing == chooses) if len(sources.documents[n]) >= APART
+        ]
+        for number, same, related in zip(numbers, *shuffled, strict=False):
+            rows = list(sources.documents[number][:LONGEST_PLANTED])
+            for first, second in (related, same):
+                _plant(rows, [row_of.setdefault(text, len(row_of)) for text in (first, second)], generator)
+            documents.append(np.array(rows, dtype=np.int64))
+            truth.append(np.array([rows.index(row_of[same[1]])], dtype=np.int64))
+            owners.append(int(number))
+    index = np.array(owners, dtype=np.int64)
+    return list(row_of), Made(documents, truth, index, sources.choosing[index])
+
+
+def _plant(rows: list[int], pair: list[int], generator: np.random.Generator) -> None:
+    """Put the sentences of a pair between others, the first before the second."""
+    early = int(generator.integers(0, len(rows) - APART + 1))
+    late = int(generator.integers(early + APART, len(rows) + 1))
+    rows.insert(late, pair[1])
+    rows.insert(early, pair[0])

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.words import tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.intervals import mean_interval
 from lang_jepa.evaluation.table import Row, detail_of, join, score_row
-from lang_jepa.evaluation.tasks.tasks import Labelled, Split, TaskData
+from lang_jepa.evaluation.tasks.public_data import Labelled, Split, TaskData, find_sst2
+from lang_jepa.evaluation.tasks.request import Request, Result, Task
 
-TASK = "SST-2"
+TITLE = "SST-2"
 GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
 TFIDF_GRID = (0.1, 1.0, 10.0, 100.0)  # sparse unit rows are not standardised and need weaker regularisation
 MAX_ITER = 1000
@@ -46,7 +48,10 @@ def probe_rows(
         x = {split: encode(model, part.sentences, name) for split, part in splits.items()}
         fitted = fit_probe(_standardised(x), splits, GRID)
         rows += _rows(name, splits, *fitted, note, seed, examined=position == 0)
-    rows += _rows("TF-IDF", splits, *fit_probe(_tfidf(splits), splits, TFIDF_GRID), note, seed)
+    texts = [part.sentences for part in splits.values()]
+    tables = tfidf(splits["train"].sentences, *texts, ngram_range=(1, 2), sublinear_tf=True)
+    fitted = fit_probe(dict(zip(splits, tables, strict=True)), splits, TFIDF_GRID)
+    rows += _rows("TF-IDF", splits, *fitted, note, seed)
     majority = int(np.bincount(splits["train"].labels).argmax())
     for split in _reported(splits):
         correct = (np.asarray(splits[split].labels) == majority).astype(np.float64)
@@ -100,13 +105,6 @@ def _standardised(x: Mapping[Split, NDArray[np.float32]]) -> dict[Split, NDArray
     return {split: (matrix - mean) / std for split, matrix in x.items()}
 
 
-def _tfidf(splits: Mapping[Split, Labelled]) -> dict[Split, Any]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(splits["train"].sentences)
-    return {split: vectorizer.transform(part.sentences) for split, part in splits.items()}
-
-
 def _limited(train: Labelled, count: int | None, seed: int) -> Labelled:
     if count is None or count >= len(train.labels):
         return train
@@ -130,12 +128,22 @@ def _rows(
 ) -> Iterator[Row]:
     for split in _reported(splits):
         row = _row(name, split, correct[split], join([f"C = {c:g} chosen on dev", note]), seed)
-        kept = detail_of(correct[split], items=splits[split].sentences) if examined else None
-        yield replace(row, detail=kept)
+        detail = detail_of(correct[split], items=splits[split].sentences) if examined else None
+        yield replace(row, detail=detail)
 
 
 def _row(name: str, split: Split, correct: Correct, note: str, seed: int) -> Row:
     interval = mean_interval(correct, seed=seed, shares=True)
     return score_row(
-        (TASK, split, "accuracy"), name, float(correct.mean()), interval, len(correct), note=note
+        (TITLE, split, "accuracy"), name, float(correct.mean()), interval, len(correct), note=note
     )
+
+
+def _score(request: Request) -> Result:
+    data = find_sst2(request.data_dir)
+    sentences = request.budget.probe_sentences
+    rows = probe_rows(request.models, data, train_sentences=sentences, seed=request.seed)
+    return Result(rows, {TITLE: data.source})
+
+
+PROBE = Task("probe", _score, data_dir="always")

@@ -46,24 +46,6 @@ class TaskData:
     source: str
 
 
-def check_data_dir(names: Sequence[str], data_dir: Path | None, of_stories: bool) -> None:
-    """Refuse a folder of data that no task reads.
-
-    Args:
-        names: of the tasks.
-        data_dir: folder with stsb/ and sst2/, if one was given.
-        of_stories: whether the model is one of generated stories, whose sentence pairs are generated too.
-
-    Raises:
-        LangJepaError: none of the tasks reads it.
-    """
-    reading = {"sts", "probe", "au", *(() if of_stories else ("document",))}
-    if data_dir is not None and reading.isdisjoint(names):
-        raise LangJepaError(
-            f"--data-dir has no effect on the tasks {', '.join(names)}: it is for {', '.join(sorted(reading))}"
-        )
-
-
 def find_stsb(data_dir: Path | None) -> TaskData:
     """STS benchmark: `DATA_DIR/stsb/{train,dev,test}.csv` (no header), else the hub.
 
