@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import Budget, Request, evaluate
+from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks import evaluate as module
+from lang_jepa.evaluation.tasks.evaluate import TASKS, Budget, Request, evaluate
+from lang_jepa.evaluation.tasks.request import NEEDS, Result, Task
 
 
 def test_a_report_survives_the_file_and_the_table(
@@ -82,3 +85,31 @@ def test_what_is_done_is_handed_out_after_each_task(hashed: object, shared_data:
         )
     )
     assert seen == [({"alignment", "uniformity"}, ["sts"]), ({"alignment", "uniformity", "Spearman"}, [])]
+
+
+def test_every_task_names_what_it_lacks(hashed: object) -> None:
+    needing = {need for task in TASKS.values() for need in task.needs}
+    assert needing == {*NEEDS}
+    for name, task in TASKS.items():
+        assert name == task.name
+        if task.needs:
+            with pytest.raises(
+                LangJepaError, match=f"the task {name} needs {NEEDS[task.needs[0]].split(':')[0][:20]}"
+            ):
+                evaluate(Request(hashed, [name]))  # type: ignore[arg-type]
+
+
+def test_a_task_is_one_entry_of_the_table(hashed: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(request: Request) -> Result:
+        row = Row("length", "test", "letters", "model", 4.0, 3.0, 5.0, request.budget.queries)
+        return Result([row], {"own": "nowhere"})
+
+    monkeypatch.setitem(module.TASKS, "own", Task("own", score, needs=("documents",)))
+    request = Request(hashed, ["own"], documents=[["a"]], notes={"own": "made up"}, budget=Budget(queries=7))  # type: ignore[arg-type]
+    report = evaluate(request)
+    assert report.value("length", "test", "letters", "model") == 4.0
+    assert (report.rows[0].n, report.sources, report.settings["unfinished"]) == (
+        7,
+        {"own": "nowhere; made up"},
+        [],
+    )

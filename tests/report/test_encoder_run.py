@@ -9,7 +9,7 @@ import pytest
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import read_report
-from lang_jepa.evaluation.tasks.decode import FORCED, TASK, TOLD
+from lang_jepa.evaluation.tasks.decode import DECODED, EVENT, FORCED
 from lang_jepa.evaluation.tasks.evaluate import Budget
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.own_corpus import own_corpus
@@ -86,13 +86,13 @@ def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
     report, _ = evaluate_run(run, Asked(tasks="decode", budget=budget))
     other = ConceptModel.load(run / "untrained")
     rows = {(row.task, row.metric): row for row in report.rows if row.name == "untrained"}
-    assert {task for task, _ in rows} == {FORCED, TOLD, TASK}
+    assert {task for task, _ in rows} == {FORCED, DECODED, EVENT}
     documents = prepare(model.settings.data).validation
     texts = documents.texts(np.unique(np.linspace(0, documents.num_sentences - 1, 40).astype(int)))
     scores = other.score_texts(other.encode(texts), texts)
     assert abs(rows[FORCED, "token accuracy"].value - scores.right.sum() / scores.tokens.sum()) < 1e-6
     exact = np.mean([one == text for one, text in zip(other.decode(other.encode(texts)), texts, strict=True)])
-    assert abs(rows[TOLD, "exact match"].value - exact) < 1e-6
+    assert abs(rows[DECODED, "exact match"].value - exact) < 1e-6
     lines = imagine_story(run, told=3, steps=2)
     assert len([line for line in lines if "imagined (" in line]) == 2
 

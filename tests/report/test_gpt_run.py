@@ -148,6 +148,11 @@ def test_the_untrained_model_is_the_one_that_training_began_with(run: Path) -> N
         assert torch.equal(tensor, examined.start.model.state_dict()[name]), name
 
 
+def test_what_encoders_alone_are_asked_is_refused(run: Path) -> None:
+    with pytest.raises(LangJepaError, match="beside, window_size of an evaluation have no effect on a GPT"):
+        evaluate_run(run, Asked(beside=["words"], window_size=4))
+
+
 def test_sts_of_hidden_states(run: Path, shared_data: Path) -> None:
     report, _ = evaluate_run(run, Asked(tasks="sts", data_dir=shared_data, budget=BUDGET))
     names = {row.name for row in report.rows if (row.task, row.split) == ("STS-B", "test")}

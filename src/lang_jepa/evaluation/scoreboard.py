@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError, counted
-from lang_jepa.evaluation.metrics.intervals import mean_interval
 from lang_jepa.evaluation.metrics.retrieval import Rows
-from lang_jepa.evaluation.table import LEAD, Row, detail_of, join, score_row
+from lang_jepa.evaluation.table import LEAD, Row, join, mean_row, score_row
 from lang_jepa.files.atomic import read_json, write_json
 
 Values = NDArray[np.float64]
@@ -133,9 +132,10 @@ class Scoreboard:
         rows = []
         for option in found if every else [one]:
             setting = ", ".join(f"{key} {value}" for key, value in option.setting.items())
+            items = self.items if first and option is one else None
             said = join([self.about, option.rule if option.rule not in name else "", setting, note])
             rows += [
-                self._row(metric, name, values, option, said, chosen=option is one, examined=first)
+                self._row(metric, name, values, option, said, chosen=option is one, items=items)
                 for metric, values in option.values.items()
             ]
         if not first:
@@ -170,29 +170,17 @@ class Scoreboard:
         documents = len(np.unique(self.clusters[self.choosing]))
         return Choice(f"{self.task}, {self.judge}", self.lower, documents, ways[True], baseline)
 
-    def _row(
-        self,
-        metric: str,
-        name: str,
-        values: Values,
-        option: Option,
-        note: str,
-        chosen: bool = True,
-        examined: bool = False,
-    ) -> Row:
-        some, clusters = values[self._reported], self.clusters[self._reported]
-        interval = mean_interval(some, clusters, seed=self.seed, shares=not metric.endswith(LEAD))
-        detail = detail_of(some, clusters=clusters, items=self.items) if examined and chosen else None
-        return score_row(
+    def _row(self, metric: str, name: str, values: Values, option: Option, note: str, **more: Any) -> Row:
+        return mean_row(
             (self.task, self.split, metric),
             name,
-            float(some.mean()),
-            interval,
-            len(some),
+            values[self._reported],
+            clusters=self.clusters[self._reported],
+            seed=self.seed,
+            shares=not metric.endswith(LEAD),
             similarity=option.similarity,
-            chosen=chosen,
             note=note,
-            detail=detail,
+            **more,
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.metrics.intervals import Interval
+from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval
 from lang_jepa.files.atomic import atomic_file, fingerprint, read_json, write_json
 
 LEAD = "minus this"
@@ -128,21 +128,34 @@ class Report:
 
 
 def score_row(
+    task: tuple[str, str, str], name: str, value: float, interval: Interval | None, n: int, **more: Any
+) -> Row:
+    """A row from `(task, split, metric)` and an interval; `more` are the attributes of a `Row` that have defaults."""
+    low, high = interval if interval is not None else (None, None)
+    return Row(*task, name, value, low, high, n, **more)
+
+
+def mean_row(
     task: tuple[str, str, str],
     name: str,
-    value: float,
-    interval: Interval | None,
-    n: int,
+    values: NDArray[np.float64],
     *,
-    similarity: str = "",
-    chosen: bool = True,
-    note: str = "",
-    judged: bool = True,
-    detail: Detail | None = None,
+    clusters: NDArray[Any] | None = None,
+    seed: int = 0,
+    shares: bool = True,
+    items: object = None,
+    **more: Any,
 ) -> Row:
-    """A row from `(task, split, metric)` and an interval."""
-    low, high = interval if interval is not None else (None, None)
-    return Row(*task, name, value, low, high, n, similarity, chosen, note, judged, detail)
+    """A mean of values per question [Q] with its interval, as a row.
+
+    Args:
+        task, name: as of `score_row`; more: what else that takes.
+        values: [Q]. clusters, seed, shares: as of `mean_interval`.
+        items: what tells these questions from others, where the values stay with the row (None: they do not).
+    """
+    interval = mean_interval(values, clusters, seed=seed, shares=shares)
+    detail = None if items is None else detail_of(values, clusters=clusters, items=items)
+    return score_row(task, name, float(values.mean()), interval, len(values), detail=detail, **more)
 
 
 def join(notes: Iterable[str]) -> str:
@@ -199,7 +212,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 MODEL = "model"
 """Key of a report's settings: the digest of the scored weights."""
 EARLIER = "earlier"
-"""Key of a report's settings: those of the evaluations whose rows are kept beside this one's."""
+"""Key of a report's settings: those of the evaluations whose rows stay beside this one's."""
 
 
 class NotSaved(LangJepaError):

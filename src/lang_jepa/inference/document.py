@@ -14,7 +14,7 @@ import numpy as np
 
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.errors import LangJepaError, counted
-from lang_jepa.evaluation.baselines.document_rules import REACH, Places, Reading, Rule
+from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading, Rule
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.scoreboard import Candidate, Tool
 from lang_jepa.evaluation.tasks.document_segmentation import GapSetting, boundaries, gap_scores, shape
@@ -261,7 +261,7 @@ def continuations(
     asked = np.array(
         [row[sentence] for sentence in before[-max(REACH, model.settings.data.window_size) :]], dtype=np.int64
     )
-    places = Places(distinct, [asked], [asked[:0]])
+    places = Positions(distinct, [asked], [asked[:0]])
     reading = Reading(encoder(model), places, model.encode(distinct))
     kind = cast(Similarity, way.similarity)
     expected = reading.expected(cast(Rule, way.rule), kind)[0]

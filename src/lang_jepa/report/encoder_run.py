@@ -221,7 +221,7 @@ def _weights(model: ConceptModel) -> str:
 def _label(name: str, taken: Set[str]) -> str:
     """What an encoder is called: as much of the end of its path as no other has, and not `model`.
 
-    Model folders are often called so, as is the examined one in the table.
+    Model folders are often called so, as is the evaluated one in the table.
     """
     path = Path(name)
     parts = (path.resolve().parent if path.name == "model" else path).parts or (name,)

@@ -31,7 +31,7 @@ from lang_jepa.inference.generate import TextGPT
 from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt, load_table
 from lang_jepa.inference.own_corpus import own_folder
 from lang_jepa.models.gpt import GPT
-from lang_jepa.report.run import TRAINING_DOCUMENTS, Asked, ScoredRun
+from lang_jepa.report.run import OF_ENCODERS, TRAINING_DOCUMENTS, Asked, ScoredRun
 from lang_jepa.settings.gpt import GPTDataSettings, GPTLoggingSettings
 from lang_jepa.training.gpt.material import Tokens, of_corpus, open_tokens
 
@@ -59,10 +59,13 @@ class ScoredGPT(ScoredRun):
         start: the same as training began with it.
 
     Raises:
-        LangJepaError: no GPT, an unknown task, tokens that are gone or hold nothing out.
+        LangJepaError: no GPT, an unknown task, an option of encoders, tokens that are gone or hold nothing out.
     """
 
     def __init__(self, path: Path, asked: Asked) -> None:
+        unread = [name for name in OF_ENCODERS if getattr(asked, name)]
+        if unread:
+            raise LangJepaError(f"{', '.join(unread)} of an evaluation have no effect on a GPT ({path})")
         usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if asked.data_dir else [])]
         self.tasks = tasks_named(asked.names(usual), GPT_TASKS)
         check_data_dir([task.name for task in self.tasks], asked.data_dir, of_stories=False)

@@ -26,6 +26,8 @@ from lang_jepa.settings.encoder import Settings
 
 TRAINING_DOCUMENTS = 300
 """Training documents that the baselines learn from, at most."""
+OF_ENCODERS = ("beside", "documents", "queries", "language", "window_size")
+"""What can be asked of encoders alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Asked:
         prepared: a corpus, or token shards of a GPT, to take in place of those of the training (None: those, if they
             are here). Nothing is ever prepared in their place: what cannot be scored without them is left out, and
             `tell` is told.
-        beside: other encoders to score too, see `other_encoder`. This and what follows is of encoders alone.
+        beside: other encoders to score too, see `other_encoder`.
         documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
             and those held out of the training corpus only choose (None: every fourth of those chooses); for the task
             `search`, what is searched.

@@ -1,6 +1,6 @@
 """What a predictor must beat in the model's own space: copying the context, and linear regression.
 
-Every answer is a table of scores [Q, C] over the candidates of the same `Questions`. Copying the last sentence and the
+Scores are a table [Q, C] over the candidates of the same `Questions`. Copying the last sentence and the
 recency-weighted mean of the context need no predictor; ridge regression learns a linear map.
 """
 
@@ -20,7 +20,7 @@ SPANS = (1, 3, 8)
 RECENCY = {1: 0.2, 3: 0.3, 8: 0.5}  # weights of the means of the last 1, 3 and 8 sentences
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 Scores = NDArray[np.floating[Any]]
-Answers = dict[str, Scores]
+ScoresBySet = dict[str, Scores]
 """For each candidate set its scores [Q, C]."""
 
 
@@ -53,7 +53,7 @@ def recency_mean(rows: Sequence[Rows], embeddings: Floats) -> Floats:
     return unit_rows(mixed.astype(np.float32))
 
 
-def vector_answers(questions: Questions, predictions: Floats, embeddings: Floats) -> Answers:
+def vector_scores(questions: Questions, predictions: Floats, embeddings: Floats) -> ScoresBySet:
     """Scores of predicted vectors [Q, D] against candidate vectors [S, D], unit rows both."""
     return {
         name: candidate_scores(predictions, embeddings, rows) for name, rows in questions.candidates.items()
@@ -134,7 +134,7 @@ class WordRidge:
         ]
         return hstack(blocks, format="csr")
 
-    def answers(self, questions: Questions) -> Iterator[tuple[str, Answers]]:
+    def scores(self, questions: Questions) -> Iterator[tuple[str, ScoresBySet]]:
         """For each penalty and similarity, the scores of all candidates."""
         x = self._features(questions.contexts).toarray()
         sentences = self._tfidf.transform(questions.sentences).toarray()
@@ -144,7 +144,7 @@ class WordRidge:
                 predicted = prepare(ridge(x), self._statistics, kind)
                 yield (
                     f"{penalty:g}, {kind}",
-                    vector_answers(questions, predicted, candidates),
+                    vector_scores(questions, predicted, candidates),
                 )
 
 
@@ -157,7 +157,7 @@ def means_ridge(
     window_size: int,
     pairs: int,
     seed: int,
-) -> tuple[int, Iterator[tuple[str, Answers]]]:
+) -> tuple[int, Iterator[tuple[str, ScoresBySet]]]:
     """Ridge regression in a model's space, from the means of the last 1, 3 and 8 vectors to the next one.
 
     It learns what to add to the recency-weighted mean, so that a strong penalty leaves that mean and few training
@@ -182,7 +182,7 @@ def means_ridge(
     start = recency_mean(questions.context_rows, embeddings)
     path = ridge_path(x, space[following] - recency_mean(contexts, space))
     return len(x), (
-        (f"{penalty:g}", vector_answers(questions, unit_rows(start + ridge(asked)), embeddings))
+        (f"{penalty:g}", vector_scores(questions, unit_rows(start + ridge(asked)), embeddings))
         for penalty, ridge in path
     )
 

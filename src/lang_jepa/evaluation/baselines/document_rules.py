@@ -1,7 +1,7 @@
 """What is expected at a place of a document: by a predictor, by its neighbours without one, or by both.
 
 A place is where a sentence stands or might stand, with the sentences before and after it. Every rule gives one unit
-vector for each place, to be compared with a sentence by a dot product. Legend: Q places, S sentences, D dimensions.
+vector for each place, to be compared with a sentence by a dot product. Legend: Q positions, S sentences, D dimensions.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ class BothSides(Embedder, Protocol):
 
 
 @dataclass(frozen=True)
-class Places:
+class Positions:
     """Places of documents.
 
     Attributes:
@@ -55,13 +55,13 @@ class Places:
 
     @classmethod
     def of(cls, sentences: list[str], documents: Sequence[Rows], *, reach: int, gaps: bool = False) -> Self:
-        """All places of documents, in order.
+        """All positions of documents, in order.
 
         Args:
             sentences: [S].
             documents: each as rows of `sentences`.
             reach: sentences on either side at most.
-            gaps: the places between two sentences instead, so that what comes after begins with the very next one.
+            gaps: the positions between two sentences instead, so that what comes after begins with the very next one.
         """
         before, after = [], []
         for rows in documents:
@@ -96,7 +96,7 @@ BOTH: tuple[Rule, ...] = (
     "neighbours",
     "adjacent",
 )
-"""Rules for places of which the past alone is known, and of which both sides are."""
+"""Rules for positions of which the past alone is known, and of which both sides are."""
 AnyRule = TypeVar("AnyRule", bound=str)
 
 
@@ -107,17 +107,17 @@ def learned(rule: str) -> bool:
 
 @dataclass
 class Reading:
-    """A model's view of some places: each distinct sentence encoded once, predictions made when they are first used.
+    """A model's view of some positions: each distinct sentence encoded once, predictions made when they are first used.
 
     Attributes:
         model: the model; the rules without a predictor need an encoder only.
-        places: where it looks.
+        positions: where it looks.
         embeddings: float32 [S, D], unit rows.
         name: of the model in errors.
     """
 
     model: Encoder
-    places: Places
+    positions: Positions
     embeddings: Floats
     name: str = "model"
     _made: dict[str, Floats] = field(default_factory=dict)
@@ -141,11 +141,11 @@ class Reading:
 
     def past(self, kind: Similarity) -> Floats:
         """The recency-weighted mean of what comes before, [Q, D]."""
-        return self._side("past", self.places.before, recency_mean, kind)
+        return self._side("past", self.positions.before, recency_mean, kind)
 
     def last(self, kind: Similarity) -> Floats:
         """The sentence before, [Q, D]."""
-        return self._side("last", self.places.before, copy_forward, kind)
+        return self._side("last", self.positions.before, copy_forward, kind)
 
     def future(self, kind: Similarity) -> Floats:
         """The same mean of what comes after, mirrored, [Q, D]."""
@@ -165,7 +165,7 @@ class Reading:
 
     def _after(self) -> list[Rows]:
         """What comes after, the nearest last."""
-        return [rows[::-1] for rows in self.places.after]
+        return [rows[::-1] for rows in self.positions.after]
 
     def predicted(self, kind: Similarity) -> Floats:
         """The prediction from what comes before, [Q, D]."""
@@ -181,7 +181,7 @@ class Reading:
 
     def _prepared(self, what: str, kind: Similarity) -> Floats:
         if what not in self._made:
-            before, after = self.places.before, self.places.after
+            before, after = self.positions.before, self.positions.after
             if what == "next":
                 self._made[what] = self._ask_next()
             else:
@@ -196,15 +196,15 @@ class Reading:
     def _ask_next(self) -> Floats:
         if not isinstance(self.model, Embedder):
             raise LangJepaError(f"{self.name} has no predictor, so it expects nothing.")
-        model, texts = self.model, self.places.texts
+        model, texts = self.model, self.positions.texts
         return _where(
-            self.places.before,
+            self.positions.before,
             lambda some: predict(model, [texts(rows) for rows in some], self.name),
             model.dim,
         )
 
     def _ask(self, pairs: list[tuple[Rows, Rows]]) -> Floats:
-        model, texts = self.model, self.places.texts
+        model, texts = self.model, self.positions.texts
         if not isinstance(model, BothSides):
             raise LangJepaError(f"{self.name} does not predict from both sides.")
         known = np.array([bool(len(before) + len(after)) for before, after in pairs])

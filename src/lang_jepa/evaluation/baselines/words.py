@@ -1,4 +1,4 @@
-"""What words alone give: TF-IDF of contexts, of places and of pairs, shared n-grams, a bag of words, TextTiling."""
+"""What words alone give: TF-IDF of contexts, of positions and of pairs, shared n-grams, a bag of words, TextTiling."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.evaluation.baselines.copying import RECENCY, SPANS, Answers
+from lang_jepa.evaluation.baselines.copying import RECENCY, SPANS, ScoresBySet
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.segmentation import Gaps, depths
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
@@ -36,9 +36,9 @@ def tfidf(fitted: Sequence[str], *texts: Sequence[str], **options: Any) -> list[
     return [vectorizer.transform(some) for some in texts]
 
 
-def sparse_answers(questions: Questions, queries: Any, sentences: Any) -> Answers:
+def sparse_scores(questions: Questions, queries: Any, sentences: Any) -> ScoresBySet:
     """Scores of all candidates from sparse rows: queries [Q, V], sentences [S, V]."""
-    answers: Answers = {}
+    answers: ScoresBySet = {}
     for name, rows in questions.candidates.items():
         parts = []
         for start in range(0, len(rows), 256):
@@ -48,9 +48,9 @@ def sparse_answers(questions: Questions, queries: Any, sentences: Any) -> Answer
     return answers
 
 
-def tfidf_answers(
+def tfidf_scores(
     questions: Questions, train_sentences: Sequence[str] | None, spans: Sequence[int] = SPANS
-) -> Iterator[tuple[str, str, Answers]]:
+) -> Iterator[tuple[str, str, ScoresBySet]]:
     """TF-IDF cosine of the context's last sentences with each candidate: name, note, scores.
 
     One answer per span, and one of their mix by the recency weights when all its spans are asked for. The inverse
@@ -63,10 +63,10 @@ def tfidf_answers(
     sentences, *parts = tfidf(fitted, questions.sentences, *last, sublinear_tf=True)
     tails = dict(zip(spans, parts, strict=True))
     for span in spans:
-        yield f"TF-IDF, last {span}", note, sparse_answers(questions, tails[span], sentences)
+        yield f"TF-IDF, last {span}", note, sparse_scores(questions, tails[span], sentences)
     if set(RECENCY) <= set(spans):
         mixed = sum(weight * tails[span] for span, weight in RECENCY.items())
-        yield "TF-IDF, last 1 + 3 + 8", note, sparse_answers(questions, mixed, sentences)
+        yield "TF-IDF, last 1 + 3 + 8", note, sparse_scores(questions, mixed, sentences)
 
 
 class WordSpace:

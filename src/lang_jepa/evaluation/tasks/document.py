@@ -17,7 +17,7 @@ from lang_jepa.evaluation.baselines.document_rules import (
     BOTH,
     PAST,
     REACH,
-    Places,
+    Positions,
     Reading,
     Rule,
     add_rules,
@@ -28,7 +28,7 @@ from lang_jepa.evaluation.baselines.words import (
     ngram_overlaps,
     recency_weights,
     sparse_cosines,
-    tfidf_answers,
+    tfidf_scores,
 )
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.retrieval import Retrieval, candidate_scores, chance, from_scores
@@ -148,10 +148,12 @@ class _Sources:
     reach: int
     seed: int
 
-    def readings(self, places: Places, embeddings: Mapping[str, Floats] | None = None) -> dict[str, Reading]:
-        """Of some places by model."""
+    def readings(
+        self, positions: Positions, embeddings: Mapping[str, Floats] | None = None
+    ) -> dict[str, Reading]:
+        """Of some positions by model."""
         vectors = embeddings or self.embeddings
-        return {name: Reading(model, places, vectors[name], name) for name, model in self.models.items()}
+        return {name: Reading(model, positions, vectors[name], name) for name, model in self.models.items()}
 
     def boards(self) -> dict[str, Scoreboard]:
         """Topic boundaries and intruders, by task."""
@@ -160,12 +162,12 @@ class _Sources:
         for same_group, task in SEGMENTS.items():
             if same_group or len(set(self.sources.groups.tolist())) > 1:
                 made = joined(self.sources, same_group=same_group, seed=self.seed)
-                gaps = Places.of(sentences, made.documents, reach=self.reach, gaps=True)
+                gaps = Positions.of(sentences, made.documents, reach=self.reach, gaps=True)
                 boards[task] = segmentation(self.readings(gaps), made, task=task, seed=self.seed)
         for where, task in INTRUDERS.items():
             made = with_intruders(self.sources, where=where, seed=self.seed)
-            places = Places.of(sentences, made.documents, reach=self.reach)
-            boards[task] = intruders(self.readings(places), made, task=task, seed=self.seed)
+            positions = Positions.of(sentences, made.documents, reach=self.reach)
+            boards[task] = intruders(self.readings(positions), made, task=task, seed=self.seed)
         return boards
 
     def continuation(self, grouped: Grouped, window_size: int, queries: int) -> Scoreboard:
@@ -181,9 +183,9 @@ class _Sources:
         row_of = {sentence: row for row, sentence in enumerate(self.sources.sentences)}
         rows = [row_of[sentence] for sentence in questions.sentences]
         nothing = [some[:0] for some in questions.context_rows]
-        places = Places(questions.sentences, questions.context_rows, nothing)
+        positions = Positions(questions.sentences, questions.context_rows, nothing)
         vectors = {name: found[rows] for name, found in self.embeddings.items()}
-        return continuation(self.readings(places, vectors), questions, seed=self.seed)
+        return continuation(self.readings(positions, vectors), questions, seed=self.seed)
 
     def repetitions(self, pairs: tuple[Pairs, Pairs]) -> Scoreboard:
         """The planted pairs are encoded too."""
@@ -200,13 +202,13 @@ def intruders(readings: Mapping[str, Reading], made: Made, *, task: str, seed: i
     """AUC of all candidates on documents with intruders, within each document.
 
     Args:
-        readings: of the places of the documents, by model, the evaluated one first.
+        readings: of the positions of the documents, by model, the evaluated one first.
         made: of `with_intruders`.
         task: in the rows.
         seed: of the bootstrap.
     """
-    places = next(iter(readings.values())).places
-    board = made.board(places.sentences, task, "AUC", seed=seed)
+    positions = next(iter(readings.values())).positions
+    board = made.board(positions.sentences, task, "AUC", seed=seed)
     own = np.concatenate(made.documents)
 
     def options(reading: Reading, rule: Rule) -> Iterator[Option]:
@@ -217,8 +219,8 @@ def intruders(readings: Mapping[str, Reading], made: Made, *, task: str, seed: i
             yield Option({"AUC": _aucs(-cosines, made)}, kind, rule=rule, predicts=learned(rule))
 
     add_rules(board, readings, BOTH, options)
-    space = WordSpace(places.sentences)
-    sides = ([rows[::-1] for rows in places.before], places.after)
+    space = WordSpace(positions.sentences)
+    sides = ([rows[::-1] for rows in positions.before], positions.after)
     near = sum(space.sums(rows, recency_weights) for rows in sides)
     board.add("TF-IDF, both sides", [Option({"AUC": _aucs(-sparse_cosines(near, space.table[own]), made)})])
     board.add("chance", [Option({"AUC": np.full(len(made), 0.5)})])
@@ -265,7 +267,7 @@ def continuation(readings: Mapping[str, Reading], questions: Questions, *, seed:
             yield Option(values(scores), kind, rule=rule, predicts=learned(rule))
 
     add_rules(board, readings, PAST, options, note=note)
-    for name, fitted, answers in tfidf_answers(questions, None):
+    for name, fitted, answers in tfidf_scores(questions, None):
         board.add(name, [Option(values(answers["same"]))], note=fitted)
     expected = chance(ranks(np.zeros(rows.shape)))
     board.add("chance", [Option({"MRR": expected["mrr"], "recall@1": expected["recall@1"]})])

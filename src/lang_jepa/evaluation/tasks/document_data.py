@@ -5,7 +5,7 @@ Everything is index arithmetic over distinct sentences, drawn by a seed, and the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,13 @@ class Made:
     def __len__(self) -> int:
         return len(self.documents)
 
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Rows, Rows, int, bool]]) -> Self:
+        """From the sentences, the truth, the cluster and the side of each document."""
+        documents, truth, clusters, choosing = zip(*parts, strict=True) if parts else ((), (), (), ())
+        numbers, marks = np.array(clusters, dtype=np.int64), np.array(choosing, dtype=bool)
+        return cls(list(documents), list(truth), numbers, marks)
+
     def board(
         self, sentences: list[str], task: str, judge: str, *, seed: int, lower: bool = False
     ) -> Scoreboard:
@@ -119,10 +126,8 @@ def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
         seed: of every draw.
     """
     generator = np.random.default_rng(seed)
-    documents: list[Rows] = []
-    truth: list[Rows] = []
-    clusters: list[int] = []
-    choosing: list[bool] = []
+    parts: list[tuple[Rows, Rows, int, bool]] = []
+    cluster = 0
     for chooses in (True, False):
         usable = [
             int(number)
@@ -130,13 +135,11 @@ def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
             if len(sources.documents[number]) >= PIECE[0]
         ]
         for members in _teams(usable, sources.groups, same_group, generator):
-            cluster = len(set(clusters))
             for pieces in _rounds([sources.documents[number] for number in members], generator):
-                documents.append(np.concatenate(pieces))
-                truth.append(np.cumsum([len(piece) for piece in pieces])[:-1].astype(np.int64))
-                clusters.append(cluster)
-                choosing.append(chooses)
-    return Made(documents, truth, np.array(clusters, dtype=np.int64), np.array(choosing, dtype=bool))
+                ends = np.cumsum([len(piece) for piece in pieces])[:-1].astype(np.int64)
+                parts.append((np.concatenate(pieces), ends, cluster, chooses))
+            cluster += 1
+    return Made.of(parts)
 
 
 def _teams(
@@ -186,22 +189,16 @@ def with_intruders(sources: Sources, *, where: From, seed: int = 0) -> Made:
         seed: of every draw.
     """
     generator = np.random.default_rng(seed)
-    documents: list[Rows] = []
-    truth: list[Rows] = []
-    owners: list[int] = []
+    parts: list[tuple[Rows, Rows, int, bool]] = []
     for number, whole in enumerate(sources.documents):
         rows = whole[:LONGEST].copy()
         places = _spread(len(rows), generator)
         pools = [_strangers(sources, number, place, where) for place in places.tolist()]
-        if not len(places) or not all(len(pool) for pool in pools):
-            continue
-        for place, pool in zip(places, pools, strict=True):
-            rows[place] = generator.choice(pool)
-        documents.append(rows)
-        truth.append(places)
-        owners.append(number)
-    index = np.array(owners, dtype=np.int64)
-    return Made(documents, truth, index, sources.choosing[index] if len(index) else np.zeros(0, dtype=bool))
+        if len(places) and all(len(pool) for pool in pools):
+            for place, pool in zip(places, pools, strict=True):
+                rows[place] = generator.choice(pool)
+            parts.append((rows, places, number, bool(sources.choosing[number])))
+    return Made.of(parts)
 
 
 def _spread(count: int, generator: np.random.Generator) -> Rows:
@@ -257,9 +254,7 @@ def with_repetitions(
     """
     generator = np.random.default_rng(seed)
     row_of = {sentence: row for row, sentence in enumerate(sources.sentences)}
-    documents: list[Rows] = []
-    truth: list[Rows] = []
-    owners: list[int] = []
+    parts: list[tuple[Rows, Rows, int, bool]] = []
     for pairs, chooses in ((choosing, True), (reported, False)):
         kinds = [pairs.between(SAME, 5.0), pairs.between(*RELATED)]
         if not all(kinds):
@@ -274,11 +269,9 @@ def with_repetitions(
             rows = list(sources.documents[number][:LONGEST_PLANTED])
             for first, second in (related, same):
                 _plant(rows, [row_of.setdefault(text, len(row_of)) for text in (first, second)], generator)
-            documents.append(np.array(rows, dtype=np.int64))
-            truth.append(np.array([rows.index(row_of[same[1]])], dtype=np.int64))
-            owners.append(int(number))
-    index = np.array(owners, dtype=np.int64)
-    return list(row_of), Made(documents, truth, index, sources.choosing[index])
+            place = np.array([rows.index(row_of[same[1]])], dtype=np.int64)
+            parts.append((np.array(rows, dtype=np.int64), place, int(number), chooses))
+    return list(row_of), Made.of(parts)
 
 
 def _plant(rows: list[int], pair: list[int], generator: np.random.Generator) -> None:

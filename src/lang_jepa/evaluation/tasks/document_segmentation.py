@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lang_jepa.evaluation.baselines.document_rules import Places, Reading, add_rules, learned
+from lang_jepa.evaluation.baselines.document_rules import Positions, Reading, add_rules, learned
 from lang_jepa.evaluation.baselines.words import WordSpace, cutoff, sparse_cosines, texttiling_depths
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.segmentation import (
@@ -62,13 +62,13 @@ class GapSetting:
 
 
 def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Values:
-    """Score of every place of a reading of gaps (`Places.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
-    after = _means(reading, reading.places.after, block, kind)
+    """Score of every place of a reading of gaps (`Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
+    after = _means(reading, reading.positions.after, block, kind)
     if rule in ("prediction", "recency mean"):
         return -_cosines(
             reading.expected("prediction" if rule == "prediction" else "recency mean", kind), after
         )
-    before = _means(reading, [rows[::-1] for rows in reading.places.before], block, kind)
+    before = _means(reading, [rows[::-1] for rows in reading.positions.before], block, kind)
     if rule == "blocks":
         return -_cosines(before, after)
     if rule == "prediction + blocks":
@@ -104,10 +104,10 @@ def segmentation(readings: Mapping[str, Reading], made: Made, *, task: str, seed
         task: in the rows.
         seed: of the bootstrap.
     """
-    places = next(iter(readings.values())).places
-    board = made.board(places.sentences, task, METRICS[0], seed=seed, lower=True)
+    positions = next(iter(readings.values())).positions
+    board = made.board(positions.sentences, task, METRICS[0], seed=seed, lower=True)
     add_rules(board, readings, RULES, lambda reading, rule: _options(reading, made, rule))
-    _add_words(board, made, places)
+    _add_words(board, made, positions)
     _add_nothing(board, made)
     return board
 
@@ -157,15 +157,18 @@ def _pk(made: Made, index: int, found: Rows) -> float:
     return pk(made.truth[index], found, len(made.documents[index]))
 
 
-def _add_words(board: Scoreboard, made: Made, places: Places) -> None:
+def _add_words(board: Scoreboard, made: Made, positions: Positions) -> None:
     """TF-IDF similarity drop and TextTiling."""
-    space = WordSpace(places.sentences)
+    space = WordSpace(positions.sentences)
     options: list[Option] = []
     for block in BLOCKS:
-        sides = ([rows[::-1][:block] for rows in places.before], [rows[:block] for rows in places.after])
+        sides = (
+            [rows[::-1][:block] for rows in positions.before],
+            [rows[:block] for rows in positions.after],
+        )
         options += _shapes(-sparse_cosines(*(space.sums(rows, np.ones) for rows in sides)), made, block)
     board.add("TF-IDF drop", options)
-    deep = [texttiling_depths(places.texts(rows)) for rows in made.documents]
+    deep = [texttiling_depths(positions.texts(rows)) for rows in made.documents]
     options = []
     for least in LEAST:
         known = [pick(one, count=len(true), least=least) for one, true in zip(deep, made.truth, strict=True)]

@@ -26,7 +26,7 @@ def bits_rows(language: Language, *, seed: int = 0) -> list[Row]:
     """
     task, note = (TITLE, SPLIT, BITS), f"{language.validation.targets:,} tokens"
     rows = [
-        _row(task, name, language.bits(name), language, seed, examined=number == 0, note=note)
+        _row(task, name, language.bits(name), language, seed, evaluated=number == 0, note=note)
         for number, name in enumerate(language.names)
     ]
     documents = len(language.bits("model").bits)
@@ -48,8 +48,8 @@ def quantised_rows(language: Language, *, seed: int = 0) -> list[Row]:
         after = language.validation.by_document(quantised.logits)
         lost = DocumentBits(after.bits - before.bits, before.bytes)
         rows += [
-            _row((task, SPLIT, BITS), "model", after, language, seed, examined=True),
-            _row((task, SPLIT, GAP), "model", lost, language, seed, examined=True, judged=False),
+            _row((task, SPLIT, BITS), "model", after, language, seed, evaluated=True),
+            _row((task, SPLIT, GAP), "model", lost, language, seed, evaluated=True, judged=False),
             score_row((task, SPLIT, FILE), "model", float(quantised.bytes), None, 1, judged=False),
         ]
     return rows
@@ -62,7 +62,7 @@ def _row(
     language: Language,
     seed: int,
     *,
-    examined: bool,
+    evaluated: bool,
     judged: bool = True,
     note: str = "",
 ) -> Row:
@@ -71,7 +71,7 @@ def _row(
             f"bits per byte need two held-out documents with text at least, to say how sure they are; there are "
             f"{int((found.bytes > 0).sum())}: hold out more"
         )
-    detail = detail_of(found.bits, sizes=found.bytes, items=language.items) if examined else None
+    detail = detail_of(found.bits, sizes=found.bytes, items=language.items) if evaluated else None
     interval = ratio_interval(found.bits, found.bytes, seed=seed)
     return score_row(
         task, name, found.bits_per_byte, interval, len(found.bits), note=note, judged=judged, detail=detail

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from lang_jepa.errors import counted
 from lang_jepa.evaluation.baselines.copying import (
-    Answers,
     Scores,
+    ScoresBySet,
     copy_forward,
     means_ridge,
     recency_mean,
-    vector_answers,
+    vector_scores,
 )
-from lang_jepa.evaluation.baselines.words import tfidf_answers
+from lang_jepa.evaluation.baselines.words import tfidf_scores
 from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
 from lang_jepa.evaluation.metrics.retrieval import TIE, Retrieval, chance, from_scores
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
@@ -31,10 +31,10 @@ METRICS = ("recall@1", "recall@5", "mrr")
 
 
 class NextSentence:
-    """Next-sentence questions and who answers them.
+    """Next-sentence questions and the candidates for answering them.
 
     Args:
-        questions: what everybody answers.
+        questions: what every candidate is asked.
         titles: for each candidate set, the task's name in the rows.
         split: the split's name in the rows.
         events: for stories, the event type of each row of `questions.sentences`, int [S]; then the share of
@@ -84,7 +84,12 @@ class NextSentence:
         return {board.task: board.chosen[name].similarity if name in board.chosen else "" for board in boards}
 
     def add(
-        self, name: str, answers: Iterable[tuple[str, str, Answers]], *, every: bool = False, note: str = ""
+        self,
+        name: str,
+        answers: Iterable[tuple[str, str, ScoresBySet]],
+        *,
+        every: bool = False,
+        note: str = "",
     ) -> None:
         """Record a scorer, given its similarity, its penalty (either may be empty) and its scores for each setting."""
         found = list(answers)
@@ -117,7 +122,7 @@ class NextSentence:
                     (
                         kind,
                         "",
-                        vector_answers(questions, prepare(made, moments, kind, side="predictions"), space),
+                        vector_scores(questions, prepare(made, moments, kind, side="predictions"), space),
                     )
                     for kind, space in spaces[name].items()
                 )
@@ -125,15 +130,15 @@ class NextSentence:
         for name in models:
             for label, rule in (("copy-forward", copy_forward), ("recency mean", recency_mean)):
                 answers = (
-                    (kind, "", vector_answers(questions, rule(questions.context_rows, space), space))
+                    (kind, "", vector_scores(questions, rule(questions.context_rows, space), space))
                     for kind, space in spaces[name].items()
                 )
                 self.add(f"{label} ({name})", answers)
         return embeddings
 
     def add_words(self, train: list[str] | None, spans: tuple[int, ...] = (1, 3, 8)) -> None:
-        """Record TF-IDF on the last sentences of the context; see `tfidf_answers`."""
-        for name, note, answers in tfidf_answers(self.questions, train, spans):
+        """Record TF-IDF on the last sentences of the context; see `tfidf_scores`."""
+        for name, note, answers in tfidf_scores(self.questions, train, spans):
             self.add(name, [("", "", answers)], note=note)
 
     def add_chance(self) -> None:

@@ -1,4 +1,4 @@
-"""Search: is what somebody looks for among the first sentences that a query finds?
+"""Search: is what a query asks for among the first sentences that it finds?
 
 Every sentence of the searched documents is a candidate, and the first of those that a query should find counts. Vectors
 are compared as `lang-jepa search` compares them, by the model's own similarity, so that nothing is chosen here.

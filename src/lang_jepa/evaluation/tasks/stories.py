@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.evaluation.baselines.copying import Answers, WordRidge
+from lang_jepa.evaluation.baselines.copying import ScoresBySet, WordRidge
 from lang_jepa.evaluation.baselines.words import tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.intervals import mean_interval
 from lang_jepa.evaluation.metrics.retrieval import Retrieval, chance, from_scores, other_candidates
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
-from lang_jepa.evaluation.table import Row, detail_of, score_row
+from lang_jepa.evaluation.table import Row, mean_row, score_row
 from lang_jepa.evaluation.tasks.request import Request, Result, Task
 from lang_jepa.evaluation.tasks.retrieval import NextSentence
 from lang_jepa.evaluation.tasks.sts import spearman_of, spearman_row
@@ -86,10 +85,10 @@ def next_sentence_rows(
     asked = NextSentence(questions, TITLES, split, events=events, seed=seed)
     asked.add_models(models)
     for name, ridge in ridges.items():
-        options = (("", penalty, scores) for penalty, scores in ridge.answers(questions))
+        options = (("", penalty, scores) for penalty, scores in ridge.scores(questions))
         asked.add(name, options, note="trained on training stories")
     asked.add_words(None, spans=(1, 3))
-    asked.add("oracle", [("", "", _oracle_answers(drawn, questions))], note="knows the hidden state")
+    asked.add("oracle", [("", "", _oracle_scores(drawn, questions))], note="knows the hidden state")
     asked.add_chance()
     return asked.rows, asked.similarity(next(iter(models)))
 
@@ -102,7 +101,7 @@ def paraphrase_rows(
     The similarity is chosen by Spearman on as many pairs of another seed.
 
     Args:
-        models: by name, the evaluated one first; its other similarities are kept as rows.
+        models: by name, the evaluated one first; its other similarities are rows too.
         split: `heldout` or `unseen`.
         pairs: pairs scored, 0 (unrelated) to 5 (same event and arguments, other words).
     """
@@ -130,25 +129,25 @@ def paraphrase_rows(
     return rows, {PARAPHRASE: chosen[next(iter(models))]}
 
 
-def _event_numbers(told: Sequence["Story"], sentences: Sequence[str]) -> NDArray[np.int64]:
+def _event_numbers(drawn: Sequence["Story"], sentences: Sequence[str]) -> NDArray[np.int64]:
     """The event type of each sentence as a number, [S]; of equal wordings the first one's."""
     events: dict[str, str] = {}
-    for sentence in chain.from_iterable(story.sentences for story in told):
+    for sentence in chain.from_iterable(story.sentences for story in drawn):
         events.setdefault(sentence.text, sentence.event)
     numbers = {event: number for number, event in enumerate(sorted(set(events.values())))}
     return np.array([numbers[events[text]] for text in sentences], dtype=np.int64)
 
 
-def _oracle_answers(told: Sequence["Story"], questions: Questions) -> Answers:
+def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySet:
     """The generator's own probability of each candidate, given the hidden state of the question's story."""
     from lang_jepa.stories import oracle_scores
 
-    anywhere = {s.text: s for story in reversed(told) for s in reversed(story.sentences)}
-    answers: Answers = {}
+    anywhere = {s.text: s for story in reversed(drawn) for s in reversed(story.sentences)}
+    answers: ScoresBySet = {}
     for name, rows in questions.candidates.items():
         table = np.full(rows.shape, -np.inf)
         for index, row in enumerate(rows):
-            story, position = told[questions.documents[index]], int(questions.positions[index])
+            story, position = drawn[questions.documents[index]], int(questions.positions[index])
             # A wording can occur in several stories with other arguments: inside its own story it means its own.
             own = {s.text: s for s in story.sentences} | {
                 story.sentences[position].text: story.sentences[position]
@@ -177,25 +176,13 @@ def _paraphrase_scores(
     name: str, split: str, pairs: Sequence["ParaphrasePair"], sides: tuple[Any, Any], seed: int, **more: Any
 ) -> list[Row]:
     """Rows of one scorer from its unit vectors [n, ...], dense or sparse; `more` as of `spearman_row`."""
-    cosines, items = _cosines(*sides), more.get("items")
+    cosines = _cosines(*sides)
     labels = [pair.score for pair in pairs]
     rows = [spearman_row((PARAPHRASE, split, "Spearman"), name, cosines, labels, seed=seed, **more)]
     retrieval = _paraphrase_retrieval(pairs, *sides, seed)
-    kind = {key: one for key, one in more.items() if key != "items"}
     for metric in METRICS:
-        values = retrieval.values(metric)
-        rows.append(
-            score_row(
-                (PARAPHRASE, split, metric),
-                name,
-                float(values.mean()),
-                mean_interval(values, seed=seed, shares=True),
-                len(values),
-                note=f"{retrieval.candidates.mean():.0f} candidates",
-                detail=None if items is None else detail_of(values, items=items),
-                **kind,
-            )
-        )
+        task, note = (PARAPHRASE, split, metric), f"{retrieval.candidates.mean():.0f} candidates"
+        rows.append(mean_row(task, name, retrieval.values(metric), seed=seed, note=note, **more))
     return rows
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.words import TFIDF, tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval, spearman, spearman_interval
+from lang_jepa.evaluation.metrics.intervals import Interval, percentiles, spearman, spearman_interval
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
-from lang_jepa.evaluation.table import Row, detail_of, score_row
+from lang_jepa.evaluation.table import Row, detail_of, mean_row, score_row
 from lang_jepa.evaluation.tasks.public_data import Split, StsPairs, TaskData, find_stsb
 from lang_jepa.evaluation.tasks.request import Request, Result, Task
 
@@ -162,14 +162,9 @@ def _geometry_rows(dev: StsPairs, name: str, unit: Floats, seed: int) -> Iterato
     distances = (2 - 2 * cosines)[np.asarray(dev.scores) > POSITIVE]
     if len(distances) < 2:
         raise LangJepaError(f"STS-B {dev.split} holds {len(distances)} pairs above {POSITIVE}: too few.")
-    yield score_row(
-        (TITLE, dev.split, "alignment (lower is better)"),
-        name,
-        float(distances.mean()),
-        mean_interval(distances, seed=seed),
-        len(distances),
-        similarity="raw",
-        note="pairs scored above 4",
+    task = (TITLE, dev.split, "alignment (lower is better)")
+    yield mean_row(
+        task, name, distances, seed=seed, shares=False, similarity="raw", note="pairs scored above 4"
     )
     value, interval = uniformity_with_interval(unit, seed=seed)
     yield score_row(
@@ -191,8 +186,7 @@ def uniformity_with_interval(unit: Floats, *, resamples: int = 200, seed: int = 
     totals = ((weights @ kernel) * weights).sum(1, dtype=np.float64)
     pairs = weights.sum(1, dtype=np.float64) ** 2 - np.square(weights).sum(1, dtype=np.float64)
     values = np.log(totals / pairs)
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return float(values[0]), Interval(float(low), float(high))
+    return float(values[0]), percentiles(values[1:])
 
 
 def _chance_geometry(dev: StsPairs, dim: int) -> Iterator[Row]:
@@ -201,10 +195,9 @@ def _chance_geometry(dev: StsPairs, dim: int) -> Iterator[Row]:
 
     positives = int((np.asarray(dev.scores) > POSITIVE).sum())
     even = float(np.log(hyp0f1(dim / 2, 4.0)) - 4.0)
-    task = (TITLE, dev.split, "alignment (lower is better)")
-    yield score_row(task, "chance", 2.0, None, positives, note="directions even over the sphere")
-    task = (TITLE, dev.split, "uniformity (lower is better)")
-    yield score_row(task, "chance", even, None, len(dev.sentences()), note="directions even over the sphere")
+    for metric, value, n in (("alignment", 2.0, positives), ("uniformity", even, len(dev.sentences()))):
+        task = (TITLE, dev.split, f"{metric} (lower is better)")
+        yield score_row(task, "chance", value, None, n, note="directions even over the sphere")
 
 
 def _score_sts(request: Request) -> Result:
