@@ -99,6 +99,27 @@ BOTH: tuple[Rule, ...] = (
 """Rules for positions of which the past alone is known, and of which both sides are."""
 AnyRule = TypeVar("AnyRule", bound=str)
 
+Part = Literal["last", "past", "following", "future", "next", "between", "backward"]
+_SIDES: Mapping[str, tuple[bool, Callable[[list[Rows], Floats], Floats]]] = {
+    "last": (False, copy_forward),
+    "past": (False, recency_mean),
+    "following": (True, copy_forward),
+    "future": (True, recency_mean),
+}
+"""Without a predictor: whether it looks at what comes after, and how; the rest are predictions."""
+_PARTS: Mapping[str, tuple[Part, ...]] = {
+    "last sentence": ("last",),
+    "recency mean": ("past",),
+    "neighbours": ("past", "future"),
+    "adjacent": ("last", "following"),
+    "prediction": ("next",),
+    "prediction + recency mean": ("next", "past"),
+    "prediction + what follows": ("next", "future"),
+    "prediction between": ("between",),
+    "prediction between + neighbours": ("between", "past", "future"),
+}
+"""Of each rule the vectors whose sum it expects."""
+
 
 def learned(rule: str) -> bool:
     """Whether a rule uses the predictor."""
@@ -137,63 +158,29 @@ class Reading:
 
     def expected(self, rule: Rule, kind: Similarity) -> Floats:
         """What a rule expects at every place, unit rows [Q, D]; zeros where it has nothing to look at."""
-        return _RULES[rule](self, kind)
+        parts = [self.part(name, kind) for name in _PARTS[rule]]
+        return parts[0] if len(parts) == 1 else unit_rows(np.sum(parts, axis=0))
 
-    def past(self, kind: Similarity) -> Floats:
-        """The recency-weighted mean of what comes before, [Q, D]."""
-        return self._side("past", self.positions.before, recency_mean, kind)
-
-    def last(self, kind: Similarity) -> Floats:
-        """The sentence before, [Q, D]."""
-        return self._side("last", self.positions.before, copy_forward, kind)
-
-    def future(self, kind: Similarity) -> Floats:
-        """The same mean of what comes after, mirrored, [Q, D]."""
-        return self._side("future", self._after(), recency_mean, kind)
-
-    def following(self, kind: Similarity) -> Floats:
-        """The sentence after, [Q, D]."""
-        return self._side("following", self._after(), copy_forward, kind)
-
-    def _side(
-        self, name: str, rows: list[Rows], rule: Callable[[list[Rows], Floats], Floats], kind: Similarity
-    ) -> Floats:
-        if (name, kind) not in self._sides:
-            space = self.space(kind)
-            self._sides[name, kind] = _where(rows, lambda some: rule(some, space), self.model.dim)
-        return self._sides[name, kind]
-
-    def _after(self) -> list[Rows]:
-        """What comes after, the nearest last."""
-        return [rows[::-1] for rows in self.positions.after]
-
-    def predicted(self, kind: Similarity) -> Floats:
-        """The prediction from what comes before, [Q, D]."""
-        return self._prepared("next", kind)
-
-    def between(self, kind: Similarity) -> Floats:
-        """The prediction from both sides, [Q, D]."""
-        return self._prepared("between", kind)
-
-    def backward(self, kind: Similarity) -> Floats:
-        """The prediction of what stands before, from what comes after alone, [Q, D] (models of both sides)."""
-        return self._prepared("backward", kind)
-
-    def _prepared(self, what: str, kind: Similarity) -> Floats:
-        if what not in self._made:
-            before, after = self.positions.before, self.positions.after
-            if what == "next":
-                self._made[what] = self._ask_next()
-            else:
-                past = before if what == "between" else [rows[:0] for rows in before]
-                self._made[what] = self._ask(list(zip(past, after, strict=True)))
-        made = self._made[what]
+    def part(self, name: Part, kind: Similarity) -> Floats:
+        """One of the vectors that a rule adds up, [Q, D]: unit rows, zeros where it has nothing to look at."""
+        if name in _SIDES:
+            if (name, kind) not in self._sides:
+                after, rule = _SIDES[name]
+                rows = [some[::-1] for some in self.positions.after] if after else self.positions.before
+                space = self.space(kind)
+                self._sides[name, kind] = _where(rows, lambda some: rule(some, space), self.model.dim)
+            return self._sides[name, kind]
+        if name not in self._made:
+            self._made[name] = (
+                self._predict_next() if name == "next" else self._predict(both=name == "between")
+            )
+        made = self._made[name]
         known = np.abs(made).sum(1) > 0
         result = np.zeros_like(made)
         result[known] = prepare(made[known], self.statistics, kind, side="predictions")
         return result
 
-    def _ask_next(self) -> Floats:
+    def _predict_next(self) -> Floats:
         if not isinstance(self.model, Embedder):
             raise LangJepaError(f"{self.name} has no predictor, so it expects nothing.")
         model, texts = self.model, self.positions.texts
@@ -203,10 +190,13 @@ class Reading:
             model.dim,
         )
 
-    def _ask(self, pairs: list[tuple[Rows, Rows]]) -> Floats:
+    def _predict(self, *, both: bool) -> Floats:
+        """From both sides, or backwards, from what comes after alone."""
         model, texts = self.model, self.positions.texts
         if not isinstance(model, BothSides):
             raise LangJepaError(f"{self.name} does not predict from both sides.")
+        past = self.positions.before if both else [rows[:0] for rows in self.positions.before]
+        pairs = list(zip(past, self.positions.after, strict=True))
         known = np.array([bool(len(before) + len(after)) for before, after in pairs])
         asked = [pair for pair, some in zip(pairs, known, strict=True) if some]
         made = model.predict_between(
@@ -231,23 +221,6 @@ def _where(rows: Sequence[Rows], make: Callable[[list[Rows]], Floats], dim: int)
     if known.any():
         result[known] = make([some for some in rows if len(some)])
     return result
-
-
-def _sum(*parts: Callable[[Reading, Similarity], Floats]) -> Callable[[Reading, Similarity], Floats]:
-    return lambda reading, kind: unit_rows(np.sum([part(reading, kind) for part in parts], axis=0))
-
-
-_RULES: Mapping[str, Callable[[Reading, Similarity], Floats]] = {
-    "last sentence": Reading.last,
-    "recency mean": Reading.past,
-    "neighbours": _sum(Reading.past, Reading.future),
-    "adjacent": _sum(Reading.last, Reading.following),
-    "prediction": Reading.predicted,
-    "prediction + recency mean": _sum(Reading.predicted, Reading.past),
-    "prediction + what follows": _sum(Reading.predicted, Reading.future),
-    "prediction between": Reading.between,
-    "prediction between + neighbours": _sum(Reading.between, Reading.past, Reading.future),
-}
 
 
 def add_rules(

@@ -75,7 +75,7 @@ def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Val
         return -_cosines(unit_rows(reading.expected("prediction", kind) + before), after)
     if rule == "prediction both ways":
         return -_cosines(reading.expected("prediction", kind), after) - _cosines(
-            reading.backward(kind), before
+            reading.part("backward", kind), before
         )
     raise ValueError(f"there is no gap score {rule!r}")
 
