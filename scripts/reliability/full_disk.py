@@ -26,7 +26,7 @@ from lang_jepa.data.tokens.make_shards import make_shards
 from lang_jepa.data.tokens.token_shards import write_shard
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.embedder import Shelf
+from lang_jepa.evaluation.embedder import ArrayCache
 from lang_jepa.evaluation.table import Report
 from lang_jepa.export.export import export_run
 from lang_jepa.export.gpt import write_quantised_gpt
@@ -38,7 +38,7 @@ from lang_jepa.inference.gpt_folder import load_gpt, save_gpt
 from lang_jepa.inference.index.index import Index
 from lang_jepa.inference.index.source import Lines
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.report.document import draw_document
+from lang_jepa.report.show import draw_document
 from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.metrics import COLUMNS, STEP, MetricsFile, draw_run, read_metrics
@@ -182,7 +182,7 @@ def writers(made: Made, place: Path) -> dict[str, tuple[Writer, Writer | None]]:
         "index": (lambda path: Index.build(model, Lines(lines), path), False),
         "approximate index": (lambda path: Index.build(model, Lines(lines), path, approximate=True), False),
         "results shared by evaluations": (
-            lambda path: Shelf(path).take("key", lambda: {"a": np.ones(9000)}),
+            lambda path: ArrayCache(path).take("key", lambda: {"a": np.ones(9000)}),
             False,
         ),
         "TensorBoard": (tensorboard, False),

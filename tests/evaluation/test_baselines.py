@@ -13,8 +13,8 @@ from lang_jepa.evaluation.baselines.copying import (
     copy_forward,
     recency_mean,
     ridge_path,
-    tfidf_answers,
 )
+from lang_jepa.evaluation.baselines.words import tfidf_scores
 from lang_jepa.evaluation.metrics.retrieval import from_scores
 from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.evaluation.questions import build_questions
@@ -57,7 +57,7 @@ def test_ridge_refuses_rows_that_do_not_match() -> None:
 
 def test_tfidf_equals_plain_cosines(documents: list[list[str]]) -> None:
     q = build_questions(documents, window_size=8, queries=40, other=10)
-    answers = {name: (note, scores) for name, note, scores in tfidf_answers(q, None)}
+    answers = {name: (note, scores) for name, note, scores in tfidf_scores(q, None)}
     assert list(answers) == ["TF-IDF, last 1", "TF-IDF, last 3", "TF-IDF, last 8", "TF-IDF, last 1 + 3 + 8"]
     vectorizer = TfidfVectorizer(sublinear_tf=True).fit(q.sentences)
     note, scores = answers["TF-IDF, last 3"]
@@ -65,7 +65,7 @@ def test_tfidf_equals_plain_cosines(documents: list[list[str]]) -> None:
     candidates = vectorizer.transform([q.sentences[i] for i in q.candidates["other"][5]])
     np.testing.assert_allclose(scores["other"][5], (candidates @ query.T).toarray().ravel(), atol=1e-9)
     assert note == "fitted on the evaluated sentences"
-    assert "training and evaluated" in next(tfidf_answers(q, ["Some training text."]))[1]
+    assert "training and evaluated" in next(tfidf_scores(q, ["Some training text."]))[1]
 
 
 def test_word_ridge_learns_which_word_follows_which() -> None:
@@ -82,6 +82,6 @@ def test_word_ridge_learns_which_word_follows_which() -> None:
     ask = (q.positions == 1) & ~q.choosing
     best = max(
         from_scores(scores["other"][ask], q.candidates["other"][ask] >= 0, q.documents[ask]).recall(1)
-        for _, scores in WordRidge(train, span=1).answers(q)
+        for _, scores in WordRidge(train, span=1).scores(q)
     )
     assert best == 1.0

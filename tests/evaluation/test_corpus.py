@@ -6,7 +6,7 @@ import pytest
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import Row
-from lang_jepa.evaluation.tasks.corpus import corpus_rows
+from lang_jepa.evaluation.tasks.retrieval import corpus_rows
 
 OTHER, SAME = "next sentence, other documents", "next sentence, same document"
 

@@ -12,8 +12,8 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.intervals import mean_interval, ratio_interval
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.table import Report
-from lang_jepa.evaluation.tasks.decode import FIRST, FORCED, TOLD, bleu, decode_rows, rouge_l, told_event_rows
-from lang_jepa.evaluation.tasks.evaluate import evaluate
+from lang_jepa.evaluation.tasks.decode import DECODED, FIRST, FORCED, bleu, decode_rows, event_rows, rouge_l
+from lang_jepa.evaluation.tasks.evaluate import Request, evaluate
 from lang_jepa.models.decoder import Scores
 from lang_jepa.stories import generate
 
@@ -65,7 +65,7 @@ def test_rows_and_controls(documents: list[list[str]]) -> None:
     report = Report(decode_rows(Parrot({}), documents, train_documents=train, sentences=10_000))
 
     def value(metric: str, name: str) -> float:
-        task = FORCED if metric in {"token accuracy", "perplexity", "bits per byte"} else TOLD
+        task = FORCED if metric in {"token accuracy", "perplexity", "bits per byte"} else DECODED
         return report.value(task, "validation", metric, name)
 
     assert value("exact match", "model") == 1.0
@@ -90,7 +90,7 @@ def test_rows_and_controls(documents: list[list[str]]) -> None:
 def test_bleu_is_that_of_the_corpus() -> None:
     texts = ["the cat sat on the mat today", "it rained all day", "Anna went home .", "no"]
     told = ["the cat sat on a mat today", "it rained all night", "Anna went home .", ""]
-    value, low, high = bleu(told, texts, np.arange(4), seed=0)
+    value, (low, high) = bleu(told, texts, np.arange(4), seed=0)
     assert value == pytest.approx(BLEU().corpus_score(told, [texts]).score)
     assert low < value < high
     assert bleu(told, texts, np.array([0, 0, 1, 1]), seed=0)[0] == pytest.approx(value)
@@ -142,7 +142,7 @@ def test_a_model_that_foresees_tells_the_right_event() -> None:
         for story in stories
         for at in range(len(story.sentences))
     }
-    report = Report(told_event_rows(Parrot(following), "heldout", stories=6, train_stories=3))
+    report = Report(event_rows(Parrot(following), "heldout", stories=6, train_stories=3))
     task = ("stories: told event", "heldout", "right event")
     assert report.value(*task, "model") == 1.0
     assert report.value("stories: told event", "heldout", "no event", "model") == 0.0
@@ -155,7 +155,7 @@ def test_a_model_that_foresees_tells_the_right_event() -> None:
     assert report.value(*task, "oracle") == pytest.approx(oracle)
     assert report.value(*task, "last sentence, decoded") < 0.5
     wrong = Parrot(dict.fromkeys(following, "It was no sentence of this world."))
-    report = Report(told_event_rows(wrong, "heldout", stories=6, train_stories=3))
+    report = Report(event_rows(wrong, "heldout", stories=6, train_stories=3))
     assert report.value(*task, "model") == 0.0
     assert report.value("stories: told event", "heldout", "no event", "model") == 1.0
 
@@ -163,8 +163,8 @@ def test_a_model_that_foresees_tells_the_right_event() -> None:
 def test_the_task_needs_a_decoder_and_documents(documents: list[list[str]]) -> None:
     parrot = Parrot({})
     with pytest.raises(LangJepaError, match="train concept_decoder"):
-        evaluate(parrot, tasks=["decode"], documents=documents)
+        evaluate(Request(parrot, tasks=["decode"], documents=documents))
     with pytest.raises(LangJepaError, match="held-out documents"):
-        evaluate(parrot, tasks=["decode"], decoding=parrot)
-    report = evaluate(parrot, tasks=["decode"], decoding=parrot, documents=documents)
+        evaluate(Request(parrot, tasks=["decode"], decoding=parrot))
+    report = evaluate(Request(parrot, tasks=["decode"], decoding=parrot, documents=documents))
     assert "no evidence of learning" in report.sources["decode"]

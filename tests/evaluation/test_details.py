@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from lang_jepa.evaluation.table import LEAD, Report
-from lang_jepa.evaluation.tasks.evaluate import Budget, evaluate
+from lang_jepa.evaluation.tasks.evaluate import Budget, Request, evaluate
 
 BUDGET = Budget(queries=60, stories=12, train_stories=20, paraphrases=60, probe_sentences=200)
 
@@ -34,26 +34,26 @@ def _check(report: Report, expected: int) -> None:
 
 def test_stories(hashed: Any) -> None:
     report = evaluate(
-        hashed, tasks=["stories"], budget=BUDGET, splits=("heldout",), baselines={"twin": hashed}
+        Request(hashed, tasks=["stories"], budget=BUDGET, splits=("heldout",), baselines={"twin": hashed})
     )
     _check(report, expected=4 + 3 + 3)  # next sentence with its event, same story, paraphrase
 
 
 def test_documents(hashed: Any, documents: list[list[str]]) -> None:
-    report = evaluate(hashed, tasks=["retrieval"], documents=documents, budget=BUDGET)
+    report = evaluate(Request(hashed, tasks=["retrieval"], documents=documents, budget=BUDGET))
     _check(report, expected=3 + 3)
     clusters = {len(np.unique(row.detail.clusters)) for row in report.rows if row.detail is not None}
     assert clusters == {9}  # of twelve documents every fourth only chooses
 
 
 def test_public_tasks(hashed: Any, shared_data: Path) -> None:
-    report = evaluate(hashed, tasks=["sts", "au", "probe"], data_dir=shared_data, budget=BUDGET)
+    report = evaluate(Request(hashed, tasks=["sts", "au", "probe"], data_dir=shared_data, budget=BUDGET))
     _check(report, expected=2 + 2)
 
 
 def test_equal_questions_have_equal_names(hashed: Any, documents: list[list[str]]) -> None:
     def items(model: Any, texts: list[list[str]], **options: Any) -> list[str]:
-        report = evaluate(model, tasks=["retrieval"], documents=texts, budget=BUDGET, **options)
+        report = evaluate(Request(model, tasks=["retrieval"], documents=texts, budget=BUDGET, **options))
         return [row.detail.items for row in report.rows if row.detail is not None]
 
     plain = items(hashed, documents)
@@ -65,7 +65,7 @@ def test_equal_questions_have_equal_names(hashed: Any, documents: list[list[str]
 def test_the_file_holds_them_and_the_json_does_not(
     hashed: Any, documents: list[list[str]], tmp_path: Path
 ) -> None:
-    report = evaluate(hashed, tasks=["retrieval"], documents=documents, budget=BUDGET)
+    report = evaluate(Request(hashed, tasks=["retrieval"], documents=documents, budget=BUDGET))
     report.save_details(tmp_path / "values.npz")
     report.save(tmp_path / "scores.json")
     held = np.load(tmp_path / "values.npz", allow_pickle=False)

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.tasks.probe import fit_probe, probe_rows
-from lang_jepa.evaluation.tasks.tasks import Labelled, TaskData
+from lang_jepa.evaluation.tasks.public_data import Labelled, TaskData
 
 
 def data(noise: float = 1.0) -> tuple[TaskData, dict[str, np.ndarray]]:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.table import Report, Row
-from lang_jepa.evaluation.tasks.saving import NotSaved, Saver, read_report
+from lang_jepa.evaluation.table import NotSaved, Report, Row, Saver, read_report
 
 
 def _row(task: str, value: float, split: str = "test") -> Row:

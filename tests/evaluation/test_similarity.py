@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.metrics.similarity import Foretold, Statistics, prepare, unit_rows
+from lang_jepa.evaluation.metrics.similarity import Predictable, Statistics, prepare, unit_rows
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_refusals(cloud: np.ndarray) -> None:
 
 
 @pytest.fixture
-def foretold() -> tuple[np.ndarray, np.ndarray]:
+def predictable() -> tuple[np.ndarray, np.ndarray]:
     """Predictions that know the first three of eight directions of what came, through a noise and a mixing."""
     generator = np.random.default_rng(2)
     came = generator.standard_normal((6000, 8)) + 1
@@ -101,20 +101,20 @@ def foretold() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_concepts_become_the_regression_of_whitened_predictions(
-    foretold: tuple[np.ndarray, np.ndarray],
+    predictable: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    predictions, came = foretold
+    predictions, came = predictable
     mixed = predictions + np.random.default_rng(3).standard_normal(predictions.shape)
-    space = Foretold.of(mixed, came, shrinkage=0.0)
+    space = Predictable.of(mixed, came, shrinkage=0.0)
     white = (mixed - space.prediction_mean) @ space.predictions
     np.testing.assert_allclose(np.cov(white, rowvar=False), np.eye(8), atol=2e-2)
     solution, *_ = np.linalg.lstsq(came - came.mean(0), white, rcond=None)
     np.testing.assert_allclose(space.concepts, solution, atol=1e-4)
 
 
-def test_predictable_ignores_what_no_context_foretells(foretold: tuple[np.ndarray, np.ndarray]) -> None:
-    predictions, came = foretold
-    statistics = Statistics.of(came, foretold=Foretold.of(predictions, came))
+def test_predictable_ignores_what_no_context_predicts(predictable: tuple[np.ndarray, np.ndarray]) -> None:
+    predictions, came = predictable
+    statistics = Statistics.of(came, predictable=Predictable.of(predictions, came))
     assert statistics.similarities == ("raw", "centred", "whitened", "predictable")
     generator = np.random.default_rng(4)
     one = (generator.standard_normal((200, 8)) + 1).astype(np.float32)
@@ -128,9 +128,9 @@ def test_predictable_ignores_what_no_context_foretells(foretold: tuple[np.ndarra
     assert cosines["whitened"] < 0.5
 
 
-def test_predictions_and_concepts_meet_in_one_space(foretold: tuple[np.ndarray, np.ndarray]) -> None:
-    predictions, came = foretold
-    statistics = Statistics.of(came, foretold=Foretold.of(predictions, came))
+def test_predictions_and_concepts_meet_in_one_space(predictable: tuple[np.ndarray, np.ndarray]) -> None:
+    predictions, came = predictable
+    statistics = Statistics.of(came, predictable=Predictable.of(predictions, came))
     asked = prepare(predictions[:300], statistics, "predictable", side="predictions")
     scores = asked @ prepare(came[:300], statistics, "predictable").T
     rank = (scores > scores.diagonal()[:, None]).sum(1).mean()
@@ -145,13 +145,13 @@ def test_predictable_needs_a_predictor(cloud: np.ndarray) -> None:
     with pytest.raises(LangJepaError, match="predictor"):
         prepare(cloud, statistics, "predictable")
     with pytest.raises(LangJepaError, match="one shape"):
-        Foretold.of(cloud[:10], cloud)
+        Predictable.of(cloud[:10], cloud)
 
 
-def test_foretold_is_saved(foretold: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
-    statistics = Statistics.of(foretold[1], foretold=Foretold.of(*foretold))
+def test_predictable_is_saved(predictable: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    statistics = Statistics.of(predictable[1], predictable=Predictable.of(*predictable))
     statistics.save(tmp_path / "statistics.safetensors")
     loaded = Statistics.load(tmp_path / "statistics.safetensors")
-    for side, rows in zip(("predictions", "concepts"), foretold, strict=True):
+    for side, rows in zip(("predictions", "concepts"), predictable, strict=True):
         kept = prepare(rows[:5], loaded, "predictable", side=side)
         np.testing.assert_array_equal(kept, prepare(rows[:5], statistics, "predictable", side=side))

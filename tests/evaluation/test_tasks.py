@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.tasks import find_sst2, find_stsb, read_labelled, read_sts
+from lang_jepa.evaluation.tasks.public_data import find_sst2, find_stsb, read_labelled, read_sts
 
 
 def test_sts_rows_with_quotes_and_commas(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.document_rules import REACH
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.metrics.similarity import prepare as prepared
-from lang_jepa.evaluation.tasks.document_choice import Choice
-from lang_jepa.evaluation.tasks.document_contest import Contender
+from lang_jepa.evaluation.scoreboard import Candidate, Choice
 from lang_jepa.inference.document import REPEATED, outliers, redundant, segment, sentences_of, study, surprise
 from lang_jepa.inference.document_reading import LEAST_REFERENCE, of_document, of_others
 from lang_jepa.inference.model import ConceptModel
@@ -122,8 +121,8 @@ def _noise(text: str) -> np.ndarray:
 
 def test_what_was_measured_to_be_better_is_used(make: Make, text: list[str]) -> None:
     model = make("concepts")
-    with_it = Contender("prediction", "centred", {}, 0.4)
-    without = Contender("recency mean", "raw", {}, 0.3)
+    with_it = Candidate("prediction", "centred", {}, 0.4)
+    without = Candidate("recency mean", "raw", {}, 0.3)
     for better, worse in ((0.4, "prediction"), (0.2, "recency mean")):
         one = dataclasses.replace(with_it, merit=better)
         model.choices = {"next": Choice("MRR", False, 9, one, without)}
@@ -174,7 +173,7 @@ def test_repetitions_go_by_what_was_measured(make: Make) -> None:
     told = ["Nora lost her keys.", "It rained all day in Rome.", "Two dogs barked at him."]
     raw = model.encode(told).astype(np.float64) @ model.encode(told).T
     threshold = float(raw[1, 0]) - 0.01
-    way = Contender("nearest earlier sentence", "raw", {"threshold": threshold}, 0.9)
+    way = Candidate("nearest earlier sentence", "raw", {"threshold": threshold}, 0.9)
     model.choices = {"redundant": Choice("repetitions, average precision", False, 9, None, way)}
     found = redundant(model, told)
     assert found[0].cosine == pytest.approx(raw[1, 0], abs=1e-6)

@@ -16,7 +16,7 @@ import torch
 
 from lang_jepa.data.text.tokenizer import train_tokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.metrics.similarity import Foretold, Statistics, prepare
+from lang_jepa.evaluation.metrics.similarity import Predictable, Statistics, prepare
 from lang_jepa.files.atomic import sha256
 from lang_jepa.inference.cards import write_card
 from lang_jepa.inference.index.files import JOURNAL, IndexArrays, Progress
@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     statistics = Statistics.of(
         rng.standard_normal((99, 32)),
-        foretold=Foretold.of(rng.standard_normal((99, 32)), rng.standard_normal((99, 32))),
+        predictable=Predictable.of(rng.standard_normal((99, 32)), rng.standard_normal((99, 32))),
     )
     ConceptModel(jepa, tokenizer, statistics, settings, similarity="predictable").save(folder / "model")
     return folder

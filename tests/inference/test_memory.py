@@ -12,13 +12,14 @@ from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.data.views.batch import Sequences
-from lang_jepa.evaluation.embedder import Shelf
+from lang_jepa.evaluation.embedder import ArrayCache
 from lang_jepa.inference.cached_concepts import ConceptCache
 from lang_jepa.inference.memory import SentenceMemory
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa
-from lang_jepa.report.card import evaluate_run
-from lang_jepa.report.documents import grouped, other_corpus, remember, without_head
+from lang_jepa.report import evaluate_run
+from lang_jepa.report.encoder_run import without_head
+from lang_jepa.report.run import Asked, grouped, other_corpus, remember
 from lang_jepa.training.train import train
 from tiny import MODES, tiny_settings
 
@@ -75,10 +76,10 @@ def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> No
     tokens = [np.array([1, 2]), np.array([3]), np.array([1, 2])]
     expected = np.repeat(np.float32([3, 3, 3]), 3).reshape(3, 3)
     for identity, room, calls in (("a", 4, 1), ("a", 4, 1), ("b", 4, 2), ("b", 1, 3)):
-        memory = SentenceMemory(room, shelf=Shelf(tmp_path), identity=identity)
+        memory = SentenceMemory(room, shelf=ArrayCache(tmp_path), identity=identity)
         np.testing.assert_array_equal(memory.means(tokens, read), expected)
         assert len(asked) == calls
-    memory = SentenceMemory(4, shelf=Shelf(tmp_path), identity="a")
+    memory = SentenceMemory(4, shelf=ArrayCache(tmp_path), identity="a")
     memory.means(tokens[:1], read)
     assert asked == [2, 2, 2, 1]
 
@@ -154,5 +155,5 @@ def test_an_evaluation_encodes_no_sentence_twice(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConceptModel, "_framed", framed)
-        evaluate_run(run, tasks="retrieval", data_dir=None, output=None)
+        evaluate_run(run, Asked(tasks="retrieval"))
     assert len(taken) == len(set(taken)) > 20

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.report.documents import BagOfWords, other_encoder
+from lang_jepa.evaluation.baselines.words import BagOfWords
+from lang_jepa.report.encoder_run import other_encoder
 
 SENTENCES = ["A dog barked at the moon.", "The rain fell on the town.", "A dog barked."]
 

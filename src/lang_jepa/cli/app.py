@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -199,33 +198,25 @@ def evaluate(
     """Score a model beside its baselines, with intervals."""
     go_offline_if_unreachable()
     from lang_jepa.cli.console import plain, score_tables
-    from lang_jepa.evaluation.tasks.document_choice import choices_from
-    from lang_jepa.evaluation.tasks.saving import NotSaved
-    from lang_jepa.inference.gpt_folder import find_gpt
+    from lang_jepa.evaluation.scoreboard import choices_from
+    from lang_jepa.evaluation.table import NotSaved
+    from lang_jepa.report import evaluate_run
+    from lang_jepa.report.run import Asked
 
-    if find_gpt(run) is not None:
-        from lang_jepa.report.gpt_card import evaluate_gpt_run
-
-        score = partial(evaluate_gpt_run, run, tasks=tasks, data_dir=data_dir, output=output, prepared=corpus)
-    else:
-        from lang_jepa.report.card import evaluate_run
-
-        score = partial(
-            evaluate_run,
-            run,
-            tasks=tasks,
-            data_dir=data_dir,
-            output=output,
-            beside=beside or (),
-            documents=documents,
-            queries=queries,
-            language=language,
-            tell=plain,
-            prepared=corpus,
-        )
+    asked = Asked(
+        tasks=tasks,
+        data_dir=data_dir,
+        output=output,
+        prepared=corpus,
+        beside=beside or (),
+        documents=documents,
+        queries=queries,
+        language=language,
+        tell=plain,
+    )
     unsaved = None
     try:
-        report, path = score()
+        report, path = evaluate_run(run, asked)
     except NotSaved as error:
         report, path, unsaved = error.report, Path(), error
     plain("what was measured, and on what:")

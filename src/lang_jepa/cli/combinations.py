@@ -60,7 +60,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "queries": When(bars=(_GPT,)),
         "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
         "corpus": ALWAYS,
-        "data_dir": ALWAYS,  # report.card and export.gpt_card know the tasks
+        "data_dir": ALWAYS,  # the tasks know whether they read it
         "beside": When(bars=(_GPT,)),
         "everything": ALWAYS,
         "output": ALWAYS,

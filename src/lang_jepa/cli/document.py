@@ -68,7 +68,7 @@ def document(
             progress=bar.tell,
         )
     if plot is not None:
-        from lang_jepa.report.document import draw_document
+        from lang_jepa.report.show import draw_document
 
         draw_document(found, plot)
     if as_json:

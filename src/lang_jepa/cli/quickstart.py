@@ -51,7 +51,9 @@ def _show(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> 
     from lang_jepa.cli.console import plain, score_tables
     from lang_jepa.cli.progress import Bar
     from lang_jepa.evaluation.tasks.evaluate import QUICK
-    from lang_jepa.report.card import evaluate_run, imagine_story, tell_story
+    from lang_jepa.report import evaluate_run
+    from lang_jepa.report.run import Asked
+    from lang_jepa.report.show import imagine_story, tell_story
     from lang_jepa.training.train import train
 
     plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
@@ -60,9 +62,7 @@ def _show(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> 
     plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
     _train_decoder(result.folder, decoder)
     plain("Evaluating on held-out stories ...")
-    report, path = evaluate_run(
-        result.folder, tasks="stories,decode", data_dir=None, output=None, budget=QUICK
-    )
+    report, path = evaluate_run(result.folder, Asked(tasks="stories,decode", budget=QUICK))
     score_tables(report, title="Held-out stories, and stories told in wordings never seen in training")
     for line in [*tell_story(result.folder), "", *imagine_story(result.folder)]:
         plain(line)

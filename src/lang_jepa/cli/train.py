@@ -114,7 +114,7 @@ def _decoder_settings(recipe: str, asked: Asked, first: Sequence[str], last: Seq
     """Of a decoder and its encoder: the one that is named, or that the run had, or else the latest run here."""
     usual: tuple[str, ...] = _DECODER_DEBUG if asked.debug else ()
     if asked.untrained:
-        from lang_jepa.report.card import START
+        from lang_jepa.report.encoder_run import START
 
         usual = (f"{_FOLDER}{DecoderLoggingSettings().log_dir}-{START}", *usual)
     settings = load_decoder_settings(recipe, [*first, *asked.decoder_overrides, *last], usual)
@@ -130,7 +130,7 @@ def _decoder_settings(recipe: str, asked: Asked, first: Sequence[str], last: Seq
         plain(f"encoder: {encoder}, the latest run here; --encoder names another")
     go_offline_if_unreachable()
     if asked.untrained:
-        from lang_jepa.report.card import save_start
+        from lang_jepa.report.encoder_run import save_start
 
         encoder = save_start(encoder)
     changes = [one for one in asked.overrides if not one.startswith(_FOLDER)]

@@ -171,17 +171,17 @@ class EncoderRuns(RunKind[Settings]):
 
     def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run."""
-        from lang_jepa.report.card import evaluate_run
+        from lang_jepa.report import evaluate_run
+        from lang_jepa.report.run import Asked
 
-        return evaluate_run(
-            folder,
+        asked = Asked(
             tasks=",".join(exam.tasks),
             data_dir=exam.data_dir,
-            output=None,
             budget=exam.questions,
             shared=exam.shared,
             window_size=exam.window,
         )
+        return evaluate_run(folder, asked)
 
     def window(self, settings: Sequence[Settings]) -> int:
         """The longest context that any of them reads."""

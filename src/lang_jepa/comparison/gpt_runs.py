@@ -114,16 +114,13 @@ class GPTRuns(RunKind[GPTSettings]):
 
     def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run."""
-        from lang_jepa.report.gpt_card import evaluate_gpt_run
+        from lang_jepa.report import evaluate_run
+        from lang_jepa.report.run import Asked
 
-        return evaluate_gpt_run(
-            folder,
-            tasks=",".join(exam.tasks),
-            data_dir=exam.data_dir,
-            output=None,
-            budget=exam.questions,
-            shared=exam.shared,
+        asked = Asked(
+            tasks=",".join(exam.tasks), data_dir=exam.data_dir, budget=exam.questions, shared=exam.shared
         )
+        return evaluate_run(folder, asked)
 
 
 GPTS = GPTRuns("gpt", "a GPT")

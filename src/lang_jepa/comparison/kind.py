@@ -251,7 +251,7 @@ def check_task_data(tasks: Sequence[str], data_dir: Path | None) -> None:
     Raises:
         LangJepaError: it is neither in the folder nor on the hub.
     """
-    from lang_jepa.evaluation.tasks.tasks import find_sst2, find_stsb
+    from lang_jepa.evaluation.tasks.public_data import find_sst2, find_stsb
 
     if {"sts", "au"} & {*tasks}:
         find_stsb(data_dir)

@@ -37,7 +37,7 @@ class Embedder(Encoder, Protocol):
         """Float32 [n, D], unit rows: the predicted embedding of the sentence that follows each context."""
 
 
-class Teller(Embedder, Protocol):
+class Decoding(Embedder, Protocol):
     """A model that also turns concepts into text.
 
     Attributes:
@@ -90,11 +90,11 @@ def checked_vectors(values: NDArray[np.float32], count: int, dim: int, what: str
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class Shelf:
-    """Arrays by key.
+class ArrayCache:
+    """Arrays on disk by key, so that they are computed once.
 
     Args:
-        folder: where they lie, made when it is needed (None: nothing is kept).
+        folder: where they lie, made when it is needed (None: nothing is cached).
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -118,26 +118,26 @@ class Shelf:
             return dict(found)
 
 
-class Shelved:
-    """An embedder whose vectors are taken from a shelf.
+class CachedEmbedder:
+    """An embedder whose vectors are cached.
 
     Args:
         model: computes them.
-        shelf: keeps them.
+        cache: holds them.
         identity: tells the model from others.
     """
 
-    def __init__(self, model: Embedder, shelf: Shelf, identity: str) -> None:
-        self.model, self.shelf, self.identity = model, shelf, identity
+    def __init__(self, model: Embedder, cache: ArrayCache, identity: str) -> None:
+        self.model, self.cache, self.identity = model, cache, identity
         self.dim = model.dim
         self.statistics: Statistics = model.statistics
 
     def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         """As the model's."""
         key = ["encode", self.identity, list(sentences)]
-        return self.shelf.take(key, lambda: {"vectors": self.model.encode(sentences)})["vectors"]
+        return self.cache.take(key, lambda: {"vectors": self.model.encode(sentences)})["vectors"]
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """As the model's."""
         key = ["predict_next", self.identity, [list(context) for context in contexts]]
-        return self.shelf.take(key, lambda: {"vectors": self.model.predict_next(contexts)})["vectors"]
+        return self.cache.take(key, lambda: {"vectors": self.model.predict_next(contexts)})["vectors"]

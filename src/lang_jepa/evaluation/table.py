@@ -1,4 +1,4 @@
-"""Scores as rows: who, on what, by which metric, how much, how sure, out of how many."""
+"""Scores as rows: who, on what, by which metric, how much, how sure, out of how many; in tables and on disk."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.metrics.intervals import Interval
-from lang_jepa.files.atomic import atomic_file, fingerprint, write_json
+from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval
+from lang_jepa.files.atomic import atomic_file, fingerprint, read_json, write_json
 
 LEAD = "minus this"
-"""End of the metric name of a paired difference between the examined model and another scorer."""
+"""End of the metric name of a paired difference between the evaluated model and another scorer."""
 
 
 @dataclass(frozen=True)
 class Detail:
-    """What a score of the examined model was computed from, so that two models can be compared question by question.
+    """What a score of the evaluated model was computed from, so that two models can be compared question by question.
 
     Attributes:
         values: float64 [Q], per question: hits, reciprocal ranks, squared distances, or cosines of pairs.
@@ -47,8 +47,8 @@ class Row:
         similarity: `raw`, `centred` or `whitened`; empty where there is no choice.
         chosen: False for a similarity that another one beat on development data; the headline is True.
         note: how it was obtained.
-        judged: False for a figure that a comparison shows without a verdict, since others say it already.
-        detail: per question, for the examined model's chosen similarity; not part of the JSON.
+        judged: False for a metric that a comparison shows without a verdict, since others say it already.
+        detail: per question, for the evaluated model's chosen similarity; not part of the JSON.
     """
 
     task: str
@@ -75,7 +75,7 @@ class Report:
         similarity: for each task, the model's similarity as chosen on development data.
         sources: for each task, where its data came from and how much there was.
         settings: what the evaluation was asked to do (seed, budget, window).
-        tools: of the task `document`, for each tool what it should use (`lang_jepa.evaluation.tasks.document_choice`).
+        tools: of the task `document`, for each tool what it should use (`lang_jepa.evaluation.scoreboard`).
     """
 
     rows: list[Row]
@@ -128,21 +128,34 @@ class Report:
 
 
 def score_row(
+    task: tuple[str, str, str], name: str, value: float, interval: Interval | None, n: int, **more: Any
+) -> Row:
+    """A row from `(task, split, metric)` and an interval; `more` are the attributes of a `Row` that have defaults."""
+    low, high = interval if interval is not None else (None, None)
+    return Row(*task, name, value, low, high, n, **more)
+
+
+def mean_row(
     task: tuple[str, str, str],
     name: str,
-    value: float,
-    interval: Interval | None,
-    n: int,
+    values: NDArray[np.float64],
     *,
-    similarity: str = "",
-    chosen: bool = True,
-    note: str = "",
-    judged: bool = True,
-    detail: Detail | None = None,
+    clusters: NDArray[Any] | None = None,
+    seed: int = 0,
+    shares: bool = True,
+    items: object = None,
+    **more: Any,
 ) -> Row:
-    """A row from `(task, split, metric)` and an interval."""
-    low, high = interval if interval is not None else (None, None)
-    return Row(*task, name, value, low, high, n, similarity, chosen, note, judged, detail)
+    """A mean of values per question [Q] with its interval, as a row.
+
+    Args:
+        task, name: as of `score_row`; more: what else that takes.
+        values: [Q]. clusters, seed, shares: as of `mean_interval`.
+        items: what tells these questions from others, where the values stay with the row (None: they do not).
+    """
+    interval = mean_interval(values, clusters, seed=seed, shares=shares)
+    detail = None if items is None else detail_of(values, clusters=clusters, items=items)
+    return score_row(task, name, float(values.mean()), interval, len(values), detail=detail, **more)
 
 
 def join(notes: Iterable[str]) -> str:
@@ -158,7 +171,7 @@ def detail_of(
     sizes: NDArray[Any] | None = None,
     items: object,
 ) -> Detail:
-    """Values per question, ready to be kept.
+    """Values per question, ready to be stored in a row.
 
     Args:
         values: [Q]. clusters: [Q] (None: every question is its own cluster). labels, sizes: [Q] or None.
@@ -194,3 +207,90 @@ def _cells(row: Row) -> tuple[str, ...]:
     interval = f"{low} to {high}" if low else ""
     kind = f"{row.name} [{row.similarity}]" if row.similarity else row.name
     return (row.task, row.split, row.metric, kind, value, interval, f"{row.n:,}", row.note)
+
+
+MODEL = "model"
+"""Key of a report's settings: the digest of the scored weights."""
+EARLIER = "earlier"
+"""Key of a report's settings: those of the evaluations whose rows stay beside this one's."""
+
+
+class NotSaved(LangJepaError):
+    """Scores that could not be saved.
+
+    Attributes:
+        report: the scores.
+    """
+
+    def __init__(self, report: Report, problem: LangJepaError) -> None:
+        super().__init__(f"the scores were not saved: {problem} Or say where with --output FILE.")
+        self.report = report
+
+
+class Saver:
+    """Saves a report after each of its tasks, for `Request.on_task`.
+
+    Rows of tasks that this evaluation does not have stay in the file if they are of the same weights; each
+    evaluation has its own budget, which the file names. Those of other weights are dropped: together they would look
+    like one card.
+
+    Args:
+        path: of the JSON.
+        model: digest of the weights that are scored.
+
+    Raises:
+        LangJepaError: the file is there and is not one of scores.
+    """
+
+    def __init__(self, path: Path, model: str) -> None:
+        self.path, self.model = path, model
+        self.problem: LangJepaError | None = None
+        found = read_report(path) if path.is_file() else None
+        self.earlier = found if found is not None and found.settings.get(MODEL) == model else None
+
+    def __call__(self, report: Report) -> None:
+        """Write the report so far; where that fails the evaluation goes on, and `end` says so."""
+        report.settings[MODEL] = self.model
+        try:
+            (report if self.earlier is None else beside(report, self.earlier)).save(self.path)
+            self.problem = None
+        except LangJepaError as error:
+            self.problem = error
+
+    def end(self, report: Report) -> None:
+        """Raise NotSaved if the last write failed."""
+        if self.problem is not None:
+            raise NotSaved(report, self.problem) from self.problem
+
+
+def beside(report: Report, earlier: Report) -> Report:
+    """A report, and those rows of an earlier one whose task and split it does not have."""
+    own = {(row.task, row.split) for row in report.rows}
+    others = [row for row in earlier.rows if (row.task, row.split) not in own]
+    if not others:
+        return report
+    settings = {name: one for name, one in earlier.settings.items() if name != EARLIER}
+    before = [*earlier.settings.get(EARLIER, []), settings]
+    return replace(
+        report,
+        rows=[*report.rows, *others],
+        similarity=earlier.similarity | report.similarity,
+        sources=earlier.sources | report.sources,
+        settings=report.settings | {EARLIER: before},
+        tools=earlier.tools | report.tools,
+    )
+
+
+def read_report(path: Path) -> Report:
+    """A report as `Report.save` wrote it; values per question are not in it.
+
+    Raises:
+        LangJepaError: another file.
+    """
+    tree = read_json(path, what="scores")
+    try:
+        return Report(**(tree | {"rows": [Row(**row) for row in tree["rows"]]}))
+    except (TypeError, KeyError) as error:
+        raise LangJepaError(
+            f"{path} does not hold scores ({error}): move it away, or write to another file with --output"
+        ) from error

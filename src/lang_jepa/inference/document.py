@@ -14,10 +14,9 @@ import numpy as np
 
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.errors import LangJepaError, counted
-from lang_jepa.evaluation.baselines.document_rules import REACH, Places, Reading, Rule
+from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading, Rule
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
-from lang_jepa.evaluation.tasks.document_choice import Tool
-from lang_jepa.evaluation.tasks.document_contest import Contender
+from lang_jepa.evaluation.scoreboard import Candidate, Tool
 from lang_jepa.evaluation.tasks.document_segmentation import GapSetting, boundaries, gap_scores, shape
 from lang_jepa.inference.document_reading import (
     LEAST_REFERENCE,
@@ -262,7 +261,7 @@ def continuations(
     asked = np.array(
         [row[sentence] for sentence in before[-max(REACH, model.settings.data.window_size) :]], dtype=np.int64
     )
-    places = Places(distinct, [asked], [asked[:0]])
+    places = Positions(distinct, [asked], [asked[:0]])
     reading = Reading(encoder(model), places, model.encode(distinct))
     kind = cast(Similarity, way.similarity)
     expected = reading.expected(cast(Rule, way.rule), kind)[0]
@@ -363,7 +362,7 @@ def _training_sample(model: EmbeddingModel) -> Floats:
     return model.statistics.sample
 
 
-def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Contender, str]:
+def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, str]:
     """How a tool works, and that in words."""
     choice = model.choices.get(tool)
     if choice is None:
@@ -377,7 +376,7 @@ def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Contender, st
     return one, f"{one.rule} [{one.similarity}], as asked; measured best: {choice.said()}"
 
 
-def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Contender, str]:
+def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, str]:
     """Without a measurement the counterpart, which has not been beaten yet, or what was asked for."""
     if using == "predictor":
         if not model.predicts_next:
@@ -389,4 +388,4 @@ def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Conten
     why = "not measured for this model yet: lang-jepa evaluate RUN --tasks document"
     if not model.has_predictor:
         why = "the model is an encoder alone"
-    return Contender(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"
+    return Candidate(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.evaluation.baselines.document_rules import REACH, Places, Reading
+from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading
 from lang_jepa.evaluation.embedder import Encoder
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats
-from lang_jepa.evaluation.tasks.document_contest import Values
+from lang_jepa.evaluation.scoreboard import Values
 from lang_jepa.inference.embedding import EmbeddingModel
 
 LEAST_REFERENCE = 10
@@ -106,7 +106,7 @@ class Read:
     def reading(self, *, gaps: bool = False) -> Reading:
         """All places of the document, or those between two sentences."""
         reach = max(REACH, self.model.settings.data.window_size)
-        places = Places.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
+        places = Positions.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
         return Reading(encoder(self.model, self.progress), places, self.embeddings)
 
 

@@ -18,7 +18,7 @@ from lang_jepa.data.views.masked import MaskedView
 from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
-from lang_jepa.evaluation.tasks.document_choice import Choice
+from lang_jepa.evaluation.scoreboard import Choice
 from lang_jepa.inference.decoding import TextDecoder, read_decoder
 from lang_jepa.inference.memory import SentenceMemory
 from lang_jepa.inference.model_folder import find_model, load_model, save_model, unfinished

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
-from lang_jepa.evaluation.embedder import Shelf
+from lang_jepa.evaluation.embedder import ArrayCache
 
 Vectors = NDArray[np.float32]
 Tokens = NDArray[Any]
@@ -22,9 +22,9 @@ class SentenceMemory:
         identity: hash of the backbone's weights; tells it from others on the shelf.
     """
 
-    def __init__(self, room: int, *, shelf: Shelf | None = None, identity: str = "") -> None:
+    def __init__(self, room: int, *, shelf: ArrayCache | None = None, identity: str = "") -> None:
         self.room = room
-        self._shelf, self._identity = shelf or Shelf(None), identity
+        self._shelf, self._identity = shelf or ArrayCache(None), identity
         self._rows: dict[bytes, Vectors] = {}
 
     def __len__(self) -> int:

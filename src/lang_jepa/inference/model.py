@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.document_choice import Choice, Choices
+from lang_jepa.evaluation.scoreboard import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference import document
 from lang_jepa.inference.decoding import TextDecoder, encoder_fingerprint

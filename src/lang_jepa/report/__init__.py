@@ -1,1 +1,35 @@
-"""Pictures and reports of runs."""
+"""Scores of a finished run, an encoder's or a GPT's, beside the same model untrained and beside other baselines."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lang_jepa.evaluation.table import Report
+    from lang_jepa.report.run import Asked
+
+
+def evaluate_run(path: Path, asked: "Asked") -> "tuple[Report, Path]":
+    """Score a run's model and save the report as JSON after each task.
+
+    Rows of other tasks that are in that file stay there, if they are of the same weights.
+
+    Args:
+        path: a run directory or a model directory, of an encoder or a GPT; a checkpoint; or a pretrained encoder.
+        asked: tasks and options.
+
+    Returns:
+        The report and where it was written.
+
+    Raises:
+        NotSaved: it could not be written there; the error has the report.
+        LangJepaError: the model, a task, its data or an option cannot be used; said before the work.
+    """
+    from lang_jepa.inference.gpt_folder import find_gpt
+
+    if find_gpt(path) is not None:
+        from lang_jepa.report.gpt_run import ScoredGPT
+
+        return ScoredGPT(path, asked).evaluate()
+    from lang_jepa.report.encoder_run import ScoredEncoder
+
+    return ScoredEncoder(path, asked).evaluate()

@@ -12,7 +12,7 @@ from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.retrieval import next_sentence_retrieval
-from lang_jepa.evaluation.metrics.similarity import Floats, Foretold, Similarity, Statistics, prepare
+from lang_jepa.evaluation.metrics.similarity import Floats, Predictable, Similarity, Statistics, prepare
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.inference.own_corpus import own_folder
@@ -81,8 +81,8 @@ def training_statistics(jepa: Jepa, sample: View, settings: Settings) -> Statist
     count, seed = settings.model.score_sample, settings.meta.seed
     alone = sample_embeddings(jepa.encoder, sample, count, seed=seed, head=True)
     jepa.train(training)
-    foretold = Foretold.of(np.concatenate(predictions), np.concatenate(targets))
-    return Statistics.of(_unit(alone), foretold=foretold, keep=KEPT)
+    predictable = Predictable.of(np.concatenate(predictions), np.concatenate(targets))
+    return Statistics.of(_unit(alone), predictable=predictable, keep=KEPT)
 
 
 def _unit(x: Tensor) -> Floats:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.texttiling import cutoff, texttiling_depths
+from lang_jepa.evaluation.baselines.words import cutoff, texttiling_depths
 from lang_jepa.evaluation.metrics.segmentation import depths, pick, ranked, standardised
 
 

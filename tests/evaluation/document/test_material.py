@@ -9,12 +9,12 @@ from lang_jepa.evaluation.tasks.document_data import (
     LONGEST,
     PIECE,
     SEGMENTS,
-    Grouped,
     Sources,
     group_of,
     joined,
     with_intruders,
 )
+from lang_jepa.evaluation.tasks.request import Grouped
 
 
 def grouped(documents: int = 48, sentences: int = 60, groups: int = 3) -> Grouped:

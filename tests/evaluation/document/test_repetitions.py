@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.document_words import ngram_overlaps
+from lang_jepa.evaluation.baselines.words import ngram_overlaps
 from lang_jepa.evaluation.metrics.segmentation import average_precision
 from lang_jepa.evaluation.metrics.similarity import Floats, Statistics, unit_rows
-from lang_jepa.evaluation.tasks.document_choice import choice_of
-from lang_jepa.evaluation.tasks.document_contest import Contest
-from lang_jepa.evaluation.tasks.document_data import Grouped, Sources
-from lang_jepa.evaluation.tasks.document_repetitions import (
-    APART,
-    RULE,
-    Pairs,
-    repetition_rows,
-    with_repetitions,
-)
+from lang_jepa.evaluation.scoreboard import Scoreboard
+from lang_jepa.evaluation.tasks.document import RULE, repetitions
+from lang_jepa.evaluation.tasks.document_data import APART, Pairs, Sources, with_repetitions
+from lang_jepa.evaluation.tasks.request import Grouped
 
 DIM = 16
 
@@ -51,12 +45,10 @@ def sources() -> Sources:
     return Sources.of(Grouped(texts, ["book"] * 24, [d % 3 == 0 for d in range(24)]))
 
 
-def contest(sources: Sources, model: ByMeaning) -> Contest:
+def board(sources: Sources, model: ByMeaning) -> Scoreboard:
     sentences, made = with_repetitions(sources, pairs("Chosen"), pairs("Told"))
     vectors = {"model": model.encode(sentences)}
-    return repetition_rows(
-        {"model": model}, vectors, sentences, made, task="repetitions", split="test", seed=0
-    )
+    return repetitions({"model": model}, vectors, sentences, made, seed=0)
 
 
 def test_pairs_stand_apart_in_order_and_never_on_both_sides(sources: Sources) -> None:
@@ -73,14 +65,14 @@ def test_pairs_stand_apart_in_order_and_never_on_both_sides(sources: Sources) ->
 
 
 def test_who_reads_the_meaning_finds_them_and_its_threshold_is_kept(sources: Sources) -> None:
-    found = contest(sources, ByMeaning())
+    found = board(sources, ByMeaning())
     value = {(row.metric, row.name): row.value for row in found.rows}
     assert value["average precision", "model"] == 1
     assert value["found", "model"] == 1
     assert value["false alarms", "model"] == 0
     assert value["average precision", "n-gram overlap"] < 1
     assert value["average precision", "chance"] < 0.6
-    choice = choice_of(found)
+    choice = found.choice()
     assert choice.predictor is None
     assert (choice.used.rule, choice.said().count("no predictor")) == (RULE, 1)
     assert 0.5 < choice.used.setting["threshold"] <= 1
@@ -88,7 +80,7 @@ def test_who_reads_the_meaning_finds_them_and_its_threshold_is_kept(sources: Sou
 
 def test_who_reads_words_alone_does_not(sources: Sources) -> None:
     value = {
-        row.metric: row.value for row in contest(sources, ByMeaning(blind=True)).rows if row.name == "model"
+        row.metric: row.value for row in board(sources, ByMeaning(blind=True)).rows if row.name == "model"
     }
     assert value["average precision"] < 0.6
 

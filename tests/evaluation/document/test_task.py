@@ -10,11 +10,11 @@ import pytest
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import recency_mean
-from lang_jepa.evaluation.baselines.document_rules import Places, Reading
+from lang_jepa.evaluation.baselines.document_rules import Positions, Reading
 from lang_jepa.evaluation.metrics.similarity import Floats, Statistics, unit_rows
+from lang_jepa.evaluation.scoreboard import FILE, Choices, choices_from
 from lang_jepa.evaluation.tasks.document import CONTINUATION, INTRUDERS, SEGMENTS, document_rows
-from lang_jepa.evaluation.tasks.document_choice import FILE, Choices, choices_from
-from lang_jepa.evaluation.tasks.document_data import Grouped
+from lang_jepa.evaluation.tasks.request import Grouped
 
 DIM = 24
 
@@ -129,7 +129,7 @@ def test_rules_see_what_they_should() -> None:
     model = Planted(knows=True)
     sentences = [f"Document 1, sentence {s}." for s in range(20)]
     rows = np.arange(20)
-    reading = Reading(model, Places.of(sentences, [rows], reach=8), model.encode(sentences))
+    reading = Reading(model, Positions.of(sentences, [rows], reach=8), model.encode(sentences))
     space = reading.space("raw")
     past = reading.expected("recency mean", "raw")
     assert np.abs(past[0]).max() == 0, "nothing stands before the first sentence"
@@ -139,7 +139,7 @@ def test_rules_see_what_they_should() -> None:
     assert np.allclose(both[9], unit_rows((past[9] + future)[None])[0], atol=1e-6)
     assert np.allclose(both[0], recency_mean([np.arange(1, 9)[::-1]], space)[0], atol=1e-6)
     assert np.allclose(reading.expected("prediction", "raw")[5], space[5], atol=1e-6)
-    gaps = Places.of(sentences, [rows], reach=8, gaps=True)
+    gaps = Positions.of(sentences, [rows], reach=8, gaps=True)
     assert len(gaps) == 19
     assert gaps.after[0].tolist() == list(range(1, 9))
     assert gaps.before[0].tolist() == [0]

@@ -1,10 +1,10 @@
-"""What a predictor must beat: word overlap, copying the context, and linear regression.
+"""What a predictor must beat in the model's own space: copying the context, and linear regression.
 
-Every answer is a table of scores [Q, C] over the candidates of the same `Questions`. TF-IDF compares words; copying
-and the recency-weighted mean use the model's own space without any predictor; ridge regression learns a linear map.
+Scores are a table [Q, C] over the candidates of the same `Questions`. Copying the last sentence and the
+recency-weighted mean of the context need no predictor; ridge regression learns a linear map.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ SPANS = (1, 3, 8)
 RECENCY = {1: 0.2, 3: 0.3, 8: 0.5}  # weights of the means of the last 1, 3 and 8 sentences
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 Scores = NDArray[np.floating[Any]]
-Answers = dict[str, Scores]
+ScoresBySet = dict[str, Scores]
 """For each candidate set its scores [Q, C]."""
 
 
@@ -53,47 +53,11 @@ def recency_mean(rows: Sequence[Rows], embeddings: Floats) -> Floats:
     return unit_rows(mixed.astype(np.float32))
 
 
-def vector_answers(questions: Questions, predictions: Floats, embeddings: Floats) -> Answers:
+def vector_scores(questions: Questions, predictions: Floats, embeddings: Floats) -> ScoresBySet:
     """Scores of predicted vectors [Q, D] against candidate vectors [S, D], unit rows both."""
     return {
         name: candidate_scores(predictions, embeddings, rows) for name, rows in questions.candidates.items()
     }
-
-
-def sparse_answers(questions: Questions, queries: Any, sentences: Any) -> Answers:
-    """The same for sparse rows: queries [Q, V], sentences [S, V]."""
-    answers: Answers = {}
-    for name, rows in questions.candidates.items():
-        parts = []
-        for start in range(0, len(rows), 256):
-            table = (queries[start : start + 256] @ sentences.T).toarray()
-            parts.append(np.take_along_axis(table, np.clip(rows[start : start + 256], 0, None), 1))
-        answers[name] = np.concatenate(parts)
-    return answers
-
-
-def tfidf_answers(
-    questions: Questions, train_sentences: Sequence[str] | None, spans: Sequence[int] = SPANS
-) -> Iterator[tuple[str, str, Answers]]:
-    """TF-IDF cosine of the context's last sentences with each candidate: name, note, scores.
-
-    One answer per span, and one of their mix by the recency weights when all its spans are asked for. The inverse
-    document frequencies come from the evaluated sentences, and from training sentences too where there are any:
-    without the former, names that occur in one document only, the best clue of all, would be unknown words.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(sublinear_tf=True)
-    vectorizer.fit([*(train_sentences or ()), *questions.sentences])
-    note = f"fitted on the {'training and' if train_sentences else ''} evaluated sentences".replace("  ", " ")
-    sentences = vectorizer.transform(questions.sentences)
-    tails: dict[int, Any] = {}
-    for span in spans:
-        tails[span] = vectorizer.transform([" ".join(context[-span:]) for context in questions.contexts])
-        yield f"TF-IDF, last {span}", note, sparse_answers(questions, tails[span], sentences)
-    if set(RECENCY) <= set(spans):
-        mixed = sum(weight * tails[span] for span, weight in RECENCY.items())
-        yield "TF-IDF, last 1 + 3 + 8", note, sparse_answers(questions, mixed, sentences)
 
 
 @dataclass(frozen=True)
@@ -170,7 +134,7 @@ class WordRidge:
         ]
         return hstack(blocks, format="csr")
 
-    def answers(self, questions: Questions) -> Iterator[tuple[str, Answers]]:
+    def scores(self, questions: Questions) -> Iterator[tuple[str, ScoresBySet]]:
         """For each penalty and similarity, the scores of all candidates."""
         x = self._features(questions.contexts).toarray()
         sentences = self._tfidf.transform(questions.sentences).toarray()
@@ -179,6 +143,64 @@ class WordRidge:
             for penalty, ridge in self._path:
                 predicted = prepare(ridge(x), self._statistics, kind)
                 yield (
-                    f"penalty {penalty:g}, {kind}",
-                    vector_answers(questions, predicted, candidates),
+                    f"{penalty:g}, {kind}",
+                    vector_scores(questions, predicted, candidates),
                 )
+
+
+def means_ridge(
+    questions: Questions,
+    embeddings: Floats,
+    encode: Callable[[list[str]], Floats],
+    train: Sequence[Sequence[str]],
+    *,
+    window_size: int,
+    pairs: int,
+    seed: int,
+) -> tuple[int, Iterator[tuple[str, ScoresBySet]]]:
+    """Ridge regression in a model's space, from the means of the last 1, 3 and 8 vectors to the next one.
+
+    It learns what to add to the recency-weighted mean, so that a strong penalty leaves that mean and few training
+    pairs do no harm.
+
+    Args:
+        questions: what is asked.
+        embeddings: [S, D] unit rows of `questions.sentences`.
+        encode: other sentences to unit rows [n, D] of the same space.
+        train: documents, each a list of sentences.
+        window_size: sentences of context at most.
+        pairs: whole documents are taken until there are so many pairs of a context and the next sentence.
+        seed: of the order of documents.
+
+    Returns:
+        The number of pairs; and for each penalty the scores of all candidates.
+    """
+    contexts, following, sentences = _train_pairs(train, window_size, pairs, seed)
+    space = encode(sentences)
+    x = np.concatenate(context_means(contexts, space), axis=1)
+    asked = np.concatenate(context_means(questions.context_rows, embeddings), axis=1)
+    start = recency_mean(questions.context_rows, embeddings)
+    path = ridge_path(x, space[following] - recency_mean(contexts, space))
+    return len(x), (
+        (f"{penalty:g}", vector_scores(questions, unit_rows(start + ridge(asked)), embeddings))
+        for penalty, ridge in path
+    )
+
+
+def _train_pairs(
+    train: Sequence[Sequence[str]], window_size: int, pairs: int, seed: int
+) -> tuple[list[NDArray[np.int64]], NDArray[np.int64], list[str]]:
+    """Contexts as rows, rows of the next sentences, and the sentences; whole documents until `pairs` are there."""
+    contexts: list[NDArray[np.int64]] = []
+    following: list[int] = []
+    sentences: list[str] = []
+    for index in np.random.default_rng(seed).permutation(len(train)):
+        document = train[index]
+        start = len(sentences)
+        sentences.extend(document)
+        for position in range(1, len(document)):
+            contexts.append(np.arange(start + max(0, position - window_size), start + position))
+            following.append(start + position)
+        if len(contexts) >= pairs:
+            break
+    return contexts, np.array(following, dtype=np.int64), sentences

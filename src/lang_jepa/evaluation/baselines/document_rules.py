@@ -1,12 +1,12 @@
 """What is expected at a place of a document: by a predictor, by its neighbours without one, or by both.
 
 A place is where a sentence stands or might stand, with the sentences before and after it. Every rule gives one unit
-vector for each place, to be compared with a sentence by a dot product. Legend: Q places, S sentences, D dimensions.
+vector for each place, to be compared with a sentence by a dot product. Legend: Q positions, S sentences, D dimensions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from lang_jepa.evaluation.baselines.copying import copy_forward, recency_mean
 from lang_jepa.evaluation.embedder import Embedder, Encoder, checked_vectors, predict
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, unit_rows
+from lang_jepa.evaluation.scoreboard import Option, Scoreboard
 
 REACH = 8
 """Sentences on either side that the rules without a predictor look at, as the recency-weighted mean does."""
@@ -36,7 +37,7 @@ class BothSides(Embedder, Protocol):
 
 
 @dataclass(frozen=True)
-class Places:
+class Positions:
     """Places of documents.
 
     Attributes:
@@ -54,13 +55,13 @@ class Places:
 
     @classmethod
     def of(cls, sentences: list[str], documents: Sequence[Rows], *, reach: int, gaps: bool = False) -> Self:
-        """All places of documents, in order.
+        """All positions of documents, in order.
 
         Args:
             sentences: [S].
             documents: each as rows of `sentences`.
             reach: sentences on either side at most.
-            gaps: the places between two sentences instead, so that what comes after begins with the very next one.
+            gaps: the positions between two sentences instead, so that what comes after begins with the very next one.
         """
         before, after = [], []
         for rows in documents:
@@ -95,7 +96,29 @@ BOTH: tuple[Rule, ...] = (
     "neighbours",
     "adjacent",
 )
-"""Rules for places of which the past alone is known, and of which both sides are."""
+"""Rules for positions of which the past alone is known, and of which both sides are."""
+AnyRule = TypeVar("AnyRule", bound=str)
+
+Part = Literal["last", "past", "following", "future", "next", "between", "backward"]
+_SIDES: Mapping[str, tuple[bool, Callable[[list[Rows], Floats], Floats]]] = {
+    "last": (False, copy_forward),
+    "past": (False, recency_mean),
+    "following": (True, copy_forward),
+    "future": (True, recency_mean),
+}
+"""Without a predictor: whether it looks at what comes after, and how; the rest are predictions."""
+_PARTS: Mapping[str, tuple[Part, ...]] = {
+    "last sentence": ("last",),
+    "recency mean": ("past",),
+    "neighbours": ("past", "future"),
+    "adjacent": ("last", "following"),
+    "prediction": ("next",),
+    "prediction + recency mean": ("next", "past"),
+    "prediction + what follows": ("next", "future"),
+    "prediction between": ("between",),
+    "prediction between + neighbours": ("between", "past", "future"),
+}
+"""Of each rule the vectors whose sum it expects."""
 
 
 def learned(rule: str) -> bool:
@@ -105,17 +128,17 @@ def learned(rule: str) -> bool:
 
 @dataclass
 class Reading:
-    """A model's view of some places: each distinct sentence encoded once, predictions made when they are first used.
+    """A model's view of some positions: each distinct sentence encoded once, predictions made when they are first used.
 
     Attributes:
         model: the model; the rules without a predictor need an encoder only.
-        places: where it looks.
+        positions: where it looks.
         embeddings: float32 [S, D], unit rows.
         name: of the model in errors.
     """
 
     model: Encoder
-    places: Places
+    positions: Positions
     embeddings: Floats
     name: str = "model"
     _made: dict[str, Floats] = field(default_factory=dict)
@@ -127,10 +150,6 @@ class Reading:
         """Of the model."""
         return self.model.statistics
 
-    def rules(self, wanted: Sequence[Rule]) -> list[Rule]:
-        """Those of the wanted rules that the model allows."""
-        return [rule for rule in wanted if allows(self.model, rule)]
-
     def space(self, kind: Similarity) -> Floats:
         """The sentences, ready to be compared, [S, D]."""
         if kind not in self._spaces:
@@ -139,79 +158,45 @@ class Reading:
 
     def expected(self, rule: Rule, kind: Similarity) -> Floats:
         """What a rule expects at every place, unit rows [Q, D]; zeros where it has nothing to look at."""
-        return _RULES[rule](self, kind)
+        parts = [self.part(name, kind) for name in _PARTS[rule]]
+        return parts[0] if len(parts) == 1 else unit_rows(np.sum(parts, axis=0))
 
-    def past(self, kind: Similarity) -> Floats:
-        """The recency-weighted mean of what comes before, [Q, D]."""
-        return self._side("past", self.places.before, recency_mean, kind)
-
-    def last(self, kind: Similarity) -> Floats:
-        """The sentence before, [Q, D]."""
-        return self._side("last", self.places.before, copy_forward, kind)
-
-    def future(self, kind: Similarity) -> Floats:
-        """The same mean of what comes after, mirrored, [Q, D]."""
-        return self._side("future", self._after(), recency_mean, kind)
-
-    def following(self, kind: Similarity) -> Floats:
-        """The sentence after, [Q, D]."""
-        return self._side("following", self._after(), copy_forward, kind)
-
-    def _side(
-        self, name: str, rows: list[Rows], rule: Callable[[list[Rows], Floats], Floats], kind: Similarity
-    ) -> Floats:
-        if (name, kind) not in self._sides:
-            space = self.space(kind)
-            self._sides[name, kind] = _where(rows, lambda some: rule(some, space), self.model.dim)
-        return self._sides[name, kind]
-
-    def _after(self) -> list[Rows]:
-        """What comes after, the nearest last."""
-        return [rows[::-1] for rows in self.places.after]
-
-    def foretold(self, kind: Similarity) -> Floats:
-        """The prediction from what comes before, [Q, D]."""
-        return self._prepared("next", kind)
-
-    def between(self, kind: Similarity) -> Floats:
-        """The prediction from both sides, [Q, D]."""
-        return self._prepared("between", kind)
-
-    def backward(self, kind: Similarity) -> Floats:
-        """The prediction of what stands before, from what comes after alone, [Q, D] (models of both sides)."""
-        return self._prepared("backward", kind)
-
-    def _prepared(self, what: str, kind: Similarity) -> Floats:
-        if what not in self._made:
-            asked = {"next": self._ask_next, "between": self._ask_between, "backward": self._ask_backward}
-            self._made[what] = asked[what]()
-        made = self._made[what]
+    def part(self, name: Part, kind: Similarity) -> Floats:
+        """One of the vectors that a rule adds up, [Q, D]: unit rows, zeros where it has nothing to look at."""
+        if name in _SIDES:
+            if (name, kind) not in self._sides:
+                after, rule = _SIDES[name]
+                rows = [some[::-1] for some in self.positions.after] if after else self.positions.before
+                space = self.space(kind)
+                self._sides[name, kind] = _where(rows, lambda some: rule(some, space), self.model.dim)
+            return self._sides[name, kind]
+        if name not in self._made:
+            self._made[name] = (
+                self._predict_next() if name == "next" else self._predict(both=name == "between")
+            )
+        made = self._made[name]
         known = np.abs(made).sum(1) > 0
         result = np.zeros_like(made)
         result[known] = prepare(made[known], self.statistics, kind, side="predictions")
         return result
 
-    def _ask_next(self) -> Floats:
+    def _predict_next(self) -> Floats:
         if not isinstance(self.model, Embedder):
             raise LangJepaError(f"{self.name} has no predictor, so it expects nothing.")
-        model, texts = self.model, self.places.texts
+        model, texts = self.model, self.positions.texts
         return _where(
-            self.places.before,
+            self.positions.before,
             lambda some: predict(model, [texts(rows) for rows in some], self.name),
             model.dim,
         )
 
-    def _ask_between(self) -> Floats:
-        pairs = list(zip(self.places.before, self.places.after, strict=True))
-        return self._ask(pairs)
-
-    def _ask_backward(self) -> Floats:
-        return self._ask([(rows[:0], rows) for rows in self.places.after])
-
-    def _ask(self, pairs: list[tuple[Rows, Rows]]) -> Floats:
-        model, texts = self.model, self.places.texts
+    def _predict(self, *, both: bool) -> Floats:
+        """From both sides, or backwards, from what comes after alone."""
+        model, texts = self.model, self.positions.texts
         if not isinstance(model, BothSides):
             raise LangJepaError(f"{self.name} does not predict from both sides.")
+        past = self.positions.before if both else [rows[:0] for rows in self.positions.before]
+        pairs = list(zip(past, self.positions.after, strict=True))
         known = np.array([bool(len(before) + len(after)) for before, after in pairs])
         asked = [pair for pair, some in zip(pairs, known, strict=True) if some]
         made = model.predict_between(
@@ -224,7 +209,7 @@ class Reading:
 
 def allows(model: Encoder, rule: str) -> bool:
     """Whether a model has what a rule needs."""
-    if rule.startswith("prediction between"):
+    if rule.startswith(("prediction between", "prediction both ways")):
         return isinstance(model, BothSides) and model.sees_both_sides
     return not learned(rule) or isinstance(model, Embedder)
 
@@ -238,18 +223,28 @@ def _where(rows: Sequence[Rows], make: Callable[[list[Rows]], Floats], dim: int)
     return result
 
 
-def _sum(*parts: Callable[[Reading, Similarity], Floats]) -> Callable[[Reading, Similarity], Floats]:
-    return lambda reading, kind: unit_rows(np.sum([part(reading, kind) for part in parts], axis=0))
+def add_rules(
+    board: Scoreboard,
+    readings: Mapping[str, Reading],
+    rules: Sequence[AnyRule],
+    options: Callable[[Reading, AnyRule], Iterable[Option]],
+    *,
+    note: str = "",
+) -> None:
+    """Record each model by the best of its rules with a predictor, and by each rule that needs none.
 
-
-_RULES: Mapping[str, Callable[[Reading, Similarity], Floats]] = {
-    "last sentence": Reading.last,
-    "recency mean": Reading.past,
-    "neighbours": _sum(Reading.past, Reading.future),
-    "adjacent": _sum(Reading.last, Reading.following),
-    "prediction": Reading.foretold,
-    "prediction + recency mean": _sum(Reading.foretold, Reading.past),
-    "prediction + what follows": _sum(Reading.foretold, Reading.future),
-    "prediction between": Reading.between,
-    "prediction between + neighbours": _sum(Reading.between, Reading.past, Reading.future),
-}
+    Args:
+        board: gets a row for each.
+        readings: by model, the evaluated one first.
+        rules: those that a model does not allow are left out.
+        options: the scores of a rule in each of its settings.
+        note: for the rows.
+    """
+    for position, (name, reading) in enumerate(readings.items()):
+        allowed = [rule for rule in rules if allows(reading.model, rule)]
+        predicting = [option for rule in allowed if learned(rule) for option in options(reading, rule)]
+        if predicting:
+            board.add(name, predicting, own=position == 0, note=note)
+        for rule in allowed:
+            if not learned(rule):
+                board.add(f"{rule} ({name})", options(reading, rule), own=position == 0, note=note)

@@ -3,7 +3,7 @@
 Tensors in, floats out, on any device. Everything is computed in fp64 (fp32 on MPS, which has no fp64) whatever
 the input's dtype, without a gradient. Legend: N rows, D dimensions.
 
-No figure here proves content: a high rank can be noise. Read it beside a retrieval score.
+No metric here proves content: a high rank can be noise. Read it beside a retrieval score.
 """
 
 import math
@@ -115,7 +115,7 @@ def uniformity(x: Tensor, t: float = 2.0, block: int = 1024) -> float:
 
 
 def health(raw_targets: Tensor, predictions: Tensor) -> dict[str, float]:
-    """The figures that show a collapse early, from one batch of held-out targets and their predictions.
+    """The metrics that show a collapse early, from one batch of held-out targets and their predictions.
 
     Args:
         raw_targets: [N, D], target embeddings before L2 normalisation, N >= 2.

@@ -7,7 +7,7 @@ dot products of unit rows (see `similarity.prepare`). Legend: Q queries, T targe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval
 
 Rows = NDArray[np.int64]
 TIE = 1e-6  # Scores closer than this are equal: fp32 dot products of the same unit vectors differ by about 1e-7.
@@ -74,16 +73,6 @@ class Retrieval:
         if name != "recall" or not k.isdigit():
             raise LangJepaError(f"unknown retrieval metric '{metric}': use mrr or recall@k.")
         return self.hits(int(k))
-
-    def subset(self, mask: NDArray[np.bool_]) -> Self:
-        """The queries where `mask` [Q] is True."""
-        return type(self)(
-            self.ranks[mask], self.candidates[mask], self.documents[mask], self.last_ranks[mask]
-        )
-
-    def interval(self, metric: str, *, seed: int = 0) -> Interval:
-        """95 % interval of `recall@k` or `mrr`, documents resampled. Needs queries of two documents or more."""
-        return mean_interval(self.values(metric), self.documents, seed=seed, shares=True)
 
 
 def next_sentence_retrieval(

@@ -1,9 +1,9 @@
 """Four ways to compare embeddings, each ending in unit rows so that a score is a dot product.
 
 `raw` compares the vectors as they are; `centred` first subtracts the mean of the TRAINING embeddings; `whitened`
-also undoes their covariance (ZCA). `predictable` compares what a context can foretell: a concept becomes the linear
+also undoes their covariance (ZCA). `predictable` compares what a context can predict: a concept becomes the linear
 regression of the whitened prediction on it, so that each canonical direction of predictions and concepts (Hotelling
-1936) counts by its canonical correlation, and directions that no context foretells (openings, choice of words) not at
+1936) counts by its canonical correlation, and directions that no context predicts (openings, choice of words) not at
 all. It needs a predictor. The statistics come from training data only, never from what is scored. None of the four
 is best for every model, so evaluation reports all of them and names the one chosen on development data.
 """
@@ -24,8 +24,8 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """The space of what contexts foretell, estimated from training predictions and their targets.
+class Predictable:
+    """The space of what contexts predict, estimated from training predictions and their targets.
 
     Attributes:
         prediction_mean, concept_mean: float32 [D], of predictions and of what came.
@@ -66,27 +66,27 @@ class Statistics:
         mean: float32 [D].
         whitening: float32 [D, D], symmetric; (x - mean) @ whitening has about unit covariance.
         count: number of embeddings they were estimated from (0: `identity`, nothing was estimated).
-        foretold: what `predictable` needs (None: a model without a predictor).
-        sample: float32 [R, D], some of those embeddings, to tell what is usual (None: none were kept).
+        predictable: what `predictable` needs (None: a model without a predictor).
+        sample: float32 [R, D], some of those embeddings, to know what is usual (None: none were saved).
     """
 
     mean: Floats
     whitening: Floats
     count: int
-    foretold: Foretold | None = None
+    predictable: Predictable | None = None
     sample: Floats | None = None
 
     @property
     def similarities(self) -> tuple[Similarity, ...]:
         """The kinds that these statistics allow."""
-        return tuple(kind for kind in SIMILARITIES if kind != "predictable" or self.foretold is not None)
+        return tuple(kind for kind in SIMILARITIES if kind != "predictable" or self.predictable is not None)
 
     @classmethod
     def of(
         cls,
         embeddings: ArrayLike,
         *,
-        foretold: Foretold | None = None,
+        predictable: Predictable | None = None,
         keep: int = 0,
         shrinkage: float = 0.01,
     ) -> Self:
@@ -94,7 +94,7 @@ class Statistics:
 
         Args:
             embeddings: [N, D] unit rows, N >= 2.
-            foretold: of the same encoder with its predictor (None: without `predictable`).
+            predictable: of the same encoder with its predictor (None: without `predictable`).
             keep: how many of the embeddings stay as a sample, spread evenly.
             shrinkage: in [0, 1]; 1 gives a multiple of the identity.
 
@@ -106,7 +106,7 @@ class Statistics:
         whitening = _power(covariance, -0.5, shrinkage)
         rows = np.unique(np.linspace(0, len(x) - 1, min(keep, len(x))).astype(int))
         sample = x[rows].astype(np.float32) if keep else None
-        return cls(x.mean(0).astype(np.float32), whitening.astype(np.float32), len(x), foretold, sample)
+        return cls(x.mean(0).astype(np.float32), whitening.astype(np.float32), len(x), predictable, sample)
 
     @classmethod
     def identity(cls, dim: int) -> Self:
@@ -122,9 +122,9 @@ class Statistics:
             "whitening": np.ascontiguousarray(self.whitening),
             "count": np.array([self.count], dtype=np.int64),
         }
-        if self.foretold is not None:
-            for name in _FORETOLD:
-                tensors[f"foretold.{name}"] = np.ascontiguousarray(getattr(self.foretold, name))
+        if self.predictable is not None:
+            for name in _PREDICTABLE:
+                tensors[f"foretold.{name}"] = np.ascontiguousarray(getattr(self.predictable, name))
         if self.sample is not None:
             tensors["sample"] = np.ascontiguousarray(self.sample)
         with atomic_file(path) as temporary:
@@ -146,7 +146,7 @@ class Statistics:
             tensors = load_file(path)
             mean, whitening, count = tensors["mean"], tensors["whitening"], int(tensors["count"][0])
             known = any(name.startswith("foretold.") for name in tensors)
-            maps = [tensors[f"foretold.{name}"].astype(np.float32) for name in _FORETOLD] if known else []
+            maps = [tensors[f"foretold.{name}"].astype(np.float32) for name in _PREDICTABLE] if known else []
         except (SafetensorError, KeyError) as error:
             raise LangJepaError(f"the score statistics are damaged ({path}): {error}") from error
         if bad := [name for name, part in tensors.items() if not np.isfinite(part).all()]:
@@ -155,16 +155,16 @@ class Statistics:
         shapes = [mean.shape, whitening.shape, *(part.shape for part in maps)]
         if shapes != [square[:1], square, *([square[:1], square[:1], square, square] if maps else [])]:
             raise LangJepaError(f"the score statistics do not fit ({path}): {shapes}.")
-        foretold = Foretold(*maps) if maps else None
+        predictable = Predictable(*maps) if maps else None
         sample = tensors.get("sample")
         if sample is not None and (sample.ndim != 2 or sample.shape[1:] != square[:1]):
             raise LangJepaError(
                 f"the score statistics do not fit ({path}): a sample of shape {sample.shape}."
             )
-        return cls(mean.astype(np.float32), whitening.astype(np.float32), count, foretold, sample)
+        return cls(mean.astype(np.float32), whitening.astype(np.float32), count, predictable, sample)
 
 
-_FORETOLD = ("prediction_mean", "concept_mean", "predictions", "concepts")
+_PREDICTABLE = ("prediction_mean", "concept_mean", "predictions", "concepts")
 
 
 def _power(covariance: NDArray[np.float64], exponent: float, shrinkage: float) -> NDArray[np.float64]:
@@ -218,22 +218,22 @@ def prepare(
             "another model."
         )
     if kind == "predictable":
-        return unit_rows(_foretold(rows, statistics, side))
+        return unit_rows(_predictable(rows, statistics, side))
     rows = rows - statistics.mean
     return unit_rows(rows @ statistics.whitening if kind == "whitened" else rows)
 
 
-def _foretold(rows: Floats, statistics: Statistics, side: str) -> Floats:
-    """Rows in the space of what contexts foretell, [N, D]."""
-    foretold = statistics.foretold
-    if foretold is None:
+def _predictable(rows: Floats, statistics: Statistics, side: str) -> Floats:
+    """Rows in the space of what contexts predict, [N, D]."""
+    predictable = statistics.predictable
+    if predictable is None:
         raise LangJepaError(
             "the similarity 'predictable' needs a model with a predictor: use 'centred' or another."
         )
     if side == "predictions":
-        mean, matrix = foretold.prediction_mean, foretold.predictions
+        mean, matrix = predictable.prediction_mean, predictable.predictions
     else:
-        mean, matrix = foretold.concept_mean, foretold.concepts
+        mean, matrix = predictable.concept_mean, predictable.concepts
     mapped: Floats = ((rows - mean) @ matrix).astype(np.float32, copy=False)
     return mapped
 

@@ -1,7 +1,7 @@
-"""How well a trained decoder tells held-out sentences from their concepts, beside controls that know less.
+"""How well a trained decoder gives held-out sentences back from their concepts, beside controls that know less.
 
 This is a property of the encoder and its decoder, and no evidence that the encoder learnt anything: an untrained
-encoder forgets less of the wording and is decoded better. What a prediction is worth is asked in `told_event`.
+encoder forgets less of the wording and is decoded better. What a prediction is worth is asked in `event_rows`.
 """
 
 import math
@@ -9,6 +9,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 from unicodedata import category, normalize
@@ -16,10 +17,11 @@ from unicodedata import category, normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.evaluation.embedder import Teller
-from lang_jepa.evaluation.metrics.intervals import cluster_draws, mean_interval, percentiles, ratio_interval
+from lang_jepa.evaluation.embedder import Decoding
+from lang_jepa.evaluation.metrics.intervals import Interval, cluster_draws, percentiles, ratio_interval
 from lang_jepa.evaluation.metrics.similarity import prepare
-from lang_jepa.evaluation.table import Row, detail_of, score_row
+from lang_jepa.evaluation.table import Row, mean_row, score_row
+from lang_jepa.evaluation.tasks.request import Documents, Request, Result, Task
 
 if TYPE_CHECKING:
     from lang_jepa.stories import Story
@@ -47,78 +49,73 @@ def _word() -> re.Pattern[str]:
     return re.compile(rf"[{_UNSPACED}][{marks}]*|(?:(?![_{_UNSPACED}])[\w{marks}])+")
 
 
-def rouge_l(told: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
+def rouge_l(decoded: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
     """F-measure of the longest common subsequence of words (Lin 2004), of each pair: rouge-score, without stemming."""
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rougeL"], tokenizer=Words())
-    pairs = zip(texts, told, strict=True)
+    pairs = zip(texts, decoded, strict=True)
     return np.array([scorer.score(text, one)["rougeL"].fmeasure for text, one in pairs])
 
 
-FORCED, TOLD = "decode: words given so far", "decode: reconstruction"
+FORCED, DECODED = "decode: words given so far", "decode: reconstruction"
+EVENT = "stories: told event"
 NOTE = "decodability is no evidence of learning: an untrained encoder is decoded better"
+SPLIT = "validation"
+FIRST = 3
+"""Sentences of context of an event at least."""
 Floats = NDArray[np.float64]
 
 
 def decode_rows(
-    model: Teller,
-    documents: Sequence[Sequence[str]],
+    model: Decoding,
+    documents: Documents,
     *,
-    train_documents: Sequence[Sequence[str]] | None = None,
-    beside: Mapping[str, Teller] | None = None,
+    train_documents: Documents | None = None,
+    beside: Mapping[str, Decoding] | None = None,
     sentences: int = 1024,
-    split: str = "validation",
     seed: int = 0,
 ) -> list[Row]:
-    """Teacher-forced figures and greedy reconstructions of held-out sentences, with intervals over documents.
+    """Teacher-forced metrics and greedy reconstructions of held-out sentences, with intervals over documents.
 
     Args:
-        model: encodes and tells.
+        model: encodes and decodes.
         documents: held-out documents, each a list of sentences.
         train_documents: where the nearest training sentence is looked for (None: that baseline is left out).
         beside: other encoders with decoders of their own, by name (the untrained start); each in its own space.
         sentences: scored at most, spread evenly over all.
-        split: name of the split in the rows.
         seed: of shuffling and intervals.
 
     Returns:
         Rows for `model`, `shuffled concept` (of another sentence), `zero concept` (what the decoder knows of the
         language alone), `nearest training sentence`, and those beside.
     """
-    texts, clusters = _spread(documents, sentences)
-    concepts = model.encode(texts)
-    others = _shifted(len(texts), seed)
+    every = [text for document in documents for text in document]
+    owner = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
+    spread = np.unique(np.linspace(0, len(every) - 1, min(sentences, len(every))).astype(np.int64))
+    asked = _Sentences([every[row] for row in spread], owner[spread], seed)
+    concepts = model.encode(asked.texts)
     controls = {
         "model": concepts,
-        "shuffled concept": concepts[others],
+        "shuffled concept": concepts[_shifted(len(concepts), seed)],
         "zero concept": np.zeros_like(concepts),
     }
     rows: list[Row] = []
-    for name, read in controls.items():
-        told = model.decode(read)
-        rows += _forced_rows(model, name, read, texts, clusters, split, seed)
-        rows += _text_rows(model, name, told, texts, concepts, clusters, split, seed)
+    for name, shown in controls.items():
+        rows += asked.forced(model, name, shown)
+        rows += asked.decoded(model, name, model.decode(shown), concepts)
     if train_documents:
         pool = list(dict.fromkeys(text for document in train_documents for text in document))
         nearest = np.argmax(concepts @ model.encode(pool).T, axis=1)
-        told = [pool[index] for index in nearest]
-        note = f"among {len(pool):,}"
-        name = "nearest training sentence"
-        rows += _text_rows(model, name, told, texts, concepts, clusters, split, seed, note=note)
+        texts = [pool[index] for index in nearest]
+        rows += asked.decoded(
+            model, "nearest training sentence", texts, concepts, note=f"among {len(pool):,}"
+        )
     for name, other in (beside or {}).items():
-        own = other.encode(texts)
-        rows += _forced_rows(other, name, own, texts, clusters, split, seed)
-        rows += _text_rows(other, name, other.decode(own), texts, own, clusters, split, seed)
+        own = other.encode(asked.texts)
+        rows += asked.forced(other, name, own)
+        rows += asked.decoded(other, name, other.decode(own), own)
     return rows
-
-
-def _spread(documents: Sequence[Sequence[str]], count: int) -> tuple[list[str], NDArray[np.int64]]:
-    """Up to `count` sentences, evenly spread over all, and the number of each one's document."""
-    texts = [text for document in documents for text in document]
-    owner = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
-    rows = np.unique(np.linspace(0, len(texts) - 1, min(count, len(texts))).astype(np.int64))
-    return [texts[row] for row in rows], owner[rows]
 
 
 def _shifted(count: int, seed: int) -> NDArray[np.int64]:
@@ -129,79 +126,83 @@ def _shifted(count: int, seed: int) -> NDArray[np.int64]:
     return shifted
 
 
-def _forced_rows(
-    model: Teller,
-    name: str,
-    concepts: NDArray[np.float32],
-    texts: Sequence[str],
-    clusters: NDArray[np.int64],
-    split: str,
-    seed: int,
-) -> list[Row]:
-    """Token accuracy, perplexity and bits per byte, each a sum over a sum."""
-    scores = model.score_texts(concepts, texts)
-    size = np.array([len(text.encode()) for text in texts], dtype=np.float64)
-    rows = []
-    for metric, above, below in (
-        ("token accuracy", scores.right, scores.tokens),
-        ("perplexity", scores.nats, scores.tokens),
-        ("bits per byte", scores.nats / math.log(2), size),
-    ):
-        value = float(above.sum() / below.sum())
-        interval = ratio_interval(above, below, clusters, seed=seed)
-        if metric == "perplexity":  # a mean of nats, and its ends, under a monotone map
-            value, interval = math.exp(value), type(interval)(math.exp(interval.low), math.exp(interval.high))
-        note = NOTE if name == "model" else ""
-        rows.append(score_row((FORCED, split, metric), name, value, interval, len(texts), note=note))
-    return rows
+@dataclass(frozen=True)
+class _Sentences:
+    """Sentences whose concepts are decoded, n of them, with the number of each one's document."""
+
+    texts: list[str]
+    clusters: NDArray[np.int64]
+    seed: int
+
+    def forced(self, model: Decoding, name: str, concepts: NDArray[np.float32]) -> list[Row]:
+        """Token accuracy, perplexity and bits per byte, each a sum over a sum."""
+        scores = model.score_texts(concepts, self.texts)
+        size = np.array([len(text.encode()) for text in self.texts], dtype=np.float64)
+        rows = []
+        for metric, above, below in (
+            ("token accuracy", scores.right, scores.tokens),
+            ("perplexity", scores.nats, scores.tokens),
+            ("bits per byte", scores.nats / math.log(2), size),
+        ):
+            value = float(above.sum() / below.sum())
+            interval = ratio_interval(above, below, self.clusters, seed=self.seed)
+            if metric == "perplexity":  # a mean of nats, and its ends, under a monotone map
+                value, interval = math.exp(value), Interval(*map(math.exp, interval))
+            note = NOTE if name == "model" else ""
+            rows.append(score_row((FORCED, SPLIT, metric), name, value, interval, len(size), note=note))
+        return rows
+
+    def decoded(
+        self,
+        model: Decoding,
+        name: str,
+        texts: Sequence[str],
+        concepts: NDArray[np.float32],
+        *,
+        note: str = "",
+    ) -> list[Row]:
+        """Exact match, ROUGE-L, concept cosine (means over sentences) and BLEU (of the corpus)."""
+        pairs = zip(texts, self.texts, strict=True)
+        means: Mapping[str, Floats] = {
+            "exact match": np.array([one == other for one, other in pairs], dtype=np.float64),
+            "ROUGE-L": rouge_l(texts, self.texts),
+            "concept cosine": _cosines(model, texts, concepts),
+        }
+        rows = [
+            mean_row(
+                (DECODED, SPLIT, metric),
+                name,
+                values,
+                clusters=self.clusters,
+                seed=self.seed,
+                shares=metric == "exact match",
+                note=note,
+                items=self.texts if name == "model" else None,
+            )
+            for metric, values in means.items()
+        ]
+        value, interval = bleu(texts, self.texts, self.clusters, seed=self.seed)
+        return [*rows, score_row((DECODED, SPLIT, "BLEU"), name, value, interval, len(texts), note=note)]
 
 
-def _text_rows(
-    model: Teller,
-    name: str,
-    told: Sequence[str],
-    texts: Sequence[str],
-    concepts: NDArray[np.float32],
-    clusters: NDArray[np.int64],
-    split: str,
-    seed: int,
-    *,
-    note: str = "",
-) -> list[Row]:
-    """Exact match, ROUGE-L, concept cosine (means over sentences) and BLEU (of the corpus)."""
-    means: Mapping[str, Floats] = {
-        "exact match": np.array(
-            [one == other for one, other in zip(told, texts, strict=True)], dtype=np.float64
-        ),
-        "ROUGE-L": rouge_l(told, texts),
-        "concept cosine": _cosines(model, told, concepts),
-    }
-    rows = []
-    for metric, values in means.items():
-        interval = mean_interval(values, clusters, seed=seed, shares=metric == "exact match")
-        detail = detail_of(values, clusters=clusters, items=list(texts)) if name == "model" else None
-        value = float(values.mean())
-        rows.append(
-            score_row((TOLD, split, metric), name, value, interval, len(texts), note=note, detail=detail)
-        )
-    value, low, high = bleu(told, texts, clusters, seed=seed)
-    rows.append(Row(TOLD, split, "BLEU", name, value, low, high, len(texts), note=note))
-    return rows
-
-
-def _cosines(model: Teller, told: Sequence[str], concepts: NDArray[np.float32]) -> Floats:
-    """Raw cosine of each original's concept and its reconstruction's; 0 where nothing was told."""
-    result = np.zeros(len(told))
-    filled = [i for i, text in enumerate(told) if text.strip()]
+def _cosines(model: Decoding, decoded: Sequence[str], concepts: NDArray[np.float32]) -> Floats:
+    """Raw cosine of each original's concept and its reconstruction's; 0 where nothing was decoded."""
+    result = np.zeros(len(decoded))
+    filled = [i for i, text in enumerate(decoded) if text.strip()]
     if filled:
-        again = model.encode([told[i] for i in filled])
+        again = model.encode([decoded[i] for i in filled])
         result[filled] = (again * concepts[filled]).sum(1)
     return result
 
 
 def bleu(
-    told: Sequence[str], texts: Sequence[str], clusters: NDArray[np.int64], *, seed: int, resamples: int = 500
-) -> tuple[float, float, float]:
+    decoded: Sequence[str],
+    texts: Sequence[str],
+    clusters: NDArray[np.int64],
+    *,
+    seed: int,
+    resamples: int = 500,
+) -> tuple[float, Interval]:
     """Corpus BLEU of 0 to 100 (sacreBLEU's defaults: 13a tokens, exponential smoothing), and its 95 % interval.
 
     BLEU is a function of sums over sentences, so a resample is a weighted sum of the sums of its documents.
@@ -209,7 +210,7 @@ def bleu(
     from sacrebleu.metrics.bleu import BLEU
 
     scorer = BLEU(effective_order=True)  # for single sentences, whose counts are all that is taken
-    found = [scorer.sentence_score(one, [text]) for one, text in zip(told, texts, strict=True)]
+    found = [scorer.sentence_score(one, [text]) for one, text in zip(decoded, texts, strict=True)]
     counts = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in found], dtype=np.int64)
 
     def score(sums: NDArray[np.int64]) -> float:
@@ -219,28 +220,22 @@ def bleu(
     draws, labels = cluster_draws(clusters, len(texts), resamples=resamples, seed=seed)
     of_cluster = np.zeros((draws.shape[1], counts.shape[1]), dtype=np.int64)
     np.add.at(of_cluster, labels, counts)
-    interval = percentiles(np.array([score(sums) for sums in draws @ of_cluster]))
-    return score(counts.sum(0)), interval.low, interval.high
+    return score(counts.sum(0)), percentiles(np.array([score(sums) for sums in draws @ of_cluster]))
 
 
-TASK = "stories: told event"
-FIRST = 3
-"""Sentences of context at least."""
-
-
-def told_event_rows(
-    model: Teller,
+def event_rows(
+    model: Decoding,
     split: str,
     *,
-    beside: Mapping[str, Teller] | None = None,
+    beside: Mapping[str, Decoding] | None = None,
     stories: int = 300,
     train_stories: int = 1000,
     seed: int = 0,
 ) -> list[Row]:
-    """Whether the sentence that is decoded from the PREDICTED concept of a context tells the right event.
+    """Whether the sentence that is decoded from the PREDICTED concept of a context has the right event.
 
     Args:
-        model: predicts and tells.
+        model: predicts and decodes.
         split: `heldout` or `unseen`.
         beside: other models with decoders of their own, by name (the untrained start).
         stories: asked, at every second place from the fourth sentence on.
@@ -248,60 +243,49 @@ def told_event_rows(
         seed: of the stories.
 
     Returns:
-        Rows of `right event` and `no event` (what was told is no sentence of this world) for `model` and those beside;
+        Rows of `right event` and `no event` (decoded is no sentence of this world) for `model` and those beside;
         `right event` for the training sentence nearest to the prediction, the last sentence of the context decoded
         again, the oracle, which names the most probable event of the hidden state, the most frequent event, and
         chance, which names events as often as they occur.
     """
     from lang_jepa.stories import generate
 
-    told = list(generate(stories, seed, split))
-    places = [(number, at) for number, one in enumerate(told) for at in range(FIRST, len(one.sentences), 2)]
-    truth = [told[number].sentences[at].event for number, at in places]
-    contexts = [[sentence.text for sentence in told[number].sentences[:at]] for number, at in places]
+    drawn = list(generate(stories, seed, split))
+    positions = [
+        (number, at) for number, one in enumerate(drawn) for at in range(FIRST, len(one.sentences), 2)
+    ]
+    clusters = np.array([number for number, _ in positions])
+    expected = [drawn[number].sentences[at] for number, at in positions]
+    truth = [sentence.event for sentence in expected]
+    contexts = [[sentence.text for sentence in drawn[number].sentences[:at]] for number, at in positions]
+    rows = []
+
+    def add(metric: str, name: str, values: Floats, items: list[str] | None = None) -> None:
+        rows.append(mean_row((EVENT, split, metric), name, values, clusters=clusters, seed=seed, items=items))
+
     predicted = model.predict_next(contexts)
-    clusters = np.array([number for number, _ in places])
+    for name, other in {"model": model, **(beside or {})}.items():
+        decoded = other.decode(predicted if other is model else other.predict_next(contexts))
+        events = [_event(text) for text in decoded]
+        items = [sentence.text for sentence in expected] if name == "model" else None
+        add("right event", name, _equal(events, truth), items)
+        add("no event", name, np.array([event is None for event in events], dtype=np.float64), items)
     again = model.decode(model.encode([context[-1] for context in contexts]))
-    items = [told[number].sentences[at].text for number, at in places]
-    names: dict[str, Sequence[str | None]] = {
+    guesses: dict[str, Sequence[str | None]] = {
         "nearest training sentence": _nearest(model, predicted, train_stories, seed),
         "last sentence, decoded": [_event(text) for text in again],
-        "oracle": _oracle(told, places),
+        "oracle": _oracle(drawn, positions),
     }
-    rows = []
-    for name, teller in {"model": model, **(beside or {})}.items():
-        foreseen = predicted if teller is model else teller.predict_next(contexts)
-        events = [_event(text) for text in teller.decode(foreseen)]
-        silent = np.array([event is None for event in events], dtype=np.float64)
-        asked = items if name == "model" else None
-        rows.append(_row(split, "right event", name, _equal(events, truth), clusters, seed, asked))
-        rows.append(_row(split, "no event", name, silent, clusters, seed, asked))
-    rows += [
-        _row(split, "right event", name, _equal(guess, truth), clusters, seed)
-        for name, guess in names.items()
-    ]
+    for name, guess in guesses.items():
+        add("right event", name, _equal(guess, truth))
     shares = np.array(list(Counter(truth).values())) / len(truth)
     for name, value in (("most frequent event", shares.max()), ("chance", (shares**2).sum())):
-        rows.append(score_row((TASK, split, "right event"), name, float(value), None, len(truth)))
+        rows.append(score_row((EVENT, split, "right event"), name, float(value), None, len(truth)))
     return rows
 
 
-def _row(
-    split: str,
-    metric: str,
-    name: str,
-    values: NDArray[np.float64],
-    clusters: NDArray[np.int64],
-    seed: int,
-    items: Sequence[str] | None = None,
-) -> Row:
-    detail = None if items is None else detail_of(values, clusters=clusters, items=list(items))
-    interval = mean_interval(values, clusters, seed=seed, shares=True)
-    return score_row((TASK, split, metric), name, float(values.mean()), interval, len(values), detail=detail)
-
-
 def _event(text: str) -> str | None:
-    """The event that a text tells, None if it is no sentence of the stories."""
+    """The event of a text, None if it is no sentence of the stories."""
     from lang_jepa.stories import parse_event
 
     found = parse_event(text)
@@ -312,7 +296,7 @@ def _equal(guesses: Sequence[str | None], truth: Sequence[str]) -> NDArray[np.fl
     return np.array([guess == event for guess, event in zip(guesses, truth, strict=True)], dtype=np.float64)
 
 
-def _nearest(model: Teller, predicted: NDArray[np.float32], stories: int, seed: int) -> list[str | None]:
+def _nearest(model: Decoding, predicted: NDArray[np.float32], stories: int, seed: int) -> list[str | None]:
     """Event of the training sentence nearest to each prediction, by the model's similarity."""
     from lang_jepa.stories import generate
 
@@ -323,6 +307,28 @@ def _nearest(model: Teller, predicted: NDArray[np.float32], stories: int, seed: 
     return [_event(texts[index]) for index in best]
 
 
-def _oracle(told: Sequence["Story"], places: Sequence[tuple[int, int]]) -> list[str]:
-    odds = [told[number].oracle[at] for number, at in places]
+def _oracle(drawn: Sequence["Story"], positions: Sequence[tuple[int, int]]) -> list[str]:
+    odds = [drawn[number].oracle[at] for number, at in positions]
     return [max(one, key=lambda event: one[event]) for one in odds]
+
+
+def _score(request: Request) -> Result:
+    documents, model, beside = request.documents, request.decoding, request.decoding_beside
+    budget, seed = request.budget, request.seed
+    assert documents is not None
+    assert model is not None
+    rows = decode_rows(
+        model,
+        documents,
+        train_documents=request.train_documents,
+        beside=beside,
+        sentences=budget.decoded,
+        seed=seed,
+    )
+    stories, train = budget.stories, budget.train_stories
+    for split in request.splits if request.of_stories else ():
+        rows += event_rows(model, split, beside=beside, stories=stories, train_stories=train, seed=seed)
+    return Result(rows, {DECODE.name: f"{len(documents):,} held-out documents; {NOTE}"})
+
+
+DECODE = Task("decode", _score, needs=("decoding", "documents"))

@@ -1,32 +1,60 @@
-"""The evaluation task `document`: segmentation, intruders, continuation, repetitions, and what the tools should use."""
+"""The task `document`: topic boundaries, intruders, continuation, repetitions, and what the tools should use.
 
-from collections.abc import Mapping
+Topic boundaries are in `document_segmentation`. An intruder's score is minus the cosine with what a rule expects at its
+place; a continuation's the cosine; a repetition's the greatest similarity to an earlier sentence, where the truth is
+people's (STS-B) or the stories' own.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.document_rules import REACH
+from lang_jepa.evaluation.baselines.document_rules import (
+    BOTH,
+    PAST,
+    REACH,
+    Positions,
+    Reading,
+    Rule,
+    add_rules,
+    learned,
+)
+from lang_jepa.evaluation.baselines.words import (
+    WordSpace,
+    ngram_overlaps,
+    recency_weights,
+    sparse_cosines,
+    tfidf_scores,
+)
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.similarity import Floats
-from lang_jepa.evaluation.questions import build_questions
+from lang_jepa.evaluation.metrics.retrieval import Retrieval, candidate_scores, chance, from_scores
+from lang_jepa.evaluation.metrics.segmentation import auc, average_precision
+from lang_jepa.evaluation.metrics.similarity import Floats, prepare
+from lang_jepa.evaluation.questions import Questions, build_questions
+from lang_jepa.evaluation.scoreboard import Choice, Option, Scoreboard, TooFew, Tool, Values
 from lang_jepa.evaluation.table import Row
-from lang_jepa.evaluation.tasks.document_choice import Choice, Tool, choice_of
-from lang_jepa.evaluation.tasks.document_contest import Contest, TooFew
-from lang_jepa.evaluation.tasks.document_continuation import continuation_rows
 from lang_jepa.evaluation.tasks.document_data import (
     FAR,
     INTRUDER_EVERY,
     PIECE,
+    SPLIT,
     From,
-    Grouped,
+    Made,
+    Pairs,
     Sources,
     joined,
     with_intruders,
+    with_repetitions,
 )
 from lang_jepa.evaluation.tasks.document_data import SEGMENTS as PIECES
-from lang_jepa.evaluation.tasks.document_intruders import intruder_rows
-from lang_jepa.evaluation.tasks.document_repetitions import Pairs, repetition_rows, with_repetitions
-from lang_jepa.evaluation.tasks.document_segmentation import segmentation_rows
+from lang_jepa.evaluation.tasks.document_segmentation import segmentation
+from lang_jepa.evaluation.tasks.public_data import find_stsb
+from lang_jepa.evaluation.tasks.request import Grouped, Request, Result, Task
+from lang_jepa.evaluation.tasks.stories import CHOOSING_SEED
 
 SEGMENTS = {True: "topic boundaries, same group", False: "topic boundaries, other groups"}
 INTRUDERS: dict[From, str] = {
@@ -41,7 +69,11 @@ DECIDE: dict[Tool, str] = {
     "next": CONTINUATION,
     "redundant": REPETITIONS,
 }
-"""The contest that decides for each tool: the harder ones."""
+"""The scoreboard that decides for each tool: the harder ones."""
+RULE = "nearest earlier sentence"
+"""By which repetitions are found; it needs no predictor."""
+_STEPS = 40
+_STORY_PAIRS = 1200
 
 
 def document_rows(
@@ -51,30 +83,42 @@ def document_rows(
     window_size: int,
     queries: int = 1024,
     pairs: tuple[Pairs, Pairs] | None = None,
-    split: str = "validation",
     seed: int = 0,
 ) -> tuple[list[Row], dict[str, str], dict[str, Choice]]:
-    """All tasks.
+    """All parts.
 
     Args:
-        models: by name, the examined one first.
+        models: by name, the evaluated one first.
         grouped: held-out documents; nothing is reported of those that choose.
         window_size: sentences of context at most.
         queries: continuation questions at most.
         pairs: graded sentence pairs, those that choose and those that are reported (None: no repetitions).
-        split: name of the split in the rows.
         seed: of every draw.
 
     Returns:
-        The rows; for each contest the examined model's similarity; and what the tools should use.
+        The rows; for each metric the evaluated model's similarity; and what the tools should use.
 
     Raises:
         LangJepaError: too few or too short documents; says how many there must be.
     """
+    sources = Sources.of(grouped)
+    embeddings = {name: encode(model, sources.sentences, name) for name, model in models.items()}
+    read = _Sources(models, embeddings, sources, max(REACH, window_size), seed)
     try:
-        return _all_rows(models, grouped, window_size, queries, pairs, split, seed)
+        boards = read.boards()
+        boards[CONTINUATION] = read.continuation(grouped, window_size, queries)
+        if pairs is not None:
+            boards[REPETITIONS] = read.repetitions(pairs)
     except TooFew as error:
         raise LangJepaError(f"{error}: {_needed(grouped)}") from error
+    rows = [row for board in boards.values() for row in board.rows]
+    choices: dict[str, Choice] = {
+        tool: boards[task].choice() for tool, task in DECIDE.items() if task in boards
+    }
+    similarity = {
+        f"{row.task}, {row.metric}": row.similarity for row in rows if row.name == "model" and row.detail
+    }
+    return rows, similarity, choices
 
 
 def _needed(grouped: Grouped) -> str:
@@ -94,76 +138,248 @@ def _needed(grouped: Grouped) -> str:
     return f"the task document needs {' and '.join(said)}. Hold out more documents, or longer ones"
 
 
-def _all_rows(
-    models: Mapping[str, Encoder],
-    grouped: Grouped,
-    window_size: int,
-    queries: int,
-    pairs: tuple[Pairs, Pairs] | None,
-    split: str,
-    seed: int,
-) -> tuple[list[Row], dict[str, str], dict[str, Choice]]:
-    """What `document_rows` returns."""
-    sources = Sources.of(grouped)
-    embeddings = {name: encode(model, sources.sentences, name) for name, model in models.items()}
-    contests: dict[str, Contest] = {}
-    reach = max(REACH, window_size)
-    several = len(set(sources.groups.tolist())) > 1
-    for same_group, task in SEGMENTS.items():
-        if same_group or several:
-            made = joined(sources, same_group=same_group, seed=seed)
-            contests[task] = segmentation_rows(
-                models, embeddings, sources.sentences, made, reach=reach, task=task, split=split, seed=seed
-            )
-    for where, task in INTRUDERS.items():
-        made = with_intruders(sources, where=where, seed=seed)
-        contests[task] = intruder_rows(
-            models, embeddings, sources.sentences, made, reach=reach, task=task, split=split, seed=seed
+@dataclass(frozen=True)
+class _Sources:
+    """Documents as models read them: embeddings [S, D] of their sentences by model, `reach` of them on either side."""
+
+    models: Mapping[str, Encoder]
+    embeddings: Mapping[str, Floats]
+    sources: Sources
+    reach: int
+    seed: int
+
+    def readings(
+        self, positions: Positions, embeddings: Mapping[str, Floats] | None = None
+    ) -> dict[str, Reading]:
+        """Of some positions by model."""
+        vectors = embeddings or self.embeddings
+        return {name: Reading(model, positions, vectors[name], name) for name, model in self.models.items()}
+
+    def boards(self) -> dict[str, Scoreboard]:
+        """Topic boundaries and intruders, by task."""
+        boards: dict[str, Scoreboard] = {}
+        sentences = self.sources.sentences
+        for same_group, task in SEGMENTS.items():
+            if same_group or len(set(self.sources.groups.tolist())) > 1:
+                made = joined(self.sources, same_group=same_group, seed=self.seed)
+                gaps = Positions.of(sentences, made.documents, reach=self.reach, gaps=True)
+                boards[task] = segmentation(self.readings(gaps), made, task=task, seed=self.seed)
+        for where, task in INTRUDERS.items():
+            made = with_intruders(self.sources, where=where, seed=self.seed)
+            positions = Positions.of(sentences, made.documents, reach=self.reach)
+            boards[task] = intruders(self.readings(positions), made, task=task, seed=self.seed)
+        return boards
+
+    def continuation(self, grouped: Grouped, window_size: int, queries: int) -> Scoreboard:
+        """The true next sentence among those of its own document outside the context."""
+        questions = build_questions(
+            grouped.documents,
+            window_size=window_size,
+            queries=queries,
+            other=0,
+            choosing=self.sources.choosing.tolist(),
+            seed=self.seed,
         )
-    questions = build_questions(
-        grouped.documents,
-        window_size=window_size,
-        queries=queries,
-        other=0,
-        choosing=sources.choosing.tolist(),
-        seed=seed,
-    )
-    row_of = {sentence: row for row, sentence in enumerate(sources.sentences)}
-    asked = [row_of[sentence] for sentence in questions.sentences]
-    contests[CONTINUATION] = continuation_rows(
-        models,
-        {name: vectors[asked] for name, vectors in embeddings.items()},
-        questions,
-        task=CONTINUATION,
-        split=split,
-        seed=seed,
-    )
-    if pairs is not None:
-        contests[REPETITIONS] = _repetitions(models, embeddings, sources, pairs, split=split, seed=seed)
-    rows = [row for contest in contests.values() for row in contest.rows]
-    choices: dict[str, Choice] = {
-        tool: choice_of(contests[task]) for tool, task in DECIDE.items() if task in contests
-    }
-    similarity = {
-        f"{row.task}, {row.metric}": row.similarity for row in rows if row.name == "model" and row.detail
-    }
-    return rows, similarity, choices
+        row_of = {sentence: row for row, sentence in enumerate(self.sources.sentences)}
+        rows = [row_of[sentence] for sentence in questions.sentences]
+        nothing = [some[:0] for some in questions.context_rows]
+        positions = Positions(questions.sentences, questions.context_rows, nothing)
+        vectors = {name: found[rows] for name, found in self.embeddings.items()}
+        return continuation(self.readings(positions, vectors), questions, seed=self.seed)
+
+    def repetitions(self, pairs: tuple[Pairs, Pairs]) -> Scoreboard:
+        """The planted pairs are encoded too."""
+        sentences, made = with_repetitions(self.sources, *pairs, seed=self.seed)
+        planted = sentences[len(self.sources.sentences) :]
+        every = {
+            name: np.concatenate([self.embeddings[name], encode(model, planted, name)])
+            for name, model in self.models.items()
+        }
+        return repetitions(self.models, every, sentences, made, seed=self.seed)
 
 
-def _repetitions(
+def intruders(readings: Mapping[str, Reading], made: Made, *, task: str, seed: int) -> Scoreboard:
+    """AUC of all candidates on documents with intruders, within each document.
+
+    Args:
+        readings: of the positions of the documents, by model, the evaluated one first.
+        made: of `with_intruders`.
+        task: in the rows.
+        seed: of the bootstrap.
+    """
+    positions = next(iter(readings.values())).positions
+    board = made.board(positions.sentences, task, "AUC", seed=seed)
+    own = np.concatenate(made.documents)
+
+    def options(reading: Reading, rule: Rule) -> Iterator[Option]:
+        for kind in reading.statistics.similarities:
+            cosines = np.einsum(
+                "qd,qd->q", reading.expected(rule, kind), reading.space(kind)[own], dtype=np.float64
+            )
+            yield Option({"AUC": _aucs(-cosines, made)}, kind, rule=rule, predicts=learned(rule))
+
+    add_rules(board, readings, BOTH, options)
+    space = WordSpace(positions.sentences)
+    sides = ([rows[::-1] for rows in positions.before], positions.after)
+    near = sum(space.sums(rows, recency_weights) for rows in sides)
+    board.add("TF-IDF, both sides", [Option({"AUC": _aucs(-sparse_cosines(near, space.table[own]), made)})])
+    board.add("chance", [Option({"AUC": np.full(len(made), 0.5)})])
+    return board
+
+
+def _aucs(scores: Values, made: Made) -> Values:
+    """AUC in every document; its first sentence, of which the past says nothing, is left out."""
+    parts = np.split(scores, np.cumsum([len(rows) for rows in made.documents])[:-1])
+    return np.array([auc(one[1:], mark) for one, mark in zip(parts, _marks(made), strict=True)])
+
+
+def _marks(made: Made) -> list[NDArray[np.bool_]]:
+    """Which sentences of each document but the first are wanted, [n - 1]."""
+    marks = [np.zeros(len(rows) - 1, dtype=bool) for rows in made.documents]
+    for mark, truth in zip(marks, made.truth, strict=True):
+        mark[truth - 1] = True
+    return marks
+
+
+def continuation(readings: Mapping[str, Reading], questions: Questions, *, seed: int) -> Scoreboard:
+    """MRR and recall@1 of all candidates; the sentences of the same document are ranked.
+
+    Args:
+        readings: of the contexts of the questions, by model, the evaluated one first.
+        questions: of `build_questions`.
+        seed: of the bootstrap.
+    """
+    rows, documents = questions.candidates["same"], questions.documents
+    items = [questions.sentences, questions.true.tolist(), rows.tolist()]
+    board = Scoreboard(CONTINUATION, SPLIT, "MRR", documents, items, questions.choosing, seed=seed)
+    note = f"{(rows >= 0).sum(1).mean():.0f} candidates"
+
+    def ranks(scores: NDArray[np.floating[Any]]) -> Retrieval:
+        return from_scores(scores, rows >= 0, documents)
+
+    def values(scores: NDArray[np.floating[Any]]) -> dict[str, Values]:
+        found = ranks(scores)
+        return {"MRR": found.values("mrr"), "recall@1": found.values("recall@1")}
+
+    def options(reading: Reading, rule: Rule) -> Iterator[Option]:
+        for kind in reading.statistics.similarities:
+            scores = candidate_scores(reading.expected(rule, kind), reading.space(kind), rows)
+            yield Option(values(scores), kind, rule=rule, predicts=learned(rule))
+
+    add_rules(board, readings, PAST, options, note=note)
+    for name, fitted, answers in tfidf_scores(questions, None):
+        board.add(name, [Option(values(answers["same"]))], note=fitted)
+    expected = chance(ranks(np.zeros(rows.shape)))
+    board.add("chance", [Option({"MRR": expected["mrr"], "recall@1": expected["recall@1"]})])
+    return board
+
+
+def repetitions(
     models: Mapping[str, Encoder],
     embeddings: Mapping[str, Floats],
-    sources: Sources,
-    pairs: tuple[Pairs, Pairs],
+    sentences: list[str],
+    made: Made,
     *,
-    split: str,
     seed: int,
-) -> Contest:
-    """The planted pairs are encoded too."""
-    sentences, made = with_repetitions(sources, *pairs, seed=seed)
-    planted = sentences[len(sources.sentences) :]
-    every = {
-        name: np.concatenate([embeddings[name], encode(model, planted, name)])
-        for name, model in models.items()
+) -> Scoreboard:
+    """How well planted paraphrases are found; a paraphrase is beside a pair that only looks like one.
+
+    Average precision and AUC are of each document's order of sentences. `found` is the share of paraphrases above the
+    threshold with the best F1 on the choosing documents, `false alarms` the other sentences above it, per document.
+
+    Args:
+        models, embeddings: by name, the evaluated model first; embeddings [S, D] of `sentences`.
+        made: of `with_repetitions`.
+        seed: of the bootstrap.
+    """
+    board = made.board(sentences, REPETITIONS, "average precision", seed=seed)
+    for position, (name, model) in enumerate(models.items()):
+        options = []
+        for kind in model.statistics.similarities:
+            space = prepare(embeddings[name], model.statistics, kind).astype(np.float64)
+            scores = [_latest(space[rows] @ space[rows].T) for rows in made.documents]
+            options.append(_scored(scores, made, kind, {}, RULE))
+        board.add(name, options, own=position == 0)
+    words = WordSpace(sentences).table
+    tables = [(words[rows] @ words[rows].T).toarray() for rows in made.documents]
+    board.add("TF-IDF", [_scored([_latest(table) for table in tables], made, "", {})])
+    texts = [[sentences[row] for row in rows] for rows in made.documents]
+    overlaps = {n: [_latest(ngram_overlaps(some, n)) for some in texts] for n in (1, 2, 3)}
+    board.add("n-gram overlap", [_scored(scores, made, "", {"n": n}) for n, scores in overlaps.items()])
+    generator = np.random.default_rng(seed)
+    drawn = [generator.random(len(rows) - 1) for rows in made.documents]
+    board.add("chance", [_scored(drawn, made, "", {})])
+    return board
+
+
+def _latest(table: Values) -> Values:
+    """The greatest similarity of each sentence but the first to an earlier one, [n - 1], from all pairs [n, n]."""
+    return np.array([table[place, :place].max() for place in range(1, len(table))])
+
+
+def _scored(scores: list[Values], made: Made, kind: str, setting: dict[str, float], rule: str = "") -> Option:
+    """One way to score sentences, with the threshold that has the best F1 on the choosing documents."""
+    marks = _marks(made)
+    chosen = np.flatnonzero(made.choosing)
+    flat = np.concatenate([scores[i] for i in chosen])
+    right = np.concatenate([marks[i] for i in chosen])
+
+    def f1(threshold: float) -> float:
+        said = flat >= threshold
+        return float(2 * (said & right).sum() / (said.sum() + right.sum()))
+
+    options = np.quantile(flat, np.linspace(0.8, 1.0, _STEPS))
+    threshold = float(max(options, key=f1))
+    both = list(zip(scores, marks, strict=True))
+    values = {
+        "average precision": np.array([average_precision(s, m) for s, m in both]),
+        "AUC": np.array([auc(s, m) for s, m in both]),
+        "found": np.array([(s[m] >= threshold).mean() for s, m in both]),
+        "false alarms": np.array([(s[~m] >= threshold).sum() for s, m in both], dtype=np.float64),
     }
-    return repetition_rows(models, every, sentences, made, task=REPETITIONS, split=split, seed=seed)
+    return Option(values, kind, setting | {"threshold": round(threshold, 4)}, rule)
+
+
+def _score(request: Request) -> Result:
+    grouped = request.grouped
+    assert grouped is not None
+    said, pairs = _pairs(request)
+    rows, similarity, tools = document_rows(
+        request.models,
+        grouped,
+        window_size=request.window_size,
+        queries=request.budget.continuations,
+        pairs=pairs,
+        seed=request.seed,
+    )
+    reported = [
+        texts for texts, chooses in zip(grouped.documents, grouped.choosing, strict=True) if not chooses
+    ]
+    source = (
+        f"{len(reported):,} reported and {len(grouped.documents) - len(reported):,} choosing documents"
+        f"{request.overlap(reported)}"
+    )
+    plain = {tool: asdict(choice) for tool, choice in tools.items()}
+    return Result(rows, {REPETITIONS: said, DOCUMENT.name: source}, similarity, plain)
+
+
+def _pairs(request: Request) -> tuple[str, tuple[Pairs, Pairs] | None]:
+    """Which graded sentence pairs are planted, in words, and those that choose and those that are reported."""
+    from lang_jepa.stories import paraphrase_pairs
+
+    if request.of_stories:
+        drawn = [
+            [(one.first, one.second, one.score) for one in paraphrase_pairs(_STORY_PAIRS, start)]
+            for start in (request.seed + CHOOSING_SEED, request.seed)
+        ]
+        choosing, reported = (Pairs(*zip(*some, strict=True)) for some in drawn)
+        return "graded pairs of generated stories", (choosing, reported)
+    if request.data_dir is None:
+        return "not measured: give STS-B with --data-dir", None
+    splits = find_stsb(request.data_dir).splits
+    choosing, reported = (Pairs(one.first, one.second, one.scores) for one in (splits["dev"], splits["test"]))
+    said = f"STS-B pairs of {request.data_dir}: dev chooses, test is reported"
+    return said, (choosing, reported)
+
+
+DOCUMENT = Task("document", _score, needs=("grouped",), data_dir="unless of stories")

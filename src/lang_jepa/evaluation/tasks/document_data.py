@@ -1,17 +1,19 @@
-"""Documents made for the tasks: joined ones with known boundaries, and ones with intruders.
+"""Documents made for the task `document`: joined ones, ones with intruders, and ones with planted repetitions.
 
 Everything is index arithmetic over distinct sentences, drawn by a seed, and the same for every model and baseline.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.scoreboard import Scoreboard
+from lang_jepa.evaluation.tasks.request import Grouped
 
 Flags = NDArray[np.bool_]
 From = Literal["same group", "same document"]
@@ -29,33 +31,19 @@ FAR = 8
 LONGEST = 96
 """Sentences of a document that intruders are put into; the rest is left out."""
 
+SAME, RELATED = 4.0, (1.0, 3.0)
+"""Grades (0 to 5) above which a pair says the same, and between which it only resembles."""
+LONGEST_PLANTED = 30
+"""Sentences of a document that pairs are planted into."""
+APART = 4
+"""Places between the two sentences of a pair at least."""
+SPLIT = "validation"
+"""Name of the split in the rows."""
+
 
 def group_of(identity: str) -> str:
     """The group of a document by its id in the source: the folder part, as the book of `openstax/biology/m44387`."""
     return identity.rpartition("/")[0]
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """Documents of an evaluation and what they belong to, one entry for each.
-
-    Attributes:
-        documents: each a list of sentences.
-        groups: a name that those of one book (or folder) share.
-        choosing: whether choices are made on it; the others are reported.
-
-    Raises:
-        LangJepaError: lists of different lengths.
-    """
-
-    documents: Sequence[Sequence[str]]
-    groups: Sequence[str]
-    choosing: Sequence[bool]
-
-    def __post_init__(self) -> None:
-        sizes = [len(part) for part in (self.documents, self.groups, self.choosing)]
-        if len(set(sizes)) > 1:
-            raise LangJepaError(f"documents, groups and marks of choosing differ in number: {sizes}.")
 
 
 @dataclass(frozen=True)
@@ -110,6 +98,20 @@ class Made:
     def __len__(self) -> int:
         return len(self.documents)
 
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Rows, Rows, int, bool]]) -> Self:
+        """From the sentences, the truth, the cluster and the side of each document."""
+        documents, truth, clusters, choosing = zip(*parts, strict=True) if parts else ((), (), (), ())
+        numbers, marks = np.array(clusters, dtype=np.int64), np.array(choosing, dtype=bool)
+        return cls(list(documents), list(truth), numbers, marks)
+
+    def board(
+        self, sentences: list[str], task: str, judge: str, *, seed: int, lower: bool = False
+    ) -> Scoreboard:
+        """A scoreboard with one question for each document; `sentences` are those that the rows mean."""
+        items = [sentences, *([rows.tolist() for rows in some] for some in (self.documents, self.truth))]
+        return Scoreboard(task, SPLIT, judge, self.clusters, items, self.choosing, lower=lower, seed=seed)
+
 
 def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
     """Joined documents: `SEGMENTS` runs of sentences from as many different sources, end to end.
@@ -124,10 +126,8 @@ def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
         seed: of every draw.
     """
     generator = np.random.default_rng(seed)
-    documents: list[Rows] = []
-    truth: list[Rows] = []
-    clusters: list[int] = []
-    choosing: list[bool] = []
+    parts: list[tuple[Rows, Rows, int, bool]] = []
+    cluster = 0
     for chooses in (True, False):
         usable = [
             int(number)
@@ -135,13 +135,11 @@ def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
             if len(sources.documents[number]) >= PIECE[0]
         ]
         for members in _teams(usable, sources.groups, same_group, generator):
-            cluster = len(set(clusters))
             for pieces in _rounds([sources.documents[number] for number in members], generator):
-                documents.append(np.concatenate(pieces))
-                truth.append(np.cumsum([len(piece) for piece in pieces])[:-1].astype(np.int64))
-                clusters.append(cluster)
-                choosing.append(chooses)
-    return Made(documents, truth, np.array(clusters, dtype=np.int64), np.array(choosing, dtype=bool))
+                ends = np.cumsum([len(piece) for piece in pieces])[:-1].astype(np.int64)
+                parts.append((np.concatenate(pieces), ends, cluster, chooses))
+            cluster += 1
+    return Made.of(parts)
 
 
 def _teams(
@@ -191,22 +189,16 @@ def with_intruders(sources: Sources, *, where: From, seed: int = 0) -> Made:
         seed: of every draw.
     """
     generator = np.random.default_rng(seed)
-    documents: list[Rows] = []
-    truth: list[Rows] = []
-    owners: list[int] = []
+    parts: list[tuple[Rows, Rows, int, bool]] = []
     for number, whole in enumerate(sources.documents):
         rows = whole[:LONGEST].copy()
         places = _spread(len(rows), generator)
         pools = [_strangers(sources, number, place, where) for place in places.tolist()]
-        if not len(places) or not all(len(pool) for pool in pools):
-            continue
-        for place, pool in zip(places, pools, strict=True):
-            rows[place] = generator.choice(pool)
-        documents.append(rows)
-        truth.append(places)
-        owners.append(number)
-    index = np.array(owners, dtype=np.int64)
-    return Made(documents, truth, index, sources.choosing[index] if len(index) else np.zeros(0, dtype=bool))
+        if len(places) and all(len(pool) for pool in pools):
+            for place, pool in zip(places, pools, strict=True):
+                rows[place] = generator.choice(pool)
+            parts.append((rows, places, number, bool(sources.choosing[number])))
+    return Made.of(parts)
 
 
 def _spread(count: int, generator: np.random.Generator) -> Rows:
@@ -228,3 +220,63 @@ def _strangers(sources: Sources, number: int, place: int, where: From) -> Rows:
     others = [sources.documents[other] for other in alike if other != number]
     pool = np.concatenate(others) if others else np.zeros(0, dtype=np.int64)
     return np.setdiff1d(pool, own)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Graded sentence pairs, [n] each: those that choose and those that are reported are different ones.
+
+    Attributes:
+        first, second: the sentences.
+        grades: from 0, nothing in common, to 5, the same meaning.
+    """
+
+    first: Sequence[str]
+    second: Sequence[str]
+    grades: Sequence[float]
+
+    def between(self, low: float, high: float) -> list[tuple[str, str]]:
+        """Pairs of distinct sentences with low < grade <= high."""
+        every = zip(self.first, self.second, self.grades, strict=True)
+        return [(a, b) for a, b, grade in every if low < grade <= high and a != b]
+
+
+def with_repetitions(
+    sources: Sources, choosing: Pairs, reported: Pairs, *, seed: int = 0
+) -> tuple[list[str], Made]:
+    """One pair of the same meaning and one that only looks so in every document, while there are any.
+
+    Returns:
+        Distinct sentences, those of `sources` first; and the documents with the place of the paraphrase as truth.
+
+    Raises:
+        LangJepaError: no pairs of a kind.
+    """
+    generator = np.random.default_rng(seed)
+    row_of = {sentence: row for row, sentence in enumerate(sources.sentences)}
+    parts: list[tuple[Rows, Rows, int, bool]] = []
+    for pairs, chooses in ((choosing, True), (reported, False)):
+        kinds = [pairs.between(SAME, 5.0), pairs.between(*RELATED)]
+        if not all(kinds):
+            raise LangJepaError(
+                "planting repetitions needs pairs of the same meaning and pairs of another one."
+            )
+        shuffled = [[kind[i] for i in generator.permutation(len(kind))] for kind in kinds]
+        numbers = [
+            n for n in np.flatnonzero(sources.choosing == chooses) if len(sources.documents[n]) >= APART
+        ]
+        for number, same, related in zip(numbers, *shuffled, strict=False):
+            rows = list(sources.documents[number][:LONGEST_PLANTED])
+            for first, second in (related, same):
+                _plant(rows, [row_of.setdefault(text, len(row_of)) for text in (first, second)], generator)
+            place = np.array([rows.index(row_of[same[1]])], dtype=np.int64)
+            parts.append((np.array(rows, dtype=np.int64), place, int(number), chooses))
+    return list(row_of), Made.of(parts)
+
+
+def _plant(rows: list[int], pair: list[int], generator: np.random.Generator) -> None:
+    """Put the sentences of a pair between others, the first before the second."""
+    early = int(generator.integers(0, len(rows) - APART + 1))
+    late = int(generator.integers(early + APART, len(rows) + 1))
+    rows.insert(late, pair[1])
+    rows.insert(early, pair[0])

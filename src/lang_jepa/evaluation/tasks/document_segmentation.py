@@ -1,4 +1,4 @@
-"""Topic boundaries: how unlike what was expected the sentences after each gap are, beside simpler scores.
+"""Topic boundaries, of the task `document`: how unlike what was expected the sentences after each gap are.
 
 A gap's score by a rule is minus the cosine of what the rule expects after the gap with the mean of the next `block`
 sentences. Rules: the prediction; the recency-weighted mean of the last eight sentences; and `blocks`, the mean of the
@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lang_jepa.evaluation.baselines.document_rules import Places, Reading, allows
-from lang_jepa.evaluation.baselines.document_words import WordSpace, sparse_cosines
-from lang_jepa.evaluation.baselines.texttiling import cutoff, texttiling_depths
-from lang_jepa.evaluation.embedder import Encoder
+from lang_jepa.evaluation.baselines.document_rules import Positions, Reading, add_rules, learned
+from lang_jepa.evaluation.baselines.words import WordSpace, cutoff, sparse_cosines, texttiling_depths
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.segmentation import (
     LEAST_SEGMENT,
@@ -29,7 +27,7 @@ from lang_jepa.evaluation.metrics.segmentation import (
     window_diff,
 )
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, unit_rows
-from lang_jepa.evaluation.tasks.document_contest import Contest, Entry, Values
+from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values
 from lang_jepa.evaluation.tasks.document_data import PIECE, SEGMENTS, Made
 
 METRICS = ("Pk", "WindowDiff", "Pk, count unknown", "WindowDiff, count unknown")
@@ -38,8 +36,7 @@ LEAST = (LEAST_SEGMENT, PIECE[0])
 """Sentences of a found segment at least; the second is the shortest piece of the made documents."""
 THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
 """In standard deviations of a document's scores above their mean."""
-WITH_PREDICTOR = ("prediction", "prediction + blocks", "prediction both ways")
-WITHOUT = ("recency mean", "blocks")
+RULES = ("prediction", "prediction + blocks", "prediction both ways", "recency mean", "blocks")
 _DRAWS = 20
 
 
@@ -48,7 +45,7 @@ class GapSetting:
     """How gaps are scored and boundaries picked.
 
     Attributes:
-        rule: one of `WITH_PREDICTOR` or `WITHOUT`.
+        rule: one of `RULES`.
         similarity: of sentences and predictions.
         block: sentences after a gap that are looked at.
         depth: whether scores become depth scores first.
@@ -65,28 +62,22 @@ class GapSetting:
 
 
 def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Values:
-    """Score of every place of a reading of gaps (`Places.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
-    after = _means(reading, reading.places.after, block, kind)
+    """Score of every place of a reading of gaps (`Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
+    after = _means(reading, reading.positions.after, block, kind)
     if rule in ("prediction", "recency mean"):
         return -_cosines(
             reading.expected("prediction" if rule == "prediction" else "recency mean", kind), after
         )
-    before = _means(reading, [rows[::-1] for rows in reading.places.before], block, kind)
+    before = _means(reading, [rows[::-1] for rows in reading.positions.before], block, kind)
     if rule == "blocks":
         return -_cosines(before, after)
     if rule == "prediction + blocks":
         return -_cosines(unit_rows(reading.expected("prediction", kind) + before), after)
     if rule == "prediction both ways":
         return -_cosines(reading.expected("prediction", kind), after) - _cosines(
-            reading.backward(kind), before
+            reading.part("backward", kind), before
         )
     raise ValueError(f"there is no gap score {rule!r}")
-
-
-def gap_rules(model: Encoder) -> list[str]:
-    """The gap scores that a model allows."""
-    rules = [rule for rule in WITH_PREDICTOR[:2] if allows(model, "prediction")]
-    return [*rules, *(WITH_PREDICTOR[2:] if allows(model, "prediction between") else ()), *WITHOUT]
 
 
 def boundaries(scores: Gaps, setting: GapSetting, count: int | None = None) -> Rows:
@@ -101,59 +92,42 @@ def shape(scores: Gaps, *, depth: bool) -> Gaps:
     return standardised(depths(scores) if depth else scores)
 
 
-def segmentation_rows(
-    models: Mapping[str, Encoder],
-    embeddings: Mapping[str, Floats],
-    sentences: list[str],
-    made: Made,
-    *,
-    reach: int,
-    task: str,
-    split: str,
-    seed: int,
-) -> Contest:
-    """Pk and WindowDiff of all scorers on joined documents, lower is better; the examined model first.
+def segmentation(readings: Mapping[str, Reading], made: Made, *, task: str, seed: int) -> Scoreboard:
+    """Pk and WindowDiff of all candidates on joined documents, lower is better.
 
     The number of boundaries is known (the highest scores that leave no tiny segment), or unknown (those above a
     threshold that was chosen, like similarity, block and depth, on the choosing documents).
 
     Args:
-        models, embeddings: by name; embeddings [S, D] of `sentences`.
-        made: of `material.joined`.
-        reach: sentences on either side that a predictor is shown at most.
-        task, split: in the rows.
+        readings: of the gaps of the documents, by model, the evaluated one first.
+        made: of `joined`.
+        task: in the rows.
         seed: of the bootstrap.
     """
-    contest = Contest.over(made, sentences, task=task, metrics=METRICS, split=split, seed=seed, lower=True)
-    places = Places.of(sentences, made.documents, reach=reach, gaps=True)
-    for position, (name, model) in enumerate(models.items()):
-        own = position == 0
-        reading = Reading(model, places, embeddings[name], name)
-        rules = gap_rules(model)
-        predicting = [rule for rule in rules if rule in WITH_PREDICTOR]
-        if predicting:
-            contest.enter(name, _entries(reading, made, predicting), own=own)
-        for rule in WITHOUT:
-            contest.enter(f"{rule} ({name})", _entries(reading, made, [rule]), own=own)
-    _enter_words(contest, sentences, made, places)
-    _enter_nothing(contest, made)
-    return contest
+    positions = next(iter(readings.values())).positions
+    board = made.board(positions.sentences, task, METRICS[0], seed=seed, lower=True)
+    add_rules(board, readings, RULES, lambda reading, rule: _options(reading, made, rule))
+    _add_words(board, made, positions)
+    _add_nothing(board, made)
+    return board
 
 
-def _entries(reading: Reading, made: Made, rules: Sequence[str]) -> Iterator[Entry]:
-    ends = np.cumsum([len(rows) - 1 for rows in made.documents])[:-1]
-    for rule in rules:
-        for kind in reading.statistics.similarities:
-            for block in BLOCKS:
-                scores = np.split(gap_scores(reading, rule, kind, block), ends)
-                for depth in (False, True):
-                    shaped = [shape(one, depth=depth) for one in scores]
-                    for least in LEAST:
-                        setting = {"block": block, "depth": depth, "least": least}
-                        yield _scored(shaped, made, kind, setting, rule)
+def _options(reading: Reading, made: Made, rule: str) -> Iterator[Option]:
+    for kind in reading.statistics.similarities:
+        for block in BLOCKS:
+            yield from _shapes(gap_scores(reading, rule, kind, block), made, block, kind, rule)
 
 
-def _scored(shaped: list[Gaps], made: Made, kind: str, setting: dict[str, Any], rule: str) -> Entry:
+def _shapes(scores: Values, made: Made, block: int, kind: str = "", rule: str = "") -> Iterator[Option]:
+    """The ways to turn the scores of all gaps [Q] into boundaries."""
+    parts = np.split(scores, np.cumsum([len(rows) - 1 for rows in made.documents])[:-1])
+    for depth in (False, True):
+        shaped = [shape(one, depth=depth) for one in parts]
+        for least in LEAST:
+            yield _scored(shaped, made, kind, {"block": block, "depth": depth, "least": least}, rule)
+
+
+def _scored(shaped: list[Gaps], made: Made, kind: str, setting: dict[str, Any], rule: str) -> Option:
     """One way to score gaps, with the threshold that is best on the choosing documents."""
     orders = [ranked(one, setting["least"]) for one in shaped]
     both = list(zip(orders, shaped, strict=True))
@@ -165,7 +139,7 @@ def _scored(shaped: list[Gaps], made: Made, kind: str, setting: dict[str, Any], 
     threshold = min(THRESHOLDS, key=merit)
     known = [cut(*one, count=len(true)) for one, true in zip(both, made.truth, strict=True)]
     found = [cut(*one, threshold=threshold) for one in both]
-    return Entry(_values(made, known, found), kind, setting | {"threshold": threshold}, rule)
+    return Option(_values(made, known, found), kind, setting | {"threshold": threshold}, rule, learned(rule))
 
 
 def _values(made: Made, known: Sequence[Rows], found: Sequence[Rows]) -> dict[str, Values]:
@@ -183,42 +157,35 @@ def _pk(made: Made, index: int, found: Rows) -> float:
     return pk(made.truth[index], found, len(made.documents[index]))
 
 
-def _enter_words(contest: Contest, sentences: list[str], made: Made, places: Places) -> None:
+def _add_words(board: Scoreboard, made: Made, positions: Positions) -> None:
     """TF-IDF similarity drop and TextTiling."""
-    space, ends = WordSpace(sentences), np.cumsum([len(rows) - 1 for rows in made.documents])[:-1]
-
-    def drops(block: int) -> list[Gaps]:
-        sides = ([rows[::-1][:block] for rows in places.before], [rows[:block] for rows in places.after])
-        sums = [space.sums(rows, np.ones) for rows in sides]
-        return np.split(-sparse_cosines(*sums), ends)
-
-    entries = [
-        _scored([shape(one, depth=depth) for one in scores], made, "", setting, "")
-        for block in BLOCKS
-        for scores in [drops(block)]
-        for depth in (False, True)
-        for setting in [{"block": block, "depth": depth, "least": least} for least in LEAST]
-    ]
-    contest.enter("TF-IDF drop", entries)
-    contest.enter("TextTiling", [_texttiling(sentences, made, least) for least in LEAST])
-
-
-def _texttiling(sentences: list[str], made: Made, least: int) -> Entry:
-    deep = [texttiling_depths([sentences[row] for row in rows]) for rows in made.documents]
-    known = [pick(one, count=len(true), least=least) for one, true in zip(deep, made.truth, strict=True)]
-    found = [pick(one, threshold=cutoff(one), least=least) for one in deep]
-    return Entry(_values(made, known, found), "", {"least": least})
+    space = WordSpace(positions.sentences)
+    options: list[Option] = []
+    for block in BLOCKS:
+        sides = (
+            [rows[::-1][:block] for rows in positions.before],
+            [rows[:block] for rows in positions.after],
+        )
+        options += _shapes(-sparse_cosines(*(space.sums(rows, np.ones) for rows in sides)), made, block)
+    board.add("TF-IDF drop", options)
+    deep = [texttiling_depths(positions.texts(rows)) for rows in made.documents]
+    options = []
+    for least in LEAST:
+        known = [pick(one, count=len(true), least=least) for one, true in zip(deep, made.truth, strict=True)]
+        found = [pick(one, threshold=cutoff(one), least=least) for one in deep]
+        options.append(Option(_values(made, known, found), setting={"least": least}))
+    board.add("TextTiling", options)
 
 
-def _enter_nothing(contest: Contest, made: Made) -> None:
+def _add_nothing(board: Scoreboard, made: Made) -> None:
     """Boundaries at equal distances, and by lot; where their number is unknown, none."""
     even = [
         np.unique(np.linspace(0, len(rows), len(true) + 2).round().astype(np.int64)[1:-1])
         for rows, true in zip(made.documents, made.truth, strict=True)
     ]
     none = [rows[:0] for rows in made.truth]
-    contest.enter("even spacing", [Entry(_values(made, even, none))], note="no boundary where unknown")
-    generator = np.random.default_rng(contest.seed)
+    board.add("even spacing", [Option(_values(made, even, none))], note="no boundary where unknown")
+    generator = np.random.default_rng(board.seed)
     drawn = [
         _values(
             made, [pick(generator.random(len(rows) - 1), count=SEGMENTS - 1) for rows in made.documents], none
@@ -226,7 +193,7 @@ def _enter_nothing(contest: Contest, made: Made) -> None:
         for _ in range(_DRAWS)
     ]
     mean = {metric: np.mean([one[metric] for one in drawn], axis=0) for metric in METRICS}
-    contest.enter("chance", [Entry(mean)], note=f"{_DRAWS} random draws; no boundary where unknown")
+    board.add("chance", [Option(mean)], note=f"{_DRAWS} random draws; no boundary where unknown")
 
 
 def _means(reading: Reading, rows: Sequence[Rows], block: int, kind: Similarity) -> Floats:

@@ -5,76 +5,28 @@ by its length in every resample as it does in the score.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.compression import Baseline
-from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn, Validation
+from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits
 from lang_jepa.evaluation.metrics.intervals import ratio_interval
 from lang_jepa.evaluation.table import Row, detail_of, score_row
+from lang_jepa.evaluation.tasks.request import PRECISIONS, Language, Request, Result, Task
 
-TASK, SPLIT = "language model", "validation"
+TITLE, SPLIT = "language model", "validation"
 BITS = "bits per byte (lower is better)"
 GAP = "bits per byte lost (lower is better)"
 FILE = "bytes of the file (lower is better)"
-Precision = Literal["int8", "int6"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-
-@dataclass(frozen=True, slots=True)
-class Quantised:
-    """A model read back from a file of few bits a weight.
-
-    Attributes:
-        logits: of the model.
-        bytes: size of the file.
-    """
-
-    logits: LogitsFn
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Language:
-    """A language model, and what its score stands beside.
-
-    Attributes:
-        validation: the held-out documents.
-        score: bits of each document, by the name of the scorer; `model` is the examined one.
-        names: scorers that `score` knows, the examined one first.
-        quantise: the examined model at a precision.
-        baselines: scores of compressors and n-grams on the same documents.
-        source: what the documents are, in words.
-        items: anything JSON can hold that tells one set of documents from another.
-    """
-
-    validation: Validation
-    score: Callable[[str], DocumentBits]
-    names: tuple[str, ...]
-    quantise: Callable[[Precision], Quantised]
-    baselines: Callable[[], list[Baseline]]
-    source: str
-    items: object
-    _found: dict[str, DocumentBits] = field(default_factory=dict)
-
-    def bits(self, name: str) -> DocumentBits:
-        """Of a scorer, computed once."""
-        if name not in self._found:
-            self._found[name] = self.score(name)
-        return self._found[name]
 
 
 def bits_rows(language: Language, *, seed: int = 0) -> list[Row]:
-    """Bits per byte of the examined model, of other models, of simple scorers and of chance.
+    """Bits per byte of the evaluated model, of other models, of simple scorers and of chance.
 
     Raises:
         LangJepaError: fewer than two documents.
     """
-    task, note = (TASK, SPLIT, BITS), f"{language.validation.targets:,} tokens"
+    task, note = (TITLE, SPLIT, BITS), f"{language.validation.targets:,} tokens"
     rows = [
-        _row(task, name, language.bits(name), language, seed, examined=number == 0, note=note)
+        _row(task, name, language.bits(name), language, seed, evaluated=number == 0, note=note)
         for number, name in enumerate(language.names)
     ]
     documents = len(language.bits("model").bits)
@@ -96,8 +48,8 @@ def quantised_rows(language: Language, *, seed: int = 0) -> list[Row]:
         after = language.validation.by_document(quantised.logits)
         lost = DocumentBits(after.bits - before.bits, before.bytes)
         rows += [
-            _row((task, SPLIT, BITS), "model", after, language, seed, examined=True),
-            _row((task, SPLIT, GAP), "model", lost, language, seed, examined=True, judged=False),
+            _row((task, SPLIT, BITS), "model", after, language, seed, evaluated=True),
+            _row((task, SPLIT, GAP), "model", lost, language, seed, evaluated=True, judged=False),
             score_row((task, SPLIT, FILE), "model", float(quantised.bytes), None, 1, judged=False),
         ]
     return rows
@@ -110,7 +62,7 @@ def _row(
     language: Language,
     seed: int,
     *,
-    examined: bool,
+    evaluated: bool,
     judged: bool = True,
     note: str = "",
 ) -> Row:
@@ -119,8 +71,24 @@ def _row(
             f"bits per byte need two held-out documents with text at least, to say how sure they are; there are "
             f"{int((found.bytes > 0).sum())}: hold out more"
         )
-    kept = detail_of(found.bits, sizes=found.bytes, items=language.items) if examined else None
+    detail = detail_of(found.bits, sizes=found.bytes, items=language.items) if evaluated else None
     interval = ratio_interval(found.bits, found.bytes, seed=seed)
     return score_row(
-        task, name, found.bits_per_byte, interval, len(found.bits), note=note, judged=judged, detail=kept
+        task, name, found.bits_per_byte, interval, len(found.bits), note=note, judged=judged, detail=detail
     )
+
+
+def _score_bits(request: Request) -> Result:
+    assert request.language is not None
+    return Result(
+        bits_rows(request.language, seed=request.seed), {BITS_PER_BYTE.name: request.language.source}
+    )
+
+
+def _score_quantised(request: Request) -> Result:
+    assert request.language is not None
+    return Result(quantised_rows(request.language, seed=request.seed), {})
+
+
+BITS_PER_BYTE = Task("bits_per_byte", _score_bits, needs=("language",))
+QUANTISED = Task("quantised", _score_quantised, needs=("language",))

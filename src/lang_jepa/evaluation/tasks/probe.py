@@ -5,20 +5,20 @@ training mean and standard deviation; an L2-regularised logistic regression (lbf
 grid; the C with the best dev accuracy is reported on test. Nothing of the encoder is tuned.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.words import tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.intervals import mean_interval
-from lang_jepa.evaluation.table import Row, detail_of, join, score_row
-from lang_jepa.evaluation.tasks.tasks import Labelled, Split, TaskData
+from lang_jepa.evaluation.table import Row, join, mean_row
+from lang_jepa.evaluation.tasks.public_data import Labelled, Split, TaskData, find_sst2
+from lang_jepa.evaluation.tasks.request import Request, Result, Task
 
-TASK = "SST-2"
+TITLE = "SST-2"
 GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
 TFIDF_GRID = (0.1, 1.0, 10.0, 100.0)  # sparse unit rows are not standardised and need weaker regularisation
 MAX_ITER = 1000
@@ -42,15 +42,29 @@ def probe_rows(
     if "test" not in splits:
         note = join([note, "no test labels: C chosen on this same split"])
     rows: list[Row] = []
+
+    def add(name: str, correct: Mapping[Split, Correct], note: str, *, evaluated: bool = False) -> None:
+        for split in _reported(splits):
+            task, items = (TITLE, split, "accuracy"), splits[split].sentences if evaluated else None
+            rows.append(mean_row(task, name, correct[split], seed=seed, note=note, items=items))
+
+    def add_fitted(
+        name: str, x: Mapping[Split, Any], grid: tuple[float, ...], *, evaluated: bool = False
+    ) -> None:
+        correct, best = fit_probe(x, splits, grid)
+        add(name, correct, join([f"C = {best:g} chosen on dev", note]), evaluated=evaluated)
+
     for position, (name, model) in enumerate(models.items()):
         x = {split: encode(model, part.sentences, name) for split, part in splits.items()}
-        fitted = fit_probe(_standardised(x), splits, GRID)
-        rows += _rows(name, splits, *fitted, note, seed, examined=position == 0)
-    rows += _rows("TF-IDF", splits, *fit_probe(_tfidf(splits), splits, TFIDF_GRID), note, seed)
+        add_fitted(name, _standardised(x), GRID, evaluated=position == 0)
+    texts = [part.sentences for part in splits.values()]
+    tables = tfidf(splits["train"].sentences, *texts, ngram_range=(1, 2), sublinear_tf=True)
+    add_fitted("TF-IDF", dict(zip(splits, tables, strict=True)), TFIDF_GRID)
     majority = int(np.bincount(splits["train"].labels).argmax())
-    for split in _reported(splits):
-        correct = (np.asarray(splits[split].labels) == majority).astype(np.float64)
-        rows.append(_row("majority class", split, correct, "", seed))
+    right = {
+        split: (np.asarray(part.labels) == majority).astype(np.float64) for split, part in splits.items()
+    }
+    add("majority class", right, "")
     return rows
 
 
@@ -100,13 +114,6 @@ def _standardised(x: Mapping[Split, NDArray[np.float32]]) -> dict[Split, NDArray
     return {split: (matrix - mean) / std for split, matrix in x.items()}
 
 
-def _tfidf(splits: Mapping[Split, Labelled]) -> dict[Split, Any]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(splits["train"].sentences)
-    return {split: vectorizer.transform(part.sentences) for split, part in splits.items()}
-
-
 def _limited(train: Labelled, count: int | None, seed: int) -> Labelled:
     if count is None or count >= len(train.labels):
         return train
@@ -118,24 +125,11 @@ def _reported(splits: Mapping[Split, Any]) -> list[Split]:
     return [split for split in ("dev", "test") if split in splits]
 
 
-def _rows(
-    name: str,
-    splits: Mapping[Split, Labelled],
-    correct: Mapping[Split, Correct],
-    c: float,
-    note: str,
-    seed: int,
-    *,
-    examined: bool = False,
-) -> Iterator[Row]:
-    for split in _reported(splits):
-        row = _row(name, split, correct[split], join([f"C = {c:g} chosen on dev", note]), seed)
-        kept = detail_of(correct[split], items=splits[split].sentences) if examined else None
-        yield replace(row, detail=kept)
+def _score(request: Request) -> Result:
+    data = find_sst2(request.data_dir)
+    sentences = request.budget.probe_sentences
+    rows = probe_rows(request.models, data, train_sentences=sentences, seed=request.seed)
+    return Result(rows, {TITLE: data.source})
 
 
-def _row(name: str, split: Split, correct: Correct, note: str, seed: int) -> Row:
-    interval = mean_interval(correct, seed=seed, shares=True)
-    return score_row(
-        (TASK, split, "accuracy"), name, float(correct.mean()), interval, len(correct), note=note
-    )
+PROBE = Task("probe", _score, data_dir="always")

@@ -1,4 +1,4 @@
-"""Search: is what somebody looks for among the first sentences that a query finds?
+"""Search: is what a query asks for among the first sentences that it finds?
 
 Every sentence of the searched documents is a candidate, and the first of those that a query should find counts. Vectors
 are compared as `lang-jepa search` compares them, by the model's own similarity, so that nothing is chosen here.
@@ -6,45 +6,26 @@ Legend: Q queries, S sentences, D dimensions.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lang_jepa.data.sources.text_files import chunks, text_lines
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.copying import Scores
+from lang_jepa.evaluation.baselines.words import TFIDF, tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.intervals import mean_interval
 from lang_jepa.evaluation.metrics.retrieval import Retrieval, from_scores
 from lang_jepa.evaluation.metrics.similarity import Similarity, prepare
-from lang_jepa.evaluation.table import LEAD, Detail, Row, detail_of, score_row
+from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values, interleaved
+from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.request import Request, Result, Searched, Task
 
-TASK = "search"
+TITLE = "search"
 METRICS = ("recall@1", "recall@10", "mrr")
 _BLOCK = 1 << 22
 """Scores held at once."""
-
-
-@dataclass(frozen=True)
-class Searched:
-    """What is asked, and what is searched.
-
-    Attributes:
-        sentences: S, every sentence of the documents.
-        queries: Q, each once.
-        expected: for each query the rows of `sentences` that it should find, one at least.
-        name: of the documents, the split in the rows.
-        source: of documents and queries, in words.
-    """
-
-    sentences: list[str]
-    queries: list[str]
-    expected: list[NDArray[np.int64]]
-    name: str
-    source: str
 
 
 def read_queries(path: Path) -> list[tuple[int, str, str]]:
@@ -121,26 +102,23 @@ def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int 
     """Recall@1, recall@10 and MRR of the first expected sentence among all, by query.
 
     Args:
-        models: by name, the examined one first; each is compared by its own `similarity` (raw, where it has none).
+        models: by name, the evaluated one first; each is compared by its own `similarity` (raw, where it has none).
         searched: from `ask`.
 
     Returns:
         Rows of the models, of TF-IDF on words and on characters, and of chance; the first one's leads, paired by query.
     """
-    rows: list[Row] = []
-    lead: dict[str, NDArray[np.float64]] = {}
+    count = len(searched.queries)
+    items = [searched.queries, len(searched.sentences)]
+    boards = {
+        metric: Scoreboard(TITLE, searched.name, metric, np.arange(count), items, seed=seed)
+        for metric in METRICS
+    }
 
-    def record(name: str, retrieval: Retrieval, similarity: str = "", note: str = "") -> None:
-        for metric in METRICS:
-            values = retrieval.values(metric)
-            first = lead.setdefault(metric, values) is values
-            detail = detail_of(values, items=[searched.queries, len(searched.sentences)]) if first else None
-            rows.append(_row(searched, metric, name, values, seed, similarity, note, detail))
-            if not first:
-                paired = f"{metric}: {next(iter(models))} {LEAD}"
-                rows.append(
-                    _row(searched, paired, name, lead[metric] - values, seed, similarity, "paired", None)
-                )
+    def add(name: str, score: Callable[[slice], Scores], similarity: str = "", note: str = "") -> None:
+        found = ranked(searched, score)
+        for metric, board in boards.items():
+            board.add(name, [Option({metric: found.values(metric)}, similarity)], note=note)
 
     for name, model in models.items():
         kind: Similarity = getattr(model, "similarity", "raw")
@@ -148,34 +126,15 @@ def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int 
             prepare(encode(model, texts, name), model.statistics, kind)
             for texts in (searched.sentences, searched.queries)
         )
-        record(name, ranked(searched, lambda part, q=queries, s=sentences: q[part] @ s.T), kind)  # type: ignore[misc]
-    for name, score in _tfidf(searched):
-        record(name, ranked(searched, score), note="fitted on the searched sentences")
-    for metric, value in _chance(searched).items():
-        rows.append(score_row((TASK, searched.name, metric), "chance", value, None, len(searched.queries)))
-    return rows
-
-
-def _row(
-    searched: Searched,
-    metric: str,
-    name: str,
-    values: NDArray[np.float64],
-    seed: int,
-    similarity: str,
-    note: str,
-    detail: Detail | None,
-) -> Row:
-    return score_row(
-        (TASK, searched.name, metric),
-        name,
-        float(values.mean()),
-        mean_interval(values, seed=seed, shares=not metric.endswith(LEAD)),
-        len(values),
-        similarity=similarity,
-        note=note,
-        detail=detail,
-    )
+        add(name, lambda part, q=queries, s=sentences: q[part] @ s.T, kind)  # type: ignore[misc]
+    for name, options in TFIDF.items():
+        texts = (searched.sentences, searched.queries)
+        found, asked = tfidf(searched.sentences, *texts, sublinear_tf=True, **options)
+        score = lambda part, q=asked, s=found: (q[part] @ s.T).toarray()  # noqa: E731
+        add(name, score, note="fitted on the searched sentences")
+    for metric, values in _chance(searched).items():
+        boards[metric].add_analytic("chance", {metric: values})
+    return list(interleaved(boards.values()))
 
 
 def ranked(searched: Searched, score: Callable[[slice], Scores]) -> Retrieval:
@@ -202,20 +161,8 @@ def ranked(searched: Searched, score: Callable[[slice], Scores]) -> Retrieval:
     return Retrieval(ranks, candidates, queries, last)
 
 
-def _tfidf(searched: Searched) -> Iterator[tuple[str, Callable[[slice], Scores]]]:
-    """Word overlap, and overlap of character n-grams inside words."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    options = {"words": {}, "characters": {"analyzer": "char_wb", "ngram_range": (3, 5)}}
-    for kind, more in options.items():
-        vectorizer = TfidfVectorizer(sublinear_tf=True, **more)
-        sentences = vectorizer.fit_transform(searched.sentences)
-        queries = vectorizer.transform(searched.queries)
-        yield f"TF-IDF, {kind}", lambda part, q=queries, s=sentences: (q[part] @ s.T).toarray()  # type: ignore[misc]
-
-
-def _chance(searched: Searched) -> dict[str, float]:
-    """What a random order would get: the first of r expected ones among S is behind place k by the product below."""
+def _chance(searched: Searched) -> dict[str, Values]:
+    """What a random order would get, [Q] by metric; the product is that the first of r among S is behind place k."""
     total = len(searched.sentences)
     place = np.arange(total)
     values: dict[str, list[float]] = {metric: [] for metric in METRICS}
@@ -224,4 +171,13 @@ def _chance(searched: Searched) -> dict[str, float]:
         values["mrr"].append(float(((behind[:-1] - behind[1:]) / (place + 1)).sum()))
         for k in (1, 10):
             values[f"recall@{k}"].append(float(1 - behind[min(k, total)]))
-    return {metric: float(np.mean(each)) for metric, each in values.items()}
+    return {metric: np.array(each) for metric, each in values.items()}
+
+
+def _score(request: Request) -> Result:
+    assert request.searched is not None
+    rows = search_rows(request.models, request.searched, seed=request.seed)
+    return Result(rows, {TITLE: request.searched.source})
+
+
+SEARCH = Task("search", _score, needs=("searched",))

@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.evaluation.baselines.copying import Answers, WordRidge, tfidf_answers
+from lang_jepa.evaluation.baselines.copying import ScoresBySet, WordRidge
+from lang_jepa.evaluation.baselines.words import tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.intervals import mean_interval, spearman, spearman_interval
 from lang_jepa.evaluation.metrics.retrieval import Retrieval, chance, from_scores, other_candidates
-from lang_jepa.evaluation.metrics.similarity import prepare
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
-from lang_jepa.evaluation.table import Row, detail_of, score_row
-from lang_jepa.evaluation.tasks.exam import Exam, examine_models
+from lang_jepa.evaluation.table import Row, mean_row, score_row
+from lang_jepa.evaluation.tasks.request import Request, Result, Task
+from lang_jepa.evaluation.tasks.retrieval import NextSentence
+from lang_jepa.evaluation.tasks.sts import spearman_of, spearman_row
 
 if TYPE_CHECKING:
     from lang_jepa.stories import ParaphrasePair, Story
 
-TASKS = {"other": "stories: next sentence", "same": "stories: same story"}
+TITLES = {"other": "stories: next sentence", "same": "stories: same story"}
 PARAPHRASE = "stories: paraphrase"
+METRICS = ("recall@1", "mrr")
+"""Of finding the paraphrase; beside them Spearman's correlation with the grade."""
 SAME_MEANING = 5.0
 CHOOSING_SEED = 1_000_003  # added to the seed of the stories that only choose
 
@@ -56,7 +60,7 @@ def next_sentence_rows(
     from the next only by knowing how stories go.
 
     Args:
-        models: by name, the examined one first.
+        models: by name, the evaluated one first.
         split: `heldout` or `unseen`.
         window_size: previous sentences in a context at most.
         stories: reported stories; a third as many more only choose the similarity.
@@ -64,29 +68,29 @@ def next_sentence_rows(
         ridges: from `word_ridges`.
 
     Returns:
-        Rows, and the examined model's similarity per task.
+        Rows, and the evaluated model's similarity per task.
     """
     from lang_jepa.stories import generate
 
-    told = [*generate(stories, seed, split), *generate(max(2, stories // 3), seed + CHOOSING_SEED, split)]
+    drawn = [*generate(stories, seed, split), *generate(max(2, stories // 3), seed + CHOOSING_SEED, split)]
     questions = build_questions(
-        [[sentence.text for sentence in story.sentences] for story in told],
+        [[sentence.text for sentence in story.sentences] for story in drawn],
         window_size=window_size,
         queries=queries,
         exclude="last",
-        choosing=[index >= stories for index in range(len(told))],
+        choosing=[index >= stories for index in range(len(drawn))],
         seed=seed,
     )
-    exam = Exam(questions, TASKS, split, events=_event_numbers(told, questions.sentences), seed=seed)
-    examine_models(exam, models)
+    events = _event_numbers(drawn, questions.sentences)
+    asked = NextSentence(questions, TITLES, split, events=events, seed=seed)
+    asked.add_models(models)
     for name, ridge in ridges.items():
-        exam.answer(name, ridge.answers(questions), note="trained on training stories")
-    for name, note, answers in tfidf_answers(questions, None, spans=(1, 3)):
-        exam.answer(name, [("", answers)], note=note)
-    exam.answer("oracle", [("", _oracle_answers(told, questions))], note="knows the hidden state")
-    exam.chance()
-    first = next(iter(models))
-    return exam.rows, {task: exam.chosen.get((kind, first), "") for kind, task in TASKS.items()}
+        options = (("", penalty, scores) for penalty, scores in ridge.scores(questions))
+        asked.add(name, options, note="trained on training stories")
+    asked.add_words(None, spans=(1, 3))
+    asked.add("oracle", [("", "", _oracle_scores(drawn, questions))], note="knows the hidden state")
+    asked.add_chance()
+    return asked.rows, asked.similarity(next(iter(models)))
 
 
 def paraphrase_rows(
@@ -97,7 +101,7 @@ def paraphrase_rows(
     The similarity is chosen by Spearman on as many pairs of another seed.
 
     Args:
-        models: by name, the examined one first; its other similarities are kept as rows.
+        models: by name, the evaluated one first; its other similarities are rows too.
         split: `heldout` or `unseen`.
         pairs: pairs scored, 0 (unrelated) to 5 (same event and arguments, other words).
     """
@@ -109,37 +113,41 @@ def paraphrase_rows(
     chosen: dict[str, str] = {}
     for position, (name, model) in enumerate(models.items()):
         on_dev, on_test = _sides(model, name, dev), _sides(model, name, test)
-        merits = {kind: _spearman(dev, on_dev, model, kind) for kind in model.statistics.similarities}
-        best = max(merits, key=lambda kind: merits[kind])
-        chosen[name] = best
+        labels = [pair.score for pair in dev]
+        merits = {
+            kind: spearman_of(labels, _cosines(*_prepared(on_dev, model, kind)))
+            for kind in model.statistics.similarities
+        }
+        chosen[name] = best = max(merits, key=lambda kind: merits[kind])
         for kind in model.statistics.similarities if position == 0 else (best,):
-            first, second = (prepare(side, model.statistics, kind) for side in on_test)
+            items = [[pair.first, pair.second] for pair in test] if kind == best and position == 0 else None
+            sides = _prepared(on_test, model, kind)
             rows += _paraphrase_scores(
-                name, split, test, first, second, seed, kind, kind == best, position == 0 and kind == best
+                name, split, test, sides, seed, items=items, similarity=kind, chosen=kind == best
             )
     rows += _tfidf_paraphrase(split, test, seed)
     return rows, {PARAPHRASE: chosen[next(iter(models))]}
 
 
-def _event_numbers(told: Sequence["Story"], sentences: Sequence[str]) -> NDArray[np.int64]:
+def _event_numbers(drawn: Sequence["Story"], sentences: Sequence[str]) -> NDArray[np.int64]:
     """The event type of each sentence as a number, [S]; of equal wordings the first one's."""
     events: dict[str, str] = {}
-    for sentence in chain.from_iterable(story.sentences for story in told):
+    for sentence in chain.from_iterable(story.sentences for story in drawn):
         events.setdefault(sentence.text, sentence.event)
     numbers = {event: number for number, event in enumerate(sorted(set(events.values())))}
     return np.array([numbers[events[text]] for text in sentences], dtype=np.int64)
 
 
-def _oracle_answers(told: Sequence["Story"], questions: Questions) -> Answers:
+def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySet:
     """The generator's own probability of each candidate, given the hidden state of the question's story."""
     from lang_jepa.stories import oracle_scores
 
-    anywhere = {s.text: s for story in reversed(told) for s in reversed(story.sentences)}
-    answers: Answers = {}
+    anywhere = {s.text: s for story in reversed(drawn) for s in reversed(story.sentences)}
+    answers: ScoresBySet = {}
     for name, rows in questions.candidates.items():
         table = np.full(rows.shape, -np.inf)
         for index, row in enumerate(rows):
-            story, position = told[questions.documents[index]], int(questions.positions[index])
+            story, position = drawn[questions.documents[index]], int(questions.positions[index])
             # A wording can occur in several stories with other arguments: inside its own story it means its own.
             own = {s.text: s for s in story.sentences} | {
                 story.sentences[position].text: story.sentences[position]
@@ -151,7 +159,7 @@ def _oracle_answers(told: Sequence["Story"], questions: Questions) -> Answers:
     return answers
 
 
-def _sides(model: Encoder, name: str, pairs: Sequence["ParaphrasePair"]) -> tuple[Any, Any]:
+def _sides(model: Encoder, name: str, pairs: Sequence["ParaphrasePair"]) -> tuple[Floats, Floats]:
     """Embeddings of the first and of the second sentences, [n, D] each; every distinct sentence encoded once."""
     sentences = list(dict.fromkeys(text for pair in pairs for text in (pair.first, pair.second)))
     embeddings = encode(model, sentences, name)
@@ -159,61 +167,29 @@ def _sides(model: Encoder, name: str, pairs: Sequence["ParaphrasePair"]) -> tupl
     return embeddings[[row[p.first] for p in pairs]], embeddings[[row[p.second] for p in pairs]]
 
 
-def _spearman(pairs: Sequence["ParaphrasePair"], sides: tuple[Any, Any], model: Encoder, kind: Any) -> float:
-    first, second = (prepare(side, model.statistics, kind) for side in sides)
-    value = spearman(np.round((first * second).sum(1), 6), [pair.score for pair in pairs])
-    return 0.0 if np.isnan(value) else value
+def _prepared(sides: tuple[Floats, Floats], model: Encoder, kind: Similarity) -> tuple[Floats, Floats]:
+    first, second = sides
+    return prepare(first, model.statistics, kind), prepare(second, model.statistics, kind)
 
 
 def _paraphrase_scores(
-    name: str,
-    split: str,
-    pairs: Sequence["ParaphrasePair"],
-    first: Any,
-    second: Any,
-    seed: int,
-    kind: str = "",
-    chosen: bool = True,
-    examined: bool = False,
+    name: str, split: str, pairs: Sequence["ParaphrasePair"], sides: tuple[Any, Any], seed: int, **more: Any
 ) -> list[Row]:
-    """Rows of one scorer from its unit vectors [n, ...], dense or sparse."""
-    labels = np.array([pair.score for pair in pairs], dtype=np.float64)
-    product = first.multiply(second) if hasattr(first, "multiply") else first * second
-    # Rounded above fp32 noise, so that equal pairs tie.
-    cosines = np.round(np.asarray(product.sum(1), dtype=np.float64).ravel(), 6)
-    value = spearman(cosines, labels)
-    constant = bool(np.isnan(value))
-    items = [[pair.first, pair.second] for pair in pairs]
-    rows = [
-        score_row(
-            (PARAPHRASE, split, "Spearman"),
-            name,
-            0.0 if constant else value,
-            None if constant else spearman_interval(cosines, labels, seed=seed),
-            len(labels),
-            similarity=kind,
-            chosen=chosen,
-            note="every pair scored alike" if constant else "",
-            detail=detail_of(cosines, labels=labels, items=items) if examined else None,
-        )
-    ]
-    retrieval = _paraphrase_retrieval(pairs, first, second, seed)
-    for metric in ("recall@1", "mrr"):
-        values = retrieval.values(metric)
-        rows.append(
-            score_row(
-                (PARAPHRASE, split, metric),
-                name,
-                float(values.mean()),
-                mean_interval(values, seed=seed, shares=True),
-                len(values),
-                similarity=kind,
-                chosen=chosen,
-                note=f"{retrieval.candidates.mean():.0f} candidates",
-                detail=detail_of(values, items=items) if examined else None,
-            )
-        )
+    """Rows of one scorer from its unit vectors [n, ...], dense or sparse; `more` as of `spearman_row`."""
+    cosines = _cosines(*sides)
+    labels = [pair.score for pair in pairs]
+    rows = [spearman_row((PARAPHRASE, split, "Spearman"), name, cosines, labels, seed=seed, **more)]
+    retrieval = _paraphrase_retrieval(pairs, *sides, seed)
+    for metric in METRICS:
+        task, note = (PARAPHRASE, split, metric), f"{retrieval.candidates.mean():.0f} candidates"
+        rows.append(mean_row(task, name, retrieval.values(metric), seed=seed, note=note, **more))
     return rows
+
+
+def _cosines(first: Any, second: Any) -> NDArray[np.float64]:
+    """Cosine of each pair [n], rounded above fp32 noise, so that equal pairs tie."""
+    product = first.multiply(second) if hasattr(first, "multiply") else first * second
+    return np.round(np.asarray(product.sum(1), dtype=np.float64).ravel(), 6)
 
 
 def _paraphrase_retrieval(pairs: Sequence["ParaphrasePair"], first: Any, second: Any, seed: int) -> Retrieval:
@@ -238,15 +214,40 @@ def _same_meanings(sentences: Sequence[str]) -> NDArray[np.bool_]:
 
 def _tfidf_paraphrase(split: str, pairs: Sequence["ParaphrasePair"], seed: int) -> list[Row]:
     """TF-IDF on words, fitted on the scored sentences, and chance."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer().fit([text for pair in pairs for text in (pair.first, pair.second)])
-    first = vectorizer.transform([pair.first for pair in pairs])
-    second = vectorizer.transform([pair.second for pair in pairs])
-    rows = _paraphrase_scores("TF-IDF", split, pairs, first, second, seed)
+    texts = [[pair.first for pair in pairs], [pair.second for pair in pairs]]
+    first, second = tfidf([text for pair in pairs for text in (pair.first, pair.second)], *texts)
+    rows = _paraphrase_scores("TF-IDF", split, pairs, (first, second), seed)
     rows.append(score_row((PARAPHRASE, split, "Spearman"), "chance", 0.0, None, len(pairs)))
     expected = chance(_paraphrase_retrieval(pairs, first, second, seed))
-    for metric in ("recall@1", "mrr"):
+    for metric in METRICS:
         values = expected[metric]
         rows.append(score_row((PARAPHRASE, split, metric), "chance", float(values.mean()), None, len(values)))
     return rows
+
+
+def _score(request: Request) -> Result:
+    budget, seed = request.budget, request.seed
+    rows: list[Row] = []
+    similarity: dict[str, str] = {}
+    ridges = word_ridges(budget.train_stories)
+    for split in request.splits:
+        asked = next_sentence_rows(
+            request.models,
+            split,
+            window_size=request.window_size,
+            stories=budget.stories,
+            queries=budget.queries,
+            ridges=ridges,
+            seed=seed,
+        )
+        for more, chosen in (
+            asked,
+            paraphrase_rows(request.models, split, pairs=budget.paraphrases, seed=seed),
+        ):
+            rows += more
+            similarity |= {f"{task}, {split}": kind for task, kind in chosen.items()}
+    source = f"generated, seed {seed}, {budget.stories} stories per split"
+    return Result(rows, {STORIES.name: source}, similarity)
+
+
+STORIES = Task("stories", _score)

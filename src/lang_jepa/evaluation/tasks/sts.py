@@ -4,20 +4,22 @@ The similarity is chosen on dev and reported on test; splits are never joined, b
 runs 6 to 9 points above test. Uniformity and alignment: Wang and Isola, arXiv 2005.10242, on the dev pairs.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.words import TFIDF, tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval, spearman, spearman_interval
+from lang_jepa.evaluation.metrics.intervals import Interval, percentiles, spearman, spearman_interval
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
-from lang_jepa.evaluation.table import Row, detail_of, score_row
-from lang_jepa.evaluation.tasks.tasks import Split, StsPairs, TaskData
+from lang_jepa.evaluation.table import Row, detail_of, mean_row, score_row
+from lang_jepa.evaluation.tasks.public_data import Split, StsPairs, TaskData, find_stsb
+from lang_jepa.evaluation.tasks.request import Request, Result, Task
 
-TASK = "STS-B"
+TITLE = "STS-B"
 REPORTED: tuple[Split, ...] = ("dev", "test")
 POSITIVE = 4.0  # pairs scored above this are positives, as in SimCSE (arXiv 2104.08821, section 5)
 
@@ -48,7 +50,7 @@ def choose_similarity(dev: StsPairs, embeddings: Floats, statistics: Statistics)
     if dev.split != "dev":
         raise LangJepaError(f"a similarity is chosen on dev and reported on test; '{dev.split}' was given.")
     scores = {
-        kind: _correlation(dev, pair_cosines(dev, prepare(embeddings, statistics, kind)))
+        kind: spearman_of(dev.scores, pair_cosines(dev, prepare(embeddings, statistics, kind)))
         for kind in statistics.similarities
     }
     return max(scores, key=lambda kind: scores[kind])
@@ -60,7 +62,7 @@ def sts_rows(
     """Spearman on dev and test of every model in every similarity, TF-IDF and chance beside them.
 
     Args:
-        models: by name; the first one's unchosen similarities are kept as rows too.
+        models: by name; the first one's unchosen similarities are rows too.
         data: from `find_stsb`.
 
     Returns:
@@ -74,15 +76,22 @@ def sts_rows(
         for split in REPORTED:
             pairs = data.splits[split]
             for kind in model.statistics.similarities if position == 0 else (chosen[name],):
-                cosines = pair_cosines(pairs, prepare(embeddings[split], model.statistics, kind))
-                note = "similarity chosen on dev" if kind == chosen[name] else ""
                 best = kind == chosen[name]
-                row = _row(pairs, name, cosines, seed, kind, best, note)
-                rows.append(_with_detail(row, pairs, cosines) if best and position == 0 else row)
+                cosines = pair_cosines(pairs, prepare(embeddings[split], model.statistics, kind))
+                row = spearman_row(
+                    (TITLE, split, "Spearman"),
+                    name,
+                    cosines,
+                    pairs.scores,
+                    seed=seed,
+                    items=[pairs.first, pairs.second] if best and position == 0 else None,
+                    similarity=kind,
+                    chosen=best,
+                    note="similarity chosen on dev" if best else "",
+                )
+                rows.append(row)
     for split in REPORTED:
-        pairs = data.splits[split]
-        rows += [_row(pairs, name, cosines, seed, note=_FITTED) for name, cosines in _tfidf_cosines(pairs)]
-        rows.append(score_row((TASK, split, "Spearman"), "chance", 0.0, None, len(pairs.scores)))
+        rows += _tfidf_rows(data.splits[split], seed)
     return rows, chosen
 
 
@@ -97,60 +106,54 @@ def geometry_rows(models: Mapping[str, Encoder], data: TaskData, *, seed: int = 
     return rows
 
 
-_FITTED = "fitted on this split's sentences, without their scores"
-
-
-def _with_detail(row: Row, pairs: StsPairs, cosines: NDArray[np.float64]) -> Row:
-    """A row that keeps the cosine of every pair, to be correlated with the people's scores."""
-    items = [pairs.first, pairs.second]
-    return replace(row, detail=detail_of(cosines, labels=np.asarray(pairs.scores), items=items))
-
-
-def _correlation(pairs: StsPairs, cosines: NDArray[np.float64]) -> float:
+def spearman_of(labels: Sequence[float], cosines: NDArray[np.float64]) -> float:
     """Spearman; 0.0 for a scorer that gives every pair the same score, which orders nothing."""
-    value = spearman(cosines, pairs.scores)
+    value = spearman(cosines, labels)
     return 0.0 if np.isnan(value) else value
 
 
-def _row(
-    pairs: StsPairs,
+def spearman_row(
+    task: tuple[str, str, str],
     name: str,
     cosines: NDArray[np.float64],
+    labels: Sequence[float],
+    *,
     seed: int,
-    kind: str = "",
-    chosen: bool = True,
-    note: str = "",
+    items: object = None,
+    **more: Any,
 ) -> Row:
-    value = _correlation(pairs, cosines)
+    """Spearman of graded pairs with its interval, as a row.
+
+    Args:
+        task: task, split and metric.
+        name: who was scored.
+        cosines: [n], rounded, so that equal pairs tie.
+        labels: [n] people's grades.
+        seed: of the bootstrap.
+        items: what tells these pairs from others, where their cosines stay with the row (None: they do not).
+        more: similarity, chosen, note of the row.
+    """
     constant = np.ptp(cosines) == 0
-    interval = None if constant else spearman_interval(cosines, pairs.scores, seed=seed)
-    return score_row(
-        (TASK, pairs.split, "Spearman"),
-        name,
-        value,
-        interval,
-        len(cosines),
-        similarity=kind,
-        chosen=chosen,
-        note="every pair scored alike" if constant else note,
-    )
+    interval = None if constant else spearman_interval(cosines, labels, seed=seed)
+    if items is not None:
+        more["detail"] = detail_of(cosines, labels=np.asarray(labels), items=items)
+    if constant:
+        more["note"] = "every pair scored alike"
+    return score_row(task, name, spearman_of(labels, cosines), interval, len(cosines), **more)
 
 
-def _tfidf_cosines(pairs: StsPairs) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Cosine of TF-IDF vectors, of words and of character n-grams inside words.
+def _tfidf_rows(pairs: StsPairs, seed: int) -> Iterator[Row]:
+    """TF-IDF of words and of characters, and chance.
 
     Fitted on the scored sentences themselves: fitted on the train split, unknown words drop out and Spearman falls
     by about .035 and the baseline would be too easy to beat.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    for name, options in (
-        ("TF-IDF, words", {}),
-        ("TF-IDF, characters", {"analyzer": "char_wb", "ngram_range": (3, 5)}),
-    ):
-        vectorizer = TfidfVectorizer(**options).fit(pairs.sentences())
-        first, second = vectorizer.transform(pairs.first), vectorizer.transform(pairs.second)
-        yield name, np.round(np.asarray(first.multiply(second).sum(1)).ravel(), 9)
+    task, note = (TITLE, pairs.split, "Spearman"), "fitted on this split's sentences, without their scores"
+    for name, options in TFIDF.items():
+        first, second = tfidf(pairs.sentences(), pairs.first, pairs.second, **options)
+        cosines = np.round(np.asarray(first.multiply(second).sum(1)).ravel(), 9)
+        yield spearman_row(task, name, cosines, pairs.scores, seed=seed, note=note)
+    yield score_row(task, "chance", 0.0, None, len(pairs.scores))
 
 
 def _geometry_rows(dev: StsPairs, name: str, unit: Floats, seed: int) -> Iterator[Row]:
@@ -159,18 +162,13 @@ def _geometry_rows(dev: StsPairs, name: str, unit: Floats, seed: int) -> Iterato
     distances = (2 - 2 * cosines)[np.asarray(dev.scores) > POSITIVE]
     if len(distances) < 2:
         raise LangJepaError(f"STS-B {dev.split} holds {len(distances)} pairs above {POSITIVE}: too few.")
-    yield score_row(
-        (TASK, dev.split, "alignment (lower is better)"),
-        name,
-        float(distances.mean()),
-        mean_interval(distances, seed=seed),
-        len(distances),
-        similarity="raw",
-        note="pairs scored above 4",
+    task = (TITLE, dev.split, "alignment (lower is better)")
+    yield mean_row(
+        task, name, distances, seed=seed, shares=False, similarity="raw", note="pairs scored above 4"
     )
     value, interval = uniformity_with_interval(unit, seed=seed)
     yield score_row(
-        (TASK, dev.split, "uniformity (lower is better)"), name, value, interval, len(unit), similarity="raw"
+        (TITLE, dev.split, "uniformity (lower is better)"), name, value, interval, len(unit), similarity="raw"
     )
 
 
@@ -188,8 +186,7 @@ def uniformity_with_interval(unit: Floats, *, resamples: int = 200, seed: int = 
     totals = ((weights @ kernel) * weights).sum(1, dtype=np.float64)
     pairs = weights.sum(1, dtype=np.float64) ** 2 - np.square(weights).sum(1, dtype=np.float64)
     values = np.log(totals / pairs)
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return float(values[0]), Interval(float(low), float(high))
+    return float(values[0]), percentiles(values[1:])
 
 
 def _chance_geometry(dev: StsPairs, dim: int) -> Iterator[Row]:
@@ -198,7 +195,21 @@ def _chance_geometry(dev: StsPairs, dim: int) -> Iterator[Row]:
 
     positives = int((np.asarray(dev.scores) > POSITIVE).sum())
     even = float(np.log(hyp0f1(dim / 2, 4.0)) - 4.0)
-    task = (TASK, dev.split, "alignment (lower is better)")
-    yield score_row(task, "chance", 2.0, None, positives, note="directions even over the sphere")
-    task = (TASK, dev.split, "uniformity (lower is better)")
-    yield score_row(task, "chance", even, None, len(dev.sentences()), note="directions even over the sphere")
+    for metric, value, n in (("alignment", 2.0, positives), ("uniformity", even, len(dev.sentences()))):
+        task = (TITLE, dev.split, f"{metric} (lower is better)")
+        yield score_row(task, "chance", value, None, n, note="directions even over the sphere")
+
+
+def _score_sts(request: Request) -> Result:
+    data = find_stsb(request.data_dir)
+    rows, chosen = sts_rows(request.models, data, seed=request.seed)
+    return Result(rows, {TITLE: data.source}, {TITLE: chosen["model"]})
+
+
+def _score_geometry(request: Request) -> Result:
+    data = find_stsb(request.data_dir)
+    return Result(geometry_rows(request.models, data, seed=request.seed), {TITLE: data.source})
+
+
+STS = Task("sts", _score_sts, data_dir="always")
+AU = Task("au", _score_geometry, data_dir="always")

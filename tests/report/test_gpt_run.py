@@ -12,7 +12,6 @@ from lang_jepa.cli import app as cli
 from lang_jepa.data.tokens.byte_table import documents
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngram import NGram
-from lang_jepa.evaluation.embedder import Shelf
 from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks.evaluate import Budget
 from lang_jepa.export.gpt import export_gpt
@@ -20,7 +19,9 @@ from lang_jepa.export.quantise import parse_rounding
 from lang_jepa.files.atomic import read_json
 from lang_jepa.inference.generate import TextGPT
 from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt
-from lang_jepa.report.gpt_card import Examined, _own_tokens, evaluate_gpt_run
+from lang_jepa.report import evaluate_run
+from lang_jepa.report.gpt_run import ScoredGPT, _own_tokens
+from lang_jepa.report.run import Asked
 from lang_jepa.training.methods.gpt_data import open_tokens
 from lang_jepa.training.train import train
 from tiny import tiny_gpt
@@ -41,16 +42,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(run: Path) -> Report:
-    return evaluate_gpt_run(
-        run, tasks="bits_per_byte,quantised,retrieval", data_dir=None, output=None, budget=BUDGET
-    )[0]
+    return evaluate_run(run, Asked(tasks="bits_per_byte,quantised,retrieval", budget=BUDGET))[0]
 
 
 def test_bits_per_byte_of_some_documents_beside_what_needs_no_model(run: Path, report: Report) -> None:
     """Recomputed document by document from the model's own logits; the 5-gram from its own counts."""
     model, settings, card = load_gpt(run)
     tokens = open_tokens(settings.data, lambda event: None)
-    some = Examined(run, BUDGET, Shelf(None)).language().validation.source
+    some = ScoredGPT(run, Asked(budget=BUDGET)).language().validation.source
     row = torch.from_numpy(some.read(0, some.num_tokens))
     assert 2 <= len(list(documents(some))) <= 9
     nats = 0.0
@@ -112,8 +111,8 @@ def test_retrieval_has_every_baseline(report: Report) -> None:
 def test_a_shelf_changes_nothing_and_serves_the_next_run(run: Path, report: Report, tmp_path: Path) -> None:
     options = {"tasks": "bits_per_byte,quantised,retrieval", "data_dir": None, "budget": BUDGET}
     for number in (1, 2):
-        again, path = evaluate_gpt_run(
-            run, output=tmp_path / f"{number}.json", shared=tmp_path / "shelf", **options
+        again, path = evaluate_run(
+            run, Asked(output=tmp_path / f"{number}.json", shared=tmp_path / "shelf", **options)
         )
         assert [row.value for row in again.rows] == [row.value for row in report.rows]
         kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "shelf").iterdir()}
@@ -144,13 +143,18 @@ def test_vectors_are_means_of_states(run: Path) -> None:
 
 
 def test_the_untrained_model_is_the_one_that_training_began_with(run: Path) -> None:
-    examined = Examined(run, BUDGET, Shelf(None))
+    examined = ScoredGPT(run, Asked(budget=BUDGET))
     for name, tensor in initial_gpt(examined.settings).state_dict().items():
         assert torch.equal(tensor, examined.start.model.state_dict()[name]), name
 
 
+def test_what_encoders_alone_are_asked_is_refused(run: Path) -> None:
+    with pytest.raises(LangJepaError, match="beside, window_size of an evaluation have no effect on a GPT"):
+        evaluate_run(run, Asked(beside=["words"], window_size=4))
+
+
 def test_sts_of_hidden_states(run: Path, shared_data: Path) -> None:
-    report, _ = evaluate_gpt_run(run, tasks="sts", data_dir=shared_data, output=None, budget=BUDGET)
+    report, _ = evaluate_run(run, Asked(tasks="sts", data_dir=shared_data, budget=BUDGET))
     names = {row.name for row in report.rows if (row.task, row.split) == ("STS-B", "test")}
     assert {"model", "untrained", "chance"} <= names
     assert any(name.startswith("TF-IDF") for name in names)

@@ -46,24 +46,6 @@ class TaskData:
     source: str
 
 
-def check_data_dir(names: Sequence[str], data_dir: Path | None, of_stories: bool) -> None:
-    """Refuse a folder of data that no task reads.
-
-    Args:
-        names: of the tasks.
-        data_dir: folder with stsb/ and sst2/, if one was given.
-        of_stories: whether the model is one of generated stories, whose sentence pairs are generated too.
-
-    Raises:
-        LangJepaError: none of the tasks reads it.
-    """
-    reading = {"sts", "probe", "au", *(() if of_stories else ("document",))}
-    if data_dir is not None and reading.isdisjoint(names):
-        raise LangJepaError(
-            f"--data-dir has no effect on the tasks {', '.join(names)}: it is for {', '.join(sorted(reading))}"
-        )
-
-
 def find_stsb(data_dir: Path | None) -> TaskData:
     """STS benchmark: `DATA_DIR/stsb/{train,dev,test}.csv` (no header), else the hub.
 
@@ -71,8 +53,7 @@ def find_stsb(data_dir: Path | None) -> TaskData:
         LangJepaError: `data_dir` is given and a file is absent or damaged, or the hub cannot be reached.
     """
     if data_dir is not None:
-        paths = _files(Path(data_dir) / "stsb", "csv")
-        return TaskData({split: read_sts(path, split) for split, path in paths.items()}, str(data_dir))
+        return _from_folder(Path(data_dir), "stsb", "csv", read_sts)
     failures: list[str] = []
     for name, factor in STSB_ON_HUB:
         found = _from_hub(name, failures)
@@ -94,8 +75,7 @@ def find_sst2(data_dir: Path | None) -> TaskData:
         LangJepaError: as `find_stsb`.
     """
     if data_dir is not None:
-        paths = _files(Path(data_dir) / "sst2", "tsv")
-        return TaskData({split: read_labelled(path, split) for split, path in paths.items()}, str(data_dir))
+        return _from_folder(Path(data_dir), "sst2", "tsv", read_labelled)
     failures: list[str] = []
     found = _from_hub(SST2_ON_HUB, failures)
     if found is None:
@@ -170,15 +150,18 @@ def _number(text: str, path: Path, line: int) -> float:
     return value
 
 
-def _files(folder: Path, suffix: str) -> dict[Split, Path]:
-    paths = {split: folder / f"{split}.{suffix}" for split in SPLITS}
+def _from_folder(
+    data_dir: Path, task: str, suffix: str, read: Callable[[Path, Split], StsPairs | Labelled]
+) -> TaskData:
+    """All splits of a task in a user's folder."""
+    paths = {split: data_dir / task / f"{split}.{suffix}" for split in SPLITS}
     absent = [str(path) for path in paths.values() if not path.is_file()]
     if absent:
         raise LangJepaError(
-            f"task data not found: {', '.join(absent)}. Give the folder that holds {folder.name}/ as --data-dir, "
+            f"task data not found: {', '.join(absent)}. Give the folder that holds {task}/ as --data-dir, "
             "or leave --data-dir out to load it from the hub."
         )
-    return paths
+    return TaskData({split: read(path, split) for split, path in paths.items()}, str(data_dir))
 
 
 def _from_hub(name: str, failures: list[str]) -> dict[Split, Any] | None:

@@ -1,29 +1,101 @@
-"""The documents of the evaluation tasks `document` and `search`, and what the model has read of them already."""
+"""What is asked of a finished run, of an encoder's or a GPT's, and the documents that are read for it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.embedder import Encoder, EncoderOnly
-from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
-from lang_jepa.evaluation.tasks.document_data import Grouped, group_of
-from lang_jepa.evaluation.tasks.search import Searched, ask
+from lang_jepa.evaluation.table import Report, Saver
+from lang_jepa.evaluation.tasks.document_data import group_of
+from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, Budget, evaluate
+from lang_jepa.evaluation.tasks.request import Grouped, Request, Searched
+from lang_jepa.evaluation.tasks.search import ask
 from lang_jepa.inference.cache import Tell
 from lang_jepa.inference.cached_concepts import ConceptCache, reads_cached
 from lang_jepa.inference.index.source import SplitDocuments
 from lang_jepa.inference.memory import SentenceMemory
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.models.encoder import TextEncoder
-from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.predictors.predictor import NoPredictor
 from lang_jepa.settings.encoder import Settings
+
+TRAINING_DOCUMENTS = 300
+"""Training documents that the baselines learn from, at most."""
+OF_ENCODERS = ("beside", "documents", "queries", "language", "window_size")
+"""What can be asked of encoders alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of a run.
+
+    Attributes:
+        tasks: names separated by commas; empty: what the run's data allow.
+        data_dir: folder with stsb/ and sst2/ (None: the hub).
+        output: of the JSON (None: scores.json beside the model; of a pretrained encoder NAME-scores.json here).
+        budget: how much to evaluate.
+        shared: folder for what the same start gives in other evaluations (None: it is computed).
+        prepared: a corpus, or token shards of a GPT, to take in place of those of the training (None: those, if they
+            are here). Nothing is ever prepared in their place: what cannot be scored without them is left out, and
+            `tell` is told.
+        beside: other encoders to score too, see `other_encoder`.
+        documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
+            and those held out of the training corpus only choose (None: every fourth of those chooses); for the task
+            `search`, what is searched.
+        queries: for the task `search`, see `lang_jepa.evaluation.tasks.search.read_queries`.
+        language: of the texts that are searched (None: `data.language` of the model).
+        window_size: sentences of context in the questions (None: as many as the model reads).
+        tell: told in words of what takes long.
+    """
+
+    tasks: str = ""
+    data_dir: Path | None = None
+    output: Path | None = None
+    budget: Budget = DEFAULT_BUDGET
+    shared: Path | None = None
+    prepared: Path | None = None
+    beside: Sequence[str] = ()
+    documents: str | None = None
+    queries: Path | None = None
+    language: str | None = None
+    window_size: int | None = None
+    tell: Tell | None = None
+
+    def names(self, usual: Sequence[str]) -> list[str]:
+        """Of the tasks."""
+        return [name.strip() for name in self.tasks.split(",") if name.strip()] or list(usual)
+
+
+class ScoredRun(ABC):
+    """A finished run that can be scored; made for one evaluation, whose options it refuses where they do not fit.
+
+    Attributes:
+        destination: of the JSON.
+        weights: digest of everything that a score depends on.
+    """
+
+    destination: Path
+    weights: str
+
+    @abstractmethod
+    def request(self) -> Request:
+        """The model with what the tasks need."""
+
+    def evaluate(self) -> tuple[Report, Path]:
+        """Score it, and save the report as JSON after each task.
+
+        Raises:
+            NotSaved: it could not be written; the error has the report.
+        """
+        saver = Saver(self.destination, self.weights)
+        report = evaluate(replace(self.request(), on_task=saver))
+        saver.end(report)
+        return report, self.destination
 
 
 def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
@@ -122,53 +194,6 @@ def remember(
                     model.memory.fill(split, found.vectors)
 
 
-WORDS = "words"
-
-
-def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
-    """An encoder that was not trained here.
-
-    Args:
-        name: `words` for a bag of words, else what `ConceptModel.load` reads.
-        sample: training sentences, from which mean and whitening are estimated (none: raw similarity only).
-
-    Raises:
-        LangJepaError: of `ConceptModel.load`.
-    """
-    encoder: Encoder = BagOfWords() if name == WORDS else EncoderOnly(ConceptModel.load(name))
-    if len(sample) > 1:
-        encoder.statistics = Statistics.of(encoder.encode(sample))
-    return encoder
-
-
-class BagOfWords:
-    """Counts of words and pairs of words, hashed into a fixed width: no order beyond pairs, no learning.
-
-    Args:
-        dim: number of buckets. The hash gives half of the words a minus, so that collisions cancel on average.
-    """
-
-    def __init__(self, dim: int = 1024) -> None:
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        self.dim, self.statistics = dim, Statistics.identity(dim)
-        self._vectorizer = HashingVectorizer(n_features=dim, ngram_range=(1, 2))
-
-    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows; a text without a word is a zero row."""
-        return unit_rows(self._vectorizer.transform(sentences).toarray().astype(np.float32))
-
-
-def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
-    """The encoder of a model as it is before the head, which shares what the model remembers.
-
-    Args:
-        model: one whose encoder has a head.
-        sample: training sentences, from which mean and whitening are estimated.
-    """
-    encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
-    jepa = Jepa(encoder, NoPredictor("the encoder without its head", model.dim), reads_sentences=False).eval()
-    plain = ConceptModel(jepa, model.tokenizer, None, model.settings)
-    plain.memory = model.memory
-    plain.statistics = Statistics.of(plain.encode(sample))
-    return EncoderOnly(plain)
+def some_texts(split: CorpusSplit, count: int) -> list[list[str]]:
+    """The sentences of up to `count` documents, spread evenly over a side."""
+    return _taken(split, count)[0]

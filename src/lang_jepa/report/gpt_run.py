@@ -18,14 +18,11 @@ from lang_jepa.data.tokens.some_documents import some_documents, spread_document
 from lang_jepa.data.tokens.token_stream import TokenSource
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.compression import Baseline, compression_baselines
-from lang_jepa.evaluation.embedder import Encoder, Shelf, Shelved
+from lang_jepa.evaluation.embedder import ArrayCache, CachedEmbedder, Encoder
 from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn, Validation
 from lang_jepa.evaluation.metrics.similarity import Statistics
-from lang_jepa.evaluation.table import Report
-from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, GPT_TASKS, Budget, evaluate
-from lang_jepa.evaluation.tasks.language import Language, Precision, Quantised
-from lang_jepa.evaluation.tasks.saving import Saver
-from lang_jepa.evaluation.tasks.tasks import check_data_dir
+from lang_jepa.evaluation.tasks.evaluate import GPT_TASKS, check_data_dir, tasks_named
+from lang_jepa.evaluation.tasks.request import Language, Precision, Quantised, Request
 from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
 from lang_jepa.export.quantise import parse_rounding
 from lang_jepa.files.atomic import check_writable, fingerprint, writing
@@ -34,11 +31,10 @@ from lang_jepa.inference.generate import TextGPT
 from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt, load_table
 from lang_jepa.inference.own_corpus import own_folder
 from lang_jepa.models.gpt import GPT
+from lang_jepa.report.run import OF_ENCODERS, TRAINING_DOCUMENTS, Asked, ScoredRun
 from lang_jepa.settings.gpt import GPTDataSettings, GPTLoggingSettings
 from lang_jepa.training.methods.gpt_data import Tokens, of_corpus, open_tokens
 
-TRAINING_DOCUMENTS = 300
-"""Training documents from which words and sentences are learnt, at most."""
 SENTENCES = 80
 """Sentences of a document at most, from its beginning: enough for a context and 64 candidates beside it."""
 SAMPLE = 1000
@@ -51,86 +47,35 @@ UNTRAINED = "untrained"
 Documents = list[list[str]]
 
 
-def evaluate_gpt_run(
-    path: Path,
-    *,
-    tasks: str,
-    data_dir: Path | None,
-    output: Path | None,
-    budget: Budget = DEFAULT_BUDGET,
-    shared: Path | None = None,
-    prepared: Path | None = None,
-) -> tuple[Report, Path]:
-    """Score a GPT beside the same model untrained and beside what needs no model, and save the report as JSON.
+class ScoredGPT(ScoredRun):
+    """A GPT's run with its tokens, and what its scores stand beside: the same model untrained, what needs no model.
 
     Args:
         path: a run directory or a model directory; the tokens of its training must still be there.
-        tasks: names separated by commas; empty: what its tokens allow, and STS-B where there is a `data_dir`.
-        data_dir: folder with stsb/ and sst2/ (None: the hub).
-        output: of the JSON (None: scores.json beside the model).
-        budget: how much to evaluate.
-        shared: folder for what is the same in other evaluations (None: everything is computed).
-        prepared: token shards or a corpus to take in place of those of the training (None: those, if they are here).
-
-    Returns:
-        The report and where it was written.
-
-    Raises:
-        NotSaved: the report could not be written; it has the report.
-        LangJepaError: no GPT, an unknown task, tokens that are gone or hold nothing out.
-    """
-    usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if data_dir else [])]
-    names = [name.strip() for name in tasks.split(",") if name.strip()] or usual
-    unknown = [name for name in names if name not in GPT_TASKS]
-    if unknown:
-        raise LangJepaError(f"unknown task {', '.join(unknown)}: choose from {', '.join(GPT_TASKS)}")
-    check_data_dir(names, data_dir, of_stories=False)
-    if output is not None:
-        check_writable(output)
-    destination = output or path / "scores.json"
-    examined = Examined(path, budget, Shelf(shared), prepared)
-    predicts = bool({*names} & {"bits_per_byte", "quantised"})
-    embeds, reads = bool({*names} - {"bits_per_byte", "quantised"}), "retrieval" in names
-    saver = Saver(destination, digest(examined.model.state_dict()))
-    report = evaluate(
-        examined.vectors() if embeds else examined.text,
-        tasks=names,
-        data_dir=data_dir,
-        baselines={UNTRAINED: examined.untrained_vectors()} if embeds else None,
-        documents=examined.sentences("held out") if reads else None,
-        train_documents=examined.sentences("train") if reads else None,
-        window_size=WINDOW,
-        budget=budget,
-        language=examined.language() if predicts else None,
-        on_task=saver,
-    )
-    saver.end(report)
-    return report, destination
-
-
-class Examined:
-    """A GPT's run with its tokens, and what its scores stand beside.
-
-    Args:
-        path: of the run.
-        budget: how much to evaluate.
-        shelf: for what does not depend on the training.
-        prepared: token shards or a corpus in place of those of the training.
+        asked: tasks and options.
 
     Attributes:
         text: the model with its tokenizer.
         start: the same as training began with it.
 
     Raises:
-        LangJepaError: no GPT, or tokens that are gone or hold nothing out.
+        LangJepaError: no GPT, an unknown task, an option of encoders, tokens that are gone or hold nothing out.
     """
 
-    def __init__(self, path: Path, budget: Budget, shelf: Shelf, prepared: Path | None = None) -> None:
+    def __init__(self, path: Path, asked: Asked) -> None:
+        unread = [name for name in OF_ENCODERS if getattr(asked, name)]
+        if unread:
+            raise LangJepaError(f"{', '.join(unread)} of an evaluation have no effect on a GPT ({path})")
+        usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if asked.data_dir else [])]
+        self.tasks = tasks_named(asked.names(usual), GPT_TASKS)
+        check_data_dir([task.name for task in self.tasks], asked.data_dir, of_stories=False)
+        if asked.output is not None:
+            check_writable(asked.output)
         self.model, self.settings, self.card = load_gpt(path)
-        self.budget, self.shelf = budget, shelf
-        self.tokens = _own_tokens(self.settings.data, self.card.get("corpus"), prepared)
-        if prepared and self.tokens.table.base.tolist() != load_table(path).base.tolist():
-            raise LangJepaError(f"{prepared} has other tokens than the GPT {path}")
+        self.asked, self.budget, self.cache = asked, asked.budget, ArrayCache(asked.shared)
+        self.tokens = _own_tokens(self.settings.data, self.card.get("corpus"), asked.prepared)
+        if asked.prepared and self.tokens.table.base.tolist() != load_table(path).base.tolist():
+            raise LangJepaError(f"{asked.prepared} has other tokens than the GPT {path}")
         if self.tokens.held_out is None:
             raise LangJepaError(f"{self.tokens.place} holds nothing out, so that nothing can be measured")
         self.held_out = self.tokens.held_out
@@ -138,6 +83,25 @@ class Examined:
             self.start = self._with_tokenizer(initial_gpt(self.settings).eval())
         self.text = self._with_tokenizer(self.model)
         self._sentences: dict[str, Documents] = {}
+        self.destination = asked.output or path / "scores.json"
+        self.weights = digest(self.model.state_dict())
+
+    def request(self) -> Request:
+        """The model with what the tasks need: as an encoder, as one that predicts tokens, or as both."""
+        predicts = any("language" in task.needs for task in self.tasks)
+        embeds = not all("language" in task.needs for task in self.tasks)
+        reads = any(task.reads_held_out for task in self.tasks)
+        return Request(
+            self.vectors() if embeds else self.text,
+            [task.name for task in self.tasks],
+            baselines={UNTRAINED: self.untrained_vectors()} if embeds else {},
+            data_dir=self.asked.data_dir,
+            documents=self.sentences("held out") if reads else None,
+            train_documents=self.sentences("train") if reads else None,
+            language=self.language() if predicts else None,
+            window_size=WINDOW,
+            budget=self.budget,
+        )
 
     def _with_tokenizer(self, model: GPT) -> TextGPT:
         return TextGPT(
@@ -175,10 +139,10 @@ class Examined:
         return self.text
 
     def untrained_vectors(self) -> Encoder:
-        """The untrained model as an encoder, from the shelf where another run has used it."""
-        shelved = Shelved(self.start, self.shelf, self._start_identity())
-        shelved.statistics = Statistics.of(shelved.encode(self._sample()))
-        return shelved
+        """The untrained model as an encoder, from the cache where another run has used it."""
+        cached = CachedEmbedder(self.start, self.cache, self._start_identity())
+        cached.statistics = Statistics.of(cached.encode(self._sample()))
+        return cached
 
     def language(self) -> Language:
         """The model as one that predicts tokens of held-out documents."""
@@ -194,7 +158,7 @@ class Examined:
 
         def untrained() -> DocumentBits:
             key = ["bits", self._start_identity(), length, items]
-            found = self.shelf.take(key, lambda: asdict(validation.by_document(logits(self.start))))
+            found = self.cache.take(key, lambda: asdict(validation.by_document(logits(self.start))))
             return DocumentBits(**found)
 
         return Language(
@@ -204,7 +168,7 @@ class Examined:
             ),
             names=("model", UNTRAINED),
             quantise=self._quantise,
-            baselines=lambda: _baselines(self.shelf, self.tokens, some, items),
+            baselines=lambda: _baselines(self.cache, self.tokens, some, items),
             source=f"{count:,} held-out documents, the first {budget.document_tokens:,} tokens of each at most",
             items=items,
         )
@@ -263,7 +227,7 @@ def _sentences_of(source: TokenSource, table: ByteTable, splitter: SentenceSplit
     return [document for document in documents if document]
 
 
-def _baselines(shelf: Shelf, tokens: Tokens, some: TokenSource, items: object) -> list[Baseline]:
+def _baselines(cache: ArrayCache, tokens: Tokens, some: TokenSource, items: object) -> list[Baseline]:
     """Compressors and the n-gram model, which is counted on all of the training text: once per comparison."""
 
     def make() -> dict[str, NDArray[Any]]:
@@ -271,6 +235,6 @@ def _baselines(shelf: Shelf, tokens: Tokens, some: TokenSource, items: object) -
         values = np.array([row.bits_per_byte for row in rows])
         return {"name": np.array([row.name for row in rows]), "bits_per_byte": values}
 
-    found = shelf.take(["baselines", NGRAM_ORDER, tokens.identity, items], make)
+    found = cache.take(["baselines", NGRAM_ORDER, tokens.identity, items], make)
     pairs = zip(found["name"].tolist(), found["bits_per_byte"].tolist(), strict=True)
     return [Baseline(name, value, None, 0.0) for name, value in pairs]

@@ -1,0 +1,213 @@
+"""What words alone give: TF-IDF of contexts, of positions and of pairs, shared n-grams, a bag of words, TextTiling."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.evaluation.baselines.copying import RECENCY, SPANS, ScoresBySet
+from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.segmentation import Gaps, depths
+from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
+from lang_jepa.evaluation.questions import Questions
+
+Weights = NDArray[np.float64]
+_WORD = re.compile(r"[^\W\d_]+")
+TFIDF: dict[str, dict[str, Any]] = {
+    "TF-IDF, words": {},
+    "TF-IDF, characters": {"analyzer": "char_wb", "ngram_range": (3, 5)},
+}
+"""Names and options of word overlap, and of overlap of character n-grams inside words."""
+
+
+def tfidf(fitted: Sequence[str], *texts: Sequence[str], **options: Any) -> list[Any]:
+    """Sparse TF-IDF unit rows [n, V] of each of some lists of texts.
+
+    Args:
+        fitted: the texts that the vocabulary and the document frequencies come from.
+        texts: lists of n texts.
+        options: of scikit-learn's TfidfVectorizer.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(**options).fit(fitted)
+    return [vectorizer.transform(some) for some in texts]
+
+
+def sparse_scores(questions: Questions, queries: Any, sentences: Any) -> ScoresBySet:
+    """Scores of all candidates from sparse rows: queries [Q, V], sentences [S, V]."""
+    answers: ScoresBySet = {}
+    for name, rows in questions.candidates.items():
+        parts = []
+        for start in range(0, len(rows), 256):
+            table = (queries[start : start + 256] @ sentences.T).toarray()
+            parts.append(np.take_along_axis(table, np.clip(rows[start : start + 256], 0, None), 1))
+        answers[name] = np.concatenate(parts)
+    return answers
+
+
+def tfidf_scores(
+    questions: Questions, train_sentences: Sequence[str] | None, spans: Sequence[int] = SPANS
+) -> Iterator[tuple[str, str, ScoresBySet]]:
+    """TF-IDF cosine of the context's last sentences with each candidate: name, note, scores.
+
+    One answer per span, and one of their mix by the recency weights when all its spans are asked for. The inverse
+    document frequencies come from the evaluated sentences, and from training sentences too where there are any:
+    without the former, names that occur in one document only, the best clue of all, would be unknown words.
+    """
+    note = f"fitted on the {'training and' if train_sentences else ''} evaluated sentences".replace("  ", " ")
+    last = [[" ".join(context[-span:]) for context in questions.contexts] for span in spans]
+    fitted = [*(train_sentences or ()), *questions.sentences]
+    sentences, *parts = tfidf(fitted, questions.sentences, *last, sublinear_tf=True)
+    tails = dict(zip(spans, parts, strict=True))
+    for span in spans:
+        yield f"TF-IDF, last {span}", note, sparse_scores(questions, tails[span], sentences)
+    if set(RECENCY) <= set(spans):
+        mixed = sum(weight * tails[span] for span, weight in RECENCY.items())
+        yield "TF-IDF, last 1 + 3 + 8", note, sparse_scores(questions, mixed, sentences)
+
+
+class WordSpace:
+    """TF-IDF rows of sentences, and weighted sums of them.
+
+    Args:
+        sentences: [S]; the document frequencies are those of these sentences.
+    """
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        (self.table,) = tfidf(sentences, sentences, sublinear_tf=True)
+
+    def sums(self, rows: Sequence[Rows], weigh: Callable[[int], Weights]) -> Any:
+        """For each list of rows their weighted sum, sparse [Q, V]; zeros for an empty list.
+
+        Args:
+            rows: nearest sentence first.
+            weigh: number of rows to their weights, nearest first.
+        """
+        from scipy.sparse import csr_matrix
+
+        counts = np.array([len(some) for some in rows])
+        values = np.concatenate([weigh(count) for count in counts.tolist()] or [np.zeros(0)])
+        columns = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        return csr_matrix((values, columns, starts), shape=(len(rows), self.table.shape[0])) @ self.table
+
+
+def recency_weights(count: int) -> Weights:
+    """Weights of the recency-weighted mean, nearest first, [count]."""
+    weights = np.zeros(count)
+    for span, weight in RECENCY.items():
+        reach = min(span, count)
+        weights[:reach] += weight / max(1, reach)
+    return weights
+
+
+def sparse_cosines(one: Any, other: Any) -> Weights:
+    """Cosine of each pair of rows, float64 [Q]; 0 where a row is empty."""
+    product = np.asarray(one.multiply(other).sum(1)).ravel()
+    norms = [np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel()) for x in (one, other)]
+    scale = norms[0] * norms[1]
+    cosines: Weights = np.divide(product, scale, out=np.zeros_like(product), where=scale > 0)
+    return cosines
+
+
+def ngram_overlaps(sentences: Sequence[str], n: int) -> Weights:
+    """Share of word n-grams that two sentences have in common (Jaccard), of all pairs, float64 [S, S].
+
+    Args:
+        sentences: S of them; words are lower-cased. A sentence of fewer words has no n-gram and overlaps with none.
+        n: words in a row.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    vectorizer = CountVectorizer(ngram_range=(n, n), binary=True, token_pattern=r"\w+")
+    try:
+        table = vectorizer.fit_transform(sentences)
+    except ValueError:  # none of them has an n-gram
+        return np.zeros((len(sentences), len(sentences)))
+    common = (table @ table.T).toarray().astype(np.float64)
+    sizes = common.diagonal()
+    total = sizes[:, None] + sizes[None, :] - common
+    overlaps: Weights = np.divide(common, total, out=np.zeros_like(common), where=total > 0)
+    return overlaps
+
+
+class BagOfWords:
+    """Counts of words and pairs of words, hashed into a fixed width: no order beyond pairs, no learning.
+
+    Args:
+        dim: number of buckets. The hash gives half of the words a minus, so that collisions cancel on average.
+    """
+
+    def __init__(self, dim: int = 1024) -> None:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        self.dim, self.statistics = dim, Statistics.identity(dim)
+        self._vectorizer = HashingVectorizer(n_features=dim, ngram_range=(1, 2))
+
+    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Float32 [n, D], unit rows; a text without a word is a zero row."""
+        return unit_rows(self._vectorizer.transform(sentences).toarray().astype(np.float32))
+
+
+def texttiling_depths(
+    sentences: Sequence[str], *, width: int = 20, block: int = 10, smoothing: int = 2
+) -> Gaps:
+    """TextTiling's depth score of each gap between sentences, float64 [n - 1]; 0 where no pseudo-sentence ends near.
+
+    Hearst 1997 (Text segmentation into multi-paragraph subtopic passages), by blocks of words. Pseudo-sentences of
+    `width` words; at each gap between them the cosine of the word counts of the `block` pseudo-sentences on either
+    side; smoothing; depth scores. A boundary moves to the nearest gap between real sentences. Words are lower-cased and
+    stop words left out; Hearst also stems, which is not done here.
+
+    Args:
+        sentences: of one document, n of them.
+        width: words of a pseudo-sentence (Hearst's w).
+        block: pseudo-sentences in a block (Hearst's k).
+        smoothing: gaps over which scores are averaged on either side of one (one round).
+    """
+    words = [_words(sentence) for sentence in sentences]
+    ends = np.cumsum([len(one) for one in words])
+    scores = _block_scores([word for one in words for word in one], width, block)
+    result = np.zeros(max(0, len(sentences) - 1))
+    if not len(scores):
+        return result
+    deep = depths(-_smoothed(scores, smoothing))
+    for number, depth in enumerate(deep):
+        gap = int(np.argmin(np.abs(ends[:-1] - (number + 1) * width))) if len(result) else -1
+        if gap >= 0:
+            result[gap] = max(result[gap], depth)
+    return result
+
+
+def cutoff(deep: Gaps) -> float:
+    """Hearst's threshold of boundaries, mean - deviation / 2 of the depths that are above 0 (1 if there is none)."""
+    real = deep[deep > 0]
+    return float(max(real.mean() - real.std() / 2, np.nextafter(0, 1))) if len(real) else 1.0
+
+
+def _words(sentence: str) -> list[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return [word for word in _WORD.findall(sentence.lower()) if word not in ENGLISH_STOP_WORDS]
+
+
+def _block_scores(words: list[str], width: int, block: int) -> NDArray[np.float64]:
+    """Cosine of the blocks on both sides of each gap between pseudo-sentences."""
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    counts = np.zeros((len(words) // width, max(1, len(numbers))))
+    for place, word in enumerate(words[: len(counts) * width]):
+        counts[place // width, numbers[word]] += 1
+    scores = []
+    for gap in range(1, len(counts)):
+        size = min(block, gap, len(counts) - gap)
+        left, right = counts[gap - size : gap].sum(0), counts[gap : gap + size].sum(0)
+        scores.append(left @ right / np.sqrt((left @ left) * (right @ right)))
+    return np.array(scores)
+
+
+def _smoothed(scores: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Each score averaged with its neighbours up to `reach` away."""
+    return np.array([scores[max(0, i - reach) : i + reach + 1].mean() for i in range(len(scores))])

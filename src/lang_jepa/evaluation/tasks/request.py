@@ -1,0 +1,262 @@
+"""What an evaluation is asked (`Request`), what a task is (`Task`), and what it found (`Result`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.compression import Baseline
+from lang_jepa.evaluation.embedder import Decoding, Encoder
+from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn, Validation
+from lang_jepa.evaluation.table import Report, Row
+
+Documents = Sequence[Sequence[str]]
+"""Documents, each a list of sentences."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to evaluate.
+
+    Attributes:
+        queries: next-sentence questions per task and split at most, those that only choose included.
+        stories: reported stories per split.
+        train_stories: training stories from which the word regressions learn.
+        paraphrases: paraphrase pairs per split; a sixth of them have the same meaning and serve retrieval.
+        probe_sentences: training sentences of the SST-2 probe (None: all, about 67,000).
+        ridge_pairs: context-target pairs of the corpus from which the vector regression learns.
+        decoded: sentences that are decoded from their own concepts.
+        documents: held-out documents that `retrieval`, `decode` and `document` read at most.
+        held_out_documents: held-out documents on which bits per byte are measured at most.
+        document_tokens: tokens of each of those at most, from its beginning.
+        continuations: questions of the task `document` at most; they need no further encoding.
+    """
+
+    queries: int = 1024
+    stories: int = 300
+    train_stories: int = 2000
+    paraphrases: int = 1800
+    probe_sentences: int | None = None
+    ridge_pairs: int = 4000
+    decoded: int = 1024
+    documents: int = 200
+    held_out_documents: int = 256
+    document_tokens: int = 1024
+    continuations: int = 20_000
+
+
+DEFAULT_BUDGET = Budget()
+QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900, decoded=512)
+"""The quick-start's evaluation, and --quick's of encoders."""
+GPT_QUICK = Budget(queries=256, ridge_pairs=1000, documents=64, held_out_documents=128, document_tokens=512)
+"""--quick's of GPTs: about 50 CPU seconds for one of 1.2 M parameters."""
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Documents of the task `document` and what they belong to, one entry for each.
+
+    Attributes:
+        documents: each a list of sentences.
+        groups: a name that those of one book (or folder) share.
+        choosing: whether choices are made on it; the others are reported.
+
+    Raises:
+        LangJepaError: lists of different lengths.
+    """
+
+    documents: Documents
+    groups: Sequence[str]
+    choosing: Sequence[bool]
+
+    def __post_init__(self) -> None:
+        sizes = [len(part) for part in (self.documents, self.groups, self.choosing)]
+        if len(set(sizes)) > 1:
+            raise LangJepaError(f"documents, groups and marks of choosing differ in number: {sizes}.")
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Queries of the task `search`, and what is searched.
+
+    Attributes:
+        sentences: S, every sentence of the documents.
+        queries: Q, each once.
+        expected: for each query the rows of `sentences` that it should find, one at least.
+        name: of the documents, the split in the rows.
+        source: of documents and queries, in words.
+    """
+
+    sentences: list[str]
+    queries: list[str]
+    expected: list[NDArray[np.int64]]
+    name: str
+    source: str
+
+
+Precision = Literal["int8", "int6"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """A model read back from a file of few bits a weight.
+
+    Attributes:
+        logits: of the model.
+        bytes: size of the file.
+    """
+
+    logits: LogitsFn
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language model, and what its score stands beside.
+
+    Attributes:
+        validation: the held-out documents.
+        score: bits of each document, by the name of the scorer; `model` is the evaluated one.
+        names: scorers that `score` knows, the evaluated one first.
+        quantise: the evaluated model at a precision.
+        baselines: scores of compressors and n-grams on the same documents.
+        source: what the documents are, in words.
+        items: anything JSON can hold that tells one set of documents from another.
+    """
+
+    validation: Validation
+    score: Callable[[str], DocumentBits]
+    names: tuple[str, ...]
+    quantise: Callable[[Precision], Quantised]
+    baselines: Callable[[], list[Baseline]]
+    source: str
+    items: object
+    _found: dict[str, DocumentBits] = field(default_factory=dict)
+
+    def bits(self, name: str) -> DocumentBits:
+        """Of a scorer, computed once."""
+        if name not in self._found:
+            self._found[name] = self.score(name)
+        return self._found[name]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that an evaluation is asked; a task that lacks what it needs is refused before any work.
+
+    Attributes:
+        model: called `model` in the rows. With a predictor (`Embedder`) its predictions are scored; an encoder
+            alone is scored by copying the last sentence and by the recency-weighted mean.
+        tasks: names of `lang_jepa.evaluation.tasks.evaluate.TASKS`, in the order of the report.
+        baselines: further encoders by name, for example the untrained encoder and the pretrained starting point.
+        data_dir: folder with stsb/ and sst2/ (None: the hub).
+        documents: held-out documents.
+        train_documents: training documents for the baselines that learn (TF-IDF weights, ridge regression).
+        grouped: for `document`, held-out documents with what they belong to.
+        searched: for `search`, queries with what they should find.
+        decoding: for `decode`, the model with its decoder.
+        decoding_beside: other models with decoders, by name, to be scored beside it.
+        language: for `bits_per_byte` and `quantised`, the model as one that predicts tokens.
+        of_stories: the model was trained on the built-in stories: `decode` also scores whether its predictions are
+            decoded to the right event, and `document` plants pairs of stories.
+        window_size: sentences of context at most.
+        splits: of the stories.
+        seed: of every draw.
+        budget: how much to evaluate.
+        notes: what else to say of the documents of a task, by task.
+        on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
+    """
+
+    model: Encoder
+    tasks: Sequence[str]
+    baselines: Mapping[str, Encoder] = field(default_factory=dict)
+    data_dir: Path | None = None
+    documents: Documents | None = None
+    train_documents: Documents | None = None
+    grouped: Grouped | None = None
+    searched: Searched | None = None
+    decoding: Decoding | None = None
+    decoding_beside: Mapping[str, Decoding] = field(default_factory=dict)
+    language: Language | None = None
+    of_stories: bool = False
+    window_size: int = 8
+    splits: Sequence[str] = ("heldout", "unseen")
+    seed: int = 0
+    budget: Budget = DEFAULT_BUDGET
+    notes: Mapping[str, str] = field(default_factory=dict)
+    on_task: Callable[[Report], None] | None = None
+
+    @property
+    def models(self) -> dict[str, Encoder]:
+        """All encoders by name, the evaluated one first."""
+        return {"model": self.model, **self.baselines}
+
+    def overlap(self, documents: Documents) -> str:
+        """How many of their sentences occur literally in training: a score on those is memory, not understanding."""
+        if self.train_documents is None:
+            return ", overlap with training unknown"
+        seen = {sentence for document in self.train_documents for sentence in document}
+        held = [sentence for document in documents for sentence in document]
+        share = sum(sentence in seen for sentence in held) / len(held)
+        return f", {100 * share:.1f} % of their sentences occur in training"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a task found.
+
+    Attributes:
+        rows: scores of all candidates and baselines, in the order in which they are printed.
+        sources: by task, where its data came from and how much there was, in words.
+        similarity: by task, the evaluated model's similarity as chosen on development data.
+        tools: what the document tools should use, as plain data.
+    """
+
+    rows: list[Row]
+    sources: Mapping[str, str]
+    similarity: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, Any] = field(default_factory=dict)
+
+
+Need = Literal["documents", "grouped", "searched", "decoding", "language"]
+NEEDS: Mapping[Need, str] = {
+    "documents": "held-out documents: give a corpus with a validation part",
+    "grouped": "held-out documents: give a corpus with a validation part",
+    "searched": "queries: give --queries FILE and --documents TEXTS",
+    "decoding": "a model with a decoder (lang-jepa train concept_decoder --encoder RUN)",
+    "language": "a model that predicts tokens: a GPT",
+}
+"""Fields of a `Request` that a task may need, and what to give."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One name of --tasks: its file holds its data, its score and which baselines stand beside it.
+
+    Attributes:
+        name: as people ask for it.
+        score: of a request that has what the task needs.
+        needs: fields of the request without which there is nothing to score.
+        data_dir: whether its data are in --data-dir or on the hub: always, or unless the model is one of stories.
+    """
+
+    name: str
+    score: Callable[[Request], Result]
+    needs: tuple[Need, ...] = ()
+    data_dir: Literal["never", "always", "unless of stories"] = "never"
+
+    @property
+    def reads_held_out(self) -> bool:
+        """Whether it reads held-out documents of the training corpus as sentences."""
+        return bool({"documents", "grouped"} & {*self.needs})
+
+    def check(self, request: Request) -> None:
+        """Raise a LangJepaError where the request lacks what the task needs."""
+        for need in self.needs:
+            if getattr(request, need) is None:
+                raise LangJepaError(f"the task {self.name} needs {NEEDS[need]}")

@@ -1,0 +1,239 @@
+"""The task `retrieval`: the true next sentence of held-out documents among others, beside what needs no predictor.
+
+`NextSentence` asks it, of the built-in stories too: one scoreboard for each set of candidates.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.errors import counted
+from lang_jepa.evaluation.baselines.copying import (
+    Scores,
+    ScoresBySet,
+    copy_forward,
+    means_ridge,
+    recency_mean,
+    vector_scores,
+)
+from lang_jepa.evaluation.baselines.words import tfidf_scores
+from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
+from lang_jepa.evaluation.metrics.retrieval import TIE, Retrieval, chance, from_scores
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
+from lang_jepa.evaluation.questions import Questions, build_questions
+from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values, interleaved
+from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.request import Documents, Request, Result, Task
+
+TITLES = {"other": "next sentence, other documents", "same": "next sentence, same document"}
+METRICS = ("recall@1", "recall@5", "mrr")
+
+
+class NextSentence:
+    """Next-sentence questions and the candidates for answering them.
+
+    Args:
+        questions: what every candidate is asked.
+        titles: for each candidate set, the task's name in the rows.
+        split: the split's name in the rows.
+        events: for stories, the event type of each row of `questions.sentences`, int [S]; then the share of
+            top answers with the true sentence's event type is scored too, on the candidate set `other`.
+        seed: of the bootstrap.
+    """
+
+    def __init__(
+        self,
+        questions: Questions,
+        titles: Mapping[str, str],
+        split: str,
+        *,
+        events: NDArray[np.int64] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.questions, self.events = questions, events
+        mask = ~questions.choosing
+        names, documents = (
+            [questions.sentences[row] for row in questions.true[mask]],
+            questions.documents[mask],
+        )
+        size = counted(len(np.unique(documents)), "document")
+        self.boards = {}
+        for kind, title in titles.items():
+            counts = (questions.candidates[kind][mask] >= 0).sum(1)
+            self.boards[kind] = Scoreboard(
+                title,
+                split,
+                "mrr",
+                questions.documents,
+                [names, documents.tolist(), counts.tolist()],
+                choosing=questions.choosing,
+                leads=METRICS[:1],
+                about=f"{counts.mean():.0f} candidates, {size}",
+                seed=seed,
+            )
+
+    @property
+    def rows(self) -> list[Row]:
+        """Of all candidate sets, scorer by scorer."""
+        return list(interleaved(self.boards.values()))
+
+    def similarity(self, name: str) -> dict[str, str]:
+        """For each task the similarity that a scorer chose; empty where it was not asked."""
+        boards = self.boards.values()
+        return {board.task: board.chosen[name].similarity if name in board.chosen else "" for board in boards}
+
+    def add(
+        self,
+        name: str,
+        answers: Iterable[tuple[str, str, ScoresBySet]],
+        *,
+        every: bool = False,
+        note: str = "",
+    ) -> None:
+        """Record a scorer, given its similarity, its penalty (either may be empty) and its scores for each setting."""
+        found = list(answers)
+        for kind, board in self.boards.items():
+            options = (
+                Option(self._values(kind, scores[kind]), similarity, {"penalty": penalty} if penalty else {})
+                for similarity, penalty, scores in found
+            )
+            board.add(name, options, every=every, note=note)
+
+    def add_models(self, models: Mapping[str, Encoder]) -> dict[str, Floats]:
+        """Record each model's prediction, then copy-forward and the recency-weighted mean in each model's space.
+
+        Returns:
+            The embeddings [S, D] of the questions' sentences, by model.
+        """
+        questions = self.questions
+        embeddings = {name: encode(model, questions.sentences, name) for name, model in models.items()}
+        spaces = {
+            name: {
+                kind: prepare(embeddings[name], model.statistics, kind)
+                for kind in model.statistics.similarities
+            }
+            for name, model in models.items()
+        }
+        for position, (name, model) in enumerate(models.items()):
+            if isinstance(model, Embedder):
+                made, moments = predict(model, questions.contexts, name), model.statistics
+                answers = (
+                    (
+                        kind,
+                        "",
+                        vector_scores(questions, prepare(made, moments, kind, side="predictions"), space),
+                    )
+                    for kind, space in spaces[name].items()
+                )
+                self.add(name, answers, every=position == 0)
+        for name in models:
+            for label, rule in (("copy-forward", copy_forward), ("recency mean", recency_mean)):
+                answers = (
+                    (kind, "", vector_scores(questions, rule(questions.context_rows, space), space))
+                    for kind, space in spaces[name].items()
+                )
+                self.add(f"{label} ({name})", answers)
+        return embeddings
+
+    def add_words(self, train: list[str] | None, spans: tuple[int, ...] = (1, 3, 8)) -> None:
+        """Record TF-IDF on the last sentences of the context; see `tfidf_scores`."""
+        for name, note, answers in tfidf_scores(self.questions, train, spans):
+            self.add(name, [("", "", answers)], note=note)
+
+    def add_chance(self) -> None:
+        """Record what a random order would get; analytic, so without an interval."""
+        for kind, board in self.boards.items():
+            alike = np.zeros(self.questions.candidates[kind].shape)
+            events = {"right event": self._right_events(alike)} if self._scores_events(kind) else {}
+            board.add_analytic("chance", chance(self._ranks(kind, alike)) | events)
+
+    def _scores_events(self, kind: str) -> bool:
+        return self.events is not None and kind == "other"
+
+    def _ranks(self, kind: str, scores: Scores) -> Retrieval:
+        return from_scores(scores, self.questions.candidates[kind] >= 0, self.questions.documents)
+
+    def _values(self, kind: str, scores: Scores) -> dict[str, Values]:
+        ranks = self._ranks(kind, scores)
+        events = {"right event": self._right_events(scores)} if self._scores_events(kind) else {}
+        return {metric: ranks.values(metric) for metric in METRICS} | events
+
+    def _right_events(self, scores: Scores) -> Values:
+        """Per question, the share of its top answers (several when they tie) of the true event type."""
+        assert self.events is not None
+        rows, events = self.questions.candidates["other"], self.events
+        valid = rows >= 0
+        right = (events[rows] == events[self.questions.true][:, None]) & valid
+        table = np.where(valid, scores, -np.inf)
+        top = (table >= table.max(1, keepdims=True) - TIE) & valid
+        share: Values = (top & right).sum(1) / top.sum(1)
+        return share
+
+
+def corpus_rows(
+    models: Mapping[str, Encoder],
+    documents: Documents,
+    *,
+    window_size: int,
+    queries: int = 1024,
+    train_documents: Documents | None = None,
+    train_pairs: int = 4000,
+    seed: int = 0,
+) -> tuple[list[Row], dict[str, str]]:
+    """Next-sentence retrieval on held-out documents: 256 candidates of other documents, 64 of the same one.
+
+    Args:
+        models: by name, the evaluated one first.
+        documents: held-out documents, each a list of sentences. Every fourth one only chooses the similarity.
+        window_size: sentences of context at most.
+        queries: questions at most, spread evenly over documents.
+        train_documents: training documents, for TF-IDF's weights and for ridge regression (left out without).
+        train_pairs: context-target pairs from which the ridge regression learns, at most.
+        seed: of every draw.
+
+    Returns:
+        Rows, and the evaluated model's similarity per task.
+    """
+    questions = build_questions(documents, window_size=window_size, queries=queries, seed=seed)
+    asked = NextSentence(questions, TITLES, "validation", seed=seed)
+    embeddings = asked.add_models(models)
+    name, model = next(iter(models.items()))
+    train = None
+    if train_documents is not None:
+        # In the similarity that the recency mean chose.
+        kind: Similarity = asked.boards["other"].chosen[f"recency mean ({name})"].similarity  # type: ignore[assignment]
+        count, answers = means_ridge(
+            questions,
+            prepare(embeddings[name], model.statistics, kind),
+            lambda sentences: prepare(encode(model, sentences, name), model.statistics, kind),
+            train_documents,
+            window_size=window_size,
+            pairs=train_pairs,
+            seed=seed,
+        )
+        options = (("", penalty, scores) for penalty, scores in answers)
+        asked.add(f"ridge on means ({name})", options, note=f"{kind}, {count:,} training pairs")
+        train = [sentence for document in train_documents for sentence in document]
+    asked.add_words(train)
+    asked.add_chance()
+    return asked.rows, asked.similarity(name)
+
+
+def _score(request: Request) -> Result:
+    documents = request.documents
+    assert documents is not None
+    rows, similarity = corpus_rows(
+        request.models,
+        documents,
+        window_size=request.window_size,
+        queries=request.budget.queries,
+        train_documents=request.train_documents,
+        train_pairs=request.budget.ridge_pairs,
+        seed=request.seed,
+    )
+    source = f"{len(documents):,} held-out documents{request.overlap(documents)}"
+    return Result(rows, {RETRIEVAL.name: source}, similarity)
+
+
+RETRIEVAL = Task("retrieval", _score, needs=("documents",))

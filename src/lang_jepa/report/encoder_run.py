@@ -1,0 +1,322 @@
+"""The scores of an encoder's run: its model, its corpus, and which encoders stand beside it."""
+
+from collections.abc import Sequence, Set
+from pathlib import Path
+
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.views import make_plain_view
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.words import BagOfWords
+from lang_jepa.evaluation.embedder import ArrayCache, Decoding, Encoder, EncoderOnly
+from lang_jepa.evaluation.metrics.similarity import Statistics
+from lang_jepa.evaluation.scoreboard import choices_from
+from lang_jepa.evaluation.table import Report
+from lang_jepa.evaluation.tasks.decode import DECODE
+from lang_jepa.evaluation.tasks.document import DOCUMENT
+from lang_jepa.evaluation.tasks.evaluate import ENCODER_TASKS, TASKS, check_data_dir, tasks_named
+from lang_jepa.evaluation.tasks.request import Request
+from lang_jepa.evaluation.tasks.search import SEARCH
+from lang_jepa.files.atomic import check_writable, locked
+from lang_jepa.files.tensors import digest
+from lang_jepa.inference.cache import weights_hash
+from lang_jepa.inference.memory import SentenceMemory
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import find_model
+from lang_jepa.inference.own_corpus import missing, own_corpus
+from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.models.jepa import Jepa
+from lang_jepa.models.predictors.predictor import NoPredictor
+from lang_jepa.report.run import (
+    TRAINING_DOCUMENTS,
+    Asked,
+    ScoredRun,
+    grouped,
+    other_corpus,
+    remember,
+    searched,
+    some_texts,
+)
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.training.checkpoint import BEST
+from lang_jepa.training.export import load_any, training_statistics
+from lang_jepa.training.start import start_model
+
+WITHOUT_HEAD = "without head"
+"""Name of the encoder as it was pretrained, where it is frozen and only a head was set on it."""
+
+START = "untrained"
+"""Folder in a run directory with the model as training began with it, and a decoder of its own, as a control."""
+
+
+class ScoredEncoder(ScoredRun):
+    """An encoder's run, or a pretrained encoder as it is.
+
+    Args:
+        path: a run directory, a model directory, a checkpoint, or what else `ConceptModel.load` reads.
+        asked: tasks and options.
+
+    Raises:
+        LangJepaError: the model, a task, its data or an option cannot be used; said before the work.
+    """
+
+    def __init__(self, path: Path, asked: Asked) -> None:
+        if asked.output is not None:
+            check_writable(asked.output)
+        self.path, self.asked = path, asked
+        self.model = model = load_any(path, corpus=asked.prepared)
+        self.corpus = own_corpus(model, asked.prepared) if model.has_predictor else None
+        names = asked.names(_usual_tasks(model, asked.data_dir))
+        _check_options(model, path, names, asked)
+        self.tasks = tasks_named(names, ENCODER_TASKS)
+        self.held_out = any(task.reads_held_out for task in self.tasks)
+        if self.held_out and (self.corpus is None or not self.corpus.validation.num_documents):
+            why = self.corpus.why_nothing_held_out() if self.corpus else missing(model) or "it is not here"
+            raise LangJepaError(
+                "the tasks retrieval, decode and document need held-out documents of the training corpus; "
+                f"{why.rstrip('.')}. Or choose others: --tasks sts,probe,au, or search (over your own texts)"
+            )
+        self.folder = path.parent if path.is_file() else path
+        usual = self.folder / "scores.json"
+        if not model.has_predictor:
+            usual = Path(f"{_label(str(self.folder), set())}-scores.json")
+        self.destination, self.weights = asked.output or usual, _weights(model)
+
+    def evaluate(self) -> tuple[Report, Path]:
+        """Score it; what the document tools should use is saved with the model."""
+        report, destination = super().evaluate()
+        if report.tools and self.model.folder is not None:
+            self.model.choose(choices_from(report.tools))
+        return report, destination
+
+    def request(self) -> Request:
+        """The model with what the tasks need."""
+        model, asked, corpus, settings = self.model, self.asked, self.corpus, self.model.settings
+        read = None
+        if asked.documents and asked.queries and SEARCH in self.tasks:
+            read = searched(settings, asked.documents, asked.queries, asked.language)
+        others = None
+        if corpus and DOCUMENT in self.tasks:
+            if asked.documents is not None:
+                others = other_corpus(settings, corpus, asked.documents)
+            shown = [one for one in (corpus, others) if one]
+            remember(
+                model, shown, asked.tell, named=[one for one in shown if asked.prepared or one is others]
+            )
+        else:
+            remember(model, [], asked.tell)
+        texts = corpus if self.held_out else None
+        chosen = {
+            task.name for task in self.tasks if task.reads_held_out and not (others and task is DOCUMENT)
+        }
+        return Request(
+            _scored(model),
+            [task.name for task in self.tasks],
+            baselines=self._baselines(),
+            data_dir=asked.data_dir,
+            documents=some_texts(texts.validation, asked.budget.documents) if texts else None,
+            train_documents=some_texts(texts.train, TRAINING_DOCUMENTS) if texts else None,
+            grouped=grouped(corpus, others, asked.budget.documents)
+            if corpus and DOCUMENT in self.tasks
+            else None,
+            searched=read,
+            decoding=model,
+            decoding_beside=_untrained_decoding(self.folder, settings) if DECODE in self.tasks else {},
+            of_stories=_of_stories(model),
+            window_size=asked.window_size or settings.data.window_size,
+            budget=asked.budget,
+            notes=self._flattered(chosen),
+        )
+
+    def _baselines(self) -> dict[str, Encoder]:
+        """The model as training began with it, and other encoders, by their names in the table."""
+        model, corpus, settings = self.model, self.corpus, self.model.settings
+        baselines: dict[str, Encoder] = {}
+        compared = corpus if self.tasks != [DECODE] else None  # whose controls are of its own
+        if settings.model.freeze_encoder and corpus and self.tasks == [DOCUMENT]:
+            compared = None  # the start has the same encoder, which this task's baselines use already
+            if model.jepa.encoder.head is not None:
+                baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
+        start = self._start(compared) if compared else None
+        if start is not None:
+            baselines[_start_name(settings)] = _scored(start)
+        sample = _sample(compared) if compared and self.asked.beside else []
+        for name in self.asked.beside:
+            baselines[_label(name, {*baselines})] = other_encoder(name, sample)
+        if corpus is None and self.asked.tell is not None and model.has_predictor:
+            self.asked.tell(f"left out: the row '{_start_name(settings)}'. {missing(model)}")
+        return baselines
+
+    def _start(self, corpus: Corpus) -> ConceptModel | None:
+        """The model as training began with it; what it reads is shared with all that read with the same weights.
+
+        None, with a word to `tell`, where the pretrained weights that it began with are no longer to be had.
+        """
+        model, tell = self.model, self.asked.tell
+        try:
+            start = start_of(model.settings, corpus)
+        except LangJepaError as error:
+            if tell is None or not model.settings.model.pretrained:
+                raise
+            tell(f"left out: the row '{_start_name(model.settings)}', since {error}")
+            return None
+        weights = weights_hash(start.jepa.encoder.backbone)
+        same = weights == weights_hash(model.jepa.encoder.backbone)
+        cache = ArrayCache(self.asked.shared)
+        start.memory = model.memory if same else SentenceMemory(start.room, shelf=cache, identity=weights)
+        return start
+
+    def _flattered(self, tasks: Set[str]) -> dict[str, str]:
+        """For these tasks, that validations on their documents decided which weights are scored, if any did."""
+        best = self.model.card.get("best")
+        if not best and self.path.name != BEST:
+            return {}
+        metric = best["metric"] if best else self.model.settings.logging.best_metric
+        note = f"these documents also chose which weights are scored (best {metric}), which flatters a little"
+        return dict.fromkeys(tasks, note)
+
+
+def _check_options(model: ConceptModel, path: Path, names: Sequence[str], asked: Asked) -> None:
+    """Refuse what this model cannot be asked, and options that no task reads."""
+    if not model.has_predictor:
+        if asked.prepared is not None:
+            raise LangJepaError(
+                f"--corpus has no effect with {path}: it is an encoder alone, trained on no corpus here"
+            )
+        wrong = [name for name in names if name in TASKS and TASKS[name].reads_held_out]
+        if wrong:
+            raise LangJepaError(
+                f"{path} is an encoder alone, so the tasks {', '.join(wrong)}, which read documents held out of a "
+                "model's training corpus, have none to read: take --tasks sts,probe,au,stories. To compare it with a "
+                f"run of yours on these tasks: lang-jepa evaluate RUN --beside {path}"
+            )
+    if asked.documents is not None and {"document", "search"}.isdisjoint(names):
+        raise LangJepaError(
+            "--documents belongs to the tasks document and search: add one of them to --tasks"
+        )
+    if asked.queries is not None and "search" not in names:
+        raise LangJepaError("--queries belongs to the task search: add it to --tasks")
+    if "search" in names and (asked.documents is None or asked.queries is None):
+        raise LangJepaError(
+            "the task search needs --documents TEXTS to search in, and --queries FILE: on each line a query, a tab, "
+            "and the sentence, or the id of the document, that it should find"
+        )
+    tasks_named(names, ENCODER_TASKS)
+    check_data_dir(names, asked.data_dir, _of_stories(model))
+    if asked.beside and {*names} == {"decode"}:
+        raise LangJepaError(
+            "--beside has no effect on the task decode, which compares decoders: add other tasks"
+        )
+
+
+def _of_stories(model: ConceptModel) -> bool:
+    return model.predicts_next and model.settings.data.train_file == "stories"
+
+
+def _weights(model: ConceptModel) -> str:
+    """Digest of everything that a score depends on."""
+    decoder = {} if model.decoder is None else model.decoder.network.state_dict()
+    return digest(model.jepa.state_dict() | {f"decoder.{name}": one for name, one in decoder.items()})
+
+
+def _label(name: str, taken: Set[str]) -> str:
+    """What an encoder is called: as much of the end of its path as no other has, and not `model`.
+
+    Model folders are often called so, as is the evaluated one in the table.
+    """
+    path = Path(name)
+    parts = (path.resolve().parent if path.name == "model" else path).parts or (name,)
+    ends = ["/".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+    free = [end for end in ends if end not in {*taken, "model"}]
+    if not free:
+        raise LangJepaError(f"--beside names {name} twice")
+    return free[0]
+
+
+def _sample(corpus: Corpus) -> list[str]:
+    """Training sentences, to estimate the statistics of other encoders from."""
+    return [text for texts in some_texts(corpus.train, TRAINING_DOCUMENTS) for text in texts]
+
+
+def _scored(model: ConceptModel) -> Encoder:
+    """Of a model that does not predict next sentences only the encoder, so that copying stands for its prediction."""
+    return model if model.predicts_next else EncoderOnly(model)
+
+
+def start_of(settings: Settings, corpus: Corpus) -> ConceptModel:
+    """The model as training began with it: same seed, same whitening, no step made."""
+    view = make_plain_view(settings, corpus.train, corpus.tokenizer)
+    jepa = start_model(settings, corpus.tokenizer, view).eval()
+    return ConceptModel(jepa, corpus.tokenizer, training_statistics(jepa, view, settings), settings)
+
+
+def save_start(run: Path) -> Path:
+    """Write the model of a run directory as it was before its first step into RUN/untrained, if it is not there yet.
+
+    Raises:
+        LangJepaError: no model there, or its corpus is gone.
+    """
+    folder = run / START
+    model = ConceptModel.load(run)
+    settings, corpus = model.settings, own_corpus(model)
+    if corpus is None:
+        raise LangJepaError(f"how {run} started cannot be made again; {missing(model, 'prepare it again')}")
+    with locked(run / f".{START}.lock"):  # each process of several comes here
+        if find_model(folder) is None:
+            start = start_of(settings, corpus)
+            start.save(folder, weights=_start_name(settings), step=0, corpus=corpus.path.name)
+    return folder
+
+
+def _untrained_decoding(run: Path, settings: Settings) -> dict[str, Decoding]:
+    """The model as training began with it, by its name in the table, if a decoder was trained for it."""
+    folder = find_model(run / START)
+    if folder is None:
+        return {}
+    model = ConceptModel.load(folder)
+    return {_start_name(settings): model} if model.decoder is not None else {}
+
+
+def _start_name(settings: Settings) -> str:
+    return "pretrained start" if settings.model.pretrained else "untrained"
+
+
+def _usual_tasks(model: ConceptModel, data_dir: Path | None) -> list[str]:
+    if not model.has_predictor:
+        return ["sts", "probe", "au"]
+    if model.settings.data.train_file == "stories":
+        return ["stories"]
+    return ["retrieval", *(("sts", "probe", "au") if data_dir else ())]
+
+
+WORDS = "words"
+
+
+def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
+    """An encoder that was not trained here.
+
+    Args:
+        name: `words` for a bag of words, else what `ConceptModel.load` reads.
+        sample: training sentences, from which mean and whitening are estimated (none: raw similarity only).
+
+    Raises:
+        LangJepaError: of `ConceptModel.load`.
+    """
+    encoder: Encoder = BagOfWords() if name == WORDS else EncoderOnly(ConceptModel.load(name))
+    if len(sample) > 1:
+        encoder.statistics = Statistics.of(encoder.encode(sample))
+    return encoder
+
+
+def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
+    """The encoder of a model as it is before the head, which shares what the model remembers.
+
+    Args:
+        model: one whose encoder has a head.
+        sample: training sentences, from which mean and whitening are estimated.
+    """
+    encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
+    jepa = Jepa(encoder, NoPredictor("the encoder without its head", model.dim), reads_sentences=False).eval()
+    plain = ConceptModel(jepa, model.tokenizer, None, model.settings)
+    plain.memory = model.memory
+    plain.statistics = Statistics.of(plain.encode(sample))
+    return EncoderOnly(plain)
