@@ -9,12 +9,12 @@ from lang_jepa.stories.generate import (
     generate,
     story,
 )
-from lang_jepa.stories.parse import parse_event
 from lang_jepa.stories.truth import (
     ParaphrasePair,
     event_types,
     oracle_scores,
     paraphrase_pairs,
+    parse_event,
     same_meaning,
     vocabulary,
 )
