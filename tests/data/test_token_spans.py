@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lang_jepa.data.tokens.token_spans import PLACES, draw_spans
+from lang_jepa.data.tokens.token_stream import PLACES, draw_spans
 
 BOS = 1
 FORMS = tuple(PLACES)

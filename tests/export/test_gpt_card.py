@@ -19,7 +19,7 @@ from lang_jepa.export.gpt import export_gpt
 from lang_jepa.export.quantise import parse_rounding
 from lang_jepa.files.atomic import read_json
 from lang_jepa.inference.generate import TextGPT
-from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt
+from lang_jepa.inference.model_folder import initial_gpt, load_gpt
 from lang_jepa.report.gpt_card import Examined, _own_tokens, evaluate_gpt_run
 from lang_jepa.training.gpt.material import open_tokens
 from lang_jepa.training.gpt.train import train_gpt

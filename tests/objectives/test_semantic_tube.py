@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.data.tokens.token_spans import PLACES, Form
+from lang_jepa.data.tokens.token_stream import PLACES, Form
 from lang_jepa.objectives.semantic_tube import (
     FORMS,
     partition,

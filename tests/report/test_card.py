@@ -11,8 +11,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.tasks.decode import FORCED, TASK, TOLD
 from lang_jepa.evaluation.tasks.evaluate import Budget
 from lang_jepa.evaluation.tasks.saving import read_report
-from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.own_corpus import own_corpus
+from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.report.card import _label, evaluate_run, imagine_story, save_start, start_of
 from lang_jepa.training.decoder.train import train_decoder
 from lang_jepa.training.train import train

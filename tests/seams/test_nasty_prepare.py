@@ -8,7 +8,8 @@ import pytest
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
-from lang_jepa.data.sources.source import Document, open_source
+from lang_jepa.data.sources.base import Document
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.tokenizer import train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.hashes import hash_text, side

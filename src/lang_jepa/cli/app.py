@@ -14,12 +14,10 @@ import typer
 from lang_jepa import __version__
 from lang_jepa.cli import compare as cli_compare
 from lang_jepa.cli import document as cli_document
-from lang_jepa.cli import generate as cli_generate
 from lang_jepa.cli import quickstart as cli_quickstart
 from lang_jepa.cli import shards as cli_shards
 from lang_jepa.cli import tools as cli_tools
-from lang_jepa.cli.combinations import Checked
-from lang_jepa.cli.help import Verbs
+from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.cli.options import (
     DecoderOverride,
     Override,
@@ -236,7 +234,7 @@ def evaluate(
     from lang_jepa.cli.console import plain, score_tables
     from lang_jepa.evaluation.tasks.document_choice import choices_from
     from lang_jepa.evaluation.tasks.saving import NotSaved
-    from lang_jepa.inference.gpt_folder import find_gpt
+    from lang_jepa.inference.model_folder import find_gpt
 
     if find_gpt(run) is not None:
         from lang_jepa.report.gpt_card import evaluate_gpt_run
@@ -348,7 +346,7 @@ for verb in (
     cli_tools.search,
     cli_tools.export,
     cli_document.document,
-    cli_generate.generate,
+    cli_tools.generate,
     cli_shards.shards,
     cli_shards.bits,
     cli_tools.recipes,

@@ -32,11 +32,8 @@ class Telling:
         """
         if self.sample:
             drawn = {
-                "temperature": self.temperature,
-                "top_p": self.top_p,
-                "top_k": self.top_k,
-                "seed": self.seed,
-            }
+                "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k, "seed": self.seed,
+            }  # fmt: skip
             return model.decode(vectors, "sample", **drawn)
         if self.beams is not None:
             return model.decode(vectors, "beam", beams=self.beams)
@@ -44,12 +41,7 @@ class Telling:
 
 
 def show_concepts(
-    model: ConceptModel,
-    texts: Sequence[str],
-    corpus: Path | None,
-    *,
-    top_k: int,
-    telling: Telling | None,
+    model: ConceptModel, texts: Sequence[str], corpus: Path | None, *, top_k: int, telling: Telling | None
 ) -> None:
     """Each text with its concept's first numbers, what the decoder tells of it, and its neighbours in a corpus."""
     vectors = model.encode(texts)

@@ -25,8 +25,7 @@ Include = Annotated[
     typer.Option(metavar="PATTERN", help="Of a folder: read only these files, such as '**/*.md'; repeated."),
 ]
 Exclude = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated."),
+    list[str] | None, typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated.")
 ]
 TextLanguage = Annotated[
     str | None,

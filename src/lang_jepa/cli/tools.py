@@ -1,4 +1,4 @@
-"""The verbs that use a finished model: `index`, `search` and `export`; nothing heavy is imported before it is used."""
+"""The verbs that use a finished model: `index`, `search`, `export`, `generate`; nothing heavy is imported at once."""
 
 import shlex
 from pathlib import Path
@@ -13,13 +13,14 @@ from lang_jepa.errors import LangJepaError, counted
 if TYPE_CHECKING:
     from lang_jepa.inference.index.index import Hit
 
+import sys
+
 Model = Annotated[Path, typer.Argument(help="A run directory or a model directory.")]
 
 
 def index(
     model: Annotated[
-        Path,
-        typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name."),
+        Path, typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name.")
     ],
     corpus: Annotated[
         str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")
@@ -73,7 +74,7 @@ def index(
             output,
             dtype="float32" if float32 else "float16",
             approximate=approximate,
-            tell=bar.tell,
+            on_event=bar.on_event,
         )
     facts_table(built.facts(), title=str(output))
     lost = source.losses.line() if isinstance(source, SplitDocuments) and source.losses else None
@@ -194,3 +195,44 @@ def _plain(text: str, style: str = "", *, whole: bool = False) -> None:
     from lang_jepa.cli.console import plain
 
     plain(text, style, whole=whole)
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(help="A GPT's run directory or model directory.")],
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Beginning of the text (default: standard input; '' for a new document)."),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens written at most.")] = 100,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Of the draws; 0 always takes the likeliest token.")
+    ] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest (0: all).")] = 0,
+    top_p: Annotated[float, typer.Option(help="Share of probability drawn from (1: all).")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="Texts written.")] = 1,
+) -> None:
+    """Let a GPT go on after a beginning; a text ends with its document."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.inference.generate import TextGPT
+    from lang_jepa.inference.model_folder import find_gpt, unfinished
+
+    if find_gpt(run) is None:
+        raise LangJepaError(
+            unfinished(run)
+            or f"{run} is no run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
+            "`lang-jepa infer RUN --context ... --continue 3` tells"
+        )
+    if prompt is None:
+        if sys.stdin.isatty():
+            raise LangJepaError(
+                "there is nothing to go on from: give --prompt TEXT, or text on standard input"
+            )
+        prompt = sys.stdin.read().removeprefix("\ufeff").rstrip("\n")
+    texts = TextGPT.load(run).write(
+        prompt, tokens=tokens, samples=samples, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    for number, text in enumerate(texts, start=1):
+        if samples > 1:
+            plain(f"--- {number}")
+        plain(text)

@@ -19,7 +19,7 @@ from lang_jepa.data.corpus.blocks import Block, process_documents
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.corpus.losses import Losses
 from lang_jepa.data.loader import State, position
-from lang_jepa.data.sources.source import Document, Rejection, Source
+from lang_jepa.data.sources.base import Document, Rejection, Source
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_view

@@ -18,13 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.embedding import Vectors
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.models.architecture import (
-    encoder_of,
-    is_part,
-    model_class,
-    quiet_transformers,
-    read_config,
-)
+from lang_jepa.models.architecture import encoder_of, is_part, model_class, quiet_transformers, read_config
 from lang_jepa.models.backbone import save_backbone
 
 

@@ -69,10 +69,7 @@ def parse_rounding(bits: Bits, clip: str | None) -> Rounding:
         raise LangJepaError(f"--clip {clip}: '{at}' is no number") from error
 
 
-DEFAULT_CLIP: dict[str, dict[int, float]] = {
-    "std": {8: 8.0, 6: 5.0},
-    "percentile": {8: 100.0, 6: 99.98},
-}
+DEFAULT_CLIP: dict[str, dict[int, float]] = {"std": {8: 8.0, 6: 5.0}, "percentile": {8: 100.0, 6: 99.98}}
 """Of `clip_at`: the least harm of those that docs/gpt-data.md compares."""
 
 

@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.document_rules import REACH, Places, Reading, Rule
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
@@ -174,8 +174,7 @@ def sentences_of(model: EmbeddingModel, text: str | Sequence[str]) -> list[str]:
     """
     if isinstance(text, str):
         text = text_of(text, "the document", blank=True)
-        pieces = [text[begin:end].strip() for begin, end in make_splitter(model.settings.data).spans(text)]
-        found = [piece for piece in pieces if piece]
+        found = split_text(text, make_splitter(model.settings.data))
     else:
         found = texts_of(text, "sentence")
     if not found:

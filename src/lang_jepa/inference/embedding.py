@@ -19,10 +19,10 @@ from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.tasks.document_choice import Choice
+from lang_jepa.inference.cache import SentenceCache
 from lang_jepa.inference.decoding import TextDecoder, read_decoder
-from lang_jepa.inference.memory import SentenceMemory
 from lang_jepa.inference.model_folder import find_model, load_model, save_model, unfinished
-from lang_jepa.inference.prediction import Sides, foresee, neighbours, passages, reads_concepts
+from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
 from lang_jepa.inference.texts import (
     as_documents,
     contexts_of,
@@ -72,7 +72,7 @@ class EmbeddingModel:
         """The model directory that it was loaded from (None: it was not)."""
         self.source: str | None = None
         """What `load` read it from: a folder, or the hub name of a plain encoder (None: it was not loaded)."""
-        self.memory: SentenceMemory | None = None
+        self.sentence_cache: SentenceCache | None = None
         """What it has read and should not read again (None: it keeps nothing)."""
         self.choices: dict[str, Choice] = {}
         """What the document tools use, as measured by the evaluation task `document` (empty: not measured)."""
@@ -205,9 +205,9 @@ class EmbeddingModel:
     def _states(self, tokens: list[NDArray[Any]]) -> Tensor:
         """Embeddings of tokenized sentences in one pass, not normalised."""
         encoder = self._evaluating().encoder
-        if self.memory is None:
+        if self.sentence_cache is None:
             return encoder.embed(self._framed(tokens)).float()
-        known = self.memory.means(tokens, lambda new: encoder.mean(self._framed(new)).cpu().numpy())
+        known = self.sentence_cache.means(tokens, lambda new: encoder.mean(self._framed(new)).cpu().numpy())
         means = torch.from_numpy(known).to(self.device)
         return means if encoder.head is None else encoder.head(means).float()
 
@@ -266,7 +266,7 @@ class EmbeddingModel:
 
     def _predict_all(self, contexts: list[list[str]]) -> Vectors:
         if reads_concepts(self.settings):
-            return self._foresee([self._window(one) for one in contexts])
+            return self._predict_from_concepts([self._window(one) for one in contexts])
         result = np.empty((len(contexts), self.dim), dtype=np.float32)
         sizes = np.array([_letters(self._window(one)) for one in contexts])
         for rows in by_length(sizes, BATCH_TOKENS):
@@ -303,14 +303,14 @@ class EmbeddingModel:
         if not len(before):
             return np.zeros((0, self.dim), dtype=np.float32)
         if reads_concepts(self.settings):
-            return self._foresee(before, after)
+            return self._predict_from_concepts(before, after)
         sides = [self._around(one, other) for one, other in zip(before, after, strict=True)]
         result = np.empty((len(sides), self.dim), dtype=np.float32)
         for rows in by_length(np.array([_letters([*one, *other]) for one, other in sides]), BATCH_TOKENS):
             result[rows] = self._predict_hidden([sides[row] for row in rows])
         return result
 
-    def _foresee(
+    def _predict_from_concepts(
         self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]] | None = None
     ) -> Vectors:
         """Of a predictor that reads vectors of sentences: each distinct sentence is encoded once."""
@@ -320,7 +320,7 @@ class EmbeddingModel:
             make = neighbours if self.sees_both_sides else passages
             return _unit(self._evaluating().predictor(make(vectors, sides, window)))
 
-        return foresee(before, after, self._embed, predict)
+        return predict_positions(before, after, self._embed, predict)
 
     def _embed(self, sentences: list[str]) -> Tensor:
         """Embeddings of sentences as the predictor reads them in training, not normalised: [S, D]."""

@@ -211,19 +211,19 @@ def as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) ->
     Raises:
         LangJepaError: the tokenizer keeps nothing of a sentence.
     """
-    documents = tokenizer.encode_documents(contexts)
-    for context, document in zip(contexts, documents, strict=True):
-        sizes = np.diff(document.starts)  # the separator in front gives even an empty sentence a token
+    documents = [tokenizer.encode_document(context) for context in contexts]
+    for context, (_, starts) in zip(contexts, documents, strict=True):
+        sizes = np.diff(starts)  # the separator in front gives even an empty sentence a token
         empty = [text for text, size in zip(context, sizes, strict=True) if not size or not text.strip()]
         if empty:
             raise LangJepaError(f"a sentence of the context has no token: {empty[0]!r}")
-    sizes = np.array([len(document.tokens) for document in documents])
+    sizes = np.array([len(tokens) for tokens, _ in documents])
     shifts = np.cumsum(sizes) - sizes
-    starts = [document.starts[:-1] + shift for document, shift in zip(documents, shifts, strict=True)]
+    firsts = [starts[:-1] + shift for (_, starts), shift in zip(documents, shifts, strict=True)]
     return CorpusSplit.from_arrays(
-        np.concatenate([document.tokens for document in documents]),
-        np.concatenate([*starts, [int(sizes.sum())]]).astype(np.int64),
-        np.concatenate([[0], np.cumsum([len(start) for start in starts])]).astype(np.int64),
+        np.concatenate([tokens for tokens, _ in documents]),
+        np.concatenate([*firsts, [int(sizes.sum())]]).astype(np.int64),
+        np.concatenate([[0], np.cumsum([len(first) for first in firsts])]).astype(np.int64),
         np.array([str(number).encode() for number in range(len(documents))]),
         tokenizer,
     )

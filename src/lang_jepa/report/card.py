@@ -14,13 +14,11 @@ from lang_jepa.evaluation.tasks.document_choice import choices_from
 from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, ENCODER_TASKS, Budget, evaluate
 from lang_jepa.evaluation.tasks.saving import Saver
 from lang_jepa.evaluation.tasks.tasks import check_data_dir
+from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import check_writable, locked
-from lang_jepa.files.tensors import digest
-from lang_jepa.inference.cache import Tell, weights_hash
-from lang_jepa.inference.memory import SentenceMemory
-from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.cache import SentenceCache, Tell, weights_hash
+from lang_jepa.inference.model import ConceptModel, missing, own_corpus
 from lang_jepa.inference.model_folder import find_model
-from lang_jepa.inference.own_corpus import missing, own_corpus
 from lang_jepa.report.documents import (
     evenly,
     grouped,
@@ -223,7 +221,9 @@ def _start_beside(
         return None
     weights = weights_hash(start.jepa.encoder.backbone)
     same = weights == weights_hash(model.jepa.encoder.backbone)
-    start.memory = model.memory if same else SentenceMemory(start.room, shelf=Shelf(shared), identity=weights)
+    start.sentence_cache = (
+        model.sentence_cache if same else SentenceCache(start.room, shelf=Shelf(shared), identity=weights)
+    )
     return start
 
 

@@ -15,10 +15,8 @@ from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.tasks.document_data import Grouped, group_of
 from lang_jepa.evaluation.tasks.search import Searched, ask
-from lang_jepa.inference.cache import Tell
-from lang_jepa.inference.cached_concepts import ConceptCache, reads_cached
+from lang_jepa.inference.cache import ConceptCache, SentenceCache, Tell, reads_cached
 from lang_jepa.inference.index.source import SplitDocuments
-from lang_jepa.inference.memory import SentenceMemory
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Jepa
@@ -109,7 +107,7 @@ def remember(
         named: those of the corpora that the user named, beside which vectors are made where there are none. Beside one
             that only the model's settings name nothing is ever written.
     """
-    model.memory = SentenceMemory(model.room)
+    model.sentence_cache = SentenceCache(model.room)
     if not reads_cached(model.settings):
         return
     for corpus in corpora:
@@ -119,7 +117,7 @@ def remember(
                 take = ConceptCache.open_or_make if corpus in named else ConceptCache.find
                 found = take(model.jepa.encoder, view, tell=tell)
                 if found is not None:
-                    model.memory.fill(split, found.vectors)
+                    model.sentence_cache.fill(split, found.vectors)
 
 
 WORDS = "words"
@@ -169,6 +167,6 @@ def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
     encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
     jepa = Jepa(encoder, NoPredictor("the encoder without its head", model.dim), reads_sentences=False).eval()
     plain = ConceptModel(jepa, model.tokenizer, None, model.settings)
-    plain.memory = model.memory
+    plain.sentence_cache = model.sentence_cache
     plain.statistics = Statistics.of(plain.encode(sample))
     return EncoderOnly(plain)

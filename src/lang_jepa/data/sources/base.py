@@ -123,11 +123,7 @@ class RowSource(ABC):
 
 
 def judge(
-    identity: str,
-    text: object,
-    where: str,
-    min_length: int,
-    left_out: tuple[tuple[str, int], ...] = (),
+    identity: str, text: object, where: str, min_length: int, left_out: tuple[tuple[str, int], ...] = ()
 ) -> Document | Rejection:
     """A row's document, or why it is none.
 

@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lang_jepa.data.sources.base import Unreadable
-from lang_jepa.data.sources.text_files import first_line
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
 LARGEST = 1 << 29

@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from lang_jepa.data.sources.base import Row, identity_of
-from lang_jepa.data.sources.text_files import NOT_UTF8, chunks, first_line, lines
-from lang_jepa.errors import LangJepaError
+from lang_jepa.data.sources.text_files import NOT_UTF8, chunks, lines
+from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
 MAX_FIELD = 1 << 26

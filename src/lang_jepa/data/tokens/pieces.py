@@ -10,7 +10,7 @@ import numpy as np
 
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.data.tokens.token_shards import BOS, MAX_VOCAB
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, optional
 
 FORMAT = 1
 """Of a model that is learnt here and of what is encoded: raise it when either changes."""
@@ -91,12 +91,7 @@ class Pieces:
         return any(test(index) for test in tests)
 
 
-def train_pieces(
-    texts: Iterable[str],
-    vocab_size: int,
-    *,
-    max_characters: int = SAMPLE_CHARACTERS,
-) -> Pieces:
+def train_pieces(texts: Iterable[str], vocab_size: int, *, max_characters: int = SAMPLE_CHARACTERS) -> Pieces:
     """Learn a BPE with byte fallback that gives every text back as it was, white space included.
 
     Ids 0 to 3 are padding, BOS, EOS and unknown (which byte fallback leaves unused), then 256 bytes. There is no
@@ -180,10 +175,4 @@ def sentencepiece_library() -> Any:
     Raises:
         LangJepaError: it is not installed.
     """
-    try:
-        import sentencepiece
-    except ImportError as error:
-        raise LangJepaError(
-            "sentencepiece is needed for token shards: pip install 'lang-jepa[gpt]'"
-        ) from error
-    return sentencepiece
+    return optional("sentencepiece", "sentencepiece is needed for token shards: pip install 'lang-jepa[gpt]'")

@@ -22,19 +22,29 @@ from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.files.atomic import fingerprint, locked, remove_temporaries, sha256
 from lang_jepa.inference.cards import write_card
 from lang_jepa.inference.embedding import EmbeddingModel, Vectors
-from lang_jepa.inference.index.approximate import ApproximateSearch, build_approximate
-from lang_jepa.inference.index.files import JOURNAL, Grown, IndexArrays, IndexWriter, Progress
-from lang_jepa.inference.index.folder import FORMAT, INDEX, NAMES, check_folder, is_generation, open_files
+from lang_jepa.inference.index.files import FORMAT as FORMAT
+from lang_jepa.inference.index.files import (
+    INDEX,
+    JOURNAL,
+    NAMES,
+    Grown,
+    IndexArrays,
+    IndexWriter,
+    Progress,
+    check_folder,
+    is_generation,
+    open_files,
+)
 from lang_jepa.inference.index.source import SentenceSource
 from lang_jepa.inference.model_folder import ENCODING_FILES
-from lang_jepa.inference.search import exact_search, neighbours
+from lang_jepa.inference.search import ApproximateSearch, build_approximate, exact_search, neighbours
 
 MANY = 1_000_000
 """Sentences above which exact search is slow."""
 BLOCK = 4096
 """Sentences that are encoded and written at a time."""
 
-Tell = Callable[[Progress], None]
+OnEvent = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class Index:
 
     @property
     def approximate(self) -> bool:
-        """Whether searches use an approximate index, unless they are told to be exact."""
+        """Whether searches use an approximate index, unless `exact` is asked for."""
         return self.info["approximate"] is not None
 
     @cached_property
@@ -93,7 +103,7 @@ class Index:
         dtype: Literal["float16", "float32"] = "float16",
         approximate: bool = False,
         block: int = BLOCK,
-        tell: Tell | None = None,
+        on_event: OnEvent | None = None,
     ) -> Self:
         """Encode a corpus into an index, or find it done; goes on where a killed building stopped.
 
@@ -108,7 +118,7 @@ class Index:
             approximate: also build an approximate index (extra `faiss`), which searches then use; worth it above about
                 a million sentences.
             block: sentences encoded and written at a time.
-            tell: told the progress after every block.
+            on_event: called with the progress after every block.
 
         Raises:
             LangJepaError: a model that is in no folder, a folder with something else in it, no sentences.
@@ -116,7 +126,7 @@ class Index:
         folder = Path(folder)
         check_folder(folder)
         building = _Building(
-            model, source, folder, dtype, block, approximate, tell or (lambda progress: None)
+            model, source, folder, dtype, block, approximate, on_event or (lambda progress: None)
         )
         with locked(folder / ".lock"):
             building.run()
@@ -232,7 +242,7 @@ class _Building:
     dtype: str
     block: int
     approximate: bool
-    tell: Tell
+    on_event: OnEvent
 
     def run(self) -> None:
         """Build what is missing and publish it."""
@@ -292,10 +302,10 @@ class _Building:
         writer = IndexWriter(work, self.model.dim, self.dtype)
         if not writer.progress.total_characters:
             writer.record(replace(writer.progress, total_characters=self.source.characters()))
-        self.tell(writer.progress)
+        self.on_event(writer.progress)
         if not writer.progress.complete:
             for sentences, progress in _blocks(self.source, writer.progress, self.block):
-                self.tell(self._append(writer, sentences, progress))
+                self.on_event(self._append(writer, sentences, progress))
         if not writer.progress.rows:
             writer.close()
             shutil.rmtree(work)
@@ -354,7 +364,7 @@ def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tupl
 
 
 def model_identity(model: EmbeddingModel) -> str:
-    """What tells models apart in a search: a hash of the file hashes in the model card, and the similarity.
+    """What distinguishes models in a search: a hash of the file hashes in the model card, and the similarity.
 
     Raises:
         LangJepaError: a model that was not loaded from a model directory has no card.

@@ -16,11 +16,10 @@ from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.data.views.order import Indices, Order, uniform
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
-from lang_jepa.inference.cache import Tell, Vectors, weights_hash
-from lang_jepa.inference.cached_concepts import ConceptCache
-from lang_jepa.inference.cached_predictions import PredictionCache
+from lang_jepa.inference.cache import ConceptCache, Tell, Vectors, weights_hash
 from lang_jepa.inference.decoding import encoder_fingerprint
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.prediction import PredictionCache
 from lang_jepa.models.decoder import DecoderBatch, pad_texts
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.training.material import plan_steps

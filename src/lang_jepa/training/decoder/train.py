@@ -12,13 +12,11 @@ from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable, write_json
 from lang_jepa.files.run_lock import RunLock
-from lang_jepa.inference.cached_predictions import check_predicts
 from lang_jepa.inference.cards import CARD, is_whole
 from lang_jepa.inference.decoding import WEIGHTS, join_model, restore
-from lang_jepa.inference.gpt_folder import find_gpt
-from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import find_model
-from lang_jepa.inference.own_corpus import missing, own_corpus
+from lang_jepa.inference.model import ConceptModel, missing, own_corpus
+from lang_jepa.inference.model_folder import find_gpt, find_model
+from lang_jepa.inference.prediction import check_predicts
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lang_jepa.data.tokens.token_spans import draw_spans
+from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.errors import LangJepaError
-from lang_jepa.inference.gpt_folder import initial_gpt
+from lang_jepa.inference.model_folder import initial_gpt
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training import checkpoint as checkpoints
@@ -81,7 +81,7 @@ LAYOUT = Layout(
 metrics.csv          what was measured, by optimizer step
 samples.txt          what the model wrote at each look
 summary.json         the end
-model/               the model to use: lang_jepa.inference.gpt_folder.load_gpt("model")
+model/               the model to use: lang_jepa.inference.model_folder.load_gpt("model")
 checkpoint-last.pth  to resume from
 checkpoint-best.pth  the look with the fewest bits per byte
 """,

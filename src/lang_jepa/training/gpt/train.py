@@ -60,7 +60,8 @@ def train_gpt(
         LangJepaError: see `GPTRun.fit`; the data or a checkpoint cannot be used.
     """
     from lang_jepa.inference.cards import is_whole
-    from lang_jepa.inference.gpt_folder import CARD, find_gpt
+    from lang_jepa.inference.model_folder import GPT_CARD as CARD
+    from lang_jepa.inference.model_folder import find_gpt
     from lang_jepa.training.gpt.run import FREE
 
     fabric, place, listener = _setting(settings, reporter)
@@ -149,7 +150,7 @@ def _start(
 
 def _finish(run: "GPTRun", seconds: float) -> None:
     """Write the model directory unless it was interrupted, and sum the run up."""
-    from lang_jepa.inference.gpt_folder import save_gpt
+    from lang_jepa.inference.model_folder import save_gpt
 
     if not run.interrupted:
         with run.average.in_place(run.gpt) if run.average else nullcontext():
