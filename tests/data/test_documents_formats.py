@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
+from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
 from lang_jepa.data.sources.base import Document, Unreadable, length_of
 from lang_jepa.data.sources.formats import read_document
 from lang_jepa.data.sources.read_html import html_prose

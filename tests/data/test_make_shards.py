@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from texts import text_of, write_rows
 
-from lang_jepa.data.corpus.losses import why_nothing_held_out
+from lang_jepa.data.corpus.deduplicate import hash_text, side
+from lang_jepa.data.corpus.statistics import why_nothing_held_out
 from lang_jepa.data.tokens.byte_table import documents
 from lang_jepa.data.tokens.make_shards import ShardProgress, make_shards
 from lang_jepa.data.tokens.pieces import Pieces
 from lang_jepa.data.tokens.token_shards import TokenShards
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.hashes import hash_text, side
 from lang_jepa.settings.data import DataSettings
 from tiny import environment
 

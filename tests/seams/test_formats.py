@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from lang_jepa import stories
 from lang_jepa.data.corpus.assemble import assemble, changes, write_block
 from lang_jepa.data.corpus.blocks import Block, process_documents
-from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common
+from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common, hash_sentence, hash_text, side
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
@@ -38,7 +38,6 @@ from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics
 from lang_jepa.files.atomic import read_json, write_json
-from lang_jepa.files.hashes import hash_sentence, hash_text, side
 from lang_jepa.inference.cache import ConceptCache
 from lang_jepa.inference.index.index import Index
 from lang_jepa.inference.index.source import Lines
@@ -58,11 +57,11 @@ PINNED = {
     "data.sources.read_markdown": (3, "23b97f5d9e716a7a"),
     "data.sources.read_html": (3, "1abb3966c4599459"),
     "data.sources.read_rst": (3, "6bc7eb93504fad58"),
-    "data.sources.read_office": (1, "12a103071d51216b"),
+    "data.sources.formats:OFFICE_FORMAT": (1, "12a103071d51216b"),
     "data.sources.source": (1, "50afcf3b4aa8ab67"),
     "data.sources.text_files": (1, "3807cfb4268c77ce"),
     "data.text.sentences": (4, "96a668894ae3a162"),
-    "files.hashes": (1, "627e1e2c0b0ecc0e"),
+    "data.corpus.deduplicate:HASHES_FORMAT": (1, "627e1e2c0b0ecc0e"),
     "data.text.tokenizer": (2, "2c7afd9c02a7b632"),
     "data.corpus.blocks": (1, "8f47d4fe7a225aee"),
     "data.corpus.deduplicate": (2, "8830acb1e9d22446"),
@@ -342,11 +341,11 @@ STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "data.sources.read_markdown": partial(_of_documents, name="a.md"),
     "data.sources.read_html": partial(_of_documents, name="a.html"),
     "data.sources.read_rst": partial(_of_documents, name="a.rst"),
-    "data.sources.read_office": _of_office,
+    "data.sources.formats:OFFICE_FORMAT": _of_office,
     "data.sources.source": _of_joined,
     "data.sources.text_files": _of_text_files,
     "data.text.sentences": _of_sentences,
-    "files.hashes": _of_hashes,
+    "data.corpus.deduplicate:HASHES_FORMAT": _of_hashes,
     "data.text.tokenizer": _of_tokenizer,
     "data.corpus.blocks": _of_blocks,
     "data.corpus.deduplicate": _of_deduplicate,
@@ -417,7 +416,7 @@ def _small(folder: Path) -> tuple[DataSettings, dict[str, Any]]:
     [
         "data.sources.base",
         "data.text.sentences",
-        "files.hashes",
+        "data.corpus.deduplicate:HASHES_FORMAT",
         "data.corpus.deduplicate",
         "data.text.tokenizer",
         "data.corpus.blocks",
@@ -428,8 +427,9 @@ def test_a_raised_number_makes_a_corpus_of_its_own(
 ) -> None:
     settings, _ = _small(tmp_path)
     before = prepare(settings).path
-    module = import_module(f"lang_jepa.{step}")
-    monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
+    name, _, constant = step.partition(":")
+    module, constant = import_module(f"lang_jepa.{name}"), constant or "FORMAT"
+    monkeypatch.setattr(module, constant, getattr(module, constant) + 1)
     assert prepare(settings).path != before
 
 

@@ -160,10 +160,9 @@ def prepare(
     if duplicates is not None:
         check_writable(duplicates.expanduser())
     from lang_jepa.cli.console import facts_table, plain, warn
-    from lang_jepa.data.corpus.losses import Losses
     from lang_jepa.data.corpus.prepare import PrepareEvent, tell_losses
     from lang_jepa.data.corpus.prepare import prepare as run
-    from lang_jepa.data.corpus.statistics import describe
+    from lang_jepa.data.corpus.statistics import Losses
     from lang_jepa.data.views import make_view
     from lang_jepa.training.loop import padding_facts
     from lang_jepa.training.material import make_order
@@ -184,7 +183,7 @@ def prepare(
     }
     tell_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), tell)
     facts_table(
-        [*describe(corpus), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)
+        [*corpus.info(), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)
     )
 
 

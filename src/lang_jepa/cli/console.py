@@ -25,7 +25,7 @@ HEADER = 12
 def score_tables_of(
     heads: Sequence[str], rows: Sequence[Sequence[Text]], *, width: int, strong: Collection[int] = ()
 ) -> Iterator[RenderableType]:
-    """Names on the left, figures on the right, in as many tables as the width needs.
+    """Names on the left, metrics on the right, in as many tables as the width needs.
 
     Args:
         heads: of all columns, that of the names first.
@@ -56,7 +56,7 @@ def score_tables_of(
 def text_tables(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, begins: Collection[int] = ()
 ) -> Iterator[RenderableType]:
-    """Figures on the left, a sentence on the right, or below where there is no room for it.
+    """Metrics on the left, a sentence on the right, or below where there is no room for it.
 
     Args:
         heads: of all columns, that of the sentence last.
@@ -82,15 +82,15 @@ def text_tables(
         yield Text(
             "  ".join(f"{head:>{size}}" for head, size in zip(heads, wide, strict=False)), style="bold"
         )
-    for number, (*figures, sentence) in enumerate(rows):
+    for number, (*metrics, sentence) in enumerate(rows):
         if number in starts:
             yield Text("─" * min(width, LEAST_TEXT))
         if together:
-            yield Text("  ".join(f"{cell:>{size}}" for cell, size in zip(figures, wide, strict=True)))
+            yield Text("  ".join(f"{cell:>{size}}" for cell, size in zip(metrics, wide, strict=True)))
         else:
             yield Text(
                 "\n".join(
-                    f"{head} {cell}".strip() for head, cell in zip(heads, figures, strict=False) if cell
+                    f"{head} {cell}".strip() for head, cell in zip(heads, metrics, strict=False) if cell
                 )
             )
         yield Padding(Text(sentence, overflow="fold"), (0, 0, 0, 2))
@@ -122,7 +122,7 @@ def _groups(wide: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _pairs(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Iterator[RenderableType]:
-    """Each row as its name and, below, one figure a line."""
+    """Each row as its name and, below, one metric a line."""
     for name, *cells in rows:
         yield Text.assemble((name.plain, "bold"))
         for head, cell in zip(heads[1:], cells, strict=True):
@@ -212,7 +212,7 @@ def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
 
 
 def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begins: Sequence[int]) -> None:
-    """Figures and a sentence in each row, a line before those that begin something."""
+    """Metrics and a sentence in each row, a line before those that begin something."""
     for part in text_tables(heads, rows, width=console.width, begins=begins):
         console.print(part)
 
@@ -228,8 +228,8 @@ def named_table(said: Mapping[str, str]) -> None:
             plain(f"{name}\n  {text}")
 
 
-def figures_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
-    """A name and figures in each row."""
+def metrics_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
+    """A name and metrics in each row."""
     shown = [[Text(visible(cell)) for cell in row] for row in rows]
     _draw(score_tables_of(heads, shown, width=console.width), title)
 

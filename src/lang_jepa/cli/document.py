@@ -1,4 +1,4 @@
-"""The verb `document`: what a model tells about a text; nothing heavy is imported before it is used."""
+"""The verb `document`: what a model finds in a text; nothing heavy is imported before it is used."""
 
 import json
 from dataclasses import asdict

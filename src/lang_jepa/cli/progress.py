@@ -191,7 +191,7 @@ class GPTBar(Bar):
 
 
 class JobBar(Work):
-    """A listener of a comparison: one line for each run at work, which says how far it is."""
+    """A callback of a comparison: one line for each run at work, which says how far it is."""
 
     def __init__(self) -> None:
         position = TextColumn("{task.fields[position]}", markup=False)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lang_jepa.cli.options import Exclude, Include
+from lang_jepa.cli.options import Exclude, Include, Limit, TextColumn
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 
 
@@ -26,11 +26,9 @@ def shards(
     deduplicate: Annotated[
         str, typer.Option(help="Of none, exact, near: repeated documents to drop.")
     ] = "near",
-    limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
+    limit: Limit = None,
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
-    text_column: Annotated[
-        str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
-    ] = "text",
+    text_column: TextColumn = "text",
     language: Annotated[
         str, typer.Option(help="Language of the texts, which tells their sentences apart: en, de, ...")
     ] = "en",
@@ -91,7 +89,7 @@ def bits(
     ] = False,
 ) -> None:
     """Bits per byte of held-out text: compressors, an n-gram model, and language models side by side."""
-    from lang_jepa.cli.console import figures_table, plain
+    from lang_jepa.cli.console import metrics_table, plain
     from lang_jepa.evaluation.baselines.compression import compression_baselines
     from lang_jepa.export.gpt import open_sides, score_gpts
 
@@ -104,4 +102,4 @@ def bits(
         [r.name, f"{r.bits_per_byte:.4f}", nat, f"{r.seconds:.1f}"] for r, nat in zip(rows, nats, strict=True)
     ]
     heads = ("", "bits per byte", "nats per token", "seconds")
-    figures_table(heads, cells, title=f"{held_out.num_tokens:,} held-out tokens of {folder}")
+    metrics_table(heads, cells, title=f"{held_out.num_tokens:,} held-out tokens of {folder}")

@@ -60,8 +60,8 @@ def check_rising(starts: NDArray[np.integer], *, strictly: bool) -> None:
         steps = np.diff(starts[begin : begin + _AT_ONCE + 1])
         wrong = steps <= 0 if strictly else steps < 0
         if wrong.any():
-            place = begin + int(wrong.argmax())
-            raise BadArray(f"entry {place + 1} is {starts[place + 1]} after {starts[place]}")
+            index = begin + int(wrong.argmax())
+            raise BadArray(f"entry {index + 1} is {starts[index + 1]} after {starts[index]}")
 
 
 def check_within(values: NDArray[np.integer], count: int) -> None:
@@ -92,14 +92,14 @@ def digest(tensors: Mapping[str, Any]) -> str:
     return total.hexdigest()[:16]
 
 
-def tree_digest(tree: Any) -> str:
+def tree_digest(tree: object) -> str:
     """Hex digits of SHA-256 over a tree of mappings, sequences, tensors and plain values."""
     total = hashlib.sha256()
     _add(tree, total.update)
     return total.hexdigest()
 
 
-def _add(tree: Any, update: Callable[[bytes], None]) -> None:
+def _add(tree: object, update: Callable[[bytes], None]) -> None:
     import torch
 
     if isinstance(tree, Mapping):
@@ -118,7 +118,7 @@ def _add(tree: Any, update: Callable[[bytes], None]) -> None:
         update(repr(tree).encode())
 
 
-def check_finite(tree: Any, *, where: str) -> None:
+def check_finite(tree: object, *, where: str) -> None:
     """Refuse trees of tensors and numbers with a NaN or an infinity in them.
 
     Raises:
@@ -131,7 +131,7 @@ def check_finite(tree: Any, *, where: str) -> None:
             )
 
 
-def _leaves(tree: Any, path: str = "") -> "Iterator[tuple[str, float | Tensor]]":
+def _leaves(tree: object, path: str = "") -> "Iterator[tuple[str, float | Tensor]]":
     """Floating tensors and floats of a tree, each with its place."""
     import torch
 

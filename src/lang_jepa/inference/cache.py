@@ -105,7 +105,7 @@ class ConceptCache(CachedVectors):
         Args:
             encoder: run where it is, in eval mode and float32; left in the mode it was found in.
             view: over one side of a prepared corpus; its special tokens and max_length count.
-            tell: told in words what is done; nothing is rebuilt in silence.
+            tell: called with what is done, in words; nothing is rebuilt in silence.
 
         Raises:
             LangJepaError: the side is not on disk (a stream's block), its folder cannot be written to, or a vector is
@@ -125,8 +125,8 @@ class SentenceCache:
 
     Args:
         room: tokens of a sentence that the encoder reads at most, special ones not counted.
-        shelf: where what was read is kept for other processes that ask for the same (None: nowhere).
-        identity: hash of the backbone's weights; tells it from others on the shelf.
+        shelf: cache on disk of what was read, for other processes that ask for the same (None: nowhere).
+        identity: hash of the backbone's weights; distinguishes it from others there.
     """
 
     def __init__(self, room: int, *, shelf: Shelf | None = None, identity: str = "") -> None:
@@ -175,7 +175,7 @@ class Job:
             loses one block at most.
         make: units first .. stop - 1 to the number of the first row they fill and float32 [n, D]. Rows that no unit
             fills stay zero.
-        tell: told in words what is done; nothing is rebuilt in silence.
+        tell: called with what is done, in words; nothing is rebuilt in silence.
     """
 
     name: str
@@ -237,7 +237,6 @@ class Job:
 
     @property
     def _row(self) -> int:
-        """Bytes of one vector."""
         return 4 * self.dim
 
     def _is_ready(self, target: Path, *, again: bool = False) -> bool:
@@ -276,7 +275,7 @@ class Job:
             f"{self.doing} {counted(self._shape[0] - rows, 'sentence')} once, for all later runs "
             f"({size:,.0f} MB in {target})" + (f"; {rows:,} were done earlier" if rows else "")
         )
-        began = told = time.monotonic()
+        began = reported = time.monotonic()
         start = done
         with writing(partial), (partial / _VECTORS).open("ab") as file:
             file.truncate(rows * self._row)
@@ -291,9 +290,9 @@ class Job:
                 os.fsync(file.fileno())  # before it is said to be there
                 done, rows = stop, row + len(vectors)
                 write_json(partial / _PROGRESS, {"units": done, "rows": rows})
-                if time.monotonic() - told > 10:
-                    told = time.monotonic()
-                    left = (self.units - done) * (told - began) / (done - start)
+                if time.monotonic() - reported > 10:
+                    reported = time.monotonic()
+                    left = (self.units - done) * (reported - began) / (done - start)
                     self.tell(
                         f"{self.doing}: {rows:,} of {self._shape[0]:,} sentences, about {left / 60:.0f} minutes left"
                     )
@@ -339,18 +338,18 @@ def _concepts(encoder: TextEncoder, view: View, tell: Tell | None) -> Job:
 @torch.inference_mode()
 def _encoded(encoder: TextEncoder, view: View, first: int, stop: int) -> Vectors:
     """Vectors of sentences first .. stop - 1."""
-    numbers = np.arange(first, stop)
+    sentences = np.arange(first, stop)
     device, training = next(encoder.parameters()).device, encoder.training
     encoder.eval()
-    result = np.empty((len(numbers), encoder.dim), dtype=np.float32)
-    for rows in by_length(view.split.lengths(numbers), PASS_TOKENS):
-        sequences = view.sentences(numbers[rows]).to(device)
+    result = np.empty((len(sentences), encoder.dim), dtype=np.float32)
+    for rows in by_length(view.split.lengths(sentences), PASS_TOKENS):
+        sequences = view.sentences(sentences[rows]).to(device)
         states = encoder.states(sequences)
         result[rows] = encoder.pool(states, sequences.owner(), len(sequences)).cpu().numpy()
     encoder.train(training)
     bad = np.flatnonzero(~np.isfinite(result).all(1))
     if len(bad):
-        text = view.split.texts(numbers[bad[:1]])[0]
+        text = view.split.texts(sentences[bad[:1]])[0]
         raise LangJepaError(
             f"the encoder's vector of sentence {first + bad[0]} is not finite: {text!r}. Its weights are damaged, "
             "or do not belong to its settings."

@@ -53,7 +53,6 @@ class TextDecoder:
         self.settings, self.encoder = settings, encoder
 
     def __repr__(self) -> str:
-        """What the decoder is."""
         model = self.settings.decoder
         return (
             f"TextDecoder({self.settings.recipe}; reads {self.dim} dimensions; {model.num_layers} layers of "

@@ -1,4 +1,4 @@
-"""What a model tells about a document: surprise, topics, continuations, sentences out of place, repetitions.
+"""What a model finds in a document: surprise, topics, continuations, sentences out of place, repetitions.
 
 Each tool can work with the predictor or with a counterpart that needs none (means of neighbouring sentences in the same
 space). Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and kept with
@@ -152,7 +152,7 @@ def study(
         model, text, using, against: as `surprise`.
         candidates: sentences that might follow, to be ranked.
         segments: topics wanted.
-        progress: told how far it is.
+        progress: called with how far it is.
     """
     sentences = sentences_of(model, text)
     read = Read.by(model, sentences, progress)

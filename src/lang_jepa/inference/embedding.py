@@ -137,7 +137,8 @@ class EmbeddingModel:
         return model
 
     def save(self, folder: str | Path, **card: Any) -> None:
-        """Write a model directory atomically; keyword arguments join its card."""
+        """Write a model directory atomically; keyword arguments join its card, in which its corpus is named."""
+        corpus = {"corpus": self.card["corpus"]} if "corpus" in self.card else {}
         save_model(
             Path(folder),
             encoder=self.jepa.encoder,
@@ -145,13 +146,9 @@ class EmbeddingModel:
             tokenizer=self.tokenizer,
             statistics=self.statistics,
             settings=self.settings,
-            card={"similarity": self.similarity, **self._corpus(), **card},
+            card={"similarity": self.similarity, **corpus, **card},
             decoder=self.decoder,
         )
-
-    def _corpus(self) -> dict[str, Any]:
-        """The name of the corpus it was trained on, for its card."""
-        return {"corpus": self.card["corpus"]} if "corpus" in self.card else {}
 
     @property
     def device(self) -> torch.device:
@@ -194,17 +191,17 @@ class EmbeddingModel:
             result[rows] = _unit(self._states([tokens[row] for row in rows]))
         return result
 
-    def embed_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Tensor:
+    def embed_tokens(self, tokens: Sequence[NDArray[Any]]) -> Tensor:
         """As `encode_tokens`, but not normalised and on the model's device, float32 [n, D]: what predictors read."""
         result = torch.empty(len(tokens), self.dim, device=self.device)
-        for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
+        for rows in by_length(np.array([len(ids) for ids in tokens]), BATCH_TOKENS):
             result[torch.from_numpy(rows).to(self.device)] = self._states([tokens[row] for row in rows])
         return result
 
     @torch.inference_mode()
     def _states(self, tokens: list[NDArray[Any]]) -> Tensor:
         """Embeddings of tokenized sentences in one pass, not normalised."""
-        encoder = self._evaluating().encoder
+        encoder = self.jepa.eval().encoder
         if self.sentence_cache is None:
             return encoder.embed(self._framed(tokens)).float()
         known = self.sentence_cache.means(tokens, lambda new: encoder.mean(self._framed(new)).cpu().numpy())
@@ -318,7 +315,7 @@ class EmbeddingModel:
 
         def predict(vectors: Tensor, sides: list[Sides]) -> Vectors:
             make = neighbours if self.sees_both_sides else passages
-            return _unit(self._evaluating().predictor(make(vectors, sides, window)))
+            return _unit(self.jepa.eval().predictor(make(vectors, sides, window)))
 
         return predict_positions(before, after, self._embed, predict)
 
@@ -346,7 +343,7 @@ class EmbeddingModel:
         view = make_view(self.settings, split, self.tokenizer)
         assert isinstance(view, AsksNext)  # predict_next sees to it
         first, counts = split.document_starts[:-1], np.diff(split.document_starts)
-        return _unit(self._evaluating()(view.questions(first, counts).to(self.device)).predictions)
+        return _unit(self.jepa.eval()(view.questions(first, counts).to(self.device)).predictions)
 
     @torch.inference_mode()
     def _predict_hidden(self, sides: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Vectors:
@@ -358,10 +355,7 @@ class EmbeddingModel:
         assert isinstance(view, MaskedView)  # predict_between sees to it
         hidden = split.document_starts[:-1] + np.array([len(before) for before, _ in sides])
         contexts = view.between(split.document_starts[:-1], np.diff(split.document_starts), hidden)
-        return _unit(self._evaluating()(contexts.to(self.device)).predictions)
-
-    def _evaluating(self) -> Jepa:
-        return self.jepa.eval()
+        return _unit(self.jepa.eval()(contexts.to(self.device)).predictions)
 
 
 def _letters(context: Sequence[str]) -> int:

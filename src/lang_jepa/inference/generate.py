@@ -51,7 +51,6 @@ class TextGPT:
         self.statistics = Statistics.identity(self.dim)
 
     def __repr__(self) -> str:
-        """What the model is."""
         model, parameters = self.model.settings, sum(one.numel() for one in self.model.parameters())
         return (
             f"TextGPT({model.num_layers} layers of {model.model_dim}; {parameters / 1e6:.1f} M parameters; reads "

@@ -18,7 +18,7 @@ from lang_jepa.evaluation.tasks.document_choice import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference import document
 from lang_jepa.inference.decoding import TextDecoder, encoder_fingerprint
-from lang_jepa.inference.document import Continuation, Fits, Placed, Repetition, Topics
+from lang_jepa.inference.document import Continuation, Placed, Repetition
 from lang_jepa.inference.embedding import EmbeddingModel, Vectors
 from lang_jepa.inference.search import neighbours
 from lang_jepa.inference.texts import texts_of, vectors_of
@@ -61,14 +61,14 @@ def imagine(
 
     Raises:
         LangJepaError: a model or a context that `predict_next` refuses, steps below 1, or a prediction of
-            which the decoder tells nothing but empty texts.
+            which the decoder writes nothing but empty texts.
     """
     if not isinstance(steps, int) or steps < 1:
         raise LangJepaError(f"there must be at least one sentence to imagine, not {steps}")
-    told, found = texts_of(context, "sentence"), []
+    sentences, found = texts_of(context, "sentence"), []
     options = Generation(method="beam", beams=beams, returned=beams)
     for _ in range(steps):
-        predicted = model.predict_next(told)[None, :]
+        predicted = model.predict_next(sentences)[None, :]
         texts = list(dict.fromkeys(decoder.decode(predicted, options)[0]))
         texts = [text for text in texts if text.strip() and len(model.tokenizer.encode_sentences([text])[0])]
         if not texts:
@@ -78,7 +78,7 @@ def imagine(
         ranked = neighbours(model, predicted, texts, top_k=len(texts), side="predictions")[0]
         agreement, best = ranked[0]
         found.append(Imagined(best, agreement, ranked))
-        told.append(best)
+        sentences.append(best)
     return found
 
 
@@ -105,7 +105,7 @@ class ConceptModel(EmbeddingModel):
         return model
 
     def decode(self, z: Vectors, method: Method = "greedy", **options: Any) -> list[str]:
-        """The sentence of each concept, as the trained decoder tells it.
+        """The sentence of each concept, as the trained decoder writes it.
 
         Args:
             z: float [n, D], from `encode`, `predict_next` or elsewhere.
@@ -126,7 +126,7 @@ class ConceptModel(EmbeddingModel):
         return decoder.decode(vectors_of(z, decoder.dim), Generation(method=method, **options))
 
     def score_texts(self, z: Vectors, texts: Sequence[str]) -> Scores:
-        """How well the decoder foretells given texts from concepts [n, D], by teacher forcing.
+        """How well the decoder predicts given texts from concepts [n, D], by teacher forcing.
 
         Raises:
             LangJepaError: this model has no decoder.
@@ -164,17 +164,12 @@ class ConceptModel(EmbeddingModel):
             kept = Choices.load(self.folder, model=_weights(self.card))
             self.choices = kept.tools if kept else {}
 
-    def surprise(self, text: str | Sequence[str], **options: Any) -> Fits:
-        """How far each sentence lies from what those before it let expect; see `lang_jepa.inference.document`."""
-        return document.surprise(self, text, **options)
+    surprise = document.surprise
+    segment = document.segment
 
     def outliers(self, text: str | Sequence[str], **options: Any) -> list[Placed]:
         """Sentences by how little they fit between their neighbours, the least fitting first."""
         return document.outliers(self, text, **options).ranked()
-
-    def segment(self, text: str | Sequence[str], **options: Any) -> Topics:
-        """Where the topic changes."""
-        return document.segment(self, text, **options)
 
     def next(
         self, context: str | Sequence[str], candidates: Sequence[str], **options: Any
@@ -188,7 +183,7 @@ class ConceptModel(EmbeddingModel):
         return sorted(found, key=lambda one: -one.cosine)
 
 
-def own_folder(corpus_dir: str, name: Any) -> Path | None:
+def own_folder(corpus_dir: str, name: object) -> Path | None:
     """The folder of a finished corpus, None if it is not there.
 
     Args:
@@ -201,18 +196,18 @@ def own_folder(corpus_dir: str, name: Any) -> Path | None:
     return folder if (folder / MANIFEST).is_file() else None
 
 
-def own_corpus(model: "EmbeddingModel", told: Path | None = None) -> Corpus | None:
+def own_corpus(model: EmbeddingModel, named: Path | None = None) -> Corpus | None:
     """The corpus of a model, None if it is not here (see `missing`).
 
     Args:
         model: as it was loaded.
-        told: a prepared corpus that the user names (None: the one of its training).
+        named: a prepared corpus that the user names (None: the one of its training).
 
     Raises:
-        LangJepaError: `told` is no corpus, or one in other tokens than the model's; or the model's own is damaged.
+        LangJepaError: `named` is no corpus, or one in other tokens than the model's; or the model's own is damaged.
     """
     data = model.settings.data
-    folder = told or (None if data.streaming else own_folder(data.corpus_dir, model.card.get("corpus")))
+    folder = named or (None if data.streaming else own_folder(data.corpus_dir, model.card.get("corpus")))
     if folder is None:
         return None
     corpus = Corpus.open(folder)
@@ -224,7 +219,7 @@ def own_corpus(model: "EmbeddingModel", told: Path | None = None) -> Corpus | No
     return corpus
 
 
-def missing(model: "EmbeddingModel", cure: str = "") -> str:
+def missing(model: EmbeddingModel, cure: str = "") -> str:
     """That the corpus of a model is not here, and how to get it.
 
     Args:
@@ -247,7 +242,7 @@ def missing(model: "EmbeddingModel", cure: str = "") -> str:
     return f"{why}: {cure}"
 
 
-def _prepare(model: "EmbeddingModel") -> str:
+def _prepare(model: EmbeddingModel) -> str:
     """The command that prepares documents with the model's tokenizer."""
     folder = model.folder or Path("MODEL")
     return (

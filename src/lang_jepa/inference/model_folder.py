@@ -183,7 +183,6 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
 
 
 def _load(module: nn.Module, path: Path) -> None:
-    """Strictly load a safetensors file into a module."""
     try:
         module.load_state_dict(read_tensors(path))
     except RuntimeError as error:

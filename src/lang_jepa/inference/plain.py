@@ -143,7 +143,7 @@ def _describe(name: str) -> Plain:
     return plain
 
 
-def _whole(modules: Any) -> bool:
+def _whole(modules: object) -> bool:
     """Whether modules.json is a list of modules with a type and a path inside the model."""
     return isinstance(modules, list) and all(
         isinstance(one, dict) and isinstance(one.get("path"), str) and _inside(one["path"]) for one in modules

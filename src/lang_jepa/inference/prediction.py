@@ -113,7 +113,7 @@ class Predicting(Protocol):
 
     @property
     def predicts_next(self) -> bool:
-        """Whether `PredictionCache` has a meaning."""
+        """Whether its predictions are of next sentences."""
 
 
 class PredictionCache(CachedVectors):
@@ -133,7 +133,7 @@ class PredictionCache(CachedVectors):
             model: one that predicts the next sentence; run in float32 where it is.
             split: one side of a prepared corpus.
             pooled: float32 [S, D] from `ConceptCache`: where contexts are sentences alone, none is encoded again.
-            tell: told in words what is done; nothing is rebuilt in silence.
+            tell: called with what is done, in words; nothing is rebuilt in silence.
 
         Raises:
             LangJepaError: the model predicts no next sentences, the side is not on disk, or a prediction is not finite.
@@ -176,7 +176,7 @@ def check_predicts(model: Predicting) -> None:
     if not model.predicts_next:
         raise LangJepaError(
             f"this encoder was trained on data.view={model.settings.data.view} and predicts no next sentence, so "
-            "its predictions cannot be told: set training.predicted_share=0"
+            "its predictions cannot be decoded: set training.predicted_share=0"
         )
 
 

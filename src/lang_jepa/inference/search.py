@@ -95,7 +95,6 @@ def _read(matrix: NDArray[Any], begin: int, room: torch.Tensor) -> torch.Tensor:
 
 
 def _in_parts(who: Ints) -> Iterator[slice]:
-    """Stretches of at most `_PAIRS` candidates."""
     for begin in range(0, len(who), _PAIRS):
         yield slice(begin, begin + _PAIRS)
 
@@ -251,7 +250,7 @@ class ApproximateSearch:
         return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def build_approximate(matrix: NDArray[Any], folder: Path, *, seed: int = 0) -> dict[str, Any]:
+def build_approximate(matrix: NDArray[Any], folder: Path) -> dict[str, Any]:
     """Write the approximate index of a matrix into a folder, with the effort that reaches WANTED_RECALL.
 
     Recall is measured with QUESTIONS stored rows as queries: the share of their ten nearest other rows that are found
@@ -260,7 +259,6 @@ def build_approximate(matrix: NDArray[Any], folder: Path, *, seed: int = 0) -> d
     Args:
         matrix: [N, D] unit rows.
         folder: of the index.
-        seed: of the samples.
 
     Returns:
         For `index.json`: `cells`, `probes`, `recall@10`, `questions`.
@@ -269,7 +267,7 @@ def build_approximate(matrix: NDArray[Any], folder: Path, *, seed: int = 0) -> d
         LangJepaError: faiss is not installed.
     """
     faiss = _faiss("--approximate needs it")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     count, dim = matrix.shape
     cells = max(1, min(int(4 * count**0.5), count // _PER_CELL))
     sample = np.sort(rng.choice(count, min(count, cells * _PER_CELL), replace=False))

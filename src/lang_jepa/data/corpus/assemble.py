@@ -19,14 +19,12 @@ from numpy.typing import NDArray
 from lang_jepa.data.corpus import blocks, deduplicate
 from lang_jepa.data.corpus.blocks import Block, token_dtype
 from lang_jepa.data.corpus.corpus import DUPLICATES, SIDES
-from lang_jepa.data.corpus.deduplicate import Verdict, judge_files
+from lang_jepa.data.corpus.deduplicate import Verdict, judge_files, on_side
 from lang_jepa.data.corpus.shards import ShardWriter
 from lang_jepa.data.corpus.statistics import Overlap, SideStatistics
 from lang_jepa.data.sources import base as documents_base
 from lang_jepa.data.text import sentences, tokenizer
-from lang_jepa.files import hashes
 from lang_jepa.files.atomic import atomic_file
-from lang_jepa.files.hashes import on_side
 from lang_jepa.settings.data import DataSettings
 
 _ARRAYS = [item.name for item in fields(Block) if item.name not in ("rejected", "seen")]
@@ -159,7 +157,7 @@ def corpus_formats() -> dict[str, int]:
 
 def document_formats() -> dict[str, int]:
     """Of what decides which documents there are, and their sentences."""
-    return {**sentence_formats(), "hashes": hashes.FORMAT, "deduplicate": deduplicate.FORMAT}
+    return {**sentence_formats(), "hashes": deduplicate.HASHES_FORMAT, "deduplicate": deduplicate.FORMAT}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -8,13 +8,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.losses import UNKNOWN, WITHOUT_TOKENS
+from lang_jepa.data.corpus.deduplicate import Hashes, hash_sentence, hash_text
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.text.sentences import SentenceSplitter, split_text
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
-from lang_jepa.files.hashes import Hashes, hash_sentence, hash_text
 from lang_jepa.settings.data import DataSettings
 
+WITHOUT_TOKENS = "sentences without tokens"
+UNKNOWN = "words unknown to the tokenizer"
+"""Of each only "unknown" is left (WordPiece: of a word of more than 100 characters, of letters of other scripts)."""
 FORMAT = 1
 """Of a block: raise it when the same documents give other arrays."""
 
@@ -157,7 +159,6 @@ class _Building:
         self.sizes.append((len(text), len(text.encode())))
 
     def finish(self, dtype: type[np.uint16] | type[np.uint32], seen: tuple[int, int]) -> Block:
-        """The arrays."""
         sizes = np.array(self.sizes, dtype=np.int64).reshape(-1, 2)
         nothing = [np.zeros(0, dtype=np.int64)]
         return Block(

@@ -17,8 +17,9 @@ from typing import Any, Literal
 from lang_jepa.data.corpus.assemble import Assembled, assemble, changes, corpus_formats
 from lang_jepa.data.corpus.blocks import process_documents
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
-from lang_jepa.data.corpus.losses import Losses, language_hint, why_nothing_held_out
+from lang_jepa.data.corpus.deduplicate import training_texts
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
+from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.workers import BlockSize, Processing
 from lang_jepa.data.sources.base import Source, require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
@@ -35,7 +36,6 @@ from lang_jepa.files.atomic import (
     write_json,
     writing,
 )
-from lang_jepa.files.hashes import training_texts
 from lang_jepa.settings.data import DataSettings
 
 __all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "tell_losses"]
@@ -176,7 +176,6 @@ class _Job:
             self.on_event(PrepareEvent("stale", f"{file.parent} is out of date (changed: {changed})"))
 
     def run(self) -> Corpus:
-        """Do all the work."""
         began = time.monotonic()
         if self.target.exists():
             check_only(self.target, _OURS, what="a corpus")

@@ -46,7 +46,6 @@ _step: _Step | None = None
 
 
 def _start_worker(settings: DataSettings, tokenizer: TextTokenizer) -> None:
-    """Make a worker process ready."""
     global _step
     # Ctrl-C reaches the whole group; the parent alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -65,7 +64,6 @@ def _end_with_parent() -> None:
 
 
 def _work(path: Path, documents: list[Document]) -> None:
-    """One block in a worker process."""
     assert _step is not None
     _step(path, documents)
 
@@ -90,6 +88,7 @@ class Processing:
         self.left_out: Counter[str] = Counter()
         self.documents = self.characters = self.bytes = self.done = self.reused = 0
         self.workers = settings.prepare_workers or os.cpu_count() or 1
+        self._on_event: Callable[[Processing], None] = lambda processing: None
 
     def run(self, source: Source, on_event: Callable[["Processing"], None]) -> list[Path]:
         """Process all documents of the source; returns the files of the blocks, in order.
@@ -98,20 +97,19 @@ class Processing:
             LangJepaError: a worker process died.
         """
         make_folder(self.folder)
-        blocks = self._unfinished(source, on_event)
+        self._on_event = on_event
+        blocks = self._unfinished(source)
         first = list(islice(blocks, 2))
         if len(first) < 2:
             self.workers = 1  # starting processes takes longer than one block
         todo = chain(first, blocks)
         if self.workers == 1:
-            self._run_here(todo, on_event)
+            self._run_here(todo)
         else:
-            self._run_pool(todo, on_event)
+            self._run_pool(todo)
         return [block_file(self.folder, number) for number in range(self.done)]
 
-    def _unfinished(
-        self, source: Source, on_event: Callable[["Processing"], None]
-    ) -> Iterator[tuple[Path, list[Document]]]:
+    def _unfinished(self, source: Source) -> Iterator[tuple[Path, list[Document]]]:
         """Blocks that still need work; finished ones are counted and passed over."""
         read, size = source.documents(self.rejected), self.block_size
         blocks = cut_in_blocks(read, characters=size.characters, most=size.documents)
@@ -126,24 +124,19 @@ class Processing:
             if block_seen(path) == (len(documents), characters):
                 self.done += 1
                 self.reused += 1
-                on_event(self)
+                self._on_event(self)
             else:
                 yield path, documents
 
-    def _run_here(
-        self, todo: Iterator[tuple[Path, list[Document]]], on_event: Callable[["Processing"], None]
-    ) -> None:
-        """Work in this process."""
+    def _run_here(self, todo: Iterator[tuple[Path, list[Document]]]) -> None:
         step: _Step | None = None
         for path, documents in todo:
             step = step or _Step(self.settings, self.tokenizer)
             step(path, documents)
             self.done += 1
-            on_event(self)
+            self._on_event(self)
 
-    def _run_pool(
-        self, todo: Iterator[tuple[Path, list[Document]]], on_event: Callable[["Processing"], None]
-    ) -> None:
+    def _run_pool(self, todo: Iterator[tuple[Path, list[Document]]]) -> None:
         """Work in processes; at most two blocks per process are in memory."""
         running: deque[Future[None]] = deque()
         with ProcessPoolExecutor(
@@ -153,9 +146,9 @@ class Processing:
                 for path, documents in todo:
                     running.append(pool.submit(_work, path, documents))
                     if len(running) >= 2 * self.workers:
-                        self._finish(running.popleft(), on_event)
+                        self._finish(running.popleft())
                 while running:
-                    self._finish(running.popleft(), on_event)
+                    self._finish(running.popleft())
             except BrokenProcessPool as error:
                 raise LangJepaError(
                     "a process that prepared documents died. Out of memory? Run the same again with fewer processes "
@@ -166,8 +159,7 @@ class Processing:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _finish(self, future: Future[None], on_event: Callable[["Processing"], None]) -> None:
-        """Wait for one block."""
+    def _finish(self, future: Future[None]) -> None:
         future.result()
         self.done += 1
-        on_event(self)
+        self._on_event(self)

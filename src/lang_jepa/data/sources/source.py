@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from lang_jepa import stories
-from lang_jepa.data.sources.base import Document, Rejection, RowSource, judge
+from lang_jepa.data.sources.base import Document, Rejection, Source, judge
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
 from lang_jepa.data.sources.local import LocalSource, has_known_suffix, refuse_patterns
 from lang_jepa.errors import LangJepaError
@@ -24,7 +24,7 @@ _CHOICES = (
 _STORES = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
-def open_source(settings: DataSettings) -> RowSource:
+def open_source(settings: DataSettings) -> Source:
     """The source that `settings.train_file` names; nothing large is read yet.
 
     The names of built-in sources win over files of the same name (write `./stories` for a folder); then
@@ -115,17 +115,17 @@ _BLANK_ROWS = ("empty text", "null text", "no visible characters")
 
 
 @dataclass
-class JoinedRows(RowSource):
+class JoinedRows(Source):
     """Another source's rows, a line each, up to `data.join_rows` in a document; a title begins the next one.
 
     Empty rows are blank lines. A row that is rejected for another reason stands for itself. `settings.limit` and
     `settings.min_length` are those of the joined documents.
     """
 
-    rows_of: RowSource | None = None
+    rows_of: Source | None = None
 
     @classmethod
-    def of(cls, settings: DataSettings, rows: RowSource) -> Self:
+    def of(cls, settings: DataSettings, rows: Source) -> Self:
         """Join the rows of a source, which must give all of them, however short."""
         return cls(settings, f"{rows.description}, rows joined", rows_of=rows)
 
@@ -163,7 +163,7 @@ STORY_SEED = 0
 
 
 @dataclass
-class StorySource(RowSource):
+class StorySource(Source):
     """Endless rows, one story each; `settings.limit` says how many are taken."""
 
     @classmethod

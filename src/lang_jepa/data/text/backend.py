@@ -112,7 +112,7 @@ def _is_put_together(backend: Tokenizer, text: str, index: int) -> bool:
     for around in ("", " ", "a"):
         whole = f"{around}{text}{around}"
         encoded = backend.encode(whole, add_special_tokens=False)
-        places = zip(encoded.ids, encoded.offsets, strict=True)
-        if any(found == index and whole[start:stop].strip() == text for found, (start, stop) in places):
+        spans = zip(encoded.ids, encoded.offsets, strict=True)
+        if any(found == index and whole[start:stop].strip() == text for found, (start, stop) in spans):
             return True
     return False

@@ -114,7 +114,6 @@ class SatSplitter:
         _sat_class()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the loaded model."""
         return {**self.__dict__, "_model": None}
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -326,7 +325,6 @@ class RuleSplitter:
         return found
 
     def _sentences(self, text: str, start: int, end: int) -> Iterator[Span]:
-        """The sentences of one block."""
         for span in self._between_cuts(text, start, end, plain):
             if span[1] - span[0] > QUOTATION:
                 yield from self._between_cuts(text, *span, without_quotes)
@@ -337,8 +335,8 @@ class RuleSplitter:
         self, text: str, start: int, end: int, prepare: Callable[[str, str], str]
     ) -> Iterator[Span]:
         """The spans between sentencex's cuts, where these are right."""
-        for place in self._cuts(text, start, end, prepare):
-            cut = moved(text, place, start, end) if place > start else start
+        for found in self._cuts(text, start, end, prepare):
+            cut = moved(text, found, start, end) if found > start else start
             if start < cut < end and not goes_on(text, start, cut, self.language):
                 stop = cut
                 while text[stop - 1].isspace():
@@ -348,7 +346,6 @@ class RuleSplitter:
         yield start, end
 
     def _cuts(self, text: str, start: int, end: int, prepare: Callable[[str, str], str]) -> Iterator[int]:
-        """Where sentencex cuts text[start:end], in order."""
         while True:
             stop = min(start + WINDOW, end)
             found = get_sentence_boundaries(self.language, prepare(text[start:stop], self.language))

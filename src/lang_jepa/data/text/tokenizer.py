@@ -10,7 +10,7 @@ any others, and only this package puts special tokens where they belong.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -334,7 +334,7 @@ class _Sample:
     def __init__(self, texts: Iterable[str], max_characters: int) -> None:
         self.texts, self.limit, self.characters = texts, max_characters, 0
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         for text in self.texts:
             if self.characters >= self.limit:
                 return

@@ -205,8 +205,8 @@ def some_documents(source: TokenSource, table: ByteTable, *, count: int, tokens:
     for start, stop in spread_documents(source, count):
         ids = source.read(start, min(stop, start + tokens + 1))
         if len(ids) > tokens:
-            places = np.flatnonzero(table.space.numpy()[ids[2:]]) + 2
-            ids = ids[: places[-1]] if len(places) else source.read(start, stop)
+            positions = np.flatnonzero(table.space.numpy()[ids[2:]]) + 2
+            ids = ids[: positions[-1]] if len(positions) else source.read(start, stop)
         parts.append(ids)
     joined = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
     return ArrayTokens(joined, vocab_size=source.vocab_size, bos_id=source.bos_id)

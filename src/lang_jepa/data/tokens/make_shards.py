@@ -20,8 +20,8 @@ import torch
 
 from lang_jepa.data.corpus.assemble import changes, document_formats
 from lang_jepa.data.corpus.blocks import cut_in_blocks
-from lang_jepa.data.corpus.deduplicate import judge_files
-from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
+from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text, judge_files, side, training_texts
+from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
 from lang_jepa.data.sources.base import Document, Source, require_documents
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter
@@ -47,7 +47,6 @@ from lang_jepa.files.atomic import (
     write_json,
     writing,
 )
-from lang_jepa.files.hashes import hash_sentence, hash_text, side, training_texts
 from lang_jepa.settings.data import DataSettings
 
 BLOCK_CHARACTERS = 4_000_000
@@ -90,7 +89,7 @@ class Survey:
             self._on_event(self.characters)
         require_documents(self.documents, self.rejected, self._source)
 
-    def kept(self) -> Iterator[Document]:
+    def unique(self) -> Iterator[Document]:
         """The documents that repeat no earlier one, from a second reading.
 
         Raises:
@@ -113,7 +112,6 @@ class Survey:
                     self.duplicates[verdict.kind] += 1
 
     def _note(self, block: list[Document]) -> None:
-        """Write the hashes of some documents."""
         texts = [document.text for document in block]
         sentences = [self._sentences(text) for text in texts]
         every = [one for document in sentences for one in document]
@@ -223,20 +221,20 @@ def make_shards(
 
 def describe_shards(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """What is in a folder of shards, for people."""
-    facts = [("source", str(manifest["source"]["description"]))]
+    info = [("source", str(manifest["source"]["description"]))]
     for name, sizes in manifest["sides"].items():
         tokens, size = int(sizes["tokens"]), int(sizes["bytes"])
         each = f", {size / (tokens - sizes['documents']):.2f} bytes a token" if size else ""
         text = f"{sizes['documents']:,} documents, {tokens:,} tokens, {size / 1e6:.1f} MB of text{each}"
-        facts.append((name, text))
+        info.append((name, text))
     for name in ("rejected", "duplicates", "left_out"):
         counts = ", ".join(f"{count:,} x {reason}" for reason, count in manifest.get(name, {}).items())
-        facts.append((name.replace("_", " "), counts or "none"))
-    facts.append(("tokenizer", f"{manifest['tokenizer']['vocab_size']:,} ids, {TOKENIZER}"))
+        info.append((name.replace("_", " "), counts or "none"))
+    info.append(("tokenizer", f"{manifest['tokenizer']['vocab_size']:,} ids, {TOKENIZER}"))
     if manifest["changed_by_tokenizer"]:
-        facts.append(("changed by the tokenizer", f"{manifest['changed_by_tokenizer']:,} documents"))
-    facts.append(("speed", f"{manifest['timing']['megabytes_per_second']} MB/s"))
-    return facts
+        info.append(("changed by the tokenizer", f"{manifest['changed_by_tokenizer']:,} documents"))
+    info.append(("speed", f"{manifest['timing']['megabytes_per_second']} MB/s"))
+    return info
 
 
 def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
@@ -286,7 +284,7 @@ def _convert(
     with atomic_file(folder / TOKENIZER) as temporary:
         temporary.write_bytes(given.model)
     work = _Work(settings, given, folder, shard_tokens)
-    for block in cut_in_blocks(survey.kept(), characters=BLOCK_CHARACTERS):
+    for block in cut_in_blocks(survey.unique(), characters=BLOCK_CHARACTERS):
         work.add(block)
         on_event(ShardProgress("shards", survey.passed, survey.characters))
     shutil.rmtree(hashes)
@@ -352,7 +350,6 @@ class _Work:
 
 
 def _check(sides: dict[str, dict[str, Any]], source: Source) -> None:
-    """Stop when training has no documents."""
     held_out = sides["val"]["documents"]
     if not sides["train"]["documents"]:
         one = f" {why_nothing_held_out(1.0, 1, source.description)}" if held_out == 1 else ""

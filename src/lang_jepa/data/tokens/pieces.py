@@ -16,7 +16,7 @@ FORMAT = 1
 """Of a model that is learnt here and of what is encoded: raise it when either changes."""
 
 SAMPLE_CHARACTERS = 30_000_000
-"""Size of the sample that a tokenizer is learnt on."""
+"""Size of the sample that a tokenizer is learnt on, which bounds memory and time."""
 LINE_BYTES = 4000
 """Longer lines are cut before learning: the trainer passes over those above 4,192 bytes."""
 
@@ -100,13 +100,12 @@ def train_pieces(texts: Iterable[str], vocab_size: int, *, max_characters: int =
     Args:
         texts: documents; all are read, an even sample of their lines is used.
         vocab_size: number of ids; a text with few different words may give fewer.
-        max_characters: size of the sample, which bounds memory and time.
 
     Raises:
         LangJepaError: there is no text, or the vocabulary is too small for special tokens, bytes and characters.
     """
     library = sentencepiece_library()
-    sample = _EvenSample(max_characters)
+    sample = _EvenSample(SAMPLE_CHARACTERS)
     for text in texts:
         for line in _lines(text):
             sample.add(line)

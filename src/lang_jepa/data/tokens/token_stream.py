@@ -103,8 +103,8 @@ class TokenStream:
             self.epoch, self.step = self.epoch + 1, 0
         offset = self._offset(self.epoch)
         first = (self.step * self.ranks + self.rank) * self.batch_size
-        places = np.arange(first, first + self.batch_size, dtype=np.int64)
-        chunks = permuted(places, self._chunks(offset), self.seed, self.epoch)
+        positions = np.arange(first, first + self.batch_size, dtype=np.int64)
+        chunks = permuted(positions, self._chunks(offset), self.seed, self.epoch)
         starts = (offset + chunks * self.length).tolist()
         rows = np.stack([self.source.read(start, start + self.length + 1) for start in starts])
         self.step += 1
@@ -118,7 +118,6 @@ class TokenStream:
         return (self.source.num_tokens - 1 - offset) // self.length
 
     def _steps(self, offset: int) -> int:
-        """Steps in an epoch."""
         return self._chunks(offset) // (self.batch_size * self.ranks)
 
     def _identity(self) -> dict[str, int]:
@@ -143,8 +142,8 @@ def document_numbers(tokens: Tensor, bos_id: int) -> Tensor:
 
 
 Form = Literal["partition", "triple"]
-PLACES = {"partition": 4, "triple": 3}
-"""Places of one span in each form."""
+POSITIONS = {"partition": 4, "triple": 3}
+"""Positions of one span in each form."""
 LEAST = 3
 """Tokens that a document must have in a sequence, so that a span has something beside it."""
 
@@ -161,7 +160,7 @@ def draw_spans(
     bos_id: int | None,
     seed: int,
 ) -> Indices:
-    """Places of spans, each inside one document of its sequence.
+    """Positions of spans, each inside one document of its sequence.
 
     A document is drawn by its number of tokens (those shorter than `LEAST` never), then the length of the span, evenly
     between the shortest and the longest, then where it begins, evenly; of a triple also where its middle lies.
@@ -169,10 +168,10 @@ def draw_spans(
     Args:
         tokens: [B, T]; a document begins at bos_id, and at the beginning of the sequence.
         numbers: int64 [B], the sequences' numbers in the training order.
-        form: `partition`, places of a document's first token, the one before the span, its last, and the document's
-            last; or `triple`, three places in order.
+        form: `partition`, positions of a document's first token, the one before the span, its last, and the document's
+            last; or `triple`, three positions in order.
         spans: S of each sequence.
-        max_frac: longest span, or way from the first to the last place, as a share of the document's tokens here.
+        max_frac: longest span, or way from the first to the last position, as a share of the document's tokens here.
         bos_id: begins a document (None: a sequence is one).
         seed: of the draws.
 
@@ -187,14 +186,14 @@ def draw_spans(
         longest = np.clip(np.floor(max_frac * count), 1, steps - 1)
         length = 1 + np.floor(drawn[..., 1] * longest)
         before = np.floor(drawn[..., 2] * (steps - length + 1))
-        places = [np.zeros_like(before), before, before + length, count - 1.0]
+        positions = [np.zeros_like(before), before, before + length, count - 1.0]
     else:
         longest = np.clip(np.floor(max_frac * count), 2, steps)
         way = 2 + np.floor(drawn[..., 1] * (longest - 1))
         start = np.floor(drawn[..., 2] * (steps - way + 1))
         middle = start + 1 + np.floor(drawn[..., 3] * (way - 1))
-        places = [start, middle, start + way]
-    found = (np.stack(places, -1) + first[..., None]).astype(np.int64)
+        positions = [start, middle, start + way]
+    found = (np.stack(positions, -1) + first[..., None]).astype(np.int64)
     found[count < LEAST] = -1
     return found
 
@@ -202,7 +201,7 @@ def draw_spans(
 def _drawn_documents(
     tokens: NDArray[np.integer], bos_id: int | None, drawn: NDArray[np.float64]
 ) -> tuple[Indices, Indices]:
-    """First place and tokens, each int64 [B, S], of documents drawn by their number of tokens; 0 and 0 for none.
+    """First position and tokens, each int64 [B, S], of documents drawn by their number of tokens; 0 and 0 for none.
 
     Every token of a document that is long enough is equally likely to be hit by `drawn` [B, S].
     """
@@ -215,8 +214,8 @@ def _drawn_documents(
     fits = (sizes[document] >= LEAST).reshape(rows, length)
     total = fits.sum(1)
     wanted = np.floor(drawn * total[:, None])
-    place = (np.cumsum(fits, 1)[:, None, :] <= wanted[..., None]).sum(-1)
-    hit = document.reshape(rows, length)[np.arange(rows)[:, None], np.minimum(place, length - 1)]
+    index = (np.cumsum(fits, 1)[:, None, :] <= wanted[..., None]).sum(-1)
+    hit = document.reshape(rows, length)[np.arange(rows)[:, None], np.minimum(index, length - 1)]
     none = (total == 0)[:, None]
     first = starts[hit] - np.arange(rows)[:, None] * length
     return np.where(none, 0, first), np.where(none, 0, sizes[hit])

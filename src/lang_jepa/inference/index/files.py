@@ -3,7 +3,7 @@
     vectors.npy      float16 or float32 [N, D], unit rows, ready to be compared by a dot product
     texts.utf8       the sentences end to end, and text_ends.npy int64 [N], where each ends
     documents.npy    int32 [N], number of each sentence's document
-    positions.npy    int32 [N], place of the sentence in its document, from 0
+    positions.npy    int32 [N], position of the sentence in its document, from 0
     ids.utf8         the documents' ids end to end, and id_ends.npy int64 [M]
 
 Numbers and vectors are plain `.npy` files, so that anything can map them into memory. While the index grows, a journal
@@ -44,6 +44,12 @@ JOURNAL = "journal.json"
 VECTORS = "vectors.npy"
 FILES = (VECTORS, "text_ends.npy", "documents.npy", "positions.npy", "id_ends.npy", "texts.utf8", "ids.utf8")
 """Of a finished index."""
+FORMAT = 2
+"""2: the files' hashes are in index.json."""
+INDEX = "index.json"
+_GENERATION = re.compile("[0-9a-f]{16}")
+NAMES = (*FILES, APPROXIMATE, JOURNAL)
+"""Files in the folder of a generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class Grown:
     Attributes:
         vectors: [n, D].
         texts: n sentences.
-        documents, positions: n numbers each.
+        documents, positions: n indices each.
         ids: of documents that begin in this block.
     """
 
@@ -292,7 +298,6 @@ def _check(name: str, array: NDArray[Any], *, rows: int, documents: int) -> None
 
 
 def _progress(journal: Path) -> Progress:
-    """What a journal says."""
     found = read_json(journal, what="journal of an unfinished index")
     numbers = found.values() if isinstance(found, dict) else ()
     if (
@@ -316,14 +321,6 @@ def _encoded(texts: Sequence[str]) -> list[bytes]:
 
 def _ends(parts: Sequence[bytes], begin: int) -> NDArray[np.int64]:
     return begin + np.cumsum([len(part) for part in parts], dtype=np.int64)
-
-
-FORMAT = 2
-"""2: the files' hashes are in index.json."""
-INDEX = "index.json"
-_GENERATION = re.compile("[0-9a-f]{16}")
-NAMES = (*FILES, APPROXIMATE, JOURNAL)
-"""Files in the folder of a generation."""
 
 
 def open_files(folder: Path) -> tuple[dict[str, Any], IndexArrays]:

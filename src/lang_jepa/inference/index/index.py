@@ -55,7 +55,7 @@ class Hit:
         score: cosine in the model's default similarity.
         text: the sentence.
         document: id of its document.
-        position: place in the document, from 0.
+        position: in the document, from 0.
     """
 
     score: float
@@ -156,14 +156,14 @@ class Index:
     def __len__(self) -> int:
         return len(self.arrays.vectors)
 
-    def facts(self) -> list[tuple[str, str]]:
+    def summary(self) -> list[tuple[str, str]]:
         """What is in it, for people."""
         info = self.info
         left_out = (
             f"{counted(info['rejected_rows'], 'row')}, "
             f"{counted(info['sentences_without_tokens'], 'sentence')} without a token"
         )
-        facts = [
+        rows = [
             ("source", info["source"]),
             ("sentences", f"{info['sentences']:,} of {counted(info['documents'], 'document')}"),
             ("left out", left_out),
@@ -177,10 +177,10 @@ class Index:
         if self.approximate:
             found = info["approximate"]
             text = f"{found['probes']} of {found['cells']} cells, recall@10 {found['recall@10']:.3f}"
-            facts.append(("approximate", f"{text} of {found['questions']} stored sentences"))
+            rows.append(("approximate", f"{text} of {found['questions']} stored sentences"))
         elif len(self) > MANY:
-            facts.append(("hint", "exact search among so many is slow: --approximate (extra faiss)"))
-        return facts
+            rows.append(("hint", "exact search among so many is slow: --approximate (extra faiss)"))
+        return rows
 
     def search(self, queries: Sequence[str], *, top_k: int = 10, exact: bool = False) -> list[list[Hit]]:
         """The nearest sentences of each query, best first; `exact`: also where there is an approximate index.
@@ -234,8 +234,6 @@ class Index:
 
 @dataclass(frozen=True)
 class _Building:
-    """One building of an index."""
-
     model: EmbeddingModel
     source: SentenceSource
     folder: Path
@@ -272,7 +270,6 @@ class _Building:
                 shutil.rmtree(other)  # an older index, or one that was begun and given up
 
     def _info(self, generation: str, identity: str, progress: Progress) -> dict[str, Any]:
-        """What `index.json` says."""
         return {
             "format": FORMAT,
             "generation": generation,
@@ -344,7 +341,7 @@ class _Sentence:
 
 
 def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tuple[list[_Sentence], Progress]]:
-    """The sentences from `start` on in blocks, each with the place after it; where blocks end depends on the source."""
+    """The sentences from `start` on in blocks, each with the progress after it; the source decides where blocks end."""
     pending: list[_Sentence] = []
     characters, rejected, number = start.characters, start.rejected, start.source_row - 1
     for number, row in enumerate(source.rows(start.source_row), start.source_row):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
-from lang_jepa.data.corpus.losses import Losses
+from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.loader import CorpusBatches, Loader
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view
