@@ -4,7 +4,7 @@ import difflib
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -122,7 +122,7 @@ class JoinedRows(Source):
     `settings.min_length` are those of the joined documents.
     """
 
-    rows_of: Source | None = None
+    rows_of: Source = field(kw_only=True)
 
     @classmethod
     def of(cls, settings: DataSettings, rows: Source) -> Self:
@@ -130,14 +130,12 @@ class JoinedRows(Source):
         return cls(settings, f"{rows.description}, rows joined", rows_of=rows)
 
     def fingerprint(self) -> str:
-        assert self.rows_of is not None
         return fingerprint([self.rows_of.fingerprint(), self.settings.join_rows, FORMAT])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         return islice(self._joined(), skip, None)
 
     def _joined(self) -> Iterator[Document | Rejection]:
-        assert self.rows_of is not None
         identity, lines = "", list[str]()
         for row in self.rows_of.read(0):
             if isinstance(row, Rejection) and row.reason not in _BLANK_ROWS:
