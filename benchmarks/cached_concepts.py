@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="batches, each once in a round")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    from lang_jepa.inference.cached_concepts import ConceptCache
+    from lang_jepa.inference.cache import ConceptCache
     from lang_jepa.settings.load import load_settings
 
     with tempfile.TemporaryDirectory() as corpora:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.data.tokens.token_spans import draw_spans
-from lang_jepa.inference.gpt_folder import build_gpt
+from lang_jepa.data.tokens.token_stream import draw_spans
+from lang_jepa.inference.model_folder import build_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 
 from lang_jepa.evaluation.metrics.similarity import unit_rows
-from lang_jepa.inference.index.approximate import ApproximateSearch, build_approximate
 from lang_jepa.inference.index.files import Grown, IndexArrays, IndexWriter, Progress
-from lang_jepa.inference.search import exact_search
+from lang_jepa.inference.search import ApproximateSearch, build_approximate, exact_search
 
 DIM, TOP_K, BLOCK = 384, 10, 4096
 

@@ -79,12 +79,12 @@ def corpus(documents: list[list[str]], tokenizer: Any) -> Any:
     """The documents tokenized once, as a `CorpusSplit` in memory."""
     from lang_jepa.data.corpus.corpus import CorpusSplit
 
-    encoded = tokenizer.encode_documents(documents)
-    lengths = np.concatenate([np.diff(document.starts) for document in encoded])
+    encoded = [tokenizer.encode_document(one) for one in documents]
+    lengths = np.concatenate([np.diff(starts) for _, starts in encoded])
     if not lengths.all():
         sys.exit("a sentence has no tokens, so pairs and examples would not be the same")
-    starts = np.cumsum([0, *(len(document.starts) - 1 for document in encoded)])
-    tokens = np.concatenate([document.tokens for document in encoded]).astype(np.uint16)
+    starts = np.cumsum([0, *(len(starts) - 1 for _, starts in encoded)])
+    tokens = np.concatenate([part for part, _ in encoded]).astype(np.uint16)
     ids = np.array([b"%d" % i for i in range(len(documents))])
     return CorpusSplit.from_arrays(tokens, np.cumsum([0, *lengths]), starts, ids, tokenizer)
 

@@ -32,12 +32,12 @@ from lang_jepa.export.export import export_run
 from lang_jepa.export.gpt import write_quantised_gpt
 from lang_jepa.export.quantise import Rounding
 from lang_jepa.files.atomic import write_json, write_text
-from lang_jepa.inference.cached_concepts import ConceptCache
+from lang_jepa.inference.cache import ConceptCache
 from lang_jepa.inference.decoding import join_model
-from lang_jepa.inference.gpt_folder import load_gpt, save_gpt
 from lang_jepa.inference.index.index import Index
 from lang_jepa.inference.index.source import Lines
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import load_gpt, save_gpt
 from lang_jepa.report.show import draw_document
 from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint

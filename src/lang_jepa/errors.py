@@ -1,6 +1,8 @@
 """What people are told: mistakes that they can mend, and texts and numbers as they are shown."""
 
 import re
+from importlib import import_module
+from typing import Any
 
 
 class LangJepaError(Exception):
@@ -42,3 +44,24 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     ('1 row', '2,000 rows', '0 queries')
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def optional(module: str, without: str) -> Any:
+    """A library that comes with an extra.
+
+    Args:
+        module: its name.
+        without: what is told where it is not installed: who needs it, and the extra.
+
+    Raises:
+        LangJepaError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise LangJepaError(without) from error

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from lang_jepa.cli.tables import LEAST_TEXT, fact_tables, score_tables_of, text_tables
+from lang_jepa.cli.console import LEAST_TEXT, fact_tables, score_tables_of, text_tables
 
 WIDTHS = (200, 80, 60, 40, 24, 16)
 METRICS = ("exact match", "token F1", "ROUGE-L", "cosine of the retold concept", "BLEU", "event accuracy")

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from lang_jepa.data.corpus.assemble import block_seen, read_block, write_block
 from lang_jepa.data.corpus.blocks import MAX_ID_BYTES, Block, process_documents, token_dtype
 from lang_jepa.data.corpus.corpus import FORMAT, Corpus, CorpusSplit, checksums
+from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text
 from lang_jepa.data.corpus.shards import KINDS, ShardWriter, open_shards, shard_file
-from lang_jepa.data.sources.source import Document
+from lang_jepa.data.sources.base import Document
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
-from lang_jepa.files.hashes import hash_sentence, hash_text
 from lang_jepa.settings.data import DataSettings
 
 WORDS = ["sea", "calm", "ships", "Anna", "rain", "naïve", "海", "two  spaces", "42", "…"]

@@ -19,8 +19,11 @@ from lang_jepa.data.corpus.deduplicate import (
     Verdict,
     _KeptLately,
     find_common,
+    hash_sentence,
+    hash_text,
+    on_side,
+    side,
 )
-from lang_jepa.files.hashes import hash_sentence, hash_text, on_side, side
 
 QUICK = settings(max_examples=60, deadline=None, database=None)
 hashes = st.lists(st.integers(0, 2**64 - 1), max_size=40)

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lang_jepa import stories
+from lang_jepa.data.sources.base import Document, Rejection, Source, require_documents
 from lang_jepa.data.sources.hub import HubSource, parse_hub_name
-from lang_jepa.data.sources.source import Document, Rejection, Source, open_source, require_documents
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
-from lang_jepa.data.sources.base import Unreadable, length_of
+from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
+from lang_jepa.data.sources.base import Document, Unreadable, length_of
 from lang_jepa.data.sources.formats import read_document
 from lang_jepa.data.sources.read_html import html_prose
 from lang_jepa.data.sources.read_markdown import markdown_prose
 from lang_jepa.data.sources.read_rst import rst_prose
-from lang_jepa.data.sources.source import Document, open_source
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 from office_files import write_office_files

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
+from lang_jepa.data.corpus.statistics import language_hint
 from lang_jepa.data.sources.source import open_source
-from lang_jepa.data.text.language_hint import language_hint
 from lang_jepa.settings.data import DataSettings
 
 TEXTS = {

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from texts import text_of, write_rows
 
-from lang_jepa.data.corpus.losses import why_nothing_held_out
+from lang_jepa.data.corpus.deduplicate import hash_text, side
+from lang_jepa.data.corpus.statistics import why_nothing_held_out
 from lang_jepa.data.tokens.byte_table import documents
 from lang_jepa.data.tokens.make_shards import ShardProgress, make_shards
 from lang_jepa.data.tokens.pieces import Pieces
 from lang_jepa.data.tokens.token_shards import TokenShards
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.hashes import hash_text, side
 from lang_jepa.settings.data import DataSettings
 from tiny import environment
 
@@ -117,7 +117,7 @@ def test_the_same_again_is_reused_and_anything_else_refused(made: Path, tmp_path
     told: list[ShardProgress] = []
     folder, file = made / "shards", made / "texts.jsonl"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    manifest = make_shards(settings_of(file), folder, shard_tokens=900, tell=told.append)
+    manifest = make_shards(settings_of(file), folder, shard_tokens=900, on_event=told.append)
     assert [progress.stage for progress in told] == ["reused", "warning"]
     assert told[1].message.startswith("of 54 documents: rejected 2")
     assert manifest["sides"]["train"]["files"][0]["tokens"] >= 900
@@ -158,7 +158,7 @@ def test_a_source_that_changes_between_its_two_readings_is_an_error(tmp_path: Pa
             write_rows(file, TEXTS[1:])
 
     with pytest.raises(LangJepaError, match="changed while it was read"):
-        make_shards(settings_of(file), tmp_path / "shards", tell=change)
+        make_shards(settings_of(file), tmp_path / "shards", on_event=change)
     assert not (tmp_path / "shards").exists()
 
 
@@ -167,10 +167,10 @@ def test_shared_clauses_are_boilerplate_and_many_duplicates_are_told(tmp_path: P
     contracts = [f"{clauses} {text}" for text in TEXTS[:20]]
     told: list[ShardProgress] = []
     file = write_rows(tmp_path / "texts.jsonl", contracts)
-    manifest = make_shards(settings_of(file), tmp_path / "contracts", tell=told.append)
+    manifest = make_shards(settings_of(file), tmp_path / "contracts", on_event=told.append)
     assert (manifest["duplicates"], [one for one in told if one.stage == "warning"]) == ({}, [])
     file = write_rows(tmp_path / "twice.jsonl", [*contracts, *contracts[:6]])
-    make_shards(settings_of(file), tmp_path / "twice", tell=told.append)
+    make_shards(settings_of(file), tmp_path / "twice", on_event=told.append)
     (warning,) = (one.message for one in told if one.stage == "warning")
     assert warning.startswith(
         "of 26 documents: dropped 6 (23.1%) as exact duplicates. Look at data.deduplicate"
@@ -180,7 +180,7 @@ def test_shared_clauses_are_boilerplate_and_many_duplicates_are_told(tmp_path: P
 def test_sides_that_stay_empty(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "one.jsonl", TEXTS[:1])
     told: list[ShardProgress] = []
-    make_shards(settings_of(file, val_fraction=1e-9), tmp_path / "a", tell=told.append)
+    make_shards(settings_of(file, val_fraction=1e-9), tmp_path / "a", on_event=told.append)
     assert [p.message for p in told if p.stage == "warning"] == [
         "nothing is held out: " + why_nothing_held_out(1e-9, 1, f"file {file}")
     ]
@@ -201,14 +201,13 @@ from pathlib import Path
 from lang_jepa.data.tokens import make_shards as module
 from lang_jepa.settings.data import DataSettings
 
-from lang_jepa.data.tokens import survey
-survey.BLOCK_CHARACTERS = 500
+module.BLOCK_CHARACTERS = 500
 def tell(progress):
     if progress.stage == "shards" and progress.characters > 3000:
         print("here", flush=True)
         sys.stdin.read()
 settings = DataSettings.model_validate_json(sys.argv[1])
-module.make_shards(settings, sys.argv[2], tell=tell)
+module.make_shards(settings, sys.argv[2], on_event=tell)
 """
 
 

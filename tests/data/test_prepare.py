@@ -16,9 +16,9 @@ import pytest
 from texts import SMALL, sentences_of, text_of, write_rows
 from transformers import AutoTokenizer
 
+from lang_jepa.data.corpus.deduplicate import hash_text, side
 from lang_jepa.data.corpus.prepare import BlockSize, PrepareEvent, prepare
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.hashes import hash_text, side
 from lang_jepa.settings.data import DataSettings
 
 

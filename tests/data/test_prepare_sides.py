@@ -10,12 +10,12 @@ from texts import SMALL, sentences_of, text_of, write_rows
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from lang_jepa.data.corpus.blocks import UNKNOWN
 from lang_jepa.data.corpus.corpus import Corpus
-from lang_jepa.data.corpus.losses import UNKNOWN, Losses, why_nothing_held_out
+from lang_jepa.data.corpus.deduplicate import hash_text, side
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
-from lang_jepa.data.corpus.statistics import describe
+from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.hashes import hash_text, side
 
 
 def test_order_does_not_move_documents_between_sides(settings_for: Callable, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_statistics_are_exact(settings_for: Callable) -> None:
         }
         wanted |= {"mean": round(float(lengths.mean()), 2), "max": int(lengths.max())}
         assert found["sentence_tokens"] == wanted
-    rows = dict(describe(corpus))
+    rows = dict(corpus.info())
     assert rows["documents read"] == "43"
     assert rows["  exact duplicates"] == "1"
     assert rows["train"].startswith(f"{len(kept['train'])} documents, ")
@@ -192,7 +192,7 @@ def test_no_validation(settings_for: Callable) -> None:
     assert (corpus.train.num_documents, corpus.validation.num_documents) == (5, 0)
     assert corpus.manifest["statistics"]["overlap"] == {"all_sentences": None, "long_sentences": None}
     assert corpus.manifest["statistics"]["validation"]["sentence_tokens"]["mean"] is None
-    assert dict(describe(corpus))["validation"].startswith("0 documents")
+    assert dict(corpus.info())["validation"].startswith("0 documents")
     assert "warning" not in {event.stage for event in events}
     assert Corpus.open(corpus.path).validation.num_sentences == 0
     prepare(settings_for(texts, val_fraction=0.001), progress=events.append)

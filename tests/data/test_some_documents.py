@@ -5,9 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.data.tokens.byte_table import ByteTable, check_bytes, documents
+from lang_jepa.data.tokens.byte_table import (
+    ByteTable,
+    check_bytes,
+    documents,
+    some_documents,
+    spread_documents,
+)
 from lang_jepa.data.tokens.pieces import Pieces, train_pieces
-from lang_jepa.data.tokens.some_documents import some_documents, spread_documents
 from lang_jepa.data.tokens.token_shards import TokenShards, write_shard
 
 pytest.importorskip("sentencepiece")

@@ -11,15 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import get_worker_info
 
-from lang_jepa.data import streaming
-from lang_jepa.data.loader import Loader
+from lang_jepa.data import loader
+from lang_jepa.data.corpus.deduplicate import hash_text, side
+from lang_jepa.data.loader import Blocks, Loader, StreamBatches
 from lang_jepa.data.sources.source import open_source
-from lang_jepa.data.streaming import Blocks, StreamBatches
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import make_view
 from lang_jepa.data.views.batch import Batch
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.hashes import hash_text, side
 from lang_jepa.settings.encoder import Settings
 
 DOCUMENTS = 61
@@ -102,7 +101,7 @@ class Info:
 def one_epoch(batches: StreamBatches, worker: int, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """Batches of the first epoch of one loader process, iterated here."""
     info = Info(worker, batches.workers) if batches.settings.data.num_workers else None
-    monkeypatch.setattr(streaming, "get_worker_info", lambda: info)
+    monkeypatch.setattr(loader, "get_worker_info", lambda: info)
     found = []
     for batch in batches:
         if batch.position[1] > 0:
@@ -133,7 +132,7 @@ def dealt(
     """What a rank predicts in each batch, its loader processes taking turns; they are iterated here."""
     iterators = []
     for worker in range(workers):
-        monkeypatch.setattr(streaming, "get_worker_info", lambda now=worker: Info(now, workers))
+        monkeypatch.setattr(loader, "get_worker_info", lambda now=worker: Info(now, workers))
         batches = iter(stream(folder, tokenizer, num_workers=workers, **place))
         iterators.append(chain([next(batches)], batches))
     for iterator in cycle(iterators):
@@ -300,4 +299,4 @@ def test_a_share_that_is_empty_only_at_its_end_goes_on(folder: Path, tokenizer: 
 
 
 def test_worker_info_is_what_the_tests_replace() -> None:
-    assert streaming.get_worker_info is get_worker_info
+    assert loader.get_worker_info is get_worker_info

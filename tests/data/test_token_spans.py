@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lang_jepa.data.tokens.token_spans import PLACES, draw_spans
+from lang_jepa.data.tokens.token_stream import POSITIONS, draw_spans
 
 BOS = 1
-FORMS = tuple(PLACES)
+FORMS = tuple(POSITIONS)
 
 
 def rows(count: int = 400, length: int = 40, kinds: int = 12) -> np.ndarray:
@@ -26,7 +26,7 @@ def drawn(
 def test_no_span_crosses_the_beginning_of_a_document(form: str, frac: float) -> None:
     tokens = rows()
     places = drawn(tokens, form, frac=frac)
-    assert places.shape == (400, 3, PLACES[form])
+    assert places.shape == (400, 3, POSITIONS[form])
     assert (places >= 0).all()
     for row, of_row in zip(tokens, places, strict=True):
         for span in of_row:

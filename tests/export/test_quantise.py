@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export import artifact, quantise
-from lang_jepa.export.artifact import START, ZSTD_LEVELS, pack6, read_artifact, write_artifact
+from lang_jepa.export.artifact import START, ZSTD_LEVELS, pack6, read_artifact, unpack6, write_artifact
 from lang_jepa.export.quantise import (
     Codes,
     Rounding,
@@ -24,7 +24,6 @@ from lang_jepa.export.quantise import (
     quantise_state,
     restore_state,
 )
-from lang_jepa.export.unpack import unpack6
 
 
 class Tied(nn.Module):

@@ -5,7 +5,6 @@ import json
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.inference import cache as kept
-from lang_jepa.inference import cached_concepts as module
-from lang_jepa.inference.cached_concepts import ConceptCache, reads_cached
+from lang_jepa.inference import cache as module
+from lang_jepa.inference.cache import ConceptCache, reads_cached
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.models.encoder import TextEncoder
@@ -181,12 +179,12 @@ def test_another_encoder_or_length_has_vectors_of_its_own(
     assert len({one.folder for one in [first, *found]}) == 4
 
 
-@pytest.mark.parametrize("part", [module, kept])
+@pytest.mark.parametrize("number", ["FORMAT", "CONCEPTS_FORMAT"])
 def test_a_raised_number_has_vectors_of_its_own(
-    part: ModuleType, encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
+    number: str, encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = ConceptCache.open_or_make(encoder, view)
-    monkeypatch.setattr(part, "FORMAT", part.FORMAT + 1)
+    monkeypatch.setattr(module, number, getattr(module, number) + 1)
     assert ConceptCache.open_or_make(encoder, view).folder != first.folder
 
 

@@ -133,7 +133,7 @@ def kill(progress):
             file.write(b"half a sen")  # what a kill in the middle of a block leaves
         os.kill(os.getpid(), signal.SIGKILL)
 
-Index.build(ConceptModel.load(sys.argv[1]), Lines(Path(sys.argv[2])), sys.argv[3], block=5, tell=kill)
+Index.build(ConceptModel.load(sys.argv[1]), Lines(Path(sys.argv[2])), sys.argv[3], block=5, on_event=kill)
 """
 
 
@@ -153,7 +153,7 @@ def test_killed_and_resumed_with_the_old_index_intact(run: Path, model: ConceptM
     assert Index.open(folder).search(["It was grey."], top_k=1)[0][0].text == "It was grey."
 
     told: list[Progress] = []
-    resumed = Index.build(model, Lines(tmp_path / "new.txt"), folder, block=5, tell=told.append)
+    resumed = Index.build(model, Lines(tmp_path / "new.txt"), folder, block=5, on_event=told.append)
     assert told[0].rows == 10
     assert told[-1].characters == told[-1].total_characters
     clean = Index.build(model, Lines(tmp_path / "new.txt"), tmp_path / "clean", block=5)

@@ -13,8 +13,7 @@ from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.data.views.batch import Sequences
 from lang_jepa.evaluation.embedder import ArrayCache
-from lang_jepa.inference.cached_concepts import ConceptCache
-from lang_jepa.inference.memory import SentenceMemory
+from lang_jepa.inference.cache import ConceptCache, SentenceCache
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.report import evaluate_run
@@ -58,11 +57,11 @@ def model(folder: Path, corpus: Corpus) -> ConceptModel:
 
 def test_what_is_remembered_is_what_is_read(model: ConceptModel) -> None:
     concepts, between = model.encode(TEXTS), model.predict_between([TEXTS[:2]], [TEXTS[2:]])
-    model.memory = SentenceMemory(model.room)
+    model.sentence_cache = SentenceCache(model.room)
     for _ in range(2):  # read, and then remembered
         np.testing.assert_allclose(model.encode(TEXTS), concepts, atol=1e-6)
         np.testing.assert_allclose(model.predict_between([TEXTS[:2]], [TEXTS[2:]]), between, atol=1e-5)
-    assert len(model.memory) == 3, "one of the four is there twice"
+    assert len(model.sentence_cache) == 3, "one of the four is there twice"
 
 
 def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> None:
@@ -76,10 +75,10 @@ def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> No
     tokens = [np.array([1, 2]), np.array([3]), np.array([1, 2])]
     expected = np.repeat(np.float32([3, 3, 3]), 3).reshape(3, 3)
     for identity, room, calls in (("a", 4, 1), ("a", 4, 1), ("b", 4, 2), ("b", 1, 3)):
-        memory = SentenceMemory(room, shelf=ArrayCache(tmp_path), identity=identity)
+        memory = SentenceCache(room, shelf=ArrayCache(tmp_path), identity=identity)
         np.testing.assert_array_equal(memory.means(tokens, read), expected)
         assert len(asked) == calls
-    memory = SentenceMemory(4, shelf=ArrayCache(tmp_path), identity="a")
+    memory = SentenceCache(4, shelf=ArrayCache(tmp_path), identity="a")
     memory.means(tokens[:1], read)
     assert asked == [2, 2, 2, 1]
 
@@ -95,21 +94,21 @@ def test_what_training_kept_is_taken_over(model: ConceptModel, corpus: Corpus) -
     shutil.rmtree(corpus.path / "concepts", ignore_errors=True)
     remember(model, [corpus], None)
     assert not (corpus.path / "concepts").exists()
-    assert model.memory is not None
-    assert not len(model.memory)
+    assert model.sentence_cache is not None
+    assert not len(model.sentence_cache)
     remember(model, [corpus], None, named=[corpus])
-    assert model.memory is not None
-    known = len(model.memory)
+    assert model.sentence_cache is not None
+    known = len(model.sentence_cache)
     np.testing.assert_allclose(model.encode(texts), read, atol=1e-5)
-    assert len(model.memory) == known
+    assert len(model.sentence_cache) == known
     view = make_plain_view(model.settings, split, model.tokenizer)
     assert ConceptCache.open_or_make(model.jepa.encoder, view).reused
-    model.memory.fill(split, np.ones((split.num_sentences, model.dim), dtype=np.float32))
+    model.sentence_cache.fill(split, np.ones((split.num_sentences, model.dim), dtype=np.float32))
     assert np.ptp(model.encode(texts), axis=0).max() < 1e-6
 
 
 def test_without_the_head_it_is_the_backbone_alone(model: ConceptModel) -> None:
-    model.memory = SentenceMemory(model.room)
+    model.sentence_cache = SentenceCache(model.room)
     plain = without_head(model, TEXTS[:3])
     found = plain.encode(TEXTS)
     assert not np.allclose(found, model.encode(TEXTS), atol=1e-2)
@@ -119,7 +118,7 @@ def test_without_the_head_it_is_the_backbone_alone(model: ConceptModel) -> None:
         head.weight.copy_(torch.eye(model.dim))
         head.bias.zero_()
     np.testing.assert_allclose(model.encode(TEXTS), found, atol=1e-6)
-    assert len(model.memory) == 3
+    assert len(model.sentence_cache) == 3
 
 
 def test_other_documents_report_and_held_out_ones_choose(

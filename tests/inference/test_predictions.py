@@ -9,10 +9,10 @@ import torch
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
-from lang_jepa.inference import cached_predictions as module
-from lang_jepa.inference.cached_concepts import ConceptCache
-from lang_jepa.inference.cached_predictions import PredictionCache
+from lang_jepa.inference import prediction as module
+from lang_jepa.inference.cache import ConceptCache
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.prediction import PredictionCache
 from lang_jepa.training.train import train
 from tiny import MODES, tiny_settings
 

@@ -70,7 +70,7 @@ def test_bad_questions_are_errors() -> None:
 
 def test_approximate_search_finds_what_it_says(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
-    from lang_jepa.inference.index.approximate import WANTED_RECALL, ApproximateSearch, build_approximate
+    from lang_jepa.inference.search import WANTED_RECALL, ApproximateSearch, build_approximate
 
     matrix = unit(3000, 16, 5).astype(np.float16)
     found = build_approximate(matrix, tmp_path)

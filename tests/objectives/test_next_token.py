@@ -5,7 +5,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import functional
 
-from lang_jepa.data.tokens.token_spans import draw_spans
+from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.objectives.semantic_tube import span_loss

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.data.tokens.token_spans import PLACES, Form
+from lang_jepa.data.tokens.token_stream import POSITIONS, Form
 from lang_jepa.objectives.semantic_tube import (
     FORMS,
     partition,
@@ -28,7 +28,7 @@ def states(seed: int = 0) -> Tensor:
 
 
 def test_the_tables_agree() -> None:
-    assert set(FORMS) == set(PLACES) == set(get_args(Form))
+    assert set(FORMS) == set(POSITIONS) == set(get_args(Form))
     assert set(FORMS) == set(get_args(SpanSettings.model_fields["form"].annotation))
 
 

@@ -11,8 +11,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import read_report
 from lang_jepa.evaluation.tasks.decode import DECODED, EVENT, FORCED
 from lang_jepa.evaluation.tasks.evaluate import Budget
-from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.own_corpus import own_corpus
+from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.report import evaluate_run
 from lang_jepa.report.encoder_run import _label, save_start, start_of
 from lang_jepa.report.run import Asked

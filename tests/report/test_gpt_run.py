@@ -18,7 +18,7 @@ from lang_jepa.export.gpt import export_gpt
 from lang_jepa.export.quantise import parse_rounding
 from lang_jepa.files.atomic import read_json
 from lang_jepa.inference.generate import TextGPT
-from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt
+from lang_jepa.inference.model_folder import initial_gpt, load_gpt
 from lang_jepa.report import evaluate_run
 from lang_jepa.report.gpt_run import ScoredGPT, _own_tokens
 from lang_jepa.report.run import Asked

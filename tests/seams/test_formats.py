@@ -23,13 +23,13 @@ import zstandard
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lang_jepa import stories
-from lang_jepa.data.corpus.assemble import assemble, write_block
+from lang_jepa.data.corpus.assemble import assemble, changes, write_block
 from lang_jepa.data.corpus.blocks import Block, process_documents
-from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common
-from lang_jepa.data.corpus.formats import changes
+from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common, hash_sentence, hash_text, side
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
 from lang_jepa.data.sources import text_files
-from lang_jepa.data.sources.source import Document, open_source
+from lang_jepa.data.sources.base import Document
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.tokens.make_shards import make_shards
@@ -38,13 +38,12 @@ from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics
 from lang_jepa.files.atomic import read_json, write_json
-from lang_jepa.files.hashes import hash_sentence, hash_text, side
-from lang_jepa.inference.cached_concepts import ConceptCache
-from lang_jepa.inference.cached_predictions import PredictionCache
+from lang_jepa.inference.cache import ConceptCache
 from lang_jepa.inference.index.index import Index
 from lang_jepa.inference.index.source import Lines
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa
+from lang_jepa.inference.prediction import PredictionCache
 from lang_jepa.settings.data import DataSettings
 from office_files import write_office_files
 from tiny import tiny_settings
@@ -58,11 +57,11 @@ PINNED = {
     "data.sources.read_markdown": (3, "23b97f5d9e716a7a"),
     "data.sources.read_html": (3, "1abb3966c4599459"),
     "data.sources.read_rst": (3, "6bc7eb93504fad58"),
-    "data.sources.read_office": (1, "12a103071d51216b"),
-    "data.sources.joined": (1, "50afcf3b4aa8ab67"),
+    "data.sources.formats:OFFICE_FORMAT": (1, "12a103071d51216b"),
+    "data.sources.source": (1, "50afcf3b4aa8ab67"),
     "data.sources.text_files": (1, "3807cfb4268c77ce"),
     "data.text.sentences": (4, "96a668894ae3a162"),
-    "files.hashes": (1, "627e1e2c0b0ecc0e"),
+    "data.corpus.deduplicate:HASHES_FORMAT": (1, "627e1e2c0b0ecc0e"),
     "data.text.tokenizer": (2, "2c7afd9c02a7b632"),
     "data.corpus.blocks": (1, "8f47d4fe7a225aee"),
     "data.corpus.deduplicate": (2, "8830acb1e9d22446"),
@@ -70,11 +69,11 @@ PINNED = {
     "data.tokens.pieces": (1, "4f6281fd8ddac5ad"),
     "data.tokens.make_shards": (2, "b022242eef735691"),
     "inference.cache": (1, "eb9dbe8b6e378c28"),
-    "inference.cached_concepts": (1, "66f2a41054adbd7d"),
-    "inference.cached_predictions": (1, "3d734786eaba3eb6"),
-    "inference.index.folder": (2, "048de240b610d253"),
+    "inference.cache:CONCEPTS_FORMAT": (1, "66f2a41054adbd7d"),
+    "inference.prediction": (1, "3d734786eaba3eb6"),
+    "inference.index.files": (2, "048de240b610d253"),
 }
-"""Number and digest of each step, by its module."""
+"""Number and digest of each step, by its module, and by the constant where that is not FORMAT."""
 
 TEXTS = [
     "The ship came in at 4.30 p.m. on Monday. Dr. Brown was there! Was she? “Yes,” she said, “I was.” Then it rained...",
@@ -342,11 +341,11 @@ STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "data.sources.read_markdown": partial(_of_documents, name="a.md"),
     "data.sources.read_html": partial(_of_documents, name="a.html"),
     "data.sources.read_rst": partial(_of_documents, name="a.rst"),
-    "data.sources.read_office": _of_office,
-    "data.sources.joined": _of_joined,
+    "data.sources.formats:OFFICE_FORMAT": _of_office,
+    "data.sources.source": _of_joined,
     "data.sources.text_files": _of_text_files,
     "data.text.sentences": _of_sentences,
-    "files.hashes": _of_hashes,
+    "data.corpus.deduplicate:HASHES_FORMAT": _of_hashes,
     "data.text.tokenizer": _of_tokenizer,
     "data.corpus.blocks": _of_blocks,
     "data.corpus.deduplicate": _of_deduplicate,
@@ -354,18 +353,20 @@ STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "data.tokens.pieces": _of_pieces,
     "data.tokens.make_shards": _of_shards,
     "inference.cache": partial(_of_vectors, what="files"),
-    "inference.cached_concepts": partial(_of_vectors, what="concepts"),
-    "inference.cached_predictions": partial(_of_vectors, what="predictions"),
-    "inference.index.folder": _of_index,
+    "inference.cache:CONCEPTS_FORMAT": partial(_of_vectors, what="concepts"),
+    "inference.prediction": partial(_of_vectors, what="predictions"),
+    "inference.index.files": _of_index,
 }
 
 
 @pytest.mark.parametrize("step", PINNED)
 def test_a_number_stands_for_these_bytes(step: str, tmp_path: Path) -> None:
     content = json.dumps(list(STEPS[step](tmp_path)), ensure_ascii=True)
-    found = (import_module(f"lang_jepa.{step}").FORMAT, blake2b(content.encode(), digest_size=8).hexdigest())
+    name, _, constant = step.partition(":")
+    number_there = getattr(import_module(f"lang_jepa.{name}"), constant or "FORMAT")
+    found = (number_there, blake2b(content.encode(), digest_size=8).hexdigest())
     number, expected = PINNED[step]
-    file = f"src/lang_jepa/{step.replace('.', '/')}.py"
+    file = f"src/lang_jepa/{name.replace('.', '/')}.py"
     told = f"{step} gives other bytes: raise FORMAT in {file} to {number + 1} and pin ({number + 1}, {found[1]!r}) here"
     assert found[0] != number or found[1] == expected, told
     assert found == PINNED[step], f"FORMAT in {file} was changed: pin {found} here"
@@ -415,7 +416,7 @@ def _small(folder: Path) -> tuple[DataSettings, dict[str, Any]]:
     [
         "data.sources.base",
         "data.text.sentences",
-        "files.hashes",
+        "data.corpus.deduplicate:HASHES_FORMAT",
         "data.corpus.deduplicate",
         "data.text.tokenizer",
         "data.corpus.blocks",
@@ -426,8 +427,9 @@ def test_a_raised_number_makes_a_corpus_of_its_own(
 ) -> None:
     settings, _ = _small(tmp_path)
     before = prepare(settings).path
-    module = import_module(f"lang_jepa.{step}")
-    monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
+    name, _, constant = step.partition(":")
+    module, constant = import_module(f"lang_jepa.{name}"), constant or "FORMAT"
+    monkeypatch.setattr(module, constant, getattr(module, constant) + 1)
     assert prepare(settings).path != before
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from lang_jepa.data.sources.source import Document, open_source, require_documents
+from lang_jepa.data.sources.base import Document, require_documents
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 from nasty import CASES, GOOD, Case, Error, Rows

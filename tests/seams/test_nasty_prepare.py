@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
+from lang_jepa.data.corpus.deduplicate import hash_text, side
 from lang_jepa.data.corpus.prepare import prepare
-from lang_jepa.data.sources.source import Document, open_source
+from lang_jepa.data.sources.base import Document
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.tokenizer import train_tokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.hashes import hash_text, side
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.training.train import train
 from nasty import CASES, GOOD, Case, Error

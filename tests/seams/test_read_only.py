@@ -13,7 +13,7 @@ from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.tokens.make_shards import make_shards
 from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
-from lang_jepa.inference.cached_concepts import ConceptCache
+from lang_jepa.inference.cache import ConceptCache
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.settings.data import DataSettings

@@ -12,7 +12,7 @@ import pytest
 
 from lang_jepa import stories as corpus
 from lang_jepa.errors import LangJepaError
-from lang_jepa.stories import parse, truth, wordings, world
+from lang_jepa.stories import truth, wordings, world
 from lang_jepa.stories.plots import KINDS, either
 
 MANY = 2_000
@@ -134,7 +134,7 @@ def test_sizes() -> None:
     types = {word for story in told("train") for word in words(story.text)}
     assert 800 <= len(types) <= len(corpus.vocabulary()) <= 2_000
     for event in wordings.events().values():
-        assert 8 <= len(event.told) <= 12, event.name
+        assert 8 <= len(event.common) <= 12, event.name
         assert 2 <= len(event.reserved) <= 3, event.name
 
 
@@ -205,7 +205,7 @@ def test_the_parser_names_what_a_text_shows() -> None:
     assert read is not None
     assert read.event == "cook.serve"
     assert read.arguments == {"person": "Anna", "companion": "Boris", "object": "curry"}
-    shown = parse.read("She handed him a hot plate of curry.")
+    shown = truth.read("She handed him a hot plate of curry.")
     assert shown is not None
     assert (shown.arguments, shown.women) == ({"object": "curry"}, {"person": True, "companion": False})
 

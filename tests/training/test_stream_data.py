@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lang_jepa.files.hashes import hash_text, side
+from lang_jepa.data.corpus.deduplicate import hash_text, side
 from lang_jepa.training.methods.encoder_data import StreamData
 from tiny import tiny_settings
 

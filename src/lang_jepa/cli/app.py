@@ -12,12 +12,10 @@ import typer
 from lang_jepa import __version__
 from lang_jepa.cli import compare as cli_compare
 from lang_jepa.cli import document as cli_document
-from lang_jepa.cli import generate as cli_generate
 from lang_jepa.cli import quickstart as cli_quickstart
 from lang_jepa.cli import shards as cli_shards
 from lang_jepa.cli import tools as cli_tools
-from lang_jepa.cli.combinations import Checked
-from lang_jepa.cli.help import Verbs
+from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.cli.options import (
     DecoderOverride,
     Override,
@@ -127,10 +125,9 @@ def prepare(
     if duplicates is not None:
         check_writable(duplicates.expanduser())
     from lang_jepa.cli.console import facts_table, plain, warn
-    from lang_jepa.data.corpus.losses import Losses
     from lang_jepa.data.corpus.prepare import PrepareEvent, tell_losses
     from lang_jepa.data.corpus.prepare import prepare as run
-    from lang_jepa.data.corpus.statistics import describe
+    from lang_jepa.data.corpus.statistics import Losses
     from lang_jepa.data.views import make_view
     from lang_jepa.training.methods.encoder_data import make_order, padding_facts
 
@@ -150,7 +147,7 @@ def prepare(
     }
     tell_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), tell)
     facts_table(
-        [*describe(corpus), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)
+        [*corpus.info(), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)
     )
 
 
@@ -304,7 +301,7 @@ for verb in (
     cli_tools.search,
     cli_tools.export,
     cli_document.document,
-    cli_generate.generate,
+    cli_tools.generate,
     cli_shards.shards,
     cli_shards.bits,
     cli_tools.recipes,

@@ -5,13 +5,81 @@ the name of an option that was given (`context`), an option with its value (`to=
 (`a GPT`), which the verb's function in `_FACTS` finds out.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.cli.help import Verb
+import typer
+from typer.core import TyperCommand, TyperGroup
+
 from lang_jepa.errors import LangJepaError
+
+_Context: Any = TyperCommand.context_class
+_Mistake: type[Exception] = typer.BadParameter.__mro__[1]
+"""What is raised for any mistake in typing; typer has no public name for it."""
+_WIDEST = 100
+"""Letters in a line of help at most."""
+
+
+class _Formatter(_Context.formatter_class):  # type: ignore[misc]
+    """Lines end where the terminal ends; names are never cut, and have a line of their own where they are long."""
+
+    def __init__(self, *options: Any, **more: Any) -> None:
+        super().__init__(*options, **more)
+        self.width = max(24, min(_WIDEST, shutil.get_terminal_size().columns))
+
+    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl(rows, min(col_max, self.width // 3), col_spacing)
+
+
+class _Helping(_Context):  # type: ignore[misc]
+    formatter_class = _Formatter
+
+
+class Verb(TyperCommand):
+    """A verb."""
+
+    context_class = _Helping
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The first line of its help, whole."""
+        return (self.help or "").strip().partition("\n")[0]
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Raise LangJepaError for a mistake in typing, such as an unknown option or a number out of range."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except _Mistake as error:
+            raise LangJepaError(_said(error, f"lang-jepa {info_name} --help")) from error
+
+
+class Verbs(TyperGroup):
+    """All verbs."""
+
+    context_class = _Helping
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Raise LangJepaError for a verb that there is not."""
+        try:
+            return super().resolve_command(ctx, args)
+        except _Mistake as error:
+            raise LangJepaError(_said(error, "lang-jepa --help")) from error
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Raise LangJepaError for an option before the verb that there is not."""
+        if not args:
+            return super().parse_args(ctx, args)  # which shows the help
+        try:
+            return super().parse_args(ctx, args)
+        except _Mistake as error:
+            raise LangJepaError(_said(error, "lang-jepa --help")) from error
+
+
+def _said(error: Any, help_: str) -> str:
+    said = str(error.format_message())
+    return f"{said if said.endswith('?') else said.rstrip('.') + '.'} See {help_}"
 
 
 @dataclass(frozen=True)
@@ -41,153 +109,76 @@ _BITS = When(needs=("to=int8", "to=int6"))
 _DRAWS = When(bars=("temperature=0",), cure="0 always takes the likeliest token")
 _FILES = When(needs=(_DOCUMENTS,))
 
+
+def _each(names: str, when: When = ALWAYS) -> dict[str, When]:
+    """Several options and arguments with one condition (which tasks need --data-dir, those who plan them know)."""
+    return dict.fromkeys(names.split(), when)
+
+
 COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     "train": {
-        "recipe": ALWAYS,
-        "override": ALWAYS,
-        "debug": ALWAYS,
-        "resume": ALWAYS,
-        "encoder": When(needs=(_DECODER,)),
-        "dec_override": When(needs=(_DECODER,)),
-        "untrained": When(needs=(_DECODER,)),
+        **_each("recipe override debug resume"),
+        **_each("encoder dec_override untrained", When(needs=(_DECODER,))),
         "environment": When(needs=(_GPT_RECIPE,)),
     },
-    "prepare": {"recipe": ALWAYS, "override": ALWAYS, "duplicates": ALWAYS},
+    "prepare": _each("recipe override duplicates"),
     "evaluate": {
-        "run": ALWAYS,
-        "tasks": ALWAYS,
-        "documents": When(bars=(_GPT,)),
-        "queries": When(bars=(_GPT,)),
+        **_each("run tasks corpus data_dir everything output"),
+        **_each("documents queries beside", When(bars=(_GPT,))),
         "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
-        "corpus": ALWAYS,
-        "data_dir": ALWAYS,  # the tasks know whether they read it
-        "beside": When(bars=(_GPT,)),
-        "everything": ALWAYS,
-        "output": ALWAYS,
     },
     "infer": {
-        "model": ALWAYS,
-        "text": _ALONE,
+        **_each("model context go_on"),
+        **_each("text corpus", _ALONE),
         "file": When(bars=("text", *_ALONE.bars), cure=_ONE),
-        "corpus": _ALONE,
         "top_k": When(needs=("corpus",)),
-        "context": ALWAYS,
         "candidate": When(bars=("go_on",), cure=_ONE),
-        "go_on": ALWAYS,
-        "decode": When(
-            bars=_ALONE.bars, cure="what is imagined is told in words anyway, a ranking is not decoded"
-        ),
+        "decode": When(bars=_ALONE.bars, cure="what is imagined is decoded anyway, a ranking is not decoded"),
         "decoder": When(bars=("candidate",), cure="a ranking is not decoded"),
         "sample": When(
             bars=_ALONE.bars, cure="only --text, --file and standard input are decoded by sampling"
         ),
-        "temperature": _SAMPLE,
-        "top_p": _SAMPLE,
-        "sample_top_k": _SAMPLE,
-        "seed": _SAMPLE,
+        **_each("temperature top_p sample_top_k seed", _SAMPLE),
         "beams": When(bars=("sample", "candidate"), cure=_ONE),
     },
-    "quickstart": {"override": ALWAYS, "dec_override": ALWAYS, "seed": ALWAYS},
-    "compare": {
-        "variant": ALWAYS,
-        "budget": ALWAYS,
-        "output": ALWAYS,
-        "seeds": ALWAYS,
-        "override": ALWAYS,
-        "vary": ALWAYS,
-        "tasks": ALWAYS,
-        "data_dir": ALWAYS,  # comparison.plan knows the tasks
-        "quick": ALWAYS,
-        "jobs": ALWAYS,
-        "allow_different": ALWAYS,
-    },
-    "sweep": {
-        "recipe": ALWAYS,
-        "output": ALWAYS,
-        "trials": ALWAYS,
-        "metric": ALWAYS,
-        "space": ALWAYS,
-        "override": ALWAYS,
-    },
+    "quickstart": _each("override dec_override seed"),
+    "compare": _each("variant budget output seeds override vary tasks data_dir quick jobs allow_different"),
+    "sweep": _each("recipe output trials metric space override"),
     "index": {
-        "model": ALWAYS,
-        "corpus": ALWAYS,
-        "output": ALWAYS,
-        "lines": ALWAYS,
+        **_each("model corpus output lines float32 approximate"),
         "limit": When(bars=("lines",), cure="cut the file instead"),
         "text_column": When(bars=("lines", _UNREAD)),
         "language": When(bars=("lines",), cure="each line is a sentence"),
-        "include": _FILES,
-        "exclude": _FILES,
-        "float32": ALWAYS,
-        "approximate": ALWAYS,
+        **_each("include exclude", _FILES),
     },
-    "search": {
-        "folder": ALWAYS,
-        "query": ALWAYS,
-        "after": ALWAYS,
-        "top_k": ALWAYS,
-        "model": ALWAYS,
-        "exact": ALWAYS,  # of an index without an approximate one it says what is done anyway
-    },
+    "search": _each("folder query after top_k model exact"),
     "export": {
-        "run": ALWAYS,
-        "folder": ALWAYS,
-        "to": ALWAYS,
-        "license": _FOLDER,
-        "push_to_hub": _FOLDER,
+        **_each("run folder to"),
+        **_each("license push_to_hub", _FOLDER),
         "private": When(needs=("push_to_hub",)),
         "dry_run": When(
             needs=("push_to_hub",), cure="it lists what would be uploaded to --push-to-hub OWNER/MODEL"
         ),
-        "gptq": _BITS,
-        "clip": _BITS,
-        "codec": _BITS,
-        "cap": _BITS,
+        **_each("gptq clip codec cap", _BITS),
     },
     "document": {
-        "model": ALWAYS,
-        "file": ALWAYS,
+        **_each("model file candidate language segments using against as_json plot"),
         "text": When(bars=("file",), cure="give a file or --text, not both"),
-        "candidate": ALWAYS,
-        "language": ALWAYS,
-        "segments": ALWAYS,
-        "using": ALWAYS,
-        "against": ALWAYS,
-        "as_json": ALWAYS,
-        "plot": ALWAYS,
     },
     "generate": {
-        "run": ALWAYS,
-        "prompt": ALWAYS,
-        "tokens": ALWAYS,
-        "temperature": ALWAYS,
-        "top_k": _DRAWS,
-        "top_p": _DRAWS,
-        "seed": _DRAWS,
-        "samples": _DRAWS,
+        **_each("run prompt tokens temperature"),
+        **_each("top_k top_p seed samples", _DRAWS),
     },
     "shards": {
-        "source": ALWAYS,
-        "folder": ALWAYS,
+        **_each("source folder tokenizer val_fraction deduplicate limit min_length language"),
         "vocab_size": When(bars=("tokenizer",), cure="its vocabulary is what it is"),
-        "tokenizer": ALWAYS,
-        "val_fraction": ALWAYS,
-        "deduplicate": ALWAYS,
-        "limit": ALWAYS,
-        "min_length": ALWAYS,
         "text_column": When(bars=(_UNREAD,)),
-        "language": ALWAYS,
-        "include": _FILES,
-        "exclude": _FILES,
+        **_each("include exclude", _FILES),
     },
     "bits": {
-        "folder": ALWAYS,
-        "model": ALWAYS,
+        **_each("folder model order quick"),
         "stride": When(needs=("model",)),
         "tokenizer": When(bars=(_CORPUS,), cure="it has its own"),
-        "order": ALWAYS,
-        "quick": ALWAYS,
     },
     "recipes": {},
 }
@@ -265,7 +256,7 @@ def _flag(parameter: Any) -> str:
     return str(max(parameter.opts, key=len))  # the long form
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -278,7 +269,7 @@ def _of_train(values: Mapping[str, Any]) -> set[str]:
 
 
 def _of_evaluate(values: Mapping[str, Any]) -> set[str]:
-    from lang_jepa.inference.gpt_folder import find_gpt
+    from lang_jepa.inference.model_folder import find_gpt
 
     return set() if find_gpt(values["run"]) is None else {_GPT}
 
@@ -297,9 +288,5 @@ def _of_bits(values: Mapping[str, Any]) -> set[str]:
 
 
 _FACTS: Mapping[str, Callable[[Mapping[str, Any]], set[str]]] = {
-    "train": _of_train,
-    "evaluate": _of_evaluate,
-    "index": _of_source,
-    "shards": _of_source,
-    "bits": _of_bits,
-}
+    "train": _of_train, "evaluate": _of_evaluate, "index": _of_source, "shards": _of_source, "bits": _of_bits,
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The verb `document`: what a model tells about a text; nothing heavy is imported before it is used."""
+"""The verb `document`: what a model finds in a text; nothing heavy is imported before it is used."""
 
 import json
 from dataclasses import asdict
@@ -39,8 +39,7 @@ def document(
         str, typer.Option(help="best (as measured by evaluate --tasks document), predictor or counterpart.")
     ] = "best",
     against: Annotated[
-        str | None,
-        typer.Option(help="Whose sentences are shuffled in to calibrate: document or training."),
+        str | None, typer.Option(help="Whose sentences are shuffled in to calibrate: document or training.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw surprise and topics into this PNG.")] = None,
@@ -65,7 +64,7 @@ def document(
             segments=segments,
             using=cast("Using", using),
             against=cast("Against | None", against),
-            progress=bar.tell,
+            progress=bar.on_event,
         )
     if plot is not None:
         from lang_jepa.report.show import draw_document

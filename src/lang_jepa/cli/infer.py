@@ -32,11 +32,8 @@ class Telling:
         """
         if self.sample:
             drawn = {
-                "temperature": self.temperature,
-                "top_p": self.top_p,
-                "top_k": self.top_k,
-                "seed": self.seed,
-            }
+                "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k, "seed": self.seed,
+            }  # fmt: skip
             return model.decode(vectors, "sample", **drawn)
         if self.beams is not None:
             return model.decode(vectors, "beam", beams=self.beams)
@@ -44,30 +41,25 @@ class Telling:
 
 
 def show_concepts(
-    model: ConceptModel,
-    texts: Sequence[str],
-    corpus: Path | None,
-    *,
-    top_k: int,
-    telling: Telling | None,
+    model: ConceptModel, texts: Sequence[str], corpus: Path | None, *, top_k: int, telling: Telling | None
 ) -> None:
-    """Each text with its concept's first numbers, what the decoder tells of it, and its neighbours in a corpus."""
+    """Each text with its concept's first numbers, what the decoder makes of it, and its neighbours in a corpus."""
     vectors = model.encode(texts)
-    told = telling.decode(model, vectors) if telling else None
+    decoded = telling.decode(model, vectors) if telling else None
     found = search_in(corpus, model, vectors, top_k=top_k) if corpus else None
     if found:
         plain(f"neighbours by {model.similarity} cosine")
-    if told and model.decoder_is_foreign:
+    if decoded and model.decoder_is_foreign:
         warn(
-            "the decoder was trained on the concepts of another encoder (or of other weights of it), so what it tells "
-            "may be off"
+            "the decoder was trained on the concepts of another encoder (or of other weights of it), so what it "
+            "decodes may be off"
         )
     for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
         plain(one_line(one), style="bold")
         shown = " ".join(f"{value:+.3f}" for value in vector[:8])
         plain(f"  concept [{len(vector)}]: {shown} ...")
-        if told:
-            plain(f"  decoded: {one_line(told[number])}")
+        if decoded:
+            plain(f"  decoded: {one_line(decoded[number])}")
         for score, sentence in found[number] if found else []:
             plain(f"  {score:7.4f}  {one_line(sentence)}")
 

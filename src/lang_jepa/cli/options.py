@@ -25,8 +25,7 @@ Include = Annotated[
     typer.Option(metavar="PATTERN", help="Of a folder: read only these files, such as '**/*.md'; repeated."),
 ]
 Exclude = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated."),
+    list[str] | None, typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated.")
 ]
 TextLanguage = Annotated[
     str | None,
@@ -34,6 +33,8 @@ TextLanguage = Annotated[
         metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's data.language)."
     ),
 ]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")]
+TextColumn = Annotated[str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")]
 DecoderOverride = Annotated[
     list[str] | None,
     typer.Option(

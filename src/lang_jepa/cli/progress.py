@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lang_jepa.data.tokens.make_shards import ShardProgress
     from lang_jepa.inference.index.files import Progress as IndexProgress
 
-Figures = Mapping[str, float]
+Metrics = Mapping[str, float]
 _WIDE = 60
 """Columns of a terminal from which a bar is drawn beside the numbers."""
 _SECONDS = 10.0
@@ -33,13 +33,13 @@ class Work:
     """One line about work in progress: it moves on a terminal, and is printed now and then in a log.
 
     Args:
-        columns: of the line on a terminal, before its figures and the time that is left.
+        columns: of the line on a terminal, before its metrics and the time that is left.
     """
 
     def __init__(self, *columns: ProgressColumn) -> None:
-        figures = TextColumn("{task.fields[figures]}", markup=False)
+        metrics = TextColumn("{task.fields[metrics]}", markup=False)
         self._shown = Progress(
-            *columns, TimeRemainingColumn(), figures, console=console, refresh_per_second=4
+            *columns, TimeRemainingColumn(), metrics, console=console, refresh_per_second=4
         )
         self._printed = time.monotonic()
 
@@ -55,7 +55,7 @@ class Work:
     def add(self, description: str, *, total: float | None, completed: int = 0, **fields: Any) -> TaskID:
         """Begin a line."""
         return self._shown.add_task(
-            description, total=total, completed=completed, **{"figures": "", **fields}
+            description, total=total, completed=completed, **{"metrics": "", **fields}
         )
 
     def move(self, task: TaskID, log: str = "", **changes: Any) -> None:
@@ -70,9 +70,9 @@ class Work:
         self._shown.remove_task(task)
 
 
+_FIRST = (("step", 8, "train/step", ".0f"), ("loss", 9, "val/loss", ".4f"))
 _COLUMNS = (
-    ("step", 8, "train/step", ".0f"),
-    ("loss", 9, "val/loss", ".4f"),
+    *_FIRST,
     ("distance", 10, "val/distance", ".4f"),
     ("cosine", 8, "val/semantic/avg_similarity", ".3f"),
     ("recall@1", 10, "val/retrieval/recall@1", ".3f"),
@@ -80,7 +80,7 @@ _COLUMNS = (
     ("rank", 7, "val/embeddings/target_eff_rank", ".0f"),
     ("spread", 8, "val/embeddings/target_std_relative", ".2f"),
 )
-"""Columns of the lines about held-out data: name, width, figure and its format."""
+"""Columns of the lines about held-out data: name, width, metric and its format."""
 
 
 class Bar:
@@ -103,18 +103,18 @@ class Bar:
         self._work.__enter__()
         self._task = self._work.add("training", total=total, completed=start)
 
-    def step(self, step: int, figures: Figures) -> None:
+    def step(self, step: int, metrics: Metrics) -> None:
         """Move the bar, or print a line."""
         if self._task is None:
             return
-        loss, part = figures["train/loss"], figures.get(f"train/{self.part}", figures["train/loss"])
+        loss, part = metrics["train/loss"], metrics.get(f"train/{self.part}", metrics["train/loss"])
         more = "" if part == loss else f"  {self.part.replace('_', ' ')} {part:.4f}"
-        text = f"loss {loss:.4f}{more}  {figures['train/targets_per_second']:,.0f} targets/s"
+        text = f"loss {loss:.4f}{more}  {metrics['train/targets_per_second']:,.0f} targets/s"
         if console.is_terminal:
-            self._work.move(self._task, completed=step, figures=text)
+            self._work.move(self._task, completed=step, metrics=text)
         elif step % self._every == 0 or step in (self._start + 1, self._total):
             plain(
-                f"step {step}/{self._total}  {text}  rate {figures['train/learning_rate']:.2e}  {self._left(step)}"
+                f"step {step}/{self._total}  {text}  rate {metrics['train/learning_rate']:.2e}  {self._left(step)}"
             )
 
     def _left(self, step: int) -> str:
@@ -123,23 +123,21 @@ class Bar:
         minutes, seconds = divmod(round(pace * (self._total - step)), 60)
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
 
-    def look(self, step: int, figures: Figures) -> None:
-        """One line of held-out figures, under a heading before the first."""
+    def look(self, step: int, metrics: Metrics) -> None:
+        """One line of held-out metrics, under a heading before the first."""
         if not self._columns:
-            plain(self._heading(figures))
-            self._columns = [column for column in self.columns if column[2] in figures]
+            plain(self._heading(metrics))
+            self._columns = [column for column in self.columns if column[2] in metrics]
             plain("".join(f"{name:>{width}}" for name, width, *_ in self._columns))
-        plain("".join(self._cell(figures, *column) for column in self._columns))
+        plain("".join(self._cell(metrics, *column) for column in self._columns))
 
-    def _cell(self, figures: Figures, _: str, width: int, name: str, form: str) -> str:
-        """A figure, or blank space where this look did not measure it."""
-        return f"{figures[name]:>{width}{form}}" if name in figures else " " * width
+    def _cell(self, metrics: Metrics, _: str, width: int, name: str, form: str) -> str:
+        """A metric, or blank space where this look did not measure it."""
+        return f"{metrics[name]:>{width}{form}}" if name in metrics else " " * width
 
-    def _heading(self, figures: Figures) -> str:
-        candidates, limit = (
-            figures["val/retrieval/candidates"],
-            figures["val/embeddings/target_eff_rank_limit"],
-        )
+    def _heading(self, metrics: Metrics) -> str:
+        candidates = metrics["val/retrieval/candidates"]
+        limit = metrics["val/embeddings/target_eff_rank_limit"]
         return f"held-out data; recall@1 and mrr among {candidates:.0f} sentences, rank at most {limit:.0f}"
 
     def message(self, text: str) -> None:
@@ -159,8 +157,7 @@ class DecoderBar(Bar):
     """The same for the training of a decoder."""
 
     columns = (
-        ("step", 8, "train/step", ".0f"),
-        ("loss", 9, "val/loss", ".4f"),
+        *_FIRST,
         ("own", 9, "val/loss_own", ".4f"),
         ("shuffled", 10, "val/loss_shuffled", ".4f"),
         ("predicted", 11, "val/loss_predicted", ".4f"),
@@ -169,16 +166,15 @@ class DecoderBar(Bar):
         ("accuracy", 10, "val/token_accuracy", ".3f"),
     )
 
-    def _heading(self, figures: Figures) -> str:
-        return f"{figures['val/count']:.0f} held-out sentences; loss in nats per token; shuffled: of another's concept"
+    def _heading(self, metrics: Metrics) -> str:
+        return f"{metrics['val/count']:.0f} held-out sentences; loss in nats per token; shuffled: of another's concept"
 
 
 class GPTBar(Bar):
     """The same for the training of a GPT."""
 
     columns = (
-        ("step", 8, "train/step", ".0f"),
-        ("loss", 9, "val/loss", ".4f"),
+        *_FIRST,
         ("token loss", 12, "val/token_loss", ".4f"),
         ("bits/byte", 11, "val/bits_per_byte", ".4f"),
         ("span loss", 11, "val/span_loss", ".4f"),
@@ -187,30 +183,28 @@ class GPTBar(Bar):
     )
     part = "token_loss"
 
-    def _heading(self, figures: Figures) -> str:
+    def _heading(self, metrics: Metrics) -> str:
         return (
-            f"{figures['val/tokens']:,.0f} held-out tokens of {figures['val/bytes']:,.0f} bytes; loss in nats per "
+            f"{metrics['val/tokens']:,.0f} held-out tokens of {metrics['val/bytes']:,.0f} bytes; loss in nats per "
             "token; no drift: span loss of states less their mean at each place"
         )
 
 
 class JobBar(Work):
-    """A listener of a comparison: one line for each run at work, which says how far it is."""
+    """A callback of a comparison: one line for each run at work, which says how far it is."""
 
     def __init__(self) -> None:
-        place, what = (
-            TextColumn(f"{{task.{field}}}", markup=False) for field in ("fields[place]", "description")
-        )
-        super().__init__(place, what, BarColumn(bar_width=16))
+        position = TextColumn("{task.fields[position]}", markup=False)
+        super().__init__(position, TextColumn("{task.description}", markup=False), BarColumn(bar_width=16))
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, int] = {}
 
     def job(self, what: str, number: int, count: int) -> None:
         """A line begins."""
-        place = f"{number}/{count}"
-        self._tasks[what] = self.add(what, total=None, place=place)
+        position = f"{number}/{count}"
+        self._tasks[what] = self.add(what, total=None, position=position)
         if not console.is_terminal:
-            plain(f"{place} {what}")
+            plain(f"{position} {what}")
 
     def done(self, what: str) -> None:
         """The line goes."""
@@ -223,11 +217,11 @@ class JobBar(Work):
             self._totals[what] = event["total"]
             self.move(task, total=event["total"], completed=event["start"])
         elif kind == "evaluating":
-            self.move(task, log=f"{what}: evaluating", total=None, figures="evaluating")
+            self.move(task, log=f"{what}: evaluating", total=None, metrics="evaluating")
         elif kind == "step":
             loss = f"loss {event['loss']:.4f}"
             log = f"{what}: step {event['step']}/{self._totals[what]}  {loss}"
-            self.move(task, log, completed=event["step"], figures=loss)
+            self.move(task, log, completed=event["step"], metrics=loss)
         elif kind == "measured":
             seconds = f", {event['seconds']:.3f} s" if event["seconds"] else ""
             plain(f"{what}: {event['flops']:.3g} FLOPs{seconds} a step")
@@ -241,17 +235,17 @@ class IndexBar(Work):
     def __init__(self) -> None:
         super().__init__(TextColumn("indexing"), BarColumn(bar_width=16), TaskProgressColumn())
         self._task = self.add("", total=None)
-        self._told = False
+        self._said = False
 
-    def tell(self, progress: "IndexProgress") -> None:
-        """The bar moves; what is found finished is told."""
-        if progress.rows and not self._told:
+    def on_event(self, progress: "IndexProgress") -> None:
+        """The bar moves; what is found finished is said."""
+        if progress.rows and not self._said:
             plain(f"going on after {counted(progress.rows, 'sentence')}")
-        self._told = True
-        figures = f"{counted(progress.rows, 'sentence')} of {counted(progress.documents, 'document')}"
+        self._said = True
+        metrics = f"{counted(progress.rows, 'sentence')} of {counted(progress.documents, 'document')}"
         done, total = progress.characters, progress.total_characters
         share = f"{done / total:.0%}, " if total else ""
-        self.move(self._task, f"indexing: {share}{figures}", total=total, completed=done, figures=figures)
+        self.move(self._task, f"indexing: {share}{metrics}", total=total, completed=done, metrics=metrics)
 
 
 _SHARD_STAGES = {"reading": "reading", "shards": "writing shards"}
@@ -264,21 +258,15 @@ class ShardBar(Work):
         super().__init__(TextColumn("{task.description}"), BarColumn(bar_width=16))
         self._task = self.add("reading", total=None)
 
-    def tell(self, progress: "ShardProgress") -> None:
+    def on_event(self, progress: "ShardProgress") -> None:
         """The bar moves; sentences stay."""
         if progress.message:
             (warn if progress.stage == "warning" else plain)(progress.message)
         if progress.stage in _SHARD_STAGES:
-            stage = _SHARD_STAGES[progress.stage]
-            figures = f"{progress.characters / 1e6:,.1f} million characters"
-            self.move(
-                self._task,
-                f"{stage}: {figures}",
-                description=stage,
-                total=progress.total,
-                completed=progress.characters,
-                figures=figures,
-            )
+            stage, done = _SHARD_STAGES[progress.stage], progress.characters
+            text = f"{done / 1e6:,.1f} million characters"
+            log = f"{stage}: {text}"
+            self.move(self._task, log, description=stage, total=progress.total, completed=done, metrics=text)
 
 
 class StageBar(Work):
@@ -290,7 +278,7 @@ class StageBar(Work):
         self._task: TaskID | None = None
         self._stage = ""
 
-    def tell(self, stage: str, done: int, total: int) -> None:
+    def on_event(self, stage: str, done: int, total: int) -> None:
         """The bar moves, or begins anew with another stage."""
         if stage != self._stage:
             if self._task is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lang_jepa.cli.options import Exclude, Include
+from lang_jepa.cli.options import Exclude, Include, Limit, TextColumn
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 
 
@@ -26,11 +26,9 @@ def shards(
     deduplicate: Annotated[
         str, typer.Option(help="Of none, exact, near: repeated documents to drop.")
     ] = "near",
-    limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
+    limit: Limit = None,
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
-    text_column: Annotated[
-        str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
-    ] = "text",
+    text_column: TextColumn = "text",
     language: Annotated[
         str, typer.Option(help="Language of the texts, which tells their sentences apart: en, de, ...")
     ] = "en",
@@ -67,7 +65,7 @@ def shards(
     from lang_jepa.data.tokens.make_shards import describe_shards, make_shards
 
     with ShardBar() as bar:
-        manifest = make_shards(settings, folder, tell=bar.tell)
+        manifest = make_shards(settings, folder, on_event=bar.on_event)
     facts_table(describe_shards(manifest), title=str(folder))
 
 
@@ -91,8 +89,7 @@ def bits(
     ] = False,
 ) -> None:
     """Bits per byte of held-out text: compressors, an n-gram model, and language models side by side."""
-    from lang_jepa.cli.console import plain
-    from lang_jepa.cli.console_shards import baseline_table
+    from lang_jepa.cli.console import metrics_table, plain
     from lang_jepa.evaluation.baselines.compression import compression_baselines
     from lang_jepa.export.gpt import open_sides, score_gpts
 
@@ -100,4 +97,9 @@ def bits(
     scored = score_gpts(model or (), held_out, table, stride=stride)
     rows = compression_baselines(train, held_out, table, order=order, quick=quick, tell=plain)
     rows = sorted([*rows, *scored], key=lambda row: -row.bits_per_byte)
-    baseline_table(rows, title=f"{held_out.num_tokens:,} held-out tokens of {folder}")
+    nats = ("" if row.nats_per_token is None else f"{row.nats_per_token:.4f}" for row in rows)
+    cells = [
+        [r.name, f"{r.bits_per_byte:.4f}", nat, f"{r.seconds:.1f}"] for r, nat in zip(rows, nats, strict=True)
+    ]
+    heads = ("", "bits per byte", "nats per token", "seconds")
+    metrics_table(heads, cells, title=f"{held_out.num_tokens:,} held-out tokens of {folder}")

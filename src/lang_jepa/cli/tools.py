@@ -1,4 +1,4 @@
-"""The verbs that use a finished model: `index`, `search` and `export`; nothing heavy is imported before it is used."""
+"""The verbs that use a finished model: `index`, `search`, `export`, `generate`; nothing heavy is imported at once."""
 
 import shlex
 from pathlib import Path
@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import Exclude, Include, TextLanguage, in_language
+from lang_jepa.cli.options import Exclude, Include, Limit, TextColumn, TextLanguage, in_language
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
-from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.errors import LangJepaError, counted, one_line
 
 if TYPE_CHECKING:
     from lang_jepa.inference.index.index import Hit
+
+import sys
 
 Model = Annotated[Path, typer.Argument(help="A run directory or a model directory.")]
 
 
 def index(
     model: Annotated[
-        Path,
-        typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name."),
+        Path, typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name.")
     ],
     corpus: Annotated[
         str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")
@@ -28,10 +29,8 @@ def index(
     lines: Annotated[
         bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")] = None,
-    text_column: Annotated[
-        str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")
-    ] = "text",
+    limit: Limit = None,
+    text_column: TextColumn = "text",
     language: TextLanguage = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -49,7 +48,7 @@ def index(
     if lines and (include or exclude):
         raise LangJepaError("--include and --exclude choose files of a folder, and --lines reads one file")
     go_offline_if_unreachable()
-    from lang_jepa.cli.console import facts_table
+    from lang_jepa.cli.console import facts_table, plain
     from lang_jepa.cli.progress import IndexBar
     from lang_jepa.inference.index.index import Index
     from lang_jepa.inference.index.source import Lines, SplitDocuments
@@ -63,9 +62,8 @@ def index(
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),
     }
-    source = (
-        Lines(Path(corpus)) if lines else SplitDocuments.open(loaded.settings.data.model_copy(update=chosen))
-    )
+    data = loaded.settings.data.model_copy(update=chosen)
+    source = Lines(Path(corpus)) if lines else SplitDocuments.open(data)
     with IndexBar() as bar:
         built = Index.build(
             loaded,
@@ -73,13 +71,13 @@ def index(
             output,
             dtype="float32" if float32 else "float16",
             approximate=approximate,
-            tell=bar.tell,
+            on_event=bar.on_event,
         )
-    facts_table(built.facts(), title=str(output))
+    facts_table(built.summary(), title=str(output))
     lost = source.losses.line() if isinstance(source, SplitDocuments) and source.losses else None
     if lost:
-        _plain(lost)
-    _plain(f'Search it: lang-jepa search {shlex.quote(str(output))} "..."', whole=True)
+        plain(lost)
+    plain(f'Search it: lang-jepa search {shlex.quote(str(output))} "..."', whole=True)
 
 
 def search(
@@ -100,6 +98,7 @@ def search(
     """Find the sentences of an index that mean what a query means, or that may follow a context."""
     if not query and not after:
         raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
+    from lang_jepa.cli.console import plain
     from lang_jepa.inference.index.index import Index
     from lang_jepa.inference.model import ConceptModel
 
@@ -112,7 +111,7 @@ def search(
     found = list(zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True))
     if after:
         found.append(("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0]))
-    _plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}")
+    plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}")
     for text, hits in found:
         _show(text, hits)
 
@@ -152,24 +151,23 @@ def export(
 
         export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
         return
-    from lang_jepa.export.export import check_name, push
+    from lang_jepa.cli.console import plain
+    from lang_jepa.export.export import check_name, export_run, push
 
     if push_to_hub:
         check_name(push_to_hub)
-    from lang_jepa.export.export import export_run
-
     done = export_run(run, folder, to, name=push_to_hub, license=license)
-    _plain(f"{done.folder}: vectors differ from the model's by {done.difference:.1e} at most")
+    plain(f"{done.folder}: vectors differ from the model's by {done.difference:.1e} at most")
     total = sum(size for _, size in done.files)
     if dry_run:
-        _plain(
+        plain(
             f"would be uploaded to {push_to_hub}{' (private)' * private}: {counted(len(done.files), 'file')}, "
             f"{total / 1e6:.1f} MB; nothing was sent"
         )
         for name, size in done.files:
-            _plain(f"  {size:12,}  {name}")
+            plain(f"  {size:12,}  {name}")
     elif push_to_hub:
-        _plain(f"uploaded {total / 1e6:.1f} MB to {push(done.folder, push_to_hub, private=private)}")
+        plain(f"uploaded {total / 1e6:.1f} MB to {push(done.folder, push_to_hub, private=private)}")
 
 
 def recipes() -> None:
@@ -182,15 +180,49 @@ def recipes() -> None:
 
 def _show(title: str, hits: "list[Hit]") -> None:
     """A query and what was found; line breaks inside a sentence become spaces."""
-    from lang_jepa.errors import one_line
-
-    _plain(one_line(title), style="bold")
-    for hit in hits:
-        _plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)} #{hit.position}]")
-
-
-def _plain(text: str, style: str = "", *, whole: bool = False) -> None:
-    """`console.plain`, imported when it is used."""
     from lang_jepa.cli.console import plain
 
-    plain(text, style, whole=whole)
+    plain(one_line(title), style="bold")
+    for hit in hits:
+        plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)} #{hit.position}]")
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(help="A GPT's run directory or model directory.")],
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Beginning of the text (default: standard input; '' for a new document)."),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens written at most.")] = 100,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Of the draws; 0 always takes the likeliest token.")
+    ] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest (0: all).")] = 0,
+    top_p: Annotated[float, typer.Option(help="Share of probability drawn from (1: all).")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="Texts written.")] = 1,
+) -> None:
+    """Let a GPT go on after a beginning; a text ends with its document."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.inference.generate import TextGPT
+    from lang_jepa.inference.model_folder import find_gpt, unfinished
+
+    if find_gpt(run) is None:
+        raise LangJepaError(
+            unfinished(run)
+            or f"{run} is no run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
+            "`lang-jepa infer RUN --context ... --continue 3` tells"
+        )
+    if prompt is None:
+        if sys.stdin.isatty():
+            raise LangJepaError(
+                "there is nothing to go on from: give --prompt TEXT, or text on standard input"
+            )
+        prompt = sys.stdin.read().removeprefix("\ufeff").rstrip("\n")
+    texts = TextGPT.load(run).write(
+        prompt, tokens=tokens, samples=samples, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    for number, text in enumerate(texts, start=1):
+        if samples > 1:
+            plain(f"--- {number}")
+        plain(text)

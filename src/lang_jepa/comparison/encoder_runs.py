@@ -9,8 +9,8 @@ from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, check_task_da
 from lang_jepa.comparison.trees import flat
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.tasks.evaluate import ENCODER_TASKS, QUICK
+from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import read_json
-from lang_jepa.files.tensors import digest
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.watch import EARLY, task_alarms
@@ -134,7 +134,7 @@ class EncoderRuns(RunKind[Settings]):
 
     def notes(self, settings: Mapping[str, Settings], first_looks: Mapping[str, float]) -> list[str]:
         """On the end of training, on curves that are no common measure, on cost, and on alarms that could not ring."""
-        from lang_jepa.inference.cached_concepts import reads_cached
+        from lang_jepa.inference.cache import reads_cached
 
         notes = ["Scores are those of the end of each run; no look chooses among weights."]
         if len({one.data.view for one in settings.values()}) > 1:

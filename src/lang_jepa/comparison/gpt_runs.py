@@ -8,7 +8,7 @@ from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, check_task_da
 from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.tasks.evaluate import GPT_QUICK, GPT_TASKS
-from lang_jepa.files.tensors import digest
+from lang_jepa.files.arrays import digest
 from lang_jepa.settings.gpt import GPTSettings
 
 if TYPE_CHECKING:

@@ -1,14 +1,15 @@
-"""From a run to a folder that other tools load, checked before it gets its name."""
+"""From a run to a folder that other tools load, checked before it gets its name, with a card that says what it is."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from lang_jepa.errors import LangJepaError
-from lang_jepa.export.card import write_card
+from lang_jepa.errors import LangJepaError, first_line
+from lang_jepa.evaluation.table import Row, is_headline
 from lang_jepa.export.formats import TOLERANCE, check_parity, write_onnx, write_sentence_transformers
-from lang_jepa.files.atomic import atomic_folder, check_only, check_writable
+from lang_jepa.files.atomic import atomic_folder, check_only, check_writable, read_json
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.architecture import quiet_transformers
 
@@ -52,10 +53,9 @@ def push(folder: Path, name: str, *, private: bool) -> str:
         address = api.create_repo(name, private=private, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export from LANG-JEPA")
     except trouble as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LangJepaError(
-            f"{folder} could not be uploaded to {name} ({reason}). The export itself is finished. Log in with "
-            "'hf auth login', check the name and the network; --dry-run shows what would be uploaded."
+            f"{folder} could not be uploaded to {name} ({first_line(error)}). The export itself is finished. Log in "
+            "with 'hf auth login', check the name and the network; --dry-run shows what would be uploaded."
         ) from error
     return str(address)
 
@@ -63,21 +63,10 @@ def push(folder: Path, name: str, *, private: bool) -> str:
 Format = Literal["sentence-transformers", "onnx"]
 FORMATS: tuple[str, ...] = get_args(Format)
 _OURS = (
-    "README.md",
-    "config.json",
-    "config_sentence_transformers.json",
-    "model.safetensors",
-    "model.onnx",
-    "modules.json",
-    "sentence_bert_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.*",
-    "merges.txt",
-    "added_tokens.json",
-    "[0-9]_*",
-)
+    "README.md", "config.json", "config_sentence_transformers.json", "model.safetensors", "model.onnx",
+    "modules.json", "sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "vocab.*", "merges.txt", "added_tokens.json", "[0-9]_*",
+)  # fmt: skip
 """Files and folders of an export, whichever format and tokenizer."""
 _WRITERS = {"sentence-transformers": write_sentence_transformers, "onnx": write_onnx}
 
@@ -144,3 +133,125 @@ def _check_free(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).is_file() for name in known):
         raise LangJepaError(f"{folder} is not empty and is no export: choose another folder")
     check_only(folder, _OURS, what="an export")
+
+
+USE = {
+    "sentence-transformers": """```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{name}")
+vectors = model.encode(["The cat sat on the mat.", "A dog barked."])
+```""",
+    "onnx": """```python
+import onnxruntime
+from transformers import AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+session = onnxruntime.InferenceSession("{name}/model.onnx")
+batch = tokenizer(["The cat sat on the mat.", "A dog barked."], padding=True, truncation=True, return_tensors="np")
+feed = {{name: batch[name] for name in ("input_ids", "attention_mask")}}
+vectors = session.run(["sentence_embedding"], feed)[0]
+```""",
+}
+_SETTINGS = (
+    "data.train_file", "data.tokenizer_path", "data.view", "data.context", "data.batch_size",
+    "model.pretrained", "model.architecture", "model.embed_dim", "model.max_length", "model.head",
+    "model.predictor", "objective.target", "objective.regularizer", "optimization.loss_fn", "optimization.lr",
+    "meta.seed",
+)  # fmt: skip
+
+
+def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: str | None) -> str:
+    """The card's text.
+
+    Args:
+        model: as exported.
+        run: run directory or model directory; `scores.json` and `summary.json` are read where they are there.
+        to: the format.
+        name: how the examples call it.
+        license: of the weights, as the hub names it (None: said to be missing).
+    """
+    head = ["---", "pipeline_tag: sentence-similarity"]
+    head += [f"license: {license}"] if license else []
+    head += ["library_name: sentence-transformers"] if to == "sentence-transformers" else []
+    head += ["tags:", "- sentence-similarity", "- feature-extraction", "- lang-jepa", f"- {to}", "---"]
+    count = sum(parameter.numel() for parameter in model.jepa.encoder.parameters())
+    said = license or "not stated; ask whoever published this before you use it"
+    parts = [
+        "\n".join(head),
+        f"# {name}",
+        f"A text encoder trained with LANG-JEPA to predict the embedding of text from other text. {count:,} "
+        f"parameters; texts of up to {model.settings.model.max_length} tokens become unit vectors of {model.dim} "
+        "numbers.",
+        USE[to].format(name=name),
+        f"**Licence of the weights:** {said}.",
+        "## Training",
+        "\n".join(_training(model, run)),
+        "## Scores",
+        "\n".join(_scores(run)),
+        "## Limits",
+        "\n".join(f"- {line}" for line in _limits(model, run)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _training(model: ConceptModel, run: Path) -> Iterator[str]:
+    yield "| setting | value |"
+    yield "|---|---|"
+    for key in _SETTINGS:
+        section, field = key.split(".")
+        yield f"| `{key}` | {_cell(getattr(getattr(model.settings, section), field))} |"
+    yield f"| steps to these weights | {_cell(model.card.get('step'))} |"
+    yield f"| weights | {_cell(model.card.get('weights'))} |"
+
+
+def _scores(run: Path) -> Iterator[str]:
+    """The headline rows of `scores.json`, baselines included."""
+    rows = [row for row in _rows(run) if is_headline(row)]
+    if not rows:
+        yield "This model was not evaluated: `lang-jepa evaluate` writes the scores that would stand here."
+        return
+    yield "95 % intervals in brackets; everything that is not `model` is a baseline."
+    yield ""
+    yield "| task | split | metric | who | score |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        who = f"{row.name} ({row.similarity})" if row.similarity else row.name
+        interval = "" if row.low is None or row.high is None else f" [{row.low:.3f}, {row.high:.3f}]"
+        yield f"| {row.task} | {row.split} | {row.metric} | {_cell(who)} | {row.value:.3f}{interval} |"
+
+
+def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
+    yield (
+        f"A longer text than {model.settings.model.max_length} tokens is cut on the right; training saw single "
+        "sentences and passages of them, so whole documents should be split."
+    )
+    if model.similarity != "raw":
+        yield (
+            f"The scores above compare by the similarity in brackets, this model's choice being "
+            f"`{model.similarity}`. The exported vectors compare by plain cosine (`raw`), which may score "
+            "lower; the other similarities and the predictor are only in the LANG-JEPA model directory."
+        )
+    else:
+        yield "The predictor of the next sentence is not part of this export."
+    yield f"It knows the language and the subjects of `{model.settings.data.train_file}`; nothing else was checked."
+    for alarm in _summary(run).get("alarms", []):
+        yield f"Training raised an alarm: {alarm}"
+    yield "It repeats the biases of its training text; no one has examined them."
+
+
+def _rows(run: Path) -> list[Row]:
+    file = next(
+        (place / "scores.json" for place in (run, run.parent) if (place / "scores.json").is_file()), None
+    )
+    return [Row(**row) for row in read_json(file, what="scores")["rows"]] if file else []
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    file = run / "summary.json"
+    found: dict[str, Any] = read_json(file, what="summary of the run") if file.is_file() else {}
+    return found
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

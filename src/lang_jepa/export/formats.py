@@ -18,13 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.embedding import Vectors
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.models.architecture import (
-    encoder_of,
-    is_part,
-    model_class,
-    quiet_transformers,
-    read_config,
-)
+from lang_jepa.models.architecture import encoder_of, is_part, model_class, quiet_transformers, read_config
 from lang_jepa.models.backbone import save_backbone
 
 
@@ -196,7 +190,7 @@ def _save_parts(model: ConceptModel, folder: Path) -> None:
     portable_tokenizer(model).save_pretrained(str(folder))
 
 
-def _export_graph(graph: nn.Module, tokenizer: Any, path: Path) -> None:
+def _export_graph(graph: nn.Module, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
     example = tokenizer(["The cat sat on the mat.", "No."], padding=True, return_tensors="pt")
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with torch.inference_mode(), _quiet("torch.onnx", "onnxscript"), warnings.catch_warnings():

@@ -69,10 +69,7 @@ def parse_rounding(bits: Bits, clip: str | None) -> Rounding:
         raise LangJepaError(f"--clip {clip}: '{at}' is no number") from error
 
 
-DEFAULT_CLIP: dict[str, dict[int, float]] = {
-    "std": {8: 8.0, 6: 5.0},
-    "percentile": {8: 100.0, 6: 99.98},
-}
+DEFAULT_CLIP: dict[str, dict[int, float]] = {"std": {8: 8.0, 6: 5.0}, "percentile": {8: 100.0, 6: 99.98}}
 """Of `clip_at`: the least harm of those that docs/gpt-data.md compares."""
 
 
@@ -125,11 +122,11 @@ def quantise_state(
     seen: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
     for name, value in state.items():
         tensor = value.detach()
-        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        if tensor.numel() and place in seen:
-            entries[name] = Same(seen[place])
+        memory = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and memory in seen:
+            entries[name] = Same(seen[memory])
             continue
-        seen[place] = name
+        seen[memory] = name
         entries[name] = _entry(name, tensor.cpu(), rounding, (grams or {}).get(name))
     return entries
 
@@ -195,7 +192,6 @@ def input_grams(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor
 
 
 def _entry(name: str, tensor: Tensor, rounding: Rounding, gram: Tensor | None) -> Entry:
-    """How one tensor is kept."""
     if not tensor.is_floating_point():
         return tensor.clone()
     if not torch.isfinite(tensor).all():

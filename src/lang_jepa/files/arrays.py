@@ -1,25 +1,28 @@
-"""Numpy files that anyone may have made, mapped into memory: nothing in them is executed, and nothing is believed."""
+"""Arrays and tensors from files that anyone may have made: nothing is run or believed; and their hashes."""
 
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 # What numpy was seen to raise for headers that are cut off, nested, huge, or lies.
 _UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    SyntaxError,
-    TypeError,
-    LookupError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-    TokenError,
-)
+    OSError, ValueError, EOFError, SyntaxError, TypeError, LookupError, OverflowError, RecursionError,
+    MemoryError, TokenError,
+)  # fmt: skip
 _AT_ONCE = 2**20
 
 
@@ -42,14 +45,23 @@ def open_array(path: Path, *, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
     return array
 
 
+def npy_head(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
+    """The head of a `.npy` file; numpy pads it, so that its length does not depend on the number of rows."""
+    head = BytesIO()
+    npy.write_array_header_1_0(
+        head, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
+    return head.getvalue()
+
+
 def check_rising(starts: NDArray[np.integer], *, strictly: bool) -> None:
     """Raise BadArray unless numbers rise from one to the next; reads them in pieces."""
     for begin in range(0, len(starts) - 1, _AT_ONCE):
         steps = np.diff(starts[begin : begin + _AT_ONCE + 1])
         wrong = steps <= 0 if strictly else steps < 0
         if wrong.any():
-            place = begin + int(wrong.argmax())
-            raise BadArray(f"entry {place + 1} is {starts[place + 1]} after {starts[place]}")
+            index = begin + int(wrong.argmax())
+            raise BadArray(f"entry {index + 1} is {starts[index + 1]} after {starts[index]}")
 
 
 def check_within(values: NDArray[np.integer], count: int) -> None:
@@ -66,3 +78,65 @@ def check_finite_rows(rows: NDArray[np.floating]) -> None:
     for begin in range(0, len(rows), each):
         if not np.isfinite(rows[begin : begin + each]).all():
             raise BadArray(f"it holds NaN or infinity in rows {begin} to {begin + each - 1}")
+
+
+def digest(tensors: Mapping[str, Any]) -> str:
+    """16 hex digits of SHA-256 over names and bytes."""
+    import torch
+
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+        total.update(flat.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def tree_digest(tree: object) -> str:
+    """Hex digits of SHA-256 over a tree of mappings, sequences, tensors and plain values."""
+    total = hashlib.sha256()
+    _add(tree, total.update)
+    return total.hexdigest()
+
+
+def _add(tree: object, update: Callable[[bytes], None]) -> None:
+    import torch
+
+    if isinstance(tree, Mapping):
+        update(b"{%d" % len(tree))
+        for key in sorted(tree, key=str):
+            update(repr(key).encode())
+            _add(tree[key], update)
+    elif isinstance(tree, list | tuple):
+        update(b"[%d" % len(tree))
+        for one in tree:
+            _add(one, update)
+    elif isinstance(tree, torch.Tensor):
+        update(f"{tree.dtype}{tuple(tree.shape)}".encode())
+        update(tree.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    else:
+        update(repr(tree).encode())
+
+
+def check_finite(tree: object, *, where: str) -> None:
+    """Refuse trees of tensors and numbers with a NaN or an infinity in them.
+
+    Raises:
+        LangJepaError: names the first that has one.
+    """
+    for path, value in _leaves(tree):
+        if not (math.isfinite(value) if isinstance(value, float) else bool(value.isfinite().all())):
+            raise LangJepaError(
+                f"{where} is not usable: {path} holds NaN or infinity. Go back to an earlier one"
+            )
+
+
+def _leaves(tree: object, path: str = "") -> "Iterator[tuple[str, float | Tensor]]":
+    """Floating tensors and floats of a tree, each with its place."""
+    import torch
+
+    if isinstance(tree, Mapping | list | tuple):
+        for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(tree, float) or (isinstance(tree, torch.Tensor) and tree.is_floating_point()):
+        yield path, tree

@@ -25,14 +25,8 @@ from lang_jepa.errors import LangJepaError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-)
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
 _FULL_TEXTS = tuple(map(os.strerror, _FULL))
 """How libraries that wrap the error without its number say that a disk is full."""
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)")
@@ -328,7 +322,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a JSON document atomically, keys in the order given."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -392,7 +386,7 @@ def changed_file(sums: Mapping[Path, str]) -> Path | None:
     return next((path for path, total in sums.items() if crc32(path) != total), None)
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """A short stable hash (16 hex digits of SHA-256) of anything JSON can hold; key order does not matter."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,27 +1,35 @@
-"""Vectors of a corpus' sentences that are made once and kept on disk beside it.
+"""Vectors that are made once: of the sentences of a corpus on disk beside it, of what an evaluation reads in memory.
 
     CORPUS/concepts/NAME-FINGERPRINT/vectors.f32   row s is of sentence s
     CORPUS/concepts/NAME-FINGERPRINT/about.json    what they were made of
 
 They are made block by block. The work folder holds whole blocks, so a killed process is gone on with; the finished
 folder appears under its name by one rename.
+
+What is cached of an encoder is the mean over the token states before the head, so that one cache serves every head (a
+whitened one differs from seed to seed). It is float32, 4 D bytes a sentence: a whitening head enlarges the directions
+of small variance, and with them the rounding of a half.
 """
 
 import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.views import View
+from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.evaluation.embedder import ArrayCache
 from lang_jepa.files.atomic import (
     changed_file,
     check_only,
@@ -34,21 +42,43 @@ from lang_jepa.files.atomic import (
     write_json,
     writing,
 )
+from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.settings.encoder import Settings
 
 FORMAT = 1
 """Of the files: raise it when they are laid out otherwise. What is in them has numbers of its own."""
+CONCEPTS_FORMAT = 1
+"""Of the vectors: raise it when the same encoder gives others (by a change of backbone.py, packing.py, pooling.py)."""
+
+BLOCK = 4096
+"""Sentences that are encoded and written at a time."""
+PASS_TOKENS = 16_384
 
 _VECTORS, _ABOUT, _PROGRESS = "vectors.f32", "about.json", "progress.json"
 _TOTAL = "crc32"
 """Key of the checksum of the vectors."""
 
 Vectors = NDArray[np.float32]
+Tokens = NDArray[Any]
 Tell = Callable[[str], None]
-Make = Callable[[int, int], tuple[int, Vectors]]
+
+
+def reads_cached(settings: Settings) -> bool:
+    """Whether a run needs nothing of its encoder but vectors of whole sentences that never change.
+
+    Not so for a stream, which has no place to keep them and no end, nor where another encoder makes the targets.
+    """
+    data = settings.data
+    return (
+        settings.model.freeze_encoder
+        and settings.objective.teacher_path is None
+        and (data.view == "masked_concepts" or (data.view, data.context) == ("next_sentence", "concepts"))
+        and not data.streaming
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedVectors:
     """Vectors that are there.
 
     Attributes:
@@ -60,6 +90,75 @@ class Kept:
     folder: Path
     vectors: Vectors
     reused: bool
+
+
+class ConceptCache(CachedVectors):
+    """The mean state, before the head, of all sentences of a side, each encoded alone: vectors [S, D]."""
+
+    @classmethod
+    def open_or_make(cls, encoder: TextEncoder, view: View, *, tell: Tell | None = None) -> Self:
+        """The vectors of all sentences of a view's side, found or made.
+
+        Several processes may call this at once; one makes them, the others wait and reuse. What is there is only read,
+        so it may lie in a folder that cannot be written to. Memory does not grow with the corpus.
+
+        Args:
+            encoder: run where it is, in eval mode and float32; left in the mode it was found in.
+            view: over one side of a prepared corpus; its special tokens and max_length count.
+            tell: called with what is done, in words; nothing is rebuilt in silence.
+
+        Raises:
+            LangJepaError: the side is not on disk (a stream's block), its folder cannot be written to, or a vector is
+                not finite.
+        """
+        return cls(*_concepts(encoder, view, tell).open_or_make())
+
+    @classmethod
+    def find(cls, encoder: TextEncoder, view: View, *, tell: Tell | None = None) -> Self | None:
+        """The same, None where they are not there: nothing is made or written."""
+        found = _concepts(encoder, view, tell).find()
+        return None if found is None else cls(*found)
+
+
+class SentenceCache:
+    """The mean state, before the head, of sentences by their tokens; so it serves every head on one backbone.
+
+    Args:
+        room: tokens of a sentence that the encoder reads at most, special ones not counted.
+        shelf: cache on disk of what was read, for other processes that ask for the same (None: nowhere).
+        identity: hash of the backbone's weights; distinguishes it from others there.
+    """
+
+    def __init__(self, room: int, *, shelf: ArrayCache | None = None, identity: str = "") -> None:
+        self.room = room
+        self._shelf, self._identity = shelf or ArrayCache(None), identity
+        self._rows: dict[bytes, Vectors] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def fill(self, split: CorpusSplit, vectors: Vectors) -> None:
+        """Take over what is known of a side of a corpus: vectors [S, D], of a `ConceptCache`."""
+        for sentence, vector in enumerate(vectors):
+            self._rows[self._key(split.tokens(sentence, sentence + 1))] = vector
+
+    def means(self, tokens: Sequence[Tokens], read: Callable[[list[Tokens]], Vectors]) -> Vectors:
+        """Mean states of tokenized sentences, float32 [n, D]; those that are not known are read, and kept.
+
+        Args:
+            tokens: ids without special tokens, n not empty arrays.
+            read: such arrays to mean states [m, D].
+        """
+        keys = [self._key(ids) for ids in tokens]
+        new = {key: ids for key, ids in zip(keys, tokens, strict=True) if key not in self._rows}
+        if new:
+            key = ["means", self._identity, self.room, [one.hex() for one in new]]
+            read_now = self._shelf.take(key, lambda: {"means": read(list(new.values()))})["means"]
+            self._rows.update(zip(new, read_now, strict=True))
+        return np.stack([self._rows[key] for key in keys])
+
+    def _key(self, ids: Tokens) -> bytes:
+        return np.asarray(ids[: self.room], dtype=np.int64).tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +175,7 @@ class Job:
             loses one block at most.
         make: units first .. stop - 1 to the number of the first row they fill and float32 [n, D]. Rows that no unit
             fills stay zero.
-        tell: told in words what is done; nothing is rebuilt in silence.
+        tell: called with what is done, in words; nothing is rebuilt in silence.
     """
 
     name: str
@@ -86,11 +185,11 @@ class Job:
     made_from: Mapping[str, Any]
     units: int
     block: int
-    make: Make
+    make: Callable[[int, int], tuple[int, Vectors]]
     tell: Tell
 
     def open_or_make(self) -> tuple[Path, Vectors, bool]:
-        """The fields of `Kept`: reused if they are there and whole, else made.
+        """The fields of `CachedVectors`: reused if they are there and whole, else made.
 
         Several processes may call this at once; one makes them, the others wait and reuse. What is there is only read,
         so it may lie in a folder that cannot be written to. Memory does not grow with the corpus.
@@ -138,7 +237,6 @@ class Job:
 
     @property
     def _row(self) -> int:
-        """Bytes of one vector."""
         return 4 * self.dim
 
     def _is_ready(self, target: Path, *, again: bool = False) -> bool:
@@ -177,7 +275,7 @@ class Job:
             f"{self.doing} {counted(self._shape[0] - rows, 'sentence')} once, for all later runs "
             f"({size:,.0f} MB in {target})" + (f"; {rows:,} were done earlier" if rows else "")
         )
-        began = told = time.monotonic()
+        began = reported = time.monotonic()
         start = done
         with writing(partial), (partial / _VECTORS).open("ab") as file:
             file.truncate(rows * self._row)
@@ -192,9 +290,9 @@ class Job:
                 os.fsync(file.fileno())  # before it is said to be there
                 done, rows = stop, row + len(vectors)
                 write_json(partial / _PROGRESS, {"units": done, "rows": rows})
-                if time.monotonic() - told > 10:
-                    told = time.monotonic()
-                    left = (self.units - done) * (told - began) / (done - start)
+                if time.monotonic() - reported > 10:
+                    reported = time.monotonic()
+                    left = (self.units - done) * (reported - began) / (done - start)
                     self.tell(
                         f"{self.doing}: {rows:,} of {self._shape[0]:,} sentences, about {left / 60:.0f} minutes left"
                     )
@@ -221,6 +319,61 @@ class Job:
         if target.exists():
             shutil.rmtree(target)
         partial.replace(target)
+
+
+def _concepts(encoder: TextEncoder, view: View, tell: Tell | None) -> Job:
+    return Job(
+        name="",
+        doing="encoding",
+        split=view.split,
+        dim=encoder.dim,
+        made_from=made_from(encoder, view),
+        units=view.split.num_sentences,
+        block=BLOCK,
+        make=lambda first, stop: (first, _encoded(encoder, view, first, stop)),
+        tell=tell or (lambda text: None),
+    )
+
+
+@torch.inference_mode()
+def _encoded(encoder: TextEncoder, view: View, first: int, stop: int) -> Vectors:
+    """Vectors of sentences first .. stop - 1."""
+    sentences = np.arange(first, stop)
+    device, training = next(encoder.parameters()).device, encoder.training
+    encoder.eval()
+    result = np.empty((len(sentences), encoder.dim), dtype=np.float32)
+    for rows in by_length(view.split.lengths(sentences), PASS_TOKENS):
+        sequences = view.sentences(sentences[rows]).to(device)
+        states = encoder.states(sequences)
+        result[rows] = encoder.pool(states, sequences.owner(), len(sequences)).cpu().numpy()
+    encoder.train(training)
+    bad = np.flatnonzero(~np.isfinite(result).all(1))
+    if len(bad):
+        text = view.split.texts(sentences[bad[:1]])[0]
+        raise LangJepaError(
+            f"the encoder's vector of sentence {first + bad[0]} is not finite: {text!r}. Its weights are damaged, "
+            "or do not belong to its settings."
+        )
+    return result
+
+
+def made_from(encoder: TextEncoder, view: View) -> dict[str, Any]:
+    """Everything that decides the vectors besides the corpus in whose folder they lie, as JSON."""
+    # What transformers writes down about itself, and dropout, which is off.
+    config = {
+        name: value
+        for name, value in encoder.backbone.config.to_dict().items()
+        if "drop" not in name and name not in ("_name_or_path", "transformers_version")
+    }
+    return {
+        "formats": {"files": FORMAT, "concepts": CONCEPTS_FORMAT},
+        "sentences": view.split.num_sentences,
+        "tokens": view.split.num_tokens,
+        "frame": [view.prefix.tolist(), view.suffix.tolist(), view.room],
+        "weights": weights_hash(encoder.backbone),
+        "config": fingerprint(config),
+        "libraries": {"transformers": version("transformers")},
+    }
 
 
 def weights_hash(module: torch.nn.Module) -> str:

@@ -1,19 +1,22 @@
-"""The card of a model directory: what the model is, and the hash of every file that came with it.
+"""What all model directories share: tensors, settings, and a card that says what the model is, with all files' hashes.
 
 The card has a fingerprint of itself too, so that no flipped bit in the whole directory goes unseen.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import BaseModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.atomic import fingerprint, read_json, sha256, write_json
-from lang_jepa.files.tensors import check_finite
+from lang_jepa.files.arrays import check_finite
+from lang_jepa.files.atomic import atomic_folder, fingerprint, read_json, sha256, write_json
+from lang_jepa.settings.load import save_settings
 
 FORMAT = 2
 """2: settings and all of the tokenizer's files are hashed, and so is the card."""
@@ -23,7 +26,9 @@ _OWN = "card"
 """Key of the card's fingerprint of itself."""
 
 CARD = "lang_jepa.json"
-"""Name of the card of a model directory."""
+"""Name of the card of an encoder's model directory."""
+SETTINGS = "settings.yaml"
+"""The resolved settings of the training run."""
 
 
 def hash_files(folder: Path) -> dict[str, str]:
@@ -70,6 +75,42 @@ def read_card(path: Path, *, what: str, formats: Collection[int] = FORMATS) -> d
                 f"{folder / name} is damaged or was exchanged: its hash is not that of the {what}"
             )
     return dict(card)
+
+
+def find_folder(path: Path | str, card: str) -> Path | None:
+    """The model directory at a path: itself, or inside a run directory; None if none has this card."""
+    return next((folder for folder in (Path(path), Path(path) / "model") if (folder / card).is_file()), None)
+
+
+@contextmanager
+def writing_model(
+    folder: Path, card: str, settings: BaseModel, about: Mapping[str, Any], *, ours: Collection[str]
+) -> Iterator[Path]:
+    """Write a model directory atomically: the block writes the parts, then settings and card are put beside them.
+
+    Args:
+        folder: of the model; one that holds something else is refused.
+        card: name of its card.
+        settings: of the training.
+        about: what the card says; the block may add to it.
+        ours: names in an older folder there that go with it; whatever else lies in that stays.
+
+    Raises:
+        LangJepaError: something else is there; the disk is full.
+    """
+    with atomic_folder(folder, known_by=card, ours=(*ours, SETTINGS)) as temporary:
+        yield temporary
+        save_settings(settings, temporary / SETTINGS)
+        mode = (temporary / SETTINGS).stat().st_mode
+        for file in temporary.glob("*.safetensors"):
+            file.chmod(mode)  # safetensors leaves its files readable by their owner alone
+        write_card(temporary / card, about, hash_files(temporary))
+
+
+def write_tensors(module: nn.Module, path: Path, *, without: Collection[str] = ()) -> None:
+    """Write a module's tensors as safetensors, those named in `without` left out."""
+    state = {name: part.detach().cpu().contiguous() for name, part in module.state_dict().items()}
+    save_file({name: part for name, part in state.items() if name not in without}, path)
 
 
 def is_whole(path: Path, *, what: str) -> bool:

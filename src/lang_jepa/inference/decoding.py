@@ -5,7 +5,6 @@ decoder.yaml          the settings it was trained with
 decoder-tokenizer/    its tokenizer, where that is not the encoder's
 """
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.files.arrays import check_finite, digest
 from lang_jepa.files.atomic import atomic_folder, sha256
-from lang_jepa.files.tensors import check_finite
-from lang_jepa.inference.cards import CARD, hash_files, read_card, read_tensors, write_card
+from lang_jepa.inference.cards import CARD, hash_files, read_card, read_tensors, write_card, write_tensors
 from lang_jepa.inference.texts import vectors_of
 from lang_jepa.models.decoder import ConceptDecoder, DecoderBatch, Generation, Scores, pad_texts
 from lang_jepa.models.encoder import TextEncoder
@@ -35,11 +33,7 @@ BATCH = 256
 
 def encoder_fingerprint(encoder: TextEncoder) -> str:
     """Hash of the weights that concepts are made with, the head's included."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest(encoder.state_dict())
 
 
 class TextDecoder:
@@ -55,15 +49,10 @@ class TextDecoder:
     def __init__(
         self, network: ConceptDecoder, tokenizer: TextTokenizer, settings: DecoderSettings, *, encoder: str
     ) -> None:
-        self.network, self.tokenizer, self.settings, self.encoder = (
-            network.eval(),
-            tokenizer,
-            settings,
-            encoder,
-        )
+        self.network, self.tokenizer = network.eval(), tokenizer
+        self.settings, self.encoder = settings, encoder
 
     def __repr__(self) -> str:
-        """What the decoder is."""
         model = self.settings.decoder
         return (
             f"TextDecoder({self.settings.recipe}; reads {self.dim} dimensions; {model.num_layers} layers of "
@@ -166,9 +155,8 @@ def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
 def write_decoder(folder: Path, decoder: TextDecoder) -> dict[str, Any]:
     """Write the decoder's files into a folder; returns what the card is to say about it."""
     check_finite(decoder.network.state_dict(), where=f"the decoder to be written to {folder}")
-    tensors = {name: part.detach().cpu().contiguous() for name, part in decoder.network.state_dict().items()}
-    del tensors[_TIED[0]]  # the same tensor as the input embeddings, which safetensors keeps once
-    save_file(tensors, folder / WEIGHTS)
+    # The output weights are the same tensor as the input embeddings, which safetensors keeps once.
+    write_tensors(decoder.network, folder / WEIGHTS, without=_TIED[:1])
     save_settings(decoder.settings, folder / SETTINGS)
     (folder / WEIGHTS).chmod((folder / SETTINGS).stat().st_mode)  # safetensors lets only the owner read
     if decoder.settings.decoder.tokenizer_path is not None:

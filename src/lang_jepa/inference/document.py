@@ -1,4 +1,4 @@
-"""What a model tells about a document: surprise, topics, continuations, sentences out of place, repetitions.
+"""What a model finds in a document: surprise, topics, continuations, sentences out of place, repetitions.
 
 Each tool can work with the predictor or with a counterpart that needs none (means of neighbouring sentences in the same
 space). Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and kept with
@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading, Rule
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
@@ -151,7 +151,7 @@ def study(
         model, text, using, against: as `surprise`.
         candidates: sentences that might follow, to be ranked.
         segments: topics wanted.
-        progress: told how far it is.
+        progress: called with how far it is.
     """
     sentences = sentences_of(model, text)
     read = Read.by(model, sentences, progress)
@@ -173,8 +173,7 @@ def sentences_of(model: EmbeddingModel, text: str | Sequence[str]) -> list[str]:
     """
     if isinstance(text, str):
         text = text_of(text, "the document", blank=True)
-        pieces = [text[begin:end].strip() for begin, end in make_splitter(model.settings.data).spans(text)]
-        found = [piece for piece in pieces if piece]
+        found = split_text(text, make_splitter(model.settings.data))
     else:
         found = texts_of(text, "sentence")
     if not found:

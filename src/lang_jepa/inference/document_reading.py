@@ -29,8 +29,8 @@ def of_document(expected: Floats, own: Floats) -> tuple[Values, Values]:
         own: [Q, D] the sentence that stands there.
     """
     count = len(own)
-    places = np.arange(count)
-    within = np.minimum(places, REACH) + np.minimum(count - 1 - places, REACH) + 1
+    positions = np.arange(count)
+    within = np.minimum(positions, REACH) + np.minimum(count - 1 - positions, REACH) + 1
     far = count - within >= LEAST_REFERENCE
     middle = own.astype(np.float64).mean(0)
     asked, rows = expected.astype(np.float64), own.astype(np.float64) - middle
@@ -84,7 +84,7 @@ class Read:
         distinct: [S] each once.
         rows: int64 [n], places of the sentences in `distinct`.
         embeddings: float32 [S, D], unit rows.
-        progress: told of predictions.
+        progress: called with the predictions made.
     """
 
     model: EmbeddingModel
@@ -96,7 +96,6 @@ class Read:
 
     @classmethod
     def by(cls, model: EmbeddingModel, sentences: list[str], progress: Progress = silent) -> "Read":
-        """Encode the sentences of a document."""
         distinct = list(dict.fromkeys(sentences))
         row = {sentence: number for number, sentence in enumerate(distinct)}
         rows = np.array([row[sentence] for sentence in sentences], dtype=np.int64)
@@ -116,7 +115,7 @@ def encoder(model: EmbeddingModel, progress: Progress = silent) -> Encoder:
 
 
 class _Reader:
-    """A model that is asked in parts, each of which is told."""
+    """A model that is asked in parts, each of which is reported."""
 
     def __init__(self, model: EmbeddingModel, progress: Progress) -> None:
         self.dim, self.statistics, self.encode = model.dim, model.statistics, model.encode

@@ -19,10 +19,10 @@ from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.scoreboard import Choice
+from lang_jepa.inference.cache import SentenceCache
 from lang_jepa.inference.decoding import TextDecoder, read_decoder
-from lang_jepa.inference.memory import SentenceMemory
 from lang_jepa.inference.model_folder import find_model, load_model, save_model, unfinished
-from lang_jepa.inference.prediction import Sides, foresee, neighbours, passages, reads_concepts
+from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
 from lang_jepa.inference.texts import (
     as_documents,
     contexts_of,
@@ -72,7 +72,7 @@ class EmbeddingModel:
         """The model directory that it was loaded from (None: it was not)."""
         self.source: str | None = None
         """What `load` read it from: a folder, or the hub name of a plain encoder (None: it was not loaded)."""
-        self.memory: SentenceMemory | None = None
+        self.sentence_cache: SentenceCache | None = None
         """What it has read and should not read again (None: it keeps nothing)."""
         self.choices: dict[str, Choice] = {}
         """What the document tools use, as measured by the evaluation task `document` (empty: not measured)."""
@@ -137,7 +137,8 @@ class EmbeddingModel:
         return model
 
     def save(self, folder: str | Path, **card: Any) -> None:
-        """Write a model directory atomically; keyword arguments join its card."""
+        """Write a model directory atomically; keyword arguments join its card, in which its corpus is named."""
+        corpus = {"corpus": self.card["corpus"]} if "corpus" in self.card else {}
         save_model(
             Path(folder),
             encoder=self.jepa.encoder,
@@ -145,13 +146,9 @@ class EmbeddingModel:
             tokenizer=self.tokenizer,
             statistics=self.statistics,
             settings=self.settings,
-            card={"similarity": self.similarity, **self._corpus(), **card},
+            card={"similarity": self.similarity, **corpus, **card},
             decoder=self.decoder,
         )
-
-    def _corpus(self) -> dict[str, Any]:
-        """The name of the corpus it was trained on, for its card."""
-        return {"corpus": self.card["corpus"]} if "corpus" in self.card else {}
 
     @property
     def device(self) -> torch.device:
@@ -194,20 +191,20 @@ class EmbeddingModel:
             result[rows] = _unit(self._states([tokens[row] for row in rows]))
         return result
 
-    def embed_tokens(self, tokens: Sequence[NDArray[Any]], *, batch_tokens: int = BATCH_TOKENS) -> Tensor:
+    def embed_tokens(self, tokens: Sequence[NDArray[Any]]) -> Tensor:
         """As `encode_tokens`, but not normalised and on the model's device, float32 [n, D]: what predictors read."""
         result = torch.empty(len(tokens), self.dim, device=self.device)
-        for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
+        for rows in by_length(np.array([len(ids) for ids in tokens]), BATCH_TOKENS):
             result[torch.from_numpy(rows).to(self.device)] = self._states([tokens[row] for row in rows])
         return result
 
     @torch.inference_mode()
     def _states(self, tokens: list[NDArray[Any]]) -> Tensor:
         """Embeddings of tokenized sentences in one pass, not normalised."""
-        encoder = self._evaluating().encoder
-        if self.memory is None:
+        encoder = self.jepa.eval().encoder
+        if self.sentence_cache is None:
             return encoder.embed(self._framed(tokens)).float()
-        known = self.memory.means(tokens, lambda new: encoder.mean(self._framed(new)).cpu().numpy())
+        known = self.sentence_cache.means(tokens, lambda new: encoder.mean(self._framed(new)).cpu().numpy())
         means = torch.from_numpy(known).to(self.device)
         return means if encoder.head is None else encoder.head(means).float()
 
@@ -266,7 +263,7 @@ class EmbeddingModel:
 
     def _predict_all(self, contexts: list[list[str]]) -> Vectors:
         if reads_concepts(self.settings):
-            return self._foresee([self._window(one) for one in contexts])
+            return self._predict_from_concepts([self._window(one) for one in contexts])
         result = np.empty((len(contexts), self.dim), dtype=np.float32)
         sizes = np.array([_letters(self._window(one)) for one in contexts])
         for rows in by_length(sizes, BATCH_TOKENS):
@@ -303,14 +300,14 @@ class EmbeddingModel:
         if not len(before):
             return np.zeros((0, self.dim), dtype=np.float32)
         if reads_concepts(self.settings):
-            return self._foresee(before, after)
+            return self._predict_from_concepts(before, after)
         sides = [self._around(one, other) for one, other in zip(before, after, strict=True)]
         result = np.empty((len(sides), self.dim), dtype=np.float32)
         for rows in by_length(np.array([_letters([*one, *other]) for one, other in sides]), BATCH_TOKENS):
             result[rows] = self._predict_hidden([sides[row] for row in rows])
         return result
 
-    def _foresee(
+    def _predict_from_concepts(
         self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]] | None = None
     ) -> Vectors:
         """Of a predictor that reads vectors of sentences: each distinct sentence is encoded once."""
@@ -318,9 +315,9 @@ class EmbeddingModel:
 
         def predict(vectors: Tensor, sides: list[Sides]) -> Vectors:
             make = neighbours if self.sees_both_sides else passages
-            return _unit(self._evaluating().predictor(make(vectors, sides, window)))
+            return _unit(self.jepa.eval().predictor(make(vectors, sides, window)))
 
-        return foresee(before, after, self._embed, predict)
+        return predict_positions(before, after, self._embed, predict)
 
     def _embed(self, sentences: list[str]) -> Tensor:
         """Embeddings of sentences as the predictor reads them in training, not normalised: [S, D]."""
@@ -346,7 +343,7 @@ class EmbeddingModel:
         view = make_view(self.settings, split, self.tokenizer)
         assert isinstance(view, AsksNext)  # predict_next sees to it
         first, counts = split.document_starts[:-1], np.diff(split.document_starts)
-        return _unit(self._evaluating()(view.questions(first, counts).to(self.device)).predictions)
+        return _unit(self.jepa.eval()(view.questions(first, counts).to(self.device)).predictions)
 
     @torch.inference_mode()
     def _predict_hidden(self, sides: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Vectors:
@@ -358,10 +355,7 @@ class EmbeddingModel:
         assert isinstance(view, MaskedView)  # predict_between sees to it
         hidden = split.document_starts[:-1] + np.array([len(before) for before, _ in sides])
         contexts = view.between(split.document_starts[:-1], np.diff(split.document_starts), hidden)
-        return _unit(self._evaluating()(contexts.to(self.device)).predictions)
-
-    def _evaluating(self) -> Jepa:
-        return self.jepa.eval()
+        return _unit(self.jepa.eval()(contexts.to(self.device)).predictions)
 
 
 def _letters(context: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.data.tokens.byte_table import ByteTable
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
-from lang_jepa.inference.gpt_folder import load_gpt, load_table
+from lang_jepa.inference.model_folder import load_gpt, load_table
 from lang_jepa.inference.texts import items_of, text_of, texts_of
 from lang_jepa.models.gpt import GPT
 from lang_jepa.models.gpt_generate import generate
@@ -51,7 +51,6 @@ class TextGPT:
         self.statistics = Statistics.identity(self.dim)
 
     def __repr__(self) -> str:
-        """What the model is."""
         model, parameters = self.model.settings, sum(one.numel() for one in self.model.parameters())
         return (
             f"TextGPT({model.num_layers} layers of {model.model_dim}; {parameters / 1e6:.1f} M parameters; reads "
@@ -63,7 +62,7 @@ class TextGPT:
         """From a run directory or a model directory.
 
         Raises:
-            LangJepaError: see `lang_jepa.inference.gpt_folder.load_gpt`.
+            LangJepaError: see `lang_jepa.inference.model_folder.load_gpt`.
         """
         model, settings, card = load_gpt(path)
         return cls(

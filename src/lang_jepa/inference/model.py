@@ -1,23 +1,85 @@
-"""What a user imports: a model with all its tools."""
+"""What a user imports: a model with all its tools, and the corpus that it was trained on, if that is still there.
+
+The settings of a model that someone else made name folders of another machine. Of those nothing is read here but a
+finished corpus that is the model's own by its name, which ends in the hash of what it was made of; and nothing is
+prepared or written there.
+"""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
+from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.scoreboard import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference import document
 from lang_jepa.inference.decoding import TextDecoder, encoder_fingerprint
-from lang_jepa.inference.document import Continuation, Fits, Placed, Repetition, Topics
+from lang_jepa.inference.document import Continuation, Placed, Repetition
 from lang_jepa.inference.embedding import EmbeddingModel, Vectors
-from lang_jepa.inference.imagine import Imagined, imagine
+from lang_jepa.inference.search import neighbours
 from lang_jepa.inference.texts import texts_of, vectors_of
 from lang_jepa.models.decoder import Generation, Method, Scores
 from lang_jepa.models.predictors.predictor import refuse_without_predictor
+
+if TYPE_CHECKING:
+    from lang_jepa.inference.embedding import EmbeddingModel
+
+
+@dataclass(frozen=True, slots=True)
+class Imagined:
+    """One imagined sentence.
+
+    Attributes:
+        text: the alternative whose concept agrees best with the predicted one.
+        agreement: cosine of the two, by the model's default similarity.
+        alternatives: (agreement, sentence) of all of them, best first.
+    """
+
+    text: str
+    agreement: float
+    alternatives: list[tuple[float, str]]
+
+
+def imagine(
+    model: EmbeddingModel, decoder: TextDecoder, context: Sequence[str], steps: int, *, beams: int = 8
+) -> list[Imagined]:
+    """Sentences that might follow a context.
+
+    The decoder writes `beams` alternatives of the predicted concept by beam search. Each is encoded again, and the one
+    nearest to the prediction goes on: what the decoder finds probable as text is not always what was meant.
+
+    Args:
+        model: with a predictor of the next sentence.
+        decoder: of its concepts.
+        context: sentences so far, oldest first.
+        steps: sentences to add.
+        beams: alternatives of each.
+
+    Raises:
+        LangJepaError: a model or a context that `predict_next` refuses, steps below 1, or a prediction of
+            which the decoder writes nothing but empty texts.
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise LangJepaError(f"there must be at least one sentence to imagine, not {steps}")
+    sentences, found = texts_of(context, "sentence"), []
+    options = Generation(method="beam", beams=beams, returned=beams)
+    for _ in range(steps):
+        predicted = model.predict_next(sentences)[None, :]
+        texts = list(dict.fromkeys(decoder.decode(predicted, options)[0]))
+        texts = [text for text in texts if text.strip() and len(model.tokenizer.encode_sentences([text])[0])]
+        if not texts:
+            raise LangJepaError(
+                "the decoder has no words for the predicted concept (every alternative was empty): train it longer"
+            )
+        ranked = neighbours(model, predicted, texts, top_k=len(texts), side="predictions")[0]
+        agreement, best = ranked[0]
+        found.append(Imagined(best, agreement, ranked))
+        sentences.append(best)
+    return found
 
 
 def _weights(card: dict[str, Any]) -> str:
@@ -43,7 +105,7 @@ class ConceptModel(EmbeddingModel):
         return model
 
     def decode(self, z: Vectors, method: Method = "greedy", **options: Any) -> list[str]:
-        """The sentence of each concept, as the trained decoder tells it.
+        """The sentence of each concept, as the trained decoder writes it.
 
         Args:
             z: float [n, D], from `encode`, `predict_next` or elsewhere.
@@ -64,7 +126,7 @@ class ConceptModel(EmbeddingModel):
         return decoder.decode(vectors_of(z, decoder.dim), Generation(method=method, **options))
 
     def score_texts(self, z: Vectors, texts: Sequence[str]) -> Scores:
-        """How well the decoder foretells given texts from concepts [n, D], by teacher forcing.
+        """How well the decoder predicts given texts from concepts [n, D], by teacher forcing.
 
         Raises:
             LangJepaError: this model has no decoder.
@@ -86,7 +148,7 @@ class ConceptModel(EmbeddingModel):
         return self.decoder is not None and self.decoder.encoder != encoder_fingerprint(self.jepa.encoder)
 
     def imagine(self, context: Sequence[str], steps: int, *, beams: int = 8) -> list[Imagined]:
-        """Go on with a text: predicted concept, sentence, appended, next; see `lang_jepa.inference.imagine`."""
+        """Go on with a text: predicted concept, sentence, appended, next; see `lang_jepa.inference.model`."""
         refuse_without_predictor(self.jepa.predictor)
         return imagine(self, self._decoder(), context, steps, beams=beams)
 
@@ -102,17 +164,12 @@ class ConceptModel(EmbeddingModel):
             kept = Choices.load(self.folder, model=_weights(self.card))
             self.choices = kept.tools if kept else {}
 
-    def surprise(self, text: str | Sequence[str], **options: Any) -> Fits:
-        """How far each sentence lies from what those before it let expect; see `lang_jepa.inference.document`."""
-        return document.surprise(self, text, **options)
+    surprise = document.surprise
+    segment = document.segment
 
     def outliers(self, text: str | Sequence[str], **options: Any) -> list[Placed]:
         """Sentences by how little they fit between their neighbours, the least fitting first."""
         return document.outliers(self, text, **options).ranked()
-
-    def segment(self, text: str | Sequence[str], **options: Any) -> Topics:
-        """Where the topic changes."""
-        return document.segment(self, text, **options)
 
     def next(
         self, context: str | Sequence[str], candidates: Sequence[str], **options: Any
@@ -124,3 +181,71 @@ class ConceptModel(EmbeddingModel):
         """Sentences that repeat an earlier one, the clearest first."""
         found = [one for one in document.redundant(self, text, **options) if one.repeats]
         return sorted(found, key=lambda one: -one.cosine)
+
+
+def own_folder(corpus_dir: str, name: object) -> Path | None:
+    """The folder of a finished corpus, None if it is not there.
+
+    Args:
+        corpus_dir: of the model's settings.
+        name: of the corpus in the model's card.
+    """
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        return None
+    folder = Path(corpus_dir) / name
+    return folder if (folder / MANIFEST).is_file() else None
+
+
+def own_corpus(model: EmbeddingModel, named: Path | None = None) -> Corpus | None:
+    """The corpus of a model, None if it is not here (see `missing`).
+
+    Args:
+        model: as it was loaded.
+        named: a prepared corpus that the user names (None: the one of its training).
+
+    Raises:
+        LangJepaError: `named` is no corpus, or one in other tokens than the model's; or the model's own is damaged.
+    """
+    data = model.settings.data
+    folder = named or (None if data.streaming else own_folder(data.corpus_dir, model.card.get("corpus")))
+    if folder is None:
+        return None
+    corpus = Corpus.open(folder)
+    if corpus.tokenizer.fingerprint() != model.tokenizer.fingerprint():
+        raise LangJepaError(
+            f"the corpus {folder} has other tokens than the model: prepare one with the model's tokenizer "
+            f"({_prepare(model)}), and name it with --corpus"
+        )
+    return corpus
+
+
+def missing(model: EmbeddingModel, cure: str = "") -> str:
+    """That the corpus of a model is not here, and how to get it.
+
+    Args:
+        model: as it was loaded.
+        cure: what to do (empty: name another corpus with --corpus).
+    """
+    data, name = model.settings.data, model.card.get("corpus")
+    if data.streaming:
+        stream = "" if cure else " -o data.streaming=false"
+        why = "this model was trained on a stream, which leaves no corpus"
+    else:
+        where = Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir
+        stream, why = (
+            "",
+            f"the corpus of this model's training is not here ({where}), and none is made in its place",
+        )
+    cure = (
+        cure or f"if you have it elsewhere, give --corpus FOLDER; to make it again: {_prepare(model)}{stream}"
+    )
+    return f"{why}: {cure}"
+
+
+def _prepare(model: EmbeddingModel) -> str:
+    """The command that prepares documents with the model's tokenizer."""
+    folder = model.folder or Path("MODEL")
+    return (
+        f"lang-jepa prepare {folder / 'settings.yaml'} -o data.train_file=DOCUMENTS -o data.corpus_dir=corpora "
+        f"-o data.tokenizer_path={folder}"
+    )

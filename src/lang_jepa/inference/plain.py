@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from lang_jepa.data.text.custom_code import local_only, model_file, model_json, refuse_custom_code
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.arrays import check_finite
 from lang_jepa.files.atomic import fingerprint
-from lang_jepa.files.tensors import check_finite
 from lang_jepa.inference.cache import weights_hash
 from lang_jepa.models.architecture import position_limit, read_config, skeleton, width_of
 from lang_jepa.models.encoder import TextEncoder, build_encoder
@@ -105,12 +105,8 @@ def _settings(plain: Plain) -> Settings:
     bounds = [plain.max_length, limit, bound if isinstance(bound, int) and 0 < bound < _LONGEST else None]
     length = min((one for one in bounds if one is not None), default=_USUAL_LENGTH)
     model = {
-        "embed_dim": width,
-        "pred_dim": width,
-        "predictor_heads": 1,
-        "max_length": length,
-        "dropout": 0.0,
-    }
+        "embed_dim": width, "pred_dim": width, "predictor_heads": 1, "max_length": length, "dropout": 0.0,
+    }  # fmt: skip
     return Settings.model_validate({"data": {"tokenizer_path": plain.transformer}, "model": model})
 
 
@@ -147,7 +143,7 @@ def _describe(name: str) -> Plain:
     return plain
 
 
-def _whole(modules: Any) -> bool:
+def _whole(modules: object) -> bool:
     """Whether modules.json is a list of modules with a type and a path inside the model."""
     return isinstance(modules, list) and all(
         isinstance(one, dict) and isinstance(one.get("path"), str) and _inside(one["path"]) for one in modules
@@ -182,13 +178,10 @@ def _pooling(name: str, path: str) -> str:
     found = said.get("pooling_mode")
     if found is None:  # the older form: a switch for each
         switches = {
-            "pooling_mode_cls_token": "cls",
-            "pooling_mode_max_tokens": "max",
-            "pooling_mode_mean_tokens": "mean",
-            "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-            "pooling_mode_weightedmean_tokens": "weightedmean",
-            "pooling_mode_lasttoken": "lasttoken",
-        }
+            "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max",
+            "pooling_mode_mean_tokens": "mean", "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+            "pooling_mode_weightedmean_tokens": "weightedmean", "pooling_mode_lasttoken": "lasttoken",
+        }  # fmt: skip
         found = [mode for switch, mode in switches.items() if said.get(switch)] or ["mean"]
     modes = [found] if isinstance(found, str) else list(found)
     if len(modes) != 1 or modes[0] not in POOLINGS:

@@ -1,27 +1,38 @@
-"""Predictions for places of documents, with every distinct sentence encoded once, however many contexts it is in.
+"""Predictions for positions in documents, with every distinct sentence encoded once, however many contexts it is in.
 
 For models whose predictor reads one vector per sentence, each encoded alone (`data.context=concepts`,
-`data.view=masked_concepts`); others read the tokens of every context.
+`data.view=masked_concepts`); others read the tokens of every context. Those of a whole corpus are cached on disk.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Protocol, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
+from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.text.tokenizer import TextTokenizer
+from lang_jepa.data.views import View, make_plain_view
+from lang_jepa.data.views.order import by_length
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import fingerprint
+from lang_jepa.inference.cache import PASS_TOKENS, CachedVectors, Job, Tell, Vectors, made_from, weights_hash
 from lang_jepa.models.context import Context
+from lang_jepa.models.jepa import Jepa
 from lang_jepa.settings.encoder import Settings
 
-Vectors = NDArray[np.float32]
-
-_PLACES = 1024
-"""Places in one pass of the predictor."""
+FORMAT = 1
+"""Of cached predictions: raise it when the same model gives others (models/context.py, jepa.py, the predictors)."""
+BLOCK = 512
+"""Examples of the view (passages, windows) that are predicted and written at a time."""
+_POSITIONS = 1024
+"""Positions in one pass of the predictor."""
 
 Sides = tuple[list[int], list[int]]
-"""Rows of the sentences before and after a place."""
+"""Rows of the sentences before and after a position."""
 
 
 def reads_concepts(settings: Settings) -> bool:
@@ -30,7 +41,7 @@ def reads_concepts(settings: Settings) -> bool:
 
 
 @torch.inference_mode()
-def foresee(
+def predict_positions(
     before: Sequence[Sequence[str]],
     after: Sequence[Sequence[str]] | None,
     embed: Callable[[list[str]], Tensor],
@@ -39,10 +50,10 @@ def foresee(
     """Predictions after the contexts, or between two sides, with every distinct sentence embedded once.
 
     Args:
-        before: sentences before each place, oldest first; already cut to what the predictor reads.
-        after: sentences after each place, in reading order; for predictors that see both sides (None: none).
+        before: sentences before each position, oldest first; already cut to what the predictor reads.
+        after: sentences after each position, in reading order; for predictors that see both sides (None: none).
         embed: sentences to embeddings [S, D], not normalised.
-        predict: such embeddings and the rows of both sides of some places to predictions [n, D].
+        predict: such embeddings and the rows of both sides of some positions to predictions [n, D].
 
     Returns:
         float32 [n, D].
@@ -53,10 +64,10 @@ def foresee(
         rows.setdefault(sentence, len(rows))
     vectors = embed(list(rows))
     found = [np.empty((0, vectors.shape[1]), dtype=np.float32)]
-    for begin in range(0, len(sides), _PLACES):
+    for begin in range(0, len(sides), _POSITIONS):
         some = [
             ([rows[one] for one in past], [rows[one] for one in future])
-            for past, future in sides[begin : begin + _PLACES]
+            for past, future in sides[begin : begin + _POSITIONS]
         ]
         found.append(predict(vectors, some))
     return np.concatenate(found)
@@ -74,7 +85,7 @@ def neighbours(vectors: Tensor, sides: list[Sides], window: int) -> Context:
 
 
 def passages(vectors: Tensor, sides: list[Sides], window: int) -> Context:
-    """One passage for each place, asked after its last sentence, as `ConceptsView` lays them out."""
+    """One passage for each position, asked after its last sentence, as `ConceptsView` lays them out."""
     counts = np.array([len(past) for past, _ in sides], dtype=np.int64)
     flat = torch.tensor([row for past, _ in sides for row in past])
     ends = np.cumsum(counts)[:, None]
@@ -86,3 +97,106 @@ def passages(vectors: Tensor, sides: list[Sides], window: int) -> Context:
         windows=torch.from_numpy(windows).to(vectors.device),
         passages=torch.from_numpy(counts),
     )
+
+
+class Predicting(Protocol):
+    """A model of which predictions are cached: `EmbeddingModel`."""
+
+    jepa: Jepa
+    tokenizer: TextTokenizer
+    settings: Settings
+    dim: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def predicts_next(self) -> bool:
+        """Whether its predictions are of next sentences."""
+
+
+class PredictionCache(CachedVectors):
+    """What the model's predictor makes of the context of each sentence, L2-normalised: vectors [S, D].
+
+    Rows of sentences that are never predicted (a document's first; in `masked_sentences` those that the draw does not
+    hide) are zero.
+    """
+
+    @classmethod
+    def open_or_make(
+        cls, model: Predicting, split: CorpusSplit, *, pooled: Vectors, tell: Tell | None = None
+    ) -> Self:
+        """The predictions of a side's sentences, in the contexts that training shows.
+
+        Args:
+            model: one that predicts the next sentence; run in float32 where it is.
+            split: one side of a prepared corpus.
+            pooled: float32 [S, D] from `ConceptCache`: where contexts are sentences alone, none is encoded again.
+            tell: called with what is done, in words; nothing is rebuilt in silence.
+
+        Raises:
+            LangJepaError: the model predicts no next sentences, the side is not on disk, or a prediction is not finite.
+        """
+        check_predicts(model)
+        view = make_plain_view(model.settings, split, model.tokenizer)
+        view.pooled = pooled
+        data = model.settings.data.model_dump(
+            include={"view", "context", "window_size", "passage_size", "masked_sentences", "target_context"}
+        )
+        made = made_from(model.jepa.encoder, view)
+        made |= {
+            "formats": made["formats"] | {"predictions": FORMAT},
+            "jepa": weights_hash(model.jepa),
+            "view": fingerprint(data),
+            "predictor": fingerprint(
+                model.settings.model.model_dump(include={"predictor", "predictor_heads"})
+            ),
+        }
+        job = Job(
+            name="predicted-",
+            doing="predicting",
+            split=split,
+            dim=model.dim,
+            made_from=made,
+            units=view.count,
+            block=BLOCK,
+            make=lambda first, stop: _predicted(model, view, first, stop),
+            tell=tell or (lambda text: None),
+        )
+        return cls(*job.open_or_make())
+
+
+def check_predicts(model: Predicting) -> None:
+    """Raise where a model predicts no next sentences.
+
+    Raises:
+        LangJepaError: what to set.
+    """
+    if not model.predicts_next:
+        raise LangJepaError(
+            f"this encoder was trained on data.view={model.settings.data.view} and predicts no next sentence, so "
+            "its predictions cannot be decoded: set data.predicted_share=0"
+        )
+
+
+@torch.inference_mode()
+def _predicted(model: Predicting, view: View, first: int, stop: int) -> tuple[int, Vectors]:
+    """The first sentence that examples first .. stop - 1 predict, and the predictions from there to their last one."""
+    examples = np.arange(first, stop)
+    jepa = model.jepa.eval()
+    ids, rows = [], []
+    for some in by_length(view.sizes(examples), PASS_TOKENS):
+        batch = view.batch(examples[some]).to(model.device)
+        ids.append(batch.sentence_ids.cpu().numpy())
+        rows.append(functional.normalize(jepa(batch.contexts).predictions.float(), dim=-1).cpu().numpy())
+    sentences, found = np.concatenate(ids), np.concatenate(rows)
+    bad = sentences[~np.isfinite(found).all(1)]
+    if len(bad):
+        raise LangJepaError(
+            f"the prediction of sentence {bad[0]} is not finite: the model's weights are damaged"
+        )
+    begin = int(sentences.min())
+    result = np.zeros((int(sentences.max()) + 1 - begin, model.dim), dtype=np.float32)
+    result[sentences - begin] = found
+    return begin, result

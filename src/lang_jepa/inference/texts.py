@@ -13,7 +13,7 @@ from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
 
 
-def text_of(given: Any, what: str = "the text", *, blank: bool = False) -> str:
+def text_of(given: object, what: str = "the text", *, blank: bool = False) -> str:
     """One text.
 
     Args:
@@ -43,7 +43,7 @@ def text_of(given: Any, what: str = "the text", *, blank: bool = False) -> str:
     return str(given)
 
 
-def texts_of(given: Any, what: str = "text", *, where: str = "", blank: bool = False) -> list[str]:
+def texts_of(given: object, what: str = "text", *, where: str = "", blank: bool = False) -> list[str]:
     """A list of texts from a list, tuple, generator, array or column of a table, in order.
 
     Args:
@@ -60,7 +60,7 @@ def texts_of(given: Any, what: str = "text", *, where: str = "", blank: bool = F
     return [text_of(one, f"{where}{what} {number}", blank=blank) for number, one in enumerate(items)]
 
 
-def items_of(given: Any, what: str, *, where: str = "") -> list[Any]:
+def items_of(given: object, what: str, *, where: str = "") -> list[Any]:
     """The items of something ordered, by position whatever its index; errors as `texts_of`."""
     if isinstance(given, str):
         raise LangJepaError(
@@ -76,7 +76,7 @@ def items_of(given: Any, what: str, *, where: str = "") -> list[Any]:
     return list(given)
 
 
-def tokens_of(given: Any, vocab_size: int) -> list[NDArray[np.int64]]:
+def tokens_of(given: object, vocab_size: int) -> list[NDArray[np.int64]]:
     """Arrays of token ids, one a sentence.
 
     Raises:
@@ -93,7 +93,7 @@ def tokens_of(given: Any, vocab_size: int) -> list[NDArray[np.int64]]:
     return found
 
 
-def device_of(name: Any) -> torch.device:
+def device_of(name: str | torch.device) -> torch.device:
     """A device that torch can compute on here.
 
     Raises:
@@ -108,7 +108,7 @@ def device_of(name: Any) -> torch.device:
     return device
 
 
-def contexts_of(given: Any) -> tuple[list[list[str]], bool]:
+def contexts_of(given: object) -> tuple[list[list[str]], bool]:
     """Contexts, each a list of sentences, and whether one alone was given.
 
     Raises:
@@ -116,8 +116,8 @@ def contexts_of(given: Any) -> tuple[list[list[str]], bool]:
     """
     if isinstance(given, str):
         raise LangJepaError("predict_next takes a list of sentences; split the text first")
-    wide = getattr(given, "ndim", 1) == 2 and isinstance(given, np.ndarray)
-    items = list(given) if wide else items_of(given, "sentence")
+    rows = list(given) if isinstance(given, np.ndarray) and given.ndim == 2 else None
+    items = items_of(given, "sentence") if rows is None else rows
     if not items:
         raise LangJepaError("predict_next needs at least one sentence of context")
     single = [not _several(one) for one in items]
@@ -128,7 +128,7 @@ def contexts_of(given: Any) -> tuple[list[list[str]], bool]:
     return [_context(one, f"context {number}") for number, one in enumerate(items)], False
 
 
-def sides_of(before: Any, after: Any) -> tuple[list[list[str]], list[list[str]]]:
+def sides_of(before: object, after: object) -> tuple[list[list[str]], list[list[str]]]:
     """The sentences before and after each of some places; one side of a place may be empty.
 
     Raises:
@@ -147,7 +147,7 @@ def sides_of(before: Any, after: Any) -> tuple[list[list[str]], list[list[str]]]
     return left, right
 
 
-def vectors_of(given: Any, dim: int, what: str = "concept") -> NDArray[np.float32]:
+def vectors_of(given: object, dim: int, what: str = "concept") -> NDArray[np.float32]:
     """Finite vectors [n, dim].
 
     Args:
@@ -175,7 +175,7 @@ def vectors_of(given: Any, dim: int, what: str = "concept") -> NDArray[np.float3
     return rows
 
 
-def _context(given: Any, what: str, *, empty: bool = False) -> list[str]:
+def _context(given: object, what: str, *, empty: bool = False) -> list[str]:
     if not _several(given):
         raise LangJepaError(f"{what} is no list of sentences ({type(given).__name__})")
     sentences = texts_of(given, "sentence", where=f"{what}: ")
@@ -184,13 +184,13 @@ def _context(given: Any, what: str, *, empty: bool = False) -> list[str]:
     return sentences
 
 
-def _several(given: Any) -> bool:
+def _several(given: object) -> bool:
     """Whether something holds other things, as text and single numbers do not."""
     plain = isinstance(given, str | bytes | bytearray) or getattr(given, "ndim", 1) == 0
     return isinstance(given, Iterable) and not plain
 
 
-def _odd(given: Any, dim: int) -> str:
+def _odd(given: object, dim: int) -> str:
     """Which row of a list is none of numbers."""
     rows = enumerate(given) if isinstance(given, list | tuple) else ()
     for number, row in rows:
@@ -200,7 +200,7 @@ def _odd(given: Any, dim: int) -> str:
     return ""
 
 
-def _named(given: Any) -> str:
+def _named(given: object) -> str:
     name = type(given).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}" if given is not None else "None"
 
@@ -211,19 +211,19 @@ def as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) ->
     Raises:
         LangJepaError: the tokenizer keeps nothing of a sentence.
     """
-    documents = tokenizer.encode_documents(contexts)
-    for context, document in zip(contexts, documents, strict=True):
-        sizes = np.diff(document.starts)  # the separator in front gives even an empty sentence a token
+    documents = [tokenizer.encode_document(context) for context in contexts]
+    for context, (_, starts) in zip(contexts, documents, strict=True):
+        sizes = np.diff(starts)  # the separator in front gives even an empty sentence a token
         empty = [text for text, size in zip(context, sizes, strict=True) if not size or not text.strip()]
         if empty:
             raise LangJepaError(f"a sentence of the context has no token: {empty[0]!r}")
-    sizes = np.array([len(document.tokens) for document in documents])
+    sizes = np.array([len(tokens) for tokens, _ in documents])
     shifts = np.cumsum(sizes) - sizes
-    starts = [document.starts[:-1] + shift for document, shift in zip(documents, shifts, strict=True)]
+    firsts = [starts[:-1] + shift for (_, starts), shift in zip(documents, shifts, strict=True)]
     return CorpusSplit.from_arrays(
-        np.concatenate([document.tokens for document in documents]),
-        np.concatenate([*starts, [int(sizes.sum())]]).astype(np.int64),
-        np.concatenate([[0], np.cumsum([len(start) for start in starts])]).astype(np.int64),
+        np.concatenate([tokens for tokens, _ in documents]),
+        np.concatenate([*firsts, [int(sizes.sum())]]).astype(np.int64),
+        np.concatenate([[0], np.cumsum([len(first) for first in firsts])]).astype(np.int64),
         np.array([str(number).encode() for number in range(len(documents))]),
         tokenizer,
     )

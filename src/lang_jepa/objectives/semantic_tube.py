@@ -23,7 +23,7 @@ def pick(states: Tensor, places: Tensor) -> Tensor:
 
     Args:
         states: [B, T, D].
-        places: int64 [B, S, P], see `lang_jepa.data.tokens.token_spans.draw_spans`; those of -1 give the first state.
+        places: int64 [B, S, P], see `lang_jepa.data.tokens.token_stream.draw_spans`; those of -1 give the first state.
 
     Returns:
         fp32 [B, S, P, D].

@@ -24,7 +24,7 @@ def evaluate_run(path: Path, asked: "Asked") -> "tuple[Report, Path]":
         NotSaved: it could not be written there; the error has the report.
         LangJepaError: the model, a task, its data or an option cannot be used; said before the work.
     """
-    from lang_jepa.inference.gpt_folder import find_gpt
+    from lang_jepa.inference.model_folder import find_gpt
 
     if find_gpt(path) is not None:
         from lang_jepa.report.gpt_run import ScoredGPT

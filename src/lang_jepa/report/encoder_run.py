@@ -16,13 +16,11 @@ from lang_jepa.evaluation.tasks.document import DOCUMENT
 from lang_jepa.evaluation.tasks.evaluate import ENCODER_TASKS, TASKS, check_data_dir, tasks_named
 from lang_jepa.evaluation.tasks.request import Request
 from lang_jepa.evaluation.tasks.search import SEARCH
+from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import check_writable, locked
-from lang_jepa.files.tensors import digest
-from lang_jepa.inference.cache import weights_hash
-from lang_jepa.inference.memory import SentenceMemory
-from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.cache import SentenceCache, weights_hash
+from lang_jepa.inference.model import ConceptModel, missing, own_corpus
 from lang_jepa.inference.model_folder import find_model
-from lang_jepa.inference.own_corpus import missing, own_corpus
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor
@@ -162,7 +160,9 @@ class ScoredEncoder(ScoredRun):
         weights = weights_hash(start.jepa.encoder.backbone)
         same = weights == weights_hash(model.jepa.encoder.backbone)
         cache = ArrayCache(self.asked.shared)
-        start.memory = model.memory if same else SentenceMemory(start.room, shelf=cache, identity=weights)
+        start.sentence_cache = (
+            model.sentence_cache if same else SentenceCache(start.room, shelf=cache, identity=weights)
+        )
         return start
 
     def _flattered(self, tasks: Set[str]) -> dict[str, str]:
@@ -317,6 +317,6 @@ def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
     encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
     jepa = Jepa(encoder, NoPredictor("the encoder without its head", model.dim), reads_sentences=False).eval()
     plain = ConceptModel(jepa, model.tokenizer, None, model.settings)
-    plain.memory = model.memory
+    plain.sentence_cache = model.sentence_cache
     plain.statistics = Statistics.of(plain.encode(sample))
     return EncoderOnly(plain)

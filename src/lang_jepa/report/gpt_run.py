@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
 from lang_jepa.data.text.sentences import SentenceSplitter, make_splitter
-from lang_jepa.data.tokens.byte_table import ByteTable
-from lang_jepa.data.tokens.some_documents import some_documents, spread_documents
+from lang_jepa.data.tokens.byte_table import ByteTable, some_documents, spread_documents
 from lang_jepa.data.tokens.token_stream import TokenSource
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.compression import Baseline, compression_baselines
@@ -25,11 +24,11 @@ from lang_jepa.evaluation.tasks.evaluate import GPT_TASKS, check_data_dir, tasks
 from lang_jepa.evaluation.tasks.request import Language, Precision, Quantised, Request
 from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
 from lang_jepa.export.quantise import parse_rounding
+from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import check_writable, fingerprint, writing
-from lang_jepa.files.tensors import digest
 from lang_jepa.inference.generate import TextGPT
-from lang_jepa.inference.gpt_folder import initial_gpt, load_gpt, load_table
-from lang_jepa.inference.own_corpus import own_folder
+from lang_jepa.inference.model import own_folder
+from lang_jepa.inference.model_folder import initial_gpt, load_gpt, load_table
 from lang_jepa.models.gpt import GPT
 from lang_jepa.report.run import OF_ENCODERS, TRAINING_DOCUMENTS, Asked, ScoredRun
 from lang_jepa.settings.gpt import GPTDataSettings, GPTLoggingSettings

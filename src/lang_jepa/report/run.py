@@ -17,10 +17,8 @@ from lang_jepa.evaluation.tasks.document_data import group_of
 from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, Budget, evaluate
 from lang_jepa.evaluation.tasks.request import Grouped, Request, Searched
 from lang_jepa.evaluation.tasks.search import ask
-from lang_jepa.inference.cache import Tell
-from lang_jepa.inference.cached_concepts import ConceptCache, reads_cached
+from lang_jepa.inference.cache import ConceptCache, SentenceCache, Tell, reads_cached
 from lang_jepa.inference.index.source import SplitDocuments
-from lang_jepa.inference.memory import SentenceMemory
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.settings.encoder import Settings
 
@@ -181,7 +179,7 @@ def remember(
         named: those of the corpora that the user named, beside which vectors are made where there are none. Beside one
             that only the model's settings name nothing is ever written.
     """
-    model.memory = SentenceMemory(model.room)
+    model.sentence_cache = SentenceCache(model.room)
     if not reads_cached(model.settings):
         return
     for corpus in corpora:
@@ -191,7 +189,7 @@ def remember(
                 take = ConceptCache.open_or_make if corpus in named else ConceptCache.find
                 found = take(model.jepa.encoder, view, tell=tell)
                 if found is not None:
-                    model.memory.fill(split, found.vectors)
+                    model.sentence_cache.fill(split, found.vectors)
 
 
 def some_texts(split: CorpusSplit, count: int) -> list[list[str]]:

@@ -10,9 +10,121 @@ from random import Random
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.stories.plots import KINDS
-from lang_jepa.stories.teller import Teller
-from lang_jepa.stories.wordings import Event, events
-from lang_jepa.stories.world import World, make_world
+from lang_jepa.stories.wordings import PERSON_SLOTS, Event, Piece, Template, events, leads
+from lang_jepa.stories.world import SETTINGS, World, make_world
+
+LEAD_CHANCE = 0.7
+PRONOUN_CHANCE = 0.25
+TRADE_NAMED_CHANCE = 0.6
+TRADE_CHANCE = 0.3
+QUALITY_CHANCE = 0.4
+PRONOUNS = {True: ("she", "her", "her", "herself"), False: ("he", "him", "his", "himself")}
+
+
+class Narrator:
+    """Puts one story's events into sentences. Keeps who was named, so that pronouns are never ambiguous.
+
+    ``reserved`` selects the templates of the split ``unseen``; ``explicit`` avoids pronouns.
+    """
+
+    def __init__(self, world: World, rng: Random, reserved: bool, explicit: bool = False) -> None:
+        self._random = rng.random
+        self._reserved = reserved
+        self._pronoun_chance = 0.0 if explicit else PRONOUN_CHANCE
+        self._named_person = explicit
+        self._trade, self._trade_named = world.trade, False
+        self._since_companion = 99
+        self._leads_used: set[str] = set()
+        roles, setting = world.roles, SETTINGS[world.kind]
+        he, him, his, himself = PRONOUNS[world.woman]
+        bhe, bhim, bhis, _ = PRONOUNS[not world.woman]
+        self._person, self._companion = roles["person"], roles["companion"]
+        self._a_forms = {"A": he, "Ao": him, "As": his}
+        self._b_forms = {"B": bhe, "Bo": bhim, "Bs": bhis}
+        self._quality = roles.get("quality")
+        self._object, self._countable = roles["object"], setting.countable[0]
+        second = roles.get("second", "")
+        self._fixed = {
+            "he": he, "him": him, "his": his, "himself": himself,
+            "bhe": bhe, "bhim": bhim, "bhis": bhis, "kx": self._object,
+            "y": f"the {second}", "ny": second, "ay": f"{article(second, setting.countable[1])} {second}",
+            "p": f"the {roles['place']}", "q": f"the {roles['found']}",
+            "r": world.relation, "d": world.time,
+        }  # fmt: skip
+
+    def narrate(self, event: Event) -> tuple[str, Template]:
+        """Return the sentence and its template."""
+        random = self._random
+        templates = event.reserved if self._reserved else event.common
+        template = templates[int(random() * len(templates))]
+        pieces = template.variants[int(random() * len(template.variants))]
+        self._since_companion += 1
+        text = self._render(pieces)
+        if random() < LEAD_CHANCE and pieces[0][0].partition(" ")[0].strip(",") not in leads()["bare"]:
+            text = self._lead(event.leads, pieces, text)
+        return text[0].upper() + text[1:], template
+
+    def _lead(self, groups: str, pieces: tuple[Piece, ...], text: str) -> str:
+        literal, slot = pieces[0]
+        if groups == "tm" and (literal or slot not in PERSON_SLOTS):
+            groups = "t"
+        if groups == "o" and slot == "Bn":
+            return text
+        phrases = leads()[groups]
+        lead = phrases[int(self._random() * len(phrases))].replace("{d}", self._fixed["d"])
+        if lead in self._leads_used:
+            return text
+        self._leads_used.add(lead)
+        return f"{lead}, {text}"
+
+    def _render(self, pieces: tuple[Piece, ...]) -> str:
+        fixed = self._fixed
+        out = []
+        for literal, slot in pieces:
+            out.append(literal)
+            if not slot:
+                continue
+            form = fixed.get(slot)
+            out.append(form if form is not None else self._vary(slot))
+        return "".join(out)
+
+    def _vary(self, slot: str) -> str:
+        if slot in self._a_forms:
+            return self._name_person(slot)
+        if slot in self._b_forms or slot == "Bn":
+            pronoun_fits = slot != "Bn" and self._since_companion <= 1
+            self._since_companion = 0
+            if pronoun_fits and self._random() < self._pronoun_chance:
+                return self._b_forms[slot]
+            return self._companion + "'s" if slot == "Bs" else self._companion
+        noun = self._object
+        if self._quality and self._random() < QUALITY_CHANCE:
+            noun = f"{self._quality} {noun}"
+        if slot == "nx":
+            return noun
+        return f"the {noun}" if slot == "x" else f"{article(noun, self._countable)} {noun}"
+
+    def _name_person(self, slot: str) -> str:
+        point = self._random()
+        name = self._person
+        if not self._named_person:
+            self._named_person = True
+            if point < TRADE_NAMED_CHANCE:
+                self._trade_named = True
+                name = f"the {self._trade} {name}"
+        elif point < self._pronoun_chance:
+            return self._a_forms[slot]
+        elif self._trade_named and point > 1.0 - TRADE_CHANCE:
+            name = f"the {self._trade}"
+        return name + "'s" if slot == "As" else name
+
+
+def article(noun: str, countable: bool) -> str:
+    """The indefinite article: "a" or "an" of what is counted singly, "some" of the rest."""
+    if not countable:
+        return "some"
+    return "an" if noun[:1] in "aeiou" else "a"
+
 
 FORMAT = 1
 """Counts up whenever the same (index, seed, split) would give another story."""
@@ -74,7 +186,7 @@ def story(index: int, seed: int = 0, split: str = "train") -> Story:
     if index < 0:
         raise LangJepaError(f"a story's index must be 0 or more, got {index}")
     rng, world = open_world(index, seed, split)
-    teller = Teller(world, rng, reserved=split == "unseen")
+    narrator = Narrator(world, rng, reserved=split == "unseen")
     sentences: list[StorySentence] = []
     oracle: list[Mapping[str, float]] = [_first_events()]
     plot = KINDS[world.kind](world)
@@ -83,7 +195,7 @@ def story(index: int, seed: int = 0, split: str = "train") -> Story:
     while True:
         name = _draw(odds, rng.random())
         event = compiled[name]
-        text, template = teller.tell(event)
+        text, template = narrator.narrate(event)
         sentences.append(StorySentence(text, name, arguments_of(event, world), template.id))
         try:
             odds = plot.send(name)

@@ -25,30 +25,30 @@ def either(first: str, chance: float, second: str) -> Odds:
 
 
 def both(first: str, chance: float, second: str) -> Part:
-    """Two events in either order; returns the one told first."""
-    told = yield either(first, chance, second)
-    yield one(second if told == first else first)
-    return told
+    """Two events in either order; returns the first."""
+    happened = yield either(first, chance, second)
+    yield one(second if happened == first else first)
+    return happened
 
 
 def weather(world: World) -> Part:
-    """Tell the weather of this story; its effect is decided by it, later."""
-    told = yield {f"weather.{name}": p for name, p in SETTINGS[world.kind].weathers.items()}
-    world.weather = told.removeprefix("weather.")
-    return told
+    """The weather of this story, which decides its effect later."""
+    happened = yield {f"weather.{name}": p for name, p in SETTINGS[world.kind].weathers.items()}
+    world.weather = happened.removeprefix("weather.")
+    return happened
 
 
 def effect(world: World) -> Odds:
-    """What the weather that was told does to the person."""
+    """What the weather does to the person."""
     return one(f"effect.{world.weather}")
 
 
 def company(world: World, chance: float, alone: str) -> Part:
     """Either the companion joins, or ``alone`` happens; the world remembers which."""
-    told = yield either("pal.join", chance, alone)
-    if told == "pal.join":
+    happened = yield either("pal.join", chance, alone)
+    if happened == "pal.join":
         world.facts.add("joined")
-    return told
+    return happened
 
 
 def moment(world: World) -> Odds:
@@ -179,7 +179,7 @@ def shop(world: World) -> Plot:
 
 
 def exam(world: World) -> Plot:
-    """An exam; who studies passes, who plays does not, whatever was told in between."""
+    """An exam; who studies passes, who plays does not, whatever happened in between."""
     yield one("exam.announce")
     studied = (yield either("exam.study", 0.55, "exam.party")) == "exam.study"
     yield from weather(world)
@@ -300,16 +300,5 @@ def fish(world: World) -> Plot:
 
 
 KINDS: dict[str, Callable[[World], Plot]] = {
-    "cook": cook,
-    "fix": fix,
-    "ill": ill,
-    "grow": grow,
-    "shop": shop,
-    "exam": exam,
-    "feast": feast,
-    "visit": visit,
-    "lost": lost,
-    "go": go,
-    "storm": storm,
-    "fish": fish,
+    plot.__name__: plot for plot in (cook, fix, ill, grow, shop, exam, feast, visit, lost, go, storm, fish)
 }

@@ -1,4 +1,9 @@
-"""What is true about the corpus: graded paraphrases, and the oracle's score of a continuation."""
+"""What is true about the corpus: a text's event, graded paraphrases, and the oracle's score of a continuation.
+
+To find its event, a text is reduced to a skeleton: its opening phrase is dropped, every person becomes ``@``, every
+thing, place and relation ``#``, every time of day ``%``. The skeletons of all templates are an index, so that parsing
+is one look-up and a check of the few words that were replaced.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from random import Random
 
 import numpy as np
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.stories.generate import (
+    PRONOUNS,
+    Narrator,
     Story,
     StorySentence,
     arguments_of,
@@ -21,9 +28,7 @@ from lang_jepa.stories.generate import (
     story,
     story_rng,
 )
-from lang_jepa.stories.parse import read
-from lang_jepa.stories.teller import LEADS, PRONOUNS, Teller
-from lang_jepa.stories.wordings import Event, events
+from lang_jepa.stories.wordings import ROLE_OF_SLOT, Event, Piece, events, leads
 from lang_jepa.stories.world import (
     FEMALE_RELATIONS,
     MALE_RELATIONS,
@@ -37,6 +42,184 @@ from lang_jepa.stories.world import (
     WOMEN,
     World,
 )
+
+_GENDERS = {
+    **dict.fromkeys(("she", "her", "herself", *(name.lower() for name in WOMEN)), True),
+    **dict.fromkeys(("he", "him", "his", "himself", *(name.lower() for name in MEN)), False),
+}
+_NAMES = {name.lower(): name for name in WOMEN + MEN}
+_RELATIONS = frozenset(FEMALE_RELATIONS + MALE_RELATIONS)
+_THINGS = frozenset(
+    word for setting in SETTINGS.values() for word in setting.objects + setting.seconds
+).union(PLACES, WATERS, _RELATIONS)
+_ARTICLES = frozenset(("a", "an", "some"))
+_SLOT_TEXT = {"x": "the #", "ax": "a #", "y": "the #", "ay": "a #", "p": "the #", "q": "the #"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text shows: its event, template, the entities it names, the genders it reveals."""
+
+    event: str
+    template: str
+    arguments: dict[str, str]
+    women: dict[str, bool]
+
+
+_Mark = tuple[str, str]
+"""A word that the skeleton replaced, and the quality before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A template's skeleton in reverse: per replaced word its slot, or the literal word itself."""
+
+    event: str
+    template: str
+    slots: tuple[str, ...]
+    literals: tuple[str, ...]
+
+
+def parse_event(text: str) -> StorySentence | None:
+    """Recognize a sentence of the corpus, of any split, by its wording alone.
+
+    Returns its event, template and the arguments that the text names (a pronoun names nobody), or
+    None for a text that no template could have made.
+    """
+    reading = read(text)
+    if reading is None:
+        return None
+    return StorySentence(text, reading.event, reading.arguments, reading.template)
+
+
+@lru_cache(maxsize=65536)
+def read(text: str) -> Reading | None:
+    """Parse ``text``; like ``parse_event``, with the genders that pronouns and names reveal."""
+    if text[-1:] not in (".", "!", "?") or not text[:1].isupper():
+        return None
+    body = text[:-1].lower()
+    lead, comma, rest = body.partition(", ")
+    found = _read_body(rest) if comma and lead in _leads() else None
+    return found or _read_body(body)
+
+
+def _read_body(body: str) -> Reading | None:
+    skeleton, marks = _skeleton(body)
+    readings = (_check(pattern, marks) for pattern in _index().get(skeleton, ()))
+    return next((reading for reading in readings if reading is not None), None)
+
+
+def _skeleton(body: str) -> tuple[str, list[_Mark]]:
+    """Reduce a lower-cased text without its final mark."""
+    words = body.replace(",", "").split()
+    out: list[str] = []
+    marks: list[_Mark] = []
+    quality, i = "", 0
+    while i < len(words):
+        word = words[i].removesuffix("'s")
+        following = words[i + 1].removesuffix("'s") if i + 1 < len(words) else ""
+        i += 1
+        if word == "the" and following in TRADES:
+            i += 1
+            word = following
+            if i < len(words) and words[i].removesuffix("'s") in _NAMES:
+                word = words[i].removesuffix("'s")
+                i += 1
+        if word in QUALITIES:
+            quality = word
+            continue
+        if word in _GENDERS or word in TRADES:
+            out.append("@")
+            marks.append((word, ""))
+        elif word in _THINGS:
+            out.append("#")
+            marks.append((word, quality))
+        else:
+            out.append("%" if word in TIMES else "a" if word in _ARTICLES else word)
+        quality = ""
+    return " ".join(out), marks
+
+
+def _check(pattern: _Pattern, marks: list[_Mark]) -> Reading | None:
+    """Fill the pattern's slots with the words of the text; None if one does not fit."""
+    arguments: dict[str, str] = {}
+    women: dict[str, bool] = {}
+    for slot, literal, (word, quality) in zip(pattern.slots, pattern.literals, marks, strict=True):
+        if not slot:
+            if word != literal:
+                return None
+            continue
+        role = ROLE_OF_SLOT[slot]
+        if role in ("person", "companion"):
+            woman = _GENDERS.get(word)
+            if woman is not None and women.setdefault(role, woman) != woman:
+                return None
+            entity = _NAMES.get(word, "")
+        elif word in _fillers(pattern.event, role):
+            entity = word
+        else:
+            return None
+        if role == "relation" or not entity:
+            continue
+        if arguments.setdefault(role, entity) != entity:
+            return None
+        if role == "object" and quality:
+            arguments["quality"] = quality
+    if "person" in women and women["person"] == women.get("companion"):
+        return None
+    return Reading(pattern.event, pattern.template, arguments, women)
+
+
+@cache
+def _fillers(event: str, role: str) -> frozenset[str]:
+    if role == "relation":
+        return _RELATIONS
+    if role in ("place", "found"):
+        return frozenset(PLACES + WATERS)
+    setting = SETTINGS.get(event.partition(".")[0])
+    if setting is None:
+        return frozenset()
+    return frozenset(setting.objects if role == "object" else setting.seconds)
+
+
+@cache
+def _leads() -> frozenset[str]:
+    phrases = [phrase for group in ("o", "tm", "w", "e") for phrase in leads()[group]]
+    return frozenset(phrase.replace("{d}", time).lower() for phrase in phrases for time in TIMES)
+
+
+def _reverse(event: str, template: str, pieces: tuple[Piece, ...]) -> tuple[str, _Pattern]:
+    """The skeleton of a variant, and what stands behind its replaced words."""
+    skeleton: list[str] = []
+    slots: list[str] = []
+    literals: list[str] = []
+    for literal, slot in pieces:
+        part, marks = _skeleton(literal.rstrip(".!?").lower())
+        skeleton.append(part)
+        slots += [""] * len(marks)
+        literals += [word for word, _ in marks]
+        if slot == "d":
+            skeleton.append("%")
+        elif slot:
+            role = ROLE_OF_SLOT[slot]
+            skeleton.append("@" if role in ("person", "companion") else _SLOT_TEXT.get(slot, "#"))
+            slots.append(slot)
+            literals.append("")
+    text = " ".join(part for part in skeleton if part)
+    return text, _Pattern(event, template, tuple(slots), tuple(literals))
+
+
+@cache
+def _index() -> dict[str, tuple[_Pattern, ...]]:
+    """Skeleton -> the patterns that have it (built once per process, about half a second)."""
+    index: dict[str, dict[_Pattern, None]] = {}
+    for event in events().values():
+        for template in event.templates:
+            for pieces in template.variants:
+                skeleton, pattern = _reverse(event.name, template.id, pieces)
+                index.setdefault(skeleton, {})[pattern] = None
+    return {skeleton: tuple(patterns) for skeleton, patterns in index.items()}
+
 
 _IMPOSSIBLE = math.log(1e-6)
 _STRANGER = 0.02  # how far an argument that contradicts the story is still believed
@@ -126,7 +309,7 @@ def _pair(grade: int, rng: Random, seed: int, split: str) -> ParaphrasePair:
         sentence = tale.sentences[rng.randrange(len(tale.sentences))]
         if grade >= 3:
             _, world = open_world(index, seed, split)
-            pair = _retold(grade, events()[sentence.event], world, rng, split)
+            pair = _reworded(grade, events()[sentence.event], world, rng, split)
             if pair is not None:
                 return ParaphrasePair(pair[0], pair[1], float(grade))
             continue
@@ -153,8 +336,8 @@ def _related(tale: Story, other: Story, first: str, second: str) -> int:
     return 0 if families[0] != families[1] else -1
 
 
-def _retold(grade: int, event: Event, world: World, rng: Random, split: str) -> tuple[str, str] | None:
-    """Two tellings of an event, the second with another argument unless ``grade`` is 5; None if
+def _reworded(grade: int, event: Event, world: World, rng: Random, split: str) -> tuple[str, str] | None:
+    """Two wordings of an event, the second with another argument unless ``grade`` is 5; None if
     the event has no fitting argument or the wordings show more or less difference than that."""
     arguments = arguments_of(event, world)
     changed, role = world, ""
@@ -166,8 +349,8 @@ def _retold(grade: int, event: Event, world: World, rng: Random, split: str) -> 
         changed = replace(world, roles={**world.roles, role: _another(role, world, rng)})
     reserved = split == "unseen"
     for _ in range(8):
-        first, template = Teller(world, rng, reserved, explicit=True).tell(event)
-        second, other = Teller(changed, rng, reserved, explicit=True).tell(event)
+        first, template = Narrator(world, rng, reserved, explicit=True).narrate(event)
+        second, other = Narrator(changed, rng, reserved, explicit=True).narrate(event)
         if template != other and _differ_in(first, second) == ({role} if role else set()):
             return first, second
     return None
@@ -204,10 +387,10 @@ def event_types() -> tuple[str, ...]:
 
 @cache
 def vocabulary() -> frozenset[str]:
-    """All lower-cased words that the corpus can tell: runs of letters, without the possessive 's."""
+    """All lower-cased words that the corpus can use: runs of letters, without the possessive 's."""
     text = ["the a an some", *MEN, *WOMEN, *QUALITIES, *TIMES, *TRADES, *PLACES, *WATERS]
     text += [*MALE_RELATIONS, *FEMALE_RELATIONS, *PRONOUNS[True], *PRONOUNS[False]]
-    text += [lead.replace("{d}", "") for group in LEADS.values() for lead in group]
+    text += [lead.replace("{d}", "") for group in ("o", "tm", "w", "e") for lead in leads()[group]]
     text += [word for s in SETTINGS.values() for word in s.objects + s.seconds]
     for event in events().values():
         for template in event.templates:

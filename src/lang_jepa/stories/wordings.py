@@ -1,10 +1,10 @@
 """Templates: how they are written, compiled and looked up.
 
 A table (``tables/*.txt``) is a list of events. ``== cook.burn t A x`` opens an event: its name,
-the group of opening phrases that fits it (a key of ``teller.LEADS``) and the main roles it has.
+the group of opening phrases that fits it (a key of ``leads``) and the main roles it has.
 Every further line is a template; ``!`` marks one reserved for the split ``unseen``; a first line
 ``~`` is what every template of the event may end with. In a template ``<a|b|>`` is a choice and
-``{slot}`` is filled by the teller:
+``{slot}`` is filled by the narrator:
 
 - ``{A}`` ``{Ao}`` ``{As}``: the person as subject, object, possessive; a name or a pronoun;
   ``{he}`` ``{him}`` ``{his}`` ``{himself}``: always the pronoun;
@@ -12,6 +12,9 @@ Every further line is a template; ``!`` marks one reserved for the split ``unsee
 - ``{x}`` "the red bus", ``{ax}`` "a red bus", ``{nx}`` "red bus", ``{kx}`` "bus": the object;
 - ``{y}`` ``{ay}`` ``{ny}``: the second object; ``{p}`` ``{q}``: the place, the place of finding;
 - ``{r}``: what the companion is to the person; ``{d}``: the time of day.
+
+``tables/leads.txt`` has the opening phrases, and as ``bare`` the first words of wordings that bear none, being one or
+having one themselves.
 """
 
 from __future__ import annotations
@@ -54,13 +57,13 @@ class Event:
     name: str
     leads: str
     roles: tuple[str, ...]
-    told: tuple[Template, ...]
+    common: tuple[Template, ...]
     reserved: tuple[Template, ...]
 
     @property
     def templates(self) -> tuple[Template, ...]:
         """All templates, those of the training split first."""
-        return self.told + self.reserved
+        return self.common + self.reserved
 
 
 def expand(line: str) -> list[str]:
@@ -91,15 +94,30 @@ def _event(block: str) -> Event:
         used |= {ROLE_OF_SLOT[slot] for pieces in variants for _, slot in pieces if slot}
         templates.append(Template(f"{name}/{number}", name, line.startswith("! "), variants))
     roles = tuple(role for role in ROLE_OF_LETTER.values() if role in used)
-    told = tuple(t for t in templates if not t.reserved)
-    return Event(name, leads, roles, told, tuple(t for t in templates if t.reserved))
+    common = tuple(t for t in templates if not t.reserved)
+    return Event(name, leads, roles, common, tuple(t for t in templates if t.reserved))
+
+
+def _blocks(table: str) -> list[str]:
+    """What stands after each ``==`` of a table."""
+    folder = resources.files("lang_jepa.stories") / "tables"
+    return (folder / f"{table}.txt").read_text("utf-8").split("== ")[1:]
+
+
+@cache
+def leads() -> dict[str, tuple[str, ...]]:
+    """Opening phrases by group; ``tm``: those of ``t`` and ``m``."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for block in _blocks("leads"):
+        name, _, phrases = block.partition("\n")
+        each = " ".join(phrases.split()).split(", ")
+        groups[name] = tuple(text for phrase in each for text in expand(phrase))
+    groups["tm"] = groups["t"] + groups["m"]
+    return groups
 
 
 @cache
 def events() -> dict[str, Event]:
     """All events by name, compiled once per process (about 20 ms)."""
-    folder = resources.files("lang_jepa.stories") / "tables"
-    tables = [(folder / f"{name}.txt").read_text("utf-8") for name in TABLES]
-    blocks = [block for table in tables for block in table.split("== ")[1:]]
-    compiled = [_event(block) for block in blocks]
+    compiled = [_event(block) for table in TABLES for block in _blocks(table)]
     return {event.name: event for event in compiled}

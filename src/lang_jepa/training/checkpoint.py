@@ -11,8 +11,8 @@ import torch
 from pydantic import BaseModel
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.arrays import check_finite
 from lang_jepa.files.atomic import atomic_file
-from lang_jepa.files.tensors import check_finite
 from lang_jepa.settings.load import build_saved
 from lang_jepa.training.contents import LEARNT, check_contents
 from lang_jepa.training.sealed import broken_seal, format_of, seal

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.tensors import check_finite
+from lang_jepa.files.arrays import check_finite
 
 _NUMBER = (int, float)
 COMMON: dict[str, Any] = {

@@ -13,9 +13,8 @@ from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.metrics.similarity import Floats, Predictable, Similarity, Statistics, prepare
-from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model import ConceptModel, own_folder
 from lang_jepa.inference.model_folder import build_jepa
-from lang_jepa.inference.own_corpus import own_folder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import TARGETS
 from lang_jepa.settings.encoder import Settings

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from lang_jepa.data.views.batch import Batch
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.tensors import check_finite as check_finite_tree
-from lang_jepa.files.tensors import tree_digest
+from lang_jepa.files.arrays import check_finite as check_finite_tree
+from lang_jepa.files.arrays import tree_digest
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.reduction import sum_over_ranks

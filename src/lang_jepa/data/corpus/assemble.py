@@ -1,10 +1,14 @@
-"""From processed blocks to the final corpus: duplicates, sides, shards, statistics, manifest."""
+"""From processed blocks to the final corpus: duplicates, sides, shards, statistics; and the formats of all steps.
+
+Each step has a FORMAT in its own file. A change of what it writes needs a new number (tests/seams/test_formats.py pins
+numbers to bytes); a docstring or a moved file changes nothing.
+"""
 
 import json
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,13 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.data.corpus import blocks, deduplicate
 from lang_jepa.data.corpus.blocks import Block, token_dtype
 from lang_jepa.data.corpus.corpus import DUPLICATES, SIDES
-from lang_jepa.data.corpus.deduplicate import Verdict, judge_files
+from lang_jepa.data.corpus.deduplicate import Verdict, judge_files, on_side
 from lang_jepa.data.corpus.shards import ShardWriter
 from lang_jepa.data.corpus.statistics import Overlap, SideStatistics
+from lang_jepa.data.sources import base as documents_base
+from lang_jepa.data.text import sentences, tokenizer
 from lang_jepa.files.atomic import atomic_file
-from lang_jepa.files.hashes import on_side
 from lang_jepa.settings.data import DataSettings
 
 _ARRAYS = [item.name for item in fields(Block) if item.name not in ("rejected", "seen")]
@@ -137,3 +143,32 @@ def _write_duplicates(
                 "share": round(verdict.share, 3),
             }
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def sentence_formats() -> dict[str, int]:
+    """Of what decides the sentences of a source."""
+    return {"documents": documents_base.FORMAT, "sentences": sentences.FORMAT}
+
+
+def corpus_formats() -> dict[str, int]:
+    """Of what decides the arrays of a prepared corpus."""
+    return {**document_formats(), "tokenizer": tokenizer.FORMAT, "blocks": blocks.FORMAT}
+
+
+def document_formats() -> dict[str, int]:
+    """Of what decides which documents there are, and their sentences."""
+    return {**sentence_formats(), "hashes": deduplicate.HASHES_FORMAT, "deduplicate": deduplicate.FORMAT}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two descriptions of what something was made from, in words."""
+    if "formats" not in before:
+        return ["the version of this program: the old one kept no format numbers"]
+    found = []
+    for name, value in now.items():
+        old = before.get(name)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            found += [f"{name}.{key}" for key in sorted({*value, *old}) if value.get(key) != old.get(key)]
+        elif old != value:
+            found.append(name)
+    return found

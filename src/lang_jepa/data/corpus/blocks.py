@@ -1,31 +1,27 @@
 """The step function: documents in, arrays out. Preparing a corpus and reading a stream both call it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.losses import UNKNOWN, WITHOUT_TOKENS
+from lang_jepa.data.corpus.deduplicate import Hashes, hash_sentence, hash_text
 from lang_jepa.data.sources.base import Document
+from lang_jepa.data.text.sentences import SentenceSplitter, split_text
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
-from lang_jepa.files.hashes import Hashes, hash_sentence, hash_text
 from lang_jepa.settings.data import DataSettings
 
+WITHOUT_TOKENS = "sentences without tokens"
+UNKNOWN = "words unknown to the tokenizer"
+"""Of each only "unknown" is left (WordPiece: of a word of more than 100 characters, of letters of other scripts)."""
 FORMAT = 1
 """Of a block: raise it when the same documents give other arrays."""
 
 MAX_ID_BYTES = 256
 """Longer document ids are cut and given a hash: ids are stored in fixed width, so one long id costs all of them."""
-
-
-class Splitter(Protocol):
-    """Finds the sentences of a text."""
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """(begin, end) of every sentence in characters, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +82,27 @@ def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
     return np.uint16 if vocab_size <= 65_536 else np.uint32
 
 
+def cut_in_blocks(
+    documents: Iterable[Document], *, characters: int, most: int | None = None
+) -> Iterator[list[Document]]:
+    """Documents in blocks; one ends with the document that brings it to so many characters or documents (`most`)."""
+    block: list[Document] = []
+    size = 0
+    for document in documents:
+        block.append(document)
+        size += len(document.text)
+        if size >= characters or len(block) == most:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
 def process_documents(
-    documents: Sequence[Document], splitter: Splitter, tokenizer: TextTokenizer, settings: DataSettings
+    documents: Sequence[Document],
+    splitter: SentenceSplitter,
+    tokenizer: TextTokenizer,
+    settings: DataSettings,
 ) -> Block:
     """Split, tokenize and hash documents.
 
@@ -116,12 +131,11 @@ class _Building:
         self.rejected: Counter[str] = Counter()
 
     def add(
-        self, document: Document, splitter: Splitter, tokenizer: TextTokenizer, min_sentences: int
+        self, document: Document, splitter: SentenceSplitter, tokenizer: TextTokenizer, min_sentences: int
     ) -> None:
         """Process one document and append it, or count why not."""
         text = document.text
-        pieces = (text[begin:end].strip() for begin, end in splitter.spans(text))
-        sentences = [piece for piece in pieces if piece]
+        sentences = split_text(text, splitter)
         tokens, starts = tokenizer.encode_document(sentences)
         lengths = np.diff(starts)
         if not lengths.all():
@@ -145,7 +159,6 @@ class _Building:
         self.sizes.append((len(text), len(text.encode())))
 
     def finish(self, dtype: type[np.uint16] | type[np.uint32], seen: tuple[int, int]) -> Block:
-        """The arrays."""
         sizes = np.array(self.sizes, dtype=np.int64).reshape(-1, 2)
         nothing = [np.zeros(0, dtype=np.int64)]
         return Block(

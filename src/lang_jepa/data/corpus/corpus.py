@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.blocks import Block, token_dtype
-from lang_jepa.data.corpus.losses import why_nothing_held_out
 from lang_jepa.data.corpus.shards import Shard, damaged, open_shards
+from lang_jepa.data.corpus.statistics import NO_ROWS, why_nothing_held_out
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import changed_file, crc32, fingerprint, read_json, write_text
@@ -172,7 +172,7 @@ class CorpusSplit:
         add: Ints | None,
         base: Ints | None = None,
     ) -> Ints:
-        """Look every global index in `wanted` up in its shard; `add` is the number added to a shard's answers."""
+        """Look every global index in `wanted` up in its shard; `add` is the number added to a shard's values."""
         index: Ints = np.asarray(wanted).astype(np.int64, copy=False)
         base = self._sentence_base if base is None else base
         if len(self._shards) == 1:
@@ -184,8 +184,8 @@ class CorpusSplit:
         result = np.empty(len(index), dtype=np.int64)
         for one in np.unique(number):
             here = number == one
-            answer = look_up(self._shards[one], index[here] - base[one])
-            result[here] = answer if add is None else answer + add[one]
+            found = look_up(self._shards[one], index[here] - base[one])
+            result[here] = found if add is None else found + add[one]
         return result
 
 
@@ -265,6 +265,26 @@ class Corpus:
             ) from error
         write_text(Path(path).expanduser(), lines)
 
+    def info(self) -> list[tuple[str, str]]:
+        """(name, value) rows of a table about it, for people."""
+        manifest = self.manifest
+        statistics, timing, tokenizer = manifest["statistics"], manifest["timing"], manifest["tokenizer"]
+        rows = [
+            ("folder", str(self.path)),
+            ("source", manifest["source"]["description"]),
+            ("tokenizer", f"{tokenizer['name']}, {tokenizer['vocab_size']:,} ids"),
+            ("documents read", f"{statistics['documents_read']:,}"),
+        ]
+        for reason, count in statistics["rejected"].items():
+            rows.append((f"  {reason}" if reason in NO_ROWS else f"  rejected: {reason}", f"{count:,}"))
+        rows += [(f"  {kind}s", f"{count:,}") for kind, count in statistics["duplicates"].items() if count]
+        rows += [(f"  left out: {kind}", f"{n:,}") for kind, n in statistics.get("left_out", {}).items()]
+        for side in ("train", "validation"):
+            rows += _describe_side(side, statistics[side])
+        rows += _describe_overlap(statistics["overlap"])
+        rows.append(("prepared in", f"{timing['seconds']:,} s, {timing['megabytes_per_second']} MB/s"))
+        return rows
+
     @cached_property
     def tokenizer(self) -> TextTokenizer:
         """The tokenizer the corpus was made with, from the corpus' own folder.
@@ -322,7 +342,29 @@ def _bases(sizes: list[int]) -> Ints:
 
 
 def _nothing_but_ends(index: Ints) -> Ints:
-    """The answer of a side without shards: only index 0, the end, may be asked for, and it is 0."""
+    """What a side without shards looks up: only index 0, the end, may be asked for, and it is 0."""
     if index.any():
         raise IndexError("this side of the corpus is empty")
     return np.zeros(len(index), dtype=np.int64)
+
+
+def _describe_side(side: str, sizes: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    yield (
+        side,
+        f"{sizes['documents']:,} documents, {sizes['sentences']:,} sentences, {sizes['tokens']:,} tokens",
+    )
+    if sizes["sentences"]:
+        spread = sizes["sentence_tokens"]
+        yield (
+            "  tokens in a sentence",
+            f"median {spread['p50']}, 95 % up to {spread['p95']}, longest {spread['max']}",
+        )
+        yield "  next-sentence pairs", f"{sizes['targets']['window']:,}"
+
+
+def _describe_overlap(overlap: dict[str, float | None]) -> Iterable[tuple[str, str]]:
+    """Rows about held-out sentences that occur in training."""
+    share, long = overlap["all_sentences"], overlap["long_sentences"]
+    if share is not None:
+        tail = "" if long is None else f" ({long:.1%} of the long ones)"
+        yield "held-out sentences seen in training", f"{share:.1%}{tail}"

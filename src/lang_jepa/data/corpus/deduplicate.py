@@ -1,7 +1,12 @@
-"""Which documents repeat earlier ones, in memory that does not grow with the corpus."""
+"""Which documents repeat earlier ones, in memory that does not grow with the corpus; and which of them are held out.
+
+Both are decided by hashes of texts. BLAKE2b with 8 bytes is the same on every machine, unlike Python's own `hash`.
+Among ten million texts the chance that any two share a hash is about 3e-6.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +14,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.text.tokenizer import Ints
-from lang_jepa.files.hashes import Hashes
+
+HASHES_FORMAT = 1
+"""Of the hashes and of what they decide: raise it when a text gets another one, or falls on another side."""
+
+Hashes = NDArray[np.uint64]
+
+COUNTABLE_CHARACTERS = 20
+"""Shorter sentences ("Yes, sir.", "Figure 3.2") recur without being copies, so near-duplicates ignore them."""
+
+
+def hash_text(text: str) -> int:
+    """64-bit hash of a text without the whitespace at its ends."""
+    return int.from_bytes(blake2b(text.strip().encode(), digest_size=8).digest(), "little")
+
+
+def hash_sentence(text: str) -> tuple[int, bool]:
+    """64-bit hash of a sentence, blind to case and to the kind and amount of whitespace; and whether it counts.
+
+    A sentence counts for near-duplicates when COUNTABLE_CHARACTERS of it are left after normalisation.
+    """
+    normal = " ".join(text.casefold().split())
+    value = int.from_bytes(blake2b(normal.encode(), digest_size=8).digest(), "little")
+    return value, len(normal) >= COUNTABLE_CHARACTERS
+
+
+def side(text_hash: int, val_fraction: float) -> Literal["train", "validation"]:
+    """Side of the split on which a document falls: the hash, read as a number in [0, 1), against the fraction.
+
+    It depends on nothing else, so that the same text is on the same side in any order, on any rank, in any corpus.
+    """
+    return "validation" if int(text_hash) < val_fraction * 2.0**64 else "train"
+
+
+def on_side(text_hashes: Hashes, name: str, val_fraction: float) -> NDArray[np.bool_]:
+    """bool [D]: which documents `side` puts on side `name`."""
+    return np.array([side(value, val_fraction) == name for value in text_hashes.tolist()], dtype=bool)
+
+
+def training_texts(texts: Iterable[str], val_fraction: float) -> Iterator[str]:
+    """The texts that are not held out: what a tokenizer may learn from."""
+    return (text for text in texts if side(hash_text(text), val_fraction) == "train")
+
 
 FORMAT = 2
 """Of the verdicts: raise it when some document is judged otherwise."""
@@ -201,9 +247,9 @@ class Deduplicator:
     def _compare(self, hashes: Hashes) -> Verdict:
         """Verdict on a document with these countable sentences."""
         owners = self._owners.find(hashes)
-        seen, telling = owners >= 0, ~self._common.contains(hashes)
-        if telling.sum() >= MIN_COUNTABLE and (share := float(seen[telling].mean())) >= self.share:
-            return Verdict("near duplicate", _most_frequent(owners[telling & seen])[0], share)
+        seen, counted = owners >= 0, ~self._common.contains(hashes)
+        if counted.sum() >= MIN_COUNTABLE and (share := float(seen[counted].mean())) >= self.share:
+            return Verdict("near duplicate", _most_frequent(owners[counted & seen])[0], share)
         whole = max(self.share, NEARLY_ALL)
         if len(hashes) >= MIN_COUNTABLE and seen.mean() >= whole:
             shares = {one: self._kept.share(hashes, one) for one in _most_frequent(owners[seen])}
@@ -224,9 +270,9 @@ JudgedBy = tuple[int, Hashes, NDArray[np.bool_]]
 """Of a document the hash of its text, uint64 [S] hashes of its sentences, and bool [S] which of them count."""
 
 
-def find_common(documents: Iterable[JudgedBy], *, entries: int = TABLE_ENTRIES) -> HashTable:
+def find_common(documents: Iterable[JudgedBy]) -> HashTable:
     """Sentences that COMMON or more documents have; a text that occurs again counts once."""
-    texts, counts, common = HashTable(entries), HashTable(entries), HashTable(entries)
+    texts, counts, common = HashTable(), HashTable(), HashTable()
     for text_hash, sentences, countable in documents:
         key = np.array([text_hash], dtype=np.uint64)
         if not texts.contains(key)[0]:
@@ -263,6 +309,6 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 def _documents(arrays: dict[str, NDArray[Any]]) -> Iterator[JudgedBy]:
     texts, starts, sentences, countable = (arrays[name] for name in JUDGED_BY)
-    places = starts.tolist()
-    for text, begin, end in zip(texts.tolist(), places[:-1], places[1:], strict=True):
+    positions = starts.tolist()
+    for text, begin, end in zip(texts.tolist(), positions[:-1], positions[1:], strict=True):
         yield text, sentences[begin:end], countable[begin:end]

@@ -14,15 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from lang_jepa.data.corpus.assemble import Assembled, assemble
+from lang_jepa.data.corpus.assemble import Assembled, assemble, changes, corpus_formats
 from lang_jepa.data.corpus.blocks import process_documents
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
-from lang_jepa.data.corpus.formats import changes, corpus_formats
-from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
+from lang_jepa.data.corpus.deduplicate import training_texts
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
+from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.workers import BlockSize, Processing
-from lang_jepa.data.sources.source import Source, open_source, require_documents, some_documents
-from lang_jepa.data.text.language_hint import language_hint
+from lang_jepa.data.sources.base import Source, require_documents, some_documents
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import (
@@ -36,7 +36,6 @@ from lang_jepa.files.atomic import (
     write_json,
     writing,
 )
-from lang_jepa.files.hashes import training_texts
 from lang_jepa.settings.data import DataSettings
 
 __all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "tell_losses"]
@@ -49,7 +48,7 @@ OVERLAP_WARNING = 0.05
 
 @dataclass(frozen=True, slots=True)
 class PrepareEvent:
-    """Something worth telling while a corpus is prepared.
+    """Something to know while a corpus is prepared.
 
     Attributes:
         stage: what is going on; `warning` and `stale` want to be read.
@@ -66,10 +65,10 @@ class PrepareEvent:
 Progress = Callable[[PrepareEvent], None]
 
 
-def tell_losses(losses: Losses, tell: Progress) -> None:
-    """Tell what was lost, if anything was; as a warning, if it was much."""
+def tell_losses(losses: Losses, on_event: Progress) -> None:
+    """Report what was lost, if anything was; as a warning, if it was much."""
     if line := losses.line():
-        tell(PrepareEvent("warning" if losses.loud else "lost", line))
+        on_event(PrepareEvent("warning" if losses.loud else "lost", line))
 
 
 def prepare(
@@ -86,15 +85,15 @@ def prepare(
 
     Args:
         settings: where documents come from and what becomes of them.
-        progress: told what happens; nothing is ever reused or rebuilt without an event.
+        progress: called with what happens; nothing is ever reused or rebuilt without an event.
         block_size: unit of work; all it changes in the result is where a shard ends.
         shard_tokens: size of a shard.
 
     Raises:
         LangJepaError: an unusable source or tokenizer, no documents left, or a worker process that died.
     """
-    tell = progress or (lambda event: None)
-    job = _Job.plan(settings, tell, block_size, shard_tokens)
+    on_event = progress or (lambda event: None)
+    job = _Job.plan(settings, on_event, block_size, shard_tokens)
     ready = job.find_ready()
     if ready is not None:
         job.remove_rest()
@@ -112,12 +111,14 @@ class _Job:
     tokenizer: TextTokenizer | None
     made_from: dict[str, Any]
     target: Path
-    tell: Progress
+    on_event: Progress
     block_size: BlockSize
     shard_tokens: int
 
     @classmethod
-    def plan(cls, settings: DataSettings, tell: Progress, block_size: BlockSize, shard_tokens: int) -> "_Job":
+    def plan(
+        cls, settings: DataSettings, on_event: Progress, block_size: BlockSize, shard_tokens: int
+    ) -> "_Job":
         """Open the source and the tokenizer and compute the fingerprint."""
         source = open_source(settings)
         tokenizer = (
@@ -126,7 +127,7 @@ class _Job:
         made_from = _made_from(settings, source, tokenizer)
         name = f"{_short_name(settings.train_file)}-{fingerprint(made_from)}"
         target = Path(settings.corpus_dir).expanduser() / name
-        return cls(settings, source, tokenizer, made_from, target, tell, block_size, shard_tokens)
+        return cls(settings, source, tokenizer, made_from, target, on_event, block_size, shard_tokens)
 
     @property
     def partial(self) -> Path:
@@ -145,15 +146,15 @@ class _Job:
                 corpus = Corpus.open(self.target)
             except LangJepaError as error:
                 if not again:
-                    self.tell(PrepareEvent("stale", f"not usable, preparing again: {error}"))
+                    self.on_event(PrepareEvent("stale", f"not usable, preparing again: {error}"))
                 return None
-            self.tell(PrepareEvent("reused", f"the corpus at {self.target} is up to date"))
+            self.on_event(PrepareEvent("reused", f"the corpus at {self.target} is up to date"))
             for text in corpus.manifest.get("warnings", ()):
-                self.tell(PrepareEvent("warning", text))
+                self.on_event(PrepareEvent("warning", text))
             return corpus
         if not again:
             for file in sorted(self.target.parent.glob(f"*/{MANIFEST}")):
-                self._tell_if_stale(file)
+                self._report_if_stale(file)
         return None
 
     def remove_rest(self) -> None:
@@ -162,20 +163,19 @@ class _Job:
             with suppress(OSError, LangJepaError), locked(self.lock):
                 shutil.rmtree(self.partial, ignore_errors=True)
 
-    def _tell_if_stale(self, file: Path) -> None:
+    def _report_if_stale(self, file: Path) -> None:
         """Say so if `file` is the manifest of the corpus that the same settings made from older content or code."""
         try:
             old = read_json(file, what="manifest of another corpus")
             before, name = old["made_from"], old["source"]["name"]
         except (LangJepaError, KeyError, TypeError):
-            return  # not ours to mend: whoever wants that corpus is told then
+            return  # not ours to mend: whoever wants that corpus hears it then
         same = all(before.get(key) == self.made_from[key] for key in ("settings", "tokenizer"))
         if name == self.settings.train_file and same:
             changed = ", ".join(changes(before, self.made_from))
-            self.tell(PrepareEvent("stale", f"{file.parent} is out of date (changed: {changed})"))
+            self.on_event(PrepareEvent("stale", f"{file.parent} is out of date (changed: {changed})"))
 
     def run(self) -> Corpus:
-        """Do all the work."""
         began = time.monotonic()
         if self.target.exists():
             check_only(self.target, _OURS, what="a corpus")
@@ -187,9 +187,9 @@ class _Job:
         )
         tokenizer = self.tokenizer or self._trained_tokenizer()
         work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
-        blocks = work.run(self.source, self._tell_block)
+        blocks = work.run(self.source, self._report_block)
         require_documents(work.documents, work.rejected, self.source)
-        self.tell(
+        self.on_event(
             PrepareEvent("assemble", "finding duplicates, writing shards", work.documents, work.characters)
         )
         final = self.partial / "corpus"
@@ -213,14 +213,16 @@ class _Job:
         corpus = Corpus.open(self.target, verify=False)
         corpus.reused = False
         message = f"prepared {self.target} in {seconds:.1f} s"
-        self.tell(PrepareEvent("done", message, work.documents, work.characters))
+        self.on_event(PrepareEvent("done", message, work.documents, work.characters))
         return corpus
 
     def _trained_tokenizer(self) -> TextTokenizer:
         """The tokenizer learnt on the training documents, kept in the work folder so that a resumed run finds it."""
         folder = self.partial / "tokenizer"
         if not folder.is_dir():
-            self.tell(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
+            self.on_event(
+                PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids")
+            )
             texts = (document.text for document in some_documents(self.source))
             learnt = train_tokenizer(
                 training_texts(texts, self.settings.val_fraction), self.settings.vocab_size
@@ -229,19 +231,19 @@ class _Job:
                 learnt.save(temporary)
         return TextTokenizer.from_files(folder, TRAINED_SPECIALS)
 
-    def _tell_block(self, work: Processing) -> None:
+    def _report_block(self, work: Processing) -> None:
         """Report progress of the block stage."""
         if work.reused and work.reused == work.done:
             message = f"{work.reused} blocks were finished earlier"
-            self.tell(PrepareEvent("resumed", message, work.documents, work.characters))
+            self.on_event(PrepareEvent("resumed", message, work.documents, work.characters))
         else:
-            self.tell(PrepareEvent("block", f"{work.done} blocks done", work.documents, work.characters))
+            self.on_event(PrepareEvent("block", f"{work.done} blocks done", work.documents, work.characters))
 
     def _warned(self, *texts: str | None) -> list[str]:
-        """The texts that there are, after each was told as a warning."""
+        """The texts that there are, after each was reported as a warning."""
         found = [text for text in texts if text]
         for text in found:
-            self.tell(PrepareEvent("warning", text))
+            self.on_event(PrepareEvent("warning", text))
         return found
 
     def _check(self, result: Assembled, work: Processing) -> None:
@@ -249,7 +251,7 @@ class _Job:
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if not train:
             reasons = work.rejected + result.rejected + result.duplicates
-            told = (
+            counts = (
                 ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
                 or "none rejected"
             )
@@ -259,7 +261,7 @@ class _Job:
                     "data.val_fraction=0."
                 )
             raise LangJepaError(
-                f"no documents are left for training of {work.documents} in {self.source.description} ({told}; "
+                f"no documents are left for training of {work.documents} in {self.source.description} ({counts}; "
                 f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
             )
 
@@ -308,16 +310,8 @@ class _Job:
 
 def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer | None) -> dict[str, Any]:
     """Everything that decides the arrays, as JSON."""
-    names = [
-        "limit",
-        "min_length",
-        "min_sentences",
-        "max_sentence_chars",
-        "splitter",
-        "language",
-        "deduplicate",
-        "val_fraction",
-    ]
+    names = ["limit", "min_length", "min_sentences", "max_sentence_chars", "splitter", "language", "deduplicate",
+             "val_fraction"]  # fmt: skip
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
     libraries = ["tokenizers", "wtpsplit" if settings.splitter == "sat" else "sentencex"]

@@ -3,7 +3,6 @@
 See docs/corpus.md for the layout.
 """
 
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.blocks import Block
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.arrays import BadArray, check_rising, open_array
+from lang_jepa.files.arrays import BadArray, check_rising, npy_head, open_array
 from lang_jepa.files.atomic import writing
 
 SHARD_TOKENS = 2**28
@@ -51,12 +49,7 @@ class _ArrayFile:
             self._header_size = self._file.write(self._header())
 
     def _header(self) -> bytes:
-        buffer = io.BytesIO()
-        description = npy.dtype_to_descr(self.dtype)
-        npy.write_array_header_1_0(
-            buffer, {"descr": description, "fortran_order": False, "shape": (self.length,)}
-        )
-        return buffer.getvalue()
+        return npy_head(self.dtype, (self.length,))
 
     def append(self, values: NDArray[Any]) -> None:
         with writing(self.path):

@@ -1,18 +1,22 @@
-"""What is known about a corpus, gathered while it is written, in memory that does not grow with it."""
+"""What people should know of a source and of its corpus: sizes, overlap, what was lost, an unexpected language.
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+All of it is gathered while the corpus is written, in memory that does not grow with it.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.blocks import Block
-from lang_jepa.data.corpus.losses import NO_ROWS
+from lang_jepa.data.corpus.blocks import UNKNOWN, WITHOUT_TOKENS, Block
+from lang_jepa.data.corpus.deduplicate import Hashes
 from lang_jepa.data.text.tokenizer import Ints
-from lang_jepa.files.hashes import Hashes
-
-if TYPE_CHECKING:
-    from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.errors import counted
+from lang_jepa.settings.data import DataSettings
 
 LONGEST = 4096
 """Sentences of more tokens share the histogram's last place; the maximum is kept exactly."""
@@ -89,7 +93,7 @@ class Overlap:
     def as_dict(self) -> dict[str, Any]:
         """Shares of all held-out sentences and of the long ones; None without held-out sentences.
 
-        Short sentences ("Why?") recur without being copies, long ones hardly ever: the second figure tells
+        Short sentences ("Why?") recur without being copies, long ones hardly ever: the second share tells
         contamination from habit.
         """
         shares: dict[str, float | None] = {"all_sentences": None, "long_sentences": None}
@@ -105,45 +109,185 @@ def _mean(values: NDArray[np.bool_]) -> float | None:
     return round(float(values.mean()), 6) if len(values) else None
 
 
-def describe(corpus: "Corpus") -> list[tuple[str, str]]:
-    """(name, value) rows of a table about a corpus, for people."""
-    manifest = corpus.manifest
-    statistics, timing, tokenizer = manifest["statistics"], manifest["timing"], manifest["tokenizer"]
-    rows = [
-        ("folder", str(corpus.path)),
-        ("source", manifest["source"]["description"]),
-        ("tokenizer", f"{tokenizer['name']}, {tokenizer['vocab_size']:,} ids"),
-        ("documents read", f"{statistics['documents_read']:,}"),
-    ]
-    for reason, count in statistics["rejected"].items():
-        rows.append((f"  {reason}" if reason in NO_ROWS else f"  rejected: {reason}", f"{count:,}"))
-    rows += [(f"  {kind}s", f"{count:,}") for kind, count in statistics["duplicates"].items() if count]
-    rows += [(f"  left out: {kind}", f"{n:,}") for kind, n in statistics.get("left_out", {}).items()]
-    for side in ("train", "validation"):
-        rows += _describe_side(side, statistics[side])
-    rows += _describe_overlap(statistics["overlap"])
-    rows.append(("prepared in", f"{timing['seconds']:,} s, {timing['megabytes_per_second']} MB/s"))
-    return rows
+NO_ROWS = (WITHOUT_TOKENS, UNKNOWN)
+"""Reasons that count sentences or words, not documents."""
+_DUPLICATES = "data.deduplicate (`lang-jepa prepare --duplicates FILE` lists which document repeats which)"
+LOUD = 0.1
+"""Share of the documents or of the sentences above which a loss is a warning."""
 
 
-def _describe_side(side: str, sizes: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    """Rows about one side."""
-    yield (
-        side,
-        f"{sizes['documents']:,} documents, {sizes['sentences']:,} sentences, {sizes['tokens']:,} tokens",
-    )
-    if sizes["sentences"]:
-        spread = sizes["sentence_tokens"]
-        yield (
-            "  tokens in a sentence",
-            f"median {spread['p50']}, 95 % up to {spread['p95']}, longest {spread['max']}",
+@dataclass(frozen=True)
+class Losses:
+    """Counts of what was lost.
+
+    Attributes:
+        rows: read from the source.
+        rejected: rows that became no document, by reason.
+        duplicates: documents dropped as repeated, by kind.
+        left_out: what stood in the files and not in the texts, by kind.
+        sentences: that are trained on.
+        cut: those of them of which only the beginning is read.
+        max_length: tokens that are read.
+        limit: the setting that says how many.
+        tokens: of all documents that were taken.
+        sample: the counts are of the first rows of a stream.
+    """
+
+    rows: int
+    rejected: Mapping[str, int]
+    duplicates: Mapping[str, int]
+    left_out: Mapping[str, int]
+    sentences: int = 0
+    cut: int = 0
+    max_length: int = 0
+    limit: str = "model.max_length"
+    sample: bool = False
+    tokens: int = 0
+
+    @classmethod
+    def of_manifest(
+        cls, statistics: Mapping[str, Any], *, sentences: int = 0, cut: int = 0, max_length: int = 0
+    ) -> "Losses":
+        """Those that the manifest of a corpus or of token shards counts, and sentences that are cut in training."""
+        return cls(
+            int(statistics.get("documents_read", 0)),
+            statistics.get("rejected", {}),
+            statistics.get("duplicates", {}),
+            statistics.get("left_out", {}),
+            sentences,
+            cut,
+            max_length,
+            tokens=sum(int(statistics.get(side, {}).get("tokens", 0)) for side in ("train", "validation")),
         )
-        yield "  next-sentence pairs", f"{sizes['targets']['window']:,}"
+
+    @property
+    def loud(self) -> bool:
+        """Whether more was lost than should pass unread."""
+        return bool(self._cures())
+
+    def line(self) -> str | None:
+        """One sentence for people; None where nothing was lost."""
+        rejected = self._rows()
+        parts = []
+        if rejected.total():
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in rejected.most_common())
+            parts.append(f"rejected {self._of(rejected.total(), self.rows)}: {reasons}")
+        parts += [f"dropped {self._of(n, self.rows)} as {kind}s" for kind, n in self.duplicates.items() if n]
+        if empty := self.rejected.get(WITHOUT_TOKENS, 0):
+            parts.append(f"left out {empty:,} {WITHOUT_TOKENS}")
+        if unknown := self.rejected.get(UNKNOWN, 0):
+            share = f" ({unknown / self.tokens:.1%} of the tokens)" if self.tokens else ""
+            parts.append(f"{unknown:,} {UNKNOWN}{share}")
+        if self.cut:
+            cut = f"cut {self._of(self.cut, self.sentences)} of {counted(self.sentences, 'sentence')}"
+            parts.append(f"{cut} at {self.max_length:,} tokens")
+        if self.left_out:
+            counts = Counter(self.left_out).most_common()
+            kinds = ", ".join(counted(n, kind.removesuffix("s"), kind) for kind, n in counts)
+            parts.append(f"no prose, left out of the texts: {kinds}")
+        if not parts:
+            return None
+        which = "the first " if self.sample else ""
+        cures = f". Look at {', '.join(self._cures())}" if self.loud else ""
+        return f"of {which}{counted(self.rows, 'document')}: {'; '.join(parts)}{cures}"
+
+    def _cures(self) -> list[str]:
+        """Settings that decide over what was lost too often."""
+        losses = (
+            (self._rows().total(), self.rows, ["data.text_column", "data.min_length", "data.min_sentences"]),
+            (sum(self.duplicates.values()), self.rows, [_DUPLICATES]),
+            (self.cut, self.sentences, [self.limit]),
+            (self.rejected.get(UNKNOWN, 0), self.tokens, ["data.tokenizer_path"]),
+        )
+        return [name for lost, all_, names in losses if lost > LOUD * all_ for name in names]
+
+    def _rows(self) -> Counter[str]:
+        """Rejected rows by reason."""
+        return Counter({reason: n for reason, n in self.rejected.items() if reason not in NO_ROWS})
+
+    @staticmethod
+    def _of(lost: int, all_: int) -> str:
+        return f"{lost:,} ({lost / all_:.1%})" if all_ else f"{lost:,}"
 
 
-def _describe_overlap(overlap: dict[str, float | None]) -> Iterable[tuple[str, str]]:
-    """Rows about held-out sentences that occur in training."""
-    share, long = overlap["all_sentences"], overlap["long_sentences"]
-    if share is not None:
-        tail = "" if long is None else f" ({long:.1%} of the long ones)"
-        yield "held-out sentences seen in training", f"{share:.1%}{tail}"
+def why_nothing_held_out(fraction: float, documents: int, description: str, *, read: int = 1) -> str:
+    """Why a source has no held-out side, and what to do.
+
+    Args:
+        fraction: `data.val_fraction`.
+        documents: that could have been held out.
+        description: of the source.
+        read: documents that it gave, before some were rejected or dropped.
+    """
+    if documents <= 1 < read:
+        return (
+            f"{documents} of the {read:,} documents of {description} is left: the others were rejected or repeat it. "
+            "Look at data.deduplicate, data.min_length and data.min_sentences, or give more documents."
+        )
+    if documents <= 1:
+        return (
+            f"{description} is one document, and a document is held out as a whole or not at all. Cut it: several "
+            'files in a folder, or a .jsonl file with a line {"text": "..."} for each part.'
+        )
+    if not fraction:
+        return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."
+    return (
+        f"data.val_fraction={fraction} of {documents:,} documents held none out, or too few to measure by. Set a "
+        "larger data.val_fraction, or give more documents."
+    )
+
+
+_NAMES = {
+    "da": "Danish", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch",
+    "pl": "Polish", "pt": "Portuguese", "ru": "Russian", "uk": "Ukrainian", "bg": "Bulgarian", "cs": "Czech",
+    "sk": "Slovak", "el": "Greek",
+}  # fmt: skip
+_FREQUENT = {
+    "bg": "на да се за от по със като което той",
+    "cs": "je že na jsem jako jeho jsou podle které také při",
+    "da": "og at det er til som af ikke med har der blev",
+    "de": "der die und das nicht ist ein mit den auf sich dem",
+    "el": "και το της την του να με για είναι που από",
+    "en": "the of and to is that was it for with his her",
+    "es": "el los las que una por con para del su más como",
+    "fr": "le les et des est une dans pour que pas sur au",
+    "it": "il che di per una con non sono gli del della è",
+    "nl": "de het een van en niet is op dat zijn voor met",
+    "pl": "nie się jest na że do jak jego tym przez który są",
+    "pt": "os uma não com para que do da em mais ao pela",
+    "ru": "и в не на что он как его но это был по",
+    "sk": "je že na som ako jeho sú podľa ktoré tiež pri aj",
+    "uk": "і в не на що він як його але це був та",
+}
+"""Frequent words, about as many for each language."""
+_WORD = re.compile(r"[^\W\d_]+")
+
+CHARACTERS = 200_000
+"""Of the first texts, so many characters are looked at."""
+LEAST_SHARE = 0.08
+"""Share of a language's frequent words among all words from which on a text may be in it."""
+LEAST_WORDS = 5
+"""Fewer frequent words say nothing."""
+TIMES = 3
+"""So many times the share of the language that is set."""
+
+
+def language_hint(settings: DataSettings, texts: Iterable[str]) -> str | None:
+    """A warning where the first of the texts are plainly in another language than `data.language`; else None."""
+    if settings.splitter != "rules" or settings.language not in _FREQUENT:
+        return None
+    words: Counter[str] = Counter()
+    left = CHARACTERS
+    for text in texts:
+        words.update(_WORD.findall(text[:left].lower()))
+        left -= len(text)
+        if left <= 0:
+            break
+    shares = {code: sum(words[word] for word in common.split()) for code, common in _FREQUENT.items()}
+    likely = max(shares, key=shares.__getitem__)
+    if shares[likely] < max(LEAST_SHARE * words.total(), TIMES * shares[settings.language], LEAST_WORDS):
+        return None
+    return (
+        f"the texts look like {_NAMES[likely]}, but their sentences are told apart by the rules of "
+        f"{_NAMES[settings.language]}: set data.language={likely}"
+    )

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from lang_jepa.data.corpus.assemble import block_file, block_seen, write_block
-from lang_jepa.data.corpus.blocks import Splitter, process_documents
+from lang_jepa.data.corpus.blocks import cut_in_blocks, process_documents
 from lang_jepa.data.sources.base import Document, Source
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.text.tokenizer import TextTokenizer
@@ -35,7 +35,7 @@ class _Step:
 
     def __init__(self, settings: DataSettings, tokenizer: TextTokenizer) -> None:
         self.settings, self.tokenizer = settings, tokenizer
-        self.splitter: Splitter = make_splitter(settings)
+        self.splitter = make_splitter(settings)
 
     def __call__(self, path: Path, documents: list[Document]) -> None:
         write_block(path, process_documents(documents, self.splitter, self.tokenizer, self.settings))
@@ -46,7 +46,6 @@ _step: _Step | None = None
 
 
 def _start_worker(settings: DataSettings, tokenizer: TextTokenizer) -> None:
-    """Make a worker process ready."""
     global _step
     # Ctrl-C reaches the whole group; the parent alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -65,7 +64,6 @@ def _end_with_parent() -> None:
 
 
 def _work(path: Path, documents: list[Document]) -> None:
-    """One block in a worker process."""
     assert _step is not None
     _step(path, documents)
 
@@ -90,44 +88,34 @@ class Processing:
         self.left_out: Counter[str] = Counter()
         self.documents = self.characters = self.bytes = self.done = self.reused = 0
         self.workers = settings.prepare_workers or os.cpu_count() or 1
+        self._on_event: Callable[[Processing], None] = lambda processing: None
 
-    def run(self, source: Source, tell: Callable[["Processing"], None]) -> list[Path]:
+    def run(self, source: Source, on_event: Callable[["Processing"], None]) -> list[Path]:
         """Process all documents of the source; returns the files of the blocks, in order.
 
         Raises:
             LangJepaError: a worker process died.
         """
         make_folder(self.folder)
-        blocks = self._unfinished(source, tell)
+        self._on_event = on_event
+        blocks = self._unfinished(source)
         first = list(islice(blocks, 2))
         if len(first) < 2:
             self.workers = 1  # starting processes takes longer than one block
         todo = chain(first, blocks)
         if self.workers == 1:
-            self._run_here(todo, tell)
+            self._run_here(todo)
         else:
-            self._run_pool(todo, tell)
+            self._run_pool(todo)
         return [block_file(self.folder, number) for number in range(self.done)]
 
-    def _cut(self, source: Source) -> Iterator[list[Document]]:
-        """Blocks of documents; where they are cut depends on the documents only."""
-        block: list[Document] = []
-        size = 0
-        for document in source.documents(self.rejected):
-            block.append(document)
-            size += len(document.text)
-            self.left_out.update(dict(document.left_out))
-            if len(block) >= self.block_size.documents or size >= self.block_size.characters:
-                yield block
-                block, size = [], 0
-        if block:
-            yield block
-
-    def _unfinished(
-        self, source: Source, tell: Callable[["Processing"], None]
-    ) -> Iterator[tuple[Path, list[Document]]]:
+    def _unfinished(self, source: Source) -> Iterator[tuple[Path, list[Document]]]:
         """Blocks that still need work; finished ones are counted and passed over."""
-        for number, documents in enumerate(self._cut(source)):
+        read, size = source.documents(self.rejected), self.block_size
+        blocks = cut_in_blocks(read, characters=size.characters, most=size.documents)
+        for number, documents in enumerate(blocks):
+            for document in documents:
+                self.left_out.update(dict(document.left_out))
             characters = sum(len(document.text) for document in documents)
             self.documents += len(documents)
             self.characters += characters
@@ -136,24 +124,19 @@ class Processing:
             if block_seen(path) == (len(documents), characters):
                 self.done += 1
                 self.reused += 1
-                tell(self)
+                self._on_event(self)
             else:
                 yield path, documents
 
-    def _run_here(
-        self, todo: Iterator[tuple[Path, list[Document]]], tell: Callable[["Processing"], None]
-    ) -> None:
-        """Work in this process."""
+    def _run_here(self, todo: Iterator[tuple[Path, list[Document]]]) -> None:
         step: _Step | None = None
         for path, documents in todo:
             step = step or _Step(self.settings, self.tokenizer)
             step(path, documents)
             self.done += 1
-            tell(self)
+            self._on_event(self)
 
-    def _run_pool(
-        self, todo: Iterator[tuple[Path, list[Document]]], tell: Callable[["Processing"], None]
-    ) -> None:
+    def _run_pool(self, todo: Iterator[tuple[Path, list[Document]]]) -> None:
         """Work in processes; at most two blocks per process are in memory."""
         running: deque[Future[None]] = deque()
         with ProcessPoolExecutor(
@@ -163,9 +146,9 @@ class Processing:
                 for path, documents in todo:
                     running.append(pool.submit(_work, path, documents))
                     if len(running) >= 2 * self.workers:
-                        self._finish(running.popleft(), tell)
+                        self._finish(running.popleft())
                 while running:
-                    self._finish(running.popleft(), tell)
+                    self._finish(running.popleft())
             except BrokenProcessPool as error:
                 raise LangJepaError(
                     "a process that prepared documents died. Out of memory? Run the same again with fewer processes "
@@ -176,8 +159,7 @@ class Processing:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _finish(self, future: Future[None], tell: Callable[["Processing"], None]) -> None:
-        """Wait for one block."""
+    def _finish(self, future: Future[None]) -> None:
         future.result()
         self.done += 1
-        tell(self)
+        self._on_event(self)

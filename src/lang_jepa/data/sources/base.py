@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
@@ -56,32 +55,17 @@ class Rejection:
     where: str
 
 
-class Source(Protocol):
-    """Where documents come from; the same rows in the same order every time it is read."""
-
-    description: str
-    """One line for people: what is read, and from where."""
-
-    examples: dict[str, list[str]]
-    """For each reason of rejection met so far, the first few places."""
-
-    def fingerprint(self) -> str:
-        """Identity of the content, the same for the same rows."""
-
-    def rows(self, skip: int = 0) -> Iterator[Document | Rejection]:
-        """One item for each raw row from row `skip` on: its document, or why it is none."""
-
-    def documents(self, rejected: Counter[str], skip: int = 0) -> Iterator[Document]:
-        """The accepted documents from row `skip` on; the others are counted in `rejected` by reason."""
-
-
 @dataclass
-class RowSource(ABC):
-    """The part that all sources share; a subclass reads rows and says what it is.
+class Source(ABC):
+    """Where documents come from, the same rows in the same order every time it is read; a subclass says what it reads.
 
     `settings.limit` counts accepted documents from the first row on, so reading from row k yields exactly
     what reading from the start yields after its first k rows. Under a limit the skipped rows therefore
     have to be read as well; without one they are passed over as cheaply as the format allows.
+
+    Attributes:
+        description: one line for people: what is read, and from where.
+        examples: for each reason of rejection met so far, the first few places.
     """
 
     settings: DataSettings
@@ -123,11 +107,7 @@ class RowSource(ABC):
 
 
 def judge(
-    identity: str,
-    text: object,
-    where: str,
-    min_length: int,
-    left_out: tuple[tuple[str, int], ...] = (),
+    identity: str, text: object, where: str, min_length: int, left_out: tuple[tuple[str, int], ...] = ()
 ) -> Document | Rejection:
     """A row's document, or why it is none.
 

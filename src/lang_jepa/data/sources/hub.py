@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlparse
 
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, RowSource, identity_of, judge
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, identity_of, judge
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -86,7 +86,7 @@ def parse_hub_name(name: str) -> tuple[str, str | None, str] | None:
 
 
 @dataclass
-class HubSource(RowSource):
+class HubSource(Source):
     """One split of one config of a hub data set, at one revision."""
 
     name: str = ""

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from lang_jepa.data.sources import formats, text_files
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, RowSource, judge
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, judge
 from lang_jepa.data.sources.read_json import no_documents
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
@@ -64,7 +64,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """A glob as a regular expression."""
     parts: list[str] = []
     for piece in re.findall(
         r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", pattern.removeprefix("./").rstrip("/"), re.DOTALL
@@ -90,7 +89,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 HASH_WHOLE = 1 << 30
-"""Bytes up to which a file's content is hashed; a larger one is told by size and time of change."""
+"""Bytes up to which a file's content is hashed; a larger one is known by size and time of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ class File:
 
 
 @dataclass
-class LocalSource(RowSource):
+class LocalSource(Source):
     """One file, or all usable files of a folder in sorted order."""
 
     root: Path = Path()

@@ -13,29 +13,12 @@ from lang_jepa.data.sources.base import Unreadable
 FORMAT = 3
 
 _LEFT_OUT = {
-    "script": "scripts and styles",
-    "style": "scripts and styles",
-    "noscript": "scripts and styles",
-    "template": "scripts and styles",
-    "nav": "navigation",
-    "footer": "navigation",
-    "form": "forms",
-    "button": "forms",
-    "select": "forms",
-    "textarea": "forms",
-    "pre": "code blocks",
-    "img": "images",
-    "svg": "images",
-    "picture": "images",
-    "canvas": "images",
-    "video": "images",
-    "audio": "images",
-    "iframe": "images",
-    "object": "images",
-    "math": "formulas",
-    "table": "tables",
-    "rt": "readings",
-}
+    "script": "scripts and styles", "style": "scripts and styles", "noscript": "scripts and styles",
+    "template": "scripts and styles", "nav": "navigation", "footer": "navigation", "form": "forms",
+    "button": "forms", "select": "forms", "textarea": "forms", "pre": "code blocks", "img": "images",
+    "svg": "images", "picture": "images", "canvas": "images", "video": "images", "audio": "images",
+    "iframe": "images", "object": "images", "math": "formulas", "table": "tables", "rt": "readings",
+}  # fmt: skip
 """Elements that are no prose, by what they are called when they are counted."""
 _WITHIN = {"script", "style", "template", "button", "img", "picture", "svg", "math", "rt"}
 """Those of them that may stand within a sentence, which goes on after them."""

@@ -114,7 +114,6 @@ def _shape(head: bytes, whole: bool) -> Shape:
 
 
 def _parsed(line: bytes) -> Any:
-    """The value of a line, or None."""
     try:
         return json.loads(line, parse_int=_integer)
     except (ValueError, RecursionError):

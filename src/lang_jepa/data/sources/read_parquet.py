@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lang_jepa.data.sources.base import Row, identity_of
-from lang_jepa.data.sources.text_files import CHUNK, NOT_UTF8, first_line
-from lang_jepa.errors import LangJepaError
+from lang_jepa.data.sources.text_files import CHUNK, NOT_UTF8
+from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
 BATCH_ROWS = 64
@@ -45,13 +45,9 @@ def check(path: Path, column: str) -> None:
         kind = schema.field(column).type
         inner = kind.value_type if pa.types.is_dictionary(kind) else kind
         tests = (
-            pa.types.is_string,
-            pa.types.is_large_string,
-            pa.types.is_string_view,
-            pa.types.is_binary,
-            pa.types.is_large_binary,
-            pa.types.is_null,
-        )
+            pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary,
+            pa.types.is_large_binary, pa.types.is_null,
+        )  # fmt: skip
         if not any(test(inner) for test in tests):
             text = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
             raise LangJepaError(

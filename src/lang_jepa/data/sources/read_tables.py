@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from lang_jepa.data.sources.base import Row, identity_of
-from lang_jepa.data.sources.text_files import NOT_UTF8, chunks, first_line, lines
-from lang_jepa.errors import LangJepaError
+from lang_jepa.data.sources.text_files import NOT_UTF8, chunks, lines
+from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
 MAX_FIELD = 1 << 26
@@ -54,7 +54,7 @@ def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
         LangJepaError: a field of more than MAX_FIELD characters.
     """
     delimiter, header = _header(path, column)
-    place = header.index(column) if column in header else None
+    index = header.index(column) if column in header else None
     with_ids = header.index("id") if "id" in header and column != "id" else None
     records = _records(path, delimiter)
     next(records, None)
@@ -67,13 +67,13 @@ def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
         elif len(fields) != len(header):
             fault = "another number of fields than the header"
             yield Row(number, f"{where} ({len(fields)}, not {len(header)})", fault=fault)
-        elif place is None:
+        elif index is None:
             yield Row(number, where, fault=f"no '{column}' column")
-        elif _UNDECODED.search(fields[place]):
+        elif _UNDECODED.search(fields[index]):
             yield Row(number, where, fault=NOT_UTF8)
         else:
             identity = identity_of(fields[with_ids]) if with_ids is not None else None
-            yield Row(number, where, identity, fields[place])
+            yield Row(number, where, identity, fields[index])
 
 
 def _header(path: Path, column: str) -> tuple[str, list[str]]:

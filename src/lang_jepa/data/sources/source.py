@@ -1,36 +1,21 @@
-"""From `data.train_file` to a stream of documents: built-in stories, local files, or a hub data set."""
+"""From `data.train_file` to a stream of documents: built-in stories, local files, or a hub data set; rows joined."""
 
 import difflib
 import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
-from lang_jepa.data.sources.base import (
-    Document,
-    Rejection,
-    RowSource,
-    Source,
-    judge,
-    require_documents,
-    some_documents,
-)
+from lang_jepa import stories
+from lang_jepa.data.sources.base import Document, Rejection, Source, judge
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
-from lang_jepa.data.sources.joined import JoinedRows
 from lang_jepa.data.sources.local import LocalSource, has_known_suffix, refuse_patterns
-from lang_jepa.data.sources.stories import StorySource
 from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
-
-__all__ = [
-    "Document",
-    "Rejection",
-    "RowSource",
-    "Source",
-    "judge",
-    "open_source",
-    "require_documents",
-    "some_documents",
-]
 
 _CHOICES = (
     "Give a file (.parquet, .jsonl, .csv, .txt, .md, .html, ...), a folder of files, 'stories', one of "
@@ -39,7 +24,7 @@ _CHOICES = (
 _STORES = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
-def open_source(settings: DataSettings) -> RowSource:
+def open_source(settings: DataSettings) -> Source:
     """The source that `settings.train_file` names; nothing large is read yet.
 
     The names of built-in sources win over files of the same name (write `./stories` for a folder); then
@@ -121,3 +106,84 @@ def _no_such_path(name: str, path: Path) -> str:
             near = folder / close[0] if close[0] in there else close[0]
             hint = f" Did you mean {near}?"
     return f"data.train_file: there is no file or folder {name!r}.{hint} {_CHOICES}"
+
+
+FORMAT = 1
+"""Number of the rules by which rows are joined; it enters the fingerprint."""
+_TITLE = re.compile(r"\s*= [^=\s](.*[^=\s])? =\s*")
+_BLANK_ROWS = ("empty text", "null text", "no visible characters")
+
+
+@dataclass
+class JoinedRows(Source):
+    """Another source's rows, a line each, up to `data.join_rows` in a document; a title begins the next one.
+
+    Empty rows are blank lines. A row that is rejected for another reason stands for itself. `settings.limit` and
+    `settings.min_length` are those of the joined documents.
+    """
+
+    rows_of: Source = field(kw_only=True)
+
+    @classmethod
+    def of(cls, settings: DataSettings, rows: Source) -> Self:
+        """Join the rows of a source, which must give all of them, however short."""
+        return cls(settings, f"{rows.description}, rows joined", rows_of=rows)
+
+    def fingerprint(self) -> str:
+        return fingerprint([self.rows_of.fingerprint(), self.settings.join_rows, FORMAT])
+
+    def read(self, skip: int) -> Iterator[Document | Rejection]:
+        return islice(self._joined(), skip, None)
+
+    def _joined(self) -> Iterator[Document | Rejection]:
+        identity, lines = "", list[str]()
+        for row in self.rows_of.read(0):
+            if isinstance(row, Rejection) and row.reason not in _BLANK_ROWS:
+                yield row
+                continue
+            text = row.text if isinstance(row, Document) else ""
+            if lines and (len(lines) == self.settings.join_rows or _TITLE.fullmatch(text)):
+                yield self._document(identity, lines)
+                lines = []
+            if isinstance(row, Document) and not lines:
+                identity = row.id
+            if text or lines:
+                lines.append(text.strip("\r\n"))
+        if lines:
+            yield self._document(identity, lines)
+
+    def _document(self, identity: str, lines: list[str]) -> Document | Rejection:
+        return judge(identity, "\n".join(lines), identity, self.settings.min_length)
+
+
+STORY_SEED = 0
+"""Seed of the stories that are trained on."""
+
+
+@dataclass
+class StorySource(Source):
+    """Endless rows, one story each; `settings.limit` says how many are taken."""
+
+    @classmethod
+    def open(cls, settings: DataSettings) -> Self:
+        """Stories under the settings' limit; without a limit they never end, which only a stream can use.
+
+        Raises:
+            LangJepaError: neither a limit nor a stream.
+        """
+        if settings.limit is None and not settings.streaming:
+            raise LangJepaError(
+                "data.train_file=stories has no end: say how many with data.limit, or set data.streaming=true."
+            )
+        count = "endless" if settings.limit is None else str(settings.limit)
+        return cls(settings, f"built-in stories (seed {STORY_SEED}, {count})")
+
+    def fingerprint(self) -> str:
+        """Generator version, seed and count."""
+        return fingerprint(["stories", stories.FORMAT, STORY_SEED, self.settings.limit])
+
+    def read(self, skip: int) -> Iterator[Document | Rejection]:
+        """Story number `skip` and all after it."""
+        endless = sys.maxsize - skip
+        for story in stories.generate(endless, seed=STORY_SEED, start=skip):
+            yield judge(story.id, story.text, story.id, self.settings.min_length)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zstandard
 
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
 """Number of the rules here; another one makes other documents of the same bytes."""
@@ -154,8 +154,3 @@ def filled_lines(pieces: Iterable[bytes], where: str) -> list[str]:
     if not found:
         raise LangJepaError(f"{where} holds no text")
     return found
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an exception says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

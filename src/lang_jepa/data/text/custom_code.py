@@ -2,7 +2,7 @@
 
 transformers and sentence-transformers run Python files from a model's folder where its JSON names them (`auto_map`, or
 a module's class by import path). Here every `from_pretrained` says trust_remote_code=False, and a model that needs such
-code is told so instead of being asked for.
+code is refused with that message instead of being asked for.
 """
 
 import json
@@ -81,7 +81,7 @@ def refuse_custom_code(name: str) -> None:
             _refuse(name, "modules.json", kind)
 
 
-def _auto_maps(config: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+def _auto_maps(config: object, where: str = "") -> Iterator[tuple[str, Any]]:
     """The parts of a config.json, at any depth, that name code and are of no type that transformers has itself."""
     from transformers import CONFIG_MAPPING
 
@@ -94,7 +94,7 @@ def _auto_maps(config: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         yield from _auto_maps(value, f"{where} at {key}")
 
 
-def _refuse(name: str, file: str, what: Any) -> None:
+def _refuse(name: str, file: str, what: object) -> None:
     raise LangJepaError(
         f"the model {name!r} brings code of its own ({file} names {what}), and code from a model's folder is never "
         "run here. Take a version of the model in a type that transformers has itself, or another model."

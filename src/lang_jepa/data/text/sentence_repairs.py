@@ -191,7 +191,7 @@ _HYPHEN = re.compile(r"(?<=\.)-[A-Z]\w{0,4}\.")
 _NO_PART = re.compile(r"[\"“„«\[\u2e80-\ud7ff]")
 """Ends what may stand right before a word: an opening quotation mark, Chinese."""
 _PREFIX = re.compile(
-    r"(?:(?i:[dlnsjmtc]|qu|lorsqu|puisqu|jusqu|un|all|d?all|dell|nell|sull|coll|quell)?['’]|‘)(?=\w\w|[A-Z])",
+    r"(?:(?i:[dlnsjmtc]|qu|lorsqu|puisqu|jusqu|un|all|d?all|dell|nell|sull|coll|quell)?['’]|‘)(?=\w\w|[A-Z])"
 )
 """An elided article (l'art.), or an opening single quotation mark; what ends in 's or 't is a word."""
 _REFERENCE_NEXT = re.compile(

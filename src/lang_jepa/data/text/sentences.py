@@ -2,21 +2,100 @@
 
 sentencex knows the abbreviations and habits of many languages. It is given windows, since it is quadratic in a
 paragraph; long sentences are given to it once more without their quotation marks, since it takes all between two of
-them for one sentence. Of its answer only the cuts are used, so that nothing can be lost.
+them for one sentence. Of its answer only the cuts are used, so that nothing can be lost. It knows blank lines alone:
+that a line is an item, a heading or a row of a table is read here, and no sentence crosses such a block.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol, get_args
 
 from sentencex import get_sentence_boundaries
 
-from lang_jepa.data.text.sentence_blocks import Span, blocks
 from lang_jepa.data.text.sentence_repairs import goes_on, moved, plain, without_quotes
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, optional
 from lang_jepa.settings.data import DataSettings, Language
+
+Span = tuple[int, int]
+
+_BREAK = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*+")
+_ITEM = re.compile(r"(?:[-*+•‣◦▪●]|\d{1,3}[.)]|\((?:\d{1,3}|[a-z])\)|[a-z]\))[ \t]")
+_HEADING = re.compile(r"#{1,6}[ \t]")
+_DELIMITER_ROW = re.compile(r"\|?[ \t]*:?-+:?[ \t]*\|[-:| \t]*")
+_FIRST_WORD = re.compile(r"\S{1,20}")
+
+HEADING_WIDTH = 0.75
+"""A line ends early when it and the next word fill at most this share of the paragraph's longest line."""
+MIN_WIDTH = 40
+"""Narrower paragraphs say nothing about where lines would have been wrapped."""
+
+
+def blocks(text: str) -> Iterator[tuple[int, int, bool]]:
+    """(start, end, whole) without outer white space; a `whole` block is a table's row, which no sentence end cuts."""
+    start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    lines: list[Span] = []
+    for match in _BREAK.finditer(text, start, end):
+        lines.append((start, match.start()))
+        start = match.end()
+        if _ends_paragraph(match[0]):
+            yield from _paragraph_blocks(text, lines)
+            lines = []
+    if start < end:
+        lines.append((start, end))
+        yield from _paragraph_blocks(text, lines)
+
+
+def _ends_paragraph(gap: str) -> bool:
+    """Whether a gap that begins with a line break holds a blank line or a page break."""
+    if len(gap) == 1:
+        return gap in "\f\u2029"
+    return gap[0] in "\f\u2029" or _BREAK.search(gap, 2 if gap.startswith("\r\n") else 1) is not None
+
+
+def _paragraph_blocks(text: str, lines: list[Span]) -> Iterator[tuple[int, int, bool]]:
+    """Lines without blank ones between them, joined where the line break is only a wrap."""
+    width = max(end - start for start, end in lines)
+    table = any(_DELIMITER_ROW.fullmatch(text, *_stripped(text, *line)) for line in lines)
+    rows = [_is_row(text[start:end].rstrip(), table) for start, end in lines]
+    start = lines[0][0]
+    for number, ((line, end), (following, _)) in enumerate(pairwise(lines)):
+        beside_row = rows[number] or rows[number + 1]
+        if beside_row or _line_ends_block(text, start, (line, end), following, width):
+            yield *_stripped(text, start, end), rows[number]
+            start = following
+    yield *_stripped(text, start, lines[-1][1]), rows[-1]
+
+
+def _line_ends_block(text: str, block: int, line: Span, following: int, width: int) -> bool:
+    """Whether a single line break is meant: an item or a heading is beside it, or the line ends early."""
+    start, end = line
+    if _ITEM.match(text, following) or _HEADING.match(text, following) or _HEADING.match(text, start):
+        return True
+    if text[following].islower() or text[end - 1] in ",;-–—":
+        return False
+    # A further line of an item is indented as a rule.
+    if _ITEM.match(text, block):
+        return text[following - 1] not in " \t"
+    if width < MIN_WIDTH:
+        return False
+    word = _FIRST_WORD.match(text, following)
+    return end - start + 1 + (len(word[0]) if word else 0) <= HEADING_WIDTH * width
+
+
+def _is_row(line: str, table: bool) -> bool:
+    """Whether a line is a row of a Markdown table; in one with a delimiter row the outer bars may be missing."""
+    return (len(line) > 1 and line[0] == line[-1] == "|") or (table and "|" in line)
+
+
+def _stripped(text: str, start: int, end: int) -> Span:
+    """The span without trailing white space (its start never has any)."""
+    while text[end - 1].isspace():
+        end -= 1
+    return start, end
+
 
 MODEL = "sat-3l-sm"
 """SaT model: three layers, tuned for sentences."""
@@ -35,7 +114,6 @@ class SatSplitter:
         _sat_class()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the loaded model."""
         return {**self.__dict__, "_model": None}
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -83,18 +161,8 @@ def align(text: str, sentences: list[str]) -> list[tuple[int, int]]:
 
 
 def _sat_class() -> Any:
-    """wtpsplit's SaT class.
-
-    Raises:
-        LangJepaError: the extra is not installed.
-    """
-    try:
-        from wtpsplit import SaT
-    except ImportError as error:
-        raise LangJepaError(
-            'data.splitter=sat needs an optional package: pip install "lang-jepa[sat]", or use data.splitter=rules.'
-        ) from error
-    return SaT
+    cure = 'pip install "lang-jepa[sat]", or use data.splitter=rules.'
+    return optional("wtpsplit", f"data.splitter=sat needs an optional package: {cure}").SaT
 
 
 # In this order: clause marks, commas, white space. A mark of the western kind counts only before white space.
@@ -206,6 +274,12 @@ class SentenceSplitter(Protocol):
         """Ordered, disjoint character spans [start, end) without outer white space; only white space lies outside."""
 
 
+def split_text(text: str, splitter: SentenceSplitter) -> list[str]:
+    """The sentences of a text."""
+    pieces = (text[start:end].strip() for start, end in splitter.spans(text))
+    return [piece for piece in pieces if piece]
+
+
 def make_splitter(settings: DataSettings) -> SentenceSplitter:
     """The splitter that the settings name; can be pickled, and is cheap to make in a worker process.
 
@@ -251,7 +325,6 @@ class RuleSplitter:
         return found
 
     def _sentences(self, text: str, start: int, end: int) -> Iterator[Span]:
-        """The sentences of one block."""
         for span in self._between_cuts(text, start, end, plain):
             if span[1] - span[0] > QUOTATION:
                 yield from self._between_cuts(text, *span, without_quotes)
@@ -262,8 +335,8 @@ class RuleSplitter:
         self, text: str, start: int, end: int, prepare: Callable[[str, str], str]
     ) -> Iterator[Span]:
         """The spans between sentencex's cuts, where these are right."""
-        for place in self._cuts(text, start, end, prepare):
-            cut = moved(text, place, start, end) if place > start else start
+        for found in self._cuts(text, start, end, prepare):
+            cut = moved(text, found, start, end) if found > start else start
             if start < cut < end and not goes_on(text, start, cut, self.language):
                 stop = cut
                 while text[stop - 1].isspace():
@@ -273,7 +346,6 @@ class RuleSplitter:
         yield start, end
 
     def _cuts(self, text: str, start: int, end: int, prepare: Callable[[str, str], str]) -> Iterator[int]:
-        """Where sentencex cuts text[start:end], in order."""
         while True:
             stop = min(start + WINDOW, end)
             found = get_sentence_boundaries(self.language, prepare(text[start:stop], self.language))

@@ -10,8 +10,7 @@ any others, and only this package puts special tokens where they belong.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Regex, Tokenizer, pre_tokenizers
 
+from lang_jepa.data.text.backend import WordCache, read_specials_as_text, splits_at_spaces
 from lang_jepa.data.text.custom_code import local_only, refuse_custom_code
-from lang_jepa.data.text.special_tokens import read_specials_as_text
-from lang_jepa.data.text.word_cache import WordMemo, splits_at_spaces
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, first_line
 from lang_jepa.files.atomic import fingerprint, make_folder, read_json
 
 FORMAT = 2
@@ -37,30 +35,11 @@ ROLES = ("pad", "bos", "eos", "cls", "sep", "mask", "unk")
 """Special tokens that models may ask for, by the name Hugging Face gives them."""
 
 TRAINED_SPECIALS = {
-    "bos": "<s>",
-    "cls": "<s>",
-    "pad": "<pad>",
-    "eos": "</s>",
-    "sep": "</s>",
-    "mask": "<mask>",
-}
+    "bos": "<s>", "cls": "<s>", "pad": "<pad>", "eos": "</s>", "sep": "</s>", "mask": "<mask>",
+}  # fmt: skip
 """Special tokens of a tokenizer that `train_tokenizer` made."""
 
 _PROBES = ("The sea was calm.", "it rained all night", "Anna left, of course!", "42 ships came.", "Why?")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizedDocument:
-    """A document's tokens, without special tokens.
-
-    Attributes:
-        tokens: int64 [T].
-        starts: int64 [S + 1], index of every sentence's first token, then T. A sentence that the tokenizer drops
-            has start == next start.
-    """
-
-    tokens: Ints
-    starts: Ints
 
 
 class TextTokenizer:
@@ -91,7 +70,7 @@ class TextTokenizer:
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self.lead = _find_lead(backend)
         self.prefix_ids, self.suffix_ids = _find_frame(backend, self.lead + _PROBES[0])
-        self._memo = WordMemo(backend, self.lead) if splits_at_spaces(backend, self.lead) else None
+        self._word_cache = WordCache(backend, self.lead) if splits_at_spaces(backend, self.lead) else None
 
     @classmethod
     def load(cls, path: str) -> "TextTokenizer":
@@ -108,10 +87,9 @@ class TextTokenizer:
                 path, use_fast=True, trust_remote_code=False, local_files_only=local_only(path)
             )
         except Exception as error:  # the backend raises bare ones, and a file may be anything
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise LangJepaError(
-                f"no tokenizer could be loaded from '{path}' ({reason}). Set data.tokenizer_path to a folder with "
-                "tokenizer.json, to a hub name that is cached or reachable, or to 'trained'."
+                f"no tokenizer could be loaded from '{path}' ({first_line(error)}). Set data.tokenizer_path to a "
+                "folder with tokenizer.json, to a hub name that is cached or reachable, or to 'trained'."
             ) from error
         if not getattr(wrapped, "is_fast", False):
             raise LangJepaError(
@@ -208,15 +186,14 @@ class TextTokenizer:
             its last character that is not a space; a token of spaces only belongs to the sentence that follows. A
             sentence of which the tokenizer keeps nothing has equal start and end.
         """
-        document = self._encode(sentences)
-        return document.tokens, document.starts
-
-    def encode_documents(self, documents: Sequence[Sequence[str]]) -> list[TokenizedDocument]:
-        """Tokenize many documents.
-
-        One call of the backend per document, in this thread: as fast as `encode_batch`; processes share out the cores.
-        """
-        return [self._encode(sentences) for sentences in documents]
+        if not sentences:
+            return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        known = self._word_cache.encode(sentences) if self._word_cache else None
+        if known is not None:
+            return np.array(known[0], dtype=np.int64), np.array(known[1], dtype=np.int64)
+        encoded = self.backend.encode(self.lead + " ".join(sentences), add_special_tokens=False)
+        starts = _sentence_starts(encoded, [len(sentence) for sentence in sentences], len(self.lead))
+        return np.array(encoded.ids, dtype=np.int64), np.array(starts, dtype=np.int64)
 
     def encode_sentences(self, sentences: Sequence[str]) -> list[Ints]:
         """Tokenize every sentence alone: int64 arrays, no special tokens, the same ids as inside a document."""
@@ -234,18 +211,6 @@ class TextTokenizer:
         # Reading a tokenizer.json back can change the last digit of a Unigram score; nine digits are kept.
         content = json.loads(self.backend.to_str(), parse_float=lambda digits: f"{float(digits):.9g}")
         return fingerprint({"tokenizer": content, "specials": self.specials, "lead": self.lead})
-
-    def _encode(self, sentences: Sequence[str]) -> TokenizedDocument:
-        if not sentences:
-            return TokenizedDocument(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
-        remembered = self._memo.encode(sentences) if self._memo else None
-        if remembered is not None:
-            ids, firsts = remembered
-            return TokenizedDocument(np.array(ids, dtype=np.int64), np.array(firsts, dtype=np.int64))
-        encoded = self.backend.encode(self.lead + " ".join(sentences), add_special_tokens=False)
-        lengths = [len(sentence) for sentence in sentences]
-        starts = _sentence_starts(encoded, lengths, len(self.lead))
-        return TokenizedDocument(np.array(encoded.ids, dtype=np.int64), np.array(starts, dtype=np.int64))
 
 
 def _sentence_starts(encoded: Encoding, lengths: Sequence[int], begin: int) -> list[int]:
@@ -369,7 +334,7 @@ class _Sample:
     def __init__(self, texts: Iterable[str], max_characters: int) -> None:
         self.texts, self.limit, self.characters = texts, max_characters, 0
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         for text in self.texts:
             if self.characters >= self.limit:
                 return

@@ -8,8 +8,8 @@ as it is. The folder appears under its name by one rename.
 import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +18,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from lang_jepa.data.corpus.formats import changes, document_formats
-from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
-from lang_jepa.data.sources.source import Document, Source, open_source
+from lang_jepa.data.corpus.assemble import changes, document_formats
+from lang_jepa.data.corpus.blocks import cut_in_blocks
+from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text, judge_files, side, training_texts
+from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
+from lang_jepa.data.sources.base import Document, Source, require_documents
+from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.tokens import pieces
 from lang_jepa.data.tokens.byte_table import ByteTable
 from lang_jepa.data.tokens.pieces import Pieces, sentencepiece_library, train_pieces
-from lang_jepa.data.tokens.survey import Survey, cut_in_blocks
 from lang_jepa.data.tokens.token_shards import (
     BOS,
     MANIFEST,
@@ -35,9 +38,105 @@ from lang_jepa.data.tokens.token_shards import (
     TokenShardWriter,
 )
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.atomic import atomic_file, check_writable, locked, make_folder, read_json, write_json
-from lang_jepa.files.hashes import hash_text, side, training_texts
+from lang_jepa.files.atomic import (
+    atomic_file,
+    check_writable,
+    locked,
+    make_folder,
+    read_json,
+    write_json,
+    writing,
+)
 from lang_jepa.settings.data import DataSettings
+
+BLOCK_CHARACTERS = 4_000_000
+"""Text that is held at a time."""
+
+
+class Survey:
+    """Hashes of a source's documents and sentences, kept on disk while they are needed.
+
+    Attributes:
+        documents, characters, bytes: read (bytes: of the texts in UTF-8).
+        rejected: rows that are no documents, by reason.
+        left_out: what the files hold beside the texts, by kind.
+        passed: characters of the second reading so far.
+        duplicates: documents that the second reading left out, by kind.
+    """
+
+    def __init__(
+        self, settings: DataSettings, source: Source, folder: Path, on_event: Callable[[int], None]
+    ) -> None:
+        """`folder` is made, for the hashes; `on_event` is called with the characters read so far."""
+        self._settings, self._source, self._folder, self._on_event = settings, source, folder, on_event
+        self._splitter = make_splitter(settings)
+        self._files: list[Path] = []
+        self.documents = self.characters = self.bytes = self.passed = 0
+        self.rejected: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.duplicates: Counter[str] = Counter()
+        make_folder(folder)
+
+    def read(self) -> Iterator[Document]:
+        """All documents; what is known of them is on disk when the last one was taken.
+
+        Raises:
+            LangJepaError: there is none.
+        """
+        for block in cut_in_blocks(self._source.documents(self.rejected), characters=BLOCK_CHARACTERS):
+            self._note(block)
+            yield from block
+            self._on_event(self.characters)
+        require_documents(self.documents, self.rejected, self._source)
+
+    def unique(self) -> Iterator[Document]:
+        """The documents that repeat no earlier one, from a second reading.
+
+        Raises:
+            LangJepaError: it gives other documents than the first one.
+        """
+        documents = self._source.documents(Counter())
+        judged = judge_files(self._files, self._settings.deduplicate, self._settings.near_duplicate_share)
+        for verdicts, arrays in judged:
+            for verdict, expected in zip(verdicts, arrays["text_hashes"].tolist(), strict=True):
+                document = next(documents, None)
+                if document is None or hash_text(document.text) != expected:
+                    raise LangJepaError(
+                        f"{self._source.description} changed while it was read: give the command again when nothing "
+                        "writes there"
+                    )
+                self.passed += len(document.text)
+                if verdict.kind == "kept":
+                    yield document
+                else:
+                    self.duplicates[verdict.kind] += 1
+
+    def _note(self, block: list[Document]) -> None:
+        texts = [document.text for document in block]
+        sentences = [self._sentences(text) for text in texts]
+        every = [one for document in sentences for one in document]
+        path = self._folder / f"{len(self._files):06d}.npz"
+        with writing(path):
+            np.savez(
+                path,
+                text_hashes=np.array([hash_text(text) for text in texts], dtype=np.uint64),
+                documents=np.cumsum([0, *map(len, sentences)]),
+                sentence_hashes=np.array([value for value, _ in every], dtype=np.uint64),
+                countable=np.array([counts for _, counts in every], dtype=bool),
+            )
+        self._files.append(path)
+        for document in block:
+            self.left_out.update(dict(document.left_out))
+        self.documents += len(block)
+        self.characters += sum(map(len, texts))
+        self.bytes += sum(len(text.encode()) for text in texts)
+
+    def _sentences(self, text: str) -> list[tuple[int, bool]]:
+        """Hash of each sentence, and whether it counts; none where only whole texts are compared."""
+        if self._settings.deduplicate != "near":
+            return []
+        return [hash_sentence(text[begin:end]) for begin, end in self._splitter.spans(text)]
+
 
 FORMAT = 2
 """Of a folder of shards: raise it when the same documents give other files."""
@@ -63,7 +162,7 @@ class ShardProgress:
     message: str = ""
 
 
-Tell = Callable[[ShardProgress], None]
+OnEvent = Callable[[ShardProgress], None]
 
 
 def make_shards(
@@ -71,7 +170,7 @@ def make_shards(
     folder: Path | str,
     *,
     shard_tokens: int = SHARD_TOKENS,
-    tell: Tell = lambda progress: None,
+    on_event: OnEvent = lambda progress: None,
 ) -> dict[str, Any]:
     """Convert a source; a folder that the same source and settings made is used as it is.
 
@@ -81,7 +180,7 @@ def make_shards(
             SentencePiece `.model` file with BOS id 1.
         folder: of the shards, the tokenizer and the manifest.
         shard_tokens: size of a shard.
-        tell: told how far it is.
+        on_event: called with how far it is.
 
     Returns:
         The manifest (docs/gpt-data.md).
@@ -97,8 +196,8 @@ def make_shards(
     made_from = _made_from(settings, source, given, shard_tokens)
     ready = _find_ready(folder, made_from)
     if ready is not None:
-        tell(ShardProgress("reused", message=f"the shards at {folder} are up to date"))
-        _tell_lost(ready, tell)
+        on_event(ShardProgress("reused", message=f"the shards at {folder} are up to date"))
+        _report_lost(ready, on_event)
         return ready
     check_writable(folder, folder=True)
     with locked(folder.with_name(f".{folder.name}.lock")):
@@ -109,33 +208,33 @@ def make_shards(
         shutil.rmtree(partial, ignore_errors=True)
         make_folder(partial)
         try:
-            manifest = _convert(settings, source, given, partial, made_from, shard_tokens, tell)
+            manifest = _convert(settings, source, given, partial, made_from, shard_tokens, on_event)
             if folder.exists():
                 folder.rmdir()  # empty, or it would not have come this far
             partial.replace(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     seconds = manifest["timing"]["seconds"]
-    tell(ShardProgress("done", message=f"made {folder} in {seconds:.1f} s"))
+    on_event(ShardProgress("done", message=f"made {folder} in {seconds:.1f} s"))
     return manifest
 
 
 def describe_shards(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """What is in a folder of shards, for people."""
-    facts = [("source", str(manifest["source"]["description"]))]
+    info = [("source", str(manifest["source"]["description"]))]
     for name, sizes in manifest["sides"].items():
         tokens, size = int(sizes["tokens"]), int(sizes["bytes"])
         each = f", {size / (tokens - sizes['documents']):.2f} bytes a token" if size else ""
         text = f"{sizes['documents']:,} documents, {tokens:,} tokens, {size / 1e6:.1f} MB of text{each}"
-        facts.append((name, text))
+        info.append((name, text))
     for name in ("rejected", "duplicates", "left_out"):
         counts = ", ".join(f"{count:,} x {reason}" for reason, count in manifest.get(name, {}).items())
-        facts.append((name.replace("_", " "), counts or "none"))
-    facts.append(("tokenizer", f"{manifest['tokenizer']['vocab_size']:,} ids, {TOKENIZER}"))
+        info.append((name.replace("_", " "), counts or "none"))
+    info.append(("tokenizer", f"{manifest['tokenizer']['vocab_size']:,} ids, {TOKENIZER}"))
     if manifest["changed_by_tokenizer"]:
-        facts.append(("changed by the tokenizer", f"{manifest['changed_by_tokenizer']:,} documents"))
-    facts.append(("speed", f"{manifest['timing']['megabytes_per_second']} MB/s"))
-    return facts
+        info.append(("changed by the tokenizer", f"{manifest['changed_by_tokenizer']:,} documents"))
+    info.append(("speed", f"{manifest['timing']['megabytes_per_second']} MB/s"))
+    return info
 
 
 def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
@@ -170,14 +269,14 @@ def _convert(
     folder: Path,
     made_from: dict[str, Any],
     shard_tokens: int,
-    tell: Tell,
+    on_event: OnEvent,
 ) -> dict[str, Any]:
     """Do all the work in `folder`, and return the manifest that was written there last."""
     began = time.monotonic()
     hashes = folder / "hashes"
-    survey = Survey(settings, source, hashes, lambda read: tell(ShardProgress("reading", read)))
+    survey = Survey(settings, source, hashes, lambda read: on_event(ShardProgress("reading", read)))
     if given is None:
-        tell(ShardProgress("reading", message=f"learning a tokenizer of {settings.vocab_size} ids"))
+        on_event(ShardProgress("reading", message=f"learning a tokenizer of {settings.vocab_size} ids"))
         texts = (document.text for document in survey.read())
         given = train_pieces(training_texts(texts, settings.val_fraction), settings.vocab_size)
     else:
@@ -185,9 +284,9 @@ def _convert(
     with atomic_file(folder / TOKENIZER) as temporary:
         temporary.write_bytes(given.model)
     work = _Work(settings, given, folder, shard_tokens)
-    for block in cut_in_blocks(survey.kept()):
+    for block in cut_in_blocks(survey.unique(), characters=BLOCK_CHARACTERS):
         work.add(block)
-        tell(ShardProgress("shards", survey.passed, survey.characters))
+        on_event(ShardProgress("shards", survey.passed, survey.characters))
     shutil.rmtree(hashes)
     sides = work.finish()
     _check(sides, source)
@@ -209,7 +308,7 @@ def _convert(
         },
     }
     write_json(folder / MANIFEST, manifest)
-    _tell_lost(manifest, tell)
+    _report_lost(manifest, on_event)
     return manifest
 
 
@@ -234,7 +333,13 @@ class _Work:
         texts = [document.text.strip() for document in block]
         for text, ids in zip(texts, self.pieces.encode(texts, threads=self.threads), strict=True):
             name = side(hash_text(text), self.settings.val_fraction)
-            self._write(name, text, np.concatenate([[BOS], ids]))
+            tokens = np.concatenate([[BOS], ids])
+            self.writers[name].append(tokens)
+            row = torch.from_numpy(tokens)
+            counted = int(self.table.count(row[1:], row[:-1]).sum())
+            self.changed += counted != len(text.encode())
+            for size, more in (("documents", 1), ("tokens", len(tokens)), ("bytes", counted)):
+                self.sides[name][size] += more
 
     def finish(self) -> dict[str, dict[str, Any]]:
         """End the files; what each side holds, by its short name."""
@@ -243,19 +348,8 @@ class _Work:
             for name, short in _NAMES.items()
         }
 
-    def _write(self, name: str, text: str, tokens: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        self.writers[name].append(tokens)
-        row = torch.from_numpy(tokens)
-        counted = int(self.table.count(row[1:], row[:-1]).sum())
-        self.changed += counted != len(text.encode())
-        sizes = self.sides[name]
-        sizes["documents"] += 1
-        sizes["tokens"] += len(tokens)
-        sizes["bytes"] += counted
-
 
 def _check(sides: dict[str, dict[str, Any]], source: Source) -> None:
-    """Stop when training has no documents."""
     held_out = sides["val"]["documents"]
     if not sides["train"]["documents"]:
         one = f" {why_nothing_held_out(1.0, 1, source.description)}" if held_out == 1 else ""
@@ -265,17 +359,17 @@ def _check(sides: dict[str, dict[str, Any]], source: Source) -> None:
         )
 
 
-def _tell_lost(manifest: dict[str, Any], tell: Tell) -> None:
-    """Tell what was lost, as a warning if it was much; and warn when nothing was held out though it was asked for."""
+def _report_lost(manifest: dict[str, Any], on_event: OnEvent) -> None:
+    """Report what was lost, as a warning if it was much; and warn when nothing was held out though it was asked for."""
     fraction = manifest["made_from"]["settings"]["val_fraction"]
     sides, read = manifest["sides"], manifest["documents_read"] - sum(manifest["rejected"].values())
     if fraction and not sides["val"]["documents"]:
         description = manifest["source"]["description"]
         why = why_nothing_held_out(fraction, sides["train"]["documents"], description, read=read)
-        tell(ShardProgress("warning", message=f"nothing is held out: {why}"))
+        on_event(ShardProgress("warning", message=f"nothing is held out: {why}"))
     lost = Losses.of_manifest(manifest)
     if line := lost.line():
-        tell(ShardProgress("warning" if lost.loud else "lost", message=line))
+        on_event(ShardProgress("warning" if lost.loud else "lost", message=line))
 
 
 def _made_from(
@@ -283,14 +377,8 @@ def _made_from(
 ) -> dict[str, Any]:
     """Everything that decides the tokens, as JSON."""
     names = [
-        "limit",
-        "min_length",
-        "splitter",
-        "language",
-        "max_sentence_chars",
-        "deduplicate",
-        "val_fraction",
-    ]
+        "limit", "min_length", "splitter", "language", "max_sentence_chars", "deduplicate", "val_fraction",
+    ]  # fmt: skip
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
     return {

@@ -10,13 +10,13 @@ import numpy as np
 
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.data.tokens.token_shards import BOS, MAX_VOCAB
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, optional
 
 FORMAT = 1
 """Of a model that is learnt here and of what is encoded: raise it when either changes."""
 
 SAMPLE_CHARACTERS = 30_000_000
-"""Size of the sample that a tokenizer is learnt on."""
+"""Size of the sample that a tokenizer is learnt on, which bounds memory and time."""
 LINE_BYTES = 4000
 """Longer lines are cut before learning: the trainer passes over those above 4,192 bytes."""
 
@@ -91,12 +91,7 @@ class Pieces:
         return any(test(index) for test in tests)
 
 
-def train_pieces(
-    texts: Iterable[str],
-    vocab_size: int,
-    *,
-    max_characters: int = SAMPLE_CHARACTERS,
-) -> Pieces:
+def train_pieces(texts: Iterable[str], vocab_size: int, *, max_characters: int = SAMPLE_CHARACTERS) -> Pieces:
     """Learn a BPE with byte fallback that gives every text back as it was, white space included.
 
     Ids 0 to 3 are padding, BOS, EOS and unknown (which byte fallback leaves unused), then 256 bytes. There is no
@@ -105,13 +100,12 @@ def train_pieces(
     Args:
         texts: documents; all are read, an even sample of their lines is used.
         vocab_size: number of ids; a text with few different words may give fewer.
-        max_characters: size of the sample, which bounds memory and time.
 
     Raises:
         LangJepaError: there is no text, or the vocabulary is too small for special tokens, bytes and characters.
     """
     library = sentencepiece_library()
-    sample = _EvenSample(max_characters)
+    sample = _EvenSample(SAMPLE_CHARACTERS)
     for text in texts:
         for line in _lines(text):
             sample.add(line)
@@ -180,10 +174,4 @@ def sentencepiece_library() -> Any:
     Raises:
         LangJepaError: it is not installed.
     """
-    try:
-        import sentencepiece
-    except ImportError as error:
-        raise LangJepaError(
-            "sentencepiece is needed for token shards: pip install 'lang-jepa[gpt]'"
-        ) from error
-    return sentencepiece
+    return optional("sentencepiece", "sentencepiece is needed for token shards: pip install 'lang-jepa[gpt]'")

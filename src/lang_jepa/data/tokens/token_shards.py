@@ -293,9 +293,9 @@ class CorpusTokens:
         begin = np.maximum(self._starts[documents] + 1, start)  # behind the BOS
         end = np.minimum(self._starts[documents + 1], stop)
         lengths = np.maximum(end - begin, 0)
-        places = self._text_starts[documents] + begin - self._starts[documents] - 1
+        offsets = self._text_starts[documents] + begin - self._starts[documents] - 1
         tokens = np.full(stop - start, self.bos_id, dtype=np.int64)
         is_text = np.ones(stop - start, dtype=bool)
         is_text[self._starts[documents][self._starts[documents] >= start] - start] = False
-        tokens[is_text] = self._split.gather(places, lengths)
+        tokens[is_text] = self._split.gather(offsets, lengths)
         return tokens

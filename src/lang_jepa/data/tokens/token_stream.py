@@ -1,15 +1,21 @@
-"""Endless batches of fixed-length token sequences, shared out among ranks, with a position that can be saved."""
+"""Endless batches of fixed-length token sequences, shared out among ranks, with a position that can be saved.
+
+In them spans are drawn, between which the span loss compares hidden states, outside of the model's graph. What is drawn
+is a hash of seed and the sequence's number in the training order: a resumed run draws it again, and it does not depend
+on the number of processes.
+"""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lang_jepa.data.loader import position
 from lang_jepa.data.text.tokenizer import Ints
-from lang_jepa.data.views.order import permuted
+from lang_jepa.data.views.order import Indices, permuted, uniform
 from lang_jepa.errors import LangJepaError
 
 
@@ -97,8 +103,8 @@ class TokenStream:
             self.epoch, self.step = self.epoch + 1, 0
         offset = self._offset(self.epoch)
         first = (self.step * self.ranks + self.rank) * self.batch_size
-        places = np.arange(first, first + self.batch_size, dtype=np.int64)
-        chunks = permuted(places, self._chunks(offset), self.seed, self.epoch)
+        positions = np.arange(first, first + self.batch_size, dtype=np.int64)
+        chunks = permuted(positions, self._chunks(offset), self.seed, self.epoch)
         starts = (offset + chunks * self.length).tolist()
         rows = np.stack([self.source.read(start, start + self.length + 1) for start in starts])
         self.step += 1
@@ -112,7 +118,6 @@ class TokenStream:
         return (self.source.num_tokens - 1 - offset) // self.length
 
     def _steps(self, offset: int) -> int:
-        """Steps in an epoch."""
         return self._chunks(offset) // (self.batch_size * self.ranks)
 
     def _identity(self) -> dict[str, int]:
@@ -134,3 +139,83 @@ def document_numbers(tokens: Tensor, bos_id: int) -> Tensor:
         bos_id: begins a document.
     """
     return (tokens == bos_id).cumsum(dim=1)
+
+
+Form = Literal["partition", "triple"]
+POSITIONS = {"partition": 4, "triple": 3}
+"""Positions of one span in each form."""
+LEAST = 3
+"""Tokens that a document must have in a sequence, so that a span has something beside it."""
+
+_DRAWS = 4
+
+
+def draw_spans(
+    tokens: NDArray[np.integer],
+    numbers: Indices,
+    *,
+    form: Form,
+    spans: int,
+    max_frac: float,
+    bos_id: int | None,
+    seed: int,
+) -> Indices:
+    """Positions of spans, each inside one document of its sequence.
+
+    A document is drawn by its number of tokens (those shorter than `LEAST` never), then the length of the span, evenly
+    between the shortest and the longest, then where it begins, evenly; of a triple also where its middle lies.
+
+    Args:
+        tokens: [B, T]; a document begins at bos_id, and at the beginning of the sequence.
+        numbers: int64 [B], the sequences' numbers in the training order.
+        form: `partition`, positions of a document's first token, the one before the span, its last, and the document's
+            last; or `triple`, three positions in order.
+        spans: S of each sequence.
+        max_frac: longest span, or way from the first to the last position, as a share of the document's tokens here.
+        bos_id: begins a document (None: a sequence is one).
+        seed: of the draws.
+
+    Returns:
+        int64 [B, S, 4] (partition) or [B, S, 3] (triple); -1 throughout where a sequence has no document that is long
+        enough.
+    """
+    drawn = uniform(numbers, spans * _DRAWS, seed, 0).reshape(len(numbers), spans, _DRAWS)
+    first, count = _drawn_documents(np.asarray(tokens), bos_id, drawn[..., 0])
+    steps = np.maximum(count - 1, 2)  # from token to token; what is too short is taken out at the end
+    if form == "partition":
+        longest = np.clip(np.floor(max_frac * count), 1, steps - 1)
+        length = 1 + np.floor(drawn[..., 1] * longest)
+        before = np.floor(drawn[..., 2] * (steps - length + 1))
+        positions = [np.zeros_like(before), before, before + length, count - 1.0]
+    else:
+        longest = np.clip(np.floor(max_frac * count), 2, steps)
+        way = 2 + np.floor(drawn[..., 1] * (longest - 1))
+        start = np.floor(drawn[..., 2] * (steps - way + 1))
+        middle = start + 1 + np.floor(drawn[..., 3] * (way - 1))
+        positions = [start, middle, start + way]
+    found = (np.stack(positions, -1) + first[..., None]).astype(np.int64)
+    found[count < LEAST] = -1
+    return found
+
+
+def _drawn_documents(
+    tokens: NDArray[np.integer], bos_id: int | None, drawn: NDArray[np.float64]
+) -> tuple[Indices, Indices]:
+    """First position and tokens, each int64 [B, S], of documents drawn by their number of tokens; 0 and 0 for none.
+
+    Every token of a document that is long enough is equally likely to be hit by `drawn` [B, S].
+    """
+    rows, length = tokens.shape
+    begins = np.zeros(tokens.shape, dtype=bool) if bos_id is None else tokens == bos_id
+    begins[:, 0] = True
+    document = np.cumsum(begins.ravel()) - 1  # through all sequences: each begins with one
+    starts = np.flatnonzero(begins)
+    sizes = np.diff(np.append(starts, rows * length))
+    fits = (sizes[document] >= LEAST).reshape(rows, length)
+    total = fits.sum(1)
+    wanted = np.floor(drawn * total[:, None])
+    index = (np.cumsum(fits, 1)[:, None, :] <= wanted[..., None]).sum(-1)
+    hit = document.reshape(rows, length)[np.arange(rows)[:, None], np.minimum(index, length - 1)]
+    none = (total == 0)[:, None]
+    first = starts[hit] - np.arange(rows)[:, None] * length
+    return np.where(none, 0, first), np.where(none, 0, sizes[hit])

@@ -42,7 +42,7 @@ class View(ABC):
 
     Attributes:
         pooled: float32 [S, D], the mean state of every sentence encoded alone, if they are known (see
-            `lang_jepa.inference.cached_concepts`); `sentences` then brings them along.
+            `lang_jepa.inference.cache`); `sentences` then brings them along.
     """
 
     pooled: NDArray[np.float32] | None = None

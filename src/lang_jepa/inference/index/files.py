@@ -3,7 +3,7 @@
     vectors.npy      float16 or float32 [N, D], unit rows, ready to be compared by a dot product
     texts.utf8       the sentences end to end, and text_ends.npy int64 [N], where each ends
     documents.npy    int32 [N], number of each sentence's document
-    positions.npy    int32 [N], place of the sentence in its document, from 0
+    positions.npy    int32 [N], position of the sentence in its document, from 0
     ids.utf8         the documents' ids end to end, and id_ends.npy int64 [M]
 
 Numbers and vectors are plain `.npy` files, so that anything can map them into memory. While the index grows, a journal
@@ -11,31 +11,45 @@ says up to where the files are whole; whatever stands behind that was cut off by
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Self
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.arrays import BadArray, check_finite_rows, check_rising, check_within, open_array
-from lang_jepa.files.atomic import make_folder, read_json, write_json, writing
+from lang_jepa.files.arrays import (
+    BadArray,
+    check_finite_rows,
+    check_rising,
+    check_within,
+    npy_head,
+    open_array,
+)
+from lang_jepa.files.atomic import (
+    check_writable,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    write_json,
+    writing,
+)
+from lang_jepa.inference.cards import read_card
+from lang_jepa.inference.search import APPROXIMATE
 
 JOURNAL = "journal.json"
 VECTORS = "vectors.npy"
-FILES = (
-    VECTORS,
-    "text_ends.npy",
-    "documents.npy",
-    "positions.npy",
-    "id_ends.npy",
-    "texts.utf8",
-    "ids.utf8",
-)
+FILES = (VECTORS, "text_ends.npy", "documents.npy", "positions.npy", "id_ends.npy", "texts.utf8", "ids.utf8")
 """Of a finished index."""
+FORMAT = 2
+"""2: the files' hashes are in index.json."""
+INDEX = "index.json"
+_GENERATION = re.compile("[0-9a-f]{16}")
+NAMES = (*FILES, APPROXIMATE, JOURNAL)
+"""Files in the folder of a generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,7 @@ class Grown:
     Attributes:
         vectors: [n, D].
         texts: n sentences.
-        documents, positions: n numbers each.
+        documents, positions: n indices each.
         ids: of documents that begin in this block.
     """
 
@@ -152,7 +166,7 @@ class IndexWriter:
             for name, (dtype, width) in self._columns.items():
                 file = self._files[name]
                 file.seek(0)
-                file.write(_head(dtype, (self._count(name), *width)))
+                file.write(npy_head(dtype, (self._count(name), *width)))
             self.close()
 
     def close(self) -> None:
@@ -170,7 +184,7 @@ class IndexWriter:
         sizes = {"texts.utf8": self.progress.text_bytes, "ids.utf8": self.progress.id_bytes}
         for name, (dtype, width) in self._columns.items():
             row = dtype.itemsize * int(np.prod(width, dtype=np.int64))
-            sizes[name] = len(_head(dtype, (0, *width))) + self._count(name) * row
+            sizes[name] = len(npy_head(dtype, (0, *width))) + self._count(name) * row
         return sizes
 
     def _opened(self, name: str, size: int) -> IO[bytes]:
@@ -181,7 +195,7 @@ class IndexWriter:
         if not path.exists():
             dtype, width = self._columns.get(name, (None, ()))
             with writing(path):
-                path.write_bytes(b"" if dtype is None else _head(dtype, (0, *width)))
+                path.write_bytes(b"" if dtype is None else npy_head(dtype, (0, *width)))
         if path.stat().st_size < size:
             raise LangJepaError(
                 f"{path} is shorter than its journal says: the unfinished index is damaged. Remove {self.folder} and "
@@ -284,7 +298,6 @@ def _check(name: str, array: NDArray[Any], *, rows: int, documents: int) -> None
 
 
 def _progress(journal: Path) -> Progress:
-    """What a journal says."""
     found = read_json(journal, what="journal of an unfinished index")
     numbers = found.values() if isinstance(found, dict) else ()
     if (
@@ -310,12 +323,67 @@ def _ends(parts: Sequence[bytes], begin: int) -> NDArray[np.int64]:
     return begin + np.cumsum([len(part) for part in parts], dtype=np.int64)
 
 
-def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """The head of a `.npy` file; numpy pads it, so that its length does not depend on the number of rows."""
-    from io import BytesIO
+def open_files(folder: Path) -> tuple[dict[str, Any], IndexArrays]:
+    """What `index.json` says, and the files, all of which are as it says.
 
-    head = BytesIO()
-    npy.write_array_header_1_0(
-        head, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    )
-    return head.getvalue()
+    A new index may take the place of the one that is being opened; then that is opened instead, once.
+    """
+    if not (folder / INDEX).is_file():
+        raise LangJepaError(f"there is no finished index at {folder}: build it with lang-jepa index")
+    before = _generation(folder)
+    try:
+        return _read_index(folder)
+    except LangJepaError:
+        if _generation(folder) == before:
+            raise
+        return _read_index(folder)
+
+
+def _generation(folder: Path) -> Any:
+    found = read_json(folder / INDEX, what="index")
+    return found.get("generation") if isinstance(found, dict) else None
+
+
+def _read_index(folder: Path) -> tuple[dict[str, Any], IndexArrays]:
+    info = read_card(folder / INDEX, what="index", formats=(FORMAT,))
+    generation = info.get("generation")
+    wanted = {
+        f"{generation}/{name}" for name in (*FILES, *([APPROXIMATE] if info.get("approximate") else []))
+    }
+    model, approximate = info.get("model"), info.get("approximate")
+    if (
+        not isinstance(generation, str)
+        or not _GENERATION.fullmatch(generation)
+        or wanted - info["sha256"].keys()
+        or not (
+            isinstance(model, dict) and all(isinstance(model.get(key), str) for key in ("path", "identity"))
+        )
+        or not (
+            approximate is None
+            or (isinstance(approximate, dict) and isinstance(approximate.get("probes"), int))
+        )
+    ):
+        raise LangJepaError(f"the index {folder / INDEX} is damaged: it does not say what belongs to it")
+    return info, IndexArrays.open(folder / generation)
+
+
+def is_generation(folder: Path) -> bool:
+    """Whether a folder is one that `build` made and that holds nothing else."""
+    if folder.is_symlink() or not folder.is_dir() or not _GENERATION.fullmatch(folder.name):
+        return False
+    remove_temporaries(folder)
+    return all(entry.name in NAMES and entry.is_file() for entry in folder.iterdir())
+
+
+def check_folder(folder: Path) -> None:
+    """Raise if a folder holds something that is no index, finished or begun. Beside a finished one it may stay."""
+    check_writable(folder, folder=True)
+    if not folder.is_dir():
+        return
+    if (folder / INDEX).exists():
+        generation = _generation(folder)
+        ours = isinstance(generation, str) and _GENERATION.fullmatch(generation) is not None
+    else:
+        ours = all(entry.name == ".lock" or is_generation(entry) for entry in folder.iterdir())
+    if not ours:
+        raise LangJepaError(f"{folder} is not empty and is no index: choose another folder for the index")

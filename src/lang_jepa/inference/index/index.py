@@ -22,19 +22,29 @@ from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.files.atomic import fingerprint, locked, remove_temporaries, sha256
 from lang_jepa.inference.cards import write_card
 from lang_jepa.inference.embedding import EmbeddingModel, Vectors
-from lang_jepa.inference.index.approximate import ApproximateSearch, build_approximate
-from lang_jepa.inference.index.files import JOURNAL, Grown, IndexArrays, IndexWriter, Progress
-from lang_jepa.inference.index.folder import FORMAT, INDEX, NAMES, check_folder, is_generation, open_files
+from lang_jepa.inference.index.files import FORMAT as FORMAT
+from lang_jepa.inference.index.files import (
+    INDEX,
+    JOURNAL,
+    NAMES,
+    Grown,
+    IndexArrays,
+    IndexWriter,
+    Progress,
+    check_folder,
+    is_generation,
+    open_files,
+)
 from lang_jepa.inference.index.source import SentenceSource
 from lang_jepa.inference.model_folder import ENCODING_FILES
-from lang_jepa.inference.search import exact_search, neighbours
+from lang_jepa.inference.search import ApproximateSearch, build_approximate, exact_search, neighbours
 
 MANY = 1_000_000
 """Sentences above which exact search is slow."""
 BLOCK = 4096
 """Sentences that are encoded and written at a time."""
 
-Tell = Callable[[Progress], None]
+OnEvent = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class Hit:
         score: cosine in the model's default similarity.
         text: the sentence.
         document: id of its document.
-        position: place in the document, from 0.
+        position: in the document, from 0.
     """
 
     score: float
@@ -75,7 +85,7 @@ class Index:
 
     @property
     def approximate(self) -> bool:
-        """Whether searches use an approximate index, unless they are told to be exact."""
+        """Whether searches use an approximate index, unless `exact` is asked for."""
         return self.info["approximate"] is not None
 
     @cached_property
@@ -93,7 +103,7 @@ class Index:
         dtype: Literal["float16", "float32"] = "float16",
         approximate: bool = False,
         block: int = BLOCK,
-        tell: Tell | None = None,
+        on_event: OnEvent | None = None,
     ) -> Self:
         """Encode a corpus into an index, or find it done; goes on where a killed building stopped.
 
@@ -108,7 +118,7 @@ class Index:
             approximate: also build an approximate index (extra `faiss`), which searches then use; worth it above about
                 a million sentences.
             block: sentences encoded and written at a time.
-            tell: told the progress after every block.
+            on_event: called with the progress after every block.
 
         Raises:
             LangJepaError: a model that is in no folder, a folder with something else in it, no sentences.
@@ -116,7 +126,7 @@ class Index:
         folder = Path(folder)
         check_folder(folder)
         building = _Building(
-            model, source, folder, dtype, block, approximate, tell or (lambda progress: None)
+            model, source, folder, dtype, block, approximate, on_event or (lambda progress: None)
         )
         with locked(folder / ".lock"):
             building.run()
@@ -146,14 +156,14 @@ class Index:
     def __len__(self) -> int:
         return len(self.arrays.vectors)
 
-    def facts(self) -> list[tuple[str, str]]:
+    def summary(self) -> list[tuple[str, str]]:
         """What is in it, for people."""
         info = self.info
         left_out = (
             f"{counted(info['rejected_rows'], 'row')}, "
             f"{counted(info['sentences_without_tokens'], 'sentence')} without a token"
         )
-        facts = [
+        rows = [
             ("source", info["source"]),
             ("sentences", f"{info['sentences']:,} of {counted(info['documents'], 'document')}"),
             ("left out", left_out),
@@ -167,10 +177,10 @@ class Index:
         if self.approximate:
             found = info["approximate"]
             text = f"{found['probes']} of {found['cells']} cells, recall@10 {found['recall@10']:.3f}"
-            facts.append(("approximate", f"{text} of {found['questions']} stored sentences"))
+            rows.append(("approximate", f"{text} of {found['questions']} stored sentences"))
         elif len(self) > MANY:
-            facts.append(("hint", "exact search among so many is slow: --approximate (extra faiss)"))
-        return facts
+            rows.append(("hint", "exact search among so many is slow: --approximate (extra faiss)"))
+        return rows
 
     def search(self, queries: Sequence[str], *, top_k: int = 10, exact: bool = False) -> list[list[Hit]]:
         """The nearest sentences of each query, best first; `exact`: also where there is an approximate index.
@@ -224,15 +234,13 @@ class Index:
 
 @dataclass(frozen=True)
 class _Building:
-    """One building of an index."""
-
     model: EmbeddingModel
     source: SentenceSource
     folder: Path
     dtype: str
     block: int
     approximate: bool
-    tell: Tell
+    on_event: OnEvent
 
     def run(self) -> None:
         """Build what is missing and publish it."""
@@ -262,7 +270,6 @@ class _Building:
                 shutil.rmtree(other)  # an older index, or one that was begun and given up
 
     def _info(self, generation: str, identity: str, progress: Progress) -> dict[str, Any]:
-        """What `index.json` says."""
         return {
             "format": FORMAT,
             "generation": generation,
@@ -292,10 +299,10 @@ class _Building:
         writer = IndexWriter(work, self.model.dim, self.dtype)
         if not writer.progress.total_characters:
             writer.record(replace(writer.progress, total_characters=self.source.characters()))
-        self.tell(writer.progress)
+        self.on_event(writer.progress)
         if not writer.progress.complete:
             for sentences, progress in _blocks(self.source, writer.progress, self.block):
-                self.tell(self._append(writer, sentences, progress))
+                self.on_event(self._append(writer, sentences, progress))
         if not writer.progress.rows:
             writer.close()
             shutil.rmtree(work)
@@ -334,7 +341,7 @@ class _Sentence:
 
 
 def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tuple[list[_Sentence], Progress]]:
-    """The sentences from `start` on in blocks, each with the place after it; where blocks end depends on the source."""
+    """The sentences from `start` on in blocks, each with the progress after it; the source decides where blocks end."""
     pending: list[_Sentence] = []
     characters, rejected, number = start.characters, start.rejected, start.source_row - 1
     for number, row in enumerate(source.rows(start.source_row), start.source_row):
@@ -354,7 +361,7 @@ def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tupl
 
 
 def model_identity(model: EmbeddingModel) -> str:
-    """What tells models apart in a search: a hash of the file hashes in the model card, and the similarity.
+    """What distinguishes models in a search: a hash of the file hashes in the model card, and the similarity.
 
     Raises:
         LangJepaError: a model that was not loaded from a model directory has no card.

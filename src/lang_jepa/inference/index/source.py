@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from lang_jepa.data.corpus.formats import sentence_formats
-from lang_jepa.data.corpus.losses import Losses
+from lang_jepa.data.corpus.assemble import sentence_formats
+from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.sources import text_files
-from lang_jepa.data.sources.source import Document, Source, open_source, require_documents
-from lang_jepa.data.text.sentences import make_splitter
+from lang_jepa.data.sources.base import Document, Source, require_documents
+from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
@@ -85,9 +86,7 @@ class SplitDocuments:
             if not isinstance(document, Document):
                 yield Row(None, [], 0)
                 continue
-            text = document.text
-            pieces = (text[begin:end].strip() for begin, end in splitter.spans(text))
-            yield Row(document.id, [piece for piece in pieces if piece], len(text))
+            yield Row(document.id, split_text(document.text, splitter), len(document.text))
 
     def characters(self) -> int:
         """Characters of all documents.

@@ -14,10 +14,10 @@ from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.order import Indices
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable
-from lang_jepa.inference.cached_predictions import check_predicts
 from lang_jepa.inference.cards import CARD, is_whole
 from lang_jepa.inference.decoding import WEIGHTS, TextDecoder, build_decoder, join_model
 from lang_jepa.inference.model_folder import find_model
+from lang_jepa.inference.prediction import check_predicts
 from lang_jepa.models.decoder import DecoderBatch, Generation
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import EncoderOptimizationSettings

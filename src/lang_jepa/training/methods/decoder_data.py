@@ -11,21 +11,19 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
-from lang_jepa.data.corpus.losses import Losses
 from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.loader import CorpusBatches, Loader
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.data.views.order import Indices, Order, uniform
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
-from lang_jepa.inference.cache import Tell, Vectors, weights_hash
-from lang_jepa.inference.cached_concepts import ConceptCache
-from lang_jepa.inference.cached_predictions import PredictionCache
+from lang_jepa.inference.cache import ConceptCache, Tell, Vectors, weights_hash
 from lang_jepa.inference.decoding import encoder_fingerprint
-from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model import ConceptModel, missing, own_corpus
 from lang_jepa.inference.model_folder import find_model
-from lang_jepa.inference.own_corpus import missing, own_corpus
+from lang_jepa.inference.prediction import PredictionCache
 from lang_jepa.models.decoder import DecoderBatch, pad_texts
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.decoder import DecoderSettings

@@ -8,19 +8,18 @@ from itertools import islice
 from typing import Any
 
 from lang_jepa.data.corpus.corpus import Corpus
-from lang_jepa.data.corpus.losses import Losses
-from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
-from lang_jepa.data.sources.source import open_source, require_documents
-from lang_jepa.data.streaming import Blocks, StreamBatches
+from lang_jepa.data.corpus.deduplicate import training_texts
+from lang_jepa.data.corpus.statistics import Losses
+from lang_jepa.data.loader import BatchSource, Blocks, CorpusBatches, Loader, StreamBatches
+from lang_jepa.data.sources.base import require_documents
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
 from lang_jepa.data.views.batch import Batch, Sequences
 from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
-from lang_jepa.files.hashes import training_texts
-from lang_jepa.inference.cache import Tell
-from lang_jepa.inference.cached_concepts import ConceptCache, reads_cached
+from lang_jepa.inference.cache import ConceptCache, Tell, reads_cached
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.packing import group_slots
 from lang_jepa.settings.encoder import Settings

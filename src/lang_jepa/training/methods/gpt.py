@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lang_jepa.data.tokens.token_spans import draw_spans
+from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.inference.cards import is_whole
-from lang_jepa.inference.gpt_folder import CARD, find_gpt, initial_gpt, save_gpt
+from lang_jepa.inference.model_folder import GPT_CARD, find_gpt, initial_gpt, save_gpt
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training import checkpoint as checkpoints
@@ -34,7 +34,7 @@ LAYOUT = Layout(
 metrics.csv          what was measured, by optimizer step
 samples.txt          what the model wrote at each validation
 summary.json         the end
-model/               the model to use: lang_jepa.inference.gpt_folder.load_gpt("model")
+model/               the model to use: lang_jepa.inference.model_folder.load_gpt("model")
 checkpoint-last.pth  to resume from
 checkpoint-best.pth  the validation with the fewest bits per byte
 """,
@@ -232,7 +232,7 @@ class GPTMethod(Method[GPTSettings]):
 
     def is_made(self, summary: Mapping[str, Any]) -> bool:
         model = find_gpt(Path(self.settings.logging.log_dir))
-        return model is not None and is_whole(model / CARD, what="card of the GPT")
+        return model is not None and is_whole(model / GPT_CARD, what="card of the GPT")
 
     def export(self, folder: Path, end: End) -> Path:
         with self._averaged():

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
-from lang_jepa.data.corpus.losses import Losses, why_nothing_held_out
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare, tell_losses
+from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
 from lang_jepa.data.tokens.byte_table import ByteTable
 from lang_jepa.data.tokens.pieces import Pieces
 from lang_jepa.data.tokens.token_shards import MANIFEST as SHARDS_MANIFEST

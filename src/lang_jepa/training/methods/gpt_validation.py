@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lang_jepa.data.tokens.token_spans import draw_spans
+from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.evaluation.metrics import bits_per_byte
 from lang_jepa.models.gpt import GPT
 from lang_jepa.models.gpt_generate import generate

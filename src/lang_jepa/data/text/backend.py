@@ -1,7 +1,8 @@
-"""Token ids of words, remembered, for tokenizers in which a word's ids never depend on its neighbours.
+"""What is done around a `tokenizers` backend: special tokens in a text are text, and words are looked up once.
 
-Running text repeats its words: of 2.6 million words of novels one in twenty is new. Asking the backend once for
-each is several times faster than tokenizing the text. Every id still comes from the backend.
+The latter where a word's ids never depend on its neighbours. Running text repeats its words: of 2.6 million words of
+novels one in twenty is new. Asking the backend once for each is several times faster than tokenizing the text. Every
+id still comes from the backend.
 """
 
 import json
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 CHARACTERS_KEPT = 4_000_000
 """Characters of the words remembered. Beyond that all are forgotten, so that memory does not grow with the corpus."""
@@ -18,7 +19,7 @@ CHARACTERS_KEPT = 4_000_000
 _SPACES_TOGETHER = re.compile(r" \s|\s ")
 
 
-class WordMemo:
+class WordCache:
     """Tokenizes documents word by word.
 
     A word is what stands between two spaces. A sentence in which a space has white space beside it is one word.
@@ -84,3 +85,34 @@ def splits_at_spaces(backend: Tokenizer, lead: str) -> bool:
 def _words(sentence: str) -> list[str]:
     """The words of a sentence; the sentence itself where white space stands together."""
     return [sentence] if _SPACES_TOGETHER.search(sentence) else sentence.split(" ")
+
+
+def read_specials_as_text(backend: Tokenizer) -> None:
+    """Make the characters of a special token in a text text.
+
+    The switch for it (tokenizer.json does not keep it) stops the search before the model. A model that has special
+    tokens in its own vocabulary (Unigram, WordLevel) may still put them together: there words are cut inside of them.
+    """
+    backend.encode_special_tokens = True
+    specials = {
+        token.content: index
+        for index, token in backend.get_added_tokens_decoder().items()
+        if token.special and len(token.content) > 1
+    }
+    leaking = [text for text, index in sorted(specials.items()) if _is_put_together(backend, text, index)]
+    if leaking:
+        inside = "|".join(f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in leaking)
+        cut = pre_tokenizers.Split(Regex(inside), "merged_with_previous")
+        before = backend.pre_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence([before, cut]) if before else cut
+
+
+def _is_put_together(backend: Tokenizer, text: str, index: int) -> bool:
+    """Whether a text somewhere becomes the one token `index`."""
+    for around in ("", " ", "a"):
+        whole = f"{around}{text}{around}"
+        encoded = backend.encode(whole, add_special_tokens=False)
+        spans = zip(encoded.ids, encoded.offsets, strict=True)
+        if any(found == index and whole[start:stop].strip() == text for found, (start, stop) in spans):
+            return True
+    return False

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from lang_jepa.data.text import word_cache as word_memo
+from lang_jepa.data.text import backend as word_cache
+from lang_jepa.data.text.backend import WordCache, splits_at_spaces
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
-from lang_jepa.data.text.word_cache import WordMemo, splits_at_spaces
 
 TEXTS = [
     ["The sea was calm.", "It rained,\nand it  rained.", "Anna's ship left at 4.30!"],
@@ -25,7 +25,7 @@ def _direct(tokenizer: TextTokenizer, sentences: list[str]) -> list[int]:
     return list(tokenizer.backend.encode(tokenizer.lead + " ".join(sentences), add_special_tokens=False).ids)
 
 
-def _encode(memo: WordMemo, sentences: list[str]) -> list[int]:
+def _encode(memo: WordCache, sentences: list[str]) -> list[int]:
     found = memo.encode(sentences)
     assert found is not None
     return found[0]
@@ -34,8 +34,8 @@ def _encode(memo: WordMemo, sentences: list[str]) -> list[int]:
 def test_ids_stay_the_same_when_everything_is_forgotten(
     trained: TextTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(word_memo, "CHARACTERS_KEPT", 40)
-    memo = WordMemo(trained.backend, trained.lead)
+    monkeypatch.setattr(word_cache, "CHARACTERS_KEPT", 40)
+    memo = WordCache(trained.backend, trained.lead)
     sizes = []
     for text in TEXTS * 2:
         assert _encode(memo, text) == _direct(trained, text)
@@ -44,7 +44,7 @@ def test_ids_stay_the_same_when_everything_is_forgotten(
 
 
 def test_remembered_words_are_not_asked_for_again(trained: TextTokenizer) -> None:
-    memo = WordMemo(trained.backend, trained.lead)
+    memo = WordCache(trained.backend, trained.lead)
     first = _encode(memo, TEXTS[0])
     known = dict(memo._known)
     assert _encode(memo, TEXTS[0]) == first
@@ -59,11 +59,11 @@ def test_an_added_word_is_left_to_the_backend_and_a_special_token_is_text(minilm
         (TextTokenizer.load(str(minilm)), "[MASK]"),
     ):
         sentences = [f"The {special} was calm.", "It rained."]
-        assert _encode(WordMemo(tokenizer.backend, tokenizer.lead), sentences) == _direct(
+        assert _encode(WordCache(tokenizer.backend, tokenizer.lead), sentences) == _direct(
             tokenizer, sentences
         )
         tokenizer.backend.add_tokens(["was calm"])
-        assert WordMemo(tokenizer.backend, tokenizer.lead).encode(sentences) is None
+        assert WordCache(tokenizer.backend, tokenizer.lead).encode(sentences) is None
 
 
 def test_only_tokenizers_that_split_at_spaces(trained: TextTokenizer) -> None:
