@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lang_jepa.data.text.tokenizer import TextTokenizer
+from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics
 from lang_jepa.files.atomic import atomic_folder, read_json
@@ -31,9 +32,10 @@ from lang_jepa.inference.decoding import TextDecoder, write_decoder
 from lang_jepa.models.backbone import save_backbone
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.predictors.predictor import build_predictor
+from lang_jepa.models.predictors.predictor import Predictor, build_predictor
 from lang_jepa.settings.encoder import ModelSettings, Settings
 from lang_jepa.settings.load import is_gpt_recipe, read_settings, save_settings
+from lang_jepa.settings.parts import PREDICTOR
 
 _CHECKPOINTS = ("checkpoint-best.pth", "checkpoint-last.pth")
 
@@ -102,14 +104,14 @@ def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | N
 
 def _predictor(settings: Settings) -> nn.Module:
     data = settings.data
-    # A hidden sentence sees its whole passage, in which the special tokens have places of their own.
-    window = data.passage_size + 2 if data.view == "masked_sentences" else data.window_size
-    return build_predictor(settings.model, window=window, horizons=data.horizons)
+    window = view_of(settings).reach(data)
+    return build_predictor(settings.model, window=window, horizons=data.horizons, own=settings.own_predictor)
 
 
 def _reads_sentences(settings: Settings) -> bool:
     """Whether the predictor gets one vector per segment, instead of one state per token."""
-    return settings.model.predictor != "attention_query" or settings.data.context == "concepts"
+    chosen: type[Predictor] = PREDICTOR.part(settings.model.predictor)
+    return view_of(settings).sentences_alone or not chosen.reads_tokens
 
 
 def save_model(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lang_jepa.data.views import view_of
 from lang_jepa.models.context import Context
 from lang_jepa.settings.encoder import Settings
 
@@ -26,7 +27,7 @@ Sides = tuple[list[int], list[int]]
 
 def reads_concepts(settings: Settings) -> bool:
     """Whether the predictor reads nothing but vectors of sentences encoded alone."""
-    return settings.data.view == "masked_concepts" or settings.data.context == "concepts"
+    return view_of(settings).sentences_alone
 
 
 @torch.inference_mode()

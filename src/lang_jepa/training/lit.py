@@ -162,18 +162,14 @@ class LitJEPA(LightningModule):
             "train/regularizer": loss.regularizer,
             "train/repr_std": spread_of(moments),
             "train/learning_rate": rate,
-            **(
-                {"train/momentum": self.schedule.momentum(step)}
-                if self.settings.objective.target == "ema"
-                else {}
-            ),
+            **({"train/momentum": self.schedule.momentum(step)} if self.target.follows else {}),
         }
         self._log(figures, max(1, batch.predictions))
         return loss.total
 
     def _log(self, figures: Mapping[str, Any], batch_size: int) -> None:
         """Log figures that are equal on all ranks; those of the progress bar are shown there too."""
-        if self.settings.data.view == "spans":
+        if self.material.sample_view.has_other_names:
             figures = with_other_names(figures)
         for name, value in figures.items():
             self.log(name, value, batch_size=batch_size, prog_bar=name in PROGRESS)

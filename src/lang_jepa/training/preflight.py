@@ -46,6 +46,7 @@ def check_encoder_run(settings: Settings) -> None:
         _folder("logging.log_dir", settings.logging.log_dir),
         _paths({"meta.checkpoint_path": checkpoint}),
         _start(settings),
+        _objective(settings),
         _best_metric(settings),
     )
 
@@ -93,7 +94,7 @@ def check_trainer_run(settings: Settings) -> None:
     Raises:
         LangJepaError: names everything that was found.
     """
-    _refuse(_splitter(settings), _start(settings))
+    _refuse(_splitter(settings), _start(settings), _objective(settings))
 
 
 def _refuse(*complaints: Iterator[str] | tuple[()]) -> None:
@@ -215,6 +216,16 @@ def _start(settings: Settings) -> Iterator[str]:
             yield str(error)
 
 
+def _objective(settings: Settings) -> Iterator[str]:
+    """Distance and regularizer, which may be classes of one's own."""
+    from lang_jepa.objectives.objective import Objective
+
+    try:
+        Objective(settings)
+    except LangJepaError as error:
+        yield str(error)
+
+
 def _splitter(settings: Settings) -> Iterator[str]:
     if settings.data.splitter == "sat":
         yield from _module("wtpsplit", "data.splitter=sat")
@@ -225,7 +236,7 @@ def _best_metric(settings: Settings) -> Iterator[str]:
 
     wanted = settings.logging.best_metric
     there = [name for name in COLUMNS if name.startswith("val/") and name not in OTHER_NAMES.values()]
-    if settings.objective.regularizer == "none":
+    if not settings.objective.regularized:
         there.remove("val/regularizer")
     if wanted is not None and wanted not in there:
         yield f"logging.best_metric '{wanted}' is not measured; choose one of {', '.join(there)}"

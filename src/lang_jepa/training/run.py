@@ -163,7 +163,7 @@ class Run:
             "stats/cosine_similarity": cosine,
             "stats/target_features_norm": targets_norm,
             "stats/predicted_features_norm": predictions_norm,
-            **({"train/momentum": momentum} if self.settings.objective.target == "ema" else {}),
+            **({"train/momentum": momentum} if self.target.follows else {}),
         }
         if self.chief:
             self.reporter.step(self.step, figures)
@@ -250,7 +250,7 @@ class Run:
             raise LangJepaError(f"stopped (meta.on_collapse=stop): {alarm}")
 
     def _write(self, figures: Mapping[str, float]) -> None:
-        if self.settings.data.view == "spans":
+        if self.material.sample_view.has_other_names:
             figures = with_other_names(figures)
         self.files.write(self.step, figures)
 
