@@ -9,7 +9,7 @@ from lang_jepa.comparison.trees import flat
 from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.parts import OWN_PATH
+from lang_jepa.settings.parts import AXES
 from lang_jepa.settings.yaml_files import parse_yaml
 from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
 
@@ -84,7 +84,7 @@ def parse_dimension(text: str) -> Dimension:
     if not separator or key.count(".") != 1 or not values:
         raise LangJepaError(f"space '{text}' is not understood: {_FORM}")
     key = key.strip()
-    if ":" not in values or any(OWN_PATH.fullmatch(part.strip()) for part in values.split(",")):
+    if ":" not in values or key in {axis.setting for axis in AXES}:  # whose values may be module:Class
         choices = tuple(parse_yaml(part, where=f"space '{text}'") for part in values.split(","))
         return Dimension(key, choices=choices)
     low, high, *scale = (part.strip() for part in values.split(":"))

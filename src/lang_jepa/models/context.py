@@ -21,7 +21,7 @@ class Context:
         states: [T, D] states in the space of the embeddings (after the encoder's head).
         segments: int64 [T], the segment of each state, never falling.
         windows: int64 [Q, W], segments that each prediction may read, oldest first, -1 where there is none. The last
-            one is the place that is asked.
+            one is the position that is asked.
         passages: int64 [P] on the CPU, segments of each passage; they sum to the number of segments.
         horizons: int64 [Q], sentences between the context and each target (None: none).
     """

@@ -26,7 +26,7 @@ class Distance(ABC):
 
     Attributes:
         of_directions: the length of neither side matters.
-        among_targets: it looks at the other targets of the batch, and is called with their places in the text too.
+        among_targets: it looks at the other targets of the batch, and is called with their positions in the text too.
         uncentred: why a running mean may not be taken from both sides, in words; {} is the distance's name.
         reads: settings that do something beside this distance, and not beside every one.
     """
@@ -105,7 +105,7 @@ class Contrastive(Distance):
         Args:
             predictions: [Q, D], not normalised.
             targets: [N, D], among them those of the predictions, in their order.
-            numbers: int64 [N], the targets' places in the text. Those up to `NEAR` places away are no wrong answers: a
+            numbers: int64 [N], the targets' positions in the text. Those up to `NEAR` away are no wrong answers: a
                 context, which a prediction resembles for good reason, consists of them; nor is a target that stands in
                 the batch again for another prediction.
             first: the row of the first prediction's target.
@@ -153,7 +153,7 @@ def make_distance(settings: Settings) -> Distance:
 def measured(
     distance: Callable[..., Tensor], predictions: Tensor, targets: Tensor, numbers: Tensor | None = None
 ) -> Tensor:
-    """A distance's values [Q]; one that looks at other targets is told their places in the text, [Q].
+    """A distance's values [Q]; one that looks at other targets gets their positions in the text, [Q].
 
     The distance may be a plain function too, which somebody put into a run.
     """

@@ -81,7 +81,7 @@ class Objective:
             micro_batches: micro-batches in the step, over which the regularizer is averaged.
             regularizer_weight: of this step (None: the settings' at the first step).
             step: optimizer step, from which SIGReg draws its directions.
-            numbers: int64 [Q], the targets' places in the text, for distances that look at other targets too.
+            numbers: int64 [Q], the targets' positions in the text, for distances that look at other targets too.
         """
         predictions = output.predictions
         if self.centre is not None:
@@ -117,7 +117,7 @@ class Objective:
 
         Args:
             predictions, targets: [Q, D], not normalised.
-            numbers: int64 [Q], the targets' places in the text.
+            numbers: int64 [Q], the targets' positions in the text.
             over_ranks: among the targets of all ranks, for distances that look at other targets.
         """
         if self.centre is not None:

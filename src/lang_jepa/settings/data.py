@@ -98,8 +98,8 @@ class DataSettings(Section):
     passage_size: int = Field(default=16, ge=2)
     """Sentences in one passage at most (`causal`, `concepts`, `masked_sentences` and `masked_concepts`)."""
     horizons: int = Field(default=1, ge=1)
-    """Sentences ahead that training predicts (`next_sentence`): targets +1 to +horizons from one context pass. Looks,
-    retrieval and inference ask for the next one."""
+    """Sentences ahead that training predicts (`next_sentence`): targets +1 to +horizons from one context pass.
+    Validation, retrieval and inference ask for the next one."""
     masked_sentences: int = Field(default=2, ge=1)
     """Sentences hidden in each passage (`masked_sentences`), never all of them; each becomes one mask token."""
     target_context: Literal["alone", "in_context"] = "alone"

@@ -65,7 +65,7 @@ class ModelSettings(Section):
     similarity `predictable` gains from many more of them than there are dimensions."""
     freeze_encoder: bool = False
     """Train the predictor alone (head included in what is frozen); needs objective.target=frozen. With
-    `data.context=concepts` or `data.view=masked_concepts` each sentence is then encoded once and kept beside the
+    `data.context=concepts` or `data.view=masked_concepts` each sentence is then encoded once and cached beside the
     corpus (not in a stream)."""
     predictor: Annotated[str, PREDICTOR] = "attention_query"
     """What reads the context: one learnt query over its tokens; an MLP on the state of the mask token; Linear and
@@ -108,11 +108,11 @@ class ObjectiveSettings(Section):
     vicreg_covariance: float = Field(default=1.0, ge=0)
     """Weight of VICReg's covariance term."""
     sigreg_directions: int = Field(default=256, ge=1)
-    """Random directions along which SIGReg looks at every step (paper: 1024)."""
+    """Random directions along which SIGReg tests at every step (paper: 1024)."""
     sigreg_knots: int = Field(default=17, ge=2)
-    """Places at which SIGReg compares characteristic functions, 0 included."""
+    """Positions at which SIGReg compares characteristic functions, 0 included."""
     sigreg_range: float = Field(default=3.0, gt=0)
-    """The largest of these places, in inverse standard deviations."""
+    """The largest of these positions, in inverse standard deviations."""
 
     @property
     def regularized(self) -> bool:

@@ -23,8 +23,7 @@ from pydantic_core import core_schema
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.words import mistakes, nearest
 
-OWN_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-"""The form of `module:Class`."""
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Axis:
     def _named(self, value: str) -> str:
         """The value, if it is the name of a built-in part or can be a class of one's own."""
         own = "or a class of your own as module:Class"
-        if ":" in value and not OWN_PATH.fullmatch(value):
+        if ":" in value and not _PATH.fullmatch(value):
             raise ValueError(f"input should be the name of a built-in part, {own}")
         if ":" not in value and value not in self.built_in:
             names = ", ".join(f"'{name}'" for name in self.built_in)

@@ -33,11 +33,11 @@ def view_of(settings: Settings) -> type[View]:
 def make_view(
     settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, *, seed: int | None = None
 ) -> View:
-    """The view that the settings choose, over one side of a corpus.
+    """The view that the settings choose, over one split of a corpus.
 
     Args:
         settings: of the run.
-        split: the side.
+        split: of the corpus.
         tokenizer: of the corpus.
         seed: of what the view draws (None: `meta.seed`).
     """

@@ -32,7 +32,7 @@ class Frame(TypedDict):
 
 
 class View(ABC):
-    """Examples of one side of a corpus.
+    """Examples of one split of a corpus.
 
     What is drawn for an example is a function of (seed, epoch, example) alone, so it does not depend on who builds the
     batch, and a resumed run draws what the whole run drew.

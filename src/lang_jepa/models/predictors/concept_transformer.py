@@ -63,7 +63,7 @@ class _Block(nn.Module):
 
 
 class SentenceTransformer(Predictor):
-    """Blocks over the segment vectors of each passage, read at the places that are asked.
+    """Blocks over the segment vectors of each passage, read at the positions that are asked.
 
     Positions enter only as distances.
 
