@@ -2,6 +2,7 @@
 
 import sys
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -12,6 +13,7 @@ from lang_jepa.files.atomic import write_text
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.parts import Axis
 from lang_jepa.settings.run import RunSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -27,6 +29,10 @@ errors that say what to set. A setting of text takes what was typed (`2024`, `no
 setting that you choose and that has no effect beside the others, such as `data.limit` in a stream, is an error; as a
 default it stands there unnoticed. The resolved settings of a run are saved as `settings.yaml` in its run directory,
 with the version that wrote them.
+
+Where the values end with `module:Class`, a class of your own can be named in place of a built-in part; settings that it
+defines stand in a section of its axis: `own_view`, `own_predictor`, `own_target`, `own_regularizer` or `own_distance`
+(see [own_parts.md](own_parts.md)).
 """
 
 DECODERS = """
@@ -99,13 +105,19 @@ def _kind(field: FieldInfo) -> str:
         for name, sign in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
         if hasattr(limit, name)
     ]
-    return ", ".join([_type(field.annotation), *bounds])
+    axis = next((one for one in field.metadata if isinstance(one, Axis)), None)
+    kind = _type(field.annotation) if axis is None else f"{_choices(axis.built_in)}, `module:Class`"
+    return ", ".join([kind, *bounds])
+
+
+def _choices(values: Iterable[object]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
 
 
 def _type(annotation: Any) -> str:
     """`int or null`, `yes or no` and the like."""
     if get_origin(annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(annotation))
+        return _choices(get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join(_type(part) for part in get_args(annotation))
     if get_origin(annotation) is tuple:

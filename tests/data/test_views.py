@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from plain import PREFIX, SUFFIX, Documents, made_up, picked, split_of, unpacked
 
 from lang_jepa.data.corpus.corpus import Corpus
-from lang_jepa.data.views import CONTEXTS, make_plain_view, make_view
+from lang_jepa.data.views import make_plain_view, make_view
 from lang_jepa.data.views.batch import Batch, Contexts, Sequences
-from lang_jepa.data.views.next_sentence import NextSentenceView
+from lang_jepa.data.views.next_sentence import CONTEXTS, NextSentenceView
 from lang_jepa.settings.encoder import Settings
 
 MODES = ["window", "causal", "concepts"]

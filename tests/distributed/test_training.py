@@ -21,20 +21,21 @@ from pathlib import Path
 import torch
 
 from lang_jepa.settings.load import read_settings
-from lang_jepa.training.run import Run
+from lang_jepa.training.engine import Engine
 from lang_jepa.training.train import resume_settings, train
 from tiny import StopAt
 
 
-def note_start(run, begin=Run.begin):
-    own = run.target.encoder.state_dict() if run.target.own else {}
-    tensors = {"model": run.jepa.state_dict(), "target": own}
-    torch.save(tensors, run.folder / f"start-{run.fabric.global_rank}.pt")
+def note_start(run, begin=Engine.begin):
+    target = run.method.target
+    own = target.encoder.state_dict() if target.own else {}
+    tensors = {"model": run.method.jepa.state_dict(), "target": own}
+    torch.save(tensors, run.folder.path / f"start-{run.fabric.global_rank}.pt")
     begin(run)
 
 
 if __name__ == "__main__":
-    Run.begin = note_start
+    Engine.begin = note_start
     for job in json.loads(sys.argv[1]):
         torch.seed()  # what a rank's own generator did before must not matter
         folder = Path(job["folder"])

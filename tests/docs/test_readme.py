@@ -4,7 +4,8 @@ A fenced block with `<!-- test: run -->` on the line before is run, the blocks o
 The folder holds `my_texts/` (40 short .txt files), `my_texts.jsonl` (the same, one JSON object a line),
 `my_sentences.txt` (one sentence a line), and the project's `scripts/` and `main_encoder.py`. Commands begin a line;
 `lang-jepa` runs in this process, anything else in bash, and `train` gets a few tiny settings on top so that a page takes
-seconds. A Python block runs as a module of its own. A block marked `run with NAME` runs where that module is installed.
+seconds. A Python block runs as a module of its own. A block marked `run with NAME` runs where that module is installed; one
+marked `file NAME` is written to that file in the folder.
 """
 
 import ast
@@ -24,6 +25,7 @@ from typing import NamedTuple
 import pytest
 import typer.main
 import yaml
+from pydantic import BaseModel
 
 from lang_jepa.cli import app as cli
 from lang_jepa.settings.decoder import DecoderSettings
@@ -69,6 +71,7 @@ TINY_GPT = (
     "evaluation.val_tokens=500",
     "evaluation.span_sequences=8",
 )
+_FILE = re.compile(r"<!-- test: file (\S+) -->")
 _WITH = re.compile(r"<!-- test: run with (\w+) -->")
 _BLOCK = re.compile(r"^([^\n]*)\n```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SETTING = re.compile(
@@ -82,12 +85,19 @@ class Block(NamedTuple):
     language: str
     text: str
     run: bool
+    file: str = ""
 
 
 def blocks(page: Path) -> list[Block]:
     """Fenced blocks of a page."""
     text = page.read_text(encoding="utf-8")
-    return [Block(page, m[2], m[3], _is_run(m[1])) for m in _BLOCK.finditer("\n" + text)]
+    return [Block(page, m[2], m[3], _is_run(m[1]), _file(m[1])) for m in _BLOCK.finditer("\n" + text)]
+
+
+def _file(line: str) -> str:
+    """The file that the block after a line is, if any."""
+    found = _FILE.search(line)
+    return found[1] if found else ""
 
 
 def _is_run(line: str) -> bool:
@@ -124,7 +134,7 @@ def unknown_settings(text: str) -> list[str]:
     known: dict[str, set[str]] = {}
     for kind in (Settings, DecoderSettings, GPTSettings):
         for name, field in kind.model_fields.items():
-            if name not in ("recipe", "system"):
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 known.setdefault(name, set()).update(field.annotation.model_fields)
     return [f"{a}.{b}" for a, b in _SETTING.findall(text) if b not in known[a] and b not in _FILES]
 
@@ -225,6 +235,8 @@ def _type(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_marked_blocks_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks(page):
+        if block.file:
+            (folder / block.file).write_text(block.text)
         if not block.run:
             continue
         if block.language == "python":

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lang_jepa.training.run import Run
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
@@ -22,6 +21,7 @@ from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.training.engine import Engine
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import train
 from tiny import assert_same_run, tiny_settings, train_in_two_parts, write_parquet
@@ -85,8 +85,8 @@ def test_a_row_is_the_mean_state_of_its_sentence_alone(encoder: TextEncoder, vie
 def test_training_reads_the_same_from_it_and_never_runs_the_encoder(tmp_path: Path) -> None:
     """Against a run whose equal, but named, teacher keeps it from the cache: losses, looks and the exported model."""
 
-    def no_pass(run: Run) -> None:
-        for encoder in (run.jepa.encoder, run.target.encoder):
+    def no_pass(run: Engine) -> None:
+        for encoder in (run.method.jepa.encoder, run.method.target.encoder):
             encoder.backbone.register_forward_pre_hook(lambda *_: pytest.fail("the encoder was run"))
 
     cached = _settings(tmp_path)

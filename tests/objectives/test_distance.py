@@ -12,15 +12,16 @@ from torch.nn import functional
 
 from lang_jepa.objectives.distance import (
     DISTANCES,
+    MSE,
     NEAR,
     TEMPERATURE,
     Centre,
-    contrastive,
-    cosine,
-    mse,
-    smooth_l1,
+    Contrastive,
+    Cosine,
+    SmoothL1,
 )
 
+smooth_l1, cosine, mse, contrastive = SmoothL1(), Cosine(), MSE(), Contrastive()
 NAMES = sorted(DISTANCES.keys() - {"contrastive"})
 """Those that look at one pair at a time."""
 OF_DIRECTIONS = ["cosine", "smooth_l1"]
@@ -39,7 +40,7 @@ def pair(dim: int, angle: float) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("name", OF_DIRECTIONS)
 def test_equal_directions_are_at_zero(name: str) -> None:
     x = vectors(5, 8)
-    distance = DISTANCES[name](x, x * torch.tensor([0.1, 1, 2, 30, 1e4])[:, None])
+    distance = DISTANCES[name]()(x, x * torch.tensor([0.1, 1, 2, 30, 1e4])[:, None])
     assert distance.shape == (5,)
     assert distance.dtype == torch.float32
     torch.testing.assert_close(distance, torch.zeros(5), atol=1e-6, rtol=0)
@@ -95,14 +96,14 @@ def test_lengths_do_not_matter(name: str, ours: float, theirs: float, seed: int)
     """So that a predictor cannot lower its loss by shrinking."""
     x, y = vectors(3, 8, seed), vectors(3, 8, seed + 100)
     torch.testing.assert_close(
-        DISTANCES[name](ours * x, theirs * y), DISTANCES[name](x, y), atol=1e-5, rtol=1e-4
+        DISTANCES[name]()(ours * x, theirs * y), DISTANCES[name]()(x, y), atol=1e-5, rtol=1e-4
     )
 
 
 @pytest.mark.parametrize("name", OF_DIRECTIONS)
 def test_gradient_is_at_right_angles_to_the_prediction(name: str) -> None:
     x = vectors(4, 8).requires_grad_()
-    (gradient,) = torch.autograd.grad(DISTANCES[name](x, vectors(4, 8, seed=1)).sum(), x)
+    (gradient,) = torch.autograd.grad(DISTANCES[name]()(x, vectors(4, 8, seed=1)).sum(), x)
     assert gradient.norm(dim=1).min() > 1e-3
     torch.testing.assert_close((gradient * x).sum(1), torch.zeros(4), atol=1e-6, rtol=0)
 
@@ -115,10 +116,10 @@ def test_mse_compares_lengths_too() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_one_value_for_each_row_in_fp32(name: str) -> None:
     x, y = vectors(4, 8), vectors(4, 8, seed=1)
-    rows = torch.cat([DISTANCES[name](x[i : i + 1], y[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(DISTANCES[name](x, y), rows)
-    assert DISTANCES[name](x.bfloat16(), y.bfloat16()).dtype == torch.float32
-    torch.testing.assert_close(DISTANCES[name](x, y), DISTANCES[name](y, x))
+    rows = torch.cat([DISTANCES[name]()(x[i : i + 1], y[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(DISTANCES[name]()(x, y), rows)
+    assert DISTANCES[name]()(x.bfloat16(), y.bfloat16()).dtype == torch.float32
+    torch.testing.assert_close(DISTANCES[name]()(x, y), DISTANCES[name]()(y, x))
 
 
 def test_the_two_distances_do_not_coincide() -> None:

@@ -38,7 +38,7 @@ def output(count: int = 6, segments: int = 9, seed: int = 0) -> Output:
 def test_mean_distance_without_anything_else(loss_fn: str) -> None:
     made, targets = output(), rows(6, 5)
     loss = Objective(settings(loss_fn))(made, targets, count=6)
-    torch.testing.assert_close(loss.total, DISTANCES[loss_fn](made.predictions, targets).mean())
+    torch.testing.assert_close(loss.total, DISTANCES[loss_fn]()(made.predictions, targets).mean())
     loss.total.backward()
     assert made.predictions.grad.abs().sum() > 0
     assert made.embeddings.grad is None
@@ -56,7 +56,7 @@ def test_weights_of_the_sum() -> None:
     made, targets = output(), rows(6, 5)
     loss = Objective(settings("cosine", **chosen))(made, targets, count=6, micro_batches=4)
     penalty = VICReg(2.0, 7.0)(made.embeddings)
-    distance = DISTANCES["cosine"](made.predictions, targets)
+    distance = DISTANCES["cosine"]()(made.predictions, targets)
     torch.testing.assert_close(loss.total, 5.0 * distance.mean() + 0.3 * penalty / 4)
     torch.testing.assert_close(loss.regularizer, penalty.detach())
     loss.total.backward()
@@ -68,7 +68,7 @@ def test_figures_are_sums_without_gradient() -> None:
     loss = Objective(settings())(made, targets, count=99)
     predictions = made.predictions.detach()
     expected = {
-        "distance": DISTANCES["smooth_l1"](predictions, targets).sum(),
+        "distance": DISTANCES["smooth_l1"]()(predictions, targets).sum(),
         "cosine": functional.cosine_similarity(predictions, targets).sum(),
         "targets_norm": targets.square().sum(1).sqrt().sum(),
         "predictions_norm": predictions.square().sum(1).sqrt().sum(),

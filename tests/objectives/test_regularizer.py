@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.objectives.regularizer import REGULARIZERS, VICReg, over_views
+from lang_jepa.objectives.regularizer import VICReg, make_regularizer, over_views
 from lang_jepa.objectives.sigreg import SIGReg
 from lang_jepa.settings.encoder import EncoderMetaSettings, ObjectiveSettings, Settings
 
@@ -115,10 +115,10 @@ def test_table() -> None:
         vicreg_variance=3.0, vicreg_covariance=4.0, sigreg_directions=5, sigreg_knots=4, sigreg_range=2.0
     )
     settings = Settings(objective=chosen, meta=EncoderMetaSettings(seed=8))
-    assert REGULARIZERS["none"](settings) is None
-    made = REGULARIZERS["vicreg"](settings)
+    assert make_regularizer(settings) is None
+    made = VICReg.of(settings)
     z = rows(9, 4) * 0.3
     torch.testing.assert_close(made(z), plain(z, 3.0, 4.0).float(), atol=1e-5, rtol=1e-5)
-    sketched = REGULARIZERS["sigreg"](settings)
+    sketched = SIGReg.of(settings)
     assert torch.equal(sketched(z, 3), SIGReg(5, 4, 2.0, seed=8)(z, 3))
     assert sketched(z, 3) != sketched(z, 4)

@@ -1,25 +1,16 @@
 """What does not fit together is refused, and the message names the setting that mends it."""
 
-from collections.abc import Mapping
 from typing import get_args
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from lang_jepa.data.views import CONTEXTS, VIEWS
+from lang_jepa.data.views import VIEWS
+from lang_jepa.data.views.next_sentence import CONTEXTS
 from lang_jepa.models.predictors.predictor import PREDICTORS
-from lang_jepa.models.target import TARGETS
-from lang_jepa.objectives.distance import DISTANCES
-from lang_jepa.objectives.regularizer import REGULARIZERS
 from lang_jepa.settings.data import DataSettings
-from lang_jepa.settings.encoder import (
-    NEXT_SENTENCE_PREDICTORS,
-    VIEW_PREDICTORS,
-    EncoderOptimizationSettings,
-    ModelSettings,
-    ObjectiveSettings,
-    Settings,
-)
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.parts import AXES, Axis
 
 MASKED = {"data": {"view": "masked_sentences"}, "model": {"predictor": "mask_mlp"}}
 SPANS = {"data": {"view": "spans"}, "model": {"predictor": "linear"}}
@@ -90,25 +81,39 @@ def test_what_fits(base: dict[str, dict[str, object]], changes: dict[str, object
     Settings.model_validate(with_changes(base, changes))
 
 
-@pytest.mark.parametrize(
-    ("section", "field", "table"),
-    [
-        (DataSettings, "view", VIEWS),
-        (DataSettings, "context", CONTEXTS),
-        (ModelSettings, "predictor", PREDICTORS),
-        (ObjectiveSettings, "regularizer", REGULARIZERS),
-        (ObjectiveSettings, "target", TARGETS),
-        (EncoderOptimizationSettings, "loss_fn", DISTANCES),
-    ],
-)
-def test_tables_hold_what_the_settings_offer(
-    section: type[BaseModel], field: str, table: Mapping[str, object]
-) -> None:
-    assert set(get_args(section.model_fields[field].annotation)) == set(table)
+@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
+def test_a_misspelt_part_is_refused_with_the_names_that_there_are(axis: Axis) -> None:
+    section, _, key = axis.setting.partition(".")
+    for name in axis.built_in:
+        wrong = f"{name[:-1]}x"
+        with pytest.raises(ValidationError, match=f"did you mean '{name}'") as raised:
+            Settings.model_validate({section: {key: wrong}})
+        assert all(f"'{one}'" in str(raised.value) for one in axis.built_in)
+
+
+@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
+def test_what_a_part_says_of_itself_names_settings_that_there_are(axis: Axis) -> None:
+    for part in filter(None, axis.built_in.values()):
+        for setting in part.reads:
+            section, _, key = setting.partition(".")
+            assert key in getattr(Settings(), section).model_fields
 
 
 def test_every_predictor_fits_somewhere_and_all_views_have_one() -> None:
-    fitting = [*NEXT_SENTENCE_PREDICTORS.values(), *VIEW_PREDICTORS.values()]
-    assert {name for names in fitting for name in names} == set(PREDICTORS)
-    assert set(NEXT_SENTENCE_PREDICTORS) == set(CONTEXTS)
-    assert {"next_sentence", *VIEW_PREDICTORS} == set(VIEWS)
+    """The table of what fits what, as it was before it followed from what views and predictors are."""
+    views = {name: view for name, view in VIEWS.items() if name != "next_sentence"} | CONTEXTS
+    fitting = {
+        name: {known for known, one in PREDICTORS.items() if one.fits(view)} for name, view in views.items()
+    }
+    plain = {"attention_query", "linear", "identity"}
+    assert fitting == {
+        "window": plain,
+        "causal": plain,
+        "concepts": {"concept_transformer", "recency_transformer", *plain},
+        "masked_sentences": {"mask_mlp", "transformer"},
+        "masked_concepts": {"neighbour_weights", "neighbour_gates", "neighbour_attention"},
+        "spans": plain,
+        "same_sentence": plain,
+    }
+    assert all(view.usual_predictor in fitting[name] for name, view in views.items())
+    assert set(get_args(DataSettings.model_fields["context"].annotation)) == set(CONTEXTS)

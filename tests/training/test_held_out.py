@@ -211,6 +211,6 @@ def test_the_mean_target_of_an_mse_is_the_mean_of_the_targets_as_they_are() -> N
     """Targets that share an offset: the mean of their directions would be far from all of them."""
     targets = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) + 10.0
     answers = Answers(targets.flip(0), targets, torch.arange(40), torch.arange(40))
-    losses = _trivial_losses(answers, targets, partial(measured, DISTANCES["mse"]), of_directions=False)
+    losses = _trivial_losses(answers, targets, partial(measured, DISTANCES["mse"]()), of_directions=False)
     expected = (targets - targets.mean(0)).square().mean()
     assert losses["val/distance_mean_target"] == pytest.approx(expected.item(), rel=1e-5)

@@ -23,8 +23,8 @@ def numeric_series(plan: Plan) -> list[dict[str, Any]]:
     first = trees[plan.baseline.name]
     series: dict[str, dict[str, float]] = {}
     for name, tree in trees.items():
-        keys = [key for key in first if key not in plan.kind.ours and tree[key] != first[key]]
-        if len(keys) == 1 and _is_number(first[keys[0]]) and _is_number(tree[keys[0]]):
+        keys = [key for key in first | tree if key not in plan.kind.ours and tree.get(key) != first.get(key)]
+        if len(keys) == 1 and _is_number(first.get(keys[0])) and _is_number(tree.get(keys[0])):
             series.setdefault(keys[0], {plan.baseline.name: first[keys[0]]})[name] = tree[keys[0]]
     found = []
     for key, values in series.items():

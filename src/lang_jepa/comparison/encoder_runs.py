@@ -87,7 +87,9 @@ class EncoderRuns(RunKind[Settings]):
 
         data = [key for key in first if key.startswith("data.")]
         corpus = same(key for key in data if key not in _CORPUS_FREE)
-        views = corpus and same(key for key in data if key not in _DATA_FREE)
+        views = (
+            corpus and same(key for key in data if key not in _DATA_FREE) and one.own_view == other.own_view
+        )
         backbone = corpus and same(_ENCODER)
         return {
             "corpus": corpus,
@@ -115,7 +117,7 @@ class EncoderRuns(RunKind[Settings]):
         self, settings: Mapping[str, Settings], tasks: Sequence[str], data_dir: Path | None
     ) -> None:
         """Documents must be kept for what reads them, and more than one variant must have something to answer."""
-        from lang_jepa.data.views import NEXT_VIEWS
+        from lang_jepa.data.views import view_of
 
         check_task_data(tasks, data_dir)
         streamed = [name for name, one in settings.items() if one.data.streaming]
@@ -125,7 +127,7 @@ class EncoderRuns(RunKind[Settings]):
                 f"{', '.join(streamed)}: a stream keeps no documents that the task {reading[0]} could ask about. Set "
                 "data.streaming=false, or choose others: --tasks sts,au"
             )
-        silent = [name for name, one in settings.items() if one.data.view not in NEXT_VIEWS]
+        silent = [name for name, one in settings.items() if not view_of(one).asks_next]
         if {*tasks} == {"retrieval"} and (next(iter(settings)) in silent or len(silent) >= len(settings) - 1):
             raise LangJepaError(
                 f"{', '.join(silent)}: trained to predict no next sentence, which is all that the task retrieval asks, "

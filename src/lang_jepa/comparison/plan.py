@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -311,8 +312,8 @@ def run_folder(folder: Path, name: str, seed: int) -> Path:
 def differing_settings(plan: Plan) -> dict[str, list[Any]]:
     """Settings in which the variants differ, with the value of each variant; what a plan sets itself left out."""
     trees = [flat(one.settings) for one in plan.variants]
-    keys = [key for key in trees[0] if key not in plan.kind.ours]
-    table = {key: [tree[key] for tree in trees] for key in keys}
+    keys = [key for key in dict.fromkeys(chain.from_iterable(trees)) if key not in plan.kind.ours]
+    table = {key: [tree.get(key) for tree in trees] for key in keys}
     return {key: row for key, row in table.items() if any(value != row[0] for value in row)}
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lang_jepa.comparison.trees import flat
+from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.parts import AXES
 from lang_jepa.settings.yaml_files import parse_yaml
 from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
 
@@ -82,7 +84,7 @@ def parse_dimension(text: str) -> Dimension:
     if not separator or key.count(".") != 1 or not values:
         raise LangJepaError(f"space '{text}' is not understood: {_FORM}")
     key = key.strip()
-    if ":" not in values:
+    if ":" not in values or key in {axis.setting for axis in AXES}:  # whose values may be module:Class
         choices = tuple(parse_yaml(part, where=f"space '{text}'") for part in values.split(","))
         return Dimension(key, choices=choices)
     low, high, *scale = (part.strip() for part in values.split(":"))
@@ -140,7 +142,7 @@ def direction_of(metric: str) -> Literal["minimize", "maximize"]:
 def own_name(settings: Settings, metric: str) -> str:
     """The name that a look has for a figure which runs on spans write by another name too."""
     names = {other: name for name, other in OTHER_NAMES.items()}
-    return names.get(metric, metric) if settings.data.view == "spans" else metric
+    return names.get(metric, metric) if view_of(settings).has_other_names else metric
 
 
 def check_aim(settings: Settings, metric: str) -> None:
@@ -155,7 +157,7 @@ def check_aim(settings: Settings, metric: str) -> None:
             "-o data.val_fraction=0.05"
         )
     refused = {*NO_AIM, *OTHER_NAMES.values()}
-    if settings.objective.regularizer == "none":
+    if not settings.objective.regularized:
         refused.add("val/regularizer")
     known = [name for name in COLUMNS if name.startswith("val/") and name not in refused]
     if metric not in known:

@@ -35,9 +35,9 @@ def setting_differences(then: BaseModel, now: BaseModel, *, ignore: Iterable[str
     one, other = flat(then), flat(now)
     left_out = set(ignore)
     return [
-        f"{key}: {one[key]!r} there, {other[key]!r} now"
-        for key in one
-        if one[key] != other[key] and key not in left_out
+        f"{key}: {one.get(key)!r} there, {other.get(key)!r} now"
+        for key in one | other
+        if one.get(key) != other.get(key) and key not in left_out
     ]
 
 

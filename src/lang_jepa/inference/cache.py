@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
-from lang_jepa.data.views import View
+from lang_jepa.data.views import View, view_of
 from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.embedder import ArrayCache
@@ -68,12 +68,11 @@ def reads_cached(settings: Settings) -> bool:
 
     Not so for a stream, which has no place to keep them and no end, nor where another encoder makes the targets.
     """
-    data = settings.data
     return (
         settings.model.freeze_encoder
         and settings.objective.teacher_path is None
-        and (data.view == "masked_concepts" or (data.view, data.context) == ("next_sentence", "concepts"))
-        and not data.streaming
+        and view_of(settings).sentences_alone
+        and not settings.data.streaming
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.data.text.tokenizer import TextTokenizer
-from lang_jepa.data.views import NEXT_VIEWS, TWO_SIDED_VIEWS, AsksNext, make_view
+from lang_jepa.data.views import VIEWS, AsksNext, make_view, view_of
 from lang_jepa.data.views.batch import Sequences
 from lang_jepa.data.views.masked import MaskedView
 from lang_jepa.data.views.order import by_length
@@ -88,7 +88,7 @@ class EmbeddingModel:
         objective, data = settings.objective, settings.data
         kind = getattr(backbone.config, "model_type", type(backbone).__name__)
         millions = sum(parameter.numel() for parameter in self.jepa.encoder.parameters()) / 1e6
-        regularizer = "" if objective.regularizer == "none" else f" + {objective.regularizer}"
+        regularizer = f" + {objective.regularizer}" if objective.regularized else ""
         parts = (
             self.source or settings.recipe,
             f"{self.dim} dimensions",
@@ -230,7 +230,7 @@ class EmbeddingModel:
     @property
     def predicts_next(self) -> bool:
         """Whether it was trained on a view in which `predict_next` has a meaning."""
-        return self.has_predictor and self.settings.data.view in NEXT_VIEWS
+        return self.has_predictor and view_of(self.settings).asks_next
 
     @overload
     def predict_next(self, context: Sequence[str]) -> Vectors: ...
@@ -255,7 +255,7 @@ class EmbeddingModel:
         if not self.predicts_next:
             raise LangJepaError(
                 f"this model was trained on data.view={self.settings.data.view}, so it cannot predict the next "
-                f"sentence; it can encode. Train with data.view={' or '.join(NEXT_VIEWS)} for predictions."
+                f"sentence; it can encode. Train with data.view={_views('asks_next')} for predictions."
             )
         contexts, alone = contexts_of(context)
         predicted = self._predict_all(contexts)
@@ -273,7 +273,7 @@ class EmbeddingModel:
     @property
     def sees_both_sides(self) -> bool:
         """Whether its predictor learnt to read what comes after a sentence too, so that `predict_between` works."""
-        return self.has_predictor and self.settings.data.view in TWO_SIDED_VIEWS
+        return self.has_predictor and view_of(self.settings).two_sided
 
     def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> Vectors:
         """Predicted concepts of hidden sentences from both sides.
@@ -294,7 +294,7 @@ class EmbeddingModel:
         if not self.sees_both_sides:
             raise LangJepaError(
                 f"this model was trained on data.view={self.settings.data.view} and reads the past only; train with "
-                f"data.view={' or '.join(TWO_SIDED_VIEWS)} to predict from both sides"
+                f"data.view={_views('two_sided')} to predict from both sides"
             )
         before, after = sides_of(before, after)
         if not len(before):
@@ -356,6 +356,11 @@ class EmbeddingModel:
         hidden = split.document_starts[:-1] + np.array([len(before) for before, _ in sides])
         contexts = view.between(split.document_starts[:-1], np.diff(split.document_starts), hidden)
         return _unit(self.jepa.eval()(contexts.to(self.device)).predictions)
+
+
+def _views(fact: str) -> str:
+    """The built-in views of which something is true, for people."""
+    return " or ".join(name for name, view in VIEWS.items() if getattr(view, fact))
 
 
 def _letters(context: Sequence[str]) -> int:

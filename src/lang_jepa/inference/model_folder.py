@@ -32,6 +32,7 @@ from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.tokens.byte_table import ByteTable
 from lang_jepa.data.tokens.pieces import Pieces
 from lang_jepa.data.tokens.token_shards import TOKENIZER
+from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics
 from lang_jepa.files.arrays import check_finite
@@ -51,10 +52,11 @@ from lang_jepa.models.backbone import save_backbone
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.gpt import GPT
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.predictors.predictor import build_predictor
+from lang_jepa.models.predictors.predictor import Predictor, build_predictor
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import read_settings
+from lang_jepa.settings.parts import PREDICTOR
 from lang_jepa.settings.recipes import system_of
 
 _CHECKPOINTS = ("checkpoint-best.pth", "checkpoint-last.pth")
@@ -111,11 +113,12 @@ def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | N
         gradient_checkpointing=settings.meta.use_gradient_checkpointing,
     )
     data = settings.data
-    # A hidden sentence sees its whole passage, in which the special tokens have positions of their own.
-    window = data.passage_size + 2 if data.view == "masked_sentences" else data.window_size
-    predictor = build_predictor(settings.model, window=window, horizons=data.horizons)
+    view = view_of(settings)
+    window, horizons = view.reach(data), data.horizons
+    predictor = build_predictor(settings.model, window=window, horizons=horizons, own=settings.own_predictor)
     # Whether the predictor gets one vector per segment, instead of one state per token.
-    reads_sentences = settings.model.predictor != "attention_query" or data.context == "concepts"
+    chosen: type[Predictor] = PREDICTOR.part(settings.model.predictor)
+    reads_sentences = view.sentences_alone or not chosen.reads_tokens
     return Jepa(encoder, predictor, reads_sentences=reads_sentences)
 
 

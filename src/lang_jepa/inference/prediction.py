@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.text.tokenizer import TextTokenizer
-from lang_jepa.data.views import View, make_plain_view
+from lang_jepa.data.views import View, make_plain_view, view_of
 from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
@@ -37,7 +37,7 @@ Sides = tuple[list[int], list[int]]
 
 def reads_concepts(settings: Settings) -> bool:
     """Whether the predictor reads nothing but vectors of sentences encoded alone."""
-    return settings.data.view == "masked_concepts" or settings.data.context == "concepts"
+    return view_of(settings).sentences_alone
 
 
 @torch.inference_mode()

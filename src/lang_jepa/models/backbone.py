@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from lang_jepa.data.text.custom_code import local_only
+from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.architecture import (
     Family,
@@ -194,7 +195,7 @@ def check_encoder(settings: Settings) -> None:
             f"Encoders of type {config.model_type!r} have no gradient checkpointing: set "
             "meta.use_gradient_checkpointing=false, and a smaller data.batch_size if memory is short."
         )
-    if settings.data.context == "causal" and not family_of(config).packed:
+    if view_of(settings).hides_later and not family_of(config).packed:
         raise LangJepaError(
             f"data.context=causal hides later sentences inside the packed attention, which encoders of type "
             f"{config.model_type!r} do not run through (those that do: {', '.join(FAMILIES)}). Set "

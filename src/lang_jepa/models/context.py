@@ -1,10 +1,16 @@
-"""What a predictor is given: one interface for every view and context mode."""
+"""What every predictor is, and what it is given: one interface for every view and context mode."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from lang_jepa.data.views import View
 from lang_jepa.models.pooling import take_rows
+from lang_jepa.settings.encoder import ModelSettings
+from lang_jepa.settings.parts import PREDICTOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +21,7 @@ class Context:
         states: [T, D] states in the space of the embeddings (after the encoder's head).
         segments: int64 [T], the segment of each state, never falling.
         windows: int64 [Q, W], segments that each prediction may read, oldest first, -1 where there is none. The last
-            one is the place that is asked.
+            one is the position that is asked.
         passages: int64 [P] on the CPU, segments of each passage; they sum to the number of segments.
         horizons: int64 [Q], sentences between the context and each target (None: none).
     """
@@ -44,3 +50,43 @@ class Context:
         """Raise ValueError unless there is one state per segment."""
         if len(self.states) != self.count:
             raise ValueError("this predictor reads one vector per segment, and was given states of tokens")
+
+
+class Predictor(nn.Module, ABC):
+    """Turns the states of a context into predictions of its targets' embeddings.
+
+    A class of one's own is called with the width D and the number of segments that it sees at most (`View.reach`), and
+    with `settings=` where it has a class `Settings`.
+
+    Attributes:
+        reads_tokens: it can read one state per token; otherwise it gets one vector per segment. (It gets those, too,
+            from views that encode sentences alone.)
+        learns: it has weights.
+        needs: what it needs from a view that it does not fit, in words; empty: nothing that a setting could give.
+        reads: settings that do something beside this predictor, and not beside every one.
+    """
+
+    reads_tokens: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
+    needs: ClassVar[str] = ""
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def fits(cls, view: type[View]) -> bool:
+        """Whether it can read the contexts of a view: here, all in which a prediction reads the past only."""
+        return not view.two_sided
+
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        """The predictor that the settings describe.
+
+        Args:
+            settings: of the model.
+            window: see `View.reach`.
+            own: the settings that a class of one's own defines.
+        """
+        return cls(settings.embed_dim, window, **PREDICTOR.options(cls, own))
+
+    @abstractmethod
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], one per window of the context, not normalised."""

@@ -1,6 +1,6 @@
 """The online side of the model: encoder and predictor as one module, so that it is wrapped and saved as one."""
 
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -9,21 +9,9 @@ from lang_jepa.data.views.batch import Contexts, Targets
 from lang_jepa.models.context import Context
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.pooling import segment_mean, take_rows
+from lang_jepa.models.target import Output
 
-
-class Output(NamedTuple):
-    """What one pass gives.
-
-    Attributes:
-        predictions: [Q, D], not normalised.
-        embeddings: [S, D], the online embedding of every context segment that shows text, not normalised (for
-            regularizers).
-        targets: [Q, D], the targets, if they were made by the same pass, with gradient.
-    """
-
-    predictions: Tensor
-    embeddings: Tensor
-    targets: Tensor | None = None
+__all__ = ["Jepa", "Output"]
 
 
 class Jepa(nn.Module):

@@ -5,7 +5,9 @@
 `contrastive` alone looks at other targets too, and at the length of predictions, but not of targets.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -13,56 +15,76 @@ from torch.nn import functional
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.reduction import rows_of_all_ranks
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.parts import DISTANCE
 
 
-def smooth_l1(predictions: Tensor, targets: Tensor) -> Tensor:
+class Distance(ABC):
+    """One value for each prediction and its target.
+
+    A class of one's own is called without arguments, or with `settings=` where it has a class `Settings`.
+
+    Attributes:
+        of_directions: the length of neither side matters.
+        among_targets: it looks at the other targets of the batch, and is called with their positions in the text too.
+        uncentred: why a running mean may not be taken from both sides, in words; {} is the distance's name.
+        reads: settings that do something beside this distance, and not beside every one.
+    """
+
+    of_directions: ClassVar[bool] = True
+    among_targets: ClassVar[bool] = False
+    uncentred: ClassVar[str] = ""
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The distance that the settings of a run describe."""
+        return cls(**DISTANCE.options(cls, settings.own_distance))
+
+    @abstractmethod
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """float32 [Q] of predictions [Q, D] and targets [Q, D], neither normalised."""
+
+    def over_ranks(self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+        """The same in training, where one that looks at other targets may take those of all ranks."""
+        return measured(self, predictions, targets, numbers)
+
+
+class SmoothL1(Distance):
     """Smooth-L1 of the unit-RMS vectors, mean over dimensions.
 
     Unit vectors are multiplied by sqrt(D) first. Without that, no difference exceeds 1, the linear part is never
     reached, and the loss is exactly (1 - cosine) / D: the cosine distance with a vanishing scale. I-JEPA's
     LayerNorm of the targets (arXiv 2301.08243) has the same effect.
-
-    Args:
-        predictions: [Q, D].
-        targets: [Q, D].
-
-    Returns:
-        float32 [Q]: 0 for equal directions, (2 sqrt(D) - 0.5) / D for opposite one-hot vectors.
     """
-    scale = predictions.shape[-1] ** 0.5
-    ours, theirs = (functional.normalize(x.float(), dim=-1) * scale for x in (predictions, targets))
-    return functional.smooth_l1_loss(ours, theirs, reduction="none").mean(-1)
+
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """float32 [Q]: 0 for equal directions, (2 sqrt(D) - 0.5) / D for opposite one-hot vectors."""
+        scale = predictions.shape[-1] ** 0.5
+        ours, theirs = (functional.normalize(x.float(), dim=-1) * scale for x in (predictions, targets))
+        return functional.smooth_l1_loss(ours, theirs, reduction="none").mean(-1)
 
 
-def cosine(predictions: Tensor, targets: Tensor) -> Tensor:
-    """1 - cosine similarity.
+class Cosine(Distance):
+    """1 - cosine similarity."""
 
-    Args:
-        predictions: [Q, D].
-        targets: [Q, D].
-
-    Returns:
-        float32 [Q] in [0, 2].
-    """
-    return 1.0 - functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """float32 [Q] in [0, 2]."""
+        return 1.0 - functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
 
 
-def mse(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Squared difference of the un-normalised vectors, mean over dimensions (LeJEPA, arXiv 2511.08544).
+class MSE(Distance):
+    """Squared difference of the un-normalised vectors, mean over dimensions (LeJEPA, arXiv 2511.08544)."""
 
-    Args:
-        predictions: [Q, D].
-        targets: [Q, D].
+    of_directions = False
+    uncentred = "changes nothing under optimization.loss_fn={} (the mean cancels)"
 
-    Returns:
-        float32 [Q]: 2 on average for independent standard normal vectors.
-    """
-    return (predictions.float() - targets.float()).square().mean(-1)
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """float32 [Q]: 2 on average for independent standard normal vectors."""
+        return (predictions.float() - targets.float()).square().mean(-1)
 
 
-def contrastive(
-    predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, *, first: int = 0
-) -> Tensor:
+class Contrastive(Distance):
     """Cross-entropy of finding each prediction's own target among all targets of the batch.
 
     InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1, by the dot product of the prediction over
@@ -70,61 +92,73 @@ def contrastive(
     shorter one less sure. (Where all had one length, predictors spent directions on being unsure.) The wrong answers
     are the other targets of the same call: those of one micro-batch, of all ranks in training. Sentences of one
     document teach what tells its places apart.
-
-    Args:
-        predictions: [Q, D], not normalised.
-        targets: [N, D], among them those of the predictions, in their order.
-        numbers: int64 [N], the targets' places in the text. Those up to `NEAR` places away are no wrong answers: a
-            context, which a prediction resembles for good reason, consists of them; nor is a target that stands in the
-            batch again for another prediction.
-        first: the row of the first prediction's target.
-
-    Returns:
-        float32 [Q], at least 0; log N on average for predictions that know nothing of nearly orthogonal targets.
     """
-    ours, theirs = (
-        predictions.float() * predictions.shape[-1] ** -0.5,
-        functional.normalize(targets.float(), dim=-1),
-    )
-    scores = ours @ theirs.T / TEMPERATURE
-    own = torch.arange(first, first + len(ours), device=ours.device)
-    if numbers is not None:
-        places = numbers.to(scores.device)
-        near = (places[own, None] - places[None, :]).abs() <= NEAR
-        near[torch.arange(len(own)), own] = False
-        scores = scores.masked_fill(near, -torch.inf)
-    return functional.cross_entropy(scores, own, reduction="none")
 
+    among_targets = True
+    uncentred = "takes the length from predictions, which optimization.loss_fn={} looks at"
 
-def contrastive_over_ranks(predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
-    """`contrastive` of this rank's predictions, float32 [Q], among the targets [Q, D] of all ranks."""
-    everyone, first = rows_of_all_ranks(targets.float())
-    if numbers is not None:
-        numbers, _ = rows_of_all_ranks(numbers.to(targets.device))
-    return contrastive(predictions, everyone, numbers, first=first)
+    def __call__(
+        self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, *, first: int = 0
+    ) -> Tensor:
+        """Values, at least 0; log N on average for predictions that know nothing of nearly orthogonal targets.
+
+        Args:
+            predictions: [Q, D], not normalised.
+            targets: [N, D], among them those of the predictions, in their order.
+            numbers: int64 [N], the targets' positions in the text. Those up to `NEAR` away are no wrong answers: a
+                context, which a prediction resembles for good reason, consists of them; nor is a target that stands in
+                the batch again for another prediction.
+            first: the row of the first prediction's target.
+
+        Returns:
+            float32 [Q].
+        """
+        ours = predictions.float() * predictions.shape[-1] ** -0.5
+        scores = ours @ functional.normalize(targets.float(), dim=-1).T / TEMPERATURE
+        own = torch.arange(first, first + len(ours), device=ours.device)
+        if numbers is not None:
+            places = numbers.to(scores.device)
+            near = (places[own, None] - places[None, :]).abs() <= NEAR
+            near[torch.arange(len(own)), own] = False
+            scores = scores.masked_fill(near, -torch.inf)
+        return functional.cross_entropy(scores, own, reduction="none")
+
+    def over_ranks(self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+        """Values of this rank's predictions, float32 [Q], among the targets [Q, D] of all ranks."""
+        everyone, first = rows_of_all_ranks(targets.float())
+        if numbers is not None:
+            numbers, _ = rows_of_all_ranks(numbers.to(targets.device))
+        return self(predictions, everyone, numbers, first=first)
 
 
 TEMPERATURE = 0.1
 NEAR = 8
 """Sentences; as many as contexts usually have."""
 
-Distance = Callable[[Tensor, Tensor], Tensor]
-"""Predictions [Q, D] and targets [Q, D] to values [Q]."""
-
-DISTANCES: dict[str, Distance] = {
-    "smooth_l1": smooth_l1,
-    "cosine": cosine,
-    "mse": mse,
-    "contrastive": contrastive,
+DISTANCES: dict[str, type[Distance]] = {
+    "smooth_l1": SmoothL1,
+    "cosine": Cosine,
+    "mse": MSE,
+    "contrastive": Contrastive,
 }
+"""Built-in distances by `optimization.loss_fn`."""
+
+
+def make_distance(settings: Settings) -> Distance:
+    """The distance that the settings choose."""
+    chosen: type[Distance] = DISTANCE.part(settings.optimization.loss_fn)
+    return chosen.of(settings)
 
 
 def measured(
-    distance: Distance, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None
+    distance: Callable[..., Tensor], predictions: Tensor, targets: Tensor, numbers: Tensor | None = None
 ) -> Tensor:
-    """A distance's values [Q]; the one that looks at other targets is told their places in the text, [Q]."""
-    if distance is contrastive:
-        return contrastive(predictions, targets, numbers)
+    """A distance's values [Q]; one that looks at other targets gets their positions in the text, [Q].
+
+    The distance may be a plain function too, which somebody put into a run.
+    """
+    if getattr(distance, "among_targets", False):
+        return distance(predictions, targets, numbers)
     return distance(predictions, targets)
 
 

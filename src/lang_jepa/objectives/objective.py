@@ -6,6 +6,7 @@ The embeddings are those of the context, or, where the gradient flows into the t
 VICReg's variance term are then the mean over them, VICReg's covariance term is their sum.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,16 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.models.jepa import Output
-from lang_jepa.objectives.distance import (
-    DISTANCES,
-    Centre,
-    Distance,
-    contrastive,
-    contrastive_over_ranks,
-    measured,
-)
+from lang_jepa.objectives.distance import Centre, Distance, make_distance, measured
 from lang_jepa.objectives.reduction import sum_over_ranks, world_size
-from lang_jepa.objectives.regularizer import REGULARIZERS, over_views
+from lang_jepa.objectives.regularizer import make_regularizer, over_views
 from lang_jepa.settings.encoder import Settings
 
 
@@ -53,12 +47,15 @@ class Objective:
     """Distance and regularizer with their weights.
 
     Args:
-        settings: `optimization.loss_fn` names the distance, `objective` everything else.
+        settings: `optimization.loss_fn` chooses the distance, `objective` everything else.
+
+    Raises:
+        LangJepaError: see `make_regularizer`.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.distance: Distance = DISTANCES[settings.optimization.loss_fn]
-        self.regularizer = REGULARIZERS[settings.objective.regularizer](settings)
+        self.distance: Callable[..., Tensor] = make_distance(settings)
+        self.regularizer = make_regularizer(settings)
         self.weights = settings.objective
         self.centre = Centre(settings.model.embed_dim) if settings.objective.center_targets else None
 
@@ -84,15 +81,12 @@ class Objective:
             micro_batches: micro-batches in the step, over which the regularizer is averaged.
             regularizer_weight: of this step (None: the settings' at the first step).
             step: optimizer step, from which SIGReg draws its directions.
-            numbers: int64 [Q], the targets' places in the text, for distances that look at other targets too.
+            numbers: int64 [Q], the targets' positions in the text, for distances that look at other targets too.
         """
         predictions = output.predictions
         if self.centre is not None:
             self._move_centre(targets)
-        if self.distance is contrastive:
-            distances = contrastive_over_ranks(predictions, targets, numbers)
-        else:
-            distances = self.distances(predictions, targets, numbers)
+        distances = self.distances(predictions, targets, numbers, over_ranks=True)
         total = self.weights.prediction_weight * distances.sum() * (world_size() / count)
         regularizer = total.new_zeros(())
         if self.regularizer is not None:
@@ -111,10 +105,25 @@ class Objective:
                 predictions_norm=predictions.float().norm(dim=-1).sum(),
             )
 
-    def distances(self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
-        """Distance of each prediction to its target, float32 [Q]; of both minus the centre, where there is one."""
+    def distances(
+        self,
+        predictions: Tensor,
+        targets: Tensor,
+        numbers: Tensor | None = None,
+        *,
+        over_ranks: bool = False,
+    ) -> Tensor:
+        """Distance of each prediction to its target, float32 [Q]; of both minus the centre, where there is one.
+
+        Args:
+            predictions, targets: [Q, D], not normalised.
+            numbers: int64 [Q], the targets' positions in the text.
+            over_ranks: among the targets of all ranks, for distances that look at other targets.
+        """
         if self.centre is not None:
             predictions, targets = self.centre.apply(predictions), self.centre.apply(targets)
+        if over_ranks and isinstance(self.distance, Distance):
+            return self.distance.over_ranks(predictions, targets, numbers)
         return measured(self.distance, predictions, targets, numbers)
 
     @torch.no_grad()

@@ -6,16 +6,21 @@ sees.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.reduction import sum_over_ranks
-from lang_jepa.objectives.sigreg import SIGReg
+from lang_jepa.objectives.sigreg import Regularizer, SIGReg
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.parts import REGULARIZER
+
+__all__ = ["REGULARIZERS", "Regularizer", "SIGReg", "VICReg", "make_regularizer", "over_views"]
 
 
-class VICReg(nn.Module):
+class VICReg(Regularizer):
     """Variance and covariance terms of VICReg (arXiv 2105.04906, equations 1 to 4).
 
     variance = mean over dimensions of relu(1 - sqrt(var + 1e-4)); covariance = sum of squared off-diagonal entries
@@ -29,9 +34,16 @@ class VICReg(nn.Module):
         covariance: weight of the covariance term (paper: 1).
     """
 
+    compares_rows = True
+    reads = (*Regularizer.reads, "objective.vicreg_variance", "objective.vicreg_covariance")
+
     def __init__(self, variance: float = 25.0, covariance: float = 1.0) -> None:
         super().__init__()
         self.variance, self.covariance = variance, covariance
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.objective.vicreg_variance, settings.objective.vicreg_covariance)
 
     def forward(self, embeddings: Tensor, step: int = 0) -> Tensor:
         """Scalar for embeddings [N, D], the same at every step; computed in fp32.
@@ -73,17 +85,21 @@ def over_views(regularizer: Callable[[Tensor, int], Tensor], views: Sequence[Ten
     return torch.stack([regularizer(view, step) for view in views]).mean()
 
 
-def _vicreg(settings: Settings) -> nn.Module:
-    return VICReg(settings.objective.vicreg_variance, settings.objective.vicreg_covariance)
+REGULARIZERS: dict[str, type[Regularizer] | None] = {"none": None, "vicreg": VICReg, "sigreg": SIGReg}
+"""Built-in regularizers by `objective.regularizer`."""
 
 
-def _sigreg(settings: Settings) -> nn.Module:
-    mine = settings.objective
-    return SIGReg(mine.sigreg_directions, mine.sigreg_knots, mine.sigreg_range, seed=settings.meta.seed)
+def make_regularizer(settings: Settings) -> Regularizer | None:
+    """The regularizer that the settings choose, if any.
 
-
-REGULARIZERS: dict[str, Callable[[Settings], nn.Module | None]] = {
-    "none": lambda settings: None,
-    "vicreg": _vicreg,
-    "sigreg": _sigreg,
-}
+    Raises:
+        LangJepaError: it has weights or buffers, which nothing would train and no checkpoint keep.
+    """
+    chosen: type[Regularizer] | None = REGULARIZER.part(settings.objective.regularizer)
+    made = None if chosen is None else chosen.of(settings)
+    if made is not None and (kept := [*made.state_dict()]):
+        raise LangJepaError(
+            f"objective.regularizer={settings.objective.regularizer} has weights or buffers ({', '.join(kept)}), which "
+            "no checkpoint would keep: a regularizer is a function of the embeddings and the step"
+        )
+    return made

@@ -1,10 +1,12 @@
-"""SIGReg: embeddings are pulled towards an isotropic Gaussian, tested along random directions.
+"""What every regularizer is; and SIGReg: embeddings are pulled towards an isotropic Gaussian, tested along random
+directions.
 
 After LeJEPA (arXiv 2511.08544). Legend: N embeddings of all ranks, n of this rank, D their width, K directions,
 J knots.
 """
 
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,13 +14,39 @@ from torch import Tensor, nn
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.reduction import sum_over_ranks
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.parts import REGULARIZER
 
 _CHUNK = 1 << 15
 """Elements of one block of projections: a few such blocks stay in a core's cache."""
 _UNIT_NORM, _FEW = 1e-4, 8
 
 
-class SIGReg(nn.Module):
+class Regularizer(nn.Module, ABC):
+    """A term on the un-normalised embeddings, a function of them and of the step alone.
+
+    A class of one's own is called without arguments, or with `settings=` where it has a class `Settings`. One that has
+    a method `over_views(views, step)` says itself what several views of the same examples cost (else: their mean).
+
+    Attributes:
+        compares_rows: it has nothing to act on where a batch holds one embedding.
+        reads: settings that do something beside this regularizer, and not beside every one.
+    """
+
+    compares_rows: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ("objective.regularizer_weight", "objective.final_regularizer_weight")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The regularizer that the settings of a run describe."""
+        return cls(**REGULARIZER.options(cls, settings.own_regularizer))
+
+    @abstractmethod
+    def forward(self, embeddings: Tensor, step: int = 0) -> Tensor:
+        """Scalar for the local embeddings [N, D], the same on all ranks: the value for the batch of all of them."""
+
+
+class SIGReg(Regularizer):
     """Epps-Pulley statistic of the embeddings' projections, mean over random directions.
 
     With u = z a for a unit direction a, knots t_j linear on [0, range] and phi(t) = exp(-t^2 / 2):
@@ -40,11 +68,18 @@ class SIGReg(nn.Module):
         seed: of the directions.
     """
 
+    reads = (*Regularizer.reads, *(f"objective.sigreg_{name}" for name in ("directions", "knots", "range")))
+
     def __init__(self, directions: int = 256, knots: int = 17, span: float = 3.0, *, seed: int = 0) -> None:
         super().__init__()
         self.directions, self.knots, self.seed = directions, knots, seed
         self.spacing = span / (knots - 1)
         self._checked = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        mine = settings.objective
+        return cls(mine.sigreg_directions, mine.sigreg_knots, mine.sigreg_range, seed=settings.meta.seed)
 
     def forward(self, embeddings: Tensor, step: int = 0) -> Tensor:
         """Scalar for embeddings [n, D]; computed in fp32 (float64 stays).

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from lang_jepa.settings.parts import VIEW
+
 # fmt: off
 Language = Literal[
     "am", "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "fi", "fr", "gl", "gu", "hi", "hy", "it", "ja",
@@ -81,9 +83,7 @@ class DataSettings(Section):
     """Read documents as an endless stream instead of preparing them first; needs optimization.max_steps."""
     shuffle_buffer: int = Field(default=10_000, ge=1)
     """Documents in one block of a stream; documents are shuffled inside a block."""
-    view: Literal["next_sentence", "masked_sentences", "masked_concepts", "spans", "same_sentence"] = (
-        "next_sentence"
-    )
+    view: Annotated[str, VIEW] = "next_sentence"
     """What is predicted from what: the sentence after a context; hidden sentences of a passage; every sentence of a
     passage from the vectors of its neighbours before it, after it, and on both sides; the second part of a chunk of
     tokens from its first; a sentence from itself (with a crop, or by dropout alone)."""
@@ -98,8 +98,8 @@ class DataSettings(Section):
     passage_size: int = Field(default=16, ge=2)
     """Sentences in one passage at most (`causal`, `concepts`, `masked_sentences` and `masked_concepts`)."""
     horizons: int = Field(default=1, ge=1)
-    """Sentences ahead that training predicts (`next_sentence`): targets +1 to +horizons from one context pass. Looks,
-    retrieval and inference ask for the next one."""
+    """Sentences ahead that training predicts (`next_sentence`): targets +1 to +horizons from one context pass.
+    Validation, retrieval and inference ask for the next one."""
     masked_sentences: int = Field(default=2, ge=1)
     """Sentences hidden in each passage (`masked_sentences`), never all of them; each becomes one mask token."""
     target_context: Literal["alone", "in_context"] = "alone"

@@ -1,7 +1,10 @@
 """Which settings have no effect beside others. A user who chose one is told; a default stands there unnoticed."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeAlias
+
+from lang_jepa.settings.parts import AXES
 
 Chosen: TypeAlias = Mapping[str, int | None]
 """What was set, as `section.key`, and where: 0 in the user's file, less in the bases of it, TYPED on the command line,
@@ -23,14 +26,8 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
 """A setting, and another with the value beside which it does nothing; why, and what to do."""
 
 
-_TRANSFORMERS = ("transformer", "concept_transformer", "recency_transformer")
 _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("data.vocab_size", "data.tokenizer_path", ("trained",)),
-    ("data.masked_sentences", "data.view", ("masked_sentences",)),
-    ("data.target_context", "data.view", ("masked_sentences",)),
-    ("data.chunk_size", "data.view", ("spans",)),
-    ("data.span_min_length", "data.view", ("spans",)),
-    ("data.passage_size", "data.view", ("next_sentence", "masked_sentences", "masked_concepts")),
     ("model.architecture", "model.pretrained", (False,)),
     ("model.num_layers", "model.pretrained", (False,)),
     ("model.num_heads", "model.pretrained", (False,)),
@@ -39,16 +36,6 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("model.residual_scale", "model.pretrained", (False,)),
     ("model.head_sample", "model.head", ("whitened",)),
     ("model.whitening_power", "model.head", ("whitened",)),
-    ("model.predictor_layers", "model.predictor", _TRANSFORMERS),
-    ("objective.regularizer_weight", "objective.regularizer", ("vicreg", "sigreg")),
-    ("objective.final_regularizer_weight", "objective.regularizer", ("vicreg", "sigreg")),
-    ("objective.vicreg_variance", "objective.regularizer", ("vicreg",)),
-    ("objective.vicreg_covariance", "objective.regularizer", ("vicreg",)),
-    ("objective.sigreg_directions", "objective.regularizer", ("sigreg",)),
-    ("objective.sigreg_knots", "objective.regularizer", ("sigreg",)),
-    ("objective.sigreg_range", "objective.regularizer", ("sigreg",)),
-    ("optimization.momentum_start", "objective.target", ("ema",)),
-    ("optimization.momentum_end", "objective.target", ("ema",)),
     ("optimization.epochs", "optimization.max_steps", (None,)),
     ("optimization.warmup", "optimization.warmup_steps", (None,)),
     ("optimization.embedding_lr_multiplier", "model.freeze_encoder", (False,)),
@@ -72,12 +59,34 @@ def without_effect(settings: Any, chosen: Chosen) -> Iterator[str]:
             yield f"{setting} has no effect beside {beside}={_told(value)}: {why}"
     if _get(settings, "data.view") is None:  # of a decoder or a GPT
         return
-    for setting, beside, values in _NEEDS:
+    for setting, beside, values in chain(_NEEDS, _needs_of_parts(settings)):
         idle = _is_meant(chosen, setting, beside) and _get(settings, beside) not in values
         if idle and not _is_default(settings, setting):
             wanted = " or ".join(map(_told, values))
             now = _told(_get(settings, beside))
             yield f"{setting} has no effect beside {beside}={now}: it belongs to {beside}={wanted}; leave it out"
+    for axis in AXES:
+        name = axis.chosen(settings)
+        for setting in chosen:
+            of_own = setting.startswith(f"{axis.section}.") and ":" not in name
+            if of_own and _is_meant(chosen, setting, axis.setting):
+                yield (
+                    f"{setting} has no effect beside {axis.setting}={name}: it belongs to a class of your own "
+                    f"({axis.setting}=module:Class); leave it out"
+                )
+
+
+def _needs_of_parts(settings: Any) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    """As `_NEEDS`: the settings that parts read by themselves, with the names of the parts that do."""
+    for axis in AXES:
+        parts = {name: part for name, part in axis.built_in.items() if part is not None}
+        own = {name: axis.part(name) for name in [axis.chosen(settings)] if ":" in name}
+        for setting in dict.fromkeys(chain.from_iterable(part.reads for part in parts.values())):
+            yield (
+                setting,
+                axis.setting,
+                tuple(name for name, part in (parts | own).items() if setting in part.reads),
+            )
 
 
 def _is_meant(chosen: Chosen, setting: str, beside: str) -> bool:

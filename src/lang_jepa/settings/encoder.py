@@ -6,11 +6,22 @@ settings are saved in the run directory and everything later reads those. Readin
 """
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from itertools import chain
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lang_jepa.settings.data import DataSettings, Section
+from lang_jepa.settings.parts import (
+    AXES,
+    DISTANCE,
+    PREDICTOR,
+    REGULARIZER,
+    TARGET,
+    VIEW,
+    Parts,
+    parts_of,
+)
 from lang_jepa.settings.run import LoggingSettings, MetaSettings, OptimizationSettings, RunSettings
 
 
@@ -55,20 +66,9 @@ class ModelSettings(Section):
     similarity `predictable` gains from many more of them than there are dimensions."""
     freeze_encoder: bool = False
     """Train the predictor alone (head included in what is frozen); needs objective.target=frozen. With
-    `data.context=concepts` or `data.view=masked_concepts` each sentence is then encoded once and kept beside the
+    `data.context=concepts` or `data.view=masked_concepts` each sentence is then encoded once and cached beside the
     corpus (not in a stream)."""
-    predictor: Literal[
-        "attention_query",
-        "mask_mlp",
-        "linear",
-        "transformer",
-        "identity",
-        "concept_transformer",
-        "recency_transformer",
-        "neighbour_weights",
-        "neighbour_gates",
-        "neighbour_attention",
-    ] = "attention_query"
+    predictor: Annotated[str, PREDICTOR] = "attention_query"
     """What reads the context: one learnt query over its tokens; an MLP on the state of the mask token; Linear and
     LayerNorm on the context's mean; a bidirectional transformer over the passage's sentence vectors, read at the
     mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`); the same as a correction,
@@ -86,7 +86,7 @@ class ObjectiveSettings(Section):
 
     center_targets: bool = False
     """Subtract a running mean of the targets from both sides before the distance (not in `mse`, where it cancels)."""
-    target: Literal["ema", "shared", "frozen"] = "ema"
+    target: Annotated[str, TARGET] = "ema"
     """What targets are made with: a moving average of the encoder, the encoder itself, or an encoder that stays as it
     is. Predictions then live in that encoder's space; with `frozen`, the encoder that training changes is kept."""
     target_gradient: bool = False
@@ -94,7 +94,7 @@ class ObjectiveSettings(Section):
     teacher_path: str | None = None
     """Encoder of a `frozen` target: a run or model directory of ours, or a pretrained encoder by name or folder, with
     the same tokenizer and width (null: the encoder's own starting weights)."""
-    regularizer: Literal["none", "vicreg", "sigreg"] = "none"
+    regularizer: Annotated[str, REGULARIZER] = "none"
     """Term on the un-normalised online embeddings of the context's sentences or spans."""
     regularizer_weight: float = Field(default=1.0, ge=0)
     """Weight of the regularizer in the sum, at the first step. LeJEPA's (1 - lambda) * prediction + lambda * SIGReg is
@@ -109,11 +109,16 @@ class ObjectiveSettings(Section):
     vicreg_covariance: float = Field(default=1.0, ge=0)
     """Weight of VICReg's covariance term."""
     sigreg_directions: int = Field(default=256, ge=1)
-    """Random directions along which SIGReg looks at every step (paper: 1024)."""
+    """Random directions along which SIGReg tests at every step (paper: 1024)."""
     sigreg_knots: int = Field(default=17, ge=2)
-    """Places at which SIGReg compares characteristic functions, 0 included."""
+    """Positions at which SIGReg compares characteristic functions, 0 included."""
     sigreg_range: float = Field(default=3.0, gt=0)
-    """The largest of these places, in inverse standard deviations."""
+    """The largest of these positions, in inverse standard deviations."""
+
+    @property
+    def regularized(self) -> bool:
+        """Whether there is a regularizer at all."""
+        return self.regularizer != "none"
 
 
 class EncoderOptimizationSettings(OptimizationSettings):
@@ -135,7 +140,7 @@ class EncoderOptimizationSettings(OptimizationSettings):
     """Weight decay of matrices at the first step."""
     final_weight_decay: float = Field(default=0.4, ge=0)
     """Weight decay at the last step (cosine)."""
-    loss_fn: Literal["smooth_l1", "cosine", "mse", "contrastive"] = "smooth_l1"
+    loss_fn: Annotated[str, DISTANCE] = "smooth_l1"
     """Distance between prediction and target: `cosine` of directions, `smooth_l1` of vectors scaled to unit RMS, `mse`
     of the vectors as they are; `contrastive` is the cross-entropy of finding the target among all targets of the batch
     (InfoNCE)."""
@@ -190,34 +195,48 @@ class Settings(RunSettings):
     optimization: EncoderOptimizationSettings = EncoderOptimizationSettings()
     logging: EncoderLoggingSettings = EncoderLoggingSettings()
     meta: EncoderMetaSettings = EncoderMetaSettings()
+    own_view: dict[str, Any] = Field(default={})
+    """Settings that a view of your own defines (see docs/own_parts.md)."""
+    own_predictor: dict[str, Any] = Field(default={})
+    """Settings that a predictor of your own defines."""
+    own_target: dict[str, Any] = Field(default={})
+    """Settings that a target of your own defines."""
+    own_regularizer: dict[str, Any] = Field(default={})
+    """Settings that a regularizer of your own defines."""
+    own_distance: dict[str, Any] = Field(default={})
+    """Settings that a distance of your own defines."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Cross-field rules: see `check`."""
-        check(self)
+        """Cross-field rules, see `check`; and the settings of parts of one's own, with their defaults."""
+        parts = parts_of(self)
+        check(self, parts)
+        for axis, part in zip(AXES, parts, strict=True):
+            own = axis.own_settings(part, getattr(self, axis.section)) if ":" in axis.chosen(self) else None
+            self.__dict__[axis.section] = {} if own is None else own.model_dump(mode="json")
         return self
 
-
-NEXT_SENTENCE_PREDICTORS = {
-    "window": ("attention_query", "linear", "identity"),
-    "causal": ("attention_query", "linear", "identity"),
-    "concepts": ("concept_transformer", "recency_transformer", "attention_query", "linear", "identity"),
-}
-"""Predictors that fit each `data.context`, the usual one first."""
-VIEW_PREDICTORS = {
-    "masked_sentences": ("mask_mlp", "transformer"),
-    "masked_concepts": ("neighbour_weights", "neighbour_gates", "neighbour_attention"),
-    "spans": ("linear", "attention_query", "identity"),
-    "same_sentence": ("identity", "linear", "attention_query"),
-}
-"""Predictors that fit each of the other views."""
+    @model_serializer(mode="wrap")
+    def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What there are no parts of one's own for is left out."""
+        tree: dict[str, Any] = dump(self)
+        return {name: one for name, one in tree.items() if one or not name.startswith("own_")}
 
 
-def check(settings: Settings) -> None:
-    """Raise ValueError for the first rule that is broken."""
-    for rule in (_sizes, _splitter, _schedules, _views, _predictors, _targets, _frozen):
-        for complaint in rule(settings):
-            raise ValueError(complaint)
+def check(settings: Settings, parts: Parts) -> None:
+    """Raise ValueError for the first rule that is broken; what the parts are is asked of their classes."""
+    rules = (
+        _sizes(settings),
+        _splitter(settings),
+        _schedules(settings),
+        _views(settings, parts),
+        parts.view.complaints(settings),
+        _predictors(settings, parts),
+        _targets(settings, parts),
+        _frozen(settings, parts),
+    )
+    for complaint in chain.from_iterable(rules):
+        raise ValueError(complaint)
 
 
 def _sizes(settings: Settings) -> Iterator[str]:
@@ -260,86 +279,73 @@ def _schedules(settings: Settings) -> Iterator[str]:
         )
 
 
-def _views(settings: Settings) -> Iterator[str]:
-    data, model = settings.data, settings.model
-    if data.view != "next_sentence":
-        if data.context != "window":
-            yield f"data.context={data.context} belongs to data.view=next_sentence: leave it at window."
-        if data.horizons != 1:
-            yield f"data.horizons ({data.horizons}) belongs to data.view=next_sentence: leave it at 1."
-    one_each = data.view == "same_sentence" or (data.view, data.context) == ("next_sentence", "window")
-    if (
-        one_each
-        and data.batch_size == 1
-        and not data.batch_tokens
-        and settings.objective.regularizer == "vicreg"
-    ):
-        yield "VICReg has nothing to act on where a batch holds one embedding: raise data.batch_size."
-    if data.view in ("masked_sentences", "masked_concepts") and data.passage_size < 3:
-        yield f"data.view={data.view} needs something beside the hidden sentences: set data.passage_size=3 or more."
-    if data.view == "spans":
-        longest = data.chunk_size - data.span_min_length
-        if longest < data.span_min_length:
+_OF_ONE_VIEW = ("context", "horizons", "crop")
+"""Settings of the data that change what one view is, so that they may not stand beside another one even by default."""
+
+
+def _views(settings: Settings, parts: Parts) -> Iterator[str]:
+    data, view = settings.data, parts.view
+    for name in _OF_ONE_VIEW:
+        value, usual = getattr(data, name), DataSettings.model_fields[name].default
+        if value != usual and f"data.{name}" not in view.reads:
+            owners = [known for known, one in VIEW.built_in.items() if f"data.{name}" in one.reads]
             yield (
-                f"data.chunk_size ({data.chunk_size}) must be at least twice data.span_min_length "
-                f"({data.span_min_length}), since it is cut in two."
+                f"data.{name}={value} belongs to data.view={' or '.join(owners)}, not to {data.view}: leave it at "
+                f"{'null' if usual is None else usual}."
             )
-        if longest > model.max_length:
-            yield f"spans have up to {longest} tokens: raise model.max_length or lower data.chunk_size."
-    if data.crop is not None and data.view != "same_sentence":
-        yield f"data.crop belongs to data.view=same_sentence, not to {data.view}: leave it at null."
-    alike = data.crop is None and not model.dropout and not model.attention_dropout
-    if data.view == "same_sentence" and alike and settings.objective.target != "frozen":
+    lonely = view.one_each and data.batch_size == 1 and not data.batch_tokens
+    if lonely and parts.regularizer is not None and parts.regularizer.compares_rows:
         yield (
-            "in data.view=same_sentence both sides would be equal: set data.crop (.6, say) or model.dropout, or "
+            f"{parts.regularizer.__name__} has nothing to act on where a batch holds one embedding: raise "
+            "data.batch_size."
+        )
+    alike = data.crop is None and not settings.model.dropout and not settings.model.attention_dropout
+    if view.same_text and alike and not parts.target.stays:
+        yield (
+            f"in data.view={data.view} both sides would be equal: set data.crop (.6, say) or model.dropout, or "
             "take another encoder as the target (objective.target=frozen)."
         )
 
 
-def _predictors(settings: Settings) -> Iterator[str]:
-    data, predictor = settings.data, settings.model.predictor
-    if data.view == "next_sentence":
-        fitting, place = NEXT_SENTENCE_PREDICTORS[data.context], f"data.context={data.context}"
-    else:
-        fitting, place = VIEW_PREDICTORS[data.view], f"data.view={data.view}"
-    if predictor not in fitting:
-        advice = f"set model.predictor={fitting[0]}"
-        if predictor in {"concept_transformer", "recency_transformer"}:
-            yield f"model.predictor={predictor} reads sentence vectors: set data.context=concepts or {advice}."
-        yield (f"model.predictor={predictor} does not fit {place}: {advice} (fitting: {', '.join(fitting)}).")
+def _predictors(settings: Settings, parts: Parts) -> Iterator[str]:
+    data, name, view = settings.data, settings.model.predictor, parts.view
+    if parts.predictor.fits(view):
+        return
+    fitting = [known for known, one in PREDICTOR.built_in.items() if one.fits(view)]
+    fitting.sort(key=lambda known: known != view.usual_predictor)  # the usual one first
+    advice = f"set model.predictor={fitting[0]}"
+    if parts.predictor.needs:
+        yield f"model.predictor={name} {parts.predictor.needs} or {advice}."
+    place = f"data.context={data.context}" if "data.context" in view.reads else f"data.view={data.view}"
+    yield f"model.predictor={name} does not fit {place}: {advice} (fitting: {', '.join(fitting)})."
 
 
-def _targets(settings: Settings) -> Iterator[str]:
-    objective = settings.objective
-    if objective.target_gradient and objective.target != "shared":
+def _targets(settings: Settings, parts: Parts) -> Iterator[str]:
+    objective, reads = settings.objective, parts.target.reads
+    if objective.target_gradient and "objective.target_gradient" not in reads:
         yield (
             f"objective.target_gradient needs a target that can learn: set objective.target=shared, not "
             f"{objective.target}."
         )
-    if objective.teacher_path is not None and objective.target != "frozen":
+    if objective.teacher_path is not None and "objective.teacher_path" not in reads:
         yield f"objective.teacher_path needs objective.target=frozen; it is {objective.target}."
-    if objective.center_targets and settings.optimization.loss_fn == "mse":
+    if objective.center_targets and parts.distance.uncentred:
         yield (
-            "objective.center_targets changes nothing under optimization.loss_fn=mse (the mean cancels): set "
+            f"objective.center_targets {parts.distance.uncentred.format(settings.optimization.loss_fn)}: set "
             "objective.center_targets=false."
         )
-    if objective.center_targets and settings.optimization.loss_fn == "contrastive":
-        yield (
-            "objective.center_targets takes the length from predictions, which optimization.loss_fn=contrastive looks "
-            "at: set objective.center_targets=false."
-        )
 
 
-def _frozen(settings: Settings) -> Iterator[str]:
+def _frozen(settings: Settings, parts: Parts) -> Iterator[str]:
     objective = settings.objective
     if not settings.model.freeze_encoder:
         return
-    if objective.target != "frozen":
+    if not parts.target.stays:
         yield (
             f"model.freeze_encoder with objective.target={objective.target}: the target would never move; say so "
             "with objective.target=frozen."
         )
-    if objective.regularizer != "none":
+    if objective.regularized:
         yield "model.freeze_encoder leaves nothing to regularize: set objective.regularizer=none."
-    if settings.model.predictor == "identity":
-        yield "model.freeze_encoder with model.predictor=identity leaves nothing to train."
+    if not parts.predictor.learns:
+        yield f"model.freeze_encoder with model.predictor={settings.model.predictor} leaves nothing to train."

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,7 +14,7 @@ from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.effect import NOBODY, TYPED, without_effect
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
-from lang_jepa.settings.own import import_class
+from lang_jepa.settings.parts import load_class
 from lang_jepa.settings.recipes import (
     BASE,
     SYSTEM,
@@ -26,8 +26,18 @@ from lang_jepa.settings.recipes import (
     stated_system,
     system_of,
 )
-from lang_jepa.settings.run import RunSettings, current_name, current_value, with_current_names
-from lang_jepa.settings.words import is_text, mistakes, nearest, section_of, takes_list, unknown_settings
+from lang_jepa.settings.run import RunSettings
+from lang_jepa.settings.words import (
+    current_name,
+    current_value,
+    is_text,
+    mistakes,
+    nearest,
+    section_of,
+    takes_list,
+    unknown_settings,
+    with_current_names,
+)
 from lang_jepa.settings.yaml_files import NULLS, Dumper, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -80,13 +90,30 @@ def settings_class(system: str) -> type[RunSettings]:
     """
     if system in SYSTEMS:
         return SYSTEMS[system]
-    found = getattr(import_class(system, what="system"), "settings_class", None) if ":" in system else None
-    if found is None or not issubclass(found, RunSettings):
+    if ":" not in system:
         raise LangJepaError(
-            f"there is no system '{system}'{nearest(system, SYSTEMS) or '.'} Built in: {', '.join(SYSTEMS)}; one of "
-            "your own is module:Class, with a class attribute settings_class that inherits from RunSettings"
+            f"there is no system '{system}'{nearest(system, SYSTEMS) or '.'} Built in: {', '.join(SYSTEMS)}; or a "
+            "class of your own as module:Class"
         )
-    return cast(type[RunSettings], found)
+    found = getattr(own_system(system), "settings_class", None)
+    if not (isinstance(found, type) and issubclass(found, RunSettings)):
+        raise LangJepaError(
+            f"system={system}: it has no class attribute settings_class that derives from "
+            "lang_jepa.settings.run.RunSettings"
+        )
+    return found
+
+
+def own_system(path: str) -> Any:
+    """The class of a system of one's own, `module:Class`.
+
+    Raises:
+        LangJepaError: it cannot be imported.
+    """
+    try:
+        return load_class(path)
+    except ValueError as error:
+        raise LangJepaError(f"system={path}: {error}") from None
 
 
 def _load(kind: type[Model], recipe: str, overrides: Iterable[str], usual: Iterable[str]) -> Model:

@@ -1,11 +1,10 @@
-"""What the runs of all systems have in common: what they write and how often, how they compute, and old names."""
+"""What the runs of all systems have in common: what they write and how often, how they compute."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import Section
 
 
@@ -87,45 +86,3 @@ class RunSettings(Section):
     optimization: OptimizationSettings = OptimizationSettings()
     logging: LoggingSettings = LoggingSettings()
     meta: MetaSettings = MetaSettings()
-
-
-def current_name(kind: type[BaseModel], path: str) -> str:
-    """What a setting, as `section.key`, is called now in a kind of settings."""
-    old: Mapping[str, str] = getattr(kind, "OLD_NAMES", {})
-    return old.get(path, path)
-
-
-def current_value(path: str, value: Any) -> Any:
-    """The value of a setting that is given by an old name: what was a switch may have become a choice."""
-    if path.endswith(".use_bfloat16") and isinstance(value, bool):
-        return "bf16" if value else "fp32"
-    return value
-
-
-def with_current_names(kind: type[BaseModel], tree: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A tree of settings, with old names replaced by those of today.
-
-    Args:
-        kind: of the settings.
-        tree: sections of settings; not changed.
-        where: it stands, for the message.
-
-    Raises:
-        LangJepaError: one setting is given by two names.
-    """
-    new = {name: dict(own) if isinstance(own, Mapping) else own for name, own in tree.items()}
-    old: Mapping[str, str] = getattr(kind, "OLD_NAMES", {})
-    for path, now in old.items():
-        (section, key), (to, name) = path.split("."), now.split(".")
-        if not isinstance(new.get(section), dict) or key not in new[section]:
-            continue
-        value = new[section].pop(key)
-        if not new[section] and section not in kind.model_fields:
-            del new[section]
-        target = new.setdefault(to, {})
-        if not isinstance(target, dict):
-            continue  # no section: the mistake is named where the tree is checked
-        if name in target:
-            raise LangJepaError(f"{where}: {path} and {now} are one setting; leave {path} out")
-        target[name] = current_value(path, value)
-    return new

@@ -16,7 +16,7 @@ from lang_jepa.evaluation.metrics.similarity import Floats, Predictable, Similar
 from lang_jepa.inference.model import ConceptModel, own_folder
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.target import TARGETS
+from lang_jepa.models.target import target_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import build_saved
 from lang_jepa.training import checkpoint as checkpoints
@@ -144,7 +144,7 @@ def model_from_checkpoint(path: Path, *, corpus: Path | None = None) -> ConceptM
     model = settings.model.model_copy(update={"head": "linear" if settings.model.head != "none" else "none"})
     jepa = build_jepa(settings.model_copy(update={"model": model}), found.tokenizer)
     checkpoints.load_weights(jepa, state["model"], what=f"the model in {path}")
-    if TARGETS[settings.objective.target].kept:
+    if target_of(settings).kept:
         checkpoints.load_weights(jepa.encoder, state["target"], what=f"the target in {path}")
     view = make_plain_view(settings, found.train, found.tokenizer)
     statistics = training_statistics(jepa, view, settings)

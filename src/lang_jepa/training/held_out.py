@@ -15,7 +15,7 @@ from lang_jepa.data.views.order import Indices, permuted
 from lang_jepa.evaluation.metrics.geometry import health
 from lang_jepa.evaluation.metrics.retrieval import next_sentence_retrieval
 from lang_jepa.evaluation.metrics.similarity import unit_rows
-from lang_jepa.objectives.distance import DISTANCES, measured
+from lang_jepa.objectives.distance import make_distance, measured
 from lang_jepa.objectives.reduction import world_size
 from lang_jepa.settings.encoder import Settings
 
@@ -79,8 +79,9 @@ class HeldOut:
 
     def __init__(self, settings: Settings, view: View, *, rank: int, world: int) -> None:
         self.view = view
-        self.distance: Distances = partial(measured, DISTANCES[settings.optimization.loss_fn])
-        self.of_directions = settings.optimization.loss_fn != "mse"
+        distance = make_distance(settings)
+        self.distance: Distances = partial(measured, distance)
+        self.of_directions = distance.of_directions
         self.examples = settings.logging.num_examples
         self.rank, self.world = rank, world
         examples = sample_examples(view, settings.logging.val_sentences, settings.data.batch_size, seed=0)

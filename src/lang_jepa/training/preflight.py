@@ -45,7 +45,7 @@ def check_trainer_run(settings: Settings) -> None:
     Raises:
         LangJepaError: names everything that was found.
     """
-    _refuse(check_splitter(settings), check_encoder_start(settings))
+    _refuse(check_splitter(settings), check_encoder_start(settings), check_objective(settings))
 
 
 def _refuse(*complaints: Iterator[str] | tuple[()]) -> None:
@@ -162,6 +162,16 @@ def check_encoder_start(settings: Settings) -> Iterator[str]:
             yield str(error)
 
 
+def check_objective(settings: Settings) -> Iterator[str]:
+    """Complaints about distance and regularizer, which may be classes of one's own."""
+    from lang_jepa.objectives.objective import Objective
+
+    try:
+        Objective(settings)
+    except LangJepaError as error:
+        yield str(error)
+
+
 def check_splitter(settings: Settings) -> Iterator[str]:
     """A complaint where the splitter is not there."""
     if settings.data.splitter == "sat":
@@ -174,7 +184,7 @@ def check_best_metric(settings: Settings) -> Iterator[str]:
 
     wanted = settings.logging.best_metric
     there = [name for name in COLUMNS if name.startswith("val/") and name not in OTHER_NAMES.values()]
-    if settings.objective.regularizer == "none":
+    if not settings.objective.regularized:
         there.remove("val/regularizer")
     if wanted is not None and wanted not in there:
         yield f"logging.best_metric '{wanted}' is not measured; choose one of {', '.join(there)}"

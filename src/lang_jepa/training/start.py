@@ -16,7 +16,7 @@ from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.target import EMATarget, FrozenTarget, SharedTarget, Target
+from lang_jepa.models.target import Target, target_of
 from lang_jepa.settings.encoder import Settings
 
 _PASS = 512  # sentences in one pass
@@ -91,15 +91,10 @@ def start_target(settings: Settings, jepa: Jepa, tokenizer: TextTokenizer) -> Ta
     Raises:
         LangJepaError: the teacher cannot be read, or does not fit the corpus' tokenizer or the model's width.
     """
-    objective = settings.objective
-    if objective.target == "shared":
-        return SharedTarget(jepa.encoder, gradient=objective.target_gradient)
-    if objective.target == "ema":
-        return EMATarget(jepa.encoder)
-    if objective.teacher_path is None:
-        return FrozenTarget(jepa.encoder)
-    device = next(jepa.parameters()).device
-    return FrozenTarget(_load_teacher(objective.teacher_path, settings, tokenizer).to(device))
+    encoder, teacher = jepa.encoder, settings.objective.teacher_path
+    if teacher is not None:
+        encoder = _load_teacher(teacher, settings, tokenizer).to(next(jepa.parameters()).device)
+    return target_of(settings).of(settings, encoder)
 
 
 def _load_teacher(path: str, settings: Settings, tokenizer: TextTokenizer) -> TextEncoder:

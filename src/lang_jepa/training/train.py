@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lang_jepa.files.run_lock import RunLock
-from lang_jepa.settings.load import read_settings, settings_class
-from lang_jepa.settings.own import import_class
+from lang_jepa.settings.load import own_system, read_settings, settings_class
 from lang_jepa.settings.recipes import system_of
 from lang_jepa.settings.run import RunSettings
 from lang_jepa.training.heartbeat import end_together, meet
@@ -61,7 +60,7 @@ def method_of(settings: RunSettings) -> "Method[Any]":
     Raises:
         LangJepaError: its class cannot be imported.
     """
-    found = import_class(METHODS.get(settings.system, settings.system), what="system")
+    found = own_system(METHODS.get(settings.system, settings.system))
     return found(settings)  # type: ignore[no-any-return]
 
 

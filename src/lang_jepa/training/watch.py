@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.models.target import target_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.metrics import STEP
 
@@ -127,7 +128,7 @@ def cures_for(settings: Settings) -> dict[str, dict[str, Any]]:
 
     Each one fits the other settings.
     """
-    optimization, target = settings.optimization, settings.objective.target
+    optimization = settings.optimization
     slow = {
         "optimization.momentum_start": 0.99,
         "optimization.momentum_end": max(0.99, optimization.momentum_end),
@@ -139,9 +140,9 @@ def cures_for(settings: Settings) -> dict[str, dict[str, Any]]:
         "let the target move slowly": {**follow, **(slow if optimization.momentum_start < 0.98 else {})},
         "lower the learning rate": {"optimization.lr": optimization.lr / 3},
     }
-    if settings.objective.regularizer != "none":
+    if settings.objective.regularized:
         del cures["add a regularizer"]
-    if target == "ema":
+    if target_of(settings).follows:
         cures["let the target move slowly"] = slow if optimization.momentum_start < 0.98 else {}
     now = settings.model_dump()
     changed = {

@@ -1,81 +1,43 @@
 """Views of a corpus: which examples there are, what they cost, and how some of them become a batch.
 
-One file per view; `make_view` builds the one that the settings name.
+One file per view; `make_view` builds the one that the settings choose.
 """
-
-from collections.abc import Callable
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.base import AsksNext, Frame, View
 from lang_jepa.data.views.masked import MaskedConceptsView, MaskedView
-from lang_jepa.data.views.next_sentence import CausalView, ConceptsView, NextSentenceView, WindowView
+from lang_jepa.data.views.next_sentence import NextSentenceView
 from lang_jepa.data.views.spans import SameSentenceView, SpansView
-from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.parts import VIEW
 
-__all__ = ["CONTEXTS", "NEXT_VIEWS", "VIEWS", "AsksNext", "View", "make_plain_view", "make_view"]
+__all__ = ["VIEWS", "AsksNext", "View", "make_plain_view", "make_view", "view_of"]
 
-CONTEXTS: dict[str, type[NextSentenceView]] = {
-    "window": WindowView,
-    "causal": CausalView,
-    "concepts": ConceptsView,
+VIEWS: dict[str, type[View]] = {
+    "next_sentence": NextSentenceView,  # type: ignore[type-abstract]  # its modes are not
+    "masked_sentences": MaskedView,
+    "masked_concepts": MaskedConceptsView,
+    "spans": SpansView,
+    "same_sentence": SameSentenceView,
 }
-"""Context modes of `next_sentence`, by `data.context`."""
+"""Built-in views by `data.view`."""
 
 
-def _next_sentence(data: DataSettings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> View:
-    return CONTEXTS[data.context](
-        split, window=data.window_size, passage=data.passage_size, horizons=data.horizons, **frame
-    )
-
-
-def _masked(data: DataSettings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> View:
-    return MaskedView(
-        split,
-        mask=tokenizer.mask_id,
-        passage=data.passage_size,
-        hidden=data.masked_sentences,
-        in_context=data.target_context == "in_context",
-        **frame,
-    )
-
-
-def _masked_concepts(data: DataSettings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> View:
-    return MaskedConceptsView(split, window=data.window_size, passage=data.passage_size, **frame)
-
-
-def _spans(data: DataSettings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> View:
-    return SpansView(split, chunk=data.chunk_size, shortest=data.span_min_length, **frame)
-
-
-def _same_sentence(data: DataSettings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> View:
-    return SameSentenceView(split, crop=data.crop, **frame)
-
-
-VIEWS: dict[str, Callable[[DataSettings, CorpusSplit, TextTokenizer, Frame], View]] = {
-    "next_sentence": _next_sentence,
-    "masked_sentences": _masked,
-    "masked_concepts": _masked_concepts,
-    "spans": _spans,
-    "same_sentence": _same_sentence,
-}
-"""Views by `data.view`."""
-
-TWO_SIDED_VIEWS = ("masked_sentences", "masked_concepts")
-"""Those whose models predict a sentence from both sides."""
-NEXT_VIEWS = ("next_sentence", *TWO_SIDED_VIEWS)
-"""Those whose models can be asked for the next sentence (`AsksNext`)."""
+def view_of(settings: Settings) -> type[View]:
+    """The class of the view that the settings choose, in the mode that they choose."""
+    chosen: type[View] = VIEW.part(settings.data.view)
+    return chosen.in_mode(settings.data)
 
 
 def make_view(
     settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, *, seed: int | None = None
 ) -> View:
-    """The view that the settings name, over one side of a corpus.
+    """The view that the settings choose, over one split of a corpus.
 
     Args:
         settings: of the run.
-        split: the side.
+        split: of the corpus.
         tokenizer: of the corpus.
         seed: of what the view draws (None: `meta.seed`).
     """
@@ -85,7 +47,7 @@ def make_view(
         max_length=settings.model.max_length,
         seed=settings.meta.seed if seed is None else seed,
     )
-    return VIEWS[settings.data.view](settings.data, split, tokenizer, frame)
+    return view_of(settings).of(settings, split, tokenizer, frame)
 
 
 def make_plain_view(settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer) -> View:

@@ -1,17 +1,21 @@
 """What every view has: examples with sizes, and batches of sequences with special tokens around them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NotRequired, TypedDict, Unpack
+from typing import Any, ClassVar, NotRequired, Self, TypedDict, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.batch import Batch, Contexts, Sequences, Targets
 from lang_jepa.data.views.order import Indices, uniform
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.parts import VIEW
 
 Uniform = NDArray[np.float64]
 _MANY = 1 << 20
@@ -28,7 +32,7 @@ class Frame(TypedDict):
 
 
 class View(ABC):
-    """Examples of one side of a corpus.
+    """Examples of one split of a corpus.
 
     What is drawn for an example is a function of (seed, epoch, example) alone, so it does not depend on who builds the
     batch, and a resumed run draws what the whole run drew.
@@ -43,9 +47,27 @@ class View(ABC):
     Attributes:
         pooled: float32 [S, D], the mean state of every sentence encoded alone, if they are known (see
             `lang_jepa.inference.cache`); `sentences` then brings them along.
+        asks_next: its models can be asked for the next sentence (`AsksNext`).
+        two_sided: its models predict a sentence from what comes before and after it.
+        sentences_alone: the encoder reads whole sentences alone, the predictor nothing but their vectors.
+        hides_later: tokens do not see later sentences of their sequence, which only a packed encoder can do.
+        one_each: a batch has one embedding for each of its examples.
+        same_text: both sides show the same text.
+        has_other_names: its runs write metrics by the names of LeJEPA too (`lang_jepa.training.metrics.OTHER_NAMES`).
+        usual_predictor: the one to take where another does not fit.
+        reads: settings that do something beside this view, and not beside every one.
     """
 
     pooled: NDArray[np.float32] | None = None
+    asks_next: ClassVar[bool] = False
+    two_sided: ClassVar[bool] = False
+    sentences_alone: ClassVar[bool] = False
+    hides_later: ClassVar[bool] = False
+    one_each: ClassVar[bool] = False
+    same_text: ClassVar[bool] = False
+    has_other_names: ClassVar[bool] = False
+    usual_predictor: ClassVar[str] = ""
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -62,6 +84,34 @@ class View(ABC):
         self.room = max_length - len(prefix) - len(suffix)
         self.seed = seed
         self.starts = np.asarray(split.document_starts)
+
+    @classmethod
+    def of(cls, settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> Self:
+        """The view that the settings describe; of a class of one's own, with its own settings.
+
+        Args:
+            settings: of the run.
+            split: where the tokens are.
+            tokenizer: of the corpus.
+            frame: see `View`.
+        """
+        options: dict[str, Any] = {**frame, **VIEW.options(cls, settings.own_view)}
+        return cls(split, **options)
+
+    @classmethod
+    def in_mode(cls, data: DataSettings) -> "type[View]":
+        """The class for the mode that the settings choose, where a view has several."""
+        return cls
+
+    @classmethod
+    def complaints(cls, settings: Settings) -> Iterator[str]:
+        """What is wrong with the settings of this view, and what to set."""
+        yield from ()
+
+    @classmethod
+    def reach(cls, data: DataSettings) -> int:
+        """Segments that a predictor sees at most, in each direction that it looks."""
+        return data.window_size
 
     @property
     @abstractmethod
@@ -148,6 +198,8 @@ class View(ABC):
 class AsksNext(View):
     """A view whose models can be asked for the sentence after a context."""
 
+    asks_next = True
+
     @abstractmethod
     def questions(self, first: Indices, counts: Indices) -> Contexts:
         """Contexts of the given runs of sentences, each asked only for the sentence after its last one.
@@ -176,7 +228,8 @@ def whole_segments(sequences: Sequences) -> Contexts:
 
 
 class PassageView(AsksNext):
-    """One example per passage; documents are cut into passages of nearly equal numbers of sentences.
+    """One example per passage, some of whose sentences are predicted from those on both sides; documents are cut into
+    passages of nearly equal numbers of sentences.
 
     Args:
         split: where the tokens are.
@@ -184,11 +237,22 @@ class PassageView(AsksNext):
         frame: see `View`.
     """
 
+    two_sided = True
+    reads: ClassVar[tuple[str, ...]] = ("data.passage_size",)
+
     def __init__(self, split: CorpusSplit, *, passage: int, **frame: Unpack[Frame]) -> None:
         super().__init__(split, **frame)
         self.passage = passage
         sentences = np.diff(self.starts)
         self._cuts = np.concatenate([[0], np.cumsum(np.where(sentences > 1, -(-sentences // passage), 0))])
+
+    @classmethod
+    def complaints(cls, settings: Settings) -> Iterator[str]:
+        if settings.data.passage_size < 3:
+            yield (
+                f"data.view={settings.data.view} needs something beside the hidden sentences: set data.passage_size=3 "
+                "or more."
+            )
 
     @property
     def count(self) -> int:

@@ -38,7 +38,7 @@ class Sequences:
         return self.lengths.numel()
 
     def positions(self) -> Tensor:
-        """int64 [T]: each token's place in its own sequence, from 0."""
+        """int64 [T]: each token's position in its own sequence, from 0."""
         ends = self.lengths.cumsum(0)
         shift = torch.repeat_interleave(ends - self.lengths, self.lengths)
         return (torch.arange(int(ends[-1]) if len(self) else 0) - shift).to(self.tokens.device)
@@ -68,7 +68,7 @@ class Contexts:
         segments: int64 [T], the segment of each token, numbered through the batch and never falling: its sequence,
             or its sentence where a sequence holds several (`causal`).
         windows: int64 [Q, W], the segments that prediction q may read, oldest first, padded with -1 on the left. The
-            last one is the place that is asked.
+            last one is the position that is asked.
         passages: int64 [P] on the CPU, number of segments of each passage, in order; they sum to the number of
             segments. In `window` mode every segment is a passage of its own.
         shown: int64 [S], the segments that hold text, and no mask or special token alone (None: all).

@@ -5,17 +5,20 @@ sentence becomes ONE mask token, so that its length gives nothing away.
 """
 
 from itertools import pairwise
-from typing import Unpack
+from typing import Self, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.base import Frame, PassageView, within
 from lang_jepa.data.views.batch import Batch, Contexts, Sequences, Targets
 from lang_jepa.data.views.order import Indices
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.settings.encoder import Settings
 
 Flags = NDArray[np.bool_]
 
@@ -39,6 +42,9 @@ class MaskedView(PassageView):
         LangJepaError: there is no mask token.
     """
 
+    usual_predictor = "mask_mlp"
+    reads = ("data.passage_size", "data.masked_sentences", "data.target_context")
+
     def __init__(
         self,
         split: CorpusSplit,
@@ -57,6 +63,23 @@ class MaskedView(PassageView):
             )
         self.mask, self.hidden, self.in_context = mask, hidden, in_context
         self.longest = self.room // 3
+
+    @classmethod
+    def of(cls, settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> Self:
+        data = settings.data
+        return cls(
+            split,
+            mask=tokenizer.mask_id,
+            passage=data.passage_size,
+            hidden=data.masked_sentences,
+            in_context=data.target_context == "in_context",
+            **frame,
+        )
+
+    @classmethod
+    def reach(cls, data: DataSettings) -> int:
+        """A hidden sentence sees its whole passage, in which the special tokens have places of their own."""
+        return data.passage_size + 2
 
     @property
     def targets(self) -> int:
@@ -224,9 +247,17 @@ class MaskedConceptsView(PassageView):
         frame: see `View`.
     """
 
+    sentences_alone = True
+    usual_predictor = "neighbour_weights"
+
     def __init__(self, split: CorpusSplit, *, window: int, passage: int, **frame: Unpack[Frame]) -> None:
         super().__init__(split, passage=passage, **frame)
         self.window = window
+
+    @classmethod
+    def of(cls, settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> Self:
+        data = settings.data
+        return cls(split, window=data.window_size, passage=data.passage_size, **frame)
 
     @property
     def targets(self) -> int:

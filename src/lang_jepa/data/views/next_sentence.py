@@ -6,16 +6,19 @@ built.
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import NotRequired, Unpack
+from typing import NotRequired, Self, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
-from lang_jepa.data.views.base import AsksNext, Frame, whole_segments, within
+from lang_jepa.data.text.tokenizer import TextTokenizer
+from lang_jepa.data.views.base import AsksNext, Frame, View, whole_segments, within
 from lang_jepa.data.views.batch import Batch, Contexts, Targets
 from lang_jepa.data.views.order import Indices
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.settings.encoder import Settings
 
 
 class Options(Frame):
@@ -37,11 +40,23 @@ class NextSentenceView(AsksNext):
         frame: see `View`.
     """
 
+    usual_predictor = "attention_query"
+    reads = ("data.passage_size", "data.context", "data.horizons")
+
     def __init__(
         self, split: CorpusSplit, *, window: int, passage: int, horizons: int = 1, **frame: Unpack[Frame]
     ) -> None:
         super().__init__(split, **frame)
         self.window, self.passage, self.horizons = window, passage, horizons
+
+    @classmethod
+    def of(cls, settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> Self:
+        data = settings.data
+        return cls(split, window=data.window_size, passage=data.passage_size, horizons=data.horizons, **frame)
+
+    @classmethod
+    def in_mode(cls, data: DataSettings) -> type[View]:
+        return CONTEXTS[data.context]
 
     @property
     def targets(self) -> int:
@@ -81,6 +96,8 @@ class NextSentenceView(AsksNext):
 
 class WindowView(NextSentenceView):
     """One example per pair: up to `window` sentences, bidirectional, and the sentence after them."""
+
+    one_each = True
 
     def __init__(self, split: CorpusSplit, **options: Unpack[Options]) -> None:
         super().__init__(split, **options)
@@ -170,6 +187,9 @@ class PassageView(NextSentenceView):
 class ConceptsView(PassageView):
     """Each sentence of a passage encoded alone, once; the predictor reads their vectors."""
 
+    sentences_alone = True
+    usual_predictor = "concept_transformer"
+
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
         sequences = self.sentences(np.repeat(first, counts) + within(counts))
         return Contexts(sequences, sequences.owner(), self._windows(counts), torch.from_numpy(counts))
@@ -181,6 +201,8 @@ class CausalView(PassageView):
     Contexts have no closing special token: only the passage's last boundary would see it, and in training that is one
     boundary in many, at inference every one.
     """
+
+    hides_later = True
 
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
         numbers = np.repeat(first, counts) + within(counts)
@@ -221,3 +243,11 @@ class CausalView(PassageView):
             begins += [begin for begin, _ in reversed(pieces)]
             sizes += [end - begin for begin, end in reversed(pieces)]
         return np.asarray(begins, dtype=np.int64), np.asarray(sizes, dtype=np.int64)
+
+
+CONTEXTS: dict[str, type[NextSentenceView]] = {
+    "window": WindowView,
+    "causal": CausalView,
+    "concepts": ConceptsView,
+}
+"""Context modes of `next_sentence`, by `data.context`."""

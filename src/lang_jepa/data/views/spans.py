@@ -3,17 +3,20 @@
 LeJEPA for text. Each part is a sequence of its own with its own special tokens, and sees itself only.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Unpack
+from typing import Self, Unpack
 
 import numpy as np
 import torch
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.base import Frame, View, whole_segments
 from lang_jepa.data.views.batch import Batch, Targets
 from lang_jepa.data.views.order import Indices
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import Settings
 
 _SHOWN = 160  # characters of a span in an example
 
@@ -33,6 +36,10 @@ class SpansView(View):
         LangJepaError: the longer part, with its special tokens, can be longer than a sequence.
     """
 
+    has_other_names = True
+    usual_predictor = "linear"
+    reads = ("data.chunk_size", "data.span_min_length")
+
     def __init__(self, split: CorpusSplit, *, chunk: int, shortest: int, **frame: Unpack[Frame]) -> None:
         super().__init__(split, **frame)
         if chunk - shortest > self.room:
@@ -46,6 +53,22 @@ class SpansView(View):
         usable = rest >= 2 * shortest
         self._chunks = np.concatenate([[0], np.cumsum(whole + usable)])
         self._left_out = int(rest[~usable].sum())
+
+    @classmethod
+    def of(cls, settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> Self:
+        return cls(split, chunk=settings.data.chunk_size, shortest=settings.data.span_min_length, **frame)
+
+    @classmethod
+    def complaints(cls, settings: Settings) -> Iterator[str]:
+        data = settings.data
+        longest = data.chunk_size - data.span_min_length
+        if longest < data.span_min_length:
+            yield (
+                f"data.chunk_size ({data.chunk_size}) must be at least twice data.span_min_length "
+                f"({data.span_min_length}), since it is cut in two."
+            )
+        if longest > settings.model.max_length:
+            yield f"spans have up to {longest} tokens: raise model.max_length or lower data.chunk_size."
 
     @property
     def count(self) -> int:
@@ -109,9 +132,18 @@ class SameSentenceView(View):
         frame: see `View`.
     """
 
+    one_each = True
+    same_text = True
+    usual_predictor = "identity"
+    reads = ("data.crop",)
+
     def __init__(self, split: CorpusSplit, *, crop: float | None, **frame: Unpack[Frame]) -> None:
         super().__init__(split, **frame)
         self.crop = crop
+
+    @classmethod
+    def of(cls, settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> Self:
+        return cls(split, crop=settings.data.crop, **frame)
 
     @property
     def count(self) -> int:

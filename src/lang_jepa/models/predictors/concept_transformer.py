@@ -1,11 +1,16 @@
 """Small transformers over sentence vectors: a causal one, and one that sees both sides of a hidden sentence."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lang_jepa.models.context import Context
+from lang_jepa.data.views import View
+from lang_jepa.models.context import Context, Predictor
 from lang_jepa.models.pooling import take_rows
+from lang_jepa.settings.encoder import ModelSettings
 
 
 class _Block(nn.Module):
@@ -57,8 +62,8 @@ class _Block(nn.Module):
         return bias.masked_fill(~filled[:, None, None, :], -torch.inf)
 
 
-class SentenceTransformer(nn.Module):
-    """Blocks over the segment vectors of each passage, read at the places that are asked.
+class SentenceTransformer(Predictor):
+    """Blocks over the segment vectors of each passage, read at the positions that are asked.
 
     Positions enter only as distances.
 
@@ -71,6 +76,7 @@ class SentenceTransformer(nn.Module):
     """
 
     causal: bool
+    reads = ("model.predictor_layers",)
 
     def __init__(self, dim: int, layers: int, heads: int, window: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -79,6 +85,11 @@ class SentenceTransformer(nn.Module):
         )
         self.norm_input, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.output = nn.Linear(dim, dim)
+
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        layers, heads = settings.predictor_layers, settings.predictor_heads
+        return cls(settings.embed_dim, layers, heads, window, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], not normalised, one per window: the place of the window's last segment."""
@@ -103,9 +114,18 @@ class ConceptTransformer(SentenceTransformer):
     """
 
     causal = True
+    needs = "reads sentence vectors: set data.context=concepts"
+
+    @classmethod
+    def fits(cls, view: type[View]) -> bool:
+        return view.sentences_alone and not view.two_sided
 
 
 class PassageTransformer(SentenceTransformer):
     """A small bidirectional transformer over the segment vectors of a passage, read where a sentence is hidden."""
 
     causal = False
+
+    @classmethod
+    def fits(cls, view: type[View]) -> bool:
+        return view.two_sided and not view.sentences_alone

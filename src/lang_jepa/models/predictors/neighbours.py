@@ -4,18 +4,23 @@ The length of a prediction is how sure it is: `contrastive` looks at it, the dis
 not.
 """
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lang_jepa.models.context import Context
+from lang_jepa.data.views import View
+from lang_jepa.models.context import Context, Predictor
 from lang_jepa.models.pooling import take_rows
+from lang_jepa.settings.encoder import ModelSettings
 
 RECENCY = ((1, 0.2), (3, 0.3), (8, 0.5))
 """Weights of the means of the nearest 1, 3 and 8 sentences at the start."""
 
 
-class NeighbourWeights(nn.Module):
+class NeighbourWeights(Predictor):
     """The weighted sum of the neighbours' unit vectors.
 
     With unit neighbours x_j at signed distances d_j and learnt weights w, which may become negative,
@@ -35,6 +40,14 @@ class NeighbourWeights(nn.Module):
         super().__init__()
         side = _recency(window)
         self.weights = nn.Parameter(torch.cat([side.flip(0), side]).repeat(2, 1) / GAIN)
+
+    @classmethod
+    def fits(cls, view: type[View]) -> bool:
+        return view.two_sided and view.sentences_alone
+
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        return cls(window)
 
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], not normalised; zeros for a window without any neighbour."""
@@ -123,6 +136,10 @@ class NeighbourAttention(NeighbourWeights):
         with torch.no_grad():
             for parameter in (*self.query.parameters(), *self.contract.parameters(), self.linear.weight):
                 parameter.zero_()
+
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        return cls(settings.embed_dim, settings.predictor_heads, window, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], not normalised."""

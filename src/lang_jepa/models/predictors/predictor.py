@@ -1,22 +1,23 @@
 """What turns context states into a prediction of a target's embedding: the table, and the simple ones."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lang_jepa.data.views import View
 from lang_jepa.errors import LangJepaError
-from lang_jepa.models.context import Context
+from lang_jepa.models.context import Context, Predictor
 from lang_jepa.models.pooling import take_rows
-from lang_jepa.models.predictors.concept_transformer import (
-    ConceptTransformer,
-    PassageTransformer,
-    SentenceTransformer,
-)
+from lang_jepa.models.predictors.concept_transformer import ConceptTransformer, PassageTransformer
 from lang_jepa.models.predictors.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
 from lang_jepa.models.predictors.recency import RecencyTransformer
 from lang_jepa.settings.encoder import ModelSettings
+from lang_jepa.settings.parts import PREDICTOR
+
+__all__ = ["PREDICTORS", "Context", "Predictor", "build_predictor"]
 
 
 class NoPredictor(nn.Module):
@@ -51,7 +52,7 @@ def refuse_without_predictor(predictor: nn.Module) -> None:
         raise predictor.error()
 
 
-class AttentionQuery(nn.Module):
+class AttentionQuery(Predictor):
     """One learnt query attends over the context's states; LayerNorm; linear output.
 
     Because the query is the same everywhere, a state's score does not depend on who reads it. So every segment is
@@ -64,6 +65,8 @@ class AttentionQuery(nn.Module):
         dropout: on the attended vector.
     """
 
+    reads_tokens = True
+
     def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
@@ -73,6 +76,10 @@ class AttentionQuery(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
+
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        return cls(settings.embed_dim, settings.predictor_heads, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], not normalised."""
@@ -108,7 +115,7 @@ class AttentionQuery(nn.Module):
         return (numerator / denominator.unsqueeze(-1)).flatten(1)
 
 
-class MaskMLP(nn.Module):
+class MaskMLP(Predictor):
     """An MLP on the state of the mask token, which has seen the whole passage.
 
     Args:
@@ -122,13 +129,21 @@ class MaskMLP(nn.Module):
         self.expand, self.contract = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.dropout = nn.Dropout(dropout)
 
+    @classmethod
+    def fits(cls, view: type[View]) -> bool:
+        return view.two_sided and not view.sentences_alone
+
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        return cls(settings.embed_dim, settings.dropout)
+
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], not normalised."""
         hidden = functional.gelu(self.expand(self.norm(context.at_the_asked_places())))
         return self.contract(self.dropout(hidden))  # type: ignore[no-any-return]
 
 
-class LinearPredictor(nn.Module):
+class LinearPredictor(Predictor):
     """Linear and LayerNorm on the mean of the asked segment, as in LeJEPA for text.
 
     Args:
@@ -139,13 +154,23 @@ class LinearPredictor(nn.Module):
         super().__init__()
         self.linear, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim)
 
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        return cls(settings.embed_dim)
+
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D]; they leave the LayerNorm with unit variance, as SIGReg wants the targets."""
         return self.norm(self.linear(context.at_the_asked_places()))  # type: ignore[no-any-return]
 
 
-class Identity(nn.Module):
+class Identity(Predictor):
     """The mean of the asked segment is the prediction."""
+
+    learns = False
+
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        return cls()
 
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], not normalised."""
@@ -178,42 +203,32 @@ class Horizons(nn.Module):
         return near + moved
 
 
-def build_predictor(settings: ModelSettings, *, window: int, horizons: int = 1) -> nn.Module:
-    """The predictor that the settings name.
+def build_predictor(
+    settings: ModelSettings, *, window: int, horizons: int = 1, own: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """The predictor that the settings choose.
 
     Args:
         settings: of the model.
-        window: segments that a transformer over segments sees at most, in each direction that it looks.
+        window: segments that a predictor sees at most, in each direction that it looks.
         horizons: sentences ahead that it predicts.
+        own: the settings that a class of one's own defines.
     """
-    predictor = PREDICTORS[settings.predictor](settings, window)
+    chosen: type[Predictor] = PREDICTOR.part(settings.predictor)
+    predictor = chosen.of(settings, window, own or {})
     return predictor if horizons == 1 else Horizons(predictor, settings.embed_dim, horizons)
 
 
-def _attention_query(settings: ModelSettings, window: int) -> nn.Module:
-    return AttentionQuery(settings.embed_dim, settings.predictor_heads, settings.dropout)
-
-
-def _transformer(kind: type[SentenceTransformer]) -> Callable[[ModelSettings, int], nn.Module]:
-    def build(settings: ModelSettings, window: int) -> nn.Module:
-        return kind(
-            settings.embed_dim, settings.predictor_layers, settings.predictor_heads, window, settings.dropout
-        )
-
-    return build
-
-
-PREDICTORS: dict[str, Callable[[ModelSettings, int], nn.Module]] = {
-    "attention_query": _attention_query,
-    "mask_mlp": lambda settings, window: MaskMLP(settings.embed_dim, settings.dropout),
-    "linear": lambda settings, window: LinearPredictor(settings.embed_dim),
-    "transformer": _transformer(PassageTransformer),
-    "identity": lambda settings, window: Identity(),
-    "concept_transformer": _transformer(ConceptTransformer),
-    "recency_transformer": _transformer(RecencyTransformer),
-    "neighbour_weights": lambda settings, window: NeighbourWeights(window),
-    "neighbour_gates": lambda settings, window: NeighbourGates(window),
-    "neighbour_attention": lambda settings, window: NeighbourAttention(
-        settings.embed_dim, settings.predictor_heads, window, settings.dropout
-    ),
+PREDICTORS: dict[str, type[Predictor]] = {
+    "attention_query": AttentionQuery,
+    "mask_mlp": MaskMLP,
+    "linear": LinearPredictor,
+    "transformer": PassageTransformer,
+    "identity": Identity,
+    "concept_transformer": ConceptTransformer,
+    "recency_transformer": RecencyTransformer,
+    "neighbour_weights": NeighbourWeights,
+    "neighbour_gates": NeighbourGates,
+    "neighbour_attention": NeighbourAttention,
 }
+"""Built-in predictors by `model.predictor`."""

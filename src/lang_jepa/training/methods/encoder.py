@@ -22,7 +22,12 @@ from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.metrics import COLUMNS, draw_run, with_other_names
 from lang_jepa.training.optim import adamw, set_rates
-from lang_jepa.training.preflight import check_best_metric, check_encoder_start, check_splitter
+from lang_jepa.training.preflight import (
+    check_best_metric,
+    check_encoder_start,
+    check_objective,
+    check_splitter,
+)
 from lang_jepa.training.reporter import telling
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import Schedule
@@ -77,6 +82,7 @@ class EncoderMethod(Method[Settings]):
     def complaints(self) -> Iterator[str]:
         yield from check_splitter(self.settings)
         yield from check_encoder_start(self.settings)
+        yield from check_objective(self.settings)
         yield from check_best_metric(self.settings)
 
     def open_data(self) -> None:
@@ -137,7 +143,7 @@ class EncoderMethod(Method[Settings]):
     def set_rates(self, step: int, seconds: float) -> dict[str, float]:
         rate = set_rates(self.optimizers[0], self.schedule, step)
         rates = {"train/learning_rate": rate, "train/weight_decay": self.schedule.weight_decay(step)}
-        if self.settings.objective.target == "ema":
+        if self.target.follows:
             rates["train/momentum"] = self.schedule.momentum(step)
         return rates
 
@@ -188,7 +194,7 @@ class EncoderMethod(Method[Settings]):
         )
 
     def _named(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        return with_other_names(metrics) if self.settings.data.view == "spans" else dict(metrics)
+        return with_other_names(metrics) if self.data.sample_view.has_other_names else dict(metrics)
 
     def after_update(self, step: int) -> None:
         self.target.update(self.jepa.encoder, self.schedule.momentum(step))
