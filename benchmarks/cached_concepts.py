@@ -18,9 +18,7 @@ from costs import Variant, ratio
 
 def main() -> None:
     """Measure by turns and print what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--weights", required=True, help="folder of a pretrained encoder of width 384")
     parser.add_argument("--documents", type=int, default=4)

@@ -140,9 +140,7 @@ def rows(variants: dict[str, Variant]) -> list[tuple[str, ...]]:
 
 def main() -> None:
     """Measure by turns and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="stories")
     parser.add_argument("--documents", type=int, default=400)
     parser.add_argument("--tokens", type=int, default=2048, help="context tokens of a batch at most")

@@ -61,9 +61,7 @@ def splitters(language: str) -> dict[str, Split]:
 
 def right(split: Split, cases: list[Case]) -> int:
     """Number of cases that are split as expected."""
-    return sum(
-        [part.strip() for part in split(text) if part.strip()] == sentences for text, sentences in cases
-    )
+    return sum([part.strip() for part in split(text) if part.strip()] == sentences for text, sentences in cases)
 
 
 def main() -> None:

@@ -113,9 +113,7 @@ def main(settings: GPTSettings, *, rounds: int, bfloat16: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     for number in range(rounds + 1):
-        rows = torch.randint(
-            settings.data.vocab_size, (count, settings.data.seq_len + 1), generator=generator
-        )
+        rows = torch.randint(settings.data.vocab_size, (count, settings.data.seq_len + 1), generator=generator)
         for name, step in forms.items():
             began = time.process_time()
             step(rows, number)
@@ -133,9 +131,7 @@ def main(settings: GPTSettings, *, rounds: int, bfloat16: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="gpt_jepa")
     parser.add_argument("-o", "--override", action="append", default=[])
     parser.add_argument("--rounds", type=int, default=9)

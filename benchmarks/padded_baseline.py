@@ -47,9 +47,7 @@ class PaddedBaseline:
         dropout: rate on hidden states, attention probabilities and in the predictor.
     """
 
-    def __init__(
-        self, weights: str, *, max_length: int = 256, dropout: float = 0.1, lr: float = 1e-5
-    ) -> None:
+    def __init__(self, weights: str, *, max_length: int = 256, dropout: float = 0.1, lr: float = 1e-5) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(weights, trust_remote_code=False)
         self.max_length = max_length
         self.encoder = AutoModel.from_pretrained(
@@ -90,9 +88,7 @@ class PaddedBaseline:
 
     def _encode(self, model: nn.Module, texts: list[str], truncated: str) -> tuple[Tensor, Tensor]:
         self.tokenizer.truncation_side = truncated
-        batch = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
-        )
+        batch = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
         return model(**batch).last_hidden_state, batch["attention_mask"].bool()
 
 

@@ -42,8 +42,7 @@ def batches(texts: list[str], tokenizer: TextTokenizer, count: int, many: int) -
     full = [np.concatenate([before, ids[:room], after]).astype(np.int64) for ids in encoded]
     parts = [full[at : at + many] for at in range(0, len(full) - many + 1, many)]
     return [
-        Sequences(torch.from_numpy(np.concatenate(part)), torch.tensor([len(ids) for ids in part]))
-        for part in parts
+        Sequences(torch.from_numpy(np.concatenate(part)), torch.tensor([len(ids) for ids in part])) for part in parts
     ]
 
 
@@ -61,9 +60,7 @@ def measure(encoders: dict[str, TextEncoder], some: list[Sequences]) -> dict[str
 
 def main() -> None:
     """Print a line for contexts and one for sentences."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="stories", help="what data.train_file may name")
     parser.add_argument("--batches", type=int, default=12)
     options = parser.parse_args()

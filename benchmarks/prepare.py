@@ -75,9 +75,7 @@ class Peak:
 
 def main() -> None:
     """Prepare the same source once for each number of workers and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="?", default="stories", help="as data.train_file")
     parser.add_argument("--tokenizer", default="trained", help="as data.tokenizer_path")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])

@@ -40,9 +40,7 @@ def write(folder: Path, count: int, rng: np.random.Generator, centres: Any) -> N
     writer = IndexWriter(folder, DIM, "float16")
     for begin in range(0, count, BLOCK):
         numbers = range(begin, min(begin + BLOCK, count))
-        texts = [
-            f"Sentence {number} of a synthetic corpus, of about eighty letters in all." for number in numbers
-        ]
+        texts = [f"Sentence {number} of a synthetic corpus, of about eighty letters in all." for number in numbers]
         ids = [f"document-{number}" for number in numbers]
         grown = Grown(rows(len(numbers), rng, centres), texts, list(numbers), [0] * len(texts), ids)
         writer.append(grown, Progress())
@@ -54,9 +52,7 @@ def rate(what: str, search: Callable[[Any], Any], queries: Any) -> Any:
     began = time.process_time()
     found = search(queries)
     seconds = time.process_time() - began
-    print(
-        f"  {what:<34}{len(queries) / seconds:10.1f} queries/CPU-s   peak so far {peak():5.2f} GB", flush=True
-    )
+    print(f"  {what:<34}{len(queries) / seconds:10.1f} queries/CPU-s   peak so far {peak():5.2f} GB", flush=True)
     return found
 
 
@@ -74,9 +70,7 @@ def partition(matrix: Any, queries: Any) -> Any:
 
 def main() -> None:
     """Write, search, compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=int)
     parser.add_argument("--queries", type=int, default=64)
     parser.add_argument("--approximate", action="store_true")

@@ -51,9 +51,7 @@ def main(paths: list[str]) -> None:
         megabytes = sum(len(text.encode()) for text in texts) / 1e6
         for name, split in splitters().items():
             seconds, count = measure(split, texts)
-            print(
-                f"{Path(path).name}  {name:<10} {megabytes / seconds:6.1f} MB/s  {count / seconds:9,.0f} sentences/s"
-            )
+            print(f"{Path(path).name}  {name:<10} {megabytes / seconds:6.1f} MB/s  {count / seconds:9,.0f} sentences/s")
 
 
 if __name__ == "__main__":

@@ -223,9 +223,7 @@ def child(arguments: argparse.Namespace) -> None:
     print(json.dumps(result))
 
 
-def run_child(
-    arguments: argparse.Namespace, documents: Path, mode: str, **options: object
-) -> dict[str, float]:
+def run_child(arguments: argparse.Namespace, documents: Path, mode: str, **options: object) -> dict[str, float]:
     """Run one mode in a process of its own."""
     command = [
         sys.executable,
@@ -284,9 +282,7 @@ def show(results: dict[str, dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="stories", help="documents, for example openstax.parquet")
     parser.add_argument("--weights", help="folder of a BERT-like encoder of width 384 (default: MiniLM)")
     parser.add_argument("--minutes", type=float, default=1.5, help="about how long all turns take")

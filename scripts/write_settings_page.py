@@ -131,9 +131,7 @@ def _code(value: object) -> str:
     if isinstance(value, tuple):
         return f"`{list(value)}`"
     shown = (
-        {None: "null", True: "true", False: "false"}.get(value)
-        if value is None or isinstance(value, bool)
-        else None
+        {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
     )
     return f"`{shown if shown is not None else value}`"
 
@@ -144,7 +142,5 @@ def _one_line(text: str | None) -> str:
 
 if __name__ == "__main__":
     if "--check" in sys.argv[1:]:
-        sys.exit(
-            0 if PAGE.read_text(encoding="utf-8") == page() else f"{PAGE} is out of date: run {sys.argv[0]}"
-        )
+        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else f"{PAGE} is out of date: run {sys.argv[0]}")
     write_text(PAGE, page())

@@ -193,9 +193,7 @@ CASES = [
     Case("one word", _file("a.txt", "word"), Rows(1)),
     Case("right to left", _file("a.txt", "\u202bشكرا جزيلا. كيف حالك؟\u202c"), Rows(1)),
     Case("emoji only", _file("a.txt", "👨‍👩‍👧🇩🇪👍🏽" * 50), Rows(1)),
-    Case(
-        "zero-width characters only", _file("a.txt", "\u200b\u200d\ufeff\u2060" * 40), Rows(0, {INVISIBLE: 1})
-    ),
+    Case("zero-width characters only", _file("a.txt", "\u200b\u200d\ufeff\u2060" * 40), Rows(0, {INVISIBLE: 1})),
     Case("control characters only", _file("a.txt", "\x01\x02\x1b\x7f" * 40), Rows(0, {INVISIBLE: 1})),
     Case("control characters among text", _file("a.txt", "\x1b[1mBold.\x1b[0m " + GOOD), Rows(1)),
     Case("mixed line ends", _file("a.txt", "One.\r\nTwo.\rThree.\nFour.\u2028Five.\x85Six."), Rows(1)),
@@ -251,9 +249,7 @@ CASES = [
         Rows(2),
     ),
     Case("one 5 MB JSON line", _file("a.jsonl", _lines({"text": GOOD * 91_000}) + _LINE), Rows(2)),
-    Case(
-        "duplicate ids", _file("a.jsonl", _lines(*[{"id": i, "text": GOOD} for i in (1, "1", 2, 1)])), Rows(4)
-    ),
+    Case("duplicate ids", _file("a.jsonl", _lines(*[{"id": i, "text": GOOD} for i in (1, "1", 2, 1)])), Rows(4)),
     Case(
         "ids of odd types",
         _file("a.jsonl", _lines(*[{"id": i, "text": GOOD} for i in ([], {}, True, "", None, 1.5)])),
@@ -275,9 +271,7 @@ CASES = [
     Case(
         "JSON array of mixed values",
         _file("a.json", json.dumps([{"text": GOOD}, GOOD, 3, None, [1], {"text": None}])),
-        Rows(
-            2, {f"not a JSON object ({kind})": 1 for kind in ("int", "NoneType", "list")} | {"null text": 1}
-        ),
+        Rows(2, {f"not a JSON object ({kind})": 1 for kind in ("int", "NoneType", "list")} | {"null text": 1}),
     ),
     Case("JSON array of 5 MB values", _file("a.json", json.dumps([{"text": GOOD * 91_000}, GOOD])), Rows(2)),
     Case("empty JSON array", _file("a.json", "[ ]"), Rows(0)),
@@ -360,14 +354,10 @@ CASES = [
     ),
     Case("csv with an open quote", _file("a.csv", 'text\n"One.\nTwo.\nThree.\n'), Error("never closed")),
     Case("Latin-1 in csv", _file("a.csv", b"text\ncaf\xe9 au lait\nFine.\n"), Rows(1, {NOT_UTF8: 1})),
-    Case(
-        "tsv", _file("a.tsv", 'n\ttext\n1\t"One ""two""."\n2\t"Three," she said.\n3\tSaid "four\n'), Rows(3)
-    ),
+    Case("tsv", _file("a.tsv", 'n\ttext\n1\t"One ""two""."\n2\t"Three," she said.\n3\tSaid "four\n'), Rows(3)),
     Case("tsv with line breaks in quotes", _file("a.tsv", 'n\ttext\n1\t"One.\nTwo."\n2\tThree.\n'), Rows(2)),
     # Documents with markup
-    Case(
-        "markdown of nothing but a table", _file("a.md", "| a | b |\n|---|---|\n| 1 | 2 |\n"), Rows(0, _EMPTY)
-    ),
+    Case("markdown of nothing but a table", _file("a.md", "| a | b |\n|---|---|\n| 1 | 2 |\n"), Rows(0, _EMPTY)),
     Case(
         "html of nothing but scripts",
         _file("a.html", "<script>x()</script><style>a{}</style>"),
@@ -375,9 +365,7 @@ CASES = [
     ),
     Case("empty html", _file("a.html", ""), Rows(0, _EMPTY)),
     Case("html that is never closed", _file("a.html", "<div><p>One.<b>Two.<table><tr><td>3"), Rows(1)),
-    Case(
-        "html in the encoding it declares", _file("a.htm", b"<meta charset=latin1><p>caf\xe9.</p>"), Rows(1)
-    ),
+    Case("html in the encoding it declares", _file("a.htm", b"<meta charset=latin1><p>caf\xe9.</p>"), Rows(1)),
     Case("html in another encoding", _file("a.html", b"<p>caf\xe9.</p>"), Rows(0, {NOT_UTF8: 1})),
     Case("deep html", _file("a.html", "<div>" * 1000 + GOOD), Rows(1)),
     Case(
@@ -414,9 +402,7 @@ CASES = [
     Case("folder called parquet", _folder("x.parquet", _parquet(_TEXTS, "part-0.parquet")), Rows(5)),
     # Folders
     Case("empty folder", _folder("d"), Error("no file that can be read")),
-    Case(
-        "only hidden files", _folder("d", _file(".a.txt", GOOD)), Error("no file that can be read.*1 hidden")
-    ),
+    Case("only hidden files", _folder("d", _file(".a.txt", GOOD)), Error("no file that can be read.*1 hidden")),
     Case("only unknown files", _folder("d", _file("a.exe", GOOD)), Error(r"no file.*unknown kind \(\.exe\)")),
     Case(
         "mixed and nested folder",

@@ -17,9 +17,7 @@ class Ended(NamedTuple):
     err: str
 
 
-def signal_once(
-    command: Sequence[str], there: Path, number: signal.Signals, *, cwd: Path | None = None
-) -> Ended:
+def signal_once(command: Sequence[str], there: Path, number: signal.Signals, *, cwd: Path | None = None) -> Ended:
     """Run a command in a process group of its own, and send the whole group a signal once the file `there` exists."""
     child = subprocess.Popen(
         command,

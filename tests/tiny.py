@@ -1,6 +1,7 @@
 """The smallest run that still has every part of a real one: a few dozen stories and an encoder of two layers."""
 
 import os
+import re
 import signal
 import tempfile
 from collections import Counter
@@ -252,3 +253,18 @@ def _different(one: Any, other: Any, path: str) -> list[str]:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return [] if torch.equal(one, other) else [path]
     return [] if one == other else [f"{path}: {one} and {other}"]
+
+
+TEXT = "The cat sat by the door. Then it went to the river, where two birds were. " * 20
+"""What the system of docs/own_parts.md is trained on."""
+
+
+def write_own_system(folder: Path) -> None:
+    """The files of the system that docs/own_parts.md makes, with a text for it."""
+    page = (Path(__file__).parents[1] / "docs" / "own_parts.md").read_text(encoding="utf-8")
+    for name in ("bigrams.py", "bigrams.yaml"):
+        found = re.search(rf"<!-- test: file {re.escape(name)} -->\n```\w+\n(.*?)^```", page, re.S | re.M)
+        assert found is not None
+        (folder / name).write_text(found[1])
+    (folder / "my_texts").mkdir()
+    (folder / "my_texts" / "0.txt").write_text(TEXT)

@@ -90,11 +90,7 @@ class Architecture:
 
 def _relative(more: dict[str, Any]) -> dict[str, Any]:
     """DeBERTa with its relative positions, which are off by default."""
-    return (
-        BERT
-        | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
-        | more
-    )
+    return BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False} | more
 
 
 TABLE = {
@@ -209,9 +205,7 @@ def difference(name: str, folder: Path) -> float:
     first = build_backbone(settings(name), vocab_size=VOCAB, weights=str(folder / "theirs"))
     (folder / "ours").mkdir()
     save_backbone(first, folder / "ours")
-    encoder = TextEncoder(
-        build_backbone(settings(name), vocab_size=VOCAB, weights=str(folder / "ours"))
-    ).eval()
+    encoder = TextEncoder(build_backbone(settings(name), vocab_size=VOCAB, weights=str(folder / "ours"))).eval()
     assert encoder.packed == TABLE[name].packed, f"{name} runs by the other path"
     assert encoder.dim == width_of(reference.config) == WIDTH
     sequences = ragged()

@@ -122,9 +122,7 @@ def _adapter(folder: Path) -> None:
 FOLDERS: dict[str, Callable[[Path], object]] = {
     "config.json of an own type": lambda f: changed(f / "config.json", model_type="evil", auto_map=AUTO),
     "config.json without a type": lambda f: changed(f / "config.json", model_type=None, auto_map=AUTO),
-    "config.json of a type that is no text": lambda f: changed(
-        f / "config.json", model_type=["bert"], auto_map=AUTO
-    ),
+    "config.json of a type that is no text": lambda f: changed(f / "config.json", model_type=["bert"], auto_map=AUTO),
     "config.json of a native type with auto_map": lambda f: changed(f / "config.json", auto_map=AUTO),
     "config.json with another repository's code": lambda f: changed(
         f / "config.json", model_type="evil", auto_map={"AutoModel": f"{f}--evil.Model"}
@@ -144,12 +142,8 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
         f / "tokenizer_config.json", tokenizer_class="EvilTokenizer", auto_map=AUTO
     ),
     "modules.json with an own class": lambda f: modules(f, (TRANSFORMER, ""), ("evil.Module", "")),
-    "modules.json with a transformer of its own": lambda f: modules(
-        f, ("evil.Transformer", ""), (POOLING, "1")
-    ),
-    "modules.json, nested config.json": lambda f: changed(
-        _nested(f) / "config.json", model_type="evil", auto_map=AUTO
-    ),
+    "modules.json with a transformer of its own": lambda f: modules(f, ("evil.Transformer", ""), (POOLING, "1")),
+    "modules.json, nested config.json": lambda f: changed(_nested(f) / "config.json", model_type="evil", auto_map=AUTO),
     "modules.json, nested tokenizer_config.json": lambda f: changed(
         _nested(f) / "tokenizer_config.json", auto_map=AUTO
     ),

@@ -94,13 +94,9 @@ class Target:
         card: in the folder, with the hashes of its files.
     """
 
-    def __init__(
-        self, name: str, place: Path, read: Callable[[Path], object], card: str | None = None
-    ) -> None:
+    def __init__(self, name: str, place: Path, read: Callable[[Path], object], card: str | None = None) -> None:
         self.name, self.place, self.read, self.card = name, place, read, card
-        self.files = (
-            [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-        )
+        self.files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
         self.files = [path for path in self.files if not path.name.endswith(".lock")]
 
     def damage(self, random: Random) -> tuple[str, Path, bytes]:
@@ -181,9 +177,7 @@ def targets(made: Made, place: Path) -> list[Target]:
         Target("checkpoint of a decoder", made.decoder / DECODER_LAST, load_checkpoint),
         Target("checkpoint of a GPT", made.gpt / LAST, load_checkpoint),
         Target("model directory", made.encoder / "model", load_model, "lang_jepa.json"),
-        Target(
-            "model directory with its decoder", made.encoder / "model", ConceptModel.load, "lang_jepa.json"
-        ),
+        Target("model directory with its decoder", made.encoder / "model", ConceptModel.load, "lang_jepa.json"),
         Target("model directory of a GPT", made.gpt / "model", load_gpt, "gpt.json"),
         Target("quantised GPT", place / "gpt.ljq", load_quantised_gpt),
         Target("index", place / "index", searched, "index.json"),

@@ -37,9 +37,7 @@ STEPS = 60
 
 def main() -> int:
     """0 if every run went on as if nothing had happened."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("times", nargs="?", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
@@ -54,9 +52,7 @@ def main() -> int:
                 wholes[system.name] = _train(system, place / f"whole-{len(wholes)}", inputs)
             killed, problem = _once(system, place / str(number), wholes[system.name], inputs, draw)
             kills, good = kills + killed, good + (not problem)
-            print(
-                f"{number + 1:3}  {system.name:28} killed {killed} times  {problem or 'the same'}", flush=True
-            )
+            print(f"{number + 1:3}  {system.name:28} killed {killed} times  {problem or 'the same'}", flush=True)
     print(f"{good} of {chosen.times} ({kills} kills)")
     return 0 if good == chosen.times else 1
 

@@ -104,9 +104,7 @@ def cases() -> list[Case]:
         found.append(Case(f"encode: {name}", lambda m, t=texts: m.encode(t), said or (2, DIM)))
         if not alone and not isinstance(texts, Iterator):
             found.append(Case(f"predict_next: {name}", lambda m, t=texts: m.predict_next(t), said or (DIM,)))
-            found.append(
-                Case(f"rank: {name}", lambda m, t=texts: rank_continuations(m, [A], t), said or (2,))
-            )
+            found.append(Case(f"rank: {name}", lambda m, t=texts: rank_continuations(m, [A], t), said or (2,)))
     vectors = np.eye(DIM, dtype=np.float32)[:2]
     broken = vectors.copy()
     broken[1, 3] = np.nan
@@ -133,9 +131,7 @@ def cases() -> list[Case]:
             lambda m: m.encode_tokens([[5], [99999]]),
             "sentence 1 has a token id",
         ),
-        Case(
-            "encode_tokens: a half", lambda m: m.encode_tokens([[1.5]]), "sentence 0 is no list of token ids"
-        ),
+        Case("encode_tokens: a half", lambda m: m.encode_tokens([[1.5]]), "sentence 0 is no list of token ids"),
         Case("encode_tokens: none", lambda m: m.encode_tokens([[]]), "sentence 0 is no list of token ids"),
         Case("load: None", lambda m: ConceptModel.load(None), "not NoneType"),
         Case(
@@ -149,15 +145,9 @@ def cases() -> list[Case]:
         Case("predict_next: generators", lambda m: m.predict_next(made(A, B) for _ in range(3)), (3, DIM)),
         Case("predict_next: an empty context", lambda m: m.predict_next([[A], []]), "context 1 is an empty"),
         Case("predict_next: a mixture", lambda m: m.predict_next([[A], B]), "mixes sentences and lists"),
-        Case(
-            "predict_next: None as a context", lambda m: m.predict_next([[A], None]), "context 1 is no list"
-        ),
-        Case(
-            "predict_next: None inside", lambda m: m.predict_next([[A], [A, None]]), "context 1: sentence 1"
-        ),
-        Case(
-            "predict_next: rows of an array", lambda m: m.predict_next(np.array([[A, B], [B, A]])), (2, DIM)
-        ),
+        Case("predict_next: None as a context", lambda m: m.predict_next([[A], None]), "context 1 is no list"),
+        Case("predict_next: None inside", lambda m: m.predict_next([[A], [A, None]]), "context 1: sentence 1"),
+        Case("predict_next: rows of an array", lambda m: m.predict_next(np.array([[A, B], [B, A]])), (2, DIM)),
         Case("decode: a list of lists", lambda m: m.decode(vectors.tolist()), (2,)),
         Case("decode: a tensor", lambda m: m.decode(torch.tensor(vectors, requires_grad=True)), (2,)),
         Case("decode: a table", lambda m: m.decode(pd.DataFrame(vectors, index=[5, 1])), (2,)),

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lang_jepa.inference.model import ConceptModel
-    from lang_jepa.training.lit import LitJEPA
-    from lang_jepa.training.lit_data import TextDataModule
+    from lang_jepa.training.methods.lit import LitJEPA
+    from lang_jepa.training.methods.lit_data import TextDataModule
 
 __version__ = "0.1.0"
 __all__ = ["ConceptModel", "LitJEPA", "TextDataModule", "__version__"]
 
 _PLACES = {
     "ConceptModel": "lang_jepa.inference.model",
-    "LitJEPA": "lang_jepa.training.lit",
-    "TextDataModule": "lang_jepa.training.lit_data",
+    "LitJEPA": "lang_jepa.training.methods.lit",
+    "TextDataModule": "lang_jepa.training.methods.lit_data",
 }
 
 

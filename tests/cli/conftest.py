@@ -35,8 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for task in ("stsb", "sst2"):
             (folder / task).mkdir(exist_ok=True)
         pairs = [
-            f'"The {t} is here.","A {t} was {"here" if i % 2 else "sold"}.",{i % 6}'
-            for i, t in enumerate(THINGS * 2)
+            f'"The {t} is here.","A {t} was {"here" if i % 2 else "sold"}.",{i % 6}' for i, t in enumerate(THINGS * 2)
         ]
         (folder / "stsb" / f"{part}.csv").write_text("\n".join(pairs) + "\n")
         rows = [f"{i % 2}\tthe {t} is {'good' if i % 2 else 'bad'}" for i, t in enumerate(THINGS * 2)]

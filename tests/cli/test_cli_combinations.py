@@ -45,9 +45,7 @@ ARGUMENTS = {
 
 
 def rules() -> list[tuple[str, str]]:
-    return [
-        (verb, name) for verb, table in COMBINATIONS.items() for name, when in table.items() if when != ALWAYS
-    ]
+    return [(verb, name) for verb, table in COMBINATIONS.items() for name, when in table.items() if when != ALWAYS]
 
 
 @pytest.mark.parametrize(("verb", "name"), rules())

@@ -63,9 +63,7 @@ def test_table_json_and_picture(
     found = json.loads(capsys.readouterr().out)
     model = ConceptModel.load(run)
     fits = model.surprise(text.read_text())
-    assert [one["sentence"] for one in found["surprise"]["sentences"]] == [
-        one.sentence for one in fits.sentences
-    ]
+    assert [one["sentence"] for one in found["surprise"]["sentences"]] == [one.sentence for one in fits.sentences]
     assert found["surprise"]["sentences"][4]["surprise"] == pytest.approx(fits.sentences[4].surprise)
     assert len(found["topics"]["boundaries"]) == 2
     assert (tmp_path / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -74,9 +72,7 @@ def test_table_json_and_picture(
 def test_what_was_measured_is_kept_with_the_model(
     run: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report, _ = evaluate_run(
-        run, Asked(tasks="document", output=run / "d.json", budget=Budget(continuations=120))
-    )
+    report, _ = evaluate_run(run, Asked(tasks="document", output=run / "d.json", budget=Budget(continuations=120)))
     assert set(report.tools) == {"segment", "outliers", "next", "redundant"}
     assert {"model", "recency mean (untrained)", "chance"} <= {row.name for row in report.rows}
     model = ConceptModel.load(run)
@@ -120,9 +116,7 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
     choosing = [held.texts(np.arange(a, b)) for a, b in pairwise(starts)]
     told = [[sentence.text for sentence in story.sentences] for story in stories]
     by_hand = Grouped(choosing + told, [""] * (len(choosing) + 48), [True] * len(choosing) + [False] * 48)
-    rows, _, tools = document_rows(
-        {"model": model}, by_hand, window_size=model.settings.data.window_size, queries=150
-    )
+    rows, _, tools = document_rows({"model": model}, by_hand, window_size=model.settings.data.window_size, queries=150)
     mine = [row for row in rows if row.name == "model" and "minus" not in row.metric]
     assert len(mine) > 5
     assert [report.value(row.task, row.split, row.metric, "model") for row in mine] == pytest.approx(

@@ -30,9 +30,7 @@ def test_one_sentence_a_line_means_the_same_to_every_verb(
     assert study["surprise"]["sentences"][0]["sentence"] == sentences[0]
 
 
-def test_a_wrong_column_names_those_there_are(
-    place: Path, trained: Path, type_in: Type, tmp_path: Path
-) -> None:
+def test_a_wrong_column_names_those_there_are(place: Path, trained: Path, type_in: Type, tmp_path: Path) -> None:
     reviews = tmp_path / "reviews.jsonl"
     reviews.write_text("".join(json.dumps({"stars": 3, "Text": f"Fine {i}."}) + "\n" for i in range(40)))
     table = tmp_path / "reviews.csv"
@@ -80,9 +78,7 @@ def test_losses_are_told_where_training_starts(place: Path, type_in: Type, tmp_p
         f"In year {i} a ship left the harbour. Nobody knew of {i * 7} sailors on it. Then it came back."
         for i in range(30)
     ]
-    file.write_text(
-        "".join(json.dumps({"text": text}) + "\n" for text in [*texts, *["short"] * 20, *texts[:5]])
-    )
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in [*texts, *["short"] * 20, *texts[:5]]))
     own = [
         f"data.train_file={file}",
         "data.min_length=20",
@@ -99,9 +95,7 @@ def test_losses_are_told_where_training_starts(place: Path, type_in: Type, tmp_p
         assert said.count("of 55 documents") == 1
         assert "data.val_fraction is 0" in said
     ran = type_in("train", "next_sentence", *encoder, "-o", "data.streaming=true")
-    assert "warning: of the first 55 documents: rejected 20 (36.4%): 20 too short" in " ".join(
-        ran.out.split()
-    )
+    assert "warning: of the first 55 documents: rejected 20 (36.4%): 20 too short" in " ".join(ran.out.split())
     gpt = [word for one in own for word in ("-o", one)]
     for change in ("num_layers=1", "model_dim=32", "num_heads=2", "num_kv_heads=2"):
         gpt += ["-o", f"model.{change}"]

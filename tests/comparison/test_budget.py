@@ -82,16 +82,16 @@ def test_one_more_layer_costs_what_a_pencil_says(mode: str, tmp_path: Path) -> N
     options = (*MODES[mode], "model.mlp_ratio=4", "optimization.grad_accum_steps=1")
     counted = []
     for layers in (1, 2):
-        stepper = ENCODERS.start(
+        engine = ENCODERS.start(
             tiny_settings(tmp_path / str(layers), *options, f"model.num_layers={layers}"),
             tmp_path / f"run{layers}",
             steps=1,
         )
-        counted.append(count_flops(stepper, 1))
-        stepper.finish()
-    stepper = ENCODERS.start(tiny_settings(tmp_path / "pencil", *options), tmp_path / "pencil", steps=1)
-    (batch,) = stepper.batches()
-    stepper.finish()
+        counted.append(count_flops(engine, 1))
+        engine.close()
+    engine = ENCODERS.start(tiny_settings(tmp_path / "pencil", *options), tmp_path / "pencil", steps=1)
+    (batch,) = engine._next_batches()
+    engine.close()
     width, expected = 32, 0.0
     for sequences, linear, attention in ((batch.contexts.sequences, 3, 3.5), (batch.targets.sequences, 1, 1)):
         slots = sum(group.count * group.length**2 for group in Packing.plan(sequences).groups)
@@ -103,9 +103,9 @@ def test_a_measurement_is_of_real_steps_and_repeats(tmp_path: Path) -> None:
     """FLOPs of the run's own first batches; seconds only where they are needed; nothing is left in the run's folder."""
     settings = tiny_settings(tmp_path / "run", "model.num_layers=1")
     found = measure(ENCODERS, settings, tmp_path / "scratch", timed=True)
-    stepper = ENCODERS.start(settings, tmp_path / "again", steps=8)
-    assert found.flops == count_flops(stepper, 8) > 0
-    stepper.finish()
+    engine = ENCODERS.start(settings, tmp_path / "again", steps=8)
+    assert found.flops == count_flops(engine, 8) > 0
+    engine.close()
     assert found.seconds is not None
     assert 0 < found.seconds < 10
     assert measure(ENCODERS, settings, tmp_path / "scratch", timed=False) == Measured(None, found.flops)
@@ -113,9 +113,9 @@ def test_a_measurement_is_of_real_steps_and_repeats(tmp_path: Path) -> None:
 
 
 def _gpt_flops(settings: GPTSettings, scratch: Path, steps: int = 1) -> float:
-    stepper = GPTS.start(settings, scratch, steps=steps)
-    counted = count_flops(stepper, steps)
-    stepper.finish()
+    engine = GPTS.start(settings, scratch, steps=steps)
+    counted = count_flops(engine, steps)
+    engine.close()
     return counted
 
 

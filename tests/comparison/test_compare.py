@@ -30,9 +30,7 @@ def _plan(seeds: int) -> Plan:
     options = ("model.num_layers=1", "logging.checkpoint_steps=2")
     variants = (
         Variant("with vicreg", tiny_settings(place, *options)),
-        Variant(
-            "without", tiny_settings(place, *options, "objective.regularizer=none", "data.window_size=2")
-        ),
+        Variant("without", tiny_settings(place, *options, "objective.regularizer=none", "data.window_size=2")),
     )
     questions = Questions(queries=60, stories=12, train_stories=20, paraphrases=60)
     return Plan(
@@ -65,9 +63,7 @@ def test_the_report_says_what_happened(whole: Path) -> None:
     assert list(report["settings_that_differ"]) == ["data.window_size", "objective.regularizer"]
     unequal = [one["what"] for one in report["equal"] if not one["equal"]]
     assert unequal == ["without: initial predictor weights, by seed"]  # of as many places as it reads
-    assert {"oracle", "chance", "TF-IDF, last 3", "with vicreg", "without"} <= report["scores"][0][
-        "scorers"
-    ].keys()
+    assert {"oracle", "chance", "TF-IDF, last 3", "with vicreg", "without"} <= report["scores"][0]["scorers"].keys()
     steps = report["curves"]["without"][1]["steps"]
     assert steps == [float(step) for step in range(0, STEPS + 1, STEPS // 5)]
     assert list((whole / "shared").iterdir()), "what the same start has read is kept for the other variant"
@@ -110,9 +106,7 @@ def test_alarms_of_one_kind_stand_together(whole: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))
     for seed in range(2):
         path = run_folder(folder, "without", seed) / "summary.json"
-        write_json(
-            path, {**read_json(path, what="summary"), "alarms": [f"collapse of {seed}", "a later one"]}
-        )
+        write_json(path, {**read_json(path, what="summary"), "alarms": [f"collapse of {seed}", "a later one"]})
     report = compare(_plan(2), folder, Heard())
     collapses = [one for one in report["alarms"] if one["kind"] == "collapse"]
     runs = [{"seed": seed, "text": f"collapse of {seed}"} for seed in range(2)]
@@ -190,8 +184,7 @@ def test_a_variant_joins_and_another_leaves(whole: Path, tmp_path: Path) -> None
     assert {one["variant"] for one in report["verdicts"]} == {"third"}
     assert report["curves"]["with vicreg"] == before["curves"]["with vicreg"]
     ours, theirs = (
-        {point["name"]: point["variants"]["with vicreg"] for point in one["points"]}
-        for one in (report, before)
+        {point["name"]: point["variants"]["with vicreg"] for point in one["points"]} for one in (report, before)
     )
     assert ours == theirs
 

@@ -94,8 +94,8 @@ def test_precision_must_be_allowed_to_differ() -> None:
         Variant("half", load_settings("concepts", ["meta.precision=bf16"])),
     )
     plan = Plan(variants, (0,), Budget("steps", 1), ("stories",))
-    with pytest.raises(LangJepaError, match=r"meta\.precision: fp32 in plain, bf16 in half"):
+    with pytest.raises(LangJepaError, match=r"meta\.precision: 'fp32' in plain, 'bf16' in half"):
         refuse_different_settings(plan)
     assert refuse_different_settings(replace(plan, allow_different=True)) == [
-        "meta.precision: fp32 in plain, bf16 in half"
+        "meta.precision: 'fp32' in plain, 'bf16' in half"
     ]

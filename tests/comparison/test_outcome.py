@@ -15,10 +15,7 @@ def _card(scores: dict[str, dict[str, float]]) -> dict[str, Any]:
 
 
 def _scorers(cards: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    return {
-        one["name"]: {name: values["mean"] for name, values in one["scorers"].items()}
-        for one in scores_of(cards)
-    }
+    return {one["name"]: {name: values["mean"] for name, values in one["scorers"].items()} for one in scores_of(cards)}
 
 
 def test_baselines_stand_once_though_one_variant_is_not_asked() -> None:

@@ -15,9 +15,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
 from lang_jepa.settings.load import load_settings
 
-OTHER = (
-    "data: {train_file: stories, val_fraction: 0.1, tokenizer_path: trained}\nmodel: {pretrained: false}\n"
-)
+OTHER = "data: {train_file: stories, val_fraction: 0.1, tokenizer_path: trained}\nmodel: {pretrained: false}\n"
 
 
 @pytest.fixture
@@ -124,8 +122,7 @@ def test_tasks_that_could_say_nothing_are_refused_before_training(
     recipe = load_settings("concepts")
     data = [recipe.data.model_copy(update={"view": view, **changes}) for view in views]
     settings = {
-        name: recipe.model_copy(update={"data": one})
-        for name, one in zip(("concepts", "other"), data, strict=True)
+        name: recipe.model_copy(update={"data": one}) for name, one in zip(("concepts", "other"), data, strict=True)
     }
     with pytest.raises(LangJepaError, match=message):
         ENCODERS.check_tasks(settings, tasks, tmp_path)
@@ -185,11 +182,7 @@ def test_another_plan_in_the_folder_is_refused(
 
 def test_variants_may_join_and_leave_but_the_baseline_stays(other: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    plan = (
-        _plan(other)
-        .with_measured("concepts", Measured(None, 5.0))
-        .with_measured("other", Measured(None, 7.0))
-    )
+    plan = _plan(other).with_measured("concepts", Measured(None, 5.0)).with_measured("other", Measured(None, 7.0))
     settle(plan, folder)
     options: dict[str, Any] = {"seeds": 2, "budget": Budget("steps", 300)}
     more = settle(make_plan(["concepts", "documents", other], **options), folder)

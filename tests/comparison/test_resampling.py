@@ -34,9 +34,7 @@ def _sides(
 
 
 @pytest.mark.parametrize(("seeds", "by_seed", "by_document"), [(3, 0.3, 0.0), (5, 0.3, 0.0), (5, 0.0, 0.5)])
-def test_without_a_difference_few_intervals_exclude_zero(
-    seeds: int, by_seed: float, by_document: float
-) -> None:
+def test_without_a_difference_few_intervals_exclude_zero(seeds: int, by_seed: float, by_document: float) -> None:
     """300 comparisons of equals, whichever of seeds and documents varies: at most about one in twenty is wrong."""
     generator = np.random.default_rng(7)
     wrong = 0

@@ -114,9 +114,7 @@ def _known(settings: Settings) -> list[str]:
 def test_a_sweep_is_taken_up_and_its_best_is_what_was_measured(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     folder = tmp_path / "out"
-    settings = tiny_settings(
-        tmp_path, "optimization.max_steps=4", "logging.eval_freq=2", "model.dropout=0.05"
-    )
+    settings = tiny_settings(tmp_path, "optimization.max_steps=4", "logging.eval_freq=2", "model.dropout=0.05")
     space = (parse_dimension("optimization.lr=1e-4:1e-2:log"), parse_dimension("model.num_layers=0:1"))
     plan = make_sweep(settings, space, "val/loss", 2)
     with pytest.raises(Interrupted):
@@ -193,9 +191,7 @@ def test_a_sweep_whose_trials_all_fail_ends_and_goes_on_once_that_is_mended(
     assert len({one.optimization.lr for one in trials}) == IN_A_ROW + 2, "a trial that failed was repeated"
 
 
-@pytest.mark.parametrize(
-    ("looks", "reason"), [([], "too little is held out"), ([1.0, float("nan")], "is nan")]
-)
+@pytest.mark.parametrize(("looks", "reason"), [([], "too little is held out"), ([1.0, float("nan")], "is nan")])
 def test_trials_that_measure_nothing_fail(
     tmp_path: Path, trained: Callable[[Judge], list[Settings]], looks: list[float], reason: str
 ) -> None:
@@ -262,9 +258,7 @@ def test_trials_that_start_best_are_stopped_early_too(
     assert (found.finished, found.stopped, found.value) == (5, 1, 0.5)
 
 
-def test_a_recipe_that_was_edited_is_another_sweep(
-    tmp_path: Path, trained: Callable[[Judge], list[Settings]]
-) -> None:
+def test_a_recipe_that_was_edited_is_another_sweep(tmp_path: Path, trained: Callable[[Judge], list[Settings]]) -> None:
     trained(lambda _: [1.0, 0.5])
     recipe, folder = tmp_path / "small.yaml", tmp_path / "out"
     save_settings(tiny_settings(tmp_path), recipe)
@@ -272,22 +266,16 @@ def test_a_recipe_that_was_edited_is_another_sweep(
     save_settings(tiny_settings(tmp_path, "optimization.lr=1", "logging.best_metric=null"), recipe)
     assert sweep(_plan(tmp_path, RATE, recipe=str(recipe), trials=3), folder).finished == 3, "these are drawn"
     save_settings(tiny_settings(tmp_path, "model.dropout=0.3"), recipe)
-    with pytest.raises(
-        LangJepaError, match=r"holds another sweep:\n  model.dropout: 0.0 there, 0.3 now\nGive"
-    ):
+    with pytest.raises(LangJepaError, match=r"holds another sweep:\n  model.dropout: 0.0 there, 0.3 now\nGive"):
         sweep(_plan(tmp_path, RATE, recipe=str(recipe)), folder)
 
 
-def test_the_folder_of_an_older_version_is_refused(
-    tmp_path: Path, trained: Callable[[Judge], list[Settings]]
-) -> None:
+def test_the_folder_of_an_older_version_is_refused(tmp_path: Path, trained: Callable[[Judge], list[Settings]]) -> None:
     trained(lambda _: [1.0, 0.5])
     folder = tmp_path / "out"
     old = {"recipe": "small.yaml", "overrides": [], "space": [], "metric": "val/loss", "trials": 2}
     write_json(folder / "sweep.json", old)
-    with pytest.raises(
-        LangJepaError, match="has format 1, and this version goes on with format 2 only: give"
-    ):
+    with pytest.raises(LangJepaError, match="has format 1, and this version goes on with format 2 only: give"):
         sweep(_plan(tmp_path, RATE), folder)
     assert read_json(folder / "sweep.json", what="it") == old
 

@@ -42,10 +42,7 @@ def test_a_clear_difference_that_another_rule_stops_is_marked() -> None:
     )
     assert told.count("indistinguishable") == 3
     assert told.count("indistinguishable *") == 2
-    assert (
-        "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict"
-        in told
-    )
+    assert "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict" in told
 
 
 def test_where_the_interval_decides_there_is_no_mark() -> None:
@@ -60,10 +57,7 @@ def test_an_alarm_of_several_seeds_is_told_once() -> None:
         "runs": [{"seed": 3, "text": "too easy, step 9: given away"}],
     }
     told = _told(alarms=[{"variant": "other", "kind": "collapse", "runs": runs}, alone])
-    assert (
-        "alarm: other, seed 1: collapse at step 10: [all] the same collapse: also in seed 2, 4, see the page"
-        in told
-    )
+    assert "alarm: other, seed 1: collapse at step 10: [all] the same collapse: also in seed 2, 4, see the page" in told
     assert "step 20" not in told
     assert told.endswith("alarm: other, seed 3: too easy, step 9: given away")
 

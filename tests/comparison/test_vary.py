@@ -81,9 +81,7 @@ def test_the_figure_shows_every_seed_at_its_value() -> None:
     points = {"zero": [2.0, 2.2], "small": [1.9, 1.7]}
     report = {
         "baseline": "zero",
-        "points": [
-            {"task": "language model", "split": "validation", "name": "bits per byte", "variants": points}
-        ],
+        "points": [{"task": "language model", "split": "validation", "name": "bits per byte", "variants": points}],
     }
     figure = draw_dose(report, {"key": "jepa.weight", "values": [0, 0.01], "variants": ["zero", "small"]})
     (axes,) = [axes for axes in figure.axes if axes.get_visible()]

@@ -47,8 +47,7 @@ def test_less_of_a_distance_is_better() -> None:
     baseline = Side(np.array([1.0, 1.01, 0.99, 1.0]))
     below, above = Side(baseline.points - 0.5), Side(baseline.points + 0.5)
     calls: dict[str, Call] = {
-        one.variant: one.call
-        for one in verdicts({LOWER: baseline}, {"below": {LOWER: below}, "above": {LOWER: above}})
+        one.variant: one.call for one in verdicts({LOWER: baseline}, {"below": {LOWER: below}, "above": {LOWER: above}})
     }
     assert calls == {"below": "better", "above": "worse"}
 

@@ -87,7 +87,7 @@ def _no_position(state: dict[str, Any]) -> None:
 
 
 def _other_moments(state: dict[str, Any]) -> None:
-    optimizer = state["optimizers"][0] if state["system"] == "gpt" else state["optimizer"]
+    optimizer = state["optimizers"][0]
     moments = next(entry for entry in optimizer["state"].values() if entry)
     name = next(name for name, part in moments.items() if torch.is_tensor(part) and part.dim())
     moments[name] = torch.zeros(3, 5, 7)
@@ -137,9 +137,7 @@ def test_a_flipped_bit_in_any_file_of_the_model_is_refused(system: System, run: 
     load(folder)
 
 
-def test_a_full_disk_is_one_line_that_leaves_no_litter(
-    system: System, inputs: Inputs, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_one_line_that_leaves_no_litter(system: System, inputs: Inputs, tmp_path: Path) -> None:
     """By a limit on the size of files, which needs no rights; scripts/reliability/full_disk.py fills real ones."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     settings = system.make(tmp_path / "run", (), inputs)

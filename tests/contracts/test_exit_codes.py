@@ -19,9 +19,7 @@ ENCODER = SYSTEMS[0]
 
 def _read_lines(command: Sequence[str], count: int) -> tuple[int, str]:
     """Exit status and standard error of a command whose output is closed after some lines."""
-    child = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stderr is not None
     for _ in range(count):
@@ -56,9 +54,7 @@ def test_a_full_output_is_no_full_disk(words: str, inputs: Inputs, tmp_path: Pat
             check=False,
         )
     assert ended.returncode == 128 + signal.SIGPIPE, ended.stderr
-    assert re.match(
-        "error: the output could not be written|the output was closed, or is full: ", ended.stderr
-    )
+    assert re.match("error: the output could not be written|the output was closed, or is full: ", ended.stderr)
     assert "disk" not in ended.stderr
     assert ended.stderr.count("\n") == 1
 

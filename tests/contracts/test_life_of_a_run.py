@@ -168,9 +168,7 @@ def test_it_goes_on_bit_for_bit_where_it_was_moved(
     assert not ended.first.exists(), "nothing went to where it was before"
 
 
-def test_a_finished_run_is_left_as_it_is(
-    system: System, finished: Path, inputs: Inputs, tmp_path: Path
-) -> None:
+def test_a_finished_run_is_left_as_it_is(system: System, finished: Path, inputs: Inputs, tmp_path: Path) -> None:
     """And that is said. One that was ended before it was summed up is not finished."""
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
@@ -325,9 +323,9 @@ def test_before_the_first_checkpoint_it_begins_again_and_says_so(
     (folder / "metrics.csv").write_text("train/step\n3\n")
     heard = Heard()
     system.begin(system.resume(folder), heard, inputs)
-    assert [
-        f"no checkpoint in {folder} to resume from: training starts at step 0" in t for t in heard.told
-    ].count(True) == 1
+    assert [f"no checkpoint in {folder} to resume from: training starts at step 0" in t for t in heard.told].count(
+        True
+    ) == 1
     assert_same_checkpoint(finished / system.last, folder / system.last)
     assert rows_of(finished) == rows_of(folder)
 

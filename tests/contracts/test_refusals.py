@@ -11,7 +11,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.load import load_settings
 from lang_jepa.settings.recipes import SYSTEMS
 from lang_jepa.training import checkpoint, preflight
-from lang_jepa.training.lit_data import TextDataModule
+from lang_jepa.training.methods.lit_data import TextDataModule
 from lang_jepa.training.train import method_of, train
 from tiny import VIEWS, tiny_decoder, tiny_settings
 
@@ -39,9 +39,7 @@ def begin(system: System, inputs: Inputs, folder: Path, *overrides: str) -> str:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_everything_at_once(
-    system: System, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_at_once(system: System, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("wandb", "tensorboard"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
@@ -65,9 +63,7 @@ def test_processes_that_do_not_know_each_other(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     said = begin(system, inputs, tmp_path / "run")
-    assert said.startswith(
-        "WORLD_SIZE is 2, but RANK, LOCAL_WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT"
-    )
+    assert said.startswith("WORLD_SIZE is 2, but RANK, LOCAL_WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT")
     assert "torchrun --nproc-per-node=N" in said
 
 

@@ -31,9 +31,7 @@ KEPT = {"decoder": "logging.checkpoint_freq=2"}
 TRACKED = {"decoder": "logging.log_to_tensorboard=true"}
 
 
-def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(
-    system: System, finished: Path
-) -> None:
+def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(system: System, finished: Path) -> None:
     rows = read_metrics(finished / "metrics.csv")
     looks = [row for row in rows if "val/loss" in row]
     assert [row[STEP] for row in looks] == [0, 3, 6]
@@ -58,9 +56,7 @@ class Looking(Silent):
         self.at.append(load_checkpoint(self.last)["step"] if self.last.is_file() else -1)
 
 
-def test_rows_looks_and_checkpoints_come_when_the_settings_say(
-    system: System, inputs: Inputs, tmp_path: Path
-) -> None:
+def test_rows_looks_and_checkpoints_come_when_the_settings_say(system: System, inputs: Inputs, tmp_path: Path) -> None:
     """Rows every second step, looks every third, a checkpoint after every second; and all of them at the end."""
     settings = system.make(tmp_path / "run", (f"{system.log_every}=2", f"{system.steps}=5"), inputs)
     heard = Looking(tmp_path / "run" / system.last)
@@ -94,9 +90,7 @@ def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_
 
 @pytest.mark.parametrize("keep", ["1", "2", "null"])
 @pytest.mark.parametrize("system", [one for one in SYSTEMS if one.name in EPOCHS], ids=lambda one: one.name)
-def test_checkpoints_of_epochs_do_not_pile_up(
-    system: System, keep: str, inputs: Inputs, tmp_path: Path
-) -> None:
+def test_checkpoints_of_epochs_do_not_pile_up(system: System, keep: str, inputs: Inputs, tmp_path: Path) -> None:
     """The latest stay, and the one that was gone on from, which a later kill may need again."""
     folder = tmp_path / "run"
     more = ("logging.checkpoint_freq=1", f"logging.keep_checkpoints={keep}")
@@ -121,9 +115,7 @@ def test_checkpoints_of_epochs_do_not_pile_up(
     assert len(list(folder.glob("*epoch*"))) == 3
 
 
-def test_a_regularizer_is_part_of_the_loss(
-    inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Weighted as the schedule says; of a GPT and of a decoder their own tests say the like."""
     weights = (
         "objective.prediction_weight=2",
@@ -135,9 +127,7 @@ def test_a_regularizer_is_part_of_the_loss(
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     steps, looks = ([row for row in rows if f"{side}/loss" in row] for side in ("train", "val"))
     shown = [line.split("  ")[1:3] for line in capsys.readouterr().out.splitlines() if "targets/s" in line]
-    assert shown == [
-        [f"loss {row['train/loss']:.4f}", f"distance {row['train/distance']:.4f}"] for row in steps
-    ]
+    assert shown == [[f"loss {row['train/loss']:.4f}", f"distance {row['train/distance']:.4f}"] for row in steps]
     weight = [(row["train/loss"] - 2 * row["train/distance"]) / row["train/regularizer"] for row in steps]
     assert weight[0] == pytest.approx(0.5)
     assert weight[-1] == pytest.approx(0.1)

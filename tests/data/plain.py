@@ -51,9 +51,6 @@ def made_up(seed: int, documents: int = 7, sentences: int = 9, tokens: int = 9) 
     """Random documents, of one sentence too."""
     rng = np.random.default_rng(seed)
     return [
-        [
-            rng.integers(0, 1000, rng.integers(1, tokens + 1)).tolist()
-            for _ in range(rng.integers(1, sentences + 1))
-        ]
+        [rng.integers(0, 1000, rng.integers(1, tokens + 1)).tolist() for _ in range(rng.integers(1, sentences + 1))]
         for _ in range(documents)
     ]

@@ -30,9 +30,7 @@ class Lines:
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         ends = np.cumsum([len(line) + 1 for line in text.split("\n")])
-        return [
-            (int(end) - len(line) - 1, int(end) - 1) for end, line in zip(ends, text.split("\n"), strict=True)
-        ]
+        return [(int(end) - len(line) - 1, int(end) - 1) for end, line in zip(ends, text.split("\n"), strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +40,7 @@ def tokenizer() -> TextTokenizer:
 
 def _documents(count: int, seed: int = 0) -> list[Document]:
     rng = np.random.default_rng(seed)
-    lines = [
-        [" ".join(rng.choice(WORDS, rng.integers(1, 6))) for _ in range(rng.integers(2, 7))]
-        for _ in range(count)
-    ]
+    lines = [[" ".join(rng.choice(WORDS, rng.integers(1, 6))) for _ in range(rng.integers(2, 7))] for _ in range(count)]
     return [Document(f"doc/{seed}-{k}", "\n".join(part)) for k, part in enumerate(lines)]
 
 
@@ -285,9 +280,7 @@ def test_damaged_files_are_named(corpus: Path, kind: str, damage: str) -> None:
         np.save(file, np.zeros(len(array), dtype=np.float32))
     else:
         file.write_bytes(b"" if damage == "empty" else b"not an array at all")
-    with pytest.raises(
-        LangJepaError, match=f"{'missing' if damage == 'missing' else 'damaged'}.*{file.name}"
-    ):
+    with pytest.raises(LangJepaError, match=f"{'missing' if damage == 'missing' else 'damaged'}.*{file.name}"):
         Corpus.open(corpus)
 
 
@@ -347,9 +340,7 @@ def test_another_tokenizer_is_noticed(corpus: Path) -> None:
         opened.train.texts([0])
 
 
-def test_a_corpus_that_is_too_large_to_read_is_compared_in_size(
-    corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corpus_that_is_too_large_to_read_is_compared_in_size(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = next(corpus.rglob("*tokens*.npy"))
     whole = bytearray(tokens.read_bytes())
     whole[-1] ^= 1

@@ -192,9 +192,7 @@ def test_common_sentences_say_nothing() -> None:
     boilerplate = [1, 2, 3, 4, 5, 6]
     pages = [(text, [*boilerplate, *range(10 * text, 10 * text + 7)]) for text in range(1, 5)]
     assert _judge(pages) == ["kept"] * 4
-    only_boilerplate = [
-        (text, [*boilerplate, text * 10, text * 10 + 1, text * 10 + 2]) for text in range(8, 12)
-    ]
+    only_boilerplate = [(text, [*boilerplate, text * 10, text * 10 + 1, text * 10 + 2]) for text in range(8, 12)]
     assert _judge(pages + only_boilerplate) == ["kept"] * 8
     copy = (99, pages[0][1][3:])
     assert _judge([*pages, copy])[-1] == "near duplicate"

@@ -22,9 +22,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
 # Every third text is too short and every seventh is null.
-TEXTS = [
-    None if i % 7 == 0 else "short" if i % 3 == 0 else f"Text number {i} is long enough." for i in range(40)
-]
+TEXTS = [None if i % 7 == 0 else "short" if i % 3 == 0 else f"Text number {i} is long enough." for i in range(40)]
 GOOD = sum(text is not None and text != "short" for text in TEXTS)
 
 
@@ -69,9 +67,7 @@ KINDS = ["parquet", "jsonl", "folder", "stories"]
 
 @pytest.mark.parametrize("limit", [None, 1, 9, 1000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_reading_from_a_row_on_is_the_tail_of_reading_all(
-    kind: str, limit: int | None, tmp_path: Path
-) -> None:
+def test_reading_from_a_row_on_is_the_tail_of_reading_all(kind: str, limit: int | None, tmp_path: Path) -> None:
     if kind == "stories" and limit in {None, 1000}:
         limit = 20
     source = _open(_make(kind, tmp_path), limit=limit)
@@ -326,10 +322,7 @@ def test_the_hub_s_refusals_are_told_apart() -> None:
     assert "accept its terms" in gated
     assert "cannot be reached" in broken
     (offline,) = _ask_hub("sample-10BT", offline=True)
-    assert (
-        "sample-10BT is a hub data set, but the hub cannot be reached (no network, or HF_HUB_OFFLINE"
-        in offline
-    )
+    assert "sample-10BT is a hub data set, but the hub cannot be reached (no network, or HF_HUB_OFFLINE" in offline
     assert "data.train_file=stories" in offline
 
 

@@ -238,8 +238,7 @@ def test_markup_of_nothing_but_openings_takes_linear_time(unit: str) -> None:
 
 def test_chinese_lines_are_joined_without_a_space() -> None:
     assert (
-        markdown_prose("这是第一行，\n这是第二行。 A word\nand more.")[0]
-        == "这是第一行，这是第二行。 A word and more."
+        markdown_prose("这是第一行，\n这是第二行。 A word\nand more.")[0] == "这是第一行，这是第二行。 A word and more."
     )
 
 
@@ -288,9 +287,7 @@ NAMES = ["a.md", "b.txt", "drafts/c.md", "guide/d.md", "guide/deep/e.md", "guide
         (["[!b].*"], [], ["a.md"]),
     ],
 )
-def test_files_are_chosen_by_patterns(
-    include: list[str], exclude: list[str], kept: list[str], tmp_path: Path
-) -> None:
+def test_files_are_chosen_by_patterns(include: list[str], exclude: list[str], kept: list[str], tmp_path: Path) -> None:
     for name in NAMES:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text("A text.")
@@ -346,9 +343,7 @@ def test_memory_does_not_grow_with_the_file(kind: str, tmp_path: Path) -> None:
     text = "A sentence of a long file. " * 40
     rows = [json.dumps({"text": text})] * 12_000
     path.write_text(
-        {"json": f"[{', '.join(rows)}]", "jsonl": "\n".join(rows), "csv": "text\n" + f'"{text}"\n' * 12_000}[
-            kind
-        ]
+        {"json": f"[{', '.join(rows)}]", "jsonl": "\n".join(rows), "csv": "text\n" + f'"{text}"\n' * 12_000}[kind]
     )
     source = _open(path)
     tracemalloc.start()
@@ -367,9 +362,7 @@ def test_losses_are_one_line_and_loud_above_a_tenth() -> None:
     )
     assert not few.loud
     cut = Losses(10, {}, {}, {}, sentences=50, cut=6, max_length=64)
-    assert (
-        cut.line() == "of 10 documents: cut 6 (12.0%) of 50 sentences at 64 tokens. Look at model.max_length"
-    )
+    assert cut.line() == "of 10 documents: cut 6 (12.0%) of 50 sentences at 64 tokens. Look at model.max_length"
     assert cut.loud
     many = Losses(10, {"too short": 2}, {"exact duplicate": 2}, {}, sample=True)
     assert str(many.line()).startswith("of the first 10 documents: rejected 2 (20.0%)")
@@ -380,8 +373,6 @@ def test_losses_are_one_line_and_loud_above_a_tenth() -> None:
 
 def test_one_document_is_told_how_to_be_cut() -> None:
     assert "is one document" in why_nothing_held_out(0.03, 1, "file one.txt")
-    assert why_nothing_held_out(0.03, 1, "folder of", read=13).startswith(
-        "1 of the 13 documents of folder of is left"
-    )
+    assert why_nothing_held_out(0.03, 1, "folder of", read=13).startswith("1 of the 13 documents of folder of is left")
     assert "data.val_fraction is 0" in why_nothing_held_out(0.0, 9, "folder x")
     assert "held none out" in why_nothing_held_out(0.03, 9, "folder x")

@@ -75,18 +75,13 @@ def test_epochs_follow_each_other(view: View) -> None:
     one = source(view)
     steps = [one.order.steps(0), one.order.steps(1)]
     batches = list(islice(iter(one), sum(steps) + 1))
-    expected = [
-        (epoch, number + 1, group[0].tolist())
-        for epoch in (0, 1)
-        for number, group in one.order.groups(epoch)
-    ]
+    expected = [(epoch, number + 1, group[0].tolist()) for epoch in (0, 1) for number, group in one.order.groups(epoch)]
     for batch, (epoch, after, examples) in zip(batches, expected, strict=False):
         assert batch.position == (epoch, after)
         assert torch.equal(batch.sentence_ids, view.batch(np.array(examples)).sentence_ids)
     assert batches[-1].position == (2, 1)
     first, second = (
-        [tuple(batch.sentence_ids.tolist()) for batch in batches if batch.position[0] == epoch]
-        for epoch in (0, 1)
+        [tuple(batch.sentence_ids.tolist()) for batch in batches if batch.position[0] == epoch] for epoch in (0, 1)
     )
     assert first != second
     assert sorted(i for part in first for i in part) == sorted(i for part in second for i in part)

@@ -93,9 +93,7 @@ def test_a_shard_that_is_gone_or_foreign_is_noticed(made: Path, tmp_path: Path) 
         TokenShards.find(folder, "train")
 
 
-def test_a_flipped_bit_is_noticed_by_whoever_reads_it_and_by_the_same_command(
-    made: Path, tmp_path: Path
-) -> None:
+def test_a_flipped_bit_is_noticed_by_whoever_reads_it_and_by_the_same_command(made: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(made / "shards", tmp_path / "copy")
     file = folder / "val_000000.bin"
     content = bytearray(file.read_bytes())
@@ -172,9 +170,7 @@ def test_shared_clauses_are_boilerplate_and_many_duplicates_are_told(tmp_path: P
     file = write_rows(tmp_path / "twice.jsonl", [*contracts, *contracts[:6]])
     make_shards(settings_of(file), tmp_path / "twice", on_event=told.append)
     (warning,) = (one.message for one in told if one.stage == "warning")
-    assert warning.startswith(
-        "of 26 documents: dropped 6 (23.1%) as exact duplicates. Look at data.deduplicate"
-    )
+    assert warning.startswith("of 26 documents: dropped 6 (23.1%) as exact duplicates. Look at data.deduplicate")
 
 
 def test_sides_that_stay_empty(tmp_path: Path) -> None:
@@ -214,9 +210,7 @@ module.make_shards(settings, sys.argv[2], on_event=tell)
 def test_a_killed_conversion_leaves_nothing_that_looks_finished(made: Path, tmp_path: Path) -> None:
     settings, folder = settings_of(made / "texts.jsonl"), tmp_path / "shards"
     command = [sys.executable, "-c", _KILLED, settings.model_dump_json(), str(folder)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), text=True
-    )
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
     os.kill(process.pid, signal.SIGKILL)

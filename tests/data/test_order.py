@@ -76,9 +76,7 @@ def test_permutation_of_any_size_at_any_places(count: int, seed: int, places: li
 
 def test_permutation_depends_on_seed_and_epoch_alone() -> None:
     places = np.arange(1000)
-    made = {
-        (seed, epoch): permuted(places, 1000, seed, epoch).tolist() for seed in range(3) for epoch in range(3)
-    }
+    made = {(seed, epoch): permuted(places, 1000, seed, epoch).tolist() for seed in range(3) for epoch in range(3)}
     assert len({tuple(value) for value in made.values()}) == 9
     assert made[1, 2] == permuted(places, 1000, 1, 2).tolist()
     assert not (places == np.array(made[0, 0])).mean() > 0.01
@@ -199,9 +197,7 @@ def test_epochs_and_seeds(batch_tokens: int | None) -> None:
 def test_pool_larger_than_the_epoch() -> None:
     """One pool of everything: sorted by length, so that batches hardly overlap in length."""
     whole = order(50, batch_size=5, pool_batches=10**6)
-    spans = sorted(
-        (lengths(np.array(batch)).min(), lengths(np.array(batch)).max()) for _, (batch,) in groups(whole)
-    )
+    spans = sorted((lengths(np.array(batch)).min(), lengths(np.array(batch)).max()) for _, (batch,) in groups(whole))
     assert len(spans) == 10
     assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
     firsts = [lengths(np.array(batch)).min() for _, (batch,) in groups(whole)]

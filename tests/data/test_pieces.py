@@ -137,9 +137,7 @@ def test_models_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_models_that_do_not_fit(tmp_path: Path) -> None:
-    path = _sentencepiece(
-        tmp_path / "two.model", model_type="bpe", hard_vocab_limit=False, bos_id=2, eos_id=1
-    )
+    path = _sentencepiece(tmp_path / "two.model", model_type="bpe", hard_vocab_limit=False, bos_id=2, eos_id=1)
     with pytest.raises(LangJepaError, match=f"{path} has BOS id 2"):
         Pieces.load(path)
     (tmp_path / "no.model").write_bytes(b"nothing of the kind")

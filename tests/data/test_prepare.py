@@ -34,9 +34,7 @@ def test_corpus_holds_the_documents(settings_for: Callable) -> None:
     texts = [text_of(number) for number in range(30)]
     corpus = prepare(settings_for(texts, val_fraction=0.3), block_size=SMALL)
     assert not corpus.reused
-    expected = {
-        f"row-{k}": [part + "." for part in text.rstrip(".").split(". ")] for k, text in enumerate(texts)
-    }
+    expected = {f"row-{k}": [part + "." for part in text.rstrip(".").split(". ")] for k, text in enumerate(texts)}
     assert sentences_of(corpus) == expected
     held = {f"row-{k}" for k, text in enumerate(texts) if side(hash_text(text), 0.3) == "validation"}
     validation = {corpus.validation.document_id(k) for k in range(corpus.validation.num_documents)}
@@ -47,9 +45,7 @@ def test_corpus_holds_the_documents(settings_for: Callable) -> None:
 @pytest.mark.parametrize("kind", ["trained", "given"])
 def test_special_tokens_in_documents_are_text(kind: str, settings_for: Callable) -> None:
     """As on a page about markup: sentences come back whole, and no special token is among the tokens."""
-    texts = [
-        f"{text_of(k)} The <mask> of page {k}. It ends with </s> here. <s>Gone</s> <pad>." for k in range(20)
-    ]
+    texts = [f"{text_of(k)} The <mask> of page {k}. It ends with </s> here. <s>Gone</s> <pad>." for k in range(20)]
     trained = {"tokenizer_path": "trained", "vocab_size": 400}
     corpus = prepare(settings_for(texts, **(trained if kind == "trained" else {})))
     split, tokenizer = corpus.train, corpus.tokenizer
@@ -74,10 +70,7 @@ def test_real_text_and_a_pretrained_tokenizer(shared_data: Path, minilm: Path, t
     sentences = corpus.train.texts(range(200))
     for number, text in enumerate(sentences):
         # WordPiece text is lower case without accents, but reading it again gives the same tokens.
-        assert (
-            theirs(text, add_special_tokens=False).input_ids
-            == corpus.train.tokens(number, number + 1).tolist()
-        )
+        assert theirs(text, add_special_tokens=False).input_ids == corpus.train.tokens(number, number + 1).tolist()
     assert corpus.manifest["statistics"]["documents_read"] == 20
 
 
@@ -138,9 +131,7 @@ def _alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(("stage", "count", "workers"), [("block", 2, 2), ("assemble", 1, 1)])
-def test_killed_and_resumed(
-    settings_for: Callable, tmp_path: Path, stage: str, count: int, workers: int
-) -> None:
+def test_killed_and_resumed(settings_for: Callable, tmp_path: Path, stage: str, count: int, workers: int) -> None:
     settings = settings_for(
         [text_of(number) for number in range(60)],
         val_fraction=0.2,
@@ -172,9 +163,7 @@ def test_killed_and_resumed(
     assert "resumed" in {event.stage for event in events}
     assert "tokenizer" not in {event.stage for event in events}  # learnt before the kill
     assert _contents(resumed.path) == _contents(clean.path)
-    assert [entry.name for entry in (tmp_path / "corpora").iterdir() if not entry.name.startswith(".")] == [
-        target.name
-    ]
+    assert [entry.name for entry in (tmp_path / "corpora").iterdir() if not entry.name.startswith(".")] == [target.name]
 
 
 def test_a_worker_that_dies_is_an_error_and_no_loss(settings_for: Callable) -> None:

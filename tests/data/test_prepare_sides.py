@@ -76,9 +76,7 @@ def test_clauses_that_all_contracts_share_drop_none_and_many_dropped_are_told(se
     assert corpus.train.num_documents == 60
     lost = Losses.of_manifest(corpus.manifest["statistics"])
     assert lost.loud
-    assert "of 80 documents: dropped 20 (25.0%) as near duplicates. Look at data.deduplicate (" in str(
-        lost.line()
-    )
+    assert "of 80 documents: dropped 20 (25.0%) as near duplicates. Look at data.deduplicate (" in str(lost.line())
     assert "prepare --duplicates FILE" in str(lost.line())
 
 
@@ -88,9 +86,7 @@ def test_a_tokenizer_learns_from_training_documents_only(settings_for: Callable)
     held = [f"{text} Zyzzyva zyzzyva!" for text in texts]
     held = [text for text in held if side(hash_text(text), 0.3) == "validation"]
     train = [text for text in texts if side(hash_text(text), 0.3) == "train"]
-    corpus = prepare(
-        settings_for([*held, *train], val_fraction=0.3, tokenizer_path="trained", vocab_size=400)
-    )
+    corpus = prepare(settings_for([*held, *train], val_fraction=0.3, tokenizer_path="trained", vocab_size=400))
     assert any("Zyzzyva" in text for text in corpus.validation.texts(range(corpus.validation.num_sentences)))
     assert not any("zz" in piece for piece in corpus.tokenizer.backend.get_vocab())
     with pytest.raises(LangJepaError, match="no text to learn"):
@@ -126,9 +122,7 @@ def test_overlap_is_counted_and_warned_about(settings_for: Callable) -> None:
     assert warning.startswith(f"{(2 + common) / 16:.1%}")
     events.clear()
     prepare(settings_for([*train, *held], val_fraction=0.5, min_length=0), progress=events.append)
-    assert [event.message for event in events if event.stage == "warning"] == [
-        warning
-    ]  # of a reused one, too
+    assert [event.message for event in events if event.stage == "warning"] == [warning]  # of a reused one, too
 
 
 def test_words_that_a_tokenizer_does_not_know_are_told(settings_for: Callable, minilm: Path) -> None:
@@ -141,9 +135,7 @@ def test_words_that_a_tokenizer_does_not_know_are_told(settings_for: Callable, m
     ]
     corpus = prepare(settings_for(texts, tokenizer_path=str(minilm), val_fraction=0))
     unknown = corpus.tokenizer.unk_id
-    tokens = corpus.train.gather(
-        corpus.train.token_starts(np.array([0])), np.array([corpus.train.num_tokens])
-    )
+    tokens = corpus.train.gather(corpus.train.token_starts(np.array([0])), np.array([corpus.train.num_tokens]))
     losses = Losses.of_manifest(corpus.manifest["statistics"])
     assert corpus.manifest["statistics"]["rejected"] == {UNKNOWN: 3}
     assert int((tokens == unknown).sum()) == 3
@@ -161,10 +153,7 @@ def test_statistics_are_exact(settings_for: Callable) -> None:
     assert statistics["documents_read"] == 43
     assert statistics["rejected"] == {"fewer than 2 sentences": 1, "too short": 1}
     assert statistics["duplicates"] == {"exact duplicate": 1}
-    kept = {
-        name: [text for text in texts if side(hash_text(text), 0.25) == name]
-        for name in ("train", "validation")
-    }
+    kept = {name: [text for text in texts if side(hash_text(text), 0.25) == name] for name in ("train", "validation")}
     for name, split in (("train", corpus.train), ("validation", corpus.validation)):
         found = statistics[name]
         lengths = split.lengths(np.arange(split.num_sentences))
@@ -173,9 +162,7 @@ def test_statistics_are_exact(settings_for: Callable) -> None:
         assert found["characters"] == sum(len(text) for text in kept[name])
         assert (found["sentences"], found["tokens"]) == (split.num_sentences, int(lengths.sum()))
         assert found["targets"] == {"window": split.num_sentences - split.num_documents}
-        wanted = {
-            f"p{p}": int(np.percentile(lengths, p, method="inverted_cdf")) for p in (5, 25, 50, 75, 95, 99)
-        }
+        wanted = {f"p{p}": int(np.percentile(lengths, p, method="inverted_cdf")) for p in (5, 25, 50, 75, 95, 99)}
         wanted |= {"mean": round(float(lengths.mean()), 2), "max": int(lengths.max())}
         assert found["sentence_tokens"] == wanted
     rows = dict(corpus.info())
@@ -214,9 +201,7 @@ def test_large_vocabularies_use_32_bits(settings_for: Callable, tmp_path: Path) 
     words = {"<unk>": 0, ".": 1, **{f"w{number}": number for number in range(2, 70_000)}}
     backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>").save_pretrained(
-        str(tmp_path / "large")
-    )
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>").save_pretrained(str(tmp_path / "large"))
     texts = ["W w69999 w65536 w5 w65535. W w2 w66000."]
     corpus = prepare(settings_for(texts, tokenizer_path=str(tmp_path / "large"), min_length=0))
     assert np.load(corpus.path / "train-00000.tokens.npy").dtype == np.uint32

@@ -303,9 +303,7 @@ def _check_contract(text: str, limit: int, language: str) -> None:
 
 _NOISE = st.text(
     st.one_of(
-        st.sampled_from(
-            list(" \n\r\t.!?,;:-\"'()[]…。！？「」“”’*_#1aA\u0301\u200d\u2029\x0c\x1c\x85🎉🇩🇪👩🏽")
-        ),
+        st.sampled_from(list(" \n\r\t.!?,;:-\"'()[]…。！？「」“”’*_#1aA\u0301\u200d\u2029\x0c\x1c\x85🎉🇩🇪👩🏽")),
         st.characters(),
     ),
     max_size=300,

@@ -48,9 +48,7 @@ def test_they_are_spread_from_the_first_to_the_last(source: TokenShards) -> None
 
 
 @pytest.mark.parametrize("tokens", [6, 9, 14, 30])
-def test_a_cut_is_before_a_space_and_the_bytes_are_right(
-    tokens: int, pieces: Pieces, source: TokenShards
-) -> None:
+def test_a_cut_is_before_a_space_and_the_bytes_are_right(tokens: int, pieces: Pieces, source: TokenShards) -> None:
     table = ByteTable.of_pieces(pieces)
     cut = some_documents(source, table, count=20, tokens=tokens)
     check_bytes(table, cut)  # no character is cut in two

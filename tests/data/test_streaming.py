@@ -32,8 +32,7 @@ def text(number: int) -> str:
         return "Short."
     words = ["red", "blue", "old", "new", "tall"]
     return " ".join(
-        f"Number {number} tells part {part} of a {words[(number + part) % 5]} tale."
-        for part in range(2 + number % 4)
+        f"Number {number} tells part {part} of a {words[(number + part) % 5]} tale." for part in range(2 + number % 4)
     )
 
 
@@ -46,9 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stream")
     bounds = [0, 5, 30, 31, DOCUMENTS]
     for number, (first, stop) in enumerate(pairwise(bounds)):
-        pq.write_table(
-            pa.table({"text": TEXTS[first:stop]}), path / f"part{number}.parquet", row_group_size=7
-        )
+        pq.write_table(pa.table({"text": TEXTS[first:stop]}), path / f"part{number}.parquet", row_group_size=7)
     return path
 
 
@@ -73,9 +70,7 @@ def settings(folder: Path, **data: Any) -> Settings:
     return Settings.model_validate({"data": values | data, "optimization": {"max_steps": 5}})
 
 
-def stream(
-    folder: Path, tokenizer: TextTokenizer, *, rank: int = 0, world: int = 1, **data: Any
-) -> StreamBatches:
+def stream(folder: Path, tokenizer: TextTokenizer, *, rank: int = 0, world: int = 1, **data: Any) -> StreamBatches:
     chosen = settings(folder, **data)
     return StreamBatches(chosen, Blocks(chosen, open_source(chosen.data), tokenizer), rank=rank, world=world)
 
@@ -155,9 +150,7 @@ def test_loader_processes_hand_out_whole_epochs(folder: Path, tokenizer: TextTok
     """With real processes: the first epochs of all workers of both ranks make up the whole."""
     together: Counter[str] = Counter()
     for rank in (0, 1):
-        loader = Loader(
-            stream(folder, tokenizer, rank=rank, world=2, num_workers=workers), num_workers=workers
-        )
+        loader = Loader(stream(folder, tokenizer, rank=rank, world=2, num_workers=workers), num_workers=workers)
         ended: set[int] = set()
         for batch in loader:
             if batch.position[1] == 0:
@@ -277,9 +270,7 @@ def test_no_documents_of_a_side(folder: Path, tokenizer: TextTokenizer) -> None:
 
 
 @pytest.mark.parametrize(("rank", "options"), [(1, {"shuffle_buffer": 1000}), (0, {"min_sentences": 50})])
-def test_an_empty_share_is_an_error(
-    folder: Path, tokenizer: TextTokenizer, rank: int, options: dict[str, Any]
-) -> None:
+def test_an_empty_share_is_an_error(folder: Path, tokenizer: TextTokenizer, rank: int, options: dict[str, Any]) -> None:
     with pytest.raises(LangJepaError, match=rf"share {rank + 1} of 2 .*has nothing to train on"):
         next(iter(stream(folder, tokenizer, rank=rank, world=2, **options)))
 

@@ -13,12 +13,8 @@ def rows(count: int = 400, length: int = 40, kinds: int = 12) -> np.ndarray:
     return np.random.default_rng(0).integers(0, kinds, (count, length))
 
 
-def drawn(
-    tokens: np.ndarray, form: str, *, bos: int | None = BOS, frac: float = 0.5, spans: int = 3
-) -> np.ndarray:
-    return draw_spans(
-        tokens, np.arange(len(tokens)), form=form, spans=spans, max_frac=frac, bos_id=bos, seed=7
-    )
+def drawn(tokens: np.ndarray, form: str, *, bos: int | None = BOS, frac: float = 0.5, spans: int = 3) -> np.ndarray:
+    return draw_spans(tokens, np.arange(len(tokens)), form=form, spans=spans, max_frac=frac, bos_id=bos, seed=7)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -137,9 +137,7 @@ def test_a_prepared_corpus_as_a_stream(stories_corpus: Corpus) -> None:
     tokenizer = stories_corpus.tokenizer
     source = CorpusTokens(stories_corpus.validation, tokenizer)
     split = stories_corpus.validation
-    texts = [
-        " ".join(split.texts(range(*split.document_starts[i : i + 2]))) for i in range(split.num_documents)
-    ]
+    texts = [" ".join(split.texts(range(*split.document_starts[i : i + 2]))) for i in range(split.num_documents)]
     tokens = source.read(0, source.num_tokens)
     pieces = np.split(tokens, np.flatnonzero(tokens == tokenizer.bos_id))[1:]
     assert [tokenizer.decode(piece) for piece in pieces] == texts

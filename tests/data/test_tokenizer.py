@@ -58,9 +58,7 @@ def _byte_level(*, prefix: bool, trim: bool, specials: bool) -> Tokenizer:
     backend.decoder = decoders.ByteLevel()
     tokens = ["<s>", "</s>", "<pad>", "<mask>"] if specials else []
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=420, special_tokens=tokens, initial_alphabet=alphabet, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=tokens, initial_alphabet=alphabet, show_progress=False)
     backend.train_from_iterator(PLAIN, trainer)
     if specials:
         backend.post_processor = processors.RobertaProcessing(
@@ -75,9 +73,7 @@ def _unigram() -> Tokenizer:
     backend.normalizer = normalizers.NFKC()
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     backend.decoder = decoders.Metaspace(prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=200, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=200, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
     backend.train_from_iterator(PLAIN, trainer)
     return backend
 
@@ -159,9 +155,7 @@ def pairs(
     return get
 
 
-def _reference(
-    theirs: PreTrainedTokenizerFast, lead: str, sentences: list[str]
-) -> tuple[list[int], list[int]]:
+def _reference(theirs: PreTrainedTokenizerFast, lead: str, sentences: list[str]) -> tuple[list[int], list[int]]:
     """Ids and sentence starts by the definition, token by token, from transformers' own output."""
     text = lead + " ".join(sentences)
     encoded = theirs(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -174,9 +168,7 @@ def _reference(
             owners.append(sum(begin <= solid[-1] for begin in begins[1:]))
         else:
             owners.append(sum(end <= left for end in ends[:-1]))
-    starts = [
-        next((i for i, owner in enumerate(owners) if owner >= k), len(owners)) for k in range(len(sentences))
-    ]
+    starts = [next((i for i, owner in enumerate(owners) if owner >= k), len(owners)) for k in range(len(sentences))]
     return encoded["input_ids"], [0, *starts[1:], len(owners)]
 
 
@@ -320,20 +312,14 @@ SPELT = (
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_special_token_that_is_spelt_out_is_text(
-    name: str, tokenizers: dict[str, Path], pairs: Callable
-) -> None:
+def test_a_special_token_that_is_spelt_out_is_text(name: str, tokenizers: dict[str, Path], pairs: Callable) -> None:
     """Its characters get tokens like any others; none of them is special, and no space beside it is swallowed."""
     ours, saved = pairs(name)
     original = AutoTokenizer.from_pretrained(str(tokenizers[name]))
     special = {
-        index: token
-        for token, index in original.get_added_vocab().items()
-        if token in original.all_special_tokens
+        index: token for token, index in original.get_added_vocab().items() if token in original.all_special_tokens
     }
-    texts = [
-        shape.format(token) for token in {*SPELT, *special.values()} for shape in ("{}", "An {} here", "x{}x")
-    ]
+    texts = [shape.format(token) for token in {*SPELT, *special.values()} for shape in ("{}", "An {} here", "x{}x")]
     for text in texts:
         encoded = ours.backend.encode(ours.lead + text, add_special_tokens=False)
         places = zip(encoded.ids, encoded.offsets, strict=True)
@@ -342,9 +328,7 @@ def test_a_special_token_that_is_spelt_out_is_text(
         assert all(whole[a:b].strip() != special[index] for index, (a, b) in places if index in special), text
         alone = ours.encode_sentences([text])[0]
         assert ours.encode_document([text])[0].tolist() == encoded.ids == alone.tolist()
-        assert (
-            saved(ours.lead + text, add_special_tokens=False)["input_ids"] == encoded.ids
-        )  # as others load it
+        assert saved(ours.lead + text, add_special_tokens=False)["input_ids"] == encoded.ids  # as others load it
         if name in ("trained", "gpt2", "roberta", "llama"):
             assert ours.decode(alone) == text
         elif name == "wordpiece":
@@ -390,9 +374,7 @@ def test_training_does_not_depend_on_threads() -> None:
     prints = set()
     for threads in ("1", "4"):
         environment = {**os.environ, "RAYON_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "true"}
-        run = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-        )
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         prints.add(run.stdout.strip())
     assert len(prints) == 1
 

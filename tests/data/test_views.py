@@ -59,9 +59,7 @@ class Naive:
             self.sentences += document
             self.document += [number] * len(document)
             if mode == "window":
-                self.examples += [
-                    (max(first, target - window), target) for target in range(first + 1, last + 1)
-                ]
+                self.examples += [(max(first, target - window), target) for target in range(first + 1, last + 1)]
             else:
                 begin = first
                 while begin < last:
@@ -132,9 +130,7 @@ class Naive:
             first, last = self.examples[example]
             for piece in self.pieces(first, last):
                 runs.append(piece)
-                predicted += (
-                    [piece[-1] + 1] if self.mode == "window" else [sentence + 1 for sentence in piece]
-                )
+                predicted += [piece[-1] + 1] if self.mode == "window" else [sentence + 1 for sentence in piece]
         return {
             **self.contexts(runs),
             "targets": [PREFIX + self.sentences[sentence][: self.room] + SUFFIX for sentence in predicted],
@@ -169,17 +165,13 @@ def batch_fields(batch: Batch) -> dict[str, Any]:
     }
 
 
-SHAPES = st.fixed_dictionaries(
-    {"room": st.integers(5, 40), "window": st.integers(1, 6), "passage": st.integers(2, 7)}
-)
+SHAPES = st.fixed_dictionaries({"room": st.integers(5, 40), "window": st.integers(1, 6), "passage": st.integers(2, 7)})
 
 
 @pytest.mark.parametrize("mode", MODES)
 @hypothesis_settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 999), parts=st.integers(1, 3), tokens=st.integers(1, 30))
-def test_batches_equal_plain_lists(
-    mode: str, shape: dict[str, int], seed: int, parts: int, tokens: int
-) -> None:
+def test_batches_equal_plain_lists(mode: str, shape: dict[str, int], seed: int, parts: int, tokens: int) -> None:
     """All fields of batches of random examples, among them sentences longer than a sequence may be."""
     documents = [*made_up(seed, tokens=tokens), [[1, 2], [3]]]
     view = make(mode, documents, parts=parts, **shape)
@@ -192,9 +184,7 @@ def test_batches_equal_plain_lists(
 @pytest.mark.parametrize("mode", MODES)
 @hypothesis_settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 999), tokens=st.integers(1, 30))
-def test_every_boundary_is_a_target_exactly_once(
-    mode: str, shape: dict[str, int], seed: int, tokens: int
-) -> None:
+def test_every_boundary_is_a_target_exactly_once(mode: str, shape: dict[str, int], seed: int, tokens: int) -> None:
     documents = [*made_up(seed, tokens=tokens), [[1, 2], [3]]]
     view = make(mode, documents, **shape)
     batches = [view.batch(np.arange(i, min(i + 3, view.count))) for i in range(0, view.count, 3)]
@@ -207,9 +197,7 @@ def test_every_boundary_is_a_target_exactly_once(
 @pytest.mark.parametrize("mode", MODES)
 @hypothesis_settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 999), data=st.data())
-def test_questions_equal_plain_lists(
-    mode: str, shape: dict[str, int], seed: int, data: st.DataObject
-) -> None:
+def test_questions_equal_plain_lists(mode: str, shape: dict[str, int], seed: int, data: st.DataObject) -> None:
     """Runs that do not overlap, in any order, some of them neighbours."""
     documents = made_up(seed, tokens=12)
     view = make(mode, documents, **shape)
@@ -294,9 +282,7 @@ def test_sizes_are_tokens_of_the_context(mode: str) -> None:
     view = make(mode, documents, room=10**4)
     naive = Naive(mode, documents, room=10**4, window=3, passage=4)
     examples = np.random.default_rng(0).permutation(view.count)
-    expected = [
-        sum(len(naive.sentences[i]) for i in range(*naive.examples[example])) for example in examples.tolist()
-    ]
+    expected = [sum(len(naive.sentences[i]) for i in range(*naive.examples[example])) for example in examples.tolist()]
     assert view.sizes(examples).tolist() == expected
     if mode == "window":
         assert make(mode, documents, room=6).sizes(examples).tolist() == [min(size, 6) for size in expected]
@@ -369,9 +355,7 @@ def test_every_horizon_is_asked_once_from_the_window_of_the_next_sentence(mode: 
         expected = []
         for window, following in zip(one.contexts.windows.tolist(), one.sentence_ids.tolist(), strict=True):
             end = ends[ends > following][0]
-            expected += [
-                (window, ahead, following + ahead) for ahead in range(horizons) if following + ahead < end
-            ]
+            expected += [(window, ahead, following + ahead) for ahead in range(horizons) if following + ahead < end]
         assert many.contexts.horizons is not None
         found = (many.contexts.windows, many.contexts.horizons, many.sentence_ids)
         assert list(zip(*(column.tolist() for column in found), strict=True)) == expected

@@ -67,9 +67,7 @@ SHAPES = st.fixed_dictionaries(
 
 @hypothesis_settings(max_examples=120, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 999), tokens=st.integers(1, 30), epoch=st.integers(0, 5))
-def test_every_sentence_is_shown_or_hidden_once(
-    shape: dict[str, int], seed: int, tokens: int, epoch: int
-) -> None:
+def test_every_sentence_is_shown_or_hidden_once(shape: dict[str, int], seed: int, tokens: int, epoch: int) -> None:
     """In its order, of every document with two sentences; hidden tokens never reach the context; one mask each."""
     documents = marked([*made_up(seed, tokens=tokens), [[1], [2]]])
     view = make(documents, **shape)  # type: ignore[arg-type]
@@ -205,9 +203,7 @@ def test_a_question_is_as_in_training(stories_corpus: Corpus) -> None:
 
 
 def test_an_example_in_words(stories_corpus: Corpus) -> None:
-    settings = Settings.model_validate(
-        {"data": {"view": "masked_sentences"}, "model": {"predictor": "mask_mlp"}}
-    )
+    settings = Settings.model_validate({"data": {"view": "masked_sentences"}, "model": {"predictor": "mask_mlp"}})
     split = stories_corpus.train
     view = make_view(settings, split, stories_corpus.tokenizer)
     end = int(split.document_starts[1])

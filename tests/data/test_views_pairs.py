@@ -17,9 +17,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
 
 
-def spans(
-    documents: Documents, *, chunk: int = 20, shortest: int = 3, parts: int = 1, seed: int = 0
-) -> SpansView:
+def spans(documents: Documents, *, chunk: int = 20, shortest: int = 3, parts: int = 1, seed: int = 0) -> SpansView:
     return SpansView(
         split_of(documents, parts=parts),
         chunk=chunk,
@@ -31,9 +29,7 @@ def spans(
     )
 
 
-def same(
-    documents: Documents, *, crop: float | None = 0.6, room: int = 30, seed: int = 0
-) -> SameSentenceView:
+def same(documents: Documents, *, crop: float | None = 0.6, room: int = 30, seed: int = 0) -> SameSentenceView:
     return SameSentenceView(
         split_of(documents), crop=crop, prefix=PREFIX, suffix=SUFFIX, max_length=room + 3, seed=seed
     )
@@ -105,18 +101,14 @@ def test_a_span_that_does_not_fit_is_refused() -> None:
     seed=st.integers(0, 999),
     epoch=st.integers(0, 9),
 )
-def test_crops_are_runs_of_their_share_of_the_sentence(
-    crop: float | None, room: int, seed: int, epoch: int
-) -> None:
+def test_crops_are_runs_of_their_share_of_the_sentence(crop: float | None, room: int, seed: int, epoch: int) -> None:
     documents = [*made_up(seed, tokens=25), [[7]]]
     sentences = [sentence for document in documents for sentence in document]
     view = same(documents, crop=crop, room=room)
     examples = np.random.default_rng(seed).permutation(view.count)
     batch = view.batch(examples, epoch)
     assert view.count == view.targets == len(sentences)
-    for example, pair, size in zip(
-        examples.tolist(), sides(batch), view.sizes(examples).tolist(), strict=True
-    ):
+    for example, pair, size in zip(examples.tolist(), sides(batch), view.sizes(examples).tolist(), strict=True):
         whole = sentences[example][:room]
         wanted = len(whole) if crop is None else max(1, round(crop * len(whole)))
         assert size == wanted

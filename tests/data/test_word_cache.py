@@ -59,9 +59,7 @@ def test_an_added_word_is_left_to_the_backend_and_a_special_token_is_text(minilm
         (TextTokenizer.load(str(minilm)), "[MASK]"),
     ):
         sentences = [f"The {special} was calm.", "It rained."]
-        assert _encode(WordCache(tokenizer.backend, tokenizer.lead), sentences) == _direct(
-            tokenizer, sentences
-        )
+        assert _encode(WordCache(tokenizer.backend, tokenizer.lead), sentences) == _direct(tokenizer, sentences)
         tokenizer.backend.add_tokens(["was calm"])
         assert WordCache(tokenizer.backend, tokenizer.lead).encode(sentences) is None
 

@@ -21,10 +21,7 @@ def text_of(number: int, *, sentences: int = 6) -> str:
 
 
 def write_rows(path: Path, texts: Iterable[str], ids: Iterable[int] | None = None) -> Path:
-    rows = [
-        {"id": f"row-{number}", "text": text}
-        for number, text in zip(ids or range(10**6), texts, strict=False)
-    ]
+    rows = [{"id": f"row-{number}", "text": text} for number, text in zip(ids or range(10**6), texts, strict=False)]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
 

@@ -54,9 +54,7 @@ def weight() -> Tensor:
     return rows(DIM, 77).requires_grad_()
 
 
-def step(
-    learnt: Tensor, one: Objective, parts: list[tuple[Tensor, Tensor, Tensor]], count: int
-) -> dict[str, Any]:
+def step(learnt: Tensor, one: Objective, parts: list[tuple[Tensor, Tensor, Tensor]], count: int) -> dict[str, Any]:
     """One optimizer step's losses and gradient, over micro-batches of (context, targets, segments)."""
     found: dict[str, Any] = {"distance": 0.0, "regularizer": []}
     for context, targets, segments in parts:

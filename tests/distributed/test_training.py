@@ -75,9 +75,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     sizes = {name: SIZES.get(name, 5) for name in OBJECTIVES}
     jobs = [(name, _settings(folder / name, sizes[name], *OBJECTIVES[name]), NEVER) for name in OBJECTIVES]
-    jobs += [
-        (name, _settings(folder / name, 5, *DROPOUT), stop) for name, stop in (("whole", NEVER), ("parts", 2))
-    ]
+    jobs += [(name, _settings(folder / name, 5, *DROPOUT), stop) for name, stop in (("whole", NEVER), ("parts", 2))]
     for name, settings, _ in jobs:
         save_settings(settings, folder / f"{name}.yaml")
     plan = [{"folder": str(folder / name), "stop": stop, "resume": False} for name, _, stop in jobs]
@@ -88,9 +86,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _flat(parts: dict[str, dict[str, torch.Tensor]]) -> torch.Tensor:
-    return torch.cat(
-        [tensor.flatten() for part in ("model", "target") for tensor in parts[part].values()]
-    ).double()
+    return torch.cat([tensor.flatten() for part in ("model", "target") for tensor in parts[part].values()]).double()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

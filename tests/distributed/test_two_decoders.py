@@ -39,9 +39,7 @@ EQUAL = (
 
 
 def _weights(folder: Path) -> torch.Tensor:
-    return torch.cat(
-        [one.flatten() for one in load_checkpoint(folder / LAYOUT.last)["model"].values()]
-    ).double()
+    return torch.cat([one.flatten() for one in load_checkpoint(folder / LAYOUT.last)["model"].values()]).double()
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:

@@ -72,9 +72,7 @@ def test_a_resumed_trainer_equals_one_that_never_stopped(data: str, two: Path) -
         for name, tensor in theirs.items():
             assert torch.equal(ours[name], tensor), name
     assert whole["TextDataModule"] == resumed["TextDataModule"]
-    for theirs, ours in zip(
-        whole["lang_jepa"]["generators"], resumed["lang_jepa"]["generators"], strict=True
-    ):
+    for theirs, ours in zip(whole["lang_jepa"]["generators"], resumed["lang_jepa"]["generators"], strict=True):
         assert torch.equal(theirs[0], ours[0])
 
 

@@ -51,8 +51,6 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     alone = scores(tmp_path)
     multiprocessing.spawn(work, args=(str(tmp_path),), nprocs=2)
     for rank in (0, 1):
-        for one, other in zip(
-            alone, torch.load(tmp_path / f"rank{rank}.pt", weights_only=False), strict=True
-        ):
+        for one, other in zip(alone, torch.load(tmp_path / f"rank{rank}.pt", weights_only=False), strict=True):
             assert (one.tokens, one.bytes) == (other.tokens, other.bytes)
             assert one.nats == pytest.approx(other.nats, rel=1e-13)

@@ -136,6 +136,8 @@ def unknown_settings(text: str) -> list[str]:
         for name, field in kind.model_fields.items():
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 known.setdefault(name, set()).update(field.annotation.model_fields)
+        for old in kind.OLD_NAMES:
+            known.setdefault(old.split(".")[0], set()).add(old.split(".")[1])
     return [f"{a}.{b}" for a, b in _SETTING.findall(text) if b not in known[a] and b not in _FILES]
 
 
@@ -147,9 +149,7 @@ def test_commands_settings_links_and_names_exist(page: Path) -> None:
         if verb == "--help":
             continue
         assert verb in group.commands, command
-        group.commands[verb].make_context(
-            verb, arguments
-        )  # raises for an unknown option or a missing argument
+        group.commands[verb].make_context(verb, arguments)  # raises for an unknown option or a missing argument
     text = page.read_text(encoding="utf-8")
     prose = "\n".join(part for part in re.split(r"^```python.*?^```", text, flags=re.MULTILINE | re.DOTALL))
     assert not unknown_settings(prose)
@@ -194,9 +194,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     texts = [
         f"The {animal} number {i} sat by the {place}. It looked at {i + 2} birds for a while. Then house {i} called it "
         f"home. The {place} was empty for {i + 1} hours."
-        for i, (animal, place) in enumerate(
-            [("cat", "door"), ("dog", "river"), ("hen", "wall"), ("cow", "tree")] * 10
-        )
+        for i, (animal, place) in enumerate([("cat", "door"), ("dog", "river"), ("hen", "wall"), ("cow", "tree")] * 10)
     ]
     (tmp_path / "my_texts").mkdir()
     for i, text in enumerate(texts):
@@ -214,9 +212,7 @@ def _type(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command)
     if words[0] != "lang-jepa":
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        done = subprocess.run(
-            ["bash", "-ec", command], env=environment({"PATH": path}), capture_output=True, text=True
-        )
+        done = subprocess.run(["bash", "-ec", command], env=environment({"PATH": path}), capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return
     tiny = [part for setting in TINY for part in ("-o", setting)] if words[1] in {"train", "prepare"} else []

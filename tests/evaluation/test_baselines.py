@@ -70,14 +70,8 @@ def test_tfidf_equals_plain_cosines(documents: list[list[str]]) -> None:
 
 def test_word_ridge_learns_which_word_follows_which() -> None:
     chains = [("egg", "hen"), ("rain", "mud"), ("fire", "ash"), ("seed", "tree"), ("milk", "cheese")]
-    train = [
-        [f"{name} saw {a}", f"then {b} came", f"bye {name}"]
-        for a, b in chains
-        for name in ("ann", "bob", "eve")
-    ]
-    held = [
-        [f"{name} saw {a}", f"then {b} came", f"bye {name}"] for a, b in chains for name in ("dan", "flo")
-    ]
+    train = [[f"{name} saw {a}", f"then {b} came", f"bye {name}"] for a, b in chains for name in ("ann", "bob", "eve")]
+    held = [[f"{name} saw {a}", f"then {b} came", f"bye {name}"] for a, b in chains for name in ("dan", "flo")]
     q = build_questions(held, window_size=2, queries=100, exclude="last")
     ask = (q.positions == 1) & ~q.choosing
     best = max(

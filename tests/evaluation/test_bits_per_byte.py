@@ -33,9 +33,7 @@ def shards(pieces: Pieces, tmp_path: Path) -> TokenShards:
 
 def bigram(vocab_size: int) -> Tensor:
     """float64 [V, V]: scores of the next token after each."""
-    return torch.randn(
-        vocab_size, vocab_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    return torch.randn(vocab_size, vocab_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 class Remembering:
@@ -125,9 +123,7 @@ def test_what_is_refused(pieces: Pieces, shards: TokenShards, tmp_path: Path) ->
 def test_documents_add_up_to_the_whole(pieces: Pieces, shards: TokenShards, max_tokens: int | None) -> None:
     """Nats of each document from the row's own probabilities, its BOS included; bytes are those of its text."""
     model = Remembering(pieces.vocab_size)
-    validation = Validation(
-        shards, ByteTable.of_pieces(pieces), length=16, batch_size=3, max_tokens=max_tokens
-    )
+    validation = Validation(shards, ByteTable.of_pieces(pieces), length=16, batch_size=3, max_tokens=max_tokens)
     found, whole = validation.by_document(model), validation.score(model)
     assert found.bits.sum() * math.log(2) == pytest.approx(whole.nats, rel=1e-12)
     assert found.bytes.sum() == whole.bytes

@@ -44,10 +44,7 @@ class Parrot:
 
     def decode(self, z: Floats) -> list[str]:
         texts, table = list(self.known), np.array(list(self.known.values()))
-        return [
-            texts[int(best)] if one.any() else ""
-            for one, best in zip(z, (z @ table.T).argmax(1), strict=True)
-        ]
+        return [texts[int(best)] if one.any() else "" for one, best in zip(z, (z @ table.T).argmax(1), strict=True)]
 
     def score_texts(self, z: Floats, texts: Sequence[str]) -> Scores:
         own = (self.encode(texts) * z).sum(1) > 0.99

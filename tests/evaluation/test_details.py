@@ -62,9 +62,7 @@ def test_equal_questions_have_equal_names(hashed: Any, documents: list[list[str]
     assert not set(plain) & set(items(hashed, documents, seed=1))
 
 
-def test_the_file_holds_them_and_the_json_does_not(
-    hashed: Any, documents: list[list[str]], tmp_path: Path
-) -> None:
+def test_the_file_holds_them_and_the_json_does_not(hashed: Any, documents: list[list[str]], tmp_path: Path) -> None:
     report = evaluate(Request(hashed, tasks=["retrieval"], documents=documents, budget=BUDGET))
     report.save_details(tmp_path / "values.npz")
     report.save(tmp_path / "scores.json")

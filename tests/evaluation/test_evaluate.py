@@ -12,9 +12,7 @@ from lang_jepa.evaluation.tasks.evaluate import TASKS, Budget, Request, evaluate
 from lang_jepa.evaluation.tasks.request import NEEDS, Result, Task
 
 
-def test_a_report_survives_the_file_and_the_table(
-    tmp_path: Path, hashed: object, documents: list[list[str]]
-) -> None:
+def test_a_report_survives_the_file_and_the_table(tmp_path: Path, hashed: object, documents: list[list[str]]) -> None:
     report = evaluate(Request(hashed, tasks=["retrieval"], documents=documents, window_size=4))  # type: ignore[arg-type]
     report.save(tmp_path / "scores.json")
     read = json.loads((tmp_path / "scores.json").read_text())
@@ -27,8 +25,7 @@ def test_a_report_survives_the_file_and_the_table(
     assert len(report.table(everything=True)) == len(report.rows) + 1 > len(cells) + 1
     value = report.value("next sentence, other documents", "validation", "mrr", "model")
     assert any(
-        row[:4] == ("next sentence, other documents", "validation", "mrr", "model [raw]")
-        and row[4] == f"{value:.3f}"
+        row[:4] == ("next sentence, other documents", "validation", "mrr", "model [raw]") and row[4] == f"{value:.3f}"
         for row in cells
     )
     with pytest.raises(LangJepaError, match="no score"):
@@ -50,9 +47,7 @@ def test_overlap_with_training_is_said(hashed: object, documents: list[list[str]
 
 def test_equal_seeds_give_equal_reports(hashed: object, documents: list[list[str]]) -> None:
     first, second, third = (
-        evaluate(
-            Request(hashed, tasks=["retrieval"], documents=documents, seed=seed, budget=Budget(queries=50))
-        ).rows  # type: ignore[arg-type]
+        evaluate(Request(hashed, tasks=["retrieval"], documents=documents, seed=seed, budget=Budget(queries=50))).rows  # type: ignore[arg-type]
         for seed in (1, 1, 2)
     )
     assert first == second
@@ -93,9 +88,7 @@ def test_every_task_names_what_it_lacks(hashed: object) -> None:
     for name, task in TASKS.items():
         assert name == task.name
         if task.needs:
-            with pytest.raises(
-                LangJepaError, match=f"the task {name} needs {NEEDS[task.needs[0]].split(':')[0][:20]}"
-            ):
+            with pytest.raises(LangJepaError, match=f"the task {name} needs {NEEDS[task.needs[0]].split(':')[0][:20]}"):
                 evaluate(Request(hashed, [name]))  # type: ignore[arg-type]
 
 

@@ -53,9 +53,7 @@ def test_mean_pairwise_cosine_equals_the_loop_and_ignores_lengths() -> None:
     pairs = [torch.cosine_similarity(x[i], x[j], dim=0) for i in range(15) for j in range(15) if i != j]
     expected = float(torch.stack(pairs).mean())
     assert geometry.mean_pairwise_cosine(x) == pytest.approx(expected, abs=1e-6)
-    assert geometry.mean_pairwise_cosine(x * torch.arange(1, 16)[:, None]) == pytest.approx(
-        expected, abs=1e-6
-    )
+    assert geometry.mean_pairwise_cosine(x * torch.arange(1, 16)[:, None]) == pytest.approx(expected, abs=1e-6)
     assert geometry.mean_pairwise_cosine(torch.eye(5)) == pytest.approx(0.0, abs=1e-12)
     assert geometry.diversity(torch.ones(5, 3)) == pytest.approx(0.0, abs=1e-12)
     assert geometry.mean_pairwise_cosine(torch.tensor([[1.0, 0], [-3.0, 0]])) == pytest.approx(-1.0)

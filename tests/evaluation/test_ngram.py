@@ -20,9 +20,7 @@ def tokens(count: int, seed: int = 0) -> np.ndarray:
     table = np.random.default_rng(99).integers(0, VOCAB - 2, (VOCAB, 3))
     row = [1]
     for _ in range(count - 1):
-        row.append(
-            int(table[row[-1], rng.integers(3)]) if rng.random() < 0.9 else int(rng.integers(VOCAB - 2))
-        )
+        row.append(int(table[row[-1], rng.integers(3)]) if rng.random() < 0.9 else int(rng.integers(VOCAB - 2)))
     return np.array(row, dtype=np.uint16)
 
 

@@ -31,9 +31,7 @@ def test_rows_equal_a_plain_sklearn_fit(encoding: type) -> None:
     x = {split: np.stack([vectors[s] for s in part.sentences]) for split, part in task.splits.items()}
     mean, std = x["train"].mean(0), x["train"].std(0)
     plain = LogisticRegression(C=c, max_iter=1000).fit((x["train"] - mean) / std, task.splits["train"].labels)
-    assert row.value == pytest.approx(
-        plain.score((x["test"] - mean) / std, task.splits["test"].labels), abs=0.006
-    )
+    assert row.value == pytest.approx(plain.score((x["test"] - mean) / std, task.splits["test"].labels), abs=0.006)
     assert row.value > 0.85
     assert row.low <= row.value <= row.high
     assert {r.name for r in rows} == {"model", "TF-IDF", "majority class"}
@@ -58,8 +56,7 @@ def test_c_is_chosen_on_dev_and_never_on_test() -> None:
 def test_a_constant_embedding_gets_the_majority(encoding: type) -> None:
     task, _ = data()
     rows = {
-        (r.name, r.split): r.value
-        for r in probe_rows({"model": encoding(lambda _: np.ones(3, np.float32), 3)}, task)
+        (r.name, r.split): r.value for r in probe_rows({"model": encoding(lambda _: np.ones(3, np.float32), 3)}, task)
     }
     assert rows["model", "test"] == rows["majority class", "test"]
 

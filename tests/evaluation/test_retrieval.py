@@ -79,9 +79,7 @@ def test_perfect_predictions_and_their_report() -> None:
 
 
 def test_random_predictions_score_chance_within_error() -> None:
-    found = next_sentence_retrieval(
-        unit(2000, 16, 3), unit(2000, 16, 4), np.arange(2000) // 20, candidates=16
-    )
+    found = next_sentence_retrieval(unit(2000, 16, 3), unit(2000, 16, 4), np.arange(2000) // 20, candidates=16)
     expected = {name: float(values.mean()) for name, values in chance(found).items()}
     assert expected["recall@1"] == 1 / 16
     assert expected["mrr"] == pytest.approx(sum(1 / k for k in range(1, 17)) / 16)
@@ -147,12 +145,8 @@ def test_scores_equal_the_naive_gather_and_tensors_equal_arrays(count: int) -> N
     naive = np.einsum("qd,qcd->qc", predictions, targets[rows])
     there = rows >= 0
     np.testing.assert_allclose(candidate_scores(predictions, targets, rows)[there], naive[there], atol=1e-6)
-    as_tensors = rank_candidates(
-        torch.from_numpy(predictions), torch.from_numpy(targets), rows, np.arange(30)
-    )
-    np.testing.assert_array_equal(
-        as_tensors.ranks, rank_candidates(predictions, targets, rows, np.arange(30)).ranks
-    )
+    as_tensors = rank_candidates(torch.from_numpy(predictions), torch.from_numpy(targets), rows, np.arange(30))
+    np.testing.assert_array_equal(as_tensors.ranks, rank_candidates(predictions, targets, rows, np.arange(30)).ranks)
 
 
 def test_refusals() -> None:

@@ -27,9 +27,7 @@ def ridges() -> dict:  # type: ignore[type-arg]
 
 
 def score(models: dict, ridges: dict, split: str = "heldout") -> list[Row]:  # type: ignore[type-arg]
-    return next_sentence_rows(models, split, window_size=WINDOW, stories=STORIES, queries=400, ridges=ridges)[
-        0
-    ]
+    return next_sentence_rows(models, split, window_size=WINDOW, stories=STORIES, queries=400, ridges=ridges)[0]
 
 
 def test_a_cheat_scores_one_and_the_others_lie_between_chance_and_the_oracle(
@@ -74,9 +72,7 @@ def test_paraphrase_of_an_encoder_that_knows_the_grades(encoding: type) -> None:
     generator = np.random.default_rng(0)
     vectors: dict[str, np.ndarray] = {}
     for pair in pairs:
-        first = vectors.setdefault(
-            pair.first, unit_rows(generator.standard_normal((1, 64)).astype(np.float32))[0]
-        )
+        first = vectors.setdefault(pair.first, unit_rows(generator.standard_normal((1, 64)).astype(np.float32))[0])
         other = unit_rows(generator.standard_normal((1, 64)).astype(np.float32))[0]
         mixed = (pair.score / 5 * first + (1 - pair.score / 5) * other)[None]
         vectors.setdefault(pair.second, unit_rows(mixed)[0])

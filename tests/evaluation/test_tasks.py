@@ -10,9 +10,7 @@ from lang_jepa.evaluation.tasks.public_data import find_sst2, find_stsb, read_la
 
 def test_sts_rows_with_quotes_and_commas(tmp_path: Path) -> None:
     path = tmp_path / "dev.csv"
-    path.write_text(
-        '"A man, a plan.",He said ""hi"",2.5\nx,y,0\n'.replace('He said ""hi""', '"He said ""hi"""')
-    )
+    path.write_text('"A man, a plan.",He said ""hi"",2.5\nx,y,0\n'.replace('He said ""hi""', '"He said ""hi"""'))
     pairs = read_sts(path, "dev")
     assert pairs.first == ["A man, a plan.", "x"]
     assert pairs.second == ['He said "hi"', "y"]
@@ -67,9 +65,7 @@ def test_without_hub_and_folder_the_error_says_what_to_do(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(
-        LangJepaError, match=r"(?s)mteb/stsbenchmark-sts.*sentence-transformers/stsb.*--data-dir"
-    ):
+    with pytest.raises(LangJepaError, match=r"(?s)mteb/stsbenchmark-sts.*sentence-transformers/stsb.*--data-dir"):
         find_stsb(None)
     with pytest.raises(LangJepaError, match=r"(?s)stanfordnlp/sst2.*--data-dir"):
         find_sst2(None)

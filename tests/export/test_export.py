@@ -56,9 +56,7 @@ def make(tmp_path: Path) -> Make:
         with torch.no_grad():
             for parameter in jepa.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-        ConceptModel(jepa, tokenizer, None, settings).save(
-            tmp_path / "run" / "model", step=7, weights="target"
-        )
+        ConceptModel(jepa, tokenizer, None, settings).save(tmp_path / "run" / "model", step=7, weights="target")
         return tmp_path / "run"
 
     return build
@@ -72,9 +70,7 @@ def test_sentence_transformers_gives_the_same_vectors(family: str, make: Make, t
     loaded = library.SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=False)
     expected = ConceptModel.load(run).encode(TEXTS)
     assert np.abs(loaded.encode(TEXTS) - expected).max() < 1e-5
-    assert np.abs(expected - np.roll(expected, 1, axis=0)).max() > 0.05, (
-        "all texts are alike: nothing is shown"
-    )
+    assert np.abs(expected - np.roll(expected, 1, axis=0)).max() > 0.05, "all texts are alike: nothing is shown"
     assert loaded.max_seq_length == 48
 
 
@@ -90,9 +86,7 @@ def test_onnx_gives_the_same_vectors(family: str, make: Make, tmp_path: Path) ->
         export_run(run, tmp_path / "out", "onnx")
     assert [str(one.message) for one in warned] == []
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    session = runtime.InferenceSession(
-        str(tmp_path / "out" / "model.onnx"), providers=["CPUExecutionProvider"]
-    )
+    session = runtime.InferenceSession(str(tmp_path / "out" / "model.onnx"), providers=["CPUExecutionProvider"])
     model = ConceptModel.load(run)
     for texts in (TEXTS, TEXTS[:1], TEXTS[1:3]):
         batch = tokenizer(texts, padding=True, truncation=True, return_tensors="np")
@@ -169,11 +163,7 @@ def test_dry_run_lists_files_and_sends_nothing(
         cli.main()
     assert not end.value.code
     told = capsys.readouterr().out
-    listed = {
-        line.split()[1]: int(line.split()[0].replace(",", ""))
-        for line in told.splitlines()
-        if line[:2] == "  "
-    }
+    listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in told.splitlines() if line[:2] == "  "}
     assert listed == dict(list_files(tmp_path / "out"))
     assert {"modules.json", "model.safetensors", "README.md", "tokenizer.json"} <= set(listed)
 

@@ -72,9 +72,7 @@ def test_the_percentile_and_the_largest(monkeypatch: pytest.MonkeyPatch) -> None
     rows = torch.linspace(-1, 1, 1001).repeat(2, 1) * torch.tensor([[1.0], [4.0]])
     for at, limit in ((100.0, 1.0), (90.0, 0.9)):
         found = quantise_rows(rows, Rounding(bits=8, clip="percentile", clip_at=at))
-        torch.testing.assert_close(
-            found.scale.float(), torch.tensor([1.0, 4.0]) * limit / 127, rtol=1e-3, atol=0
-        )
+        torch.testing.assert_close(found.scale.float(), torch.tensor([1.0, 4.0]) * limit / 127, rtol=1e-3, atol=0)
     wide = quantise_rows(rows, Rounding(bits=8, clip="std", clip_at=1e9))
     torch.testing.assert_close(wide.scale.float(), torch.tensor([1.0, 4.0]) / 127, rtol=1e-3, atol=0)
 
@@ -219,9 +217,7 @@ def test_sizes_and_the_cap(tmp_path: Path) -> None:
     assert eight.cap == 16_000_000
     assert six.bytes <= 256 * 400 * 6 / 8 + 256 * 2 + 300
     assert six.bytes < 0.8 * eight.bytes
-    with pytest.raises(
-        LangJepaError, match=r"the quantised model takes .* more than the cap of 50,000; nothing was"
-    ):
+    with pytest.raises(LangJepaError, match=r"the quantised model takes .* more than the cap of 50,000; nothing was"):
         write_artifact(tmp_path / "no", quantise_state(state, Rounding(bits=6)), {}, cap=50_000)
     assert not (tmp_path / "no").exists()
 

@@ -136,9 +136,7 @@ def test_crash_while_filling_a_folder(tmp_path: Path, old: bool, error: type[Bas
 
 
 @pytest.mark.parametrize("rename", [1, 2])
-def test_crash_between_the_renames_of_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rename: int
-) -> None:
+def test_crash_between_the_renames_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rename: int) -> None:
     """Neither the move of the old folder nor that of the new one may lose the old contents."""
     path = tmp_path / "folder"
     path.mkdir()
@@ -210,9 +208,7 @@ def test_fingerprint_never_changes() -> None:
     assert fingerprint({"b": 1, "a": "ü"}) == fingerprint({"a": "ü", "b": 1}) == "ad8fbfe93e9dabd6"
 
 
-@pytest.mark.skipif(
-    not Path("/dev/full").is_char_device(), reason="the system has no device that is always full"
-)
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="the system has no device that is always full")
 @pytest.mark.parametrize("size", [10, 10_000_000])
 def test_a_full_disk_is_told_in_words_though_torch_wraps_it(tmp_path: Path, size: int) -> None:
     path = tmp_path / "file"

@@ -91,9 +91,7 @@ def test_training_reads_the_same_from_it_and_never_runs_the_encoder(tmp_path: Pa
 
     cached = _settings(tmp_path)
     train(cached, on_start=no_pass)
-    plain = _settings(
-        tmp_path, f"logging.log_dir={tmp_path / 'plain'}", f"objective.teacher_path={tmp_path / 'run'}"
-    )
+    plain = _settings(tmp_path, f"logging.log_dir={tmp_path / 'plain'}", f"objective.teacher_path={tmp_path / 'run'}")
     assert reads_cached(cached)
     assert not reads_cached(plain)
     train(plain)
@@ -241,9 +239,7 @@ def test_vectors_that_are_not_finite_are_refused(encoder: TextEncoder, view: Vie
     assert not list((view.split.origin[0] / "concepts").glob("train-*/about.json"))
 
 
-def test_a_stream_runs_its_encoder_at_every_step(
-    encoder: TextEncoder, tmp_path: Path, corpus: Corpus
-) -> None:
+def test_a_stream_runs_its_encoder_at_every_step(encoder: TextEncoder, tmp_path: Path, corpus: Corpus) -> None:
     source = write_parquet(tmp_path / "source", documents=40, files=1)
     settings = _settings(
         tmp_path,

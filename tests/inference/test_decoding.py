@@ -41,9 +41,7 @@ def corpus(model: ConceptModel) -> Corpus:
     return prepare(model.settings.data)
 
 
-def test_the_decoder_joins_the_encoder_and_stays_with_it(
-    model: ConceptModel, run: Path, tmp_path: Path
-) -> None:
+def test_the_decoder_joins_the_encoder_and_stays_with_it(model: ConceptModel, run: Path, tmp_path: Path) -> None:
     told = model.decode(model.encode(SENTENCES))
     assert len(told) == 3
     assert any(told)
@@ -78,9 +76,7 @@ def test_decoding_in_blocks_and_scores(model: ConceptModel, corpus: Corpus) -> N
     scores = model.score_texts(concepts, texts)
     late = model.score_texts(concepts[280:], texts[280:])
     np.testing.assert_allclose(scores.nats[280:], late.nats, rtol=1e-4)
-    assert scores.tokens.tolist() == [
-        min(24, len(ids) + 1) for ids in model.tokenizer.encode_sentences(texts)
-    ]
+    assert scores.tokens.tolist() == [min(24, len(ids) + 1) for ids in model.tokenizer.encode_sentences(texts)]
     samples = model.decode(concepts[:1].repeat(300, 0), "sample", seed=1)
     assert samples[:20] != samples[256:276]  # the second block draws for itself
 
@@ -102,9 +98,7 @@ def test_a_decoder_of_another_encoder_is_noticed(model: ConceptModel, run: Path,
     assert model.decoder is not None
     shutil.copytree(run / "model", tmp_path / "model")
     network = build_decoder(model.decoder.settings, concept_dim=32, tokenizer=model.tokenizer)
-    join_model(
-        tmp_path / "model", TextDecoder(network, model.tokenizer, model.decoder.settings, encoder="else")
-    )
+    join_model(tmp_path / "model", TextDecoder(network, model.tokenizer, model.decoder.settings, encoder="else"))
     assert ConceptModel.load(tmp_path / "model").decoder_is_foreign
 
 

@@ -68,9 +68,7 @@ def test_surprise_is_the_z_score_of_its_definition(make: Make, text: list[str]) 
         assert one.fit == pytest.approx(space[place] @ expected, abs=1e-5)
         assert one.surprise == pytest.approx((np.mean(others) - one.fit) / np.std(others), abs=1e-3)
     trained = surprise(model, text, using="predictor", against="training")
-    expected = prepared(model.predict_next(text[:9])[None], model.statistics, "centred", side="predictions")[
-        0
-    ]
+    expected = prepared(model.predict_next(text[:9])[None], model.statistics, "centred", side="predictions")[0]
     fits = prepared(model.statistics.sample, model.statistics, "centred") @ expected
     one = trained.sentences[9]
     assert one.surprise == pytest.approx((fits.mean() - one.fit) / fits.std(), abs=1e-3)
@@ -93,9 +91,7 @@ def test_a_sentence_from_elsewhere_is_out_of_place() -> None:
     class Clusters(ConceptModel):
         def encode(self, sentences, **options):  # type: ignore[no-untyped-def, override]
             rows = [np.eye(8)[0 if "cat" in text else 1] + 0.05 * _noise(text) for text in sentences]
-            return np.stack(rows).astype(np.float32) / np.linalg.norm(rows, axis=1, keepdims=True).astype(
-                np.float32
-            )
+            return np.stack(rows).astype(np.float32) / np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
 
     model = Clusters.__new__(Clusters)
     model.settings = tiny_settings(Path("unused"), *VIEWS["spans"])
@@ -142,9 +138,7 @@ def test_what_was_measured_to_be_better_is_used(make: Make, text: list[str]) -> 
 def test_next_ranks_candidates_by_the_prediction(make: Make, text: list[str]) -> None:
     model = make("concepts")
     ranked = model.next(text[:6], text[6:14], using="predictor")
-    expected = prepared(model.predict_next(text[:6])[None], model.statistics, "centred", side="predictions")[
-        0
-    ]
+    expected = prepared(model.predict_next(text[:6])[None], model.statistics, "centred", side="predictions")[0]
     scores = prepared(model.encode(text[6:14]), model.statistics, "centred") @ expected
     assert [one.sentence for one in ranked] == [text[6 + i] for i in np.argsort(-scores)]
     assert ranked[0].fit == pytest.approx(scores.max(), abs=1e-5)
@@ -249,12 +243,8 @@ def test_repetitions_in_parts_equal_those_of_one_table(
     monkeypatch.setattr("lang_jepa.inference.document._ROWS", 7)
     monkeypatch.setattr("lang_jepa.inference.document_reading.PART", 8)
     parts = study(model, sentences, progress=lambda *told: said.append(told))
-    assert [(one.earlier, one.repeats) for one in parts.repetitions] == [
-        (one.earlier, one.repeats) for one in whole
-    ]
-    np.testing.assert_allclose(
-        [one.cosine for one in parts.repetitions], [one.cosine for one in whole], atol=1e-6
-    )
+    assert [(one.earlier, one.repeats) for one in parts.repetitions] == [(one.earlier, one.repeats) for one in whole]
+    np.testing.assert_allclose([one.cosine for one in parts.repetitions], [one.cosine for one in whole], atol=1e-6)
     stages = list(dict.fromkeys(what for what, *_ in said))
     assert stages[0] == "sentences read"
     assert stages[-1] == "sentences compared"

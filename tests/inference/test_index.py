@@ -82,9 +82,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-def test_finds_what_a_full_sort_finds_with_places(
-    model: ConceptModel, source: SplitDocuments, tmp_path: Path
-) -> None:
+def test_finds_what_a_full_sort_finds_with_places(model: ConceptModel, source: SplitDocuments, tmp_path: Path) -> None:
     index = Index.build(model, source, tmp_path / "index", dtype="float32", block=4)
     expected = [
         (row.id, position, text)
@@ -113,9 +111,7 @@ def test_finds_what_a_full_sort_finds_with_places(
         assert [hit.score for hit in hits] == pytest.approx(scores[order].tolist(), abs=1e-9)
     assert asked["concepts"][1] != asked["predictions"][1]
     assert index.info["rejected_rows"] == 1
-    assert Index.open(tmp_path / "index").search(["It rained."], top_k=3) == index.search(
-        ["It rained."], top_k=3
-    )
+    assert Index.open(tmp_path / "index").search(["It rained."], top_k=3) == index.search(["It rained."], top_k=3)
 
 
 KILLED = """
@@ -204,9 +200,7 @@ def latin(folder: Path) -> Path:
         (lambda folder: folder / "none", "cannot be read"),
     ],
 )
-def test_nothing_to_index(
-    corpus: Callable[[Path], Path], message: str, model: ConceptModel, tmp_path: Path
-) -> None:
+def test_nothing_to_index(corpus: Callable[[Path], Path], message: str, model: ConceptModel, tmp_path: Path) -> None:
     with pytest.raises(LangJepaError, match=message):
         Index.build(model, Lines(corpus(tmp_path)), tmp_path / "index")
     with pytest.raises(LangJepaError, match="no finished index"):
@@ -304,9 +298,7 @@ def test_a_file_and_its_index_give_the_same(model: ConceptModel, tmp_path: Path)
     (tmp_path / "lines.txt").write_text("The cat sat.\n\nA dog barked.\nIt rained.\n")
     Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path / "index")
     asked = model.encode(["A dog barked.", "Rain."])
-    from_file, from_index = (
-        search_in(tmp_path / name, model, asked, top_k=2) for name in ("lines.txt", "index")
-    )
+    from_file, from_index = (search_in(tmp_path / name, model, asked, top_k=2) for name in ("lines.txt", "index"))
     for one, other in zip(from_file, from_index, strict=True):
         assert [text for _, text in one] == [text for _, text in other]
         assert [score for score, _ in one] == pytest.approx([score for score, _ in other], abs=1e-3)

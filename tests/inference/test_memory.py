@@ -121,9 +121,7 @@ def test_without_the_head_it_is_the_backbone_alone(model: ConceptModel) -> None:
     assert len(model.sentence_cache) == 3
 
 
-def test_other_documents_report_and_held_out_ones_choose(
-    folder: Path, corpus: Corpus, tmp_path: Path
-) -> None:
+def test_other_documents_report_and_held_out_ones_choose(folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     """They are cut with the run's own tokenizer, though it was learnt on another text."""
     (tmp_path / "texts").mkdir()
     for number, name in enumerate(("Anna", "Bela", "Carl")):

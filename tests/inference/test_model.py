@@ -88,9 +88,7 @@ def test_encode_equals_the_target_side_of_training(model: ConceptModel, corpus: 
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-6
     assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-6)
-    assert np.abs(found - np.roll(expected, 1, axis=0)).max() > 0.1, (
-        "all sentences are alike: the test shows nothing"
-    )
+    assert np.abs(found - np.roll(expected, 1, axis=0)).max() > 0.1, "all sentences are alike: the test shows nothing"
 
 
 def test_batching_and_order_do_not_show(model: ConceptModel, corpus: Corpus) -> None:
@@ -195,9 +193,7 @@ def test_longer_than_the_model_reads(mode: str, make: Make) -> None:
         (lambda m: m.predict_next(["Bad.", ["Good."]]), "mixes"),
     ],
 )
-def test_questions_that_make_no_sense(
-    ask: Callable[[ConceptModel], object], message: str, model: ConceptModel
-) -> None:
+def test_questions_that_make_no_sense(ask: Callable[[ConceptModel], object], message: str, model: ConceptModel) -> None:
     with pytest.raises(LangJepaError, match=message):
         ask(model)
 

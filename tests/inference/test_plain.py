@@ -40,9 +40,7 @@ def transformer(folder: Path, tokenizer: TextTokenizer, name: str = "mpnet") -> 
     return folder
 
 
-def st_folder(
-    folder: Path, plain: Path, pooling: str, *, dense: bool = False, normalize: bool = True
-) -> Path:
+def st_folder(folder: Path, plain: Path, pooling: str, *, dense: bool = False, normalize: bool = True) -> Path:
     """What sentence-transformers saves of it."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
@@ -98,9 +96,7 @@ def test_pooling_and_linear_maps_are_those_of_the_folder(
     assert model.dim == (20 if more.get("dense") else cases.WIDTH)
 
 
-def test_a_hugging_face_folder_is_the_mean_of_its_last_states(
-    tokenizer: TextTokenizer, tmp_path: Path
-) -> None:
+def test_a_hugging_face_folder_is_the_mean_of_its_last_states(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
     folder = transformer(tmp_path, tokenizer, "distilbert")
@@ -154,9 +150,7 @@ def test_what_needs_a_predictor_says_that_there_is_none(minilm: Path) -> None:
         lambda: model.predict_between([["It rained."]], [["It stopped."]]),
         lambda: model.imagine(["It rained."], 1),
     ):
-        with pytest.raises(
-            LangJepaError, match=r"encoder alone, without a predictor.*lang-jepa train pretrained"
-        ):
+        with pytest.raises(LangJepaError, match=r"encoder alone, without a predictor.*lang-jepa train pretrained"):
             ask()
 
 
@@ -170,9 +164,7 @@ def test_is_minilm_as_it_is_better_for_my_search(
     for part in (shared_data / "stsb").glob("*.csv"):
         some = part.read_text(encoding="utf-8").splitlines()[:61]
         (tmp_path / "stsb" / part.name).write_text("\n".join(some), encoding="utf-8")
-    (tmp_path / "texts" / "one.txt").write_text(
-        "A dog barked at the moon. Rain fell. Stocks fell sharply. " * 2
-    )
+    (tmp_path / "texts" / "one.txt").write_text("A dog barked at the moon. Rain fell. Stocks fell sharply. " * 2)
     run = CliRunner()
 
     def said(*words: str) -> str:
@@ -201,9 +193,7 @@ def test_is_minilm_as_it_is_better_for_my_search(
             run.invoke(app, list(words), catch_exceptions=False)
 
 
-def test_another_encoder_does_not_open_the_index(
-    minilm: Path, tokenizer: TextTokenizer, tmp_path: Path
-) -> None:
+def test_another_encoder_does_not_open_the_index(minilm: Path, tokenizer: TextTokenizer, tmp_path: Path) -> None:
     from lang_jepa.inference.index.index import Index
     from lang_jepa.inference.index.source import Lines
 

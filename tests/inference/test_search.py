@@ -20,9 +20,7 @@ def unit(count: int, dim: int, seed: int) -> Rows:
 def full_sort(matrix: Rows, queries: Rows, top_k: int) -> NDArray[np.int64]:
     """Row numbers by product in fp64 and then by number, from a sort of all."""
     products = (queries.astype(np.float64)[:, None] * matrix.astype(np.float64)[None]).sum(-1)
-    order = [
-        sorted(range(len(matrix)), key=lambda row, one=one: (-round(one[row], 12), row)) for one in products
-    ]
+    order = [sorted(range(len(matrix)), key=lambda row, one=one: (-round(one[row], 12), row)) for one in products]
     return np.array(order)[:, :top_k]
 
 

@@ -72,9 +72,7 @@ def test_dropout_of_the_settings_applies_or_is_refused(name: str, folder: Any) -
             lambda: encoder(where, name, dropout=0.3),
             lambda: check_encoder(run_settings(where, model__dropout=0.3)),
         ):
-            with pytest.raises(
-                LangJepaError, match=rf"'{name}' have no dropout of hidden states.*set model.dropout=0"
-            ):
+            with pytest.raises(LangJepaError, match=rf"'{name}' have no dropout of hidden states.*set model.dropout=0"):
                 build()
     frozen = {"model__freeze_encoder": True, "objective__target": "frozen", "model__dropout": 0.3}
     check_encoder(run_settings(where, **frozen))  # the predictor has the dropout
@@ -100,9 +98,7 @@ def test_length_is_checked_before_the_start(name: str, limit: int | None, folder
         return
     check_encoder(run_settings(where, model__max_length=limit))
     encoder(where, name, max_length=limit).states(cases.ragged((limit, 3)))
-    with pytest.raises(
-        LangJepaError, match=rf"positions for {limit} tokens. Set model.max_length={limit} or less"
-    ):
+    with pytest.raises(LangJepaError, match=rf"positions for {limit} tokens. Set model.max_length={limit} or less"):
         check_encoder(run_settings(where, model__max_length=limit + 1))
     with pytest.raises(LangJepaError, match=f"model.max_length <= {limit}"):
         encoder(where, name).states(cases.ragged((limit + 1,)))
@@ -155,9 +151,7 @@ TEXTLESS = {
 
 
 @pytest.mark.parametrize(("kind", "why"), TEXTLESS.items())
-def test_a_type_that_cannot_work_is_refused_from_its_config_alone(
-    kind: str, why: str, tmp_path: Path
-) -> None:
+def test_a_type_that_cannot_work_is_refused_from_its_config_alone(kind: str, why: str, tmp_path: Path) -> None:
     getattr(transformers, kind)().save_pretrained(tmp_path)
     with pytest.raises(LangJepaError, match=why):
         check_encoder(run_settings(tmp_path, model__embed_dim=768, model__pred_dim=768))

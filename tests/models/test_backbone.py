@@ -52,11 +52,7 @@ def test_sizes_come_from_the_settings(architecture: str) -> None:
     assert model.config.num_hidden_layers == 3
     assert position_limit(model) == 40
     assert token_embeddings(model).weight.shape == (90, 16)
-    shapes = {
-        tuple(parameter.shape)
-        for name, parameter in model.named_parameters()
-        if "layer" in name or "h." in name
-    }
+    shapes = {tuple(parameter.shape) for name, parameter in model.named_parameters() if "layer" in name or "h." in name}
     assert any(32 in shape for shape in shapes)
     assert model.training
 
@@ -166,9 +162,7 @@ def test_extra_weights_of_a_head_are_fine(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["cls.predictions.bias"] = torch.zeros(90)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    assert torch.equal(
-        token_embeddings(pretrained(folder)).weight, tensors["embeddings.word_embeddings.weight"]
-    )
+    assert torch.equal(token_embeddings(pretrained(folder)).weight, tensors["embeddings.word_embeddings.weight"])
 
 
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:

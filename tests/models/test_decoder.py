@@ -17,9 +17,7 @@ TEXTS = [[5, 3, 9], [7], [2, 2, 4, 11, 6], [1, 8]]
 
 @pytest.fixture(scope="module")
 def concepts() -> Tensor:
-    return functional.normalize(
-        torch.randn(len(TEXTS), DIM, generator=torch.Generator().manual_seed(1)), dim=1
-    )
+    return functional.normalize(torch.randn(len(TEXTS), DIM, generator=torch.Generator().manual_seed(1)), dim=1)
 
 
 def _fresh(dropout: float = 0.0) -> ConceptDecoder:

@@ -22,9 +22,7 @@ def jepa(predictor: str = "attention_query", *, reads_sentences: bool = False, *
 
 def window_contexts(packed: Sequences) -> Contexts:
     count = len(packed)
-    return Contexts(
-        packed, packed.owner(), torch.arange(count)[:, None], torch.ones(count, dtype=torch.int64)
-    )
+    return Contexts(packed, packed.owner(), torch.arange(count)[:, None], torch.ones(count, dtype=torch.int64))
 
 
 def sentence_contexts(packed: Sequences, passages: list[int]) -> Contexts:
@@ -52,12 +50,8 @@ def test_window_mode_is_encoder_head_predictor(head: str) -> None:
         output = model(window_contexts(packed))
         states = one_by_one(model, packed)
         for number, own in enumerate(states):
-            alone = Context(
-                own, torch.zeros(len(own), dtype=torch.int64), torch.tensor([[0]]), torch.tensor([1])
-            )
-            torch.testing.assert_close(
-                output.predictions[number], model.predictor(alone)[0], atol=1e-5, rtol=1e-4
-            )
+            alone = Context(own, torch.zeros(len(own), dtype=torch.int64), torch.tensor([[0]]), torch.tensor([1]))
+            torch.testing.assert_close(output.predictions[number], model.predictor(alone)[0], atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(output.embeddings[number], own.mean(0), atol=1e-5, rtol=1e-4)
         # The regularizer sees what the target side would give for the same text.
         torch.testing.assert_close(output.embeddings, model.encoder.embed(packed), atol=1e-5, rtol=1e-4)

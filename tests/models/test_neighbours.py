@@ -44,15 +44,11 @@ def test_it_starts_as_the_recency_weighted_mean() -> None:
     found = functional.normalize(predictor()(made), dim=-1).detach().numpy()
     assert np.abs(found - expected).max() < 1e-6
     mirrored = context([], list(range(9, 1, -1)))
-    assert (
-        np.abs(functional.normalize(predictor()(mirrored), dim=-1).detach().numpy() - expected).max() < 1e-6
-    )
+    assert np.abs(functional.normalize(predictor()(mirrored), dim=-1).detach().numpy() - expected).max() < 1e-6
     both = predictor()(context(list(range(2, 10)), list(range(11, 19))))
     after = recency_mean([np.arange(18, 10, -1)], space)
     mean = (recency_sum(space, range(9, 1, -1)) + recency_sum(space, range(11, 19))) / 2
-    assert (
-        np.abs(functional.normalize(both, dim=-1).detach().numpy() - mean / np.linalg.norm(mean)).max() < 1e-6
-    )
+    assert np.abs(functional.normalize(both, dim=-1).detach().numpy() - mean / np.linalg.norm(mean)).max() < 1e-6
     assert np.abs(after - expected).max() > 0.1
 
 

@@ -155,8 +155,7 @@ def plain_transformer(model: ConceptTransformer, vectors: Tensor, window: int) -
             seen = list(range(max(0, place - window + 1), place + 1))
             scores = torch.stack(
                 [
-                    query[place, part] @ key[other, part] / width**0.5
-                    + block.distance_bias[head, place - other]
+                    query[place, part] @ key[other, part] / width**0.5 + block.distance_bias[head, place - other]
                     for other in seen
                 ]
             )
@@ -169,9 +168,7 @@ def plain_transformer(model: ConceptTransformer, vectors: Tensor, window: int) -
 
 def test_concept_transformer_equals_plain_attention() -> None:
     model, context = transformer(), concepts([7])
-    torch.testing.assert_close(
-        model(context), plain_transformer(model, context.states, 3), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(model(context), plain_transformer(model, context.states, 3), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("layers", "reach"), [(1, 3), (2, 5)])
@@ -316,15 +313,11 @@ def test_before_and_after_are_told_apart() -> None:
 @torch.no_grad()
 def test_horizons_tell_the_predictor_how_far_to_look() -> None:
     torch.manual_seed(0)
-    settings = ModelSettings(
-        embed_dim=DIM, pred_dim=DIM, predictor="concept_transformer", predictor_heads=HEADS
-    )
+    settings = ModelSettings(embed_dim=DIM, pred_dim=DIM, predictor="concept_transformer", predictor_heads=HEADS)
     model, context = build_predictor(settings, window=3, horizons=3).eval(), concepts([4])
     assert isinstance(model, Horizons)
     near = model(context)
-    told = [
-        model(with_states(context, context.states, horizons=torch.full((4,), ahead))) for ahead in range(3)
-    ]
+    told = [model(with_states(context, context.states, horizons=torch.full((4,), ahead))) for ahead in range(3)]
     assert torch.equal(near, told[0])
     base = model.predictor(context)
     shifts = [made - base for made in told]

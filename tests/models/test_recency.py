@@ -63,9 +63,7 @@ def test_weights_by_distance_and_the_correction_are_learnt() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
-    untouched = {
-        name for name, weight in one.named_parameters() if torch.equal(weight, model().get_parameter(name))
-    }
+    untouched = {name for name, weight in one.named_parameters() if torch.equal(weight, model().get_parameter(name))}
     assert untouched == set()
     assert one.weights.abs().min() > 0
 

@@ -89,9 +89,7 @@ def batch() -> Batch:
     """Three contexts; the target side is read once, and one of its sequences is the target of two of them."""
     contexts, targets = sequences([5, 9, 2]), sequences([4, 6], seed=9)
     return Batch(
-        contexts=Contexts(
-            contexts, contexts.owner(), torch.arange(3)[:, None], torch.ones(3, dtype=torch.int64)
-        ),
+        contexts=Contexts(contexts, contexts.owner(), torch.arange(3)[:, None], torch.ones(3, dtype=torch.int64)),
         targets=Targets.whole(targets, torch.tensor([1, 0, 1])),
         sentence_ids=torch.tensor([1, 0, 1]),
         document_ids=torch.zeros(3, dtype=torch.int64),
@@ -157,9 +155,7 @@ def test_the_gradient_of_a_shared_target_is_that_of_both_sides() -> None:
         made[gradient] = torch.autograd.grad(loss, list(jepa.encoder.parameters()))
     plain = jepa.encoder.embed(batch().targets.sequences)[[1, 0, 1]]
     predictions = jepa(batch().contexts).predictions
-    both = torch.autograd.grad(
-        (predictions - plain).square().sum(), list(jepa.encoder.parameters()), retain_graph=True
-    )
+    both = torch.autograd.grad((predictions - plain).square().sum(), list(jepa.encoder.parameters()), retain_graph=True)
     half = torch.autograd.grad((predictions - plain.detach()).square().sum(), list(jepa.encoder.parameters()))
     for ours, theirs in zip([*made[True], *made[False]], [*both, *half], strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)

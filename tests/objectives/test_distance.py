@@ -95,9 +95,7 @@ def test_cosine_is_one_minus_the_cosine(angle: float) -> None:
 def test_lengths_do_not_matter(name: str, ours: float, theirs: float, seed: int) -> None:
     """So that a predictor cannot lower its loss by shrinking."""
     x, y = vectors(3, 8, seed), vectors(3, 8, seed + 100)
-    torch.testing.assert_close(
-        DISTANCES[name]()(ours * x, theirs * y), DISTANCES[name]()(x, y), atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(DISTANCES[name]()(ours * x, theirs * y), DISTANCES[name]()(x, y), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", OF_DIRECTIONS)
@@ -136,9 +134,7 @@ def test_centre_starts_at_the_first_mean_and_then_moves() -> None:
     torch.testing.assert_close(centre.mean, torch.tensor([2.0, 1.0]))
     centre.update(torch.tensor([0.0, 5.0]), 5)
     torch.testing.assert_close(centre.mean, torch.tensor([1.8, 1.0]))
-    torch.testing.assert_close(
-        centre.apply(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6 - 1.8, 0.8 - 1.0]])
-    )
+    torch.testing.assert_close(centre.apply(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6 - 1.8, 0.8 - 1.0]]))
 
 
 def test_centre_goes_on_after_saving() -> None:
@@ -198,8 +194,7 @@ def test_contrastive_leaves_out_what_stands_near() -> None:
     cosines = functional.cosine_similarity(x[:, None], y[None], dim=-1) / TEMPERATURE
     rivals = [[0, 2], [1], [0, 2, 3], [2, 3]]  # the own one and those farther away than NEAR
     expected = [
-        -float(torch.log_softmax(cosines[row, kept], dim=-1)[kept.index(row)])
-        for row, kept in enumerate(rivals)
+        -float(torch.log_softmax(cosines[row, kept], dim=-1)[kept.index(row)]) for row, kept in enumerate(rivals)
     ]
     assert contrastive(x, y, numbers).tolist() == pytest.approx(expected, abs=1e-5)
     assert contrastive(x, y, numbers).tolist() != pytest.approx(contrastive(x, y).tolist(), abs=1e-2)

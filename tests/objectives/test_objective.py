@@ -125,9 +125,7 @@ def test_centred_targets() -> None:
     torch.testing.assert_close(objective.centre.mean, expected)
     assert not objective.centre.mean.requires_grad
     # What is logged stays comparable: it is the cosine of the vectors as they are.
-    torch.testing.assert_close(
-        loss.cosine, functional.cosine_similarity(made.predictions, targets).sum().detach()
-    )
+    torch.testing.assert_close(loss.cosine, functional.cosine_similarity(made.predictions, targets).sum().detach())
 
 
 def test_no_centre_unless_asked_for() -> None:

@@ -96,6 +96,4 @@ def test_a_span_that_is_not_there_is_zero_and_has_no_gradient(form: str, places:
 def test_low_precision_states_are_compared_in_full() -> None:
     h = states().bfloat16()
     assert pick(h, PARTITION).dtype == torch.float32
-    torch.testing.assert_close(
-        span_loss(h, PARTITION, "partition"), span_loss(h.float(), PARTITION, "partition")
-    )
+    torch.testing.assert_close(span_loss(h, PARTITION, "partition"), span_loss(h.float(), PARTITION, "partition"))

@@ -55,15 +55,11 @@ def test_the_floor_of_normal_embeddings(count: int) -> None:
     assert sum(values) / len(values) == pytest.approx(1.0525, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("std", "rate"), [(0.5, 0.1512), (2.0, 0.2361)], ids=["half the spread", "twice the spread"]
-)
+@pytest.mark.parametrize(("std", "rate"), [(0.5, 0.1512), (2.0, 0.2361)], ids=["half the spread", "twice the spread"])
 def test_known_values_of_a_wrong_spread(std: float, rate: float) -> None:
     """The bias grows with N, so its rate is read off a large sample; the floor is about 1."""
     count = 20_000
-    assert mean_over_steps(std * rows(count, 16, dtype=torch.float32)) / count == pytest.approx(
-        rate, abs=2e-3
-    )
+    assert mean_over_steps(std * rows(count, 16, dtype=torch.float32)) / count == pytest.approx(rate, abs=2e-3)
 
 
 def test_known_values_of_collapse() -> None:

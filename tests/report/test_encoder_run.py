@@ -46,9 +46,7 @@ def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
 def test_scores_tell_that_looks_at_their_documents_chose_the_weights(tmp_path: Path) -> None:
     """Of the best look's model and checkpoint; not of the last weights, nor of stories that no look saw."""
     chosen = tiny_encoder(tmp_path / "best")
-    last = train(
-        tiny_settings(tmp_path / "last", "optimization.max_steps=2", "logging.best_metric=null")
-    ).folder
+    last = train(tiny_settings(tmp_path / "last", "optimization.max_steps=2", "logging.best_metric=null")).folder
 
     def source(path: Path, task: str = "retrieval") -> str:
         report, where = evaluate_run(path, Asked(tasks=task, budget=BUDGET))
@@ -129,9 +127,7 @@ def test_a_foreign_model_decides_no_path_and_nothing_is_made_anew(run: Path, tmp
     assert "untrained" in {row.name for row in report.rows}
     assert sorted(path.name for path in away.iterdir()) == ["x.txt"]
     with pytest.raises(LangJepaError, match="has other tokens than the model"):
-        other = tiny_settings(
-            tmp_path / "no", "data.vocab_size=500", f"data.corpus_dir={tmp_path / 'others'}"
-        )
+        other = tiny_settings(tmp_path / "no", "data.vocab_size=500", f"data.corpus_dir={tmp_path / 'others'}")
         own_corpus(model, prepare(other.data).path)
 
 
@@ -144,17 +140,13 @@ def test_a_corpus_that_is_gone_leaves_its_row_out_and_says_so(run: Path, tmp_pat
     report, _ = evaluate_run(sent, Asked(tasks="stories", budget=BUDGET, tell=said.append))
     assert {row.name for row in report.rows} >= {"model"}
     assert not any("untrained" in row.name for row in report.rows)
-    assert said[0].startswith(
-        "left out: the row 'untrained'. the corpus of this model's training is not here"
-    )
+    assert said[0].startswith("left out: the row 'untrained'. the corpus of this model's training is not here")
     assert "lang-jepa prepare" in said[0]
 
 
 def test_options_that_no_task_reads_are_refused(run: Path, tmp_path: Path) -> None:
     options = {"output": None, "budget": BUDGET}
-    with pytest.raises(
-        LangJepaError, match="--data-dir has no effect on the tasks stories: it is for au, probe, sts"
-    ):
+    with pytest.raises(LangJepaError, match="--data-dir has no effect on the tasks stories: it is for au, probe, sts"):
         evaluate_run(run, Asked(tasks="stories", data_dir=tmp_path, **options))
     with pytest.raises(LangJepaError, match="--beside has no effect on the task decode"):
         evaluate_run(run, Asked(tasks="decode", beside=["words"], **options))

@@ -27,9 +27,7 @@ from lang_jepa.training.train import train
 from tiny import tiny_gpt
 
 BUDGET = Budget(queries=60, ridge_pairs=200, documents=12, held_out_documents=9, document_tokens=80)
-BITS, GAP, FILE = (
-    f"{name} (lower is better)" for name in ("bits per byte", "bits per byte lost", "bytes of the file")
-)
+BITS, GAP, FILE = (f"{name} (lower is better)" for name in ("bits per byte", "bits per byte lost", "bytes of the file"))
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +95,7 @@ def test_quantised_is_what_the_export_writes(run: Path, report: Report, tmp_path
 
 def test_retrieval_has_every_baseline(report: Report) -> None:
     for task in ("other", "same"):
-        rows = [
-            row
-            for row in report.rows
-            if row.task == f"next sentence, {task} document{'s' * (task == 'other')}"
-        ]
+        rows = [row for row in report.rows if row.task == f"next sentence, {task} document{'s' * (task == 'other')}"]
         names = {row.name for row in rows}
         assert {"model", "untrained", "chance", "copy-forward (model)", "recency mean (model)"} <= names
         assert {"TF-IDF, last 3", "copy-forward (untrained)"} <= names
@@ -111,9 +105,7 @@ def test_retrieval_has_every_baseline(report: Report) -> None:
 def test_a_shelf_changes_nothing_and_serves_the_next_run(run: Path, report: Report, tmp_path: Path) -> None:
     options = {"tasks": "bits_per_byte,quantised,retrieval", "data_dir": None, "budget": BUDGET}
     for number in (1, 2):
-        again, path = evaluate_run(
-            run, Asked(output=tmp_path / f"{number}.json", shared=tmp_path / "shelf", **options)
-        )
+        again, path = evaluate_run(run, Asked(output=tmp_path / f"{number}.json", shared=tmp_path / "shelf", **options))
         assert [row.value for row in again.rows] == [row.value for row in report.rows]
         kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "shelf").iterdir()}
         assert path.is_file()

@@ -69,11 +69,7 @@ class Angle(Distance):
     """The angle between both sides."""
 
     def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return (
-            functional.cosine_similarity(predictions.float(), targets.float(), dim=-1)
-            .clamp(-0.99, 0.99)
-            .arccos()
-        )
+        return functional.cosine_similarity(predictions.float(), targets.float(), dim=-1).clamp(-0.99, 0.99).arccos()
 
 
 class Halves(SameSentenceView):

@@ -26,9 +26,7 @@ def test_the_folders_would_run_code_if_they_were_let(tmp_path: Path, monkeypatch
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "folder"
     crafted.base(folder)
-    (folder / "evil.py").write_text(
-        f"open({str(folder / crafted.MARKER)!r}, 'w').close()\nclass Config: pass\n"
-    )
+    (folder / "evil.py").write_text(f"open({str(folder / crafted.MARKER)!r}, 'w').close()\nclass Config: pass\n")
     crafted.FOLDERS["config.json of an own type"](folder)
     before = dict(sys.modules)
     with pytest.raises(Exception):  # noqa: B017  (the class is none; that it was imported is the point)
@@ -70,9 +68,7 @@ def test_every_loader_says_that_no_code_is_trusted() -> None:
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             arguments = {one.arg: one.value for one in node.keywords}
-            if (
-                name not in loaders or "modules" in arguments
-            ):  # one that is put together of modules loads nothing
+            if name not in loaders or "modules" in arguments:  # one that is put together of modules loads nothing
                 continue
             found += 1
             said = arguments.get("trust_remote_code")

@@ -79,9 +79,7 @@ TEXTS = [
     "The ship came in at 4.30 p.m. on Monday. Dr. Brown was there! Was she? “Yes,” she said, “I was.” Then it rained...",
     "Two  spaces,\ta tab.\nA line\nbroken twice.\n\nA paragraph (with brackets. Inside.) and a list:\n- one\n- two\n",
     "Käse für Zoë: 海は静かだった。「なぜ？」 Έφυγε; نعم. 🙂 The <mask> and </s> tags of <s>HTML</s> are words.",
-    "A word without an end: "
-    + "ab" * 300
-    + ". No. Nothing. It was 3.14, e.g. in the U.S. in 1999. So it goes.",
+    "A word without an end: " + "ab" * 300 + ". No. Nothing. It was 3.14, e.g. in the U.S. in 1999. So it goes.",
     "The harbour is closed in winter. Nobody knows when the captain will be back. Who cares? The island is quiet.",
 ]
 SENTENCES = [
@@ -103,9 +101,7 @@ class AtDots:
 def _words() -> TextTokenizer:
     """A tokenizer that is not learnt."""
     words = sorted({word for text in SENTENCES for word in text.replace(".", " .").split()})
-    vocabulary = {
-        token: number for number, token in enumerate(["<pad>", "<s>", "</s>", "<mask>", "<unk>", *words])
-    }
+    vocabulary = {token: number for number, token in enumerate(["<pad>", "<s>", "</s>", "<mask>", "<unk>", *words])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.add_special_tokens(["<pad>", "<s>", "</s>", "<mask>", "<unk>"])
@@ -237,9 +233,7 @@ def _of_deduplicate(folder: Path) -> Iterator[Any]:
         [1, 2],
         [901, 902, *rows[1][7:]],
     ]
-    documents = [
-        (sum(row), np.array(row, dtype=np.uint64), np.array([value != 5 for value in row])) for row in rows
-    ]
+    documents = [(sum(row), np.array(row, dtype=np.uint64), np.array([value != 5 for value in row])) for row in rows]
     judge = Deduplicator("near", 0.5, find_common(documents))
     for one in documents:
         verdict = judge.judge(*one)
@@ -374,9 +368,7 @@ def test_a_number_stands_for_these_bytes(step: str, tmp_path: Path) -> None:
 
 def test_every_number_of_the_data_room_is_pinned() -> None:
     room = Path(import_module("lang_jepa.data").__path__[0])
-    steps = {
-        ".".join(path.relative_to(room.parent).with_suffix("").parts): path for path in room.rglob("*.py")
-    }
+    steps = {".".join(path.relative_to(room.parent).with_suffix("").parts): path for path in room.rglob("*.py")}
     numbered = {step for step, path in steps.items() if "\nFORMAT = " in path.read_text(encoding="utf-8")}
     assert numbered <= PINNED.keys()
 
@@ -422,9 +414,7 @@ def _small(folder: Path) -> tuple[DataSettings, dict[str, Any]]:
         "data.corpus.blocks",
     ],
 )
-def test_a_raised_number_makes_a_corpus_of_its_own(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_raised_number_makes_a_corpus_of_its_own(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, _ = _small(tmp_path)
     before = prepare(settings).path
     name, _, constant = step.partition(":")

@@ -42,9 +42,7 @@ def test_nothing_is_lost_in_silence(case: Case, tmp_path: Path) -> None:
             assert re.search(expected.pattern, message, re.DOTALL), message
         else:
             assert expected.rejected or "has no rows" in message
-            assert all(f"{count} x {reason}" in message for reason, count in expected.rejected.items()), (
-                message
-            )
+            assert all(f"{count} x {reason}" in message for reason, count in expected.rejected.items()), message
         return
     documents, rejected = _read(train_file)
     assert Rows(len(documents), dict(rejected)) == expected

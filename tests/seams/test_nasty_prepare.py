@@ -18,9 +18,7 @@ from lang_jepa.training.train import train
 from nasty import CASES, GOOD, Case, Error
 from tiny import tiny_settings
 
-PREPARED = [
-    case for case in CASES if case.name == "one 5 MB line" or "5 MB" not in case.name
-]  # the same text
+PREPARED = [case for case in CASES if case.name == "one 5 MB line" or "5 MB" not in case.name]  # the same text
 
 OF_SENTENCES = "sentences without tokens"
 """The one reason of rejection that counts sentences, not documents."""
@@ -83,8 +81,7 @@ def test_an_error_for_people_or_every_row_accounted_for(case: Case, tokenizer: P
     # A single document that its hash holds out leaves nothing to train on, which is an error as well.
     documents = [] if isinstance(expected, Error) else open_source(settings).rows()
     if any(
-        isinstance(row, Document) and side(hash_text(row.text), settings.val_fraction) == "train"
-        for row in documents
+        isinstance(row, Document) and side(hash_text(row.text), settings.val_fraction) == "train" for row in documents
     ):
         _assert_accounts_for_every_row(prepare(settings), settings)
         return

@@ -36,9 +36,7 @@ class Spoiler(Silent):
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
         if step == 3:
-            self.weights = {
-                name: tensor.clone() for name, tensor in self.runs[0].method.jepa.state_dict().items()
-            }
+            self.weights = {name: tensor.clone() for name, tensor in self.runs[0].method.jepa.state_dict().items()}
             self.spoil(self.runs[0])
 
 
@@ -61,9 +59,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
 def test_the_run_stops_before_the_update(spoil: Spoil, clip: str, runs: list[Engine], tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "run", "logging.eval_freq=6", f"optimization.clip_grad={clip}")
     spoiler = Spoiler(runs, spoil)
-    with pytest.raises(
-        LangJepaError, match=r"step 4: .*(nan|inf).*the update was not made.*checkpoint-last\.pth"
-    ):
+    with pytest.raises(LangJepaError, match=r"step 4: .*(nan|inf).*the update was not made.*checkpoint-last\.pth"):
         train(settings, spoiler)
     after = runs[0].method.jepa.state_dict()
     spoiled = [name for name, tensor in spoiler.weights.items() if not torch.equal(after[name], tensor)]

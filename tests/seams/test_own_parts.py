@@ -84,9 +84,7 @@ def test_a_folder_without_its_module_says_which_is_missing_and_runs_nothing(tmp_
 def test_they_are_compared_and_swept(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "run", *ALL)
     assert changed(settings, own_regularizer={"power": 4.0}).own_regularizer["power"] == 4.0
-    space = make_space(
-        ["own_regularizer.power=1.0:3.0", "objective.regularizer=none,own_parts:Redundancy"], settings
-    )
+    space = make_space(["own_regularizer.power=1.0:3.0", "objective.regularizer=none,own_parts:Redundancy"], settings)
     assert [one.key for one in space] == ["own_regularizer.power", "objective.regularizer"]
     plan = Sweep(settings, space, "val/retrieval/mrr", 2)
     drawn = {"own_regularizer.power": 1.5, "objective.regularizer": "own_parts:Redundancy"}
@@ -101,9 +99,7 @@ def test_a_comparison_trains_and_scores_them(tmp_path: Path) -> None:
     own, without = (tiny_settings(tmp_path / "unused", *one) for one in (ALL, ALL[:2]))
     questions = Budget(queries=60, stories=12, train_stories=20, paraphrases=60)
     variants = (Variant("without", without), Variant("own", own))
-    plan = Plan(
-        variants, (0,), steps.Budget("steps", 4), ("stories",), None, questions, allow_different=False
-    )
+    plan = Plan(variants, (0,), steps.Budget("steps", 4), ("stories",), None, questions, allow_different=False)
     compare(plan, tmp_path / "compared", Heard())
     assert (tmp_path / "compared" / "report.html").is_file()
     assert differing_settings(plan)["own_regularizer.power"] == [None, 3.0]
@@ -153,9 +149,7 @@ def test_what_is_refused(overrides: list[str], words: list[str], here: Path) -> 
 
 
 def test_a_regularizer_with_weights_is_refused_before_anything_is_prepared(tmp_path: Path) -> None:
-    settings = tiny_settings(
-        tmp_path / "run", "objective.regularizer=own_parts:Weighted", "data.corpus_dir=nothing"
-    )
+    settings = tiny_settings(tmp_path / "run", "objective.regularizer=own_parts:Weighted", "data.corpus_dir=nothing")
     with pytest.raises(LangJepaError, match=r"weights or buffers \(linear.weight, linear.bias\)"):
         train(settings)
     assert not Path("nothing").exists()

@@ -78,9 +78,7 @@ def test_a_finished_corpus_and_its_concepts_are_read_where_nothing_can_be_writte
 
 
 def test_finished_shards_are_read_where_nothing_can_be_written(folder: Path) -> None:
-    settings = DataSettings(
-        train_file="stories", limit=30, vocab_size=400, tokenizer_path="trained", val_fraction=0.2
-    )
+    settings = DataSettings(train_file="stories", limit=30, vocab_size=400, tokenizer_path="trained", val_fraction=0.2)
     manifest = make_shards(settings, folder / "shards")
     with read_only(folder):
         assert make_shards(settings, folder / "shards") == manifest

@@ -59,9 +59,7 @@ def test_other_contexts(mode: str, stop: int, tmp_path: Path) -> None:
 def test_the_causal_run_above_stops_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "run", *MODES["causal"], "optimization.max_steps=3")
     train(settings)
-    assert [r["train/step"] for r in read_metrics(tmp_path / "run" / "metrics.csv") if "epoch/loss" in r] == [
-        3
-    ]
+    assert [r["train/step"] for r in read_metrics(tmp_path / "run" / "metrics.csv") if "epoch/loss" in r] == [3]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -36,9 +36,7 @@ def place() -> Iterator[Path]:
     train(tiny_gpt(folder / "gpt", "optimization.max_steps=1"))
     (folder / "texts").mkdir()
     for day in range(20):
-        text = (
-            f"On day {day} Anna left. The sea was calm. Ben saw {day} ships there. They went home at {day}."
-        )
+        text = f"On day {day} Anna left. The sea was calm. Ben saw {day} ships there. They went home at {day}."
         (folder / "texts" / f"{day}.txt").write_text(text)
     (folder / "free").mkdir()
     os.chown(folder / "free", NOBODY, NOBODY)

@@ -18,9 +18,7 @@ SAME = {"data": {"view": "same_sentence"}, "model": {"predictor": "identity"}}
 FROZEN = {"objective": {"target": "frozen"}, "model": {"freeze_encoder": True}}
 
 
-def with_changes(
-    base: dict[str, dict[str, object]], changes: dict[str, object]
-) -> dict[str, dict[str, object]]:
+def with_changes(base: dict[str, dict[str, object]], changes: dict[str, object]) -> dict[str, dict[str, object]]:
     tree = {section: dict(values) for section, values in base.items()}
     for key, value in changes.items():
         section, name = key.split(".")
@@ -56,9 +54,7 @@ def with_changes(
         (FROZEN, {"model.predictor": "identity"}, ["nothing to train"]),
     ],
 )
-def test_what_does_not_fit(
-    base: dict[str, dict[str, object]], changes: dict[str, object], words: list[str]
-) -> None:
+def test_what_does_not_fit(base: dict[str, dict[str, object]], changes: dict[str, object], words: list[str]) -> None:
     if base:
         Settings.model_validate(base)
     with pytest.raises(ValidationError) as raised:
@@ -102,9 +98,7 @@ def test_what_a_part_says_of_itself_names_settings_that_there_are(axis: Axis) ->
 def test_every_predictor_fits_somewhere_and_all_views_have_one() -> None:
     """The table of what fits what, as it was before it followed from what views and predictors are."""
     views = {name: view for name, view in VIEWS.items() if name != "next_sentence"} | CONTEXTS
-    fitting = {
-        name: {known for known, one in PREDICTORS.items() if one.fits(view)} for name, view in views.items()
-    }
+    fitting = {name: {known for known, one in PREDICTORS.items() if one.fits(view)} for name, view in views.items()}
     plain = {"attention_query", "linear", "identity"}
     assert fitting == {
         "window": plain,

@@ -148,11 +148,7 @@ def test_every_setting_is_described() -> None:
         if not about.description
     ]
     assert undescribed == []
-    assert all(
-        field.description
-        for field in Settings.model_fields.values()
-        if field.annotation not in groups.values()
-    )
+    assert all(field.description for field in Settings.model_fields.values() if field.annotation not in groups.values())
 
 
 @pytest.mark.parametrize(
@@ -325,9 +321,7 @@ def test_recipe_names() -> None:
 
 @hypothesis_settings(max_examples=50, deadline=None)
 @given(
-    folder=st.sampled_from(
-        ["3e4", "1e-5", "true", "null", "0x1", "a: b", "-", "é\u2028x", "1_000", "12:30", " x "]
-    )
+    folder=st.sampled_from(["3e4", "1e-5", "true", "null", "0x1", "a: b", "-", "é\u2028x", "1_000", "12:30", " x "])
     | st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=8),
     rate=st.floats(1e-12, 10),
     limit=st.none() | st.integers(1, 10**9),
@@ -421,9 +415,7 @@ def test_a_base_may_have_a_base_and_its_path_counts_from_the_file(tmp_path: Path
         first="base: gpt_jepa\njepa: {weight: 0.5, layer: 2}\n",
         second="base: first.yaml\njepa: {weight: 0.25}\n",
     )
-    third = (
-        _recipes(tmp_path / "b", third="base: ../a/second.yaml\nevaluation: {val_every: 7}\n") / "third.yaml"
-    )
+    third = _recipes(tmp_path / "b", third="base: ../a/second.yaml\nevaluation: {val_every: 7}\n") / "third.yaml"
     assert system_of(str(third)) == "gpt", "though only its base's base says so"
     settings = load_gpt_settings(str(third))
     assert (settings.jepa.weight, settings.jepa.layer, settings.logging.eval_freq) == (0.25, 2, 7)
@@ -540,14 +532,10 @@ def test_a_file_of_another_version_says_so_and_a_typing_mistake_does_not(tmp_pat
     path.write_text("".join(line for line in text.splitlines(True) if not line.startswith("version")))
     with pytest.raises(LangJepaError, match="written by another version"):
         load_settings(str(path))
-    with pytest.raises(
-        LangJepaError, match=r"x was written by another version.* a checkpoint cannot be changed"
-    ):
+    with pytest.raises(LangJepaError, match=r"x was written by another version.* a checkpoint cannot be changed"):
         build_saved(Settings, Settings().model_dump() | {"old": 1}, where="x")
     mine.write_text("base: concepts\nmeta: {old_key: 3}\n")
-    with pytest.raises(
-        LangJepaError, match=r"mine\.yaml: the settings have mistakes:\n  meta\.old_key: unknown"
-    ):
+    with pytest.raises(LangJepaError, match=r"mine\.yaml: the settings have mistakes:\n  meta\.old_key: unknown"):
         load_settings(str(mine))
 
 
@@ -603,23 +591,15 @@ def test_what_is_put_on_top_may_leave_what_is_below_without_effect(tmp_path: Pat
     assert load_settings(str(tmp_path / "mine.yaml"), ["optimization.max_steps=3"]).optimization.epochs == 9
     load_settings(str(tmp_path / "mine.yaml"), (), ["optimization.max_steps=3"])
     load_settings(str(tmp_path / "heir.yaml"))
-    (tmp_path / "wrong.yaml").write_text(
-        "base: mine.yaml\nobjective: {regularizer: none, vicreg_covariance: 9.0}\n"
-    )
+    (tmp_path / "wrong.yaml").write_text("base: mine.yaml\nobjective: {regularizer: none, vicreg_covariance: 9.0}\n")
     with pytest.raises(LangJepaError, match=r"objective\.vicreg_covariance has no effect"):
         load_settings(str(tmp_path / "wrong.yaml"))
 
 
 def test_a_setting_that_is_given_its_default_or_has_an_effect_passes() -> None:
-    load_settings(
-        "concepts", ["optimization.epochs=5", "optimization.max_steps=3", "objective.sigreg_knots=17"]
-    )
-    load_settings(
-        "concepts", ["objective.regularizer=sigreg", "objective.sigreg_knots=9", "data.vocab_size=900"]
-    )
-    load_gpt_settings(
-        "gpt_jepa", ["data.tokenizer_path=some/folder", "data.vocab_size=900"]
-    )  # which is compared
+    load_settings("concepts", ["optimization.epochs=5", "optimization.max_steps=3", "objective.sigreg_knots=17"])
+    load_settings("concepts", ["objective.regularizer=sigreg", "objective.sigreg_knots=9", "data.vocab_size=900"])
+    load_gpt_settings("gpt_jepa", ["data.tokenizer_path=some/folder", "data.vocab_size=900"])  # which is compared
 
 
 @pytest.mark.parametrize(
@@ -676,12 +656,8 @@ def test_a_list_of_texts_on_the_command_line(typed: str, patterns: tuple[str, ..
     assert load_settings("documents", [f"data.include={typed}"]).data.include == patterns
 
 
-@pytest.mark.parametrize(
-    ("written", "read"), [("EN", "en"), ("de-AT", "de"), ("zh_CN", "zh"), ("pt-BR", "pt")]
-)
+@pytest.mark.parametrize(("written", "read"), [("EN", "en"), ("de-AT", "de"), ("zh_CN", "zh"), ("pt-BR", "pt")])
 def test_a_language_may_be_written_with_its_region(written: str, read: str) -> None:
     """The settings hold the bare code, so that the same corpus is found by either."""
-    assert DataSettings.model_validate({"language": written}) == DataSettings.model_validate(
-        {"language": read}
-    )
+    assert DataSettings.model_validate({"language": written}) == DataSettings.model_validate({"language": read})
     assert GPTDataSettings.model_validate({"language": written}).language == read

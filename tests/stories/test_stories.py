@@ -234,9 +234,7 @@ def test_oracle_scores_are_log_odds_plus_matching_arguments() -> None:
     assert scores == pytest.approx(np.log(list(story.oracle[1].values())))
     person = story.sentences[0].arguments["person"]
     other = next(name for name in world.WOMEN + world.MEN if name != person)
-    named = [
-        corpus.StorySentence("Unreadable.", first.event, {"person": name}, "") for name in (person, other)
-    ]
+    named = [corpus.StorySentence("Unreadable.", first.event, {"person": name}, "") for name in (person, other)]
     same, different = corpus.oracle_scores(story, 1, named)
     assert same - different == pytest.approx(math.log(0.98 * 24 / 0.02))
     with pytest.raises(LangJepaError, match="has sentences 0 to"):

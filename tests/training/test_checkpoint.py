@@ -53,7 +53,7 @@ def _state(**changed: Any) -> dict[str, Any]:
         "step": 3,
         "total": 5,
         "model": {"weight": torch.arange(500.0)},
-        "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]},
+        "optimizers": [{"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}],
         "best": [2, 0.5],
         "changes": [],
         "seconds": 1.5,
@@ -73,15 +73,13 @@ def test_round_trip(saved: Path) -> None:
     state = load_checkpoint(saved, system="decoder")
     assert torch.equal(state.pop("model")["weight"], torch.arange(500.0))
     assert state.pop("rounding") == {"torch": torch.__version__, "threads": str(torch.get_num_threads())}
-    assert torch.equal(state.pop("optimizer")["state"][0]["exp_avg"], torch.zeros(3))
-    whole = {name: part for name, part in _state().items() if name not in ("model", "optimizer")}
+    assert torch.equal(state.pop("optimizers")[0]["state"][0]["exp_avg"], torch.zeros(3))
+    whole = {name: part for name, part in _state().items() if name not in ("model", "optimizers")}
     assert state == {"format": FORMAT, **whole}
     assert torch.load(saved, weights_only=True)["step"] == 3, "it stays an archive that torch alone reads"
 
 
-def test_any_flipped_bit_is_refused_before_anything_is_loaded(
-    saved: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_flipped_bit_is_refused_before_anything_is_loaded(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytearray(saved.read_bytes())
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was loaded"))
     random = Random(0)
@@ -129,12 +127,12 @@ def test_what_cannot_be_is_refused(changed: dict[str, Any], said: str, tmp_path:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("part", ["model", "optimizer"])
+@pytest.mark.parametrize("part", ["model", "optimizers"])
 def test_what_is_not_finite_is_neither_written_nor_read(
     part: str, value: float, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoilt = _state()
-    tensor = spoilt["model"]["weight"] if part == "model" else spoilt["optimizer"]["state"][0]["exp_avg"]
+    tensor = spoilt["model"]["weight"] if part == "model" else spoilt["optimizers"][0]["state"][0]["exp_avg"]
     tensor[1] = value
     where = "model.weight" if part == "model" else r"optimizer\.state\.0\.exp_avg"
     with pytest.raises(LangJepaError, match=rf"{where} holds NaN or infinity"):
@@ -165,9 +163,7 @@ def test_a_failed_save_leaves_the_old_one_and_no_litter(saved: Path) -> None:
 def test_truncated(share: float, saved: Path) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(
-        LangJepaError, match=r"checkpoint\.pth cannot be used: it is truncated or not a checkpoint"
-    ):
+    with pytest.raises(LangJepaError, match=r"checkpoint\.pth cannot be used: it is truncated or not a checkpoint"):
         load_checkpoint(saved)
 
 

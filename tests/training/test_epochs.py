@@ -54,9 +54,7 @@ def test_epochs_that_end_together() -> None:
 
 
 def looks(total: int, ends: list[int], every: int | None = None) -> list[int]:
-    return [
-        step for step in range(1, total + 1) if is_validation_due(step, total=total, ends=ends, every=every)
-    ]
+    return [step for step in range(1, total + 1) if is_validation_due(step, total=total, ends=ends, every=every)]
 
 
 def test_looks_are_at_the_ends_of_epochs_or_ten_a_run() -> None:

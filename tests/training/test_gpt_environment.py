@@ -64,9 +64,7 @@ def test_every_variable_of_the_table_leads_to_a_setting() -> None:
 
 
 def test_no_limits_and_nothing() -> None:
-    settings = load_gpt_settings(
-        "gpt_jepa", overrides_of({"LOGIT_SOFTCAP": "0", "MAX_WALLCLOCK_SECONDS": "0"})
-    )
+    settings = load_gpt_settings("gpt_jepa", overrides_of({"LOGIT_SOFTCAP": "0", "MAX_WALLCLOCK_SECONDS": "0"}))
     assert (settings.model.logit_softcap, settings.optimization.max_seconds) == (None, None)
     assert overrides_of({"SEED": "", "JEPA_LAMBDA": " "}) == []
 

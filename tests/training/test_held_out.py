@@ -47,19 +47,13 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
     settings = tiny_settings(tmp_path, *MODES[mode], "logging.num_examples=2")
     jepa = build_jepa(settings, corpus.tokenizer).eval()
     held_out = _held_out(settings, corpus)
-    look = held_out.look(
-        lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU
-    )
+    look = held_out.look(lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU)
     predicted, target = {}, {}
     with torch.no_grad():
         for batch in held_out.batches:
-            for number, row in zip(
-                batch.sentence_ids.tolist(), jepa(batch.contexts).predictions, strict=True
-            ):
+            for number, row in zip(batch.sentence_ids.tolist(), jepa(batch.contexts).predictions, strict=True):
                 predicted[number] = functional.normalize(row, dim=0)
-            for number, row in zip(
-                batch.sentence_ids.tolist(), jepa.encoder.embed_targets(batch.targets), strict=True
-            ):
+            for number, row in zip(batch.sentence_ids.tolist(), jepa.encoder.embed_targets(batch.targets), strict=True):
                 target[number] = functional.normalize(row, dim=0)
     ours, theirs = (torch.stack([x[n] for n in sorted(x)]) for x in (predicted, target))
     cosines = (ours * theirs).sum(1)
@@ -68,13 +62,9 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
     assert settings.optimization.loss_fn == "cosine"
     assert look.figures["val/loss"] == pytest.approx(float((1 - cosines).mean()), abs=1e-5)
     half = theirs.roll(len(theirs) // 2, 0)
-    assert look.figures["val/distance_shuffled"] == pytest.approx(
-        float((1 - (ours * half).sum(1)).mean()), abs=1e-5
-    )
+    assert look.figures["val/distance_shuffled"] == pytest.approx(float((1 - (ours * half).sum(1)).mean()), abs=1e-5)
     mean = functional.normalize(theirs.mean(0), dim=0)
-    assert look.figures["val/distance_mean_target"] == pytest.approx(
-        float(1 - (theirs @ mean).mean()), abs=1e-5
-    )
+    assert look.figures["val/distance_mean_target"] == pytest.approx(float(1 - (theirs @ mean).mean()), abs=1e-5)
     std = float(theirs.std(0, correction=0).mean()) * 32**0.5
     assert look.figures["val/embeddings/target_std_relative"] == pytest.approx(std, abs=1e-5)
     assert len(look.examples) == 2
@@ -137,9 +127,7 @@ def test_copy_forward_is_the_loss_of_the_sentence_before(mode: str, corpus: Corp
 
 @pytest.mark.parametrize("world", [2, 3, 50])
 @pytest.mark.parametrize("mode", ["concepts", "window"])
-def test_ranks_share_the_work_and_not_the_result(
-    mode: str, world: int, corpus: Corpus, tmp_path: Path
-) -> None:
+def test_ranks_share_the_work_and_not_the_result(mode: str, world: int, corpus: Corpus, tmp_path: Path) -> None:
     """The parts of all ranks are disjoint and whole, and what is computed of them is what one rank computes."""
     settings = tiny_settings(tmp_path, *MODES[mode])
     ranks = [_held_out(settings, corpus, rank=rank, world=world) for rank in range(world)]
@@ -148,9 +136,7 @@ def test_ranks_share_the_work_and_not_the_result(
     assert sorted(numbers) == sorted(n for batch in alone.batches for n in batch.sentence_ids.tolist())
     assert len(numbers) == len(set(numbers))
     predict, embed = _coded(8, 0), _coded(8, 1)
-    alone.batches = [
-        batch for rank in ranks for batch in rank.batches
-    ]  # in the order in which ranks are gathered
+    alone.batches = [batch for rank in ranks for batch in rank.batches]  # in the order in which ranks are gathered
     assert alone.look(predict, embed, CPU) == _held_out(settings, corpus).look(predict, embed, CPU)
 
 
@@ -165,9 +151,7 @@ def test_a_perfect_prediction_finds_its_sentence(corpus: Corpus, tmp_path: Path)
 
 
 def test_examples_quote_what_really_follows(corpus: Corpus, tmp_path: Path) -> None:
-    look = _held_out(tiny_settings(tmp_path, "logging.num_examples=5"), corpus).look(
-        _coded(8, 0), _coded(8, 1), CPU
-    )
+    look = _held_out(tiny_settings(tmp_path, "logging.num_examples=5"), corpus).look(_coded(8, 0), _coded(8, 1), CPU)
     texts = corpus.validation.texts(np.arange(corpus.validation.num_sentences))
     pairs = set(itertools.pairwise(texts))
     for example in look.examples:
@@ -185,10 +169,7 @@ def test_the_sample_is_fixed_and_within_its_budget(corpus: Corpus, tmp_path: Pat
     assert numbers("logging.val_sentences=20") == numbers("logging.val_sentences=20", "meta.seed=5")
     assert len(numbers("logging.val_sentences=20")) == 20
     everything = numbers("logging.val_sentences=100000")
-    assert (
-        len(everything)
-        == make_plain_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
-    )
+    assert len(everything) == make_plain_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
 
 
 def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: Path) -> None:

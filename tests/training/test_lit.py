@@ -15,7 +15,7 @@ from lang_jepa import LitJEPA, TextDataModule
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
-from lang_jepa.training.lit import _hash_of
+from lang_jepa.training.methods.lit import _hash_of
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import train
 from tiny import tiny_settings
@@ -74,8 +74,7 @@ def test_the_trainer_makes_the_steps_of_the_loop(overrides: tuple[str, ...], tmp
     for name, tensor in state["model"].items():
         assert torch.equal(theirs[name], tensor), name
     assert (
-        state["target"].keys()
-        == (module.method.target.encoder.state_dict() if module.method.target.own else {}).keys()
+        state["target"].keys() == (module.method.target.encoder.state_dict() if module.method.target.own else {}).keys()
     )
     for name, tensor in state["target"].items():
         assert torch.equal(module.method.target.encoder.state_dict()[name], tensor), name
@@ -86,9 +85,7 @@ def test_the_trainer_makes_the_steps_of_the_loop(overrides: tuple[str, ...], tmp
     both = logged.keys() & last.keys()
     assert {"train/loss", "train/distance", "train/regularizer", "train/learning_rate", "val/loss"} <= both
     assert ("train/momentum" in logged) is ("train/momentum" in last)
-    assert {name: logged[name] for name in both} == pytest.approx(
-        {name: last[name] for name in both}, rel=1e-5
-    )
+    assert {name: logged[name] for name in both} == pytest.approx({name: last[name] for name in both}, rel=1e-5)
     assert trainer.progress_bar_metrics.keys() == {"train/loss", "train/repr_std", "val/loss"}
 
 
@@ -208,9 +205,7 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     checkpoint["state_dict"]["jepa.encoder.backbone.embeddings.word_embeddings.weight"][3, 3] *= 1.5
     torch.save(checkpoint, tmp_path / "damaged.ckpt")
     with pytest.raises(LangJepaError, match="damaged: its contents do not match its checksum"):
-        _trainer(tmp_path).fit(
-            LitJEPA(settings), TextDataModule(settings), ckpt_path=tmp_path / "damaged.ckpt"
-        )
+        _trainer(tmp_path).fit(LitJEPA(settings), TextDataModule(settings), ckpt_path=tmp_path / "damaged.ckpt")
     for part in ("optimizer_states", "loops", "epoch", "global_step", "TextDataModule"):
         with pytest.raises(LangJepaError, match="damaged: its contents do not match its checksum"):
             again.on_load_checkpoint({**torch.load(path), part: "something else"})

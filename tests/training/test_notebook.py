@@ -80,11 +80,7 @@ def test_the_notebook(settings: Settings, tmp_path: Path) -> None:
     sizes = view.sizes(np.arange(view.count))
     assert (sizes == 256).sum() >= view.count / 2
     assert view.left_out < 64 * corpus.train.num_documents
-    names = {
-        f"{side}/{name}"
-        for side in ("train", "val")
-        for name in ("loss", "pred_loss", "sigreg_loss", "repr_std")
-    }
+    names = {f"{side}/{name}" for side in ("train", "val") for name in ("loss", "pred_loss", "sigreg_loss", "repr_std")}
     assert names <= trainer.callback_metrics.keys()
     assert trainer.progress_bar_metrics.keys() == {"train/loss", "train/repr_std", "val/loss"}
     found = {name: float(trainer.callback_metrics[name]) for name in names}

@@ -35,9 +35,7 @@ OVERRIDES = {
     "masked_sentences": ("data.limit=20", "optimization.lr=2e-2"),
     "next_sentence_vicreg": ("data.limit=20", "optimization.lr=2e-2"),
     "next_sentence": ("model.head=whitened", "data.num_workers=0"),  # from scratch it would begin collapsed
-    "masked_concepts": (
-        "model.predictor=neighbour_attention",
-    ),  # thirty-two weights have little to learn here
+    "masked_concepts": ("model.predictor=neighbour_attention",),  # thirty-two weights have little to learn here
     "lejepa_spans": ("data.chunk_size=48",),
     # So little holds the spread of these two that a higher rate takes them nowhere.
     "lejepa_spans_notebook": ("data.chunk_size=48", "optimization.lr=2e-3"),
@@ -52,9 +50,7 @@ OVERRIDES = {
 
 def small(name: str, folder: Path, *overrides: str) -> Settings:
     places = (f"data.corpus_dir={corpora()}", f"logging.log_dir={folder}")
-    return load_settings(
-        name, [*places, *OVERRIDES.get(name, ()), *overrides], usual=[*_SMALL, *_FROM_SCRATCH]
-    )
+    return load_settings(name, [*places, *OVERRIDES.get(name, ()), *overrides], usual=[*_SMALL, *_FROM_SCRATCH])
 
 
 @pytest.mark.parametrize("name", recipe_names("encoder"))

@@ -22,7 +22,5 @@ def test_the_best_look_is_one_after_step_0_and_the_first_of_equals(mode: str, si
 
 def test_a_figure_that_is_not_measured() -> None:
     assert not Best(None, "max").improves(3, {"val/loss": 1.0})
-    with pytest.raises(
-        LangJepaError, match=r"best_metric 'val/lost' is not measured; choose one of val/loss"
-    ):
+    with pytest.raises(LangJepaError, match=r"best_metric 'val/lost' is not measured; choose one of val/loss"):
         Best("val/lost", "max").improves(3, {"val/loss": 1.0})

@@ -9,7 +9,8 @@ from lang_jepa.training.signals import Interrupted, StopRequest, exit_status, ou
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_first_signal_only_asks(number: signal.Signals) -> None:
+def test_the_first_signal_only_asks(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)  # as if not under nohup
     with StopRequest() as stop:
         assert not stop.requested
         signal.raise_signal(number)
@@ -33,9 +34,7 @@ def test_a_second_signal_acts_as_it_did_before(number: signal.Signals) -> None:
 def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     with pytest.raises(KeyError), StopRequest():
-        assert [
-            signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        ] != before
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] != before
         raise KeyError
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
 

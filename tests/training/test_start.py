@@ -67,10 +67,7 @@ def test_without_a_teacher_the_start_teaches(corpus: Corpus, tmp_path: Path) -> 
     settings = tiny_settings(tmp_path / "run", *FROZEN, "model.head=none")
     start = build_jepa(settings, corpus.tokenizer)
     target = start_target(settings, start, corpus.tokenizer)
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(target.encoder.parameters(), start.encoder.parameters(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(target.encoder.parameters(), start.encoder.parameters(), strict=True))
     result = train(settings)
     ours = ConceptModel.load(result.folder).encode(TEXTS)
     torch.manual_seed(settings.meta.seed)
@@ -99,9 +96,7 @@ def test_distillation_needs_no_dropout_and_no_crop(teacher: Path, tmp_path: Path
     assert agreement.min() > 0.5
 
 
-def test_a_teacher_that_does_not_fit_is_refused(
-    teacher: Path, corpus: Corpus, minilm: Path, tmp_path: Path
-) -> None:
+def test_a_teacher_that_does_not_fit_is_refused(teacher: Path, corpus: Corpus, minilm: Path, tmp_path: Path) -> None:
     def start(*overrides: str) -> None:
         settings = tiny_settings(tmp_path, *FROZEN, *overrides)
         start_target(settings, build_jepa(settings, corpus.tokenizer), corpus.tokenizer)
@@ -181,9 +176,7 @@ def test_text_that_is_too_short_for_the_width_is_told(tmp_path: Path) -> None:
     few = ("data.val_fraction=0.3", "objective.regularizer=vicreg", "optimization.max_steps=1")
     train(tiny_settings(tmp_path / "wide", *wide, *few), heard)
     (told,) = [text for text in heard.warnings if "model.embed_dim" in text]
-    sentences = re.search(
-        r"needs 512 training sentences or more, and there are (\d+): the whitened start and", told
-    )
+    sentences = re.search(r"needs 512 training sentences or more, and there are (\d+): the whitened start and", told)
     assert sentences is not None
     assert f"a smaller model.embed_dim ({int(sentences[1]) // 2} at most" in told
     (row,) = [row for row in read_metrics(tmp_path / "wide" / "metrics.csv") if "train/regularizer" in row]
@@ -194,6 +187,4 @@ def test_text_that_is_too_short_for_the_width_is_told(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "given", "model.head_sample=32")
     corpus = prepare(settings.data)
     sample = make_plain_view(settings, corpus.train, corpus.tokenizer)
-    assert str(check_sample(settings, sample)).endswith(
-        "the whitened start can only be rough. Raise model.head_sample"
-    )
+    assert str(check_sample(settings, sample)).endswith("the whitened start can only be rough. Raise model.head_sample")

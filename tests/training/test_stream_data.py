@@ -10,10 +10,7 @@ from tiny import tiny_settings
 
 def test_a_tokenizer_learns_from_training_documents_of_the_first_block_only(tmp_path: Path) -> None:
     """A word that only held-out documents have, or later blocks, is no piece."""
-    texts = [
-        f"The ship number {k} left. It rained in the harbour for {k} days. Nobody knew why."
-        for k in range(60)
-    ]
+    texts = [f"The ship number {k} left. It rained in the harbour for {k} days. Nobody knew why." for k in range(60)]
     for k, text in enumerate(texts):
         marked = f"{text} Zyzzyva zyzzyva zyzzyva!"
         if k >= 40 or side(hash_text(marked), 0.3) == "validation":

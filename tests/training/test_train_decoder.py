@@ -113,9 +113,7 @@ def _material(encoder: Path, folder: Path, *overrides: str, held_out: bool) -> D
 
 def test_documents_are_held_out_where_the_corpus_holds_none(encoder: Path, tmp_path: Path) -> None:
     material = _material(encoder, tmp_path, "data.val_fraction=0.3", held_out=False)
-    documents = [
-        set(side.split.document_of(side.rows).tolist()) for side in (material.train, material.held_out)
-    ]
+    documents = [set(side.split.document_of(side.rows).tolist()) for side in (material.train, material.held_out)]
     assert not documents[0] & documents[1]
     assert documents[0] | documents[1] == set(range(material.corpus.train.num_documents))
     assert 0.1 < len(documents[1]) / material.corpus.train.num_documents < 0.5
@@ -225,9 +223,7 @@ def test_the_latest_encoder(encoder: Path, tmp_path: Path) -> None:
 
 
 def test_recipes() -> None:
-    assert load_decoder_settings("concept_decoder_original") == DecoderSettings(
-        recipe="concept_decoder_original"
-    )
+    assert load_decoder_settings("concept_decoder_original") == DecoderSettings(recipe="concept_decoder_original")
     with pytest.raises(LangJepaError, match=r"decoder\.num_heads"):
         load_decoder_settings("concept_decoder", ["decoder.num_heads=5"])
     with pytest.raises(LangJepaError, match="did you mean 'hidden_dim'"):
@@ -247,9 +243,7 @@ def test_what_is_cut_is_told_where_training_starts(encoder: Path, tmp_path: Path
     settings = tiny_decoder(tmp_path / "run", "decoder.max_length=6", "optimization.max_steps=1")
     train(settings.of(encoder), heard)
     (line,) = [text for text in heard.warnings if " documents: " in text]
-    assert re.search(
-        r"cut [\d,]+ \([\d.]+%\) of [\d,]+ sentences at 6 tokens. Look at decoder.max_length$", line
-    )
+    assert re.search(r"cut [\d,]+ \([\d.]+%\) of [\d,]+ sentences at 6 tokens. Look at decoder.max_length$", line)
 
 
 class Told(Silent):

@@ -175,9 +175,7 @@ def test_a_prepared_corpus_by_its_folder(tmp_path: Path) -> None:
     assert torch.equal(_weights(tmp_path / "documents"), _weights(tmp_path / "folder"))
 
 
-def test_a_figure_that_could_not_be_measured_has_no_column(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_figure_that_could_not_be_measured_has_no_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One held-out sequence has no mean to compare with."""
     few = ("data.limit=12", "data.vocab_size=400", "data.seq_len=512", "data.batch_tokens=512")
     result = train(tiny_gpt(tmp_path / "run", *few), GPTBar())
@@ -187,9 +185,7 @@ def test_a_figure_that_could_not_be_measured_has_no_column(
     heading = next(line for line in lines if line.startswith("    step"))
     assert heading.split() == ["step", "loss", "token", "loss", "bits/byte", "span", "loss", "seconds"]
     shown = next(line for line in lines if line.startswith("       6")).split()
-    measured = [
-        result.metrics[f"val/{name}"] for name in ("loss", "token_loss", "bits_per_byte", "span_loss")
-    ]
+    measured = [result.metrics[f"val/{name}"] for name in ("loss", "token_loss", "bits_per_byte", "span_loss")]
     assert shown[:5] == ["6", *(f"{value:.4f}" for value in measured)]
 
 

@@ -102,10 +102,7 @@ def test_an_encoder_that_begins_narrow_is_measured_against_itself() -> None:
 def test_a_start_that_is_collapsed_already_rings_when_nothing_is_learnt() -> None:
     constant = _look(std=0.22, cosine=0.95, share=0.95, raw=0.1, rank=60.0, mrr=0.025)
     assert _alarms([constant, constant, constant]) == [2]
-    assert (
-        _alarms([constant, {**constant, "val/retrieval/mrr": 0.04}, {**constant, "val/retrieval/mrr": 0.06}])
-        == []
-    )
+    assert _alarms([constant, {**constant, "val/retrieval/mrr": 0.04}, {**constant, "val/retrieval/mrr": 0.06}]) == []
 
 
 NAMES = ("std", "cosine", "share", "raw", "rank", "mrr")

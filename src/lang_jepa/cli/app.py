@@ -70,9 +70,7 @@ def train(
         typer.Argument(help="A built-in recipe, the path of a YAML file, or with --resume a run directory."),
     ] = "next_sentence",
     override: Override = None,
-    debug: Annotated[
-        bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")
-    ] = False,
+    debug: Annotated[bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the run directory's last checkpoint.")] = False,
     encoder: Annotated[
         Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
@@ -80,9 +78,7 @@ def train(
     dec_override: DecoderOverride = None,
     untrained: Annotated[
         bool,
-        typer.Option(
-            "--untrained", help="Of a decoder: for the encoder before its first step, as a control."
-        ),
+        typer.Option("--untrained", help="Of a decoder: for the encoder before its first step, as a control."),
     ] = False,
     environment: Annotated[
         bool,
@@ -113,9 +109,7 @@ def prepare(
     override: Override = None,
     duplicates: Annotated[
         Path | None,
-        typer.Option(
-            help="Write here which document repeats which: one JSON line for each that was dropped."
-        ),
+        typer.Option(help="Write here which document repeats which: one JSON line for each that was dropped."),
     ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and tell what is in it."""
@@ -146,9 +140,7 @@ def prepare(
         "max_length": settings.model.max_length,
     }
     tell_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), tell)
-    facts_table(
-        [*corpus.info(), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path)
-    )
+    facts_table([*corpus.info(), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path))
 
 
 @app.command(cls=Checked)
@@ -169,28 +161,20 @@ def evaluate(
     ] = None,
     queries: Annotated[
         Path | None,
-        typer.Option(
-            help="Of search: lines with a query, a tab, and the sentence or document it should find."
-        ),
+        typer.Option(help="Of search: lines with a query, a tab, and the sentence or document it should find."),
     ] = None,
     language: TextLanguage = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were."),
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
-    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")] = None,
     beside: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Another encoder to score too: a pretrained one by name or folder, or `words`. Repeated."
-        ),
+        typer.Option(help="Another encoder to score too: a pretrained one by name or folder, or `words`. Repeated."),
     ] = None,
     everything: Annotated[bool, typer.Option(help="Also rows of similarities that were not chosen.")] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="JSON file (default: scores.json in the run directory).")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file (default: scores.json in the run directory).")] = None,
 ) -> None:
     """Score a model beside its baselines, with intervals."""
     go_offline_if_unreachable()
@@ -232,34 +216,24 @@ def evaluate(
 def infer(
     model: Annotated[
         Path,
-        typer.Argument(
-            help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name."
-        ),
+        typer.Argument(help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name."),
     ],
     text: Annotated[list[str] | None, typer.Option(help="Text to encode; may be repeated.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="File with one text per line (default: standard input).")
-    ] = None,
+    file: Annotated[Path | None, typer.Option(help="File with one text per line (default: standard input).")] = None,
     corpus: Annotated[
         Path | None, typer.Option(help="Corpus to search: a file, one sentence per line, or an index.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Neighbours shown.")] = 5,
-    context: Annotated[
-        list[str] | None, typer.Option(help="A context's sentences in order; repeated.")
-    ] = None,
+    context: Annotated[list[str] | None, typer.Option(help="A context's sentences in order; repeated.")] = None,
     candidate: Annotated[list[str] | None, typer.Option(help="A continuation to rank; repeated.")] = None,
     go_on: Annotated[
         int | None, typer.Option("--continue", metavar="N", help="Imagine N sentences after the context.")
     ] = None,
-    decode: Annotated[
-        bool, typer.Option("--decode", help="Tell each concept in words (needs a decoder).")
-    ] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="Tell each concept in words (needs a decoder).")] = False,
     decoder: Annotated[
         Path | None, typer.Option(help="A decoder's run or checkpoint (default: the model's own).")
     ] = None,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Draw words instead of taking the likeliest.")
-    ] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw words instead of taking the likeliest.")] = False,
     temperature: Annotated[float, typer.Option(help="Of --sample.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Of --sample: share of probability drawn from.")] = 1.0,
     sample_top_k: Annotated[int, typer.Option(help="Of --sample: words drawn from (0: all).")] = 0,
@@ -288,9 +262,7 @@ def infer(
         for score, sentence in rank_continuations(loaded, context or [], candidate or []):
             plain(f"{score:7.4f}  {one_line(sentence)}")
     else:
-        show_concepts(
-            loaded, read_texts(text, file), corpus, top_k=top_k, telling=telling if wanted else None
-        )
+        show_concepts(loaded, read_texts(text, file), corpus, top_k=top_k, telling=telling if wanted else None)
 
 
 for verb in (
@@ -343,7 +315,8 @@ def main() -> None:
 def _leave_if_output_fails() -> None:
     """End where it is standard output (of --help, say) that cannot be written; files of ours are named in their errors.
 
-    There is no way to find out but to write."""
+    There is no way to find out but to write.
+    """
     try:
         print(flush=True)
     except OSError as error:

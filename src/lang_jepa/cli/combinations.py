@@ -135,9 +135,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "candidate": When(bars=("go_on",), cure=_ONE),
         "decode": When(bars=_ALONE.bars, cure="what is imagined is decoded anyway, a ranking is not decoded"),
         "decoder": When(bars=("candidate",), cure="a ranking is not decoded"),
-        "sample": When(
-            bars=_ALONE.bars, cure="only --text, --file and standard input are decoded by sampling"
-        ),
+        "sample": When(bars=_ALONE.bars, cure="only --text, --file and standard input are decoded by sampling"),
         **_each("temperature top_p sample_top_k seed", _SAMPLE),
         "beams": When(bars=("sample", "candidate"), cure=_ONE),
     },
@@ -156,9 +154,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("run folder to"),
         **_each("license push_to_hub", _FOLDER),
         "private": When(needs=("push_to_hub",)),
-        "dry_run": When(
-            needs=("push_to_hub",), cure="it lists what would be uploaded to --push-to-hub OWNER/MODEL"
-        ),
+        "dry_run": When(needs=("push_to_hub",), cure="it lists what would be uploaded to --push-to-hub OWNER/MODEL"),
         **_each("gptq clip codec cap", _BITS),
     },
     "document": {
@@ -195,9 +191,7 @@ class Checked(Verb):
             given = [one for one in order if one.param_type_name == "option" and not one.multiple]
             for one in given:
                 if given.count(one) > 1:
-                    raise LangJepaError(
-                        f"{_flag(one)} is given twice, of which the first would have no effect"
-                    )
+                    raise LangJepaError(f"{_flag(one)} is given twice, of which the first would have no effect")
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
 

@@ -1,5 +1,6 @@
 """The verbs `compare` and `sweep`: which recipe is better, and which settings."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,7 @@ def compare(
         list[str],
         typer.Argument(help="Recipes or YAML files, the baseline first."),
     ],
-    budget: Annotated[
-        str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")
-    ],
+    budget: Annotated[str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")],
     output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it goes on.")],
     seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
     override: Override = None,
@@ -31,12 +30,8 @@ def compare(
             help="Of sts, probe, au, retrieval, stories; of GPTs also bits_per_byte, quantised, but no stories."
         ),
     ] = "",
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first look.")
-    ] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first look.")] = False,
     jobs: Annotated[
         int,
         typer.Option(min=1, help="Runs at work at the same time; give each its threads by OMP_NUM_THREADS."),
@@ -51,7 +46,7 @@ def compare(
     Example: lang-jepa compare concepts mine.yaml --budget steps=2000 --output runs/c
     Or: lang-jepa compare gpt_jepa --vary jepa.weight=0,0.01 --budget steps=300 --output runs/g
 
-    Encoders are compared with encoders, GPTs with GPTs. Each run is a process of
+    Runs of one system are compared: encoders with encoders, say. Each run is a process of
     its own; runs of one seed share data order and initial weights where they
     fit. The verdict of each metric is better, worse, or indistinguishable at
     this budget. Stopped, the same command goes on.
@@ -68,9 +63,9 @@ def compare(
         tasks=tasks,
         data_dir=data_dir,
         questions=None if quick else DEFAULT_BUDGET,
-        allow_different=allow_different,
         vary=vary,
     )
+    plan = replace(plan, allow_different=allow_different)
     from lang_jepa.cli.console import comparison_tables, plain, warn
     from lang_jepa.cli.progress import JobBar
     from lang_jepa.comparison.compare import PAGE, REPORT  # mistakes are told before torch is imported
@@ -127,9 +122,7 @@ def sweep(
     except Interrupted as stop:
         raise _stopped(stop.number, output) from None
     failed = sum(map(len, found.failed.values()))
-    plain(
-        f"{counted(found.finished, 'trial')} trained to their end, {found.stopped} stopped early, {failed} failed"
-    )
+    plain(f"{counted(found.finished, 'trial')} trained to their end, {found.stopped} stopped early, {failed} failed")
     for reason, numbers in found.failed.items():
         plain(f"failed, trial {', '.join(map(str, numbers))}: {reason}")
     plain(f"best, trial {found.trial}: {plan.aim} {found.value:.4f}")

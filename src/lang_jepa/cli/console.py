@@ -35,9 +35,7 @@ def score_tables_of(
     """
     # Headers are broken by hand: rich would rather squeeze out the names than break a header that must not wrap.
     heads = [textwrap.fill(head, HEADER, break_on_hyphens=False) for head in heads]
-    wide = [
-        _width([head, *(cell.plain for cell in cells)]) for head, *cells in zip(heads, *rows, strict=True)
-    ]
+    wide = [_width([head, *(cell.plain for cell in cells)]) for head, *cells in zip(heads, *rows, strict=True)]
     least = min(wide[0], LEAST_TEXT)
     if any(least + 4 + size + 3 > width for size in wide[1:]):
         yield Group(*_pairs(heads, rows))
@@ -79,20 +77,14 @@ def text_tables(
         return
     together = sum(wide) + 2 * (len(wide) - 1) <= width
     if together:
-        yield Text(
-            "  ".join(f"{head:>{size}}" for head, size in zip(heads, wide, strict=False)), style="bold"
-        )
+        yield Text("  ".join(f"{head:>{size}}" for head, size in zip(heads, wide, strict=False)), style="bold")
     for number, (*metrics, sentence) in enumerate(rows):
         if number in starts:
             yield Text("─" * min(width, LEAST_TEXT))
         if together:
             yield Text("  ".join(f"{cell:>{size}}" for cell, size in zip(metrics, wide, strict=True)))
         else:
-            yield Text(
-                "\n".join(
-                    f"{head} {cell}".strip() for head, cell in zip(heads, metrics, strict=False) if cell
-                )
-            )
+            yield Text("\n".join(f"{head} {cell}".strip() for head, cell in zip(heads, metrics, strict=False) if cell))
         yield Padding(Text(sentence, overflow="fold"), (0, 0, 0, 2))
 
 
@@ -251,9 +243,7 @@ def score_tables(report: Report, *, title: str, everything: bool = False) -> Non
         everything: also the similarities that were not chosen, recall@5 and the paired leads.
     """
     plain(title, style="bold")
-    for (task, split), rows in groupby(
-        sorted_rows(report, everything), key=lambda row: (row.task, row.split)
-    ):
+    for (task, split), rows in groupby(sorted_rows(report, everything), key=lambda row: (row.task, row.split)):
         found = list(rows)
         _draw(_one_table(found), f"{task}, {split}")
         sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def document(
     model: Annotated[
         Path,
-        typer.Argument(
-            help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name."
-        ),
+        typer.Argument(help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name."),
     ],
     file: Annotated[
         Path | None,

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 Override = Annotated[
     list[str] | None,
-    typer.Option(
-        "--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."
-    ),
+    typer.Option("--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."),
 ]
 Include = Annotated[
     list[str] | None,
@@ -29,17 +27,13 @@ Exclude = Annotated[
 ]
 TextLanguage = Annotated[
     str | None,
-    typer.Option(
-        metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's data.language)."
-    ),
+    typer.Option(metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's data.language)."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")]
 TextColumn = Annotated[str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")]
 DecoderOverride = Annotated[
     list[str] | None,
-    typer.Option(
-        "--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."
-    ),
+    typer.Option("--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."),
 ]
 
 
@@ -51,9 +45,7 @@ def settings_of(recipe: str, *overrides: str, usual: Sequence[str] = ()) -> "Set
     if go_offline_if_unreachable():
         from lang_jepa.data.sources.source import open_source
 
-        open_source(
-            settings.data
-        )  # a hub source says here what to set, seconds before torch is even imported
+        open_source(settings.data)  # a hub source says here what to set, seconds before torch is even imported
     return settings
 
 

@@ -38,9 +38,7 @@ class Work:
 
     def __init__(self, *columns: ProgressColumn) -> None:
         metrics = TextColumn("{task.fields[metrics]}", markup=False)
-        self._shown = Progress(
-            *columns, TimeRemainingColumn(), metrics, console=console, refresh_per_second=4
-        )
+        self._shown = Progress(*columns, TimeRemainingColumn(), metrics, console=console, refresh_per_second=4)
         self._printed = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -54,9 +52,7 @@ class Work:
 
     def add(self, description: str, *, total: float | None, completed: int = 0, **fields: Any) -> TaskID:
         """Begin a line."""
-        return self._shown.add_task(
-            description, total=total, completed=completed, **{"metrics": "", **fields}
-        )
+        return self._shown.add_task(description, total=total, completed=completed, **{"metrics": "", **fields})
 
     def move(self, task: TaskID, log: str = "", **changes: Any) -> None:
         """Move a line; in a log `log` is printed, every ten seconds at most."""
@@ -71,23 +67,15 @@ class Work:
 
 
 _FIRST = (("step", 8, "train/step", ".0f"), ("loss", 9, "val/loss", ".4f"))
-_COLUMNS = (
-    *_FIRST,
-    ("distance", 10, "val/distance", ".4f"),
-    ("cosine", 8, "val/semantic/avg_similarity", ".3f"),
-    ("recall@1", 10, "val/retrieval/recall@1", ".3f"),
-    ("mrr", 7, "val/retrieval/mrr", ".3f"),
-    ("rank", 7, "val/embeddings/target_eff_rank", ".0f"),
-    ("spread", 8, "val/embeddings/target_std_relative", ".2f"),
-)
 """Columns of the lines about held-out data: name, width, metric and its format."""
 
 
 class Bar:
-    """A reporter of training: a bar on a terminal, a line every so many steps in a log, and a line per look."""
+    """A reporter of training: a bar on a terminal, a line every so many steps in a log, and a line per validation."""
 
-    columns: tuple[tuple[str, int, str, str], ...] = _COLUMNS
-    part = "distance"
+    columns: tuple[tuple[str, int, str, str], ...] = ()
+    """Of the lines about validation; none: all that was measured, by name."""
+    part = "loss"
     """Of the loss, shown beside it where it is not all of it."""
 
     def __init__(self) -> None:
@@ -98,7 +86,8 @@ class Bar:
 
     def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
         """Show the facts and start the bar."""
-        facts_table(facts, title="data")
+        if facts:
+            facts_table(facts, title="data")
         self._total, self._start, self._every, self._began = total, start, every, time.monotonic()
         self._work.__enter__()
         self._task = self._work.add("training", total=total, completed=start)
@@ -113,9 +102,9 @@ class Bar:
         if console.is_terminal:
             self._work.move(self._task, completed=step, metrics=text)
         elif step % self._every == 0 or step in (self._start + 1, self._total):
-            plain(
-                f"step {step}/{self._total}  {text}  rate {metrics['train/learning_rate']:.2e}  {self._left(step)}"
-            )
+            rate = metrics.get("train/learning_rate")
+            rate_text = "" if rate is None else f"rate {rate:.2e}  "
+            plain(f"step {step}/{self._total}  {text}  {rate_text}{self._left(step)}")
 
     def _left(self, step: int) -> str:
         """The time that the steps to come will take at the pace so far."""
@@ -127,7 +116,8 @@ class Bar:
         """One line of held-out metrics, under a heading before the first."""
         if not self._columns:
             plain(self._heading(metrics))
-            self._columns = [column for column in self.columns if column[2] in metrics]
+            known = self.columns or [_FIRST[0], *map(_column, sorted(metrics))]
+            self._columns = [column for column in known if column[2] in metrics]
             plain("".join(f"{name:>{width}}" for name, width, *_ in self._columns))
         plain("".join(self._cell(metrics, *column) for column in self._columns))
 
@@ -136,9 +126,7 @@ class Bar:
         return f"{metrics[name]:>{width}{form}}" if name in metrics else " " * width
 
     def _heading(self, metrics: Metrics) -> str:
-        candidates = metrics["val/retrieval/candidates"]
-        limit = metrics["val/embeddings/target_eff_rank_limit"]
-        return f"held-out data; recall@1 and mrr among {candidates:.0f} sentences, rank at most {limit:.0f}"
+        return "held-out data"
 
     def message(self, text: str) -> None:
         """Something to know."""
@@ -151,6 +139,32 @@ class Bar:
     def end(self) -> None:
         """Take the bar away."""
         self._work.__exit__()
+
+
+def _column(metric: str) -> tuple[str, int, str, str]:
+    """A column for a metric that has none of its own; the training metrics beside it are not shown."""
+    name = metric.removeprefix("val/")
+    return name, max(9, len(name) + 2), metric if metric.startswith("val/") else "", ".4g"
+
+
+class EncoderBar(Bar):
+    """The same for the training of an encoder."""
+
+    columns = (
+        *_FIRST,
+        ("distance", 10, "val/distance", ".4f"),
+        ("cosine", 8, "val/semantic/avg_similarity", ".3f"),
+        ("recall@1", 10, "val/retrieval/recall@1", ".3f"),
+        ("mrr", 7, "val/retrieval/mrr", ".3f"),
+        ("rank", 7, "val/embeddings/target_eff_rank", ".0f"),
+        ("spread", 8, "val/embeddings/target_std_relative", ".2f"),
+    )
+    part = "distance"
+
+    def _heading(self, metrics: Metrics) -> str:
+        candidates = metrics["val/retrieval/candidates"]
+        limit = metrics["val/embeddings/target_eff_rank_limit"]
+        return f"held-out data; recall@1 and mrr among {candidates:.0f} sentences, rank at most {limit:.0f}"
 
 
 class DecoderBar(Bar):

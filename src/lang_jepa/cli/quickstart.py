@@ -42,14 +42,14 @@ def quickstart(
     own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]
     decoder = load_decoder_settings("concept_decoder", own)
     for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will be there
-        check_run(method_of(one))
+        check_run(one, method_of(one).complaints())
     with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
         _show(settings, decoder, lock)
 
 
 def _show(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
     from lang_jepa.cli.console import plain, score_tables
-    from lang_jepa.cli.progress import Bar
+    from lang_jepa.cli.progress import EncoderBar
     from lang_jepa.evaluation.tasks.evaluate import QUICK
     from lang_jepa.report import evaluate_run
     from lang_jepa.report.run import Asked
@@ -57,7 +57,7 @@ def _show(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> 
     from lang_jepa.training.train import train
 
     plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
-    result = train(settings, Bar(), lock=lock)
+    result = train(settings, EncoderBar(), lock=lock)
     leave_if_stopped(result, f"lang-jepa train {result.folder} --resume")
     plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
     _train_decoder(result.folder, decoder)

@@ -14,18 +14,14 @@ def shards(
         str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set, stories.")
     ],
     folder: Annotated[Path, typer.Argument(help="Folder of the shards; one that is up to date is kept.")],
-    vocab_size: Annotated[
-        int, typer.Option(min=300, max=65_536, help="Ids of the tokenizer that is learnt.")
-    ] = 1024,
+    vocab_size: Annotated[int, typer.Option(min=300, max=65_536, help="Ids of the tokenizer that is learnt.")] = 1024,
     tokenizer: Annotated[
         Path | None, typer.Option(help="A SentencePiece model to use instead (BOS must be id 1).")
     ] = None,
     val_fraction: Annotated[
         float, typer.Option(min=0.0, max=0.999, help="Share of documents held out, by a hash of the text.")
     ] = 0.02,
-    deduplicate: Annotated[
-        str, typer.Option(help="Of none, exact, near: repeated documents to drop.")
-    ] = "near",
+    deduplicate: Annotated[str, typer.Option(help="Of none, exact, near: repeated documents to drop.")] = "near",
     limit: Limit = None,
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
     text_column: TextColumn = "text",
@@ -70,9 +66,7 @@ def shards(
 
 
 def bits(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of token shards with train and val, or a prepared corpus.")
-    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of token shards with train and val, or a prepared corpus.")],
     model: Annotated[
         list[Path] | None,
         typer.Option(help="A GPT of these tokens to score too: its run, or the file of an export. Repeated."),
@@ -98,8 +92,6 @@ def bits(
     rows = compression_baselines(train, held_out, table, order=order, quick=quick, tell=plain)
     rows = sorted([*rows, *scored], key=lambda row: -row.bits_per_byte)
     nats = ("" if row.nats_per_token is None else f"{row.nats_per_token:.4f}" for row in rows)
-    cells = [
-        [r.name, f"{r.bits_per_byte:.4f}", nat, f"{r.seconds:.1f}"] for r, nat in zip(rows, nats, strict=True)
-    ]
+    cells = [[r.name, f"{r.bits_per_byte:.4f}", nat, f"{r.seconds:.1f}"] for r, nat in zip(rows, nats, strict=True)]
     heads = ("", "bits per byte", "nats per token", "seconds")
     metrics_table(heads, cells, title=f"{held_out.num_tokens:,} held-out tokens of {folder}")

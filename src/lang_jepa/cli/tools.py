@@ -22,9 +22,7 @@ def index(
     model: Annotated[
         Path, typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name.")
     ],
-    corpus: Annotated[
-        str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")
-    ],
+    corpus: Annotated[str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")],
     output: Annotated[Path, typer.Option(help="Folder of the index; given again after a stop, it goes on.")],
     lines: Annotated[
         bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
@@ -39,9 +37,7 @@ def index(
     ] = False,
     approximate: Annotated[
         bool,
-        typer.Option(
-            "--approximate", help="Also an approximate index (extra `faiss`), for a million and more."
-        ),
+        typer.Option("--approximate", help="Also an approximate index (extra `faiss`), for a million and more."),
     ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""
@@ -104,9 +100,7 @@ def search(
 
     opened = Index.open(folder, ConceptModel.load(model) if model else None)
     if exact and not opened.approximate:
-        raise LangJepaError(
-            "--exact: this index has no approximate part, so every search is exact; leave it out"
-        )
+        raise LangJepaError("--exact: this index has no approximate part, so every search is exact; leave it out")
     how = "approximate" if opened.approximate and not exact else "exact"
     found = list(zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True))
     if after:
@@ -130,18 +124,14 @@ def export(
     push_to_hub: Annotated[
         str | None, typer.Option(metavar="OWNER/MODEL", help="Upload the export to this name.")
     ] = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="A repository made by the upload is private.")
-    ] = False,
+    private: Annotated[bool, typer.Option("--private", help="A repository made by the upload is private.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what --push-to-hub would upload; needs no network.")
     ] = False,
     gptq: Annotated[
         bool, typer.Option("--gptq", help="Of a GPT: round by GPTQ, calibrated on training tokens.")
     ] = False,
-    clip: Annotated[
-        str | None, typer.Option(metavar="HOW[=AT]", help="Of a GPT: std=5, percentile=99.98, ...")
-    ] = None,
+    clip: Annotated[str | None, typer.Option(metavar="HOW[=AT]", help="Of a GPT: std=5, percentile=99.98, ...")] = None,
     codec: Annotated[str, typer.Option(help="Of a GPT: zstd or brotli.")] = "zstd",
     cap: Annotated[int, typer.Option(min=1, help="Of a GPT: bytes that its file may take.")] = 16_000_000,
 ) -> None:
@@ -215,9 +205,7 @@ def generate(
         )
     if prompt is None:
         if sys.stdin.isatty():
-            raise LangJepaError(
-                "there is nothing to go on from: give --prompt TEXT, or text on standard input"
-            )
+            raise LangJepaError("there is nothing to go on from: give --prompt TEXT, or text on standard input")
         prompt = sys.stdin.read().removeprefix("\ufeff").rstrip("\n")
     texts = TextGPT.load(run).write(
         prompt, tokens=tokens, samples=samples, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed

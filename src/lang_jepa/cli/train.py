@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from lang_jepa.cli.console import plain
 from lang_jepa.cli.options import leave_if_stopped, run_to_resume, settings_of
-from lang_jepa.cli.progress import Bar, DecoderBar, GPTBar
+from lang_jepa.cli.progress import Bar, DecoderBar, EncoderBar, GPTBar
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.settings.decoder import DecoderLoggingSettings, DecoderSettings
@@ -51,7 +51,7 @@ _GPT_DEBUG = (
 )
 _OWN_DEBUG = ("optimization.max_steps=20", "logging.log_freq=1")
 _FOLDER = "logging.log_dir="
-_BARS = {"encoder": Bar, "decoder": DecoderBar, "gpt": GPTBar}
+_BARS = {"encoder": EncoderBar, "decoder": DecoderBar, "gpt": GPTBar}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,7 @@ def train(asked: Asked) -> None:
         usual = ENCODER_DEBUG if asked.debug else ()
         settings = settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
     else:
-        settings = load_run_settings(
-            recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ()
-        )
+        settings = load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
     go_offline_if_unreachable()
     from lang_jepa.training.train import train as run
 

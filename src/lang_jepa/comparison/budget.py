@@ -66,9 +66,7 @@ def parse_budget(text: str) -> Budget:
     except ValueError:
         amount = 0.0
     if not separator or name.strip() not in kinds or not 0 < amount < float("inf"):
-        raise LangJepaError(
-            f"budget '{text}' is not understood: give steps=2000, minutes=10 or flops=1e15, above 0"
-        )
+        raise LangJepaError(f"budget '{text}' is not understood: give steps=2000, minutes=10 or flops=1e15, above 0")
     kind = kinds[name.strip()]
     if kind == "steps" and amount != int(amount):
         raise LangJepaError(f"budget '{text}': steps are whole")

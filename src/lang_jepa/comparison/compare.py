@@ -179,9 +179,7 @@ class _Work:
         except LangJepaError as error:
             if variant.name == self.plan.baseline.name:
                 raise
-            raise LangJepaError(
-                f"{error}\nWithout {variant.name} the same command goes on with the others."
-            ) from error
+            raise LangJepaError(f"{error}\nWithout {variant.name} the same command goes on with the others.") from error
 
     def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
         """One job in a process of its own; keeps what it measures and checks what it starts with."""
@@ -231,10 +229,7 @@ class _Work:
 def evaluated(run: Path, window: int | None) -> bool:
     """Whether a run was asked questions with this length of context; a longer one joins with a new variant."""
     path = run / EVALUATED
-    return (
-        path.is_file()
-        and read_json(path, what="the note of a run's evaluation").get("window", window) == window
-    )
+    return path.is_file() and read_json(path, what="the note of a run's evaluation").get("window", window) == window
 
 
 def _check_folder(folder: Path, settings: BaseModel, kind: type[BaseModel]) -> None:
@@ -249,9 +244,7 @@ def _check_folder(folder: Path, settings: BaseModel, kind: type[BaseModel]) -> N
     lines = setting_differences(read_settings(path, kind), settings, ignore=_FREE)
     if lines:
         raise LangJepaError(
-            f"the run in {folder} was made with other settings than the plan says:\n  "
-            + "\n  ".join(lines)
-            + "\n"
+            f"the run in {folder} was made with other settings than the plan says:\n  " + "\n  ".join(lines) + "\n"
             "Remove that folder to train it again, or give another --output."
         )
 

@@ -87,9 +87,7 @@ class EncoderRuns(RunKind[Settings]):
 
         data = [key for key in first if key.startswith("data.")]
         corpus = same(key for key in data if key not in _CORPUS_FREE)
-        views = (
-            corpus and same(key for key in data if key not in _DATA_FREE) and one.own_view == other.own_view
-        )
+        views = corpus and same(key for key in data if key not in _DATA_FREE) and one.own_view == other.own_view
         backbone = corpus and same(_ENCODER)
         return {
             "corpus": corpus,
@@ -113,9 +111,7 @@ class EncoderRuns(RunKind[Settings]):
         task = task_alarms(read_metrics(folder / "metrics.csv"), total=total)
         return found | {one.kind: str(one) for one in task}
 
-    def check_tasks(
-        self, settings: Mapping[str, Settings], tasks: Sequence[str], data_dir: Path | None
-    ) -> None:
+    def check_tasks(self, settings: Mapping[str, Settings], tasks: Sequence[str], data_dir: Path | None) -> None:
         """Documents must be kept for what reads them, and more than one variant must have something to answer."""
         from lang_jepa.data.views import view_of
 
@@ -145,9 +141,7 @@ class EncoderRuns(RunKind[Settings]):
                 "easier than others. The scores ask all the same."
             )
         if len({one.optimization.loss_fn for one in settings.values()}) > 1:
-            notes.append(
-                "The variants minimise different distances: their losses are not comparable, only shown."
-            )
+            notes.append("The variants minimise different distances: their losses are not comparable, only shown.")
         notes += [
             f"{name} reads its sentences once, before the first step, and keeps them: that is in no budget and no cost."
             for name, one in settings.items()

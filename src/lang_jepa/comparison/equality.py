@@ -52,9 +52,7 @@ def facts_of(kind: RunKind[Any], run: Any) -> Facts:
 def _device(device: Any) -> str:
     import torch
 
-    return (
-        f"{device.type}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device.type)
-    )
+    return f"{device.type}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device.type)
 
 
 def refuse_different_settings(plan: Plan) -> list[str]:
@@ -73,9 +71,7 @@ def refuse_different_settings(plan: Plan) -> list[str]:
     ]
     if lines and not plan.allow_different:
         raise LangJepaError(
-            "the variants would not be compared on equal terms:\n  "
-            + "\n  ".join(lines)
-            + "\nSet them equal with "
+            "the variants would not be compared on equal terms:\n  " + "\n  ".join(lines) + "\nSet them equal with "
             "-o, or compare all the same with --allow-different, and the report will say so."
         )
     return lines
@@ -87,16 +83,10 @@ def check_environment(facts: Facts, others: Facts, *, what: str, allow: bool) ->
     Raises:
         LangJepaError: threads, versions, device, precision or the like differ and that is not allowed.
     """
-    lines = [
-        f"{name}: {others[name]} there, {facts[name]} here"
-        for name in ENVIRONMENT
-        if facts[name] != others[name]
-    ]
+    lines = [f"{name}: {others[name]} there, {facts[name]} here" for name in ENVIRONMENT if facts[name] != others[name]]
     if lines and not allow:
         raise LangJepaError(
-            f"{what} would not run on equal terms:\n  "
-            + "\n  ".join(lines)
-            + "\nRun it as the others were run, or "
+            f"{what} would not run on equal terms:\n  " + "\n  ".join(lines) + "\nRun it as the others were run, or "
             "allow it with --allow-different."
         )
 

@@ -81,9 +81,7 @@ def equal_budgets(curves: Mapping[str, Sequence[Curve]], metrics: Sequence[str])
     for axis in AXES:
         budget = min(float(curve.axes[axis][-1]) for runs in curves.values() for curve in runs)
         for metric in metrics:
-            values = {
-                name: [curve.at(axis, budget, metric) for curve in runs] for name, runs in curves.items()
-            }
+            values = {name: [curve.at(axis, budget, metric) for curve in runs] for name, runs in curves.items()}
             found.append(
                 {
                     "axis": axis,
@@ -141,9 +139,7 @@ def draw(report: Mapping[str, Any]) -> Any:
             if column == 0 and panel["from_zero"]:  # a cut axis makes small changes look large
                 axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False, handlelength=3
-    )
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False, handlelength=3)
     return figure
 
 
@@ -158,9 +154,7 @@ def as_svg(figure: Any) -> str:
 
     stream = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lang-jepa", "font.family": "sans-serif"}):
-        figure.savefig(
-            stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -82,9 +82,7 @@ class GPTRuns(RunKind[GPTSettings]):
         """Columns that are read at equal budgets."""
         return ("val/bits_per_byte",)
 
-    def check_tasks(
-        self, settings: Mapping[str, GPTSettings], tasks: Sequence[str], data_dir: Path | None
-    ) -> None:
+    def check_tasks(self, settings: Mapping[str, GPTSettings], tasks: Sequence[str], data_dir: Path | None) -> None:
         """The data of STS-B and SST-2 must be there."""
         check_task_data(tasks, data_dir)
 
@@ -117,9 +115,7 @@ class GPTRuns(RunKind[GPTSettings]):
         from lang_jepa.report import evaluate_run
         from lang_jepa.report.run import Asked
 
-        asked = Asked(
-            tasks=",".join(exam.tasks), data_dir=exam.data_dir, budget=exam.questions, shared=exam.shared
-        )
+        asked = Asked(tasks=",".join(exam.tasks), data_dir=exam.data_dir, budget=exam.questions, shared=exam.shared)
         return evaluate_run(folder, asked)
 
 

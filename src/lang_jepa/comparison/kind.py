@@ -172,9 +172,7 @@ class RunKind(Generic[Chosen]):
         """
         return ["Scores are those of the end of each run; no validation chooses among weights."]
 
-    def check_tasks(
-        self, settings: Mapping[str, Chosen], tasks: Sequence[str], data_dir: Path | None
-    ) -> None:
+    def check_tasks(self, settings: Mapping[str, Chosen], tasks: Sequence[str], data_dir: Path | None) -> None:
         """Refuse, before anything is trained, tasks that would say nothing or whose data is not there.
 
         Args:
@@ -231,9 +229,7 @@ def last_validation(folder: Path, kind: type[RunSettings]) -> "tuple[Report, Pat
 
     metric, _ = method_of(read_settings(folder / SAVED, kind)).best()
     summary = read_json(folder / "summary.json", what="the summary of a run")
-    measured = {
-        name: value for name, value in (summary["last_look"] or {}).items() if name.startswith("val/")
-    }
+    measured = {name: value for name, value in (summary["last_look"] or {}).items() if name.startswith("val/")}
     if not measured:
         raise LangJepaError(f"{folder} holds nothing out, so there is nothing to compare")
     rows = [

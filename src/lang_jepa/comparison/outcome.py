@@ -76,9 +76,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
 
 def _each(plan: Plan, folder: Path, read: Any) -> dict[str, list[Any]]:
     """Something of every run, by variant, in the order of the seeds."""
-    return {
-        one.name: [read(run_folder(folder, one.name, seed)) for seed in plan.seeds] for one in plan.variants
-    }
+    return {one.name: [read(run_folder(folder, one.name, seed)) for seed in plan.seeds] for one in plan.variants}
 
 
 def _card(run: Path) -> Any:
@@ -93,9 +91,7 @@ def _flops(plan: Plan, name: str) -> float:
     return measured.flops
 
 
-def _costs(
-    plan: Plan, facts: Mapping[str, Sequence[Facts]], curves: Mapping[str, Sequence[Curve]]
-) -> list[Any]:
+def _costs(plan: Plan, facts: Mapping[str, Sequence[Facts]], curves: Mapping[str, Sequence[Curve]]) -> list[Any]:
     """What each variant cost per run."""
     return [
         {
@@ -112,9 +108,7 @@ def _costs(
 
 def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any]]) -> dict[Metric, Side]:
     """The model's scores of all seeds in each metric, with the values per question where they were kept."""
-    details = [
-        dict(np.load(run_folder(folder, name, seed) / VALUES, allow_pickle=False)) for seed in plan.seeds
-    ]
+    details = [dict(np.load(run_folder(folder, name, seed) / VALUES, allow_pickle=False)) for seed in plan.seeds]
     found = {}
     for metric in (metric for metric, judged in _metrics(cards[name][0]).items() if judged):
         points = [_point(card, metric, name) for card in cards[name]]
@@ -133,9 +127,7 @@ def _points(sides: Mapping[str, Mapping[Metric, Side]]) -> list[dict[str, Any]]:
     return [
         {
             **asdict(metric),
-            "variants": {
-                name: each[metric].points.tolist() for name, each in sides.items() if metric in each
-            },
+            "variants": {name: each[metric].points.tolist() for name, each in sides.items() if metric in each},
         }
         for metric in metrics
     ]
@@ -146,10 +138,7 @@ def _metrics(card: Mapping[str, Any]) -> dict[Metric, bool]:
     return {
         Metric(row["task"], row["split"], row["metric"]): row.get("judged", True)
         for row in card["rows"]
-        if row["name"] == "model"
-        and row["chosen"]
-        and row["metric"] != "recall@5"
-        and not row["metric"].endswith(LEAD)
+        if row["name"] == "model" and row["chosen"] and row["metric"] != "recall@5" and not row["metric"].endswith(LEAD)
     }
 
 
@@ -158,9 +147,7 @@ def _point(card: Mapping[str, Any], metric: Metric, name: str) -> float:
         where = (row["task"], row["split"], row["metric"], row["name"], row["chosen"])
         if where == (metric.task, metric.split, metric.name, "model", True):
             return float(row["value"])
-    raise LangJepaError(
-        f"a run of {name} has no score for {metric}: evaluate it again (remove its evaluated.json)"
-    )
+    raise LangJepaError(f"a run of {name} has no score for {metric}: evaluate it again (remove its evaluated.json)")
 
 
 def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str, Any]]) -> Side:
@@ -230,9 +217,7 @@ def best_rival(
 ) -> tuple[str, float]:
     """The strongest scorer that is no variant, no bound: its name and mean; empty and NaN where there is none."""
     rivals = {
-        name: one["mean"]
-        for name, one in scorers.items()
-        if name not in variants and not name.startswith(_NO_RIVALS)
+        name: one["mean"] for name, one in scorers.items() if name not in variants and not name.startswith(_NO_RIVALS)
     }
     if not rivals:
         return "", float("nan")
@@ -249,9 +234,7 @@ def _equal(plan: Plan, facts: Mapping[str, Sequence[Facts]]) -> list[dict[str, A
     rows = []
     for name in ENVIRONMENT:
         values = [str(one[name]) for runs in facts.values() for one in runs]
-        rows.append(
-            {"what": name, "equal": len(set(values)) == 1, "detail": ", ".join(dict.fromkeys(values))}
-        )
+        rows.append({"what": name, "equal": len(set(values)) == 1, "detail": ", ".join(dict.fromkeys(values))})
     baseline = facts[plan.baseline.name]
     for variant in plan.variants[1:]:
         expected = plan.kind.expected_equal(variant.settings, plan.baseline.settings)

@@ -133,10 +133,7 @@ def _verdict_table(report: Report, variant: str) -> str:
         name = metric["name"]
         low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
         cells = [
-            *(
-                _with_spread(name, one[f"{side}_mean"], one[f"{side}_std"])
-                for side in ("baseline", "variant")
-            ),
+            *(_with_spread(name, one[f"{side}_mean"], one[f"{side}_std"]) for side in ("baseline", "variant")),
             f"{shown(name, found['value'], sign=True)} <small>[{low}, {high}]</small>",
             f"{one['p_holm']:.2g}",
             f"{shown(name, value)} <small>{escape(rival)}</small>" if rival else "",
@@ -212,8 +209,7 @@ def _settings_table(report: Report) -> str:
     names = [one["name"] for one in report["variants"]]
     rows = [(key, *(_value(value) for value in row)) for key, row in report["settings_that_differ"].items()]
     warned = "".join(
-        f"<div class='alarm'>different, and allowed: {escape(line)}</div>"
-        for line in report["allowed_differences"]
+        f"<div class='alarm'>different, and allowed: {escape(line)}</div>" for line in report["allowed_differences"]
     )
     if not rows:
         return "<p>The variants have the same settings.</p>"
@@ -276,8 +272,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Itera
 def _cells(tag: str, values: Sequence[str], *, numbers: Iterable[int] = ()) -> str:
     right = set(numbers)
     cells = (
-        f"<{tag}{' class=n' if index in right else ''}>{escape(value)}</{tag}>"
-        for index, value in enumerate(values)
+        f"<{tag}{' class=n' if index in right else ''}>{escape(value)}</{tag}>" for index, value in enumerate(values)
     )
     return f"<tr>{''.join(cells)}</tr>"
 

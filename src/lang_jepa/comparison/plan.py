@@ -163,7 +163,6 @@ def make_plan(
     tasks: str = "",
     data_dir: Path | None = None,
     questions: Questions | None = DEFAULT_BUDGET,
-    allow_different: bool = False,
     vary: str = "",
 ) -> Plan:
     """Check what was asked for.
@@ -176,7 +175,6 @@ def make_plan(
         tasks: of the evaluation, separated by commas; empty: what the baseline's data allows.
         data_dir: folder with stsb/ and sst2/.
         questions: how much to evaluate (None: what is quick).
-        allow_different: see `Plan`.
         vary: KEY=V1,V2,...: in place of the first recipe its variants with these values, the baseline first.
 
     Raises:
@@ -207,8 +205,7 @@ def make_plan(
         chosen,
         str(data_dir) if data_dir else None,
         kind.quick if questions is None else questions,
-        allow_different,
-        kind,
+        kind=kind,
     )
 
 
@@ -222,9 +219,7 @@ def _check_overrides(kind: RunKind[Any], overrides: Iterable[str]) -> None:
             )
 
 
-def _variants(
-    kind: RunKind[Any], recipes: Sequence[str], overrides: Sequence[str], vary: str
-) -> tuple[Variant, ...]:
+def _variants(kind: RunKind[Any], recipes: Sequence[str], overrides: Sequence[str], vary: str) -> tuple[Variant, ...]:
     """The recipes, the first of them varied if that is asked for; checked."""
     changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
     varied = _varied(kind, recipes[0], changes, vary) if vary else ()
@@ -292,9 +287,7 @@ def settle(plan: Plan, folder: Path) -> Plan:
     differences = _differences(stored, plan)
     if differences:
         raise LangJepaError(
-            f"{folder} holds another comparison:\n  "
-            + "\n  ".join(differences)
-            + "\nGive another --output, or the "
+            f"{folder} holds another comparison:\n  " + "\n  ".join(differences) + "\nGive another --output, or the "
             "same arguments."
         )
     measured = {one.name: one.measured for one in stored.variants}

@@ -123,9 +123,7 @@ def run_job(
         raise LangJepaError(f"{what}: {error}")
     if status:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-        raise LangJepaError(
-            f"{what} died with status {status}. {on_death}The end of {log}:\n  " + "\n  ".join(lines)
-        )
+        raise LangJepaError(f"{what} died with status {status}. {on_death}The end of {log}:\n  " + "\n  ".join(lines))
 
 
 @contextlib.contextmanager

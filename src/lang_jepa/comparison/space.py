@@ -129,9 +129,7 @@ def check_free(changes: Iterable[str], option: str) -> None:
     for change in changes:
         key = change.partition("=")[0].strip()
         if key in OURS:
-            raise LangJepaError(
-                f"{option} {change}: a sweep sets {key} by itself (--metric, --output); leave it out"
-            )
+            raise LangJepaError(f"{option} {change}: a sweep sets {key} by itself (--metric, --output); leave it out")
 
 
 def direction_of(metric: str) -> Literal["minimize", "maximize"]:

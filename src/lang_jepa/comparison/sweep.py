@@ -242,9 +242,7 @@ class _Search:
         def tell(event: Event) -> None:
             self.listener.event(shown, event)
             if event["event"] == "step" and not looks:
-                raise LangJepaError(
-                    "too little is held out to look at: raise data.val_fraction or data.limit"
-                )
+                raise LangJepaError("too little is held out to look at: raise data.val_fraction or data.limit")
             if event["event"] != "look":
                 return
             step, figures = event["step"], event["figures"]
@@ -327,24 +325,16 @@ def _settle(plan: Sweep, folder: Path) -> None:
             )
         lines = _differences(plan, tree, stored, where=str(path))
         if lines:
-            raise LangJepaError(
-                f"{folder} holds another sweep:\n  " + "\n  ".join(lines) + "\nGive another --output."
-            )
+            raise LangJepaError(f"{folder} holds another sweep:\n  " + "\n  ".join(lines) + "\nGive another --output.")
     elif any(entry.name != ".lock" for entry in folder.iterdir()):
         raise LangJepaError(f"{folder} holds other things: give a new or an empty folder with --output")
     write_json(path, tree)
 
 
-def _differences(
-    plan: Sweep, tree: Mapping[str, Any], stored: Mapping[str, Any], *, where: str
-) -> Sequence[str]:
+def _differences(plan: Sweep, tree: Mapping[str, Any], stored: Mapping[str, Any], *, where: str) -> Sequence[str]:
     """What differs between a plan and the one in a folder, in words; settings that are drawn anyway are left out."""
     drawn = [one.key for one in plan.space]
-    lines = [
-        f"{key}: {stored[key]} there, {tree[key]} now"
-        for key in ("space", "metric")
-        if stored[key] != tree[key]
-    ]
+    lines = [f"{key}: {stored[key]} there, {tree[key]} now" for key in ("space", "metric") if stored[key] != tree[key]]
     then = build(Settings, stored["settings"], where=where)
     return [*lines, *setting_differences(then, plan.settings, ignore=["recipe", *OURS, *drawn])]
 

@@ -130,9 +130,7 @@ def differences(
 
 def _check(variant: Side, baseline: Side) -> None:
     if len(variant.points) != len(baseline.points):
-        raise LangJepaError(
-            f"{len(variant.points)} runs against {len(baseline.points)}: seeds must be paired."
-        )
+        raise LangJepaError(f"{len(variant.points)} runs against {len(baseline.points)}: seeds must be paired.")
     if not (np.isfinite(variant.points).all() and np.isfinite(baseline.points).all()):
         raise LangJepaError("a score is NaN or infinite: the run has diverged or is damaged.")
 

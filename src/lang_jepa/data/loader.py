@@ -106,13 +106,10 @@ class CorpusBatches(IterableDataset[Batch]):
 
     def _batch(self, group: list[Indices], epoch: int) -> Batch:
         """This rank's batch of a step. Without examples of its own it goes through one of the others', since the ranks
-        compute together, and counts nothing of it."""
+        compute together, and counts nothing of it.
+        """
         own = group[self.rank]
-        return (
-            self.view.batch(own, epoch)
-            if len(own)
-            else self.view.batch(max(group, key=len)[:1], epoch).idled()
-        )
+        return self.view.batch(own, epoch) if len(own) else self.view.batch(max(group, key=len)[:1], epoch).idled()
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
@@ -267,9 +264,7 @@ class StreamBatches(IterableDataset[Batch]):
                 f"set data.num_workers={len(saved)}"
             )
         names = ("epoch", "block", "batch")
-        self.positions = [
-            [position(dict(zip(names, one, strict=True)), name) for name in names] for one in saved
-        ]
+        self.positions = [[position(dict(zip(names, one, strict=True)), name) for name in names] for one in saved]
         self.turn = position(state, "turn", self.workers - 1)
 
     def advance(self, state: State, batch: Batch) -> State:

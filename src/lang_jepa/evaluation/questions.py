@@ -101,9 +101,7 @@ def _from_others(true: Rows, owners: Rows, count: int, seed: int) -> Rows:
     drawn = np.where(lots < 0, -1, true[lots])
     drawn[:, 1:][drawn[:, 1:] == true[:, None]] = -1
     if not (drawn[:, 1:] >= 0).any(1).all():
-        raise LangJepaError(
-            "some question has no candidate that differs from its answer: give more documents."
-        )
+        raise LangJepaError("some question has no candidate that differs from its answer: give more documents.")
     return drawn
 
 

@@ -125,9 +125,7 @@ class Scoreboard:
         best = int(np.argmin(merits) if self.lower else np.argmax(merits))
         one, first = found[best], not self.chosen
         if own:
-            self._own.append(
-                (one.predicts, Candidate(one.rule, one.similarity, dict(one.setting), merits[best]))
-            )
+            self._own.append((one.predicts, Candidate(one.rule, one.similarity, dict(one.setting), merits[best])))
         self.chosen[name] = one
         rows = []
         for option in found if every else [one]:
@@ -274,9 +272,7 @@ class Choices:
         found = read_json(path, what="choices of the document tools")
         try:
             if found["format"] != FORMAT:
-                raise LangJepaError(
-                    f"{path} has format {found['format']}, this version reads {FORMAT}; {_AGAIN}"
-                )
+                raise LangJepaError(f"{path} has format {found['format']}, this version reads {FORMAT}; {_AGAIN}")
             tools, measured = choices_from(found["tools"]), str(found["model"])
         except (KeyError, TypeError, AttributeError) as error:
             raise LangJepaError(f"{path} is damaged ({error!r}); {_AGAIN}") from error

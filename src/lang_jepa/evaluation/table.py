@@ -201,9 +201,7 @@ def shown(metric: str, value: float, *, sign: bool = False) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    value, low, high = (
-        "" if one is None else shown(row.metric, one) for one in (row.value, row.low, row.high)
-    )
+    value, low, high = ("" if one is None else shown(row.metric, one) for one in (row.value, row.low, row.high))
     interval = f"{low} to {high}" if low else ""
     kind = f"{row.name} [{row.similarity}]" if row.similarity else row.name
     return (row.task, row.split, row.metric, kind, value, interval, f"{row.n:,}", row.note)

@@ -95,9 +95,7 @@ def write_artifact(
         found.append((start + hashlib.sha256(squeezed).digest() + squeezed, way))
     data, way = min(found, key=lambda one: len(one[0]))
     if len(body) > MOST_TIMES * len(data) + LARGEST_HEADER:
-        raise LangJepaError(
-            "the weights are all but constant: no reader would trust so small a file. Train the model"
-        )
+        raise LangJepaError("the weights are all but constant: no reader would trust so small a file. Train the model")
     if len(data) > cap:
         raise LangJepaError(
             f"the quantised model takes {len(data):,} bytes, {len(data) - cap:,} more than the cap of {cap:,}; "
@@ -141,9 +139,7 @@ def read_artifact(path: Path, *, check: Check | None = None) -> tuple[dict[str, 
     if data[len(MAGIC)] != VERSION:
         raise LangJepaError(f"{path} has version {data[len(MAGIC)]}, this program reads {VERSION}")
     if hashlib.sha256(data[START:]).digest() != data[24:START]:
-        raise LangJepaError(
-            f"{path} is damaged: its contents do not match its checksum. Fetch or write it again"
-        )
+        raise LangJepaError(f"{path} is damaged: its contents do not match its checksum. Fetch or write it again")
     codec, size = data[8:16].decode("ascii", "replace").strip(), int.from_bytes(data[16:24], "little")
     try:
         if size > MOST_TIMES * len(data) + LARGEST_HEADER:
@@ -362,9 +358,7 @@ def _stored(one: Any, packed: bool, before: Mapping[str, Stored]) -> Stored:
     name = one["name"]
     if "same" in one:
         if one["same"] not in before:
-            raise Damaged(
-                f"{name} is said to be the same as {str(one['same'])[:80]}, which does not come before it"
-            )
+            raise Damaged(f"{name} is said to be the same as {str(one['same'])[:80]}, which does not come before it")
         return Stored(name, before[one["same"]].shape, one["same"], None, "", False)
     shape, bits, dtype = one.get("shape"), one.get("bits"), one.get("dtype", "float16")
     if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**40 for size in shape):

@@ -167,9 +167,7 @@ def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], V
     return encode
 
 
-def check_parity(
-    model: ConceptModel, encode: Callable[[Sequence[str]], Vectors], tolerance: float, what: str
-) -> float:
+def check_parity(model: ConceptModel, encode: Callable[[Sequence[str]], Vectors], tolerance: float, what: str) -> float:
     """The largest difference between an export's vectors and `ConceptModel.encode` on PROBES.
 
     Raises:

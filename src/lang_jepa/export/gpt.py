@@ -80,9 +80,7 @@ def export_gpt(
     model, settings, card = load_gpt(Path(run))
     tokens = open_tokens(settings.data, lambda event: None)
     if tokens.held_out is None:
-        raise LangJepaError(
-            f"{tokens.place} holds nothing out, so that the cost of rounding cannot be measured"
-        )
+        raise LangJepaError(f"{tokens.place} holds nothing out, so that the cost of rounding cannot be measured")
     validation = _validate(settings, tokens.held_out, tokens.table)
     looped = tuple(card["looped"])
     grams = _grams(model, settings, tokens, looped) if gptq else None
@@ -133,14 +131,8 @@ def load_quantised_gpt(file: Path | str) -> tuple[GPT, GPTSettings, tuple[int, .
 
     def check(about: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
         looped = about.get("looped")
-        if (
-            "settings" not in about
-            or not isinstance(looped, list)
-            or not all(isinstance(i, int) for i in looped)
-        ):
-            raise LangJepaError(
-                f"{file} holds quantised weights, but not of a GPT that `lang-jepa export` wrote"
-            )
+        if "settings" not in about or not isinstance(looped, list) or not all(isinstance(i, int) for i in looped):
+            raise LangJepaError(f"{file} holds quantised weights, but not of a GPT that `lang-jepa export` wrote")
         check_weights(build_saved(GPTSettings, about["settings"], where=str(file)), shapes, where=str(file))
 
     about, entries = read_artifact(Path(file), check=check)

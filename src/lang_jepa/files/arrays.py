@@ -48,9 +48,7 @@ def open_array(path: Path, *, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
 def npy_head(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
     """The head of a `.npy` file; numpy pads it, so that its length does not depend on the number of rows."""
     head = BytesIO()
-    npy.write_array_header_1_0(
-        head, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    )
+    npy.write_array_header_1_0(head, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
     return head.getvalue()
 
 
@@ -126,9 +124,7 @@ def check_finite(tree: object, *, where: str) -> None:
     """
     for path, value in _leaves(tree):
         if not (math.isfinite(value) if isinstance(value, float) else bool(value.isfinite().all())):
-            raise LangJepaError(
-                f"{where} is not usable: {path} holds NaN or infinity. Go back to an earlier one"
-            )
+            raise LangJepaError(f"{where} is not usable: {path} holds NaN or infinity. Go back to an earlier one")
 
 
 def _leaves(tree: object, path: str = "") -> "Iterator[tuple[str, float | Tensor]]":

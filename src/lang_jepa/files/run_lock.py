@@ -74,9 +74,7 @@ class RunLock:
             try:
                 self._lock(descriptor)
                 if _is_there(folder / LOCK, descriptor):  # else its owner removed it after we had opened it
-                    with suppress(
-                        OSError
-                    ):  # a full disk, or another user's file: the lock holds without our name
+                    with suppress(OSError):  # a full disk, or another user's file: the lock holds without our name
                         os.ftruncate(descriptor, 0)
                         os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
                     _held.add(descriptor)
@@ -107,9 +105,7 @@ def holder(descriptor: int) -> str:
     """Who wrote itself into a lock, in words."""
     number, _, host = os.pread(descriptor, 200, 0).decode(errors="replace").partition(" ")
     where = host.strip()
-    return f"process {number.strip() or 'unknown'}" + (
-        f" on {where}" if where != socket.gethostname() else ""
-    )
+    return f"process {number.strip() or 'unknown'}" + (f" on {where}" if where != socket.gethostname() else "")
 
 
 def live_below(folder: Path) -> str | None:

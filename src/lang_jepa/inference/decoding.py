@@ -179,9 +179,7 @@ def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -
     tokenizer = TextTokenizer.load(str(folder / TOKENIZER)) if own else tokenizer
     tensors, said = read_tensors(folder / WEIGHTS), card["decoder"]
     if _TIED[1] not in tensors or not isinstance(said, dict) or not isinstance(said.get("encoder"), str):
-        raise LangJepaError(
-            f"the decoder in {folder} is damaged: it lacks {_TIED[1]} or its card's 'encoder'"
-        )
+        raise LangJepaError(f"the decoder in {folder} is damaged: it lacks {_TIED[1]} or its card's 'encoder'")
     tensors[_TIED[0]] = tensors[_TIED[1]]
     return restore(tensors, settings, tokenizer, encoder=said["encoder"], where=str(folder / WEIGHTS))
 

@@ -270,9 +270,7 @@ def continuations(
     return [Continuation(candidates[i], float(fits[i]), float(leads[i])) for i in order], said
 
 
-def redundant(
-    model: EmbeddingModel, text: str | Sequence[str], *, threshold: float | None = None
-) -> list[Repetition]:
+def redundant(model: EmbeddingModel, text: str | Sequence[str], *, threshold: float | None = None) -> list[Repetition]:
     """For each sentence but the first the earlier one that is nearest to it, by cosine.
 
     No predictor is used: a sentence that was to be expected may still say something new. Similarity and threshold are

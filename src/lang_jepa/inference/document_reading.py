@@ -134,9 +134,7 @@ class _Predicting(_Reader):
         """Float32 [n, D], unit rows."""
         return _in_parts(self.model.predict_next, [contexts], self.dim, "predictions made", self.progress)
 
-    def predict_between(
-        self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]
-    ) -> NDArray[np.float32]:
+    def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Float32 [n, D], unit rows."""
         asked = [before, after]
         return _in_parts(self.model.predict_between, asked, self.dim, "predictions made", self.progress)

@@ -113,9 +113,7 @@ class EmbeddingModel:
             LangJepaError: there is no model at `path`, it is damaged, or brings code of its own; no such device.
         """
         if not isinstance(path, str | PathLike):
-            raise LangJepaError(
-                f"ConceptModel.load takes the path or name of a model, not {type(path).__name__}"
-            )
+            raise LangJepaError(f"ConceptModel.load takes the path or name of a model, not {type(path).__name__}")
         device = device_of(device)
         folder = find_model(Path(path))
         if folder is None:
@@ -218,9 +216,7 @@ class EmbeddingModel:
     @property
     def room(self) -> int:
         """Tokens of a sentence that are read at most, special ones not counted."""
-        return (
-            self.settings.model.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
-        )
+        return self.settings.model.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
 
     @property
     def has_predictor(self) -> bool:

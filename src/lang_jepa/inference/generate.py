@@ -42,9 +42,7 @@ class TextGPT:
         statistics: of training vectors; `identity` until they are set.
     """
 
-    def __init__(
-        self, model: GPT, table: ByteTable, *, bos_id: int, looped: tuple[int, ...], layer: int = -1
-    ) -> None:
+    def __init__(self, model: GPT, table: ByteTable, *, bos_id: int, looped: tuple[int, ...], layer: int = -1) -> None:
         self.model, self.table, self.bos_id = model, table, bos_id
         self.looped, self.layer = looped, layer
         self.dim = model.settings.model_dim
@@ -134,9 +132,7 @@ class TextGPT:
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Float32 [n, D], unit rows: each context's sentences as one text, to be compared with what may follow."""
-        return self.encode(
-            [" ".join(texts_of(one, "sentence", blank=True)) for one in items_of(contexts, "context")]
-        )
+        return self.encode([" ".join(texts_of(one, "sentence", blank=True)) for one in items_of(contexts, "context")])
 
     def _ids(self, texts: Sequence[str]) -> list[Ints]:
         return self.table.encode(texts)
@@ -156,9 +152,7 @@ class TextGPT:
             mask[1 : 1 + len(ids)] = 1 / max(1, len(ids))
         moved = torch.from_numpy(tokens).to(self._device)
         states: Tensor = self.model.states(moved, tap=self.layer, looped=self.looped).tapped
-        means: NDArray[np.float32] = (
-            (states.float() * torch.from_numpy(counted).to(self._device)).sum(1).cpu().numpy()
-        )
+        means: NDArray[np.float32] = (states.float() * torch.from_numpy(counted).to(self._device)).sum(1).cpu().numpy()
         return means
 
 

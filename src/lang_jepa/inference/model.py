@@ -171,9 +171,7 @@ class ConceptModel(EmbeddingModel):
         """Sentences by how little they fit between their neighbours, the least fitting first."""
         return document.outliers(self, text, **options).ranked()
 
-    def next(
-        self, context: str | Sequence[str], candidates: Sequence[str], **options: Any
-    ) -> list[Continuation]:
+    def next(self, context: str | Sequence[str], candidates: Sequence[str], **options: Any) -> list[Continuation]:
         """Candidates by how well they fit as the next sentence, best first."""
         return document.continuations(self, context, candidates, **options)[0]
 
@@ -236,9 +234,7 @@ def missing(model: EmbeddingModel, cure: str = "") -> str:
             "",
             f"the corpus of this model's training is not here ({where}), and none is made in its place",
         )
-    cure = (
-        cure or f"if you have it elsewhere, give --corpus FOLDER; to make it again: {_prepare(model)}{stream}"
-    )
+    cure = cure or f"if you have it elsewhere, give --corpus FOLDER; to make it again: {_prepare(model)}{stream}"
     return f"{why}: {cure}"
 
 

@@ -171,9 +171,7 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
     card = read_card(folder / CARD, what="model card")
     settings = read_settings(folder / SETTINGS)
     for name in ("config.json", "tokenizer.json"):
-        read_json(
-            folder / name, what=name
-        )  # before libraries read them, which fall over what is nested too deeply
+        read_json(folder / name, what=name)  # before libraries read them, which fall over what is nested too deeply
     tokenizer = TextTokenizer.load(str(folder))
     # The weights are in the folder, whatever they came from in training.
     model = settings.model.model_copy(update={"pretrained": True, "weights_path": None})
@@ -261,9 +259,7 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
         )
     card = read_card(folder / GPT_CARD, what="model card")
     if lacking := [name for name in ("looped", "bos_id") if name not in card]:
-        raise LangJepaError(
-            f"the card of the GPT {folder / GPT_CARD} is damaged: it lacks {', '.join(lacking)}"
-        )
+        raise LangJepaError(f"the card of the GPT {folder / GPT_CARD} is damaged: it lacks {', '.join(lacking)}")
     settings = read_settings(folder / SETTINGS, GPTSettings)
     return (
         restore_gpt(settings, read_tensors(folder / _WEIGHTS), where=str(folder / _WEIGHTS)),

@@ -68,9 +68,7 @@ def read_plain(name: str) -> tuple[Jepa, TextTokenizer, Settings, dict[str, Any]
     """
     plain = _describe(name)
     tokenizer = TextTokenizer.load(plain.transformer)
-    tokenizer.lead = (
-        ""  # a text is read as the model's own tokenizer reads it, not as in the middle of a document
-    )
+    tokenizer.lead = ""  # a text is read as the model's own tokenizer reads it, not as in the middle of a document
     if plain.lower:
         tokenizer = _lowered(tokenizer)
     settings = _settings(plain)
@@ -136,9 +134,7 @@ def _describe(name: str) -> Plain:
     said = model_json(part, "sentence_bert_config.json") or {}
     plain.max_length, plain.lower = said.get("max_seq_length"), bool(said.get("do_lower_case"))
     plain.maps = [
-        _dense(name, module["path"])
-        for kind, module in zip(kinds[2:], modules[2:], strict=True)
-        if kind == "Dense"
+        _dense(name, module["path"]) for kind, module in zip(kinds[2:], modules[2:], strict=True) if kind == "Dense"
     ]
     return plain
 
@@ -208,13 +204,9 @@ def _dense(name: str, path: str) -> tuple[Tensor, Tensor | None]:
     file = model_file(name, f"{path}/model.safetensors")
     try:
         tensors = {} if file is None else load_file(file)
-        return tensors["linear.weight"].float(), tensors["linear.bias"].float() if said.get(
-            "bias", True
-        ) else None
+        return tensors["linear.weight"].float(), tensors["linear.bias"].float() if said.get("bias", True) else None
     except (KeyError, OSError, SafetensorError) as error:
-        raise LangJepaError(
-            f"{path} of {name!r} has no readable weights in model.safetensors: {error}"
-        ) from error
+        raise LangJepaError(f"{path} of {name!r} has no readable weights in model.safetensors: {error}") from error
 
 
 def _joined(maps: Sequence[tuple[Tensor, Tensor | None]]) -> nn.Linear:

@@ -124,9 +124,7 @@ class PredictionCache(CachedVectors):
     """
 
     @classmethod
-    def open_or_make(
-        cls, model: Predicting, split: CorpusSplit, *, pooled: Vectors, tell: Tell | None = None
-    ) -> Self:
+    def open_or_make(cls, model: Predicting, split: CorpusSplit, *, pooled: Vectors, tell: Tell | None = None) -> Self:
         """The predictions of a side's sentences, in the contexts that training shows.
 
         Args:
@@ -149,9 +147,7 @@ class PredictionCache(CachedVectors):
             "formats": made["formats"] | {"predictions": FORMAT},
             "jepa": weights_hash(model.jepa),
             "view": fingerprint(data),
-            "predictor": fingerprint(
-                model.settings.model.model_dump(include={"predictor", "predictor_heads"})
-            ),
+            "predictor": fingerprint(model.settings.model.model_dump(include={"predictor", "predictor_heads"})),
         }
         job = Job(
             name="predicted-",
@@ -193,9 +189,7 @@ def _predicted(model: Predicting, view: View, first: int, stop: int) -> tuple[in
     sentences, found = np.concatenate(ids), np.concatenate(rows)
     bad = sentences[~np.isfinite(found).all(1)]
     if len(bad):
-        raise LangJepaError(
-            f"the prediction of sentence {bad[0]} is not finite: the model's weights are damaged"
-        )
+        raise LangJepaError(f"the prediction of sentence {bad[0]} is not finite: the model's weights are damaged")
     begin = int(sentences.min())
     result = np.zeros((int(sentences.max()) + 1 - begin, model.dim), dtype=np.float32)
     result[sentences - begin] = found

@@ -152,8 +152,7 @@ def neighbours(
     corpus = prepare(model.encode(sentences), model.statistics, kind)
     found = exact_search(corpus, prepare(vectors, model.statistics, kind, side=side), top_k)
     return [
-        [(float(score), sentences[row]) for score, row in zip(*one, strict=True)]
-        for one in zip(*found, strict=True)
+        [(float(score), sentences[row]) for score, row in zip(*one, strict=True)] for one in zip(*found, strict=True)
     ]
 
 
@@ -308,9 +307,7 @@ def _others(scores: Scores, rows: Ints, asked: Ints) -> Scores:
 
 
 def _damaged(path: Path | str) -> LangJepaError:
-    return LangJepaError(
-        f"{path} is missing or damaged: build the index again, or search with --exact (exact=True)"
-    )
+    return LangJepaError(f"{path} is missing or damaged: build the index again, or search with --exact (exact=True)")
 
 
 def _faiss(why: str) -> Any:

@@ -37,9 +37,7 @@ def text_of(given: object, what: str = "the text", *, blank: bool = False) -> st
                 f"{what} has a lone surrogate ({given[error.start]!a}) at character {error.start}, which is no text"
             ) from None
     if not blank and not VISIBLE.search(given):
-        raise LangJepaError(
-            f"{what} has no token to encode: {given!r} is empty, white space or nothing visible"
-        )
+        raise LangJepaError(f"{what} has no token to encode: {given!r} is empty, white space or nothing visible")
     return str(given)
 
 
@@ -63,16 +61,12 @@ def texts_of(given: object, what: str = "text", *, where: str = "", blank: bool 
 def items_of(given: object, what: str, *, where: str = "") -> list[Any]:
     """The items of something ordered, by position whatever its index; errors as `texts_of`."""
     if isinstance(given, str):
-        raise LangJepaError(
-            f"{where}expected a list of {what}s, not a single string: put it into a list, [text]"
-        )
+        raise LangJepaError(f"{where}expected a list of {what}s, not a single string: put it into a list, [text]")
     if isinstance(given, bytes | bytearray | Mapping | Set) or not isinstance(given, Iterable):
         raise LangJepaError(f"{where}expected a list of {what}s, not {_named(given)}")
     dimensions = getattr(given, "ndim", 1)
     if dimensions != 1:
-        raise LangJepaError(
-            f"{where}expected a list of {what}s, not {_named(given)} of {dimensions} dimensions"
-        )
+        raise LangJepaError(f"{where}expected a list of {what}s, not {_named(given)} of {dimensions} dimensions")
     return list(given)
 
 
@@ -135,10 +129,7 @@ def sides_of(before: object, after: object) -> tuple[list[list[str]], list[list[
         LangJepaError: sides that differ in number or are both empty, or a sentence that `text_of` refuses.
     """
     sides = [
-        [
-            _context(one, f"side {number} ({name})", empty=True)
-            for number, one in enumerate(items_of(given, "side"))
-        ]
+        [_context(one, f"side {number} ({name})", empty=True) for number, one in enumerate(items_of(given, "side"))]
         for name, given in (("before", before), ("after", after))
     ]
     left, right = sides

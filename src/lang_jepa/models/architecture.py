@@ -184,11 +184,7 @@ def is_part(config: PreTrainedConfig) -> bool:
 
 def pooler_option(cls: type[PreTrainedModel]) -> dict[str, bool]:
     """What leaves out a pooler, which would never be trained, where the class has one."""
-    return (
-        {"add_pooling_layer": False}
-        if "add_pooling_layer" in inspect.signature(cls.__init__).parameters
-        else {}
-    )
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(cls.__init__).parameters else {}
 
 
 def other_family(config: PreTrainedConfig) -> Family:

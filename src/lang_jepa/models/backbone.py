@@ -232,9 +232,7 @@ def _set_dropout(config: PreTrainedConfig, settings: ModelSettings) -> None:
     if not settings.freeze_encoder:  # a frozen encoder has no dropout at all
         lacks = [("model.dropout", settings.dropout, bool(family.hidden_dropouts), "hidden states")]
         attends = family.attention_dropout is not None or family.tied_attention
-        lacks.append(
-            ("model.attention_dropout", settings.attention_dropout, attends, "attention probabilities")
-        )
+        lacks.append(("model.attention_dropout", settings.attention_dropout, attends, "attention probabilities"))
         for name, rate, has, what in lacks:
             if rate and not has:
                 raise LangJepaError(

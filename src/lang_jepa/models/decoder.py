@@ -47,7 +47,7 @@ class DecoderBatch:
 
     @property
     def filled(self) -> Tensor:
-        """bool [B, L]: real tokens."""
+        """Bool [B, L]: real tokens."""
         return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None].to(
             self.tokens.device
         )
@@ -193,12 +193,11 @@ class ConceptDecoder(nn.Module):
 
     def forward(self, batch: DecoderBatch) -> tuple[Tensor, Tensor]:
         """Teacher forcing: negative log-likelihood in nats, fp32 [B, L], and whether the most probable token is the
-        right one, bool [B, L]; 0 and False behind a text's end."""
+        right one, bool [B, L]; 0 and False behind a text's end.
+        """
         memory = self.memory(batch.concepts)
         told = self.model.transformer.wte(batch.tokens[:, :-1])
-        states = self.model.transformer(
-            inputs_embeds=torch.cat([memory, told.to(memory.dtype)], 1), use_cache=False
-        )
+        states = self.model.transformer(inputs_embeds=torch.cat([memory, told.to(memory.dtype)], 1), use_cache=False)
         filled = batch.filled
         read = states.last_hidden_state[:, self.settings.prefix_length - 1 :][filled]
         logits = self.model.lm_head(read).float()

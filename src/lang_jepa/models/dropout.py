@@ -17,9 +17,7 @@ _INT64_MIN = -(1 << 63)
 
 
 def _masked(x: Tensor, kept: Tensor, factor: float) -> Tensor:
-    if (
-        kept.dtype is torch.int16
-    ):  # a 16-bit x: clearing its bits is four times cheaper than multiplying by a bool
+    if kept.dtype is torch.int16:  # a 16-bit x: clearing its bits is four times cheaper than multiplying by a bool
         return x.view(torch.int16).bitwise_and(kept).view(x.dtype).mul_(factor)
     return (x * kept).mul_(factor)
 
@@ -66,14 +64,10 @@ def fast_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     if level == 0:
         return x
     if level == _LEVELS:
-        raise ValueError(
-            f"dropout rate {p} rounds to 1, which leaves nothing; give at most {1 - 1 / _LEVELS}"
-        )
+        raise ValueError(f"dropout rate {p} rounds to 1, which leaves nothing; give at most {1 - 1 / _LEVELS}")
     count = x.numel()
     # Without explicit bounds random_() leaves the sign bit 0, and every fourth element would have 15 bits.
-    bits = (
-        torch.empty((count + 3) // 4, dtype=torch.int64).random_(_INT64_MIN, None).view(torch.int16)[:count]
-    )
+    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(_INT64_MIN, None).view(torch.int16)[:count]
     threshold = level - _LEVELS // 2
     kept = bits.ge_(threshold).neg_() if x.element_size() == 2 else bits >= threshold
     factor = _LEVELS / (_LEVELS - level)

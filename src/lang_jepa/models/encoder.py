@@ -121,9 +121,7 @@ class TextEncoder(nn.Module):
                 "data.context=concepts or data.context=window."
             )
         if not len(sequences) or int(sequences.lengths.min()) < 1:
-            raise LangJepaError(
-                "The encoder was given no sequence, or one without tokens; drop empty texts before."
-            )
+            raise LangJepaError("The encoder was given no sequence, or one without tokens; drop empty texts before.")
 
 
 def build_encoder(

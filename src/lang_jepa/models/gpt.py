@@ -131,7 +131,7 @@ class CausalAttention(nn.Module):
 
 
 def _mask(new: int, all_: int, device: torch.device) -> Tensor | None:
-    """bool [new, all]: which tokens each new one sees; None where `is_causal` says it, or one token sees all."""
+    """Bool [new, all]: which tokens each new one sees; None where `is_causal` says it, or one token sees all."""
     if new in (1, all_):
         return None
     return torch.ones(new, all_, dtype=torch.bool, device=device).tril(all_ - new)

@@ -18,7 +18,6 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
     looped: tuple[int, ...] = (),
-    cached: bool = True,
 ) -> Tensor:
     """Go on after prompts; the global random state is left as it was.
 
@@ -31,7 +30,6 @@ def generate(
         top_p: draw from the fewest likeliest whose probabilities reach this sum (1: all; arXiv 1904.09751).
         seed: of the draws.
         looped: layers that are passed through twice.
-        cached: keep keys and values; False computes everything anew for each token, with the same result.
 
     Returns:
         int64 [B, P + n], the prompts and what was written.
@@ -47,20 +45,17 @@ def generate(
         raise LangJepaError(f"top_p ({top_p}) is a share of probability: above 0, and 1 at most")
     length = min(prompt.shape[1] + tokens, model.seq_len)
     generator = torch.Generator(device=prompt.device).manual_seed(seed)
-    cache = model.make_cache(len(prompt), length, looped=looped) if cached else None
+    cache = model.make_cache(len(prompt), length, looped=looped)
     written = prompt
     for _ in range(length - prompt.shape[1]):
-        read = written if cache is None else written[:, cache[0].filled :]
-        final = model.states(read, looped=looped, cache=cache).final[:, -1]
+        final = model.states(written[:, cache[0].filled :], looped=looped, cache=cache).final[:, -1]
         logits = model.logits(final)
         chosen = _choose(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
         written = torch.cat([written, chosen], dim=1)
     return written
 
 
-def _choose(
-    logits: Tensor, *, temperature: float, top_k: int, top_p: float, generator: torch.Generator
-) -> Tensor:
+def _choose(logits: Tensor, *, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
     """One token for each row of logits [B, V], int64 [B, 1]."""
     if not temperature:
         return logits.argmax(-1, keepdim=True)

@@ -53,9 +53,7 @@ class Jepa(nn.Module):
             segments = torch.arange(len(embeddings), device=embeddings.device)
             context = Context(embeddings, segments, contexts.windows, contexts.passages, contexts.horizons)
         else:
-            context = Context(
-                states, contexts.segments, contexts.windows, contexts.passages, contexts.horizons
-            )
+            context = Context(states, contexts.segments, contexts.windows, contexts.passages, contexts.horizons)
         predictions = self.predictor(context)
         if contexts.shown is not None:
             embeddings = take_rows(embeddings, contexts.shown)

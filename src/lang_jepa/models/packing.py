@@ -144,9 +144,7 @@ class Packing:
         lengths, order = sequences.lengths.sort(descending=True, stable=True)
         total = sequences.tokens.numel()
         if int(lengths.sum()) != total or not total or int(lengths[-1]) < 1:
-            raise ValueError(
-                f"{total} tokens cannot be cut into sequences of {sequences.lengths.tolist()} tokens"
-            )
+            raise ValueError(f"{total} tokens cannot be cut into sequences of {sequences.lengths.tolist()} tokens")
         starts = sequences.lengths.cumsum(0) - sequences.lengths
         ends = lengths.cumsum(0)
         positions = torch.arange(total) - torch.repeat_interleave(ends - lengths, lengths)
@@ -218,7 +216,7 @@ class Packing:
         return self._masks[key]
 
     def _allowed(self, index: int, causal: bool, sliding: int | None) -> Tensor | None:
-        """bool [G or 1, L, L], query by key, or None where no mask is needed."""
+        """Bool [G or 1, L, L], query by key, or None where no mask is needed."""
         group = self.groups[index]
         place = torch.arange(group.length, device=self.positions.device)
         behind = place[:, None] - place[None, :]
@@ -270,9 +268,7 @@ def _attend(
 ) -> Tensor:
     """softmax(query key^T scale + bias) value on [G, H, L, C], with cheap dropout of the probabilities."""
     if not _by_hand(query, dropout):
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, is_causal=causal, scale=scale
-        )
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=causal, scale=scale)
     scores = (query * scale) @ key.transpose(-1, -2)
     if causal:
         length = query.shape[-2]
@@ -283,7 +279,7 @@ def _attend(
     return fast_dropout(scores.softmax(-1), dropout) @ value
 
 
-def packed_attention(
+def packed_attention(  # noqa: PLR0913 - the signature of transformers' interface
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -333,7 +329,7 @@ def packed_attention(
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """transformers asks for a mask before the layers run; the plan has everything."""
+    """Transformers asks for a mask before the layers run; the plan has everything."""
 
 
 # torch.compile leaves the function out: it would compile it anew for every grouping of lengths, and soon give up.

@@ -68,7 +68,8 @@ class Target(ABC):
 
     def both_sides(self, model: Model, batch: Batch) -> tuple[Output, Tensor]:
         """Predictions of a training batch and their targets [Q, D], not normalised; no rows of a batch that counts
-        nothing, though its gradients, all zero, are there for the other ranks to add to."""
+        nothing, though its gradients, all zero, are there for the other ranks to add to.
+        """
         output, targets = self._both_sides(model, batch)
         if not batch.idle:
             return output, targets
@@ -107,7 +108,7 @@ class EMATarget(Target):
 
     @torch.no_grad()
     def update(self, online: "TextEncoder", momentum: float) -> None:
-        """target = momentum * target + (1 - momentum) * online; buffers are copied."""
+        """Target = momentum * target + (1 - momentum) * online; buffers are copied."""
         mine = [parameter.data for parameter in self.encoder.parameters()]
         theirs = [parameter.data for parameter in online.parameters()]
         torch._foreach_lerp_(mine, theirs, 1.0 - momentum)

@@ -1,4 +1,4 @@
-"""The sum that is minimised:
+"""The sum that is minimised.
 
 loss = prediction_weight * mean distance(prediction, target) + regularizer_weight * regularizer(embeddings)
 

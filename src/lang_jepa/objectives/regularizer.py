@@ -54,7 +54,8 @@ class VICReg(Regularizer):
 
     def over_views(self, views: Sequence[Tensor], step: int = 0) -> Tensor:
         """Scalar for several views of the same examples, each [N, D]: the mean of their variance terms, as in the
-        authors' code, plus the sum of their covariance terms, as in equation 6."""
+        authors' code, plus the sum of their covariance terms, as in equation 6.
+        """
         terms = [self._terms(view) for view in views]
         spread = torch.stack([variance for variance, _ in terms]).mean()
         return self.variance * spread + self.covariance * torch.stack([term for _, term in terms]).sum()

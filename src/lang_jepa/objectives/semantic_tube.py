@@ -50,7 +50,8 @@ def span_losses(picked: Tensor, places: Tensor, form: str) -> Tensor:
 
 def span_loss(states: Tensor, places: Tensor, form: str) -> Tensor:
     """The mean of `span_losses` over B * S spans, fp32 scalar. A span that is not there counts as 0, so that means over
-    micro-batches and ranks are those over all spans."""
+    micro-batches and ranks are those over all spans.
+    """
     return span_losses(pick(states, places), places, form).mean()
 
 

@@ -97,15 +97,11 @@ class ScoredEncoder(ScoredRun):
             if asked.documents is not None:
                 others = other_corpus(settings, corpus, asked.documents)
             shown = [one for one in (corpus, others) if one]
-            remember(
-                model, shown, asked.tell, named=[one for one in shown if asked.prepared or one is others]
-            )
+            remember(model, shown, asked.tell, named=[one for one in shown if asked.prepared or one is others])
         else:
             remember(model, [], asked.tell)
         texts = corpus if self.held_out else None
-        chosen = {
-            task.name for task in self.tasks if task.reads_held_out and not (others and task is DOCUMENT)
-        }
+        chosen = {task.name for task in self.tasks if task.reads_held_out and not (others and task is DOCUMENT)}
         return Request(
             _scored(model),
             [task.name for task in self.tasks],
@@ -113,9 +109,7 @@ class ScoredEncoder(ScoredRun):
             data_dir=asked.data_dir,
             documents=some_texts(texts.validation, asked.budget.documents) if texts else None,
             train_documents=some_texts(texts.train, TRAINING_DOCUMENTS) if texts else None,
-            grouped=grouped(corpus, others, asked.budget.documents)
-            if corpus and DOCUMENT in self.tasks
-            else None,
+            grouped=grouped(corpus, others, asked.budget.documents) if corpus and DOCUMENT in self.tasks else None,
             searched=read,
             decoding=model,
             decoding_beside=_untrained_decoding(self.folder, settings) if DECODE in self.tasks else {},
@@ -190,9 +184,7 @@ def _check_options(model: ConceptModel, path: Path, names: Sequence[str], asked:
                 f"run of yours on these tasks: lang-jepa evaluate RUN --beside {path}"
             )
     if asked.documents is not None and {"document", "search"}.isdisjoint(names):
-        raise LangJepaError(
-            "--documents belongs to the tasks document and search: add one of them to --tasks"
-        )
+        raise LangJepaError("--documents belongs to the tasks document and search: add one of them to --tasks")
     if asked.queries is not None and "search" not in names:
         raise LangJepaError("--queries belongs to the task search: add it to --tasks")
     if "search" in names and (asked.documents is None or asked.queries is None):
@@ -203,9 +195,7 @@ def _check_options(model: ConceptModel, path: Path, names: Sequence[str], asked:
     tasks_named(names, ENCODER_TASKS)
     check_data_dir(names, asked.data_dir, _of_stories(model))
     if asked.beside and {*names} == {"decode"}:
-        raise LangJepaError(
-            "--beside has no effect on the task decode, which compares decoders: add other tasks"
-        )
+        raise LangJepaError("--beside has no effect on the task decode, which compares decoders: add other tasks")
 
 
 def _of_stories(model: ConceptModel) -> bool:

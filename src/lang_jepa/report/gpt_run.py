@@ -146,9 +146,7 @@ class ScoredGPT(ScoredRun):
     def language(self) -> Language:
         """The model as one that predicts tokens of held-out documents."""
         budget, table = self.budget, self.tokens.table
-        some = some_documents(
-            self.held_out, table, count=budget.held_out_documents, tokens=budget.document_tokens
-        )
+        some = some_documents(self.held_out, table, count=budget.held_out_documents, tokens=budget.document_tokens)
         evaluation, length = self.settings.evaluation, self.settings.data.seq_len
         size = max(1, evaluation.val_batch_tokens // length)
         validation = Validation(some, table, length=length, batch_size=size)
@@ -162,9 +160,7 @@ class ScoredGPT(ScoredRun):
 
         return Language(
             validation=validation,
-            score=lambda name: (
-                untrained() if name == UNTRAINED else validation.by_document(logits(self.text))
-            ),
+            score=lambda name: untrained() if name == UNTRAINED else validation.by_document(logits(self.text)),
             names=("model", UNTRAINED),
             quantise=self._quantise,
             baselines=lambda: _baselines(self.cache, self.tokens, some, items),
@@ -199,11 +195,7 @@ def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Toke
     if place is not None and place.is_dir():
         named = data.model_copy(update={"data_path": str(place)})
         whole = (place / MANIFEST).is_file()
-        tokens = (
-            of_corpus(Corpus.open(place), lambda event: None)
-            if whole
-            else open_tokens(named, lambda event: None)
-        )
+        tokens = of_corpus(Corpus.open(place), lambda event: None) if whole else open_tokens(named, lambda event: None)
         if prepared is not None or tokens.identity == name:
             return tokens
     where = place or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)

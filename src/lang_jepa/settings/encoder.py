@@ -254,9 +254,7 @@ def _sizes(settings: Settings) -> Iterator[str]:
     if not model.pretrained and model.embed_dim % model.num_heads:
         yield f"model.num_heads ({model.num_heads}) must divide model.embed_dim ({model.embed_dim})."
     if model.embed_dim % model.predictor_heads:
-        yield (
-            f"model.predictor_heads ({model.predictor_heads}) must divide model.embed_dim ({model.embed_dim})."
-        )
+        yield (f"model.predictor_heads ({model.predictor_heads}) must divide model.embed_dim ({model.embed_dim}).")
 
 
 def _splitter(settings: Settings) -> Iterator[str]:

@@ -62,9 +62,7 @@ def load_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[st
     return _load(Settings, recipe, overrides, usual)
 
 
-def load_decoder_settings(
-    recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()
-) -> DecoderSettings:
+def load_decoder_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> DecoderSettings:
     """The same for the recipe of a decoder."""
     return _load(DecoderSettings, recipe, overrides, usual)
 
@@ -166,9 +164,7 @@ def _sections(
         return tree
     base = tree.pop(BASE)
     if not isinstance(base, str) or not base:
-        raise LangJepaError(
-            f"{where}: {BASE} is the name of a recipe or the path of a YAML file, not {base!r}"
-        )
+        raise LangJepaError(f"{where}: {BASE} is the name of a recipe or the path of a YAML file, not {base!r}")
     base, line = beside(path, base), (*heirs, str(path))
     if is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
         raise LangJepaError(f"{where} inherits from itself: {' -> '.join([*line, base])}")
@@ -252,9 +248,7 @@ def build_saved(kind: type[Model], tree: Any, *, where: str) -> Model:
         writer = tree.get(VERSION, __version__)
         if writer == __version__:
             raise
-        raise LangJepaError(
-            f"{error}\n  (written by version {writer} of lang-jepa; this is {__version__})"
-        ) from None
+        raise LangJepaError(f"{error}\n  (written by version {writer} of lang-jepa; this is {__version__})") from None
 
 
 def _known(kind: type[BaseModel], tree: Mapping[str, Any]) -> int:
@@ -266,11 +260,7 @@ def _known(kind: type[BaseModel], tree: Mapping[str, Any]) -> int:
 
 def _is_saved(kind: type[BaseModel], tree: Mapping[str, Any]) -> bool:
     """Whether `save_settings` wrote a tree, with its version or before it did so: nobody writes down half of all."""
-    every = {
-        name: dict.fromkeys(group.model_fields)
-        for name in kind.model_fields
-        if (group := section_of(kind, name))
-    }
+    every = {name: dict.fromkeys(group.model_fields) for name in kind.model_fields if (group := section_of(kind, name))}
     return VERSION in tree or _known(kind, tree) > _known(kind, every) / 2
 
 

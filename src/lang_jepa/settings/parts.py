@@ -110,9 +110,7 @@ class Axis:
         kind = getattr(part, "Settings", None)
         is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
         if kind is not None and not (is_model and kind.model_config.get("extra") == "forbid"):
-            raise ValueError(
-                "its class Settings must be strict: derive it from lang_jepa.settings.data.Section"
-            )
+            raise ValueError("its class Settings must be strict: derive it from lang_jepa.settings.data.Section")
         named = [*self.named, *([] if kind is None else ["settings"])]
         if part.of.__func__ is base.of.__func__:  # type: ignore[attr-defined]
             try:
@@ -201,9 +199,7 @@ def load_class(path: str) -> Any:
     if str(here) not in sys.path and not _is_model(here):
         sys.path.insert(0, str(here))
     invalidate_caches()  # the file may be a second old
-    missing = (
-        f"there is no module '{module}' in {here} or where Python looks (PYTHONPATH, installed packages)"
-    )
+    missing = f"there is no module '{module}' in {here} or where Python looks (PYTHONPATH, installed packages)"
     if top == "__main__":
         raise ValueError("put the class into a file of its own, which other processes can import too")
     spec = find_spec(top)

@@ -244,6 +244,4 @@ def arguments_of(event: Event, world: World) -> Mapping[str, str]:
 
 
 _NAMES = tuple(KINDS)
-_OPENINGS = tuple(
-    event for kind, plot in KINDS.items() for event in next(plot(World(kind, {}, True, "", "", "")))
-)
+_OPENINGS = tuple(event for kind, plot in KINDS.items() for event in next(plot(World(kind, {}, True, "", "", ""))))

@@ -49,9 +49,9 @@ _GENDERS = {
 }
 _NAMES = {name.lower(): name for name in WOMEN + MEN}
 _RELATIONS = frozenset(FEMALE_RELATIONS + MALE_RELATIONS)
-_THINGS = frozenset(
-    word for setting in SETTINGS.values() for word in setting.objects + setting.seconds
-).union(PLACES, WATERS, _RELATIONS)
+_THINGS = frozenset(word for setting in SETTINGS.values() for word in setting.objects + setting.seconds).union(
+    PLACES, WATERS, _RELATIONS
+)
 _ARTICLES = frozenset(("a", "an", "some"))
 _SLOT_TEXT = {"x": "the #", "ax": "a #", "y": "the #", "ay": "a #", "p": "the #", "q": "the #"}
 
@@ -254,9 +254,7 @@ def oracle_scores(
     for sentence in story.sentences[:position]:
         known.update(sentence.arguments)
     odds = story.oracle[position]
-    scores = [
-        (math.log(odds[c.event]) if c.event in odds else _IMPOSSIBLE) + _match(c, known) for c in candidates
-    ]
+    scores = [(math.log(odds[c.event]) if c.event in odds else _IMPOSSIBLE) + _match(c, known) for c in candidates]
     return np.array(scores, dtype=np.float64)
 
 
@@ -297,9 +295,7 @@ def paraphrase_pairs(count: int, seed: int = 0, split: str = "heldout") -> list[
 def same_meaning(first: str, second: str) -> bool:
     """Whether two sentences of the corpus show the same event with the same arguments."""
     one, other = read(first), read(second)
-    return (
-        one is not None and other is not None and (one.event, one.arguments) == (other.event, other.arguments)
-    )
+    return one is not None and other is not None and (one.event, one.arguments) == (other.event, other.arguments)
 
 
 def _pair(grade: int, rng: Random, seed: int, split: str) -> ParaphrasePair:
@@ -338,7 +334,8 @@ def _related(tale: Story, other: Story, first: str, second: str) -> int:
 
 def _reworded(grade: int, event: Event, world: World, rng: Random, split: str) -> tuple[str, str] | None:
     """Two wordings of an event, the second with another argument unless ``grade`` is 5; None if
-    the event has no fitting argument or the wordings show more or less difference than that."""
+    the event has no fitting argument or the wordings show more or less difference than that.
+    """
     arguments = arguments_of(event, world)
     changed, role = world, ""
     if grade < 5:

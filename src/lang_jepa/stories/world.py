@@ -109,7 +109,8 @@ class World:
 
 def make_world(kind: str, rng: Random) -> World:
     """Draw the people, things and places of a story of ``kind``. The two people differ in gender,
-    so that "he" and "she" are never ambiguous."""
+    so that "he" and "she" are never ambiguous.
+    """
     setting = SETTINGS[kind]
     random = rng.random
     woman = random() < 0.5

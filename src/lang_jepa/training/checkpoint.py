@@ -52,9 +52,7 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
         seal(file)
 
 
-def load_checkpoint(
-    path: Path, *, system: str | None = None, contents: Mapping[str, Any] | None = None
-) -> Checkpoint:
+def load_checkpoint(path: Path, *, system: str | None = None, contents: Mapping[str, Any] | None = None) -> Checkpoint:
     """Read a checkpoint; nothing in the file is executed (weights_only), and nothing loaded before its hash is right.
 
     Args:
@@ -73,9 +71,7 @@ def load_checkpoint(
             wrong = broken_seal(file)
             found = format_of(file) if wrong else FORMAT
             if found not in (None, FORMAT):
-                raise LangJepaError(
-                    f"the checkpoint {path} has format {found}; this version reads format {FORMAT}"
-                )
+                raise LangJepaError(f"the checkpoint {path} has format {found}; this version reads format {FORMAT}")
             if wrong:
                 raise LangJepaError(f"the checkpoint {path} cannot be used: {wrong}")
             file.seek(0)
@@ -120,9 +116,7 @@ def check_matches(
         LangJepaError: names every setting, and the data or world size, that differs; a step beyond the last.
     """
     if checkpoint["step"] > total:
-        raise LangJepaError(
-            f"cannot resume from {path}: it is at step {checkpoint['step']}, and the run has {total}"
-        )
+        raise LangJepaError(f"cannot resume from {path}: it is at step {checkpoint['step']}, and the run has {total}")
     # Through the settings, so that one that did not exist yet then counts as its default.
     before = build_saved(type(settings), checkpoint["settings"], where=str(path))
     different = differing(before, settings, free)
@@ -216,13 +210,9 @@ def load_optimizer(optimizer: Any, state: Mapping[str, Any], *, what: str) -> No
             raise ValueError(f"its groups have {sizes} parameters")
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
         for number, entries in state["state"].items():
-            shapes = {
-                tuple(one.shape) for one in entries.values() if isinstance(one, torch.Tensor) and one.dim()
-            }
+            shapes = {tuple(one.shape) for one in entries.values() if isinstance(one, torch.Tensor) and one.dim()}
             if shapes - {tuple(parameters[number].shape)}:
-                raise ValueError(
-                    f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}"
-                )
+                raise ValueError(f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}")
         optimizer.load_state_dict(state)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise LangJepaError(f"{what} does not fit these settings: {error}") from error

@@ -27,7 +27,7 @@ COMMON: dict[str, Any] = {
     "generators": list,
 }
 """The parts of every checkpoint, with the types that they may have."""
-LEARNT = ("model", "target", "optimizer", "optimizers", "average", "centre")
+LEARNT = ("model", "target", "optimizers", "average", "centre")
 """Parts in which every number is finite."""
 
 
@@ -80,9 +80,7 @@ def _check_counts(checkpoint: Mapping[str, Any], where: str) -> None:
         if world < 1 or len(checkpoint[name]) != world:
             raise LangJepaError(f"{where} is damaged: its {name} is not of {world} processes")
     best = checkpoint.get("best")
-    if best and not (
-        len(best) == 2 and _is(best[0], int) and _is(best[1], _NUMBER) and math.isfinite(best[1])
-    ):
+    if best and not (len(best) == 2 and _is(best[0], int) and _is(best[1], _NUMBER) and math.isfinite(best[1])):
         raise LangJepaError(f"{where} is damaged: its best is {best!r}")
 
 

@@ -79,9 +79,7 @@ class Engine:
             resume_step=at,
             columns=self.method.columns,
         )
-        self.reporter.begin(
-            total=self.method.total, start=self.step, every=logging.log_freq, facts=self.method.facts()
-        )
+        self.reporter.begin(total=self.method.total, start=self.step, every=logging.log_freq, facts=self.method.facts())
 
     def fit(self) -> None:
         """Train to the end, or until asked to stop; leaves a checkpoint either way.
@@ -97,9 +95,7 @@ class Engine:
                 began = time.perf_counter()
                 position = self.batches.state
                 batches = [] if stop.requested else self._next_batches()
-                count, stopping = ranks.agree(
-                    self.fabric, sum(batch.predictions for batch in batches), stop.requested
-                )
+                count, stopping = ranks.agree(self.fabric, sum(batch.predictions for batch in batches), stop.requested)
                 if stopping:
                     self.batches.state = position  # no step was made of the batches just read
                     self.interrupted, self.stopped_by = True, stop.number
@@ -146,9 +142,7 @@ class Engine:
             check_gradients(method.network)
         norm = clip_gradients(method.network, self.settings.optimization.clip_grad)
         metrics = method.metrics(self._summed(losses), part)
-        self.folder.check_finite(
-            self.step + 1, metrics["train/loss"], norm, self.settings, chief=self.is_rank_zero
-        )
+        self.folder.check_finite(self.step + 1, metrics["train/loss"], norm, self.settings, chief=self.is_rank_zero)
         for optimizer in method.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -177,9 +171,7 @@ class Engine:
         ended = self.method.epochs_ended(self.step)
         if ended:
             self._end_epoch()
-        if last or is_validation_due(
-            self.step, total=total, ends=self.method.epoch_ends, every=logging.eval_freq
-        ):
+        if last or is_validation_due(self.step, total=total, ends=self.method.epoch_ends, every=logging.eval_freq):
             self.validate(last=last)
         self._save_what_is_due(ended, last=last)
 
@@ -228,9 +220,7 @@ class Engine:
     def _show(self, found: Validation) -> None:
         assert self._files is not None
         self._write({"train/seconds": self.seconds, **found.metrics})
-        self.reporter.look(
-            self.step, {STEP: float(self.step), "train/seconds": self.seconds, **found.metrics}
-        )
+        self.reporter.look(self.step, {STEP: float(self.step), "train/seconds": self.seconds, **found.metrics})
         self._files.texts.write(self.step, found.examples)
         for text in found.examples if self.method.layout.shows_texts else ():
             self.reporter.message(text)

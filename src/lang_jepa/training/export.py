@@ -1,7 +1,6 @@
 """The end of a run: the best weights as a model directory; and a checkpoint as a model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,42 +19,11 @@ from lang_jepa.models.target import target_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import build_saved
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training.held_out import CANDIDATES, Answers, sample_examples
+from lang_jepa.training.held_out import CANDIDATES, Answers, HeldOut, sample_examples
 from lang_jepa.training.start import sample_embeddings
-
-if TYPE_CHECKING:
-    from lang_jepa.training.method import End
-    from lang_jepa.training.methods.encoder import EncoderMethod
 
 KEPT = 1000
 """Embeddings of training sentences that stay with the model, to tell what is usual."""
-
-
-def export_model(method: "EncoderMethod", folder: Path, end: "End") -> ConceptModel:
-    """Write `model/` in the run directory: the encoder and the predictor of the best checkpoint.
-
-    The encoder is the target's where that follows the online one, else the online one.
-
-    The best by logging.best_metric where held-out data was validated on, else the last. Only rank 0 calls this.
-    """
-    source, target, settings = end.checkpoint, method.target, method.settings
-    state = checkpoints.load_checkpoint(source, system="encoder", contents=method.contents)
-    encoder = target.encoder if target.kept else method.jepa.encoder
-    checkpoints.load_weights(method.jepa, state["model"], what=f"the model in {source}")
-    if target.kept:
-        checkpoints.load_weights(encoder, state["target"], what=f"the target in {source}")
-    jepa = Jepa(encoder, method.jepa.predictor, reads_sentences=method.jepa.reads_sentences)
-    statistics = training_statistics(jepa, method.data.sample_view, settings)
-    similarity = _best_similarity(method, jepa, statistics)
-    model = ConceptModel(jepa, method.data.tokenizer, statistics, settings, similarity=similarity)
-    model.save(
-        folder / "model",
-        weights="target" if target.kept else "online",
-        step=int(state["step"]),
-        best=None if end.best_step is None else {"metric": end.metric, "value": end.value},
-        corpus=method.identity,
-    )
-    return model
 
 
 @torch.inference_mode()
@@ -70,9 +38,7 @@ def training_statistics(jepa: Jepa, sample: View, settings: Settings) -> Statist
     device, training = next(jepa.parameters()).device, jepa.training
     jepa.eval()
     predictions, targets = [], []
-    examples = sample_examples(
-        sample, settings.model.score_sample, settings.data.batch_size, seed=settings.meta.seed
-    )
+    examples = sample_examples(sample, settings.model.score_sample, settings.data.batch_size, seed=settings.meta.seed)
     for some in examples:
         batch = sample.batch(some).to(device)
         predictions.append(_unit(jepa(batch.contexts).predictions))
@@ -89,18 +55,13 @@ def _unit(x: Tensor) -> Floats:
     return rows
 
 
-def _best_similarity(method: "EncoderMethod", jepa: Jepa, statistics: Statistics) -> Similarity:
-    """The similarity with the best MRR of held-out next sentences (centred, where nothing is held out)."""
-    held_out = method.data.held_out
-    if (
-        held_out is None or method.fabric.world_size > 1
-    ):  # the sample is shared out; rank 0 alone cannot gather it
-        return "centred"
+def best_similarity(held_out: HeldOut, jepa: Jepa, statistics: Statistics) -> Similarity:
+    """The similarity with the best MRR of held-out next sentences."""
     jepa.eval()
     answers = held_out.answers(
         predict=lambda batch: jepa(batch.contexts).predictions,
         embed=lambda batch: jepa.encoder.embed_targets(batch.targets),
-        device=method.fabric.device,
+        device=next(jepa.parameters()).device,
     )
     return max(statistics.similarities, key=lambda kind: _mrr(answers, statistics, kind))
 

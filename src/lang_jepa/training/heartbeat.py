@@ -98,9 +98,7 @@ class Heartbeat:
         awake = time.monotonic()
         while not self._over.wait(self.interval):
             now = time.monotonic()
-            if (
-                now - awake > 3 * self.interval
-            ):  # this process itself was stopped: what it missed says nothing
+            if now - awake > 3 * self.interval:  # this process itself was stopped: what it missed says nothing
                 self.heard = dict.fromkeys(self.heard, now)
             awake = now
             for rank, heard in self.heard.items():
@@ -134,9 +132,7 @@ def start_heartbeat(*, rank: int, world: int, minutes: float) -> None:
     # Another run of these processes, or their restart by torchrun, must not hear this one.
     name = f"lang_jepa/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_numbers)}"
     own = distributed.PrefixStore(name, store)  # type: ignore[attr-defined]
-    _current = Heartbeat(
-        own, rank=rank, world=world, seconds=0.9 * 60 * minutes
-    )  # before a collective gives up
+    _current = Heartbeat(own, rank=rank, world=world, seconds=0.9 * 60 * minutes)  # before a collective gives up
 
 
 def time_limit(minutes: float) -> timedelta:
@@ -191,9 +187,7 @@ def _lost_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, distributed.DistError) and not any(
-            name in str(error) for name in ("gloo", "NCCL")
-        ):
+        if not isinstance(error, distributed.DistError) and not any(name in str(error) for name in ("gloo", "NCCL")):
             raise
         raise LostProcess(
             f"another process of this run is gone, or does not answer. {_GO_ON} "

@@ -112,9 +112,7 @@ class HeldOut:
         answers = Answers(predictions, targets, sentences, documents)
         measure = distances or self.distance
         look = self._compare(answers, measure)
-        if (
-            self.of_directions
-        ):  # of the length that a cosine is compared at by `contrastive`, and no other one minds
+        if self.of_directions:  # of the length that a cosine is compared at by `contrastive`, and no other one minds
             copies = _unit(copies) * copies.shape[-1] ** 0.5
         look.figures.update(_trivial_losses(answers, copies, measure, of_directions=self.of_directions))
         if regularizer is not None:  # it sums over the ranks, so each gives its share
@@ -122,9 +120,9 @@ class HeldOut:
             with torch.inference_mode():
                 look.figures["val/regularizer"] = float(regularizer(share))
         of_distance, of_regularizer = weights
-        look.figures["val/loss"] = of_distance * look.figures[
-            "val/distance"
-        ] + of_regularizer * look.figures.get("val/regularizer", 0.0)
+        look.figures["val/loss"] = of_distance * look.figures["val/distance"] + of_regularizer * look.figures.get(
+            "val/regularizer", 0.0
+        )
         return look
 
     def answers(
@@ -160,9 +158,7 @@ class HeldOut:
         measured = health(target, predicted)
         figures = {name: measured[key] for key, name in _NAMES.items()}
         figures["val/distance"] = float(distances(predicted, target, sentence).mean())
-        centre = _unit(target).mean(
-            0
-        )  # of these held-out targets: the training mean is known only when training ends
+        centre = _unit(target).mean(0)  # of these held-out targets: the training mean is known only when training ends
         ours, theirs = (unit_rows((x - centre).numpy()) for x in (_unit(predicted), _unit(target)))
         retrieval = next_sentence_retrieval(ours, theirs, document.numpy(), candidates=CANDIDATES)
         for key in ("recall@1", "recall@5", "mrr", "candidates"):
@@ -184,9 +180,7 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
     return [examples[begin : begin + batch_size] for begin in range(0, len(examples), batch_size)]
 
 
-def _trivial_losses(
-    answers: Answers, copies: Tensor, distances: Distances, *, of_directions: bool
-) -> dict[str, float]:
+def _trivial_losses(answers: Answers, copies: Tensor, distances: Distances, *, of_directions: bool) -> dict[str, float]:
     """The distance of predictions that need no learning, by the same distance and the same centring.
 
     `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;

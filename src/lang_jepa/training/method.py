@@ -1,7 +1,7 @@
 """What the engine asks of a system: one class for each. The engine knows nothing of encoders, decoders or GPTs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lang_jepa.settings.run import RunSettings
+from lang_jepa.training.checkpoint import load_optimizers, load_weights
+from lang_jepa.training.metrics import STEP
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import epochs_ended
@@ -44,6 +46,26 @@ class Batch(Protocol):
     def to(self, device: Any) -> Self: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch that is one tensor.
+
+    Attributes:
+        rows: [N, ...], an example each.
+    """
+
+    rows: Tensor
+
+    @property
+    def predictions(self) -> int:
+        """Its examples."""
+        return len(self.rows)
+
+    def to(self, device: Any) -> "Rows":
+        """The same on a device."""
+        return Rows(self.rows.to(device))
+
+
 class Batches(Protocol):
     """Endless micro-batches of one rank, with a position.
 
@@ -54,6 +76,25 @@ class Batches(Protocol):
     state: Any
 
     def __next__(self) -> Any: ...
+
+
+class DrawnBatches:
+    """Batches that are a function of their number.
+
+    Args:
+        draw: the batch of a number, counted from 0, for this rank.
+        state: where to begin, as `state` gave it.
+    """
+
+    def __init__(self, draw: Callable[[int], Batch], state: Any | None = None) -> None:
+        self._draw = draw
+        self.state: dict[str, int] = dict(state or {"number": 0})
+
+    def __next__(self) -> Batch:
+        """The next batch."""
+        number = self.state["number"]
+        self.state = {"number": number + 1}
+        return self._draw(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +189,20 @@ class Method(ABC, Generic[S]):
     """
 
     settings_class: ClassVar[type[RunSettings]]
-    layout: ClassVar[Layout]
-    columns: ClassVar[tuple[str, ...]] = ()
+    layout: ClassVar[Layout] = Layout()
+    columns: ClassVar[tuple[str, ...]] = (
+        STEP,
+        "train/epoch",
+        "train/loss",
+        "train/grad_norm",
+        "train/targets_per_second",
+        "train/seconds",
+        "val/loss",
+        "epoch/loss",
+        "epoch/time",
+    )
     free: ClassVar[tuple[str, ...]] = ()
-    contents: ClassVar[Mapping[str, Any]] = {}
+    contents: ClassVar[Mapping[str, Any]] = {"model": dict, "optimizers": list}
 
     fabric: "Fabric"
     reporter: Reporter
@@ -179,15 +230,16 @@ class Method(ABC, Generic[S]):
     @abstractmethod
     def open_data(self) -> None:
         """Prepare the data if needed, and open it; sets `identity`, `total` and `epoch_ends`. A network may follow in
-        `build`: preparing may take hours, for which other ranks wait."""
+        `build`: preparing may take hours, for which other ranks wait.
+        """
 
     @abstractmethod
     def build(self) -> None:
         """Network, model and optimizers, with equal weights on every rank whatever the ranks' generators did before."""
 
-    @abstractmethod
     def facts(self) -> list[tuple[str, str]]:
         """What is worth knowing before the first step, for people."""
+        return []
 
     def set_up(self, model: nn.Module, *optimizers: Optimizer) -> None:
         """Hand the module that is called, and the optimizers, to Fabric; for `build`."""
@@ -213,9 +265,11 @@ class Method(ABC, Generic[S]):
     def loss(self, batch: Any, part: Part) -> Loss:
         """Loss of one micro-batch, in training mode."""
 
-    @abstractmethod
     def metrics(self, sums: Mapping[str, Tensor], part: Part) -> dict[str, float]:
-        """Metrics of a step from the sums of its losses; `train/loss` is what is minimised."""
+        """Metrics of a step from the sums of its losses; `train/loss` is what is minimised. As it stands, `loss` over
+        the predictions.
+        """
+        return {"train/loss": float(sums["loss"]) / part.count}
 
     def after_update(self, step: int) -> None:
         """What follows the weights (EMA target, average); `step`: steps done before the update."""
@@ -240,19 +294,21 @@ class Method(ABC, Generic[S]):
 
     def best(self) -> tuple[str | None, str]:
         """The metric by which a validation is the best (None: the last one is), and whether `min` or `max` of it."""
-        return None, "min"
+        return "val/loss", "min"
 
-    @abstractmethod
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of this system: tensors, numbers, texts, lists and dictionaries."""
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"model": self.network.state_dict(), "optimizers": optimizers}
 
-    @abstractmethod
     def restore(self, state: Mapping[str, Any], path: Path) -> None:
         """Take back what `state` gave; `path` names the checkpoint in messages.
 
         Raises:
             LangJepaError: it does not fit these settings.
         """
+        load_weights(self.network, state["model"], what=f"the model in {path}")
+        load_optimizers(self.optimizers, state["optimizers"], path)
 
     def is_made(self, summary: Mapping[str, Any]) -> bool:
         """Whether what a finished run with this summary makes is there, and whole."""
@@ -260,7 +316,8 @@ class Method(ABC, Generic[S]):
 
     def export(self, folder: Path, end: End) -> Path | None:
         """Write what the run is for; returns the model directory. Rank 0 alone calls it, unless training was
-        interrupted."""
+        interrupted.
+        """
         return None
 
     def summary(self, folder: Path, rows: Sequence[Metrics]) -> dict[str, Any]:

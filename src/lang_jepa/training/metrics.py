@@ -89,9 +89,7 @@ class MetricsFile:
         columns: every name there may be, STEP among them.
     """
 
-    def __init__(
-        self, path: Path, *, resume_step: int | None = None, columns: Sequence[str] = COLUMNS
-    ) -> None:
+    def __init__(self, path: Path, *, resume_step: int | None = None, columns: Sequence[str] = COLUMNS) -> None:
         self.path, self.columns = path, columns
         kept = [] if resume_step is None else [row for row in read_metrics(path) if row[STEP] <= resume_step]
         with atomic_file(path) as temporary, temporary.open("w", newline="") as file:

@@ -73,9 +73,7 @@ def check_gradients(model: nn.Module) -> None:
         LangJepaError: names the parameters without one: they are trained by nothing.
     """
     lonely = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and parameter.grad is None
+        name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None
     ]
     if lonely:
         raise LangJepaError(

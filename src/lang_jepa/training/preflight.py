@@ -4,14 +4,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable
 from lang_jepa.settings.encoder import Settings
-
-if TYPE_CHECKING:
-    from lang_jepa.training.method import Method
+from lang_jepa.settings.run import RunSettings
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that torchrun sets for each process."""
@@ -19,13 +16,16 @@ _EXTRAS = {"wandb": "wandb", "tensorboard": "tensorboard", "wtpsplit": "sat", "s
 """Modules and the extra that brings each."""
 
 
-def check_run(method: "Method[Any]") -> None:
+def check_run(settings: RunSettings, complaints: Iterator[str]) -> None:
     """Refuse a run that cannot work.
+
+    Args:
+        settings: of any system.
+        complaints: of the system itself.
 
     Raises:
         LangJepaError: names everything that was found.
     """
-    settings = method.settings
     meta, logging = settings.meta, settings.logging
     checkpoint = Path(meta.checkpoint_path) if meta.load_checkpoint and meta.checkpoint_path else None
     _refuse(
@@ -35,7 +35,7 @@ def check_run(method: "Method[Any]") -> None:
         check_module("tensorboard", "logging.log_to_tensorboard") if logging.log_to_tensorboard else (),
         _folder("logging.log_dir", logging.log_dir),
         check_paths({"meta.checkpoint_path": checkpoint}),
-        method.complaints(),
+        complaints,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -21,14 +21,10 @@ from lang_jepa.files.atomic import (
     write_text,
 )
 from lang_jepa.files.run_lock import RunLock, live_below
-from lang_jepa.settings.load import read_settings, save_settings
-from lang_jepa.training import ranks
-from lang_jepa.training.checkpoint import BEST, LAST, cannot_go_on, differing, in_words, load_checkpoint
+from lang_jepa.settings.load import save_settings
+from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
-
-if TYPE_CHECKING:
-    from lang_jepa.training.method import Method
 
 SETTINGS, SUMMARY = "settings.yaml", "summary.json"
 """The summary is the last that is written, so a run that has one is over."""
@@ -94,9 +90,7 @@ class RunFolder:
             LangJepaError: something is at work inside of the older run.
         """
         if lock is not None and not lock.works:
-            listener.warning(
-                f"the file system of {self.path} has no locks: nothing keeps a second run out of it"
-            )
+            listener.warning(f"the file system of {self.path} has no locks: nothing keeps a second run out of it")
         remove_temporaries(self.path)
         if (self.path / SETTINGS).is_file() and not resume:
             if busy := live_below(self.path):
@@ -115,38 +109,10 @@ class RunFolder:
         if not (self.path / SETTINGS).is_file():
             save_settings(settings, self.path / SETTINGS)
 
-    def finished(self, method: "Method[Any]") -> dict[str, Any] | None:
-        """The summary of a run that is over, which is told; None: there is work to do.
-
-        Every rank calls it before anything is prepared, and the first one's folder decides.
-
-        Args:
-            method: with whose settings a run is to go on.
-
-        Raises:
-            LangJepaError: the settings are others than those of the run, in what touches the numbers.
-        """
-        settings = method.settings
-        found: dict[str, Any] | None = None
-        if method.fabric.is_global_zero and (self.path / SETTINGS).is_file():
-            before = read_settings(self.path / SETTINGS, type(settings))
-            different = in_words(differing(before, settings, method.all_free), self.may_change())
-            if different and (self.path / self.layout.last).is_file():
-                raise cannot_go_on(self.path / self.layout.last, different)
-            if not different and (self.path / SUMMARY).is_file():
-                found = _of_the_end(read_json(self.path / SUMMARY, what="the summary of the run"))
-                found = found if found and method.is_made(found) else None
-        found = ranks.gather(method.fabric, found)[0]
-        if found is not None:
-            method.reporter.message(
-                f"{self.path} is already finished, at step {found['steps']} of {found['total']}: nothing was done. To "
-                f"train anew, name {self.path / SETTINGS} without --resume, and another logging.log_dir."
-            )
-        return found
-
     def accept(self, settings: BaseModel) -> None:
         """The run is at work with these settings: only now, since a checkpoint that was refused leaves those of its run
-        as they were. Rank 0 alone calls it."""
+        as they were. Rank 0 alone calls it.
+        """
         (self.path / SUMMARY).unlink(missing_ok=True)
         save_settings(settings, self.path / SETTINGS)
 
@@ -246,9 +212,7 @@ class RunFolder:
     def may_change(self) -> tuple[str, ...]:
         """Settings that a run may be resumed with another value of, because it stopped and named them."""
         path = self.path / _NON_FINITE
-        return (
-            tuple(read_json(path, what="the note on why a run stopped")["settings"]) if path.is_file() else ()
-        )
+        return tuple(read_json(path, what="the note on why a run stopped")["settings"]) if path.is_file() else ()
 
     def saved(self, name: str, *, keep: int | None, origin: str | None) -> None:
         """A checkpoint was written, with the settings as they are now: what it makes superfluous goes. Rank 0 alone.
@@ -265,16 +229,6 @@ class RunFolder:
             for path in self._epochs()[keep:]:
                 if path.resolve() not in stays:
                     path.unlink()
-
-
-def _of_the_end(summary: Any) -> dict[str, Any] | None:
-    """A summary that says of a run that it is over, in the form in which it was written; else None."""
-    if not isinstance(summary, dict) or summary.get("interrupted") is not False:
-        return None
-    steps, total = summary.get("steps"), summary.get("total")
-    if not isinstance(steps, int) or not isinstance(total, int) or not 0 <= steps <= total:
-        return None
-    return summary if isinstance(summary.get("seconds"), int | float) else None
 
 
 def _value(settings: Any, name: str) -> Any:

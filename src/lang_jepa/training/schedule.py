@@ -34,9 +34,7 @@ class Schedule:
     warmup: int
 
     @classmethod
-    def of(
-        cls, settings: EncoderOptimizationSettings, *, total: int, steps_per_epoch: int | None
-    ) -> "Schedule":
+    def of(cls, settings: EncoderOptimizationSettings, *, total: int, steps_per_epoch: int | None) -> "Schedule":
         """Resolve the warm-up: given steps, else epochs, but never more than a tenth of the run.
 
         The cap is what lets a short run reach its peak at all: two epochs of warm-up in a run of one epoch would

@@ -119,9 +119,7 @@ def _load_teacher(path: str, settings: Settings, tokenizer: TextTokenizer) -> Te
 
 def _check_teacher(path: str, width: int, settings: Settings) -> None:
     if width != settings.model.embed_dim:
-        raise LangJepaError(
-            f"the teacher {path} has width {width}, but model.embed_dim is {settings.model.embed_dim}"
-        )
+        raise LangJepaError(f"the teacher {path} has width {width}, but model.embed_dim is {settings.model.embed_dim}")
 
 
 def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:
@@ -171,9 +169,7 @@ def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
         LangJepaError: fewer than two vectors.
     """
     if len(pooled) < 2:
-        raise LangJepaError(
-            "whitening the head needs at least two training sentences; raise model.head_sample"
-        )
+        raise LangJepaError("whitening the head needs at least two training sentences; raise model.head_sample")
     enough = len(pooled) >= LEAST_PER_DIMENSION * pooled.shape[1]
     statistics = Statistics.of(pooled.numpy(), shrinkage=_SHRINKAGE if enough else _shrinkage(pooled))
     matrix = _powered(torch.from_numpy(statistics.whitening), 2 * power)
@@ -184,7 +180,8 @@ def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
 
 def _shrinkage(pooled: Tensor) -> float:
     """How much of a small sample's covariance S to replace by a multiple of the identity: OAS, the oracle approximating
-    shrinkage for normal vectors (Chen, Wiesel, Eldar and Hero 2010, equation 23)."""
+    shrinkage for normal vectors (Chen, Wiesel, Eldar and Hero 2010, equation 23).
+    """
     count, width = pooled.shape
     covariance = np.cov(pooled.double().numpy(), rowvar=False, bias=True)
     squared, trace = float(np.square(covariance).sum()), float(np.trace(covariance))  # tr(S S), tr(S)

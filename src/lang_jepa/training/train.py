@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lang_jepa.files.atomic import read_json
 from lang_jepa.files.run_lock import RunLock
 from lang_jepa.settings.load import own_system, read_settings, settings_class
 from lang_jepa.settings.recipes import system_of
 from lang_jepa.settings.run import RunSettings
+from lang_jepa.training import ranks
+from lang_jepa.training.checkpoint import cannot_go_on, differing, in_words
 from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.preflight import check_run
 from lang_jepa.training.reporter import Reporter, Silent
-from lang_jepa.training.run_folder import SETTINGS, RunFolder
+from lang_jepa.training.run_folder import SETTINGS, SUMMARY, RunFolder
 from lang_jepa.training.signals import exit_status
 
 if TYPE_CHECKING:
@@ -84,10 +87,10 @@ def train(
             checkpoint cannot be used.
     """
     method = method_of(settings)
-    check_run(method)
+    check_run(settings, method.complaints())
     folder = open_run(method, reporter)
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
-        over = folder.finished(method)
+        over = _finished(method, folder)
         if over is not None:
             return _result(folder.path, over)
     with folder.held(lock, chief=method.fabric.is_global_zero) as held:
@@ -143,6 +146,47 @@ def _train(engine: "Engine") -> Result:
         summary = {**engine.finish(summary["seconds"]), "last_look": engine.metrics}
     status = exit_status(engine.stopped_by) if engine.interrupted else 0
     return _result(engine.folder.path, summary, status)
+
+
+def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None:
+    """The summary of a run that is over, which is told; None: there is work to do.
+
+    Every rank calls it before anything is prepared, and the first one's folder decides.
+
+    Args:
+        method: with whose settings a run is to go on.
+        folder: of the run.
+
+    Raises:
+        LangJepaError: the settings are others than those of the run, in what touches the numbers.
+    """
+    settings = method.settings
+    found: dict[str, Any] | None = None
+    if method.fabric.is_global_zero and (folder.path / SETTINGS).is_file():
+        before = read_settings(folder.path / SETTINGS, type(settings))
+        different = in_words(differing(before, settings, method.all_free), folder.may_change())
+        if different and (folder.path / folder.layout.last).is_file():
+            raise cannot_go_on(folder.path / folder.layout.last, different)
+        if not different and (folder.path / SUMMARY).is_file():
+            found = _of_the_end(read_json(folder.path / SUMMARY, what="the summary of the run"))
+            found = found if found and method.is_made(found) else None
+    found = ranks.gather(method.fabric, found)[0]
+    if found is not None:
+        method.reporter.message(
+            f"{folder.path} is already finished, at step {found['steps']} of {found['total']}: nothing was done. To "
+            f"train anew, name {folder.path / SETTINGS} without --resume, and another logging.log_dir."
+        )
+    return found
+
+
+def _of_the_end(summary: Any) -> dict[str, Any] | None:
+    """A summary that says of a run that it is over, in the form in which it was written; else None."""
+    if not isinstance(summary, dict) or summary.get("interrupted") is not False:
+        return None
+    steps, total = summary.get("steps"), summary.get("total")
+    if not isinstance(steps, int) or not isinstance(total, int) or not 0 <= steps <= total:
+        return None
+    return summary if isinstance(summary.get("seconds"), int | float) else None
 
 
 def _result(folder: Path, summary: Mapping[str, Any], status: int = 0) -> Result:

@@ -86,9 +86,7 @@ class CollapseWatch:
         if figures[_COSINE] > max(0.9, self.first[_COSINE] + 0.05):
             certain.append(f"any two sentences have cosine {figures[_COSINE]:.2f}")
         if figures[_STD] < 0.3 * self.first[_STD]:
-            certain.append(
-                f"spread of the embeddings {figures[_STD]:.2f}, {self.first[_STD]:.2f} at the start"
-            )
+            certain.append(f"spread of the embeddings {figures[_STD]:.2f}, {self.first[_STD]:.2f} at the start")
         return certain
 
     def _signs(self, figures: Figures) -> list[str]:
@@ -146,9 +144,7 @@ def cures_for(settings: Settings) -> dict[str, dict[str, Any]]:
         cures["let the target move slowly"] = slow if optimization.momentum_start < 0.98 else {}
     now = settings.model_dump()
     changed = {
-        words: {
-            key: value for key, value in changes.items() if now[key.split(".")[0]][key.split(".")[1]] != value
-        }
+        words: {key: value for key, value in changes.items() if now[key.split(".")[0]][key.split(".")[1]] != value}
         for words, changes in cures.items()
     }
     return {words: changes for words, changes in changed.items() if changes and _fit(settings, changes)}

@@ -19,9 +19,7 @@ from lang_jepa.evaluation.tasks.request import Grouped
 
 def grouped(documents: int = 48, sentences: int = 60, groups: int = 3) -> Grouped:
     texts = [[f"Document {d}, sentence {s}." for s in range(sentences)] for d in range(documents)]
-    return Grouped(
-        texts, [f"book {d % groups}" for d in range(documents)], [d % 4 == 0 for d in range(documents)]
-    )
+    return Grouped(texts, [f"book {d % groups}" for d in range(documents)], [d % 4 == 0 for d in range(documents)])
 
 
 def owner(sources: Sources, row: int) -> int:
@@ -39,9 +37,7 @@ def test_joined_documents_change_their_source_at_the_boundaries_alone(same_group
     assert len(made) > 8
     used: dict[int, int] = {}
     seen: set[int] = set()
-    for rows, truth, cluster, chooses in zip(
-        made.documents, made.truth, made.clusters, made.choosing, strict=True
-    ):
+    for rows, truth, cluster, chooses in zip(made.documents, made.truth, made.clusters, made.choosing, strict=True):
         owners = [owner(sources, int(row)) for row in rows]
         changes = [i for i in range(1, len(rows)) if owners[i] != owners[i - 1]]
         assert changes == truth.tolist()
@@ -50,15 +46,11 @@ def test_joined_documents_change_their_source_at_the_boundaries_alone(same_group
         assert sizes.min() >= PIECE[0]
         assert sizes.max() <= PIECE[1]
         places = [place(sources, int(row)) for row in rows]
-        assert all(places[i] == places[i - 1] + 1 for i in range(1, len(rows)) if i not in truth), (
-            "whole runs"
-        )
+        assert all(places[i] == places[i - 1] + 1 for i in range(1, len(rows)) if i not in truth), "whole runs"
         groups = {int(sources.groups[one]) for one in owners}
         assert (len(groups) == 1) == same_group
         assert {bool(sources.choosing[one]) for one in owners} == {bool(chooses)}
-        assert all(used.setdefault(one, int(cluster)) == cluster for one in owners), (
-            "a source is of one cluster"
-        )
+        assert all(used.setdefault(one, int(cluster)) == cluster for one in owners), "a source is of one cluster"
         assert not seen & set(rows.tolist()), "no sentence is used twice"
         seen |= set(rows.tolist())
 

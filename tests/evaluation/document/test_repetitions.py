@@ -79,9 +79,7 @@ def test_who_reads_the_meaning_finds_them_and_its_threshold_is_kept(sources: Sou
 
 
 def test_who_reads_words_alone_does_not(sources: Sources) -> None:
-    value = {
-        row.metric: row.value for row in board(sources, ByMeaning(blind=True)).rows if row.name == "model"
-    }
+    value = {row.metric: row.value for row in board(sources, ByMeaning(blind=True)).rows if row.name == "model"}
     assert value["average precision"] < 0.6
 
 

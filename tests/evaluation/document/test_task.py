@@ -69,9 +69,7 @@ def test_a_predictor_that_knows_is_used_and_one_that_does_not_is_not(grouped: Gr
     _, _, tools = document_rows({"model": Planted(knows=False)}, grouped, window_size=8, queries=200)
     assert tools["next"].predictor is not None
     assert tools["next"].used.merit >= tools["next"].predictor.merit
-    assert tools["segment"].used.rule in ("blocks", "recency mean", "prediction + blocks"), (
-        "not the prediction alone"
-    )
+    assert tools["segment"].used.rule in ("blocks", "recency mean", "prediction + blocks"), "not the prediction alone"
 
 
 def test_a_better_encoder_beside_it_is_not_taken_for_its_own(grouped: Grouped) -> None:
@@ -79,9 +77,7 @@ def test_a_better_encoder_beside_it_is_not_taken_for_its_own(grouped: Grouped) -
     poor = Planted(knows=False)
     poor.encode = lambda sentences: unit_rows(np.stack([noise("!" + text) for text in sentences]))  # type: ignore[method-assign]
     _, _, alone = document_rows({"model": poor}, grouped, window_size=8, queries=100)
-    _, _, beside = document_rows(
-        {"model": poor, "other": Planted(knows=True)}, grouped, window_size=8, queries=100
-    )
+    _, _, beside = document_rows({"model": poor, "other": Planted(knows=True)}, grouped, window_size=8, queries=100)
     assert beside == alone
     assert alone["next"].used.merit < 0.3
 

@@ -130,9 +130,7 @@ class _Building:
         self.sizes: list[tuple[int, int]] = []
         self.rejected: Counter[str] = Counter()
 
-    def add(
-        self, document: Document, splitter: SentenceSplitter, tokenizer: TextTokenizer, min_sentences: int
-    ) -> None:
+    def add(self, document: Document, splitter: SentenceSplitter, tokenizer: TextTokenizer, min_sentences: int) -> None:
         """Process one document and append it, or count why not."""
         text = document.text
         sentences = split_text(text, splitter)

@@ -57,10 +57,7 @@ class CorpusSplit:
         self._token_base = _bases([len(shard.tokens) for shard in self._shards])
         self._sentence_base = _bases([len(shard.sentences) - 1 for shard in self._shards])
         self._document_base = _bases([len(shard.documents) - 1 for shard in self._shards])
-        pieces = [
-            shard.documents[:-1] + base
-            for shard, base in zip(self._shards, self._sentence_base, strict=False)
-        ]
+        pieces = [shard.documents[:-1] + base for shard, base in zip(self._shards, self._sentence_base, strict=False)]
         self.document_starts: Ints = np.concatenate([*pieces, self._sentence_base[-1:]])
         self.num_documents = int(self._document_base[-1])
         self.num_sentences = int(self._sentence_base[-1])
@@ -204,9 +201,7 @@ class Corpus:
         self.path, self.manifest, self.reused = path, manifest, True
         dtype = token_dtype(int(manifest["tokenizer"]["vocab_size"]))
         sides = [
-            CorpusSplit(
-                open_shards(path, side, manifest["shards"][side], dtype), lambda: self.tokenizer, (path, side)
-            )
+            CorpusSplit(open_shards(path, side, manifest["shards"][side], dtype), lambda: self.tokenizer, (path, side))
             for side in SIDES
         ]
         self.train, self.validation = sides
@@ -236,9 +231,7 @@ class Corpus:
                 _verify(path, manifest)
             return corpus
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise LangJepaError(
-                f"manifest of the corpus is damaged ({path / MANIFEST}): {error!r}"
-            ) from error
+            raise LangJepaError(f"manifest of the corpus is damaged ({path / MANIFEST}): {error!r}") from error
 
     def why_nothing_held_out(self) -> str:
         """Why there are no held-out documents, and what to do."""

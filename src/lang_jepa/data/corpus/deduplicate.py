@@ -48,7 +48,7 @@ def side(text_hash: int, val_fraction: float) -> Literal["train", "validation"]:
 
 
 def on_side(text_hashes: Hashes, name: str, val_fraction: float) -> NDArray[np.bool_]:
-    """bool [D]: which documents `side` puts on side `name`."""
+    """Bool [D]: which documents `side` puts on side `name`."""
     return np.array([side(value, val_fraction) == name for value in text_hashes.tolist()], dtype=bool)
 
 
@@ -123,7 +123,7 @@ class HashTable:
         return np.where(same.any(axis=1), found, -1)
 
     def contains(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """bool [N]: which of the hashes (uint64 [N]) are remembered."""
+        """Bool [N]: which of the hashes (uint64 [N]) are remembered."""
         found: NDArray[np.bool_] = self.find(hashes) >= 0
         return found
 

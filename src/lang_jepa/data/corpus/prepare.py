@@ -116,14 +116,10 @@ class _Job:
     shard_tokens: int
 
     @classmethod
-    def plan(
-        cls, settings: DataSettings, on_event: Progress, block_size: BlockSize, shard_tokens: int
-    ) -> "_Job":
+    def plan(cls, settings: DataSettings, on_event: Progress, block_size: BlockSize, shard_tokens: int) -> "_Job":
         """Open the source and the tokenizer and compute the fingerprint."""
         source = open_source(settings)
-        tokenizer = (
-            None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
-        )
+        tokenizer = None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
         made_from = _made_from(settings, source, tokenizer)
         name = f"{_short_name(settings.train_file)}-{fingerprint(made_from)}"
         target = Path(settings.corpus_dir).expanduser() / name
@@ -182,16 +178,12 @@ class _Job:
         make_folder(self.partial)
         for folder in (self.partial, self.partial / "blocks"):
             remove_temporaries(folder)
-        warnings = self._warned(
-            language_hint(self.settings, (row.text for row in some_documents(self.source)))
-        )
+        warnings = self._warned(language_hint(self.settings, (row.text for row in some_documents(self.source))))
         tokenizer = self.tokenizer or self._trained_tokenizer()
         work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
         blocks = work.run(self.source, self._report_block)
         require_documents(work.documents, work.rejected, self.source)
-        self.on_event(
-            PrepareEvent("assemble", "finding duplicates, writing shards", work.documents, work.characters)
-        )
+        self.on_event(PrepareEvent("assemble", "finding duplicates, writing shards", work.documents, work.characters))
         final = self.partial / "corpus"
         shutil.rmtree(final, ignore_errors=True)
         make_folder(final)
@@ -220,13 +212,9 @@ class _Job:
         """The tokenizer learnt on the training documents, kept in the work folder so that a resumed run finds it."""
         folder = self.partial / "tokenizer"
         if not folder.is_dir():
-            self.on_event(
-                PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids")
-            )
+            self.on_event(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
             texts = (document.text for document in some_documents(self.source))
-            learnt = train_tokenizer(
-                training_texts(texts, self.settings.val_fraction), self.settings.vocab_size
-            )
+            learnt = train_tokenizer(training_texts(texts, self.settings.val_fraction), self.settings.vocab_size)
             with atomic_folder(folder) as temporary:
                 learnt.save(temporary)
         return TextTokenizer.from_files(folder, TRAINED_SPECIALS)
@@ -251,10 +239,7 @@ class _Job:
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if not train:
             reasons = work.rejected + result.rejected + result.duplicates
-            counts = (
-                ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
-                or "none rejected"
-            )
+            counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items())) or "none rejected"
             if work.documents == 1 and validation:
                 raise LangJepaError(
                     f"nothing is left to train on: {why_nothing_held_out(1.0, 1, self.source.description)} Or set "

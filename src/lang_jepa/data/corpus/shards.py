@@ -70,9 +70,7 @@ class _ArrayFile:
 class ShardWriter:
     """Writes the shards of one side, block by block; memory holds one block and the document ids of one shard."""
 
-    def __init__(
-        self, folder: Path, side: str, dtype: type[Any], *, shard_tokens: int = SHARD_TOKENS
-    ) -> None:
+    def __init__(self, folder: Path, side: str, dtype: type[Any], *, shard_tokens: int = SHARD_TOKENS) -> None:
         """Start writing.
 
         Args:
@@ -111,8 +109,7 @@ class ShardWriter:
         types = {"tokens": self.dtype, "sentences": np.dtype(np.int64), "documents": np.dtype(np.int64)}
         number = len(self.shards)
         self._files = {
-            kind: _ArrayFile(shard_file(self.folder, self.side, number, kind), dtype)
-            for kind, dtype in types.items()
+            kind: _ArrayFile(shard_file(self.folder, self.side, number, kind), dtype) for kind, dtype in types.items()
         }
 
     def _close(self) -> None:
@@ -174,6 +171,4 @@ def _open_array(path: Path, dtype: np.dtype[Any] | None, length: int) -> NDArray
 
 def damaged(path: Path, why: str) -> LangJepaError:
     """What to raise for a file of a corpus that is not what it should be."""
-    return LangJepaError(
-        f"a file of the corpus is damaged: {path} ({why}). Delete the folder and prepare again."
-    )
+    return LangJepaError(f"a file of the corpus is damaged: {path} ({why}). Delete the folder and prepare again.")

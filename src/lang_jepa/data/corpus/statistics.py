@@ -45,11 +45,7 @@ class SideStatistics:
     def as_dict(self) -> dict[str, Any]:
         """For the manifest. Characters and bytes are of the source texts; lengths are tokens of a sentence."""
         running = np.cumsum(self.histogram)
-        ranks = (
-            [int(np.searchsorted(running, self.sentences * p / 100)) for p in PERCENTILES]
-            if running[-1]
-            else []
-        )
+        ranks = [int(np.searchsorted(running, self.sentences * p / 100)) for p in PERCENTILES] if running[-1] else []
         return {
             "documents": self.documents,
             "sentences": self.sentences,
@@ -83,9 +79,7 @@ class Overlap:
     def add_training(self, block: Block) -> None:
         """Mark the held-out sentences that occur in these training documents."""
         if self._unique is None:
-            self._unique = np.unique(
-                np.concatenate([block.sentence_hashes[:0], *(part[0] for part in self._parts)])
-            )
+            self._unique = np.unique(np.concatenate([block.sentence_hashes[:0], *(part[0] for part in self._parts)]))
             self._found = np.zeros(len(self._unique), dtype=bool)
         if len(self._unique):
             self._found |= np.isin(self._unique, block.sentence_hashes)

@@ -79,9 +79,7 @@ class Processing:
         workers: processes used.
     """
 
-    def __init__(
-        self, settings: DataSettings, tokenizer: TextTokenizer, folder: Path, block_size: BlockSize
-    ) -> None:
+    def __init__(self, settings: DataSettings, tokenizer: TextTokenizer, folder: Path, block_size: BlockSize) -> None:
         """`folder` receives the finished blocks, and may hold some already."""
         self.settings, self.tokenizer, self.folder, self.block_size = settings, tokenizer, folder, block_size
         self.rejected: Counter[str] = Counter()

@@ -181,9 +181,7 @@ KINDS = (
     _document("MDX", (".mdx",), MARKDOWN_FORMAT, _decoded(lambda text: markdown_prose(text, mdx=True))),
     _document("reStructuredText", (".rst",), RST_FORMAT, _decoded(rst_prose)),
     _document("HTML", (".html", ".htm", ".xhtml"), HTML_FORMAT, _html),
-    _document(
-        "PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=lambda path, column: require("PDF"), packed=False
-    ),
+    _document("PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=lambda path, column: require("PDF"), packed=False),
     _document(
         "Word",
         (".docx",),
@@ -244,9 +242,7 @@ def read_document(path: Path) -> str:
 
 def id_hash(identity: str) -> int:
     """64-bit hash of a document's id."""
-    return int.from_bytes(
-        blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
-    )
+    return int.from_bytes(blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def id_hashes(path: Path, kind: Kind, column: str) -> Iterator[int]:

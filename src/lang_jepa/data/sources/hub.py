@@ -59,9 +59,7 @@ def transport_errors() -> tuple[type[Any], ...]:
     """Base class of the HTTP client's errors. The hub library has changed its client, so it is not named here."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    return tuple(
-        kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in {"HTTPError", "RequestException"}
-    )
+    return tuple(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in {"HTTPError", "RequestException"})
 
 
 FINEWEB_CONFIGS = ("sample-10BT", "sample-100BT", "sample-350BT", "default")

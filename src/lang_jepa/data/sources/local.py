@@ -65,9 +65,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     parts: list[str] = []
-    for piece in re.findall(
-        r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", pattern.removeprefix("./").rstrip("/"), re.DOTALL
-    ):
+    for piece in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", pattern.removeprefix("./").rstrip("/"), re.DOTALL):
         match piece:
             case "**/":
                 parts.append("(?:[^/]+/)*")
@@ -142,7 +140,8 @@ class LocalSource(Source):
 
     def fingerprint(self) -> str:
         """Names, sizes and content hashes of the files (size and time of change above HASH_WHOLE bytes), the column of
-        the text, and the rules by which the files are read."""
+        the text, and the rules by which the files are read.
+        """
         rules = sorted({(file.kind.name, file.kind.format) for file in self.files})
         read = [FORMAT, text_files.FORMAT, rules, self.settings.text_column]
         return fingerprint(["local", read, [[file.name, *_content(file.path)] for file in self.files]])
@@ -174,9 +173,7 @@ class LocalSource(Source):
         """Hashes of ids that occur more than once; reads only the id columns, 8 bytes for each row."""
         if self._repeated is None:
             column = self.settings.text_column
-            parts = [
-                np.fromiter(formats.id_hashes(file.path, file.kind, column), np.uint64) for file in self.files
-            ]
+            parts = [np.fromiter(formats.id_hashes(file.path, file.kind, column), np.uint64) for file in self.files]
             values, counts = np.unique(np.concatenate(parts), return_counts=True)
             self._repeated = frozenset(values[counts > 1].tolist())
         return self._repeated

@@ -58,9 +58,7 @@ def no_documents(path: Path, column: str) -> str | None:
     if shape == "lines" and not (whole and len(filled) == 1):
         return None
     try:
-        first = (
-            iter([json.loads(filled[0])]) if shape == "lines" else (one for one, _ in _values(path, shape))
-        )
+        first = iter([json.loads(filled[0])]) if shape == "lines" else (one for one, _ in _values(path, shape))
         value = next(first, None)
     except (LangJepaError, ValueError, RecursionError):
         # A configuration may have comments, which JSON has not; a list of documents is refused when it is read.

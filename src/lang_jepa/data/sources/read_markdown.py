@@ -23,9 +23,7 @@ from lang_jepa.data.sources.read_html import html_prose
 
 FORMAT = 3
 
-_TAG = re.compile(
-    r"\{\{(?:<[^{}]{0,2000}?>|%[^{}]{0,2000}?%)\}\}|\{%[^{}]{0,2000}?%\}|\{\{[^{}]{0,2000}?\}\}"
-)
+_TAG = re.compile(r"\{\{(?:<[^{}]{0,2000}?>|%[^{}]{0,2000}?%)\}\}|\{%[^{}]{0,2000}?%\}|\{\{[^{}]{0,2000}?\}\}")
 """Shortcodes of Hugo, tags and variables of Liquid and Jinja."""
 _NAME = re.compile(r"[{<%\s/-]*(\w+)")
 _CODE_TAGS = {"highlight", "mermaid", "raw", "code", "codeblock", "comment", "math", "katex"}
@@ -35,9 +33,7 @@ _ATTRIBUTE = r"""(?:\.[A-Za-z_-][\w:.-]*|#[\w:.-]+|[\w:.-]+=(?:"[^"\n]*"|'[^'\n]
 _ATTRIBUTES = rf"\{{(?::[ \t]*|[ \t]*(?=[.#])){_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
 """`{: .class #id key="v" }` or `{#id}`."""
 _ANCHOR = re.compile(rf"\s*{_ATTRIBUTES}\s*$")
-_LINES = re.compile(
-    rf"^[ \t]*(?:{_ATTRIBUTES}|\{{:[ \t]?(?:no_)?toc\}}|\[\[?_?TOC_?\]?\])[ \t]*$", re.MULTILINE
-)
+_LINES = re.compile(rf"^[ \t]*(?:{_ATTRIBUTES}|\{{:[ \t]?(?:no_)?toc\}}|\[\[?_?TOC_?\]?\])[ \t]*$", re.MULTILINE)
 """Lines of attributes, and where a table of contents goes."""
 _TYPE = (
     "(?:note|abstract|summary|tldr|info|todo|tip|hint|important|success|check|done|question|help|faq|warning|caution|"

@@ -63,9 +63,7 @@ def _replaced(block: str, known: dict[str, re.Match[str]]) -> str:
 
     def text_of(match: re.Match[str]) -> str:
         found = known.get(match[1])
-        return (
-            match[0] if found is None or found[2] == "unicode" else found[3] if found[2] == "replace" else ""
-        )
+        return match[0] if found is None or found[2] == "unicode" else found[3] if found[2] == "replace" else ""
 
     return re.sub(r"(?<![\w`])\|([^|\s][^|\n]{0,80})\|_{0,2}(?!\w)", text_of, block) if known else block
 
@@ -122,9 +120,7 @@ def _end_of_options(lines: list[str], at: int) -> tuple[int, int]:
     return (at, 0) if items > 1 else (0, at)
 
 
-def _paragraph(
-    lines: list[str], at: int, left_out: Counter[str], *, options: bool
-) -> Generator[str, None, int]:
+def _paragraph(lines: list[str], at: int, left_out: Counter[str], *, options: bool) -> Generator[str, None, int]:
     """One paragraph; returns the line after it, and after the literal block that it announces."""
     indent, parts = _indent(lines[at]), [lines[at].strip()]
     item = (options and _OPTION.match(parts[0])) or _ITEM.match(parts[0])
@@ -174,8 +170,7 @@ def _explicit(lines: list[str], at: int, left_out: Counter[str]) -> Generator[st
         left_out["images"] += found[1] == "figure"
         first = at + 1
         while first < end and (
-            _FIELD.match(lines[first].strip())
-            or (described["signed"] and lines[first] and all(lines[at:first]))
+            _FIELD.match(lines[first].strip()) or (described["signed"] and lines[first] and all(lines[at:first]))
         ):
             first += 1
         prose_below = list(_paragraphs(lines[first:end], left_out))

@@ -139,9 +139,7 @@ def text_lines(pieces: Iterable[bytes], where: str) -> Iterator[str]:
         try:
             yield decode(line).strip()
         except NotText as error:
-            raise LangJepaError(
-                f"{where} is not UTF-8 text: line {number}: {error}. Save it as UTF-8."
-            ) from error
+            raise LangJepaError(f"{where} is not UTF-8 text: line {number}: {error}. Save it as UTF-8.") from error
 
 
 def filled_lines(pieces: Iterable[bytes], where: str) -> list[str]:

@@ -130,9 +130,7 @@ def _ends(language: str) -> re.Pattern[str]:
     if language == "nl":
         ends.append(rf"(?<=[a-z] [A-Z]\.)(?=\s+(?:{_STARTERS_NL.replace(' ', '|')})\s)")
     if language == "ru":
-        ends.append(
-            rf"(?:{_after('г гг руб коп тыс млн млрд')})(?=\s+(?:{_STARTERS_RU.replace(' ', '|')})\s)"
-        )
+        ends.append(rf"(?:{_after('г гг руб коп тыс млн млрд')})(?=\s+(?:{_STARTERS_RU.replace(' ', '|')})\s)")
     return re.compile(rf"\.(?:{'|'.join(ends)})")
 
 
@@ -159,9 +157,7 @@ def without_quotes(text: str, language: str) -> str:
 
 _OPENERS = "\"'`“„«»‹‘‚「『《（([{<"
 _EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf\u200d\ufe0e\ufe0f\U000e0020-\U000e007f"
-_BELONGS_BEFORE = re.compile(
-    rf"(?:[\"'”’»›)\]}}」』）】》〉*_¹²³⁰-⁹{_EMOJI}]|\[\d{{1,3}}\])++(?=\s)|[{_EMOJI}]++|\s++"
-)
+_BELONGS_BEFORE = re.compile(rf"(?:[\"'”’»›)\]}}」』）】》〉*_¹²³⁰-⁹{_EMOJI}]|\[\d{{1,3}}\])++(?=\s)|[{_EMOJI}]++|\s++")
 
 
 def moved(text: str, cut: int, start: int, end: int) -> int:
@@ -203,23 +199,15 @@ def goes_on(text: str, start: int, cut: int, language: str) -> bool:
     """Whether the sentence that began at `start` goes on at `cut`."""
     tail = text[max(start, cut - _REACH) : cut].rstrip()
     following = text[cut]
-    if (
-        following in ",;:，、；："
-        or (following == "-" and _HYPHEN.match(text, cut))
-        or (start >= cut - _REACH and _MARKER.fullmatch(tail))
-    ):
+    if following in ",;:，、；：" or (following == "-" and _HYPHEN.match(text, cut)):
         return True
-    if tail[-1] in "」』":
-        return text.startswith(("と", "って"), cut)
-    if tail[-1] == "．":
-        return following.isdigit()
+    if start >= cut - _REACH and _MARKER.fullmatch(tail):
+        return True
+    if tail[-1] in "」』．":
+        return following.isdigit() if tail[-1] == "．" else text.startswith(("と", "って"), cut)
     # Where the sentence so far has no capital, a small letter may begin one.
     first = _FIRST_LETTER.match(text, cut)
-    small = (
-        first is not None
-        and first[1].islower()
-        and not text[max(start, cut - _SENTENCE_REACH) : cut].islower()
-    )
+    small = first is not None and first[1].islower() and not text[max(start, cut - _SENTENCE_REACH) : cut].islower()
     if tail.rstrip(_CLOSERS)[-1:] in ("!", "?"):
         return small
     match = _LAST_WORD.search(tail)

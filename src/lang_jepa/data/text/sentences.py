@@ -154,9 +154,7 @@ def align(text: str, sentences: list[str]) -> list[tuple[int, int]]:
         position = start + len(sentence)
         found.append((start, position))
     if text[position:].strip():
-        raise LangJepaError(
-            f"the sat splitter lost text: {text[position : position + 80]!r}. Use data.splitter=rules."
-        )
+        raise LangJepaError(f"the sat splitter lost text: {text[position : position + 80]!r}. Use data.splitter=rules.")
     return found
 
 
@@ -331,9 +329,7 @@ class RuleSplitter:
             else:
                 yield span
 
-    def _between_cuts(
-        self, text: str, start: int, end: int, prepare: Callable[[str, str], str]
-    ) -> Iterator[Span]:
+    def _between_cuts(self, text: str, start: int, end: int, prepare: Callable[[str, str], str]) -> Iterator[Span]:
         """The spans between sentencex's cuts, where these are right."""
         for found in self._cuts(text, start, end, prepare):
             cut = moved(text, found, start, end) if found > start else start

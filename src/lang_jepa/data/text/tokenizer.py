@@ -197,9 +197,7 @@ class TextTokenizer:
 
     def encode_sentences(self, sentences: Sequence[str]) -> list[Ints]:
         """Tokenize every sentence alone: int64 arrays, no special tokens, the same ids as inside a document."""
-        encoded = self.backend.encode_batch_fast(
-            [self.lead + text for text in sentences], add_special_tokens=False
-        )
+        encoded = self.backend.encode_batch_fast([self.lead + text for text in sentences], add_special_tokens=False)
         return [np.array(item.ids, dtype=np.int64) for item in encoded]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -271,9 +269,7 @@ def _find_frame(backend: Tokenizer, text: str) -> tuple[list[int], list[int]]:
     for start in range(len(outer) - len(inner) + 1):
         if outer[start : start + len(inner)] == inner:
             return outer[:start], outer[start + len(inner) :]
-    raise LangJepaError(
-        "this tokenizer changes a text's own tokens when it adds special ones; it cannot be used."
-    )
+    raise LangJepaError("this tokenizer changes a text's own tokens when it adds special ones; it cannot be used.")
 
 
 def _has_prefix_space(backend: Tokenizer) -> bool:
@@ -281,9 +277,7 @@ def _has_prefix_space(backend: Tokenizer) -> bool:
     return bool(getattr(backend.pre_tokenizer, "add_prefix_space", False))
 
 
-def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, *, max_characters: int = 15_000_000
-) -> TextTokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, *, max_characters: int = 15_000_000) -> TextTokenizer:
     """Learn a byte-level BPE: no unknown tokens, `<s> text </s>` around a text, a prefix space of its own.
 
     Time is linear in the sample, whatever it holds: words are cut after WORD_BYTES bytes.
@@ -318,9 +312,7 @@ def train_tokenizer(
     backend.train_from_iterator(sample, trainer=trainer)
     backend.pre_tokenizer = words
     if not sample.characters:
-        raise LangJepaError(
-            "there is no text to learn a tokenizer from: the source gave no documents to train on."
-        )
+        raise LangJepaError("there is no text to learn a tokenizer from: the source gave no documents to train on.")
     first, last = backend.token_to_id("<s>"), backend.token_to_id("</s>")
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", first), ("</s>", last)]

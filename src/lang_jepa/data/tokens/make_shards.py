@@ -64,9 +64,7 @@ class Survey:
         duplicates: documents that the second reading left out, by kind.
     """
 
-    def __init__(
-        self, settings: DataSettings, source: Source, folder: Path, on_event: Callable[[int], None]
-    ) -> None:
+    def __init__(self, settings: DataSettings, source: Source, folder: Path, on_event: Callable[[int], None]) -> None:
         """`folder` is made, for the hashes; `on_event` is called with the characters read so far."""
         self._settings, self._source, self._folder, self._on_event = settings, source, folder, on_event
         self._splitter = make_splitter(settings)
@@ -343,10 +341,7 @@ class _Work:
 
     def finish(self) -> dict[str, dict[str, Any]]:
         """End the files; what each side holds, by its short name."""
-        return {
-            short: {**self.sides[name], "files": self.writers[name].finish()}
-            for name, short in _NAMES.items()
-        }
+        return {short: {**self.sides[name], "files": self.writers[name].finish()} for name, short in _NAMES.items()}
 
 
 def _check(sides: dict[str, dict[str, Any]], source: Source) -> None:
@@ -372,9 +367,7 @@ def _report_lost(manifest: dict[str, Any], on_event: OnEvent) -> None:
         on_event(ShardProgress("warning" if lost.loud else "lost", message=line))
 
 
-def _made_from(
-    settings: DataSettings, source: Source, given: Pieces | None, shard_tokens: int
-) -> dict[str, Any]:
+def _made_from(settings: DataSettings, source: Source, given: Pieces | None, shard_tokens: int) -> dict[str, Any]:
     """Everything that decides the tokens, as JSON."""
     names = [
         "limit", "min_length", "splitter", "language", "max_sentence_chars", "deduplicate", "val_fraction",

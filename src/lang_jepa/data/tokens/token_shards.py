@@ -175,9 +175,7 @@ class TokenShards:
                 wanted = {str(one["name"]): int(one["tokens"]) for one in files}
                 totals = {one["name"]: one["crc32"] for one in files if "crc32" in one}
             except (LookupError, TypeError, ValueError) as error:
-                raise LangJepaError(
-                    f"manifest of the shards is damaged ({folder / MANIFEST}): {error!r}"
-                ) from error
+                raise LangJepaError(f"manifest of the shards is damaged ({folder / MANIFEST}): {error!r}") from error
             found._compare(wanted)
             if changed := changed_file({path: totals[path.name] for path in paths if path.name in totals}):
                 raise LangJepaError(
@@ -274,9 +272,7 @@ class CorpusTokens:
                 "tell documents apart: prepare the corpus with data.tokenizer_path=trained"
             )
         if not split.num_documents:
-            raise LangJepaError(
-                "this side of the corpus is empty: set data.val_fraction, or take more documents"
-            )
+            raise LangJepaError("this side of the corpus is empty: set data.val_fraction, or take more documents")
         self._split = split
         self.vocab_size, self.bos_id = tokenizer.vocab_size, tokenizer.bos_id
         self._text_starts = split.token_starts(split.document_starts)

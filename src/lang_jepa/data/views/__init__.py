@@ -30,9 +30,7 @@ def view_of(settings: Settings) -> type[View]:
     return chosen.in_mode(settings.data)
 
 
-def make_view(
-    settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, *, seed: int | None = None
-) -> View:
+def make_view(settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, *, seed: int | None = None) -> View:
     """The view that the settings choose, over one split of a corpus.
 
     Args:

@@ -154,12 +154,11 @@ class View(ABC):
 
     def copied(self, batch: Batch) -> Batch:
         """The batch with what copying would predict in the place of each target: the sentence before it, or after it
-        where it is a document's first."""
+        where it is a document's first.
+        """
         numbers = batch.sentence_ids.numpy()
         rows = np.where(numbers > self.starts[batch.document_ids.numpy()], numbers - 1, numbers + 1)
-        return replace(
-            batch, targets=Targets.whole(self.sentences(rows)), sentence_ids=torch.from_numpy(rows)
-        )
+        return replace(batch, targets=Targets.whole(self.sentences(rows)), sentence_ids=torch.from_numpy(rows))
 
     def sentences(self, numbers: Indices) -> Sequences:
         """Each sentence alone, cut on the right where it is longer than a sequence may be."""

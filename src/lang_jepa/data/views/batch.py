@@ -157,9 +157,7 @@ class Batch:
 
     def idled(self) -> Self:
         """The batch as one that is gone through and counts nothing."""
-        return replace(
-            self, idle=True, sentence_ids=self.sentence_ids[:0], document_ids=self.document_ids[:0]
-        )
+        return replace(self, idle=True, sentence_ids=self.sentence_ids[:0], document_ids=self.document_ids[:0])
 
     def to(self, device: torch.device | str) -> Self:
         """Move what is computed with; lengths, passages and the ids for the logs stay on the CPU."""

@@ -302,10 +302,7 @@ class MaskedConceptsView(PassageView):
         places, windows = [], []
         for sides in SIDES:
             asked = np.all([one for one, side in zip(has, sides, strict=True) if side], axis=0)
-            kept = [
-                rows if side else np.full_like(rows, -1)
-                for rows, side in zip((before, after), sides, strict=True)
-            ]
+            kept = [rows if side else np.full_like(rows, -1) for rows, side in zip((before, after), sides, strict=True)]
             places.append(own[asked])
             windows.append(np.concatenate(kept, axis=1)[asked])
         return np.concatenate(places), np.concatenate(windows)

@@ -232,9 +232,7 @@ class CausalView(PassageView):
         for start, count in zip(first.tolist(), counts.tolist(), strict=True):
             tokens = np.minimum(self.split.lengths(np.arange(start, start + count)), self.room)
             pieces, used = [[start + count, start + count]], 0
-            for sentence, size in zip(
-                range(start + count - 1, start - 1, -1), tokens[::-1].tolist(), strict=True
-            ):
+            for sentence, size in zip(range(start + count - 1, start - 1, -1), tokens[::-1].tolist(), strict=True):
                 if used + size > self.room:
                     pieces.append([sentence + 1, sentence + 1])
                     used = 0

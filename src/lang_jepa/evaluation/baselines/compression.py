@@ -130,9 +130,7 @@ def _xz(data: bytes) -> int:
 
 
 def _zstd_after(learnt: bytes, data: bytes) -> int:
-    settings = zstandard.ZstdCompressionParameters.from_level(
-        ZSTD_LEVEL, window_log=ZSTD_WINDOW_LOG, enable_ldm=True
-    )
+    settings = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, window_log=ZSTD_WINDOW_LOG, enable_ldm=True)
     packer = zstandard.ZstdCompressor(compression_params=settings).compressobj()
     _length([packer.compress(learnt), packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)])
     return _length([packer.compress(data), packer.flush()])

@@ -55,9 +55,7 @@ def recency_mean(rows: Sequence[Rows], embeddings: Floats) -> Floats:
 
 def vector_scores(questions: Questions, predictions: Floats, embeddings: Floats) -> ScoresBySet:
     """Scores of predicted vectors [Q, D] against candidate vectors [S, D], unit rows both."""
-    return {
-        name: candidate_scores(predictions, embeddings, rows) for name, rows in questions.candidates.items()
-    }
+    return {name: candidate_scores(predictions, embeddings, rows) for name, rows in questions.candidates.items()}
 
 
 @dataclass(frozen=True)
@@ -129,9 +127,7 @@ class WordRidge:
     def _features(self, contexts: Sequence[Sequence[str]]) -> Any:
         from scipy.sparse import hstack
 
-        blocks = [
-            self._words.transform([" ".join(context[-span:]) for context in contexts]) for span in self.spans
-        ]
+        blocks = [self._words.transform([" ".join(context[-span:]) for context in contexts]) for span in self.spans]
         return hstack(blocks, format="csr")
 
     def scores(self, questions: Questions) -> Iterator[tuple[str, ScoresBySet]]:

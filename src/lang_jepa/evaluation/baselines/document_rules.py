@@ -30,9 +30,7 @@ class BothSides(Embedder, Protocol):
     def sees_both_sides(self) -> bool:
         """Whether it was trained to."""
 
-    def predict_between(
-        self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]
-    ) -> NDArray[np.float32]:
+    def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Float32 [n, D], unit rows: the sentence between; one of the two sides may be empty."""
 
 
@@ -171,9 +169,7 @@ class Reading:
                 self._sides[name, kind] = _where(rows, lambda some: rule(some, space), self.model.dim)
             return self._sides[name, kind]
         if name not in self._made:
-            self._made[name] = (
-                self._predict_next() if name == "next" else self._predict(both=name == "between")
-            )
+            self._made[name] = self._predict_next() if name == "next" else self._predict(both=name == "between")
         made = self._made[name]
         known = np.abs(made).sum(1) > 0
         result = np.zeros_like(made)
@@ -199,9 +195,7 @@ class Reading:
         pairs = list(zip(past, self.positions.after, strict=True))
         known = np.array([bool(len(before) + len(after)) for before, after in pairs])
         asked = [pair for pair, some in zip(pairs, known, strict=True) if some]
-        made = model.predict_between(
-            [texts(before) for before, _ in asked], [texts(after) for _, after in asked]
-        )
+        made = model.predict_between([texts(before) for before, _ in asked], [texts(after) for _, after in asked])
         result = np.zeros((len(pairs), model.dim), dtype=np.float32)
         result[known] = checked_vectors(made, len(asked), model.dim, f"predictions of {self.name}")
         return result

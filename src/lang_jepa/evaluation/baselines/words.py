@@ -152,9 +152,7 @@ class BagOfWords:
         return unit_rows(self._vectorizer.transform(sentences).toarray().astype(np.float32))
 
 
-def texttiling_depths(
-    sentences: Sequence[str], *, width: int = 20, block: int = 10, smoothing: int = 2
-) -> Gaps:
+def texttiling_depths(sentences: Sequence[str], *, width: int = 20, block: int = 10, smoothing: int = 2) -> Gaps:
     """TextTiling's depth score of each gap between sentences, float64 [n - 1]; 0 where no pseudo-sentence ends near.
 
     Hearst 1997 (Text segmentation into multi-paragraph subtopic passages), by blocks of words. Pseudo-sentences of

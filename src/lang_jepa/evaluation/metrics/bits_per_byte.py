@@ -120,9 +120,7 @@ class Validation:
             LangJepaError: there is nothing to predict, or the counts differ from the decoded text.
         """
         if source.num_tokens < 2:
-            raise LangJepaError(
-                f"{source.num_tokens} held-out tokens leave nothing to predict: hold out more"
-            )
+            raise LangJepaError(f"{source.num_tokens} held-out tokens leave nothing to predict: hold out more")
         check_bytes(table, source)
         self.source, self.table = source, table.to(device)
         self.length, self.batch_size, self.device = length, batch_size, device

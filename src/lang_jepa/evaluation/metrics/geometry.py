@@ -97,7 +97,7 @@ def alignment(x: Tensor, y: Tensor) -> float:
 
 
 def uniformity(x: Tensor, t: float = 2.0, block: int = 1024) -> float:
-    """log E exp(-t |f(x) - f(y)|^2) over pairs of different rows; Wang and Isola, arXiv 2005.10242.
+    """Log E exp(-t |f(x) - f(y)|^2) over pairs of different rows; Wang and Isola, arXiv 2005.10242.
 
     0 after a collapse, down to about -2 t for a wide cloud (t = 2: about -4). Normalised here; O(N^2 D) in
     blocks of rows, so that no [N, N] matrix is held.

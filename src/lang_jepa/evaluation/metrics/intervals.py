@@ -233,6 +233,4 @@ def _labels(clusters: ArrayLike | None, count: int) -> NDArray[Any]:
 
 def _enough(clusters: int) -> None:
     if clusters < 2:
-        raise LangJepaError(
-            "an interval over documents needs at least two of them: evaluate on more documents."
-        )
+        raise LangJepaError("an interval over documents needs at least two of them: evaluate on more documents.")

@@ -18,9 +18,7 @@ from lang_jepa.errors import LangJepaError
 
 Rows = NDArray[np.int64]
 TIE = 1e-6  # Scores closer than this are equal: fp32 dot products of the same unit vectors differ by about 1e-7.
-_GATHERING = (
-    16  # A product with a row that is fetched for it costs about so many of those in one matrix product.
-)
+_GATHERING = 16  # A product with a row that is fetched for it costs about so many of those in one matrix product.
 _BLOCK = 1 << 25  # Entries of the score matrix held at once: 128 MiB of fp32.
 
 
@@ -42,7 +40,8 @@ class Retrieval:
 
     def hits(self, k: int) -> NDArray[np.float64]:
         """1.0 where the true candidate is among the first k, [Q]. Sharing place k with another is no hit, unless all
-        that are tied are among the first k."""
+        that are tied are among the first k.
+        """
         return (self.last_ranks <= k).astype(np.float64)
 
     def recall(self, k: int) -> float:
@@ -139,9 +138,7 @@ def other_candidates(documents: ArrayLike, true_rows: ArrayLike, *, candidates: 
     return _with_true(true, drawn, "targets of other documents: retrieval among other documents needs two")
 
 
-def pooled_candidates(
-    pools: Sequence[ArrayLike], true_rows: ArrayLike, *, candidates: int, seed: int
-) -> Rows:
+def pooled_candidates(pools: Sequence[ArrayLike], true_rows: ArrayLike, *, candidates: int, seed: int) -> Rows:
     """Candidate rows [Q, C], the true one first, the rest drawn without repetition from each query's pool.
 
     Pools shorter than `candidates` - 1 are taken whole, and the row ends in -1.
@@ -177,9 +174,7 @@ def rank_candidates(
     return from_scores(candidate_scores(predictions, targets, rows), rows >= 0, documents)
 
 
-def candidate_scores(
-    predictions: Tensor | ArrayLike, targets: Tensor | ArrayLike, rows: Rows
-) -> NDArray[np.float32]:
+def candidate_scores(predictions: Tensor | ArrayLike, targets: Tensor | ArrayLike, rows: Rows) -> NDArray[np.float32]:
     """Dot product of each query with each of its candidates, float32 [Q, C]; -1 entries hold no meaning.
 
     Args:

@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 
 
 def half_segment(boundaries: ArrayLike, count: int) -> int:
-    """k of both metrics: half the mean length of the true segments, rounded half up, at least 1 and below `count`."""
+    """K of both metrics: half the mean length of the true segments, rounded half up, at least 1 and below `count`."""
     true = _checked(boundaries, count)
     return int(np.clip(np.floor(count / (len(true) + 1) / 2 + 0.5), 1, max(1, count - 1)))
 
@@ -59,9 +59,7 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> float:
 
     values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
     if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any():
-        raise LangJepaError(
-            f"AUC needs as many scores as labels, and numbers: got {values.shape}, {mask.shape}."
-        )
+        raise LangJepaError(f"AUC needs as many scores as labels, and numbers: got {values.shape}, {mask.shape}.")
     above, below = int(mask.sum()), int((~mask).sum())
     if not above or not below:
         raise LangJepaError("AUC needs at least one positive and one negative score.")
@@ -92,8 +90,7 @@ def _windows(true: ArrayLike, found: ArrayLike, count: int, k: int | None) -> tu
     if not 1 <= distance < count:
         raise LangJepaError(f"k = {distance} must be from 1 to {count - 1}, below the number of sentences.")
     sums = [
-        np.concatenate([[0], np.cumsum(np.bincount(one, minlength=count))]).astype(np.int64)
-        for one in (ours, theirs)
+        np.concatenate([[0], np.cumsum(np.bincount(one, minlength=count))]).astype(np.int64) for one in (ours, theirs)
     ]
     one, other = (total[1 + distance :] - total[1 : 1 + count - distance] for total in sums)
     return one, other, count - distance
@@ -142,9 +139,7 @@ def standardised(scores: Gaps) -> Gaps:
     return scaled
 
 
-def pick(
-    scores: Gaps, *, count: int | None = None, threshold: float | None = None, least: int = LEAST_SEGMENT
-) -> Ints:
+def pick(scores: Gaps, *, count: int | None = None, threshold: float | None = None, least: int = LEAST_SEGMENT) -> Ints:
     """Boundaries: the highest scores first, none that would leave a segment below so many sentences.
 
     Args:

@@ -158,9 +158,7 @@ class Statistics:
         predictable = Predictable(*maps) if maps else None
         sample = tensors.get("sample")
         if sample is not None and (sample.ndim != 2 or sample.shape[1:] != square[:1]):
-            raise LangJepaError(
-                f"the score statistics do not fit ({path}): a sample of shape {sample.shape}."
-            )
+            raise LangJepaError(f"the score statistics do not fit ({path}): a sample of shape {sample.shape}.")
         return cls(mean.astype(np.float32), whitening.astype(np.float32), count, predictable, sample)
 
 
@@ -227,9 +225,7 @@ def _predictable(rows: Floats, statistics: Statistics, side: str) -> Floats:
     """Rows in the space of what contexts predict, [N, D]."""
     predictable = statistics.predictable
     if predictable is None:
-        raise LangJepaError(
-            "the similarity 'predictable' needs a model with a predictor: use 'centred' or another."
-        )
+        raise LangJepaError("the similarity 'predictable' needs a model with a predictor: use 'centred' or another.")
     if side == "predictions":
         mean, matrix = predictable.prediction_mean, predictable.predictions
     else:

@@ -108,9 +108,7 @@ def decode_rows(
         pool = list(dict.fromkeys(text for document in train_documents for text in document))
         nearest = np.argmax(concepts @ model.encode(pool).T, axis=1)
         texts = [pool[index] for index in nearest]
-        rows += asked.decoded(
-            model, "nearest training sentence", texts, concepts, note=f"among {len(pool):,}"
-        )
+        rows += asked.decoded(model, "nearest training sentence", texts, concepts, note=f"among {len(pool):,}")
     for name, other in (beside or {}).items():
         own = other.encode(asked.texts)
         rows += asked.forced(other, name, own)
@@ -251,9 +249,7 @@ def event_rows(
     from lang_jepa.stories import generate
 
     drawn = list(generate(stories, seed, split))
-    positions = [
-        (number, at) for number, one in enumerate(drawn) for at in range(FIRST, len(one.sentences), 2)
-    ]
+    positions = [(number, at) for number, one in enumerate(drawn) for at in range(FIRST, len(one.sentences), 2)]
     clusters = np.array([number for number, _ in positions])
     expected = [drawn[number].sentences[at] for number, at in positions]
     truth = [sentence.event for sentence in expected]

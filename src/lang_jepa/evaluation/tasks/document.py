@@ -112,12 +112,8 @@ def document_rows(
     except TooFew as error:
         raise LangJepaError(f"{error}: {_needed(grouped)}") from error
     rows = [row for board in boards.values() for row in board.rows]
-    choices: dict[str, Choice] = {
-        tool: boards[task].choice() for tool, task in DECIDE.items() if task in boards
-    }
-    similarity = {
-        f"{row.task}, {row.metric}": row.similarity for row in rows if row.name == "model" and row.detail
-    }
+    choices: dict[str, Choice] = {tool: boards[task].choice() for tool, task in DECIDE.items() if task in boards}
+    similarity = {f"{row.task}, {row.metric}": row.similarity for row in rows if row.name == "model" and row.detail}
     return rows, similarity, choices
 
 
@@ -126,9 +122,7 @@ def _needed(grouped: Grouped) -> str:
     long = INTRUDER_EVERY + FAR + 1
     said = []
     for chooses, sets in ((True, 1), (False, 2)):
-        lengths = [
-            len(one) for one, mark in zip(grouped.documents, grouped.choosing, strict=True) if mark == chooses
-        ]
+        lengths = [len(one) for one, mark in zip(grouped.documents, grouped.choosing, strict=True) if mark == chooses]
         fit, rich = sum(size >= PIECE[0] for size in lengths), sum(size >= long for size in lengths)
         said.append(
             f"{PIECES * sets} documents of one folder with {PIECE[0]} sentences or more, {sets} of them with {long}, "
@@ -148,9 +142,7 @@ class _Sources:
     reach: int
     seed: int
 
-    def readings(
-        self, positions: Positions, embeddings: Mapping[str, Floats] | None = None
-    ) -> dict[str, Reading]:
+    def readings(self, positions: Positions, embeddings: Mapping[str, Floats] | None = None) -> dict[str, Reading]:
         """Of some positions by model."""
         vectors = embeddings or self.embeddings
         return {name: Reading(model, positions, vectors[name], name) for name, model in self.models.items()}
@@ -213,9 +205,7 @@ def intruders(readings: Mapping[str, Reading], made: Made, *, task: str, seed: i
 
     def options(reading: Reading, rule: Rule) -> Iterator[Option]:
         for kind in reading.statistics.similarities:
-            cosines = np.einsum(
-                "qd,qd->q", reading.expected(rule, kind), reading.space(kind)[own], dtype=np.float64
-            )
+            cosines = np.einsum("qd,qd->q", reading.expected(rule, kind), reading.space(kind)[own], dtype=np.float64)
             yield Option({"AUC": _aucs(-cosines, made)}, kind, rule=rule, predicts=learned(rule))
 
     add_rules(board, readings, BOTH, options)
@@ -352,9 +342,7 @@ def _score(request: Request) -> Result:
         pairs=pairs,
         seed=request.seed,
     )
-    reported = [
-        texts for texts, chooses in zip(grouped.documents, grouped.choosing, strict=True) if not chooses
-    ]
+    reported = [texts for texts, chooses in zip(grouped.documents, grouped.choosing, strict=True) if not chooses]
     source = (
         f"{len(reported):,} reported and {len(grouped.documents) - len(reported):,} choosing documents"
         f"{request.overlap(reported)}"

@@ -105,9 +105,7 @@ class Made:
         numbers, marks = np.array(clusters, dtype=np.int64), np.array(choosing, dtype=bool)
         return cls(list(documents), list(truth), numbers, marks)
 
-    def board(
-        self, sentences: list[str], task: str, judge: str, *, seed: int, lower: bool = False
-    ) -> Scoreboard:
+    def board(self, sentences: list[str], task: str, judge: str, *, seed: int, lower: bool = False) -> Scoreboard:
         """A scoreboard with one question for each document; `sentences` are those that the rows mean."""
         items = [sentences, *([rows.tolist() for rows in some] for some in (self.documents, self.truth))]
         return Scoreboard(task, SPLIT, judge, self.clusters, items, self.choosing, lower=lower, seed=seed)
@@ -142,9 +140,7 @@ def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
     return Made.of(parts)
 
 
-def _teams(
-    usable: list[int], groups: Rows, same_group: bool, generator: np.random.Generator
-) -> list[list[int]]:
+def _teams(usable: list[int], groups: Rows, same_group: bool, generator: np.random.Generator) -> list[list[int]]:
     """Disjoint sets of `SEGMENTS` sources."""
     order = [usable[i] for i in generator.permutation(len(usable))]
     if same_group:
@@ -214,9 +210,7 @@ def _strangers(sources: Sources, number: int, place: int, where: From) -> Rows:
     if where == "same document":
         pool = np.concatenate([own[: max(0, place - FAR)], own[place + FAR + 1 :]])
         return np.setdiff1d(pool, own[max(0, place - FAR) : place + FAR + 1])
-    alike = np.flatnonzero(
-        (sources.groups == sources.groups[number]) & (sources.choosing == sources.choosing[number])
-    )
+    alike = np.flatnonzero((sources.groups == sources.groups[number]) & (sources.choosing == sources.choosing[number]))
     others = [sources.documents[other] for other in alike if other != number]
     pool = np.concatenate(others) if others else np.zeros(0, dtype=np.int64)
     return np.setdiff1d(pool, own)
@@ -241,9 +235,7 @@ class Pairs:
         return [(a, b) for a, b, grade in every if low < grade <= high and a != b]
 
 
-def with_repetitions(
-    sources: Sources, choosing: Pairs, reported: Pairs, *, seed: int = 0
-) -> tuple[list[str], Made]:
+def with_repetitions(sources: Sources, choosing: Pairs, reported: Pairs, *, seed: int = 0) -> tuple[list[str], Made]:
     """One pair of the same meaning and one that only looks so in every document, while there are any.
 
     Returns:
@@ -258,13 +250,9 @@ def with_repetitions(
     for pairs, chooses in ((choosing, True), (reported, False)):
         kinds = [pairs.between(SAME, 5.0), pairs.between(*RELATED)]
         if not all(kinds):
-            raise LangJepaError(
-                "planting repetitions needs pairs of the same meaning and pairs of another one."
-            )
+            raise LangJepaError("planting repetitions needs pairs of the same meaning and pairs of another one.")
         shuffled = [[kind[i] for i in generator.permutation(len(kind))] for kind in kinds]
-        numbers = [
-            n for n in np.flatnonzero(sources.choosing == chooses) if len(sources.documents[n]) >= APART
-        ]
+        numbers = [n for n in np.flatnonzero(sources.choosing == chooses) if len(sources.documents[n]) >= APART]
         for number, same, related in zip(numbers, *shuffled, strict=False):
             rows = list(sources.documents[number][:LONGEST_PLANTED])
             for first, second in (related, same):

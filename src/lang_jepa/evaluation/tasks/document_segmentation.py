@@ -65,18 +65,14 @@ def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Val
     """Score of every place of a reading of gaps (`Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
     after = _means(reading, reading.positions.after, block, kind)
     if rule in ("prediction", "recency mean"):
-        return -_cosines(
-            reading.expected("prediction" if rule == "prediction" else "recency mean", kind), after
-        )
+        return -_cosines(reading.expected("prediction" if rule == "prediction" else "recency mean", kind), after)
     before = _means(reading, [rows[::-1] for rows in reading.positions.before], block, kind)
     if rule == "blocks":
         return -_cosines(before, after)
     if rule == "prediction + blocks":
         return -_cosines(unit_rows(reading.expected("prediction", kind) + before), after)
     if rule == "prediction both ways":
-        return -_cosines(reading.expected("prediction", kind), after) - _cosines(
-            reading.part("backward", kind), before
-        )
+        return -_cosines(reading.expected("prediction", kind), after) - _cosines(reading.part("backward", kind), before)
     raise ValueError(f"there is no gap score {rule!r}")
 
 
@@ -187,9 +183,7 @@ def _add_nothing(board: Scoreboard, made: Made) -> None:
     board.add("even spacing", [Option(_values(made, even, none))], note="no boundary where unknown")
     generator = np.random.default_rng(board.seed)
     drawn = [
-        _values(
-            made, [pick(generator.random(len(rows) - 1), count=SEGMENTS - 1) for rows in made.documents], none
-        )
+        _values(made, [pick(generator.random(len(rows) - 1), count=SEGMENTS - 1) for rows in made.documents], none)
         for _ in range(_DRAWS)
     ]
     mean = {metric: np.mean([one[metric] for one in drawn], axis=0) for metric in METRICS}

@@ -89,6 +89,4 @@ def check_data_dir(names: Sequence[str], data_dir: Path | None, of_stories: bool
     fits = ("always",) if of_stories else ("always", "unless of stories")
     reading = sorted(task.name for task in TASKS.values() if task.data_dir in fits)
     if data_dir is not None and not {*reading} & {*names}:
-        raise LangJepaError(
-            f"--data-dir has no effect on the tasks {', '.join(names)}: it is for {', '.join(reading)}"
-        )
+        raise LangJepaError(f"--data-dir has no effect on the tasks {', '.join(names)}: it is for {', '.join(reading)}")

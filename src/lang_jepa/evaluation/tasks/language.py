@@ -80,9 +80,7 @@ def _row(
 
 def _score_bits(request: Request) -> Result:
     assert request.language is not None
-    return Result(
-        bits_rows(request.language, seed=request.seed), {BITS_PER_BYTE.name: request.language.source}
-    )
+    return Result(bits_rows(request.language, seed=request.seed), {BITS_PER_BYTE.name: request.language.source})
 
 
 def _score_quantised(request: Request) -> Result:

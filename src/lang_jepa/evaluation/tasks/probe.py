@@ -48,9 +48,7 @@ def probe_rows(
             task, items = (TITLE, split, "accuracy"), splits[split].sentences if evaluated else None
             rows.append(mean_row(task, name, correct[split], seed=seed, note=note, items=items))
 
-    def add_fitted(
-        name: str, x: Mapping[Split, Any], grid: tuple[float, ...], *, evaluated: bool = False
-    ) -> None:
+    def add_fitted(name: str, x: Mapping[Split, Any], grid: tuple[float, ...], *, evaluated: bool = False) -> None:
         correct, best = fit_probe(x, splits, grid)
         add(name, correct, join([f"C = {best:g} chosen on dev", note]), evaluated=evaluated)
 
@@ -61,9 +59,7 @@ def probe_rows(
     tables = tfidf(splits["train"].sentences, *texts, ngram_range=(1, 2), sublinear_tf=True)
     add_fitted("TF-IDF", dict(zip(splits, tables, strict=True)), TFIDF_GRID)
     majority = int(np.bincount(splits["train"].labels).argmax())
-    right = {
-        split: (np.asarray(part.labels) == majority).astype(np.float64) for split, part in splits.items()
-    }
+    right = {split: (np.asarray(part.labels) == majority).astype(np.float64) for split, part in splits.items()}
     add("majority class", right, "")
     return rows
 

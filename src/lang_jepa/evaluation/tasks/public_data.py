@@ -117,9 +117,7 @@ def read_labelled(path: Path, split: Split) -> Labelled:
         header = next(lines, "").rstrip("\n").split("\t")
         text = "sentence" if "sentence" in header else "content"
         if not {"label", text} <= set(header):
-            raise LangJepaError(
-                f"{path}: the header must name label and sentence (or content), got {header}."
-            )
+            raise LangJepaError(f"{path}: the header must name label and sentence (or content), got {header}.")
         label_column, text_column = header.index("label"), header.index(text)
         data = Labelled(split, [], [])
         for number, line in enumerate(lines, start=2):

@@ -109,10 +109,7 @@ class NextSentence:
         questions = self.questions
         embeddings = {name: encode(model, questions.sentences, name) for name, model in models.items()}
         spaces = {
-            name: {
-                kind: prepare(embeddings[name], model.statistics, kind)
-                for kind in model.statistics.similarities
-            }
+            name: {kind: prepare(embeddings[name], model.statistics, kind) for kind in model.statistics.similarities}
             for name, model in models.items()
         }
         for position, (name, model) in enumerate(models.items()):

@@ -111,8 +111,7 @@ def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int 
     count = len(searched.queries)
     items = [searched.queries, len(searched.sentences)]
     boards = {
-        metric: Scoreboard(TITLE, searched.name, metric, np.arange(count), items, seed=seed)
-        for metric in METRICS
+        metric: Scoreboard(TITLE, searched.name, metric, np.arange(count), items, seed=seed) for metric in METRICS
     }
 
     def add(name: str, score: Callable[[slice], Scores], similarity: str = "", note: str = "") -> None:

@@ -38,9 +38,7 @@ def word_ridges(train_stories: int, *, seed: int = 0) -> dict[str, WordRidge]:
     """Ridge regressions on the words of the last and of the last three sentences, fitted on training stories."""
     from lang_jepa.stories import generate
 
-    train = [
-        [sentence.text for sentence in story.sentences] for story in generate(train_stories, seed, "train")
-    ]
+    train = [[sentence.text for sentence in story.sentences] for story in generate(train_stories, seed, "train")]
     return {f"ridge on words, last {span}": WordRidge(train, span=span) for span in (1, 3)}
 
 
@@ -149,9 +147,7 @@ def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySe
         for index, row in enumerate(rows):
             story, position = drawn[questions.documents[index]], int(questions.positions[index])
             # A wording can occur in several stories with other arguments: inside its own story it means its own.
-            own = {s.text: s for s in story.sentences} | {
-                story.sentences[position].text: story.sentences[position]
-            }
+            own = {s.text: s for s in story.sentences} | {story.sentences[position].text: story.sentences[position]}
             texts = [questions.sentences[i] for i in row[row >= 0]]
             meant = [own.get(text, anywhere[text]) for text in texts]
             table[index, row >= 0] = oracle_scores(story, position, meant)

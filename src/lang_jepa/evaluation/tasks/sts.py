@@ -163,9 +163,7 @@ def _geometry_rows(dev: StsPairs, name: str, unit: Floats, seed: int) -> Iterato
     if len(distances) < 2:
         raise LangJepaError(f"STS-B {dev.split} holds {len(distances)} pairs above {POSITIVE}: too few.")
     task = (TITLE, dev.split, "alignment (lower is better)")
-    yield mean_row(
-        task, name, distances, seed=seed, shares=False, similarity="raw", note="pairs scored above 4"
-    )
+    yield mean_row(task, name, distances, seed=seed, shares=False, similarity="raw", note="pairs scored above 4")
     value, interval = uniformity_with_interval(unit, seed=seed)
     yield score_row(
         (TITLE, dev.split, "uniformity (lower is better)"), name, value, interval, len(unit), similarity="raw"

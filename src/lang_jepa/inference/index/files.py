@@ -129,9 +129,7 @@ class IndexWriter:
         """Write a block through to the disk, then the journal; returns the progress with the sizes filled in."""
         texts, ids = _encoded(block.texts), _encoded(block.ids)
         if not np.isfinite(block.vectors).all():
-            raise LangJepaError(
-                "the model makes vectors that are not finite, among which nothing could be found"
-            )
+            raise LangJepaError("the model makes vectors that are not finite, among which nothing could be found")
         text_ends = _ends(texts, self.progress.text_bytes)
         id_ends = _ends(ids, self.progress.id_bytes)
         with writing(self.folder):
@@ -300,11 +298,7 @@ def _check(name: str, array: NDArray[Any], *, rows: int, documents: int) -> None
 def _progress(journal: Path) -> Progress:
     found = read_json(journal, what="journal of an unfinished index")
     numbers = found.values() if isinstance(found, dict) else ()
-    if (
-        not numbers
-        or found.keys() != asdict(Progress()).keys()
-        or not all(type(n) in (int, bool) for n in numbers)
-    ):
+    if not numbers or found.keys() != asdict(Progress()).keys() or not all(type(n) in (int, bool) for n in numbers):
         raise LangJepaError(f"the journal {journal} is damaged: remove {journal.parent} and build again")
     return Progress(**found)
 
@@ -347,21 +341,14 @@ def _generation(folder: Path) -> Any:
 def _read_index(folder: Path) -> tuple[dict[str, Any], IndexArrays]:
     info = read_card(folder / INDEX, what="index", formats=(FORMAT,))
     generation = info.get("generation")
-    wanted = {
-        f"{generation}/{name}" for name in (*FILES, *([APPROXIMATE] if info.get("approximate") else []))
-    }
+    wanted = {f"{generation}/{name}" for name in (*FILES, *([APPROXIMATE] if info.get("approximate") else []))}
     model, approximate = info.get("model"), info.get("approximate")
     if (
         not isinstance(generation, str)
         or not _GENERATION.fullmatch(generation)
         or wanted - info["sha256"].keys()
-        or not (
-            isinstance(model, dict) and all(isinstance(model.get(key), str) for key in ("path", "identity"))
-        )
-        or not (
-            approximate is None
-            or (isinstance(approximate, dict) and isinstance(approximate.get("probes"), int))
-        )
+        or not (isinstance(model, dict) and all(isinstance(model.get(key), str) for key in ("path", "identity")))
+        or not (approximate is None or (isinstance(approximate, dict) and isinstance(approximate.get("probes"), int)))
     ):
         raise LangJepaError(f"the index {folder / INDEX} is damaged: it does not say what belongs to it")
     return info, IndexArrays.open(folder / generation)

@@ -78,9 +78,7 @@ class Index:
         >>> [hit.text for hit in index.search(["A dog barked."])[0]]         # doctest: +SKIP
     """
 
-    def __init__(
-        self, folder: Path, info: dict[str, Any], arrays: IndexArrays, model: EmbeddingModel
-    ) -> None:
+    def __init__(self, folder: Path, info: dict[str, Any], arrays: IndexArrays, model: EmbeddingModel) -> None:
         self.folder, self.info, self.arrays, self.model = folder, info, arrays, model
 
     @property
@@ -125,9 +123,7 @@ class Index:
         """
         folder = Path(folder)
         check_folder(folder)
-        building = _Building(
-            model, source, folder, dtype, block, approximate, on_event or (lambda progress: None)
-        )
+        building = _Building(model, source, folder, dtype, block, approximate, on_event or (lambda progress: None))
         with locked(folder / ".lock"):
             building.run()
         return cls.open(folder, model)
@@ -148,9 +144,7 @@ class Index:
         model = model or EmbeddingModel.load(info["model"]["path"])
         _check_model(model, info["model"], folder)
         if arrays.vectors.shape[1] != model.dim:
-            raise LangJepaError(
-                f"the index {folder} has vectors of {arrays.vectors.shape[1]} numbers: build it again"
-            )
+            raise LangJepaError(f"the index {folder} has vectors of {arrays.vectors.shape[1]} numbers: build it again")
         return cls(folder, info, arrays, model)
 
     def __len__(self) -> int:
@@ -262,9 +256,7 @@ class _Building:
             info["approximate"] = build_approximate(IndexArrays.open(work).vectors, work)
         about = {key: value for key, value in info.items() if key != "sha256"}
         names = [name for name in NAMES if (work / name).is_file() and name != JOURNAL]
-        write_card(
-            self.folder / INDEX, about, {f"{generation}/{name}": sha256(work / name) for name in names}
-        )
+        write_card(self.folder / INDEX, about, {f"{generation}/{name}": sha256(work / name) for name in names})
         for other in self.folder.iterdir():
             if other != work and is_generation(other):
                 shutil.rmtree(other)  # an older index, or one that was begun and given up
@@ -374,9 +366,7 @@ def model_identity(model: EmbeddingModel) -> str:
     return fingerprint([hashes, model.similarity])
 
 
-def search_in(
-    corpus: Path, model: EmbeddingModel, vectors: Vectors, *, top_k: int
-) -> list[list[tuple[float, str]]]:
+def search_in(corpus: Path, model: EmbeddingModel, vectors: Vectors, *, top_k: int) -> list[list[tuple[float, str]]]:
     """The nearest sentences of a file with one sentence a line, encoded now, or of an index: (cosine, sentence)."""
     if not corpus.is_dir():
         return neighbours(model, vectors, filled_lines(chunks(corpus), str(corpus)), top_k=top_k)

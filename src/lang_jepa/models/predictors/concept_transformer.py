@@ -38,9 +38,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, filled: Tensor) -> Tensor:
         """[P, L, D] to [P, L, D]; `filled`: bool [P, L], False for places after a passage's end."""
         query, key, value = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)
-        )
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         attended = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=self._bias(filled).to(query.dtype)
         )
@@ -80,9 +78,7 @@ class SentenceTransformer(Predictor):
 
     def __init__(self, dim: int, layers: int, heads: int, window: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            _Block(dim, heads, window, dropout, causal=self.causal) for _ in range(layers)
-        )
+        self.blocks = nn.ModuleList(_Block(dim, heads, window, dropout, causal=self.causal) for _ in range(layers))
         self.norm_input, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.output = nn.Linear(dim, dim)
 

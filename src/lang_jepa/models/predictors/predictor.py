@@ -90,9 +90,7 @@ class AttentionQuery(Predictor):
         attended = self._merge(top, weight, total, context.windows)
         return self.output(self.norm(self.dropout(attended.to(context.states.dtype))))  # type: ignore[no-any-return]
 
-    def _segment_sums(
-        self, scores: Tensor, values: Tensor, context: Context
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _segment_sums(self, scores: Tensor, values: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
         """Per segment: largest score [S, H], sum of weights [S, H], weighted sum of values [S, H, D/H]."""
         count, index = context.count, context.segments
         with torch.no_grad():  # the largest score only keeps exp in range; it cancels in the result

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lang_jepa.data.corpus.prepare import tell_losses
 from lang_jepa.data.text.tokenizer import TextTokenizer
@@ -82,7 +81,7 @@ class DecoderMethod(Method[DecoderSettings]):
         "epoch/time",
     )
     free = ("data.encoder",)
-    contents: ClassVar[Mapping[str, Any]] = {"model": dict, "optimizer": dict, "encoder": str}
+    contents: ClassVar[Mapping[str, Any]] = {**Method.contents, "encoder": str}
 
     @property
     def encoder(self) -> Path:
@@ -168,10 +167,7 @@ class DecoderMethod(Method[DecoderSettings]):
             losses, _ = self.model(batch)
         nats = losses.sum()
         # DDP averages over ranks; this makes the average the gradient of the mean over all tokens.
-        return Loss(nats * (self.fabric.world_size / part.count), {"nats": nats.detach()})
-
-    def metrics(self, sums: Mapping[str, Tensor], part: Part) -> dict[str, float]:
-        return {"train/loss": float(sums["nats"]) / part.count}
+        return Loss(nats * (self.fabric.world_size / part.count), {"loss": nats.detach()})
 
     @torch.no_grad()
     def validate(self, step: int, seconds: float, *, last: bool) -> Validation | None:
@@ -232,19 +228,8 @@ class DecoderMethod(Method[DecoderSettings]):
         pairs = zip(held_out.texts(examples), decoded, strict=True)
         return [f"  original        {one}\n  reconstruction  {other}" for one, other in pairs]
 
-    def best(self) -> tuple[str | None, str]:
-        return "val/loss", "min"
-
     def state(self) -> dict[str, Any]:
-        return {
-            "encoder": self.data.encoder,
-            "model": self.decoder.state_dict(),
-            "optimizer": self.optimizers[0].state_dict(),
-        }
-
-    def restore(self, state: Mapping[str, Any], path: Path) -> None:
-        checkpoints.load_weights(self.decoder, state["model"], what=f"the decoder in {path}")
-        checkpoints.load_optimizer(self.optimizers[0], state["optimizer"], what=f"the optimizer in {path}")
+        return {**super().state(), "encoder": self.data.encoder}
 
     def is_made(self, summary: Mapping[str, Any]) -> bool:
         if Path(str(summary.get("encoder"))).resolve() != self.encoder.resolve():

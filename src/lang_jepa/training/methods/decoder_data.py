@@ -246,9 +246,7 @@ class DecoderData:
         """What is worth knowing about the data, for people."""
         held_out = "documents of the corpus' validation side"
         if not self.corpus.validation.num_documents:
-            held_out = (
-                f"{self.settings.data.val_fraction:.0%} of the documents, which the encoder was trained on"
-            )
+            held_out = f"{self.settings.data.val_fraction:.0%} of the documents, which the encoder was trained on"
         return [
             ("corpus", str(self.corpus.path)),
             ("training", f"{self.train.count:,} sentences in {self.order.steps(0):,} batches"),
@@ -289,9 +287,7 @@ def corpus_for(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> 
         )
     corpus = prepare(_here(settings.data, model, encoder, overrides)) if overrides else own_corpus(model)
     if corpus is None:
-        raise LangJepaError(
-            missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS")
-        )
+        raise LangJepaError(missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS"))
     if corpus.tokenizer.fingerprint() != model.tokenizer.fingerprint():
         raise LangJepaError(
             f"the corpus {corpus.path} has other tokens than the encoder {encoder}; remove it and train again, or give "
@@ -307,9 +303,7 @@ def _here(data: DataSettings, model: ConceptModel, encoder: Path, overrides: Seq
     """
     foreign = own_corpus(model) is None
     if foreign and not any(one.startswith("data.train_file=") for one in overrides):
-        raise LangJepaError(
-            missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS")
-        )
+        raise LangJepaError(missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS"))
     if foreign and not any(one.startswith("data.corpus_dir=") for one in overrides):
         data = data.model_copy(update={"corpus_dir": DataSettings().corpus_dir})
     if data.tokenizer_path != "trained" and not foreign:

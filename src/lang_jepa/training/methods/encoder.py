@@ -17,7 +17,7 @@ from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.objective import Objective, spread_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training.export import export_model, training_statistics
+from lang_jepa.training.export import best_similarity, training_statistics
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.metrics import COLUMNS, draw_run, with_other_names
@@ -63,9 +63,8 @@ class EncoderMethod(Method[Settings]):
     columns = COLUMNS
     free = ("data.corpus_dir", "data.prepare_workers", "data.num_workers")
     contents: ClassVar[Mapping[str, Any]] = {
-        "model": dict,
+        **Method.contents,
         "target": dict,
-        "optimizer": dict,
         "centre": (dict, type(None)),
         "watch": dict,
         "alarms": list,
@@ -200,7 +199,10 @@ class EncoderMethod(Method[Settings]):
         self.target.update(self.jepa.encoder, self.schedule.momentum(step))
 
     def concept_model(self) -> ConceptModel:
-        """The model as it is now, to use; it shares its weights with the run."""
+        """The model as it is now, to use: the target's encoder where that follows the online one, else the online one.
+
+        It shares its weights with the run.
+        """
         encoder = self.target.encoder if self.target.kept else self.jepa.encoder
         jepa = Jepa(encoder, self.jepa.predictor, reads_sentences=self.jepa.reads_sentences)
         statistics = training_statistics(jepa, self.data.sample_view, self.settings)
@@ -247,11 +249,7 @@ class EncoderMethod(Method[Settings]):
         return self.settings.logging.best_metric, self.settings.logging.best_mode
 
     def state(self) -> dict[str, Any]:
-        return {
-            "model": self.jepa.state_dict(),
-            "optimizer": self.optimizers[0].state_dict(),
-            **self.own_state(),
-        }
+        return {**super().state(), **self.own_state()}
 
     def own_state(self) -> dict[str, Any]:
         """What is neither the model's nor the optimizer's."""
@@ -264,8 +262,7 @@ class EncoderMethod(Method[Settings]):
         }
 
     def restore(self, state: Mapping[str, Any], path: Path) -> None:
-        checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {path}")
-        checkpoints.load_optimizer(self.optimizers[0], state["optimizer"], what=f"the optimizer in {path}")
+        super().restore(state, path)
         self.restore_own(state, str(path))
 
     def restore_own(self, state: Mapping[str, Any], where: str) -> None:
@@ -282,7 +279,23 @@ class EncoderMethod(Method[Settings]):
         return model is not None and is_whole(model / CARD, what="model card")
 
     def export(self, folder: Path, end: End) -> Path:
-        export_model(self, folder, end)
+        """Write `model/`: the best by logging.best_metric where something is held out, else the last."""
+        source, target = end.checkpoint, self.target
+        state = checkpoints.load_checkpoint(source, system="encoder", contents=self.contents)
+        checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {source}")
+        if target.kept:
+            checkpoints.load_weights(target.encoder, state["target"], what=f"the target in {source}")
+        model, held_out = self.concept_model(), self.data.held_out
+        # The sample is shared out among ranks, of which the first alone cannot gather it.
+        if held_out is not None and self.fabric.world_size == 1:
+            model.similarity = best_similarity(held_out, model.jepa, model.statistics)
+        model.save(
+            folder / "model",
+            weights="target" if target.kept else "online",
+            step=int(state["step"]),
+            best=None if end.best_step is None else {"metric": end.metric, "value": end.value},
+            corpus=self.identity,
+        )
         return folder / "model"
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -190,9 +190,7 @@ def plan_steps(
             f"the corpus gives fewer batches in all than {names[0]}={accumulation}: lower it, lower {names[1]}, or "
             "take more documents"
         )
-    return total, [min(end, total) for end in ends] if limit is None else [
-        end for end in ends if end <= total
-    ]
+    return total, [min(end, total) for end in ends] if limit is None else [end for end in ends if end <= total]
 
 
 def make_order(settings: Settings, view: View, *, world: int) -> Order:

@@ -14,7 +14,6 @@ from lang_jepa.inference.cards import is_whole
 from lang_jepa.inference.model_folder import GPT_CARD, find_gpt, initial_gpt, save_gpt
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
-from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.gpt_data import GPTBatch, GPTBatches, open_tokens
 from lang_jepa.training.methods.gpt_validation import GPTValidation
@@ -87,10 +86,8 @@ class GPTMethod(Method[GPTSettings]):
         "evaluation.sentence_layer",
     )
     contents: ClassVar[Mapping[str, Any]] = {
-        "model": dict,
-        "optimizers": list,
+        **Method.contents,
         "average": (dict, type(None)),
-        "metrics": dict,
     }
 
     def __init__(self, settings: GPTSettings) -> None:
@@ -218,15 +215,10 @@ class GPTMethod(Method[GPTSettings]):
         return "val/bits_per_byte", "min"
 
     def state(self) -> dict[str, Any]:
-        return {
-            "model": self.gpt.state_dict(),
-            "optimizers": [one.state_dict() for one in self.optimizers],
-            "average": self.average.state_dict() if self.average else None,
-        }
+        return {**super().state(), "average": self.average.state_dict() if self.average else None}
 
     def restore(self, state: Mapping[str, Any], path: Path) -> None:
-        checkpoints.load_weights(self.gpt, state["model"], what=f"the model in {path}")
-        checkpoints.load_optimizers(self.optimizers, state["optimizers"], path)
+        super().restore(state, path)
         if self.average is not None:
             self.average.load_state_dict(state["average"] or {})
 

@@ -92,9 +92,7 @@ def of_corpus(corpus: Corpus, tell: Tell) -> Tokens:
 
 def _of_shards(settings: GPTDataSettings, folder: Path, tell: Tell) -> Tokens:
     if (folder / SHARDS_MANIFEST).is_file():  # shards from elsewhere have none
-        tell_losses(
-            Losses.of_manifest(read_json(folder / SHARDS_MANIFEST, what="manifest of the shards")), tell
-        )
+        tell_losses(Losses.of_manifest(read_json(folder / SHARDS_MANIFEST, what="manifest of the shards")), tell)
     own = folder / TOKENIZER
     path = own if settings.tokenizer_path == "trained" else Path(settings.tokenizer_path)
     if path == own and not own.is_file():
@@ -163,9 +161,7 @@ class GPTBatches:
         LangJepaError: a step cannot be shared out evenly, or there are fewer tokens than it takes.
     """
 
-    def __init__(
-        self, settings: GPTDataSettings, tokens: Tokens, *, seed: int, rank: int, world: int
-    ) -> None:
+    def __init__(self, settings: GPTDataSettings, tokens: Tokens, *, seed: int, rank: int, world: int) -> None:
         self.settings, self.tokens, self.rank, self.world = settings, tokens, rank, world
         share, rest = divmod(settings.batch_tokens, settings.seq_len * world)
         micro = settings.micro_batch_tokens or settings.batch_tokens // world

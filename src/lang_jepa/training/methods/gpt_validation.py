@@ -98,9 +98,7 @@ class GPTValidation:
         ).to(fabric.device)
         own = torch.arange(len(rows))[fabric.global_rank :: fabric.world_size]
         parts = [part for part in torch.split(own, self.validation.batch_size) if len(part)]
-        total = torch.zeros(
-            rows.shape[1], self.settings.model.model_dim, dtype=torch.float64, device=fabric.device
-        )
+        total = torch.zeros(rows.shape[1], self.settings.model.model_dim, dtype=torch.float64, device=fabric.device)
         picked = []
         for part in parts:
             tokens = torch.from_numpy(rows[part.numpy()]).to(fabric.device)

@@ -30,9 +30,9 @@ from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import ranks
 from lang_jepa.training.held_out import HeldOut
-from lang_jepa.training.lit_data import TextDataModule, of_this_rank
 from lang_jepa.training.method import Part
 from lang_jepa.training.methods.encoder import EncoderMethod
+from lang_jepa.training.methods.lit_data import TextDataModule, of_this_rank
 from lang_jepa.training.optim import check_gradients, clip_gradients, non_finite
 
 _OURS = "lang_jepa"
@@ -136,9 +136,7 @@ class LitJEPA(LightningModule):
         self._precision = _precision(self.trainer)
         module = getattr(self.trainer, "datamodule", None)
         if not isinstance(module, TextDataModule):
-            raise LangJepaError(
-                "LitJEPA needs its data: Trainer.fit(LitJEPA(settings), TextDataModule(settings))"
-            )
+            raise LangJepaError("LitJEPA needs its data: Trainer.fit(LitJEPA(settings), TextDataModule(settings))")
         if hasattr(self, "jepa"):
             return
         if self.trainer.max_steps < 1:
@@ -197,14 +195,16 @@ class LitJEPA(LightningModule):
 
     def _online(self, *views: Any) -> Output:
         """The model in training. What goes in and comes out is cast as Fabric casts it: of an output in fp32 the
-        gradients of several terms are summed in fp32."""
+        gradients of several terms are summed in fp32.
+        """
         output: Output = self._precision.convert_output(self.jepa(*self._precision.convert_input(views)))
         return output
 
     def _full_precision(self) -> torch.autocast:
         """Around a whole step, all of which the Trainer runs under autocast: the objective and the figures are computed
         in fp32. Casts of a weight are kept within the step, as in the loop; the Trainer casts a weight anew for each
-        use, and the sum of their gradients is then rounded otherwise."""
+        use, and the sum of their gradients is then rounded otherwise.
+        """
         return torch.autocast(self.device.type, enabled=False, cache_enabled=True)
 
     def on_after_backward(self) -> None:
@@ -221,7 +221,8 @@ class LitJEPA(LightningModule):
         """By the settings, unless the Trainer was given a limit (0: leave the gradient). Not by lightning's own
         function, which in mixed precision refuses a fused optimizer, though bfloat16 scales nothing.
 
-        This is where the loop stops a run, too: after the last micro-batch of a step, before the update."""
+        This is where the loop stops a run, too: after the last micro-batch of a step, before the update.
+        """
         given = gradient_clip_val is not None
         limit = (gradient_clip_val or None) if given else self.settings.optimization.clip_grad
         by_value = given and gradient_clip_algorithm == "value"
@@ -233,7 +234,8 @@ class LitJEPA(LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The update, then the target follows, and what was learnt from need not be read again. That is noted here
-        and not at the batch's end, where a ModelCheckpoint saves before this module is asked."""
+        and not at the batch's end, where a ModelCheckpoint saves before this module is asked.
+        """
         step = self.global_step
         super().optimizer_step(*args, **kwargs)
         self.method.after_update(step)
@@ -254,7 +256,8 @@ class LitJEPA(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The target, the centre, the watch and all ranks' generators join the Trainer's checkpoint, which every rank
-        makes and rank 0 writes."""
+        makes and rank 0 writes.
+        """
         # Not this module's device: it is back on the CPU once `fit` is over.
         place = SimpleNamespace(device=self.trainer.strategy.root_device)
         ours: dict[str, Any] = {
@@ -285,9 +288,7 @@ class LitJEPA(LightningModule):
             )
         ours = {name: part for name, part in ours.items() if name != _HASH}
         if _hash_of({**checkpoint, _OURS: ours}) != checkpoint[_OURS][_HASH]:
-            raise LangJepaError(
-                "the checkpoint is damaged: its contents do not match its checksum. Take another one."
-            )
+            raise LangJepaError("the checkpoint is damaged: its contents do not match its checksum. Take another one.")
         check_finite_tree({name: checkpoint.get(name) for name in _LEARNT}, where="the checkpoint")
         self.method.restore_own(ours, "the checkpoint")
         self._generators = ours["generators"]

@@ -1,4 +1,4 @@
-"""The data of a run under Lightning's Trainer; see `lang_jepa.training.lit`."""
+"""The data of a run under Lightning's Trainer; see `lang_jepa.training.methods.lit`."""
 
 from typing import Any
 

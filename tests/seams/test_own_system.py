@@ -1,0 +1,96 @@
+"""A system of one's own, one file outside of the package: docs/own_parts.md has it, and nothing here is changed for it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import read_json
+from lang_jepa.settings.load import load_run_settings
+from lang_jepa.training.checkpoint import LAST
+from lang_jepa.training.train import resume_settings, train
+from tiny import TEXT, StopAt, assert_same_checkpoint, environment, rows_of, write_own_system
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the page's two files and a text, as the current one."""
+    write_own_system(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "bigrams", raising=False)
+    return tmp_path
+
+
+def _settings(folder: Path, *overrides: str) -> object:
+    return load_run_settings("bigrams.yaml", [f"logging.log_dir={folder}", *overrides])
+
+
+def test_it_learns_and_leaves_what_it_made(here: Path) -> None:
+    result = train(_settings(here / "run"))
+    assert (result.step, result.interrupted, result.model) == (40, False, here / "run")
+    table = load_file(here / "run" / "bigrams.safetensors")["weight"]
+    data = torch.tensor(list(TEXT.encode())).unfold(0, 2, 1)
+    held_out = data[len(data) - len(data) // 10 :]
+    loss = float(cross_entropy(table[held_out[:, 0]], held_out[:, 1]))
+    rows = [row["val/loss"] for row in rows_of(here / "run") if "val/loss" in row]
+    assert result.metrics["val/loss"] == pytest.approx(loss, rel=1e-5)
+    assert rows[-1] == pytest.approx(loss, rel=1e-5)
+    assert loss < rows[0] / 2
+    assert read_json(here / "run" / "summary.json", what="summary")["best"]["value"] == min(rows[1:])
+
+
+def test_it_is_killed_and_goes_on_bit_for_bit(here: Path) -> None:
+    """By SIGTERM, and by SIGKILL as a command of its own."""
+    train(_settings(here / "whole"))
+    stopped = train(_settings(here / "parts"), StopAt(13))
+    assert (stopped.step, stopped.interrupted, stopped.exit_status) == (13, True, 143)
+    moved = (here / "parts").rename(here / "moved")
+    train(resume_settings(moved))
+    assert_same_checkpoint(here / "whole" / LAST, moved / LAST)
+    assert rows_of(here / "whole") == rows_of(moved)
+    place = "logging.log_dir=killed"
+    command = [
+        sys.executable,
+        "-m",
+        "lang_jepa.cli",
+        "train",
+        "bigrams.yaml",
+        "-o",
+        place,
+        "-o",
+        "logging.log_freq=1",
+    ]
+    child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert child.stdout is not None
+    next(line for line in child.stdout if line.startswith(b"step 5/"))
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    resumed = ["train", "killed", "--resume"] if (here / "killed" / LAST).is_file() else command[3:]
+    subprocess.run([*command[:3], *resumed], env=environment(), check=True, stdout=subprocess.DEVNULL)
+    assert_same_checkpoint(here / "whole" / LAST, here / "killed" / LAST)
+
+
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        (
+            "bigrams:Bigram",
+            r"system=bigrams:Bigram: the module bigrams has no class 'Bigram'; did you mean 'Bigrams'",
+        ),
+        ("bigram:Bigrams", r"system=bigram:Bigrams: there is no module 'bigram'"),
+        ("bigrams:BigramData", r"has no class attribute settings_class"),
+        ("biggrams", r"there is no system 'biggrams'"),
+    ],
+)
+def test_a_wrong_name_is_refused(system: str, said: str, here: Path) -> None:
+    (here / "wrong.yaml").write_text(f"system: {system}\n")
+    with pytest.raises(LangJepaError, match=said):
+        load_run_settings("wrong.yaml")
