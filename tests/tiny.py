@@ -191,7 +191,7 @@ class StopAt(Silent):
     def __init__(self, step: int) -> None:
         self.stop_step = step
 
-    def look(self, step: int, figures: Mapping[str, float]) -> None:
+    def validation(self, step: int, metrics: Mapping[str, float]) -> None:
         if step == self.stop_step == 0:
             signal.raise_signal(signal.SIGTERM)
 

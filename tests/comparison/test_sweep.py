@@ -79,7 +79,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Judge], list[Settings]
             tell({"event": "begin", "total": 20, "start": 0})
             for number, value in enumerate(judge(settings)):
                 figures = {**HEALTHY, str(settings.logging.best_metric): value}
-                tell({"event": "look", "step": 10 * number, "figures": figures})
+                tell({"event": "validation", "step": 10 * number, "metrics": figures})
             tell({"event": "step", "step": 20, "loss": 1.0})
 
         monkeypatch.setattr("lang_jepa.comparison.sweep.run_job", run)

@@ -218,6 +218,8 @@ def _type(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = [part for setting in TINY for part in ("-o", setting)] if words[1] in {"train", "prepare"} else []
     if words[1:3] == ["train", "gpt_jepa"]:
         tiny = [part for setting in TINY_GPT for part in ("-o", setting)]
+    if words[1] == "train" and ":" in system_of(words[2]):
+        tiny = []
     if words[1:3] == ["train", "concept_decoder"]:
         tiny = [part for setting in TINY_DECODER for part in ("-d", setting)]
     monkeypatch.setattr(sys, "argv", [*words, *tiny])

@@ -150,17 +150,17 @@ def test_another_number_of_threads_is_told(kind: str, tmp_path: Path) -> None:
     if kind == "decoder":
         tiny_encoder(encoder)
 
-    def go_on(listener: Reporter, *, first: bool = False) -> None:
+    def go_on(reporter: Reporter, *, first: bool = False) -> None:
         (folder / "summary.json").unlink(missing_ok=True)  # as if it had not been finished
         if kind == "encoder":
             one = tiny_settings(folder, "optimization.max_steps=1") if first else resume_settings(folder)
-            train(one, listener)
+            train(one, reporter)
         elif kind == "decoder":
             two = tiny_decoder(folder, "optimization.max_steps=1") if first else resume_settings(folder)
-            train(two.of(encoder), listener)
+            train(two.of(encoder), reporter)
         else:
             three = tiny_gpt(folder, "optimization.max_steps=1") if first else resume_settings(folder)
-            train(three, listener)
+            train(three, reporter)
 
     go_on(Silent(), first=True)
     same, other = Warned(), Warned()

@@ -134,7 +134,7 @@ def test_what_is_not_finite_is_neither_written_nor_read(
     spoilt = _state()
     tensor = spoilt["model"]["weight"] if part == "model" else spoilt["optimizers"][0]["state"][0]["exp_avg"]
     tensor[1] = value
-    where = "model.weight" if part == "model" else r"optimizer\.state\.0\.exp_avg"
+    where = "model.weight" if part == "model" else r"optimizers\.0\.state\.0\.exp_avg"
     with pytest.raises(LangJepaError, match=rf"{where} holds NaN or infinity"):
         save_checkpoint(saved, spoilt)
     load_checkpoint(saved)  # the good one is still there

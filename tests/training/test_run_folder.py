@@ -15,9 +15,9 @@ from tiny import tiny_settings
 def test_a_run_that_moved_an_older_one_away_holds_the_folder_where_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     settings, place = tiny_settings(folder), RunFolder(folder, LAYOUT)
-    place.start(None, settings, resume=False, listener=Silent())
-    with place.held(None, chief=True) as lock:
-        place.start(lock, settings, resume=False, listener=Silent())
+    place.start(None, settings, resume=False, reporter=Silent())
+    with place.held(None, is_rank_zero=True) as lock:
+        place.start(lock, settings, resume=False, reporter=Silent())
         with pytest.raises(LangJepaError, match=f"is training in {folder}"):
             RunLock(folder)
         RunLock(tmp_path / "run-1").close()

@@ -32,7 +32,7 @@ DYING = _look(std=0.5, cosine=0.4, share=0.4, raw=0.5, rank=50.0, mrr=0.02)
 def _alarms(looks: Sequence[Look]) -> list[int]:
     """Numbers of the looks at which a fresh watch rings."""
     watch = CollapseWatch("advice")
-    return [number for number, look in enumerate(looks) if watch.look(number, look)]
+    return [number for number, look in enumerate(looks) if watch.check(number, look)]
 
 
 def test_healthy_drift_is_quiet() -> None:
@@ -130,16 +130,16 @@ def test_real_figures_of_a_constant_encoder_ring() -> None:
         targets = part * spread + (1 - part) * 5
         measured = health(targets, targets)
         figures = {name: measured[key] for key, name in _NAMES.items()} | {"val/retrieval/mrr": 0.02}
-        found.append(watch.look(step, figures))
+        found.append(watch.check(step, figures))
     assert found[:1] == [None]
     assert found[2] is not None
 
 
 def test_the_alarm_says_what_was_seen_and_what_to_do() -> None:
     watch = CollapseWatch("Do this.")
-    watch.look(0, START)
-    watch.look(50, DYING)
-    alarm = watch.look(100, DYING)
+    watch.check(0, START)
+    watch.check(50, DYING)
+    alarm = watch.check(100, DYING)
     assert alarm is not None
     assert str(alarm).startswith("collapse at step 100: ")
     assert str(alarm).endswith("Do this.")
@@ -157,7 +157,7 @@ def test_state_round_trip(cut: int) -> None:
             state = watch.state_dict()
             watch = CollapseWatch("a")
             watch.load_state_dict(state)
-        if watch.look(number, look):
+        if watch.check(number, look):
             rung.append(number)
     assert rung == expected == [3, 4]
 

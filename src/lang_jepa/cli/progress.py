@@ -82,7 +82,7 @@ class Bar:
         drawn = (TextColumn("training"), BarColumn(bar_width=16)) if console.width >= _WIDE else ()
         self._work = Work(*drawn, MofNCompleteColumn())
         self._task: TaskID | None = None
-        self._columns: list[tuple[str, int, str, str]] = []  # those of the first look
+        self._columns: list[tuple[str, int, str, str]] = []  # those of the first validation
 
     def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
         """Show the facts and start the bar."""
@@ -112,7 +112,7 @@ class Bar:
         minutes, seconds = divmod(round(pace * (self._total - step)), 60)
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
 
-    def look(self, step: int, metrics: Metrics) -> None:
+    def validation(self, step: int, metrics: Metrics) -> None:
         """One line of held-out metrics, under a heading before the first."""
         if not self._columns:
             plain(self._heading(metrics))

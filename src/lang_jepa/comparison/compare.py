@@ -28,7 +28,7 @@ from lang_jepa.settings.load import read_settings
 
 REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
 _PATIENCE = 30.0
-# Another variant may change the number of looks, and they choose nothing.
+# Another variant may change the number of validations, and they choose nothing.
 _LOOKS = ("logging.eval_freq",)
 _FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe", *_LOOKS)
 
@@ -59,7 +59,7 @@ class Silent:
         """Nothing."""
 
 
-def compare(plan: Plan, folder: Path, listener: Listener | None = None, *, jobs: int = 1) -> dict[str, Any]:
+def compare(plan: Plan, folder: Path, reporter: Listener | None = None, *, jobs: int = 1) -> dict[str, Any]:
     """Do what is still to be done of a comparison, and report.
 
     Killed at any time and called again with the same plan, it gives the same result: finished runs are not repeated
@@ -67,8 +67,8 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None, *, jobs:
 
     Args:
         plan: from `make_plan`.
-        folder: of this comparison alone; `report.json`, `report.html` and its figures are written there.
-        listener: told how it goes on.
+        folder: of this comparison alone; `report.json`, `report.html` and its metrics are written there.
+        reporter: told how it goes on.
         jobs: runs at work at the same time. What a step costs is measured by one job alone, whatever this is.
 
     Returns:
@@ -86,7 +86,7 @@ def compare(plan: Plan, folder: Path, listener: Listener | None = None, *, jobs:
     check_writable(folder, folder=True)
     make_folder(folder)
     with locked(folder / ".lock") as lock, Stopper() as stopper:
-        work = _Work(settle(plan, folder), folder, listener or Silent(), lock, stopper)
+        work = _Work(settle(plan, folder), folder, reporter or Silent(), lock, stopper)
         work.measure()
         work.run_all(jobs)
         report = outcome(work.plan, folder)
@@ -102,13 +102,13 @@ class _Work:
     Args:
         plan: settled.
         folder: of the comparison.
-        listener: told of every job.
+        reporter: told of every job.
         lock: file descriptor that jobs keep open.
         stopper: asks jobs to end.
     """
 
-    def __init__(self, plan: Plan, folder: Path, listener: Listener, lock: int, stopper: Stopper) -> None:
-        self.plan, self.folder, self.listener, self.lock, self.stopper = plan, folder, listener, lock, stopper
+    def __init__(self, plan: Plan, folder: Path, reporter: Listener, lock: int, stopper: Stopper) -> None:
+        self.plan, self.folder, self.reporter, self.lock, self.stopper = plan, folder, reporter, lock, stopper
         self.count = len(plan.seeds) * len(plan.variants)
         self.window = plan.kind.window([one.settings for one in plan.variants])
         self.told = threading.Lock()
@@ -121,7 +121,7 @@ class _Work:
         for number, variant in enumerate(self.plan.variants, start=1):
             if variant.measured is None:
                 what = f"measuring {variant.name}"
-                self.listener.job(what, number, len(self.plan.variants))
+                self.reporter.job(what, number, len(self.plan.variants))
                 timed = self.plan.budget.kind == "minutes"
                 settings = variant.settings.model_dump()
                 job = {"job": "measure", "kind": self.plan.kind.name, "settings": settings, "timed": timed}
@@ -161,7 +161,7 @@ class _Work:
             (folder / EVALUATED).unlink(missing_ok=True)
         elif not count_flops:
             return
-        self.listener.job(what, number, self.count)
+        self.reporter.job(what, number, self.count)
         job = {
             "job": "run",
             "kind": self.plan.kind.name,
@@ -192,7 +192,7 @@ class _Work:
                     write_json(self.folder / "plan.json", self.plan.to_json())
             elif event["event"] == "facts" and seed is not None:
                 self._check(variant, seed, event["facts"])
-            self.listener.event(what, event)
+            self.reporter.event(what, event)
 
         try:
             run_job(
@@ -205,7 +205,7 @@ class _Work:
                 stopper=self.stopper,
             )
         finally:
-            self.listener.done(what)
+            self.reporter.done(what)
 
     def _check(self, variant: Variant, seed: int, facts: Facts) -> None:
         """Hold a run against the first run of all, and runs of a seed against that of the baseline."""

@@ -130,11 +130,11 @@ class EncoderRuns(RunKind[Settings]):
                 "so there would be nothing to judge. Choose others: --tasks sts,au"
             )
 
-    def notes(self, settings: Mapping[str, Settings], first_looks: Mapping[str, float]) -> list[str]:
+    def notes(self, settings: Mapping[str, Settings], first_validations: Mapping[str, float]) -> list[str]:
         """On the end of training, on curves that are no common measure, on cost, and on alarms that could not ring."""
         from lang_jepa.inference.cache import reads_cached
 
-        notes = ["Scores are those of the end of each run; no look chooses among weights."]
+        notes = ["Scores are those of the end of each run; no validation chooses among weights."]
         if len({one.data.view for one in settings.values()}) > 1:
             notes.append(
                 "The variants have different views: in the curves each is asked for its own targets, of which some are "
@@ -148,8 +148,8 @@ class EncoderRuns(RunKind[Settings]):
             if reads_cached(one)
         ]
         notes += [
-            f"{name} was first looked at at step {step:.0f}: 'too easy' could not be judged."
-            for name, step in first_looks.items()
+            f"{name} was first validated at step {step:.0f}: 'too easy' could not be judged."
+            for name, step in first_validations.items()
             if step > EARLY
         ]
         return notes

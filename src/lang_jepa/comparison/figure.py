@@ -1,4 +1,4 @@
-"""The curves of a comparison: figures of held-out data against steps, seconds and FLOPs."""
+"""The curves of a comparison: metrics of held-out data against steps, seconds and FLOPs."""
 
 import io
 import re
@@ -21,7 +21,7 @@ AXES: tuple[Axis, ...] = ("steps", "seconds", "flops")
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's looks.
+    """The validations of one run.
 
     Attributes:
         axes: for each axis, float64 [L]: optimizer steps, seconds of training, and FLOPs so far.
@@ -32,7 +32,7 @@ class Curve:
     metrics: Mapping[str, NDArray[np.float64]]
 
     def at(self, axis: Axis, budget: float, metric: str) -> float:
-        """The metric after so much of the budget, linear between the looks around it."""
+        """The metric after so much of the budget, linear between the validations around it."""
         return float(np.interp(budget, self.axes[axis], self.metrics[metric]))
 
     def to_json(self) -> dict[str, list[float]]:
@@ -50,11 +50,11 @@ def read_curve(path: Path, *, flops_per_step: float, columns: Sequence[str]) -> 
         columns: metrics to read.
 
     Raises:
-        LangJepaError: no look was made, or one lacks a metric.
+        LangJepaError: no validation was made, or one lacks a metric.
     """
     rows = [row for row in read_metrics(path) if "val/loss" in row]
     if not rows:
-        raise LangJepaError(f"{path} holds no look at held-out data: raise data.val_fraction or data.limit")
+        raise LangJepaError(f"{path} holds no validation: raise data.val_fraction or data.limit")
     steps = np.array([row[STEP] for row in rows])
     axes: dict[Axis, NDArray[np.float64]] = {
         "steps": steps,
@@ -63,7 +63,7 @@ def read_curve(path: Path, *, flops_per_step: float, columns: Sequence[str]) -> 
     }
     lacking = [name for name in columns if any(name not in row for row in rows)]
     if lacking:
-        raise LangJepaError(f"{path} holds looks without {', '.join(lacking)}: is more text held out?")
+        raise LangJepaError(f"{path} holds validations without {', '.join(lacking)}: is more text held out?")
     return Curve(axes, {name: np.array([row[name] for row in rows]) for name in columns})
 
 
@@ -72,7 +72,7 @@ def equal_budgets(curves: Mapping[str, Sequence[Curve]], metrics: Sequence[str])
 
     Args:
         curves: by variant, one per seed.
-        metrics: names of figures.
+        metrics: their names.
 
     Returns:
         One entry per axis and metric: the budget, and mean and standard deviation over seeds of each variant.

@@ -86,11 +86,11 @@ class GPTRuns(RunKind[GPTSettings]):
         """The data of STS-B and SST-2 must be there."""
         check_task_data(tasks, data_dir)
 
-    def notes(self, settings: Mapping[str, GPTSettings], first_looks: Mapping[str, float]) -> list[str]:
+    def notes(self, settings: Mapping[str, GPTSettings], first_validations: Mapping[str, float]) -> list[str]:
         """On the end of training, and on what the curves are measured on."""
         return [
-            *super().notes(settings, first_looks),
-            "Curves are of the looks in training (evaluation.val_tokens from the beginning of the held-out text), "
+            *super().notes(settings, first_validations),
+            "Curves are of the validations in training (the first evaluation.val_tokens of the held-out text), "
             "scores of documents spread over all of it, so their bits per byte differ.",
         ]
 

@@ -115,7 +115,7 @@ class RunKind(Generic[Chosen]):
         """What is evaluated where nothing is said."""
         return self.tasks[:1]
 
-    def for_run(self, settings: Chosen, *, seed: int, steps: int, look_every: int, folder: Path) -> Chosen:
+    def for_run(self, settings: Chosen, *, seed: int, steps: int, validate_every: int, folder: Path) -> Chosen:
         """Settings of one run.
 
         It ends with its schedule: a validation that chose among weights would choose on documents that are asked about
@@ -124,7 +124,7 @@ class RunKind(Generic[Chosen]):
         here: dict[str, dict[str, Any]] = {
             "meta": {"seed": seed, "load_checkpoint": False, "checkpoint_path": None, "on_collapse": "warn"},
             "optimization": {"max_steps": steps},
-            "logging": {"log_dir": str(folder), "eval_freq": look_every, "best_metric": None},
+            "logging": {"log_dir": str(folder), "eval_freq": validate_every, "best_metric": None},
         }
         known = settings.model_dump()
         return changed(
@@ -163,12 +163,12 @@ class RunKind(Generic[Chosen]):
         """What was wrong with a finished run of `total` steps: kind of alarm -> in words."""
         return {}
 
-    def notes(self, settings: Mapping[str, Chosen], first_looks: Mapping[str, float]) -> list[str]:
+    def notes(self, settings: Mapping[str, Chosen], first_validations: Mapping[str, float]) -> list[str]:
         """What a reader has to keep in mind.
 
         Args:
             settings: of the variants, by name, the baseline's first.
-            first_looks: by variant, the step of its first validation after training began.
+            first_validations: by variant, the step of its first validation after training began.
         """
         return ["Scores are those of the end of each run; no validation chooses among weights."]
 
@@ -229,7 +229,7 @@ def last_validation(folder: Path, kind: type[RunSettings]) -> "tuple[Report, Pat
 
     metric, _ = method_of(read_settings(folder / SAVED, kind)).best()
     summary = read_json(folder / "summary.json", what="the summary of a run")
-    measured = {name: value for name, value in (summary["last_look"] or {}).items() if name.startswith("val/")}
+    measured = {name: value for name, value in (summary["last_validation"] or {}).items() if name.startswith("val/")}
     if not measured:
         raise LangJepaError(f"{folder} holds nothing out, so there is nothing to compare")
     rows = [

@@ -56,7 +56,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         "variants": _costs(plan, facts, curves),
         "seeds": list(plan.seeds),
         "budget": str(plan.budget),
-        "looks": plan.looks(),
+        "looks": plan.validations(),
         "tasks": list(plan.tasks),
         "rules": {"least_seeds": LEAST_SEEDS, "correction": "Holm", "comparisons": len(judged)},
         "settings_that_differ": differing_settings(plan),

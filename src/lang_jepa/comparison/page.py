@@ -68,7 +68,7 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def write_pictures(report: Report, folder: Path) -> None:
-    """Write the page's figures beside it: `curves.png`, and one picture for each setting of several values, atomically.
+    """Write the page's metrics beside it: `curves.png`, and one picture for each setting of several values, atomically.
 
     Args:
         report: of `lang_jepa.comparison.outcome.outcome`.

@@ -77,7 +77,7 @@ class Plan:
         """Optimizer steps of each run of a variant, once its cost was measured."""
         return steps_for(self.budget, self.variant(variant.name).measured)
 
-    def looks(self) -> int:
+    def validations(self) -> int:
         """Looks at held-out data in each run, about: what the curves are drawn from. They choose nothing."""
         longest = max(self.steps(variant) for variant in self.variants)
         return min(MOST_LOOKS, max(FEWEST_LOOKS, -(-longest // STEPS_PER_LOOK)))
@@ -89,7 +89,7 @@ class Plan:
             variant.settings,
             seed=seed,
             steps=steps,
-            look_every=-(-steps // self.looks()),
+            validate_every=-(-steps // self.validations()),
             folder=run_folder(folder, variant.name, seed),
         )
         return settings

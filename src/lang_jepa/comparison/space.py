@@ -23,7 +23,7 @@ LOWER_IS_BETTER = frozenset(
         "val/embeddings/first_component_share",
     }
 )
-"""Of the held-out figures; where the last two are large, embeddings have collapsed."""
+"""Of the held-out metrics; where the last two are large, embeddings have collapsed."""
 NO_AIM = frozenset(
     {
         "val/count",
@@ -35,7 +35,7 @@ NO_AIM = frozenset(
         "val/distance_copy_forward",
     }
 )
-"""Held-out figures of which neither more nor less is better: sizes, a length, and the distances of predictions that
+"""Held-out metrics of which neither more nor less is better: sizes, a length, and the distances of predictions that
 need no learning, which a collapse makes small."""
 OURS = (
     "logging.log_dir",
@@ -138,7 +138,7 @@ def direction_of(metric: str) -> Literal["minimize", "maximize"]:
 
 
 def own_name(settings: Settings, metric: str) -> str:
-    """The name that a look has for a figure which runs on spans write by another name too."""
+    """The name that a validation has for a figure which runs on spans write by another name too."""
     names = {other: name for name, other in OTHER_NAMES.items()}
     return names.get(metric, metric) if view_of(settings).has_other_names else metric
 

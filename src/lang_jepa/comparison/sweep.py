@@ -36,7 +36,7 @@ class Sweep:
     Attributes:
         settings: resolved; those of all trials but for what the space changes.
         space: settings that trials differ in.
-        metric: figure of held-out data; a trial's value is that of its best look after the start.
+        metric: figure of held-out data; a trial's value is that of its best validation after the start.
         trials: trained to their end or stopped early, in all; those that failed do not count.
     """
 
@@ -131,7 +131,7 @@ def make_sweep(settings: Settings, space: tuple[Dimension, ...], metric: str, tr
     return Sweep(settings, space, metric, trials)
 
 
-def sweep(plan: Sweep, folder: Path, listener: Listener | None = None) -> Found:
+def sweep(plan: Sweep, folder: Path, reporter: Listener | None = None) -> Found:
     """Search, or go on searching.
 
     A trial that fails is told of and learnt from, and the search goes on.
@@ -139,7 +139,7 @@ def sweep(plan: Sweep, folder: Path, listener: Listener | None = None) -> Found:
     Args:
         plan: what for.
         folder: of this sweep alone; trials stand in `trials/`, Optuna's journal beside them.
-        listener: told of every trial.
+        reporter: told of every trial.
 
     Raises:
         LangJepaError: Optuna is not installed, the folder holds another sweep, no trial got to its end, several
@@ -151,7 +151,7 @@ def sweep(plan: Sweep, folder: Path, listener: Listener | None = None) -> Found:
     make_folder(folder)
     with locked(folder / ".lock") as lock, Stopper() as stopper:
         _settle(plan, folder)
-        search = _Search(plan, folder, listener or Silent(), lock, stopper)
+        search = _Search(plan, folder, reporter or Silent(), lock, stopper)
         search.take_up()
         search.to_the_end()
         return _found(search.study)
@@ -163,7 +163,7 @@ class _Search:
     Args:
         plan: settled.
         folder: of the sweep.
-        listener: told of every trial.
+        reporter: told of every trial.
         lock: file descriptor that jobs keep open.
         stopper: asks jobs to end.
 
@@ -174,8 +174,8 @@ class _Search:
             before its first report it takes for the worst there is.
     """
 
-    def __init__(self, plan: Sweep, folder: Path, listener: Listener, lock: int, stopper: Stopper) -> None:
-        self.plan, self.folder, self.listener, self.lock, self.stopper = plan, folder, listener, lock, stopper
+    def __init__(self, plan: Sweep, folder: Path, reporter: Listener, lock: int, stopper: Stopper) -> None:
+        self.plan, self.folder, self.reporter, self.lock, self.stopper = plan, folder, reporter, lock, stopper
         self.study = _study(plan, folder)
 
     def take_up(self) -> None:
@@ -205,7 +205,7 @@ class _Search:
         trial, reason = self.study.ask(), ""
         drawn = {dimension.key: dimension.draw(trial) for dimension in self.plan.space}
         shown = ", ".join(f"{key}={_text(value)}" for key, value in drawn.items())
-        self.listener.job(shown, number, self.plan.trials)
+        self.reporter.job(shown, number, self.plan.trials)
         try:
             value = self._train(trial, drawn, shown)
         except _Hopeless:
@@ -214,11 +214,11 @@ class _Search:
             reason = _reason(trial.number, str(error))
             trial.set_user_attr(_FAILED, str(error))
             self.study.tell(trial, state=_states("PRUNED")[0])
-            self.listener.event(shown, {"event": "warning", "text": f"this trial failed: {reason}"})
+            self.reporter.event(shown, {"event": "warning", "text": f"this trial failed: {reason}"})
         else:
             self.study.tell(trial, value)
         finally:
-            self.listener.done(shown)
+            self.reporter.done(shown)
         for path in self._place(trial).glob("checkpoint-*.pth"):
             path.unlink()  # of many trials they would fill the disk; the model directory stays
         return reason
@@ -228,7 +228,7 @@ class _Search:
         return self.folder / "trials" / str(trial.number)
 
     def _train(self, trial: Any, drawn: Mapping[str, Any], shown: str) -> float:
-        """Train until the end; the metric at the best look.
+        """Train until the end; the metric at the best validation.
 
         Raises:
             _Hopeless: it was stopped early.
@@ -240,17 +240,17 @@ class _Search:
         watch, looks = CollapseWatch(""), dict[int, float]()
 
         def tell(event: Event) -> None:
-            self.listener.event(shown, event)
+            self.reporter.event(shown, event)
             if event["event"] == "step" and not looks:
                 raise LangJepaError("too little is held out to look at: raise data.val_fraction or data.limit")
-            if event["event"] != "look":
+            if event["event"] != "validation":
                 return
-            step, figures = event["step"], event["figures"]
-            looks[step] = figures[metric]
+            step, metrics = event["step"], event["metrics"]
+            looks[step] = metrics[metric]
             if not math.isfinite(looks[step]):
                 raise LangJepaError(f"{metric} is {looks[step]} at step {step}")
-            collapses = watch.look(step, figures)
-            # The look before the first step is no result of training. The pruner asks for the best of all reports:
+            collapses = watch.check(step, metrics)
+            # What comes before the first step is no result of training. The pruner asks for the best of all reports:
             # one that starts well would never be stopped.
             if step > 0:
                 trial.report(looks[step], step)

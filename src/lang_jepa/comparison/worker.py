@@ -68,15 +68,15 @@ class Channel:
         """The bar starts."""
         self.send("begin", total=total, start=start)
 
-    def step(self, step: int, figures: Mapping[str, float]) -> None:
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """The bar moves, five times a second at most."""
         if time.monotonic() - self._told > _PAUSE:
             self._told = time.monotonic()
-            self.send("step", step=step, loss=figures["train/loss"])
+            self.send("step", step=step, loss=metrics["train/loss"])
 
-    def look(self, step: int, figures: Mapping[str, float]) -> None:
+    def validation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Held-out data was looked at."""
-        self.send("look", step=step, figures=dict(figures))
+        self.send("validation", step=step, metrics=dict(metrics))
 
     def message(self, text: str) -> None:
         """Something to know."""

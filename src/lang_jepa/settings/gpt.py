@@ -227,15 +227,15 @@ class GPTEvaluationSettings(Section):
     """How a run is validated on held-out tokens."""
 
     val_tokens: int | None = Field(default=None, ge=1)
-    """Held-out tokens of a look, from the beginning (null: all)."""
+    """Held-out tokens of a validation, from the beginning (null: all)."""
     val_batch_tokens: int = Field(default=65_536, ge=1)
     """Held-out tokens of one forward pass."""
     stride: int | None = Field(default=None, ge=1)
-    """If set, the last look measures once more with windows that move on by so many tokens, so that most tokens are
+    """If set, the last validation measures again with windows that move on by so many tokens, so that most tokens are
     predicted from a long context."""
     span_sequences: int = Field(default=64, ge=2)
-    """Held-out sequences on which the span loss is measured at each look, as it is and after removing the mean of each
-    place."""
+    """Held-out sequences on which the span loss is measured at each validation, as it is and after removing the mean of
+    each position."""
     sample_tokens: int = Field(default=64, ge=1)
     """Tokens of a text that is written at a validation, at most."""
     temperature: float = Field(default=0.8, ge=0)

@@ -117,7 +117,7 @@ class Engine:
 
     def _agreed(self, seconds: float) -> float:
         """Rank 0's clock decides, where the schedule depends on it."""
-        return ranks.of_chief(self.fabric, seconds) if self.method.clocked else seconds
+        return ranks.of_rank_zero(self.fabric, seconds) if self.method.clocked else seconds
 
     def train_step(self, batches: list[Batch], count: int) -> dict[str, float]:
         """One optimizer step; returns its metrics.
@@ -142,7 +142,8 @@ class Engine:
             check_gradients(method.network)
         norm = clip_gradients(method.network, self.settings.optimization.clip_grad)
         metrics = method.metrics(self._summed(losses), part)
-        self.folder.check_finite(self.step + 1, metrics["train/loss"], norm, self.settings, chief=self.is_rank_zero)
+        value = metrics["train/loss"]
+        self.folder.check_finite(self.step + 1, value, norm, self.settings, is_rank_zero=self.is_rank_zero)
         for optimizer in method.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -220,7 +221,7 @@ class Engine:
     def _show(self, found: Validation) -> None:
         assert self._files is not None
         self._write({"train/seconds": self.seconds, **found.metrics})
-        self.reporter.look(self.step, {STEP: float(self.step), "train/seconds": self.seconds, **found.metrics})
+        self.reporter.validation(self.step, {STEP: float(self.step), "train/seconds": self.seconds, **found.metrics})
         self._files.texts.write(self.step, found.examples)
         for text in found.examples if self.method.layout.shows_texts else ():
             self.reporter.message(text)
@@ -313,8 +314,8 @@ class Engine:
             "seconds": seconds,
             "training_seconds": round(self.seconds, 1),
             "best": best,
-            "first_look": validations[0] if validations else None,
-            "last_look": validations[-1] if validations else None,
+            "first_validation": validations[0] if validations else None,
+            "last_validation": validations[-1] if validations else None,
             "model": None if model is None else _from(path, model),
             **self.method.summary(path, rows),
         }

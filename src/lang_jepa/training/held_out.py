@@ -1,4 +1,4 @@
-"""Looking at held-out data: the same figures by the same functions as the evaluation of a finished model."""
+"""Measuring on held-out data: the same metrics by the same functions as the evaluation of a finished model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,15 +56,15 @@ class Answers(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look.
+class Measured:
+    """One found.
 
     Attributes:
-        figures: metric names to values.
+        metrics: metric names to values.
         examples: contexts, what came next, and what the prediction is nearest to, as text.
     """
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     examples: list[str]
 
 
@@ -87,7 +87,7 @@ class HeldOut:
         examples = sample_examples(view, settings.logging.val_sentences, settings.data.batch_size, seed=0)
         self.batches: list[Batch] = [view.batch(some) for some in examples[rank::world]]
 
-    def look(
+    def measure(
         self,
         predict: Callable[[Batch], Tensor],
         embed: Callable[[Batch], Tensor],
@@ -95,7 +95,7 @@ class HeldOut:
         distances: Distances | None = None,
         regularizer: Callable[[Tensor], Tensor] | None = None,
         weights: tuple[float, float] = (1.0, 0.0),
-    ) -> Look:
+    ) -> Measured:
         """Predict every held-out target and compare.
 
         Args:
@@ -111,19 +111,19 @@ class HeldOut:
         (predictions, targets, copies), sentences, documents = self._gathered((predict, embed, copy), device)
         answers = Answers(predictions, targets, sentences, documents)
         measure = distances or self.distance
-        look = self._compare(answers, measure)
+        found = self._compare(answers, measure)
         if self.of_directions:  # of the length that a cosine is compared at by `contrastive`, and no other one minds
             copies = _unit(copies) * copies.shape[-1] ** 0.5
-        look.figures.update(_trivial_losses(answers, copies, measure, of_directions=self.of_directions))
+        found.metrics.update(_trivial_losses(answers, copies, measure, of_directions=self.of_directions))
         if regularizer is not None:  # it sums over the ranks, so each gives its share
             share = answers.targets[self.rank :: self.world].to(device)
             with torch.inference_mode():
-                look.figures["val/regularizer"] = float(regularizer(share))
+                found.metrics["val/regularizer"] = float(regularizer(share))
         of_distance, of_regularizer = weights
-        look.figures["val/loss"] = of_distance * look.figures["val/distance"] + of_regularizer * look.figures.get(
+        found.metrics["val/loss"] = of_distance * found.metrics["val/distance"] + of_regularizer * found.metrics.get(
             "val/regularizer", 0.0
         )
-        return look
+        return found
 
     def answers(
         self, predict: Callable[[Batch], Tensor], embed: Callable[[Batch], Tensor], device: torch.device
@@ -153,18 +153,18 @@ class HeldOut:
         order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks
         return [_everywhere(found)[order] for found in parts], sentences[order], documents[order]
 
-    def _compare(self, answers: Answers, distances: Distances) -> Look:
+    def _compare(self, answers: Answers, distances: Distances) -> Measured:
         predicted, target, sentence, document = answers
         measured = health(target, predicted)
-        figures = {name: measured[key] for key, name in _NAMES.items()}
-        figures["val/distance"] = float(distances(predicted, target, sentence).mean())
+        metrics = {name: measured[key] for key, name in _NAMES.items()}
+        metrics["val/distance"] = float(distances(predicted, target, sentence).mean())
         centre = _unit(target).mean(0)  # of these held-out targets: the training mean is known only when training ends
         ours, theirs = (unit_rows((x - centre).numpy()) for x in (_unit(predicted), _unit(target)))
         retrieval = next_sentence_retrieval(ours, theirs, document.numpy(), candidates=CANDIDATES)
         for key in ("recall@1", "recall@5", "mrr", "candidates"):
-            figures[f"val/retrieval/{key}"] = retrieval.metrics()[key]
+            metrics[f"val/retrieval/{key}"] = retrieval.metrics()[key]
         nearest = (ours @ theirs.T).argmax(1)
-        return Look(figures, self._examples(sentence.numpy(), nearest))
+        return Measured(metrics, self._examples(sentence.numpy(), nearest))
 
     def _examples(self, sentences: np.ndarray, nearest: np.ndarray) -> list[str]:
         """Some predictions in words, spread over the sample."""

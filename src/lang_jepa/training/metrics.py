@@ -68,19 +68,19 @@ OTHER_NAMES = {
     "val/regularizer": "val/sigreg_loss",
     "val/embeddings/raw_std": "val/repr_std",
 }
-"""What runs on spans call the same figures too."""
+"""What runs on spans call the same metrics too."""
 
 TIMES = ("train/targets_per_second", "train/seconds", "epoch/time")
 """Columns that measure the machine: the only ones that two equal runs differ in."""
 
 
-def with_other_names(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures, and those that runs on spans have another name for once more under that."""
-    return {**figures, **{other: figures[name] for name, other in OTHER_NAMES.items() if name in figures}}
+def with_other_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics, and those that runs on spans have another name for once more under that."""
+    return {**metrics, **{other: metrics[name] for name, other in OTHER_NAMES.items() if name in metrics}}
 
 
 class MetricsFile:
-    """metrics.csv: one row per look, blank cells for what was not looked at.
+    """metrics.csv: one row per step or validation, blank cells for what was not measured.
 
     Args:
         path: of the file.

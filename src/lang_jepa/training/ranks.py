@@ -26,7 +26,7 @@ def total(fabric: Any, sums: Tensor) -> Tensor:
     return sums
 
 
-def of_chief(fabric: Any, number: float) -> float:
+def of_rank_zero(fabric: Any, number: float) -> float:
     """The first rank's number on all ranks."""
     if fabric.world_size == 1:
         return number

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lang_jepa.data.corpus.prepare import PrepareEvent
 
-Figures = Mapping[str, float]
+Metrics = Mapping[str, float]
 
 
 class Reporter(Protocol):
@@ -15,10 +15,10 @@ class Reporter(Protocol):
     def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
         """Training starts: steps in all, step it starts from, steps between lines of a log, what is worth knowing."""
 
-    def step(self, step: int, figures: Figures) -> None:
+    def step(self, step: int, metrics: Metrics) -> None:
         """A training step is done."""
 
-    def look(self, step: int, figures: Figures) -> None:
+    def validation(self, step: int, metrics: Metrics) -> None:
         """Held-out data was looked at."""
 
     def message(self, text: str) -> None:
@@ -37,10 +37,10 @@ class Silent:
     def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
         """Nothing."""
 
-    def step(self, step: int, figures: Figures) -> None:
+    def step(self, step: int, metrics: Metrics) -> None:
         """Nothing."""
 
-    def look(self, step: int, figures: Figures) -> None:
+    def validation(self, step: int, metrics: Metrics) -> None:
         """Nothing."""
 
     def message(self, text: str) -> None:

@@ -18,7 +18,7 @@ class ExamplesFile:
 
     Args:
         path: of the file.
-        resume_step: None starts a new file; a step keeps the looks up to it, so that those which a killed run made
+        resume_step: None starts a new file; a step keeps the validations up to it, so that those that a killed run made
             after its last checkpoint are not there twice.
     """
 
@@ -33,7 +33,7 @@ class ExamplesFile:
             temporary.write_text(kept, encoding="utf-8")
 
     def write(self, step: int, examples: Sequence[str]) -> None:
-        """Append the examples of one look.
+        """Append the examples of one validation.
 
         Raises:
             LangJepaError: the disk is full.
@@ -42,11 +42,11 @@ class ExamplesFile:
             append_text(self.path, f"step {step}\n\n" + "\n\n".join(examples) + "\n\n")
 
 
-Figures = Mapping[str, float]
+Metrics = Mapping[str, float]
 
 
 class RunFiles:
-    """metrics.csv, texts of the looks, and trackers. Rank 0 alone has them.
+    """metrics.csv, texts of the validations, and trackers. Rank 0 alone has them.
 
     Args:
         folder: the run directory.
@@ -69,11 +69,11 @@ class RunFiles:
         self.texts = ExamplesFile(folder / texts, resume_step=resume_step)
         self.trackers = trackers
 
-    def write(self, step: int, figures: Figures) -> None:
+    def write(self, step: int, metrics: Metrics) -> None:
         """One row."""
-        self.metrics.write(figures)
+        self.metrics.write(metrics)
         for tracker in self.trackers:
-            tracker.write(step, figures)
+            tracker.write(step, metrics)
 
     def close(self) -> None:
         """Flush and close the trackers."""
@@ -82,14 +82,14 @@ class RunFiles:
 
 
 class Best:
-    """The best look by one held-out figure; that before the first step is no result of training.
+    """The best validation by one held-out figure; that before the first step is no result of training.
 
     Args:
-        metric: its name (None: no look is the best).
+        metric: its name (None: no validation is the best).
         mode: `max` or `min`.
 
     Attributes:
-        step, value: of the best look (None: there was none).
+        step, value: of the best validation (None: there was none).
     """
 
     def __init__(self, metric: str | None, mode: str) -> None:
@@ -97,19 +97,19 @@ class Best:
         self.step: int | None = None
         self.value = 0.0
 
-    def improves(self, step: int, figures: Figures) -> bool:
-        """Whether a look is the best so far; it is kept then.
+    def improves(self, step: int, metrics: Metrics) -> bool:
+        """Whether a validation is the best so far; it is kept then.
 
         Raises:
-            LangJepaError: the look did not measure the metric.
+            LangJepaError: the validation did not measure the metric.
         """
         if self.metric is None:
             return False
-        if self.metric not in figures:
+        if self.metric not in metrics:
             raise LangJepaError(
-                f"logging.best_metric '{self.metric}' is not measured; choose one of {', '.join(figures)}"
+                f"logging.best_metric '{self.metric}' is not measured; choose one of {', '.join(metrics)}"
             )
-        value = figures[self.metric]
+        value = metrics[self.metric]
         if not step or (self.step is not None and self.sign * value <= self.sign * self.value):
             return False
         self.step, self.value = step, value

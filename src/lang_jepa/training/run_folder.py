@@ -66,9 +66,9 @@ class RunFolder:
         self.path, self.layout = path, layout
 
     @contextmanager
-    def held(self, lock: RunLock | None, *, chief: bool) -> "Iterator[RunLock | None]":
+    def held(self, lock: RunLock | None, *, is_rank_zero: bool) -> "Iterator[RunLock | None]":
         """Keep other trainings out while the block runs; `lock`: held by the caller already. Rank 0 alone holds it."""
-        if lock is not None or not chief:
+        if lock is not None or not is_rank_zero:
             with nullcontext():
                 yield lock
             return
@@ -76,7 +76,7 @@ class RunFolder:
         with RunLock(self.path, setting="logging.log_dir") as taken:
             yield taken
 
-    def start(self, lock: RunLock | None, settings: BaseModel, *, resume: bool, listener: Reporter) -> None:
+    def start(self, lock: RunLock | None, settings: BaseModel, *, resume: bool, reporter: Reporter) -> None:
         """Make the directory ready; an older run in its place is moved aside, never overwritten. Rank 0 alone calls it.
 
         Args:
@@ -84,13 +84,13 @@ class RunFolder:
             settings: of the run, written now unless there are some: those of a run that goes on stay until its
                 checkpoint is accepted.
             resume: the older run goes on.
-            listener: told what was moved.
+            reporter: told what was moved.
 
         Raises:
             LangJepaError: something is at work inside of the older run.
         """
         if lock is not None and not lock.works:
-            listener.warning(f"the file system of {self.path} has no locks: nothing keeps a second run out of it")
+            reporter.warning(f"the file system of {self.path} has no locks: nothing keeps a second run out of it")
         remove_temporaries(self.path)
         if (self.path / SETTINGS).is_file() and not resume:
             if busy := live_below(self.path):
@@ -103,7 +103,7 @@ class RunFolder:
             self.path.rename(moved)
             if lock is not None:
                 lock.follow(self.path)
-            listener.message(f"an older run was moved to {moved}")
+            reporter.message(f"an older run was moved to {moved}")
         make_folder(self.path)
         write_text(self.path / "README.txt", self.layout.note)
         if not (self.path / SETTINGS).is_file():
@@ -172,14 +172,14 @@ class RunFolder:
         option = f"{self.layout.option} meta.checkpoint_path={others[0]}"
         return f"Beside it lies {names}: go on from there with --resume {option}"
 
-    def check_finite(self, step: int, loss: float, norm: float, settings: Any, *, chief: bool) -> None:
+    def check_finite(self, step: int, loss: float, norm: float, settings: Any, *, is_rank_zero: bool) -> None:
         """Stop before an update that would spoil the weights, and note which settings may be changed to go on.
 
         Args:
             step: that the update would have made.
             loss, norm: of this step, the gradient's norm before clipping.
             settings: of the run.
-            chief: this is rank 0, which writes the note.
+            is_rank_zero: this is rank 0, which writes the note.
 
         Raises:
             LangJepaError: one of them is not finite; says what to change.
@@ -188,7 +188,7 @@ class RunFolder:
         if not problem:
             return
         cures = self._cures(settings)
-        if chief:
+        if is_rank_zero:
             write_json(self.path / _NON_FINITE, {"step": step, "settings": list(cures)})
         path = self.path / self.layout.last
         place = f"The last checkpoint is {path}" if path.is_file() else "There is no checkpoint yet"

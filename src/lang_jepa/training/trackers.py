@@ -12,10 +12,10 @@ from lang_jepa.files.atomic import is_full, writing
 
 
 class Tracker(Protocol):
-    """Takes figures of a step."""
+    """Takes metrics of a step."""
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Log figures."""
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics."""
 
     def close(self) -> None:
         """Flush and close."""
@@ -41,14 +41,14 @@ class TensorBoard:
         with writing(folder):
             self._writer = SummaryWriter(str(folder), purge_step=first)
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Log figures.
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics.
 
         Raises:
             LangJepaError: the disk is full.
         """
         with writing(self._folder):
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
@@ -74,9 +74,9 @@ class WeightsAndBiases:
             ) from error
         self._run = wandb.init(project="lang-jepa", dir=str(folder), config=settings.model_dump())
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Log figures."""
-        self._run.log(dict(figures), step=step)
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics."""
+        self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
         """Finish the run."""

@@ -93,7 +93,7 @@ def train(
         over = _finished(method, folder)
         if over is not None:
             return _result(folder.path, over)
-    with folder.held(lock, chief=method.fabric.is_global_zero) as held:
+    with folder.held(lock, is_rank_zero=method.fabric.is_global_zero) as held:
         engine = start(method, folder, held)
         if method.fabric.is_global_zero:
             folder.accept(settings)
@@ -124,7 +124,7 @@ def start(method: "Method[Any]", folder: RunFolder, lock: RunLock | None) -> "En
     meet("data")  # which may be prepared on some machine for hours
     if method.fabric.is_global_zero:
         resume = method.settings.meta.load_checkpoint
-        folder.start(lock, method.settings, resume=resume, listener=method.reporter)
+        folder.start(lock, method.settings, resume=resume, reporter=method.reporter)
     method.fabric.barrier()
     method.build()
     for text in method.warnings():
@@ -141,9 +141,9 @@ def _train(engine: "Engine") -> Result:
     finally:
         engine.close()
         engine.reporter.end()
-    summary = {**engine.progress(), "seconds": time.perf_counter() - began, "last_look": engine.metrics}
+    summary = {**engine.progress(), "seconds": time.perf_counter() - began, "last_validation": engine.metrics}
     if engine.is_rank_zero:
-        summary = {**engine.finish(summary["seconds"]), "last_look": engine.metrics}
+        summary = {**engine.finish(summary["seconds"]), "last_validation": engine.metrics}
     status = exit_status(engine.stopped_by) if engine.interrupted else 0
     return _result(engine.folder.path, summary, status)
 
@@ -200,7 +200,7 @@ def _result(folder: Path, summary: Mapping[str, Any], status: int = 0) -> Result
         seconds=summary["seconds"],
         exit_status=status,
         model=None if model is None else folder / model,
-        metrics=summary.get("last_look") or {},
+        metrics=summary.get("last_validation") or {},
         alarms=tuple(summary.get("alarms", ())),
     )
 

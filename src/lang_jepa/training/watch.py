@@ -1,9 +1,9 @@
-"""The collapse watch: reads the held-out figures of each look and rings when embeddings are dying.
+"""The collapse watch: reads the held-out metrics of each validation and warns when embeddings are dying.
 
 A falling loss proves nothing, since a constant encoder predicts itself perfectly. What shows a collapse is the
 targets' spread. A healthy run, too, may lose some of it for a while (its mean cosine was seen to rise to .56 and
 fall again), so the watch rings at once only for what no healthy run has shown, and otherwise asks for several
-signs at two looks in a row.
+signs at two validations in a row.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from lang_jepa.models.target import target_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.metrics import STEP
 
-Figures = Mapping[str, float]
+Metrics = Mapping[str, float]
 
 _STD = "val/embeddings/target_std_relative"
 _COSINE = "val/embeddings/mean_pairwise_cosine"
@@ -47,7 +47,7 @@ class Alarm:
 
 
 class CollapseWatch:
-    """Compares each look with the look at step 0.
+    """Compares each validation with the validation at step 0.
 
     Args:
         advice: cause and cure for these settings (see `watch_for`).
@@ -59,48 +59,48 @@ class CollapseWatch:
         self.best_retrieval = 0.0
         self.in_a_row = 0
 
-    def look(self, step: int, figures: Figures) -> Alarm | None:
-        """Take in one look's figures; an alarm where they show a collapse."""
+    def check(self, step: int, metrics: Metrics) -> Alarm | None:
+        """Take in one validation's metrics; an alarm where they show a collapse."""
         if not self.first:
-            self.first = {name: figures[name] for name in (_STD, _COSINE, _SHARE, _RAW, _RANK)}
-            self.best_retrieval = figures[_RETRIEVAL]
+            self.first = {name: metrics[name] for name in (_STD, _COSINE, _SHARE, _RAW, _RANK)}
+            self.best_retrieval = metrics[_RETRIEVAL]
             return None
-        certain, signs = self._certain(figures), self._signs(figures)
+        certain, signs = self._certain(metrics), self._signs(metrics)
         # Below what chance nearly finds, a crawl upwards is no learning: a run that lost nine tenths of its
         # directions was seen to go from .026 to .050 in 1,100 steps.
-        learning = figures[_RETRIEVAL] > max(self.best_retrieval, _NOTHING_FOUND)
-        self.best_retrieval = max(self.best_retrieval, figures[_RETRIEVAL])
+        learning = metrics[_RETRIEVAL] > max(self.best_retrieval, _NOTHING_FOUND)
+        self.best_retrieval = max(self.best_retrieval, metrics[_RETRIEVAL])
         # A start that is collapsed already leaves nothing to change; a narrow pretrained one retrieves something.
-        stuck = figures[_COSINE] > 0.9 and figures[_RETRIEVAL] < _NOTHING_FOUND
+        stuck = metrics[_COSINE] > 0.9 and metrics[_RETRIEVAL] < _NOTHING_FOUND
         if stuck and not certain:
-            signs.append(f"any two sentences still have cosine {figures[_COSINE]:.2f}")
+            signs.append(f"any two sentences still have cosine {metrics[_COSINE]:.2f}")
         suspicious = len(signs) >= 3 or stuck
         self.in_a_row = self.in_a_row + 1 if suspicious and not learning else 0
         if certain or self.in_a_row >= 2:
             return Alarm(step, tuple(certain + signs), self.advice)
         return None
 
-    def _certain(self, figures: Figures) -> list[str]:
+    def _certain(self, metrics: Metrics) -> list[str]:
         """Signs that no healthy run has shown."""
         certain = []
-        if figures[_COSINE] > max(0.9, self.first[_COSINE] + 0.05):
-            certain.append(f"any two sentences have cosine {figures[_COSINE]:.2f}")
-        if figures[_STD] < 0.3 * self.first[_STD]:
-            certain.append(f"spread of the embeddings {figures[_STD]:.2f}, {self.first[_STD]:.2f} at the start")
+        if metrics[_COSINE] > max(0.9, self.first[_COSINE] + 0.05):
+            certain.append(f"any two sentences have cosine {metrics[_COSINE]:.2f}")
+        if metrics[_STD] < 0.3 * self.first[_STD]:
+            certain.append(f"spread of the embeddings {metrics[_STD]:.2f}, {self.first[_STD]:.2f} at the start")
         return certain
 
-    def _signs(self, figures: Figures) -> list[str]:
+    def _signs(self, metrics: Metrics) -> list[str]:
         """Signs that mean a collapse only together and when they stay."""
         first = self.first
         share_limit = max(0.2, min(3 * first[_SHARE], first[_SHARE] + 0.3))
         rules = (
-            (figures[_COSINE] > first[_COSINE] + 0.15, "mean cosine of two sentences", _COSINE),
-            (figures[_STD] < 0.6 * first[_STD], "spread of normalised embeddings", _STD),
-            (figures[_SHARE] > share_limit, "share of the first direction", _SHARE),
-            (figures[_RAW] < 0.6 * first[_RAW], "spread of raw embeddings", _RAW),
-            (figures[_RANK] < 0.6 * first[_RANK], "effective rank", _RANK),
+            (metrics[_COSINE] > first[_COSINE] + 0.15, "mean cosine of two sentences", _COSINE),
+            (metrics[_STD] < 0.6 * first[_STD], "spread of normalised embeddings", _STD),
+            (metrics[_SHARE] > share_limit, "share of the first direction", _SHARE),
+            (metrics[_RAW] < 0.6 * first[_RAW], "spread of raw embeddings", _RAW),
+            (metrics[_RANK] < 0.6 * first[_RANK], "effective rank", _RANK),
         )
-        return [f"{words} {first[name]:.2f} -> {figures[name]:.2f}" for rings, words, name in rules if rings]
+        return [f"{words} {first[name]:.2f} -> {metrics[name]:.2f}" for rings, words, name in rules if rings]
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint keeps."""
@@ -204,19 +204,19 @@ class TaskAlarm:
         return f"{self.kind}, step {self.step}: {self.reason}"
 
 
-def task_alarm(step: int, total: int, figures: Figures) -> TaskAlarm | None:
-    """The alarm of one look, if there is one.
+def task_alarm(step: int, total: int, metrics: Metrics) -> TaskAlarm | None:
+    """The alarm of one validation, if there is one.
 
-    `too easy`: up to step 100 the distance is under 5 % of the shuffled one. A run whose first look comes later cannot
+    `too easy`: up to step 100 the distance is under 5 % of the shuffled one. A run that is first validated later cannot
     be judged by this rule. `nothing is learnt`: at the last step the distance is not below both the shuffled and
     the mean-target one.
 
     Args:
         step: of the look; total: the run's last.
-        figures: `val/distance` and its three companions.
+        metrics: `val/distance` and its three companions.
     """
-    distance, shuffled = figures["val/distance"], figures["val/distance_shuffled"]
-    mean, copy = figures["val/distance_mean_target"], figures["val/distance_copy_forward"]
+    distance, shuffled = metrics["val/distance"], metrics["val/distance_shuffled"]
+    mean, copy = metrics["val/distance_mean_target"], metrics["val/distance_copy_forward"]
     if 0 < step <= EARLY and distance < SOLVED * shuffled:
         return TaskAlarm(
             step,
@@ -231,12 +231,12 @@ def task_alarm(step: int, total: int, figures: Figures) -> TaskAlarm | None:
             "nothing is learnt",
             f"the held-out distance {distance:.4g} is not below both that with shuffled targets ({shuffled:.4g}) and "
             f"that of the mean target for every context ({mean:.4g}). Train longer, or look at "
-            "optimization.lr and at the collapse figures.",
+            "optimization.lr and at the metrics of collapse.",
         )
     return None
 
 
-def task_alarms(rows: Iterable[Figures], *, total: int) -> list[TaskAlarm]:
+def task_alarms(rows: Iterable[Metrics], *, total: int) -> list[TaskAlarm]:
     """The alarms of a run, from the rows of its metrics; one of each kind at most, the first."""
     looks = (row for row in rows if "val/distance_shuffled" in row)
     found: dict[str, TaskAlarm] = {}

@@ -225,11 +225,10 @@ def goes_on(text: str, start: int, cut: int, language: str) -> bool:
         return True
     if bare in _TITLES or (language != "en" and bare in _TITLES_ELSEWHERE):
         return following.isalpha()
-    if bare in _NEVER_LAST(language):
-        return True
-    if bare in _REFERENCES(language):
+    if bare in _REFERENCES(language) and bare not in _NEVER_LAST(language):
         return _REFERENCE_NEXT.match(text, cut) is not None
-    return word.isdigit() and _is_german_ordinal(tail, text[cut : cut + 24], language)
+    ordinal = word.isdigit() and _is_german_ordinal(tail, text[cut : cut + 24], language)
+    return ordinal or bare in _NEVER_LAST(language)
 
 
 _INITIAL = re.compile(r"[A-Z]\.")

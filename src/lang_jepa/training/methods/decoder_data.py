@@ -156,7 +156,7 @@ class DecoderData:
         tell: told what is made before training can start.
 
     Attributes:
-        sample: examples of the held-out side that a look uses, int64 [n].
+        sample: examples of the held-out side that a validation uses, int64 [n].
         fingerprint: identity of the data, compared on resumption.
 
     Raises:

@@ -214,7 +214,7 @@ class EncoderMethod(Method[Settings]):
         if self.data.held_out is None:
             return None
         self.jepa.eval()
-        found = self.data.held_out.look(
+        found = self.data.held_out.measure(
             predict=self._predict,
             embed=self._embed,
             device=self.fabric.device,
@@ -224,17 +224,17 @@ class EncoderMethod(Method[Settings]):
         )
         self.jepa.train()
         warnings, stop = [], ""
-        task = task_alarm(step, self.total, found.figures)
+        task = task_alarm(step, self.total, found.metrics)
         if task and not self._task_told:  # once: it stays what it is
             self._task_told = True
             warnings.append(str(task))
-        if alarm := self.watch.look(step, found.figures):
+        if alarm := self.watch.check(step, found.metrics):
             if not self.alarms:
                 warnings.append(str(alarm))
             self.alarms.append(alarm)
             if self.settings.meta.on_collapse == "stop":
                 stop = f"stopped (meta.on_collapse=stop): {alarm}"
-        return Validation(self._named(found.figures), found.examples, warnings, stop)
+        return Validation(self._named(found.metrics), found.examples, warnings, stop)
 
     def _predict(self, batch: Batch) -> Tensor:
         with self.fabric.autocast():  # for the model alone: metrics are computed in full precision

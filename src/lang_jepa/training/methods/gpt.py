@@ -201,8 +201,8 @@ class GPTMethod(Method[GPTSettings]):
         self.gpt.eval()
         with self._averaged():
             metrics = self.validation.metrics(self.gpt, looped, last=last)
-            chief = self.fabric.is_global_zero
-            texts = self.validation.samples(self.gpt, looped, seed=step) if chief else []
+            is_rank_zero = self.fabric.is_global_zero
+            texts = self.validation.samples(self.gpt, looped, seed=step) if is_rank_zero else []
         self.gpt.train()
         # What is minimised, the span loss weighted as in the last step made.
         loss = metrics["val/token_loss"] + self._span_weight * metrics.get("val/span_loss", 0.0)

@@ -201,7 +201,7 @@ class LitJEPA(LightningModule):
         return output
 
     def _full_precision(self) -> torch.autocast:
-        """Around a whole step, all of which the Trainer runs under autocast: the objective and the figures are computed
+        """Around a whole step, all of which the Trainer runs under autocast: the objective and the metrics are computed
         in fp32. Casts of a weight are kept within the step, as in the loop; the Trainer casts a weight anew for each
         use, and the sum of their gradients is then rounded otherwise.
         """
