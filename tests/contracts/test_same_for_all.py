@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from systems import SYSTEMS, Inputs, System
 
-from lang_jepa.cli.progress import Bar, DecoderBar, GPTBar
+from lang_jepa.cli.progress import DecoderBar, EncoderBar, GPTBar
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.run_lock import RunLock
 from lang_jepa.training.checkpoint import load_checkpoint
@@ -123,7 +123,7 @@ def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path, capsy
         "objective.final_regularizer_weight=0.1",
     )
     settings = tiny_settings(tmp_path / "run", "objective.regularizer=sigreg", *weights)
-    SYSTEMS[0].begin(settings, Bar(), inputs)
+    SYSTEMS[0].begin(settings, EncoderBar(), inputs)
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     steps, looks = ([row for row in rows if f"{side}/loss" in row] for side in ("train", "val"))
     shown = [line.split("  ")[1:3] for line in capsys.readouterr().out.splitlines() if "targets/s" in line]
@@ -141,7 +141,7 @@ def test_a_log_names_paths_as_they_are(
 ) -> None:
     """Brackets are no markup, `:name:` is no picture, and no line is broken, however long."""
     folder = tmp_path / "[bold] [/exp] :dog:1" / ("long name " * 20).strip()
-    bar = {"decoder": DecoderBar, "gpt": GPTBar}.get(system.name, Bar)()
+    bar = {"decoder": DecoderBar, "gpt": GPTBar}.get(system.name, EncoderBar)()
     few = (f"{system.steps}=1",)
     system.begin(system.make(folder, few, inputs), bar, inputs)
     system.begin(system.make(folder, few, inputs), bar, inputs)

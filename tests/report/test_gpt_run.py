@@ -90,7 +90,7 @@ def test_quantised_is_what_the_export_writes(run: Path, report: Report, tmp_path
     for precision, bits in (("int8", 8), ("int6", 6)):
         done = export_gpt(run, tmp_path / "m.ljq", parse_rounding(bits, None), cap=16_000_000)
         size = report.value(f"quantised, {precision}", "validation", FILE, "model")
-        assert 0 <= done.written.bytes - size < 150
+        assert 0 <= done.written.bytes - size < 200
 
 
 def test_retrieval_has_every_baseline(report: Report) -> None:
