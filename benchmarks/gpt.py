@@ -25,7 +25,7 @@ from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import load_gpt_settings
-from lang_jepa.training.optim import make_optimizers
+from lang_jepa.training.optim import make_gpt_optimizers
 
 Step = Callable[[Tensor, int], None]
 
@@ -34,7 +34,7 @@ def make_step(settings: GPTSettings, kind: str, *, bfloat16: bool, layer: int = 
     """A training step of `plain`, `weight 0` or `spans`, from the same first weights."""
     torch.manual_seed(0)
     model = build_gpt(settings)
-    optimizers = make_optimizers(model, settings.optimization)
+    optimizers = make_gpt_optimizers(model, settings.optimization)
     jepa = settings.jepa.model_copy(update={"layer": layer})
     loss = NextTokenLoss(model, jepa)
     compiled = settings.meta.compile

@@ -137,12 +137,12 @@ class Ours:
         """Mean loss of a batch of views."""
         import torch
 
-        from lang_jepa.objectives.distance import smooth_l1
+        from lang_jepa.objectives.distance import SmoothL1
 
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             targets = self.target.embed(batch.targets)
             output = self.jepa(batch.contexts)
-        return smooth_l1(output.predictions, targets).mean()
+        return SmoothL1()(output.predictions, targets).mean()
 
     def step(self, batch: Any) -> float:
         """One optimizer step and one EMA update."""
