@@ -36,7 +36,7 @@ from lang_jepa.settings.recipes import recipe_names, system_of
 from tiny import environment
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARK = "<!-- test: run -->"
 TINY = (
     "data.vocab_size=400",
@@ -141,6 +141,29 @@ def unknown_settings(text: str) -> list[str]:
     return [f"{a}.{b}" for a, b in _SETTING.findall(text) if b not in known[a] and b not in _FILES]
 
 
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+def test_readme_is_one_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert len(re.findall(r"(?<![\w.])\.?\d+(?:\.\d+)*", text)) <= 40
+
+
+def test_every_experiment_has_a_verdict_and_a_row() -> None:
+    folder = ROOT / "docs" / "experiments"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    pages = sorted(folder.glob("2*.md"))
+    rows = [index.find(f"]({page.name}) | {page.read_text(encoding='utf-8').splitlines()[0][2:]} |") for page in pages]
+    assert len(pages) > 20 and min(rows) > 0
+    dates = re.findall(r"^\| (\d{4}-\d\d-\d\d) ", index, flags=re.MULTILINE)
+    assert dates == sorted(dates, reverse=True) and len(dates) == len(pages)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_settings_links_and_names_exist(page: Path) -> None:
     group = typer.main.get_command(cli.app)
@@ -153,8 +176,10 @@ def test_commands_settings_links_and_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     prose = "\n".join(part for part in re.split(r"^```python.*?^```", text, flags=re.MULTILINE | re.DOTALL))
     assert not unknown_settings(prose)
-    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose):
-        assert (page.parent / link).exists(), f"{page.name} links to {link}"
+    for link, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]*))?\)", prose):
+        target = page.parent / link if link else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}#{anchor}"
     for block in blocks(page):
         if block.language == "python":
             _assert_names_exist(block.text)
