@@ -77,7 +77,7 @@ _BLOCK = re.compile(r"^([^\n]*)\n```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.D
 _SETTING = re.compile(
     r"(?<![\w./])(data|model|objective|optimization|logging|meta|decoder|training|evaluation|jepa)\.([a-z][a-z_]*)\b(?!\()"
 )
-_FILES = {"safetensors", "onnx", "json", "yaml", "md", "py", "txt"}
+_FILES = {"csv", "safetensors", "onnx", "json", "yaml", "md", "py", "txt"}
 
 
 class Block(NamedTuple):
@@ -169,7 +169,7 @@ def test_commands_settings_links_and_names_exist(page: Path) -> None:
     group = typer.main.get_command(cli.app)
     for command in shown_commands(page):
         verb, *arguments = shlex.split(command)[1:]
-        if verb == "--help":
+        if verb in {"--help", "--version"}:
             continue
         assert verb in group.commands, command
         group.commands[verb].make_context(verb, arguments)  # raises for an unknown option or a missing argument

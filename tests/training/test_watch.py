@@ -114,7 +114,7 @@ LITERAL_OPENSTAX = [(0.162, 0.973, 0.973, 0.108, 59.0, mrr) for mrr in (0.0236, 
 
 @pytest.mark.parametrize("figures", [SHARED_STORIES, SHARED_OPENSTAX, LITERAL_STORIES, LITERAL_OPENSTAX])
 def test_real_collapses_ring_within_two_looks(figures: list[tuple[float, ...]]) -> None:
-    """Looks at steps 0, 20 (and 40) of docs/experiments.md: a shared encoder with gradient into its targets, which was
+    """Looks at steps 0, 20 (and 40) of docs/experiments: a shared encoder with gradient into its targets, which was
     constant by step 20, and the original's set-up from scratch, which begins constant and stays."""
     looks = [_look(**dict(zip(NAMES, look, strict=True))) for look in figures]
     assert _alarms(looks) == [len(looks) - 1]
