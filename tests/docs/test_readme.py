@@ -159,9 +159,11 @@ def test_every_experiment_has_a_verdict_and_a_row() -> None:
     index = (folder / "README.md").read_text(encoding="utf-8")
     pages = sorted(folder.glob("2*.md"))
     rows = [index.find(f"]({page.name}) | {page.read_text(encoding='utf-8').splitlines()[0][2:]} |") for page in pages]
-    assert len(pages) > 20 and min(rows) > 0
+    assert len(pages) > 20
+    assert min(rows) > 0
     dates = re.findall(r"^\| (\d{4}-\d\d-\d\d) ", index, flags=re.MULTILINE)
-    assert dates == sorted(dates, reverse=True) and len(dates) == len(pages)
+    assert dates == sorted(dates, reverse=True)
+    assert len(dates) == len(pages)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
