@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.evaluation.tasks import evaluate
-from lang_jepa.evaluation.tasks.evaluate import Budget
+from lang_jepa.evaluation.tasks import Budget, evaluate
 from lang_jepa.training.checkpoint import LAST
 from tiny import environment
 from typed import DECODER, Type, options_of, run_command

@@ -18,7 +18,7 @@ from lang_jepa.comparison.figure import COLOURS
 from lang_jepa.comparison.gpt_runs import GPTS
 from lang_jepa.comparison.plan import Plan, Variant, make_plan, run_folder, settle
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import Budget as Questions
+from lang_jepa.evaluation.tasks import Budget as Questions
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from tiny import assert_same_checkpoint, rows_of, tiny_gpt, tiny_settings

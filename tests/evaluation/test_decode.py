@@ -12,8 +12,8 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.intervals import mean_interval, ratio_interval
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.table import Report
+from lang_jepa.evaluation.tasks import Request, evaluate
 from lang_jepa.evaluation.tasks.decode import DECODED, FIRST, FORCED, bleu, decode_rows, event_rows, rouge_l
-from lang_jepa.evaluation.tasks.evaluate import Request, evaluate
 from lang_jepa.models.decoder import Scores
 from lang_jepa.stories import generate
 

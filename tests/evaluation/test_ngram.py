@@ -9,7 +9,7 @@ import pytest
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines import ngram
-from lang_jepa.evaluation.baselines.ngram import NGram
+from lang_jepa.evaluation.baselines.language import NGram
 
 VOCAB = 23
 

@@ -18,7 +18,7 @@ from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.report import evaluate_run
 from lang_jepa.report.encoder_run import without_head
-from lang_jepa.report.run import Asked, grouped, other_corpus, remember
+from lang_jepa.report.run import EvaluateOptions, add_cache, grouped, other_corpus
 from lang_jepa.training.train import train
 from tiny import MODES, tiny_settings
 
@@ -92,11 +92,11 @@ def test_what_training_kept_is_taken_over(model: ConceptModel, corpus: Corpus) -
     texts = split.texts(np.arange(12))
     read = model.encode(texts)
     shutil.rmtree(corpus.path / "concepts", ignore_errors=True)
-    remember(model, [corpus], None)
+    add_cache(model, [corpus], None)
     assert not (corpus.path / "concepts").exists()
     assert model.sentence_cache is not None
     assert not len(model.sentence_cache)
-    remember(model, [corpus], None, named=[corpus])
+    add_cache(model, [corpus], None, named=[corpus])
     assert model.sentence_cache is not None
     known = len(model.sentence_cache)
     np.testing.assert_allclose(model.encode(texts), read, atol=1e-5)
@@ -152,5 +152,5 @@ def test_an_evaluation_encodes_no_sentence_twice(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConceptModel, "_framed", framed)
-        evaluate_run(run, Asked(tasks="retrieval"))
+        evaluate_run(run, EvaluateOptions(tasks="retrieval"))
     assert len(taken) == len(set(taken)) > 20

@@ -17,7 +17,7 @@ from lang_jepa.comparison.space import make_space
 from lang_jepa.comparison.sweep import Sweep
 from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import Budget
+from lang_jepa.evaluation.tasks import Budget
 from lang_jepa.export.export import export_run
 from lang_jepa.settings.load import load_settings, read_settings
 from lang_jepa.training.train import train

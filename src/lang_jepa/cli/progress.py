@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lang_jepa.cli.console import console, facts_table, plain, warn
+from lang_jepa.cli.console import console, info_table, plain, warn
 from lang_jepa.errors import counted
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ class Bar:
         self._columns: list[tuple[str, int, str, str]] = []  # those of the first validation
 
     def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
-        """Show the facts and start the bar."""
+        """Show what is trained on, and start the bar."""
         if facts:
-            facts_table(facts, title="data")
+            info_table(facts, title="data")
         self._total, self._start, self._every, self._began = total, start, every, time.monotonic()
         self._work.__enter__()
         self._task = self._work.add("training", total=total, completed=start)
@@ -122,7 +122,7 @@ class Bar:
         plain("".join(self._cell(metrics, *column) for column in self._columns))
 
     def _cell(self, metrics: Metrics, _: str, width: int, name: str, form: str) -> str:
-        """A metric, or blank space where this look did not measure it."""
+        """A metric, or blank space where this validation did not measure it."""
         return f"{metrics[name]:>{width}{form}}" if name in metrics else " " * width
 
     def _heading(self, metrics: Metrics) -> str:
@@ -200,7 +200,7 @@ class GPTBar(Bar):
     def _heading(self, metrics: Metrics) -> str:
         return (
             f"{metrics['val/tokens']:,.0f} held-out tokens of {metrics['val/bytes']:,.0f} bytes; loss in nats per "
-            "token; no drift: span loss of states less their mean at each place"
+            "token; no drift: span loss of states less their mean at each position"
         )
 
 

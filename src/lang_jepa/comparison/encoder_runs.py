@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, check_task_data
 from lang_jepa.comparison.trees import flat
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import ENCODER_TASKS, QUICK
+from lang_jepa.evaluation.tasks import ENCODER_TASKS, QUICK
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import read_json
 from lang_jepa.settings.encoder import Settings
@@ -168,9 +168,9 @@ class EncoderRuns(RunKind[Settings]):
     def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run."""
         from lang_jepa.report import evaluate_run
-        from lang_jepa.report.run import Asked
+        from lang_jepa.report.run import EvaluateOptions
 
-        asked = Asked(
+        asked = EvaluateOptions(
             tasks=",".join(exam.tasks),
             data_dir=exam.data_dir,
             budget=exam.questions,

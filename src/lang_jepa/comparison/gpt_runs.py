@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from lang_jepa.comparison.kind import Exam, Facts, Panel, RunKind, check_task_data
 from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import GPT_QUICK, GPT_TASKS
+from lang_jepa.evaluation.tasks import GPT_QUICK, GPT_TASKS
 from lang_jepa.files.arrays import digest
 from lang_jepa.settings.gpt import GPTSettings
 
@@ -113,9 +113,11 @@ class GPTRuns(RunKind[GPTSettings]):
     def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
         """Score a finished run."""
         from lang_jepa.report import evaluate_run
-        from lang_jepa.report.run import Asked
+        from lang_jepa.report.run import EvaluateOptions
 
-        asked = Asked(tasks=",".join(exam.tasks), data_dir=exam.data_dir, budget=exam.questions, shared=exam.shared)
+        asked = EvaluateOptions(
+            tasks=",".join(exam.tasks), data_dir=exam.data_dir, budget=exam.questions, shared=exam.shared
+        )
         return evaluate_run(folder, asked)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import QUICK, Budget
+from lang_jepa.evaluation.tasks import QUICK, Budget
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import read_json
 from lang_jepa.settings.load import SAVED, load_run_settings, read_settings, settings_class

@@ -12,8 +12,8 @@ from lang_jepa.comparison.kind import RunKind
 from lang_jepa.comparison.kinds import kind_named, kind_of
 from lang_jepa.comparison.trees import flat, parse_vary, setting_differences, variant_name
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, check_data_dir
-from lang_jepa.evaluation.tasks.evaluate import Budget as Questions
+from lang_jepa.evaluation.tasks import DEFAULT_BUDGET, check_data_dir
+from lang_jepa.evaluation.tasks import Budget as Questions
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.settings.effect import TYPED, without_effect
 from lang_jepa.settings.encoder import Settings

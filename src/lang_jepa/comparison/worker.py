@@ -145,7 +145,7 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
 
 def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
     """The evaluation card of a finished run, and the values per question."""
-    from lang_jepa.evaluation.tasks.evaluate import Budget
+    from lang_jepa.evaluation.tasks import Budget
 
     exam = Exam(
         tasks=tuple(job["tasks"]),

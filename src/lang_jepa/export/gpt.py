@@ -17,12 +17,12 @@ from lang_jepa.data.tokens.pieces import Pieces
 from lang_jepa.data.tokens.token_shards import TOKENIZER, CorpusTokens, TokenShards
 from lang_jepa.data.tokens.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.compression import Baseline
+from lang_jepa.evaluation.baselines.language import Baseline
 from lang_jepa.evaluation.metrics.bits_per_byte import BitsPerByte, Validation
 from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.files.arrays import check_finite
-from lang_jepa.inference.model_folder import check_weights, load_gpt, restore_gpt
+from lang_jepa.inference.gpt import check_weights, load_gpt, restore_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import build_saved

@@ -20,8 +20,8 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.scoreboard import Choice
 from lang_jepa.inference.cache import SentenceCache
-from lang_jepa.inference.decoding import TextDecoder, read_decoder
-from lang_jepa.inference.model_folder import find_model, load_model, save_model, unfinished
+from lang_jepa.inference.decoding import TextDecoder
+from lang_jepa.inference.model_folder import find_model, load_model, read_decoder, save_model, unfinished
 from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
 from lang_jepa.inference.texts import (
     as_documents,

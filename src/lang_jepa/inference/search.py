@@ -133,7 +133,7 @@ def neighbours(
     """The sentences nearest to each vector, best first, by the model's default similarity.
 
     Args:
-        model: encodes the sentences, here and now; `lang_jepa.inference.index.index` keeps them on disk.
+        model: encodes the sentences, here and now; `lang_jepa.inference.index` keeps them on disk.
         vectors: [n, D].
         sentences: to search among.
         top_k: neighbours of each.

@@ -327,4 +327,4 @@ def _score(request: Request) -> Result:
     return Result(rows, {DECODE.name: f"{len(documents):,} held-out documents; {NOTE}"})
 
 
-DECODE = Task("decode", _score, needs=("decoding", "documents"))
+DECODE = Task("decode", _score, needs=("decoding", "documents"), own_controls=True)

@@ -370,4 +370,6 @@ def _pairs(request: Request) -> tuple[str, tuple[Pairs, Pairs] | None]:
     return said, (choosing, reported)
 
 
-DOCUMENT = Task("document", _score, needs=("grouped",), data_dir="unless of stories")
+DOCUMENT = Task(
+    "document", _score, needs=("grouped",), data_dir="unless of stories", options=("documents",), own_space=True
+)

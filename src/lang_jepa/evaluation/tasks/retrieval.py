@@ -233,4 +233,4 @@ def _score(request: Request) -> Result:
     return Result(rows, {RETRIEVAL.name: source}, similarity)
 
 
-RETRIEVAL = Task("retrieval", _score, needs=("documents",))
+RETRIEVAL = Task("retrieval", _score, needs=("documents",), asks_next=True)

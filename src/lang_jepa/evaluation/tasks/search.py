@@ -179,4 +179,11 @@ def _score(request: Request) -> Result:
     return Result(rows, {TITLE: request.searched.source})
 
 
-SEARCH = Task("search", _score, needs=("searched",))
+SEARCH = Task(
+    "search",
+    _score,
+    needs=("searched",),
+    options=("documents", "queries"),
+    incomplete="the task search needs --documents TEXTS to search in, and --queries FILE: on each line a query, a tab, "
+    "and the sentence, or the id of the document, that it should find",
+)

@@ -19,9 +19,9 @@ from lang_jepa.evaluation.metrics.retrieval import Retrieval, chance, from_score
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
 from lang_jepa.evaluation.table import Row, mean_row, score_row
+from lang_jepa.evaluation.tasks.public import spearman_of, spearman_row
 from lang_jepa.evaluation.tasks.request import Request, Result, Task
 from lang_jepa.evaluation.tasks.retrieval import NextSentence
-from lang_jepa.evaluation.tasks.sts import spearman_of, spearman_row
 
 if TYPE_CHECKING:
     from lang_jepa.stories import ParaphrasePair, Story

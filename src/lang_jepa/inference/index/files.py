@@ -37,7 +37,7 @@ from lang_jepa.files.atomic import (
     write_json,
     writing,
 )
-from lang_jepa.inference.cards import read_card
+from lang_jepa.inference.model_folder import read_card
 from lang_jepa.inference.search import APPROXIMATE
 
 JOURNAL = "journal.json"
