@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from lang_jepa.comparison.compare import compare
 from lang_jepa.comparison.plan import Plan
-from lang_jepa.comparison.process import Interrupted
+from lang_jepa.comparison.jobs import Interrupted
 from lang_jepa.files.atomic import read_json
 
 if __name__ == "__main__":

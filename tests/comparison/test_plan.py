@@ -8,9 +8,9 @@ import pytest
 
 from lang_jepa.comparison.budget import Budget, Measured
 from lang_jepa.comparison.compare import evaluated
-from lang_jepa.comparison.encoder_runs import ENCODERS
+from lang_jepa.comparison.kind import changed
 from lang_jepa.comparison.plan import Plan, differing_settings, make_plan, setting_differences, settle
-from lang_jepa.comparison.trees import changed
+from lang_jepa.comparison.systems import ENCODERS
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
 from lang_jepa.settings.load import load_settings

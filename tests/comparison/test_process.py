@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.comparison.process import Stopper, run_job
+from lang_jepa.comparison.jobs import Stopper, run_job
 from lang_jepa.errors import LangJepaError
 
 

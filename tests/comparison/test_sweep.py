@@ -12,10 +12,9 @@ import pytest
 
 from lang_jepa.cli import app as cli
 from lang_jepa.comparison.compare import Silent
-from lang_jepa.comparison.process import Event, Interrupted
+from lang_jepa.comparison.jobs import Channel, Event, Interrupted, trial_job
 from lang_jepa.comparison.space import parse_dimension
 from lang_jepa.comparison.sweep import IN_A_ROW, Sweep, make_sweep, sweep
-from lang_jepa.comparison.worker import Channel, trial_job
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.settings.encoder import Settings

@@ -156,7 +156,7 @@ def _run_comparison(plan: "Plan", output: Path, jobs: int) -> None:
     from lang_jepa.cli.progress import JobBar
     from lang_jepa.comparison.compare import PAGE, REPORT
     from lang_jepa.comparison.compare import compare as run
-    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.comparison.jobs import Interrupted
     from lang_jepa.comparison.verdict import LEAST_SEEDS
 
     if len(plan.seeds) < LEAST_SEEDS:
@@ -193,7 +193,7 @@ def sweep(
     """Search for good settings with Optuna (extra `sweep`); hopeless and collapsing trials are stopped early."""
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import JobBar
-    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.comparison.jobs import Interrupted
     from lang_jepa.comparison.space import check_free, make_space
     from lang_jepa.comparison.sweep import make_sweep
     from lang_jepa.comparison.sweep import sweep as run

@@ -5,8 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.comparison.dose import dose_svg, draw_dose
-from lang_jepa.comparison.figure import draw, save_png, svg
+from lang_jepa.comparison.figure import dose_svg, draw, draw_dose, save_png, svg
 from lang_jepa.comparison.outcome import best_rival
 from lang_jepa.evaluation.table import shown
 from lang_jepa.files.atomic import write_text
@@ -68,7 +67,7 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def write_pictures(report: Report, folder: Path) -> None:
-    """Write the page's metrics beside it: `curves.png`, and one picture for each setting of several values, atomically.
+    """Write the page's figures beside it: `curves.png`, and one picture for each setting of several values, atomically.
 
     Args:
         report: of `lang_jepa.comparison.outcome.outcome`.
@@ -101,12 +100,12 @@ def _head(report: Report) -> str:
 def _alarms(report: Report) -> str:
     """Each kind of alarm of a variant once, with the other seeds folded behind the first."""
 
-    def told(variant: str, run: Mapping[str, Any]) -> str:
+    def text_of(variant: str, run: Mapping[str, Any]) -> str:
         return f"<b>{escape(variant)}, seed {run['seed']}</b>: {escape(run['text'])}"
 
     parts = []
     for one in report["alarms"]:
-        first, *others = (told(one["variant"], run) for run in one["runs"])
+        first, *others = (text_of(one["variant"], run) for run in one["runs"])
         more = f"<details><summary>{len(others)} more: {escape(one['kind'])}</summary>" if others else ""
         more += "".join(f"<p>{text}</p>" for text in others) + "</details>" * bool(others)
         parts.append(f"<div class='alarm'>{first}{more}</div>")

@@ -1,11 +1,11 @@
-"""What a sweep may change, settings with their ranges or choices as text; and what it may aim at, a held-out figure."""
+"""What a sweep may change, settings with their ranges or choices as text; and what it may aim at, a held-out metric."""
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lang_jepa.comparison.trees import flat
+from lang_jepa.comparison.kind import flat
 from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
@@ -133,12 +133,12 @@ def check_free(changes: Iterable[str], option: str) -> None:
 
 
 def direction_of(metric: str) -> Literal["minimize", "maximize"]:
-    """Which way a held-out figure is better."""
+    """Which way a held-out metric is better."""
     return "minimize" if metric in LOWER_IS_BETTER else "maximize"
 
 
 def own_name(settings: Settings, metric: str) -> str:
-    """The name that a validation has for a figure which runs on spans write by another name too."""
+    """The name that a validation has for a metric which runs on spans write by another name too."""
     names = {other: name for name, other in OTHER_NAMES.items()}
     return names.get(metric, metric) if view_of(settings).has_other_names else metric
 

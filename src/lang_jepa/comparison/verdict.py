@@ -191,9 +191,9 @@ def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
         sums = np.stack([np.bincount(side.clusters, weights=row) for row in side.values])
         return np.asarray((draws @ sums.T) / (draws @ counts)[:, None])
     gold = np.unique(side.labels, return_inverse=True)[1]
-    places = [np.unique(row, return_inverse=True)[1] for row in side.values]
+    ranks = [np.unique(row, return_inverse=True)[1] for row in side.values]
     # A constant column orders nothing: 0, as its score in the tables.
-    correlations: Array = np.nan_to_num(weighted_spearman(draws, side.clusters, places, gold), nan=0.0)
+    correlations: Array = np.nan_to_num(weighted_spearman(draws, side.clusters, ranks, gold), nan=0.0)
     return correlations
 
 
