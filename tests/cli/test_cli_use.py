@@ -124,7 +124,7 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     decoding = [part for setting in (*DECODER, "optimization.max_steps=80") for part in ("-d", setting)]
     ran = type_in("quickstart", *options_of(place, "quick", *options), *decoding)
     assert ran.status == 0, ran.err
-    for shown in ("told event, heldout", "told event, unseen", "zero concept", "nearest training"):
+    for shown in ("decoded event, heldout", "decoded event, unseen", "zero concept", "nearest training"):
         assert shown in ran.out, shown
     assert ran.out.count("reconstruction  ") >= 3
     assert ran.out.count("imagined (") == 3

@@ -17,7 +17,7 @@ from lang_jepa.evaluation.table import Report, Row, is_headline, shown
 from lang_jepa.training.signals import output_closed
 
 LEAST_TEXT = 20
-"""Letters that a column of text keeps, where it has so many."""
+"""Letters that a column of text has at least, where it has so many."""
 HEADER = 12
 """Letters in a line of a column's header."""
 
@@ -290,7 +290,7 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
     if any(map(_is_close, report["verdicts"])):
         plain(
             "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict; the page "
-            "says which. More seeds may tell.",
+            "says which. More seeds may decide.",
             style="dim",
         )
     for alarm in report["alarms"]:

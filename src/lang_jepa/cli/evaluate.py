@@ -84,7 +84,7 @@ def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool) -
         plain(f"  {task}: {source}")
     score_tables(report, title=f"scores of {run}", everything=everything)
     for tool, choice in choices_from(report.tools).items():
-        plain(f"lang-jepa document, {tool}: uses {choice.said()}")
+        plain(f"lang-jepa document, {tool}: uses {choice.describe()}")
     if unsaved is not None:
         raise unsaved
     chosen = " The similarity in brackets was chosen on development data." if report.similarity else ""

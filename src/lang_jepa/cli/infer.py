@@ -138,7 +138,7 @@ def document(
         int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
     ] = None,
     using: Annotated[
-        str, typer.Option(help="best (as measured by evaluate --tasks document), predictor or counterpart.")
+        str, typer.Option(help="best (as measured by evaluate --tasks document), predictor or baseline.")
     ] = "best",
     against: Annotated[
         str | None, typer.Option(help="Whose sentences are shuffled in to calibrate: document or training.")
@@ -147,8 +147,9 @@ def document(
     plot: Annotated[Path | None, typer.Option(help="Also draw surprise and topics into this PNG.")] = None,
 ) -> None:
     """Study a text: surprising sentences, topics, sentences out of place, repetitions, what may follow."""
-    if using not in ("best", "predictor", "counterpart"):
-        raise LangJepaError(f"--using is best, predictor or counterpart, not {using!r}")
+    using = "baseline" if using == "counterpart" else using  # its earlier name
+    if using not in ("best", "predictor", "baseline"):
+        raise LangJepaError(f"--using is best, predictor or baseline, not {using!r}")
     if against not in (None, "document", "training"):
         raise LangJepaError(f"--against is document or training, not {against!r}")
     if plot is not None:
@@ -198,17 +199,17 @@ def _show_study(found: "Study", plot: Path | None) -> None:
 
     rows = []
     repeats = {one.position: one for one in found.repetitions if one.repeats}
-    for one, placed in zip(found.surprise.sentences, found.outliers.sentences, strict=True):
+    for one, fit in zip(found.surprise.sentences, found.outliers.sentences, strict=True):
         score = found.topics.scores[one.position - 1] if one.position else None
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
-        cells = [_number(one.surprise), _number(placed.surprise), _number(score)]
+        cells = [_number(one.surprise), _number(fit.surprise), _number(score)]
         rows.append([str(one.position), *cells, one_line(one.sentence) + note])
     heads = ("", "surprise", "out of place", "boundary", "sentence")
     sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(
         f"surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of {whose} "
-        "do at its place; below 0 it fits better. A line is drawn where a topic begins."
+        "do at its position; below 0 it fits better. A line is drawn where a topic begins."
     )
     plain(f"surprise by        {found.surprise.used}")
     plain(f"out of place by    {found.outliers.used}")

@@ -179,7 +179,7 @@ class _Work:
             raise LangJepaError(f"{error}\nWithout {variant.name} the same command goes on with the others.") from error
 
     def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
-        """One job in a process of its own; keeps what it measures and checks what it starts with."""
+        """One job in a process of its own; saves what it measures and checks what it starts with."""
 
         def on_event(event: Event) -> None:
             if event["event"] == "measured":

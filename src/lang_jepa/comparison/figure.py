@@ -263,14 +263,14 @@ def draw_dose(report: Mapping[str, Any], series: Mapping[str, Any]) -> Any:
 def _panel(axes: Any, metric: Mapping[str, Any], baseline: str, series: Mapping[str, Any]) -> None:
     """One metric; a variant that does not have it is left out."""
     points = metric["variants"]
-    places = [place for place, name in enumerate(series["variants"]) if name in points]
-    values = [np.asarray(points[series["variants"][place]]) for place in places]
+    positions = [position for position, name in enumerate(series["variants"]) if name in points]
+    values = [np.asarray(points[series["variants"][position]]) for position in positions]
     own = np.asarray(points[baseline])
     spread = float(own.std(ddof=1)) if len(own) > 1 else 0.0
     axes.axhspan(own.mean() - spread, own.mean() + spread, color=BASELINE, alpha=0.15, linewidth=0)
-    axes.plot(places, [some.mean() for some in values], color="#0072b2", linewidth=1.6)
-    for place, some in zip(places, values, strict=True):
-        axes.plot([place] * len(some), some, "o", color="#0072b2", markersize=4, alpha=0.55)
+    axes.plot(positions, [some.mean() for some in values], color="#0072b2", linewidth=1.6)
+    for position, some in zip(positions, values, strict=True):
+        axes.plot([position] * len(some), some, "o", color="#0072b2", markersize=4, alpha=0.55)
     axes.set_xticks(range(len(series["values"])), [f"{value:g}" for value in series["values"]])
     axes.set_xlabel(series["key"])
     axes.set_title(f"{metric['task']}, {metric['split']}\n{metric['name']}", loc="left", fontsize=9)

@@ -197,7 +197,7 @@ class RunKind(Generic[Chosen]):
         return None
 
     def columns(self, settings: Chosen) -> tuple[str, ...]:
-        """Columns of metrics.csv that the curves keep."""
+        """Columns of metrics.csv that the curves show."""
         from lang_jepa.training.train import method_of
 
         return tuple(name for name in method_of(settings).columns if name.startswith("val/"))

@@ -105,7 +105,7 @@ def _costs(plan: Plan, info: Mapping[str, Sequence[StartInfo]], curves: Mapping[
 
 
 def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any]]) -> dict[Metric, Side]:
-    """The model's scores of all seeds in each metric, with the values per question where they were kept."""
+    """The model's scores of all seeds in each metric, with the values per question where they were saved."""
     details = [dict(np.load(run_folder(folder, name, seed) / VALUES, allow_pickle=False)) for seed in plan.seeds]
     found = {}
     for metric in (metric for metric, judged in _metrics(cards[name][0]).items() if judged):
@@ -198,7 +198,7 @@ def scores_of(cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def _alike(table: Scores) -> set[tuple[str, str, str]]:
     """(task, split, scorer) of those that score the same beside all variants that were asked, as chance and TF-IDF do.
 
-    Beside one variant alone nothing tells them from those that depend on it.
+    Beside one variant alone nothing distinguishes them from those that depend on it.
     """
     alike: dict[tuple[str, str, str], bool] = {}
     for metric, scorers in table.items():

@@ -19,7 +19,7 @@ from lang_jepa.settings.load import build
 from lang_jepa.training.watch import CollapseWatch
 
 FORMAT = 2
-"""Of sweep.json; the first one, without a number, kept the recipe's name in place of its settings."""
+"""Of sweep.json; the first one, without a number, stored the recipe's name instead of its settings."""
 IN_A_ROW = 5
 """Trials that fail one after the other before the search is given up. Where a quarter of the settings do not fit each
 other, three in a row are nothing unusual."""
@@ -67,12 +67,12 @@ class Sweep:
             "trials": self.trials,
         }
 
-    def trial_settings(self, drawn: Mapping[str, Any], place: Path) -> Settings:
+    def trial_settings(self, drawn: Mapping[str, Any], folder: Path) -> Settings:
         """Settings of one trial.
 
         Args:
             drawn: dotted keys to values.
-            place: its run directory.
+            folder: its run directory.
 
         Raises:
             LangJepaError: what was drawn does not fit the other settings, or does not measure the metric.
@@ -82,7 +82,7 @@ class Sweep:
         for key, value in drawn.items():
             section, name = key.split(".")
             tree[section][name] = value
-        tree["logging"] |= {"log_dir": str(place), "best_metric": self.metric, "best_mode": mode}
+        tree["logging"] |= {"log_dir": str(folder), "best_metric": self.metric, "best_mode": mode}
         tree["meta"] |= {"load_checkpoint": False, "checkpoint_path": None}
         settings = build(Settings, tree, where="what was drawn")
         check_aim(settings, self.metric)
@@ -219,11 +219,11 @@ class _Search:
             self.study.tell(trial, value)
         finally:
             self.callback.done(shown)
-        for path in self._place(trial).glob("checkpoint-*.pth"):
+        for path in self._folder(trial).glob("checkpoint-*.pth"):
             path.unlink()  # of many trials they would fill the disk; the model directory stays
         return reason
 
-    def _place(self, trial: Any) -> Path:
+    def _folder(self, trial: Any) -> Path:
         """Run directory of a trial."""
         return self.folder / "trials" / str(trial.number)
 
@@ -234,8 +234,8 @@ class _Search:
             _Hopeless: it was stopped early.
             LangJepaError: the settings do not fit together, or the job failed.
         """
-        metric, place = self.plan.metric, self._place(trial)
-        settings = self.plan.trial_settings(drawn, place).model_dump()
+        metric, folder = self.plan.metric, self._folder(trial)
+        settings = self.plan.trial_settings(drawn, folder).model_dump()
         job = {"job": "trial", "kind": ENCODERS.name, "settings": settings, "allow_different": True}
         watch, validations = CollapseWatch(""), dict[int, float]()
 
@@ -257,7 +257,7 @@ class _Search:
             if collapses or (step > 0 and trial.should_prune()):
                 raise _Hopeless
 
-        log, what = place.with_name(f"{place.name}.log"), f"trial {trial.number}"
+        log, what = folder.with_name(f"{folder.name}.log"), f"trial {trial.number}"
         run_job(job, log=log, lock=self.lock, on_event=on_event, what=what, on_death="", stopper=self.stopper)
         best = min if self.plan.direction == "minimize" else max
         return best(value for step, value in validations.items() if step > 0)
@@ -310,7 +310,7 @@ def _ended(study: Any) -> list[Any]:
 
 
 def _settle(plan: Sweep, folder: Path) -> None:
-    """Keep the plan, or hold it against the one that is there; only the number of trials may change.
+    """Save the plan, or compare it with the one that is there; only the number of trials may change.
 
     Raises:
         LangJepaError: the folder holds another sweep, with what differs; or other things.

@@ -139,7 +139,7 @@ class EncoderRuns(ScoredRuns[Settings]):
         return found | {one.kind: str(one) for one in task}
 
     def check_tasks(self, settings: Mapping[str, Settings], tasks: Sequence[str], data_dir: Path | None) -> None:
-        """Documents must be kept for what reads them, and more than one variant must predict what is asked for."""
+        """Documents must be on disk for what reads them, and more than one variant must predict what is asked for."""
         from lang_jepa.data.views import view_of
 
         super().check_tasks(settings, tasks, data_dir)

@@ -99,7 +99,7 @@ def differences(
 ) -> list[Difference]:
     """Each variant minus the baseline in one metric, with its interval.
 
-    Those that answer the baseline's questions are resampled with it, so that what is drawn is drawn once for all.
+    Those that were asked the baseline's questions are resampled with it, so that what is drawn is drawn once for all.
 
     Args:
         variants, baseline: runs of the same seeds, in the same order.

@@ -124,7 +124,7 @@ class CachedEmbedder:
     Args:
         model: computes them.
         cache: holds them.
-        identity: tells the model from others.
+        identity: distinguishes the model from others.
     """
 
     def __init__(self, model: Embedder, cache: ArrayCache, identity: str) -> None:

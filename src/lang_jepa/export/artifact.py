@@ -7,7 +7,7 @@
     the rest    compressed body: 4 bytes size of a JSON header, the header, the tensors' bytes in its order
 
 Codes of 6 bits lie in 3 bytes for 4 of them, or in a byte each: a general compressor sees more in the latter, and the
-smaller file is kept.
+smaller file is written.
 """
 
 import hashlib

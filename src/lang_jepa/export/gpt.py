@@ -73,8 +73,8 @@ def export_gpt(
         cap: bytes that the file may take.
 
     Raises:
-        LangJepaError: no GPT, tokens that are gone or hold nothing out, a file above the cap, or something else in its
-            place.
+        LangJepaError: no GPT, tokens that are gone or hold nothing out, a file above the cap, or another file there
+            already.
     """
     check_replaceable(Path(file))
     model, settings, card = load_gpt(Path(run))
@@ -101,7 +101,7 @@ def write_quantised_gpt(
     codec: str = "zstd",
     cap: int = CAP,
 ) -> Written:
-    """Write a GPT in a few bits a weight, without looking what that costs.
+    """Write a GPT in a few bits a weight, without measuring what that costs.
 
     Args:
         model, settings, card: of `load_gpt`.

@@ -223,10 +223,10 @@ class Job:
 
     def _require_writable(self, target: Path) -> None:
         """Raise where the cache could not be written."""
-        place = next(folder for folder in target.parents if folder.is_dir())
-        if not os.access(place, os.W_OK, effective_ids=True):
+        existing = next(folder for folder in target.parents if folder.is_dir())
+        if not os.access(existing, os.W_OK, effective_ids=True):
             raise LangJepaError(
-                f"vectors of sentences are cached beside their corpus in {target.parent}, but {place} cannot be "
+                f"vectors of sentences are cached beside their corpus in {target.parent}, but {existing} cannot be "
                 "written to: copy the corpus into a folder of yours and set data.corpus_dir to that folder"
             )
 

@@ -73,7 +73,7 @@ class EmbeddingModel:
         self.source: str | None = None
         """What `load` read it from: a folder, or the hub name of a plain encoder (None: it was not loaded)."""
         self.sentence_cache: SentenceCache | None = None
-        """What it has read and should not read again (None: it keeps nothing)."""
+        """Sentences that were encoded before (None: nothing is cached)."""
         self.choices: dict[str, Choice] = {}
         """What the document tools use, as measured by the evaluation task `document` (empty: not measured)."""
         self.card: dict[str, Any] = {}
@@ -344,7 +344,7 @@ class EmbeddingModel:
     @torch.inference_mode()
     def _predict_hidden(self, sides: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Vectors:
         """Predictions between two sides in one pass, by a model that reads the tokens of a passage."""
-        # What stands at the hidden place is never read, but a document has no empty sentences.
+        # What stands at the hidden position is never read, but a document has no empty sentences.
         documents = [[*before, (*before, *after)[0], *after] for before, after in sides]
         split = as_documents(documents, self.tokenizer)
         view = make_view(self.settings, split, self.tokenizer)
@@ -354,9 +354,9 @@ class EmbeddingModel:
         return _unit(self.jepa.eval()(contexts.to(self.device)).predictions)
 
 
-def _views(fact: str) -> str:
-    """The built-in views of which something is true, for people."""
-    return " or ".join(name for name, view in VIEWS.items() if getattr(view, fact))
+def _views(attribute: str) -> str:
+    """The built-in views with an attribute that is true, for people."""
+    return " or ".join(name for name, view in VIEWS.items() if getattr(view, attribute))
 
 
 def _letters(context: Sequence[str]) -> int:

@@ -312,19 +312,19 @@ def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
         card: what the card should say about the decoder (step, scores).
     """
     about = read_card(folder / CARD, what="model card")
-    kept = {name: hash for name, hash in about.pop("sha256").items() if not name.startswith("decoder")}
+    others = {name: hash for name, hash in about.pop("sha256").items() if not name.startswith("decoder")}
     with atomic_folder(folder, known_by=CARD, ours=(DECODER_WEIGHTS, DECODER_SETTINGS, DECODER_TOKENIZER)) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
         shutil.rmtree(temporary / DECODER_TOKENIZER, ignore_errors=True)
         about["decoder"] = {**about.get("decoder", {}), **card, **write_decoder(temporary, decoder)}
         names = (name for name in hash_files(temporary) if name.startswith("decoder"))
-        write_card(temporary / CARD, about, kept | {name: sha256(temporary / name) for name in names})
+        write_card(temporary / CARD, about, others | {name: sha256(temporary / name) for name in names})
 
 
 def write_decoder(folder: Path, decoder: TextDecoder) -> dict[str, Any]:
     """Write the decoder's files into a folder; returns what the card is to say about it."""
     check_finite(decoder.network.state_dict(), where=f"the decoder to be written to {folder}")
-    # The output weights are the same tensor as the input embeddings, which safetensors keeps once.
+    # The output weights are the same tensor as the input embeddings, which safetensors stores once.
     write_tensors(decoder.network, folder / DECODER_WEIGHTS, without=_TIED[:1])
     save_settings(decoder.settings, folder / DECODER_SETTINGS)
     (folder / DECODER_WEIGHTS).chmod((folder / DECODER_SETTINGS).stat().st_mode)  # safetensors lets only the owner read
@@ -346,8 +346,8 @@ def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -
     settings = read_settings(folder / DECODER_SETTINGS, DecoderSettings)
     own = settings.decoder.tokenizer_path is not None
     tokenizer = TextTokenizer.load(str(folder / DECODER_TOKENIZER)) if own else tokenizer
-    tensors, said = read_tensors(folder / DECODER_WEIGHTS), card["decoder"]
-    if _TIED[1] not in tensors or not isinstance(said, dict) or not isinstance(said.get("encoder"), str):
+    tensors, about = read_tensors(folder / DECODER_WEIGHTS), card["decoder"]
+    if _TIED[1] not in tensors or not isinstance(about, dict) or not isinstance(about.get("encoder"), str):
         raise LangJepaError(f"the decoder in {folder} is damaged: it lacks {_TIED[1]} or its card's 'encoder'")
     tensors[_TIED[0]] = tensors[_TIED[1]]
-    return restore(tensors, settings, tokenizer, encoder=said["encoder"], where=str(folder / DECODER_WEIGHTS))
+    return restore(tensors, settings, tokenizer, encoder=about["encoder"], where=str(folder / DECODER_WEIGHTS))

@@ -190,14 +190,14 @@ def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Toke
         name: of its tokens, in the model's card.
         prepared: what the user names.
     """
-    place = prepared or (Path(data.data_path) if data.data_path else own_folder(data.corpus_dir, name))
-    if place is not None and place.is_dir():
-        named = data.model_copy(update={"data_path": str(place)})
-        whole = (place / MANIFEST).is_file()
-        tokens = of_corpus(Corpus.open(place), lambda event: None) if whole else open_tokens(named, lambda event: None)
+    folder = prepared or (Path(data.data_path) if data.data_path else own_folder(data.corpus_dir, name))
+    if folder is not None and folder.is_dir():
+        named = data.model_copy(update={"data_path": str(folder)})
+        whole = (folder / MANIFEST).is_file()
+        tokens = of_corpus(Corpus.open(folder), lambda event: None) if whole else open_tokens(named, lambda event: None)
         if prepared is not None or tokens.identity == name:
             return tokens
-    where = place or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
+    where = folder or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
     raise LangJepaError(
         f"the tokens of this GPT's training are not here ({where}), and none are made in their place: name token "
         "shards or a prepared corpus of its tokenizer with --corpus FOLDER"

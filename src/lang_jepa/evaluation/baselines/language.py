@@ -164,7 +164,7 @@ AFTER: dict[str, Callable[[bytes, bytes], int]] = {
 Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 QUERIES = 1 << 20
-"""Places asked at a time, which bounds memory."""
+"""Positions scored at a time, which bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +185,10 @@ class _Order:
 
     def apply(self, grams: Keys, contexts: Keys, lower: Floats) -> Floats:
         """p_k of some grams after their contexts, from p_{k-1}."""
-        place, known = _find(self.contexts, contexts)
-        result = np.where(known, self.backoff[place], 1.0) * lower
-        place, known = _find(self.grams, grams)
-        return result + np.where(known, self.shares[place], 0.0)
+        row, known = _find(self.contexts, contexts)
+        result = np.where(known, self.backoff[row], 1.0) * lower
+        row, known = _find(self.grams, grams)
+        return result + np.where(known, self.shares[row], 0.0)
 
 
 class NGram:
@@ -219,7 +219,7 @@ class NGram:
         bits = _bits(vocab_size)
         if not 1 <= order <= 64 // bits:
             raise LangJepaError(
-                f"an order of {order} does not work with {vocab_size} ids: n-grams are kept in 64 bits, enough for "
+                f"an order of {order} does not work with {vocab_size} ids: n-grams are held in 64 bits, enough for "
                 f"orders 1 to {64 // bits}"
             )
         if len(tokens) < order:
@@ -286,9 +286,9 @@ def _pack(tokens: NDArray[np.integer], order: int, bits: int) -> Keys:
     """uint64 [N - order + 1]: every run of `order` tokens as one number."""
     count = len(tokens) - order + 1
     keys = np.zeros(count, dtype=np.uint64)
-    for place in range(order):
+    for shift in range(order):
         keys <<= np.uint64(bits)
-        keys |= tokens[place : place + count].astype(np.uint64)
+        keys |= tokens[shift : shift + count].astype(np.uint64)
     return keys
 
 
@@ -300,7 +300,7 @@ def _count(keys: Keys) -> tuple[Keys, Ints]:
 
 
 def _firsts(keys: Keys) -> Ints:
-    """Places in sorted keys where another one begins."""
+    """Rows of sorted keys where another one begins."""
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
@@ -332,6 +332,6 @@ def _smooth(grams: Keys, counts: Ints, bits: int) -> _Order:
 
 
 def _find(table: Keys, wanted: Keys) -> tuple[Ints, NDArray[np.bool_]]:
-    """Place of each wanted key in a sorted table (any place where it is absent), and whether it is there."""
-    place = np.minimum(np.searchsorted(table, wanted), len(table) - 1)
-    return place, table[place] == wanted
+    """Row of each wanted key in a sorted table (any row where it is absent), and whether it is there."""
+    row = np.minimum(np.searchsorted(table, wanted), len(table) - 1)
+    return row, table[row] == wanted

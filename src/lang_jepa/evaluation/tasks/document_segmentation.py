@@ -47,7 +47,7 @@ class GapSetting:
     Attributes:
         rule: one of `RULES`.
         similarity: of sentences and predictions.
-        block: sentences after a gap that are looked at.
+        block: sentences after a gap that are compared.
         depth: whether scores become depth scores first.
         threshold: of standardised scores, where the number of boundaries is unknown.
         least: sentences of a segment at least.
@@ -62,7 +62,7 @@ class GapSetting:
 
 
 def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Values:
-    """Score of every place of a reading of gaps (`Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
+    """Scores of a reading of gaps (`Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
     after = _means(reading, reading.positions.after, block, kind)
     if rule in ("prediction", "recency mean"):
         return -_cosines(reading.expected("prediction" if rule == "prediction" else "recency mean", kind), after)

@@ -139,7 +139,7 @@ def spearman_row(
         cosines: [n], rounded, so that equal pairs tie.
         labels: [n] people's grades.
         seed: of the bootstrap.
-        items: what tells these pairs from others, where their cosines stay with the row (None: they do not).
+        items: what distinguishes these pairs from others, where their cosines stay with the row (None: they do not).
         more: similarity, chosen, note of the row.
     """
     constant = np.ptp(cosines) == 0

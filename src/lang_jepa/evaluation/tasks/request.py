@@ -126,7 +126,7 @@ class Language:
         quantise: the evaluated model at a precision.
         baselines: scores of compressors and n-grams on the same documents.
         source: what the documents are, in words.
-        items: anything JSON can hold that tells one set of documents from another.
+        items: anything JSON can hold that distinguishes one set of documents from another.
     """
 
     validation: Validation
@@ -197,7 +197,7 @@ class Request:
         return {"model": self.model, **self.baselines}
 
     def overlap(self, documents: Documents) -> str:
-        """How many of their sentences occur literally in training: a score on those is memory, not understanding."""
+        """How many of their sentences occur literally in training: a score on those is memorised, not understood."""
         if self.train_documents is None:
             return ", overlap with training unknown"
         seen = {sentence for document in self.train_documents for sentence in document}

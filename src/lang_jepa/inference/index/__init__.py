@@ -104,7 +104,7 @@ class Index:
     ) -> Self:
         """Encode a corpus into an index, or find it done; goes on where a killed building stopped.
 
-        Several processes may call this at once; one builds, the others wait and reuse. Equal sentences are kept as
+        Several processes may call this at once; one builds, the others wait and reuse. Equal sentences are stored as
         often as they occur.
 
         Args:
@@ -208,7 +208,7 @@ class Index:
             vectors: float32 [n, D].
             top_k: sentences for each; all there are, where there are fewer.
             side: what the vectors are.
-            exact: look at all rows even where there is an approximate index.
+            exact: score all rows even where there is an approximate index.
         """
         queries = prepare(vectors, self.model.statistics, self.model.similarity, side=side)
         if self.approximate and not exact:
@@ -309,17 +309,17 @@ class _Building:
         """Encode one block and write it; sentences of which the tokenizer keeps nothing are counted and left out."""
         model, before = self.model, writer.progress
         tokens = model.tokenizer.encode_sentences([sentence.text for sentence in sentences])
-        kept = [sentence for sentence, ids in zip(sentences, tokens, strict=True) if len(ids)]
+        filled = [sentence for sentence, ids in zip(sentences, tokens, strict=True) if len(ids)]
         number, last, ids, documents = before.documents - 1, before.last_row, [], []
-        for sentence in kept:
+        for sentence in filled:
             if sentence.row != last:
                 number, last = number + 1, sentence.row
                 ids.append(sentence.document)
             documents.append(number)
-        texts = [sentence.text for sentence in kept]
+        texts = [sentence.text for sentence in filled]
         vectors = prepare(model.encode(texts), model.statistics, model.similarity) if texts else np.zeros(0)
-        grown = Grown(vectors, texts, documents, [sentence.position for sentence in kept], ids)
-        left_out = before.without_tokens + len(sentences) - len(kept)
+        grown = Grown(vectors, texts, documents, [sentence.position for sentence in filled], ids)
+        left_out = before.without_tokens + len(sentences) - len(filled)
         return writer.append(grown, replace(progress, without_tokens=left_out, last_row=last))
 
 
