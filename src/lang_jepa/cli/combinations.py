@@ -39,7 +39,7 @@ class _Helping(_Context):  # type: ignore[misc]
 
 
 class Verb(TyperCommand):
-    """A verb."""
+    """A verb whose mistakes in typing are `LangJepaError`s."""
 
     context_class = _Helping
 
@@ -56,7 +56,7 @@ class Verb(TyperCommand):
 
 
 class Verbs(TyperGroup):
-    """All verbs."""
+    """The group of all verbs, likewise."""
 
     context_class = _Helping
 
@@ -161,10 +161,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("model file candidate language segments using against as_json plot"),
         "text": When(bars=("file",), cure="give a file or --text, not both"),
     },
-    "generate": {
-        **_each("run prompt tokens temperature"),
-        **_each("top_k top_p seed samples", _DRAWS),
-    },
+    "generate": {**_each("run prompt tokens temperature"), **_each("top_k top_p seed samples", _DRAWS)},
     "shards": {
         **_each("source folder tokenizer val_fraction deduplicate limit min_length language"),
         "vocab_size": When(bars=("tokenizer",), cure="its vocabulary is what it is"),

@@ -146,7 +146,6 @@ class Output(Console):
 
     @property  # type: ignore[misc]  # nobody here sets it
     def size(self) -> ConsoleDimensions:
-        """Columns and lines."""
         there = super().size
         return there if self.is_terminal else ConsoleDimensions(_NO_END, there.height)
 

@@ -37,8 +37,7 @@ def evaluate(
     ] = None,
     language: TextLanguage = None,
     corpus: Annotated[
-        Path | None,
-        typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were."),
+        Path | None, typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were.")
     ] = None,
     data_dir: DataDir = None,
     beside: Annotated[
@@ -92,17 +91,13 @@ def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool) -
 
 
 def compare(
-    variant: Annotated[
-        list[str],
-        typer.Argument(help="Recipes or YAML files, the baseline first."),
-    ],
+    variant: Annotated[list[str], typer.Argument(help="Recipes or YAML files, the baseline first.")],
     budget: Annotated[str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")],
     output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it goes on.")],
     seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
     override: Override = None,
     vary: Annotated[
-        str,
-        typer.Option(metavar="KEY=V1,V2,...", help="Variants of the first recipe, the baseline first."),
+        str, typer.Option(metavar="KEY=V1,V2,...", help="Variants of the first recipe, the baseline first.")
     ] = "",
     tasks: Annotated[
         str,
@@ -115,12 +110,10 @@ def compare(
         bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first impression.")
     ] = False,
     jobs: Annotated[
-        int,
-        typer.Option(min=1, help="Runs at work at the same time; give each its threads by OMP_NUM_THREADS."),
+        int, typer.Option(min=1, help="Runs at work at the same time; give each its threads by OMP_NUM_THREADS.")
     ] = 1,
     allow_different: Annotated[
-        bool,
-        typer.Option("--allow-different", help="Compare although precision, device or the like differ."),
+        bool, typer.Option("--allow-different", help="Compare although precision, device or the like differ.")
     ] = False,
 ) -> None:
     """Train recipes over seeds at an equal budget, and say whether they differ.
@@ -177,8 +170,7 @@ def sweep(
         int, typer.Option(min=1, help="Trials in all, those stopped early included, failed ones not.")
     ] = 20,
     metric: Annotated[
-        str,
-        typer.Option(help="Held-out metric to be best in: low for losses and signs of collapse, else high."),
+        str, typer.Option(help="Held-out metric to be best in: low for losses and signs of collapse, else high.")
     ] = "val/retrieval/mrr",
     space: Annotated[
         list[str] | None,

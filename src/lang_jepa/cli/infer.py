@@ -126,8 +126,7 @@ def _read_texts(given: list[str] | None, file: Path | None) -> list[str]:
 def document(
     model: AnyModel,
     file: Annotated[
-        Path | None,
-        typer.Argument(help="A text file, also Markdown, HTML, PDF (default: --text, or standard input)."),
+        Path | None, typer.Argument(help="A text file, also Markdown, HTML, PDF (default: --text, or standard input).")
     ] = None,
     text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
     candidate: Annotated[

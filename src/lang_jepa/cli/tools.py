@@ -35,8 +35,7 @@ def index(
         bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
     ] = False,
     approximate: Annotated[
-        bool,
-        typer.Option("--approximate", help="Also an approximate index (extra `faiss`), for a million and more."),
+        bool, typer.Option("--approximate", help="Also an approximate index (extra `faiss`), for a million and more.")
     ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""
@@ -79,8 +78,7 @@ def search(
     folder: Annotated[Path, typer.Argument(help="Folder of an index.")],
     query: Annotated[list[str] | None, typer.Argument(help="Sentences to find neighbours of.")] = None,
     after: Annotated[
-        list[str] | None,
-        typer.Option(help="A sentence of a context, in order; repeated: finds what may come next."),
+        list[str] | None, typer.Option(help="A sentence of a context, in order; repeated: finds what may come next.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Sentences shown.")] = 10,
     model: Annotated[
@@ -190,8 +188,7 @@ def _show(title: str, hits: "list[Hit]") -> None:
 def generate(
     run: Annotated[Path, typer.Argument(help="A GPT's run directory or model directory.")],
     prompt: Annotated[
-        str | None,
-        typer.Option(help="Beginning of the text (default: standard input; '' for a new document)."),
+        str | None, typer.Option(help="Beginning of the text (default: standard input; '' for a new document).")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens written at most.")] = 100,
     temperature: Annotated[

@@ -67,8 +67,7 @@ What to do next (in the environment: source .venv/bin/activate):
 
 def train(
     recipe: Annotated[
-        str,
-        typer.Argument(help="A built-in recipe, the path of a YAML file, or with --resume a run directory."),
+        str, typer.Argument(help="A built-in recipe, the path of a YAML file, or with --resume a run directory.")
     ] = "next_sentence",
     override: Override = None,
     debug: Annotated[bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")] = False,
@@ -78,12 +77,10 @@ def train(
     ] = None,
     dec_override: DecoderOverride = None,
     untrained: Annotated[
-        bool,
-        typer.Option("--untrained", help="Of a decoder: for the encoder before its first step, as a control."),
+        bool, typer.Option("--untrained", help="Of a decoder: for the encoder before its first step, as a control.")
     ] = False,
     environment: Annotated[
-        bool,
-        typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too."),
+        bool, typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too.")
     ] = False,
 ) -> None:
     """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
@@ -296,10 +293,7 @@ def expected_in_story(model: "ConceptModel") -> list[str]:
 
     stories = list(generate(256, seed=1, split="heldout"))
     sentences = [sentence.text for sentence in stories[0].sentences]
-    lines = [
-        "A held-out story, and what the model expected among 256 sentences of other stories and the true one:",
-        "",
-    ]
+    lines = ["A held-out story, and what the model expected among 256 sentences of other stories and the true one:", ""]
     shown = {len(sentences) // 3, len(sentences) // 2, len(sentences) - 2}
     for position, sentence in enumerate(sentences):
         if position in shown:

@@ -38,7 +38,6 @@ class Curve:
         return float(np.interp(budget, self.axes[axis], self.metrics[metric]))
 
     def to_json(self) -> dict[str, list[float]]:
-        """Plain lists."""
         columns = [*self.axes.items(), *self.metrics.items()]
         return {str(name): [float(value) for value in values] for name, values in columns}
 
@@ -145,11 +144,6 @@ def draw(report: Mapping[str, Any]) -> Any:
     return figure
 
 
-def svg(report: Mapping[str, Any]) -> str:
-    """The figure as an SVG element; see `as_svg`."""
-    return as_svg(draw(report))
-
-
 def as_svg(figure: Any) -> str:
     """A figure as an SVG element to stand in HTML: no prolog, no metadata, nothing to fetch."""
     from matplotlib import rc_context
@@ -163,10 +157,7 @@ def as_svg(figure: Any) -> str:
     # Inside HTML the name spaces are known; without them the page holds no address at all.
     text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"',
-        r"\1",
-        re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1),
-        count=1,
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
     )
 
 
@@ -228,11 +219,6 @@ def numeric_series(plan: Plan) -> list[dict[str, Any]]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def dose_svg(report: Mapping[str, Any], series: Mapping[str, Any]) -> str:
-    """The figure of one setting as an SVG element; see `draw_dose`."""
-    return as_svg(draw_dose(report, series))
 
 
 def draw_dose(report: Mapping[str, Any], series: Mapping[str, Any]) -> Any:

@@ -204,12 +204,10 @@ class Channel:
         self._sent = 0.0
 
     def send(self, event: str, **values: Any) -> None:
-        """One event."""
         self._stream.write(json.dumps({"event": event, **values}) + "\n")
         self._stream.flush()
 
     def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
-        """The bar starts."""
         self.send("begin", total=total, start=start)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -219,15 +217,12 @@ class Channel:
             self.send("step", step=step, loss=metrics["train/loss"])
 
     def validation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Held-out metrics were measured."""
         self.send("validation", step=step, metrics=dict(metrics))
 
     def message(self, text: str) -> None:
-        """Something to know."""
         self.send("message", text=text)
 
     def warning(self, text: str) -> None:
-        """Something to act on."""
         self.send("warning", text=text)
 
     def end(self) -> None:

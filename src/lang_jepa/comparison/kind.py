@@ -155,7 +155,6 @@ class RunKind(Generic[Chosen]):
 
     @property
     def settings_type(self) -> type[Chosen]:
-        """Of their settings."""
         return settings_class(self.name)  # type: ignore[return-value]
 
     def load(self, recipe: str, overrides: Iterable[str], shared: Iterable[str]) -> Chosen:
@@ -182,8 +181,7 @@ class RunKind(Generic[Chosen]):
         }
         known = settings.model_dump()
         return changed(
-            settings,
-            **{name: {key: own[key] for key in own if key in known[name]} for name, own in here.items()},
+            settings, **{name: {key: own[key] for key in own if key in known[name]} for name, own in here.items()}
         )
 
     def expected_equal(self, one: Chosen, other: Chosen) -> dict[str, bool]:
@@ -210,7 +208,6 @@ class RunKind(Generic[Chosen]):
         return () if metric is None else (metric,)
 
     def panels(self, settings: Chosen) -> tuple[Panel, ...]:
-        """Of the figure of the curves."""
         return tuple(Panel(name, name) for name in self.headlines(settings))
 
     def alarms(self, folder: Path, *, total: int) -> dict[str, str]:

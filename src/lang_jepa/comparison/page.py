@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.comparison.figure import dose_svg, draw, draw_dose, save_png, svg
+from lang_jepa.comparison.figure import as_svg, draw, draw_dose, save_png
 from lang_jepa.comparison.outcome import best_rival
 from lang_jepa.evaluation.table import shown
 from lang_jepa.files.atomic import write_text
@@ -46,7 +46,7 @@ def write_page(report: Report, path: Path) -> None:
         "<h2>Curves</h2>",
         "<p class='sub'>Held-out data; line: mean over seeds, band: lowest to highest seed. A dotted line marks the "
         "largest budget that all variants reached.</p>",
-        svg(report),
+        as_svg(draw(report)),
         _equal_budget_table(report),
         *_doses(report),
         "<h2>What was equal, and what was not</h2>",
@@ -143,15 +143,7 @@ def _verdict_table(report: Report, variant: str) -> str:
             + f"<td title='{escape(one['reason'])}'><span class='{_css(one['call'])}'>{escape(one['call'])}</span>"
             f"{_why(one)}</td></tr>"
         )
-    head = (
-        "metric",
-        report["baseline"],
-        variant,
-        "difference [95 %]",
-        "p (Holm)",
-        "best simple scorer",
-        "verdict",
-    )
+    head = ("metric", report["baseline"], variant, "difference [95 %]", "p (Holm)", "best simple scorer", "verdict")
     return (
         f"<div class='scroll'><table><thead>{_cells('th', head, numbers=range(1, 6))}</thead><tbody>{''.join(rows)}"
         f"</tbody><caption>{_CAPTION.format(**report['rules'])}</caption></table></div>"
@@ -186,7 +178,7 @@ def _doses(report: Report) -> list[str]:
     return [
         f"<h2>Against {escape(series['key'])}</h2><p class='sub'>Dots: seeds; line: means; grey: mean of "
         f"{escape(report['baseline'])} and its standard deviation over seeds. Values stand at equal distances.</p>"
-        + dose_svg(report, series)
+        + as_svg(draw_dose(report, series))
         for series in report["series"]
     ]
 
@@ -217,13 +209,7 @@ def _settings_table(report: Report) -> str:
 
 def _cost_table(report: Report) -> str:
     rows = [
-        (
-            one["name"],
-            f"{one['steps']:,}",
-            _amount(one["seconds"]),
-            f"{one['flops']:.3g}",
-            f"{one['parameters']:,}",
-        )
+        (one["name"], f"{one['steps']:,}", _amount(one["seconds"]), f"{one['flops']:.3g}", f"{one['parameters']:,}")
         for one in report["variants"]
     ]
     counter = report["variants"][0]["measured"]["counter"]

@@ -260,7 +260,6 @@ def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) 
 
 
 def _check_names(variants: Sequence[Variant]) -> None:
-    """Names must differ."""
     names = [one.name for one in variants]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

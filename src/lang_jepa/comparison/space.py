@@ -37,13 +37,7 @@ NO_AIM = frozenset(
 )
 """Held-out metrics of which neither more nor less is better: sizes, a length, and the distances of predictions that
 need no learning, which a collapse makes small."""
-OURS = (
-    "logging.log_dir",
-    "logging.best_metric",
-    "logging.best_mode",
-    "meta.load_checkpoint",
-    "meta.checkpoint_path",
-)
+OURS = ("logging.log_dir", "logging.best_metric", "logging.best_mode", "meta.load_checkpoint", "meta.checkpoint_path")
 """Settings that each trial gets from the sweep."""
 _FORM = "give SECTION.KEY=LOW:HIGH, LOW:HIGH:log, or A,B,C"
 
@@ -89,10 +83,7 @@ def parse_dimension(text: str) -> Dimension:
         return Dimension(key, choices=choices)
     low, high, *scale = (part.strip() for part in values.split(":"))
     ends = [parse_yaml(end, where=f"space '{text}'") for end in (low, high)]
-    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends) or scale not in (
-        [],
-        ["log"],
-    ):
+    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends) or scale not in ([], ["log"]):
         raise LangJepaError(f"space '{text}' is not understood: {_FORM}")
     if ends[0] >= ends[1] or (scale and ends[0] <= 0):
         raise LangJepaError(f"space '{text}': LOW must be below HIGH, and above 0 on a logarithmic scale")

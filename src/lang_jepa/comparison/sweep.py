@@ -59,13 +59,7 @@ class Sweep:
         """Plain data for sweep.json."""
         space = [{**asdict(one), "choices": list(one.choices)} for one in self.space]
         settings = self.settings.model_dump()
-        return {
-            "format": FORMAT,
-            "settings": settings,
-            "space": space,
-            "metric": self.metric,
-            "trials": self.trials,
-        }
+        return {"format": FORMAT, "settings": settings, "space": space, "metric": self.metric, "trials": self.trials}
 
     def trial_settings(self, drawn: Mapping[str, Any], folder: Path) -> Settings:
         """Settings of one trial.

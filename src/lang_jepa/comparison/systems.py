@@ -63,7 +63,6 @@ class ScoredRuns(RunKind[Chosen]):
                 task.find_data(data_dir)
 
     def evaluate(self, folder: Path, evaluation: Evaluation) -> "tuple[Report, Path]":
-        """Score a finished run beside its baselines."""
         from lang_jepa.report import evaluate_run
         from lang_jepa.report.run import EvaluateOptions
 
@@ -91,14 +90,9 @@ class EncoderRuns(ScoredRuns[Settings]):
     info = ("corpus", "order", "backbone", "encoder", "predictor")
 
     def panels(self, settings: Settings) -> tuple[Panel, ...]:
-        """Retrieval and distance."""
-        return (
-            Panel("val/retrieval/mrr", "held-out targets, MRR"),
-            Panel("val/distance", "held-out distance"),
-        )
+        return (Panel("val/retrieval/mrr", "held-out targets, MRR"), Panel("val/distance", "held-out distance"))
 
     def check(self, name: str, settings: Settings) -> None:
-        """Something must be held out."""
         if not settings.data.val_fraction:
             raise LangJepaError(
                 f"{name} holds nothing out, so there are no curves to compare. Set data.val_fraction for all: "
@@ -110,7 +104,6 @@ class EncoderRuns(ScoredRuns[Settings]):
         return ("stories",) if settings.data.train_file == "stories" else ("retrieval",)
 
     def expected_equal(self, one: Settings, other: Settings) -> dict[str, bool]:
-        """What must be equal in two runs of one seed by their settings."""
         first, second = flat(one), flat(other)
         data = {key for key in first if key.startswith("data.")}
         corpus = _same(first, second, data - _CORPUS_FREE)
@@ -128,7 +121,6 @@ class EncoderRuns(ScoredRuns[Settings]):
         return ("val/distance", "val/retrieval/mrr", "val/retrieval/recall@1", *_TASK)
 
     def headlines(self, settings: Settings) -> tuple[str, ...]:
-        """Columns that are read at equal budgets."""
         return ("val/retrieval/recall@1", "val/retrieval/mrr", "val/distance")
 
     def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
@@ -185,7 +177,6 @@ class EncoderRuns(ScoredRuns[Settings]):
         return notes
 
     def start_info(self, engine: "Engine") -> StartInfo:
-        """What an encoder's run starts with."""
         encoder, method = _method(engine).jepa.encoder.state_dict(), _method(engine)
         return {
             **super().start_info(engine),
@@ -233,7 +224,6 @@ class GPTRuns(ScoredRuns[GPTSettings]):
     info = ("corpus", "order", "weights")
 
     def panels(self, settings: GPTSettings) -> tuple[Panel, ...]:
-        """Bits per byte and the span loss."""
         return (
             Panel("val/bits_per_byte", "held-out bits per byte", from_zero=False),
             Panel("val/span_loss", "held-out span loss"),
@@ -257,7 +247,6 @@ class GPTRuns(ScoredRuns[GPTSettings]):
         return ("bits_per_byte", "quantised", "retrieval")
 
     def expected_equal(self, one: GPTSettings, other: GPTSettings) -> dict[str, bool]:
-        """What must be equal in two runs of one seed by their settings."""
         first, second = flat(one), flat(other)
         data = {key for key in first if key.startswith("data.")}
         model = [key for key in first if key.startswith("model.")]
@@ -268,11 +257,9 @@ class GPTRuns(ScoredRuns[GPTSettings]):
         }
 
     def columns(self, settings: GPTSettings) -> tuple[str, ...]:
-        """Losses, bits per byte, and the span loss."""
         return ("val/bits_per_byte", "val/token_loss", "val/span_loss")
 
     def headlines(self, settings: GPTSettings) -> tuple[str, ...]:
-        """Columns that are read at equal budgets."""
         return ("val/bits_per_byte",)
 
     def notes(self, settings: Mapping[str, GPTSettings], first_validations: Mapping[str, float]) -> list[str]:
@@ -288,7 +275,6 @@ class GPTRuns(ScoredRuns[GPTSettings]):
         return super().start(changed(settings, optimization={"max_steps": steps}), scratch, steps=steps)
 
     def start_info(self, engine: "Engine") -> StartInfo:
-        """What a GPT's run starts with."""
         method = cast("GPTMethod", engine.method)
         if method.validation is None:
             raise LangJepaError(
@@ -302,11 +288,7 @@ class GPTRuns(ScoredRuns[GPTSettings]):
 
 GPTS = GPTRuns("gpt", "a GPT")
 
-KINDS: dict[str, RunKind[Any]] = {
-    "encoder": ENCODERS,
-    "decoder": RunKind("decoder", "a decoder"),
-    "gpt": GPTS,
-}
+KINDS: dict[str, RunKind[Any]] = {"encoder": ENCODERS, "decoder": RunKind("decoder", "a decoder"), "gpt": GPTS}
 """Of the built-in systems; one of your own is compared by its validation."""
 
 

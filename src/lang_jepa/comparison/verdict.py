@@ -293,13 +293,7 @@ def verdicts(
 
 
 def judge(
-    metric: Metric,
-    variant: str,
-    baseline: Side,
-    other: Side,
-    found: Difference,
-    p_holm: float,
-    comparisons: int,
+    metric: Metric, variant: str, baseline: Side, other: Side, found: Difference, p_holm: float, comparisons: int
 ) -> Verdict:
     """Apply the three rules to one difference."""
     seeds = len(baseline.points)

@@ -103,7 +103,6 @@ class Scoreboard:
 
     @property
     def rows(self) -> list[Row]:
-        """Of all candidates."""
         return [row for group in self.groups for row in group]
 
     def add(

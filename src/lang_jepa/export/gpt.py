@@ -54,13 +54,7 @@ class ExportedGPT:
 
 
 def export_gpt(
-    run: Path | str,
-    file: Path | str,
-    rounding: Rounding,
-    *,
-    gptq: bool = False,
-    codec: str = "zstd",
-    cap: int,
+    run: Path | str, file: Path | str, rounding: Rounding, *, gptq: bool = False, codec: str = "zstd", cap: int
 ) -> ExportedGPT:
     """Quantise a GPT's weights into one file, and measure what that costs on the held-out tokens of its training.
 
@@ -114,11 +108,7 @@ def write_quantised_gpt(
         LangJepaError: the file would be larger than `cap`.
     """
     entries = quantise_state(model.state_dict(), rounding, grams=grams)
-    about = {
-        "settings": settings.model_dump(mode="json"),
-        "looped": tuple(card["looped"]),
-        "bos_id": card["bos_id"],
-    }
+    about = {"settings": settings.model_dump(mode="json"), "looped": tuple(card["looped"]), "bos_id": card["bos_id"]}
     return write_artifact(Path(file), entries, about, codec=codec, cap=cap)
 
 
@@ -153,10 +143,7 @@ def open_sides(folder: Path, tokenizer: Path | None = None) -> tuple[TokenSource
         return sides[0], sides[1], ByteTable.of_tokenizer(corpus.tokenizer)
     pieces = Pieces.load(tokenizer or folder / TOKENIZER)
     train = TokenShards.find(folder, "train", vocab_size=pieces.vocab_size)
-    held_out, table = (
-        TokenShards.find(folder, "val", vocab_size=pieces.vocab_size),
-        ByteTable.of_pieces(pieces),
-    )
+    held_out, table = (TokenShards.find(folder, "val", vocab_size=pieces.vocab_size), ByteTable.of_pieces(pieces))
     check_bytes(table, held_out)
     return train, held_out, table
 

@@ -102,7 +102,7 @@ class Same:
 
 
 Entry = Codes | Same | Tensor
-"""A tensor as it is stored: quantised, as another name, or as it is (floating ones in half precision where they fit)."""
+"""A stored tensor: quantised, as another name, or as it is (floating ones in half precision where they fit)."""
 
 
 def quantise_state(

@@ -122,12 +122,7 @@ def build_decoder(
 
 
 def restore(
-    tensors: dict[str, torch.Tensor],
-    settings: DecoderSettings,
-    tokenizer: TextTokenizer,
-    *,
-    encoder: str,
-    where: str,
+    tensors: dict[str, torch.Tensor], settings: DecoderSettings, tokenizer: TextTokenizer, *, encoder: str, where: str
 ) -> TextDecoder:
     """A decoder from its tensors.
 

@@ -309,11 +309,7 @@ def _repeating(model: EmbeddingModel) -> tuple[Similarity, float, str]:
     if choice is None:
         how = f"centred cosine of {REPEATED} or more"
         why = "not measured: lang-jepa evaluate RUN --tasks document --data-dir DATA"
-        return (
-            "centred",
-            REPEATED,
-            f"{how} ({why if model.has_predictor else 'the model is an encoder alone'})",
-        )
+        return ("centred", REPEATED, f"{how} ({why if model.has_predictor else 'the model is an encoder alone'})")
     kind, threshold = cast(Similarity, choice.used.similarity), float(choice.used.setting["threshold"])
     return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.describe()}"
 

@@ -127,25 +127,18 @@ class _Predicting(_Reader):
 
     @property
     def sees_both_sides(self) -> bool:
-        """Whether `predict_between` works."""
         return self.model.sees_both_sides
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows."""
         return _in_parts(self.model.predict_next, [contexts], self.dim, "predictions made", self.progress)
 
     def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows."""
         asked = [before, after]
         return _in_parts(self.model.predict_between, asked, self.dim, "predictions made", self.progress)
 
 
 def _in_parts(
-    ask: Callable[..., NDArray[np.float32]],
-    asked: Sequence[Sequence[object]],
-    dim: int,
-    what: str,
-    progress: Progress,
+    ask: Callable[..., NDArray[np.float32]], asked: Sequence[Sequence[object]], dim: int, what: str, progress: Progress
 ) -> NDArray[np.float32]:
     """What a model gives for each of `asked` (sequences of one length, walked together), float32 [n, D]."""
     total = len(asked[0])

@@ -23,15 +23,7 @@ from lang_jepa.inference.cache import SentenceCache
 from lang_jepa.inference.decoding import TextDecoder
 from lang_jepa.inference.model_folder import find_model, load_model, read_decoder, save_model, unfinished
 from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
-from lang_jepa.inference.texts import (
-    as_documents,
-    contexts_of,
-    device_of,
-    sides_of,
-    text_of,
-    texts_of,
-    tokens_of,
-)
+from lang_jepa.inference.texts import as_documents, contexts_of, device_of, sides_of, text_of, texts_of, tokens_of
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor, refuse_without_predictor
 from lang_jepa.settings.encoder import Settings
@@ -150,7 +142,6 @@ class EmbeddingModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
         return next(self.jepa.parameters()).device
 
     def encode(self, sentences: str | Iterable[str], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:

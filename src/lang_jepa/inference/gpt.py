@@ -112,11 +112,7 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     if lacking := [name for name in ("looped", "bos_id") if name not in card]:
         raise LangJepaError(f"the card of the GPT {folder / GPT_CARD} is damaged: it lacks {', '.join(lacking)}")
     settings = read_settings(folder / SETTINGS, GPTSettings)
-    return (
-        restore_gpt(settings, read_tensors(folder / WEIGHTS), where=str(folder / WEIGHTS)),
-        settings,
-        card,
-    )
+    return (restore_gpt(settings, read_tensors(folder / WEIGHTS), where=str(folder / WEIGHTS)), settings, card)
 
 
 def restore_gpt(settings: GPTSettings, tensors: Mapping[str, Tensor], *, where: str) -> GPT:

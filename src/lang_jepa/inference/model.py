@@ -230,10 +230,7 @@ def missing(model: EmbeddingModel, cure: str = "") -> str:
         why = "this model was trained on a stream, which leaves no corpus"
     else:
         where = Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir
-        stream, why = (
-            "",
-            f"the corpus of this model's training is not here ({where}), and none is made in its place",
-        )
+        stream, why = ("", f"the corpus of this model's training is not here ({where}), and none is made in its place")
     cure = cure or f"if you have it elsewhere, give --corpus FOLDER; to make it again: {_prepare(model)}{stream}"
     return f"{why}: {cure}"
 

@@ -172,10 +172,7 @@ class ScoredGPT(ScoredRun):
         meta = self.settings.meta.model_copy(update={"load_checkpoint": False})
         settings = self.settings.model_copy(update={"logging": GPTLoggingSettings(), "meta": meta})
         rounding = parse_rounding(8 if precision == "int8" else 6, None)
-        with (
-            writing(Path(tempfile.gettempdir())),
-            tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder,
-        ):
+        with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder:
             file = Path(folder) / "gpt.ljq"
             written = write_quantised_gpt(self.model, settings, self.card, file, rounding, cap=sys.maxsize)
             model, _, looped = load_quantised_gpt(file)

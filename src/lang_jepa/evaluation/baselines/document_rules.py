@@ -145,7 +145,6 @@ class Reading:
 
     @property
     def statistics(self) -> Statistics:
-        """Of the model."""
         return self.model.statistics
 
     def space(self, kind: Similarity) -> Floats:
@@ -181,9 +180,7 @@ class Reading:
             raise LangJepaError(f"{self.name} has no predictor, so it expects nothing.")
         model, texts = self.model, self.positions.texts
         return _where(
-            self.positions.before,
-            lambda some: predict(model, [texts(rows) for rows in some], self.name),
-            model.dim,
+            self.positions.before, lambda some: predict(model, [texts(rows) for rows in some], self.name), model.dim
         )
 
     def _predict(self, *, both: bool) -> Floats:

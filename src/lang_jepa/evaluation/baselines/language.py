@@ -117,7 +117,6 @@ def _text(source: TokenSource, table: ByteTable) -> tuple[bytes, int]:
 
 
 def _squeezed(squeeze: Callable[..., int], texts: tuple[bytes, ...], size: int) -> tuple[float, None]:
-    """Bits per byte of a compressor."""
     return 8 * squeeze(*texts) / size, None
 
 
@@ -275,7 +274,6 @@ def _mask(tokens: int, bits: int) -> np.uint64:
 
 
 def _join(tokens: Keys, bits: int) -> np.uint64:
-    """Some tokens as one number."""
     value = 0
     for token in tokens.tolist():
         value = (value << bits) | token

@@ -65,7 +65,6 @@ class DocumentBits:
 
     @property
     def bits_per_byte(self) -> float:
-        """Of all documents together."""
         return float(self.bits.sum() / self.bytes.sum())
 
 
@@ -179,7 +178,6 @@ class Validation:
         return DocumentBits(nats / math.log(2), size)
 
     def _windows(self, stride: int) -> Iterator[_Window]:
-        """All windows, in order."""
         done = start = 0
         while done < self.targets:
             stop = min(start + self.length, self.targets)

@@ -103,12 +103,7 @@ def cluster_draws(
 
 
 def spearman_interval(
-    first: ArrayLike,
-    second: ArrayLike,
-    clusters: ArrayLike | None = None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
+    first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None, *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """Interval of Spearman's correlation when clusters of rows are drawn with replacement.
 
@@ -138,10 +133,7 @@ def spearman_interval(
 
 
 def weighted_spearman(
-    draws: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    columns: Sequence[NDArray[np.int64]],
-    other: NDArray[np.int64],
+    draws: NDArray[np.int64], labels: NDArray[np.int64], columns: Sequence[NDArray[np.int64]], other: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Spearman of several columns with another one, of rows that each occur as often as their cluster was drawn.
 

@@ -50,7 +50,6 @@ class Retrieval:
 
     @property
     def mrr(self) -> float:
-        """Mean reciprocal rank."""
         return float((1 / self.ranks).mean())
 
     def metrics(self) -> dict[str, float]:

@@ -83,12 +83,7 @@ class Statistics:
 
     @classmethod
     def of(
-        cls,
-        embeddings: ArrayLike,
-        *,
-        predictable: Predictable | None = None,
-        keep: int = 0,
-        shrinkage: float = 0.01,
+        cls, embeddings: ArrayLike, *, predictable: Predictable | None = None, keep: int = 0, shrinkage: float = 0.01
     ) -> Self:
         """Estimate from training embeddings, in fp64 (see `_power` for the shrinkage).
 
@@ -186,11 +181,7 @@ _FLOOR = 1e-12
 
 
 def prepare(
-    x: ArrayLike,
-    statistics: Statistics,
-    kind: Similarity,
-    *,
-    side: Literal["concepts", "predictions"] = "concepts",
+    x: ArrayLike, statistics: Statistics, kind: Similarity, *, side: Literal["concepts", "predictions"] = "concepts"
 ) -> Floats:
     """Embeddings ready to be compared by a dot product.
 

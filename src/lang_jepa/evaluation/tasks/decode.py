@@ -38,7 +38,6 @@ class Words:
     """The words of a text, as rouge-score asks for them; case and compatibility forms do not matter."""
 
     def tokenize(self, text: str) -> list[str]:
-        """Words in order."""
         return _word().findall(normalize("NFKC", text).casefold())
 
 
@@ -151,13 +150,7 @@ class _Sentences:
         return rows
 
     def decoded(
-        self,
-        model: Decoding,
-        name: str,
-        texts: Sequence[str],
-        concepts: NDArray[np.float32],
-        *,
-        note: str = "",
+        self, model: Decoding, name: str, texts: Sequence[str], concepts: NDArray[np.float32], *, note: str = ""
     ) -> list[Row]:
         """Exact match, ROUGE-L, concept cosine (means over sentences) and BLEU (of the corpus)."""
         pairs = zip(texts, self.texts, strict=True)
@@ -194,12 +187,7 @@ def _cosines(model: Decoding, decoded: Sequence[str], concepts: NDArray[np.float
 
 
 def bleu(
-    decoded: Sequence[str],
-    texts: Sequence[str],
-    clusters: NDArray[np.int64],
-    *,
-    seed: int,
-    resamples: int = 500,
+    decoded: Sequence[str], texts: Sequence[str], clusters: NDArray[np.int64], *, seed: int, resamples: int = 500
 ) -> tuple[float, Interval]:
     """Corpus BLEU of 0 to 100 (sacreBLEU's defaults: 13a tokens, exponential smoothing), and its 95 % interval.
 
@@ -314,12 +302,7 @@ def _score(request: Request) -> Result:
     assert documents is not None
     assert model is not None
     rows = decode_rows(
-        model,
-        documents,
-        train_documents=request.train_documents,
-        beside=beside,
-        sentences=budget.decoded,
-        seed=seed,
+        model, documents, train_documents=request.train_documents, beside=beside, sentences=budget.decoded, seed=seed
     )
     stories, train = budget.stories, budget.train_stories
     for split in request.splits if request.of_stories else ():

@@ -57,10 +57,7 @@ from lang_jepa.evaluation.tasks.request import Grouped, Request, Result, Task
 from lang_jepa.evaluation.tasks.stories import CHOOSING_SEED
 
 SEGMENTS = {True: "topic boundaries, same group", False: "topic boundaries, other groups"}
-INTRUDERS: dict[From, str] = {
-    "same group": "intruders, same group",
-    "same document": "intruders, same document",
-}
+INTRUDERS: dict[From, str] = {"same group": "intruders, same group", "same document": "intruders, same document"}
 CONTINUATION = "continuation, same document"
 REPETITIONS = "repetitions"
 DECIDE: dict[Tool, str] = {
@@ -265,12 +262,7 @@ def continuation(readings: Mapping[str, Reading], questions: Questions, *, seed:
 
 
 def repetitions(
-    models: Mapping[str, Encoder],
-    embeddings: Mapping[str, Floats],
-    sentences: list[str],
-    made: Made,
-    *,
-    seed: int,
+    models: Mapping[str, Encoder], embeddings: Mapping[str, Floats], sentences: list[str], made: Made, *, seed: int
 ) -> Scoreboard:
     """How well planted paraphrases are found; beside each stands a pair that only resembles one.
 

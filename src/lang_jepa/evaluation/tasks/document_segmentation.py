@@ -158,10 +158,7 @@ def _add_words(board: Scoreboard, made: Made, positions: Positions) -> None:
     space = WordSpace(positions.sentences)
     options: list[Option] = []
     for block in BLOCKS:
-        sides = (
-            [rows[::-1][:block] for rows in positions.before],
-            [rows[:block] for rows in positions.after],
-        )
+        sides = ([rows[::-1][:block] for rows in positions.before], [rows[:block] for rows in positions.after])
         options += _shapes(-sparse_cosines(*(space.sums(rows, np.ones) for rows in sides)), made, block)
     board.add("TF-IDF drop", options)
     deep = [texttiling_depths(positions.texts(rows)) for rows in made.documents]

@@ -53,10 +53,7 @@ class NextSentence:
     ) -> None:
         self.questions, self.events = questions, events
         mask = ~questions.choosing
-        names, documents = (
-            [questions.sentences[row] for row in questions.true[mask]],
-            questions.documents[mask],
-        )
+        names, documents = ([questions.sentences[row] for row in questions.true[mask]], questions.documents[mask])
         size = counted(len(np.unique(documents)), "document")
         self.boards = {}
         for kind, title in titles.items():
@@ -84,12 +81,7 @@ class NextSentence:
         return {board.task: board.chosen[name].similarity if name in board.chosen else "" for board in boards}
 
     def add(
-        self,
-        name: str,
-        options: Iterable[tuple[str, str, ScoresBySet]],
-        *,
-        every: bool = False,
-        note: str = "",
+        self, name: str, options: Iterable[tuple[str, str, ScoresBySet]], *, every: bool = False, note: str = ""
     ) -> None:
         """Record a scorer, given its similarity, its penalty (either may be empty) and its scores for each setting."""
         found = list(options)
@@ -116,11 +108,7 @@ class NextSentence:
             if isinstance(model, Embedder):
                 made, moments = predict(model, questions.contexts, name), model.statistics
                 options = (
-                    (
-                        kind,
-                        "",
-                        vector_scores(questions, prepare(made, moments, kind, side="predictions"), space),
-                    )
+                    (kind, "", vector_scores(questions, prepare(made, moments, kind, side="predictions"), space))
                     for kind, space in spaces[name].items()
                 )
                 self.add(name, options, every=position == 0)

@@ -236,10 +236,7 @@ def _score(request: Request) -> Result:
             ridges=ridges,
             seed=seed,
         )
-        for more, chosen in (
-            asked,
-            paraphrase_rows(request.models, split, pairs=budget.paraphrases, seed=seed),
-        ):
+        for more, chosen in (asked, paraphrase_rows(request.models, split, pairs=budget.paraphrases, seed=seed)):
             rows += more
             similarity |= {f"{task}, {split}": kind for task, kind in chosen.items()}
     source = f"generated, seed {seed}, {budget.stories} stories per split"

@@ -160,10 +160,7 @@ class Index:
             ("source", info["source"]),
             ("sentences", f"{info['sentences']:,} of {counted(info['documents'], 'document')}"),
             ("left out", left_out),
-            (
-                "vectors",
-                f"{info['dim']} numbers, {info['dtype']}, {self.arrays.vectors.nbytes / 1e6:,.1f} MB",
-            ),
+            ("vectors", f"{info['dim']} numbers, {info['dtype']}, {self.arrays.vectors.nbytes / 1e6:,.1f} MB"),
             ("compared by", f"{info['similarity']} cosine"),
             ("model", f"{info['model']['path']} ({info['model']['identity']})"),
         ]
