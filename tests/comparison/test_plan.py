@@ -137,7 +137,7 @@ def test_what_is_in_no_budget_is_noted() -> None:
     names = ("concepts", "concept_sequence")
     notes = ENCODERS.notes({name: load_settings(name) for name in names}, {})
     assert [note for note in notes if "in no budget" in note] == [
-        "concept_sequence reads its sentences once, before the first step, and keeps them: that is in no budget and no "
+        "concept_sequence reads its sentences once, before the first step, and caches them: that is in no budget and no "
         "cost."
     ]
 

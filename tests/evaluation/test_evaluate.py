@@ -22,9 +22,9 @@ def test_a_report_survives_the_file(tmp_path: Path, hashed: object, documents: l
     assert read["sources"]["retrieval"] == "12 held-out documents, overlap with training unknown"
     name = ("next sentence, other documents", "validation", "mrr", "model")
     value = report.value(*name)
-    assert [
-        row["value"] for row in read["rows"] if (row["task"], row["split"], row["metric"], row["name"]) == name
-    ] == [value]
+    fields = ("task", "split", "metric", "name")
+    found = [row for row in read["rows"] if tuple(row[field] for field in fields) == name and row["chosen"]]
+    assert [row["value"] for row in found] == [value]
     with pytest.raises(LangJepaError, match="no score"):
         report.value("next sentence, other documents", "validation", "mrr", "nobody")
 

@@ -81,7 +81,7 @@ def test_a_short_document_is_compared_with_training_sentences(make: Make, text: 
     bare = make("concepts")
     bare.statistics = dataclasses.replace(bare.statistics, sample=None)
     assert surprise(bare, text[:5]).against == "document"
-    with pytest.raises(LangJepaError, match="keeps no training sentences"):
+    with pytest.raises(LangJepaError, match="has no training sentences"):
         surprise(bare, text, against="training")
 
 

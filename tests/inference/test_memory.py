@@ -64,7 +64,7 @@ def test_what_is_remembered_is_what_is_read(model: ConceptModel) -> None:
     assert len(model.sentence_cache) == 3, "one of the four is there twice"
 
 
-def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> None:
+def test_what_another_process_read_is_taken_from_the_cache(tmp_path: Path) -> None:
     """Only for the same weights, the same room and the same question, so a result never depends on who came first."""
     asked: list[int] = []
 
@@ -75,10 +75,10 @@ def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> No
     tokens = [np.array([1, 2]), np.array([3]), np.array([1, 2])]
     expected = np.repeat(np.float32([3, 3, 3]), 3).reshape(3, 3)
     for identity, room, calls in (("a", 4, 1), ("a", 4, 1), ("b", 4, 2), ("b", 1, 3)):
-        memory = SentenceCache(room, shelf=ArrayCache(tmp_path), identity=identity)
+        memory = SentenceCache(room, cache=ArrayCache(tmp_path), identity=identity)
         np.testing.assert_array_equal(memory.means(tokens, read), expected)
         assert len(asked) == calls
-    memory = SentenceCache(4, shelf=ArrayCache(tmp_path), identity="a")
+    memory = SentenceCache(4, cache=ArrayCache(tmp_path), identity="a")
     memory.means(tokens[:1], read)
     assert asked == [2, 2, 2, 1]
 
