@@ -12,7 +12,7 @@ from lang_jepa.evaluation.tasks import TASKS, Budget, Request, evaluate
 from lang_jepa.evaluation.tasks.request import NEEDS, Result, Task
 
 
-def test_a_report_survives_the_file(tmp_path: Path, hashed: object, documents: list[list[str]]) -> None:
+def test_a_report_survives_the_file_and_the_table(tmp_path: Path, hashed: object, documents: list[list[str]]) -> None:
     report = evaluate(Request(hashed, tasks=["retrieval"], documents=documents, window_size=4))  # type: ignore[arg-type]
     report.save(tmp_path / "scores.json")
     read = json.loads((tmp_path / "scores.json").read_text())
@@ -20,11 +20,14 @@ def test_a_report_survives_the_file(tmp_path: Path, hashed: object, documents: l
     assert len(read["rows"]) == len(report.rows)
     assert read["settings"]["seed"] == 0
     assert read["sources"]["retrieval"] == "12 held-out documents, overlap with training unknown"
-    name = ("next sentence, other documents", "validation", "mrr", "model")
-    value = report.value(*name)
-    fields = ("task", "split", "metric", "name")
-    found = [row for row in read["rows"] if tuple(row[field] for field in fields) == name and row["chosen"]]
-    assert [row["value"] for row in found] == [value]
+    header, *cells = report.table()
+    assert all(len(row) == len(header) for row in cells)
+    assert len(report.table(everything=True)) == len(report.rows) + 1 > len(cells) + 1
+    value = report.value("next sentence, other documents", "validation", "mrr", "model")
+    assert any(
+        row[:4] == ("next sentence, other documents", "validation", "mrr", "model [raw]") and row[4] == f"{value:.3f}"
+        for row in cells
+    )
     with pytest.raises(LangJepaError, match="no score"):
         report.value("next sentence, other documents", "validation", "mrr", "nobody")
 

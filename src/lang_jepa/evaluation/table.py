@@ -117,6 +117,15 @@ class Report:
                 return row.value
         raise LangJepaError(f"the report has no score of '{name}' for {task} / {split} / {metric}.")
 
+    def table(self, *, everything: bool = False) -> list[tuple[str, ...]]:
+        """Text cells for printing: a header, then one tuple per row.
+
+        Args:
+            everything: also the similarities that were not chosen, recall@5 and the paired leads.
+        """
+        header = ("task", "split", "metric", "name", "value", "95 % interval", "n", "note")
+        return [header, *(_cells(row) for row in self.rows if everything or is_headline(row))]
+
 
 def score_row(
     task: tuple[str, str, str], name: str, value: float, interval: Interval | None, n: int, **more: Any
@@ -189,6 +198,13 @@ def shown(metric: str, value: float, *, sign: bool = False) -> str:
     fine = "bits per byte" in metric.replace("_", " ")
     digits = 0 if metric.startswith("bytes") else 4 if fine else 3
     return f"{value:{'+' if sign else ''},.{digits}f}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    value, low, high = ("" if one is None else shown(row.metric, one) for one in (row.value, row.low, row.high))
+    interval = f"{low} to {high}" if low else ""
+    kind = f"{row.name} [{row.similarity}]" if row.similarity else row.name
+    return (row.task, row.split, row.metric, kind, value, interval, f"{row.n:,}", row.note)
 
 
 MODEL = "model"
