@@ -32,7 +32,7 @@ _ENDED = {
 }
 _SHOWING = frozenset({"search", "infer", "document", "evaluate", "recipes", "bits", "generate"})
 """Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
-_AGAIN = "What was finished is saved: give the command again (train: with --resume)."
+_AGAIN = "What was finished is kept: give the command again (train: with --resume)."
 
 
 def _print_version(wanted: bool) -> None:

@@ -215,5 +215,5 @@ def _stopped(number: int, output: Path) -> typer.Exit:
     """Say that the command was asked to stop, and how it goes on."""
     from lang_jepa.cli.console import aside
 
-    aside(f"Stopped. What was done is saved in {output}; the same command goes on.")
+    aside(f"Stopped. What was done is kept in {output}; the same command goes on.")
     return typer.Exit(exit_status(number))
