@@ -73,8 +73,8 @@ class Stopper:
             process.terminate()
 
     @contextlib.contextmanager
-    def watching(self, process: "subprocess.Popen[str]") -> Iterator[None]:
-        """While a job is at work."""
+    def at_work(self, process: "subprocess.Popen[str]") -> Iterator[None]:
+        """A block in which a job is at work, so that it is ended where the comparison is asked to stop."""
         self._at_work.add(process)
         try:
             if self.asked:  # asked while it was started
@@ -121,7 +121,7 @@ def run_job(
         raise Interrupted(stopper.number)
     make_folder(log.parent)
     error = ""
-    with log.open("ab") as errors, _started(job, errors, lock) as process, stopper.watching(process):
+    with log.open("ab") as errors, _started(job, errors, lock) as process, stopper.at_work(process):
         assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)

@@ -23,10 +23,8 @@ StartInfo = dict[str, Any]
 """What a run starts with, as in its facts.json."""
 VALIDATION = "validation"
 """The task of systems that can be asked nothing else: the metrics of the last validation."""
-
-
 ENVIRONMENT = ("torch", "python", "device", "threads", "precision", "compile", "processes")
-"""StartInfo that must be the same in all runs, and in a run and its resumption."""
+"""What must be the same in all runs, and in a run and its resumption."""
 INFO_LABELS = {
     "corpus": "corpus (fingerprint)",
     "order": "order of the training data (first 16 batches), by seed",
@@ -43,8 +41,6 @@ _NAMES = {
     "encoder": "the initial weights of the encoder's head",
     "weights": "the initial weights",
 }
-
-
 Tree = TypeVar("Tree", bound=BaseModel)
 
 

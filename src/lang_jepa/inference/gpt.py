@@ -47,8 +47,6 @@ from lang_jepa.settings.load import read_settings
 
 BATCH_TOKENS = 8192
 """Slots of a batch of texts."""
-
-
 _GPT_FILES = (WEIGHTS, TOKENIZER, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
