@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.data.tokens.token_stream import draw_spans
-from lang_jepa.inference.model_folder import build_gpt
+from lang_jepa.inference.gpt import build_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings

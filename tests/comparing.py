@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lang_jepa.comparison.compare import Silent
+from lang_jepa.comparison.compare import NoCallback
 from lang_jepa.comparison.plan import Plan
 from lang_jepa.files.atomic import write_json
 from lang_jepa.training.checkpoint import LAST
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from lang_jepa.comparison.compare import compare
 from lang_jepa.comparison.plan import Plan
-from lang_jepa.comparison.process import Interrupted
+from lang_jepa.comparison.jobs import Interrupted
 from lang_jepa.files.atomic import read_json
 
 if __name__ == "__main__":
@@ -40,7 +40,7 @@ def colours_of(picture: Path) -> set[str]:
     return {"#" + bytes(colour).hex() for colour, count in zip(found, counts, strict=True) if count >= 100}
 
 
-class Heard(Silent):
+class Heard(NoCallback):
     """Remembers which jobs began."""
 
     def __init__(self) -> None:

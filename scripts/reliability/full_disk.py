@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from common import DECODER_LAST, Made, check, tiny_decoder, tiny_gpt, tiny_settings, train
 
+from lang_jepa.cli.infer import draw_study
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.tokens.make_shards import make_shards
@@ -33,12 +34,11 @@ from lang_jepa.export.gpt import write_quantised_gpt
 from lang_jepa.export.quantise import Rounding
 from lang_jepa.files.atomic import write_json, write_text
 from lang_jepa.inference.cache import ConceptCache
-from lang_jepa.inference.decoding import join_model
-from lang_jepa.inference.index.index import Index
+from lang_jepa.inference.gpt import load_gpt, save_gpt
+from lang_jepa.inference.index import Index
 from lang_jepa.inference.index.source import Lines
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import load_gpt, save_gpt
-from lang_jepa.report.show import draw_document
+from lang_jepa.inference.model_folder import join_model
 from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.metrics import COLUMNS, STEP, MetricsFile, draw_run, read_metrics
@@ -162,7 +162,7 @@ def writers(made: Made, place: Path) -> dict[str, tuple[Writer, Writer | None]]:
         "metrics.csv": (many_rows, False),
         "examples.txt, samples.txt": (many_examples, False),
         "run.png": (lambda path: draw_run(rows, path, title="run"), True),
-        "document --plot": (lambda path: draw_document(study(model, text), path), True),
+        "document --plot": (lambda path: draw_study(study(model, text), path), True),
         "scores.json": (report, True),
         "statistics": (lambda path: model.statistics.save(path), True),
         "model directory": (lambda path: model.save(path), True),

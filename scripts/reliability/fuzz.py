@@ -26,11 +26,11 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
 from lang_jepa.export.quantise import Rounding
 from lang_jepa.files.atomic import sha256
-from lang_jepa.inference.cards import write_card
-from lang_jepa.inference.index.index import Index
+from lang_jepa.inference.gpt import load_gpt
+from lang_jepa.inference.index import Index
 from lang_jepa.inference.index.source import Lines
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import load_gpt, load_model
+from lang_jepa.inference.model_folder import load_model, write_card
 from lang_jepa.settings.load import read_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.sealed import seal

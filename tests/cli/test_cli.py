@@ -90,8 +90,10 @@ def test_defaults_without_a_hub(type_in: Type, monkeypatch: pytest.MonkeyPatch) 
         ),
     ],
 )
-def test_compare_names_mistakes_before_it_makes_anything(options: list[str], message: str, tmp_path: Path) -> None:
-    done = run_command("lang-jepa", "compare", *options, "--output", tmp_path / "out")
+def test_compare_names_mistakes_before_it_makes_anything(
+    options: list[str], message: str, type_in: Type, tmp_path: Path
+) -> None:
+    done = type_in("compare", *options, "--output", tmp_path / "out")
     assert done.status == 2
     assert message in done.err
     assert not (tmp_path / "out").exists()

@@ -16,10 +16,10 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.scoreboard import FILE, choices_from
 from lang_jepa.evaluation.tasks.document import document_rows
 from lang_jepa.evaluation.tasks.request import Budget, Grouped
-from lang_jepa.inference.cards import CARD, write_card
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import CARD, write_card
 from lang_jepa.report import evaluate_run
-from lang_jepa.report.run import Asked
+from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.stories import generate
 from lang_jepa.training.train import train
 from tiny import tiny_settings
@@ -72,7 +72,9 @@ def test_table_json_and_picture(
 def test_what_was_measured_is_kept_with_the_model(
     run: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report, _ = evaluate_run(run, Asked(tasks="document", output=run / "d.json", budget=Budget(continuations=120)))
+    report, _ = evaluate_run(
+        run, EvaluateOptions(tasks="document", output=run / "d.json", budget=Budget(continuations=120))
+    )
     assert set(report.tools) == {"segment", "outliers", "next", "redundant"}
     assert {"model", "recency mean (untrained)", "chance"} <= {row.name for row in report.rows}
     model = ConceptModel.load(run)
@@ -108,7 +110,7 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
     file.write_text("".join(json.dumps({"id": s.id, "text": s.text}) + "\n" for s in stories))
     budget = Budget(continuations=150)
     options = {"tasks": "document", "data_dir": None, "output": tmp_path / "d.json", "budget": budget}
-    report, _ = evaluate_run(run, Asked(documents=str(file), **options))
+    report, _ = evaluate_run(run, EvaluateOptions(documents=str(file), **options))
     model = ConceptModel.load(run)
     held = Corpus.open(Path(model.settings.data.corpus_dir) / model.card["corpus"]).validation
     assert report.sources["document"].startswith(f"48 reported and {held.num_documents} choosing documents")
@@ -129,7 +131,7 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
         assert kept[tool].documents == choice.documents
     (run / "model" / FILE).unlink()
     with pytest.raises(LangJepaError, match="belongs to the tasks document and search"):
-        evaluate_run(run, Asked(documents=str(file), **(options | {"tasks": "retrieval"})))
+        evaluate_run(run, EvaluateOptions(documents=str(file), **(options | {"tasks": "retrieval"})))
 
 
 @pytest.mark.parametrize(

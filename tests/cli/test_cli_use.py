@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.evaluation.tasks import evaluate
-from lang_jepa.evaluation.tasks.evaluate import Budget
+from lang_jepa.evaluation import tasks
+from lang_jepa.evaluation.tasks import Budget
 from lang_jepa.training.checkpoint import LAST
 from tiny import environment
 from typed import DECODER, Type, options_of, run_command
@@ -114,7 +114,7 @@ def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: 
 def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part of it, small: the tables with all rows, samples, what was expected, and what was imagined."""
     budget = Budget(queries=30, stories=8, train_stories=20, paraphrases=60, decoded=40)
-    monkeypatch.setattr(evaluate, "QUICK", budget)
+    monkeypatch.setattr(tasks, "QUICK", budget)
     options = (
         "optimization.max_steps=2",
         "data.limit=60",
@@ -124,7 +124,7 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     decoding = [part for setting in (*DECODER, "optimization.max_steps=80") for part in ("-d", setting)]
     ran = type_in("quickstart", *options_of(place, "quick", *options), *decoding)
     assert ran.status == 0, ran.err
-    for shown in ("told event, heldout", "told event, unseen", "zero concept", "nearest training"):
+    for shown in ("decoded event, heldout", "decoded event, unseen", "zero concept", "nearest training"):
         assert shown in ran.out, shown
     assert ran.out.count("reconstruction  ") >= 3
     assert ran.out.count("imagined (") == 3

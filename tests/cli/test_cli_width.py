@@ -66,7 +66,10 @@ def test_tables_and_notes_end_where_a_terminal_ends(columns: int, place: Path, t
         lines = on_terminal(columns, *words)
         assert max(map(len, lines)) <= columns, max(lines, key=len)
         assert len(lines) > 8
-    logged = run_command("lang-jepa", "document", trained, text).out.splitlines()
+
+
+def test_lines_of_a_log_are_whole(place: Path, trained: Path) -> None:
+    logged = run_command("lang-jepa", "document", trained, place / "texts" / "0.txt").out.splitlines()
     assert any(len(line) > 120 for line in logged)
 
 

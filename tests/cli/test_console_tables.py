@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from lang_jepa.cli.console import LEAST_TEXT, fact_tables, score_tables_of, text_tables
+from lang_jepa.cli.console import LEAST_TEXT, info_tables, score_tables_of, text_tables
 
 WIDTHS = (200, 80, 60, 40, 24, 16)
 METRICS = ("exact match", "token F1", "ROUGE-L", "cosine of the retold concept", "BLEU", "event accuracy")
@@ -67,7 +67,7 @@ def test_sentences_stay_visible_beside_or_below_their_figures(width: int) -> Non
 @pytest.mark.parametrize("width", WIDTHS)
 def test_facts_lose_nothing(width: int) -> None:
     facts = [("documents of the corpus", "20,000 of 20,001"), ("a [name]", "folder/" * 9)]
-    lines = drawn(fact_tables(facts, width=width), width)
+    lines = drawn(info_tables(facts, width=width), width)
     text = letters("".join(lines))
     for word in ("documents", "20,000", "20,001", "[name]"):
         assert word in text

@@ -17,8 +17,7 @@ from lang_jepa.comparison.budget import (
     per_step,
     steps_for,
 )
-from lang_jepa.comparison.encoder_runs import ENCODERS
-from lang_jepa.comparison.gpt_runs import GPTS
+from lang_jepa.comparison.systems import ENCODERS, GPTS
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.packing import Packing
 from lang_jepa.settings.gpt import GPTSettings

@@ -14,7 +14,7 @@ from lang_jepa.comparison.compare import compare
 from lang_jepa.comparison.figure import COLOURS
 from lang_jepa.comparison.plan import Plan, Variant, run_folder
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import Budget as Questions
+from lang_jepa.evaluation.tasks import Budget as Questions
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.settings.load import read_settings, save_settings
 from lang_jepa.training.checkpoint import LAST

@@ -12,13 +12,11 @@ from comparing import Heard, colours_of, stop_and_kill
 from lang_jepa.cli import app as cli
 from lang_jepa.comparison.budget import Budget
 from lang_jepa.comparison.compare import compare
-from lang_jepa.comparison.encoder_runs import ENCODERS
-from lang_jepa.comparison.equality import refuse_different_settings
 from lang_jepa.comparison.figure import COLOURS
-from lang_jepa.comparison.gpt_runs import GPTS
-from lang_jepa.comparison.plan import Plan, Variant, make_plan, run_folder, settle
+from lang_jepa.comparison.plan import Plan, Variant, make_plan, refuse_different_settings, run_folder, settle
+from lang_jepa.comparison.systems import ENCODERS, GPTS
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import Budget as Questions
+from lang_jepa.evaluation.tasks import Budget as Questions
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from tiny import assert_same_checkpoint, rows_of, tiny_gpt, tiny_settings

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from lang_jepa.comparison.budget import Budget
-from lang_jepa.comparison.encoder_runs import ENCODERS
-from lang_jepa.comparison.equality import check_environment, check_pair, refuse_different_settings
-from lang_jepa.comparison.gpt_runs import GPTS
-from lang_jepa.comparison.plan import Plan, Variant
+from lang_jepa.comparison.kind import check_environment, check_pair
+from lang_jepa.comparison.plan import Plan, Variant, refuse_different_settings
+from lang_jepa.comparison.systems import ENCODERS, GPTS
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.load import load_gpt_settings, load_settings
 

@@ -8,9 +8,9 @@ import pytest
 
 from lang_jepa.comparison.budget import Budget, Measured
 from lang_jepa.comparison.compare import evaluated
-from lang_jepa.comparison.encoder_runs import ENCODERS
+from lang_jepa.comparison.kind import changed
 from lang_jepa.comparison.plan import Plan, differing_settings, make_plan, setting_differences, settle
-from lang_jepa.comparison.trees import changed
+from lang_jepa.comparison.systems import ENCODERS
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
 from lang_jepa.settings.load import load_settings
@@ -137,7 +137,7 @@ def test_what_is_in_no_budget_is_noted() -> None:
     names = ("concepts", "concept_sequence")
     notes = ENCODERS.notes({name: load_settings(name) for name in names}, {})
     assert [note for note in notes if "in no budget" in note] == [
-        "concept_sequence reads its sentences once, before the first step, and keeps them: that is in no budget and no "
+        "concept_sequence reads its sentences once, before the first step, and caches them: that is in no budget and no "
         "cost."
     ]
 

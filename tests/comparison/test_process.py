@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.comparison.process import Stopper, run_job
+from lang_jepa.comparison.jobs import Stopper, run_job
 from lang_jepa.errors import LangJepaError
 
 
@@ -15,7 +15,7 @@ def test_a_job_that_dies_leaves_its_last_words_in_the_error(tmp_path: Path) -> N
             {"job": "none"},  # the worker knows none of that name, and fails as no job should
             log=log,
             lock=lock.fileno(),
-            tell=print,
+            on_event=print,
             what="trial 7",
             on_death="Mend it. ",
             stopper=Stopper(),

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from lang_jepa.cli import app as cli
-from lang_jepa.comparison.compare import Silent
-from lang_jepa.comparison.process import Event, Interrupted
+from lang_jepa.comparison.compare import NoCallback
+from lang_jepa.comparison.jobs import Channel, Event, Interrupted, trial_job
 from lang_jepa.comparison.space import parse_dimension
 from lang_jepa.comparison.sweep import IN_A_ROW, Sweep, make_sweep, sweep
-from lang_jepa.comparison.worker import Channel, trial_job
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.settings.encoder import Settings
@@ -38,7 +37,7 @@ HEALTHY = {
 Judge = Callable[[Settings], list[float]]
 
 
-class StopInSecondTrial(Silent):
+class StopInSecondTrial(NoCallback):
     """Asks the sweep to stop, once, while its second trial is at work."""
 
     def __init__(self) -> None:
@@ -53,7 +52,7 @@ class StopInSecondTrial(Silent):
             signal.raise_signal(signal.SIGTERM)
 
 
-class Warned(Silent):
+class Warned(NoCallback):
     """Remembers warnings, with the trial that they are of."""
 
     def __init__(self) -> None:
@@ -73,14 +72,14 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Judge], list[Settings]
     def install(judge: Judge) -> list[Settings]:
         trials: list[Settings] = []
 
-        def run(job: Mapping[str, Any], *, tell: Callable[[Event], None], **rest: Any) -> None:
+        def run(job: Mapping[str, Any], *, on_event: Callable[[Event], None], **rest: Any) -> None:
             settings = build(Settings, job["settings"], where="a job")
             trials.append(settings)
-            tell({"event": "begin", "total": 20, "start": 0})
+            on_event({"event": "begin", "total": 20, "start": 0})
             for number, value in enumerate(judge(settings)):
                 figures = {**HEALTHY, str(settings.logging.best_metric): value}
-                tell({"event": "validation", "step": 10 * number, "metrics": figures})
-            tell({"event": "step", "step": 20, "loss": 1.0})
+                on_event({"event": "validation", "step": 10 * number, "metrics": figures})
+            on_event({"event": "step", "step": 20, "loss": 1.0})
 
         monkeypatch.setattr("lang_jepa.comparison.sweep.run_job", run)
         return trials

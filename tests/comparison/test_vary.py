@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from lang_jepa.comparison.budget import Budget
-from lang_jepa.comparison.dose import draw_dose, numeric_series
-from lang_jepa.comparison.plan import Plan, make_plan
-from lang_jepa.comparison.trees import parse_vary
+from lang_jepa.comparison.figure import draw_dose, numeric_series
+from lang_jepa.comparison.plan import Plan, make_plan, parse_vary
 from lang_jepa.errors import LangJepaError
 
 

@@ -14,7 +14,8 @@ from systems import Inputs, System, resumed_by, type_in
 
 from lang_jepa.files import atomic as files
 from lang_jepa.files.run_lock import LOCK
-from lang_jepa.inference.model_folder import load_gpt, load_model
+from lang_jepa.inference.gpt import load_gpt
+from lang_jepa.inference.model_folder import load_model
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.run_folder import SUMMARY
 from tiny import StopAt, environment

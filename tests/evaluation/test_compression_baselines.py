@@ -13,8 +13,7 @@ import zstandard
 from lang_jepa.data.tokens.byte_table import ByteTable
 from lang_jepa.data.tokens.pieces import Pieces, train_pieces
 from lang_jepa.data.tokens.token_shards import TokenShards, write_shard
-from lang_jepa.evaluation.baselines.compression import Baseline, compression_baselines
-from lang_jepa.evaluation.baselines.ngram import NGram
+from lang_jepa.evaluation.baselines.language import Baseline, NGram, compression_baselines
 
 NAMES = ["Anna", "Ben", "Çelik", "Dana"]
 TEXTS = [
@@ -76,6 +75,6 @@ def test_the_ngram_model_in_both_units(
 def test_without_training_text(sides: tuple[Pieces, TokenShards, TokenShards], tmp_path: Path) -> None:
     pieces, _, held_out = sides
     told: list[str] = []
-    rows = compression_baselines(None, held_out, ByteTable.of_pieces(pieces), tell=told.append)
+    rows = compression_baselines(None, held_out, ByteTable.of_pieces(pieces), on_message=told.append)
     assert told == ["zlib", "bz2", "xz", "zstd"]
     assert {row.name for row in rows} == set(told)

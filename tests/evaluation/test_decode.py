@@ -12,8 +12,8 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.intervals import mean_interval, ratio_interval
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.table import Report
+from lang_jepa.evaluation.tasks import Request, evaluate
 from lang_jepa.evaluation.tasks.decode import DECODED, FIRST, FORCED, bleu, decode_rows, event_rows, rouge_l
-from lang_jepa.evaluation.tasks.evaluate import Request, evaluate
 from lang_jepa.models.decoder import Scores
 from lang_jepa.stories import generate
 
@@ -140,9 +140,9 @@ def test_a_model_that_foresees_tells_the_right_event() -> None:
         for at in range(len(story.sentences))
     }
     report = Report(event_rows(Parrot(following), "heldout", stories=6, train_stories=3))
-    task = ("stories: told event", "heldout", "right event")
+    task = ("stories: decoded event", "heldout", "right event")
     assert report.value(*task, "model") == 1.0
-    assert report.value("stories: told event", "heldout", "no event", "model") == 0.0
+    assert report.value("stories: decoded event", "heldout", "no event", "model") == 0.0
     truth = [s.event for story in stories for s in story.sentences[FIRST::2]]
     shares = np.unique(truth, return_counts=True)[1] / len(truth)
     assert report.value(*task, "chance") == pytest.approx((shares**2).sum())
@@ -154,7 +154,7 @@ def test_a_model_that_foresees_tells_the_right_event() -> None:
     wrong = Parrot(dict.fromkeys(following, "It was no sentence of this world."))
     report = Report(event_rows(wrong, "heldout", stories=6, train_stories=3))
     assert report.value(*task, "model") == 0.0
-    assert report.value("stories: told event", "heldout", "no event", "model") == 1.0
+    assert report.value("stories: decoded event", "heldout", "no event", "model") == 1.0
 
 
 def test_the_task_needs_a_decoder_and_documents(documents: list[list[str]]) -> None:

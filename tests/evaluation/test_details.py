@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from lang_jepa.evaluation.table import LEAD, Report
-from lang_jepa.evaluation.tasks.evaluate import Budget, Request, evaluate
+from lang_jepa.evaluation.tasks import Budget, Request, evaluate
 
 BUDGET = Budget(queries=60, stories=12, train_stories=20, paraphrases=60, probe_sentences=200)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation import tasks as module
 from lang_jepa.evaluation.table import Row
-from lang_jepa.evaluation.tasks import evaluate as module
-from lang_jepa.evaluation.tasks.evaluate import TASKS, Budget, Request, evaluate
+from lang_jepa.evaluation.tasks import TASKS, Budget, Request, evaluate
 from lang_jepa.evaluation.tasks.request import NEEDS, Result, Task
 
 

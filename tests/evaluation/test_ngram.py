@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines import ngram
-from lang_jepa.evaluation.baselines.ngram import NGram
+from lang_jepa.evaluation.baselines import language
+from lang_jepa.evaluation.baselines.language import NGram
 
 VOCAB = 23
 
@@ -91,7 +91,7 @@ def test_pieces_of_a_long_text_see_across_their_borders(order: int, monkeypatch:
     model, held = NGram.fit(tokens(4000), VOCAB, order=order), tokens(100, seed=4)
     whole = model.nats(held)
     for size in (1, 2, 7, 99):
-        monkeypatch.setattr(ngram, "QUERIES", size)
+        monkeypatch.setattr(language, "QUERIES", size)
         np.testing.assert_array_equal(model.nats(held), whole)
     assert len(model.nats(held[:1])) == len(model.nats(held[:0])) == 0
 

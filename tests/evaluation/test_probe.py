@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.probe import fit_probe, probe_rows
+from lang_jepa.evaluation.tasks.public import fit_probe, probe_rows
 from lang_jepa.evaluation.tasks.public_data import Labelled, TaskData
 
 

@@ -45,9 +45,9 @@ def test_tools_use_the_better_of_the_evaluated_models_own_ways(lower: bool, used
     found.add("mean (model)", [option(0, 1, 1, 1, 1, rule="mean")], own=True)
     found.add("another", [option(*([0.0] * 5 if lower else [2.0] * 5), rule="another")])
     choice = found.choice()
-    assert (choice.used.rule, choice.counterpart.rule, choice.documents) == (used, "mean", 2)
+    assert (choice.used.rule, choice.baseline.rule, choice.documents) == (used, "mean", 2)
     assert choice.metric == "task, hits"
-    assert choice.said().startswith(f"{used} []: task, hits {0.5 if lower else 1.0:.3f} on 2 documents (")
+    assert choice.describe().startswith(f"{used} []: task, hits {0.5 if lower else 1.0:.3f} on 2 documents (")
 
 
 def test_nothing_to_choose_on_or_to_report_is_refused() -> None:

@@ -11,13 +11,13 @@ import torch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics import geometry
 from lang_jepa.evaluation.metrics.similarity import Statistics, prepare, unit_rows
-from lang_jepa.evaluation.tasks.public_data import StsPairs, TaskData, find_stsb
-from lang_jepa.evaluation.tasks.sts import (
+from lang_jepa.evaluation.tasks.public import (
     choose_similarity,
     pair_cosines,
     sts_rows,
     uniformity_with_interval,
 )
+from lang_jepa.evaluation.tasks.public_data import StsPairs, TaskData, find_stsb
 
 
 def planted(split: str, count: int = 60, seed: int = 0) -> tuple[StsPairs, dict[str, np.ndarray]]:

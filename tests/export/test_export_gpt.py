@@ -14,7 +14,7 @@ from lang_jepa.evaluation.metrics.bits_per_byte import Validation
 from lang_jepa.export.artifact import write_artifact
 from lang_jepa.export.gpt import export_gpt, load_quantised_gpt, open_sides, score_gpts
 from lang_jepa.export.quantise import Codes, Rounding, Same, parse_rounding, quantise_state, restore_state
-from lang_jepa.inference.model_folder import load_gpt
+from lang_jepa.inference.gpt import load_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.training.methods.gpt_data import open_tokens
 from lang_jepa.training.train import train

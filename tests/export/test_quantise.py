@@ -294,8 +294,8 @@ def test_settings_that_cannot_be() -> None:
     for options, reason in (
         ({"bits": 4}, "weights of 4 bits"),
         ({"clip": "max"}, "unknown clipping 'max'"),
-        ({"clip": "percentile", "clip_at": 101.0}, r"percentile 101\.0 is no place"),
-        ({"clip": "std", "clip_at": 0.0}, "is no place"),
+        ({"clip": "percentile", "clip_at": 101.0}, r"percentile 101\.0 is out of range"),
+        ({"clip": "std", "clip_at": 0.0}, "is out of range"),
     ):
         with pytest.raises(LangJepaError, match=reason):
             Rounding(**options)  # type: ignore[arg-type]

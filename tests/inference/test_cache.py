@@ -136,7 +136,7 @@ def test_a_killed_process_is_gone_on_with(
         file.truncate(1000) if lost else file.write(b"half a row")
     told: list[str] = []
     passes = _passes(going_on := copy.deepcopy(encoder))
-    second = ConceptCache.open_or_make(going_on, view, tell=told.append)
+    second = ConceptCache.open_or_make(going_on, view, on_message=told.append)
     assert (len(passes), second.reused) == (blocks - (0 if lost else 3), False)
     assert ("300 were done earlier" in told[0]) is not lost
     parts = (second.folder / "vectors.f32").read_bytes()
@@ -209,7 +209,7 @@ def test_a_damaged_one_is_made_again_and_told_of(
     kept = np.array(first.vectors)
     (first.folder / file).write_bytes(content)
     told: list[str] = []
-    second = ConceptCache.open_or_make(encoder, view, tell=told.append)
+    second = ConceptCache.open_or_make(encoder, view, on_message=told.append)
     assert not second.reused
     assert reason in told[0]
     np.testing.assert_array_equal(second.vectors, kept)
@@ -222,7 +222,7 @@ def test_a_flipped_bit_is_seen_and_one_without_checksum_is_used(encoder: TextEnc
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     told: list[str] = []
-    second = ConceptCache.open_or_make(encoder, view, tell=told.append)
+    second = ConceptCache.open_or_make(encoder, view, on_message=told.append)
     assert (second.reused, "checksum of vectors.f32" in told[0]) == (False, True)
     np.testing.assert_array_equal(second.vectors, kept)
     described = json.loads(about.read_text())

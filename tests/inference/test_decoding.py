@@ -10,8 +10,9 @@ from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import prepare as prepared
-from lang_jepa.inference.decoding import WEIGHTS, TextDecoder, build_decoder, join_model
+from lang_jepa.inference.decoding import TextDecoder, build_decoder
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import DECODER_WEIGHTS, join_model
 from lang_jepa.models.decoder import Generation
 from lang_jepa.training.methods.decoder_data import SideConcepts
 from lang_jepa.training.train import train
@@ -49,8 +50,10 @@ def test_the_decoder_joins_the_encoder_and_stays_with_it(model: ConceptModel, ru
     model.save(tmp_path / "again", step=1)
     again = ConceptModel.load(tmp_path / "again")
     assert again.decode(again.encode(SENTENCES)) == told
-    (tmp_path / "again" / WEIGHTS).write_bytes((tmp_path / "again" / WEIGHTS).read_bytes()[:-4] + b"oops")
-    with pytest.raises(LangJepaError, match=f"{WEIGHTS} is damaged"):
+    (tmp_path / "again" / DECODER_WEIGHTS).write_bytes(
+        (tmp_path / "again" / DECODER_WEIGHTS).read_bytes()[:-4] + b"oops"
+    )
+    with pytest.raises(LangJepaError, match=f"{DECODER_WEIGHTS} is damaged"):
         ConceptModel.load(tmp_path / "again")
 
 

@@ -81,7 +81,7 @@ def test_a_short_document_is_compared_with_training_sentences(make: Make, text: 
     bare = make("concepts")
     bare.statistics = dataclasses.replace(bare.statistics, sample=None)
     assert surprise(bare, text[:5]).against == "document"
-    with pytest.raises(LangJepaError, match="keeps no training sentences"):
+    with pytest.raises(LangJepaError, match="has no training sentences"):
         surprise(bare, text, against="training")
 
 
@@ -126,9 +126,9 @@ def test_what_was_measured_to_be_better_is_used(make: Make, text: list[str]) -> 
         assert found.used.startswith(worse)
         assert f"{better:.3f}" in found.used
         assert "0.300" in found.used
-        way = "predictor" if better > 0.3 else "counterpart"
+        way = "predictor" if better > 0.3 else "baseline"
         assert found.sentences == surprise(model, text, using=way).sentences  # type: ignore[arg-type]
-        other = "counterpart" if better > 0.3 else "predictor"
+        other = "baseline" if better > 0.3 else "predictor"
         assert found.sentences != surprise(model, text, using=other).sentences  # type: ignore[arg-type]
     model.choices = {"next": Choice("MRR", False, 9, None, without)}
     with pytest.raises(LangJepaError, match="no predictor"):

@@ -18,12 +18,11 @@ from lang_jepa.data.text.tokenizer import train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Predictable, Statistics, prepare
 from lang_jepa.files.atomic import sha256
-from lang_jepa.inference.cards import write_card
+from lang_jepa.inference.index import Hit, Index, search_in
 from lang_jepa.inference.index.files import JOURNAL, IndexArrays, Progress
-from lang_jepa.inference.index.index import Hit, Index, search_in
 from lang_jepa.inference.index.source import Lines, SplitDocuments
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import build_jepa
+from lang_jepa.inference.model_folder import build_jepa, write_card
 from tiny import environment, tiny_settings
 
 DOCUMENTS = [
@@ -117,7 +116,7 @@ def test_finds_what_a_full_sort_finds_with_places(model: ConceptModel, source: S
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lang_jepa.inference.index.index import Index
+from lang_jepa.inference.index import Index
 from lang_jepa.inference.index.source import Lines
 from lang_jepa.inference.model import ConceptModel
 

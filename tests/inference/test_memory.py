@@ -18,7 +18,7 @@ from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.report import evaluate_run
 from lang_jepa.report.encoder_run import without_head
-from lang_jepa.report.run import Asked, grouped, other_corpus, remember
+from lang_jepa.report.run import EvaluateOptions, add_cache, grouped, other_corpus
 from lang_jepa.training.train import train
 from tiny import MODES, tiny_settings
 
@@ -64,7 +64,7 @@ def test_what_is_remembered_is_what_is_read(model: ConceptModel) -> None:
     assert len(model.sentence_cache) == 3, "one of the four is there twice"
 
 
-def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> None:
+def test_what_another_process_read_is_taken_from_the_cache(tmp_path: Path) -> None:
     """Only for the same weights, the same room and the same question, so a result never depends on who came first."""
     asked: list[int] = []
 
@@ -75,10 +75,10 @@ def test_what_another_process_read_is_taken_from_the_shelf(tmp_path: Path) -> No
     tokens = [np.array([1, 2]), np.array([3]), np.array([1, 2])]
     expected = np.repeat(np.float32([3, 3, 3]), 3).reshape(3, 3)
     for identity, room, calls in (("a", 4, 1), ("a", 4, 1), ("b", 4, 2), ("b", 1, 3)):
-        memory = SentenceCache(room, shelf=ArrayCache(tmp_path), identity=identity)
+        memory = SentenceCache(room, cache=ArrayCache(tmp_path), identity=identity)
         np.testing.assert_array_equal(memory.means(tokens, read), expected)
         assert len(asked) == calls
-    memory = SentenceCache(4, shelf=ArrayCache(tmp_path), identity="a")
+    memory = SentenceCache(4, cache=ArrayCache(tmp_path), identity="a")
     memory.means(tokens[:1], read)
     assert asked == [2, 2, 2, 1]
 
@@ -92,11 +92,11 @@ def test_what_training_kept_is_taken_over(model: ConceptModel, corpus: Corpus) -
     texts = split.texts(np.arange(12))
     read = model.encode(texts)
     shutil.rmtree(corpus.path / "concepts", ignore_errors=True)
-    remember(model, [corpus], None)
+    add_cache(model, [corpus], None)
     assert not (corpus.path / "concepts").exists()
     assert model.sentence_cache is not None
     assert not len(model.sentence_cache)
-    remember(model, [corpus], None, named=[corpus])
+    add_cache(model, [corpus], None, named=[corpus])
     assert model.sentence_cache is not None
     known = len(model.sentence_cache)
     np.testing.assert_allclose(model.encode(texts), read, atol=1e-5)
@@ -152,5 +152,5 @@ def test_an_evaluation_encodes_no_sentence_twice(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConceptModel, "_framed", framed)
-        evaluate_run(run, Asked(tasks="retrieval"))
+        evaluate_run(run, EvaluateOptions(tasks="retrieval"))
     assert len(taken) == len(set(taken)) > 20

@@ -18,9 +18,8 @@ from lang_jepa.data.views import make_view
 from lang_jepa.data.views.batch import Targets
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import sha256
-from lang_jepa.inference.cards import CARD, write_card
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import build_jepa
+from lang_jepa.inference.model_folder import CARD, build_jepa, write_card
 from lang_jepa.models.target import EMATarget
 from lang_jepa.settings.load import load_settings
 from tiny import MODES, VIEWS, tiny_settings

@@ -194,7 +194,7 @@ def test_is_minilm_as_it_is_better_for_my_search(
 
 
 def test_another_encoder_does_not_open_the_index(minilm: Path, tokenizer: TextTokenizer, tmp_path: Path) -> None:
-    from lang_jepa.inference.index.index import Index
+    from lang_jepa.inference.index import Index
     from lang_jepa.inference.index.source import Lines
 
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS))

@@ -82,5 +82,5 @@ def test_approximate_search_finds_what_it_says(tmp_path: Path) -> None:
     assert same > 0.85, "far below what was measured at building"
     best = rows[:, 0] == exact_rows[:, 0]
     assert np.array_equal(scores[best, 0], truth[best, 0]), "scores of what is found are the exact ones"
-    search.look_into(found["cells"])
+    search.set_probes(found["cells"])
     assert np.array_equal(search.search(queries, 10)[1], exact_rows)

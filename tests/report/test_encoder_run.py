@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lang_jepa.cli.train import imagined_story
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import read_report
+from lang_jepa.evaluation.tasks import Budget
 from lang_jepa.evaluation.tasks.decode import DECODED, EVENT, FORCED
-from lang_jepa.evaluation.tasks.evaluate import Budget
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.report import evaluate_run
 from lang_jepa.report.encoder_run import _label, save_start, start_of
-from lang_jepa.report.run import Asked
-from lang_jepa.report.show import imagine_story
+from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.training.train import train
 from tiny import VIEWS, tiny_decoder, tiny_encoder, tiny_settings
 
@@ -28,7 +28,7 @@ def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
     A later evaluation of one task leaves the rows of the other where they were.
     """
     result = train(tiny_settings(tmp_path / "run", *VIEWS["spans"], "optimization.max_steps=1"))
-    report, path = evaluate_run(result.folder, Asked(tasks="stories,retrieval", budget=BUDGET))
+    report, path = evaluate_run(result.folder, EvaluateOptions(tasks="stories,retrieval", budget=BUDGET))
     assert path.is_file()
     rows = {(row.task, row.name) for row in report.rows}
     asked = {name for task, name in rows if "next" in task}
@@ -36,7 +36,7 @@ def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
     assert "model" not in asked
     assert any(name == "model" and "paraphrase" in task for task, name in rows)
 
-    again, _ = evaluate_run(result.folder, Asked(tasks="retrieval", budget=replace(BUDGET, queries=20)))
+    again, _ = evaluate_run(result.folder, EvaluateOptions(tasks="retrieval", budget=replace(BUDGET, queries=20)))
     kept = read_report(path)
     assert {(row.task, row.name) for row in kept.rows} == rows > {(row.task, row.name) for row in again.rows}
     assert [one["budget"]["queries"] for one in kept.settings["earlier"]] == [30]
@@ -49,7 +49,7 @@ def test_scores_tell_that_looks_at_their_documents_chose_the_weights(tmp_path: P
     last = train(tiny_settings(tmp_path / "last", "optimization.max_steps=2", "logging.best_metric=null")).folder
 
     def source(path: Path, task: str = "retrieval") -> str:
-        report, where = evaluate_run(path, Asked(tasks=task, budget=BUDGET))
+        report, where = evaluate_run(path, EvaluateOptions(tasks=task, budget=BUDGET))
         assert read_report(where).sources[task] == report.sources[task]
         return report.sources[task]
 
@@ -76,10 +76,10 @@ def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
     options = ("data.predicted_share=0.5", "optimization.max_steps=60")
     train(tiny_decoder(tmp_path / "one", *options).of(run))
     budget = Budget(stories=4, train_stories=4, decoded=40)
-    report, _ = evaluate_run(run, Asked(tasks="decode", budget=budget))
+    report, _ = evaluate_run(run, EvaluateOptions(tasks="decode", budget=budget))
     assert not any(row.name == "untrained" for row in report.rows)
     train(tiny_decoder(tmp_path / "two", *options).of(run / "untrained"))
-    report, _ = evaluate_run(run, Asked(tasks="decode", budget=budget))
+    report, _ = evaluate_run(run, EvaluateOptions(tasks="decode", budget=budget))
     other = ConceptModel.load(run / "untrained")
     rows = {(row.task, row.metric): row for row in report.rows if row.name == "untrained"}
     assert {task for task, _ in rows} == {FORCED, DECODED, EVENT}
@@ -89,7 +89,7 @@ def test_the_untrained_encoder_has_a_decoder_of_its_own(tmp_path: Path) -> None:
     assert abs(rows[FORCED, "token accuracy"].value - scores.right.sum() / scores.tokens.sum()) < 1e-6
     exact = np.mean([one == text for one, text in zip(other.decode(other.encode(texts)), texts, strict=True)])
     assert abs(rows[DECODED, "exact match"].value - exact) < 1e-6
-    lines = imagine_story(run, told=3, steps=2)
+    lines = imagined_story(ConceptModel.load(run), given=3, steps=2)
     assert len([line for line in lines if "imagined (" in line]) == 2
 
 
@@ -117,13 +117,15 @@ def test_a_foreign_model_decides_no_path_and_nothing_is_made_anew(run: Path, tmp
     sent, away, said = _foreign(run, tmp_path), tmp_path / "away", []
     options = {"data_dir": None, "output": None, "budget": BUDGET}
     with pytest.raises(LangJepaError, match=r"is not here \(.*away.*\), and none is made .*--corpus FOLDER"):
-        evaluate_run(sent, Asked(tasks="retrieval", **options))
+        evaluate_run(sent, EvaluateOptions(tasks="retrieval", **options))
     with pytest.raises(LangJepaError, match=r"-o data\.train_file=DOCUMENTS"):
         train(tiny_decoder(tmp_path / "decoder").of(sent))
     model = ConceptModel.load(sent)
     assert own_corpus(model) is None
     assert "left out" not in "".join(said)
-    report, _ = evaluate_run(sent, Asked(tasks="retrieval", prepared=corpus, tell=said.append, **options))
+    report, _ = evaluate_run(
+        sent, EvaluateOptions(tasks="retrieval", prepared=corpus, on_message=said.append, **options)
+    )
     assert "untrained" in {row.name for row in report.rows}
     assert sorted(path.name for path in away.iterdir()) == ["x.txt"]
     with pytest.raises(LangJepaError, match="has other tokens than the model"):
@@ -137,7 +139,7 @@ def test_a_corpus_that_is_gone_leaves_its_row_out_and_says_so(run: Path, tmp_pat
     stories = model.settings.data.model_copy(update={"train_file": "stories"})
     model.settings = model.settings.model_copy(update={"data": stories})
     model.save(sent, weights="target", step=1)
-    report, _ = evaluate_run(sent, Asked(tasks="stories", budget=BUDGET, tell=said.append))
+    report, _ = evaluate_run(sent, EvaluateOptions(tasks="stories", budget=BUDGET, on_message=said.append))
     assert {row.name for row in report.rows} >= {"model"}
     assert not any("untrained" in row.name for row in report.rows)
     assert said[0].startswith("left out: the row 'untrained'. the corpus of this model's training is not here")
@@ -147,9 +149,9 @@ def test_a_corpus_that_is_gone_leaves_its_row_out_and_says_so(run: Path, tmp_pat
 def test_options_that_no_task_reads_are_refused(run: Path, tmp_path: Path) -> None:
     options = {"output": None, "budget": BUDGET}
     with pytest.raises(LangJepaError, match="--data-dir has no effect on the tasks stories: it is for au, probe, sts"):
-        evaluate_run(run, Asked(tasks="stories", data_dir=tmp_path, **options))
+        evaluate_run(run, EvaluateOptions(tasks="stories", data_dir=tmp_path, **options))
     with pytest.raises(LangJepaError, match="--beside has no effect on the task decode"):
-        evaluate_run(run, Asked(tasks="decode", beside=["words"], **options))
+        evaluate_run(run, EvaluateOptions(tasks="decode", beside=["words"], **options))
 
 
 def test_others_of_one_name_keep_their_rows() -> None:

@@ -11,17 +11,16 @@ import torch
 from lang_jepa.cli import app as cli
 from lang_jepa.data.tokens.byte_table import documents
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.ngram import NGram
+from lang_jepa.evaluation.baselines.language import NGram
 from lang_jepa.evaluation.table import Report
-from lang_jepa.evaluation.tasks.evaluate import Budget
+from lang_jepa.evaluation.tasks import Budget
 from lang_jepa.export.gpt import export_gpt
 from lang_jepa.export.quantise import parse_rounding
 from lang_jepa.files.atomic import read_json
-from lang_jepa.inference.generate import TextGPT
-from lang_jepa.inference.model_folder import initial_gpt, load_gpt
+from lang_jepa.inference.gpt import TextGPT, initial_gpt, load_gpt
 from lang_jepa.report import evaluate_run
 from lang_jepa.report.gpt_run import ScoredGPT, _own_tokens
-from lang_jepa.report.run import Asked
+from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.training.methods.gpt_data import open_tokens
 from lang_jepa.training.train import train
 from tiny import tiny_gpt
@@ -40,14 +39,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(run: Path) -> Report:
-    return evaluate_run(run, Asked(tasks="bits_per_byte,quantised,retrieval", budget=BUDGET))[0]
+    return evaluate_run(run, EvaluateOptions(tasks="bits_per_byte,quantised,retrieval", budget=BUDGET))[0]
 
 
 def test_bits_per_byte_of_some_documents_beside_what_needs_no_model(run: Path, report: Report) -> None:
     """Recomputed document by document from the model's own logits; the 5-gram from its own counts."""
     model, settings, card = load_gpt(run)
     tokens = open_tokens(settings.data, lambda event: None)
-    some = ScoredGPT(run, Asked(budget=BUDGET)).language().validation.source
+    some = ScoredGPT(run, EvaluateOptions(budget=BUDGET)).language().validation.source
     row = torch.from_numpy(some.read(0, some.num_tokens))
     assert 2 <= len(list(documents(some))) <= 9
     nats = 0.0
@@ -105,7 +104,9 @@ def test_retrieval_has_every_baseline(report: Report) -> None:
 def test_a_shelf_changes_nothing_and_serves_the_next_run(run: Path, report: Report, tmp_path: Path) -> None:
     options = {"tasks": "bits_per_byte,quantised,retrieval", "data_dir": None, "budget": BUDGET}
     for number in (1, 2):
-        again, path = evaluate_run(run, Asked(output=tmp_path / f"{number}.json", shared=tmp_path / "shelf", **options))
+        again, path = evaluate_run(
+            run, EvaluateOptions(output=tmp_path / f"{number}.json", shared=tmp_path / "shelf", **options)
+        )
         assert [row.value for row in again.rows] == [row.value for row in report.rows]
         kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "shelf").iterdir()}
         assert path.is_file()
@@ -135,18 +136,18 @@ def test_vectors_are_means_of_states(run: Path) -> None:
 
 
 def test_the_untrained_model_is_the_one_that_training_began_with(run: Path) -> None:
-    examined = ScoredGPT(run, Asked(budget=BUDGET))
+    examined = ScoredGPT(run, EvaluateOptions(budget=BUDGET))
     for name, tensor in initial_gpt(examined.settings).state_dict().items():
         assert torch.equal(tensor, examined.start.model.state_dict()[name]), name
 
 
 def test_what_encoders_alone_are_asked_is_refused(run: Path) -> None:
     with pytest.raises(LangJepaError, match="beside, window_size of an evaluation have no effect on a GPT"):
-        evaluate_run(run, Asked(beside=["words"], window_size=4))
+        evaluate_run(run, EvaluateOptions(beside=["words"], window_size=4))
 
 
 def test_sts_of_hidden_states(run: Path, shared_data: Path) -> None:
-    report, _ = evaluate_run(run, Asked(tasks="sts", data_dir=shared_data, budget=BUDGET))
+    report, _ = evaluate_run(run, EvaluateOptions(tasks="sts", data_dir=shared_data, budget=BUDGET))
     names = {row.name for row in report.rows if (row.task, row.split) == ("STS-B", "test")}
     assert {"model", "untrained", "chance"} <= names
     assert any(name.startswith("TF-IDF") for name in names)

@@ -39,7 +39,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.inference.cache import ConceptCache
-from lang_jepa.inference.index.index import Index
+from lang_jepa.inference.index import Index
 from lang_jepa.inference.index.source import Lines
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa

@@ -12,12 +12,12 @@ from comparing import Heard
 from lang_jepa import ConceptModel
 from lang_jepa.comparison import budget as steps
 from lang_jepa.comparison.compare import compare
+from lang_jepa.comparison.kind import changed, flat
 from lang_jepa.comparison.plan import Plan, Variant, differing_settings
 from lang_jepa.comparison.space import make_space
 from lang_jepa.comparison.sweep import Sweep
-from lang_jepa.comparison.trees import changed, flat
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import Budget
+from lang_jepa.evaluation.tasks import Budget
 from lang_jepa.export.export import export_run
 from lang_jepa.settings.load import load_settings, read_settings
 from lang_jepa.training.train import train

@@ -11,8 +11,8 @@ import torch
 
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.errors import LangJepaError
-from lang_jepa.inference.decoding import join_model
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import join_model
 from lang_jepa.models.decoder import ConceptDecoder
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.load import load_decoder_settings, load_gpt_settings, save_settings

@@ -16,8 +16,7 @@ from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.tokens.token_shards import write_shard
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import read_json
-from lang_jepa.inference.generate import TextGPT
-from lang_jepa.inference.model_folder import load_gpt, load_table
+from lang_jepa.inference.gpt import TextGPT, load_gpt, load_table
 from lang_jepa.settings.load import load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.metrics import read_metrics

@@ -1,8 +1,8 @@
 """Which options of a verb have an effect together; one that has none is an error, before any work is done.
 
 `COMBINATIONS` names every option and argument of every verb, so that a new one must be thought about. A condition is
-the name of an option that was given (`context`), an option with its value (`to=int6`), or a fact about the arguments
-(`a GPT`), which the verb's function in `_FACTS` finds out.
+the name of an option that was given (`context`), an option with its value (`to=int6`), or something that is true of the
+arguments (`a GPT`), which the verb's function in `_CONDITIONS` finds out.
 """
 
 import shutil
@@ -39,7 +39,7 @@ class _Helping(_Context):  # type: ignore[misc]
 
 
 class Verb(TyperCommand):
-    """A verb."""
+    """A verb whose mistakes in typing are `LangJepaError`s."""
 
     context_class = _Helping
 
@@ -56,7 +56,7 @@ class Verb(TyperCommand):
 
 
 class Verbs(TyperGroup):
-    """All verbs."""
+    """The group of all verbs, likewise."""
 
     context_class = _Helping
 
@@ -161,10 +161,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("model file candidate language segments using against as_json plot"),
         "text": When(bars=("file",), cure="give a file or --text, not both"),
     },
-    "generate": {
-        **_each("run prompt tokens temperature"),
-        **_each("top_k top_p seed samples", _DRAWS),
-    },
+    "generate": {**_each("run prompt tokens temperature"), **_each("top_k top_p seed samples", _DRAWS)},
     "shards": {
         **_each("source folder tokenizer val_fraction deduplicate limit min_length language"),
         "vocab_size": When(bars=("tokenizer",), cure="its vocabulary is what it is"),
@@ -224,20 +221,20 @@ def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: 
     concerned = [(name, table[name]) for name in sorted(given) if table[name] != ALWAYS]
     if not concerned:
         return
-    facts = given | {f"{name}={_short(value)}" for name, value in values.items()}
-    if verb in _FACTS:
-        facts |= _FACTS[verb](values)
+    true = given | {f"{name}={_short(value)}" for name, value in values.items()}
+    if verb in _CONDITIONS:
+        true |= _CONDITIONS[verb](values)
     for name, when in concerned:
         cure = f": {when.cure}" if when.cure else ""
-        barred = [one for one in when.bars if one in facts]
+        barred = [one for one in when.bars if one in true]
         if barred:
-            raise LangJepaError(f"{flags[name]} has no effect with {_told(barred[0], flags)}{cure}")
-        if when.needs and facts.isdisjoint(when.needs):
-            without = " or ".join(_told(one, flags) for one in when.needs)
+            raise LangJepaError(f"{flags[name]} has no effect with {_typed(barred[0], flags)}{cure}")
+        if when.needs and true.isdisjoint(when.needs):
+            without = " or ".join(_typed(one, flags) for one in when.needs)
             raise LangJepaError(f"{flags[name]} has no effect without {without}{cure}")
 
 
-def _told(condition: str, flags: Mapping[str, str]) -> str:
+def _typed(condition: str, flags: Mapping[str, str]) -> str:
     """A condition as it is typed."""
     name, _, value = condition.partition("=")
     return f"{flags.get(name, name)} {value}".strip()
@@ -271,8 +268,8 @@ def _of_evaluate(values: Mapping[str, Any]) -> set[str]:
 def _of_source(values: Mapping[str, Any]) -> set[str]:
     source = Path(values.get("source") or values["corpus"])
     name = source.name.lower().removesuffix(".gz").removesuffix(".zst")
-    facts = {_DOCUMENTS} if source.is_dir() else set()
-    return facts | ({_UNREAD} if name == "stories" or Path(name).suffix == ".txt" else set())
+    true = {_DOCUMENTS} if source.is_dir() else set()
+    return true | ({_UNREAD} if name == "stories" or Path(name).suffix == ".txt" else set())
 
 
 def _of_bits(values: Mapping[str, Any]) -> set[str]:
@@ -281,6 +278,6 @@ def _of_bits(values: Mapping[str, Any]) -> set[str]:
     return {_CORPUS} if (values["folder"] / MANIFEST).is_file() else set()
 
 
-_FACTS: Mapping[str, Callable[[Mapping[str, Any]], set[str]]] = {
+_CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], set[str]]] = {
     "train": _of_train, "evaluate": _of_evaluate, "index": _of_source, "shards": _of_source, "bits": _of_bits,
 }  # fmt: skip

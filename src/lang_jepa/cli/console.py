@@ -17,7 +17,7 @@ from lang_jepa.evaluation.table import Report, Row, is_headline, shown
 from lang_jepa.training.signals import output_closed
 
 LEAST_TEXT = 20
-"""Letters that a column of text keeps, where it has so many."""
+"""Letters that a column of text has at least, where it has so many."""
 HEADER = 12
 """Letters in a line of a column's header."""
 
@@ -88,16 +88,16 @@ def text_tables(
         yield Padding(Text(sentence, overflow="fold"), (0, 0, 0, 2))
 
 
-def fact_tables(facts: Sequence[tuple[str, str]], *, width: int) -> Iterator[RenderableType]:
+def info_tables(info: Sequence[tuple[str, str]], *, width: int) -> Iterator[RenderableType]:
     """Two columns: what, and how much; below each other where half a line is too short for the longest word."""
-    longest = max((len(word) for fact in facts for part in fact for word in part.split()), default=0)
+    longest = max((len(word) for row in info for part in row for word in part.split()), default=0)
     if longest > max(LEAST_TEXT, (width - 7) // 2) and width < 2 * longest:
-        yield Group(*(Text(f"{name}: {value}", overflow="fold") for name, value in facts))
+        yield Group(*(Text(f"{name}: {value}", overflow="fold") for name, value in info))
         return
     table = Table(show_header=False)
     for _ in range(2):
         table.add_column(overflow="fold")
-    for name, value in facts:
+    for name, value in info:
         table.add_row(Text(name), Text(value))
     yield table
 
@@ -146,7 +146,6 @@ class Output(Console):
 
     @property  # type: ignore[misc]  # nobody here sets it
     def size(self) -> ConsoleDimensions:
-        """Columns and lines."""
         there = super().size
         return there if self.is_terminal else ConsoleDimensions(_NO_END, there.height)
 
@@ -193,14 +192,14 @@ def plain(text: str, style: str = "", *, whole: bool = False) -> None:
 
 
 def warn(text: str, *, sign: str = "warning") -> None:
-    """A line that wants to be acted on."""
+    """A line that asks for action."""
     console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"))
 
 
-def facts_table(facts: Iterable[tuple[str, str]], *, title: str) -> None:
+def info_table(info: Iterable[tuple[str, str]], *, title: str) -> None:
     """Two columns: what, and how much."""
-    shown = [(visible(name), visible(value)) for name, value in facts]
-    _draw(fact_tables(shown, width=console.width), title)
+    shown = [(visible(name), visible(value)) for name, value in info]
+    _draw(info_tables(shown, width=console.width), title)
 
 
 def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begins: Sequence[int]) -> None:
@@ -238,7 +237,7 @@ def score_tables(report: Report, *, title: str, everything: bool = False) -> Non
     """One table for each task and split: who was scored, by which metric, with 95 % intervals.
 
     Args:
-        report: of `lang_jepa.evaluation.tasks.evaluate`.
+        report: of `lang_jepa.evaluation.tasks`.
         title: above the tables.
         everything: also the similarities that were not chosen, recall@5 and the paired leads.
     """
@@ -265,8 +264,8 @@ def _one_table(rows: list[Row]) -> Iterator[RenderableType]:
     for name, similarity in names:
         shown = Text(f"{visible(name)} [{similarity}]" if similarity else visible(name))
         lines.append([shown, *(cells.get((name, similarity, metric), Text()) for metric in metrics)])
-    examined = [number for number, (name, _) in enumerate(names) if name == "model"]
-    return score_tables_of(["", *metrics], lines, width=console.width, strong=examined)
+    scored = [number for number, (name, _) in enumerate(names) if name == "model"]
+    return score_tables_of(["", *metrics], lines, width=console.width, strong=scored)
 
 
 def _cell(row: Row) -> Text:
@@ -290,7 +289,7 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
     if any(map(_is_close, report["verdicts"])):
         plain(
             "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict; the page "
-            "says which. More seeds may tell.",
+            "says which. More seeds may decide.",
             style="dim",
         )
     for alarm in report["alarms"]:

@@ -1,51 +1,89 @@
-"""What `lang-jepa infer` reads and shows."""
+"""The verbs that read texts with a model: `infer` and `document`; nothing heavy is imported before it is used."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from lang_jepa.cli.console import plain, warn
-from lang_jepa.cli.options import standard_input
-from lang_jepa.data.sources.text_files import chunks, filled_lines
+import typer
+
+from lang_jepa.cli.options import AnyModel, TextLanguage, in_language, standard_input
+from lang_jepa.data.sources.text_files import chunks, filled_lines, text_of
 from lang_jepa.errors import LangJepaError, one_line
-from lang_jepa.inference.embedding import Vectors
-from lang_jepa.inference.index.index import search_in
-from lang_jepa.inference.model import ConceptModel
+from lang_jepa.files.atomic import atomic_file, check_writable
+
+if TYPE_CHECKING:
+    from lang_jepa.inference.document import Against, Study, Using
+    from lang_jepa.inference.model import ConceptModel
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """The options of decoding; see `lang_jepa.models.decoder.Generation`."""
-
-    sample: bool
-    temperature: float
-    top_p: float
-    top_k: int
-    beams: int | None
-    seed: int
-
-    def decode(self, model: ConceptModel, vectors: Vectors) -> list[str]:
-        """The sentence of each concept.
-
-        Raises:
-            LangJepaError: see `ConceptModel.decode`.
-        """
-        if self.sample:
-            drawn = {
-                "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k, "seed": self.seed,
-            }  # fmt: skip
-            return model.decode(vectors, "sample", **drawn)
-        if self.beams is not None:
-            return model.decode(vectors, "beam", beams=self.beams)
-        return model.decode(vectors)
-
-
-def show_concepts(
-    model: ConceptModel, texts: Sequence[str], corpus: Path | None, *, top_k: int, telling: Telling | None
+def infer(
+    model: AnyModel,
+    text: Annotated[list[str] | None, typer.Option(help="Text to encode; may be repeated.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File with one text per line (default: standard input).")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Corpus to search: a file, one sentence per line, or an index.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Neighbours shown.")] = 5,
+    context: Annotated[list[str] | None, typer.Option(help="A context's sentences in order; repeated.")] = None,
+    candidate: Annotated[list[str] | None, typer.Option(help="A continuation to rank; repeated.")] = None,
+    go_on: Annotated[
+        int | None, typer.Option("--continue", metavar="N", help="Imagine N sentences after the context.")
+    ] = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Also decode each concept into a sentence (needs a decoder).")
+    ] = False,
+    decoder: Annotated[
+        Path | None, typer.Option(help="A decoder's run or checkpoint (default: the model's own).")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw words instead of taking the likeliest.")] = False,
+    temperature: Annotated[float, typer.Option(help="Of --sample.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Of --sample: share of probability drawn from.")] = 1.0,
+    sample_top_k: Annotated[int, typer.Option(help="Of --sample: words drawn from (0: all).")] = 0,
+    beams: Annotated[int | None, typer.Option(help="Beam search with so many hypotheses.")] = None,
+    seed: Annotated[int, typer.Option(help="Of --sample.")] = 0,
 ) -> None:
-    """Each text with its concept's first numbers, what the decoder makes of it, and its neighbours in a corpus."""
+    """Concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.inference.search import rank_continuations
+    from lang_jepa.training.export import load_any
+
+    options: dict[str, Any] = {}
+    if sample:
+        drawing = {"temperature": temperature, "top_p": top_p, "top_k": sample_top_k, "seed": seed}
+        options = {"method": "sample", **drawing}
+    elif beams is not None:
+        options = {"method": "beam", "beams": beams}
+    loaded = load_any(model)
+    if decoder is not None:
+        from lang_jepa.training.find import load_decoder
+
+        load_decoder(decoder, loaded)
+        named = loaded.decoder and loaded.decoder.settings.decoder.tokenizer_path
+        if named:
+            plain(f"the decoder's tokenizer is that of {named}, which its checkpoint names")
+    if go_on is not None:
+        _show_continuations(loaded, context or [], go_on, beams=beams or 8)
+    elif context or candidate:
+        for score, sentence in rank_continuations(loaded, context or [], candidate or []):
+            plain(f"{score:7.4f}  {one_line(sentence)}")
+    else:
+        decoding = options if decode or decoder is not None or options else None
+        _show_concepts(loaded, _read_texts(text, file), corpus, top_k=top_k, decoding=decoding)
+
+
+def _show_concepts(
+    model: "ConceptModel", texts: list[str], corpus: Path | None, *, top_k: int, decoding: dict[str, Any] | None
+) -> None:
+    """Each text with the beginning of its vector, its sentence by the decoder, and its neighbours in a corpus.
+
+    `decoding`: options of `ConceptModel.decode` (None: nothing is decoded).
+    """
+    from lang_jepa.cli.console import plain, warn
+    from lang_jepa.inference.index import search_in
+
     vectors = model.encode(texts)
-    decoded = telling.decode(model, vectors) if telling else None
+    decoded = model.decode(vectors, **decoding) if decoding is not None else None
     found = search_in(corpus, model, vectors, top_k=top_k) if corpus else None
     if found:
         plain(f"neighbours by {model.similarity} cosine")
@@ -64,8 +102,10 @@ def show_concepts(
             plain(f"  {score:7.4f}  {one_line(sentence)}")
 
 
-def show_continuations(model: ConceptModel, context: Sequence[str], steps: int, *, beams: int) -> None:
+def _show_continuations(model: "ConceptModel", context: list[str], steps: int, *, beams: int) -> None:
     """Imagined sentences, and under each the alternatives that fitted less."""
+    from lang_jepa.cli.console import plain
+
     if not context:
         raise LangJepaError("--continue needs at least one --context to go on from")
     for one in model.imagine(context, steps, beams=beams):
@@ -74,10 +114,143 @@ def show_continuations(model: ConceptModel, context: Sequence[str], steps: int, 
             plain(f"           {agreement:7.4f}  {one_line(text)}", style="dim")
 
 
-def read_texts(given: list[str] | None, file: Path | None) -> list[str]:
+def _read_texts(given: list[str] | None, file: Path | None) -> list[str]:
     """Texts from the options, a file, or standard input."""
     if given:
         return given
     if file is not None:
         return filled_lines(chunks(file), str(file))
     return filled_lines(standard_input("nothing to encode", "--file"), "standard input")
+
+
+def document(
+    model: AnyModel,
+    file: Annotated[
+        Path | None, typer.Argument(help="A text file, also Markdown, HTML, PDF (default: --text, or standard input).")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
+    candidate: Annotated[
+        list[str] | None, typer.Option(help="A sentence that might follow the text; repeated: ranked.")
+    ] = None,
+    language: TextLanguage = None,
+    segments: Annotated[
+        int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
+    ] = None,
+    using: Annotated[
+        str, typer.Option(help="best (as measured by evaluate --tasks document), predictor or baseline.")
+    ] = "best",
+    against: Annotated[
+        str | None, typer.Option(help="Whose sentences are shuffled in to calibrate: document or training.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw surprise and topics into this PNG.")] = None,
+) -> None:
+    """Study a text: surprising sentences, topics, sentences out of place, repetitions, what may follow."""
+    using = "baseline" if using == "counterpart" else using  # its earlier name
+    if using not in ("best", "predictor", "baseline"):
+        raise LangJepaError(f"--using is best, predictor or baseline, not {using!r}")
+    if against not in (None, "document", "training"):
+        raise LangJepaError(f"--against is document or training, not {against!r}")
+    if plot is not None:
+        check_writable(plot)
+    read = _read_document(file, text)
+    from lang_jepa.cli.progress import StageBar
+    from lang_jepa.inference.document import study
+    from lang_jepa.training.export import load_any
+
+    with StageBar() as bar:
+        found = study(
+            in_language(load_any(model), language),
+            read,
+            candidates=candidate,
+            segments=segments,
+            using=cast("Using", using),
+            against=cast("Against | None", against),
+            progress=bar.on_event,
+        )
+    if plot is not None:
+        draw_study(found, plot)
+    if as_json:
+        from lang_jepa.cli.console import console
+
+        console.out(json.dumps(asdict(found), indent=2, ensure_ascii=False), highlight=False)
+    else:
+        _show_study(found, plot)
+
+
+def _read_document(file: Path | None, text: str | None) -> str:
+    """The text from a file, an option, or standard input."""
+    if text is not None:
+        return text
+    if file is None:
+        found = text_of(standard_input("nothing to read"), "standard input")
+        if not found.strip():
+            raise LangJepaError("nothing to read, standard input is empty: give a FILE or --text")
+        return found
+    from lang_jepa.data.sources.formats import read_document
+
+    return read_document(file)
+
+
+def _show_study(found: "Study", plot: Path | None) -> None:
+    """One table, then what was used, and candidates."""
+    from lang_jepa.cli.console import plain, sentence_table
+
+    rows = []
+    repeats = {one.position: one for one in found.repetitions if one.repeats}
+    for one, fit in zip(found.surprise.sentences, found.outliers.sentences, strict=True):
+        score = found.topics.scores[one.position - 1] if one.position else None
+        note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
+        cells = [_number(one.surprise), _number(fit.surprise), _number(score)]
+        rows.append([str(one.position), *cells, one_line(one.sentence) + note])
+    heads = ("", "surprise", "out of place", "boundary", "sentence")
+    sentence_table(heads, rows, begins=found.topics.boundaries)
+    whose = "this document" if found.surprise.against == "document" else "the training text"
+    plain(
+        f"surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of {whose} "
+        "do at its position; below 0 it fits better. A line is drawn where a topic begins."
+    )
+    plain(f"surprise by        {found.surprise.used}")
+    plain(f"out of place by    {found.outliers.used}")
+    plain(f"topics by          {found.topics.used}")
+    plain(f"repetitions by     {found.repeated}")
+    for candidate in found.next:
+        plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {one_line(candidate.sentence)}")
+    if plot is not None:
+        plain(f"drawn into {plot}")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}"
+
+
+def draw_study(found: "Study", path: Path) -> None:
+    """Write a PNG, atomically: surprise and misfit above, boundary scores below, over the sentences.
+
+    Args:
+        found: of `lang_jepa.inference.document.study`.
+        path: of the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    count = len(found.topics.sentences)
+    figure = Figure(figsize=(max(6.0, min(24.0, 0.16 * count)), 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for label, fits in {"surprise": found.surprise, "out of position": found.outliers}.items():
+        known = [one for one in fits.sentences if one.surprise is not None]
+        above.plot([one.position for one in known], [one.surprise for one in known], marker=".", label=label)
+    above.axhline(0.0, color="grey", linewidth=0.8)
+    above.set_ylabel(f"deviations from a shuffled\nsentence of the {found.surprise.against}")
+    above.legend(fontsize=8)
+    # A boundary lies before its sentence.
+    below.plot([position - 0.5 for position in range(1, count)], found.topics.scores, color="tab:green")
+    below.set_ylabel("boundary score")
+    below.set_xlabel("sentence")
+    for axes in (above, below):
+        for position in found.topics.boundaries:
+            axes.axvline(position - 0.5, color="black", linestyle=":", linewidth=1)
+        axes.grid(alpha=0.3)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

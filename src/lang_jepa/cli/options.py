@@ -31,6 +31,10 @@ TextLanguage = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")]
 TextColumn = Annotated[str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")]
+AnyModel = Annotated[
+    Path, typer.Argument(help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name.")
+]
 DecoderOverride = Annotated[
     list[str] | None,
     typer.Option("--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."),

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lang_jepa.cli.console import console, facts_table, plain, warn
+from lang_jepa.cli.console import console, info_table, plain, warn
 from lang_jepa.errors import counted
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ class Work:
             self._shown.stop()
 
     def add(self, description: str, *, total: float | None, completed: int = 0, **fields: Any) -> TaskID:
-        """Begin a line."""
         return self._shown.add_task(description, total=total, completed=completed, **{"metrics": "", **fields})
 
     def move(self, task: TaskID, log: str = "", **changes: Any) -> None:
@@ -62,7 +61,6 @@ class Work:
             plain(log)
 
     def remove(self, task: TaskID) -> None:
-        """Take a line away."""
         self._shown.remove_task(task)
 
 
@@ -85,15 +83,13 @@ class Bar:
         self._columns: list[tuple[str, int, str, str]] = []  # those of the first validation
 
     def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
-        """Show the facts and start the bar."""
         if facts:
-            facts_table(facts, title="data")
+            info_table(facts, title="data")
         self._total, self._start, self._every, self._began = total, start, every, time.monotonic()
         self._work.__enter__()
         self._task = self._work.add("training", total=total, completed=start)
 
     def step(self, step: int, metrics: Metrics) -> None:
-        """Move the bar, or print a line."""
         if self._task is None:
             return
         loss, part = metrics["train/loss"], metrics.get(f"train/{self.part}", metrics["train/loss"])
@@ -122,22 +118,19 @@ class Bar:
         plain("".join(self._cell(metrics, *column) for column in self._columns))
 
     def _cell(self, metrics: Metrics, _: str, width: int, name: str, form: str) -> str:
-        """A metric, or blank space where this look did not measure it."""
+        """A metric, or blank space where this validation did not measure it."""
         return f"{metrics[name]:>{width}{form}}" if name in metrics else " " * width
 
     def _heading(self, metrics: Metrics) -> str:
         return "held-out data"
 
     def message(self, text: str) -> None:
-        """Something to know."""
         plain(text)
 
     def warning(self, text: str) -> None:
-        """Something to act on."""
         warn(text)
 
     def end(self) -> None:
-        """Take the bar away."""
         self._work.__exit__()
 
 
@@ -200,7 +193,7 @@ class GPTBar(Bar):
     def _heading(self, metrics: Metrics) -> str:
         return (
             f"{metrics['val/tokens']:,.0f} held-out tokens of {metrics['val/bytes']:,.0f} bytes; loss in nats per "
-            "token; no drift: span loss of states less their mean at each place"
+            "token; no drift: span loss of states less their mean at each position"
         )
 
 
@@ -214,18 +207,15 @@ class JobBar(Work):
         self._totals: dict[str, int] = {}
 
     def job(self, what: str, number: int, count: int) -> None:
-        """A line begins."""
         position = f"{number}/{count}"
         self._tasks[what] = self.add(what, total=None, position=position)
         if not console.is_terminal:
             plain(f"{position} {what}")
 
     def done(self, what: str) -> None:
-        """The line goes."""
         self.remove(self._tasks.pop(what))
 
     def event(self, what: str, event: Mapping[str, Any]) -> None:
-        """The line moves; warnings stay."""
         kind, task = event["event"], self._tasks[what]
         if kind == "begin":
             self._totals[what] = event["total"]
@@ -252,7 +242,6 @@ class IndexBar(Work):
         self._said = False
 
     def on_event(self, progress: "IndexProgress") -> None:
-        """The bar moves; what is found finished is said."""
         if progress.rows and not self._said:
             plain(f"going on after {counted(progress.rows, 'sentence')}")
         self._said = True
@@ -273,7 +262,6 @@ class ShardBar(Work):
         self._task = self.add("reading", total=None)
 
     def on_event(self, progress: "ShardProgress") -> None:
-        """The bar moves; sentences stay."""
         if progress.message:
             (warn if progress.stage == "warning" else plain)(progress.message)
         if progress.stage in _SHARD_STAGES:
@@ -293,7 +281,6 @@ class StageBar(Work):
         self._stage = ""
 
     def on_event(self, stage: str, done: int, total: int) -> None:
-        """The bar moves, or begins anew with another stage."""
         if stage != self._stage:
             if self._task is not None:
                 self.remove(self._task)

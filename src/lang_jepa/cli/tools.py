@@ -1,6 +1,7 @@
 """The verbs that use a finished model: `index`, `search`, `export`, `generate`; nothing heavy is imported at once."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,7 @@ from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted, one_line
 
 if TYPE_CHECKING:
-    from lang_jepa.inference.index.index import Hit
-
-import sys
+    from lang_jepa.inference.index import Hit
 
 Model = Annotated[Path, typer.Argument(help="A run directory or a model directory.")]
 
@@ -36,17 +35,16 @@ def index(
         bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
     ] = False,
     approximate: Annotated[
-        bool,
-        typer.Option("--approximate", help="Also an approximate index (extra `faiss`), for a million and more."),
+        bool, typer.Option("--approximate", help="Also an approximate index (extra `faiss`), for a million and more.")
     ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""
     if lines and (include or exclude):
         raise LangJepaError("--include and --exclude choose files of a folder, and --lines reads one file")
     go_offline_if_unreachable()
-    from lang_jepa.cli.console import facts_table, plain
+    from lang_jepa.cli.console import info_table, plain
     from lang_jepa.cli.progress import IndexBar
-    from lang_jepa.inference.index.index import Index
+    from lang_jepa.inference.index import Index
     from lang_jepa.inference.index.source import Lines, SplitDocuments
     from lang_jepa.inference.model import ConceptModel
 
@@ -69,7 +67,7 @@ def index(
             approximate=approximate,
             on_event=bar.on_event,
         )
-    facts_table(built.summary(), title=str(output))
+    info_table(built.summary(), title=str(output))
     lost = source.losses.line() if isinstance(source, SplitDocuments) and source.losses else None
     if lost:
         plain(lost)
@@ -80,22 +78,21 @@ def search(
     folder: Annotated[Path, typer.Argument(help="Folder of an index.")],
     query: Annotated[list[str] | None, typer.Argument(help="Sentences to find neighbours of.")] = None,
     after: Annotated[
-        list[str] | None,
-        typer.Option(help="A sentence of a context, in order; repeated: finds what may come next."),
+        list[str] | None, typer.Option(help="A sentence of a context, in order; repeated: finds what may come next.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Sentences shown.")] = 10,
     model: Annotated[
         Path | None, typer.Option(help="The model, if it is no longer where it was when the index was built.")
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Look at every row, though there is an approximate index.")
+        bool, typer.Option("--exact", help="Search all rows, although there is an approximate index.")
     ] = False,
 ) -> None:
     """Find the sentences of an index that mean what a query means, or that may follow a context."""
     if not query and not after:
         raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
     from lang_jepa.cli.console import plain
-    from lang_jepa.inference.index.index import Index
+    from lang_jepa.inference.index import Index
     from lang_jepa.inference.model import ConceptModel
 
     opened = Index.open(folder, ConceptModel.load(model) if model else None)
@@ -137,9 +134,7 @@ def export(
 ) -> None:
     """Write a model in the format of another tool and check that it gives the same; or a GPT in a few bits a weight."""
     if to in ("int8", "int6"):
-        from lang_jepa.cli.export import export_quantised
-
-        export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
+        _export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
         return
     from lang_jepa.cli.console import plain
     from lang_jepa.export.export import check_name, export_run, push
@@ -158,6 +153,19 @@ def export(
             plain(f"  {size:12,}  {name}")
     elif push_to_hub:
         plain(f"uploaded {total / 1e6:.1f} MB to {push(done.folder, push_to_hub, private=private)}")
+
+
+def _export_quantised(run: Path, file: Path, to: str, *, gptq: bool, clip: str | None, codec: str, cap: int) -> None:
+    """Write a GPT in a few bits a weight, and say what that costs."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.export.gpt import export_gpt
+    from lang_jepa.export.quantise import parse_rounding
+
+    done = export_gpt(run, file, parse_rounding(8 if to == "int8" else 6, clip), gptq=gptq, codec=codec, cap=cap)
+    share = done.written.bytes / done.written.cap
+    plain(f"{file}: {done.written.bytes:,} bytes, {share:.1%} of the cap of {done.written.cap:,}")
+    plain(f"  {done.parameters:,} parameters, {8 * done.written.bytes / done.parameters:.2f} bits each")
+    plain(f"  bits per byte  {done.before.val_bpb:.5f} before, {done.after.val_bpb:.5f} after: {done.gap:+.5f}")
 
 
 def recipes() -> None:
@@ -180,8 +188,7 @@ def _show(title: str, hits: "list[Hit]") -> None:
 def generate(
     run: Annotated[Path, typer.Argument(help="A GPT's run directory or model directory.")],
     prompt: Annotated[
-        str | None,
-        typer.Option(help="Beginning of the text (default: standard input; '' for a new document)."),
+        str | None, typer.Option(help="Beginning of the text (default: standard input; '' for a new document).")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens written at most.")] = 100,
     temperature: Annotated[
@@ -194,14 +201,14 @@ def generate(
 ) -> None:
     """Let a GPT go on after a beginning; a text ends with its document."""
     from lang_jepa.cli.console import plain
-    from lang_jepa.inference.generate import TextGPT
+    from lang_jepa.inference.gpt import TextGPT
     from lang_jepa.inference.model_folder import find_gpt, unfinished
 
     if find_gpt(run) is None:
         raise LangJepaError(
             unfinished(run)
             or f"{run} is no run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
-            "`lang-jepa infer RUN --context ... --continue 3` tells"
+            "`lang-jepa infer RUN --context ... --continue 3` shows"
         )
     if prompt is None:
         if sys.stdin.isatty():

@@ -1,26 +1,27 @@
-"""The command `lang-jepa train`: a recipe of any system, and where things are in the end."""
+"""The verbs that train: `train` a recipe of any system, and `quickstart`, which shows every part of the package."""
 
 import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from lang_jepa.cli.console import plain
-from lang_jepa.cli.options import leave_if_stopped, run_to_resume, settings_of
-from lang_jepa.cli.progress import Bar, DecoderBar, EncoderBar, GPTBar
+import typer
+
+from lang_jepa.cli.options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
-from lang_jepa.settings.decoder import DecoderLoggingSettings, DecoderSettings
-from lang_jepa.settings.load import load_decoder_settings, load_gpt_settings, load_run_settings
-from lang_jepa.settings.recipes import system_of
-from lang_jepa.settings.run import RunSettings
 
 if TYPE_CHECKING:
+    from lang_jepa.files.run_lock import RunLock
+    from lang_jepa.inference.model import ConceptModel
+    from lang_jepa.settings.decoder import DecoderSettings
+    from lang_jepa.settings.encoder import Settings
+    from lang_jepa.settings.run import RunSettings
     from lang_jepa.training.train import Result
 
-ENCODER_DEBUG = (
+_ENCODER_DEBUG = (
     "data.limit=50",
     "data.batch_size=4",
     "data.num_workers=0",
@@ -51,11 +52,54 @@ _GPT_DEBUG = (
 )
 _OWN_DEBUG = ("optimization.max_steps=20", "logging.log_freq=1")
 _FOLDER = "logging.log_dir="
-_BARS = {"encoder": EncoderBar, "decoder": DecoderBar, "gpt": GPTBar}
+_NEXT = """
+The run is in {run}: curves in run.png, all scores in {scores}, the model and its decoder in model/.
+What to do next (in the environment: source .venv/bin/activate):
+  see it collapse     lang-jepa train concepts -o model.head=none -o objective.regularizer=none \\
+                        -o objective.center_targets=false -o logging.eval_freq=20 \\
+                        -o logging.log_dir=runs/collapse
+  your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
+  use the model       lang-jepa infer {run} --text 'Nora lost her keys.'
+  go on with a text   lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3
+  out of place?       lang-jepa evaluate {run} --tasks document, then lang-jepa document {run} STORY.txt
+  in Python           from lang_jepa import ConceptModel; ConceptModel.load("{run}")"""
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A built-in recipe, the path of a YAML file, or with --resume a run directory.")
+    ] = "next_sentence",
+    override: Override = None,
+    debug: Annotated[bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on from the run directory's last checkpoint.")] = False,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
+    ] = None,
+    dec_override: DecoderOverride = None,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Of a decoder: for the encoder before its first step, as a control.")
+    ] = False,
+    environment: Annotated[
+        bool, typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too.")
+    ] = False,
+) -> None:
+    """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
+    _train(
+        TrainOptions(
+            recipe=recipe,
+            overrides=override or (),
+            decoder_overrides=dec_override or (),
+            encoder=encoder,
+            debug=debug,
+            resume=resume,
+            untrained=untrained,
+            environment=environment,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TrainOptions:
     """What was typed.
 
     Attributes:
@@ -79,37 +123,52 @@ class Asked:
     environment: bool = False
 
 
-def train(asked: Asked) -> None:
+def _train(asked: TrainOptions) -> None:
     """Train, and say where things are."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.progress import Bar, DecoderBar, EncoderBar, GPTBar
+
+    settings = _settings(asked)
+    go_offline_if_unreachable()
+    from lang_jepa.training.train import train as run
+
+    bars = {"encoder": EncoderBar, "decoder": DecoderBar, "gpt": GPTBar}
+    result = run(settings, bars.get(settings.system, Bar)())
+    leave_if_stopped(result)
+    plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s", style="bold")
+    for name, value in _next_steps(settings, result):
+        plain(f"  {name:<16} {value}", whole=True)
+
+
+def _settings(asked: TrainOptions) -> "RunSettings":
+    """Settings of the recipe's system, with what was typed."""
+    from lang_jepa.settings.load import load_gpt_settings, load_run_settings
+    from lang_jepa.settings.recipes import system_of
+
     recipe, folder = run_to_resume(asked.recipe, resume=asked.resume)
     first = () if folder is None else (f"{_FOLDER}{folder}",)
     last = ("meta.load_checkpoint=true",) if asked.resume else ()
     system = system_of(recipe)
     if system == "decoder":
-        settings: RunSettings = _decoder_settings(recipe, asked, first, last)
-    elif system == "gpt":
+        return _decoder_settings(recipe, asked, first, last)
+    if system == "encoder":
+        usual = _ENCODER_DEBUG if asked.debug else ()
+        return settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
+    if system == "gpt":
         from lang_jepa.training.environment import overrides_of
 
         variables = overrides_of(os.environ) if asked.environment else ()
         overrides = [*first, *variables, *asked.overrides, *last]
-        settings = load_gpt_settings(recipe, overrides, _GPT_DEBUG if asked.debug else ())
-    elif system == "encoder":
-        usual = ENCODER_DEBUG if asked.debug else ()
-        settings = settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
-    else:
-        settings = load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
-    go_offline_if_unreachable()
-    from lang_jepa.training.train import train as run
-
-    result = run(settings, _BARS.get(system, Bar)())
-    leave_if_stopped(result)
-    plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s", style="bold")
-    for name, value in _found(settings, result):
-        plain(f"  {name:<16} {value}", whole=True)
+        return load_gpt_settings(recipe, overrides, _GPT_DEBUG if asked.debug else ())
+    return load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
 
 
-def _decoder_settings(recipe: str, asked: Asked, first: Sequence[str], last: Sequence[str]) -> RunSettings:
+def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], last: Sequence[str]) -> "RunSettings":
     """Of a decoder and its encoder: the one that is named, or that the run had, or else the latest run here."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.settings.decoder import DecoderLoggingSettings
+    from lang_jepa.settings.load import load_decoder_settings
+
     usual: tuple[str, ...] = _DECODER_DEBUG if asked.debug else ()
     if asked.untrained:
         from lang_jepa.report.encoder_run import START
@@ -136,14 +195,14 @@ def _decoder_settings(recipe: str, asked: Asked, first: Sequence[str], last: Seq
     return settings.of(encoder, data or settings.data.encoder_data)
 
 
-def _found(settings: RunSettings, result: "Result") -> list[tuple[str, str]]:
-    """Where to look next."""
-    folder, place = result.folder, shlex.quote(str(result.folder))
+def _next_steps(settings: "RunSettings", result: "Result") -> list[tuple[str, str]]:
+    """What was written, and the commands that use it."""
+    folder, quoted = result.folder, shlex.quote(str(result.folder))
     if settings.system == "encoder":
         return [
             ("curves", str(folder / "run.png")),
             ("model", str(folder / "model")),
-            ("next", f"lang-jepa evaluate {place}"),
+            ("next", f"lang-jepa evaluate {quoted}"),
         ]
     if settings.system == "gpt":
         bits = result.metrics.get("val/bits_per_byte")
@@ -153,7 +212,7 @@ def _found(settings: RunSettings, result: "Result") -> list[tuple[str, str]]:
             ("model", str(folder / "model")),
         ]
     if settings.system == "decoder":
-        encoder = str(cast(DecoderSettings, settings).data.encoder)
+        encoder = str(cast("DecoderSettings", settings).data.encoder)
         found = [("reconstructions", str(folder / "samples.txt"))]
         if result.model is None:
             return [*found, ("use", f"lang-jepa infer {encoder} --decoder {folder} --text '...'")]
@@ -164,3 +223,96 @@ def _found(settings: RunSettings, result: "Result") -> list[tuple[str, str]]:
             ("use", f"lang-jepa infer {encoder} --decode --text '...'"),
         ]
     return [] if result.model is None else [("model", str(result.model))]
+
+
+def quickstart(
+    override: Override = None,
+    dec_override: DecoderOverride = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
+) -> None:
+    """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
+    from lang_jepa.files.run_lock import RunLock
+    from lang_jepa.settings.load import load_decoder_settings, load_settings
+    from lang_jepa.training.preflight import check_run
+    from lang_jepa.training.train import method_of
+
+    settings = load_settings("concepts", [f"meta.seed={seed}", *(override or ())])
+    folder = Path(settings.logging.log_dir) / "decoder"
+    own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]
+    decoder = load_decoder_settings("concept_decoder", own)
+    for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will be there
+        check_run(one, method_of(one).complaints())
+    with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
+        _run_quickstart(settings, decoder, lock)
+
+
+def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
+    from lang_jepa.cli.console import plain, score_tables
+    from lang_jepa.cli.progress import EncoderBar
+    from lang_jepa.evaluation.tasks import QUICK
+    from lang_jepa.report import evaluate_run
+    from lang_jepa.report.run import EvaluateOptions
+    from lang_jepa.training.export import load_any
+    from lang_jepa.training.train import train
+
+    plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
+    result = train(settings, EncoderBar(), lock=lock)
+    leave_if_stopped(result, f"lang-jepa train {result.folder} --resume")
+    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
+    _train_decoder(result.folder, decoder)
+    plain("Evaluating on held-out stories ...")
+    report, path = evaluate_run(result.folder, EvaluateOptions(tasks="stories,decode", budget=QUICK))
+    score_tables(report, title="Held-out stories, and stories in wordings never seen in training")
+    model = load_any(result.folder)
+    for line in [*expected_in_story(model), "", *imagined_story(model)]:
+        plain(line)
+    alarms = "; ".join(result.alarms) if result.alarms else "none"
+    plain(f"\ncollapse warnings: {alarms}")
+    plain(_NEXT.format(run=result.folder, scores=path.name), whole=True)
+
+
+def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
+    """A decoder of the trained encoder."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.progress import DecoderBar
+    from lang_jepa.training.train import train
+
+    plain("Training a decoder that turns concepts, encoded or predicted, into sentences.")
+    result = train(settings.of(run), DecoderBar())
+    leave_if_stopped(result, f"lang-jepa train {settings.logging.log_dir} --resume")
+    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
+
+
+def expected_in_story(model: "ConceptModel") -> list[str]:
+    """A held-out story with, at three positions, the sentence that the model expected most.
+
+    The candidates are the next sentences of 256 held-out stories, the true one among them.
+    """
+    from lang_jepa.inference.search import rank_continuations
+    from lang_jepa.stories import generate
+
+    stories = list(generate(256, seed=1, split="heldout"))
+    sentences = [sentence.text for sentence in stories[0].sentences]
+    lines = ["A held-out story, and what the model expected among 256 sentences of other stories and the true one:", ""]
+    shown = {len(sentences) // 3, len(sentences) // 2, len(sentences) - 2}
+    for position, sentence in enumerate(sentences):
+        if position in shown:
+            others = [story.sentences[min(position, len(story.sentences) - 1)].text for story in stories[1:]]
+            (score, best), *_ = rank_continuations(model, sentences[:position], [sentence, *others])
+            mark = "as in the story" if best == sentence else "not what the story has"
+            lines.append(f"    expected ({score:.2f}, {mark}): {best}")
+        lines.append(f"  {sentence}")
+    return lines
+
+
+def imagined_story(model: "ConceptModel", *, given: int = 5, steps: int = 3) -> list[str]:
+    """The beginning of a held-out story, and how the model imagines that it goes on, beside how it did."""
+    from lang_jepa.stories import generate
+
+    story = [sentence.text for sentence in next(iter(generate(1, seed=1, split="heldout"))).sentences]
+    lines = ["The beginning of a held-out story, and how the model imagines that it goes on:", ""]
+    lines += [f"  {text}" for text in story[:given]]
+    found = model.imagine(story[:given], steps)
+    lines += [f"    imagined ({one.agreement:.2f}): {one.text}" for one in found]
+    lines += [f"    the story has:   {text}" for text in story[given : given + steps]]
+    return lines

@@ -128,7 +128,6 @@ def count_flops(engine: "Engine", steps: int) -> float:
 
 
 def _seconds(engine: "Engine", steps: int) -> float:
-    """Seconds of a step."""
     found: dict[Hashable, list[float]] = {}
     for _ in range(steps):
         began = time.perf_counter()

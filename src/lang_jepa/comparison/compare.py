@@ -14,14 +14,11 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from lang_jepa.comparison.budget import Measured
-from lang_jepa.comparison.equality import check_environment, check_pair, refuse_different_settings
-from lang_jepa.comparison.kind import Facts
+from lang_jepa.comparison.jobs import EVALUATED, FACTS, TRAINED, Event, Interrupted, Stopper, run_job
+from lang_jepa.comparison.kind import StartInfo, check_environment, check_pair, setting_differences
 from lang_jepa.comparison.outcome import outcome
 from lang_jepa.comparison.page import write_page, write_pictures
-from lang_jepa.comparison.plan import Plan, Variant, run_folder, settle
-from lang_jepa.comparison.process import Event, Interrupted, Stopper, run_job
-from lang_jepa.comparison.trees import setting_differences
-from lang_jepa.comparison.worker import EVALUATED, FACTS, TRAINED
+from lang_jepa.comparison.plan import Plan, Variant, refuse_different_settings, run_folder, settle
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable, make_folder, open_lock, read_json, write_json
 from lang_jepa.settings.load import read_settings
@@ -29,37 +26,37 @@ from lang_jepa.settings.load import read_settings
 REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
 _PATIENCE = 30.0
 # Another variant may change the number of validations, and they choose nothing.
-_LOOKS = ("logging.eval_freq",)
-_FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe", *_LOOKS)
+_VALIDATIONS = ("logging.eval_freq",)
+_FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe", *_VALIDATIONS)
 
 
-class Listener(Protocol):
-    """Hears how a comparison goes on, from several threads if several jobs are at work."""
+class Callback(Protocol):
+    """Is called as a comparison goes on, from several threads if several jobs are at work."""
 
     def job(self, what: str, number: int, count: int) -> None:
         """Job `number` of `count` begins."""
 
     def event(self, what: str, event: Event) -> None:
-        """Something happened in it (see `lang_jepa.comparison.worker`)."""
+        """Something happened in it (see `lang_jepa.comparison.jobs`)."""
 
     def done(self, what: str) -> None:
         """It has ended, well or not."""
 
 
-class Silent:
-    """Hears nothing."""
+class NoCallback:
+    """Does nothing."""
 
     def job(self, what: str, number: int, count: int) -> None:
-        """Nothing."""
+        pass
 
     def event(self, what: str, event: Event) -> None:
-        """Nothing."""
+        pass
 
     def done(self, what: str) -> None:
-        """Nothing."""
+        pass
 
 
-def compare(plan: Plan, folder: Path, reporter: Listener | None = None, *, jobs: int = 1) -> dict[str, Any]:
+def compare(plan: Plan, folder: Path, callback: Callback | None = None, *, jobs: int = 1) -> dict[str, Any]:
     """Do what is still to be done of a comparison, and report.
 
     Killed at any time and called again with the same plan, it gives the same result: finished runs are not repeated
@@ -67,15 +64,15 @@ def compare(plan: Plan, folder: Path, reporter: Listener | None = None, *, jobs:
 
     Args:
         plan: from `make_plan`.
-        folder: of this comparison alone; `report.json`, `report.html` and its metrics are written there.
-        reporter: told how it goes on.
+        folder: of this comparison alone; `report.json`, `report.html` and its pictures are written there.
+        callback: called as it goes on.
         jobs: runs at work at the same time. What a step costs is measured by one job alone, whatever this is.
 
     Returns:
         The report, as in report.json.
 
     Raises:
-        LangJepaError: the folder holds another comparison, runs are not on equal terms, a task could say nothing, a
+        LangJepaError: the folder holds another comparison, runs are not on equal terms, a task could judge nothing, a
             job failed.
         Interrupted: by Ctrl-C or SIGTERM; all that was done stays.
     """
@@ -86,7 +83,7 @@ def compare(plan: Plan, folder: Path, reporter: Listener | None = None, *, jobs:
     check_writable(folder, folder=True)
     make_folder(folder)
     with locked(folder / ".lock") as lock, Stopper() as stopper:
-        work = _Work(settle(plan, folder), folder, reporter or Silent(), lock, stopper)
+        work = _Work(settle(plan, folder), folder, callback or NoCallback(), lock, stopper)
         work.measure()
         work.run_all(jobs)
         report = outcome(work.plan, folder)
@@ -102,17 +99,17 @@ class _Work:
     Args:
         plan: settled.
         folder: of the comparison.
-        reporter: told of every job.
+        callback: called for every job.
         lock: file descriptor that jobs keep open.
         stopper: asks jobs to end.
     """
 
-    def __init__(self, plan: Plan, folder: Path, reporter: Listener, lock: int, stopper: Stopper) -> None:
-        self.plan, self.folder, self.reporter, self.lock, self.stopper = plan, folder, reporter, lock, stopper
+    def __init__(self, plan: Plan, folder: Path, callback: Callback, lock: int, stopper: Stopper) -> None:
+        self.plan, self.folder, self.callback, self.lock, self.stopper = plan, folder, callback, lock, stopper
         self.count = len(plan.seeds) * len(plan.variants)
         self.window = plan.kind.window([one.settings for one in plan.variants])
-        self.told = threading.Lock()
-        self.facts: dict[tuple[str, int], Facts] = {}
+        self.guard = threading.Lock()
+        self.info: dict[tuple[str, int], StartInfo] = {}
 
     def measure(self) -> None:
         """Cost of a step of each variant, where the budget needs it before training."""
@@ -121,7 +118,7 @@ class _Work:
         for number, variant in enumerate(self.plan.variants, start=1):
             if variant.measured is None:
                 what = f"measuring {variant.name}"
-                self.reporter.job(what, number, len(self.plan.variants))
+                self.callback.job(what, number, len(self.plan.variants))
                 timed = self.plan.budget.kind == "minutes"
                 settings = variant.settings.model_dump()
                 job = {"job": "measure", "kind": self.plan.kind.name, "settings": settings, "timed": timed}
@@ -155,13 +152,13 @@ class _Work:
         settings = self.plan.run_settings(variant, seed, self.folder)
         _check_folder(folder, settings, self.plan.kind.settings_type)
         if (folder / TRAINED).is_file():
-            self._check(variant, seed, read_json(folder / FACTS, what="the facts of a run's start"))
+            self._check(variant, seed, read_json(folder / FACTS, what="the note of a run's start"))
         count_flops = self.plan.variant(variant.name).measured is None
         if not evaluated(folder, self.window):
             (folder / EVALUATED).unlink(missing_ok=True)
         elif not count_flops:
             return
-        self.reporter.job(what, number, self.count)
+        self.callback.job(what, number, self.count)
         job = {
             "job": "run",
             "kind": self.plan.kind.name,
@@ -182,45 +179,45 @@ class _Work:
             raise LangJepaError(f"{error}\nWithout {variant.name} the same command goes on with the others.") from error
 
     def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
-        """One job in a process of its own; keeps what it measures and checks what it starts with."""
+        """One job in a process of its own; saves what it measures and checks what it starts with."""
 
-        def tell(event: Event) -> None:
+        def on_event(event: Event) -> None:
             if event["event"] == "measured":
-                with self.told:
+                with self.guard:
                     measured = Measured(event["seconds"], event["flops"])
                     self.plan = self.plan.with_measured(variant.name, measured)
                     write_json(self.folder / "plan.json", self.plan.to_json())
-            elif event["event"] == "facts" and seed is not None:
-                self._check(variant, seed, event["facts"])
-            self.reporter.event(what, event)
+            elif event["event"] == "start" and seed is not None:
+                self._check(variant, seed, event["info"])
+            self.callback.event(what, event)
 
         try:
             run_job(
                 job,
                 log=log,
                 lock=self.lock,
-                tell=tell,
+                on_event=on_event,
                 what=what,
                 on_death="The same command goes on from its last checkpoint. ",
                 stopper=self.stopper,
             )
         finally:
-            self.reporter.done(what)
+            self.callback.done(what)
 
-    def _check(self, variant: Variant, seed: int, facts: Facts) -> None:
+    def _check(self, variant: Variant, seed: int, info: StartInfo) -> None:
         """Hold a run against the first run of all, and runs of a seed against that of the baseline."""
-        with self.told:
-            if self.facts:
-                first, what = next(iter(self.facts.values())), f"{variant.name}, seed {seed}"
-                check_environment(facts, first, what=what, allow=self.plan.allow_different)
-            self.facts[variant.name, seed] = facts
+        with self.guard:
+            if self.info:
+                first, what = next(iter(self.info.values())), f"{variant.name}, seed {seed}"
+                check_environment(info, first, what=what, allow=self.plan.allow_different)
+            self.info[variant.name, seed] = info
             baseline = self.plan.baseline
-            paired = self.facts.get((baseline.name, seed))
+            paired = self.info.get((baseline.name, seed))
             if paired is None:  # it starts at the same time, and will look for this one
                 return
             others = self.plan.variants[1:] if variant.name == baseline.name else (variant,)
             for other in others:
-                theirs = self.facts.get((other.name, seed))
+                theirs = self.info.get((other.name, seed))
                 if theirs is not None:
                     expected = self.plan.kind.expected_equal(other.settings, baseline.settings)
                     check_pair(theirs, paired, expected, what=f"{other.name}, seed {seed}")

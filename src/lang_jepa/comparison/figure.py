@@ -1,4 +1,4 @@
-"""The curves of a comparison: metrics of held-out data against steps, seconds and FLOPs."""
+"""The figures of a comparison: curves of held-out metrics, and metrics against the value of a setting."""
 
 import io
 import re
@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.comparison.kind import flat
+from lang_jepa.comparison.plan import Plan
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.training.metrics import STEP, read_metrics
@@ -36,13 +38,12 @@ class Curve:
         return float(np.interp(budget, self.axes[axis], self.metrics[metric]))
 
     def to_json(self) -> dict[str, list[float]]:
-        """Plain lists."""
         columns = [*self.axes.items(), *self.metrics.items()]
         return {str(name): [float(value) for value in values] for name, values in columns}
 
 
 def read_curve(path: Path, *, flops_per_step: float, columns: Sequence[str]) -> Curve:
-    """The looks in a run's metrics.csv.
+    """The validations in a run's metrics.csv.
 
     Args:
         path: of the file.
@@ -143,11 +144,6 @@ def draw(report: Mapping[str, Any]) -> Any:
     return figure
 
 
-def svg(report: Mapping[str, Any]) -> str:
-    """The figure as an SVG element; see `as_svg`."""
-    return as_svg(draw(report))
-
-
 def as_svg(figure: Any) -> str:
     """A figure as an SVG element to stand in HTML: no prolog, no metadata, nothing to fetch."""
     from matplotlib import rc_context
@@ -161,10 +157,7 @@ def as_svg(figure: Any) -> str:
     # Inside HTML the name spaces are known; without them the page holds no address at all.
     text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"',
-        r"\1",
-        re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1),
-        count=1,
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
     )
 
 
@@ -180,7 +173,7 @@ def save_png(figure: Any, path: Path) -> None:
 def _line(
     axes: Any, runs: Sequence[Mapping[str, list[float]]], axis: str, metric: str, style: Mapping[str, Any]
 ) -> None:
-    """Mean and band over seeds; all runs of a variant look at the same steps, so looks are averaged one by one."""
+    """Mean and band over seeds; a variant's runs are validated at the same steps, so each step is averaged."""
     x = np.mean(_table(runs, axis), axis=0)
     values = _table(runs, metric)
     axes.plot(x, values.mean(0), **style)
@@ -198,3 +191,75 @@ def _mark_equal(axes: Any, report: Mapping[str, Any], axis: str) -> None:
     furthest = max(run[axis][-1] for runs in report["curves"].values() for run in runs)
     if budget < 0.98 * furthest:
         axes.axvline(budget, color="#888888", linestyle=":", linewidth=1)
+
+
+_COLUMNS = 3
+
+
+def numeric_series(plan: Plan) -> list[dict[str, Any]]:
+    """Settings of which several values are compared, all else equal.
+
+    Returns:
+        For each setting that is a number in the baseline and in a variant that differs from it in nothing else: its
+        `key`, and by rising value the `values` and the `variants` that have them.
+    """
+    trees = {one.name: flat(one.settings) for one in plan.variants}
+    first = trees[plan.baseline.name]
+    series: dict[str, dict[str, float]] = {}
+    for name, tree in trees.items():
+        keys = [key for key in first | tree if key not in plan.kind.ours and tree.get(key) != first.get(key)]
+        if len(keys) == 1 and _is_number(first.get(keys[0])) and _is_number(tree.get(keys[0])):
+            series.setdefault(keys[0], {plan.baseline.name: first[keys[0]]})[name] = tree[keys[0]]
+    found = []
+    for key, values in series.items():
+        names = sorted(values, key=lambda name: values[name])
+        found.append({"key": key, "values": [values[name] for name in names], "variants": names})
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def draw_dose(report: Mapping[str, Any], series: Mapping[str, Any]) -> Any:
+    """A matplotlib figure with a panel for each judged metric.
+
+    Each seed is a dot, the line joins the means, the grey band is the baseline's mean and standard deviation over
+    seeds. The values stand side by side at equal distances, in order: settings are often tried in powers.
+
+    Args:
+        report: of `outcome`.
+        series: one of its `series`.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    metrics: Sequence[Mapping[str, Any]] = report["points"]
+    rows = -(-len(metrics) // _COLUMNS)
+    figure = Figure(figsize=(12, 2.9 * rows), layout="constrained")
+    FigureCanvasSVG(figure)
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes, metric in zip(panels, metrics, strict=False):
+        _panel(axes, metric, report["baseline"], series)
+    for axes in panels[len(metrics) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _panel(axes: Any, metric: Mapping[str, Any], baseline: str, series: Mapping[str, Any]) -> None:
+    """One metric; a variant that does not have it is left out."""
+    points = metric["variants"]
+    positions = [position for position, name in enumerate(series["variants"]) if name in points]
+    values = [np.asarray(points[series["variants"][position]]) for position in positions]
+    own = np.asarray(points[baseline])
+    spread = float(own.std(ddof=1)) if len(own) > 1 else 0.0
+    axes.axhspan(own.mean() - spread, own.mean() + spread, color=BASELINE, alpha=0.15, linewidth=0)
+    axes.plot(positions, [some.mean() for some in values], color="#0072b2", linewidth=1.6)
+    for position, some in zip(positions, values, strict=True):
+        axes.plot([position] * len(some), some, "o", color="#0072b2", markersize=4, alpha=0.55)
+    axes.set_xticks(range(len(series["values"])), [f"{value:g}" for value in series["values"]])
+    axes.set_xlabel(series["key"])
+    axes.set_title(f"{metric['task']}, {metric['split']}\n{metric['name']}", loc="left", fontsize=9)
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

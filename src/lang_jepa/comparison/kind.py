@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from lang_jepa.comparison.trees import changed, flat
+from pydantic import BaseModel
+
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import QUICK, Budget
+from lang_jepa.evaluation.tasks import QUICK, Budget
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import read_json
-from lang_jepa.settings.load import SAVED, load_run_settings, read_settings, settings_class
+from lang_jepa.settings.load import SAVED, build, load_run_settings, read_settings, settings_class
 from lang_jepa.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -18,10 +19,59 @@ if TYPE_CHECKING:
     from lang_jepa.training.engine import Engine
 
 Chosen = TypeVar("Chosen", bound=RunSettings)
-Facts = dict[str, Any]
+StartInfo = dict[str, Any]
 """What a run starts with, as in its facts.json."""
 VALIDATION = "validation"
 """The task of systems that can be asked nothing else: the metrics of the last validation."""
+ENVIRONMENT = ("torch", "python", "device", "threads", "precision", "compile", "processes")
+"""What must be the same in all runs, and in a run and its resumption."""
+INFO_LABELS = {
+    "corpus": "corpus (fingerprint)",
+    "order": "order of the training data (first 16 batches), by seed",
+    "backbone": "initial encoder weights, by seed",
+    "encoder": "initial encoder weights with the head, by seed",
+    "predictor": "initial predictor weights, by seed",
+    "weights": "initial weights, by seed",
+}
+"""What a run starts with, by the names in facts.json, as the page calls it."""
+_NAMES = {
+    "corpus": "the corpus (was a source changed meanwhile?)",
+    "order": "the order of the training data",
+    "backbone": "the initial weights of the encoder",
+    "encoder": "the initial weights of the encoder's head",
+    "weights": "the initial weights",
+}
+Tree = TypeVar("Tree", bound=BaseModel)
+
+
+def flat(settings: BaseModel) -> dict[str, Any]:
+    """Settings as dotted keys."""
+    found: dict[str, Any] = {}
+    for section, value in settings.model_dump().items():
+        if isinstance(value, dict):
+            found |= {f"{section}.{key}": one for key, one in value.items()}
+        else:
+            found[section] = value
+    return found
+
+
+def changed(settings: Tree, **sections: Mapping[str, Any]) -> Tree:
+    """Settings with some values changed, validated again."""
+    tree = settings.model_dump()
+    for section, changes in sections.items():
+        tree[section] |= changes
+    return build(type(settings), tree, where="the comparison's plan")
+
+
+def setting_differences(then: BaseModel, now: BaseModel, *, ignore: Iterable[str] = ()) -> list[str]:
+    """Lines that name what differs between two settings of one kind."""
+    one, other = flat(then), flat(now)
+    left_out = set(ignore)
+    return [
+        f"{key}: {one.get(key)!r} there, {other.get(key)!r} now"
+        for key in one | other
+        if one.get(key) != other.get(key) and key not in left_out
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +90,8 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
-    """What every finished run of a comparison is asked.
+class Evaluation:
+    """How every finished run of a comparison is evaluated.
 
     Attributes:
         tasks: of the kind's `tasks`.
@@ -74,7 +124,7 @@ class RunKind(Generic[Chosen]):
             --allow-different.
         tasks: that runs can be evaluated on.
         quick: how much --quick evaluates.
-        facts: what is held against the baseline with the same seed, of `equality.FACT_LABELS`.
+        info: what is held against the baseline with the same seed, of `INFO_LABELS`.
     """
 
     ours = frozenset(
@@ -94,14 +144,13 @@ class RunKind(Generic[Chosen]):
     on_purpose: tuple[str, ...] = ("meta.device", "meta.precision", "meta.compile")
     tasks: tuple[str, ...] = (VALIDATION,)
     quick: Budget = QUICK
-    facts: tuple[str, ...] = ("corpus", "weights")
+    info: tuple[str, ...] = ("corpus", "weights")
 
     def __init__(self, system: str, what: str) -> None:
         self.name, self.what = system, what
 
     @property
     def settings_type(self) -> type[Chosen]:
-        """Of their settings."""
         return settings_class(self.name)  # type: ignore[return-value]
 
     def load(self, recipe: str, overrides: Iterable[str], shared: Iterable[str]) -> Chosen:
@@ -128,12 +177,11 @@ class RunKind(Generic[Chosen]):
         }
         known = settings.model_dump()
         return changed(
-            settings,
-            **{name: {key: own[key] for key in own if key in known[name]} for name, own in here.items()},
+            settings, **{name: {key: own[key] for key in own if key in known[name]} for name, own in here.items()}
         )
 
     def expected_equal(self, one: Chosen, other: Chosen) -> dict[str, bool]:
-        """Which facts of two runs of one seed their settings say must be equal."""
+        """What must be equal in two runs of one seed by their settings."""
         first, second = flat(one), flat(other)
         data = [key for key in first if key.startswith("data.")]
         return {"corpus": all(first[key] == second[key] for key in data)}
@@ -143,7 +191,7 @@ class RunKind(Generic[Chosen]):
         return None
 
     def columns(self, settings: Chosen) -> tuple[str, ...]:
-        """Columns of metrics.csv that the curves keep."""
+        """Columns of metrics.csv that the curves show."""
         from lang_jepa.training.train import method_of
 
         return tuple(name for name in method_of(settings).columns if name.startswith("val/"))
@@ -156,7 +204,6 @@ class RunKind(Generic[Chosen]):
         return () if metric is None else (metric,)
 
     def panels(self, settings: Chosen) -> tuple[Panel, ...]:
-        """Of the figure of the curves."""
         return tuple(Panel(name, name) for name in self.headlines(settings))
 
     def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
@@ -198,8 +245,8 @@ class RunKind(Generic[Chosen]):
         method = method_of(changed(settings, logging=logging, meta={"load_checkpoint": False}))
         return start(method, open_run(method), None)
 
-    def facts_of(self, engine: "Engine") -> Facts:
-        """What a run that stands at its first step starts with: `facts`, and `parameters`, `precision`, `compile`."""
+    def start_info(self, engine: "Engine") -> StartInfo:
+        """What a run that stands at its first step starts with: `info`, and `parameters`, `precision`, `compile`."""
         method, meta = engine.method, engine.settings.meta
         return {
             "corpus": method.identity,
@@ -209,12 +256,12 @@ class RunKind(Generic[Chosen]):
             "compile": "off" if meta.compile == "none" else meta.compile,
         }
 
-    def evaluate(self, folder: Path, exam: Exam) -> "tuple[Report, Path]":
+    def evaluate(self, folder: Path, evaluation: Evaluation) -> "tuple[Report, Path]":
         """Score a finished run beside its baselines.
 
         Args:
             folder: of the run.
-            exam: the same for all runs of a comparison.
+            evaluation: the same for all runs of a comparison.
 
         Returns:
             The report, and where it was written.
@@ -241,15 +288,57 @@ def last_validation(folder: Path, kind: type[RunSettings]) -> "tuple[Report, Pat
     return report, path
 
 
-def check_task_data(tasks: Sequence[str], data_dir: Path | None) -> None:
-    """Look for the data of STS-B and SST-2 where a task needs it.
+def start_info(kind: RunKind[Any], run: Any) -> StartInfo:
+    """What a run starts with.
+
+    Args:
+        kind: of the run.
+        run: stands at its first step.
+    """
+    import platform
+
+    import torch
+
+    return {
+        **kind.start_info(run),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": _device(run.fabric.device),
+        "threads": torch.get_num_threads(),
+        "processes": run.fabric.world_size,
+    }
+
+
+def _device(device: Any) -> str:
+    import torch
+
+    return f"{device.type}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device.type)
+
+
+def check_environment(info: StartInfo, others: StartInfo, *, what: str, allow: bool) -> None:
+    """Refuse a run on other terms than another one.
 
     Raises:
-        LangJepaError: it is neither in the folder nor on the hub.
+        LangJepaError: threads, versions, device, precision or the like differ and that is not allowed.
     """
-    from lang_jepa.evaluation.tasks.public_data import find_sst2, find_stsb
+    lines = [f"{name}: {others[name]} there, {info[name]} here" for name in ENVIRONMENT if info[name] != others[name]]
+    if lines and not allow:
+        raise LangJepaError(
+            f"{what} would not run on equal terms:\n  " + "\n  ".join(lines) + "\nRun it as the others were run, or "
+            "allow it with --allow-different."
+        )
 
-    if {"sts", "au"} & {*tasks}:
-        find_stsb(data_dir)
-    if "probe" in tasks:
-        find_sst2(data_dir)
+
+def check_pair(info: StartInfo, others: StartInfo, expected: Mapping[str, bool], *, what: str) -> None:
+    """Refuse two runs of one seed that differ in what their settings say is equal.
+
+    Raises:
+        LangJepaError: names it.
+    """
+    for name, must in expected.items():
+        if must and info[name] != others[name]:
+            raise LangJepaError(
+                f"{what}: {_NAMES[name]} should be that of the baseline with the same seed but differs "
+                f"({others[name]} there, {info[name]} here), so the runs are not paired. Start again with a new "
+                "--output."
+            )

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lang_jepa.comparison.dose import numeric_series
-from lang_jepa.comparison.equality import ENVIRONMENT, FACT_LABELS, refuse_different_settings
-from lang_jepa.comparison.figure import Curve, equal_budgets, mean_and_std, read_curve
-from lang_jepa.comparison.kind import Facts
-from lang_jepa.comparison.plan import Plan, differing_settings, run_folder
+from lang_jepa.comparison.figure import Curve, equal_budgets, mean_and_std, numeric_series, read_curve
+from lang_jepa.comparison.jobs import EVALUATED, FACTS, VALUES
+from lang_jepa.comparison.kind import ENVIRONMENT, INFO_LABELS, StartInfo
+from lang_jepa.comparison.plan import Plan, differing_settings, refuse_different_settings, run_folder
 from lang_jepa.comparison.verdict import LEAST_SEEDS, Metric, Side, Verdict, verdicts
-from lang_jepa.comparison.worker import EVALUATED, FACTS, VALUES
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import LEAD
 from lang_jepa.files.atomic import read_json
@@ -44,7 +42,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         ]
         for one in plan.variants
     }
-    facts = _each(plan, folder, lambda path: read_json(path / FACTS, what="the facts of a run's start"))
+    info = _each(plan, folder, lambda path: read_json(path / FACTS, what="the note of a run's start"))
     cards = _each(plan, folder, _card)
     sides = {one.name: _sides(plan, folder, one.name, cards) for one in plan.variants}
     rivals = {name: each for name, each in sides.items() if name != plan.baseline.name}
@@ -53,15 +51,15 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         "format": FORMAT,
         "kind": kind.name,
         "baseline": plan.baseline.name,
-        "variants": _costs(plan, facts, curves),
+        "variants": _costs(plan, info, curves),
         "seeds": list(plan.seeds),
         "budget": str(plan.budget),
-        "looks": plan.validations(),
+        "validations": plan.validations(),
         "tasks": list(plan.tasks),
         "rules": {"least_seeds": LEAST_SEEDS, "correction": "Holm", "comparisons": len(judged)},
         "settings_that_differ": differing_settings(plan),
         "allowed_differences": refuse_different_settings(plan),
-        "equal": _equal(plan, facts),
+        "equal": _equal(plan, info),
         "verdicts": [_verdict(one) for one in judged],
         "scores": scores_of(cards),
         "alarms": _alarms(plan, folder),
@@ -91,7 +89,7 @@ def _flops(plan: Plan, name: str) -> float:
     return measured.flops
 
 
-def _costs(plan: Plan, facts: Mapping[str, Sequence[Facts]], curves: Mapping[str, Sequence[Curve]]) -> list[Any]:
+def _costs(plan: Plan, info: Mapping[str, Sequence[StartInfo]], curves: Mapping[str, Sequence[Curve]]) -> list[Any]:
     """What each variant cost per run."""
     return [
         {
@@ -99,7 +97,7 @@ def _costs(plan: Plan, facts: Mapping[str, Sequence[Facts]], curves: Mapping[str
             "steps": plan.steps(one),
             "seconds": float(np.mean([curve.axes["seconds"][-1] for curve in curves[one.name]])),
             "flops": _flops(plan, one.name) * plan.steps(one),
-            "parameters": facts[one.name][0]["parameters"],
+            "parameters": info[one.name][0]["parameters"],
             "measured": asdict(one.measured) if one.measured else None,
         }
         for one in plan.variants
@@ -107,7 +105,7 @@ def _costs(plan: Plan, facts: Mapping[str, Sequence[Facts]], curves: Mapping[str
 
 
 def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any]]) -> dict[Metric, Side]:
-    """The model's scores of all seeds in each metric, with the values per question where they were kept."""
+    """The model's scores of all seeds in each metric, with the values per question where they were saved."""
     details = [dict(np.load(run_folder(folder, name, seed) / VALUES, allow_pickle=False)) for seed in plan.seeds]
     found = {}
     for metric in (metric for metric, judged in _metrics(cards[name][0]).items() if judged):
@@ -134,7 +132,7 @@ def _points(sides: Mapping[str, Mapping[Metric, Side]]) -> list[dict[str, Any]]:
 
 
 def _metrics(card: Mapping[str, Any]) -> dict[Metric, bool]:
-    """Metrics of the examined model, as in its headline, with whether they are judged."""
+    """Metrics of the scored model, as in its headline, with whether they are judged."""
     return {
         Metric(row["task"], row["split"], row["metric"]): row.get("judged", True)
         for row in card["rows"]
@@ -151,7 +149,7 @@ def _point(card: Mapping[str, Any], metric: Metric, name: str) -> float:
 
 
 def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str, Any]]) -> Side:
-    """Values per question where every run answered the same questions; else the points alone."""
+    """Values per question where every run was asked the same questions; else the points alone."""
     key = f"{metric.task}|{metric.split}|{metric.name}"
     items = {str(one[f"{key}|items"]) for one in details if f"{key}|items" in one}
     if len(items) != 1 or any(f"{key}|values" not in one for one in details):
@@ -170,7 +168,7 @@ def scores_of(cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Everybody's score in every metric: the variants', and of each variant its baselines.
 
     Args:
-        cards: by variant, the evaluation card of each seed (scores.json).
+        cards: by variant, the scores of each seed (scores.json).
 
     Returns:
         One entry per metric, with the mean and standard deviation over seeds of each scorer. What scores the same
@@ -200,7 +198,7 @@ def scores_of(cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def _alike(table: Scores) -> set[tuple[str, str, str]]:
     """(task, split, scorer) of those that score the same beside all variants that were asked, as chance and TF-IDF do.
 
-    Beside one variant alone nothing tells them from those that depend on it.
+    Beside one variant alone nothing distinguishes them from those that depend on it.
     """
     alike: dict[tuple[str, str, str], bool] = {}
     for metric, scorers in table.items():
@@ -229,20 +227,20 @@ def _verdict(one: Verdict) -> dict[str, Any]:
     return {**asdict(one), "failed": list(one.failed), "lower_is_better": one.metric.lower_is_better}
 
 
-def _equal(plan: Plan, facts: Mapping[str, Sequence[Facts]]) -> list[dict[str, Any]]:
-    """For each fact, whether it was the same, and what it was."""
+def _equal(plan: Plan, info: Mapping[str, Sequence[StartInfo]]) -> list[dict[str, Any]]:
+    """For each thing that should be equal, whether it was, and what it was."""
     rows = []
     for name in ENVIRONMENT:
-        values = [str(one[name]) for runs in facts.values() for one in runs]
+        values = [str(one[name]) for runs in info.values() for one in runs]
         rows.append({"what": name, "equal": len(set(values)) == 1, "detail": ", ".join(dict.fromkeys(values))})
-    baseline = facts[plan.baseline.name]
+    baseline = info[plan.baseline.name]
     for variant in plan.variants[1:]:
         expected = plan.kind.expected_equal(variant.settings, plan.baseline.settings)
-        for name in plan.kind.facts:
-            pairs = zip(facts[variant.name], baseline, strict=True)
+        for name in plan.kind.info:
+            pairs = zip(info[variant.name], baseline, strict=True)
             equal = all(one[name] is not None and one[name] == other[name] for one, other in pairs)
             note = "asserted" if expected.get(name) else ("" if equal else "settings differ")
-            rows.append({"what": f"{variant.name}: {FACT_LABELS[name]}", "equal": equal, "detail": note})
+            rows.append({"what": f"{variant.name}: {INFO_LABELS[name]}", "equal": equal, "detail": note})
     steps = {one.name: plan.steps(one) for one in plan.variants}
     rows.append(
         {

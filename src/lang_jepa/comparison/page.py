@@ -5,8 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.comparison.dose import dose_svg, draw_dose
-from lang_jepa.comparison.figure import draw, save_png, svg
+from lang_jepa.comparison.figure import as_svg, draw, draw_dose, save_png
 from lang_jepa.comparison.outcome import best_rival
 from lang_jepa.evaluation.table import shown
 from lang_jepa.files.atomic import write_text
@@ -47,7 +46,7 @@ def write_page(report: Report, path: Path) -> None:
         "<h2>Curves</h2>",
         "<p class='sub'>Held-out data; line: mean over seeds, band: lowest to highest seed. A dotted line marks the "
         "largest budget that all variants reached.</p>",
-        svg(report),
+        as_svg(draw(report)),
         _equal_budget_table(report),
         *_doses(report),
         "<h2>What was equal, and what was not</h2>",
@@ -68,7 +67,7 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def write_pictures(report: Report, folder: Path) -> None:
-    """Write the page's metrics beside it: `curves.png`, and one picture for each setting of several values, atomically.
+    """Write the page's figures beside it: `curves.png`, and one picture for each setting of several values, atomically.
 
     Args:
         report: of `lang_jepa.comparison.outcome.outcome`.
@@ -101,12 +100,12 @@ def _head(report: Report) -> str:
 def _alarms(report: Report) -> str:
     """Each kind of alarm of a variant once, with the other seeds folded behind the first."""
 
-    def told(variant: str, run: Mapping[str, Any]) -> str:
+    def text_of(variant: str, run: Mapping[str, Any]) -> str:
         return f"<b>{escape(variant)}, seed {run['seed']}</b>: {escape(run['text'])}"
 
     parts = []
     for one in report["alarms"]:
-        first, *others = (told(one["variant"], run) for run in one["runs"])
+        first, *others = (text_of(one["variant"], run) for run in one["runs"])
         more = f"<details><summary>{len(others)} more: {escape(one['kind'])}</summary>" if others else ""
         more += "".join(f"<p>{text}</p>" for text in others) + "</details>" * bool(others)
         parts.append(f"<div class='alarm'>{first}{more}</div>")
@@ -144,15 +143,7 @@ def _verdict_table(report: Report, variant: str) -> str:
             + f"<td title='{escape(one['reason'])}'><span class='{_css(one['call'])}'>{escape(one['call'])}</span>"
             f"{_why(one)}</td></tr>"
         )
-    head = (
-        "metric",
-        report["baseline"],
-        variant,
-        "difference [95 %]",
-        "p (Holm)",
-        "best simple scorer",
-        "verdict",
-    )
+    head = ("metric", report["baseline"], variant, "difference [95 %]", "p (Holm)", "best simple scorer", "verdict")
     return (
         f"<div class='scroll'><table><thead>{_cells('th', head, numbers=range(1, 6))}</thead><tbody>{''.join(rows)}"
         f"</tbody><caption>{_CAPTION.format(**report['rules'])}</caption></table></div>"
@@ -187,7 +178,7 @@ def _doses(report: Report) -> list[str]:
     return [
         f"<h2>Against {escape(series['key'])}</h2><p class='sub'>Dots: seeds; line: means; grey: mean of "
         f"{escape(report['baseline'])} and its standard deviation over seeds. Values stand at equal distances.</p>"
-        + dose_svg(report, series)
+        + as_svg(draw_dose(report, series))
         for series in report["series"]
     ]
 
@@ -218,13 +209,7 @@ def _settings_table(report: Report) -> str:
 
 def _cost_table(report: Report) -> str:
     rows = [
-        (
-            one["name"],
-            f"{one['steps']:,}",
-            _amount(one["seconds"]),
-            f"{one['flops']:.3g}",
-            f"{one['parameters']:,}",
-        )
+        (one["name"], f"{one['steps']:,}", _amount(one["seconds"]), f"{one['flops']:.3g}", f"{one['parameters']:,}")
         for one in report["variants"]
     ]
     counter = report["variants"][0]["measured"]["counter"]

@@ -1,4 +1,4 @@
-"""What is to be compared: variants, seeds, budget and tasks, checked before anything is trained, and kept on disk."""
+"""What is to be compared: variants, seeds, budget and tasks, checked before anything is trained, and saved on disk."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lang_jepa.comparison.budget import Budget, Measured, steps_for
-from lang_jepa.comparison.encoder_runs import ENCODERS
-from lang_jepa.comparison.kind import RunKind
-from lang_jepa.comparison.kinds import kind_named, kind_of
-from lang_jepa.comparison.trees import flat, parse_vary, setting_differences, variant_name
+from lang_jepa.comparison.kind import RunKind, flat, setting_differences
+from lang_jepa.comparison.systems import ENCODERS, kind_named, kind_of
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, check_data_dir
-from lang_jepa.evaluation.tasks.evaluate import Budget as Questions
+from lang_jepa.evaluation.tasks import DEFAULT_BUDGET, check_data_dir
+from lang_jepa.evaluation.tasks import Budget as Questions
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.settings.effect import TYPED, without_effect
 from lang_jepa.settings.encoder import Settings
@@ -23,7 +21,7 @@ from lang_jepa.settings.load import build
 FORMAT = 2
 _BEFORE_KINDS = 1
 """Format of plans that do not name a kind: all runs were encoders'."""
-FEWEST_LOOKS, MOST_LOOKS, STEPS_PER_LOOK = 5, 50, 100
+FEWEST_VALIDATIONS, MOST_VALIDATIONS, STEPS_PER_VALIDATION = 5, 50, 100
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Variant:
 
     Attributes:
         name: the recipe's, or the YAML file's without its ending.
-        settings: resolved; seed, steps, folder and looks are those of each run.
+        settings: resolved; seed, steps, folder and validations are those of each run.
         measured: cost of a step, once it was measured.
     """
 
@@ -78,9 +76,9 @@ class Plan:
         return steps_for(self.budget, self.variant(variant.name).measured)
 
     def validations(self) -> int:
-        """Looks at held-out data in each run, about: what the curves are drawn from. They choose nothing."""
+        """Validations in each run, about: what the curves are drawn from. They choose nothing."""
         longest = max(self.steps(variant) for variant in self.variants)
-        return min(MOST_LOOKS, max(FEWEST_LOOKS, -(-longest // STEPS_PER_LOOK)))
+        return min(MOST_VALIDATIONS, max(FEWEST_VALIDATIONS, -(-longest // STEPS_PER_VALIDATION)))
 
     def run_settings(self, variant: Variant, seed: int, folder: Path) -> Settings | GPTSettings:
         """Settings of one run in the comparison's folder."""
@@ -262,7 +260,6 @@ def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) 
 
 
 def _check_names(variants: Sequence[Variant]) -> None:
-    """Names must differ."""
     names = [one.name for one in variants]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -334,3 +331,66 @@ def _differences(stored: Plan, plan: Plan) -> list[str]:
 
 def _is_file(recipe: str) -> bool:
     return Path(recipe).suffix in {".yaml", ".yml"}
+
+
+def refuse_different_settings(plan: Plan) -> list[str]:
+    """Settings that differ though they are no idea to be compared, as lines; refused unless the plan allows it.
+
+    Raises:
+        LangJepaError: there are some and `allow_different` is off.
+    """
+    trees = {one.name: flat(one.settings) for one in plan.variants}
+    first = trees[plan.baseline.name]
+    lines = [
+        f"{key}: {first[key]!r} in {plan.baseline.name}, {tree[key]!r} in {name}"
+        for key in plan.kind.on_purpose
+        for name, tree in trees.items()
+        if tree[key] != first[key]
+    ]
+    if lines and not plan.allow_different:
+        raise LangJepaError(
+            "the variants would not be compared on equal terms:\n  " + "\n  ".join(lines) + "\nSet them equal with "
+            "-o, or compare all the same with --allow-different, and the report will say so."
+        )
+    return lines
+
+
+_OPEN, _CLOSE = "[{", "]}"
+
+
+def parse_vary(text: str) -> tuple[str, list[str]]:
+    """The setting, and its values as they were written.
+
+    >>> parse_vary("jepa.weight=0,0.01")
+    ('jepa.weight', ['0', '0.01'])
+    >>> parse_vary("model.loop_layers=[],[1,2]")
+    ('model.loop_layers', ['[]', '[1,2]'])
+
+    Raises:
+        LangJepaError: another form, or fewer than two values.
+    """
+    key, separator, values = text.partition("=")
+    found = [value.strip() for value in _split(values)]
+    if not separator or "." not in key or len(found) < 2 or not all(found):
+        raise LangJepaError(
+            f"--vary '{text}' is not understood: give a setting and two values or more, the baseline's first, such as "
+            "jepa.weight=0,0.01,0.05"
+        )
+    return key.strip(), found
+
+
+def variant_name(key: str, value: str) -> str:
+    """What a variant is called; it is a folder's name too."""
+    return f"{key}={value}".replace("/", "_")
+
+
+def _split(values: str) -> list[str]:
+    """At commas that stand in no list."""
+    parts, depth = [""], 0
+    for letter in values:
+        depth += (letter in _OPEN) - (letter in _CLOSE)
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts

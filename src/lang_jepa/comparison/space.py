@@ -1,11 +1,11 @@
-"""What a sweep may change, settings with their ranges or choices as text; and what it may aim at, a held-out figure."""
+"""What a sweep may change, settings with their ranges or choices as text; and what it may aim at, a held-out metric."""
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lang_jepa.comparison.trees import flat
+from lang_jepa.comparison.kind import flat
 from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
@@ -37,13 +37,7 @@ NO_AIM = frozenset(
 )
 """Held-out metrics of which neither more nor less is better: sizes, a length, and the distances of predictions that
 need no learning, which a collapse makes small."""
-OURS = (
-    "logging.log_dir",
-    "logging.best_metric",
-    "logging.best_mode",
-    "meta.load_checkpoint",
-    "meta.checkpoint_path",
-)
+OURS = ("logging.log_dir", "logging.best_metric", "logging.best_mode", "meta.load_checkpoint", "meta.checkpoint_path")
 """Settings that each trial gets from the sweep."""
 _FORM = "give SECTION.KEY=LOW:HIGH, LOW:HIGH:log, or A,B,C"
 
@@ -89,10 +83,7 @@ def parse_dimension(text: str) -> Dimension:
         return Dimension(key, choices=choices)
     low, high, *scale = (part.strip() for part in values.split(":"))
     ends = [parse_yaml(end, where=f"space '{text}'") for end in (low, high)]
-    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends) or scale not in (
-        [],
-        ["log"],
-    ):
+    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends) or scale not in ([], ["log"]):
         raise LangJepaError(f"space '{text}' is not understood: {_FORM}")
     if ends[0] >= ends[1] or (scale and ends[0] <= 0):
         raise LangJepaError(f"space '{text}': LOW must be below HIGH, and above 0 on a logarithmic scale")
@@ -133,12 +124,12 @@ def check_free(changes: Iterable[str], option: str) -> None:
 
 
 def direction_of(metric: str) -> Literal["minimize", "maximize"]:
-    """Which way a held-out figure is better."""
+    """Which way a held-out metric is better."""
     return "minimize" if metric in LOWER_IS_BETTER else "maximize"
 
 
 def own_name(settings: Settings, metric: str) -> str:
-    """The name that a validation has for a figure which runs on spans write by another name too."""
+    """The name that a validation has for a metric which runs on spans write by another name too."""
     names = {other: name for name, other in OTHER_NAMES.items()}
     return names.get(metric, metric) if view_of(settings).has_other_names else metric
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lang_jepa.comparison.compare import Listener, Silent, locked
-from lang_jepa.comparison.encoder_runs import ENCODERS
-from lang_jepa.comparison.process import Event, Stopper, run_job
+from lang_jepa.comparison.compare import Callback, NoCallback, locked
+from lang_jepa.comparison.jobs import Event, Stopper, run_job
+from lang_jepa.comparison.kind import setting_differences
 from lang_jepa.comparison.space import OURS, Dimension, check_aim, direction_of, own_name
-from lang_jepa.comparison.trees import setting_differences
+from lang_jepa.comparison.systems import ENCODERS
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable, make_folder, read_json, write_json
 from lang_jepa.settings.encoder import Settings
@@ -19,7 +19,7 @@ from lang_jepa.settings.load import build
 from lang_jepa.training.watch import CollapseWatch
 
 FORMAT = 2
-"""Of sweep.json; the first one, without a number, kept the recipe's name in place of its settings."""
+"""Of sweep.json; the first one, without a number, stored the recipe's name instead of its settings."""
 IN_A_ROW = 5
 """Trials that fail one after the other before the search is given up. Where a quarter of the settings do not fit each
 other, three in a row are nothing unusual."""
@@ -36,7 +36,7 @@ class Sweep:
     Attributes:
         settings: resolved; those of all trials but for what the space changes.
         space: settings that trials differ in.
-        metric: figure of held-out data; a trial's value is that of its best validation after the start.
+        metric: metric of held-out data; a trial's value is that of its best validation after the start.
         trials: trained to their end or stopped early, in all; those that failed do not count.
     """
 
@@ -59,20 +59,14 @@ class Sweep:
         """Plain data for sweep.json."""
         space = [{**asdict(one), "choices": list(one.choices)} for one in self.space]
         settings = self.settings.model_dump()
-        return {
-            "format": FORMAT,
-            "settings": settings,
-            "space": space,
-            "metric": self.metric,
-            "trials": self.trials,
-        }
+        return {"format": FORMAT, "settings": settings, "space": space, "metric": self.metric, "trials": self.trials}
 
-    def trial_settings(self, drawn: Mapping[str, Any], place: Path) -> Settings:
+    def trial_settings(self, drawn: Mapping[str, Any], folder: Path) -> Settings:
         """Settings of one trial.
 
         Args:
             drawn: dotted keys to values.
-            place: its run directory.
+            folder: its run directory.
 
         Raises:
             LangJepaError: what was drawn does not fit the other settings, or does not measure the metric.
@@ -82,7 +76,7 @@ class Sweep:
         for key, value in drawn.items():
             section, name = key.split(".")
             tree[section][name] = value
-        tree["logging"] |= {"log_dir": str(place), "best_metric": self.metric, "best_mode": mode}
+        tree["logging"] |= {"log_dir": str(folder), "best_metric": self.metric, "best_mode": mode}
         tree["meta"] |= {"load_checkpoint": False, "checkpoint_path": None}
         settings = build(Settings, tree, where="what was drawn")
         check_aim(settings, self.metric)
@@ -119,7 +113,7 @@ def make_sweep(settings: Settings, space: tuple[Dimension, ...], metric: str, tr
     Args:
         settings: the recipe's, with all overrides.
         space: settings that trials differ in.
-        metric: held-out figure to be best in, also by the name that runs on spans have for it.
+        metric: held-out metric to be best in, also by the name that runs on spans have for it.
         trials: see `Sweep`.
 
     Raises:
@@ -131,15 +125,15 @@ def make_sweep(settings: Settings, space: tuple[Dimension, ...], metric: str, tr
     return Sweep(settings, space, metric, trials)
 
 
-def sweep(plan: Sweep, folder: Path, reporter: Listener | None = None) -> Found:
+def sweep(plan: Sweep, folder: Path, callback: Callback | None = None) -> Found:
     """Search, or go on searching.
 
-    A trial that fails is told of and learnt from, and the search goes on.
+    A trial that fails is reported and learnt from, and the search goes on.
 
     Args:
         plan: what for.
         folder: of this sweep alone; trials stand in `trials/`, Optuna's journal beside them.
-        reporter: told of every trial.
+        callback: called for every trial.
 
     Raises:
         LangJepaError: Optuna is not installed, the folder holds another sweep, no trial got to its end, several
@@ -151,7 +145,7 @@ def sweep(plan: Sweep, folder: Path, reporter: Listener | None = None) -> Found:
     make_folder(folder)
     with locked(folder / ".lock") as lock, Stopper() as stopper:
         _settle(plan, folder)
-        search = _Search(plan, folder, reporter or Silent(), lock, stopper)
+        search = _Search(plan, folder, callback or NoCallback(), lock, stopper)
         search.take_up()
         search.to_the_end()
         return _found(search.study)
@@ -163,19 +157,19 @@ class _Search:
     Args:
         plan: settled.
         folder: of the sweep.
-        reporter: told of every trial.
+        callback: called for every trial.
         lock: file descriptor that jobs keep open.
         stopper: asks jobs to end.
 
     Attributes:
         study: Optuna's. Trials that failed are PRUNED there and have the attribute `_FAILED`; FAIL are those that were
-            interrupted. Optuna's sampler looks away from FAIL: it then knew nothing of settings that fail, took them
-            for promising, and after its random start was seen to draw nothing else. A trial that was pruned
+            interrupted. Optuna's sampler ignores FAIL: it then knew nothing of settings that fail, took them for
+            promising, and after its random start was seen to draw nothing else. A trial that was pruned
             before its first report it takes for the worst there is.
     """
 
-    def __init__(self, plan: Sweep, folder: Path, reporter: Listener, lock: int, stopper: Stopper) -> None:
-        self.plan, self.folder, self.reporter, self.lock, self.stopper = plan, folder, reporter, lock, stopper
+    def __init__(self, plan: Sweep, folder: Path, callback: Callback, lock: int, stopper: Stopper) -> None:
+        self.plan, self.folder, self.callback, self.lock, self.stopper = plan, folder, callback, lock, stopper
         self.study = _study(plan, folder)
 
     def take_up(self) -> None:
@@ -205,7 +199,7 @@ class _Search:
         trial, reason = self.study.ask(), ""
         drawn = {dimension.key: dimension.draw(trial) for dimension in self.plan.space}
         shown = ", ".join(f"{key}={_text(value)}" for key, value in drawn.items())
-        self.reporter.job(shown, number, self.plan.trials)
+        self.callback.job(shown, number, self.plan.trials)
         try:
             value = self._train(trial, drawn, shown)
         except _Hopeless:
@@ -214,16 +208,16 @@ class _Search:
             reason = _reason(trial.number, str(error))
             trial.set_user_attr(_FAILED, str(error))
             self.study.tell(trial, state=_states("PRUNED")[0])
-            self.reporter.event(shown, {"event": "warning", "text": f"this trial failed: {reason}"})
+            self.callback.event(shown, {"event": "warning", "text": f"this trial failed: {reason}"})
         else:
             self.study.tell(trial, value)
         finally:
-            self.reporter.done(shown)
-        for path in self._place(trial).glob("checkpoint-*.pth"):
+            self.callback.done(shown)
+        for path in self._folder(trial).glob("checkpoint-*.pth"):
             path.unlink()  # of many trials they would fill the disk; the model directory stays
         return reason
 
-    def _place(self, trial: Any) -> Path:
+    def _folder(self, trial: Any) -> Path:
         """Run directory of a trial."""
         return self.folder / "trials" / str(trial.number)
 
@@ -234,33 +228,33 @@ class _Search:
             _Hopeless: it was stopped early.
             LangJepaError: the settings do not fit together, or the job failed.
         """
-        metric, place = self.plan.metric, self._place(trial)
-        settings = self.plan.trial_settings(drawn, place).model_dump()
+        metric, folder = self.plan.metric, self._folder(trial)
+        settings = self.plan.trial_settings(drawn, folder).model_dump()
         job = {"job": "trial", "kind": ENCODERS.name, "settings": settings, "allow_different": True}
-        watch, looks = CollapseWatch(""), dict[int, float]()
+        watch, validations = CollapseWatch(""), dict[int, float]()
 
-        def tell(event: Event) -> None:
-            self.reporter.event(shown, event)
-            if event["event"] == "step" and not looks:
-                raise LangJepaError("too little is held out to look at: raise data.val_fraction or data.limit")
+        def on_event(event: Event) -> None:
+            self.callback.event(shown, event)
+            if event["event"] == "step" and not validations:
+                raise LangJepaError("too little is held out to validate on: raise data.val_fraction or data.limit")
             if event["event"] != "validation":
                 return
             step, metrics = event["step"], event["metrics"]
-            looks[step] = metrics[metric]
-            if not math.isfinite(looks[step]):
-                raise LangJepaError(f"{metric} is {looks[step]} at step {step}")
+            validations[step] = metrics[metric]
+            if not math.isfinite(validations[step]):
+                raise LangJepaError(f"{metric} is {validations[step]} at step {step}")
             collapses = watch.check(step, metrics)
             # What comes before the first step is no result of training. The pruner asks for the best of all reports:
             # one that starts well would never be stopped.
             if step > 0:
-                trial.report(looks[step], step)
+                trial.report(validations[step], step)
             if collapses or (step > 0 and trial.should_prune()):
                 raise _Hopeless
 
-        log, what = place.with_name(f"{place.name}.log"), f"trial {trial.number}"
-        run_job(job, log=log, lock=self.lock, tell=tell, what=what, on_death="", stopper=self.stopper)
+        log, what = folder.with_name(f"{folder.name}.log"), f"trial {trial.number}"
+        run_job(job, log=log, lock=self.lock, on_event=on_event, what=what, on_death="", stopper=self.stopper)
         best = min if self.plan.direction == "minimize" else max
-        return best(value for step, value in looks.items() if step > 0)
+        return best(value for step, value in validations.items() if step > 0)
 
 
 def _text(value: Any) -> str:
@@ -310,7 +304,7 @@ def _ended(study: Any) -> list[Any]:
 
 
 def _settle(plan: Sweep, folder: Path) -> None:
-    """Keep the plan, or hold it against the one that is there; only the number of trials may change.
+    """Save the plan, or compare it with the one that is there; only the number of trials may change.
 
     Raises:
         LangJepaError: the folder holds another sweep, with what differs; or other things.

@@ -99,7 +99,7 @@ def differences(
 ) -> list[Difference]:
     """Each variant minus the baseline in one metric, with its interval.
 
-    Those that answer the baseline's questions are resampled with it, so that what is drawn is drawn once for all.
+    Those that were asked the baseline's questions are resampled with it, so that what is drawn is drawn once for all.
 
     Args:
         variants, baseline: runs of the same seeds, in the same order.
@@ -191,9 +191,9 @@ def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
         sums = np.stack([np.bincount(side.clusters, weights=row) for row in side.values])
         return np.asarray((draws @ sums.T) / (draws @ counts)[:, None])
     gold = np.unique(side.labels, return_inverse=True)[1]
-    places = [np.unique(row, return_inverse=True)[1] for row in side.values]
+    ranks = [np.unique(row, return_inverse=True)[1] for row in side.values]
     # A constant column orders nothing: 0, as its score in the tables.
-    correlations: Array = np.nan_to_num(weighted_spearman(draws, side.clusters, places, gold), nan=0.0)
+    correlations: Array = np.nan_to_num(weighted_spearman(draws, side.clusters, ranks, gold), nan=0.0)
     return correlations
 
 
@@ -293,13 +293,7 @@ def verdicts(
 
 
 def judge(
-    metric: Metric,
-    variant: str,
-    baseline: Side,
-    other: Side,
-    found: Difference,
-    p_holm: float,
-    comparisons: int,
+    metric: Metric, variant: str, baseline: Side, other: Side, found: Difference, p_holm: float, comparisons: int
 ) -> Verdict:
     """Apply the three rules to one difference."""
     seeds = len(baseline.points)

@@ -124,7 +124,7 @@ class CachedEmbedder:
     Args:
         model: computes them.
         cache: holds them.
-        identity: tells the model from others.
+        identity: distinguishes the model from others.
     """
 
     def __init__(self, model: Embedder, cache: ArrayCache, identity: str) -> None:
@@ -133,11 +133,9 @@ class CachedEmbedder:
         self.statistics: Statistics = model.statistics
 
     def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        """As the model's."""
         key = ["encode", self.identity, list(sentences)]
         return self.cache.take(key, lambda: {"vectors": self.model.encode(sentences)})["vectors"]
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """As the model's."""
         key = ["predict_next", self.identity, [list(context) for context in contexts]]
         return self.cache.take(key, lambda: {"vectors": self.model.predict_next(contexts)})["vectors"]

@@ -1,6 +1,6 @@
 """Next-sentence questions from documents: contexts, the true next sentences, and fixed sets of candidates.
 
-Built once and put to every model and baseline, so that all of them answer the same questions. Legend: Q questions,
+Built once and put to every model and baseline, so that all of them are asked the same questions. Legend: Q questions,
 S distinct sentences, C candidates.
 """
 
@@ -56,7 +56,7 @@ def build_questions(
 ) -> Questions:
     """Draw questions evenly over documents and fix their candidates.
 
-    A candidate with the very text of the true sentence is left out, since nothing could tell the two apart.
+    A candidate with the very text of the true sentence is left out, since nothing could distinguish the two.
 
     Args:
         documents: each a list of sentences; documents of one sentence are of no use here.
@@ -101,7 +101,7 @@ def _from_others(true: Rows, owners: Rows, count: int, seed: int) -> Rows:
     drawn = np.where(lots < 0, -1, true[lots])
     drawn[:, 1:][drawn[:, 1:] == true[:, None]] = -1
     if not (drawn[:, 1:] >= 0).any(1).all():
-        raise LangJepaError("some question has no candidate that differs from its answer: give more documents.")
+        raise LangJepaError("some question has no candidate that differs from its true sentence: give more documents.")
     return drawn
 
 
@@ -127,7 +127,7 @@ def _positions(
         shuffled.append([(number, int(p)) for p in generator.permutation(usable)])
     picked: list[tuple[int, int]] = []
     for turn in range(max(map(len, shuffled), default=0)):
-        round_ = [places[turn] for places in shuffled if turn < len(places)]
+        round_ = [positions[turn] for positions in shuffled if turn < len(positions)]
         if len(picked) + len(round_) > queries:
             keep = generator.permutation(len(round_))[: queries - len(picked)]
             return sorted(picked + [round_[i] for i in keep])

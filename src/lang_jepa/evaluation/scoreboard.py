@@ -67,7 +67,7 @@ class Scoreboard:
         task, split: names in the rows.
         judge: the metric by which settings are chosen.
         clusters: int64 [Q], questions that resemble each other share a number.
-        items: what tells this set of questions from others; anything JSON can hold.
+        items: what distinguishes this set of questions from others; anything JSON can hold.
         choosing: bool [Q], questions on which settings are chosen (None: nothing is chosen, all are reported).
         lower: whether a low value of the judging metric is good.
         leads: metrics with a row for the lead (None: all).
@@ -103,7 +103,6 @@ class Scoreboard:
 
     @property
     def rows(self) -> list[Row]:
-        """Of all candidates."""
         return [row for group in self.groups for row in group]
 
     def add(
@@ -210,26 +209,26 @@ class Choice:
         lower: whether a low value is good.
         documents: how many documents chose.
         predictor: the best way with the predictor (None: the model has none).
-        counterpart: the best way without, its baseline.
+        baseline: the best way without.
     """
 
     metric: str
     lower: bool
     documents: int
     predictor: Candidate | None
-    counterpart: Candidate
+    baseline: Candidate
 
     @property
     def used(self) -> Candidate:
         """The better one; without a difference, the one that needs no predictor."""
         if self.predictor is None:
-            return self.counterpart
-        lead = self.predictor.merit - self.counterpart.merit
-        return self.predictor if (lead < 0 if self.lower else lead > 0) else self.counterpart
+            return self.baseline
+        lead = self.predictor.merit - self.baseline.merit
+        return self.predictor if (lead < 0 if self.lower else lead > 0) else self.baseline
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """The verdict in words."""
-        other = self.predictor if self.used is self.counterpart else self.counterpart
+        other = self.predictor if self.used is self.baseline else self.baseline
         beside = "no predictor" if other is None else f"{_named(other)} {other.merit:.3f}"
         where = counted(self.documents, "document")
         return f"{_named(self.used)}: {self.metric} {self.used.merit:.3f} on {where} ({beside})"
@@ -292,6 +291,7 @@ def choices_from(found: Mapping[str, Any]) -> dict[str, Choice]:
 def _choice(found: Mapping[str, Any]) -> Choice:
     parts = {name: found[name] for name in ("metric", "lower", "documents")}
     predictor = None if found["predictor"] is None else Candidate(**found["predictor"])
-    if found["counterpart"] is None:
-        raise KeyError("counterpart")
-    return Choice(**parts, predictor=predictor, counterpart=Candidate(**found["counterpart"]))
+    baseline = found["counterpart"] if "counterpart" in found else found["baseline"]  # its earlier name
+    if baseline is None:
+        raise KeyError("baseline")
+    return Choice(**parts, predictor=predictor, baseline=Candidate(**baseline))

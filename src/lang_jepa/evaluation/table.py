@@ -151,7 +151,7 @@ def mean_row(
     Args:
         task, name: as of `score_row`; more: what else that takes.
         values: [Q]. clusters, seed, shares: as of `mean_interval`.
-        items: what tells these questions from others, where the values stay with the row (None: they do not).
+        items: what distinguishes these questions from others, where the values stay with the row (None: they do not).
     """
     interval = mean_interval(values, clusters, seed=seed, shares=shares)
     detail = None if items is None else detail_of(values, clusters=clusters, items=items)
@@ -175,7 +175,7 @@ def detail_of(
 
     Args:
         values: [Q]. clusters: [Q] (None: every question is its own cluster). labels, sizes: [Q] or None.
-        items: anything JSON can hold that tells one set of questions from another.
+        items: anything JSON can hold that distinguishes one set of questions from another.
     """
     own = np.arange(len(values)) if clusters is None else np.asarray(clusters)
     gold, over = (None if one is None else np.asarray(one, dtype=np.float64) for one in (labels, sizes))
@@ -229,8 +229,8 @@ class Saver:
     """Saves a report after each of its tasks, for `Request.on_task`.
 
     Rows of tasks that this evaluation does not have stay in the file if they are of the same weights; each
-    evaluation has its own budget, which the file names. Those of other weights are dropped: together they would look
-    like one card.
+    evaluation has its own budget, which the file names. Those of other weights are dropped: together they would seem
+    to be of one model.
 
     Args:
         path: of the JSON.

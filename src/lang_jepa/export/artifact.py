@@ -7,7 +7,7 @@
     the rest    compressed body: 4 bytes size of a JSON header, the header, the tensors' bytes in its order
 
 Codes of 6 bits lie in 3 bytes for 4 of them, or in a byte each: a general compressor sees more in the latter, and the
-smaller file is kept.
+smaller file is written.
 """
 
 import hashlib
@@ -228,7 +228,6 @@ class Stored:
 
     @property
     def count(self) -> int:
-        """Numbers in it."""
         return math.prod(self.shape)
 
     @property
@@ -240,7 +239,6 @@ class Stored:
 
     @property
     def bytes(self) -> int:
-        """Bytes in the file."""
         if self.same is not None:
             return 0
         return self.code_bytes + (0 if self.bits is None else 2 * self.shape[0])
@@ -332,10 +330,7 @@ def read_entries(tensors: list[Stored], body: Body) -> Iterator[tuple[str, Entry
             if one.packed:
                 codes = torch.from_numpy(unpack6(codes.numpy(), one.count))
             scale = _tensor(body.read(2 * one.shape[0]), "float16")
-            yield (
-                one.name,
-                Codes(codes.reshape(one.shape[0], -1), scale, one.shape, 8 if one.bits == 8 else 6),
-            )
+            yield (one.name, Codes(codes.reshape(one.shape[0], -1), scale, one.shape, 8 if one.bits == 8 else 6))
     body.end()
 
 

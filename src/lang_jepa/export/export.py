@@ -241,7 +241,7 @@ def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
 
 
 def _rows(run: Path) -> list[Row]:
-    file = next((place / "scores.json" for place in (run, run.parent) if (place / "scores.json").is_file()), None)
+    file = next((file for folder in (run, run.parent) if (file := folder / "scores.json").is_file()), None)
     return [Row(**row) for row in read_json(file, what="scores")["rows"]] if file else []
 
 

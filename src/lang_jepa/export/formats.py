@@ -213,7 +213,7 @@ def _missing(what: str, extra: str) -> LangJepaError:
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Keep libraries from reporting what is no news here (weights of an unused pooler, and the like)."""
+    """Silence what libraries report that does not matter here (weights of an unused pooler, and the like)."""
     before = {name: logging.getLogger(name).level for name in names}
     with quiet_transformers():
         for name in names:

@@ -17,12 +17,12 @@ from lang_jepa.data.tokens.pieces import Pieces
 from lang_jepa.data.tokens.token_shards import TOKENIZER, CorpusTokens, TokenShards
 from lang_jepa.data.tokens.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.compression import Baseline
+from lang_jepa.evaluation.baselines.language import Baseline
 from lang_jepa.evaluation.metrics.bits_per_byte import BitsPerByte, Validation
 from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.files.arrays import check_finite
-from lang_jepa.inference.model_folder import check_weights, load_gpt, restore_gpt
+from lang_jepa.inference.gpt import check_weights, load_gpt, restore_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import build_saved
@@ -54,13 +54,7 @@ class ExportedGPT:
 
 
 def export_gpt(
-    run: Path | str,
-    file: Path | str,
-    rounding: Rounding,
-    *,
-    gptq: bool = False,
-    codec: str = "zstd",
-    cap: int,
+    run: Path | str, file: Path | str, rounding: Rounding, *, gptq: bool = False, codec: str = "zstd", cap: int
 ) -> ExportedGPT:
     """Quantise a GPT's weights into one file, and measure what that costs on the held-out tokens of its training.
 
@@ -73,8 +67,8 @@ def export_gpt(
         cap: bytes that the file may take.
 
     Raises:
-        LangJepaError: no GPT, tokens that are gone or hold nothing out, a file above the cap, or something else in its
-            place.
+        LangJepaError: no GPT, tokens that are gone or hold nothing out, a file above the cap, or another file there
+            already.
     """
     check_replaceable(Path(file))
     model, settings, card = load_gpt(Path(run))
@@ -101,7 +95,7 @@ def write_quantised_gpt(
     codec: str = "zstd",
     cap: int = CAP,
 ) -> Written:
-    """Write a GPT in a few bits a weight, without looking what that costs.
+    """Write a GPT in a few bits a weight, without measuring what that costs.
 
     Args:
         model, settings, card: of `load_gpt`.
@@ -114,11 +108,7 @@ def write_quantised_gpt(
         LangJepaError: the file would be larger than `cap`.
     """
     entries = quantise_state(model.state_dict(), rounding, grams=grams)
-    about = {
-        "settings": settings.model_dump(mode="json"),
-        "looped": tuple(card["looped"]),
-        "bos_id": card["bos_id"],
-    }
+    about = {"settings": settings.model_dump(mode="json"), "looped": tuple(card["looped"]), "bos_id": card["bos_id"]}
     return write_artifact(Path(file), entries, about, codec=codec, cap=cap)
 
 
@@ -153,10 +143,7 @@ def open_sides(folder: Path, tokenizer: Path | None = None) -> tuple[TokenSource
         return sides[0], sides[1], ByteTable.of_tokenizer(corpus.tokenizer)
     pieces = Pieces.load(tokenizer or folder / TOKENIZER)
     train = TokenShards.find(folder, "train", vocab_size=pieces.vocab_size)
-    held_out, table = (
-        TokenShards.find(folder, "val", vocab_size=pieces.vocab_size),
-        ByteTable.of_pieces(pieces),
-    )
+    held_out, table = (TokenShards.find(folder, "val", vocab_size=pieces.vocab_size), ByteTable.of_pieces(pieces))
     check_bytes(table, held_out)
     return train, held_out, table
 

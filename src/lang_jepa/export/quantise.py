@@ -1,7 +1,7 @@
 """Weights as small integers: one scale for each row of a matrix, rounding to the nearest or by GPTQ.
 
 What is quantised is a state dict, so any module will do. A row is what makes one output of a linear layer, or one
-token's embedding. Vectors and small tensors stay in half precision, tied tensors are kept once.
+token's embedding. Vectors and small tensors stay in half precision, tied tensors are stored once.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class Rounding:
         if self.clip not in DEFAULT_CLIP:
             raise LangJepaError(f"unknown clipping '{self.clip}': use one of {', '.join(DEFAULT_CLIP)}")
         if not 0 < self.at <= (100 if self.clip == "percentile" else float("inf")):
-            raise LangJepaError(f"{self.clip} {self.at} is no place to clip at")
+            raise LangJepaError(f"{self.clip} {self.at} is out of range")
 
     @property
     def at(self) -> float:
@@ -96,13 +96,13 @@ class Codes:
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """A tensor that shares its memory with another one, which is kept."""
+    """A tensor that shares its memory with another one, which is stored."""
 
     name: str
 
 
 Entry = Codes | Same | Tensor
-"""How one tensor is kept: quantised, as another name, or as it is (floating ones in half precision where they fit)."""
+"""A stored tensor: quantised, as another name, or as it is (floating ones in half precision where they fit)."""
 
 
 def quantise_state(
@@ -111,7 +111,7 @@ def quantise_state(
     """Quantise a state dict.
 
     Args:
-        state: names to tensors; two names of one memory are kept as one.
+        state: names to tensors; two names of one memory are stored once.
         rounding: how.
         grams: of `input_grams`: matrices in it are rounded by GPTQ, the others to the nearest.
 
@@ -172,7 +172,7 @@ def input_grams(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor
     """
     grams: dict[str, Tensor] = {}
 
-    def watch(name: str, layer: nn.Linear) -> torch.utils.hooks.RemovableHandle:
+    def count(name: str, layer: nn.Linear) -> torch.utils.hooks.RemovableHandle:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0].detach().reshape(-1, layer.in_features).float()
             found = (x.T @ x).double().cpu()
@@ -181,7 +181,7 @@ def input_grams(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor
         return layer.register_forward_pre_hook(hook)
 
     layers = [(f"{name}.weight", one) for name, one in model.named_modules() if isinstance(one, nn.Linear)]
-    handles = [watch(name, layer) for name, layer in layers]
+    handles = [count(name, layer) for name, layer in layers]
     try:
         with torch.no_grad():
             run()

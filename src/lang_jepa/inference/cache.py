@@ -60,13 +60,13 @@ _TOTAL = "crc32"
 
 Vectors = NDArray[np.float32]
 Tokens = NDArray[Any]
-Tell = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 def reads_cached(settings: Settings) -> bool:
     """Whether a run needs nothing of its encoder but vectors of whole sentences that never change.
 
-    Not so for a stream, which has no place to keep them and no end, nor where another encoder makes the targets.
+    Not so for a stream, which has no folder for them and no end, nor where another encoder makes the targets.
     """
     return (
         settings.model.freeze_encoder
@@ -95,7 +95,7 @@ class ConceptCache(CachedVectors):
     """The mean state, before the head, of all sentences of a side, each encoded alone: vectors [S, D]."""
 
     @classmethod
-    def open_or_make(cls, encoder: TextEncoder, view: View, *, tell: Tell | None = None) -> Self:
+    def open_or_make(cls, encoder: TextEncoder, view: View, *, on_message: OnMessage | None = None) -> Self:
         """The vectors of all sentences of a view's side, found or made.
 
         Several processes may call this at once; one makes them, the others wait and reuse. What is there is only read,
@@ -104,18 +104,18 @@ class ConceptCache(CachedVectors):
         Args:
             encoder: run where it is, in eval mode and float32; left in the mode it was found in.
             view: over one side of a prepared corpus; its special tokens and max_length count.
-            tell: called with what is done, in words; nothing is rebuilt in silence.
+            on_message: called with what is done, in words; nothing is made again without a word.
 
         Raises:
             LangJepaError: the side is not on disk (a stream's block), its folder cannot be written to, or a vector is
                 not finite.
         """
-        return cls(*_concepts(encoder, view, tell).open_or_make())
+        return cls(*_concepts(encoder, view, on_message).open_or_make())
 
     @classmethod
-    def find(cls, encoder: TextEncoder, view: View, *, tell: Tell | None = None) -> Self | None:
+    def find(cls, encoder: TextEncoder, view: View, *, on_message: OnMessage | None = None) -> Self | None:
         """The same, None where they are not there: nothing is made or written."""
-        found = _concepts(encoder, view, tell).find()
+        found = _concepts(encoder, view, on_message).find()
         return None if found is None else cls(*found)
 
 
@@ -124,13 +124,13 @@ class SentenceCache:
 
     Args:
         room: tokens of a sentence that the encoder reads at most, special ones not counted.
-        shelf: cache on disk of what was read, for other processes that ask for the same (None: nowhere).
+        cache: on disk, of what was encoded, for other processes that ask for the same (None: nowhere).
         identity: hash of the backbone's weights; distinguishes it from others there.
     """
 
-    def __init__(self, room: int, *, shelf: ArrayCache | None = None, identity: str = "") -> None:
+    def __init__(self, room: int, *, cache: ArrayCache | None = None, identity: str = "") -> None:
         self.room = room
-        self._shelf, self._identity = shelf or ArrayCache(None), identity
+        self._cache, self._identity = cache or ArrayCache(None), identity
         self._rows: dict[bytes, Vectors] = {}
 
     def __len__(self) -> int:
@@ -142,7 +142,7 @@ class SentenceCache:
             self._rows[self._key(split.tokens(sentence, sentence + 1))] = vector
 
     def means(self, tokens: Sequence[Tokens], read: Callable[[list[Tokens]], Vectors]) -> Vectors:
-        """Mean states of tokenized sentences, float32 [n, D]; those that are not known are read, and kept.
+        """Mean states of tokenized sentences, float32 [n, D]; those that are not cached yet are encoded.
 
         Args:
             tokens: ids without special tokens, n not empty arrays.
@@ -152,7 +152,7 @@ class SentenceCache:
         new = {key: ids for key, ids in zip(keys, tokens, strict=True) if key not in self._rows}
         if new:
             key = ["means", self._identity, self.room, [one.hex() for one in new]]
-            read_now = self._shelf.take(key, lambda: {"means": read(list(new.values()))})["means"]
+            read_now = self._cache.take(key, lambda: {"means": read(list(new.values()))})["means"]
             self._rows.update(zip(new, read_now, strict=True))
         return np.stack([self._rows[key] for key in keys])
 
@@ -174,7 +174,7 @@ class Job:
             loses one block at most.
         make: units first .. stop - 1 to the number of the first row they fill and float32 [n, D]. Rows that no unit
             fills stay zero.
-        tell: called with what is done, in words; nothing is rebuilt in silence.
+        on_message: called with what is done, in words; nothing is made again without a word.
     """
 
     name: str
@@ -185,7 +185,7 @@ class Job:
     units: int
     block: int
     make: Callable[[int, int], tuple[int, Vectors]]
-    tell: Tell
+    on_message: OnMessage
 
     def open_or_make(self) -> tuple[Path, Vectors, bool]:
         """The fields of `CachedVectors`: reused if they are there and whole, else made.
@@ -215,18 +215,18 @@ class Job:
     def _target(self) -> Path:
         if self.split.origin is None:
             raise LangJepaError(
-                "concepts are kept beside a prepared corpus, and these sentences are in memory only (a stream's?): set "
-                "data.streaming=false"
+                "concepts are cached beside a prepared corpus, and these sentences are in memory only (a stream's?): "
+                "set data.streaming=false"
             )
         folder, side = self.split.origin
         return folder / "concepts" / f"{self.name}{side}-{fingerprint(self.made_from)}"
 
     def _require_writable(self, target: Path) -> None:
-        """Raise where the work could not be kept."""
-        place = next(folder for folder in target.parents if folder.is_dir())
-        if not os.access(place, os.W_OK, effective_ids=True):
+        """Raise where the cache could not be written."""
+        existing = next(folder for folder in target.parents if folder.is_dir())
+        if not os.access(existing, os.W_OK, effective_ids=True):
             raise LangJepaError(
-                f"vectors of sentences are to be kept beside their corpus in {target.parent}, but {place} cannot be "
+                f"vectors of sentences are cached beside their corpus in {target.parent}, but {existing} cannot be "
                 "written to: copy the corpus into a folder of yours and set data.corpus_dir to that folder"
             )
 
@@ -253,7 +253,7 @@ class Job:
         except (LangJepaError, OSError, AttributeError, TypeError) as error:
             wrong = str(error)
         if wrong and not again:
-            self.tell(f"the concepts at {target} are not usable and are made again: {wrong}")
+            self.on_message(f"the concepts at {target} are not usable and are made again: {wrong}")
         return not wrong
 
     def _mapped(self, target: Path) -> Vectors:
@@ -270,7 +270,7 @@ class Job:
             check_only(target, (_VECTORS, _ABOUT), what="the cached concepts")
         done, rows = self._done(partial)
         size = self._shape[0] * self._row / 1e6
-        self.tell(
+        self.on_message(
             f"{self.doing} {counted(self._shape[0] - rows, 'sentence')} once, for all later runs "
             f"({size:,.0f} MB in {target})" + (f"; {rows:,} were done earlier" if rows else "")
         )
@@ -286,13 +286,13 @@ class Job:
                 data = memoryview(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
                 while data:
                     data = data[file.write(data) :]
-                os.fsync(file.fileno())  # before it is said to be there
+                os.fsync(file.fileno())  # before the progress file says so
                 done, rows = stop, row + len(vectors)
                 write_json(partial / _PROGRESS, {"units": done, "rows": rows})
                 if time.monotonic() - reported > 10:
                     reported = time.monotonic()
                     left = (self.units - done) * (reported - began) / (done - start)
-                    self.tell(
+                    self.on_message(
                         f"{self.doing}: {rows:,} of {self._shape[0]:,} sentences, about {left / 60:.0f} minutes left"
                     )
             file.truncate(self._shape[0] * self._row)
@@ -320,7 +320,7 @@ class Job:
         partial.replace(target)
 
 
-def _concepts(encoder: TextEncoder, view: View, tell: Tell | None) -> Job:
+def _concepts(encoder: TextEncoder, view: View, on_message: OnMessage | None) -> Job:
     return Job(
         name="",
         doing="encoding",
@@ -330,7 +330,7 @@ def _concepts(encoder: TextEncoder, view: View, tell: Tell | None) -> Job:
         units=view.split.num_sentences,
         block=BLOCK,
         make=lambda first, stop: (first, _encoded(encoder, view, first, stop)),
-        tell=tell or (lambda text: None),
+        on_message=on_message or (lambda text: None),
     )
 
 

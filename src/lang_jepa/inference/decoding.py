@@ -1,14 +1,6 @@
-"""A trained concept decoder in use, and on disk inside the encoder's model directory.
+"""A trained concept decoder: concepts to sentences, and how well given texts follow from concepts."""
 
-decoder.safetensors   the network, with the standardisation of concepts
-decoder.yaml          the settings it was trained with
-decoder-tokenizer/    its tokenizer, where that is not the encoder's
-"""
-
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,17 +8,12 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError, counted
-from lang_jepa.files.arrays import check_finite, digest
-from lang_jepa.files.atomic import atomic_folder, sha256
-from lang_jepa.inference.cards import CARD, hash_files, read_card, read_tensors, write_card, write_tensors
+from lang_jepa.files.arrays import digest
 from lang_jepa.inference.texts import vectors_of
 from lang_jepa.models.decoder import ConceptDecoder, DecoderBatch, Generation, Scores, pad_texts
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.settings.decoder import DecoderSettings
-from lang_jepa.settings.load import read_settings, save_settings
 
-WEIGHTS, SETTINGS, TOKENIZER = "decoder.safetensors", "decoder.yaml", "decoder-tokenizer"
-_TIED = ("model.lm_head.weight", "model.transformer.wte.weight")
 BATCH = 256
 """Concepts decoded at a time."""
 
@@ -134,63 +121,8 @@ def build_decoder(
     )
 
 
-def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
-    """Put a decoder into a model directory, in the place of an older one; the whole directory changes at once.
-
-    Args:
-        folder: a model directory.
-        decoder: trained on the concepts of its encoder.
-        card: what the card should say about the decoder (step, scores).
-    """
-    about = read_card(folder / CARD, what="model card")
-    kept = {name: hash for name, hash in about.pop("sha256").items() if not name.startswith("decoder")}
-    with atomic_folder(folder, known_by=CARD, ours=(WEIGHTS, SETTINGS, TOKENIZER)) as temporary:
-        shutil.copytree(folder, temporary, dirs_exist_ok=True)
-        shutil.rmtree(temporary / TOKENIZER, ignore_errors=True)
-        about["decoder"] = {**about.get("decoder", {}), **card, **write_decoder(temporary, decoder)}
-        names = (name for name in hash_files(temporary) if name.startswith("decoder"))
-        write_card(temporary / CARD, about, kept | {name: sha256(temporary / name) for name in names})
-
-
-def write_decoder(folder: Path, decoder: TextDecoder) -> dict[str, Any]:
-    """Write the decoder's files into a folder; returns what the card is to say about it."""
-    check_finite(decoder.network.state_dict(), where=f"the decoder to be written to {folder}")
-    # The output weights are the same tensor as the input embeddings, which safetensors keeps once.
-    write_tensors(decoder.network, folder / WEIGHTS, without=_TIED[:1])
-    save_settings(decoder.settings, folder / SETTINGS)
-    (folder / WEIGHTS).chmod((folder / SETTINGS).stat().st_mode)  # safetensors lets only the owner read
-    if decoder.settings.decoder.tokenizer_path is not None:
-        decoder.tokenizer.save(folder / TOKENIZER)
-    return {"encoder": decoder.encoder}
-
-
-def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -> TextDecoder | None:
-    """The decoder of a model directory whose hashes were checked, None if it has none.
-
-    Args:
-        folder: the model directory.
-        card: its card.
-        tokenizer: the encoder's, used where the decoder has none of its own.
-    """
-    if "decoder" not in card:
-        return None
-    settings = read_settings(folder / SETTINGS, DecoderSettings)
-    own = settings.decoder.tokenizer_path is not None
-    tokenizer = TextTokenizer.load(str(folder / TOKENIZER)) if own else tokenizer
-    tensors, said = read_tensors(folder / WEIGHTS), card["decoder"]
-    if _TIED[1] not in tensors or not isinstance(said, dict) or not isinstance(said.get("encoder"), str):
-        raise LangJepaError(f"the decoder in {folder} is damaged: it lacks {_TIED[1]} or its card's 'encoder'")
-    tensors[_TIED[0]] = tensors[_TIED[1]]
-    return restore(tensors, settings, tokenizer, encoder=said["encoder"], where=str(folder / WEIGHTS))
-
-
 def restore(
-    tensors: dict[str, torch.Tensor],
-    settings: DecoderSettings,
-    tokenizer: TextTokenizer,
-    *,
-    encoder: str,
-    where: str,
+    tensors: dict[str, torch.Tensor], settings: DecoderSettings, tokenizer: TextTokenizer, *, encoder: str, where: str
 ) -> TextDecoder:
     """A decoder from its tensors.
 

@@ -1,7 +1,7 @@
 """What a model finds in a document: surprise, topics, continuations, sentences out of place, repetitions.
 
-Each tool can work with the predictor or with a counterpart that needs none (means of neighbouring sentences in the same
-space). Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and kept with
+Each tool can work with the predictor or with a baseline that needs none (means of neighbouring sentences in the same
+space). Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and saved with
 the model; the tools use that one and say so. docs/document.md says what the numbers mean.
 """
 
@@ -30,11 +30,11 @@ from lang_jepa.inference.document_reading import (
 from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.texts import text_of, texts_of
 
-Using = Literal["best", "predictor", "counterpart"]
+Using = Literal["best", "predictor", "baseline"]
 Against = Literal["document", "training"]
 
 REPEATED = 0.85
-"""Cosine with an earlier sentence from which on a sentence is said to repeat it, where nothing was measured."""
+"""Cosine with an earlier sentence from which on a sentence counts as repeating it, where nothing was measured."""
 _ROWS = 256
 """Sentences that are compared with all earlier ones at a time."""
 _SAME = 1e-12
@@ -42,15 +42,15 @@ _SAME = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A sentence and how it fits its place.
+class SentenceFit:
+    """A sentence and how it fits its position.
 
     Attributes:
         position: from 0.
         sentence: the text.
-        fit: cosine of the sentence with what is expected at its place; None where nothing stands beside it.
-        surprise: standard deviations by which the fit is below the mean fit of shuffled sentences at this place: 0 fits
-            no better than they do, -2 much better, above 0 worse. None where there is no fit.
+        fit: cosine of the sentence with what is expected at its position; None where nothing stands beside it.
+        surprise: standard deviations by which the fit is below the mean fit of shuffled sentences there: 0 fits no
+            better than they do, -2 much better, above 0 worse. None where there is no fit.
     """
 
     position: int
@@ -61,19 +61,19 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """All sentences of a document in their places.
+    """All sentences of a document, with how they fit.
 
     Attributes:
         sentences: in order.
-        used: the way in words, with its score and its counterpart's.
+        used: the way in words, with its score and that of the other.
         against: whose sentences were shuffled in for the calibration.
     """
 
-    sentences: list[Placed]
+    sentences: list[SentenceFit]
     used: str
     against: Against
 
-    def ranked(self) -> list[Placed]:
+    def ranked(self) -> list[SentenceFit]:
         """Those with a surprise, the most surprising first."""
         known = [one for one in self.sentences if one.surprise is not None]
         return sorted(known, key=lambda one: -cast(float, one.surprise))
@@ -187,7 +187,7 @@ def surprise(
     """How far each sentence lies from what the sentences before it let expect.
 
     Args:
-        model: any; without a predictor the counterpart is used.
+        model: any; without a predictor the baseline is used.
         text: a text, or its sentences.
         using: the better way as measured, or one of the two.
         against: whose sentences are shuffled in: the document's own, outside the context (then an on-topic sentence out
@@ -260,8 +260,8 @@ def continuations(
     asked = np.array(
         [row[sentence] for sentence in before[-max(REACH, model.settings.data.window_size) :]], dtype=np.int64
     )
-    places = Positions(distinct, [asked], [asked[:0]])
-    reading = Reading(encoder(model), places, model.encode(distinct))
+    positions = Positions(distinct, [asked], [asked[:0]])
+    reading = Reading(encoder(model), positions, model.encode(distinct))
     kind = cast(Similarity, way.similarity)
     expected = reading.expected(cast(Rule, way.rule), kind)[0]
     fits = reading.space(kind)[[row[sentence] for sentence in candidates]].astype(np.float64) @ expected
@@ -279,7 +279,7 @@ def redundant(model: EmbeddingModel, text: str | Sequence[str], *, threshold: fl
 
     Args:
         model, text: as `surprise`.
-        threshold: cosine from which on a sentence is said to repeat the earlier one (None: as above).
+        threshold: cosine from which on a sentence counts as repeating the earlier one (None: as above).
     """
     return _repetitions(Read.by(model, sentences_of(model, text)), threshold)
 
@@ -309,13 +309,9 @@ def _repeating(model: EmbeddingModel) -> tuple[Similarity, float, str]:
     if choice is None:
         how = f"centred cosine of {REPEATED} or more"
         why = "not measured: lang-jepa evaluate RUN --tasks document --data-dir DATA"
-        return (
-            "centred",
-            REPEATED,
-            f"{how} ({why if model.has_predictor else 'the model is an encoder alone'})",
-        )
+        return ("centred", REPEATED, f"{how} ({why if model.has_predictor else 'the model is an encoder alone'})")
     kind, threshold = cast(Similarity, choice.used.similarity), float(choice.used.setting["threshold"])
-    return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.said()}"
+    return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.describe()}"
 
 
 def _fits(read: Read, tool: Tool, using: Using, against: Against | None) -> Fits:
@@ -335,11 +331,11 @@ def _fits(read: Read, tool: Tool, using: Using, against: Against | None) -> Fits
     )
     values = np.divide(means - fits, spreads, out=np.zeros_like(fits), where=spreads > 0)
     judged = known & (against is not None or chosen != "document" or len(known) > LEAST_REFERENCE)
-    placed = [
-        Placed(i, sentence, float(fits[i]) if known[i] else None, float(values[i]) if judged[i] else None)
+    found = [
+        SentenceFit(i, sentence, float(fits[i]) if known[i] else None, float(values[i]) if judged[i] else None)
         for i, sentence in enumerate(read.sentences)
     ]
-    return Fits(placed, said, chosen)
+    return Fits(found, said, chosen)
 
 
 def _usual(model: EmbeddingModel, count: int) -> Against:
@@ -353,7 +349,7 @@ def _training_sample(model: EmbeddingModel) -> Floats:
     """Embeddings of training sentences, [N, D]."""
     if model.statistics.sample is None:
         raise LangJepaError(
-            "this model keeps no training sentences to compare with (an older version saved it, or it was never "
+            "this model has no training sentences to compare with (an older version saved it, or it was never "
             "trained): compare with the document's own, or train again"
         )
     return model.statistics.sample
@@ -365,19 +361,19 @@ def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, st
     if choice is None:
         return _unmeasured(model, tool, using)
     if using == "predictor" and choice.predictor is None:
-        raise LangJepaError("this model has no predictor that this tool could use; take the counterpart")
+        raise LangJepaError("this model has no predictor that this tool could use; take the baseline")
     if using == "best":
-        return choice.used, choice.said()
-    one = choice.predictor if using == "predictor" else choice.counterpart
+        return choice.used, choice.describe()
+    one = choice.predictor if using == "predictor" else choice.baseline
     assert one is not None
-    return one, f"{one.rule} [{one.similarity}], as asked; measured best: {choice.said()}"
+    return one, f"{one.rule} [{one.similarity}], as asked; measured best: {choice.describe()}"
 
 
 def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, str]:
-    """Without a measurement the counterpart, which has not been beaten yet, or what was asked for."""
+    """Without a measurement the baseline, which has not been beaten yet, or what was asked for."""
     if using == "predictor":
         if not model.predicts_next:
-            raise LangJepaError("this model has no predictor of next sentences; take the counterpart")
+            raise LangJepaError("this model has no predictor of next sentences; take the baseline")
         rule = "prediction between" if tool == "outliers" and model.sees_both_sides else "prediction"
     else:
         rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]

@@ -14,18 +14,18 @@ from lang_jepa.evaluation.scoreboard import Values
 from lang_jepa.inference.embedding import EmbeddingModel
 
 LEAST_REFERENCE = 10
-"""Fewer sentences than this say nothing about what is usual."""
+"""Fewer sentences than this are too few to say what is usual."""
 _NOTHING = 1e-6
 """Deviations below this are rounding."""
 
 
 def of_document(expected: Floats, own: Floats) -> tuple[Values, Values]:
-    """Mean and deviation of the fits of the document's other sentences at each place, those within `REACH` left out.
+    """Mean and deviation of the fits of the document's other sentences at each position, those within `REACH` left out.
 
     Where too few remain, only the sentence itself is left out.
 
     Args:
-        expected: [Q, D] what is expected at each place.
+        expected: [Q, D] what is expected at each position.
         own: [Q, D] the sentence that stands there.
     """
     count = len(own)
@@ -48,7 +48,7 @@ def of_document(expected: Floats, own: Floats) -> tuple[Values, Values]:
 
 
 def of_others(expected: Floats, others: Floats) -> tuple[Values, Values]:
-    """Mean and deviation of the fits of other sentences [N, D] at each place."""
+    """Mean and deviation of the fits of other sentences [N, D] at each position."""
     middle = others.astype(np.float64).mean(0)
     asked, rows = expected.astype(np.float64), others.astype(np.float64) - middle
     squares = np.einsum("qd,qd->q", asked @ (rows.T @ rows), asked) / len(rows)
@@ -71,7 +71,7 @@ PART = 2048
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Read:
         model: what read them.
         sentences: in order, n of them.
         distinct: [S] each once.
-        rows: int64 [n], places of the sentences in `distinct`.
+        rows: int64 [n], rows of the sentences in `distinct`.
         embeddings: float32 [S, D], unit rows.
         progress: called with the predictions made.
     """
@@ -103,14 +103,14 @@ class Read:
         return cls(model, sentences, distinct, rows, embeddings, progress)
 
     def reading(self, *, gaps: bool = False) -> Reading:
-        """All places of the document, or those between two sentences."""
+        """All positions of the document, or those between two sentences."""
         reach = max(REACH, self.model.settings.data.window_size)
-        places = Positions.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
-        return Reading(encoder(self.model, self.progress), places, self.embeddings)
+        positions = Positions.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
+        return Reading(encoder(self.model, self.progress), positions, self.embeddings)
 
 
 def encoder(model: EmbeddingModel, progress: Progress = silent) -> Encoder:
-    """A model as the rules for places ask it, with as much of a predictor as it has."""
+    """A model as the rules for positions ask it, with as much of a predictor as it has."""
     return _Predicting(model, progress) if model.predicts_next else _Reader(model, progress)
 
 
@@ -127,25 +127,18 @@ class _Predicting(_Reader):
 
     @property
     def sees_both_sides(self) -> bool:
-        """Whether `predict_between` works."""
         return self.model.sees_both_sides
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows."""
         return _in_parts(self.model.predict_next, [contexts], self.dim, "predictions made", self.progress)
 
     def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows."""
         asked = [before, after]
         return _in_parts(self.model.predict_between, asked, self.dim, "predictions made", self.progress)
 
 
 def _in_parts(
-    ask: Callable[..., NDArray[np.float32]],
-    asked: Sequence[Sequence[object]],
-    dim: int,
-    what: str,
-    progress: Progress,
+    ask: Callable[..., NDArray[np.float32]], asked: Sequence[Sequence[object]], dim: int, what: str, progress: Progress
 ) -> NDArray[np.float32]:
     """What a model gives for each of `asked` (sequences of one length, walked together), float32 [n, D]."""
     total = len(asked[0])

@@ -20,18 +20,10 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.scoreboard import Choice
 from lang_jepa.inference.cache import SentenceCache
-from lang_jepa.inference.decoding import TextDecoder, read_decoder
-from lang_jepa.inference.model_folder import find_model, load_model, save_model, unfinished
+from lang_jepa.inference.decoding import TextDecoder
+from lang_jepa.inference.model_folder import find_model, load_model, read_decoder, save_model, unfinished
 from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
-from lang_jepa.inference.texts import (
-    as_documents,
-    contexts_of,
-    device_of,
-    sides_of,
-    text_of,
-    texts_of,
-    tokens_of,
-)
+from lang_jepa.inference.texts import as_documents, contexts_of, device_of, sides_of, text_of, texts_of, tokens_of
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor, refuse_without_predictor
 from lang_jepa.settings.encoder import Settings
@@ -73,7 +65,7 @@ class EmbeddingModel:
         self.source: str | None = None
         """What `load` read it from: a folder, or the hub name of a plain encoder (None: it was not loaded)."""
         self.sentence_cache: SentenceCache | None = None
-        """What it has read and should not read again (None: it keeps nothing)."""
+        """Sentences that were encoded before (None: nothing is cached)."""
         self.choices: dict[str, Choice] = {}
         """What the document tools use, as measured by the evaluation task `document` (empty: not measured)."""
         self.card: dict[str, Any] = {}
@@ -150,7 +142,6 @@ class EmbeddingModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
         return next(self.jepa.parameters()).device
 
     def encode(self, sentences: str | Iterable[str], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
@@ -344,7 +335,7 @@ class EmbeddingModel:
     @torch.inference_mode()
     def _predict_hidden(self, sides: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Vectors:
         """Predictions between two sides in one pass, by a model that reads the tokens of a passage."""
-        # What stands at the hidden place is never read, but a document has no empty sentences.
+        # What stands at the hidden position is never read, but a document has no empty sentences.
         documents = [[*before, (*before, *after)[0], *after] for before, after in sides]
         split = as_documents(documents, self.tokenizer)
         view = make_view(self.settings, split, self.tokenizer)
@@ -354,9 +345,9 @@ class EmbeddingModel:
         return _unit(self.jepa.eval()(contexts.to(self.device)).predictions)
 
 
-def _views(fact: str) -> str:
-    """The built-in views of which something is true, for people."""
-    return " or ".join(name for name, view in VIEWS.items() if getattr(view, fact))
+def _views(attribute: str) -> str:
+    """The built-in views with an attribute that is true, for people."""
+    return " or ".join(name for name, view in VIEWS.items() if getattr(view, attribute))
 
 
 def _letters(context: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from lang_jepa.evaluation.scoreboard import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference import document
 from lang_jepa.inference.decoding import TextDecoder, encoder_fingerprint
-from lang_jepa.inference.document import Continuation, Placed, Repetition
+from lang_jepa.inference.document import Continuation, Repetition, SentenceFit
 from lang_jepa.inference.embedding import EmbeddingModel, Vectors
 from lang_jepa.inference.search import neighbours
 from lang_jepa.inference.texts import texts_of, vectors_of
@@ -153,21 +153,21 @@ class ConceptModel(EmbeddingModel):
         return imagine(self, self._decoder(), context, steps, beams=beams)
 
     def choose(self, tools: dict[str, Choice]) -> None:
-        """Keep what the document tools should use, in the model directory that this model was loaded from too."""
+        """Save what the document tools should use, in the model directory that this model was loaded from too."""
         self.choices = dict(tools)
         if self.folder is not None:
             Choices(self.choices, _weights(self.card)).save(self.folder)
 
     def load_choices(self) -> None:
-        """Take what was kept in the model directory, if anything was."""
+        """Take what was saved in the model directory, if anything was."""
         if self.folder is not None:
-            kept = Choices.load(self.folder, model=_weights(self.card))
-            self.choices = kept.tools if kept else {}
+            saved = Choices.load(self.folder, model=_weights(self.card))
+            self.choices = saved.tools if saved else {}
 
     surprise = document.surprise
     segment = document.segment
 
-    def outliers(self, text: str | Sequence[str], **options: Any) -> list[Placed]:
+    def outliers(self, text: str | Sequence[str], **options: Any) -> list[SentenceFit]:
         """Sentences by how little they fit between their neighbours, the least fitting first."""
         return document.outliers(self, text, **options).ranked()
 
@@ -230,10 +230,7 @@ def missing(model: EmbeddingModel, cure: str = "") -> str:
         why = "this model was trained on a stream, which leaves no corpus"
     else:
         where = Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir
-        stream, why = (
-            "",
-            f"the corpus of this model's training is not here ({where}), and none is made in its place",
-        )
+        stream, why = ("", f"the corpus of this model's training is not here ({where}), and none is made in its place")
     cure = cure or f"if you have it elsewhere, give --corpus FOLDER; to make it again: {_prepare(model)}{stream}"
     return f"{why}: {cure}"
 

@@ -5,59 +5,166 @@
     head.safetensors                 linear map after pooling, if any
     predictor.safetensors            the predictor
     statistics.safetensors           mean and whitening of training embeddings, for scores
-    decoder.*                        the concept decoder, if one was trained (`lang_jepa.inference.decoding`)
+    decoder.safetensors              the concept decoder, if one was trained, with the standardisation of concepts,
+    decoder.yaml                     the settings of its training,
+    decoder-tokenizer/               and its tokenizer, where that is not the encoder's
     settings.yaml                    the resolved settings of the training run
     lang_jepa.json                   format, weights (target or online), step, and the files' hashes
 
-and of a GPT
-
-    model.safetensors                the weights (their moving average, where there was one), tied ones once
-    tokenizer.json or                the tokenizer: of a prepared corpus,
-    tokenizer.model                  or the SentencePiece model of token shards
-    settings.yaml                    as above
-    gpt.json                         format, step, looped layers, the token that begins a text, scores, hashes
-
-Everything is safetensors, JSON or YAML: loading runs no code from the files.
+The card has a fingerprint of itself too, so that no flipped bit in the whole directory goes unseen. Everything is
+safetensors, JSON or YAML: loading runs no code from the files. The directory of a GPT is described in
+`lang_jepa.inference.gpt`.
 """
 
 import shlex
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
+from pydantic import BaseModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lang_jepa.data.text.tokenizer import TextTokenizer
-from lang_jepa.data.tokens.byte_table import ByteTable
-from lang_jepa.data.tokens.pieces import Pieces
-from lang_jepa.data.tokens.token_shards import TOKENIZER
 from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics
 from lang_jepa.files.arrays import check_finite
-from lang_jepa.files.atomic import read_json
+from lang_jepa.files.atomic import atomic_folder, fingerprint, read_json, sha256, write_json
 from lang_jepa.files.run_lock import at_work
-from lang_jepa.inference.cards import (
-    CARD,
-    SETTINGS,
-    find_folder,
-    read_card,
-    read_tensors,
-    write_tensors,
-    writing_model,
-)
-from lang_jepa.inference.decoding import TextDecoder, write_decoder
+from lang_jepa.inference.decoding import TextDecoder, restore
 from lang_jepa.models.backbone import save_backbone
 from lang_jepa.models.encoder import TextEncoder, build_encoder
-from lang_jepa.models.gpt import GPT
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import Predictor, build_predictor
+from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.gpt import GPTSettings
-from lang_jepa.settings.load import read_settings
+from lang_jepa.settings.load import read_settings, save_settings
 from lang_jepa.settings.parts import PREDICTOR
 from lang_jepa.settings.recipes import system_of
+
+FORMAT = 2
+"""2: settings and all of the tokenizer's files are hashed, and so is the card."""
+FORMATS = (1, FORMAT)
+"""Of models that are read."""
+_OWN = "card"
+"""Key of the card's fingerprint of itself."""
+
+CARD = "lang_jepa.json"
+"""Name of the card of an encoder's model directory."""
+GPT_CARD = "gpt.json"
+SETTINGS = "settings.yaml"
+"""The resolved settings of the training run."""
+WEIGHTS = "model.safetensors"
+DECODER_WEIGHTS, DECODER_SETTINGS, DECODER_TOKENIZER = "decoder.safetensors", "decoder.yaml", "decoder-tokenizer"
+_TIED = ("model.lm_head.weight", "model.transformer.wte.weight")
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its name relative to that."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
+
+
+def write_card(path: Path, about: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+    """Write a card: what is said about the model, and the hashes of its files."""
+    card = {"format": FORMAT, **about, "sha256": dict(hashes)}
+    card.pop(_OWN, None)
+    write_json(path, {**card, _OWN: fingerprint(card)})
+
+
+def read_card(path: Path, *, what: str, formats: Collection[int] = FORMATS) -> dict[str, Any]:
+    """A card whose files are as it says.
+
+    Args:
+        path: of the card.
+        what: names it in the error.
+        formats: that are read; from 2 on a card has its own fingerprint.
+
+    Raises:
+        LangJepaError: no card, one of another format, or a file that is missing, damaged or exchanged.
+    """
+    card: Any = read_json(path, what=f"{what} (is this a model directory?)")
+    folder, found = path.parent, card.get("format") if isinstance(card, dict) else None
+    if found not in formats or isinstance(found, bool):
+        wanted = " or ".join(map(str, formats))
+        raise LangJepaError(f"the {what} {path} has format {found}; this version reads format {wanted}")
+    hashes = card.get("sha256")
+    if not isinstance(hashes, dict) or not all(isinstance(one, str) for one in hashes.values()):
+        raise LangJepaError(f"the {what} {path} is damaged: it has no hashes")
+    if found != 1 and card.get(_OWN) != fingerprint({key: card[key] for key in card if key != _OWN}):
+        raise LangJepaError(f"the {what} {path} is damaged: its contents do not match its own fingerprint")
+    for name, expected in hashes.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise LangJepaError(f"the {what} {path} names a file outside of its folder: {name}")
+        if not (folder / name).is_file():
+            raise LangJepaError(f"{folder} lacks {name}, which its {what} names")
+        if sha256(folder / name) != expected:
+            raise LangJepaError(f"{folder / name} is damaged or was exchanged: its hash is not that of the {what}")
+    return dict(card)
+
+
+def find_folder(path: Path | str, card: str) -> Path | None:
+    """The model directory at a path: itself, or inside a run directory; None if none has this card."""
+    return next((folder for folder in (Path(path), Path(path) / "model") if (folder / card).is_file()), None)
+
+
+@contextmanager
+def writing_model(
+    folder: Path, card: str, settings: BaseModel, about: Mapping[str, Any], *, ours: Collection[str]
+) -> Iterator[Path]:
+    """Write a model directory atomically: the block writes the parts, then settings and card are put beside them.
+
+    Args:
+        folder: of the model; one that holds something else is refused.
+        card: name of its card.
+        settings: of the training.
+        about: what the card says; the block may add to it.
+        ours: names in an older folder there that go with it; whatever else lies in that stays.
+
+    Raises:
+        LangJepaError: something else is there; the disk is full.
+    """
+    with atomic_folder(folder, known_by=card, ours=(*ours, SETTINGS)) as temporary:
+        yield temporary
+        save_settings(settings, temporary / SETTINGS)
+        mode = (temporary / SETTINGS).stat().st_mode
+        for file in temporary.glob("*.safetensors"):
+            file.chmod(mode)  # safetensors leaves its files readable by their owner alone
+        write_card(temporary / card, about, hash_files(temporary))
+
+
+def write_tensors(module: nn.Module, path: Path, *, without: Collection[str] = ()) -> None:
+    """Write a module's tensors as safetensors, those named in `without` left out."""
+    state = {name: part.detach().cpu().contiguous() for name, part in module.state_dict().items()}
+    save_file({name: part for name, part in state.items() if name not in without}, path)
+
+
+def is_whole(path: Path, *, what: str) -> bool:
+    """Whether there is a card, and all files are as it says."""
+    try:
+        read_card(path, what=what)
+    except LangJepaError:
+        return False
+    return True
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, all of them finite.
+
+    Raises:
+        LangJepaError: missing, damaged, or with NaN or infinity in it.
+    """
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise LangJepaError(f"{path} is missing or damaged: {error}") from error
+    check_finite(tensors, where=str(path))
+    return tensors
+
 
 _CHECKPOINTS = ("checkpoint-best.pth", "checkpoint-last.pth")
 
@@ -162,6 +269,11 @@ def find_model(path: Path) -> Path | None:
     return find_folder(path, CARD)
 
 
+def find_gpt(path: Path | str) -> Path | None:
+    """The model directory of a GPT at a path, see `find_folder`."""
+    return find_folder(path, GPT_CARD)
+
+
 def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings, dict[str, Any]]:
     """Read a model directory, checking that its files belong together; the last item is its card.
 
@@ -176,7 +288,7 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
     # The weights are in the folder, whatever they came from in training.
     model = settings.model.model_copy(update={"pretrained": True, "weights_path": None})
     stored = settings.model_copy(update={"model": model})
-    read_tensors(folder / _WEIGHTS)  # before a library reads it, which says less about what is wrong
+    read_tensors(folder / WEIGHTS)  # before a library reads it, which says less about what is wrong
     jepa = build_jepa(stored, tokenizer, weights=str(folder))
     if jepa.encoder.head is not None:
         _load(jepa.encoder.head, folder / "head.safetensors")
@@ -191,109 +303,51 @@ def _load(module: nn.Module, path: Path) -> None:
         raise LangJepaError(f"{path} does not fit the model's settings: {error}") from error
 
 
-GPT_CARD = "gpt.json"
-_WEIGHTS = "model.safetensors"
-_GPT_FILES = (_WEIGHTS, TOKENIZER, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-
-
-def build_gpt(settings: GPTSettings) -> GPT:
-    """A fresh model of these settings."""
-    data = settings.data
-    return GPT(settings.model, vocab_size=data.vocab_size, seq_len=data.seq_len)
-
-
-def initial_gpt(settings: GPTSettings) -> GPT:
-    """The model as training begins with it: equal for equal meta.seed, model, vocabulary and sequence length."""
-    torch.manual_seed(settings.meta.seed)
-    return build_gpt(settings)
-
-
-def save_gpt(
-    folder: Path,
-    model: GPT,
-    settings: GPTSettings,
-    *,
-    save_tokenizer: Callable[[Path], None],
-    looped: tuple[int, ...],
-    bos_id: int,
-    **card: Any,
-) -> None:
-    """Write a model directory atomically; what lies in an older one there, and was not written here, stays in it.
+def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
+    """Put a decoder into a model directory, in the place of an older one; the whole directory changes at once.
 
     Args:
-        folder: of the model; one that holds something else is refused.
-        model: its weights.
-        settings: of its training.
-        save_tokenizer: writes the tokenizer's files into a folder.
-        looped: layers that are passed through twice at the end of training.
-        bos_id: the token that begins a text.
-        card: what else gpt.json should say (step, scores).
-
-    Raises:
-        LangJepaError: something else is there; weights that are not finite; the disk is full.
+        folder: a model directory.
+        decoder: trained on the concepts of its encoder.
+        card: what the card should say about the decoder (step, scores).
     """
-    check_finite(model.state_dict(), where=f"the GPT to be written to {folder}")
-    about = {"looped": list(looped), "bos_id": bos_id, **card}
-    with writing_model(folder, GPT_CARD, settings, about, ours=_GPT_FILES) as temporary:
-        write_tensors(model, temporary / _WEIGHTS)
-        save_tokenizer(temporary)
+    about = read_card(folder / CARD, what="model card")
+    others = {name: hash for name, hash in about.pop("sha256").items() if not name.startswith("decoder")}
+    with atomic_folder(folder, known_by=CARD, ours=(DECODER_WEIGHTS, DECODER_SETTINGS, DECODER_TOKENIZER)) as temporary:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+        shutil.rmtree(temporary / DECODER_TOKENIZER, ignore_errors=True)
+        about["decoder"] = {**about.get("decoder", {}), **card, **write_decoder(temporary, decoder)}
+        names = (name for name in hash_files(temporary) if name.startswith("decoder"))
+        write_card(temporary / CARD, about, others | {name: sha256(temporary / name) for name in names})
 
 
-def find_gpt(path: Path | str) -> Path | None:
-    """The model directory of a GPT at a path, see `find_folder`."""
-    return find_folder(path, GPT_CARD)
+def write_decoder(folder: Path, decoder: TextDecoder) -> dict[str, Any]:
+    """Write the decoder's files into a folder; returns what the card is to say about it."""
+    check_finite(decoder.network.state_dict(), where=f"the decoder to be written to {folder}")
+    # The output weights are the same tensor as the input embeddings, which safetensors stores once.
+    write_tensors(decoder.network, folder / DECODER_WEIGHTS, without=_TIED[:1])
+    save_settings(decoder.settings, folder / DECODER_SETTINGS)
+    (folder / DECODER_WEIGHTS).chmod((folder / DECODER_SETTINGS).stat().st_mode)  # safetensors lets only the owner read
+    if decoder.settings.decoder.tokenizer_path is not None:
+        decoder.tokenizer.save(folder / DECODER_TOKENIZER)
+    return {"encoder": decoder.encoder}
 
 
-def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
-    """A trained model in evaluation mode, the settings of its training, and its card.
+def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -> TextDecoder | None:
+    """The decoder of a model directory whose hashes were checked, None if it has none.
 
-    Raises:
-        LangJepaError: no model directory, a file missing, damaged or exchanged, weights that do not fit.
+    Args:
+        folder: the model directory.
+        card: its card.
+        tokenizer: the encoder's, used where the decoder has none of its own.
     """
-    folder = find_gpt(path)
-    if folder is None:
-        raise LangJepaError(
-            unfinished(Path(path))
-            or f"{path} is no model directory of a GPT (it has no {GPT_CARD}); an encoder is read, evaluated and "
-            "exported by other options than a GPT (int8 and int6 are of GPTs)"
-        )
-    card = read_card(folder / GPT_CARD, what="model card")
-    if lacking := [name for name in ("looped", "bos_id") if name not in card]:
-        raise LangJepaError(f"the card of the GPT {folder / GPT_CARD} is damaged: it lacks {', '.join(lacking)}")
-    settings = read_settings(folder / SETTINGS, GPTSettings)
-    return (
-        restore_gpt(settings, read_tensors(folder / _WEIGHTS), where=str(folder / _WEIGHTS)),
-        settings,
-        card,
-    )
-
-
-def restore_gpt(settings: GPTSettings, tensors: Mapping[str, Tensor], *, where: str) -> GPT:
-    """A GPT of these settings with these weights, in evaluation mode.
-
-    Raises:
-        LangJepaError: they do not fit each other; found before the model is built, whose size the settings claim.
-    """
-    check_weights(settings, {name: tuple(one.shape) for name, one in tensors.items()}, where=where)
-    model = build_gpt(settings)
-    model.load_state_dict(tensors)
-    return model.eval()
-
-
-def check_weights(settings: GPTSettings, shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None:
-    """Raise LangJepaError unless a GPT of these settings has tensors of these names and shapes; costs no memory."""
-    wrong = [f"{settings.model.num_layers} layers in {len(shapes)} tensors"]
-    if settings.model.num_layers <= len(shapes):
-        with torch.device("meta"):
-            wanted = {name: tuple(one.shape) for name, one in build_gpt(settings).state_dict().items()}
-        wrong = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
-    if wrong:
-        raise LangJepaError(f"{where} does not fit the model's settings: look at {', '.join(wrong[:5])}")
-
-
-def load_table(path: Path | str) -> ByteTable:
-    """Bytes and text of the tokens of a GPT's model directory."""
-    folder = find_gpt(path) or Path(path)
-    if (folder / TOKENIZER).is_file():
-        return ByteTable.of_pieces(Pieces.load(folder / TOKENIZER))
-    return ByteTable.of_tokenizer(TextTokenizer.load(str(folder)))
+    if "decoder" not in card:
+        return None
+    settings = read_settings(folder / DECODER_SETTINGS, DecoderSettings)
+    own = settings.decoder.tokenizer_path is not None
+    tokenizer = TextTokenizer.load(str(folder / DECODER_TOKENIZER)) if own else tokenizer
+    tensors, about = read_tensors(folder / DECODER_WEIGHTS), card["decoder"]
+    if _TIED[1] not in tensors or not isinstance(about, dict) or not isinstance(about.get("encoder"), str):
+        raise LangJepaError(f"the decoder in {folder} is damaged: it lacks {_TIED[1]} or its card's 'encoder'")
+    tensors[_TIED[0]] = tensors[_TIED[1]]
+    return restore(tensors, settings, tokenizer, encoder=about["encoder"], where=str(folder / DECODER_WEIGHTS))

@@ -19,7 +19,7 @@ from lang_jepa.data.views import View, make_plain_view, view_of
 from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
-from lang_jepa.inference.cache import PASS_TOKENS, CachedVectors, Job, Tell, Vectors, made_from, weights_hash
+from lang_jepa.inference.cache import PASS_TOKENS, CachedVectors, Job, OnMessage, Vectors, made_from, weights_hash
 from lang_jepa.models.context import Context
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.settings.encoder import Settings
@@ -124,14 +124,16 @@ class PredictionCache(CachedVectors):
     """
 
     @classmethod
-    def open_or_make(cls, model: Predicting, split: CorpusSplit, *, pooled: Vectors, tell: Tell | None = None) -> Self:
+    def open_or_make(
+        cls, model: Predicting, split: CorpusSplit, *, pooled: Vectors, on_message: OnMessage | None = None
+    ) -> Self:
         """The predictions of a side's sentences, in the contexts that training shows.
 
         Args:
             model: one that predicts the next sentence; run in float32 where it is.
             split: one side of a prepared corpus.
             pooled: float32 [S, D] from `ConceptCache`: where contexts are sentences alone, none is encoded again.
-            tell: called with what is done, in words; nothing is rebuilt in silence.
+            on_message: called with what is done, in words; nothing is made again without a word.
 
         Raises:
             LangJepaError: the model predicts no next sentences, the side is not on disk, or a prediction is not finite.
@@ -158,7 +160,7 @@ class PredictionCache(CachedVectors):
             units=view.count,
             block=BLOCK,
             make=lambda first, stop: _predicted(model, view, first, stop),
-            tell=tell or (lambda text: None),
+            on_message=on_message or (lambda text: None),
         )
         return cls(*job.open_or_make())
 

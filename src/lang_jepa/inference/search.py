@@ -1,6 +1,6 @@
-"""Nearest rows: by looking at all of them, or approximately with faiss (extra `faiss`), where there are too many.
+"""Nearest rows: exactly, by scoring all of them, or approximately with faiss (extra `faiss`), where there are too many.
 
-For the latter the rows are sorted into cells around k-means centres and kept in 8 bits a number; a search looks into
+For the latter the rows are sorted into cells around k-means centres and stored in 8 bits a number; a search visits
 the cells nearest to the query and scores what it finds there again with the stored vectors. How many cells is not a
 matter of taste: as many as are needed to find what exact search finds, measured when the index is built.
 """
@@ -35,7 +35,7 @@ _SLACK = 1e-5
 def exact_search(
     matrix: NDArray[Any], queries: Vectors, top_k: int, *, block_rows: int = BLOCK_ROWS
 ) -> tuple[Scores, Ints]:
-    """The rows with the largest dot products, by looking at all of them.
+    """The rows with the largest dot products, of all.
 
     An fp32 product of each block of rows with the queries finds who may be among the nearest; these are scored in fp64,
     one pair at a time. So the result, ties included, depends neither on the blocks nor on the other queries.
@@ -115,11 +115,11 @@ def _merged(scores: Scores, rows: Ints, who: Ints, fresh: Scores, near: Ints) ->
     """The best of what was found before and of fresh candidates, [Q, k] again."""
     count, top_k = scores.shape
     everyone = np.concatenate([np.repeat(np.arange(count), top_k), who])
-    values, places = np.concatenate([scores.ravel(), fresh]), np.concatenate([rows.ravel(), near])
-    order = np.lexsort((places, -values, everyone))
+    values, found = np.concatenate([scores.ravel(), fresh]), np.concatenate([rows.ravel(), near])
+    order = np.lexsort((found, -values, everyone))
     starts = np.searchsorted(everyone[order], np.arange(count))
     best = order[starts[:, None] + np.arange(top_k)]
-    return values[best], places[best]
+    return values[best], found[best]
 
 
 def neighbours(
@@ -133,7 +133,7 @@ def neighbours(
     """The sentences nearest to each vector, best first, by the model's default similarity.
 
     Args:
-        model: encodes the sentences, here and now; `lang_jepa.inference.index.index` keeps them on disk.
+        model: encodes the sentences, here and now; `lang_jepa.inference.index` keeps them on disk.
         vectors: [n, D].
         sentences: to search among.
         top_k: neighbours of each.
@@ -191,15 +191,15 @@ class ApproximateSearch:
     Args:
         cells: the faiss index.
         matrix: the stored rows [N, D], for exact scores of what is found.
-        probes: cells looked into.
+        probes: cells that a search visits.
     """
 
     def __init__(self, cells: Any, matrix: NDArray[Any], probes: int) -> None:
         self._cells, self._matrix = cells, matrix
-        self.look_into(probes)
+        self.set_probes(probes)
 
-    def look_into(self, probes: int) -> None:
-        """Set how many cells a search looks into."""
+    def set_probes(self, probes: int) -> None:
+        """Set how many cells a search visits."""
         self._cells.nprobe = probes
 
     @classmethod
@@ -229,7 +229,7 @@ class ApproximateSearch:
         return cls(cells, matrix, probes)
 
     def search(self, queries: Vectors, top_k: int) -> tuple[Scores, Ints]:
-        """Scores float64 and rows int64, [Q, top_k], best first; a place that stays empty has row -1.
+        """Scores float64 and rows int64, [Q, top_k], best first; one that is not filled has row -1.
 
         Raises:
             LangJepaError: the file was crafted, and names rows that are not there.
@@ -290,7 +290,7 @@ def _effort(search: ApproximateSearch, matrix: NDArray[Any], asked: Ints, cells:
     probes = 1
     while True:
         probes = min(probes, cells)
-        search.look_into(probes)
+        search.set_probes(probes)
         found = _others(*search.search(queries, _NEAREST + 1), asked)
         recall = float((found >= truth[:, -1:] - 1e-9).sum() / max(truth.size, 1))
         if recall >= WANTED_RECALL or probes == cells:

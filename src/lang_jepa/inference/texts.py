@@ -123,7 +123,7 @@ def contexts_of(given: object) -> tuple[list[list[str]], bool]:
 
 
 def sides_of(before: object, after: object) -> tuple[list[list[str]], list[list[str]]]:
-    """The sentences before and after each of some places; one side of a place may be empty.
+    """The sentences before and after each of some positions; one side of a position may be empty.
 
     Raises:
         LangJepaError: sides that differ in number or are both empty, or a sentence that `text_of` refuses.

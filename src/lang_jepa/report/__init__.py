@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lang_jepa.evaluation.table import Report
-    from lang_jepa.report.run import Asked
+    from lang_jepa.report.run import EvaluateOptions
 
 
-def evaluate_run(path: Path, asked: "Asked") -> "tuple[Report, Path]":
+def evaluate_run(path: Path, options: "EvaluateOptions") -> "tuple[Report, Path]":
     """Score a run's model and save the report as JSON after each task.
 
     Rows of other tasks that are in that file stay there, if they are of the same weights.
 
     Args:
         path: a run directory or a model directory, of an encoder or a GPT; a checkpoint; or a pretrained encoder.
-        asked: tasks and options.
+        options: tasks and options.
 
     Returns:
         The report and where it was written.
@@ -29,7 +29,7 @@ def evaluate_run(path: Path, asked: "Asked") -> "tuple[Report, Path]":
     if find_gpt(path) is not None:
         from lang_jepa.report.gpt_run import ScoredGPT
 
-        return ScoredGPT(path, asked).evaluate()
+        return ScoredGPT(path, options).evaluate()
     from lang_jepa.report.encoder_run import ScoredEncoder
 
-    return ScoredEncoder(path, asked).evaluate()
+    return ScoredEncoder(path, options).evaluate()

@@ -1,6 +1,6 @@
 """The scores of an encoder's run: its model, its corpus, and which encoders stand beside it."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 from lang_jepa.data.corpus.corpus import Corpus
@@ -11,11 +11,8 @@ from lang_jepa.evaluation.embedder import ArrayCache, Decoding, Encoder, Encoder
 from lang_jepa.evaluation.metrics.similarity import Statistics
 from lang_jepa.evaluation.scoreboard import choices_from
 from lang_jepa.evaluation.table import Report
-from lang_jepa.evaluation.tasks.decode import DECODE
-from lang_jepa.evaluation.tasks.document import DOCUMENT
-from lang_jepa.evaluation.tasks.evaluate import ENCODER_TASKS, TASKS, check_data_dir, tasks_named
-from lang_jepa.evaluation.tasks.request import Request
-from lang_jepa.evaluation.tasks.search import SEARCH
+from lang_jepa.evaluation.tasks import ENCODER_TASKS, OF_ENCODERS, check_data_dir, tasks_named
+from lang_jepa.evaluation.tasks.request import Need, Request, Task
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import check_writable, locked
 from lang_jepa.inference.cache import SentenceCache, weights_hash
@@ -26,11 +23,11 @@ from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor
 from lang_jepa.report.run import (
     TRAINING_DOCUMENTS,
-    Asked,
+    EvaluateOptions,
     ScoredRun,
+    add_cache,
     grouped,
     other_corpus,
-    remember,
     searched,
     some_texts,
 )
@@ -51,33 +48,33 @@ class ScoredEncoder(ScoredRun):
 
     Args:
         path: a run directory, a model directory, a checkpoint, or what else `ConceptModel.load` reads.
-        asked: tasks and options.
+        options: tasks and options.
 
     Raises:
         LangJepaError: the model, a task, its data or an option cannot be used; said before the work.
     """
 
-    def __init__(self, path: Path, asked: Asked) -> None:
-        if asked.output is not None:
-            check_writable(asked.output)
-        self.path, self.asked = path, asked
-        self.model = model = load_any(path, corpus=asked.prepared)
-        self.corpus = own_corpus(model, asked.prepared) if model.has_predictor else None
-        names = asked.names(_usual_tasks(model, asked.data_dir))
-        _check_options(model, path, names, asked)
-        self.tasks = tasks_named(names, ENCODER_TASKS)
+    def __init__(self, path: Path, options: EvaluateOptions) -> None:
+        if options.output is not None:
+            check_writable(options.output)
+        self.path, self.options = path, options
+        self.model = model = load_any(path, corpus=options.prepared)
+        self.corpus = own_corpus(model, options.prepared) if model.has_predictor else None
+        self.tasks = tasks_named(options.names(_usual_tasks(model, options.data_dir)), ENCODER_TASKS)
+        _check_options(model, path, self.tasks, options)
         self.held_out = any(task.reads_held_out for task in self.tasks)
         if self.held_out and (self.corpus is None or not self.corpus.validation.num_documents):
             why = self.corpus.why_nothing_held_out() if self.corpus else missing(model) or "it is not here"
             raise LangJepaError(
-                "the tasks retrieval, decode and document need held-out documents of the training corpus; "
+                f"the tasks {_listed(task for task in OF_ENCODERS if task.reads_held_out)} need held-out documents of "
+                "the training corpus; "
                 f"{why.rstrip('.')}. Or choose others: --tasks sts,probe,au, or search (over your own texts)"
             )
         self.folder = path.parent if path.is_file() else path
         usual = self.folder / "scores.json"
         if not model.has_predictor:
             usual = Path(f"{_label(str(self.folder), set())}-scores.json")
-        self.destination, self.weights = asked.output or usual, _weights(model)
+        self.destination, self.weights = options.output or usual, _weights(model)
 
     def evaluate(self) -> tuple[Report, Path]:
         """Score it; what the document tools should use is saved with the model."""
@@ -88,74 +85,79 @@ class ScoredEncoder(ScoredRun):
 
     def request(self) -> Request:
         """The model with what the tasks need."""
-        model, asked, corpus, settings = self.model, self.asked, self.corpus, self.model.settings
+        model, options, corpus, settings = self.model, self.options, self.corpus, self.model.settings
         read = None
-        if asked.documents and asked.queries and SEARCH in self.tasks:
-            read = searched(settings, asked.documents, asked.queries, asked.language)
+        if options.documents and options.queries and self._needs("searched"):
+            read = searched(settings, options.documents, options.queries, options.language)
         others = None
-        if corpus and DOCUMENT in self.tasks:
-            if asked.documents is not None:
-                others = other_corpus(settings, corpus, asked.documents)
+        if corpus and self._needs("grouped"):
+            if options.documents is not None:
+                others = other_corpus(settings, corpus, options.documents)
             shown = [one for one in (corpus, others) if one]
-            remember(model, shown, asked.tell, named=[one for one in shown if asked.prepared or one is others])
+            named = [one for one in shown if options.prepared or one is others]
+            add_cache(model, shown, options.on_message, named=named)
         else:
-            remember(model, [], asked.tell)
+            add_cache(model, [], options.on_message)
         texts = corpus if self.held_out else None
-        chosen = {task.name for task in self.tasks if task.reads_held_out and not (others and task is DOCUMENT)}
+        on_own = {task.name for task in self.tasks if task.reads_held_out and not (others and "grouped" in task.needs)}
         return Request(
             _scored(model),
             [task.name for task in self.tasks],
             baselines=self._baselines(),
-            data_dir=asked.data_dir,
-            documents=some_texts(texts.validation, asked.budget.documents) if texts else None,
+            data_dir=options.data_dir,
+            documents=some_texts(texts.validation, options.budget.documents) if texts else None,
             train_documents=some_texts(texts.train, TRAINING_DOCUMENTS) if texts else None,
-            grouped=grouped(corpus, others, asked.budget.documents) if corpus and DOCUMENT in self.tasks else None,
+            grouped=grouped(corpus, others, options.budget.documents) if corpus and self._needs("grouped") else None,
             searched=read,
             decoding=model,
-            decoding_beside=_untrained_decoding(self.folder, settings) if DECODE in self.tasks else {},
+            decoding_beside=_untrained_decoding(self.folder, settings) if self._needs("decoding") else {},
             of_stories=_of_stories(model),
-            window_size=asked.window_size or settings.data.window_size,
-            budget=asked.budget,
-            notes=self._flattered(chosen),
+            window_size=options.window_size or settings.data.window_size,
+            budget=options.budget,
+            notes=self._flattered(on_own),
         )
+
+    def _needs(self, need: Need) -> bool:
+        """Whether a task needs this field of the request."""
+        return any(need in task.needs for task in self.tasks)
 
     def _baselines(self) -> dict[str, Encoder]:
         """The model as training began with it, and other encoders, by their names in the table."""
         model, corpus, settings = self.model, self.corpus, self.model.settings
         baselines: dict[str, Encoder] = {}
-        compared = corpus if self.tasks != [DECODE] else None  # whose controls are of its own
-        if settings.model.freeze_encoder and corpus and self.tasks == [DOCUMENT]:
-            compared = None  # the start has the same encoder, which this task's baselines use already
+        compared = None if all(task.own_controls for task in self.tasks) else corpus
+        if settings.model.freeze_encoder and corpus and all(task.own_space for task in self.tasks):
+            compared = None  # the start has the same encoder, which the baselines of these tasks use already
             if model.jepa.encoder.head is not None:
                 baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
         start = self._start(compared) if compared else None
         if start is not None:
             baselines[_start_name(settings)] = _scored(start)
-        sample = _sample(compared) if compared and self.asked.beside else []
-        for name in self.asked.beside:
+        sample = _sample(compared) if compared and self.options.beside else []
+        for name in self.options.beside:
             baselines[_label(name, {*baselines})] = other_encoder(name, sample)
-        if corpus is None and self.asked.tell is not None and model.has_predictor:
-            self.asked.tell(f"left out: the row '{_start_name(settings)}'. {missing(model)}")
+        if corpus is None and self.options.on_message is not None and model.has_predictor:
+            self.options.on_message(f"left out: the row '{_start_name(settings)}'. {missing(model)}")
         return baselines
 
     def _start(self, corpus: Corpus) -> ConceptModel | None:
         """The model as training began with it; what it reads is shared with all that read with the same weights.
 
-        None, with a word to `tell`, where the pretrained weights that it began with are no longer to be had.
+        None, with a word to `on_message`, where the pretrained weights that it began with are no longer to be had.
         """
-        model, tell = self.model, self.asked.tell
+        model, on_message = self.model, self.options.on_message
         try:
             start = start_of(model.settings, corpus)
         except LangJepaError as error:
-            if tell is None or not model.settings.model.pretrained:
+            if on_message is None or not model.settings.model.pretrained:
                 raise
-            tell(f"left out: the row '{_start_name(model.settings)}', since {error}")
+            on_message(f"left out: the row '{_start_name(model.settings)}', since {error}")
             return None
         weights = weights_hash(start.jepa.encoder.backbone)
         same = weights == weights_hash(model.jepa.encoder.backbone)
-        cache = ArrayCache(self.asked.shared)
+        cache = ArrayCache(self.options.shared)
         start.sentence_cache = (
-            model.sentence_cache if same else SentenceCache(start.room, shelf=cache, identity=weights)
+            model.sentence_cache if same else SentenceCache(start.room, cache=cache, identity=weights)
         )
         return start
 
@@ -169,33 +171,40 @@ class ScoredEncoder(ScoredRun):
         return dict.fromkeys(tasks, note)
 
 
-def _check_options(model: ConceptModel, path: Path, names: Sequence[str], asked: Asked) -> None:
-    """Refuse what this model cannot be asked, and options that no task reads."""
+def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], options: EvaluateOptions) -> None:
+    """Refuse tasks that this model cannot be given, and options that none of them reads."""
+    names = [task.name for task in tasks]
     if not model.has_predictor:
-        if asked.prepared is not None:
+        if options.prepared is not None:
             raise LangJepaError(
                 f"--corpus has no effect with {path}: it is an encoder alone, trained on no corpus here"
             )
-        wrong = [name for name in names if name in TASKS and TASKS[name].reads_held_out]
+        wrong = [task.name for task in tasks if task.reads_held_out]
         if wrong:
             raise LangJepaError(
                 f"{path} is an encoder alone, so the tasks {', '.join(wrong)}, which read documents held out of a "
                 "model's training corpus, have none to read: take --tasks sts,probe,au,stories. To compare it with a "
                 f"run of yours on these tasks: lang-jepa evaluate RUN --beside {path}"
             )
-    if asked.documents is not None and {"document", "search"}.isdisjoint(names):
-        raise LangJepaError("--documents belongs to the tasks document and search: add one of them to --tasks")
-    if asked.queries is not None and "search" not in names:
-        raise LangJepaError("--queries belongs to the task search: add it to --tasks")
-    if "search" in names and (asked.documents is None or asked.queries is None):
+    for option in ("documents", "queries"):
+        readers = [task for task in OF_ENCODERS if option in task.options]
+        if getattr(options, option) is not None and not any(task in readers for task in tasks):
+            some, one = ("tasks", "one of them") if len(readers) > 1 else ("task", "it")
+            raise LangJepaError(f"--{option} belongs to the {some} {_listed(readers)}: add {one} to --tasks")
+    for task in tasks:
+        if task.incomplete and any(getattr(options, option) is None for option in task.options):
+            raise LangJepaError(task.incomplete)
+    check_data_dir(names, options.data_dir, _of_stories(model))
+    if options.beside and all(task.own_controls for task in tasks):
         raise LangJepaError(
-            "the task search needs --documents TEXTS to search in, and --queries FILE: on each line a query, a tab, "
-            "and the sentence, or the id of the document, that it should find"
+            f"--beside has no effect on the task {_listed(tasks)}, which compares decoders: add other tasks"
         )
-    tasks_named(names, ENCODER_TASKS)
-    check_data_dir(names, asked.data_dir, _of_stories(model))
-    if asked.beside and {*names} == {"decode"}:
-        raise LangJepaError("--beside has no effect on the task decode, which compares decoders: add other tasks")
+
+
+def _listed(tasks: Iterable[Task]) -> str:
+    """Names for people: a, b and c."""
+    *first, last = (task.name for task in tasks)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _of_stories(model: ConceptModel) -> bool:
@@ -298,7 +307,7 @@ def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
 
 
 def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
-    """The encoder of a model as it is before the head, which shares what the model remembers.
+    """The encoder of a model as it is before the head, which shares the cache of the model.
 
     Args:
         model: one whose encoder has a head.

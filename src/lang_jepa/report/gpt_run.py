@@ -16,21 +16,20 @@ from lang_jepa.data.text.sentences import SentenceSplitter, make_splitter
 from lang_jepa.data.tokens.byte_table import ByteTable, some_documents, spread_documents
 from lang_jepa.data.tokens.token_stream import TokenSource
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.compression import Baseline, compression_baselines
+from lang_jepa.evaluation.baselines.language import Baseline, compression_baselines
 from lang_jepa.evaluation.embedder import ArrayCache, CachedEmbedder, Encoder
 from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn, Validation
 from lang_jepa.evaluation.metrics.similarity import Statistics
-from lang_jepa.evaluation.tasks.evaluate import GPT_TASKS, check_data_dir, tasks_named
+from lang_jepa.evaluation.tasks import GPT_TASKS, check_data_dir, tasks_named
 from lang_jepa.evaluation.tasks.request import Language, Precision, Quantised, Request
 from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
 from lang_jepa.export.quantise import parse_rounding
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import check_writable, fingerprint, writing
-from lang_jepa.inference.generate import TextGPT
+from lang_jepa.inference.gpt import TextGPT, initial_gpt, load_gpt, load_table
 from lang_jepa.inference.model import own_folder
-from lang_jepa.inference.model_folder import initial_gpt, load_gpt, load_table
 from lang_jepa.models.gpt import GPT
-from lang_jepa.report.run import OF_ENCODERS, TRAINING_DOCUMENTS, Asked, ScoredRun
+from lang_jepa.report.run import OF_ENCODERS, TRAINING_DOCUMENTS, EvaluateOptions, ScoredRun
 from lang_jepa.settings.gpt import GPTDataSettings, GPTLoggingSettings
 from lang_jepa.training.methods.gpt_data import Tokens, of_corpus, open_tokens
 
@@ -51,7 +50,7 @@ class ScoredGPT(ScoredRun):
 
     Args:
         path: a run directory or a model directory; the tokens of its training must still be there.
-        asked: tasks and options.
+        options: tasks and options.
 
     Attributes:
         text: the model with its tokenizer.
@@ -61,20 +60,20 @@ class ScoredGPT(ScoredRun):
         LangJepaError: no GPT, an unknown task, an option of encoders, tokens that are gone or hold nothing out.
     """
 
-    def __init__(self, path: Path, asked: Asked) -> None:
-        unread = [name for name in OF_ENCODERS if getattr(asked, name)]
+    def __init__(self, path: Path, options: EvaluateOptions) -> None:
+        unread = [name for name in OF_ENCODERS if getattr(options, name)]
         if unread:
             raise LangJepaError(f"{', '.join(unread)} of an evaluation have no effect on a GPT ({path})")
-        usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if asked.data_dir else [])]
-        self.tasks = tasks_named(asked.names(usual), GPT_TASKS)
-        check_data_dir([task.name for task in self.tasks], asked.data_dir, of_stories=False)
-        if asked.output is not None:
-            check_writable(asked.output)
+        usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if options.data_dir else [])]
+        self.tasks = tasks_named(options.names(usual), GPT_TASKS)
+        check_data_dir([task.name for task in self.tasks], options.data_dir, of_stories=False)
+        if options.output is not None:
+            check_writable(options.output)
         self.model, self.settings, self.card = load_gpt(path)
-        self.asked, self.budget, self.cache = asked, asked.budget, ArrayCache(asked.shared)
-        self.tokens = _own_tokens(self.settings.data, self.card.get("corpus"), asked.prepared)
-        if asked.prepared and self.tokens.table.base.tolist() != load_table(path).base.tolist():
-            raise LangJepaError(f"{asked.prepared} has other tokens than the GPT {path}")
+        self.options, self.budget, self.cache = options, options.budget, ArrayCache(options.shared)
+        self.tokens = _own_tokens(self.settings.data, self.card.get("corpus"), options.prepared)
+        if options.prepared and self.tokens.table.base.tolist() != load_table(path).base.tolist():
+            raise LangJepaError(f"{options.prepared} has other tokens than the GPT {path}")
         if self.tokens.held_out is None:
             raise LangJepaError(f"{self.tokens.place} holds nothing out, so that nothing can be measured")
         self.held_out = self.tokens.held_out
@@ -82,7 +81,7 @@ class ScoredGPT(ScoredRun):
             self.start = self._with_tokenizer(initial_gpt(self.settings).eval())
         self.text = self._with_tokenizer(self.model)
         self._sentences: dict[str, Documents] = {}
-        self.destination = asked.output or path / "scores.json"
+        self.destination = options.output or path / "scores.json"
         self.weights = digest(self.model.state_dict())
 
     def request(self) -> Request:
@@ -94,7 +93,7 @@ class ScoredGPT(ScoredRun):
             self.vectors() if embeds else self.text,
             [task.name for task in self.tasks],
             baselines={UNTRAINED: self.untrained_vectors()} if embeds else {},
-            data_dir=self.asked.data_dir,
+            data_dir=self.options.data_dir,
             documents=self.sentences("held out") if reads else None,
             train_documents=self.sentences("train") if reads else None,
             language=self.language() if predicts else None,
@@ -173,10 +172,7 @@ class ScoredGPT(ScoredRun):
         meta = self.settings.meta.model_copy(update={"load_checkpoint": False})
         settings = self.settings.model_copy(update={"logging": GPTLoggingSettings(), "meta": meta})
         rounding = parse_rounding(8 if precision == "int8" else 6, None)
-        with (
-            writing(Path(tempfile.gettempdir())),
-            tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder,
-        ):
+        with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="lang-jepa-quantised-") as folder:
             file = Path(folder) / "gpt.ljq"
             written = write_quantised_gpt(self.model, settings, self.card, file, rounding, cap=sys.maxsize)
             model, _, looped = load_quantised_gpt(file)
@@ -191,14 +187,14 @@ def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Toke
         name: of its tokens, in the model's card.
         prepared: what the user names.
     """
-    place = prepared or (Path(data.data_path) if data.data_path else own_folder(data.corpus_dir, name))
-    if place is not None and place.is_dir():
-        named = data.model_copy(update={"data_path": str(place)})
-        whole = (place / MANIFEST).is_file()
-        tokens = of_corpus(Corpus.open(place), lambda event: None) if whole else open_tokens(named, lambda event: None)
+    folder = prepared or (Path(data.data_path) if data.data_path else own_folder(data.corpus_dir, name))
+    if folder is not None and folder.is_dir():
+        named = data.model_copy(update={"data_path": str(folder)})
+        whole = (folder / MANIFEST).is_file()
+        tokens = of_corpus(Corpus.open(folder), lambda event: None) if whole else open_tokens(named, lambda event: None)
         if prepared is not None or tokens.identity == name:
             return tokens
-    where = place or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
+    where = folder or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
     raise LangJepaError(
         f"the tokens of this GPT's training are not here ({where}), and none are made in their place: name token "
         "shards or a prepared corpus of its tokenizer with --corpus FOLDER"

@@ -1,4 +1,4 @@
-"""What is asked of a finished run, of an encoder's or a GPT's, and the documents that are read for it."""
+"""How a finished run of an encoder or a GPT is evaluated, and the documents that are read for it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
@@ -13,11 +13,11 @@ from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.table import Report, Saver
+from lang_jepa.evaluation.tasks import DEFAULT_BUDGET, Budget, evaluate
 from lang_jepa.evaluation.tasks.document_data import group_of
-from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET, Budget, evaluate
 from lang_jepa.evaluation.tasks.request import Grouped, Request, Searched
 from lang_jepa.evaluation.tasks.search import ask
-from lang_jepa.inference.cache import ConceptCache, SentenceCache, Tell, reads_cached
+from lang_jepa.inference.cache import ConceptCache, OnMessage, SentenceCache, reads_cached
 from lang_jepa.inference.index.source import SplitDocuments
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.settings.encoder import Settings
@@ -25,12 +25,12 @@ from lang_jepa.settings.encoder import Settings
 TRAINING_DOCUMENTS = 300
 """Training documents that the baselines learn from, at most."""
 OF_ENCODERS = ("beside", "documents", "queries", "language", "window_size")
-"""What can be asked of encoders alone."""
+"""Options of encoders alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is asked of a run.
+class EvaluateOptions:
+    """How to evaluate a run.
 
     Attributes:
         tasks: names separated by commas; empty: what the run's data allow.
@@ -40,7 +40,7 @@ class Asked:
         shared: folder for what the same start gives in other evaluations (None: it is computed).
         prepared: a corpus, or token shards of a GPT, to take in place of those of the training (None: those, if they
             are here). Nothing is ever prepared in their place: what cannot be scored without them is left out, and
-            `tell` is told.
+            `on_message` says so.
         beside: other encoders to score too, see `other_encoder`.
         documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
             and those held out of the training corpus only choose (None: every fourth of those chooses); for the task
@@ -48,7 +48,7 @@ class Asked:
         queries: for the task `search`, see `lang_jepa.evaluation.tasks.search.read_queries`.
         language: of the texts that are searched (None: `data.language` of the model).
         window_size: sentences of context in the questions (None: as many as the model reads).
-        tell: told in words of what takes long.
+        on_message: called with what takes long, in words.
     """
 
     tasks: str = ""
@@ -62,10 +62,10 @@ class Asked:
     queries: Path | None = None
     language: str | None = None
     window_size: int | None = None
-    tell: Tell | None = None
+    on_message: OnMessage | None = None
 
     def names(self, usual: Sequence[str]) -> list[str]:
-        """Of the tasks."""
+        """The tasks' names, or the `usual` ones."""
         return [name.strip() for name in self.tasks.split(",") if name.strip()] or list(usual)
 
 
@@ -167,15 +167,15 @@ def evenly(available: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, available - 1, min(count, available)).astype(int)).tolist()  # type: ignore[no-any-return]
 
 
-def remember(
-    model: ConceptModel, corpora: Sequence[Corpus], tell: Tell | None, *, named: Collection[Corpus] = ()
+def add_cache(
+    model: ConceptModel, corpora: Sequence[Corpus], on_message: OnMessage | None, *, named: Collection[Corpus] = ()
 ) -> None:
-    """Let a model read each sentence once; where training reads cached vectors, they are used.
+    """Let a model encode each sentence once; where training reads cached vectors, they are used.
 
     Args:
-        model: gets a memory.
-        corpora: whose sentences it will be shown; prepared with its tokenizer.
-        tell: told in words of vectors that are made.
+        model: gets a `SentenceCache`.
+        corpora: whose sentences it will encode; prepared with its tokenizer.
+        on_message: called with what is done, in words.
         named: those of the corpora that the user named, beside which vectors are made where there are none. Beside one
             that only the model's settings name nothing is ever written.
     """
@@ -187,7 +187,7 @@ def remember(
             if split.num_sentences:
                 view = make_plain_view(model.settings, split, model.tokenizer)
                 take = ConceptCache.open_or_make if corpus in named else ConceptCache.find
-                found = take(model.jepa.encoder, view, tell=tell)
+                found = take(model.jepa.encoder, view, on_message=on_message)
                 if found is not None:
                     model.sentence_cache.fill(split, found.vectors)
 

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.errors import LangJepaError
-from lang_jepa.inference.cards import CARD
 from lang_jepa.inference.decoding import restore
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import find_gpt
+from lang_jepa.inference.model_folder import CARD, find_gpt
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.load import SAVED, build_saved
 from lang_jepa.settings.recipes import system_of

@@ -74,7 +74,7 @@ def test_who_reads_the_meaning_finds_them_and_its_threshold_is_kept(sources: Sou
     assert value["average precision", "chance"] < 0.6
     choice = found.choice()
     assert choice.predictor is None
-    assert (choice.used.rule, choice.said().count("no predictor")) == (RULE, 1)
+    assert (choice.used.rule, choice.describe().count("no predictor")) == (RULE, 1)
     assert 0.5 < choice.used.setting["threshold"] <= 1
 
 

@@ -148,7 +148,7 @@ def test_choices_are_kept_with_their_weights(grouped: Grouped, tmp_path: Path) -
     assert kept is not None
     assert kept.tools == tools
     assert choices_from(json.loads((tmp_path / FILE).read_text())["tools"]) == tools
-    assert "MRR 1.000" in kept.tools["next"].said()
+    assert "MRR 1.000" in kept.tools["next"].describe()
     with pytest.raises(LangJepaError, match="other weights"):
         Choices.load(tmp_path, model="abd")
     (tmp_path / FILE).write_text('{"format": 1, "tools": {"next": {}}, "model": "abc"}')

@@ -138,10 +138,7 @@ class WordRidge:
             candidates = prepare(sentences, self._statistics, kind)
             for penalty, ridge in self._path:
                 predicted = prepare(ridge(x), self._statistics, kind)
-                yield (
-                    f"{penalty:g}, {kind}",
-                    vector_scores(questions, predicted, candidates),
-                )
+                yield (f"{penalty:g}, {kind}", vector_scores(questions, predicted, candidates))
 
 
 def means_ridge(

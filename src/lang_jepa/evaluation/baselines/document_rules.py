@@ -1,7 +1,7 @@
-"""What is expected at a place of a document: by a predictor, by its neighbours without one, or by both.
+"""What is expected at a position of a document: by a predictor, by its neighbours without one, or by both.
 
-A place is where a sentence stands or might stand, with the sentences before and after it. Every rule gives one unit
-vector for each place, to be compared with a sentence by a dot product. Legend: Q positions, S sentences, D dimensions.
+A position is where a sentence stands or might stand, with the sentences before and after it. Every rule gives one unit
+vector for each, to be compared with a sentence by a dot product. Legend: Q positions, S sentences, D dimensions.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,12 +19,12 @@ from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statisti
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard
 
 REACH = 8
-"""Sentences on either side that the rules without a predictor look at, as the recency-weighted mean does."""
+"""Sentences on either side that the rules without a predictor use, as the recency-weighted mean does."""
 
 
 @runtime_checkable
 class BothSides(Embedder, Protocol):
-    """A model whose predictor reads what comes after a place too."""
+    """A model whose predictor reads what comes after a position too."""
 
     @property
     def sees_both_sides(self) -> bool:
@@ -36,11 +36,11 @@ class BothSides(Embedder, Protocol):
 
 @dataclass(frozen=True)
 class Positions:
-    """Places of documents.
+    """Positions of documents.
 
     Attributes:
         sentences: [S] distinct sentences.
-        before: for each place the rows of `sentences` before it, oldest first; may be empty.
+        before: for each position the rows of `sentences` before it, oldest first; may be empty.
         after: those after it (after the sentence that stands there), in reading order; may be empty.
     """
 
@@ -63,9 +63,9 @@ class Positions:
         """
         before, after = [], []
         for rows in documents:
-            for place in range(int(gaps), len(rows)):
-                skipped = place if gaps else place + 1
-                before.append(rows[max(0, place - reach) : place])
+            for position in range(int(gaps), len(rows)):
+                skipped = position if gaps else position + 1
+                before.append(rows[max(0, position - reach) : position])
                 after.append(rows[skipped : skipped + reach])
         return cls(sentences, before, after)
 
@@ -104,7 +104,7 @@ _SIDES: Mapping[str, tuple[bool, Callable[[list[Rows], Floats], Floats]]] = {
     "following": (True, copy_forward),
     "future": (True, recency_mean),
 }
-"""Without a predictor: whether it looks at what comes after, and how; the rest are predictions."""
+"""Without a predictor: whether it uses what comes after, and how; the rest are predictions."""
 _PARTS: Mapping[str, tuple[Part, ...]] = {
     "last sentence": ("last",),
     "recency mean": ("past",),
@@ -130,7 +130,7 @@ class Reading:
 
     Attributes:
         model: the model; the rules without a predictor need an encoder only.
-        positions: where it looks.
+        positions: where something is expected.
         embeddings: float32 [S, D], unit rows.
         name: of the model in errors.
     """
@@ -145,7 +145,6 @@ class Reading:
 
     @property
     def statistics(self) -> Statistics:
-        """Of the model."""
         return self.model.statistics
 
     def space(self, kind: Similarity) -> Floats:
@@ -155,12 +154,12 @@ class Reading:
         return self._spaces[kind]
 
     def expected(self, rule: Rule, kind: Similarity) -> Floats:
-        """What a rule expects at every place, unit rows [Q, D]; zeros where it has nothing to look at."""
+        """What a rule expects at every position, unit rows [Q, D]; zeros where there is nothing to go by."""
         parts = [self.part(name, kind) for name in _PARTS[rule]]
         return parts[0] if len(parts) == 1 else unit_rows(np.sum(parts, axis=0))
 
     def part(self, name: Part, kind: Similarity) -> Floats:
-        """One of the vectors that a rule adds up, [Q, D]: unit rows, zeros where it has nothing to look at."""
+        """One of the vectors that a rule adds up, [Q, D]: unit rows, zeros where there is nothing to go by."""
         if name in _SIDES:
             if (name, kind) not in self._sides:
                 after, rule = _SIDES[name]
@@ -181,9 +180,7 @@ class Reading:
             raise LangJepaError(f"{self.name} has no predictor, so it expects nothing.")
         model, texts = self.model, self.positions.texts
         return _where(
-            self.positions.before,
-            lambda some: predict(model, [texts(rows) for rows in some], self.name),
-            model.dim,
+            self.positions.before, lambda some: predict(model, [texts(rows) for rows in some], self.name), model.dim
         )
 
     def _predict(self, *, both: bool) -> Floats:

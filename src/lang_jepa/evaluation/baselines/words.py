@@ -38,14 +38,14 @@ def tfidf(fitted: Sequence[str], *texts: Sequence[str], **options: Any) -> list[
 
 def sparse_scores(questions: Questions, queries: Any, sentences: Any) -> ScoresBySet:
     """Scores of all candidates from sparse rows: queries [Q, V], sentences [S, V]."""
-    answers: ScoresBySet = {}
+    scores: ScoresBySet = {}
     for name, rows in questions.candidates.items():
         parts = []
         for start in range(0, len(rows), 256):
             table = (queries[start : start + 256] @ sentences.T).toarray()
             parts.append(np.take_along_axis(table, np.clip(rows[start : start + 256], 0, None), 1))
-        answers[name] = np.concatenate(parts)
-    return answers
+        scores[name] = np.concatenate(parts)
+    return scores
 
 
 def tfidf_scores(
@@ -53,7 +53,7 @@ def tfidf_scores(
 ) -> Iterator[tuple[str, str, ScoresBySet]]:
     """TF-IDF cosine of the context's last sentences with each candidate: name, note, scores.
 
-    One answer per span, and one of their mix by the recency weights when all its spans are asked for. The inverse
+    One table per span, and one of their mix by the recency weights when all its spans are asked for. The inverse
     document frequencies come from the evaluated sentences, and from training sentences too where there are any:
     without the former, names that occur in one document only, the best clue of all, would be unknown words.
     """
@@ -196,8 +196,8 @@ def _block_scores(words: list[str], width: int, block: int) -> NDArray[np.float6
     """Cosine of the blocks on both sides of each gap between pseudo-sentences."""
     numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
     counts = np.zeros((len(words) // width, max(1, len(numbers))))
-    for place, word in enumerate(words[: len(counts) * width]):
-        counts[place // width, numbers[word]] += 1
+    for position, word in enumerate(words[: len(counts) * width]):
+        counts[position // width, numbers[word]] += 1
     scores = []
     for gap in range(1, len(counts)):
         size = min(block, gap, len(counts) - gap)

@@ -23,7 +23,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.reduction import world_size
 
 LogitsFn = Callable[[Tensor], Tensor]
-"""int64 [B, T] to float [B, T, V]: scores of the next token at every place, from this and earlier places only."""
+"""int64 [B, T] to float [B, T, V]: scores of the next token at every position, from this and earlier positions only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,14 @@ class DocumentBits:
 
     @property
     def bits_per_byte(self) -> float:
-        """Of all documents together."""
         return float(self.bits.sum() / self.bytes.sum())
 
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """Predicted tokens: their places in the source, int64 [N], nats, float64 [N], and bytes, int64 [N]."""
+    """Predicted tokens: their positions in the source, int64 [N], nats, float64 [N], and bytes, int64 [N]."""
 
-    places: NDArray[np.int64]
+    positions: NDArray[np.int64]
     nats: Tensor
     bytes: Tensor
 
@@ -172,14 +171,13 @@ class Validation:
         windows = self._windows(self.length)
         while batch := list(islice(windows, self.batch_size)):
             scored = self._batch(logits_fn, batch)
-            rows = owners[scored.places]
+            rows = owners[scored.positions]
             nats += np.bincount(rows, weights=scored.nats.cpu().numpy(), minlength=count)
             size += np.bincount(rows, weights=scored.bytes.cpu().numpy(), minlength=count)
         _check_finite(float(nats.sum()))
         return DocumentBits(nats / math.log(2), size)
 
     def _windows(self, stride: int) -> Iterator[_Window]:
-        """All windows, in order."""
         done = start = 0
         while done < self.targets:
             stop = min(start + self.length, self.targets)
@@ -201,8 +199,8 @@ class Validation:
         logits = logits_fn(previous.contiguous())
         nats = functional.cross_entropy(logits[chosen].float(), target[chosen], reduction="none")
         size = self.table.count(target, previous)[chosen]
-        places = np.concatenate([np.arange(window.first + 1, window.stop + 1) for window in windows])
-        return _Scored(places, nats.double(), size)
+        positions = np.concatenate([np.arange(window.first + 1, window.stop + 1) for window in windows])
+        return _Scored(positions, nats.double(), size)
 
 
 def _check_finite(nats: float) -> None:

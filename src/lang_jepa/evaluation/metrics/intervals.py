@@ -103,12 +103,7 @@ def cluster_draws(
 
 
 def spearman_interval(
-    first: ArrayLike,
-    second: ArrayLike,
-    clusters: ArrayLike | None = None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
+    first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None, *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """Interval of Spearman's correlation when clusters of rows are drawn with replacement.
 
@@ -125,23 +120,20 @@ def spearman_interval(
     columns = [_numbers(first), _numbers(second)]
     if len(columns[0]) != len(columns[1]):
         raise LangJepaError(f"columns differ in length: {len(columns[0])} and {len(columns[1])}.")
-    places = [np.unique(column, return_inverse=True)[1] for column in columns]
-    if min(int(place.max()) for place in places) < 1:
+    dense = [np.unique(column, return_inverse=True)[1] for column in columns]
+    if min(int(one.max()) for one in dense) < 1:
         raise LangJepaError("a constant column has no rank correlation.")
     _, labels = np.unique(_labels(clusters, len(columns[0])), return_inverse=True)
     count = int(labels.max()) + 1
     _enough(count)
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    results = weighted_spearman(draws, labels, places[:1], places[1])[:, 0]
+    results = weighted_spearman(draws, labels, dense[:1], dense[1])[:, 0]
     # A resample may hold one distinct value only, and then the correlation is undefined.
     return percentiles(results[np.isfinite(results)])
 
 
 def weighted_spearman(
-    draws: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    columns: Sequence[NDArray[np.int64]],
-    other: NDArray[np.int64],
+    draws: NDArray[np.int64], labels: NDArray[np.int64], columns: Sequence[NDArray[np.int64]], other: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Spearman of several columns with another one, of rows that each occur as often as their cluster was drawn.
 
@@ -150,13 +142,13 @@ def weighted_spearman(
     Args:
         draws: [R, C], how often each cluster is drawn in each resample.
         labels: [Q], the cluster of each row, 0 to C - 1.
-        columns: S of [Q], the values' places among the distinct values in sorted order, from 0.
+        columns: S of [Q], the values' dense ranks, from 0: which of the distinct values, sorted.
         other: [Q], likewise.
 
     Returns:
         [R, S]; NaN where a resample holds one distinct value only.
     """
-    groups = [_Groups.of(places) for places in (*columns, other)]
+    groups = [_Groups.of(dense) for dense in (*columns, other)]
     size = max(1, _BLOCK // len(labels))
     blocks = []
     for begin in range(0, len(draws), size):
@@ -175,26 +167,26 @@ class _Groups(NamedTuple):
     """Rows in the order of their values.
 
     Attributes:
-        place: [Q], each row's place among the distinct values.
+        dense: [Q], the dense rank of each row's value.
         order: [Q], the rows sorted by it.
         starts: where each distinct value begins in `order`.
     """
 
-    place: NDArray[np.int64]
+    dense: NDArray[np.int64]
     order: NDArray[np.int64]
     starts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, place: NDArray[np.int64]) -> "_Groups":
-        order = np.argsort(place, kind="stable")
-        return cls(place, order, np.flatnonzero(np.diff(place[order], prepend=-1)))
+    def of(cls, dense: NDArray[np.int64]) -> "_Groups":
+        order = np.argsort(dense, kind="stable")
+        return cls(dense, order, np.flatnonzero(np.diff(dense[order], prepend=-1)))
 
     def centred_ranks(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average ranks of the repeated rows minus the mean rank, [Q, R], for weights [Q, R]."""
         totals = np.add.reduceat(weights[self.order], self.starts, axis=0)
         ends = np.cumsum(totals, axis=0)
         ranks = ends - (totals - 1) / 2 - (ends[-1] + 1) / 2
-        centred: NDArray[np.float64] = ranks[self.place]
+        centred: NDArray[np.float64] = ranks[self.dense]
         return centred
 
 

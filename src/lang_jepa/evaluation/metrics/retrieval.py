@@ -39,7 +39,7 @@ class Retrieval:
     last_ranks: Rows
 
     def hits(self, k: int) -> NDArray[np.float64]:
-        """1.0 where the true candidate is among the first k, [Q]. Sharing place k with another is no hit, unless all
+        """1.0 where the true candidate is among the first k, [Q]. Sharing rank k with another is no hit, unless all
         that are tied are among the first k.
         """
         return (self.last_ranks <= k).astype(np.float64)
@@ -50,7 +50,6 @@ class Retrieval:
 
     @property
     def mrr(self) -> float:
-        """Mean reciprocal rank."""
         return float((1 / self.ranks).mean())
 
     def metrics(self) -> dict[str, float]:

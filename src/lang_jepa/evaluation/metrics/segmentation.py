@@ -126,9 +126,9 @@ def depths(scores: Gaps) -> Gaps:
 def _descended(scores: Gaps) -> Gaps:
     """For each gap the score at which a walk to the left that only goes down ends."""
     ends = scores.copy()
-    for place in range(1, len(scores)):
-        if scores[place - 1] <= scores[place]:
-            ends[place] = ends[place - 1]
+    for position in range(1, len(scores)):
+        if scores[position - 1] <= scores[position]:
+            ends[position] = ends[position - 1]
     return ends
 
 
@@ -168,8 +168,8 @@ def ranked(scores: Gaps, least: int = LEAST_SEGMENT) -> Ints:
     free = np.zeros(sentences + 1, dtype=bool)
     free[least : max(least, sentences - least + 1)] = True
     found: list[int] = []
-    for place in np.argsort(-scores, kind="stable").tolist():
-        gap = place + 1
+    for position in np.argsort(-scores, kind="stable").tolist():
+        gap = position + 1
         if free[gap]:
             found.append(gap)
             free[max(0, gap - least + 1) : gap + least] = False

@@ -83,12 +83,7 @@ class Statistics:
 
     @classmethod
     def of(
-        cls,
-        embeddings: ArrayLike,
-        *,
-        predictable: Predictable | None = None,
-        keep: int = 0,
-        shrinkage: float = 0.01,
+        cls, embeddings: ArrayLike, *, predictable: Predictable | None = None, keep: int = 0, shrinkage: float = 0.01
     ) -> Self:
         """Estimate from training embeddings, in fp64 (see `_power` for the shrinkage).
 
@@ -124,7 +119,7 @@ class Statistics:
         }
         if self.predictable is not None:
             for name in _PREDICTABLE:
-                tensors[f"foretold.{name}"] = np.ascontiguousarray(getattr(self.predictable, name))
+                tensors[f"predictable.{name}"] = np.ascontiguousarray(getattr(self.predictable, name))
         if self.sample is not None:
             tensors["sample"] = np.ascontiguousarray(self.sample)
         with atomic_file(path) as temporary:
@@ -145,8 +140,9 @@ class Statistics:
         try:
             tensors = load_file(path)
             mean, whitening, count = tensors["mean"], tensors["whitening"], int(tensors["count"][0])
-            known = any(name.startswith("foretold.") for name in tensors)
-            maps = [tensors[f"foretold.{name}"].astype(np.float32) for name in _PREDICTABLE] if known else []
+            # "predictable", or "foretold", its earlier name.
+            prefix = next((name.partition(".")[0] for name in tensors if "." in name), None)
+            maps = [tensors[f"{prefix}.{name}"].astype(np.float32) for name in _PREDICTABLE] if prefix else []
         except (SafetensorError, KeyError) as error:
             raise LangJepaError(f"the score statistics are damaged ({path}): {error}") from error
         if bad := [name for name, part in tensors.items() if not np.isfinite(part).all()]:
@@ -185,11 +181,7 @@ _FLOOR = 1e-12
 
 
 def prepare(
-    x: ArrayLike,
-    statistics: Statistics,
-    kind: Similarity,
-    *,
-    side: Literal["concepts", "predictions"] = "concepts",
+    x: ArrayLike, statistics: Statistics, kind: Similarity, *, side: Literal["concepts", "predictions"] = "concepts"
 ) -> Floats:
     """Embeddings ready to be compared by a dot product.
 

@@ -1,4 +1,4 @@
-"""How well a trained decoder gives held-out sentences back from their concepts, beside controls that know less.
+"""How well a trained decoder reconstructs held-out sentences from their concepts, beside controls that know less.
 
 This is a property of the encoder and its decoder, and no evidence that the encoder learnt anything: an untrained
 encoder forgets less of the wording and is decoded better. What a prediction is worth is asked in `event_rows`.
@@ -38,7 +38,6 @@ class Words:
     """The words of a text, as rouge-score asks for them; case and compatibility forms do not matter."""
 
     def tokenize(self, text: str) -> list[str]:
-        """Words in order."""
         return _word().findall(normalize("NFKC", text).casefold())
 
 
@@ -59,7 +58,7 @@ def rouge_l(decoded: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]
 
 
 FORCED, DECODED = "decode: words given so far", "decode: reconstruction"
-EVENT = "stories: told event"
+EVENT = "stories: decoded event"
 NOTE = "decodability is no evidence of learning: an untrained encoder is decoded better"
 SPLIT = "validation"
 FIRST = 3
@@ -81,7 +80,7 @@ def decode_rows(
     Args:
         model: encodes and decodes.
         documents: held-out documents, each a list of sentences.
-        train_documents: where the nearest training sentence is looked for (None: that baseline is left out).
+        train_documents: where the nearest training sentence is searched (None: that baseline is left out).
         beside: other encoders with decoders of their own, by name (the untrained start); each in its own space.
         sentences: scored at most, spread evenly over all.
         seed: of shuffling and intervals.
@@ -101,9 +100,9 @@ def decode_rows(
         "zero concept": np.zeros_like(concepts),
     }
     rows: list[Row] = []
-    for name, shown in controls.items():
-        rows += asked.forced(model, name, shown)
-        rows += asked.decoded(model, name, model.decode(shown), concepts)
+    for name, vectors in controls.items():
+        rows += asked.forced(model, name, vectors)
+        rows += asked.decoded(model, name, model.decode(vectors), concepts)
     if train_documents:
         pool = list(dict.fromkeys(text for document in train_documents for text in document))
         nearest = np.argmax(concepts @ model.encode(pool).T, axis=1)
@@ -151,13 +150,7 @@ class _Sentences:
         return rows
 
     def decoded(
-        self,
-        model: Decoding,
-        name: str,
-        texts: Sequence[str],
-        concepts: NDArray[np.float32],
-        *,
-        note: str = "",
+        self, model: Decoding, name: str, texts: Sequence[str], concepts: NDArray[np.float32], *, note: str = ""
     ) -> list[Row]:
         """Exact match, ROUGE-L, concept cosine (means over sentences) and BLEU (of the corpus)."""
         pairs = zip(texts, self.texts, strict=True)
@@ -194,12 +187,7 @@ def _cosines(model: Decoding, decoded: Sequence[str], concepts: NDArray[np.float
 
 
 def bleu(
-    decoded: Sequence[str],
-    texts: Sequence[str],
-    clusters: NDArray[np.int64],
-    *,
-    seed: int,
-    resamples: int = 500,
+    decoded: Sequence[str], texts: Sequence[str], clusters: NDArray[np.int64], *, seed: int, resamples: int = 500
 ) -> tuple[float, Interval]:
     """Corpus BLEU of 0 to 100 (sacreBLEU's defaults: 13a tokens, exponential smoothing), and its 95 % interval.
 
@@ -236,8 +224,8 @@ def event_rows(
         model: predicts and decodes.
         split: `heldout` or `unseen`.
         beside: other models with decoders of their own, by name (the untrained start).
-        stories: asked, at every second place from the fourth sentence on.
-        train_stories: where the training sentence nearest to the prediction is looked for.
+        stories: asked, at every second position from the fourth sentence on.
+        train_stories: where the training sentence nearest to the prediction is searched.
         seed: of the stories.
 
     Returns:
@@ -314,12 +302,7 @@ def _score(request: Request) -> Result:
     assert documents is not None
     assert model is not None
     rows = decode_rows(
-        model,
-        documents,
-        train_documents=request.train_documents,
-        beside=beside,
-        sentences=budget.decoded,
-        seed=seed,
+        model, documents, train_documents=request.train_documents, beside=beside, sentences=budget.decoded, seed=seed
     )
     stories, train = budget.stories, budget.train_stories
     for split in request.splits if request.of_stories else ():
@@ -327,4 +310,4 @@ def _score(request: Request) -> Result:
     return Result(rows, {DECODE.name: f"{len(documents):,} held-out documents; {NOTE}"})
 
 
-DECODE = Task("decode", _score, needs=("decoding", "documents"))
+DECODE = Task("decode", _score, needs=("decoding", "documents"), own_controls=True)

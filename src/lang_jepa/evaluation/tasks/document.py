@@ -1,7 +1,7 @@
 """The task `document`: topic boundaries, intruders, continuation, repetitions, and what the tools should use.
 
 Topic boundaries are in `document_segmentation`. An intruder's score is minus the cosine with what a rule expects at its
-place; a continuation's the cosine; a repetition's the greatest similarity to an earlier sentence, where the truth is
+position; a continuation's the cosine; a repetition's the greatest similarity to an earlier sentence, where the truth is
 people's (STS-B) or the stories' own.
 """
 
@@ -57,10 +57,7 @@ from lang_jepa.evaluation.tasks.request import Grouped, Request, Result, Task
 from lang_jepa.evaluation.tasks.stories import CHOOSING_SEED
 
 SEGMENTS = {True: "topic boundaries, same group", False: "topic boundaries, other groups"}
-INTRUDERS: dict[From, str] = {
-    "same group": "intruders, same group",
-    "same document": "intruders, same document",
-}
+INTRUDERS: dict[From, str] = {"same group": "intruders, same group", "same document": "intruders, same document"}
 CONTINUATION = "continuation, same document"
 REPETITIONS = "repetitions"
 DECIDE: dict[Tool, str] = {
@@ -218,7 +215,7 @@ def intruders(readings: Mapping[str, Reading], made: Made, *, task: str, seed: i
 
 
 def _aucs(scores: Values, made: Made) -> Values:
-    """AUC in every document; its first sentence, of which the past says nothing, is left out."""
+    """AUC in every document; its first sentence, which has no past, is left out."""
     parts = np.split(scores, np.cumsum([len(rows) for rows in made.documents])[:-1])
     return np.array([auc(one[1:], mark) for one, mark in zip(parts, _marks(made), strict=True)])
 
@@ -257,22 +254,17 @@ def continuation(readings: Mapping[str, Reading], questions: Questions, *, seed:
             yield Option(values(scores), kind, rule=rule, predicts=learned(rule))
 
     add_rules(board, readings, PAST, options, note=note)
-    for name, fitted, answers in tfidf_scores(questions, None):
-        board.add(name, [Option(values(answers["same"]))], note=fitted)
+    for name, fitted, scores in tfidf_scores(questions, None):
+        board.add(name, [Option(values(scores["same"]))], note=fitted)
     expected = chance(ranks(np.zeros(rows.shape)))
     board.add("chance", [Option({"MRR": expected["mrr"], "recall@1": expected["recall@1"]})])
     return board
 
 
 def repetitions(
-    models: Mapping[str, Encoder],
-    embeddings: Mapping[str, Floats],
-    sentences: list[str],
-    made: Made,
-    *,
-    seed: int,
+    models: Mapping[str, Encoder], embeddings: Mapping[str, Floats], sentences: list[str], made: Made, *, seed: int
 ) -> Scoreboard:
-    """How well planted paraphrases are found; a paraphrase is beside a pair that only looks like one.
+    """How well planted paraphrases are found; beside each stands a pair that only resembles one.
 
     Average precision and AUC are of each document's order of sentences. `found` is the share of paraphrases above the
     threshold with the best F1 on the choosing documents, `false alarms` the other sentences above it, per document.
@@ -304,7 +296,7 @@ def repetitions(
 
 def _latest(table: Values) -> Values:
     """The greatest similarity of each sentence but the first to an earlier one, [n - 1], from all pairs [n, n]."""
-    return np.array([table[place, :place].max() for place in range(1, len(table))])
+    return np.array([table[row, :row].max() for row in range(1, len(table))])
 
 
 def _scored(scores: list[Values], made: Made, kind: str, setting: dict[str, float], rule: str = "") -> Option:
@@ -370,4 +362,6 @@ def _pairs(request: Request) -> tuple[str, tuple[Pairs, Pairs] | None]:
     return said, (choosing, reported)
 
 
-DOCUMENT = Task("document", _score, needs=("grouped",), data_dir="unless of stories")
+DOCUMENT = Task(
+    "document", _score, needs=("grouped",), data_dir="unless of stories", options=("documents",), own_space=True
+)

@@ -27,7 +27,7 @@ ROUNDS = 4
 INTRUDER_EVERY = 12
 """Sentences to one intruder; every intruder has at least `INTRUDER_EVERY` - 4 others between it and the next."""
 FAR = 8
-"""Sentences between an intruder of the same document and its own place at least."""
+"""Sentences between an intruder of the same document and its own position at least."""
 LONGEST = 96
 """Sentences of a document that intruders are put into; the rest is left out."""
 
@@ -36,7 +36,7 @@ SAME, RELATED = 4.0, (1.0, 3.0)
 LONGEST_PLANTED = 30
 """Sentences of a document that pairs are planted into."""
 APART = 4
-"""Places between the two sentences of a pair at least."""
+"""Positions between the two sentences of a pair at least."""
 SPLIT = "validation"
 """Name of the split in the rows."""
 
@@ -188,28 +188,28 @@ def with_intruders(sources: Sources, *, where: From, seed: int = 0) -> Made:
     parts: list[tuple[Rows, Rows, int, bool]] = []
     for number, whole in enumerate(sources.documents):
         rows = whole[:LONGEST].copy()
-        places = _spread(len(rows), generator)
-        pools = [_strangers(sources, number, place, where) for place in places.tolist()]
-        if len(places) and all(len(pool) for pool in pools):
-            for place, pool in zip(places, pools, strict=True):
-                rows[place] = generator.choice(pool)
-            parts.append((rows, places, number, bool(sources.choosing[number])))
+        positions = _spread(len(rows), generator)
+        pools = [_strangers(sources, number, position, where) for position in positions.tolist()]
+        if len(positions) and all(len(pool) for pool in pools):
+            for position, pool in zip(positions, pools, strict=True):
+                rows[position] = generator.choice(pool)
+            parts.append((rows, positions, number, bool(sources.choosing[number])))
     return Made.of(parts)
 
 
 def _spread(count: int, generator: np.random.Generator) -> Rows:
-    """Places of intruders: one in every stretch, never the first two or the last sentence of the document."""
+    """Positions of intruders: one in every stretch, never the first two or the last sentence of the document."""
     stretches = count // INTRUDER_EVERY
     begins = np.arange(stretches) * INTRUDER_EVERY
     return (begins + generator.integers(2, INTRUDER_EVERY - 1, size=stretches)).astype(np.int64)
 
 
-def _strangers(sources: Sources, number: int, place: int, where: From) -> Rows:
-    """Sentences that may stand at a place by mistake, none of which is a neighbour's or the own text."""
+def _strangers(sources: Sources, number: int, position: int, where: From) -> Rows:
+    """Sentences that may stand at a position by mistake, none of which is a neighbour's or the own text."""
     own = sources.documents[number]
     if where == "same document":
-        pool = np.concatenate([own[: max(0, place - FAR)], own[place + FAR + 1 :]])
-        return np.setdiff1d(pool, own[max(0, place - FAR) : place + FAR + 1])
+        pool = np.concatenate([own[: max(0, position - FAR)], own[position + FAR + 1 :]])
+        return np.setdiff1d(pool, own[max(0, position - FAR) : position + FAR + 1])
     alike = np.flatnonzero((sources.groups == sources.groups[number]) & (sources.choosing == sources.choosing[number]))
     others = [sources.documents[other] for other in alike if other != number]
     pool = np.concatenate(others) if others else np.zeros(0, dtype=np.int64)
@@ -236,10 +236,10 @@ class Pairs:
 
 
 def with_repetitions(sources: Sources, choosing: Pairs, reported: Pairs, *, seed: int = 0) -> tuple[list[str], Made]:
-    """One pair of the same meaning and one that only looks so in every document, while there are any.
+    """One pair of the same meaning and one that only resembles it, in every document, while there are any.
 
     Returns:
-        Distinct sentences, those of `sources` first; and the documents with the place of the paraphrase as truth.
+        Distinct sentences, those of `sources` first; and the documents with the position of the paraphrase as truth.
 
     Raises:
         LangJepaError: no pairs of a kind.
@@ -257,8 +257,8 @@ def with_repetitions(sources: Sources, choosing: Pairs, reported: Pairs, *, seed
             rows = list(sources.documents[number][:LONGEST_PLANTED])
             for first, second in (related, same):
                 _plant(rows, [row_of.setdefault(text, len(row_of)) for text in (first, second)], generator)
-            place = np.array([rows.index(row_of[same[1]])], dtype=np.int64)
-            parts.append((np.array(rows, dtype=np.int64), place, int(number), chooses))
+            position = np.array([rows.index(row_of[same[1]])], dtype=np.int64)
+            parts.append((np.array(rows, dtype=np.int64), position, int(number), chooses))
     return list(row_of), Made.of(parts)
 
 

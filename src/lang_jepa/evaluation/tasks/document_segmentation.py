@@ -47,7 +47,7 @@ class GapSetting:
     Attributes:
         rule: one of `RULES`.
         similarity: of sentences and predictions.
-        block: sentences after a gap that are looked at.
+        block: sentences after a gap that are compared.
         depth: whether scores become depth scores first.
         threshold: of standardised scores, where the number of boundaries is unknown.
         least: sentences of a segment at least.
@@ -62,7 +62,7 @@ class GapSetting:
 
 
 def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Values:
-    """Score of every place of a reading of gaps (`Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
+    """Scores of a reading of gaps (`Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
     after = _means(reading, reading.positions.after, block, kind)
     if rule in ("prediction", "recency mean"):
         return -_cosines(reading.expected("prediction" if rule == "prediction" else "recency mean", kind), after)
@@ -158,10 +158,7 @@ def _add_words(board: Scoreboard, made: Made, positions: Positions) -> None:
     space = WordSpace(positions.sentences)
     options: list[Option] = []
     for block in BLOCKS:
-        sides = (
-            [rows[::-1][:block] for rows in positions.before],
-            [rows[:block] for rows in positions.after],
-        )
+        sides = ([rows[::-1][:block] for rows in positions.before], [rows[:block] for rows in positions.after])
         options += _shapes(-sparse_cosines(*(space.sums(rows, np.ones) for rows in sides)), made, block)
     board.add("TF-IDF drop", options)
     deep = [texttiling_depths(positions.texts(rows)) for rows in made.documents]

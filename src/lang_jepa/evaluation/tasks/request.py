@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.compression import Baseline
+from lang_jepa.evaluation.baselines.language import Baseline
 from lang_jepa.evaluation.embedder import Decoding, Encoder
 from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn, Validation
 from lang_jepa.evaluation.table import Report, Row
@@ -126,7 +126,7 @@ class Language:
         quantise: the evaluated model at a precision.
         baselines: scores of compressors and n-grams on the same documents.
         source: what the documents are, in words.
-        items: anything JSON can hold that tells one set of documents from another.
+        items: anything JSON can hold that distinguishes one set of documents from another.
     """
 
     validation: Validation
@@ -152,7 +152,7 @@ class Request:
     Attributes:
         model: called `model` in the rows. With a predictor (`Embedder`) its predictions are scored; an encoder
             alone is scored by copying the last sentence and by the recency-weighted mean.
-        tasks: names of `lang_jepa.evaluation.tasks.evaluate.TASKS`, in the order of the report.
+        tasks: names of `lang_jepa.evaluation.tasks.TASKS`, in the order of the report.
         baselines: further encoders by name, for example the untrained encoder and the pretrained starting point.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         documents: held-out documents.
@@ -197,7 +197,7 @@ class Request:
         return {"model": self.model, **self.baselines}
 
     def overlap(self, documents: Documents) -> str:
-        """How many of their sentences occur literally in training: a score on those is memory, not understanding."""
+        """How many of their sentences occur literally in training: a score on those is memorised, not understood."""
         if self.train_documents is None:
             return ", overlap with training unknown"
         seen = {sentence for document in self.train_documents for sentence in document}
@@ -243,12 +243,24 @@ class Task:
         score: of a request that has what the task needs.
         needs: fields of the request without which there is nothing to score.
         data_dir: whether its data are in --data-dir or on the hub: always, or unless the model is one of stories.
+        find_data: reads these data from a folder (None: the hub); it raises a LangJepaError where they are not there.
+        options: of `lang_jepa.report.run.EvaluateOptions`, those that it reads and few other tasks do.
+        incomplete: what to say where one of these was not given (empty: each may be left out).
+        asks_next: all that it asks is to predict the next sentence.
+        own_controls: its controls come with what it needs, so that other encoders are not scored beside it.
+        own_space: its baselines are rules in the space of the encoder that is scored.
     """
 
     name: str
     score: Callable[[Request], Result]
     needs: tuple[Need, ...] = ()
     data_dir: Literal["never", "always", "unless of stories"] = "never"
+    find_data: Callable[[Path | None], object] | None = None
+    options: tuple[str, ...] = ()
+    incomplete: str = ""
+    asks_next: bool = False
+    own_controls: bool = False
+    own_space: bool = False
 
     @property
     def reads_held_out(self) -> bool:

@@ -31,14 +31,14 @@ METRICS = ("recall@1", "recall@5", "mrr")
 
 
 class NextSentence:
-    """Next-sentence questions and the candidates for answering them.
+    """Next-sentence questions and how scorers do on them.
 
     Args:
         questions: what every candidate is asked.
         titles: for each candidate set, the task's name in the rows.
         split: the split's name in the rows.
         events: for stories, the event type of each row of `questions.sentences`, int [S]; then the share of
-            top answers with the true sentence's event type is scored too, on the candidate set `other`.
+            top candidates with the true sentence's event type is scored too, on the candidate set `other`.
         seed: of the bootstrap.
     """
 
@@ -53,10 +53,7 @@ class NextSentence:
     ) -> None:
         self.questions, self.events = questions, events
         mask = ~questions.choosing
-        names, documents = (
-            [questions.sentences[row] for row in questions.true[mask]],
-            questions.documents[mask],
-        )
+        names, documents = ([questions.sentences[row] for row in questions.true[mask]], questions.documents[mask])
         size = counted(len(np.unique(documents)), "document")
         self.boards = {}
         for kind, title in titles.items():
@@ -84,21 +81,16 @@ class NextSentence:
         return {board.task: board.chosen[name].similarity if name in board.chosen else "" for board in boards}
 
     def add(
-        self,
-        name: str,
-        answers: Iterable[tuple[str, str, ScoresBySet]],
-        *,
-        every: bool = False,
-        note: str = "",
+        self, name: str, options: Iterable[tuple[str, str, ScoresBySet]], *, every: bool = False, note: str = ""
     ) -> None:
         """Record a scorer, given its similarity, its penalty (either may be empty) and its scores for each setting."""
-        found = list(answers)
+        found = list(options)
         for kind, board in self.boards.items():
-            options = (
+            choices = (
                 Option(self._values(kind, scores[kind]), similarity, {"penalty": penalty} if penalty else {})
                 for similarity, penalty, scores in found
             )
-            board.add(name, options, every=every, note=note)
+            board.add(name, choices, every=every, note=note)
 
     def add_models(self, models: Mapping[str, Encoder]) -> dict[str, Floats]:
         """Record each model's prediction, then copy-forward and the recency-weighted mean in each model's space.
@@ -115,28 +107,24 @@ class NextSentence:
         for position, (name, model) in enumerate(models.items()):
             if isinstance(model, Embedder):
                 made, moments = predict(model, questions.contexts, name), model.statistics
-                answers = (
-                    (
-                        kind,
-                        "",
-                        vector_scores(questions, prepare(made, moments, kind, side="predictions"), space),
-                    )
+                options = (
+                    (kind, "", vector_scores(questions, prepare(made, moments, kind, side="predictions"), space))
                     for kind, space in spaces[name].items()
                 )
-                self.add(name, answers, every=position == 0)
+                self.add(name, options, every=position == 0)
         for name in models:
             for label, rule in (("copy-forward", copy_forward), ("recency mean", recency_mean)):
-                answers = (
+                options = (
                     (kind, "", vector_scores(questions, rule(questions.context_rows, space), space))
                     for kind, space in spaces[name].items()
                 )
-                self.add(f"{label} ({name})", answers)
+                self.add(f"{label} ({name})", options)
         return embeddings
 
     def add_words(self, train: list[str] | None, spans: tuple[int, ...] = (1, 3, 8)) -> None:
         """Record TF-IDF on the last sentences of the context; see `tfidf_scores`."""
-        for name, note, answers in tfidf_scores(self.questions, train, spans):
-            self.add(name, [("", "", answers)], note=note)
+        for name, note, scores in tfidf_scores(self.questions, train, spans):
+            self.add(name, [("", "", scores)], note=note)
 
     def add_chance(self) -> None:
         """Record what a random order would get; analytic, so without an interval."""
@@ -157,7 +145,7 @@ class NextSentence:
         return {metric: ranks.values(metric) for metric in METRICS} | events
 
     def _right_events(self, scores: Scores) -> Values:
-        """Per question, the share of its top answers (several when they tie) of the true event type."""
+        """Per question, the share of its top candidates (several when they tie) of the true event type."""
         assert self.events is not None
         rows, events = self.questions.candidates["other"], self.events
         valid = rows >= 0
@@ -200,7 +188,7 @@ def corpus_rows(
     if train_documents is not None:
         # In the similarity that the recency mean chose.
         kind: Similarity = asked.boards["other"].chosen[f"recency mean ({name})"].similarity  # type: ignore[assignment]
-        count, answers = means_ridge(
+        count, path = means_ridge(
             questions,
             prepare(embeddings[name], model.statistics, kind),
             lambda sentences: prepare(encode(model, sentences, name), model.statistics, kind),
@@ -209,7 +197,7 @@ def corpus_rows(
             pairs=train_pairs,
             seed=seed,
         )
-        options = (("", penalty, scores) for penalty, scores in answers)
+        options = (("", penalty, scores) for penalty, scores in path)
         asked.add(f"ridge on means ({name})", options, note=f"{kind}, {count:,} training pairs")
         train = [sentence for document in train_documents for sentence in document]
     asked.add_words(train)
@@ -233,4 +221,4 @@ def _score(request: Request) -> Result:
     return Result(rows, {RETRIEVAL.name: source}, similarity)
 
 
-RETRIEVAL = Task("retrieval", _score, needs=("documents",))
+RETRIEVAL = Task("retrieval", _score, needs=("documents",), asks_next=True)

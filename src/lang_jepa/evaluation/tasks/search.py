@@ -50,10 +50,10 @@ def read_queries(path: Path) -> list[tuple[int, str, str]]:
 def _cells(line: str) -> list[str]:
     """The two texts of a JSON line; nothing where it is another one."""
     try:
-        said = json.loads(line)
+        found = json.loads(line)
     except (ValueError, RecursionError):
         return []
-    cells = [said.get("query"), said.get("expected")] if isinstance(said, dict) else []
+    cells = [found.get("query"), found.get("expected")] if isinstance(found, dict) else []
     return [cell for cell in cells if isinstance(cell, str)]
 
 
@@ -70,11 +70,11 @@ def ask(path: Path, texts: Sequence[tuple[str, list[str]]], name: str) -> Search
     """
     sentences = [sentence for _, document in texts for sentence in document]
     rows: dict[str, list[int]] = {}
-    place = 0
+    start = 0
     for identity, document in texts:
         for known in {identity, identity.rpartition(":")[0]}:  # `notes.md:0`, and the whole file
-            rows.setdefault(known, []).extend(range(place, place + len(document)))
-        place += len(document)
+            rows.setdefault(known, []).extend(range(start, start + len(document)))
+        start += len(document)
     own: dict[str, list[int]] = {}
     for row, sentence in enumerate(sentences):
         own.setdefault(" ".join(sentence.split()), []).append(row)
@@ -161,13 +161,13 @@ def ranked(searched: Searched, score: Callable[[slice], Scores]) -> Retrieval:
 
 
 def _chance(searched: Searched) -> dict[str, Values]:
-    """What a random order would get, [Q] by metric; the product is that the first of r among S is behind place k."""
+    """What a random order would get, [Q] by metric; the product is that the first of r among S is behind rank k."""
     total = len(searched.sentences)
-    place = np.arange(total)
+    position = np.arange(total)
     values: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for right in map(len, searched.expected):
-        behind = np.concatenate([[1.0], np.cumprod(np.maximum(total - right - place, 0) / (total - place))])
-        values["mrr"].append(float(((behind[:-1] - behind[1:]) / (place + 1)).sum()))
+        behind = np.concatenate([[1.0], np.cumprod(np.maximum(total - right - position, 0) / (total - position))])
+        values["mrr"].append(float(((behind[:-1] - behind[1:]) / (position + 1)).sum()))
         for k in (1, 10):
             values[f"recall@{k}"].append(float(1 - behind[min(k, total)]))
     return {metric: np.array(each) for metric, each in values.items()}
@@ -179,4 +179,11 @@ def _score(request: Request) -> Result:
     return Result(rows, {TITLE: request.searched.source})
 
 
-SEARCH = Task("search", _score, needs=("searched",))
+SEARCH = Task(
+    "search",
+    _score,
+    needs=("searched",),
+    options=("documents", "queries"),
+    incomplete="the task search needs --documents TEXTS to search in, and --queries FILE: on each line a query, a tab, "
+    "and the sentence, or the id of the document, that it should find",
+)

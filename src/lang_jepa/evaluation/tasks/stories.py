@@ -19,9 +19,9 @@ from lang_jepa.evaluation.metrics.retrieval import Retrieval, chance, from_score
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
 from lang_jepa.evaluation.table import Row, mean_row, score_row
+from lang_jepa.evaluation.tasks.public import spearman_of, spearman_row
 from lang_jepa.evaluation.tasks.request import Request, Result, Task
 from lang_jepa.evaluation.tasks.retrieval import NextSentence
-from lang_jepa.evaluation.tasks.sts import spearman_of, spearman_row
 
 if TYPE_CHECKING:
     from lang_jepa.stories import ParaphrasePair, Story
@@ -54,8 +54,8 @@ def next_sentence_rows(
 ) -> tuple[list[Row], dict[str, str]]:
     """The next sentence among 256 from other stories, and among the sentences of its own story.
 
-    Candidates of the same story are all its sentences but the last one of the context, as earlier ones can be told
-    from the next only by knowing how stories go.
+    Candidates of the same story are all its sentences but the last one of the context, as earlier ones can be
+    distinguished from the next only by knowing how stories go.
 
     Args:
         models: by name, the evaluated one first.
@@ -141,7 +141,7 @@ def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySe
     from lang_jepa.stories import oracle_scores
 
     anywhere = {s.text: s for story in reversed(drawn) for s in reversed(story.sentences)}
-    answers: ScoresBySet = {}
+    scores: ScoresBySet = {}
     for name, rows in questions.candidates.items():
         table = np.full(rows.shape, -np.inf)
         for index, row in enumerate(rows):
@@ -151,8 +151,8 @@ def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySe
             texts = [questions.sentences[i] for i in row[row >= 0]]
             meant = [own.get(text, anywhere[text]) for text in texts]
             table[index, row >= 0] = oracle_scores(story, position, meant)
-        answers[name] = table
-    return answers
+        scores[name] = table
+    return scores
 
 
 def _sides(model: Encoder, name: str, pairs: Sequence["ParaphrasePair"]) -> tuple[Floats, Floats]:
@@ -195,7 +195,7 @@ def _paraphrase_retrieval(pairs: Sequence["ParaphrasePair"], first: Any, second:
     rows = other_candidates(own, own, candidates=256, seed=seed)
     table = first[same] @ second[same].T
     dense = table.toarray() if hasattr(table, "toarray") else table
-    # Another pair's second sentence with the same meaning is as right an answer: no wrong candidate.
+    # Another pair's second sentence with the same meaning is as right: no wrong candidate.
     valid = (rows >= 0) & (~_same_meanings([pairs[int(index)].second for index in same])[own[:, None], rows])
     valid |= rows == own[:, None]
     return from_scores(np.take_along_axis(dense, np.clip(rows, 0, None), 1), valid, own)
@@ -236,10 +236,7 @@ def _score(request: Request) -> Result:
             ridges=ridges,
             seed=seed,
         )
-        for more, chosen in (
-            asked,
-            paraphrase_rows(request.models, split, pairs=budget.paraphrases, seed=seed),
-        ):
+        for more, chosen in (asked, paraphrase_rows(request.models, split, pairs=budget.paraphrases, seed=seed)):
             rows += more
             similarity |= {f"{task}, {split}": kind for task, kind in chosen.items()}
     source = f"generated, seed {seed}, {budget.stories} stories per split"

@@ -21,23 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.files.arrays import (
-    BadArray,
-    check_finite_rows,
-    check_rising,
-    check_within,
-    npy_head,
-    open_array,
-)
-from lang_jepa.files.atomic import (
-    check_writable,
-    make_folder,
-    read_json,
-    remove_temporaries,
-    write_json,
-    writing,
-)
-from lang_jepa.inference.cards import read_card
+from lang_jepa.files.arrays import BadArray, check_finite_rows, check_rising, check_within, npy_head, open_array
+from lang_jepa.files.atomic import check_writable, make_folder, read_json, remove_temporaries, write_json, writing
+from lang_jepa.inference.model_folder import read_card
 from lang_jepa.inference.search import APPROXIMATE
 
 JOURNAL = "journal.json"
@@ -154,7 +140,6 @@ class IndexWriter:
         return self.progress
 
     def record(self, progress: Progress) -> None:
-        """Write the journal."""
         self.progress = progress
         write_json(self.folder / JOURNAL, asdict(progress))
 
@@ -168,7 +153,6 @@ class IndexWriter:
             self.close()
 
     def close(self) -> None:
-        """Flush and close."""
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -249,11 +233,9 @@ class IndexArrays:
         return cls(arrays[VECTORS], arrays["documents.npy"], arrays["positions.npy"], texts, ids)
 
     def text(self, row: int) -> str:
-        """The sentence of a row."""
         return self._texts[row]
 
     def document(self, row: int) -> str:
-        """The id of a row's document."""
         return self._ids[int(self.documents[row])]
 
 

@@ -70,7 +70,6 @@ class SplitDocuments:
 
     @property
     def description(self) -> str:
-        """One line for people."""
         return self.source.description
 
     def fingerprint(self) -> str:
@@ -112,11 +111,9 @@ class Lines:
 
     @property
     def description(self) -> str:
-        """One line for people."""
         return f"lines of {self.path}"
 
     def fingerprint(self) -> str:
-        """Of the content."""
         digest = hashlib.blake2b()
         for chunk in text_files.chunks(self.path):
             digest.update(chunk)
@@ -131,5 +128,4 @@ class Lines:
                 yield Row(name, [text] if text else [], len(text))
 
     def characters(self) -> int:
-        """Characters of all lines."""
         return sum(row.characters for row in self.rows())

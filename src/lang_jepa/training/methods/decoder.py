@@ -13,9 +13,8 @@ from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.order import Indices
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable
-from lang_jepa.inference.cards import CARD, is_whole
-from lang_jepa.inference.decoding import WEIGHTS, TextDecoder, build_decoder, join_model
-from lang_jepa.inference.model_folder import find_model
+from lang_jepa.inference.decoding import TextDecoder, build_decoder
+from lang_jepa.inference.model_folder import CARD, DECODER_WEIGHTS, find_model, is_whole, join_model
 from lang_jepa.inference.prediction import check_predicts
 from lang_jepa.models.decoder import DecoderBatch, Generation
 from lang_jepa.settings.decoder import DecoderSettings
@@ -235,7 +234,7 @@ class DecoderMethod(Method[DecoderSettings]):
         if Path(str(summary.get("encoder"))).resolve() != self.encoder.resolve():
             return False
         model = None if self.encoder.is_file() else find_model(self.encoder)
-        return model is None or ((model / WEIGHTS).is_file() and is_whole(model / CARD, what="model card"))
+        return model is None or ((model / DECODER_WEIGHTS).is_file() and is_whole(model / CARD, what="model card"))
 
     def export(self, folder: Path, end: End) -> Path | None:
         """Put the best decoder into the encoder's model directory; None where the encoder is a checkpoint file."""

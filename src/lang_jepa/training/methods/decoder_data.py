@@ -19,7 +19,7 @@ from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.data.views.order import Indices, Order, uniform
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
-from lang_jepa.inference.cache import ConceptCache, Tell, Vectors, weights_hash
+from lang_jepa.inference.cache import ConceptCache, OnMessage, Vectors, weights_hash
 from lang_jepa.inference.decoding import encoder_fingerprint
 from lang_jepa.inference.model import ConceptModel, missing, own_corpus
 from lang_jepa.inference.model_folder import find_model
@@ -115,13 +115,13 @@ class SideConcepts:
     """
 
     def __init__(
-        self, model: ConceptModel, split: CorpusSplit, *, predictions: bool = False, tell: Tell | None = None
+        self, model: ConceptModel, split: CorpusSplit, *, predictions: bool = False, tell: OnMessage | None = None
     ) -> None:
         view = make_plain_view(model.settings, split, model.tokenizer)
-        self.vectors = ConceptCache.open_or_make(model.jepa.encoder, view, tell=tell).vectors
+        self.vectors = ConceptCache.open_or_make(model.jepa.encoder, view, on_message=tell).vectors
         self.predictions: Vectors | None = None
         if predictions:
-            made = PredictionCache.open_or_make(model, split, pooled=self.vectors, tell=tell)
+            made = PredictionCache.open_or_make(model, split, pooled=self.vectors, on_message=tell)
             self.predictions = made.vectors
         self._model = model
 
@@ -172,7 +172,7 @@ class DecoderData:
         *,
         rank: int,
         world: int,
-        tell: Tell | None = None,
+        tell: OnMessage | None = None,
     ) -> None:
         self.settings, self.corpus, self.tokenizer, self.rank = settings, corpus, tokenizer, rank
         self.encoder = encoder_fingerprint(model.jepa.encoder)

@@ -10,9 +10,8 @@ from torch.optim import AdamW
 
 from lang_jepa.data.corpus.prepare import prepare, tell_losses
 from lang_jepa.data.views.batch import Batch
-from lang_jepa.inference.cards import CARD, is_whole
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import find_model
+from lang_jepa.inference.model_folder import CARD, find_model, is_whole
 from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.objective import Objective, spread_of
 from lang_jepa.settings.encoder import Settings

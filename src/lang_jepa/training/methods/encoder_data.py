@@ -19,7 +19,7 @@ from lang_jepa.data.views.batch import Batch, Sequences
 from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
-from lang_jepa.inference.cache import ConceptCache, Tell, reads_cached
+from lang_jepa.inference.cache import ConceptCache, OnMessage, reads_cached
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.packing import group_slots
 from lang_jepa.settings.encoder import Settings
@@ -68,7 +68,7 @@ class EncoderData(ABC):
         """Where `held_out` is None: why, and what to do."""
 
     @abstractmethod
-    def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
+    def read_cached(self, encoder: TextEncoder, tell: OnMessage) -> None:
         """Where training never changes the encoder and needs whole sentences only, let it read each of them once.
 
         Called before `start`, with the weights that training goes on with.
@@ -113,13 +113,13 @@ class CorpusData(EncoderData):
             return None
         return HeldOut(self.settings, self.held_out_view, rank=self.rank, world=self.world)
 
-    def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
+    def read_cached(self, encoder: TextEncoder, tell: OnMessage) -> None:
         if not reads_cached(self.settings):
             return
-        train = ConceptCache.open_or_make(encoder, self.view, tell=tell)
+        train = ConceptCache.open_or_make(encoder, self.view, on_message=tell)
         self.view.pooled = self.sample_view.pooled = train.vectors
         if self.held_out is not None:
-            held_out = ConceptCache.open_or_make(encoder, self.held_out_view, tell=tell)
+            held_out = ConceptCache.open_or_make(encoder, self.held_out_view, on_message=tell)
             self.held_out_view.pooled = held_out.vectors
             self.held_out = self._held_out()  # its batches were made without
 
@@ -267,7 +267,7 @@ class StreamData(EncoderData):
     def source(self) -> BatchSource:
         return StreamBatches(self.settings, self.blocks, rank=self.rank, world=self.world)
 
-    def read_cached(self, encoder: TextEncoder, tell: Tell) -> None:
+    def read_cached(self, encoder: TextEncoder, tell: OnMessage) -> None:
         """Not here: a stream has no place to keep vectors in, and no end. Its encoder runs at every step."""
 
     def losses(self) -> Losses:

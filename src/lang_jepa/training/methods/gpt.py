@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lang_jepa.data.tokens.token_stream import draw_spans
-from lang_jepa.inference.cards import is_whole
-from lang_jepa.inference.model_folder import GPT_CARD, find_gpt, initial_gpt, save_gpt
+from lang_jepa.inference.gpt import initial_gpt, save_gpt
+from lang_jepa.inference.model_folder import GPT_CARD, find_gpt, is_whole
 from lang_jepa.objectives.next_token import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
@@ -33,7 +33,7 @@ LAYOUT = Layout(
 metrics.csv          what was measured, by optimizer step
 samples.txt          what the model wrote at each validation
 summary.json         the end
-model/               the model to use: lang_jepa.inference.model_folder.load_gpt("model")
+model/               the model to use: lang_jepa.inference.gpt.load_gpt("model")
 checkpoint-last.pth  to resume from
 checkpoint-best.pth  the validation with the fewest bits per byte
 """,

@@ -1,4 +1,10 @@
-"""A GPT with its tokenizer: text goes on, and text becomes a vector.
+"""A GPT: its model directory, and the model with its tokenizer, which continues texts and makes vectors of them.
+
+    model.safetensors                the weights (their moving average, where there was one), tied ones once
+    tokenizer.json or                the tokenizer: of a prepared corpus,
+    tokenizer.model                  or the SentencePiece model of token shards
+    settings.yaml                    the resolved settings of the training run
+    gpt.json                         format, step, looped layers, the token that begins a text, scores, hashes
 
 The vector of a text is the mean of its tokens' hidden states at one layer (the last one's, before its norm, unless
 evaluation.sentence_layer says another), L2-normalised. The text is read alone after the token that begins a document,
@@ -6,25 +12,136 @@ whose own state, equal for all texts, is not in the mean. A text of more than se
 where so many are left.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lang_jepa.data.text.tokenizer import Ints
+from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
 from lang_jepa.data.tokens.byte_table import ByteTable
+from lang_jepa.data.tokens.pieces import Pieces
+from lang_jepa.data.tokens.token_shards import TOKENIZER
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
-from lang_jepa.inference.model_folder import load_gpt, load_table
+from lang_jepa.files.arrays import check_finite
+from lang_jepa.inference.model_folder import (
+    GPT_CARD,
+    SETTINGS,
+    WEIGHTS,
+    find_gpt,
+    read_card,
+    read_tensors,
+    unfinished,
+    write_tensors,
+    writing_model,
+)
 from lang_jepa.inference.texts import items_of, text_of, texts_of
 from lang_jepa.models.gpt import GPT
 from lang_jepa.models.gpt_generate import generate
+from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.load import read_settings
 
 BATCH_TOKENS = 8192
 """Slots of a batch of texts."""
+_GPT_FILES = (WEIGHTS, TOKENIZER, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def build_gpt(settings: GPTSettings) -> GPT:
+    """A fresh model of these settings."""
+    data = settings.data
+    return GPT(settings.model, vocab_size=data.vocab_size, seq_len=data.seq_len)
+
+
+def initial_gpt(settings: GPTSettings) -> GPT:
+    """The model as training begins with it: equal for equal meta.seed, model, vocabulary and sequence length."""
+    torch.manual_seed(settings.meta.seed)
+    return build_gpt(settings)
+
+
+def save_gpt(
+    folder: Path,
+    model: GPT,
+    settings: GPTSettings,
+    *,
+    save_tokenizer: Callable[[Path], None],
+    looped: tuple[int, ...],
+    bos_id: int,
+    **card: Any,
+) -> None:
+    """Write a model directory atomically; what lies in an older one there, and was not written here, stays in it.
+
+    Args:
+        folder: of the model; one that holds something else is refused.
+        model: its weights.
+        settings: of its training.
+        save_tokenizer: writes the tokenizer's files into a folder.
+        looped: layers that are passed through twice at the end of training.
+        bos_id: the token that begins a text.
+        card: what else gpt.json should say (step, scores).
+
+    Raises:
+        LangJepaError: something else is there; weights that are not finite; the disk is full.
+    """
+    check_finite(model.state_dict(), where=f"the GPT to be written to {folder}")
+    about = {"looped": list(looped), "bos_id": bos_id, **card}
+    with writing_model(folder, GPT_CARD, settings, about, ours=_GPT_FILES) as temporary:
+        write_tensors(model, temporary / WEIGHTS)
+        save_tokenizer(temporary)
+
+
+def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
+    """A trained model in evaluation mode, the settings of its training, and its card.
+
+    Raises:
+        LangJepaError: no model directory, a file missing, damaged or exchanged, weights that do not fit.
+    """
+    folder = find_gpt(path)
+    if folder is None:
+        raise LangJepaError(
+            unfinished(Path(path))
+            or f"{path} is no model directory of a GPT (it has no {GPT_CARD}); an encoder is read, evaluated and "
+            "exported by other options than a GPT (int8 and int6 are of GPTs)"
+        )
+    card = read_card(folder / GPT_CARD, what="model card")
+    if lacking := [name for name in ("looped", "bos_id") if name not in card]:
+        raise LangJepaError(f"the card of the GPT {folder / GPT_CARD} is damaged: it lacks {', '.join(lacking)}")
+    settings = read_settings(folder / SETTINGS, GPTSettings)
+    return (restore_gpt(settings, read_tensors(folder / WEIGHTS), where=str(folder / WEIGHTS)), settings, card)
+
+
+def restore_gpt(settings: GPTSettings, tensors: Mapping[str, Tensor], *, where: str) -> GPT:
+    """A GPT of these settings with these weights, in evaluation mode.
+
+    Raises:
+        LangJepaError: they do not fit each other; found before the model is built, whose size the settings claim.
+    """
+    check_weights(settings, {name: tuple(one.shape) for name, one in tensors.items()}, where=where)
+    model = build_gpt(settings)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def check_weights(settings: GPTSettings, shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None:
+    """Raise LangJepaError unless a GPT of these settings has tensors of these names and shapes; costs no memory."""
+    wrong = [f"{settings.model.num_layers} layers in {len(shapes)} tensors"]
+    if settings.model.num_layers <= len(shapes):
+        with torch.device("meta"):
+            wanted = {name: tuple(one.shape) for name, one in build_gpt(settings).state_dict().items()}
+        wrong = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
+    if wrong:
+        raise LangJepaError(f"{where} does not fit the model's settings: look at {', '.join(wrong[:5])}")
+
+
+def load_table(path: Path | str) -> ByteTable:
+    """Bytes and text of the tokens of a GPT's model directory."""
+    folder = find_gpt(path) or Path(path)
+    if (folder / TOKENIZER).is_file():
+        return ByteTable.of_pieces(Pieces.load(folder / TOKENIZER))
+    return ByteTable.of_tokenizer(TextTokenizer.load(str(folder)))
 
 
 class TextGPT:
@@ -60,7 +177,7 @@ class TextGPT:
         """From a run directory or a model directory.
 
         Raises:
-            LangJepaError: see `lang_jepa.inference.model_folder.load_gpt`.
+            LangJepaError: see `load_gpt`.
         """
         model, settings, card = load_gpt(path)
         return cls(

@@ -1,28 +1,103 @@
-"""The verbs `compare` and `sweep`: which recipe is better, and which settings."""
+"""The verbs that measure: `evaluate` one model, `compare` recipes over seeds, `sweep` settings."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import Override, settings_of
+from lang_jepa.cli.options import DataDir, Override, TextLanguage, settings_of
+from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import counted
 from lang_jepa.training.signals import exit_status
 
+if TYPE_CHECKING:
+    from lang_jepa.comparison.plan import Plan
+    from lang_jepa.report.run import EvaluateOptions
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory, a model directory or a checkpoint.")],
+    tasks: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,NAME,...",
+            help="What to measure (default: what the training data allow): retrieval (finds the next sentence), "
+            "search (finds what a query asks for), document (whether `document` is right), decode (reconstructs "
+            "sentences), stories (built-in stories), sts, probe, au (public data). Of a GPT: bits_per_byte, quantised, "
+            "retrieval, sts, probe, au.",
+        ),
+    ] = "",
+    documents: Annotated[
+        str | None, typer.Option(help="Texts to search in, for search, or to be scored, for document.")
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="Of search: lines with a query, a tab, and the sentence or document it should find."),
+    ] = None,
+    language: TextLanguage = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were.")
+    ] = None,
+    data_dir: DataDir = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(help="Another encoder to score too: a pretrained one by name or folder, or `words`. Repeated."),
+    ] = None,
+    everything: Annotated[bool, typer.Option(help="Also rows of similarities that were not chosen.")] = False,
+    output: Annotated[Path | None, typer.Option(help="JSON file (default: scores.json in the run directory).")] = None,
+) -> None:
+    """Score a model beside its baselines, with intervals."""
+    go_offline_if_unreachable()
+    from lang_jepa.cli.console import plain
+    from lang_jepa.report.run import EvaluateOptions
+
+    options = EvaluateOptions(
+        tasks=tasks,
+        data_dir=data_dir,
+        output=output,
+        prepared=corpus,
+        beside=beside or (),
+        documents=documents,
+        queries=queries,
+        language=language,
+        on_message=plain,
+    )
+    _report_scores(run, options, everything=everything)
+
+
+def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool) -> None:
+    """Evaluate and print; the scores are printed even where they cannot be saved."""
+    from lang_jepa.cli.console import plain, score_tables
+    from lang_jepa.evaluation.scoreboard import choices_from
+    from lang_jepa.evaluation.table import NotSaved
+    from lang_jepa.report import evaluate_run
+
+    unsaved = None
+    try:
+        report, path = evaluate_run(run, options)
+    except NotSaved as error:
+        report, path, unsaved = error.report, Path(), error
+    plain("what was measured, and on what:")
+    for task, source in report.sources.items():
+        plain(f"  {task}: {source}")
+    score_tables(report, title=f"scores of {run}", everything=everything)
+    for tool, choice in choices_from(report.tools).items():
+        plain(f"lang-jepa document, {tool}: uses {choice.describe()}")
+    if unsaved is not None:
+        raise unsaved
+    chosen = " The similarity in brackets was chosen on development data." if report.similarity else ""
+    plain(f"Written to {path}.{chosen}")
+
 
 def compare(
-    variant: Annotated[
-        list[str],
-        typer.Argument(help="Recipes or YAML files, the baseline first."),
-    ],
+    variant: Annotated[list[str], typer.Argument(help="Recipes or YAML files, the baseline first.")],
     budget: Annotated[str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")],
     output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it goes on.")],
     seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
     override: Override = None,
     vary: Annotated[
-        str,
-        typer.Option(metavar="KEY=V1,V2,...", help="Variants of the first recipe, the baseline first."),
+        str, typer.Option(metavar="KEY=V1,V2,...", help="Variants of the first recipe, the baseline first.")
     ] = "",
     tasks: Annotated[
         str,
@@ -30,15 +105,15 @@ def compare(
             help="Of sts, probe, au, retrieval, stories; of GPTs also bits_per_byte, quantised, but no stories."
         ),
     ] = "",
-    data_dir: Annotated[Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first look.")] = False,
+    data_dir: DataDir = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first impression.")
+    ] = False,
     jobs: Annotated[
-        int,
-        typer.Option(min=1, help="Runs at work at the same time; give each its threads by OMP_NUM_THREADS."),
+        int, typer.Option(min=1, help="Runs at work at the same time; give each its threads by OMP_NUM_THREADS.")
     ] = 1,
     allow_different: Annotated[
-        bool,
-        typer.Option("--allow-different", help="Compare although precision, device or the like differ."),
+        bool, typer.Option("--allow-different", help="Compare although precision, device or the like differ.")
     ] = False,
 ) -> None:
     """Train recipes over seeds at an equal budget, and say whether they differ.
@@ -53,7 +128,7 @@ def compare(
     """
     from lang_jepa.comparison.budget import parse_budget
     from lang_jepa.comparison.plan import make_plan
-    from lang_jepa.evaluation.tasks.evaluate import DEFAULT_BUDGET
+    from lang_jepa.evaluation.tasks import DEFAULT_BUDGET
 
     plan = make_plan(
         variant,
@@ -65,12 +140,16 @@ def compare(
         questions=None if quick else DEFAULT_BUDGET,
         vary=vary,
     )
-    plan = replace(plan, allow_different=allow_different)
+    _run_comparison(replace(plan, allow_different=allow_different), output, jobs)
+
+
+def _run_comparison(plan: "Plan", output: Path, jobs: int) -> None:
+    """Train, evaluate and print; mistakes in the plan were reported before torch is imported here."""
     from lang_jepa.cli.console import comparison_tables, plain, warn
     from lang_jepa.cli.progress import JobBar
-    from lang_jepa.comparison.compare import PAGE, REPORT  # mistakes are told before torch is imported
+    from lang_jepa.comparison.compare import PAGE, REPORT
     from lang_jepa.comparison.compare import compare as run
-    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.comparison.jobs import Interrupted
     from lang_jepa.comparison.verdict import LEAST_SEEDS
 
     if len(plan.seeds) < LEAST_SEEDS:
@@ -91,8 +170,7 @@ def sweep(
         int, typer.Option(min=1, help="Trials in all, those stopped early included, failed ones not.")
     ] = 20,
     metric: Annotated[
-        str,
-        typer.Option(help="Held-out figure to be best in: low for losses and signs of collapse, else high."),
+        str, typer.Option(help="Held-out metric to be best in: low for losses and signs of collapse, else high.")
     ] = "val/retrieval/mrr",
     space: Annotated[
         list[str] | None,
@@ -107,7 +185,7 @@ def sweep(
     """Search for good settings with Optuna (extra `sweep`); hopeless and collapsing trials are stopped early."""
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import JobBar
-    from lang_jepa.comparison.process import Interrupted
+    from lang_jepa.comparison.jobs import Interrupted
     from lang_jepa.comparison.space import check_free, make_space
     from lang_jepa.comparison.sweep import make_sweep
     from lang_jepa.comparison.sweep import sweep as run

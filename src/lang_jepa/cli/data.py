@@ -1,12 +1,51 @@
-"""The verbs of token data: `shards` makes them, `bits` scores what can be scored without a model."""
+"""The verbs of data: `prepare` and `shards` make it, `bits` scores what can be scored without a model."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lang_jepa.cli.options import Exclude, Include, Limit, TextColumn
+from lang_jepa.cli.options import Exclude, Include, Limit, Override, TextColumn, settings_of
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.files.atomic import check_writable
+
+
+def prepare(
+    recipe: Annotated[str, typer.Argument(help="Recipe whose data settings are used.")] = "next_sentence",
+    override: Override = None,
+    duplicates: Annotated[
+        Path | None,
+        typer.Option(help="Write here which document repeats which: one JSON line for each that was dropped."),
+    ] = None,
+) -> None:
+    """Turn documents into a corpus on disk, and say what is in it."""
+    if duplicates is not None:
+        check_writable(duplicates.expanduser())
+    settings = settings_of(recipe, *(override or ()))
+    from lang_jepa.cli.console import info_table, plain, warn
+    from lang_jepa.data.corpus.prepare import PrepareEvent, tell_losses
+    from lang_jepa.data.corpus.prepare import prepare as run
+    from lang_jepa.data.corpus.statistics import Losses
+    from lang_jepa.data.views import make_view
+    from lang_jepa.training.methods.encoder_data import make_order, padding_facts
+
+    def on_event(event: PrepareEvent) -> None:
+        text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
+        (warn if event.stage in {"warning", "stale"} else plain)(text)
+
+    corpus = run(settings.data, progress=on_event)
+    if duplicates is not None:
+        corpus.write_duplicates(duplicates)
+        plain(f"duplicates: {duplicates}")
+    view = make_view(settings, corpus.train, corpus.tokenizer)
+    sizes = {
+        "sentences": corpus.train.num_sentences,
+        "cut": view.cut_sentences,
+        "max_length": settings.model.max_length,
+    }
+    tell_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), on_event)
+    info_table([*corpus.info(), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path))
 
 
 def shards(
@@ -26,7 +65,7 @@ def shards(
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
     text_column: TextColumn = "text",
     language: Annotated[
-        str, typer.Option(help="Language of the texts, which tells their sentences apart: en, de, ...")
+        str, typer.Option(help="Language of the texts, which decides where sentences end: en, de, ...")
     ] = "en",
     include: Include = None,
     exclude: Exclude = None,
@@ -34,7 +73,6 @@ def shards(
     """Turn documents into token shards with SentencePiece: the files that small GPTs are trained from."""
     from pydantic import ValidationError
 
-    from lang_jepa.errors import LangJepaError
     from lang_jepa.settings.data import DataSettings
 
     go_offline_if_unreachable()
@@ -56,13 +94,13 @@ def shards(
     except ValidationError as error:
         first = error.errors()[0]
         raise LangJepaError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from error
-    from lang_jepa.cli.console import facts_table
+    from lang_jepa.cli.console import info_table
     from lang_jepa.cli.progress import ShardBar
     from lang_jepa.data.tokens.make_shards import describe_shards, make_shards
 
     with ShardBar() as bar:
         manifest = make_shards(settings, folder, on_event=bar.on_event)
-    facts_table(describe_shards(manifest), title=str(folder))
+    info_table(describe_shards(manifest), title=str(folder))
 
 
 def bits(
@@ -84,12 +122,12 @@ def bits(
 ) -> None:
     """Bits per byte of held-out text: compressors, an n-gram model, and language models side by side."""
     from lang_jepa.cli.console import metrics_table, plain
-    from lang_jepa.evaluation.baselines.compression import compression_baselines
+    from lang_jepa.evaluation.baselines.language import compression_baselines
     from lang_jepa.export.gpt import open_sides, score_gpts
 
     train, held_out, table = open_sides(folder, tokenizer)
     scored = score_gpts(model or (), held_out, table, stride=stride)
-    rows = compression_baselines(train, held_out, table, order=order, quick=quick, tell=plain)
+    rows = compression_baselines(train, held_out, table, order=order, quick=quick, on_message=plain)
     rows = sorted([*rows, *scored], key=lambda row: -row.bits_per_byte)
     nats = ("" if row.nats_per_token is None else f"{row.nats_per_token:.4f}" for row in rows)
     cells = [[r.name, f"{r.bits_per_byte:.4f}", nat, f"{r.seconds:.1f}"] for r, nat in zip(rows, nats, strict=True)]

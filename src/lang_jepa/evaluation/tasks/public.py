@@ -1,7 +1,12 @@
-"""STS-B: does cosine order sentence pairs as people do? Spearman per split, and alignment and uniformity.
+"""The tasks on public data: STS-B (`sts` and `au`) and SST-2 (`probe`).
 
-The similarity is chosen on dev and reported on test; splits are never joined, because dev
-runs 6 to 9 points above test. Uniformity and alignment: Wang and Isola, arXiv 2005.10242, on the dev pairs.
+STS-B: does cosine order sentence pairs as people do? Spearman for each split; alignment and uniformity on dev (Wang and
+Isola, arXiv 2005.10242). The similarity is chosen on dev and reported on test; splits are never joined, because dev
+runs 6 to 9 points above test.
+
+SST-2: what a linear classifier reads out of frozen embeddings. The raw unit embeddings of all training sentences are
+standardised by the training mean and standard deviation; an L2-regularised logistic regression (lbfgs) is fitted for
+each C of a fixed grid; the C with the best dev accuracy is reported on test. Nothing of the encoder is tuned.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +20,17 @@ from lang_jepa.evaluation.baselines.words import TFIDF, tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.intervals import Interval, percentiles, spearman, spearman_interval
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
-from lang_jepa.evaluation.table import Row, detail_of, mean_row, score_row
-from lang_jepa.evaluation.tasks.public_data import Split, StsPairs, TaskData, find_stsb
+from lang_jepa.evaluation.table import Row, detail_of, join, mean_row, score_row
+from lang_jepa.evaluation.tasks.public_data import Labelled, Split, StsPairs, TaskData, find_sst2, find_stsb
 from lang_jepa.evaluation.tasks.request import Request, Result, Task
 
-TITLE = "STS-B"
+STSB, SST2 = "STS-B", "SST-2"
 REPORTED: tuple[Split, ...] = ("dev", "test")
 POSITIVE = 4.0  # pairs scored above this are positives, as in SimCSE (arXiv 2104.08821, section 5)
+GRID = (0.0001, 0.001, 0.01, 0.1, 1.0)
+TFIDF_GRID = (0.1, 1.0, 10.0, 100.0)  # sparse unit rows are not standardised and need weaker regularisation
+MAX_ITER = 1000
+Correct = NDArray[np.float64]
 
 
 def pair_cosines(pairs: StsPairs, embeddings: Floats) -> NDArray[np.float64]:
@@ -79,7 +88,7 @@ def sts_rows(
                 best = kind == chosen[name]
                 cosines = pair_cosines(pairs, prepare(embeddings[split], model.statistics, kind))
                 row = spearman_row(
-                    (TITLE, split, "Spearman"),
+                    (STSB, split, "Spearman"),
                     name,
                     cosines,
                     pairs.scores,
@@ -130,7 +139,7 @@ def spearman_row(
         cosines: [n], rounded, so that equal pairs tie.
         labels: [n] people's grades.
         seed: of the bootstrap.
-        items: what tells these pairs from others, where their cosines stay with the row (None: they do not).
+        items: what distinguishes these pairs from others, where their cosines stay with the row (None: they do not).
         more: similarity, chosen, note of the row.
     """
     constant = np.ptp(cosines) == 0
@@ -148,7 +157,7 @@ def _tfidf_rows(pairs: StsPairs, seed: int) -> Iterator[Row]:
     Fitted on the scored sentences themselves: fitted on the train split, unknown words drop out and Spearman falls
     by about .035 and the baseline would be too easy to beat.
     """
-    task, note = (TITLE, pairs.split, "Spearman"), "fitted on this split's sentences, without their scores"
+    task, note = (STSB, pairs.split, "Spearman"), "fitted on this split's sentences, without their scores"
     for name, options in TFIDF.items():
         first, second = tfidf(pairs.sentences(), pairs.first, pairs.second, **options)
         cosines = np.round(np.asarray(first.multiply(second).sum(1)).ravel(), 9)
@@ -162,11 +171,11 @@ def _geometry_rows(dev: StsPairs, name: str, unit: Floats, seed: int) -> Iterato
     distances = (2 - 2 * cosines)[np.asarray(dev.scores) > POSITIVE]
     if len(distances) < 2:
         raise LangJepaError(f"STS-B {dev.split} holds {len(distances)} pairs above {POSITIVE}: too few.")
-    task = (TITLE, dev.split, "alignment (lower is better)")
+    task = (STSB, dev.split, "alignment (lower is better)")
     yield mean_row(task, name, distances, seed=seed, shares=False, similarity="raw", note="pairs scored above 4")
     value, interval = uniformity_with_interval(unit, seed=seed)
     yield score_row(
-        (TITLE, dev.split, "uniformity (lower is better)"), name, value, interval, len(unit), similarity="raw"
+        (STSB, dev.split, "uniformity (lower is better)"), name, value, interval, len(unit), similarity="raw"
     )
 
 
@@ -194,20 +203,124 @@ def _chance_geometry(dev: StsPairs, dim: int) -> Iterator[Row]:
     positives = int((np.asarray(dev.scores) > POSITIVE).sum())
     even = float(np.log(hyp0f1(dim / 2, 4.0)) - 4.0)
     for metric, value, n in (("alignment", 2.0, positives), ("uniformity", even, len(dev.sentences()))):
-        task = (TITLE, dev.split, f"{metric} (lower is better)")
+        task = (STSB, dev.split, f"{metric} (lower is better)")
         yield score_row(task, "chance", value, None, n, note="directions even over the sphere")
 
 
 def _score_sts(request: Request) -> Result:
     data = find_stsb(request.data_dir)
     rows, chosen = sts_rows(request.models, data, seed=request.seed)
-    return Result(rows, {TITLE: data.source}, {TITLE: chosen["model"]})
+    return Result(rows, {STSB: data.source}, {STSB: chosen["model"]})
 
 
 def _score_geometry(request: Request) -> Result:
     data = find_stsb(request.data_dir)
-    return Result(geometry_rows(request.models, data, seed=request.seed), {TITLE: data.source})
+    return Result(geometry_rows(request.models, data, seed=request.seed), {STSB: data.source})
 
 
-STS = Task("sts", _score_sts, data_dir="always")
-AU = Task("au", _score_geometry, data_dir="always")
+def probe_rows(
+    models: Mapping[str, Encoder], data: TaskData, *, train_sentences: int | None = None, seed: int = 0
+) -> list[Row]:
+    """Accuracy on dev and test of a frozen linear probe per model, with TF-IDF and the majority beside them.
+
+    Args:
+        models: by name.
+        data: from `find_sst2`; test may be absent.
+        train_sentences: at most so many training sentences, drawn by `seed` (None: all, the protocol).
+    """
+    splits = dict(data.splits)
+    splits["train"] = _limited(splits["train"], train_sentences, seed)
+    count = len(splits["train"].labels)
+    note = "all training sentences" if train_sentences is None else f"{count:,} training sentences"
+    if "test" not in splits:
+        note = join([note, "no test labels: C chosen on this same split"])
+    rows: list[Row] = []
+
+    def add(name: str, correct: Mapping[Split, Correct], note: str, *, evaluated: bool = False) -> None:
+        for split in _probed(splits):
+            task, items = (SST2, split, "accuracy"), splits[split].sentences if evaluated else None
+            rows.append(mean_row(task, name, correct[split], seed=seed, note=note, items=items))
+
+    def add_fitted(name: str, x: Mapping[Split, Any], grid: tuple[float, ...], *, evaluated: bool = False) -> None:
+        correct, best = fit_probe(x, splits, grid)
+        add(name, correct, join([f"C = {best:g} chosen on dev", note]), evaluated=evaluated)
+
+    for position, (name, model) in enumerate(models.items()):
+        x = {split: encode(model, part.sentences, name) for split, part in splits.items()}
+        add_fitted(name, _standardised(x), GRID, evaluated=position == 0)
+    texts = [part.sentences for part in splits.values()]
+    tables = tfidf(splits["train"].sentences, *texts, ngram_range=(1, 2), sublinear_tf=True)
+    add_fitted("TF-IDF", dict(zip(splits, tables, strict=True)), TFIDF_GRID)
+    majority = int(np.bincount(splits["train"].labels).argmax())
+    right = {split: (np.asarray(part.labels) == majority).astype(np.float64) for split, part in splits.items()}
+    add("majority class", right, "")
+    return rows
+
+
+def fit_probe(
+    x: Mapping[Split, Any], splits: Mapping[Split, Labelled], grid: tuple[float, ...]
+) -> tuple[dict[Split, Correct], float]:
+    """Fit for each C, keep the best on dev (the smaller C when equal).
+
+    Args:
+        x: features [n, D] per split, dense or sparse.
+        splits: the labels of the same splits.
+
+    Returns:
+        Per reported split 1.0 where the prediction is right, [n]; and the C.
+
+    Raises:
+        LangJepaError: one class only, or the fit did not converge.
+    """
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    if len(set(splits["train"].labels)) < 2:
+        raise LangJepaError("a probe needs training sentences of at least two classes.")
+    fits = {}
+    for c in grid:
+        model = LogisticRegression(C=c, max_iter=MAX_ITER)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            try:
+                model.fit(x["train"], splits["train"].labels)
+            except ConvergenceWarning as warning:
+                raise LangJepaError(f"the probe with C={c} did not converge: {warning}") from warning
+        fits[c] = {
+            split: (model.predict(x[split]) == np.asarray(splits[split].labels)).astype(np.float64)
+            for split in _probed(splits)
+        }
+    best = max(grid, key=lambda c: (fits[c]["dev"].mean(), -c))
+    return fits[best], best
+
+
+def _standardised(x: Mapping[Split, NDArray[np.float32]]) -> dict[Split, NDArray[np.float32]]:
+    mean, std = x["train"].mean(0), x["train"].std(0)
+    # A dimension that never changes says nothing; dividing by 1 leaves it at zero.
+    std = np.where(std > 0, std, 1.0).astype(np.float32)
+    return {split: (matrix - mean) / std for split, matrix in x.items()}
+
+
+def _limited(train: Labelled, count: int | None, seed: int) -> Labelled:
+    if count is None or count >= len(train.labels):
+        return train
+    rows = np.random.default_rng(seed).permutation(len(train.labels))[:count]
+    return Labelled("train", [train.sentences[i] for i in rows], [train.labels[i] for i in rows])
+
+
+def _probed(splits: Mapping[Split, Any]) -> list[Split]:
+    return [split for split in ("dev", "test") if split in splits]
+
+
+def _score_probe(request: Request) -> Result:
+    data = find_sst2(request.data_dir)
+    sentences = request.budget.probe_sentences
+    rows = probe_rows(request.models, data, train_sentences=sentences, seed=request.seed)
+    return Result(rows, {SST2: data.source})
+
+
+STS = Task("sts", _score_sts, data_dir="always", find_data=find_stsb)
+AU = Task("au", _score_geometry, data_dir="always", find_data=find_stsb)
+PROBE = Task("probe", _score_probe, data_dir="always", find_data=find_sst2)

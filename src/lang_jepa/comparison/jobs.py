@@ -1,0 +1,339 @@
+"""Jobs of a comparison, each in a process of its own: what the parent does (`run_job`), and what the job does.
+
+`python -m lang_jepa.comparison.jobs` reads a job as JSON on standard input; what happens goes as one JSON object per
+line to standard output; everything else that anybody prints goes to standard error.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from lang_jepa.comparison.kind import Evaluation, RunKind, check_environment, start_info
+from lang_jepa.comparison.systems import kind_named
+from lang_jepa.data.sources.hub import go_offline_if_unreachable
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import check_only, make_folder, read_json, write_json
+from lang_jepa.files.run_lock import RunLock
+from lang_jepa.settings.load import build
+
+Event = Mapping[str, Any]
+_LAST_LINES = 20
+
+
+class Interrupted(Exception):
+    """The comparison was asked to stop (Ctrl-C or SIGTERM); the same command goes on.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Stopper:
+    """Asks all jobs at work to save and end, at Ctrl-C or SIGTERM; a second signal kills them.
+
+    Enter it in the main thread; elsewhere signals are left alone.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.number: int = signal.SIGTERM
+        self._at_work: set[subprocess.Popen[str]] = set()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stopper":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._signalled)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def ask(self) -> None:
+        """Let every job save and end; none begins after this."""
+        self.asked = True
+        for process in tuple(self._at_work):
+            process.terminate()
+
+    @contextlib.contextmanager
+    def at_work(self, process: "subprocess.Popen[str]") -> Iterator[None]:
+        """A block in which a job is at work, so that it is ended where the comparison is asked to stop."""
+        self._at_work.add(process)
+        try:
+            if self.asked:  # asked while it was started
+                process.terminate()
+            yield
+        finally:
+            self._at_work.discard(process)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:
+            self.number = number
+            self.ask()
+            return
+        for process in tuple(self._at_work):
+            process.kill()
+
+
+def run_job(
+    job: Mapping[str, Any],
+    *,
+    log: Path,
+    lock: int,
+    on_event: Callable[[Event], None],
+    what: str,
+    on_death: str,
+    stopper: Stopper,
+) -> None:
+    """Run one job to its end.
+
+    Args:
+        job: what to do, see `JOBS`.
+        log: file that its standard error is appended to.
+        lock: file descriptor of the comparison's lock, which the job keeps while it lives, even without us.
+        on_event: called with every event; what it raises ends the job.
+        what: names the job in errors.
+        on_death: what to do if it dies, a sentence for the error.
+        stopper: may ask it to end.
+
+    Raises:
+        Interrupted: we or the job were asked to stop.
+        LangJepaError: the job reported a mistake, or died.
+    """
+    if stopper.asked:
+        raise Interrupted(stopper.number)
+    make_folder(log.parent)
+    error = ""
+    with log.open("ab") as errors, _started(job, errors, lock) as process, stopper.at_work(process):
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "error":
+                error = event["text"]
+            else:
+                on_event(event)
+        status = process.wait()
+    if stopper.asked or status == INTERRUPTED:
+        raise Interrupted(stopper.number)
+    if error:
+        raise LangJepaError(f"{what}: {error}")
+    if status:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+        raise LangJepaError(f"{what} died with status {status}. {on_death}The end of {log}:\n  " + "\n  ".join(lines))
+
+
+@contextlib.contextmanager
+def _started(job: Mapping[str, Any], errors: Any, lock: int) -> Iterator["subprocess.Popen[str]"]:
+    """A child process that is ended with the block.
+
+    It has a session of its own, so that Ctrl-C reaches it once, through us, and it can save.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lang_jepa.comparison.jobs"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        pass_fds=(lock,),
+        start_new_session=True,
+        encoding="utf-8",
+    )
+    try:
+        assert process.stdin is not None
+        # A job that died at once is reported by its status.
+        with contextlib.suppress(BrokenPipeError), process.stdin as stream:
+            json.dump(job, stream)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+FACTS, TRAINED, EVALUATED = "facts.json", "trained.json", "evaluated.json"
+SCORES, VALUES = "compared.json", "values.npz"
+INTERRUPTED = 3
+"""Exit status of a job that was asked to stop and can be taken up."""
+_PAUSE = 0.2
+_BEGUN = (
+    ".lock",
+    ".*.tmp",
+    ".*.old",
+    "README.txt",
+    "settings.yaml",
+    "metrics.csv",
+    "examples.txt",
+    "samples.txt",
+    "stopped.json",
+    "checkpoint-best.pth",
+    "checkpoint-epoch*.pth",
+    "best_decoder.pt",
+    "tensorboard",
+    "wandb",
+    FACTS,
+)
+"""What a run has before its first checkpoint to go on from: nothing is lost with it."""
+
+
+class Channel:
+    """Sends events to the parent; a reporter of the run.
+
+    A parent that is gone breaks the pipe, and that ends this process too.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._sent = 0.0
+
+    def send(self, event: str, **values: Any) -> None:
+        self._stream.write(json.dumps({"event": event, **values}) + "\n")
+        self._stream.flush()
+
+    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
+        self.send("begin", total=total, start=start)
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The bar moves, five times a second at most."""
+        if time.monotonic() - self._sent > _PAUSE:
+            self._sent = time.monotonic()
+            self.send("step", step=step, loss=metrics["train/loss"])
+
+    def validation(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.send("validation", step=step, metrics=dict(metrics))
+
+    def message(self, text: str) -> None:
+        self.send("message", text=text)
+
+    def warning(self, text: str) -> None:
+        self.send("warning", text=text)
+
+    def end(self) -> None:
+        """Nothing more is sent."""
+
+
+def measure_job(job: Mapping[str, Any], channel: Channel) -> int:
+    """Cost of a step of a variant."""
+    from lang_jepa.comparison.budget import measure
+
+    with tempfile.TemporaryDirectory(prefix="lang-jepa-measure-") as scratch:
+        measured = measure(_kind(job), _settings(job), Path(scratch) / "run", timed=job["timed"])
+    channel.send("measured", seconds=measured.seconds, flops=measured.flops)
+    return 0
+
+
+def whole_run(job: Mapping[str, Any], channel: Channel) -> int:
+    """Whatever is still to be done of one run: train it, count its FLOPs where asked, evaluate it."""
+    settings = _settings(job)
+    folder = Path(settings.logging.log_dir)
+    if not (folder / TRAINED).is_file() and not _train(settings, job, channel):
+        return INTERRUPTED
+    if job["count_flops"]:
+        measure_job({**job, "timed": False}, channel)
+    if not (folder / EVALUATED).is_file():
+        channel.send("evaluating")
+        _evaluate(folder, job)
+    return 0
+
+
+def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
+    """Train to the end, from the last checkpoint if there is one; False if it was asked to stop."""
+    from lang_jepa.training.train import method_of, resume_settings, train
+
+    folder, kind = Path(settings.logging.log_dir), _kind(job)
+    if (folder / method_of(settings).layout.last).is_file():
+        settings = resume_settings(folder)
+    elif folder.is_dir():
+        with RunLock(folder):
+            check_only(folder, _BEGUN, what="a run that was stopped before its first checkpoint")
+            shutil.rmtree(folder)
+
+    def send_info(run: Any) -> None:
+        info = start_info(kind, run)
+        path = folder / FACTS
+        if run.resumed:  # its weights are no longer the initial ones
+            before = read_json(path, what="the note of the run's start")
+            check_environment(info, before, what=f"the rest of {folder}", allow=job["allow_different"])
+            info = before
+        else:
+            write_json(path, info)
+        channel.send("start", info=info)
+
+    result = train(settings, channel, on_start=send_info)
+    if not result.interrupted:
+        write_json(folder / TRAINED, {"steps": result.step, "alarms": list(result.alarms)})
+    return not result.interrupted
+
+
+def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
+    """The scores of a finished run, and the values per question."""
+    from lang_jepa.evaluation.tasks import Budget
+
+    evaluation = Evaluation(
+        tasks=tuple(job["tasks"]),
+        data_dir=Path(job["data_dir"]) if job["data_dir"] else None,
+        questions=Budget(**job["questions"]),
+        shared=Path(job["shared"]),
+        window=job["window"],
+    )
+    report, path = _kind(job).evaluate(folder, evaluation)
+    report.save_details(folder / VALUES)
+    # scores.json changes when somebody evaluates the run again; the verdicts need what belongs to their values.
+    write_json(folder / SCORES, read_json(path, what="the scores of a run"))
+    note = {"scores": SCORES, "values": VALUES, "tasks": job["tasks"], "window": job["window"]}
+    write_json(folder / EVALUATED, note)
+
+
+def trial_job(job: Mapping[str, Any], channel: Channel) -> int:
+    """One trial of a sweep: trained, not evaluated."""
+    return 0 if _train(_settings(job), job, channel) else INTERRUPTED
+
+
+JOBS = {"measure": measure_job, "run": whole_run, "trial": trial_job}
+
+
+def _kind(job: Mapping[str, Any]) -> RunKind[Any]:
+    return kind_named(job["kind"])
+
+
+def _settings(job: Mapping[str, Any]) -> Any:
+    return build(_kind(job).settings_type, job["settings"], where="the comparison's plan")
+
+
+def main() -> int:
+    """Do the job on standard input.
+
+    Returns:
+        The exit status: 0 done, 2 a mistake that the user can mend (sent as an `error` event), 3 interrupted.
+    """
+    warnings.filterwarnings("ignore", message=".*(index_reduce|This DataLoader will create)")
+    channel = Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print too; the pipe carries events only
+    job = json.load(sys.stdin)
+    go_offline_if_unreachable()
+    try:
+        return JOBS[job["job"]](job, channel)
+    except LangJepaError as error:
+        channel.send("error", text=str(error))
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
