@@ -244,13 +244,13 @@ def infer(
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.infer import Telling, read_texts, show_concepts, show_continuations
     from lang_jepa.inference.search import rank_continuations
-    from lang_jepa.training.export import load_any
+    from lang_jepa.training.load import load_any
 
     telling = Telling(sample, temperature, top_p, sample_top_k, beams, seed)
     wanted = decode or decoder is not None or sample or beams is not None
     loaded = load_any(model)
     if decoder is not None:
-        from lang_jepa.training.find import load_decoder
+        from lang_jepa.training.load import load_decoder
 
         load_decoder(decoder, loaded)
         named = loaded.decoder and loaded.decoder.settings.decoder.tokenizer_path

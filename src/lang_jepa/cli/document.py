@@ -52,7 +52,7 @@ def document(
     read = _read(file, text)
     from lang_jepa.cli.progress import StageBar
     from lang_jepa.inference.document import study
-    from lang_jepa.training.export import load_any
+    from lang_jepa.training.load import load_any
 
     with StageBar() as bar:
         found = study(

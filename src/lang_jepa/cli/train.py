@@ -122,7 +122,7 @@ def _decoder_settings(recipe: str, asked: Asked, first: Sequence[str], last: Seq
     named = asked.encoder or (Path(folders[-1]) if folders else None)
     encoder = named or (None if settings.data.encoder is None else Path(settings.data.encoder))
     if encoder is None:
-        from lang_jepa.training.find import latest_encoder
+        from lang_jepa.training.load import latest_encoder
 
         encoder = latest_encoder(Path.cwd())
         plain(f"encoder: {encoder}, the latest run here; --encoder names another")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.inference.document import Study
-from lang_jepa.training.export import load_any
+from lang_jepa.training.load import load_any
 
 
 def draw_document(found: Study, path: Path) -> None:
