@@ -22,7 +22,7 @@ from torch.nn import functional
 from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.inference.gpt import build_gpt
 from lang_jepa.models.gpt import GPT
-from lang_jepa.objectives.next_token import NextTokenLoss
+from lang_jepa.objectives.gpt_losses import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import load_gpt_settings
 from lang_jepa.training.optim import make_gpt_optimizers

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lang_jepa.objectives.sigreg import SIGReg
+from lang_jepa.objectives.regularizer import SIGReg
 
 N, D, K = 256, 384, 1024
 Form = Callable[[Tensor], Tensor]

@@ -42,8 +42,7 @@ from lang_jepa.inference.model_folder import join_model
 from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.metrics import COLUMNS, STEP, MetricsFile, draw_run, read_metrics
-from lang_jepa.training.run_files import ExamplesFile
-from lang_jepa.training.trackers import TensorBoard
+from lang_jepa.training.reporter import ExamplesFile, TensorBoard
 
 Writer = Callable[[Path], Any]
 SIZE = 48 * 2**20

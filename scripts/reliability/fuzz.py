@@ -32,8 +32,7 @@ from lang_jepa.inference.index.source import Lines
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import load_model, write_card
 from lang_jepa.settings.load import read_settings
-from lang_jepa.training.checkpoint import LAST, load_checkpoint
-from lang_jepa.training.sealed import seal
+from lang_jepa.training.checkpoint import LAST, load_checkpoint, seal
 
 MEGABYTES, SECONDS = 200, 10
 Damage = Callable[[bytes, Random], bytes]

@@ -17,8 +17,7 @@ from lang_jepa.files.atomic import read_json
 from lang_jepa.inference.gpt import load_gpt
 from lang_jepa.inference.model_folder import CARD, find_gpt, hash_files, load_model, write_card
 from lang_jepa.inference.model_folder import GPT_CARD as GPT_CARD
-from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
-from lang_jepa.training.contents import COMMON
+from lang_jepa.training.checkpoint import COMMON, load_checkpoint, save_checkpoint
 from lang_jepa.training.train import method_of
 
 

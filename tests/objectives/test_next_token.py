@@ -7,8 +7,7 @@ from torch.nn import functional
 
 from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.models.gpt import GPT
-from lang_jepa.objectives.next_token import NextTokenLoss
-from lang_jepa.objectives.semantic_tube import span_loss
+from lang_jepa.objectives.gpt_losses import NextTokenLoss, span_loss
 from lang_jepa.settings.gpt import GPTModelSettings, SpanSettings
 
 SIZES = GPTModelSettings(num_layers=2, model_dim=16, num_heads=2, num_kv_heads=1)

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.objectives.regularizer import VICReg, make_regularizer, over_views
-from lang_jepa.objectives.sigreg import SIGReg
+from lang_jepa.objectives.regularizer import SIGReg, VICReg, make_regularizer, over_views
 from lang_jepa.settings.encoder import EncoderMetaSettings, ObjectiveSettings, Settings
 
 

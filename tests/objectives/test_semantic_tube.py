@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lang_jepa.data.tokens.token_stream import POSITIONS, Form
-from lang_jepa.objectives.semantic_tube import (
+from lang_jepa.objectives.gpt_losses import (
     FORMS,
     partition,
     pick,

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.objectives.sigreg import SIGReg, _KnotSums
+from lang_jepa.objectives.regularizer import SIGReg, _KnotSums
 
 
 def rows(count: int, dim: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

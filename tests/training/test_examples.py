@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lang_jepa.training.run_files import ExamplesFile
+from lang_jepa.training.reporter import ExamplesFile
 
 
 def test_resumption_drops_the_looks_after_the_checkpoint(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.training.run_files import Best
+from lang_jepa.training.reporter import Best
 
 
 @pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])

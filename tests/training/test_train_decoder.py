@@ -17,7 +17,7 @@ from lang_jepa.models.decoder import ConceptDecoder
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.load import load_decoder_settings, load_gpt_settings, save_settings
 from lang_jepa.training.checkpoint import load_checkpoint, save_checkpoint
-from lang_jepa.training.find import latest_encoder, load_decoder
+from lang_jepa.training.load import latest_encoder, load_decoder
 from lang_jepa.training.methods.decoder import LAYOUT
 from lang_jepa.training.methods.decoder_data import DecoderData
 from lang_jepa.training.metrics import read_metrics

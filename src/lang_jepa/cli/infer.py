@@ -46,7 +46,7 @@ def infer(
     """Concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.search import rank_continuations
-    from lang_jepa.training.export import load_any
+    from lang_jepa.training.load import load_any
 
     options: dict[str, Any] = {}
     if sample:
@@ -56,7 +56,7 @@ def infer(
         options = {"method": "beam", "beams": beams}
     loaded = load_any(model)
     if decoder is not None:
-        from lang_jepa.training.find import load_decoder
+        from lang_jepa.training.load import load_decoder
 
         load_decoder(decoder, loaded)
         named = loaded.decoder and loaded.decoder.settings.decoder.tokenizer_path
@@ -156,7 +156,7 @@ def document(
     read = _read_document(file, text)
     from lang_jepa.cli.progress import StageBar
     from lang_jepa.inference.document import study
-    from lang_jepa.training.export import load_any
+    from lang_jepa.training.load import load_any
 
     with StageBar() as bar:
         found = study(

@@ -181,7 +181,7 @@ def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], la
     named = asked.encoder or (Path(folders[-1]) if folders else None)
     encoder = named or (None if settings.data.encoder is None else Path(settings.data.encoder))
     if encoder is None:
-        from lang_jepa.training.find import latest_encoder
+        from lang_jepa.training.load import latest_encoder
 
         encoder = latest_encoder(Path.cwd())
         plain(f"encoder: {encoder}, the latest run here; --encoder names another")
@@ -252,7 +252,7 @@ def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "Run
     from lang_jepa.evaluation.tasks import QUICK
     from lang_jepa.report import evaluate_run
     from lang_jepa.report.run import EvaluateOptions
-    from lang_jepa.training.export import load_any
+    from lang_jepa.training.load import load_any
     from lang_jepa.training.train import train
 
     plain("Training an encoder to predict the meaning of the next sentence of generated stories.")

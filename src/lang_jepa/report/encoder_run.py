@@ -33,7 +33,7 @@ from lang_jepa.report.run import (
 )
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import BEST
-from lang_jepa.training.export import load_any, training_statistics
+from lang_jepa.training.load import load_any, training_statistics
 from lang_jepa.training.start import start_model
 
 WITHOUT_HEAD = "without head"

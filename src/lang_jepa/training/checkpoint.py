@@ -1,11 +1,23 @@
-"""Checkpoints to resume from: written atomically, hashed, read without running code, compared with the settings."""
+"""Checkpoints to resume from: written atomically, hashed, read without running code, compared with the settings.
 
+A file carries the SHA-256 of all of itself, so that no flipped bit is ever loaded. The hash is the comment at the end
+of the zip, which every reader of zip files passes over: it stays one file that is written atomically, and `torch.load`
+of any program reads it. Hashed is everything before the comment, the two bytes of its length included.
+
+One that is whole may still be of another system, of a version that lacked a part, or made by a run whose weights were
+spoilt: so every part, its type, and that numbers are numbers is checked before any of it is used.
+"""
+
+import hashlib
+import math
+import os
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pydantic import BaseModel
@@ -14,8 +26,141 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.arrays import check_finite
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.settings.load import build_saved
-from lang_jepa.training.contents import LEARNT, check_contents
-from lang_jepa.training.sealed import broken_seal, format_of, seal
+
+_MARK = b"lang-jepa sha256 "
+_COMMENT = len(_MARK) + 64
+_FORMAT = re.compile(rb"X\x06\x00\x00\x00format(?:q.|r.{4})?K(.)", re.DOTALL)
+"""How the pickle of a checkpoint begins, whose first entry is its format."""
+
+
+def seal(file: BinaryIO) -> None:
+    """Put the hash behind the archive that was just written to a file, which is open for reading and writing."""
+    file.seek(-2, os.SEEK_END)  # the length of the comment, which there is none of
+    file.write(_COMMENT.to_bytes(2, "little"))
+    file.write(_MARK + _digest(file, file.tell()))
+
+
+def broken_seal(file: BinaryIO) -> str:
+    """What is wrong with a file that should have been sealed; nothing if it is whole."""
+    size = file.seek(0, os.SEEK_END)
+    if size < _COMMENT:
+        return "it is truncated or not a checkpoint"
+    file.seek(-_COMMENT, os.SEEK_END)
+    comment = file.read()
+    if not comment.startswith(_MARK):
+        return "it is truncated or not a checkpoint"
+    if comment != _MARK + _digest(file, size - _COMMENT):
+        return "it is damaged: its contents do not match its checksum"
+    return ""
+
+
+def format_of(file: BinaryIO) -> int | None:
+    """The format that an archive begins with, without loading it; None if it is no checkpoint."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            with archive.open(name) as pickle:
+                found = _FORMAT.search(pickle.read(64))
+    except (
+        zipfile.BadZipFile,
+        StopIteration,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        EOFError,
+        RuntimeError,
+    ):
+        return None
+    return found[1][0] if found else None
+
+
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """Hex digits of the SHA-256 of the first bytes of a file; leaves it at their end."""
+    total = hashlib.sha256()
+    file.seek(0)
+    while size:
+        part = file.read(min(size, 2**20))
+        total.update(part)
+        size -= len(part)
+    return total.hexdigest().encode()
+
+
+_NUMBER = (int, float)
+COMMON: dict[str, Any] = {
+    "settings": dict,
+    "data": str,
+    "world": int,
+    "step": int,
+    "total": int,
+    "seconds": _NUMBER,
+    "epoch_loss": list,
+    "metrics": dict,
+    "best": (list, type(None)),
+    "changes": list,
+    "batches": list,
+    "generators": list,
+}
+"""The parts of every checkpoint, with the types that they may have."""
+LEARNT = ("model", "target", "optimizers", "average", "centre")
+"""Parts in which every number is finite."""
+
+
+_INSTEAD = {
+    "gpt": ": give the GPT's run directory, which has a model at the end of the run",
+    "decoder": ": give the encoder's run directory, and the decoder beside it (infer: with --decoder)",
+}
+"""What is usable in the place of a checkpoint of another system than was asked for."""
+
+
+def check_contents(
+    checkpoint: Mapping[str, Any], contents: Mapping[str, Any], *, system: str | None, where: str
+) -> None:
+    """Refuse a checkpoint that cannot be gone on with, or used.
+
+    Args:
+        checkpoint: as it was read.
+        contents: parts of the system itself, with the types that they may have.
+        system: that it must be of (None: whichever it says).
+        where: names it in the message.
+
+    Raises:
+        LangJepaError: another system's, or a part is missing, of another type, out of range, or not finite.
+    """
+    found = checkpoint.get("system")
+    if not isinstance(found, str) or (system is not None and found != system):
+        raise LangJepaError(
+            f"{where} is a checkpoint of {found or 'an unknown system'}, not of {system or 'ours'}"
+            + (_INSTEAD.get(str(found), "") if system is not None else "")
+        )
+    parts = {**COMMON, **contents}
+    if missing := [name for name in parts if name not in checkpoint]:
+        raise LangJepaError(f"{where} is not whole: it lacks {', '.join(missing)}")
+    wrong = [name for name, kind in parts.items() if not _is(checkpoint[name], kind)]
+    if wrong:
+        described = ", ".join(f"{name} is {type(checkpoint[name]).__name__}" for name in wrong)
+        raise LangJepaError(f"{where} is damaged: {described}")
+    _check_counts(checkpoint, where)
+    check_finite({name: checkpoint[name] for name in LEARNT if name in checkpoint}, where=where)
+
+
+def _check_counts(checkpoint: Mapping[str, Any], where: str) -> None:
+    """Steps within the run, one entry for each process."""
+    step, total, world = (checkpoint[name] for name in ("step", "total", "world"))
+    if not 0 <= step <= total:
+        raise LangJepaError(f"{where} is damaged: it says step {step} of {total}")
+    if not (math.isfinite(checkpoint["seconds"]) and checkpoint["seconds"] >= 0):
+        raise LangJepaError(f"{where} is damaged: it says {checkpoint['seconds']} seconds")
+    for name in ("batches", "generators"):
+        if world < 1 or len(checkpoint[name]) != world:
+            raise LangJepaError(f"{where} is damaged: its {name} is not of {world} processes")
+    best = checkpoint.get("best")
+    if best and not (len(best) == 2 and _is(best[0], int) and _is(best[1], _NUMBER) and math.isfinite(best[1])):
+        raise LangJepaError(f"{where} is damaged: its best is {best!r}")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
 
 FORMAT = 3
 """3: one form for all systems; 2: a hash over all of the file."""

@@ -11,15 +11,14 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
-from lang_jepa.training.heartbeat import meet
 from lang_jepa.training.method import Batch, Batches, End, Loss, Method, Part, Validation
 from lang_jepa.training.metrics import STEP, read_metrics
 from lang_jepa.training.optim import check_gradients, clip_gradients
-from lang_jepa.training.run_files import Best, RunFiles
+from lang_jepa.training.ranks import meet
+from lang_jepa.training.reporter import Best, RunFiles, make_trackers
 from lang_jepa.training.run_folder import SUMMARY, RunFolder
 from lang_jepa.training.schedule import is_validation_due
 from lang_jepa.training.signals import StopRequest
-from lang_jepa.training.trackers import make_trackers
 
 
 class Engine:

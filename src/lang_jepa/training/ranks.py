@@ -1,13 +1,230 @@
-"""What the processes of a run tell each other, and the random state that each of them has."""
+"""The processes of a run: how they start, hear of each other's end, and exchange what all of them must know.
+
+One that hangs, dies or fails ends the others, wherever they wait. A collective has a time limit of its own, but
+processes also wait at file locks (for a corpus that one of them prepares) and for what the first process does alone
+(exporting). So each process counts up its own key in the store at which the processes met, and listens to the others'
+keys; `meet` waits at that store as long as the others live.
+"""
 
 import os
-from typing import Any
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import wraps
+from itertools import count
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from lang_jepa.errors import LangJepaError, LostProcess
-from lang_jepa.training.heartbeat import start_heartbeat, time_limit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+LEAST_LIMIT = timedelta(minutes=5)
+"""Of meeting at the start and of a collective: processes begin at different times."""
+_GRACE = 10.0
+"""Seconds in which a process that has heard of another's failure may still end by itself, with a better message."""
+_FAILED = b"failed"
+"""The last sign of a process that ended with an error."""
+_GO_ON = "The last checkpoint stays as it is: go on from it with --resume."
+
+
+class Heartbeat:
+    """This process's signs of life, and the watch over those of the others; both in threads.
+
+    Args:
+        store: of torch.distributed, at which all processes meet.
+        rank, world: this process and their number.
+        seconds: without a sign of life after which another process counts as hung.
+    """
+
+    def __init__(self, store: Any, *, rank: int, world: int, seconds: float) -> None:
+        self.store, self.rank, self.world, self.seconds = store, rank, world, seconds
+        self.interval = min(5.0, seconds / 6)
+        self.heard = dict.fromkeys(set(range(world)) - {rank}, time.monotonic())
+        self.last = dict.fromkeys(self.heard, b"")
+        self.lost: tuple[float, str] | None = None
+        self._over = threading.Event()
+        for target in (self._beat, self._watch):
+            threading.Thread(target=target, daemon=True).start()
+
+    def meet(self, name: str) -> None:
+        """Wait until every process is here, for as long as all of them live."""
+        self.store.set(f"{name}/{self.rank}", "here")
+        wait, names = 0.01, [f"{name}/{rank}" for rank in range(self.world)]
+        while not self.store.check(names):
+            time.sleep(wait)
+            wait = min(2 * wait, 0.5)
+
+    def end(self) -> None:
+        """Stop together with the others; the first process, which may hold the store, goes last."""
+        self.meet("end")
+        self._over.set()
+        self.store.set(f"left/{self.rank}", "yes")
+        names = [f"left/{rank}" for rank in range(self.world)]
+        for _ in range(100 if self.rank == 0 else 0):
+            if self.store.check(names):
+                return
+            time.sleep(0.02)
+
+    def fail(self) -> None:
+        """Stop, and let the others know."""
+        self._over.set()
+        with suppress(RuntimeError):  # a store that is gone: the others hear nothing of this process
+            self.store.set(str(self.rank), _FAILED)
+
+    def _beat(self) -> None:
+        """Give signs of life and note those of the others; where the store does not answer, none are heard."""
+        me = f"{os.getpid()} {_this_machine()}"
+        for number in count():
+            with suppress(RuntimeError):  # a store that is gone is silence, which `_watch` makes an end of
+                self.store.set(str(self.rank), f"{number} {me}")
+                for rank, before in self.last.items():
+                    if self.store.check([str(rank)]) and (now := self.store.get(str(rank))) != before:
+                        self._heard(rank, now)
+            if self._over.wait(self.interval):
+                return
+
+    def _heard(self, rank: int, sign: bytes) -> None:
+        self.last[rank], self.heard[rank] = sign, time.monotonic()
+        if sign == _FAILED:
+            self._note(f"process {rank} has failed; its own message says why")
+
+    def _watch(self) -> None:
+        """End this process when another one is lost."""
+        awake = time.monotonic()
+        while not self._over.wait(self.interval):
+            now = time.monotonic()
+            if now - awake > 3 * self.interval:  # this process itself was stopped: what it missed says nothing
+                self.heard = dict.fromkeys(self.heard, now)
+            awake = now
+            for rank, heard in self.heard.items():
+                sign = self.last[rank]
+                if sign not in (b"", _FAILED) and _is_gone(sign.decode()):
+                    self._note(f"process {rank} has died")
+                elif now - heard > self.seconds:
+                    limit = f"{self.seconds:.0f} s (meta.timeout_minutes)"
+                    self._note(f"process {rank} has given no sign of life for {limit}: it hangs", grace=0)
+            if self.lost and now > self.lost[0]:
+                _leave(self.rank, self.lost[1])
+
+    def _note(self, what: str, grace: float = _GRACE) -> None:
+        if self.lost is None:
+            self.lost = (time.monotonic() + grace, what)
+
+
+_current: Heartbeat | None = None
+_numbers = count()
+
+
+def start_heartbeat(*, rank: int, world: int, minutes: float) -> None:
+    """Begin to give signs of life, where there are other processes."""
+    global _current
+    if world == 1:
+        return
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = distributed.TCPStore(  # type: ignore[attr-defined]
+        address, port, is_master=False, wait_for_workers=False, timeout=time_limit(minutes)
+    )
+    # Another run of these processes, or their restart by torchrun, must not hear this one.
+    name = f"lang_jepa/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_numbers)}"
+    own = distributed.PrefixStore(name, store)  # type: ignore[attr-defined]
+    _current = Heartbeat(own, rank=rank, world=world, seconds=0.9 * 60 * minutes)  # before a collective gives up
+
+
+def time_limit(minutes: float) -> timedelta:
+    """How long a collective may wait."""
+    return max(LEAST_LIMIT, timedelta(minutes=minutes))
+
+
+def meet(name: str) -> None:
+    """Wait until every process is here, for as long as all of them live; nothing on one process.
+
+    Args:
+        name: of the place, once a run.
+    """
+    if _current is not None:
+        with _lost_told():
+            _current.meet(name)
+
+
+def end_together(train: Callable[P, R]) -> Callable[P, R]:
+    """Make a function that trains end on every process: the others hear of it when one of them fails.
+
+    Raises:
+        LostProcess: (the wrapped function) another process is gone.
+    """
+
+    @wraps(train)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        global _current
+        try:
+            with _lost_told():
+                result = train(*args, **kwargs)
+                if _current is not None:
+                    _current.end()
+        except BaseException:
+            if _current is not None:
+                _current.fail()
+            raise
+        finally:
+            _current = None
+        return result
+
+    return wrapped
+
+
+@contextmanager
+def _lost_told() -> Iterator[None]:
+    """Say in one line what torch says in many when another process is gone.
+
+    Raises:
+        LostProcess: it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and not any(name in str(error) for name in ("gloo", "NCCL")):
+            raise
+        raise LostProcess(
+            f"another process of this run is gone, or does not answer. {_GO_ON} "
+            f"torch says: {str(error).splitlines()[0][:200]}"
+        ) from error
+
+
+def _leave(rank: int, what: str) -> None:
+    """End this process from a thread: its main thread waits for what will not come."""
+    sys.stderr.write(f"\nerror in process {rank}: {what}. {_GO_ON}\n")
+    sys.stderr.flush()
+    os._exit(LostProcess.exit_code)
+
+
+def _this_machine() -> str:
+    """What processes that see each other's numbers have in common (nothing where it cannot be told)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
+
+
+def _is_gone(sign: str) -> bool:
+    """Whether the process that gave a sign of life has ended, if it was one of this machine."""
+    _, process, *machine = sign.split()
+    if not machine or machine[0] != _this_machine():
+        return False
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except OSError:
+        return False
+    return state in "ZX"
 
 
 def agree(fabric: Any, predictions: int, stopping: bool) -> tuple[int, bool]:

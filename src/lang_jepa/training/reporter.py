@@ -1,10 +1,21 @@
-"""What a run tells the outside while it goes on. The command line draws it; a library user may stay silent."""
+"""What a run reports as it goes: to a callback, metrics.csv, a file of examples, TensorBoard and Weights & Biases.
 
+The command line draws what a `Reporter` is called with; a user of the library may stay silent.
+"""
+
+import re
+import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
 
 from lang_jepa.data.corpus.prepare import PrepareEvent
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import append_text, atomic_file, is_full, writing
+from lang_jepa.training.metrics import COLUMNS, MetricsFile
 
 Metrics = Mapping[str, float]
 
@@ -68,3 +79,216 @@ def telling(reporter: Reporter) -> Callable[[PrepareEvent], None]:
             reporter.message(f"prepared {event.documents:,} documents so far")
 
     return tell
+
+
+class Tracker(Protocol):
+    """Takes metrics of a step."""
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+class TensorBoard:
+    """Scalars in `folder`, for `tensorboard --logdir`.
+
+    Args:
+        folder: of its files.
+        first: the first step that is to be written; what an ended process wrote of it and of later ones is not shown.
+    """
+
+    def __init__(self, folder: Path, *, first: int = 0) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError as error:
+            raise LangJepaError(
+                "logging.log_to_tensorboard needs TensorBoard: pip install 'lang-jepa[tensorboard]'"
+            ) from error
+        self._folder = folder
+        threading.excepthook = _quiet_if_full  # its thread hands such an error over at the next write
+        with writing(folder):
+            self._writer = SummaryWriter(str(folder), purge_step=first)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics.
+
+        Raises:
+            LangJepaError: the disk is full.
+        """
+        with writing(self._folder):
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close."""
+        with writing(self._folder):
+            self._writer.close()
+
+
+def _quiet_if_full(told: "threading.ExceptHookArgs") -> None:
+    if not is_full(told.exc_value):
+        threading.__excepthook__(told)
+
+
+class WeightsAndBiases:
+    """A W&B run with the resolved settings."""
+
+    def __init__(self, settings: BaseModel, folder: Path) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise LangJepaError(
+                "logging.log_to_wandb needs Weights & Biases: pip install 'lang-jepa[wandb]'"
+            ) from error
+        self._run = wandb.init(project="lang-jepa", dir=str(folder), config=settings.model_dump())
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics."""
+        self._run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+class Wanted(Protocol):
+    """Settings that ask for trackers."""
+
+    @property
+    def log_to_tensorboard(self) -> bool:
+        """In the run directory."""
+
+    @property
+    def log_to_wandb(self) -> bool:
+        """As a W&B run."""
+
+
+def make_trackers(wanted: Wanted, settings: BaseModel, folder: Path, *, first: int) -> list[Tracker]:
+    """The trackers that the settings ask for.
+
+    Args:
+        wanted: which.
+        settings: all of them, which W&B keeps.
+        folder: the run directory.
+        first: the first step that is to be written.
+    """
+    trackers: list[Tracker] = []
+    if wanted.log_to_tensorboard:
+        trackers.append(TensorBoard(folder / "tensorboard", first=first))
+    if wanted.log_to_wandb:
+        trackers.append(WeightsAndBiases(settings, folder))
+    return trackers
+
+
+_VALIDATION = re.compile(r"^step (\d+)\n\n", re.MULTILINE)
+
+
+class ExamplesFile:
+    """One block of examples per validation.
+
+    Args:
+        path: of the file.
+        resume_step: None starts a new file; a step keeps the validations up to it, so that those that a killed run made
+            after its last checkpoint are not there twice.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
+        self.path = path
+        kept = ""
+        if resume_step is not None and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            later = (one.start() for one in _VALIDATION.finditer(text) if int(one.group(1)) > resume_step)
+            kept = text[: next(later, len(text))]
+        with atomic_file(path) as temporary:
+            temporary.write_text(kept, encoding="utf-8")
+
+    def write(self, step: int, examples: Sequence[str]) -> None:
+        """Append the examples of one validation.
+
+        Raises:
+            LangJepaError: the disk is full.
+        """
+        if examples:
+            append_text(self.path, f"step {step}\n\n" + "\n\n".join(examples) + "\n\n")
+
+
+class RunFiles:
+    """metrics.csv, texts of the validations, and trackers. Rank 0 alone has them.
+
+    Args:
+        folder: the run directory.
+        texts: name of the file of texts.
+        trackers: that take every row too.
+        resume_step: None starts new files; a step keeps what was written up to it.
+        columns: of metrics.csv.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        texts: str,
+        trackers: Sequence[Tracker],
+        resume_step: int | None,
+        columns: Sequence[str] = COLUMNS,
+    ) -> None:
+        self.metrics = MetricsFile(folder / "metrics.csv", resume_step=resume_step, columns=columns)
+        self.texts = ExamplesFile(folder / texts, resume_step=resume_step)
+        self.trackers = trackers
+
+    def write(self, step: int, metrics: Metrics) -> None:
+        """One row."""
+        self.metrics.write(metrics)
+        for tracker in self.trackers:
+            tracker.write(step, metrics)
+
+    def close(self) -> None:
+        """Flush and close the trackers."""
+        for tracker in self.trackers:
+            tracker.close()
+
+
+class Best:
+    """The best validation by one held-out figure; that before the first step is no result of training.
+
+    Args:
+        metric: its name (None: no validation is the best).
+        mode: `max` or `min`.
+
+    Attributes:
+        step, value: of the best validation (None: there was none).
+    """
+
+    def __init__(self, metric: str | None, mode: str) -> None:
+        self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
+        self.step: int | None = None
+        self.value = 0.0
+
+    def improves(self, step: int, metrics: Metrics) -> bool:
+        """Whether a validation is the best so far; it is kept then.
+
+        Raises:
+            LangJepaError: the validation did not measure the metric.
+        """
+        if self.metric is None:
+            return False
+        if self.metric not in metrics:
+            raise LangJepaError(
+                f"logging.best_metric '{self.metric}' is not measured; choose one of {', '.join(metrics)}"
+            )
+        value = metrics[self.metric]
+        if not step or (self.step is not None and self.sign * value <= self.sign * self.value):
+            return False
+        self.step, self.value = step, value
+        return True
+
+    def state(self) -> list[Any] | None:
+        """What a checkpoint keeps."""
+        return None if self.step is None else [self.step, self.value]
+
+    def restore(self, state: Sequence[Any] | None) -> None:
+        """Take back what `state` gave."""
+        if state:
+            self.step, self.value = int(state[0]), float(state[1])

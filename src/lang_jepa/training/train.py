@@ -13,8 +13,8 @@ from lang_jepa.settings.recipes import system_of
 from lang_jepa.settings.run import RunSettings
 from lang_jepa.training import ranks
 from lang_jepa.training.checkpoint import cannot_go_on, differing, in_words
-from lang_jepa.training.heartbeat import end_together, meet
 from lang_jepa.training.preflight import check_run
+from lang_jepa.training.ranks import end_together, meet
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, SUMMARY, RunFolder
 from lang_jepa.training.signals import exit_status

@@ -21,7 +21,7 @@ from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import EncoderOptimizationSettings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
-from lang_jepa.training.export import load_any
+from lang_jepa.training.load import load_any
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.decoder_data import DecoderData, corpus_for
 from lang_jepa.training.metrics import STEP

@@ -16,7 +16,7 @@ from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.objective import Objective, spread_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training.export import best_similarity, training_statistics
+from lang_jepa.training.load import best_similarity, training_statistics
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.metrics import COLUMNS, draw_run, with_other_names

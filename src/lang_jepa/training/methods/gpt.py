@@ -12,7 +12,7 @@ from torch import Tensor
 from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.inference.gpt import initial_gpt, save_gpt
 from lang_jepa.inference.model_folder import GPT_CARD, find_gpt, is_whole
-from lang_jepa.objectives.next_token import NextTokenLoss
+from lang_jepa.objectives.gpt_losses import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.gpt_data import GPTBatch, GPTBatches, open_tokens

@@ -10,7 +10,7 @@ from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.evaluation.metrics import bits_per_byte
 from lang_jepa.models.gpt import GPT
 from lang_jepa.models.gpt_generate import generate
-from lang_jepa.objectives.semantic_tube import pick, span_losses, without_drift
+from lang_jepa.objectives.gpt_losses import pick, span_losses, without_drift
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training import ranks
 from lang_jepa.training.methods.gpt_data import Tokens
