@@ -1,4 +1,4 @@
-"""What people are told: mistakes that they can mend, and texts and numbers as they are shown."""
+"""What people are shown: mistakes that they can mend, and texts and numbers as they are shown."""
 
 import re
 from importlib import import_module
@@ -56,7 +56,7 @@ def optional(module: str, without: str) -> Any:
 
     Args:
         module: its name.
-        without: what is told where it is not installed: who needs it, and the extra.
+        without: what is said where it is not installed: who needs it, and the extra.
 
     Raises:
         LangJepaError: it is not installed.

@@ -11,7 +11,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.load import load_settings
 from lang_jepa.training import run_folder
 from lang_jepa.training.checkpoint import load_checkpoint
-from lang_jepa.training.watch import watch_for
+from lang_jepa.training.collapse import monitor_for
 from tiny import StopAt, tiny_settings
 
 OPTION = re.compile(r"--resume (-[od]) ((\S+)=(\S+))")
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_is_no_model_says_what_to_give(
 def test_every_cure_of_a_collapse_fits_the_settings(settings: tuple[str, ...], tmp_path: Path) -> None:
     """Each by itself, in a new run."""
     own = tiny_settings(tmp_path / "run", "objective.regularizer=none", *settings)
-    cures = re.findall(r"-o ([^)]+)\)", watch_for(own).advice)
+    cures = re.findall(r"-o ([^)]+)\)", monitor_for(own).advice)
     assert cures
     for cure in cures:
         overrides = [part.removeprefix("-o ") for part in re.split(r" (?=-o )", cure)]

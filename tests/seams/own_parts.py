@@ -51,7 +51,7 @@ class Drift(Predictor):
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, context: Context) -> Tensor:
-        last, rows = context.at_the_asked_places(), context.windows.to(context.states.device)
+        last, rows = context.at_queries(), context.windows.to(context.states.device)
         seen = (rows >= 0).float().unsqueeze(-1)
         mean = (take_rows(context.states, rows.clamp(min=0)) * seen).sum(1) / seen.sum(1)
         hidden = functional.gelu(self.expand(torch.cat([last, mean], dim=-1)))

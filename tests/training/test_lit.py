@@ -153,7 +153,7 @@ def test_a_resumed_trainer_equals_one_that_never_stopped(tmp_path: Path) -> None
         assert torch.equal(again.jepa.state_dict()[name], tensor), name
     for name, tensor in whole.method.target.encoder.state_dict().items():
         assert torch.equal(again.method.target.encoder.state_dict()[name], tensor), name
-    assert again.method.watch.state_dict() == whole.method.watch.state_dict()
+    assert again.method.monitor.state_dict() == whole.method.monitor.state_dict()
 
 
 def test_validate_measures_the_start_before_fit_and_the_end_after_it(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lang_jepa.training.watch import task_alarm, task_alarms
+from lang_jepa.training.collapse import task_alarm, task_alarms
 
 
 def _look(loss: float, shuffled: float = 1.0, mean: float = 0.9, copy: float = 0.8) -> dict[str, float]:

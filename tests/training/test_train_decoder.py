@@ -152,7 +152,7 @@ def test_a_share_of_the_texts_is_read_from_what_was_predicted_of_them(encoder: P
     again, later = material.train.batch(examples, epoch=3), material.train.batch(examples, epoch=4)
     assert torch.equal(again.concepts, mixed.concepts)
     assert not torch.equal(later.concepts, mixed.concepts)
-    foretold = material.train.foretold(examples)
+    foretold = material.train.predicted(examples)
     assert len(foretold.concepts) == (~firsts).sum()
     np.testing.assert_array_equal(foretold.concepts[moved[~firsts]], mixed.concepts[moved])
 

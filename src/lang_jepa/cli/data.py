@@ -24,11 +24,11 @@ def prepare(
         check_writable(duplicates.expanduser())
     settings = settings_of(recipe, *(override or ()))
     from lang_jepa.cli.console import info_table, plain, warn
-    from lang_jepa.data.corpus.prepare import PrepareEvent, tell_losses
+    from lang_jepa.data.corpus.prepare import PrepareEvent, report_losses
     from lang_jepa.data.corpus.prepare import prepare as run
     from lang_jepa.data.corpus.statistics import Losses
     from lang_jepa.data.views import make_view
-    from lang_jepa.training.methods.encoder_data import make_order, padding_facts
+    from lang_jepa.training.methods.encoder_data import make_order, padding_info
 
     def on_event(event: PrepareEvent) -> None:
         text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
@@ -44,8 +44,8 @@ def prepare(
         "cut": view.cut_sentences,
         "max_length": settings.model.max_length,
     }
-    tell_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), on_event)
-    info_table([*corpus.info(), *padding_facts(view, make_order(settings, view, world=1))], title=str(corpus.path))
+    report_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), on_event)
+    info_table([*corpus.info(), *padding_info(view, make_order(settings, view, world=1))], title=str(corpus.path))
 
 
 def shards(

@@ -82,9 +82,9 @@ class Bar:
         self._task: TaskID | None = None
         self._columns: list[tuple[str, int, str, str]] = []  # those of the first validation
 
-    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
-        if facts:
-            info_table(facts, title="data")
+    def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
+        if info:
+            info_table(info, title="data")
         self._total, self._start, self._every, self._began = total, start, every, time.monotonic()
         self._work.__enter__()
         self._task = self._work.add("training", total=total, completed=start)

@@ -207,7 +207,7 @@ class Channel:
         self._stream.write(json.dumps({"event": event, **values}) + "\n")
         self._stream.flush()
 
-    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
+    def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
         self.send("begin", total=total, start=start)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -16,7 +16,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable, make_folder, read_json, write_json
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import build
-from lang_jepa.training.watch import CollapseWatch
+from lang_jepa.training.collapse import CollapseMonitor
 
 FORMAT = 2
 """Of sweep.json; the first one, without a number, stored the recipe's name instead of its settings."""
@@ -231,7 +231,7 @@ class _Search:
         metric, folder = self.plan.metric, self._folder(trial)
         settings = self.plan.trial_settings(drawn, folder).model_dump()
         job = {"job": "trial", "kind": ENCODERS.name, "settings": settings, "allow_different": True}
-        watch, validations = CollapseWatch(""), dict[int, float]()
+        monitor, validations = CollapseMonitor(""), dict[int, float]()
 
         def on_event(event: Event) -> None:
             self.callback.event(shown, event)
@@ -243,7 +243,7 @@ class _Search:
             validations[step] = metrics[metric]
             if not math.isfinite(validations[step]):
                 raise LangJepaError(f"{metric} is {validations[step]} at step {step}")
-            collapses = watch.check(step, metrics)
+            collapses = monitor.check(step, metrics)
             # What comes before the first step is no result of training. The pruner asks for the best of all reports:
             # one that starts well would never be stopped.
             if step > 0:

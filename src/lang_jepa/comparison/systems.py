@@ -14,8 +14,8 @@ from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import settings_class
 from lang_jepa.settings.recipes import system_of
+from lang_jepa.training.collapse import EARLY, task_alarms
 from lang_jepa.training.metrics import read_metrics
-from lang_jepa.training.watch import EARLY, task_alarms
 
 if TYPE_CHECKING:
     from lang_jepa.evaluation.table import Report

@@ -37,7 +37,7 @@ class Context:
         """Number of segments."""
         return int(self.passages.sum())
 
-    def at_the_asked_places(self) -> Tensor:
+    def at_queries(self) -> Tensor:
         """States [Q, D] of the segments that are asked, where there is one state per segment.
 
         Raises:

@@ -26,7 +26,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 @dataclass(slots=True)
 class DecoderBatch:
-    """Concepts and the texts to be told of them.
+    """Concepts and the texts to be decoded from them.
 
     Attributes:
         concepts: float32 [B, D].
@@ -196,8 +196,8 @@ class ConceptDecoder(nn.Module):
         right one, bool [B, L]; 0 and False behind a text's end.
         """
         memory = self.memory(batch.concepts)
-        told = self.model.transformer.wte(batch.tokens[:, :-1])
-        states = self.model.transformer(inputs_embeds=torch.cat([memory, told.to(memory.dtype)], 1), use_cache=False)
+        words = self.model.transformer.wte(batch.tokens[:, :-1])
+        states = self.model.transformer(inputs_embeds=torch.cat([memory, words.to(memory.dtype)], 1), use_cache=False)
         filled = batch.filled
         read = states.last_hidden_state[:, self.settings.prefix_length - 1 :][filled]
         logits = self.model.lm_head(read).float()

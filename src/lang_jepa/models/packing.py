@@ -1,7 +1,7 @@
 """Attention over sequences laid end to end: one function for every transformers architecture.
 
 A model runs on one flat row [1, T] in which no slot is padding, so its linear layers, norms and activations do
-no wasted work. Only attention must know where sequences end. It is told by a `Packing`, computed once per forward
+no wasted work. Only attention must know where sequences end. It knows by a `Packing`, computed once per forward
 from the sequence lengths, which travels as the keyword `packing` through the model to every attention layer.
 A keyword argument (rather than a global or a context variable) stays with the call when gradient checkpointing
 repeats a layer in the backward pass, when two encoders interleave, and in threads.

@@ -89,9 +89,9 @@ class Contrastive(Distance):
 
     InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1, by the dot product of the prediction over
     sqrt(D) with the unit target. A prediction of unit RMS is thus compared by its cosine; a longer one is surer, a
-    shorter one less sure. (Where all had one length, predictors spent directions on being unsure.) The wrong answers
+    shorter one less sure. (Where all had one length, predictors spent directions on being unsure.) The wrong targets
     are the other targets of the same call: those of one micro-batch, of all ranks in training. Sentences of one
-    document teach what tells its places apart.
+    document teach what tells its positions apart.
     """
 
     among_targets = True
@@ -105,7 +105,7 @@ class Contrastive(Distance):
         Args:
             predictions: [Q, D], not normalised.
             targets: [N, D], among them those of the predictions, in their order.
-            numbers: int64 [N], the targets' positions in the text. Those up to `NEAR` away are no wrong answers: a
+            numbers: int64 [N], the targets' positions in the text. Those up to `NEAR` away are no wrong targets: a
                 context, which a prediction resembles for good reason, consists of them; nor is a target that stands in
                 the batch again for another prediction.
             first: the row of the first prediction's target.
@@ -117,8 +117,8 @@ class Contrastive(Distance):
         scores = ours @ functional.normalize(targets.float(), dim=-1).T / TEMPERATURE
         own = torch.arange(first, first + len(ours), device=ours.device)
         if numbers is not None:
-            places = numbers.to(scores.device)
-            near = (places[own, None] - places[None, :]).abs() <= NEAR
+            positions = numbers.to(scores.device)
+            near = (positions[own, None] - positions[None, :]).abs() <= NEAR
             near[torch.arange(len(own)), own] = False
             scores = scores.masked_fill(near, -torch.inf)
         return functional.cross_entropy(scores, own, reduction="none")

@@ -154,9 +154,9 @@ class _KnotSums(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         z, directions = ctx.saved_tensors
         knots = gradients[0].shape[1]
-        places = torch.arange(knots, device=z.device, dtype=z.dtype).unsqueeze(1) * ctx.spacing
+        points = torch.arange(knots, device=z.device, dtype=z.dtype).unsqueeze(1) * ctx.spacing
         # d/du of g cos(t u) + h sin(t u) = t h cos(t u) - t g sin(t u)
-        series = torch.stack([places * gradients[0][1], -places * gradients[0][0]])
+        series = torch.stack([points * gradients[0][1], -points * gradients[0][0]])
         result = torch.zeros_like(z)
         for part in _blocks(z, directions):
             ours = directions[part]

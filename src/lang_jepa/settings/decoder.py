@@ -56,7 +56,7 @@ class DecoderDataSettings(Section):
     """Share of documents held out where the encoder's corpus (its data.val_fraction) holds none out."""
     predicted_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the training texts that are read from the predicted concept of their context instead of from their own
-    concept, so that predictions too can be told in words. Needs an encoder that predicts the next sentence."""
+    concept, so that predictions too can be decoded. Needs an encoder that predicts the next sentence."""
 
 
 class DecoderOptimizationSettings(OptimizationSettings):

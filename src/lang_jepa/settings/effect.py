@@ -1,4 +1,4 @@
-"""Which settings have no effect beside others. A user who chose one is told; a default stands there unnoticed."""
+"""Which settings have no effect beside others. A user who chose one is warned; a default stands there unnoticed."""
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -56,14 +56,14 @@ def without_effect(settings: Any, chosen: Chosen) -> Iterator[str]:
     """
     for setting, beside, value, why in _IDLE:
         if chosen.get(setting, NOBODY) is not NOBODY and _get(settings, beside) == value:
-            yield f"{setting} has no effect beside {beside}={_told(value)}: {why}"
+            yield f"{setting} has no effect beside {beside}={_shown(value)}: {why}"
     if _get(settings, "data.view") is None:  # of a decoder or a GPT
         return
     for setting, beside, values in chain(_NEEDS, _needs_of_parts(settings)):
         idle = _is_meant(chosen, setting, beside) and _get(settings, beside) not in values
         if idle and not _is_default(settings, setting):
-            wanted = " or ".join(map(_told, values))
-            now = _told(_get(settings, beside))
+            wanted = " or ".join(map(_shown, values))
+            now = _shown(_get(settings, beside))
             yield f"{setting} has no effect beside {beside}={now}: it belongs to {beside}={wanted}; leave it out"
     for axis in AXES:
         name = axis.chosen(settings)
@@ -95,7 +95,7 @@ def _is_meant(chosen: Chosen, setting: str, beside: str) -> bool:
     return level is not NOBODY and other is not NOBODY and level >= other
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A value as it is written in YAML."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 

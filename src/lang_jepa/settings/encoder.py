@@ -181,7 +181,7 @@ class EncoderMetaSettings(MetaSettings):
     use_gradient_checkpointing: bool = False
     """Recompute encoder layers in the backward pass: less memory, about a third more time."""
     on_collapse: Literal["warn", "stop"] = "warn"
-    """What the collapse watch does when it rings."""
+    """What the collapse monitor does when it warns."""
 
 
 class Settings(RunSettings):

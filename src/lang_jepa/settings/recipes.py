@@ -62,7 +62,7 @@ def built_in(name: str, by: str = "") -> str:
 def system_of(recipe: str) -> str:
     """The system that a recipe (name or path) trains: as it says itself, or the nearest of its bases that does.
 
-    What cannot be read counts as an encoder's: whoever loads it is told.
+    What cannot be read counts as an encoder's: loading it says what is wrong.
     """
     return stated_system(recipe) or "encoder"
 

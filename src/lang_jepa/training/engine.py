@@ -78,7 +78,7 @@ class Engine:
             resume_step=at,
             columns=self.method.columns,
         )
-        self.reporter.begin(total=self.method.total, start=self.step, every=logging.log_freq, facts=self.method.facts())
+        self.reporter.begin(total=self.method.total, start=self.step, every=logging.log_freq, info=self.method.info())
 
     def fit(self) -> None:
         """Train to the end, or until asked to stop; leaves a checkpoint either way.
@@ -198,7 +198,7 @@ class Engine:
             self._write(row)
 
     def validate(self, *, last: bool = False) -> None:
-        """Measure on held-out data: write it, keep the best, tell what is wrong.
+        """Measure on held-out data: write it, keep the best, warn of what is wrong.
 
         Raises:
             LangJepaError: the run must end; its last checkpoint is written.

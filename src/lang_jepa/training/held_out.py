@@ -38,10 +38,10 @@ CANDIDATES = 256
 
 
 Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Predictions [Q, D], targets [Q, D] and the targets' places in the text [Q] to values [Q]."""
+"""Predictions [Q, D], targets [Q, D] and the targets' positions in the text [Q] to values [Q]."""
 
 
-class Answers(NamedTuple):
+class Predicted(NamedTuple):
     """Predictions and targets of Q held-out sentences.
 
     Attributes:
@@ -99,7 +99,7 @@ class HeldOut:
         """Predict every held-out target and compare.
 
         Args:
-            predict, embed, device: as for `answers`.
+            predict, embed, device: as for `collect`.
             distances: that training minimises (None: `optimization.loss_fn` as it is).
             regularizer: also measured, on the un-normalised targets.
             weights: of the distance and of the regularizer in the loss.
@@ -109,14 +109,14 @@ class HeldOut:
             return embed(self.view.copied(batch).to(device))
 
         (predictions, targets, copies), sentences, documents = self._gathered((predict, embed, copy), device)
-        answers = Answers(predictions, targets, sentences, documents)
+        predicted = Predicted(predictions, targets, sentences, documents)
         measure = distances or self.distance
-        found = self._compare(answers, measure)
+        found = self._compare(predicted, measure)
         if self.of_directions:  # of the length that a cosine is compared at by `contrastive`, and no other one minds
             copies = _unit(copies) * copies.shape[-1] ** 0.5
-        found.metrics.update(_trivial_losses(answers, copies, measure, of_directions=self.of_directions))
+        found.metrics.update(_trivial_losses(predicted, copies, measure, of_directions=self.of_directions))
         if regularizer is not None:  # it sums over the ranks, so each gives its share
-            share = answers.targets[self.rank :: self.world].to(device)
+            share = predicted.targets[self.rank :: self.world].to(device)
             with torch.inference_mode():
                 found.metrics["val/regularizer"] = float(regularizer(share))
         of_distance, of_regularizer = weights
@@ -125,9 +125,9 @@ class HeldOut:
         )
         return found
 
-    def answers(
+    def collect(
         self, predict: Callable[[Batch], Tensor], embed: Callable[[Batch], Tensor], device: torch.device
-    ) -> Answers:
+    ) -> Predicted:
         """Predictions and targets of the whole sample, gathered from all ranks, in the order of the sentences.
 
         Args:
@@ -136,7 +136,7 @@ class HeldOut:
             device: where both compute.
         """
         (predictions, targets), sentences, documents = self._gathered((predict, embed), device)
-        return Answers(predictions, targets, sentences, documents)
+        return Predicted(predictions, targets, sentences, documents)
 
     def _gathered(
         self, functions: Sequence[Callable[[Batch], Tensor]], device: torch.device
@@ -153,8 +153,8 @@ class HeldOut:
         order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks
         return [_everywhere(found)[order] for found in parts], sentences[order], documents[order]
 
-    def _compare(self, answers: Answers, distances: Distances) -> Measured:
-        predicted, target, sentence, document = answers
+    def _compare(self, found: Predicted, distances: Distances) -> Measured:
+        predicted, target, sentence, document = found
         measured = health(target, predicted)
         metrics = {name: measured[key] for key, name in _NAMES.items()}
         metrics["val/distance"] = float(distances(predicted, target, sentence).mean())
@@ -180,18 +180,20 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
     return [examples[begin : begin + batch_size] for begin in range(0, len(examples), batch_size)]
 
 
-def _trivial_losses(answers: Answers, copies: Tensor, distances: Distances, *, of_directions: bool) -> dict[str, float]:
+def _trivial_losses(
+    predicted: Predicted, copies: Tensor, distances: Distances, *, of_directions: bool
+) -> dict[str, float]:
     """The distance of predictions that need no learning, by the same distance and the same centring.
 
     `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;
     `mean_target` predicts the mean of the targets for all, of unit targets if the distance is one of directions;
     `copy_forward` what the view says that copying predicts (`View.copied`).
     """
-    targets = answers.targets
+    targets = predicted.targets
     constant = (_unit(targets) if of_directions else targets).mean(0).expand_as(targets)
-    half, numbers = len(targets) // 2, answers.sentences
+    half, numbers = len(targets) // 2, predicted.sentences
     pairs = {
-        "shuffled": (answers.predictions, targets.roll(half, 0), numbers.roll(half, 0)),
+        "shuffled": (predicted.predictions, targets.roll(half, 0), numbers.roll(half, 0)),
         "mean_target": (constant, targets, numbers),
         "copy_forward": (copies, targets, numbers),
     }

@@ -24,7 +24,7 @@ from lang_jepa.settings.load import SAVED, build_saved
 from lang_jepa.settings.recipes import system_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
-from lang_jepa.training.held_out import CANDIDATES, Answers, HeldOut, sample_examples
+from lang_jepa.training.held_out import CANDIDATES, HeldOut, Predicted, sample_examples
 from lang_jepa.training.start import sample_embeddings
 
 KEPT = 1000
@@ -63,18 +63,18 @@ def _unit(x: Tensor) -> Floats:
 def best_similarity(held_out: HeldOut, jepa: Jepa, statistics: Statistics) -> Similarity:
     """The similarity with the best MRR of held-out next sentences."""
     jepa.eval()
-    answers = held_out.answers(
+    predicted = held_out.collect(
         predict=lambda batch: jepa(batch.contexts).predictions,
         embed=lambda batch: jepa.encoder.embed_targets(batch.targets),
         device=next(jepa.parameters()).device,
     )
-    return max(statistics.similarities, key=lambda kind: _mrr(answers, statistics, kind))
+    return max(statistics.similarities, key=lambda kind: _mrr(predicted, statistics, kind))
 
 
-def _mrr(answers: Answers, statistics: Statistics, kind: Similarity) -> float:
-    ours = prepare(_unit(answers.predictions), statistics, kind, side="predictions")
-    theirs = prepare(_unit(answers.targets), statistics, kind)
-    documents = answers.documents.numpy()
+def _mrr(predicted: Predicted, statistics: Statistics, kind: Similarity) -> float:
+    ours = prepare(_unit(predicted.predictions), statistics, kind, side="predictions")
+    theirs = prepare(_unit(predicted.targets), statistics, kind)
+    documents = predicted.documents.numpy()
     return next_sentence_retrieval(ours, theirs, documents, candidates=CANDIDATES).mrr
 
 
@@ -150,8 +150,8 @@ def latest_encoder(root: Path) -> Path:
         LangJepaError: there is none.
     """
     found: list[tuple[float, Path]] = []
-    for place in PLACES:
-        for run in sorted(path for path in (root / place).glob("*") if path.is_dir()):
+    for folder in PLACES:
+        for run in sorted(path for path in (root / folder).glob("*") if path.is_dir()):
             card, last = run / "model" / CARD, run / LAST
             if card.is_file():
                 found.append((card.stat().st_mtime, run))
@@ -159,7 +159,7 @@ def latest_encoder(root: Path) -> Path:
                 found.append((last.stat().st_mtime, last))
     if not found:
         raise LangJepaError(
-            f"no trained encoder in {' or '.join(f'{place}/' for place in PLACES)}: train one (lang-jepa train), or "
+            f"no trained encoder in {' or '.join(f'{folder}/' for folder in PLACES)}: train one (lang-jepa train), or "
             "name one with --encoder RUN"
         )
     return max(found)[1].relative_to(root)

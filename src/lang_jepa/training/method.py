@@ -135,7 +135,7 @@ class Validation:
     Attributes:
         metrics: names (val/...) to values, equal on all ranks.
         examples: as text, for examples.txt; rank 0 has them.
-        warnings: to be told.
+        warnings: to be shown.
         stop: why the run must end here, if it must.
     """
 
@@ -237,7 +237,7 @@ class Method(ABC, Generic[S]):
     def build(self) -> None:
         """Network, model and optimizers, with equal weights on every rank whatever the ranks' generators did before."""
 
-    def facts(self) -> list[tuple[str, str]]:
+    def info(self) -> list[tuple[str, str]]:
         """What is worth knowing before the first step, for people."""
         return []
 

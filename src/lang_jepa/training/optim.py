@@ -53,14 +53,14 @@ def check_groups(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
     Raises:
         LangJepaError: names parameters that are in none or in several.
     """
-    places: dict[int, int] = {}
+    groups_of: dict[int, int] = {}
     for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
         for parameter in group["params"]:
-            places[id(parameter)] = places.get(id(parameter), 0) + 1
+            groups_of[id(parameter)] = groups_of.get(id(parameter), 0) + 1
     wrong = [
-        f"{name} (in {places.get(id(parameter), 0)} groups)"
+        f"{name} (in {groups_of.get(id(parameter), 0)} groups)"
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and places.get(id(parameter), 0) != 1
+        if parameter.requires_grad and groups_of.get(id(parameter), 0) != 1
     ]
     if wrong:
         raise LangJepaError("these parameters are not in exactly one optimizer group: " + ", ".join(wrong))

@@ -35,7 +35,7 @@ _GO_ON = "The last checkpoint stays as it is: go on from it with --resume."
 
 
 class Heartbeat:
-    """This process's signs of life, and the watch over those of the others; both in threads.
+    """This process's signs of life, and the supervision of those of the others; both in threads.
 
     Args:
         store: of torch.distributed, at which all processes meet.
@@ -50,7 +50,7 @@ class Heartbeat:
         self.last = dict.fromkeys(self.heard, b"")
         self.lost: tuple[float, str] | None = None
         self._over = threading.Event()
-        for target in (self._beat, self._watch):
+        for target in (self._beat, self._supervise):
             threading.Thread(target=target, daemon=True).start()
 
     def meet(self, name: str) -> None:
@@ -82,7 +82,7 @@ class Heartbeat:
         """Give signs of life and note those of the others; where the store does not answer, none are heard."""
         me = f"{os.getpid()} {_this_machine()}"
         for number in count():
-            with suppress(RuntimeError):  # a store that is gone is silence, which `_watch` makes an end of
+            with suppress(RuntimeError):  # a store that is gone is silence, which `_supervise` makes an end of
                 self.store.set(str(self.rank), f"{number} {me}")
                 for rank, before in self.last.items():
                     if self.store.check([str(rank)]) and (now := self.store.get(str(rank))) != before:
@@ -95,7 +95,7 @@ class Heartbeat:
         if sign == _FAILED:
             self._note(f"process {rank} has failed; its own message says why")
 
-    def _watch(self) -> None:
+    def _supervise(self) -> None:
         """End this process when another one is lost."""
         awake = time.monotonic()
         while not self._over.wait(self.interval):
@@ -149,7 +149,7 @@ def meet(name: str) -> None:
         name: of the place, once a run.
     """
     if _current is not None:
-        with _lost_told():
+        with _readable_loss():
             _current.meet(name)
 
 
@@ -164,7 +164,7 @@ def end_together(train: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         global _current
         try:
-            with _lost_told():
+            with _readable_loss():
                 result = train(*args, **kwargs)
                 if _current is not None:
                     _current.end()
@@ -180,7 +180,7 @@ def end_together(train: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
-def _lost_told() -> Iterator[None]:
+def _readable_loss() -> Iterator[None]:
     """Say in one line what torch says in many when another process is gone.
 
     Raises:

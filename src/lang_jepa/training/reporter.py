@@ -21,9 +21,9 @@ Metrics = Mapping[str, float]
 
 
 class Reporter(Protocol):
-    """Listener of a run. All calls come from rank 0."""
+    """Callbacks of a run. All calls come from rank 0."""
 
-    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
+    def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
         """Training starts: steps in all, step it starts from, steps between lines of a log, what is worth knowing."""
 
     def step(self, step: int, metrics: Metrics) -> None:
@@ -45,7 +45,7 @@ class Reporter(Protocol):
 class Silent:
     """A reporter that says nothing."""
 
-    def begin(self, *, total: int, start: int, every: int, facts: list[tuple[str, str]]) -> None:
+    def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
         """Nothing."""
 
     def step(self, step: int, metrics: Metrics) -> None:
@@ -64,21 +64,21 @@ class Silent:
         """Nothing."""
 
 
-def telling(reporter: Reporter) -> Callable[[PrepareEvent], None]:
+def events_to(reporter: Reporter) -> Callable[[PrepareEvent], None]:
     """Passes on what preparing has to say: warnings as such, finished blocks every ten seconds at most."""
-    told = time.monotonic()
+    last = time.monotonic()
 
-    def tell(event: PrepareEvent) -> None:
-        nonlocal told
+    def on_event(event: PrepareEvent) -> None:
+        nonlocal last
         if event.stage in {"warning", "stale"}:
             reporter.warning(event.message)
         elif event.stage != "block":
             reporter.message(event.message)
-        elif time.monotonic() - told > 10:
-            told = time.monotonic()
+        elif time.monotonic() - last > 10:
+            last = time.monotonic()
             reporter.message(f"prepared {event.documents:,} documents so far")
 
-    return tell
+    return on_event
 
 
 class Tracker(Protocol):
@@ -127,9 +127,9 @@ class TensorBoard:
             self._writer.close()
 
 
-def _quiet_if_full(told: "threading.ExceptHookArgs") -> None:
-    if not is_full(told.exc_value):
-        threading.__excepthook__(told)
+def _quiet_if_full(args: "threading.ExceptHookArgs") -> None:
+    if not is_full(args.exc_value):
+        threading.__excepthook__(args)
 
 
 class WeightsAndBiases:

@@ -84,7 +84,7 @@ class RunFolder:
             settings: of the run, written now unless there are some: those of a run that goes on stay until its
                 checkpoint is accepted.
             resume: the older run goes on.
-            reporter: told what was moved.
+            reporter: its `message` says what was moved.
 
         Raises:
             LangJepaError: something is at work inside of the older run.
@@ -116,12 +116,12 @@ class RunFolder:
         (self.path / SUMMARY).unlink(missing_ok=True)
         save_settings(settings, self.path / SETTINGS)
 
-    def to_resume(self, chosen: str | None, tell: Callable[[str], None]) -> Path | None:
+    def to_resume(self, chosen: str | None, on_message: Callable[[str], None]) -> Path | None:
         """The checkpoint that a run goes on from; None (and told) where it was ended before its first one.
 
         Args:
             chosen: the setting of the checkpoint.
-            tell: told that training starts anew.
+            on_message: called with the note that training starts anew.
 
         Raises:
             LangJepaError: the last checkpoint is gone, but there are others.
@@ -132,7 +132,7 @@ class RunFolder:
             return self.path / self.layout.last
         if others := self._epochs():
             raise LangJepaError(f"no checkpoint at {self.path / self.layout.last}. {self._another(others)}")
-        tell(f"there is no checkpoint in {self.path} to resume from: training starts at step 0")
+        on_message(f"there is no checkpoint in {self.path} to resume from: training starts at step 0")
         return None
 
     def bring_over(self, origin: Path, *, texts: str) -> None:

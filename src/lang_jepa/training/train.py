@@ -78,7 +78,7 @@ def train(
 
     Args:
         settings: resolved, of any system.
-        reporter: told how it goes (rank 0 only); None is silent.
+        reporter: called as it goes (rank 0 only); None is silent.
         on_start: called on every rank when the run stands as it starts, or goes on, before its first step.
         lock: on the run directory, where the caller holds it already.
 
@@ -149,7 +149,7 @@ def _train(engine: "Engine") -> Result:
 
 
 def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None:
-    """The summary of a run that is over, which is told; None: there is work to do.
+    """The summary of a run that is over, which is shown; None: there is work to do.
 
     Every rank calls it before anything is prepared, and the first one's folder decides.
 

@@ -38,7 +38,7 @@ from lang_jepa.files.atomic import (
 )
 from lang_jepa.settings.data import DataSettings
 
-__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "tell_losses"]
+__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "report_losses"]
 
 _OURS = (MANIFEST, DUPLICATES, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
 """What a corpus' folder holds."""
@@ -65,7 +65,7 @@ class PrepareEvent:
 Progress = Callable[[PrepareEvent], None]
 
 
-def tell_losses(losses: Losses, on_event: Progress) -> None:
+def report_losses(losses: Losses, on_event: Progress) -> None:
     """Report what was lost, if anything was; as a warning, if it was much."""
     if line := losses.line():
         on_event(PrepareEvent("warning" if losses.loud else "lost", line))

@@ -42,14 +42,14 @@ def _resolves(host: str) -> bool:
     """Whether a host's address is found within `_PATIENCE`."""
     found = threading.Event()
 
-    def look() -> None:
+    def resolve() -> None:
         try:
             socket.getaddrinfo(host, 443)
         except OSError:
             return
         found.set()
 
-    thread = threading.Thread(target=look, daemon=True)  # a name server may stay silent for a minute
+    thread = threading.Thread(target=resolve, daemon=True)  # a name server may stay silent for a minute
     thread.start()
     thread.join(_PATIENCE)
     return found.is_set()

@@ -78,7 +78,7 @@ class MaskedView(PassageView):
 
     @classmethod
     def reach(cls, data: DataSettings) -> int:
-        """A hidden sentence sees its whole passage, in which the special tokens have places of their own."""
+        """A hidden sentence sees its whole passage, in which the special tokens have positions of their own."""
         return data.passage_size + 2
 
     @property
@@ -99,11 +99,11 @@ class MaskedView(PassageView):
         hidden = np.concatenate(flags)
         numbers = np.repeat(firsts, sizes) + within(sizes)
         predicted = numbers[hidden]
-        contexts, places = self._passages(numbers, sizes, hidden)
+        contexts, positions = self._passages(numbers, sizes, hidden)
         if self.in_context:
             whole, _ = self._passages(numbers, sizes, np.zeros_like(hidden))
             targets = Targets(
-                whole.sequences, whole.segments, int(whole.passages.sum()), torch.from_numpy(places[hidden])
+                whole.sequences, whole.segments, int(whole.passages.sum()), torch.from_numpy(positions[hidden])
             )
         else:
             targets = Targets.whole(self.sentences(predicted))
@@ -124,7 +124,7 @@ class MaskedView(PassageView):
         for i, (end, count) in enumerate(zip(ends.tolist(), kept.tolist(), strict=True)):
             newest_first = np.cumsum(lengths[end - count : end][::-1])
             sizes[i] = np.searchsorted(newest_first, self.room - 1, side="right")
-        # The place of the mask: the number behind a run's last sentence. It is hidden, so nothing is read there.
+        # The position of the mask: the number behind a run's last sentence. It is hidden, so nothing is read there.
         sizes += 1
         numbers = np.repeat(stop + 1 - sizes, sizes) + within(sizes)
         hidden = np.zeros(len(numbers), dtype=bool)
@@ -140,9 +140,9 @@ class MaskedView(PassageView):
             hidden: int64 [n], the hidden sentence of each run.
         """
         numbers, sizes = [], []
-        for begin, count, place in zip(first.tolist(), counts.tolist(), hidden.tolist(), strict=True):
+        for begin, count, position in zip(first.tolist(), counts.tolist(), hidden.tolist(), strict=True):
             run = np.arange(begin, begin + count)
-            nearest = run[np.argsort(np.abs(run - place), kind="stable")]
+            nearest = run[np.argsort(np.abs(run - position), kind="stable")]
             lengths = self._lengths(nearest)
             lengths[0] = 1  # the mask
             kept = np.sort(nearest[: np.searchsorted(np.cumsum(lengths), self.room, side="right")])
@@ -193,29 +193,29 @@ class MaskedView(PassageView):
             The contexts, and int64 [S] with the segment of each sentence.
         """
         before, after = int(len(self.prefix) > 0), int(len(self.suffix) > 0)
-        places = np.arange(len(numbers)) + np.repeat(np.arange(len(sizes)) * (before + after) + before, sizes)
+        positions = np.arange(len(numbers)) + np.repeat(np.arange(len(sizes)) * (before + after) + before, sizes)
         segments = sizes + before + after
         last = np.cumsum(segments) - 1
         lengths = np.ones(int(segments.sum()), dtype=np.int64)  # of a mask
-        lengths[places[~hidden]] = self._lengths(numbers[~hidden])
+        lengths[positions[~hidden]] = self._lengths(numbers[~hidden])
         if before:
             lengths[last + 1 - segments] = len(self.prefix)
         if after:
             lengths[last] = len(self.suffix)
         contexts = Contexts(
-            sequences=self._filled(numbers[~hidden], places[~hidden], lengths, segments),
+            sequences=self._filled(numbers[~hidden], positions[~hidden], lengths, segments),
             segments=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
-            windows=torch.from_numpy(places[hidden]).unsqueeze(1),
+            windows=torch.from_numpy(positions[hidden]).unsqueeze(1),
             passages=torch.from_numpy(segments),
-            shown=torch.from_numpy(places[~hidden]),
+            shown=torch.from_numpy(positions[~hidden]),
         )
-        return contexts, places
+        return contexts, positions
 
-    def _filled(self, numbers: Indices, places: Indices, lengths: Indices, segments: Indices) -> Sequences:
-        """The tokens of pieces: masks, but sentences `numbers` at segments `places`, and special tokens at the edges.
+    def _filled(self, numbers: Indices, positions: Indices, lengths: Indices, segments: Indices) -> Sequences:
+        """Tokens of pieces: masks, but sentences `numbers` at segments `positions`, and special tokens at the edges.
 
         Args:
-            numbers, places: int64 [shown sentences].
+            numbers, positions: int64 [shown sentences].
             lengths: int64 [all segments], tokens of each.
             segments: int64 [P], segments of each piece.
         """
@@ -226,15 +226,15 @@ class MaskedView(PassageView):
             row[stops - totals + offset] = token
         for offset, token in enumerate(self.suffix):
             row[stops - len(self.suffix) + offset] = token
-        sizes = lengths[places]
-        begins = (np.cumsum(lengths) - lengths)[places]
+        sizes = lengths[positions]
+        begins = (np.cumsum(lengths) - lengths)[positions]
         tokens = self.split.gather(self.split.token_starts(numbers), sizes)
         row[np.repeat(begins, sizes) + within(sizes)] = tokens
         return Sequences(torch.from_numpy(row), torch.from_numpy(totals))
 
 
 SIDES = ((True, False), (False, True), (True, True))
-"""What the questions about a place read: before, after."""
+"""What the questions about a position read: before, after."""
 
 
 class MaskedConceptsView(PassageView):
@@ -267,12 +267,12 @@ class MaskedConceptsView(PassageView):
 
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, counts = self._bounds(np.asarray(examples))
-        place, windows = self._places(counts)
+        position, windows = self._positions(counts)
         numbers = np.repeat(first, counts) + within(counts)
-        predicted = numbers[place]
+        predicted = numbers[position]
         return Batch(
             contexts=self._contexts(numbers, counts, windows),
-            targets=Targets.whole(self.sentences(numbers), torch.from_numpy(place)),
+            targets=Targets.whole(self.sentences(numbers), torch.from_numpy(position)),
             sentence_ids=torch.from_numpy(predicted),
             document_ids=self.documents_of(predicted),
         )
@@ -286,8 +286,8 @@ class MaskedConceptsView(PassageView):
         before = np.where(slots < (ends - kept)[:, None], -1, slots)
         return self._contexts(numbers, kept, np.concatenate([before, np.full_like(before, -1)], axis=1))
 
-    def _places(self, counts: Indices) -> tuple[Indices, Indices]:
-        """Every question of some passages: the place int64 [Q], and what it reads [Q, 2 window], -1 where nothing.
+    def _positions(self, counts: Indices) -> tuple[Indices, Indices]:
+        """Every question of some passages: the position int64 [Q], and what it reads [Q, 2 window], -1 where nothing.
 
         The first `window` slots are the sentences before, the nearest last; the others those after, the nearest first.
         A question that would read the same as another one, or nothing, is left out.
@@ -299,13 +299,13 @@ class MaskedConceptsView(PassageView):
         before, after = own[:, None] - steps[::-1][None, :], own[:, None] + steps[None, :]
         before, after = np.where(before < begin, -1, before), np.where(after >= stop, -1, after)
         has = (before >= 0).any(1), (after >= 0).any(1)
-        places, windows = [], []
+        positions, windows = [], []
         for sides in SIDES:
             asked = np.all([one for one, side in zip(has, sides, strict=True) if side], axis=0)
             kept = [rows if side else np.full_like(rows, -1) for rows, side in zip((before, after), sides, strict=True)]
-            places.append(own[asked])
+            positions.append(own[asked])
             windows.append(np.concatenate(kept, axis=1)[asked])
-        return np.concatenate(places), np.concatenate(windows)
+        return np.concatenate(positions), np.concatenate(windows)
 
     def _contexts(self, numbers: Indices, counts: Indices, windows: Indices) -> Contexts:
         sequences = self.sentences(numbers)

@@ -1,6 +1,6 @@
 """The order of an epoch as arithmetic: a permutation of any size in no memory, pools, and cuts into batches.
 
-Everything here is a pure function of (seed, epoch, place), so a position is two numbers and every rank agrees.
+Everything here is a pure function of (seed, epoch, position), so a position is two numbers and every rank agrees.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,14 +24,14 @@ def _mix(x: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def permuted(places: Indices, count: int, seed: int, epoch: int) -> Indices:
-    """Elements at the given places of a pseudo-random permutation of range(count).
+def permuted(positions: Indices, count: int, seed: int, epoch: int) -> Indices:
+    """Elements at the given positions of a pseudo-random permutation of range(count).
 
     A Feistel network on the next even number of bits is a bijection; results beyond `count` are sent through it
     again until they fall inside (cycle walking: under four rounds on average).
 
     Args:
-        places: int64 [n], each in range(count).
+        positions: int64 [n], each in range(count).
         count: size of the permutation.
         seed: with `epoch`, chooses the permutation.
         epoch: see seed.
@@ -39,7 +39,7 @@ def permuted(places: Indices, count: int, seed: int, epoch: int) -> Indices:
     half = max(1, (int(count - 1).bit_length() + 1) // 2)
     mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
     keys = np.random.SeedSequence([seed, epoch, 0x5EED]).generate_state(_ROUNDS, np.uint64)
-    result = places.astype(np.uint64)
+    result = positions.astype(np.uint64)
     outside = np.ones(len(result), dtype=bool)
     while outside.any():
         left, right = result[outside] >> shift, result[outside] & mask
@@ -51,7 +51,7 @@ def permuted(places: Indices, count: int, seed: int, epoch: int) -> Indices:
 
 
 def uniform(examples: Indices, count: int, seed: int, epoch: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) that are drawn for each example, [n, count]: a hash of (seed, epoch, example, place).
+    """Numbers in [0, 1) that are drawn for each example, [n, count]: a hash of (seed, epoch, example, position).
 
     Args:
         examples: int64 [n], none negative.
@@ -146,8 +146,8 @@ class Order:
     def _pool(self, pool: int, epoch: int) -> list[list[Indices]]:
         """The groups of one pool: sorted by size, cut, groups shuffled."""
         first = pool * self.pool_size
-        places = np.arange(first, min(first + self.pool_size, self.count), dtype=np.int64)
-        examples = permuted(places, self.count, self.seed, epoch)
+        positions = np.arange(first, min(first + self.pool_size, self.count), dtype=np.int64)
+        examples = permuted(positions, self.count, self.seed, epoch)
         sizes = self.sizes(examples)
         by_size = np.argsort(sizes, kind="stable")
         examples, sizes = examples[by_size], sizes[by_size]

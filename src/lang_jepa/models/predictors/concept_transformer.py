@@ -17,7 +17,7 @@ class _Block(nn.Module):
     """Pre-norm attention with a learnt bias per distance, then an MLP.
 
     Args:
-        window: a place reads places less than this many steps away, itself included.
+        window: a position reads positions less than this many steps away, itself included.
         causal: only earlier ones.
     """
 
@@ -36,7 +36,7 @@ class _Block(nn.Module):
                 layer.bias.zero_()
 
     def forward(self, x: Tensor, filled: Tensor) -> Tensor:
-        """[P, L, D] to [P, L, D]; `filled`: bool [P, L], False for places after a passage's end."""
+        """[P, L, D] to [P, L, D]; `filled`: bool [P, L], False for positions after a passage's end."""
         query, key, value = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         attended = functional.scaled_dot_product_attention(
@@ -49,13 +49,13 @@ class _Block(nn.Module):
 
     def _bias(self, filled: Tensor) -> Tensor:
         """[H, L, L] or [P, H, L, L]: the learnt bias of the distance, minus infinity for what is not read."""
-        place = torch.arange(filled.shape[1], device=self.distance_bias.device)
-        distance = place[:, None] - place[None, :]
+        position = torch.arange(filled.shape[1], device=self.distance_bias.device)
+        distance = position[:, None] - position[None, :]
         index = distance if self.causal else distance + self.window - 1
         hidden = (index < 0) | (distance >= self.window)
         bias = self.distance_bias[:, index.clamp(0, self.distance_bias.shape[1] - 1)]
         bias = bias.masked_fill(hidden, -torch.inf)
-        if self.causal:  # what lies after a passage's end is later than all its places
+        if self.causal:  # what lies after a passage's end is later than all its positions
             return bias
         return bias.masked_fill(~filled[:, None, None, :], -torch.inf)
 
@@ -88,7 +88,7 @@ class SentenceTransformer(Predictor):
         return cls(settings.embed_dim, layers, heads, window, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised, one per window: the place of the window's last segment."""
+        """Predictions [Q, D], not normalised, one per window: the position of the window's last segment."""
         context.check_sentences()
         vectors = context.states
         passages = context.passages.to(vectors.device)
@@ -102,11 +102,11 @@ class SentenceTransformer(Predictor):
 
 
 class ConceptTransformer(SentenceTransformer):
-    """A small causal transformer over sentence vectors; place i predicts the vector of sentence i + 1.
+    """A small causal transformer over sentence vectors; position i predicts the vector of sentence i + 1.
 
     What is predicted depends on the window's sentences alone: a passage in training and the same sentences given at
     inference get the same prediction (with one layer exactly; with more layers the receptive field is wider than the
-    window, the sentences that a place reads, its own included).
+    window, the sentences that a position reads, its own included).
     """
 
     causal = True

@@ -27,7 +27,7 @@ class NeighbourWeights(Predictor):
 
         prediction = sqrt(D) sum_j w[d_j] x_j.
 
-    Negative weights of far neighbours take out what all sentences of a document share, which tells nothing about the
+    Negative weights of far neighbours take out what all sentences of a document share, which says nothing about the
     place of one. One set of weights serves places with one side given, another one those with both. Before the first
     step it is the recency-weighted mean, on whichever sides are given; with both sides in equal parts. (Of fewer than
     `window` sentences it is the mean with their own weights.)

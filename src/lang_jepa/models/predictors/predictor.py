@@ -137,7 +137,7 @@ class MaskMLP(Predictor):
 
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], not normalised."""
-        hidden = functional.gelu(self.expand(self.norm(context.at_the_asked_places())))
+        hidden = functional.gelu(self.expand(self.norm(context.at_queries())))
         return self.contract(self.dropout(hidden))  # type: ignore[no-any-return]
 
 
@@ -158,7 +158,7 @@ class LinearPredictor(Predictor):
 
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D]; they leave the LayerNorm with unit variance, as SIGReg wants the targets."""
-        return self.norm(self.linear(context.at_the_asked_places()))  # type: ignore[no-any-return]
+        return self.norm(self.linear(context.at_queries()))  # type: ignore[no-any-return]
 
 
 class Identity(Predictor):
@@ -172,11 +172,11 @@ class Identity(Predictor):
 
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], not normalised."""
-        return context.at_the_asked_places()
+        return context.at_queries()
 
 
 class Horizons(nn.Module):
-    """Tells a predictor how far ahead to look: a residual MLP on its prediction and a learnt embedding of the horizon.
+    """How far ahead a predictor predicts: a residual MLP on its prediction and a learnt embedding of the horizon.
 
     Args:
         predictor: reads the context; its work is the same for all horizons.

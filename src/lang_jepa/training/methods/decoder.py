@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from lang_jepa.data.corpus.prepare import tell_losses
+from lang_jepa.data.corpus.prepare import report_losses
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.order import Indices
 from lang_jepa.errors import LangJepaError
@@ -27,7 +27,7 @@ from lang_jepa.training.methods.decoder_data import DecoderData, corpus_for
 from lang_jepa.training.metrics import STEP
 from lang_jepa.training.optim import adamw, set_rates
 from lang_jepa.training.preflight import check_names, check_paths
-from lang_jepa.training.reporter import telling
+from lang_jepa.training.reporter import events_to
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import Schedule
 
@@ -115,7 +115,7 @@ class DecoderMethod(Method[DecoderSettings]):
         model.jepa.to(fabric.device)
         # Concepts are computed by one process, whose lock the others wait for.
         share = {"rank": fabric.global_rank, "world": fabric.world_size}
-        self.data = DecoderData(settings, model, corpus, tokenizer, tell=self.reporter.message, **share)
+        self.data = DecoderData(settings, model, corpus, tokenizer, on_message=self.reporter.message, **share)
         self.identity = self.data.fingerprint
         self.total, self.epoch_ends = self.data.total_steps()
         self.micro_batches = settings.optimization.grad_accum_steps
@@ -149,11 +149,11 @@ class DecoderMethod(Method[DecoderSettings]):
         torch.manual_seed(seed * 1000 + 1 + self.fabric.global_rank)
 
     def warnings(self) -> Iterator[str]:
-        tell_losses(self.data.losses(), telling(self.reporter))
+        report_losses(self.data.losses(), events_to(self.reporter))
         yield from ()
 
-    def facts(self) -> list[tuple[str, str]]:
-        return self.data.facts()
+    def info(self) -> list[tuple[str, str]]:
+        return self.data.info()
 
     def batches(self, state: Any | None) -> Any:
         return self.data.batches(state)
@@ -190,7 +190,7 @@ class DecoderMethod(Method[DecoderSettings]):
             others = sample[(indices + max(1, len(sample) // 2)) % len(sample)]
             nats, right, tokens = self._score(side.own(examples))
             shuffled, _, _ = self._score(side.own(examples, concepts_of=others))
-            predicted, _, of = self._score(side.foretold(examples)) if side.share else (0.0, 0.0, 0.0)
+            predicted, _, of = self._score(side.predicted(examples)) if side.share else (0.0, 0.0, 0.0)
             size = sum(len(text.encode()) for text in side.texts(examples))
             found = [nats, right, tokens, shuffled, size, predicted, of]
             sums += torch.tensor(found, dtype=torch.float64).to(sums)

@@ -85,7 +85,7 @@ class DecoderSentences:
         read = self.rows[examples if concepts_of is None else concepts_of]
         return DecoderBatch(self.concepts.of(read), *self._tokens(examples))
 
-    def foretold(self, examples: Indices) -> DecoderBatch:
+    def predicted(self, examples: Indices) -> DecoderBatch:
         """Texts with the predicted concepts of their contexts, where there are such."""
         examples = examples[self.concepts.is_predicted(self.rows[examples])]
         return DecoderBatch(self.concepts.predicted(self.rows[examples]), *self._tokens(examples))
@@ -111,17 +111,17 @@ class SideConcepts:
         model: the encoder; every sentence is run through it once, and kept beside the corpus.
         split: S sentences.
         predictions: also keep what the model predicts of each sentence.
-        tell: told what is made.
+        on_message: called with what is made.
     """
 
     def __init__(
-        self, model: ConceptModel, split: CorpusSplit, *, predictions: bool = False, tell: OnMessage | None = None
+        self, model: ConceptModel, split: CorpusSplit, *, predictions: bool = False, on_message: OnMessage | None = None
     ) -> None:
         view = make_plain_view(model.settings, split, model.tokenizer)
-        self.vectors = ConceptCache.open_or_make(model.jepa.encoder, view, on_message=tell).vectors
+        self.vectors = ConceptCache.open_or_make(model.jepa.encoder, view, on_message=on_message).vectors
         self.predictions: Vectors | None = None
         if predictions:
-            made = PredictionCache.open_or_make(model, split, pooled=self.vectors, on_message=tell)
+            made = PredictionCache.open_or_make(model, split, pooled=self.vectors, on_message=on_message)
             self.predictions = made.vectors
         self._model = model
 
@@ -153,7 +153,7 @@ class DecoderData:
         corpus: prepared with the encoder's tokenizer.
         tokenizer: of the decoder's text; the corpus' own, or another.
         rank, world: this process and their number.
-        tell: told what is made before training can start.
+        on_message: called with what is made before training can start.
 
     Attributes:
         sample: examples of the held-out side that a validation uses, int64 [n].
@@ -172,7 +172,7 @@ class DecoderData:
         *,
         rank: int,
         world: int,
-        tell: OnMessage | None = None,
+        on_message: OnMessage | None = None,
     ) -> None:
         self.settings, self.corpus, self.tokenizer, self.rank = settings, corpus, tokenizer, rank
         self.encoder = encoder_fingerprint(model.jepa.encoder)
@@ -190,7 +190,7 @@ class DecoderData:
         }
 
         def sentences(split: CorpusSplit, rows: Indices) -> DecoderSentences:
-            concepts = SideConcepts(model, split, predictions=settings.data.predicted_share > 0, tell=tell)
+            concepts = SideConcepts(model, split, predictions=settings.data.predicted_share > 0, on_message=on_message)
             return DecoderSentences(split, concepts, rows, **common)
 
         self.train, self.held_out = sentences(*train), sentences(*held_out)
@@ -242,7 +242,7 @@ class DecoderData:
         )
         return replace(lost, limit="decoder.max_length")
 
-    def facts(self) -> list[tuple[str, str]]:
+    def info(self) -> list[tuple[str, str]]:
         """What is worth knowing about the data, for people."""
         held_out = "documents of the corpus' validation side"
         if not self.corpus.validation.num_documents:

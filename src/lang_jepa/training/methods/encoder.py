@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from lang_jepa.data.corpus.prepare import prepare, tell_losses
+from lang_jepa.data.corpus.prepare import prepare, report_losses
 from lang_jepa.data.views.batch import Batch
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import CARD, find_model, is_whole
@@ -16,6 +16,7 @@ from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.objective import Objective, spread_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import checkpoint as checkpoints
+from lang_jepa.training.collapse import Alarm, monitor_for, task_alarm, task_alarms
 from lang_jepa.training.load import best_similarity, training_statistics
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
@@ -27,11 +28,10 @@ from lang_jepa.training.preflight import (
     check_objective,
     check_splitter,
 )
-from lang_jepa.training.reporter import telling
+from lang_jepa.training.reporter import events_to
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.start import check_sample, start_model, start_target
-from lang_jepa.training.watch import Alarm, task_alarm, task_alarms, watch_for
 
 LAYOUT = Layout(
     option="-o",
@@ -54,7 +54,7 @@ class EncoderMethod(Method[Settings]):
         data: batches and the held-out sample.
         jepa: encoder and predictor.
         target: makes what is predicted.
-        alarms: what the collapse watch found.
+        alarms: what the collapse monitor found.
     """
 
     settings_class = Settings
@@ -72,9 +72,9 @@ class EncoderMethod(Method[Settings]):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.objective = Objective(settings)
-        self.watch = watch_for(settings)
+        self.monitor = monitor_for(settings)
         self.alarms: list[Alarm] = []
-        self._task_told = False
+        self._task_warned = False
         self._slots = self._tokens = 0  # of this rank's step
 
     def complaints(self) -> Iterator[str]:
@@ -91,7 +91,7 @@ class EncoderMethod(Method[Settings]):
             self.data = StreamData(settings, **share)
         else:
             # Its lock lets one process prepare while the others wait, for as long as it takes.
-            corpus = prepare(settings.data, progress=telling(self.reporter))
+            corpus = prepare(settings.data, progress=events_to(self.reporter))
             self.data = CorpusData(settings, corpus, **share)
         self.identity = self.data.fingerprint
         self.total, self.epoch_ends = self.data.total_steps()
@@ -120,17 +120,17 @@ class EncoderMethod(Method[Settings]):
         torch.manual_seed(settings.meta.seed * 1000 + 1 + self.fabric.global_rank)
 
     def warnings(self) -> Iterator[str]:
-        tell_losses(self.data.losses(), telling(self.reporter))
+        report_losses(self.data.losses(), events_to(self.reporter))
         if rough := check_sample(self.settings, self.data.sample_view):
             yield rough
         if self.data.held_out is None:
             yield (
-                "nothing is held out, so no health figure can be measured and the collapse watch is blind: "
+                "nothing is held out, so no health figure can be measured and the collapse monitor is blind: "
                 + self.data.why_nothing_held_out()
             )
 
-    def facts(self) -> list[tuple[str, str]]:
-        return self.data.facts()
+    def info(self) -> list[tuple[str, str]]:
+        return self.data.info()
 
     def before_batches(self) -> None:
         self.data.read_cached(self.jepa.encoder, self.reporter.message)
@@ -224,10 +224,10 @@ class EncoderMethod(Method[Settings]):
         self.jepa.train()
         warnings, stop = [], ""
         task = task_alarm(step, self.total, found.metrics)
-        if task and not self._task_told:  # once: it stays what it is
-            self._task_told = True
+        if task and not self._task_warned:  # once: it stays what it is
+            self._task_warned = True
             warnings.append(str(task))
-        if alarm := self.watch.check(step, found.metrics):
+        if alarm := self.monitor.check(step, found.metrics):
             if not self.alarms:
                 warnings.append(str(alarm))
             self.alarms.append(alarm)
@@ -256,7 +256,7 @@ class EncoderMethod(Method[Settings]):
         return {
             "target": self.target.encoder.state_dict() if self.target.own else {},
             "centre": centre.state_dict() if centre else None,
-            "watch": self.watch.state_dict(),
+            "watch": self.monitor.state_dict(),
             "alarms": [[alarm.step, list(alarm.signs)] for alarm in self.alarms],
         }
 
@@ -270,8 +270,8 @@ class EncoderMethod(Method[Settings]):
             checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {where}")
         if self.objective.centre is not None:
             self.objective.centre.load_state_dict(state["centre"] or {})
-        self.watch.load_state_dict(state["watch"])
-        self.alarms = [Alarm(step, tuple(signs), self.watch.advice) for step, signs in state["alarms"]]
+        self.monitor.load_state_dict(state["watch"])
+        self.alarms = [Alarm(step, tuple(signs), self.monitor.advice) for step, signs in state["alarms"]]
 
     def is_made(self, summary: Mapping[str, Any]) -> bool:
         model = find_model(Path(self.settings.logging.log_dir))

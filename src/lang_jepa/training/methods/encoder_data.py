@@ -56,7 +56,7 @@ class EncoderData(ABC):
         """Training batches of this rank."""
 
     @abstractmethod
-    def facts(self) -> list[tuple[str, str]]:
+    def info(self) -> list[tuple[str, str]]:
         """What is worth knowing about the data, for people."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class EncoderData(ABC):
         """Where `held_out` is None: why, and what to do."""
 
     @abstractmethod
-    def read_cached(self, encoder: TextEncoder, tell: OnMessage) -> None:
+    def read_cached(self, encoder: TextEncoder, on_message: OnMessage) -> None:
         """Where training never changes the encoder and needs whole sentences only, let it read each of them once.
 
         Called before `start`, with the weights that training goes on with.
@@ -108,18 +108,18 @@ class CorpusData(EncoderData):
         self.order = make_order(settings, self.view, world=world)
 
     def _held_out(self) -> HeldOut | None:
-        alone = self.corpus.validation.num_documents < 2  # wrong answers are those of other documents
+        alone = self.corpus.validation.num_documents < 2  # wrong candidates are those of other documents
         if alone or self.held_out_view.targets < LEAST_HELD_OUT:
             return None
         return HeldOut(self.settings, self.held_out_view, rank=self.rank, world=self.world)
 
-    def read_cached(self, encoder: TextEncoder, tell: OnMessage) -> None:
+    def read_cached(self, encoder: TextEncoder, on_message: OnMessage) -> None:
         if not reads_cached(self.settings):
             return
-        train = ConceptCache.open_or_make(encoder, self.view, on_message=tell)
+        train = ConceptCache.open_or_make(encoder, self.view, on_message=on_message)
         self.view.pooled = self.sample_view.pooled = train.vectors
         if self.held_out is not None:
-            held_out = ConceptCache.open_or_make(encoder, self.held_out_view, on_message=tell)
+            held_out = ConceptCache.open_or_make(encoder, self.held_out_view, on_message=on_message)
             self.held_out_view.pooled = held_out.vectors
             self.held_out = self._held_out()  # its batches were made without
 
@@ -148,7 +148,7 @@ class CorpusData(EncoderData):
     def why_nothing_held_out(self) -> str:
         return self.corpus.why_nothing_held_out()
 
-    def facts(self) -> list[tuple[str, str]]:
+    def info(self) -> list[tuple[str, str]]:
         train, validation = self.corpus.train, self.corpus.validation
         return [
             ("source", self.corpus.manifest["source"]["description"]),
@@ -267,7 +267,7 @@ class StreamData(EncoderData):
     def source(self) -> BatchSource:
         return StreamBatches(self.settings, self.blocks, rank=self.rank, world=self.world)
 
-    def read_cached(self, encoder: TextEncoder, tell: OnMessage) -> None:
+    def read_cached(self, encoder: TextEncoder, on_message: OnMessage) -> None:
         """Not here: a stream has no place to keep vectors in, and no end. Its encoder runs at every step."""
 
     def losses(self) -> Losses:
@@ -281,7 +281,7 @@ class StreamData(EncoderData):
     def why_nothing_held_out(self) -> str:
         return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."
 
-    def facts(self) -> list[tuple[str, str]]:
+    def info(self) -> list[tuple[str, str]]:
         shares = self.world * max(1, self.settings.data.num_workers)
         return [
             ("stream", self.blocks.source.description),
@@ -309,7 +309,7 @@ def _parts(batches: tuple[Batch, ...]) -> list[Sequences]:
     return [part for batch in batches for part in (batch.contexts.sequences, batch.targets.sequences)]
 
 
-def padding_facts(view: View, order: Order) -> list[tuple[str, str]]:
+def padding_info(view: View, order: Order) -> list[tuple[str, str]]:
     """Rows for a table: targets, and padding with and without packing, over the first batches of an epoch."""
     if not view.count:
         return []

@@ -20,7 +20,7 @@ from lang_jepa.training.methods.gpt_validation import GPTValidation
 from lang_jepa.training.metrics import STEP
 from lang_jepa.training.optim import WeightAverage, make_gpt_optimizers, set_gpt_rates
 from lang_jepa.training.preflight import check_module, check_names, check_paths
-from lang_jepa.training.reporter import telling
+from lang_jepa.training.reporter import events_to
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import GPTSchedule
 
@@ -107,7 +107,7 @@ class GPTMethod(Method[GPTSettings]):
 
     def open_data(self) -> None:
         data, fabric = self.settings.data, self.fabric
-        self.tokens = open_tokens(data, telling(self.reporter))
+        self.tokens = open_tokens(data, events_to(self.reporter))
         self.identity = self.tokens.identity
         share = {"rank": fabric.global_rank, "world": fabric.world_size}
         self._batches = GPTBatches(data, self.tokens, seed=self.settings.meta.seed, **share)
@@ -129,9 +129,9 @@ class GPTMethod(Method[GPTSettings]):
         if self.validation is None:
             yield f"nothing is held out, so nothing can be measured: {self.tokens.why_nothing_held_out}"
 
-    def facts(self) -> list[tuple[str, str]]:
+    def info(self) -> list[tuple[str, str]]:
         parameters = sum(one.numel() for one in self.gpt.parameters())
-        return [*self._batches.facts(), ("parameters", f"{parameters:,}")]
+        return [*self._batches.info(), ("parameters", f"{parameters:,}")]
 
     def batches(self, state: Any | None) -> GPTBatches:
         if state is not None:
@@ -156,13 +156,13 @@ class GPTMethod(Method[GPTSettings]):
         weight = self.schedule.span_weight(part.step, part.seconds)
         looped = self.schedule.looped(part.step, part.seconds)
         factor = torch.tensor(weight, device=self.fabric.device) if weight else None
-        places = self._places(batch, part).to(self.fabric.device, non_blocking=True) if weight else None
-        losses = self.model(batch.tokens, looped=looped, places=places, weight=factor)
+        positions = self._positions(batch, part).to(self.fabric.device, non_blocking=True) if weight else None
+        losses = self.model(batch.tokens, looped=looped, positions=positions, weight=factor)
         span = losses.cross_entropy.new_zeros(()) if losses.span is None else losses.span.detach()
         # Micro-batches and ranks have equally many tokens, so the mean of their means is that of all.
         return Loss(losses.total / part.parts, {"token": losses.cross_entropy.detach(), "span": span})
 
-    def _places(self, batch: GPTBatch, part: Part) -> Tensor:
+    def _positions(self, batch: GPTBatch, part: Part) -> Tensor:
         """Spans of this rank's sequences, int64 [rows, S, 3 or 4]."""
         jepa, count = self.settings.jepa, len(batch.tokens)
         before = part.step * self.fabric.world_size + self.fabric.global_rank

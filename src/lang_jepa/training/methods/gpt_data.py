@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
-from lang_jepa.data.corpus.prepare import PrepareEvent, prepare, tell_losses
+from lang_jepa.data.corpus.prepare import PrepareEvent, prepare, report_losses
 from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
 from lang_jepa.data.tokens.byte_table import ByteTable
 from lang_jepa.data.tokens.pieces import Pieces
@@ -20,7 +20,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint, make_folder, read_json
 from lang_jepa.settings.gpt import GPTDataSettings
 
-Tell = Callable[[PrepareEvent], None]
+OnEvent = Callable[[PrepareEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Tokens:
     why_nothing_held_out: str
 
 
-def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
+def open_tokens(settings: GPTDataSettings, on_event: OnEvent) -> Tokens:
     """The tokens that the settings name; a corpus is prepared first if needed.
 
     Raises:
@@ -54,11 +54,11 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
             that is learnt from the documents may have fewer ids, where their text gives no more.
     """
     if settings.data_path is None:
-        tokens = of_corpus(prepare(settings.corpus(), progress=tell), tell)
+        tokens = of_corpus(prepare(settings.corpus(), progress=on_event), on_event)
     elif (Path(settings.data_path) / MANIFEST).is_file():
-        tokens = of_corpus(Corpus.open(settings.data_path), tell)
+        tokens = of_corpus(Corpus.open(settings.data_path), on_event)
     else:
-        tokens = _of_shards(settings, Path(settings.data_path), tell)
+        tokens = _of_shards(settings, Path(settings.data_path), on_event)
     found = tokens.train.vocab_size
     learnt_here = settings.data_path is None and settings.tokenizer_path == "trained"
     if found > settings.vocab_size or (found < settings.vocab_size and not learnt_here):
@@ -69,9 +69,9 @@ def open_tokens(settings: GPTDataSettings, tell: Tell) -> Tokens:
     return tokens
 
 
-def of_corpus(corpus: Corpus, tell: Tell) -> Tokens:
-    """The tokens of a prepared corpus; what was lost on the way is told."""
-    tell_losses(Losses.of_manifest(corpus.manifest["statistics"]), tell)
+def of_corpus(corpus: Corpus, on_event: OnEvent) -> Tokens:
+    """The tokens of a prepared corpus; what was lost on the way is reported."""
+    report_losses(Losses.of_manifest(corpus.manifest["statistics"]), on_event)
     tokenizer = corpus.tokenizer
     held_out = corpus.validation
     return Tokens(
@@ -90,9 +90,9 @@ def of_corpus(corpus: Corpus, tell: Tell) -> Tokens:
     )
 
 
-def _of_shards(settings: GPTDataSettings, folder: Path, tell: Tell) -> Tokens:
+def _of_shards(settings: GPTDataSettings, folder: Path, on_event: OnEvent) -> Tokens:
     if (folder / SHARDS_MANIFEST).is_file():  # shards from elsewhere have none
-        tell_losses(Losses.of_manifest(read_json(folder / SHARDS_MANIFEST, what="manifest of the shards")), tell)
+        report_losses(Losses.of_manifest(read_json(folder / SHARDS_MANIFEST, what="manifest of the shards")), on_event)
     own = folder / TOKENIZER
     path = own if settings.tokenizer_path == "trained" else Path(settings.tokenizer_path)
     if path == own and not own.is_file():
@@ -199,7 +199,7 @@ class GPTBatches:
         self.stream.restart(position)
         self._rest = []
 
-    def facts(self) -> list[tuple[str, str]]:
+    def info(self) -> list[tuple[str, str]]:
         """What is worth knowing about the data, for people."""
         held_out = self.tokens.held_out
         settings = self.settings

@@ -16,7 +16,7 @@ from lang_jepa.training import ranks
 from lang_jepa.training.methods.gpt_data import Tokens
 
 _SPAN_SEED = 0
-"""The same places for every run, so that runs can be compared."""
+"""The same positions for every run, so that runs can be compared."""
 
 
 class GPTValidation:
@@ -83,9 +83,9 @@ class GPTValidation:
 
     @torch.no_grad()
     def _spans(self, model: GPT, looped: tuple[int, ...]) -> dict[str, float]:
-        """The span loss of the held-out sequences, and of the same states less their mean at each place."""
+        """The span loss of the held-out sequences, and of the same states less their mean at each position."""
         jepa, rows, fabric = self.settings.jepa, self.rows, self.fabric
-        places = torch.from_numpy(
+        positions = torch.from_numpy(
             draw_spans(
                 rows,
                 np.arange(len(rows)),
@@ -105,11 +105,11 @@ class GPTValidation:
             with fabric.autocast():
                 states = model.states(tokens, tap=jepa.layer, looped=looped).tapped
             total += states.double().sum(0)
-            picked.append(pick(states, places[part]))
+            picked.append(pick(states, positions[part]))
         mean = (ranks.total(fabric, total) / len(rows)).float()
         sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
         for states, part in zip(picked, parts, strict=True):
-            there = places[part]
+            there = positions[part]
             plain = span_losses(states, there, jepa.form)
             centred = span_losses(without_drift(states, there, mean), there, jepa.form)
             sums += torch.stack([plain.sum(), centred.sum(), (there[..., 0] >= 0).sum()]).double()

@@ -117,7 +117,7 @@ class LitJEPA(LightningModule):
 
     Raises:
         LangJepaError: in `fit`, without a TextDataModule or max_steps, in another precision, on a non-finite loss or
-            gradient (the update is not made), or when the collapse watch rings and meta.on_collapse is `stop`; by
+            gradient (the update is not made), or when the collapse monitor warns and meta.on_collapse is `stop`; by
             `load_from_checkpoint`.
     """
 
@@ -244,7 +244,7 @@ class LitJEPA(LightningModule):
         self._read, self._losses = [], []
 
     def validation_step(self, held_out: HeldOut, batch_idx: int) -> None:
-        """Validation on the held-out sample, with the metrics and the collapse watch of the loop."""
+        """Validation on the held-out sample, with the metrics and the collapse monitor of the loop."""
         with self._full_precision():
             found = self.method.validate(self.global_step, 0.0, last=False)
         assert found is not None  # else there is no item to validate on
@@ -255,8 +255,8 @@ class LitJEPA(LightningModule):
             rank_zero_warn(text)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The target, the centre, the watch and all ranks' generators join the Trainer's checkpoint, which every rank
-        makes and rank 0 writes.
+        """The target, the centre, the collapse monitor and all ranks' generators join the Trainer's checkpoint, which
+        every rank makes and rank 0 writes.
         """
         # Not this module's device: it is back on the CPU once `fit` is over.
         place = SimpleNamespace(device=self.trainer.strategy.root_device)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lang_jepa.evaluation.metrics.geometry import health
+from lang_jepa.training.collapse import Alarm, CollapseMonitor, monitor_for
 from lang_jepa.training.held_out import _NAMES
-from lang_jepa.training.watch import Alarm, CollapseWatch, watch_for
 from tiny import tiny_settings
 
 Look = dict[str, float]
@@ -31,7 +31,7 @@ DYING = _look(std=0.5, cosine=0.4, share=0.4, raw=0.5, rank=50.0, mrr=0.02)
 
 def _alarms(looks: Sequence[Look]) -> list[int]:
     """Numbers of the looks at which a fresh watch rings."""
-    watch = CollapseWatch("advice")
+    watch = CollapseMonitor("advice")
     return [number for number, look in enumerate(looks) if watch.check(number, look)]
 
 
@@ -124,7 +124,7 @@ def test_real_figures_of_a_constant_encoder_ring() -> None:
     """From embeddings, through the evaluation's own figures: an encoder that forgets its input."""
     rng = torch.Generator().manual_seed(0)
     spread = torch.randn(200, 16, generator=rng)
-    watch = CollapseWatch("advice")
+    watch = CollapseMonitor("advice")
     found: list[Alarm | None] = []
     for step, part in enumerate((1.0, 0.5, 0.05)):
         targets = part * spread + (1 - part) * 5
@@ -136,7 +136,7 @@ def test_real_figures_of_a_constant_encoder_ring() -> None:
 
 
 def test_the_alarm_says_what_was_seen_and_what_to_do() -> None:
-    watch = CollapseWatch("Do this.")
+    watch = CollapseMonitor("Do this.")
     watch.check(0, START)
     watch.check(50, DYING)
     alarm = watch.check(100, DYING)
@@ -151,11 +151,11 @@ def test_state_round_trip(cut: int) -> None:
     """Saved and loaded between any two looks, it rings where it would have rung."""
     looks = [START, {**START, "val/retrieval/mrr": 0.3}, DYING, {**DYING, "val/retrieval/mrr": 0.2}, DYING]
     expected = _alarms(looks)
-    watch, rung = CollapseWatch("a"), []
+    watch, rung = CollapseMonitor("a"), []
     for number, look in enumerate(looks):
         if number == cut:
             state = watch.state_dict()
-            watch = CollapseWatch("a")
+            watch = CollapseMonitor("a")
             watch.load_state_dict(state)
         if watch.check(number, look):
             rung.append(number)
@@ -164,7 +164,7 @@ def test_state_round_trip(cut: int) -> None:
 
 def test_advice_names_settings_that_are_not_yet_set(tmp_path: Path) -> None:
     def advice(*overrides: str) -> str:
-        return watch_for(tiny_settings(tmp_path, "optimization.lr=3e-3", *overrides)).advice
+        return monitor_for(tiny_settings(tmp_path, "optimization.lr=3e-3", *overrides)).advice
 
     bare = advice("model.head=none", "objective.regularizer=none", "optimization.momentum_start=0.9")
     for setting in (

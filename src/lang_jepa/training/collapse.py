@@ -1,8 +1,8 @@
-"""The collapse watch: reads the held-out metrics of each validation and warns when embeddings are dying.
+"""The collapse monitor: reads the held-out metrics of each validation and warns when embeddings are dying.
 
 A falling loss proves nothing, since a constant encoder predicts itself perfectly. What shows a collapse is the
 targets' spread. A healthy run, too, may lose some of it for a while (its mean cosine was seen to rise to .56 and
-fall again), so the watch rings at once only for what no healthy run has shown, and otherwise asks for several
+fall again), so the monitor warns at once only for what no healthy run has shown, and otherwise asks for several
 signs at two validations in a row.
 """
 
@@ -30,11 +30,11 @@ _NOTHING_FOUND = 0.05  # twice the MRR of chance among 256 candidates
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What the watch found.
+    """What the monitor found.
 
     Attributes:
-        step: optimizer step of the look.
-        signs: the signs that rang, in words with their numbers.
+        step: optimizer step of the validation.
+        signs: the signs that were seen, in words with their numbers.
         advice: cause and cure.
     """
 
@@ -46,11 +46,11 @@ class Alarm:
         return f"collapse at step {self.step}: {'; '.join(self.signs)}. {self.advice}"
 
 
-class CollapseWatch:
+class CollapseMonitor:
     """Compares each validation with the validation at step 0.
 
     Args:
-        advice: cause and cure for these settings (see `watch_for`).
+        advice: cause and cure for these settings (see `monitor_for`).
     """
 
     def __init__(self, advice: str) -> None:
@@ -100,7 +100,7 @@ class CollapseWatch:
             (metrics[_RAW] < 0.6 * first[_RAW], "spread of raw embeddings", _RAW),
             (metrics[_RANK] < 0.6 * first[_RANK], "effective rank", _RANK),
         )
-        return [f"{words} {first[name]:.2f} -> {metrics[name]:.2f}" for rings, words, name in rules if rings]
+        return [f"{words} {first[name]:.2f} -> {metrics[name]:.2f}" for seen, words, name in rules if seen]
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint keeps."""
@@ -117,7 +117,7 @@ class CollapseWatch:
         if not (isinstance(first, dict) and isinstance(best, float) and isinstance(in_a_row, int)) or (
             first and first.keys() != known
         ):
-            raise LangJepaError(f"the state of the collapse watch is damaged: {str(state)[:200]}")
+            raise LangJepaError(f"the state of the collapse monitor is damaged: {str(state)[:200]}")
         self.first, self.best_retrieval, self.in_a_row = dict(first), best, in_a_row
 
 
@@ -168,13 +168,13 @@ def _shown(value: Any) -> str:
     return {None: "null", True: "true", False: "false"}.get(value, str(value))
 
 
-def watch_for(settings: Settings) -> CollapseWatch:
-    """A fresh watch whose advice fits these settings."""
+def monitor_for(settings: Settings) -> CollapseMonitor:
+    """A fresh monitor whose advice fits these settings."""
     cures = [
         f"{words} ({' '.join(f'-o {key}={_shown(value)}' for key, value in changes.items())})"
         for words, changes in cures_for(settings).items()
     ]
-    return CollapseWatch(
+    return CollapseMonitor(
         "The encoder is becoming constant, which any predictor can predict. To cure it, start a new run and "
         + ", or ".join(cures)
     )
@@ -191,7 +191,7 @@ class TaskAlarm:
     """What is wrong with the task.
 
     Attributes:
-        step: optimizer step of the look.
+        step: optimizer step of the validation.
         kind: `too easy` or `nothing is learnt`.
         reason: in words, with the numbers.
     """
@@ -212,7 +212,7 @@ def task_alarm(step: int, total: int, metrics: Metrics) -> TaskAlarm | None:
     the mean-target one.
 
     Args:
-        step: of the look; total: the run's last.
+        step: of the validation; total: the run's last.
         metrics: `val/distance` and its three companions.
     """
     distance, shuffled = metrics["val/distance"], metrics["val/distance_shuffled"]
@@ -238,9 +238,9 @@ def task_alarm(step: int, total: int, metrics: Metrics) -> TaskAlarm | None:
 
 def task_alarms(rows: Iterable[Metrics], *, total: int) -> list[TaskAlarm]:
     """The alarms of a run, from the rows of its metrics; one of each kind at most, the first."""
-    looks = (row for row in rows if "val/distance_shuffled" in row)
+    validations = (row for row in rows if "val/distance_shuffled" in row)
     found: dict[str, TaskAlarm] = {}
-    for row in looks:
+    for row in validations:
         alarm = task_alarm(int(row[STEP]), total, row)
         if alarm:
             found.setdefault(alarm.kind, alarm)
