@@ -51,7 +51,7 @@ def make_step(settings: GPTSettings, kind: str, *, bfloat16: bool, layer: int = 
                 total = loss(rows).total
             else:
                 weight = torch.tensor(jepa.weight or 0.01)
-                total = loss(rows, places=places(settings, rows, number), weight=weight).total
+                total = loss(rows, positions=places(settings, rows, number), weight=weight).total
         total.backward()
         for optimizer in optimizers:
             optimizer.step()

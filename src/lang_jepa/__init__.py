@@ -7,12 +7,13 @@ and `LitJEPA` loads Lightning.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lang_jepa.version import __version__
+
 if TYPE_CHECKING:
     from lang_jepa.inference.model import ConceptModel
     from lang_jepa.training.methods.lit import LitJEPA
     from lang_jepa.training.methods.lit_data import TextDataModule
 
-__version__ = "0.1.0"
 __all__ = ["ConceptModel", "LitJEPA", "TextDataModule", "__version__"]
 
 _PLACES = {

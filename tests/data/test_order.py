@@ -63,20 +63,20 @@ def test_permutation_is_a_bijection(count: int, seed: int, epoch: int) -> None:
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
-@given(count=st.integers(1, 2**40), seed=SEEDS, places=st.lists(st.integers(0, 2**40), max_size=30))
-def test_permutation_of_any_size_at_any_places(count: int, seed: int, places: list[int]) -> None:
-    wanted = np.unique(np.array(places, dtype=np.int64) % count)
+@given(count=st.integers(1, 2**40), seed=SEEDS, positions=st.lists(st.integers(0, 2**40), max_size=30))
+def test_permutation_of_any_size_at_any_places(count: int, seed: int, positions: list[int]) -> None:
+    wanted = np.unique(np.array(positions, dtype=np.int64) % count)
     result = permuted(wanted, count, seed, 0)
     assert ((result >= 0) & (result < count)).all()
     assert len(np.unique(result)) == len(wanted)
-    # A place's element does not depend on which other places are asked for.
+    # A place's element does not depend on which other positions are asked for.
     one_by_one = [int(permuted(wanted[i : i + 1], count, seed, 0)[0]) for i in range(len(wanted))]
     assert result.tolist() == one_by_one
 
 
 def test_permutation_depends_on_seed_and_epoch_alone() -> None:
-    places = np.arange(1000)
-    made = {(seed, epoch): permuted(places, 1000, seed, epoch).tolist() for seed in range(3) for epoch in range(3)}
+    positions = np.arange(1000)
+    made = {(seed, epoch): permuted(positions, 1000, seed, epoch).tolist() for seed in range(3) for epoch in range(3)}
     assert len({tuple(value) for value in made.values()}) == 9
     assert made[1, 2] == permuted(places, 1000, 1, 2).tolist()
     assert not (places == np.array(made[0, 0])).mean() > 0.01

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.inference.gpt import _choose, generate
 from lang_jepa.models.gpt import FINAL, GPT, MLP, CausalAttention, Rotary, layer_order, rms_norm, rotate
-from lang_jepa.models.gpt_generate import _choose, generate
 from lang_jepa.settings.gpt import GPTModelSettings
 
 EVERYTHING = {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lang_jepa.models.pooling import POOLINGS, segment_mean, take_rows
+from lang_jepa.models.encoder import POOLINGS, segment_mean, take_rows
 
 
 def test_equals_a_loop_with_gradient() -> None:

@@ -6,9 +6,8 @@ from small_models import DIM, encoder, sequences
 from torch import Tensor
 
 from lang_jepa.data.views.batch import Batch, Contexts, Sequences, Targets
-from lang_jepa.models.encoder import TextEncoder
+from lang_jepa.models.encoder import TextEncoder, segment_mean
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.pooling import segment_mean
 from lang_jepa.models.predictors.predictor import LinearPredictor
 from lang_jepa.models.target import TARGETS, EMATarget, FrozenTarget, SharedTarget
 

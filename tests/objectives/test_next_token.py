@@ -56,7 +56,7 @@ def test_with_spans_it_is_the_weighted_sum() -> None:
     rows, weight = batch(), torch.tensor(0.3)
     for layer in (-1, 0):
         ours = NextTokenLoss(gpt(), SpanSettings(layer=layer))
-        losses = ours(rows, places=places(0, rows), weight=weight)
+        losses = ours(rows, positions=places(0, rows), weight=weight)
         losses.total.backward()
         model = gpt()
         tapped = model.states(rows[:, :-1], tap=layer).tapped
@@ -90,7 +90,7 @@ def test_one_more_graph_and_no_other_in_200_steps() -> None:
     assert graphs() == 1, "weight 0: as many graphs as the plain GPT"
     for step in range(20, 220):
         rows = batch(step)
-        ours(rows, places=places(step, rows), weight=torch.tensor(step / 1000)).total.backward()
+        ours(rows, positions=places(step, rows), weight=torch.tensor(step / 1000)).total.backward()
     assert graphs() == 2, "one more for the span loss, compiled once"
     for step in range(220, 225):
         ours(batch(step)).total.backward()

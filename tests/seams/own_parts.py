@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lang_jepa.data.views.base import whole_segments
 from lang_jepa.data.views.spans import SameSentenceView
-from lang_jepa.models.pooling import take_rows
+from lang_jepa.models.encoder import take_rows
 from lang_jepa.models.predictors.predictor import Context, Predictor
 from lang_jepa.models.target import EMATarget
 from lang_jepa.objectives.distance import Distance

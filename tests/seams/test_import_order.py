@@ -10,7 +10,7 @@ import lang_jepa
 
 ROOT = Path(lang_jepa.__file__).parent
 ORDER = (
-    "errors", "files", "settings", "stories", "data", "models", "objectives", "evaluation", "inference", "training",
+    "errors", "version", "files", "settings", "stories", "data", "models", "objectives", "evaluation", "inference", "training",
     "export", "report", "comparison", "cli",
 )  # fmt: skip
 """Rooms from left to right; docs/architecture.md draws them."""

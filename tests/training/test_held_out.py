@@ -18,7 +18,7 @@ from lang_jepa.data.views.batch import Batch
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.objectives.distance import DISTANCES, measured
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.training.held_out import Answers, HeldOut, Measured, _trivial_losses
+from lang_jepa.training.held_out import HeldOut, Measured, Predicted, _trivial_losses
 from lang_jepa.training.metrics import COLUMNS
 from tiny import MODES, VIEWS, tiny_settings
 
@@ -83,7 +83,7 @@ def test_other_views_are_looked_at_in_the_same_way(mode: str, corpus: Corpus, tm
     blind = held_out.measure(_coded(32, 0), _coded(32, 1), CPU)
     assert blind.metrics["val/retrieval/mrr"] < 0.4
     jepa = build_jepa(settings, corpus.tokenizer).eval()
-    answers = held_out.answers(
+    answers = held_out.collect(
         lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU
     )
     assert len(answers.targets) == len(set(answers.sentences.tolist()))
@@ -193,7 +193,7 @@ def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: 
 def test_the_mean_target_of_an_mse_is_the_mean_of_the_targets_as_they_are() -> None:
     """Targets that share an offset: the mean of their directions would be far from all of them."""
     targets = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) + 10.0
-    answers = Answers(targets.flip(0), targets, torch.arange(40), torch.arange(40))
+    answers = Predicted(targets.flip(0), targets, torch.arange(40), torch.arange(40))
     losses = _trivial_losses(answers, targets, partial(measured, DISTANCES["mse"]()), of_directions=False)
     expected = (targets - targets.mean(0)).square().mean()
     assert losses["val/distance_mean_target"] == pytest.approx(expected.item(), rel=1e-5)

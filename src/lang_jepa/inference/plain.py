@@ -21,9 +21,8 @@ from lang_jepa.files.arrays import check_finite
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference.cache import weights_hash
 from lang_jepa.models.architecture import position_limit, read_config, skeleton, width_of
-from lang_jepa.models.encoder import TextEncoder, build_encoder
+from lang_jepa.models.encoder import POOLINGS, TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.pooling import POOLINGS
 from lang_jepa.models.predictors.predictor import NoPredictor
 from lang_jepa.settings.encoder import Settings
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from lang_jepa.data.views import View
-from lang_jepa.models.pooling import take_rows
+from lang_jepa.models.encoder import take_rows
 from lang_jepa.settings.encoder import ModelSettings
 from lang_jepa.settings.parts import PREDICTOR
 

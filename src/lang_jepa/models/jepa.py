@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from lang_jepa.data.views.batch import Contexts, Targets
 from lang_jepa.models.context import Context
-from lang_jepa.models.encoder import TextEncoder
-from lang_jepa.models.pooling import segment_mean, take_rows
+from lang_jepa.models.encoder import TextEncoder, segment_mean, take_rows
 from lang_jepa.models.target import Output
 
 __all__ = ["Jepa", "Output"]

@@ -7,7 +7,6 @@ from typing import Any, TypeVar, overload
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lang_jepa import __version__
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_text
 from lang_jepa.settings.decoder import DecoderSettings
@@ -39,6 +38,7 @@ from lang_jepa.settings.words import (
     with_current_names,
 )
 from lang_jepa.settings.yaml_files import NULLS, Dumper, parse_yaml
+from lang_jepa.version import __version__
 
 Model = TypeVar("Model", bound=BaseModel)
 VERSION = "version"

@@ -9,13 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from lang_jepa import stories
 from lang_jepa.data.sources.base import Document, Rejection, Source, judge
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
 from lang_jepa.data.sources.local import LocalSource, has_known_suffix, refuse_patterns
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
+from lang_jepa.stories import FORMAT as STORIES_FORMAT
+from lang_jepa.stories import generate as generate_stories
 
 _CHOICES = (
     "Give a file (.parquet, .jsonl, .csv, .txt, .md, .html, ...), a folder of files, 'stories', one of "
@@ -180,10 +181,10 @@ class StorySource(Source):
 
     def fingerprint(self) -> str:
         """Generator version, seed and count."""
-        return fingerprint(["stories", stories.FORMAT, STORY_SEED, self.settings.limit])
+        return fingerprint(["stories", STORIES_FORMAT, STORY_SEED, self.settings.limit])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Story number `skip` and all after it."""
         endless = sys.maxsize - skip
-        for story in stories.generate(endless, seed=STORY_SEED, start=skip):
+        for story in generate_stories(endless, seed=STORY_SEED, start=skip):
             yield judge(story.id, story.text, story.id, self.settings.min_length)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lang_jepa.data.views import View
 from lang_jepa.models.context import Context, Predictor
-from lang_jepa.models.pooling import take_rows
+from lang_jepa.models.encoder import take_rows
 from lang_jepa.settings.encoder import ModelSettings
 
 

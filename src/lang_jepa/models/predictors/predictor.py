@@ -10,7 +10,7 @@ from torch.nn import functional
 from lang_jepa.data.views import View
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.context import Context, Predictor
-from lang_jepa.models.pooling import take_rows
+from lang_jepa.models.encoder import take_rows
 from lang_jepa.models.predictors.concept_transformer import ConceptTransformer, PassageTransformer
 from lang_jepa.models.predictors.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
 from lang_jepa.models.predictors.recency import RecencyTransformer

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.models.context import Context
-from lang_jepa.models.pooling import take_rows
+from lang_jepa.models.encoder import take_rows
 from lang_jepa.models.predictors.concept_transformer import ConceptTransformer
 from lang_jepa.models.predictors.neighbours import GAIN, RECENCY
 
