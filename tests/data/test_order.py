@@ -78,8 +78,8 @@ def test_permutation_depends_on_seed_and_epoch_alone() -> None:
     positions = np.arange(1000)
     made = {(seed, epoch): permuted(positions, 1000, seed, epoch).tolist() for seed in range(3) for epoch in range(3)}
     assert len({tuple(value) for value in made.values()}) == 9
-    assert made[1, 2] == permuted(places, 1000, 1, 2).tolist()
-    assert not (places == np.array(made[0, 0])).mean() > 0.01
+    assert made[1, 2] == permuted(positions, 1000, 1, 2).tolist()
+    assert not (positions == np.array(made[0, 0])).mean() > 0.01
 
 
 def test_permutation_looks_random() -> None:
