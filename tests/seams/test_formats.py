@@ -29,6 +29,7 @@ from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common, hash_se
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
+from lang_jepa.data.sources.conversations import conversation_text
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
@@ -51,6 +52,7 @@ from tiny import tiny_settings
 PINNED = {
     "stories.generate": (1, "b5d4a0c027b3e3b0"),
     "data.sources.base": (1, "6c15c2f2a5ef4778"),
+    "data.sources.conversations": (1, "b52832cdecd86853"),
     "data.sources.read_json": (1, "a6e52a87a894b994"),
     "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
     "data.sources.read_tables": (1, "bff3ebf6ecd1a954"),
@@ -157,6 +159,16 @@ def _of_documents(folder: Path, *, name: str) -> Iterator[Any]:
 def _rows(path: Path, **settings: Any) -> Iterator[Any]:
     for row in open_source(DataSettings(train_file=str(path), min_length=1, limit=None, **settings)).rows():
         yield (row.id, row.text) if isinstance(row, Document) else row.reason
+
+
+def _of_conversations(folder: Path) -> Iterator[Any]:
+    messages = [
+        {"role": "user", "content": "Is it\nopen? "},
+        {"role": "a", "content": [{"text": "Yes."}, {"url": "x"}]},
+    ]
+    shared, spoken = [{"from": "b", "value": "Hi."}], "Anna: Hi.\n\nAgain.\nBo: x: y"
+    for form in (messages, json.dumps(messages), shared, ["One.", " "], spoken):
+        yield [conversation_text(form, "none"), conversation_text(form, "prefix")]
 
 
 def _of_office(folder: Path) -> Iterator[Any]:
@@ -329,6 +341,7 @@ def _of_index(folder: Path) -> Iterator[Any]:
 STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "stories.generate": _of_stories,
     "data.sources.base": partial(_of_documents, name="a.txt"),
+    "data.sources.conversations": _of_conversations,
     "data.sources.read_json": partial(_of_documents, name="a.jsonl"),
     "data.sources.read_parquet": partial(_of_documents, name="a.parquet"),
     "data.sources.read_tables": partial(_of_documents, name="a.csv"),

@@ -83,6 +83,8 @@ def in_language(model: "ConceptModel", language: str | None) -> "ConceptModel":
     if language is not None:
         from lang_jepa.data.text.sentences import make_splitter
 
+        if (units := model.settings.data.units) != "sentences":
+            raise LangJepaError(f"--language has no effect: this model was trained on {units}, which are never cut")
         data = model.settings.data.model_copy(update={"language": language})
         make_splitter(data)  # raises where there is no such language, before anything is read
         model.settings = model.settings.model_copy(update={"data": data})

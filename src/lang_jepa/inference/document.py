@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from lang_jepa.data.sources.conversations import text_in_units
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading, Rule
@@ -173,7 +174,7 @@ def sentences_of(model: EmbeddingModel, text: str | Sequence[str]) -> list[str]:
     """
     if isinstance(text, str):
         text = text_of(text, "the document", blank=True)
-        found = split_text(text, make_splitter(model.settings.data))
+        found = split_text(text_in_units(text, model.settings.data), make_splitter(model.settings.data))
     else:
         found = texts_of(text, "sentence")
     if not found:

@@ -39,7 +39,8 @@ class DataSettings(Section):
     .mdx, .rst, .html; .pdf and .docx by the extra `documents`; most also .gz or .zst), a folder of them, a FineWeb-Edu
     slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
     text_column: str = "text"
-    """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""
+    """Column that holds a document's text (with data.units=turns its list of messages) in parquet, JSON, CSV, TSV and
+    hub sources."""
     join_rows: int | None = Field(default=None, ge=2)
     """Rows that make one document at most, for sources whose rows are lines or paragraphs: joined by line breaks, empty
     ones as blank lines; a row that is a title, ` = Like This = `, begins the next document (null: each row is one)."""
@@ -62,6 +63,12 @@ class DataSettings(Section):
     Khmer, Burmese or Tibetan as two."""
     min_sentences: int = Field(default=2, ge=1)
     """Reject documents with fewer sentences."""
+    units: Literal["sentences", "lines", "turns"] = "sentences"
+    """What documents are made of, and what is predicted: the sentences of a text; its lines as they are (`lines`: logs,
+    one verse or entry a line); the turns of a conversation (`turns`: a list of messages in `data.text_column`, or a
+    text with "Anna: ..." at the beginning of turns). Lines and turns are never cut into sentences."""
+    speakers: Literal["none", "prefix"] = "none"
+    """Whether turns begin with the name of their speaker ("user: "), in training and wherever text is split."""
     max_sentence_chars: int = Field(default=1000, ge=20)
     """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
     language: LanguageCode = "en"

@@ -20,6 +20,16 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
     ("data.shuffle_buffer", "data.streaming", False, "it belongs to data.streaming=true; leave it out"),
     ("data.near_duplicate_share", "data.deduplicate", "none", "it belongs to data.deduplicate=near"),
     ("data.near_duplicate_share", "data.deduplicate", "exact", "it belongs to data.deduplicate=near"),
+    *(
+        (f"data.{name}", "data.units", units, "lines and turns are never cut into sentences; leave it out")
+        for name in ("splitter", "language", "max_sentence_chars")
+        for units in ("lines", "turns")
+    ),
+    *(
+        ("data.speakers", "data.units", units, "only turns have speakers; leave it out, or set data.units=turns")
+        for units in ("sentences", "lines")
+    ),
+    ("data.join_rows", "data.units", "turns", "each row is a conversation; leave it out"),
     ("data.splitter_device", "data.splitter", "rules", "it belongs to data.splitter=sat"),
     ("model.weights_path", "model.pretrained", False, "it belongs to model.pretrained=true"),
 )

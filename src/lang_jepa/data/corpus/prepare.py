@@ -299,6 +299,8 @@ def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer 
              "val_fraction"]  # fmt: skip
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
+    if settings.units != "sentences":
+        names.append("units")
     libraries = ["tokenizers", "wtpsplit" if settings.splitter == "sat" else "sentencex"]
     learnt = {"trained": settings.vocab_size}
     return {

@@ -268,7 +268,7 @@ TIMES = 3
 
 def language_hint(settings: DataSettings, texts: Iterable[str]) -> str | None:
     """A warning where the first of the texts are plainly in another language than `data.language`; else None."""
-    if settings.splitter != "rules" or settings.language not in _FREQUENT:
+    if settings.units != "sentences" or settings.splitter != "rules" or settings.language not in _FREQUENT:
         return None
     words: Counter[str] = Counter()
     left = CHARACTERS

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from lang_jepa.data.sources.conversations import FORMAT as CONVERSATIONS_FORMAT
+from lang_jepa.data.sources.conversations import NoConversation, conversation_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -107,17 +109,28 @@ class Source(ABC):
 
 
 def judge(
-    identity: str, text: object, where: str, min_length: int, left_out: tuple[tuple[str, int], ...] = ()
+    identity: str, value: object, where: str, settings: DataSettings, left_out: tuple[tuple[str, int], ...] = ()
 ) -> Document | Rejection:
     """A row's document, or why it is none.
 
-    The text itself is never changed. `min_length` counts by `length_of`. NUL characters are left in the text where
-    they are rare (at most NUL_SHARE of it).
+    A text is never changed; with `data.units=turns` a conversation becomes a line a turn. `data.min_length` counts by
+    `length_of`. NUL characters are left in the text where they are rare (at most NUL_SHARE of it).
     """
-    reason = fault(text, min_length)
+    text = value
+    if settings.units == "turns" and value is not None:
+        try:
+            text = conversation_text(value, settings.speakers)
+        except NoConversation as error:
+            return Rejection(str(error), where)
+    reason = fault(text, settings.min_length)
     if reason is None and isinstance(text, str):
         return Document(identity, text, left_out)
     return Rejection(str(reason), where)
+
+
+def units_of(settings: DataSettings) -> list[object]:
+    """What a source's fingerprint holds of the units: nothing where documents are plain texts."""
+    return [] if settings.units != "turns" else [settings.units, settings.speakers, CONVERSATIONS_FORMAT]
 
 
 def length_of(text: str) -> int:

@@ -191,7 +191,7 @@ KINDS = (
         packed=False,
     ),
 )
-JSON = KINDS[1]
+PARQUET, JSON, TEXT = KINDS[0], KINDS[1], KINDS[3]
 
 KNOWN = (
     f"{', '.join(suffix for kind in KINDS for suffix in kind.suffixes)} (all but .parquet, .pdf and .docx also with "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlparse
 
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, identity_of, judge
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, identity_of, judge, units_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -108,8 +108,8 @@ class HubSource(Source):
 
     def fingerprint(self) -> str:
         """Name, config, split, revision, and the column of the text."""
-        column = self.settings.text_column
-        return fingerprint(["hub", 2, FORMAT, self.name, self.config, self.split, self.revision, column])
+        read = [self.settings.text_column, *units_of(self.settings)]
+        return fingerprint(["hub", 2, FORMAT, self.name, self.config, self.split, self.revision, *read])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Rows from `skip` on. Identities are the data set's `id` column, taken to be unique, or `<name>:<row>`.
@@ -133,7 +133,7 @@ class HubSource(Source):
                         f"{', '.join(map(str, row))}. Set data.text_column (--text-column)."
                     )
                 own = identity_of(row.get("id")) if settings.text_column != "id" else None
-                yield judge(own or where, row[settings.text_column], where, settings.min_length)
+                yield judge(own or where, row[settings.text_column], where, settings)
 
 
 @contextmanager

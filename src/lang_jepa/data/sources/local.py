@@ -16,13 +16,16 @@ from typing import Self
 import numpy as np
 
 from lang_jepa.data.sources import formats, text_files
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, judge
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, judge, units_of
 from lang_jepa.data.sources.read_json import no_documents
+from lang_jepa.data.sources.read_parquet import check_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
 _SHOWN = 12
+_LOG = re.compile(r".*\.log([.-]\d[\d-]*)?(\.gz|\.zst)?")
+"""Names of logs and of rotated logs."""
 
 
 def chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str], where: str) -> set[str]:
@@ -136,6 +139,8 @@ class LocalSource(Source):
             files, description = [_named(path, settings)], f"file {path}"
         for file in files:
             file.kind.check(file.path, settings.text_column)
+            if file.kind is formats.PARQUET and settings.units != "turns":
+                check_text(file.path, settings.text_column)
         return cls(settings, description, {}, path, files)
 
     def fingerprint(self) -> str:
@@ -143,7 +148,7 @@ class LocalSource(Source):
         the text, and the rules by which the files are read.
         """
         rules = sorted({(file.kind.name, file.kind.format) for file in self.files})
-        read = [FORMAT, text_files.FORMAT, rules, self.settings.text_column]
+        read = [FORMAT, text_files.FORMAT, rules, self.settings.text_column, *units_of(self.settings)]
         return fingerprint(["local", read, [[file.name, *_content(file.path)] for file in self.files]])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
@@ -166,7 +171,7 @@ class LocalSource(Source):
                 if row.fault:
                     yield Rejection(row.fault, where)
                 else:
-                    yield judge(identity, row.text, where, settings.min_length, row.left_out)
+                    yield judge(identity, row.text, where, settings, row.left_out)
             skip = 0
 
     def _repeated_ids(self) -> frozenset[int]:
@@ -201,7 +206,7 @@ def _named(path: Path, settings: DataSettings) -> File:
         LangJepaError: it is of no known kind, or no documents but a configuration.
     """
     _check_file(path)
-    kind = formats.kind_of_named(path)
+    kind = formats.kind_of_named(path) or (formats.TEXT if settings.units == "lines" else None)
     if kind is None:
         raise LangJepaError(
             f"data.train_file: {path} ends in '{path.suffix}', which is no kind of file known here, and does not "
@@ -238,6 +243,8 @@ def _walk(folder: Path, settings: DataSettings) -> tuple[list[File], Counter[str
     for name in wanted:
         path = folder / name
         kind = formats.kind_of(path)
+        if kind is None and settings.units == "lines" and _LOG.fullmatch(path.name.lower()):
+            kind = formats.TEXT
         if kind is None:
             passed[f"of unknown kind ({path.suffix or 'no suffix'})"] += 1
             continue

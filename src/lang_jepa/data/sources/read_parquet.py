@@ -32,7 +32,7 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def check(path: Path, column: str) -> None:
-    """Raise unless a parquet file has the column, with text in it."""
+    """Raise unless a parquet file has the column, once."""
     with _parquet(path) as file:
         schema = file.schema_arrow
         if column not in schema.names:
@@ -42,6 +42,12 @@ def check(path: Path, column: str) -> None:
             )
         if schema.names.count(column) > 1:
             raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
+
+
+def check_text(path: Path, column: str) -> None:
+    """Raise unless the column of a parquet file holds text."""
+    with _parquet(path) as file:
+        schema = file.schema_arrow
         kind = schema.field(column).type
         inner = kind.value_type if pa.types.is_dictionary(kind) else kind
         tests = (
@@ -52,8 +58,13 @@ def check(path: Path, column: str) -> None:
             text = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
             raise LangJepaError(
                 f"{path}: the column '{column}' holds {kind}, not text; columns of text are "
-                f"{', '.join(text) or '(none)'}. Set data.text_column (--text-column)."
+                f"{', '.join(text) or '(none)'}. Set data.text_column (--text-column)"
+                + (", or data.units=turns for a list of messages." if _is_list(kind) else ".")
             )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def count(path: Path) -> int:

@@ -154,7 +154,7 @@ class JoinedRows(Source):
             yield self._document(identity, lines)
 
     def _document(self, identity: str, lines: list[str]) -> Document | Rejection:
-        return judge(identity, "\n".join(lines), identity, self.settings.min_length)
+        return judge(identity, "\n".join(lines), identity, self.settings)
 
 
 STORY_SEED = 0
@@ -172,6 +172,8 @@ class StorySource(Source):
         Raises:
             LangJepaError: neither a limit nor a stream.
         """
+        if settings.units != "sentences":
+            raise LangJepaError(f"data.units={settings.units}: the built-in stories have sentences; leave it out.")
         if settings.limit is None and not settings.streaming:
             raise LangJepaError(
                 "data.train_file=stories has no end: say how many with data.limit, or set data.streaming=true."
@@ -187,4 +189,4 @@ class StorySource(Source):
         """Story number `skip` and all after it."""
         endless = sys.maxsize - skip
         for story in generate_stories(endless, seed=STORY_SEED, start=skip):
-            yield judge(story.id, story.text, story.id, self.settings.min_length)
+            yield judge(story.id, story.text, story.id, self.settings)

@@ -25,6 +25,7 @@ _BREAK = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*+")
 _ITEM = re.compile(r"(?:[-*+•‣◦▪●]|\d{1,3}[.)]|\((?:\d{1,3}|[a-z])\)|[a-z]\))[ \t]")
 _HEADING = re.compile(r"#{1,6}[ \t]")
 _DELIMITER_ROW = re.compile(r"\|?[ \t]*:?-+:?[ \t]*\|[-:| \t]*")
+_LINE = re.compile(r"[^\n]+")
 _FIRST_WORD = re.compile(r"\S{1,20}")
 
 HEADING_WIDTH = 0.75
@@ -284,9 +285,22 @@ def make_splitter(settings: DataSettings) -> SentenceSplitter:
     Raises:
         LangJepaError: `splitter=sat` without the extra `sat`.
     """
+    if settings.units != "sentences":
+        return LineSplitter()  # turns are lines by then
     if settings.splitter == "sat":
         return SatSplitter(settings.max_sentence_chars, settings.splitter_device)
     return RuleSplitter(settings.max_sentence_chars, settings.language)
+
+
+@dataclass(frozen=True, slots=True)
+class LineSplitter:
+    """The lines of a text as they are, without outer white space; blank ones are left out."""
+
+    def spans(self, text: str) -> list[Span]:
+        """Ordered, disjoint character spans without outer white space; only white space lies outside."""
+        lines = ((match.start(), match[0]) for match in _LINE.finditer(text))
+        starts = ((begin + len(line) - len(line.lstrip()), line.strip()) for begin, line in lines)
+        return [(start, start + len(line)) for start, line in starts if line]
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,7 @@ class StreamData(EncoderData):
         self.tokenizer = self._tokenizer(source)
         self.blocks = Blocks(settings, source, self.tokenizer)
         made_from = [source.fingerprint(), self.tokenizer.fingerprint(), data.splitter, data.language]
+        made_from += [data.units] if data.units != "sentences" else []
         self.fingerprint = f"stream-{fingerprint(made_from)}"
         sample = self.blocks.first("train", max(settings.model.head_sample, settings.model.score_sample))
         if sample is None:

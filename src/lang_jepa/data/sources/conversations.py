@@ -1,0 +1,144 @@
+"""Conversations in the forms that files have, as texts of one turn a line: everything after this knows lines alone."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lang_jepa.settings.data import DataSettings
+
+FORMAT = 1
+"""Goes up whenever a conversation is read differently than before."""
+
+_BREAKS = re.compile(r"\s*[\r\n]\s*")
+_SPEAKER = re.compile(r"[ \t]*([^\W\d_][^:\n]{0,39}?)[ \t]*:[ \t]+(?=\S)")
+_KEYS = (("role", "content"), ("from", "value"), ("speaker", "text"))
+"""Names of speaker and text in the messages of OpenAI's, of ShareGPT's and of other files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one speaker says at a time; the speaker is empty where a file names none."""
+
+    speaker: str
+    text: str
+
+
+class NoConversation(ValueError):
+    """A value that holds no turns; the reason is one of few, so that they can be counted."""
+
+
+def turns(value: object) -> list[Turn]:
+    """The turns of a conversation in one of the forms that files have.
+
+    Args:
+        value: a list of strings; a list of messages, which are `{role, content}` (the content a string, or a list of
+            parts with a `text`), `{from, value}` or `{speaker, text}`; the JSON of such a list; or a text whose turns
+            begin with a name and a colon (`Anna: ...`), where a line that begins with none belongs to the turn before.
+
+    Returns:
+        Turns with text, in order; messages without one (calls of tools) are left out.
+
+    Raises:
+        NoConversation: none of these, or no turn with text.
+    """
+    found = [turn for turn in _read(value) if turn.text]
+    if not found:
+        raise NoConversation("a conversation without text")
+    return found
+
+
+def _read(value: object) -> Iterator[Turn]:
+    if isinstance(value, str):
+        value = _parsed(value)
+    if isinstance(value, str):
+        yield from _spoken(value)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        for message in value:
+            yield Turn("", _one_line(message)) if isinstance(message, str) else _message(message)
+    else:
+        raise NoConversation(f"no list of messages ({type(value).__name__})")
+
+
+def _parsed(text: str) -> object:
+    """A list that is written as JSON, or the text itself."""
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, list) else text
+
+
+def _message(message: object) -> Turn:
+    if not isinstance(message, dict):
+        raise NoConversation(f"a message that is no object ({type(message).__name__})")
+    for speaker, content in _KEYS:
+        if content in message:
+            name = message.get(speaker)
+            return Turn(_one_line(name) if isinstance(name, str) else "", _content(message[content]))
+    raise NoConversation("a message without role and content, from and value, or speaker and text")
+
+
+def _content(content: object) -> str:
+    """The text of a message; parts that are no text (pictures, calls) are left out."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return _one_line(content)
+    if isinstance(content, Sequence):
+        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+        return _one_line("\n".join(part for part in parts if isinstance(part, str)))
+    raise NoConversation(f"a message whose content is no text ({type(content).__name__})")
+
+
+def _spoken(text: str) -> Iterator[Turn]:
+    """Turns of a text that names its speakers."""
+    speaker, lines = "", list[str]()
+    for line in filter(None, map(str.strip, text.split("\n"))):
+        begins = _SPEAKER.match(line)
+        if begins is None:
+            if not speaker:
+                raise NoConversation("a text that does not begin with a speaker and a colon")
+            lines.append(line)
+            continue
+        if speaker:
+            yield Turn(speaker, " ".join(lines))
+        speaker, lines = begins[1], [line[begins.end() :]]
+    if speaker:
+        yield Turn(speaker, " ".join(lines))
+
+
+def _one_line(text: str) -> str:
+    return _BREAKS.sub(" ", text.strip())
+
+
+def conversation_text(value: object, speakers: Literal["none", "prefix"]) -> str:
+    """A conversation as a text of one turn a line.
+
+    Args:
+        value: as for `turns`.
+        speakers: `prefix` puts "Anna: " before the turns of those who have a name.
+
+    Raises:
+        NoConversation: as `turns`.
+    """
+    said = turns(value)
+    if speakers == "none":
+        return "\n".join(turn.text for turn in said)
+    return "\n".join(f"{turn.speaker}: {turn.text}" if turn.speaker else turn.text for turn in said)
+
+
+def text_in_units(text: str, settings: DataSettings) -> str:
+    """A text that a user hands over, in the form of the documents that a model was trained on.
+
+    One that names no speakers is taken as lines, each a turn.
+    """
+    if settings.units != "turns":
+        return text
+    try:
+        return conversation_text(text, settings.speakers)
+    except NoConversation:
+        return text

@@ -1,0 +1,150 @@
+"""Lines and turns are units as they are: every form of a conversation, nothing cut, nothing lost."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.sources.conversations import NoConversation, Turn, conversation_text, text_in_units, turns
+from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.text.sentences import make_splitter, split_text
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.settings.load import load_settings
+
+CHAT = [Turn("user", "Is it open? I have a dog. Mr. Fox."), Turn("assistant", "Yes. Until six.")]
+MESSAGES = [{"role": turn.speaker, "content": turn.text} for turn in CHAT]
+FORMS = {
+    "openai": MESSAGES,
+    "parts": [{"role": t.speaker, "content": [{"type": "text", "text": t.text}, {"type": "image_url"}]} for t in CHAT],
+    "sharegpt": [{"from": turn.speaker, "value": turn.text} for turn in CHAT],
+    "speaker": [{"speaker": turn.speaker, "text": turn.text} for turn in CHAT],
+    "json": json.dumps(MESSAGES),
+    "calls": [MESSAGES[0], {"role": "assistant", "content": None, "tool_calls": []}, MESSAGES[1]],
+    "text": "user: Is it open?\nI have a dog. Mr. Fox.\n\nassistant: Yes. Until six.\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_turns(form: str) -> None:
+    assert turns(FORMS[form]) == CHAT
+
+
+def test_strings_have_no_speakers() -> None:
+    assert turns(["Hello.\nAgain.", "", "Bye."]) == [Turn("", "Hello. Again."), Turn("", "Bye.")]
+    assert conversation_text(["Hello.", "Bye."], "prefix") == "Hello.\nBye."
+
+
+def test_speakers_stand_before_turns_where_they_are_wanted() -> None:
+    whole = "user: Is it open? I have a dog. Mr. Fox.\nassistant: Yes. Until six."
+    assert conversation_text(MESSAGES, "prefix") == whole
+    assert conversation_text(MESSAGES, "none") == "\n".join(turn.text for turn in CHAT)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (5, "no list of messages"),
+        ([], "without text"),
+        ([{"role": "user", "content": " "}], "without text"),
+        ([3], "no object"),
+        ([{"role": "user"}], "without role and content"),
+        ([{"role": "user", "content": 3}], "content is no text"),
+        ("Once upon a time.\nThere was a fox.", "does not begin with a speaker"),
+    ],
+)
+def test_what_is_no_conversation_is_named(value: object, reason: str) -> None:
+    with pytest.raises(NoConversation, match=reason):
+        turns(value)
+
+
+@given(st.text(max_size=200))
+def test_lines_lose_nothing_but_white_space(text: str) -> None:
+    lines = split_text(text, make_splitter(DataSettings(units="lines")))
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(line == line.strip() and "\n" not in line for line in lines)
+
+
+def _chats(folder: Path, kind: str) -> Path:
+    rows = [
+        {"id": f"chat/{n}", "messages": [{**m, "content": f"{m['content']} {n}" * 3} for m in MESSAGES]}
+        for n in range(12)
+    ]
+    path = folder / f"chats.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_turns_of_a_file_reach_the_corpus_uncut(tmp_path: Path, kind: str) -> None:
+    chats = _chats(tmp_path, kind)
+    chosen = {"train_file": str(chats), "text_column": "messages", "units": "turns", "corpus_dir": str(tmp_path / "c")}
+    settings = DataSettings(**chosen, tokenizer_path="trained", vocab_size=300, prepare_workers=1, deduplicate="none")
+    corpus: Corpus = prepare(settings)
+    assert corpus.train.num_documents == 12
+    assert corpus.train.num_sentences == 24
+    with_names = prepare(settings.model_copy(update={"speakers": "prefix"}))
+    assert with_names.path != corpus.path
+    assert with_names.train.num_tokens > corpus.train.num_tokens
+    if kind == "parquet":
+        with pytest.raises(LangJepaError, match=r"data\.units=turns for a list of messages"):
+            open_source(settings.model_copy(update={"units": "sentences"}))
+
+
+def test_rows_that_are_no_conversations_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    rows = [{"messages": MESSAGES}, {"messages": "no speaker here"}, {"messages": None}, {"messages": [{}]}]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    source = open_source(DataSettings(train_file=str(path), text_column="messages", units="turns", min_length=0))
+    rejected: Counter[str] = Counter()
+    assert len(list(source.documents(rejected))) == 1
+    assert sorted(rejected.values()) == [1, 1, 1]
+
+
+def test_logs_and_rotated_logs_are_read_as_lines(tmp_path: Path) -> None:
+    for name in ("app.log", "app.log.1", "app.log-20260101", "notes.bin"):
+        (tmp_path / name).write_text("12:00 start. Then on. Mr. Fox\n\n12:01 stop\n" * 5, encoding="utf-8")
+    settings = DataSettings(train_file=str(tmp_path), units="lines")
+    source = open_source(settings)
+    documents = list(source.documents(Counter()))
+    assert len(documents) == 3
+    assert split_text(documents[0].text, make_splitter(settings))[:2] == ["12:00 start. Then on. Mr. Fox", "12:01 stop"]
+    with pytest.raises(LangJepaError, match="no file that can be read"):
+        open_source(settings.model_copy(update={"units": "sentences"}))
+
+
+def test_new_text_is_read_as_in_training() -> None:
+    settings = DataSettings(units="turns", speakers="prefix")
+    assert text_in_units(FORMS["text"], settings) == conversation_text(MESSAGES, "prefix")
+    assert text_in_units("no speaker.\nNone.", settings) == "no speaker.\nNone."
+    assert text_in_units(FORMS["text"], DataSettings()) == FORMS["text"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.units=lines", "data.language=de"],
+        ["data.units=turns", "data.max_sentence_chars=100"],
+        ["data.speakers=prefix"],
+        ["data.units=turns", "data.join_rows=4"],
+    ],
+)
+def test_settings_without_effect_beside_units_are_errors(overrides: list[str]) -> None:
+    with pytest.raises((LangJepaError, ValidationError), match="no effect"):
+        load_settings("documents", overrides)
+
+
+def test_stories_have_sentences() -> None:
+    with pytest.raises(LangJepaError, match="the built-in stories have sentences"):
+        open_source(DataSettings(train_file="stories", units="lines"))
