@@ -191,7 +191,7 @@ def check(documents: list[list[str]], weights: str) -> dict[str, float]:
     gradients = [(mine.grad, theirs.grad) for mine, theirs in pairs]
     difference = sum(float((a - b).square().sum()) for a, b in gradients) ** 0.5
     size = sum(float(b.square().sum()) for _, b in gradients) ** 0.5
-    found = {"ours": float(ours_loss), "baseline": float(theirs_loss), "gradient": difference / size}
+    found = {"ours": float(ours_loss.detach()), "baseline": float(theirs_loss.detach()), "gradient": difference / size}
     if abs(found["ours"] - found["baseline"]) > 1e-5 * found["baseline"] or found["gradient"] > 1e-4:
         sys.exit(f"not the same mathematics: {found}")
     return found
