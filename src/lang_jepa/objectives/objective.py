@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lang_jepa.errors import LangJepaError
 from lang_jepa.models.jepa import Output
 from lang_jepa.objectives.distance import Centre, Distance, make_distance, measured
 from lang_jepa.objectives.reduction import sum_over_ranks, world_size
@@ -84,9 +85,16 @@ class Objective:
             numbers: int64 [Q], the targets' positions in the text, for distances that look at other targets too.
         """
         predictions = output.predictions
+        if predictions.shape != targets.shape:
+            raise LangJepaError(
+                f"the predictor gave {tuple(predictions.shape)}, expected {tuple(targets.shape)}, as targets"
+            )
         if self.centre is not None:
             self._move_centre(targets)
         distances = self.distances(predictions, targets, numbers, over_ranks=True)
+        if distances.shape != predictions.shape[:1]:
+            wanted = f"expected ({len(predictions)},): a value for each prediction"
+            raise LangJepaError(f"{type(self.distance).__name__} gave {tuple(distances.shape)}, {wanted}")
         total = self.weights.prediction_weight * distances.sum() * (world_size() / count)
         regularizer = total.new_zeros(())
         if self.regularizer is not None:

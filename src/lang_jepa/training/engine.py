@@ -329,4 +329,4 @@ class Engine:
 
 def _from(folder: Path, model: Path) -> str:
     """A model directory as seen from the run directory, which may be moved with it."""
-    return str(model.relative_to(folder) if model.is_relative_to(folder) else model)
+    return str(model.relative_to(folder) if model.is_relative_to(folder) else model.resolve())
