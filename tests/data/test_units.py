@@ -35,18 +35,18 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_turns(form: str) -> None:
-    assert turns(FORMS[form]) == CHAT
+    assert [turn for turn in turns(FORMS[form]) if turn.text] == CHAT
 
 
 def test_strings_have_no_speakers() -> None:
-    assert turns(["Hello.\nAgain.", "", "Bye."]) == [Turn("", "Hello. Again."), Turn("", "Bye.")]
-    assert conversation_text(["Hello.", "Bye."], "prefix") == "Hello.\nBye."
+    assert turns(["Hello.\nAgain.", "", "Bye."]) == [Turn("", "Hello. Again."), Turn("", ""), Turn("", "Bye.")]
+    assert conversation_text(["Hello.", "", "Bye."], "prefix") == ("Hello.\nBye.", 1)
 
 
 def test_speakers_stand_before_turns_where_they_are_wanted() -> None:
     whole = "user: Is it open? I have a dog. Mr. Fox.\nassistant: Yes. Until six."
-    assert conversation_text(MESSAGES, "prefix") == whole
-    assert conversation_text(MESSAGES, "none") == "\n".join(turn.text for turn in CHAT)
+    assert conversation_text(MESSAGES, "prefix") == (whole, 0)
+    assert conversation_text(MESSAGES, "none") == ("\n".join(turn.text for turn in CHAT), 0)
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,12 @@ def test_turns_of_a_file_reach_the_corpus_uncut(tmp_path: Path, kind: str) -> No
 
 def test_rows_that_are_no_conversations_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "chats.jsonl"
-    rows = [{"messages": MESSAGES}, {"messages": "no speaker here"}, {"messages": None}, {"messages": [{}]}]
+    rows = [{"messages": FORMS["calls"]}, {"messages": "no speaker here"}, {"messages": None}, {"messages": [{}]}]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     source = open_source(DataSettings(train_file=str(path), text_column="messages", units="turns", min_length=0))
     rejected: Counter[str] = Counter()
-    assert len(list(source.documents(rejected))) == 1
+    (found,) = source.documents(rejected)
+    assert found.left_out == (("messages without text", 1),)
     assert sorted(rejected.values()) == [1, 1, 1]
 
 
@@ -126,8 +127,10 @@ def test_logs_and_rotated_logs_are_read_as_lines(tmp_path: Path) -> None:
 
 def test_new_text_is_read_as_in_training() -> None:
     settings = DataSettings(units="turns", speakers="prefix")
-    assert text_in_units(FORMS["text"], settings) == conversation_text(MESSAGES, "prefix")
-    assert text_in_units("no speaker.\nNone.", settings) == "no speaker.\nNone."
+    assert text_in_units(FORMS["text"], settings) == conversation_text(MESSAGES, "prefix")[0]
+    assert text_in_units("no speaker.\nNone.", DataSettings(units="turns")) == "no speaker.\nNone."
+    with pytest.raises(LangJepaError, match="trained on turns like"):
+        text_in_units("no speaker.\nNone.", settings)
     assert text_in_units(FORMS["text"], DataSettings()) == FORMS["text"]
 
 
@@ -148,3 +151,12 @@ def test_settings_without_effect_beside_units_are_errors(overrides: list[str]) -
 def test_stories_have_sentences() -> None:
     with pytest.raises(LangJepaError, match="the built-in stories have sentences"):
         open_source(DataSettings(train_file="stories", units="lines"))
+
+
+def test_lines_make_a_corpus_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("It rained. Then it was dry.\nIt was warm. So they left.\n" * 5, encoding="utf-8")
+    chosen = {"train_file": str(tmp_path / "a.txt"), "corpus_dir": str(tmp_path / "c"), "tokenizer_path": "trained"}
+    settings = DataSettings(**chosen, vocab_size=300, prepare_workers=1, min_length=0)
+    sentences, lines = prepare(settings), prepare(settings.model_copy(update={"units": "lines"}))
+    assert sentences.path != lines.path
+    assert (sentences.train.num_sentences, lines.train.num_sentences) == (20, 10)

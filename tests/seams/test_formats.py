@@ -168,7 +168,7 @@ def _of_conversations(folder: Path) -> Iterator[Any]:
     ]
     shared, spoken = [{"from": "b", "value": "Hi."}], "Anna: Hi.\n\nAgain.\nBo: x: y"
     for form in (messages, json.dumps(messages), shared, ["One.", " "], spoken):
-        yield [conversation_text(form, "none"), conversation_text(form, "prefix")]
+        yield [conversation_text(form, "none")[0], conversation_text(form, "prefix")[0]]
 
 
 def _of_office(folder: Path) -> Iterator[Any]:

@@ -153,3 +153,13 @@ def test_a_regularizer_with_weights_is_refused_before_anything_is_prepared(tmp_p
     with pytest.raises(LangJepaError, match=r"weights or buffers \(linear.weight, linear.bias\)"):
         train(settings)
     assert not Path("nothing").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("optimization.loss_fn=own_parts:Whole", "Whole gave"), ("model.predictor=own_parts:Narrow", "predictor gave")],
+)
+def test_wrong_shapes_are_named_and_never_broadcast(override: str, words: str, tmp_path: Path) -> None:
+    blind = ("data.val_fraction=0.0", "logging.best_metric=null")
+    with pytest.raises(LangJepaError, match=words):
+        train(tiny_settings(tmp_path / "run", override, *blind))

@@ -94,3 +94,39 @@ def test_a_wrong_name_is_refused(system: str, said: str, here: Path) -> None:
     (here / "wrong.yaml").write_text(f"system: {system}\n")
     with pytest.raises(LangJepaError, match=said):
         load_run_settings("wrong.yaml")
+
+
+def _as(here: Path, name: str, body: str) -> object:
+    """Settings of a system that is the page's but for what `body` says."""
+    (here / "odd.py").write_text(f"from bigrams import Bigrams\n\n\nclass {name}(Bigrams):\n{body}\n")
+    sys.modules.pop("odd", None)
+    text = (here / "bigrams.yaml").read_text()
+    (here / "odd.yaml").write_text(text.replace("bigrams:Bigrams", f"odd:{name}"))
+    return load_run_settings("odd.yaml", ["logging.log_dir=odd"])
+
+
+def test_a_state_with_the_keys_of_the_engine_is_refused(here: Path) -> None:
+    with pytest.raises(LangJepaError, match="gives step, which the engine saves itself"):
+        train(_as(here, "Clash", "    def state(self):\n        return super().state() | {'step': 3}"))
+
+
+def test_a_validation_that_is_no_number_is_not_the_best(here: Path) -> None:
+    body = (
+        "    def validate(self, step, seconds, *, last=False):\n"
+        "        found = super().validate(step, seconds, last=last)\n"
+        "        return type(found)(dict.fromkeys(found.metrics, float('nan')))"
+    )
+    with pytest.raises(LangJepaError, match="measured val/loss as nan"):
+        train(_as(here, "Nan", body))
+
+
+def test_what_is_no_system_is_named(here: Path) -> None:
+    sys.modules.pop("odd", None)
+    (here / "odd.py").write_text(
+        "from bigrams import Bigrams\n\n\nclass Odd:\n    settings_class = Bigrams.settings_class\n"
+    )
+    text = (here / "bigrams.yaml").read_text()
+    for system, words in (("odd:Odd", "is no Method"), ("null", "system is None, and a name is wanted"), ("3", "is 3")):
+        (here / "odd.yaml").write_text(text.replace("bigrams:Bigrams", system))
+        with pytest.raises(LangJepaError, match=words):
+            train(load_run_settings("odd.yaml", ["logging.log_dir=odd"]))

@@ -64,7 +64,8 @@ def _assert_same(one: Path, other: Path) -> None:
 def test_stopped_and_resumed_bit_for_bit(encoder: Path, whole: Path, tmp_path: Path) -> None:
     first = train(tiny_decoder(tmp_path / "parts", *LONG).of(encoder), StopAt(13))
     assert (first.step, first.interrupted, first.model) == (13, True, None)
-    assert train(resume_settings(tmp_path / "parts").of(encoder)).step == 30
+    done = train(resume_settings(tmp_path / "parts").of(encoder))
+    assert (done.step, done.model) == (30, (encoder / "model").resolve())
     _assert_same(whole, tmp_path / "parts")
 
 

@@ -72,6 +72,9 @@ def stated_system(recipe: str) -> str | None:
     for tree in _lineage(recipe):
         if isinstance(tree.get(SYSTEM), str):
             return str(tree[SYSTEM])
+        if SYSTEM in tree:
+            wanted = f"{', '.join(SYSTEMS)}, or module:Class of your own"
+            raise LangJepaError(f"{recipe}: system is {tree[SYSTEM]!r}, and a name is wanted: {wanted}")
     return None
 
 

@@ -1,5 +1,6 @@
 """One engine for every system: the loop, accumulation, clipping, cadence, checkpoints, exact resumption, the end."""
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -240,7 +241,7 @@ class Engine:
         self.fabric.barrier()
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
-        return {
+        state = {
             "system": self.settings.system,
             "settings": self.settings.model_dump(),
             "data": self.method.identity,
@@ -254,8 +255,13 @@ class Engine:
             "changes": self.changes,
             "batches": [rank["batches"] for rank in everyone],
             "generators": [rank["generators"] for rank in everyone],
-            **self.method.state(),
         }
+        own = self.method.state()
+        if clash := sorted(state.keys() & own.keys()):
+            raise LangJepaError(
+                f"state() of {self.settings.system} gives {', '.join(clash)}, which the engine saves itself"
+            )
+        return state | dict(own)
 
     def _restore(self, path: Path) -> checkpoints.Checkpoint:
         """Take up a checkpoint exactly, or refuse."""
@@ -329,4 +335,4 @@ class Engine:
 
 def _from(folder: Path, model: Path) -> str:
     """A model directory as seen from the run directory, which may be moved with it."""
-    return str(model.relative_to(folder) if model.is_relative_to(folder) else model.resolve())
+    return os.path.relpath(model.resolve(), folder.resolve())

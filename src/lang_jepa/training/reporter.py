@@ -3,6 +3,7 @@
 The command line draws what a `Reporter` is called with; a user of the library may stay silent.
 """
 
+import math
 import re
 import threading
 import time
@@ -251,7 +252,7 @@ class RunFiles:
 
 
 class Best:
-    """The best validation by one held-out figure; that before the first step is no result of training.
+    """The best validation by one held-out metric; that before the first step is no result of training.
 
     Args:
         metric: its name (None: no validation is the best).
@@ -270,7 +271,7 @@ class Best:
         """Whether a validation is the best so far; it is kept then.
 
         Raises:
-            LangJepaError: the validation did not measure the metric.
+            LangJepaError: the validation did not measure the metric, or found no number.
         """
         if self.metric is None:
             return False
@@ -279,6 +280,10 @@ class Best:
                 f"logging.best_metric '{self.metric}' is not measured; choose one of {', '.join(metrics)}"
             )
         value = metrics[self.metric]
+        if step and not math.isfinite(value):
+            raise LangJepaError(
+                f"the validation of step {step} measured {self.metric} as {value}: it cannot be the best"
+            )
         if not step or (self.step is not None and self.sign * value <= self.sign * self.value):
             return False
         self.step, self.value = step, value

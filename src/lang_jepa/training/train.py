@@ -1,11 +1,13 @@
 """From settings to a finished run directory, of any system."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import read_json
 from lang_jepa.files.run_lock import RunLock
 from lang_jepa.settings.load import own_system, read_settings, settings_class
@@ -61,10 +63,18 @@ def method_of(settings: RunSettings) -> "Method[Any]":
     """The system that the settings are of, not yet built.
 
     Raises:
-        LangJepaError: its class cannot be imported.
+        LangJepaError: its class cannot be imported, is no `Method`, or lacks some of it.
     """
+    from lang_jepa.training.method import Method
+
     found = own_system(METHODS.get(settings.system, settings.system))
-    return found(settings)  # type: ignore[no-any-return]
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise LangJepaError(f"system: {settings.system} is no Method: derive it from lang_jepa.training.method.Method")
+    if lacking := sorted(getattr(found, "__abstractmethods__", ())):
+        raise LangJepaError(
+            f"system: {settings.system} lacks {', '.join(lacking)}; see lang_jepa.training.method.Method"
+        )
+    return found(settings)
 
 
 @end_together
@@ -199,7 +209,7 @@ def _result(folder: Path, summary: Mapping[str, Any], status: int = 0) -> Result
         interrupted=summary["interrupted"],
         seconds=summary["seconds"],
         exit_status=status,
-        model=None if model is None else folder / model,
+        model=None if model is None else Path(os.path.normpath(folder / model)),
         metrics=summary.get("last_validation") or {},
         alarms=tuple(summary.get("alarms", ())),
     )

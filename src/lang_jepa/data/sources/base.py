@@ -119,9 +119,10 @@ def judge(
     text = value
     if settings.units == "turns" and value is not None:
         try:
-            text = conversation_text(value, settings.speakers)
+            text, empty = conversation_text(value, settings.speakers)
         except NoConversation as error:
             return Rejection(str(error), where)
+        left_out = (*left_out, ("messages without text", empty)) if empty else left_out
     reason = fault(text, settings.min_length)
     if reason is None and isinstance(text, str):
         return Document(identity, text, left_out)

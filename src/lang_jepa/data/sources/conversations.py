@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
 FORMAT = 1
@@ -38,13 +39,13 @@ def turns(value: object) -> list[Turn]:
             begin with a name and a colon (`Anna: ...`), where a line that begins with none belongs to the turn before.
 
     Returns:
-        Turns with text, in order; messages without one (calls of tools) are left out.
+        Turns in order; messages without text (calls of tools) have an empty one.
 
     Raises:
         NoConversation: none of these, or no turn with text.
     """
-    found = [turn for turn in _read(value) if turn.text]
-    if not found:
+    found = list(_read(value))
+    if not any(turn.text for turn in found):
         raise NoConversation("a conversation without text")
     return found
 
@@ -115,8 +116,8 @@ def _one_line(text: str) -> str:
     return _BREAKS.sub(" ", text.strip())
 
 
-def conversation_text(value: object, speakers: Literal["none", "prefix"]) -> str:
-    """A conversation as a text of one turn a line.
+def conversation_text(value: object, speakers: Literal["none", "prefix"]) -> tuple[str, int]:
+    """A conversation as a text of one turn a line, and how many messages had no text and were left out.
 
     Args:
         value: as for `turns`.
@@ -125,20 +126,26 @@ def conversation_text(value: object, speakers: Literal["none", "prefix"]) -> str
     Raises:
         NoConversation: as `turns`.
     """
-    said = turns(value)
-    if speakers == "none":
-        return "\n".join(turn.text for turn in said)
-    return "\n".join(f"{turn.speaker}: {turn.text}" if turn.speaker else turn.text for turn in said)
+    found = turns(value)
+    said = [turn for turn in found if turn.text]
+    named = speakers == "prefix"
+    lines = [f"{turn.speaker}: {turn.text}" if named and turn.speaker else turn.text for turn in said]
+    return "\n".join(lines), len(found) - len(said)
 
 
 def text_in_units(text: str, settings: DataSettings) -> str:
     """A text that a user hands over, in the form of the documents that a model was trained on.
 
-    One that names no speakers is taken as lines, each a turn.
+    One that names no speakers is taken as lines, each a turn, where the model was not trained on names.
+
+    Raises:
+        LangJepaError: it was, and the text has none.
     """
     if settings.units != "turns":
         return text
     try:
-        return conversation_text(text, settings.speakers)
-    except NoConversation:
+        return conversation_text(text, settings.speakers)[0]
+    except NoConversation as error:
+        if settings.speakers == "prefix":
+            raise LangJepaError(f'the model was trained on turns like "Anna: ...", and this is {error}') from error
         return text

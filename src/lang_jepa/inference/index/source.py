@@ -74,7 +74,7 @@ class SplitDocuments:
 
     def fingerprint(self) -> str:
         """Of content, splitter and limits."""
-        names = ("units", "speakers", "splitter", "language", "max_sentence_chars", "text_column", "limit")
+        names = ("units", "splitter", "language", "max_sentence_chars", "text_column", "limit")
         chosen = [getattr(self.settings, name) for name in names]
         return fingerprint([self.source.fingerprint(), *chosen, sentence_formats()])
 
