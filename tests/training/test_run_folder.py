@@ -6,6 +6,7 @@ import pytest
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.run_lock import RunLock
+from lang_jepa.training import engine
 from lang_jepa.training.methods.encoder import LAYOUT
 from lang_jepa.training.reporter import Silent
 from lang_jepa.training.run_folder import RunFolder
@@ -33,3 +34,11 @@ def test_what_a_run_takes_along_to_another_folder(tmp_path: Path) -> None:
     RunFolder(tmp_path / "two", LAYOUT).bring_over(tmp_path / "one", texts="examples.txt")
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
     assert all((tmp_path / "two" / name).read_text() == name for name in names)
+
+
+def test_a_model_is_named_from_the_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that both can be moved together, and relative paths mean the same from anywhere."""
+    monkeypatch.chdir(tmp_path)
+    assert engine._from(Path("runs/d"), Path("runs/d/model")) == "model"
+    assert engine._from(Path("runs/d"), Path("runs/e/model")) == "../e/model"
+    assert engine._from(tmp_path / "runs" / "d", Path("runs/e/model")) == "../e/model"
