@@ -22,7 +22,7 @@ def nan_at_4(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of every fourth step is not finite, while the learning rate is not lowered."""
     plain, seen = run_folder.non_finite, set[int]()
 
-    def spoilt(step: int, loss: float, norm: float) -> str:
+    def spoilt(step: int, loss: float, norm: float, parts: object) -> str:
         first = step == 4 and 4 not in seen
         seen.add(step)
         return plain(step, math.nan if first else loss, norm)

@@ -13,7 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import read_json
-from lang_jepa.settings.load import load_run_settings
+from lang_jepa.inference.gpt import load_gpt
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.settings.load import load_run_settings, load_settings
 from lang_jepa.training.checkpoint import LAST
 from lang_jepa.training.train import resume_settings, train
 from tiny import TEXT, StopAt, assert_same_checkpoint, environment, rows_of, write_own_system
@@ -130,3 +132,101 @@ def test_what_is_no_system_is_named(here: Path) -> None:
         (here / "odd.yaml").write_text(text.replace("bigrams:Bigrams", system))
         with pytest.raises(LangJepaError, match=words):
             train(load_run_settings("odd.yaml", ["logging.log_dir=odd"]))
+
+
+BROKEN = {
+    "the identity is a number": (
+        "    def open_data(self):\n        super().open_data()\n        self.identity = 3",
+        "identity is int 3; open_data sets it",
+    ),
+    "the total is no whole number": (
+        "    def open_data(self):\n        super().open_data()\n        self.total = 4.5",
+        "total is float 4.5; open_data sets it",
+    ),
+    "there is no total": (
+        "    def open_data(self):\n        super().open_data()\n        del self.total",
+        "it has no total; open_data sets it",
+    ),
+    "the model is not set up": (
+        "    def build(self):\n        super().build()\n        del self.model",
+        "it has no model; build sets it, by set_up",
+    ),
+    "the best is one word": ("    def best(self):\n        return 'val/loss'", "best gives str 'val/loss'; a metric"),
+    "a batch is a tensor": (
+        "    def draw(self, number):\n        return super().draw(number).rows",
+        "a batch is Tensor|a batch is a tensor",
+    ),
+    "the loss is a tensor": (
+        "    def loss(self, batch, part):\n        return super().loss(batch, part).total",
+        "loss gives a tensor of shape .*; a Loss is wanted",
+    ),
+    "the loss has no gradient": (
+        "    def loss(self, batch, part):\n        found = super().loss(batch, part)\n"
+        "        return type(found)(found.total.detach(), found.sums)",
+        "without a gradient; a scalar with a gradient is wanted",
+    ),
+    "a metric is no column": (
+        "    def metrics(self, sums, part):\n        return super().metrics(sums, part) | {'train/perplexity': 2.0}",
+        "gives train/perplexity, which its class attribute columns does not name",
+    ),
+    "a metric is no number": (
+        "    def validate(self, step, seconds, *, last):\n"
+        "        return type(super().validate(step, seconds, last=last))({'val/loss': 'low'})",
+        "validate gives val/loss as str 'low', which is no number",
+    ),
+    "a validation is a dictionary": (
+        "    def validate(self, step, seconds, *, last):\n        return {'val/loss': 1.0}",
+        "validate gives dict .*; a Validation or None is wanted",
+    ),
+    "a set is in its state": (
+        "    def state(self):\n        return super().state() | {'seen': {1, 2}}",
+        r"state\['seen'\] is set \{1, 2\}: a checkpoint holds tensors",
+    ),
+    "a part of the state is missing": (
+        "    contents = {**Bigrams.contents, 'memory': dict}",
+        "a checkpoint of it is not whole: it lacks memory",
+    ),
+    "it never ends": (
+        "    def ended(self, step, seconds):\n        return step >= 50",
+        "ended says that training goes on at step 40, and total is 40",
+    ),
+    "it makes a model that is not there": (
+        "    def export(self, folder, end):\n        return folder / 'model'",
+        "export gives .*; the Path of what it wrote, or None, is wanted",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "said"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_system_that_breaks_the_contract_is_told_so(body: str, said: str, here: Path) -> None:
+    with pytest.raises(LangJepaError, match=rf"^system odd:Broken: .*({said})"):
+        train(_as(here, "Broken", body))
+    late = "goes on at step 40" in said or "export" in said
+    assert (here / "odd" / LAST).is_file() == late  # what can be known before is not found after a training
+
+
+def test_a_section_that_the_engine_reads_must_be_of_its_kind(here: Path) -> None:
+    (here / "odd.py").write_text(
+        "from bigrams import Bigrams, BigramSettings\nfrom lang_jepa.settings.data import Section\n\n\n"
+        "class Rate(Section):\n    lr: float = 1.0\n\n\n"
+        "class Odd(Bigrams):\n    class settings_class(BigramSettings):\n        optimization: Rate = Rate()\n"
+    )
+    sys.modules.pop("odd", None)
+    (here / "odd.yaml").write_text("system: odd:Odd\n")
+    with pytest.raises(LangJepaError, match=r"section optimization of settings_class must derive from .*Optimization"):
+        load_run_settings("odd.yaml")
+
+
+def test_what_reads_models_says_that_it_is_another_system(here: Path) -> None:
+    train(_settings(here / "run"))
+    for load in (ConceptModel.load, load_gpt):
+        with pytest.raises(LangJepaError, match="run is a run of bigrams:Bigrams: its class says what it makes"):
+            load(here / "run")
+
+
+def test_recipes_of_two_systems_do_not_mix(here: Path) -> None:
+    (here / "mixed.yaml").write_text("system: bigrams:Bigrams\nbase: concepts\n")
+    with pytest.raises(LangJepaError, match=r"says system bigrams:Bigrams, and its base concepts is .* encoder"):
+        load_run_settings("mixed.yaml")
+    with pytest.raises(LangJepaError, match=r"bigrams\.yaml trains system bigrams:Bigrams, and this takes .* encoder"):
+        load_settings("bigrams.yaml")

@@ -439,7 +439,7 @@ def test_a_saved_run_can_be_a_base(tmp_path: Path) -> None:
         ("base: two.yaml", r"inherits from itself: .*one.yaml -> .*two.yaml -> .*one.yaml"),
         ("base: [concepts]", r"base is the name of a recipe or the path of a YAML file, not \['concepts'\]"),
         ("base:", "not None"),
-        ("base: gpt_jepa\nmodel: {num_layers: 2}", r"system: input should be 'encoder' \(given: 'gpt'\)"),
+        ("base: gpt_jepa\nmodel: {num_layers: 2}", "trains system gpt, and this takes recipes of system encoder"),
         ("base: concepts\nmodel: {num_layrs: 2}", "model.num_layrs: unknown setting"),
     ],
 )
@@ -621,8 +621,14 @@ def test_a_file_says_what_it_trains(text: str, system: str, tmp_path: Path) -> N
     path.write_text(f"system: {system}\n{text}")
     assert load_run_settings(str(path)).system == system
     other = {"gpt": load_settings, "decoder": load_gpt_settings}[system]
-    with pytest.raises(LangJepaError, match=r"system: input should be"):
+    with pytest.raises(LangJepaError, match=r"trains system .*, and this takes recipes of system"):
         other(str(path))
+
+
+def test_one_setting_by_two_names_is_refused() -> None:
+    both = ["training.learning_rate=3e-3", "optimization.lr=1e-3"]
+    with pytest.raises(LangJepaError, match=r"learning_rate and optimization\.lr are one setting, .*: give it once"):
+        load_decoder_settings("concept_decoder", both)
 
 
 def test_old_names_mean_the_same_everywhere(tmp_path: Path) -> None:

@@ -202,11 +202,11 @@ def generate(
     """Let a GPT go on after a beginning; a text ends with its document."""
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.gpt import TextGPT
-    from lang_jepa.inference.model_folder import find_gpt, unfinished
+    from lang_jepa.inference.model_folder import find_gpt, why_no_model
 
     if find_gpt(run) is None:
         raise LangJepaError(
-            unfinished(run)
+            why_no_model(run)
             or f"{run} is no run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
             "`lang-jepa infer RUN --context ... --continue 3` shows"
         )

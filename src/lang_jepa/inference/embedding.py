@@ -21,7 +21,7 @@ from lang_jepa.evaluation.metrics.similarity import Similarity, Statistics
 from lang_jepa.evaluation.scoreboard import Choice
 from lang_jepa.inference.cache import SentenceCache
 from lang_jepa.inference.decoding import TextDecoder
-from lang_jepa.inference.model_folder import find_model, load_model, read_decoder, save_model, unfinished
+from lang_jepa.inference.model_folder import find_model, load_model, read_decoder, save_model, why_no_model
 from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
 from lang_jepa.inference.texts import as_documents, contexts_of, device_of, sides_of, text_of, texts_of, tokens_of
 from lang_jepa.models.jepa import Jepa
@@ -111,8 +111,8 @@ class EmbeddingModel:
         if folder is None:
             from lang_jepa.inference.plain import read_plain
 
-            if interrupted := unfinished(Path(path)):
-                raise LangJepaError(interrupted)
+            if reason := why_no_model(Path(path)):
+                raise LangJepaError(reason)
             jepa, tokenizer, settings, card = read_plain(str(path))
             model = cls(jepa.to(device), tokenizer, None, settings, similarity="raw")
             model.source, model.card = str(Path(path).resolve() if Path(path).exists() else path), card

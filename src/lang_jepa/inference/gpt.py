@@ -35,7 +35,7 @@ from lang_jepa.inference.model_folder import (
     find_gpt,
     read_card,
     read_tensors,
-    unfinished,
+    why_no_model,
     write_tensors,
     writing_model,
 )
@@ -166,7 +166,7 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     folder = find_gpt(path)
     if folder is None:
         raise LangJepaError(
-            unfinished(Path(path))
+            why_no_model(Path(path))
             or f"{path} is no model directory of a GPT (it has no {GPT_CARD}); an encoder is read, evaluated and "
             "exported by other options than a GPT (int8 and int6 are of GPTs)"
         )

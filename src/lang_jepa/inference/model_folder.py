@@ -44,7 +44,7 @@ from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import read_settings, save_settings
 from lang_jepa.settings.parts import PREDICTOR
-from lang_jepa.settings.recipes import system_of
+from lang_jepa.settings.recipes import SYSTEMS, system_of
 
 FORMAT = 2
 """2: settings and all of the tokenizer's files are hashed, and so is the card."""
@@ -169,22 +169,36 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 _CHECKPOINTS = ("checkpoint-best.pth", "checkpoint-last.pth")
 
 
-def unfinished(path: Path) -> str:
-    """That the run at `path` has no model yet, its best checkpoint, and the commands that help; else nothing."""
+def why_no_model(path: Path) -> str:
+    """Why a run has no model to read, and the commands that help: it is another system's, or did not end; else
+    nothing.
+    """
     settings = path / SETTINGS
-    if not settings.is_file() or (path / "model").is_dir():
+    if not settings.is_file():
+        return ""
+    system, name = system_of(str(settings)), shlex.quote(str(path))
+    if system == "decoder":
+        return (
+            f"{path} is a run of a decoder, which reads the concepts of its encoder: give the encoder's run directory "
+            f"(lang-jepa infer ENCODER --decoder {name} --text TEXT, lang-jepa evaluate ENCODER --tasks decode)"
+        )
+    if system not in SYSTEMS:
+        return f"{path} is a run of {system}: its class says what it makes, and only encoders and GPTs are read here"
+    if find_gpt(path):
+        return f"{path} is a GPT, which has no concepts: lang-jepa generate {name} writes, lang-jepa evaluate scores it"
+    if (path / "model").is_dir():
         return ""
     if who := at_work(path):
         return f"{who} is training in {path}, which has no model before the end of the run"
-    again = f"lang-jepa train {shlex.quote(str(path))} --resume"
+    again = f"lang-jepa train {name} --resume"
     found = next((path / name for name in _CHECKPOINTS if (path / name).is_file()), None)
     if found is None:
-        if not (path / "metrics.csv").is_file() or list(path.glob("*_decoder.pt")):
+        if not (path / "metrics.csv").is_file():
             return ""
         return f"{path} is a run that was ended before its first checkpoint. Start it again: {again}"
     text = f"{path} is a run that was interrupted, so it has no model yet. Go on with it: {again}"
     which = "best" if found.name == _CHECKPOINTS[0] else "last"
-    if system_of(str(settings)) == "gpt":
+    if system == "gpt":
         return f"{text} (it goes on from checkpoint-last.pth; its {which} checkpoint is {found})"
     return f"{text}\nOr give its {which} checkpoint so far in its place: {found}"
 

@@ -99,6 +99,14 @@ def settings_class(system: str) -> type[RunSettings]:
             f"system={system}: it has no class attribute settings_class that derives from "
             "lang_jepa.settings.run.RunSettings"
         )
+    for name in ("optimization", "logging", "meta"):
+        wanted = section_of(RunSettings, name)
+        section = section_of(found, name)
+        if wanted is None or section is None or not issubclass(section, wanted):
+            raise LangJepaError(
+                f"system={system}: the section {name} of {found.__name__} must derive from "
+                f"lang_jepa.settings.run.{wanted.__name__ if wanted else name}, whose settings the engine reads"
+            )
     return found
 
 
@@ -117,16 +125,28 @@ def own_system(path: str) -> Any:
 def _load(kind: type[Model], recipe: str, overrides: Iterable[str], usual: Iterable[str]) -> Model:
     chosen: dict[str, int | None] = {}
     where = recipe if is_yaml(recipe) else f"recipe {recipe}"
-    tree = _sections(kind, recipe, (), chosen)
     stated = stated_system(recipe)
+    _check_wanted(kind, stated, where)
+    tree = _sections(kind, recipe, (), chosen)
     tree = {"recipe": Path(recipe).stem} | tree | ({SYSTEM: stated} if stated else {})
     for level, some in ((NOBODY, usual), (TYPED, overrides)):
+        given: dict[str, str] = {}
         for override in some:
-            chosen[apply_override(tree, override, kind)] = level
+            name, now = override.partition("=")[0].strip(), apply_override(tree, override, kind)
+            if given.setdefault(now, name) != name:
+                raise LangJepaError(f"{given[now]} and {name} are one setting, which is {now}: give it once")
+            chosen[now] = level
     settings = build(kind, tree, where=where)
     for complaint in without_effect(settings, chosen):
         raise LangJepaError(f"{where}: {complaint}")
     return settings
+
+
+def _check_wanted(kind: type[BaseModel], stated: str | None, where: str) -> None:
+    """Raise where a recipe trains another built-in system than the settings are of."""
+    wanted = next((name for name, settings in SYSTEMS.items() if settings is kind), None)
+    if stated is not None and wanted is not None and stated != wanted:
+        raise LangJepaError(f"{where} trains system {stated}, and this takes recipes of system {wanted} alone")
 
 
 def _sections(
@@ -166,6 +186,9 @@ def _sections(
     if not isinstance(base, str) or not base:
         raise LangJepaError(f"{where}: {BASE} is the name of a recipe or the path of a YAML file, not {base!r}")
     base, line = beside(path, base), (*heirs, str(path))
+    mine, theirs = tree.get(SYSTEM), stated_system(base) or "encoder"
+    if mine not in (None, theirs):
+        raise LangJepaError(f"{where} says system {mine}, and its base {base} is a recipe of system {theirs}")
     if is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
         raise LangJepaError(f"{where} inherits from itself: {' -> '.join([*line, base])}")
     return _on_top(_sections(kind, base, line, chosen), tree)

@@ -132,30 +132,39 @@ def check_contents(
             f"{where} is a checkpoint of {found or 'an unknown system'}, not of {system or 'ours'}"
             + (_INSTEAD.get(str(found), "") if system is not None else "")
         )
-    parts = {**COMMON, **contents}
-    if missing := [name for name in parts if name not in checkpoint]:
-        raise LangJepaError(f"{where} is not whole: it lacks {', '.join(missing)}")
-    wrong = [name for name, kind in parts.items() if not _is(checkpoint[name], kind)]
-    if wrong:
-        described = ", ".join(f"{name} is {type(checkpoint[name]).__name__}" for name in wrong)
-        raise LangJepaError(f"{where} is damaged: {described}")
-    _check_counts(checkpoint, where)
+    if problem := what_is_wrong(checkpoint, contents):
+        raise LangJepaError(f"{where} {problem}")
     check_finite({name: checkpoint[name] for name in LEARNT if name in checkpoint}, where=where)
 
 
-def _check_counts(checkpoint: Mapping[str, Any], where: str) -> None:
-    """Steps within the run, one entry for each process."""
+def what_is_wrong(checkpoint: Mapping[str, Any], contents: Mapping[str, Any]) -> str:
+    """Why a checkpoint cannot be gone on from, as a predicate: a part is missing, of another type or out of range;
+    nothing if it can. `contents`: as of `check_contents`.
+    """
+    parts = {**COMMON, **contents}
+    if missing := [name for name in parts if name not in checkpoint]:
+        return f"is not whole: it lacks {', '.join(missing)}"
+    wrong = [name for name, kind in parts.items() if not _is(checkpoint[name], kind)]
+    if wrong:
+        return "is damaged: " + ", ".join(f"{name} is {type(checkpoint[name]).__name__}" for name in wrong)
+    odd = _odd_counts(checkpoint)
+    return f"is damaged: {odd}" if odd else ""
+
+
+def _odd_counts(checkpoint: Mapping[str, Any]) -> str:
+    """What is wrong with the numbers: steps lie within the run, and there is one entry for each process."""
     step, total, world = (checkpoint[name] for name in ("step", "total", "world"))
     if not 0 <= step <= total:
-        raise LangJepaError(f"{where} is damaged: it says step {step} of {total}")
+        return f"it says step {step} of {total}"
     if not (math.isfinite(checkpoint["seconds"]) and checkpoint["seconds"] >= 0):
-        raise LangJepaError(f"{where} is damaged: it says {checkpoint['seconds']} seconds")
+        return f"it says {checkpoint['seconds']} seconds"
     for name in ("batches", "generators"):
         if world < 1 or len(checkpoint[name]) != world:
-            raise LangJepaError(f"{where} is damaged: its {name} is not of {world} processes")
+            return f"its {name} is not of {world} processes"
     best = checkpoint.get("best")
     if best and not (len(best) == 2 and _is(best[0], int) and _is(best[1], _NUMBER) and math.isfinite(best[1])):
-        raise LangJepaError(f"{where} is damaged: its best is {best!r}")
+        return f"its best is {best!r}"
+    return ""
 
 
 def _is(value: Any, kind: Any) -> bool:

@@ -11,7 +11,7 @@ import torch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training import ranks
+from lang_jepa.training import contract, ranks
 from lang_jepa.training.method import Batch, Batches, End, Loss, Method, Part, Validation
 from lang_jepa.training.metrics import STEP, read_metrics
 from lang_jepa.training.optim import check_gradients, clip_gradients
@@ -40,6 +40,7 @@ class Engine:
     """
 
     def __init__(self, method: Method[Any], folder: RunFolder) -> None:
+        contract.check_built(method)
         self.method, self.folder = method, folder
         self.fabric, self.reporter, self.settings = method.fabric, method.reporter, method.settings
         self.is_rank_zero: bool = self.fabric.is_global_zero
@@ -66,6 +67,9 @@ class Engine:
         self.batches = self.method.batches(state["batches"][rank] if state else None)
         if state:  # last, because starting loader processes draws a number
             ranks.set_generators(state["generators"][rank])
+        contract.check_batches(self.method, self.batches)
+        own = {"batches": self.batches.state, "generators": ranks.generators(self.fabric)}
+        contract.check_state(self.method, self._state([own] * self.fabric.world_size))
         if self.is_rank_zero:
             self._open_files()
 
@@ -92,6 +96,7 @@ class Engine:
             if not self.resumed:
                 self.validate()
             while not self.method.ended(self.step, self.seconds):
+                contract.check_going_on(self.method, self.step)
                 began = time.perf_counter()
                 position = self.batches.state
                 batches = [] if stop.requested else self._next_batches()
@@ -107,7 +112,10 @@ class Engine:
 
     def _next_batches(self) -> list[Batch]:
         """This rank's micro-batches of a step, on its device."""
-        return [next(self.batches).to(self.fabric.device) for _ in range(self.method.micro_batches)]
+        batches = [next(self.batches) for _ in range(self.method.micro_batches)]
+        for batch in batches:
+            contract.check_batch(self.method, batch)
+        return [batch.to(self.fabric.device) for batch in batches]
 
     def next_step(self) -> None:
         """Read and make one step, and write nothing of it."""
@@ -136,14 +144,17 @@ class Engine:
             part = Part(self.step, self.seconds, count, number, parts)
             with self.fabric.no_backward_sync(method.model, enabled=number + 1 < parts):
                 loss = method.loss(batch, part)
+                contract.check_loss(method, loss)
                 self.fabric.backward(loss.total)
             losses.append(loss)
         if self.step == self.first_step:
             check_gradients(method.network)
         norm = clip_gradients(method.network, self.settings.optimization.clip_grad)
         metrics = method.metrics(self._summed(losses), part)
+        contract.check_metrics(method, {**metrics, **rates}, of="metrics, or set_rates,")
         value = metrics["train/loss"]
-        self.folder.check_finite(self.step + 1, value, norm, self.settings, is_rank_zero=self.is_rank_zero)
+        parts = {name: one for name, one in metrics.items() if name != "train/loss"}
+        self.folder.check_finite(self.step + 1, value, norm, parts, self.settings, is_rank_zero=self.is_rank_zero)
         for optimizer in method.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -207,6 +218,7 @@ class Engine:
         found = self.method.validate(self.step, self.seconds, last=last)
         if found is None:
             return
+        contract.check_validation(self.method, found)
         self.metrics = dict(found.metrics)
         if self.is_rank_zero:
             self._show(found)
@@ -235,7 +247,9 @@ class Engine:
         name, own = name or self.method.layout.last, self.batches.state
         everyone = ranks.gather(self.fabric, {"batches": own, "generators": ranks.generators(self.fabric)})
         if self.is_rank_zero:
-            checkpoints.save_checkpoint(self.folder.path / name, self._state(everyone))
+            state = self._state(everyone)
+            contract.check_state(self.method, state)
+            checkpoints.save_checkpoint(self.folder.path / name, state)
             logging, meta = self.settings.logging, self.settings.meta
             self.folder.saved(name, keep=logging.keep_checkpoints, origin=meta.checkpoint_path)
         self.fabric.barrier()
@@ -312,6 +326,7 @@ class Engine:
             chosen = (self.best.metric, self.best.step, self.best.value)
             end = End(self.step, self.seconds, self.metrics, path / layout.best, *chosen)
         model = None if self.interrupted else self.method.export(path, end)
+        contract.check_export(self.method, model)
         rows = read_metrics(path / "metrics.csv")
         validations = [row for row in rows if any(name.startswith("val/") for name in row)]
         summary = {

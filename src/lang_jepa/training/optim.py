@@ -91,11 +91,19 @@ def clip_gradients(model: nn.Module, limit: float | None) -> float:
     return float(norm)
 
 
-def non_finite(step: int, loss: float, norm: float) -> str:
-    """What is wrong where the loss or its gradient's norm is not finite: no update may be made; else nothing."""
+def non_finite(step: int, loss: float, norm: float, parts: Mapping[str, float] | None = None) -> str:
+    """What is wrong where the loss or its gradient's norm is not finite: no update may be made; else nothing.
+
+    Args:
+        step: that the update would have made.
+        loss, norm: of the step.
+        parts: what else was measured in it; what is not finite of that is named.
+    """
     if math.isfinite(loss) and math.isfinite(norm):
         return ""
-    return f"step {step}: the loss is {loss} and its gradient's norm {norm}; the update was not made."
+    odd = [f"{name} {value}" for name, value in (parts or {}).items() if not math.isfinite(value)]
+    also = f" ({', '.join(odd)})" if odd else ""
+    return f"step {step}: the loss is {loss} and its gradient's norm {norm}{also}; the update was not made."
 
 
 def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> float:

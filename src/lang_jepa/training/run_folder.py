@@ -172,21 +172,29 @@ class RunFolder:
         option = f"{self.layout.option} meta.checkpoint_path={others[0]}"
         return f"Beside it lies {names}: go on from there with --resume {option}"
 
-    def check_finite(self, step: int, loss: float, norm: float, settings: Any, *, is_rank_zero: bool) -> None:
+    def check_finite(
+        self, step: int, loss: float, norm: float, parts: Mapping[str, float], settings: Any, *, is_rank_zero: bool
+    ) -> None:
         """Stop before an update that would spoil the weights, and note which settings may be changed to go on.
 
         Args:
             step: that the update would have made.
             loss, norm: of this step, the gradient's norm before clipping.
+            parts: what else was measured in it.
             settings: of the run.
             is_rank_zero: this is rank 0, which writes the note.
 
         Raises:
             LangJepaError: one of them is not finite; says what to change.
         """
-        problem = non_finite(step, loss, norm)
+        problem = non_finite(step, loss, norm, parts)
         if not problem:
             return
+        if step == 1:
+            raise LangJepaError(
+                f"{problem} It was to be the first, so no learning rate is to blame: look at the weights that it "
+                "starts from, at the data, and at parts of your own"
+            )
         cures = self._cures(settings)
         if is_rank_zero:
             write_json(self.path / _NON_FINITE, {"step": step, "settings": list(cures)})
