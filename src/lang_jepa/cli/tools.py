@@ -199,7 +199,7 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Texts written.")] = 1,
 ) -> None:
-    """Let a GPT go on after a beginning; a text ends with its document."""
+    """Continue a text with a GPT, until it ends its document or --tokens are written."""
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.gpt import TextGPT
     from lang_jepa.inference.model_folder import find_gpt, why_no_model

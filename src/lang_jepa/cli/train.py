@@ -77,7 +77,10 @@ def train(
     ] = None,
     dec_override: DecoderOverride = None,
     untrained: Annotated[
-        bool, typer.Option("--untrained", help="Of a decoder: for the encoder before its first step, as a control.")
+        bool,
+        typer.Option(
+            "--untrained", help="Of a decoder: train it on the encoder as it was before its first step, as a control."
+        ),
     ] = False,
     environment: Annotated[
         bool, typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too.")

@@ -186,9 +186,9 @@ def _sections(
     if not isinstance(base, str) or not base:
         raise LangJepaError(f"{where}: {BASE} is the name of a recipe or the path of a YAML file, not {base!r}")
     base, line = beside(path, base), (*heirs, str(path))
-    mine, theirs = tree.get(SYSTEM), stated_system(base) or "encoder"
-    if mine not in (None, theirs):
-        raise LangJepaError(f"{where} says system {mine}, and its base {base} is a recipe of system {theirs}")
+    said, theirs = tree.get(SYSTEM), stated_system(base) or "encoder"
+    if said not in (None, theirs):
+        raise LangJepaError(f"{where} says system {said}, and its base {base} is a recipe of system {theirs}")
     if is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
         raise LangJepaError(f"{where} inherits from itself: {' -> '.join([*line, base])}")
     return _on_top(_sections(kind, base, line, chosen), tree)

@@ -153,8 +153,8 @@ class Engine:
         metrics = method.metrics(self._summed(losses), part)
         contract.check_metrics(method, {**metrics, **rates}, of="metrics, or set_rates,")
         value = metrics["train/loss"]
-        parts = {name: one for name, one in metrics.items() if name != "train/loss"}
-        self.folder.check_finite(self.step + 1, value, norm, parts, self.settings, is_rank_zero=self.is_rank_zero)
+        others = {name: one for name, one in metrics.items() if name != "train/loss"}
+        self.folder.check_finite(self.step + 1, value, norm, others, self.settings, is_rank_zero=self.is_rank_zero)
         for optimizer in method.optimizers:
             optimizer.step()
             optimizer.zero_grad()
