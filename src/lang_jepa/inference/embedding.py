@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lang_jepa.data.sources.conversations import speaker_number, speakers_of
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import VIEWS, AsksNext, make_view, view_of
 from lang_jepa.data.views.batch import Sequences
@@ -166,7 +167,7 @@ class EmbeddingModel:
             one: Vectors = self.encode([text_of(sentences)], batch_tokens=batch_tokens)[0]
             return one
         texts = texts_of(sentences)
-        tokens = self.tokenizer.encode_sentences(texts)
+        tokens = self.tokenize(texts)
         empty = [i for i, ids in enumerate(tokens) if len(ids) == 0]
         if empty:
             raise LangJepaError(f"text {empty[0]} has no token to encode: {texts[empty[0]]!r}")
@@ -220,23 +221,25 @@ class EmbeddingModel:
         return self.has_predictor and view_of(self.settings).asks_next
 
     @overload
-    def predict_next(self, context: Sequence[str]) -> Vectors: ...
+    def predict_next(self, context: Sequence[str], *, role: str | None = None) -> Vectors: ...
     @overload
-    def predict_next(self, context: Sequence[Sequence[str]]) -> Vectors: ...
-    def predict_next(self, context: Sequence[str] | Sequence[Sequence[str]]) -> Vectors:
+    def predict_next(self, context: Sequence[Sequence[str]], *, role: str | None = None) -> Vectors: ...
+    def predict_next(self, context: Sequence[str] | Sequence[Sequence[str]], *, role: str | None = None) -> Vectors:
         """Predicted concept of the sentence that follows.
 
         A model of masked sentences is shown the context and a mask after it.
 
         Args:
             context: the sentences so far, oldest first (the last window_size of them are read), or a list of such
-                contexts.
+                contexts. Of a model with data.speakers=embedding, turns like "user: Good morning".
+            role: whose turn is predicted, of such a model (None: of who spoke before the last speaker did).
 
         Returns:
             float32 [D] for one context, [n, D] for a list; unit rows.
 
         Raises:
-            LangJepaError: a bare string, an empty context, or a sentence without a token; or a model of another view.
+            LangJepaError: a bare string, an empty context, or a sentence without a token; a model of another view; a
+                role for one that knows none.
         """
         refuse_without_predictor(self.jepa.predictor)
         if not self.predicts_next:
@@ -244,13 +247,18 @@ class EmbeddingModel:
                 f"this model was trained on data.view={self.settings.data.view}, so it cannot predict the next "
                 f"sentence; it can encode. Train with data.view={_views('asks_next')} for predictions."
             )
+        if role is not None and not self.knows_speakers:
+            raise LangJepaError(
+                "this model does not know who speaks, so a role changes nothing: train with data.units=turns and "
+                "data.speakers=embedding"
+            )
         contexts, alone = contexts_of(context)
-        predicted = self._predict_all(contexts)
+        predicted = self._predict_all(contexts, role)
         return predicted[0] if alone else predicted
 
-    def _predict_all(self, contexts: list[list[str]]) -> Vectors:
+    def _predict_all(self, contexts: list[list[str]], role: str | None) -> Vectors:
         if reads_concepts(self.settings):
-            return self._predict_from_concepts([self._window(one) for one in contexts])
+            return self._predict_from_concepts([self._window(one) for one in contexts], role=role)
         result = np.empty((len(contexts), self.dim), dtype=np.float32)
         sizes = np.array([_letters(self._window(one)) for one in contexts])
         for rows in by_length(sizes, BATCH_TOKENS):
@@ -295,16 +303,41 @@ class EmbeddingModel:
         return result
 
     def _predict_from_concepts(
-        self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]] | None = None
+        self,
+        before: Sequence[Sequence[str]],
+        after: Sequence[Sequence[str]] | None = None,
+        *,
+        role: str | None = None,
     ) -> Vectors:
         """Of a predictor that reads vectors of sentences: each distinct sentence is encoded once."""
-        window = self.settings.data.window_size
+        window, speakers = self.settings.data.window_size, None
+        asked = None if role is None else speaker_number(role)
+
+        def embed(sentences: list[str]) -> Tensor:
+            nonlocal speakers
+            if self.knows_speakers:
+                speakers, sentences = speakers_of(sentences)
+            return self._embed(sentences)
 
         def predict(vectors: Tensor, sides: list[Sides]) -> Vectors:
-            make = neighbours if self.sees_both_sides else passages
-            return _unit(self.jepa.eval().predictor(make(vectors, sides, window)))
+            if self.sees_both_sides:
+                context = neighbours(vectors, sides, window)
+            else:
+                turn = None if asked is None else np.full(len(sides), asked)
+                context = passages(vectors, sides, window, speakers, turn)
+            return _unit(self.jepa.eval().predictor(context))
 
-        return predict_positions(before, after, self._embed, predict)
+        return predict_positions(before, after, embed, predict)
+
+    @property
+    def knows_speakers(self) -> bool:
+        """Whether its predictor knows who says a turn, and whose turn is predicted (`data.speakers=embedding`)."""
+        return self.settings.data.speakers == "embedding"
+
+    def tokenize(self, sentences: list[str]) -> list[NDArray[Any]]:
+        """Token ids of each sentence, without special tokens and without the speaker that the predictor reads apart."""
+        said = speakers_of(sentences)[1] if self.knows_speakers else sentences
+        return list(self.tokenizer.encode_sentences(said))
 
     def _embed(self, sentences: list[str]) -> Tensor:
         """Embeddings of sentences as the predictor reads them in training, not normalised: [S, D]."""

@@ -10,12 +10,14 @@ from typing import Protocol, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view, view_of
+from lang_jepa.data.views.next_sentence import likely_speakers
 from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
@@ -84,14 +86,33 @@ def neighbours(vectors: Tensor, sides: list[Sides], window: int) -> Context:
     return Context(vectors, segments, torch.from_numpy(windows).to(vectors.device), count)
 
 
-def passages(vectors: Tensor, sides: list[Sides], window: int) -> Context:
-    """One passage for each position, asked after its last sentence, as `ConceptsView` lays them out."""
+def passages(
+    vectors: Tensor,
+    sides: list[Sides],
+    window: int,
+    speakers: NDArray[np.integer] | None = None,
+    asked: NDArray[np.integer] | None = None,
+) -> Context:
+    """One passage for each position, asked after its last sentence, as `ConceptsView` lays them out.
+
+    Args:
+        vectors: [S, D] of the distinct sentences.
+        sides: rows of what comes before each position.
+        window: sentences that the predictor reads at most.
+        speakers: [S], the number of who says each sentence (None: not known).
+        asked: [n], of whose turn each position is (None: of who spoke before the last speaker did).
+    """
     counts = np.array([len(past) for past, _ in sides], dtype=np.int64)
     flat = torch.tensor([row for past, _ in sides for row in past])
     ends = np.cumsum(counts)[:, None]
     windows = ends + np.arange(-window, 0)[None, :]
     windows = np.where(windows < ends - counts[:, None], -1, windows)
+    who = None if speakers is None else np.asarray(speakers, dtype=np.int64)[flat.numpy()]
+    if who is not None and asked is None:
+        asked = likely_speakers(who, counts)
     return Context(
+        speakers=None if who is None else torch.from_numpy(who).to(vectors.device),
+        asked=None if asked is None else torch.from_numpy(np.asarray(asked, dtype=np.int64)).to(vectors.device),
         states=vectors[flat.to(vectors.device)],
         segments=torch.arange(len(flat), device=vectors.device),
         windows=torch.from_numpy(windows).to(vectors.device),

@@ -24,6 +24,8 @@ class Context:
             one is the position that is asked.
         passages: int64 [P] on the CPU, segments of each passage; they sum to the number of segments.
         horizons: int64 [Q], sentences between the context and each target (None: none).
+        speakers: int64 [S], the number of who says each segment (None: not known of any).
+        asked: int64 [Q], the number of whose turn each prediction is of, 0 where that is not known; with `speakers`.
     """
 
     states: Tensor
@@ -31,6 +33,8 @@ class Context:
     windows: Tensor
     passages: Tensor
     horizons: Tensor | None = None
+    speakers: Tensor | None = None
+    asked: Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -61,12 +65,14 @@ class Predictor(nn.Module, ABC):
     Attributes:
         reads_tokens: it can read one state per token; otherwise it gets one vector per segment. (It gets those, too,
             from views that encode sentences alone.)
+        reads_speakers: it gets who says each segment, and whose turn is predicted, where the corpus has them.
         learns: it has weights.
         needs: what it needs from a view that it does not fit, in words; empty: nothing that a setting could give.
         reads: settings that do something beside this predictor, and not beside every one.
     """
 
     reads_tokens: ClassVar[bool] = False
+    reads_speakers: ClassVar[bool] = False
     learns: ClassVar[bool] = True
     needs: ClassVar[str] = ""
     reads: ClassVar[tuple[str, ...]] = ()

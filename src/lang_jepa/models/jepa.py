@@ -49,10 +49,18 @@ class Jepa(nn.Module):
         else:  # only sentences alone are ever known, and then `reads_sentences` is set
             embeddings = self.encoder.embed(contexts.sequences).float()
         if self.reads_sentences:
-            segments = torch.arange(len(embeddings), device=embeddings.device)
-            context = Context(embeddings, segments, contexts.windows, contexts.passages, contexts.horizons)
+            read, segments = embeddings, torch.arange(len(embeddings), device=embeddings.device)
         else:
-            context = Context(states, contexts.segments, contexts.windows, contexts.passages, contexts.horizons)
+            read, segments = states, contexts.segments
+        context = Context(
+            read,
+            segments,
+            contexts.windows,
+            contexts.passages,
+            contexts.horizons,
+            contexts.speakers,
+            contexts.asked,
+        )
         predictions = self.predictor(context)
         if contexts.shown is not None:
             embeddings = take_rows(embeddings, contexts.shown)

@@ -158,7 +158,7 @@ def grouped(corpus: Corpus, others: Corpus | None, count: int) -> Grouped:
 def _taken(split: CorpusSplit, count: int) -> tuple[list[list[str]], list[str]]:
     """Sentences and groups of up to `count` documents."""
     rows, starts = evenly(split.num_documents, count), split.document_starts
-    texts = [split.texts(np.arange(starts[row], starts[row + 1])) for row in rows]
+    texts = [split.units(np.arange(starts[row], starts[row + 1])) for row in rows]
     return texts, [group_of(split.document_id(row)) for row in rows]
 
 

@@ -67,8 +67,10 @@ class DataSettings(Section):
     """What documents are made of, and what is predicted: the sentences of a text; its lines as they are (`lines`: logs,
     one verse or entry a line); the turns of a conversation (`turns`: a list of messages in `data.text_column`, or a
     text with "Anna: ..." at the beginning of turns). Lines and turns are never cut into sentences."""
-    speakers: Literal["none", "prefix"] = "none"
-    """Whether turns begin with the name of their speaker ("user: "), in training and wherever text is split."""
+    speakers: Literal["none", "prefix", "embedding"] = "none"
+    """What a model knows of who says a turn: nothing; its text begins with the name ("user: "), in training and
+    wherever text is split; or the predictor gets an embedding of the speaker's role beside the turn's vector, and of
+    the role whose turn is predicted (needs `model.predictor=turn_transformer`)."""
     max_sentence_chars: int = Field(default=1000, ge=20)
     """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
     language: LanguageCode = "en"

@@ -74,7 +74,8 @@ class ModelSettings(Section):
     mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`); the same as a correction,
     zero at the start, of their recency-weighted mean (`concepts`); the weighted sum of the neighbours, which starts as
     the recency-weighted mean; the same with weights that also depend on how the neighbours resemble each other; the
-    weighted sum with a learnt correction (the last three: `masked_concepts`)."""
+    weighted sum with a learnt correction (the last three: `masked_concepts`). `turn_transformer` reads the window of
+    each prediction with positions counted from the target, and who speaks (`concepts`)."""
     predictor_layers: int = Field(default=1, ge=1)
     """Layers of the transformer predictors."""
     predictor_heads: int = Field(default=4, ge=1)
@@ -307,6 +308,9 @@ def _views(settings: Settings, parts: Parts) -> Iterator[str]:
 
 def _predictors(settings: Settings, parts: Parts) -> Iterator[str]:
     data, name, view = settings.data, settings.model.predictor, parts.view
+    if data.speakers == "embedding" and not parts.predictor.reads_speakers:
+        readers = " or ".join(known for known, one in PREDICTOR.built_in.items() if one.reads_speakers)
+        yield f"data.speakers=embedding needs a predictor that reads speakers: set model.predictor={readers}."
     if parts.predictor.fits(view):
         return
     fitting = [known for known, one in PREDICTOR.built_in.items() if one.fits(view)]

@@ -38,7 +38,8 @@ def block_file(folder: Path, number: int) -> Path:
 def write_block(path: Path, block: Block) -> None:
     """Write a block as one file, atomically: it is there whole or not at all."""
     about = json.dumps({"rejected": block.rejected, "seen": block.seen}).encode()
-    arrays: dict[str, NDArray[Any]] = {name: getattr(block, name) for name in _ARRAYS}
+    every = {name: getattr(block, name) for name in _ARRAYS}
+    arrays: dict[str, NDArray[Any]] = {name: array for name, array in every.items() if array is not None}
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.frombuffer(about, dtype=np.uint8), **arrays)  # type: ignore[arg-type]
 
@@ -47,7 +48,7 @@ def read_block(path: Path) -> Block:
     """Read what `write_block` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         about = json.loads(stored["about"].tobytes())
-        arrays = {name: stored[name] for name in _ARRAYS}
+        arrays = {name: stored[name] for name in _ARRAYS if name != "speakers" or name in stored}
     return Block(**arrays, rejected=Counter(about["rejected"]), seen=(about["seen"][0], about["seen"][1]))
 
 

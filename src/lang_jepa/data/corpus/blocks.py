@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.deduplicate import Hashes, hash_sentence, hash_text
 from lang_jepa.data.sources.base import Document
+from lang_jepa.data.sources.conversations import speakers_of
 from lang_jepa.data.text.sentences import SentenceSplitter, split_text
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
 from lang_jepa.settings.data import DataSettings
@@ -39,6 +40,7 @@ class Block:
         characters, bytes: int64 [D], size of each source text in characters and in UTF-8 bytes.
         rejected: reasons and counts: of documents that were dropped, and of sentences without tokens.
         seen: number of documents and of characters that went in, rejected ones included.
+        speakers: uint8 [S], `speaker_number` of who says each turn (None: a corpus without them).
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -52,6 +54,7 @@ class Block:
     bytes: Ints
     rejected: Counter[str] = field(default_factory=Counter)
     seen: tuple[int, int] = (0, 0)
+    speakers: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,6 +77,7 @@ class Block:
             bytes=self.bytes[keep],
             rejected=self.rejected,
             seen=self.seen,
+            speakers=None if self.speakers is None else self.speakers[kept_sentences],
         )
 
 
@@ -109,7 +113,7 @@ def process_documents(
     A document is dropped, and counted under its reason, when it has fewer than `settings.min_sentences` sentences
     with tokens. Sentences of which the tokenizer keeps nothing are dropped and counted.
     """
-    building = _Building()
+    building = _Building(speakers=settings.speakers == "embedding")
     for document in documents:
         building.add(document, splitter, tokenizer, settings.min_sentences)
     size = (len(documents), sum(len(document.text) for document in documents))
@@ -117,9 +121,10 @@ def process_documents(
 
 
 class _Building:
-    """A block that grows by one document at a time."""
+    """A block that grows by one document at a time; with `speakers` these are kept, and taken off the texts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, speakers: bool) -> None:
+        self.speakers: list[NDArray[np.uint8]] | None = [] if speakers else None
         self.tokens: list[Ints] = []
         self.sentence_lengths: list[Ints] = []
         self.document_lengths: list[int] = []
@@ -134,17 +139,23 @@ class _Building:
         """Process one document and append it, or count why not."""
         text = document.text
         sentences = split_text(text, splitter)
+        speakers = np.zeros(0, dtype=np.uint8)
+        if self.speakers is not None:
+            speakers, sentences = speakers_of(sentences)
         tokens, starts = tokenizer.encode_document(sentences)
         lengths = np.diff(starts)
         if not lengths.all():
             self.rejected[WITHOUT_TOKENS] += int((lengths == 0).sum())
             sentences = [piece for piece, length in zip(sentences, lengths, strict=True) if length]
+            speakers = speakers[lengths > 0] if self.speakers is not None else speakers
             lengths = lengths[lengths > 0]
         if len(sentences) < min_sentences:
             self.rejected[f"fewer than {min_sentences} sentences"] += 1
             return
         if unknown := int((tokens == tokenizer.unk_id).sum()):
             self.rejected[UNKNOWN] += unknown
+        if self.speakers is not None:
+            self.speakers.append(speakers)
         self.tokens.append(tokens)
         self.sentence_lengths.append(lengths)
         self.document_lengths.append(len(sentences))
@@ -171,6 +182,7 @@ class _Building:
             bytes=np.ascontiguousarray(sizes[:, 1]),
             rejected=self.rejected,
             seen=seen,
+            speakers=None if self.speakers is None else np.concatenate([np.zeros(0, np.uint8), *self.speakers]),
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lang_jepa.data.corpus.blocks import Block, token_dtype
 from lang_jepa.data.corpus.shards import Shard, damaged, open_shards
 from lang_jepa.data.corpus.statistics import NO_ROWS, why_nothing_held_out
+from lang_jepa.data.sources.conversations import speaker_name
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import changed_file, crc32, fingerprint, read_json, write_text
@@ -71,14 +72,17 @@ class CorpusSplit:
         documents: Ints,
         ids: NDArray[np.bytes_],
         tokenizer: TextTokenizer,
+        speakers: NDArray[np.uint8] | None = None,
     ) -> Self:
         """A side in memory; shapes and dtypes as in `Block`."""
-        return cls([Shard(tokens, sentences, documents, ids)], lambda: tokenizer)
+        return cls([Shard(tokens, sentences, documents, ids, speakers)], lambda: tokenizer)
 
     @classmethod
     def from_block(cls, block: Block, tokenizer: TextTokenizer) -> Self:
         """A processed block as a side of its own."""
-        return cls.from_arrays(block.tokens, block.sentences, block.documents, block.ids, tokenizer)
+        return cls.from_arrays(
+            block.tokens, block.sentences, block.documents, block.ids, tokenizer, speakers=block.speakers
+        )
 
     @property
     def origin(self) -> tuple[Path, str] | None:
@@ -90,7 +94,7 @@ class CorpusSplit:
             return _open_side, self._origin
         (shard,) = self._shards
         arrays = (shard.tokens, shard.sentences, shard.documents, shard.ids)
-        return CorpusSplit.from_arrays, (*arrays, self._tokenizer())
+        return CorpusSplit.from_arrays, (*arrays, self._tokenizer(), shard.speakers)
 
     def token_starts(self, sentences: NDArray[np.integer]) -> Ints:
         """int64 [N]: global token offset of each sentence; for S it is T."""
@@ -101,6 +105,20 @@ class CorpusSplit:
 
         def of_one(shard: Shard, local: Ints) -> Ints:
             return shard.sentences[local + 1] - shard.sentences[local]
+
+        return self._by_shard(sentences, of_one, None)
+
+    @property
+    def has_speakers(self) -> bool:
+        """Whether it is known who says each sentence."""
+        return bool(self._shards) and all(shard.speakers is not None for shard in self._shards)
+
+    def speakers(self, sentences: NDArray[np.integer]) -> Ints:
+        """int64 [N]: `speaker_number` of who says each sentence; only where it `has_speakers`."""
+
+        def of_one(shard: Shard, local: Ints) -> NDArray[Any]:
+            assert shard.speakers is not None
+            return shard.speakers[local]
 
         return self._by_shard(sentences, of_one, None)
 
@@ -147,6 +165,14 @@ class CorpusSplit:
     def texts(self, sentences: Sequence[int] | NDArray[np.integer]) -> list[str]:
         """Sentences as text, decoded from their tokens (lower case, if the tokenizer made them so)."""
         return [self.decode(self.tokens(int(index), int(index) + 1)) for index in sentences]
+
+    def units(self, sentences: Sequence[int] | NDArray[np.integer]) -> list[str]:
+        """As `texts`; turns whose speakers are known as "user: Good morning" (of a name of its own, "#17: ...")."""
+        texts = self.texts(sentences)
+        if not self.has_speakers:
+            return texts
+        names = map(speaker_name, self.speakers(np.asarray(sentences)).tolist())
+        return [f"{name}: {text}" for name, text in zip(names, texts, strict=True)]
 
     def decode(self, tokens: NDArray[np.integer]) -> str:
         """Text of some tokens."""

@@ -22,6 +22,7 @@ SHARD_TOKENS = 2**28
 """Tokens after which a new shard begins: half a gigabyte of uint16, a few open files for a web-scale corpus."""
 
 KINDS = ("tokens", "sentences", "documents", "ids")
+"""Arrays of every shard; those of turns whose speakers are known have `speakers` too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Shard:
     sentences: Ints
     documents: Ints
     ids: NDArray[np.bytes_]
+    speakers: NDArray[np.uint8] | None = None
 
 
 def shard_file(folder: Path, side: str, number: int, kind: str) -> Path:
@@ -89,7 +91,9 @@ class ShardWriter:
         if not len(block):
             return
         if not self._files:
-            self._open()
+            self._open(speakers=block.speakers is not None)
+        if block.speakers is not None:
+            self._files["speakers"].append(block.speakers)
         tokens, sentences, documents = (self._files[kind] for kind in KINDS[:3])
         # Every start but the last: the last is the next block's first, and is written when the shard ends.
         sentences.append(block.sentences[:-1] + tokens.length)
@@ -105,8 +109,10 @@ class ShardWriter:
             self._close()
         return self.shards
 
-    def _open(self) -> None:
+    def _open(self, *, speakers: bool) -> None:
         types = {"tokens": self.dtype, "sentences": np.dtype(np.int64), "documents": np.dtype(np.int64)}
+        if speakers:
+            types["speakers"] = np.dtype(np.uint8)
         number = len(self.shards)
         self._files = {
             kind: _ArrayFile(shard_file(self.folder, self.side, number, kind), dtype) for kind, dtype in types.items()
@@ -150,6 +156,9 @@ def open_shards(folder: Path, side: str, sizes: list[dict[str, int]], dtype: typ
                 check_rising(starts, strictly=True)
             except BadArray as error:
                 raise damaged(files[kind], str(error)) from error
+        speakers = shard_file(folder, side, number, "speakers")
+        if speakers.is_file():
+            arrays["speakers"] = _open_array(speakers, np.dtype(np.uint8), size["sentences"])
         yield Shard(**arrays)
 
 

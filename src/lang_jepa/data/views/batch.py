@@ -73,6 +73,8 @@ class Contexts:
             segments. In `window` mode every segment is a passage of its own.
         shown: int64 [S], the segments that hold text, and no mask or special token alone (None: all).
         horizons: int64 [Q], sentences that each prediction skips before its target (None: none).
+        speakers: int64 [S], the number of who says each segment (None: not known of any).
+        asked: int64 [Q], the number of whose turn each prediction is of, 0 where that is not known; with `speakers`.
     """
 
     sequences: Sequences
@@ -81,16 +83,24 @@ class Contexts:
     passages: Tensor
     shown: Tensor | None = None
     horizons: Tensor | None = None
+    speakers: Tensor | None = None
+    asked: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """Move what is computed with."""
+
+        def moved(one: Tensor | None) -> Tensor | None:
+            return None if one is None else one.to(device, non_blocking=True)
+
         return replace(
             self,
             sequences=self.sequences.to(device),
             segments=self.segments.to(device, non_blocking=True),
             windows=self.windows.to(device, non_blocking=True),
-            shown=None if self.shown is None else self.shown.to(device, non_blocking=True),
-            horizons=None if self.horizons is None else self.horizons.to(device, non_blocking=True),
+            shown=moved(self.shown),
+            horizons=moved(self.horizons),
+            speakers=moved(self.speakers),
+            asked=moved(self.asked),
         )
 
 

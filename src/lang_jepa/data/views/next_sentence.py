@@ -20,6 +20,9 @@ from lang_jepa.data.views.order import Indices
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import Settings
 
+UNTOLD = 0.125
+"""Share of the predictions in training that are not told whose turn they are of."""
+
 
 class Options(Frame):
     """Arguments of `NextSentenceView`."""
@@ -65,14 +68,16 @@ class NextSentenceView(AsksNext):
         return sum(int(np.maximum(sentences - ahead, 0).sum()) for ahead in range(1, self.horizons + 1))
 
     def illustrate(self, target: int, found: int) -> str:
-        before, true, other = self.split.texts([target - 1, target, found])
+        before, true, other = self.split.units([target - 1, target, found])
         return f"after:     {before}\nnext:      {true}\npredicted: {other}"
 
-    def _batch(self, contexts: Contexts, following: Indices) -> Batch:
+    def _batch(self, contexts: Contexts, following: Indices, epoch: int) -> Batch:
         """Contexts with the sentences that they predict. `following`: int64 [Q], the sentence after each window."""
         predicted = following
         if self.horizons > 1:
             contexts, predicted = self._ahead(contexts, following)
+        if contexts.speakers is not None:
+            contexts = replace(contexts, asked=torch.from_numpy(self._asked(predicted, epoch)))
         alone, place = np.unique(predicted, return_inverse=True)
         return Batch(
             contexts=contexts,
@@ -80,6 +85,11 @@ class NextSentenceView(AsksNext):
             sentence_ids=torch.from_numpy(predicted),
             document_ids=self.documents_of(predicted),
         )
+
+    def _asked(self, predicted: Indices, epoch: int) -> Indices:
+        """Whose turn each prediction is of; of a share, drawn anew in every epoch, that is not told."""
+        told = self.draw(predicted, epoch, 1)[:, 0] >= UNTOLD
+        return np.where(told, self.split.speakers(predicted), 0)
 
     def _ahead(self, contexts: Contexts, following: Indices) -> tuple[Contexts, Indices]:
         """Each window once for every horizon whose target lies in the same document."""
@@ -92,6 +102,26 @@ class NextSentenceView(AsksNext):
             horizons=torch.from_numpy(horizons),
         )
         return ahead, following[window] + horizons
+
+
+def likely_speakers(speakers: Indices, counts: Indices) -> Indices:
+    """Whose turn it is after each run of turns, where nobody says so: of who spoke before the last speaker did.
+
+    Args:
+        speakers: int64 [S], of the turns of all runs, end to end.
+        counts: int64 [n], turns of each run.
+
+    Returns:
+        int64 [n]; 0 where only one speaks.
+    """
+    ends = np.cumsum(counts)
+    turned = np.flatnonzero(speakers[1:] != speakers[:-1])  # the last turn before somebody else speaks
+    if not len(turned):
+        return np.zeros(len(counts), dtype=np.int64)
+    nearest = np.searchsorted(turned, ends - 1) - 1
+    found = turned[np.maximum(nearest, 0)]
+    result: Indices = np.where((nearest >= 0) & (found >= ends - counts), speakers[found], 0)
+    return result
 
 
 class WindowView(NextSentenceView):
@@ -128,7 +158,7 @@ class WindowView(NextSentenceView):
 
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, predicted = self._runs(examples)
-        return self._batch(self.questions(first, predicted - first), predicted)
+        return self._batch(self.questions(first, predicted - first), predicted, epoch)
 
 
 class PassageView(NextSentenceView):
@@ -157,7 +187,7 @@ class PassageView(NextSentenceView):
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, last = self._bounds(examples)
         first, counts = self._fitting(first, last - first)
-        return self._batch(self._contexts(first, counts), np.repeat(first, counts) + within(counts) + 1)
+        return self._batch(self._contexts(first, counts), np.repeat(first, counts) + within(counts) + 1, epoch)
 
     def questions(self, first: Indices, counts: Indices) -> Contexts:
         """The last boundary of each run. A run that is too long loses its oldest sentences."""
@@ -167,7 +197,10 @@ class PassageView(NextSentenceView):
         last = np.flatnonzero(np.isin(first + counts, stop))  # of a run in several pieces, the last piece
         contexts = self._contexts(first[last], counts[last])
         ends = np.cumsum(counts[last]) - 1
-        return replace(contexts, windows=contexts.windows[torch.from_numpy(ends)])
+        contexts = replace(contexts, windows=contexts.windows[torch.from_numpy(ends)])
+        if contexts.speakers is None:
+            return contexts
+        return replace(contexts, asked=torch.from_numpy(likely_speakers(contexts.speakers.numpy(), counts[last])))
 
     @abstractmethod
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
@@ -191,8 +224,11 @@ class ConceptsView(PassageView):
     usual_predictor = "concept_transformer"
 
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
-        sequences = self.sentences(np.repeat(first, counts) + within(counts))
-        return Contexts(sequences, sequences.owner(), self._windows(counts), torch.from_numpy(counts))
+        numbers = np.repeat(first, counts) + within(counts)
+        sequences = self.sentences(numbers)
+        speakers = torch.from_numpy(self.split.speakers(numbers)) if self.split.has_speakers else None
+        owner, windows = sequences.owner(), self._windows(counts)
+        return Contexts(sequences, owner, windows, torch.from_numpy(counts), speakers=speakers)
 
 
 class CausalView(PassageView):

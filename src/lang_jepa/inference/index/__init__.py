@@ -305,7 +305,7 @@ class _Building:
     def _append(self, writer: IndexWriter, sentences: list["_Sentence"], progress: Progress) -> Progress:
         """Encode one block and write it; sentences of which the tokenizer keeps nothing are counted and left out."""
         model, before = self.model, writer.progress
-        tokens = model.tokenizer.encode_sentences([sentence.text for sentence in sentences])
+        tokens = model.tokenize([sentence.text for sentence in sentences])
         filled = [sentence for sentence, ids in zip(sentences, tokens, strict=True) if len(ids)]
         number, last, ids, documents = before.documents - 1, before.last_row, [], []
         for sentence in filled:

@@ -42,10 +42,20 @@ class RecencyTransformer(ConceptTransformer):
         x = functional.normalize(context.states.float(), dim=-1)
         rows = context.windows.to(x.device)
         seen = rows >= 0
-        weights = (self.table[seen.sum(1)] + GAIN * self.weights).flip(1)[:, -rows.shape[1] :] * seen
-        total = torch.einsum("qw,qwd->qd", weights, take_rows(x, rows.clamp(min=0)))
-        scaled: Tensor = functional.normalize(total, dim=-1) * x.shape[-1] ** 0.5
-        return scaled
+        return weighted_mean(take_rows(x, rows.clamp(min=0)), seen, self.table[seen.sum(1)] + GAIN * self.weights)
+
+
+def weighted_mean(x: Tensor, seen: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sum of each window at unit RMS, float32 [Q, D].
+
+    Args:
+        x: [Q, W, D] unit vectors, the latest last.
+        seen: bool [Q, W], those that there are.
+        weights: [Q, window], of the last one, the one before it, and so on.
+    """
+    total = torch.einsum("qw,qwd->qd", weights.flip(1)[:, -seen.shape[1] :] * seen, x)
+    scaled: Tensor = functional.normalize(total, dim=-1) * x.shape[-1] ** 0.5
+    return scaled
 
 
 def recency_table(window: int) -> Tensor:

@@ -1,0 +1,118 @@
+"""A transformer over the window of each prediction, its positions counted from the target: it knows who speaks."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lang_jepa.data.sources.conversations import FIRST_NAME
+from lang_jepa.data.views import View
+from lang_jepa.models.context import Context, Predictor
+from lang_jepa.models.encoder import take_rows
+from lang_jepa.models.predictors.neighbours import GAIN
+from lang_jepa.models.predictors.recency import recency_table, weighted_mean
+from lang_jepa.settings.encoder import ModelSettings
+
+
+class _Block(nn.Module):
+    """Pre-norm attention and an MLP, over [Q, L, D]; `last`: of the last place alone, [Q, 1, D]."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query, self.key_value = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.attention_output = nn.Linear(dim, dim)
+        self.expand, self.contract = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():  # small residual outputs: the block starts near the identity
+            for layer in (self.attention_output, self.contract):
+                layer.weight.mul_(0.2)
+                layer.bias.zero_()
+
+    def forward(self, x: Tensor, seen: Tensor, *, last: bool) -> Tensor:
+        normed = self.norm_attention(x)
+        query = self.query(normed[:, -1:] if last else normed)
+        key, value = self.key_value(normed).chunk(2, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None, :])
+        kept = x[:, -1:] if last else x
+        kept = kept + self.dropout(self.attention_output(attended.transpose(1, 2).flatten(-2)))
+        made: Tensor = kept + self.dropout(self.contract(functional.gelu(self.expand(self.norm_mlp(kept)))))
+        return made
+
+
+class TurnTransformer(Predictor):
+    """The recency-weighted mean of the window, and a learnt correction that knows order and speakers.
+
+        prediction = mean(x) + W transformer([x_j + position_j + role_j + same_j ..., query + role])
+
+    Every prediction has a sequence of its own: the vectors of its window, each with an embedding of how many turns
+    before the target it is, of its speaker's role, and of whether its speaker is the one whose turn is predicted; and
+    a learnt query with that speaker's role, at whose place the prediction is read. W starts at zero: before the first
+    step the prediction is the recency-weighted mean (`weighted_mean`).
+
+    Args:
+        dim: width D of vectors and predictions.
+        layers: number of blocks.
+        heads: attention heads.
+        window: segments that it sees at most.
+        dropout: on the residual branches.
+    """
+
+    reads_speakers = True
+    reads = ("model.predictor_layers",)
+    needs = "reads sentence vectors: set data.context=concepts"
+
+    def __init__(self, dim: int, layers: int, heads: int, window: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(window))
+        self.table: Tensor
+        self.register_buffer("table", recency_table(window), persistent=False)
+        self.norm_input = nn.LayerNorm(dim)
+        self.positions = nn.Parameter(torch.randn(window, dim) * _SPREAD)
+        self.query = nn.Parameter(torch.randn(dim) * _SPREAD)
+        self.roles = nn.Parameter(torch.randn(FIRST_NAME + 1, dim) * _SPREAD)
+        self.same = nn.Parameter(torch.randn(dim) * _SPREAD)
+        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
+        self.norm, self.output = nn.LayerNorm(dim), nn.Linear(dim, dim)
+        with torch.no_grad():
+            for parameter in self.output.parameters():
+                parameter.zero_()
+
+    @classmethod
+    def fits(cls, view: type[View]) -> bool:
+        return view.sentences_alone and not view.two_sided
+
+    @classmethod
+    def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
+        layers, heads = settings.predictor_layers, settings.predictor_heads
+        return cls(settings.embed_dim, layers, heads, window, settings.dropout)
+
+    def forward(self, context: Context) -> Tensor:
+        """Predictions [Q, D], not normalised."""
+        context.check_sentences()
+        rows = context.windows.to(context.states.device)
+        seen, width = rows >= 0, rows.shape[1]
+        vectors = take_rows(context.states, rows.clamp(min=0))  # [Q, W, D]
+        x = self.norm_input(vectors) + self.positions[-width:]
+        query = self.query.expand(len(x), -1)
+        if context.speakers is not None and context.asked is not None:
+            speakers, asked = context.speakers[rows.clamp(min=0)], context.asked  # [Q, W], [Q]
+            same = (speakers == asked[:, None]) & (asked[:, None] > 0)
+            x = x + self.roles[speakers.clamp(max=FIRST_NAME)] + same.unsqueeze(-1) * self.same
+            query = query + self.roles[asked.clamp(max=FIRST_NAME)]
+        x = torch.cat([x, query.unsqueeze(1).to(x.dtype)], dim=1)
+        readable = torch.cat([seen, seen.new_ones(len(x), 1)], dim=1)
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x, readable, last=number == len(self.blocks))
+        weights = self.table[seen.sum(1)] + GAIN * self.weights
+        mean = weighted_mean(functional.normalize(vectors.float(), dim=-1), seen, weights)
+        added: Tensor = self.output(self.norm(x[:, -1]))
+        return mean + added
+
+
+_SPREAD = 0.1
+"""Standard deviation of fresh embeddings, beside vectors of unit variance."""
