@@ -224,8 +224,8 @@ def test_concept_transformer_wants_one_vector_per_sentence() -> None:
         transformer()(with_states(OVERLAPPING, OVERLAPPING.states.float()))
 
 
-# What begins at zero gets its gradient later: tests/models/test_neighbours.py and test_recency.py.
-LATER = {"neighbour_attention", "neighbour_gates", "neighbour_weights", "recency_transformer"}
+# What begins at zero gets its gradient later: tests/models/test_neighbours.py, test_recency.py and test_turns.py.
+LATER = {"neighbour_attention", "neighbour_gates", "neighbour_weights", "recency_transformer", "turn_transformer"}
 
 
 @pytest.mark.parametrize("name", sorted(PREDICTORS.keys() - LATER))

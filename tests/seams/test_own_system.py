@@ -1,6 +1,7 @@
 """A system of one's own, one file outside of the package: docs/own_parts.md has it, and nothing here is changed for it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
+from lang_jepa.comparison.budget import Measured, parse_budget, steps_for
+from lang_jepa.comparison.kind import last_validation
+from lang_jepa.comparison.plan import make_plan, settle
+from lang_jepa.comparison.verdict import Metric
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import read_json
 from lang_jepa.inference.gpt import load_gpt
@@ -107,9 +112,10 @@ def _as(here: Path, name: str, body: str) -> object:
     return load_run_settings("odd.yaml", ["logging.log_dir=odd"])
 
 
-def test_a_state_with_the_keys_of_the_engine_is_refused(here: Path) -> None:
-    with pytest.raises(LangJepaError, match="gives step, which the engine saves itself"):
-        train(_as(here, "Clash", "    def state(self):\n        return super().state() | {'step': 3}"))
+@pytest.mark.parametrize("key", ["step", "format", "rounding"])
+def test_a_state_with_the_keys_of_the_engine_is_refused(key: str, here: Path) -> None:
+    with pytest.raises(LangJepaError, match=f"gives {key}, which the engine saves itself"):
+        train(_as(here, "Clash", f"    def state(self):\n        return super().state() | {{'{key}': 3}}"))
 
 
 def test_a_validation_that_is_no_number_is_not_the_best(here: Path) -> None:
@@ -142,6 +148,44 @@ BROKEN = {
     "the total is no whole number": (
         "    def open_data(self):\n        super().open_data()\n        self.total = 4.5",
         "total is float 4.5; open_data sets it",
+    ),
+    "epochs end at no steps": ("    epoch_ends = (9, 3)", r"epoch_ends is tuple \(9, 3\); rising whole numbers"),
+    "what is free is a text": ("    free = 'data.file'", "free is str 'data.file'; beginnings of settings"),
+    "a column of the engine is missing": (
+        "    columns = ('train/step', 'train/loss', 'val/loss')",
+        "columns must hold train/epoch, train/grad_norm, ",
+    ),
+    "the best is never measured": ("    def best(self):\n        return 'val/acc', 'max'", "best names val/acc, which"),
+    "a weight is in no optimizer": (
+        "    def build(self):\n        super().build()\n        self.optimizers[0].param_groups[0]['params'] = []",
+        "weight of network is in no optimizer",
+    ),
+    "complaints is a text": ("    def complaints(self):\n        return 'no'", "complaints gives str 'no'; texts are"),
+    "warnings is nothing": ("    def warnings(self):\n        pass", "warnings gives NoneType None; texts are wanted"),
+    "info is a dictionary": ("    def info(self):\n        return {'a': 1}", "info gives dict .*; a list of pairs"),
+    "rates are nothing": ("    def set_rates(self, step, seconds):\n        pass", "set_rates gives NoneType None"),
+    "the state is a list": ("    def state(self):\n        return []", r"state gives list \[\]; names with values"),
+    "the sums are nothing": (
+        "    def loss(self, batch, part):\n        found = super().loss(batch, part)\n"
+        "        return type(found)(found.total, {})",
+        "sums of the Loss must be names with tensors",
+    ),
+    "the sums have a gradient": (
+        "    def loss(self, batch, part):\n        found = super().loss(batch, part)\n"
+        "        return type(found)(found.total, {'loss': found.total})",
+        "the sum loss of the Loss has a gradient: detach it",
+    ),
+    "a metric is several numbers": (
+        "    def metrics(self, sums, part):\n        return {'train/loss': sums['loss'].repeat(2)}",
+        "metrics gives train/loss as a tensor of shape .*, which is no number",
+    ),
+    "the summary is not JSON's": (
+        "    def summary(self, folder, rows):\n        return {'found': {1, 2}}",
+        "summary gives what JSON does not have",
+    ),
+    "the summary says what the engine says": (
+        "    def summary(self, folder, rows):\n        return {'steps': 9}",
+        "summary gives steps, which the engine writes itself",
     ),
     "there is no total": (
         "    def open_data(self):\n        super().open_data()\n        del self.total",
@@ -201,8 +245,46 @@ BROKEN = {
 def test_a_system_that_breaks_the_contract_is_told_so(body: str, said: str, here: Path) -> None:
     with pytest.raises(LangJepaError, match=rf"^system odd:Broken: .*({said})"):
         train(_as(here, "Broken", body))
-    late = "goes on at step 40" in said or "export" in said
+    late = any(word in said for word in ("goes on at step 40", "export", "summary"))
     assert (here / "odd" / LAST).is_file() == late  # what can be known before is not found after a training
+
+
+def test_a_function_that_cannot_be_called_is_named(here: Path) -> None:
+    with pytest.raises(LangJepaError, match=r"validate is called as validate\(self, step, seconds, last\): .*last"):
+        train(_as(here, "Short", "    def validate(self, step, seconds):\n        return None"))
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(here: Path) -> None:
+    """As people write them: they are kept as plain ones."""
+    body = (
+        "    def validate(self, step, seconds, *, last):\n"
+        "        found = super().validate(step, seconds, last=last)\n"
+        "        return type(found)({name: kind(value) for name, value in found.metrics.items()})"
+    )
+    made = {}
+    for name, kind in (
+        ("Plain", "float"),
+        ("Array", "__import__('numpy').float64"),
+        ("Torch", "__import__('torch').tensor"),
+    ):
+        shutil.rmtree(here / "odd", ignore_errors=True)
+        made[name] = train(_as(here, name, body.replace("kind(", f"{kind}("))).metrics["val/loss"]
+    assert made["Plain"] == made["Array"] == pytest.approx(made["Torch"])
+
+
+def test_settings_of_every_type_are_saved_and_read_again(here: Path) -> None:
+    (here / "odd.py").write_text(
+        "from pathlib import Path\nfrom bigrams import BigramData, Bigrams, BigramSettings\n\n\n"
+        "class Data(BigramData):\n    sizes: tuple[int, ...] = (3, 4)\n    place: Path = Path('here')\n\n\n"
+        "class Odd(Bigrams):\n    class settings_class(BigramSettings):\n        data: Data = Data()\n"
+    )
+    sys.modules.pop("odd", None)
+    (here / "odd.yaml").write_text((here / "bigrams.yaml").read_text().replace("bigrams:Bigrams", "odd:Odd"))
+    given = ["logging.log_dir=odd", "data.sizes=[5, 6]", "data.place=there"]
+    assert train(load_run_settings("odd.yaml", given), StopAt(9)).interrupted
+    settings = resume_settings(here / "odd")
+    assert (settings.data.sizes, settings.data.place) == ((5, 6), Path("there"))  # type: ignore[attr-defined]
+    assert train(settings).step == 40
 
 
 def test_a_section_that_the_engine_reads_must_be_of_its_kind(here: Path) -> None:
@@ -230,3 +312,23 @@ def test_recipes_of_two_systems_do_not_mix(here: Path) -> None:
         load_run_settings("mixed.yaml")
     with pytest.raises(LangJepaError, match=r"bigrams\.yaml trains system bigrams:Bigrams, and this takes .* encoder"):
         load_settings("bigrams.yaml")
+
+
+def test_a_comparison_knows_which_way_its_metric_is_better(here: Path) -> None:
+    train(_settings(here / "run"))
+    report, _ = last_validation(here / "run", type(_settings(here / "run")))  # type: ignore[arg-type]
+    (row,) = [row for row in report.rows if row.judged]
+    assert row.metric == "val/loss (lower is better)"
+    assert Metric(row.task, row.split, row.metric).lower_is_better
+
+
+def test_a_comparison_is_gone_on_with(here: Path) -> None:
+    for seeds in (2, 3):
+        plan = make_plan(["bigrams.yaml"], vary="optimization.lr=0.01,0.1", seeds=seeds, budget=parse_budget("steps=4"))
+        settle(plan, here / "compared")
+
+
+def test_a_budget_in_what_no_step_counts_is_refused() -> None:
+    measured = Measured(flops=0.0, seconds=1.0)
+    with pytest.raises(LangJepaError, match="nothing of a step counts as flops"):
+        steps_for(parse_budget("flops=1e6"), measured)

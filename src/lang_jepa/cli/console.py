@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lang_jepa.errors import visible
+from lang_jepa.errors import counted, visible
 from lang_jepa.evaluation.table import Report, Row, is_headline, shown
 from lang_jepa.training.signals import output_closed
 
@@ -282,8 +282,9 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
     for one in report["variants"][1:]:
         _print_verdicts(report, one["name"])
     plain(
-        f"± standard deviation over seeds. Intervals over seeds and documents; a verdict also passes Holm's correction "
-        f"for {report['rules']['comparisons']} comparisons and exceeds the baseline's ±.",
+        f"± standard deviation over seeds. Intervals over seeds, and documents where there are any; a verdict also "
+        f"passes Holm's correction for {counted(report['rules']['comparisons'], 'comparison')} and exceeds the "
+        "baseline's ±.",
         style="dim",
     )
     if any(map(_is_close, report["verdicts"])):

@@ -102,7 +102,8 @@ def compare(
     tasks: Annotated[
         str,
         typer.Option(
-            help="Of sts, probe, au, retrieval, stories; of GPTs also bits_per_byte, quantised, but no stories."
+            help="Of sts, probe, au, retrieval, stories, document; of GPTs also bits_per_byte, quantised, but no "
+            "stories and no document."
         ),
     ] = "",
     data_dir: DataDir = None,
@@ -119,6 +120,7 @@ def compare(
     """Train recipes over seeds at an equal budget, and say whether they differ.
 
     Example: lang-jepa compare concepts mine.yaml --budget steps=2000 --output runs/c
+
     Or: lang-jepa compare gpt_jepa --vary jepa.weight=0,0.01 --budget steps=300 --output runs/g
 
     Runs of one system are compared: encoders with encoders, say. Each run is a process of

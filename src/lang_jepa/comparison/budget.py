@@ -83,6 +83,8 @@ def steps_for(budget: Budget, measured: Measured | None) -> int:
         return int(budget.amount)
     assert measured is not None, "minutes and FLOPs are turned into steps after measuring"
     per_step = measured.flops if budget.kind == "flops" else (measured.seconds or 0.0) / 60
+    if not per_step:
+        raise LangJepaError(f"nothing of a step counts as {budget.kind}: give the budget in steps or minutes")
     steps = int(budget.amount / per_step + 1e-9)
     if steps < 1:
         raise LangJepaError(f"the budget {budget} is less than one step ({per_step:.3g} {budget.kind})")

@@ -274,13 +274,24 @@ def last_validation(folder: Path, kind: type[RunSettings]) -> "tuple[Report, Pat
     from lang_jepa.evaluation.table import Report, Row
     from lang_jepa.training.train import method_of
 
-    metric, _ = method_of(read_settings(folder / SAVED, kind)).best()
+    metric, mode = method_of(read_settings(folder / SAVED, kind)).best()
+    better = f"{metric} (lower is better)" if mode == "min" else metric
     summary = read_json(folder / "summary.json", what="the summary of a run")
     measured = {name: value for name, value in (summary["last_validation"] or {}).items() if name.startswith("val/")}
     if not measured:
         raise LangJepaError(f"{folder} holds nothing out, so there is nothing to compare")
     rows = [
-        Row(VALIDATION, "held out", name, "model", value, None, None, 1, judged=name == metric)
+        Row(
+            VALIDATION,
+            "held out",
+            better if better is not None and name == metric else name,
+            "model",
+            value,
+            None,
+            None,
+            1,
+            judged=name == metric,
+        )
         for name, value in measured.items()
     ]
     report, path = Report(rows), folder / "scores.json"

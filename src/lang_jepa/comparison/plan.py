@@ -309,7 +309,7 @@ def differing_settings(plan: Plan) -> dict[str, list[Any]]:
 
 def _differences(stored: Plan, plan: Plan) -> list[str]:
     """What differs between two plans, in words; left out is what may: see `settle`, and where public data lies."""
-    if stored.kind is not plan.kind:
+    if stored.kind.name != plan.kind.name:
         return [f"runs: of {stored.kind.what} there, of {plan.kind.what} now"]
     if stored.baseline.name != plan.baseline.name:
         return [f"the baseline: {stored.baseline.name} there, {plan.baseline.name} now"]

@@ -5,9 +5,12 @@ space). Which was better on held-out documents is measured by `lang-jepa evaluat
 the model; the tools use that one and say so. docs/document.md says what the numbers mean.
 """
 
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -309,7 +312,7 @@ def _repeating(model: EmbeddingModel) -> tuple[Similarity, float, str]:
     choice = model.choices.get("redundant")
     if choice is None:
         how = f"centred cosine of {REPEATED} or more"
-        why = "not measured: lang-jepa evaluate RUN --tasks document --data-dir DATA"
+        why = f"not measured: lang-jepa evaluate {_place(model)} --tasks document --data-dir FOLDER"
         return ("centred", REPEATED, f"{how} ({why if model.has_predictor else 'the model is an encoder alone'})")
     kind, threshold = cast(Similarity, choice.used.similarity), float(choice.used.setting["threshold"])
     return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.describe()}"
@@ -370,6 +373,15 @@ def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, st
     return one, f"{one.rule} [{one.similarity}], as asked; measured best: {choice.describe()}"
 
 
+def _place(model: EmbeddingModel) -> str:
+    """The folder of a model as a command takes it: its run's, where it lies in one."""
+    folder = model.folder
+    if folder is None:
+        return "RUN"
+    run = folder.parent if folder.name == "model" else folder
+    return shlex.quote(os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run))
+
+
 def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, str]:
     """Without a measurement the baseline, which has not been beaten yet, or what was asked for."""
     if using == "predictor":
@@ -379,7 +391,7 @@ def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candid
     else:
         rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]
     setting = {"block": 5, "depth": False, "threshold": 1.0} if tool == "segment" else {}
-    why = "not measured for this model yet: lang-jepa evaluate RUN --tasks document"
+    why = f"not measured for this model yet: lang-jepa evaluate {_place(model)} --tasks document"
     if not model.has_predictor:
         why = "the model is an encoder alone"
     return Candidate(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"

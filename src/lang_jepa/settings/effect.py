@@ -1,4 +1,4 @@
-"""Which settings have no effect beside others. A user who chose one is warned; a default stands there unnoticed."""
+"""Which settings have no effect beside others. Choosing one is a mistake that is refused; a default may stand there."""
 
 from collections.abc import Iterator, Mapping
 from itertools import chain

@@ -1,5 +1,6 @@
 """Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -40,6 +41,7 @@ from lang_jepa.settings.words import (
 from lang_jepa.settings.yaml_files import NULLS, Dumper, parse_yaml
 from lang_jepa.version import __version__
 
+_BUILT_IN = frozenset(SYSTEMS.values())
 Model = TypeVar("Model", bound=BaseModel)
 VERSION = "version"
 """Key of saved settings that says which version wrote them."""
@@ -105,7 +107,7 @@ def settings_class(system: str) -> type[RunSettings]:
         if wanted is None or section is None or not issubclass(section, wanted):
             raise LangJepaError(
                 f"system={system}: the section {name} of {found.__name__} must derive from "
-                f"lang_jepa.settings.run.{wanted.__name__ if wanted else name}, whose settings the engine reads"
+                f"lang_jepa.settings.run.{wanted.__name__ if wanted else name}, which the engine reads"
             )
     return found
 
@@ -245,8 +247,12 @@ def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
     Raises:
         LangJepaError: with one line per mistake.
     """
+    current = with_current_names(kind, tree, where)
     try:
-        return kind.model_validate(with_current_names(kind, tree, where))
+        if kind in _BUILT_IN:
+            return kind.model_validate(current)
+        # By way of JSON, since settings are saved as YAML, which has no more types: a tuple is a list there.
+        return kind.model_validate_json(json.dumps(current, default=str))
     except ValidationError as failure:
         lines = mistakes(kind, failure)
         raise LangJepaError("\n  ".join([f"{where}: the settings have mistakes:", *lines])) from None
@@ -308,7 +314,7 @@ def _of_this_version(kind: type[BaseModel], tree: Mapping[str, Any], where: str)
 
 def save_settings(settings: BaseModel, path: Path) -> None:
     """Write resolved settings as YAML, atomically, with the version that writes them."""
-    tree = {VERSION: __version__} | settings.model_dump()
+    tree = {VERSION: __version__} | settings.model_dump(mode="json")
     # ASCII only: with allow_unicode PyYAML writes some line breaks (U+0085) in a way that it cannot read back.
     write_text(path, yaml.dump(tree, Dumper=Dumper, sort_keys=False))
 

@@ -232,7 +232,17 @@ def _is_model(place: Path) -> bool:
     """Whether a file or folder lies in a model or run directory."""
     return any(
         (folder / "lang_jepa.json").is_file()
+        or _is_saved(folder / "settings.yaml")
         or ((folder / "settings.yaml").is_file() and any(folder.glob("checkpoint-*.pth")))
         or ((folder / "settings.yaml").is_file() and (folder / "model" / "lang_jepa.json").is_file())
         for folder in (place, *place.parents)
     )
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether a file of settings begins as `save_settings` writes it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8) == b"version:"
+    except OSError:
+        return False

@@ -59,7 +59,7 @@ class MetaSettings(Section):
 
 
 class OptimizationSettings(Section):
-    """What the engine itself reads of an optimization; a system adds its own."""
+    """What every optimization has: the engine reads `clip_grad`, the system the others, and adds its own."""
 
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps in all; the schedules end here."""

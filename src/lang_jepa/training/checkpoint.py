@@ -367,7 +367,11 @@ def load_optimizer(optimizer: Any, state: Mapping[str, Any], *, what: str) -> No
             shapes = {tuple(one.shape) for one in entries.values() if isinstance(one, torch.Tensor) and one.dim()}
             if shapes - {tuple(parameters[number].shape)}:
                 raise ValueError(f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}")
+        wanted = [set(group) for group in optimizer.param_groups]
         optimizer.load_state_dict(state)
+        for group, names in zip(optimizer.param_groups, wanted, strict=True):
+            if lacking := sorted(names - set(group)):
+                raise ValueError(f"it is of another optimizer, without {', '.join(lacking)}")
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise LangJepaError(f"{what} does not fit these settings: {error}") from error
 

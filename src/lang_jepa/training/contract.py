@@ -2,24 +2,61 @@
 with it by name, before training where that can be known.
 """
 
-from collections import OrderedDict
-from collections.abc import Mapping
+import inspect
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Size, Tensor, device, dtype, nn
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.training.checkpoint import what_is_wrong
 from lang_jepa.training.method import Loss, Method, Validation
-from lang_jepa.training.metrics import STEP
+from lang_jepa.training.run_folder import Layout
 
 _PLAIN = frozenset((type(None), bool, int, float, str, dtype, device))
+_COLUMNS = tuple(name for name in Method.columns if not name.startswith("val/"))
 _NESTED = frozenset((dict, OrderedDict, list, tuple, Size))
 
 
 def _broken(method: Method[Any], what: str) -> LangJepaError:
     return LangJepaError(f"system {method.settings.system}: {what} (see lang_jepa.training.method.Method)")
+
+
+def check_class(system: str, found: Any) -> None:
+    """Raise LangJepaError unless a class is a `Method` whose functions can be called as the engine calls them."""
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise LangJepaError(f"system: {system} is no Method: derive it from lang_jepa.training.method.Method")
+    if lacking := sorted(getattr(found, "__abstractmethods__", ())):
+        raise LangJepaError(f"system: {system} lacks {', '.join(lacking)}; see lang_jepa.training.method.Method")
+    for name, meant in inspect.getmembers(Method, inspect.isfunction):
+        own = getattr(found, name)
+        if own is meant or (name.startswith("__") and name != "__init__"):
+            continue
+        parameters = inspect.signature(meant).parameters.values()
+        named = {one.name: None for one in parameters if one.kind is one.KEYWORD_ONLY}
+        try:
+            inspect.signature(own).bind(*[None] * (len(parameters) - len(named)), **named)
+        except TypeError as error:
+            call = ", ".join(one.name for one in parameters)
+            raise LangJepaError(f"system: {system}: {name} is called as {name}({call}): {error}") from None
+
+
+def texts(method: Method[Any], of: str, given: Any) -> list[str]:
+    """What `complaints` or `warnings` gives, if it is texts.
+
+    Raises:
+        LangJepaError: it is something else.
+    """
+    found = None if given is None or isinstance(given, str) else list(given)
+    if found is None or not all(isinstance(one, str) for one in found):
+        raise _broken(method, f"{of} gives {_short(given if found is None else found)}; texts are wanted, by yield")
+    return found
 
 
 def check_built(method: Method[Any]) -> None:
@@ -30,12 +67,15 @@ def check_built(method: Method[Any]) -> None:
     """
     wanted: dict[str, tuple[type | tuple[type, ...], str]] = {
         "identity": (str, "open_data sets it: a text that changes with the data"),
-        "total": (int, "open_data sets it: optimizer steps planned"),
+        "total": (int, "open_data sets it: optimizer steps planned, a whole number"),
         "network": (nn.Module, "build sets it: what is trained"),
         "model": (nn.Module, "build sets it, by set_up(network, optimizer)"),
         "optimizers": ((list, tuple), "build sets them, by set_up(network, optimizer)"),
-        "micro_batches": (int, "micro-batches of an optimizer step"),
+        "micro_batches": (int, "micro-batches of an optimizer step, a whole number"),
         "columns": ((list, tuple), "names of metrics"),
+        "free": (tuple, "beginnings of settings"),
+        "contents": (Mapping, "parts of a checkpoint and their types"),
+        "layout": (Layout, "names of files"),
     }
     for name, (kind, meaning) in wanted.items():
         if not hasattr(method, name):
@@ -46,13 +86,58 @@ def check_built(method: Method[Any]) -> None:
     for name in ("total", "micro_batches"):
         if getattr(method, name) < 1:
             raise _broken(method, f"{name} is {getattr(method, name)}, and must be 1 or more")
-    if not method.optimizers:
-        raise _broken(method, "it has no optimizer; build sets them, by set_up(network, optimizer)")
-    if STEP not in method.columns or len({*method.columns}) < len(method.columns):
-        raise _broken(method, f"columns must hold {STEP}, and each name once")
+    if not all(isinstance(kind, type | tuple) for kind in method.contents.values()):
+        raise _broken(method, "contents gives a type for each part")
+    if not _rises(method.epoch_ends):
+        raise _broken(method, f"epoch_ends is {_short(method.epoch_ends)}; rising whole numbers of steps are wanted")
+    _check_trained(method)
+    _check_columns(method)
+
+
+def _check_columns(method: Method[Any]) -> None:
+    """Raise LangJepaError unless the columns hold what the engine measures, and the metric of the best."""
+    lacking = [name for name in _COLUMNS if name not in method.columns]
+    if lacking or len({*method.columns}) < len(method.columns):
+        raise _broken(method, f"columns must hold {', '.join(lacking or _COLUMNS)}, and each name once")
     best = method.best()
     if not (isinstance(best, tuple) and len(best) == 2 and best[1] in ("min", "max")):
         raise _broken(method, f"best gives {_short(best)}; a metric or None, and 'min' or 'max', are wanted")
+    if best[0] is not None and best[0] not in method.columns and type(method).best is not Method.best:
+        raise _broken(method, f"best names {best[0]}, which its class attribute columns does not")
+
+
+def _check_trained(method: Method[Any]) -> None:
+    """Raise LangJepaError unless every weight that has a gradient is in exactly one optimizer."""
+    if not method.optimizers:
+        raise _broken(method, "it has no optimizer; build sets them, by set_up(network, optimizer)")
+    groups = [group for optimizer in method.optimizers for group in optimizer.param_groups]
+    counts = Counter(id(one) for group in groups for one in group["params"])
+    learnt = [(name, one) for name, one in method.network.named_parameters() if one.requires_grad]
+    if wrong := [name for name, one in learnt if counts[id(one)] != 1]:
+        many = "no optimizer" if not counts[id(dict(learnt)[wrong[0]])] else "several optimizers"
+        raise _broken(method, f"{', '.join(wrong[:5])} of network is in {many}")
+
+
+def checked_info(method: Method[Any]) -> list[tuple[str, str]]:
+    """What `info` gives, if it is pairs of texts.
+
+    Raises:
+        LangJepaError: it is something else.
+    """
+    info = method.info()
+    if not (isinstance(info, list) and all(_is_pair(one) for one in info)):
+        raise _broken(method, f"info gives {_short(info)}; a list of pairs of texts is wanted")
+    return info
+
+
+def _is_pair(one: Any) -> bool:
+    return isinstance(one, tuple) and len(one) == 2 and all(isinstance(text, str) for text in one)
+
+
+def _rises(ends: Any) -> bool:
+    if not isinstance(ends, Sequence | np.ndarray):
+        return False
+    return all(isinstance(end, int | np.integer) for end in ends) and all(a < b for a, b in pairwise(ends))
 
 
 def check_batches(method: Method[Any], batches: Any) -> None:
@@ -79,36 +164,63 @@ def check_loss(method: Method[Any], loss: Any) -> None:
         raise _broken(method, f"loss gives {_short(loss)}; a Loss is wanted")
     if not (isinstance(loss.total, Tensor) and loss.total.numel() == 1 and loss.total.requires_grad):
         raise _broken(method, f"the total of the Loss is {_short(loss.total)}; a scalar with a gradient is wanted")
-    if not isinstance(loss.sums, Mapping) or not all(isinstance(one, Tensor) for one in loss.sums.values()):
-        raise _broken(method, "the sums of the Loss are names with tensors, detached")
+    sums = loss.sums
+    if not isinstance(sums, Mapping) or not sums or not all(isinstance(one, Tensor) for one in sums.values()):
+        raise _broken(method, "the sums of the Loss must be names with tensors, one at least")
+    if kept := [name for name, one in sums.items() if one.requires_grad]:
+        raise _broken(method, f"the sum {kept[0]} of the Loss has a gradient: detach it")
+    if "loss" not in sums and type(method).metrics is Method.metrics:
+        raise _broken(method, "the sums of the Loss lack `loss`, of which train/loss is made unless metrics says how")
 
 
-def check_metrics(method: Method[Any], metrics: Any, *, of: str) -> None:
-    """Raise LangJepaError unless what is to be written are numbers under names of metrics.csv.
+def check_alike(method: Method[Any], losses: Sequence[Loss]) -> None:
+    """Raise LangJepaError unless the micro-batches of a step give the same sums."""
+    forms = [{name: tuple(one.shape) for name, one in loss.sums.items()} for loss in losses]
+    if other := next((form for form in forms if form != forms[0]), None):
+        raise _broken(method, f"the micro-batches of a step give different sums: {forms[0]} and {other}")
+
+
+def numbers(method: Method[Any], metrics: Any, *, of: str) -> dict[str, float]:
+    """What is to be written, if it is numbers (Python's, numpy's or of tensors) under names of metrics.csv.
 
     Args:
         method: whose metrics.
         metrics: to be written.
         of: what gave them, for the message.
+
+    Raises:
+        LangJepaError: it is something else.
     """
     if not isinstance(metrics, Mapping):
         raise _broken(method, f"{of} gives {_short(metrics)}; names with numbers are wanted")
-    if of != "validate" and "train/loss" not in metrics:
+    if of == "metrics" and "train/loss" not in metrics:
         raise _broken(method, f"{of} gives no train/loss: what is minimised")
     if unknown := [str(name) for name in metrics if name not in method.columns]:
         raise _broken(method, f"{of} gives {', '.join(unknown)}, which its class attribute columns does not name")
+    found = {}
     for name, value in metrics.items():
-        if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
-            raise _broken(method, f"{of} gives {name} as {_short(value)}, which is no number")
+        try:
+            found[name] = float("text" if isinstance(value, str | bytes | bool) else value)
+        except (TypeError, ValueError, RuntimeError):
+            raise _broken(method, f"{of} gives {name} as {_short(value)}, which is no number") from None
+    return found
 
 
-def check_validation(method: Method[Any], found: Any) -> None:
-    """Raise LangJepaError unless a validation is a `Validation` with metrics that can be written."""
+def checked_validation(method: Method[Any], found: Any) -> Validation:
+    """A validation, its metrics as plain numbers.
+
+    Raises:
+        LangJepaError: it is no `Validation`, or one that cannot be written.
+    """
     if not isinstance(found, Validation):
         raise _broken(method, f"validate gives {_short(found)}; a Validation or None is wanted")
-    check_metrics(method, found.metrics, of="validate")
-    if isinstance(found.examples, str) or isinstance(found.warnings, str):
-        raise _broken(method, "validate gives examples or warnings as one text; a list of texts is wanted")
+    for name in ("examples", "warnings"):
+        some = getattr(found, name)
+        if isinstance(some, str) or not all(isinstance(one, str) for one in some):
+            raise _broken(method, f"validate gives {name} as {_short(some)}; a list of texts is wanted")
+    if not isinstance(found.stop, str):
+        raise _broken(method, f"validate gives stop as {_short(found.stop)}; a text is wanted, why the run must end")
+    return replace(found, metrics=numbers(method, found.metrics, of="validate"))
 
 
 def check_going_on(method: Method[Any], step: int) -> None:
@@ -129,6 +241,32 @@ def check_export(method: Method[Any], model: Any) -> None:
     """Raise LangJepaError unless `export` gave the path of something that is there, or None."""
     if model is not None and not (isinstance(model, Path) and model.exists()):
         raise _broken(method, f"export gives {_short(model)}; the Path of what it wrote, or None, is wanted")
+
+
+def checked_state(method: Method[Any], engine: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds: what the engine keeps, and `state`.
+
+    Raises:
+        LangJepaError: `state` gives none, or what the engine saves itself.
+    """
+    own = method.state()
+    if not isinstance(own, Mapping):
+        raise _broken(method, f"state gives {_short(own)}; names with values are wanted")
+    if clash := sorted(({"format", "rounding"} | engine.keys()) & own.keys()):
+        raise _broken(method, f"state gives {', '.join(clash)}, which the engine saves itself")
+    return {**engine, **own}
+
+
+def check_summary(method: Method[Any], summary: Any, engine: Collection[str]) -> None:
+    """Raise LangJepaError unless `summary` gives names with plain values, and none that the engine writes."""
+    if not isinstance(summary, Mapping):
+        raise _broken(method, f"summary gives {_short(summary)}; names with values are wanted")
+    if clash := sorted(summary.keys() & set(engine)):
+        raise _broken(method, f"summary gives {', '.join(clash)}, which the engine writes itself")
+    try:
+        json.dumps(dict(summary))
+    except (TypeError, ValueError) as error:
+        raise _broken(method, f"summary gives what JSON does not have: {error}") from None
 
 
 def _not_plain(value: Any, place: str) -> str:

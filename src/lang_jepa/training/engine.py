@@ -83,7 +83,8 @@ class Engine:
             resume_step=at,
             columns=self.method.columns,
         )
-        self.reporter.begin(total=self.method.total, start=self.step, every=logging.log_freq, info=self.method.info())
+        info = contract.checked_info(self.method)
+        self.reporter.begin(total=self.method.total, start=self.step, every=logging.log_freq, info=info)
 
     def fit(self) -> None:
         """Train to the end, or until asked to stop; leaves a checkpoint either way.
@@ -138,7 +139,7 @@ class Engine:
             LangJepaError: the loss or its gradient is not finite; the update is not made.
         """
         began, method, parts = time.perf_counter(), self.method, len(batches)
-        rates = method.set_rates(self.step, self.seconds)
+        rates = contract.numbers(method, method.set_rates(self.step, self.seconds), of="set_rates")
         losses = []
         for number, batch in enumerate(batches):
             part = Part(self.step, self.seconds, count, number, parts)
@@ -150,8 +151,7 @@ class Engine:
         if self.step == self.first_step:
             check_gradients(method.network)
         norm = clip_gradients(method.network, self.settings.optimization.clip_grad)
-        metrics = method.metrics(self._summed(losses), part)
-        contract.check_metrics(method, {**metrics, **rates}, of="metrics, or set_rates,")
+        metrics = contract.numbers(method, method.metrics(self._summed(losses), part), of="metrics")
         value = metrics["train/loss"]
         others = {name: one for name, one in metrics.items() if name != "train/loss"}
         self.folder.check_finite(self.step + 1, value, norm, others, self.settings, is_rank_zero=self.is_rank_zero)
@@ -165,6 +165,7 @@ class Engine:
 
     def _summed(self, losses: list[Loss]) -> dict[str, torch.Tensor]:
         """The sums of all micro-batches and ranks, float64."""
+        contract.check_alike(self.method, losses)
         own = {name: torch.stack([loss.sums[name] for loss in losses]).sum(0) for name in losses[0].sums}
         flat = torch.cat([one.double().flatten() for one in own.values()])
         parts = torch.split(ranks.total(self.fabric, flat), [one.numel() for one in own.values()])
@@ -218,7 +219,7 @@ class Engine:
         found = self.method.validate(self.step, self.seconds, last=last)
         if found is None:
             return
-        contract.check_validation(self.method, found)
+        found = contract.checked_validation(self.method, found)
         self.metrics = dict(found.metrics)
         if self.is_rank_zero:
             self._show(found)
@@ -255,9 +256,9 @@ class Engine:
         self.fabric.barrier()
 
     def _state(self, everyone: list[Mapping[str, Any]]) -> dict[str, Any]:
-        state = {
+        engine = {
             "system": self.settings.system,
-            "settings": self.settings.model_dump(),
+            "settings": self.settings.model_dump(mode="json"),
             "data": self.method.identity,
             "world": self.fabric.world_size,
             "step": self.step,
@@ -270,12 +271,7 @@ class Engine:
             "batches": [rank["batches"] for rank in everyone],
             "generators": [rank["generators"] for rank in everyone],
         }
-        own = self.method.state()
-        if clash := sorted(state.keys() & own.keys()):
-            raise LangJepaError(
-                f"state() of {self.settings.system} gives {', '.join(clash)}, which the engine saves itself"
-            )
-        return state | dict(own)
+        return contract.checked_state(self.method, engine)
 
     def _restore(self, path: Path) -> checkpoints.Checkpoint:
         """Take up a checkpoint exactly, or refuse."""
@@ -337,8 +333,10 @@ class Engine:
             "first_validation": validations[0] if validations else None,
             "last_validation": validations[-1] if validations else None,
             "model": None if model is None else _from(path, model),
-            **self.method.summary(path, rows),
         }
+        own = self.method.summary(path, rows)
+        contract.check_summary(self.method, own, summary)
+        summary |= own
         write_json(path / SUMMARY, summary)  # last, since a run that has one is over
         return summary
 

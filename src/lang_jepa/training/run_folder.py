@@ -31,6 +31,17 @@ SETTINGS, SUMMARY = "settings.yaml", "summary.json"
 _NON_FINITE = "stopped.json"
 
 
+_NOTE = """Files of a training run; docs/own_parts.md says how it is resumed and read.
+
+checkpoint-last.pth   to go on from: lang-jepa train FOLDER --resume
+checkpoint-best.pth   the best validation
+metrics.csv           a row for each logged step and each validation
+settings.yaml         the resolved settings, which are a recipe too
+summary.json          how the run ended
+examples.txt          examples of the validations, where the system gives some
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Names of files, and the like, that differ between the systems.
@@ -51,7 +62,7 @@ class Layout:
     rates: tuple[str, ...] = ("optimization.lr",)
     texts: str = "examples.txt"
     shows_texts: bool = False
-    note: str = ""
+    note: str = _NOTE
 
 
 class RunFolder:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import read_json
 from lang_jepa.files.run_lock import RunLock
 from lang_jepa.settings.load import own_system, read_settings, settings_class
@@ -65,16 +64,12 @@ def method_of(settings: RunSettings) -> "Method[Any]":
     Raises:
         LangJepaError: its class cannot be imported, is no `Method`, or lacks some of it.
     """
-    from lang_jepa.training.method import Method
+    from lang_jepa.training.contract import check_class
 
     found = own_system(METHODS.get(settings.system, settings.system))
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise LangJepaError(f"system: {settings.system} is no Method: derive it from lang_jepa.training.method.Method")
-    if lacking := sorted(getattr(found, "__abstractmethods__", ())):
-        raise LangJepaError(
-            f"system: {settings.system} lacks {', '.join(lacking)}; see lang_jepa.training.method.Method"
-        )
-    return found(settings)
+    check_class(settings.system, found)
+    made: Method[Any] = found(settings)
+    return made
 
 
 @end_together
@@ -96,8 +91,10 @@ def train(
         LangJepaError: see `Engine.fit`; the run cannot work; another process trains in the run directory; the data or a
             checkpoint cannot be used.
     """
+    from lang_jepa.training.contract import texts
+
     method = method_of(settings)
-    check_run(settings, method.complaints())
+    check_run(settings, iter(texts(method, "complaints", method.complaints())))
     folder = open_run(method, reporter)
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
         over = _finished(method, folder)
@@ -128,6 +125,7 @@ def start(method: "Method[Any]", folder: RunFolder, lock: RunLock | None) -> "En
     Raises:
         LangJepaError: the data or a checkpoint cannot be used.
     """
+    from lang_jepa.training.contract import texts
     from lang_jepa.training.engine import Engine
 
     method.open_data()
@@ -137,7 +135,7 @@ def start(method: "Method[Any]", folder: RunFolder, lock: RunLock | None) -> "En
         folder.start(lock, method.settings, resume=resume, reporter=method.reporter)
     method.fabric.barrier()
     method.build()
-    for text in method.warnings():
+    for text in texts(method, "warnings", method.warnings()):
         method.reporter.warning(text)
     engine = Engine(method, folder)
     engine.begin()

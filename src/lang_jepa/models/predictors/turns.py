@@ -47,12 +47,12 @@ class _Block(nn.Module):
 class TurnTransformer(Predictor):
     """The recency-weighted mean of the window, and a learnt correction that knows order and speakers.
 
-        prediction = mean(x) + W transformer([x_j + position_j + role_j + same_j ..., query + role])
+        prediction = mean(x) + W transformer(x_j + position_j + role_j + same_j, the last one + asked)
 
     Every prediction has a sequence of its own: the vectors of its window, each with an embedding of how many turns
-    before the target it is, of its speaker's role, and of whether its speaker is the one whose turn is predicted; and
-    a learnt query with that speaker's role, at whose place the prediction is read. W starts at zero: before the first
-    step the prediction is the recency-weighted mean (`weighted_mean`).
+    before the target it is, of its speaker's role, and of whether its speaker is the one whose turn is predicted. The
+    role of that one is added to the last vector, at whose place the prediction is read. W starts at zero: before the
+    first step the prediction is the recency-weighted mean (`weighted_mean`).
 
     Args:
         dim: width D of vectors and predictions.
@@ -73,8 +73,8 @@ class TurnTransformer(Predictor):
         self.register_buffer("table", recency_table(window), persistent=False)
         self.norm_input = nn.LayerNorm(dim)
         self.positions = nn.Parameter(torch.randn(window, dim) * _SPREAD)
-        self.query = nn.Parameter(torch.randn(dim) * _SPREAD)
         self.roles = nn.Parameter(torch.randn(FIRST_NAME + 1, dim) * _SPREAD)
+        self.asked = nn.Parameter(torch.randn(FIRST_NAME + 1, dim) * _SPREAD)
         self.same = nn.Parameter(torch.randn(dim) * _SPREAD)
         self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
         self.norm, self.output = nn.LayerNorm(dim), nn.Linear(dim, dim)
@@ -97,21 +97,25 @@ class TurnTransformer(Predictor):
         rows = context.windows.to(context.states.device)
         seen, width = rows >= 0, rows.shape[1]
         vectors = take_rows(context.states, rows.clamp(min=0))  # [Q, W, D]
-        x = self.norm_input(vectors) + self.positions[-width:]
-        query = self.query.expand(len(x), -1)
-        if context.speakers is not None and context.asked is not None:
-            speakers, asked = context.speakers[rows.clamp(min=0)], context.asked  # [Q, W], [Q]
-            same = (speakers == asked[:, None]) & (asked[:, None] > 0)
-            x = x + self.roles[speakers.clamp(max=FIRST_NAME)] + same.unsqueeze(-1) * self.same
-            query = query + self.roles[asked.clamp(max=FIRST_NAME)]
-        x = torch.cat([x, query.unsqueeze(1).to(x.dtype)], dim=1)
-        readable = torch.cat([seen, seen.new_ones(len(x), 1)], dim=1)
+        speakers, asked = _numbers(context, rows)  # [Q, W], [Q]
+        same = (speakers == asked[:, None]) & (asked[:, None] > 0)
+        x = self.norm_input(vectors) + self.positions[-width:] + self.roles[speakers.clamp(max=FIRST_NAME)]
+        x = x + same.unsqueeze(-1) * self.same
+        last = x[:, -1:] + self.asked[asked.clamp(max=FIRST_NAME)].unsqueeze(1)
+        x = torch.cat([x[:, :-1], last], dim=1)
         for number, block in enumerate(self.blocks, start=1):
-            x = block(x, readable, last=number == len(self.blocks))
+            x = block(x, seen, last=number == len(self.blocks))
         weights = self.table[seen.sum(1)] + GAIN * self.weights
         mean = weighted_mean(functional.normalize(vectors.float(), dim=-1), seen, weights)
         added: Tensor = self.output(self.norm(x[:, -1]))
         return mean + added
+
+
+def _numbers(context: Context, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Who says each segment of each window, and whose turn is predicted; nobody where that is not known."""
+    nobody = torch.zeros_like(rows)
+    speakers = nobody if context.speakers is None else context.speakers.to(rows.device)[rows.clamp(min=0)]
+    return speakers, nobody[:, 0] if context.asked is None else context.asked.to(rows.device)
 
 
 _SPREAD = 0.1

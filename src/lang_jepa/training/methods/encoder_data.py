@@ -71,7 +71,7 @@ class EncoderData(ABC):
     def read_cached(self, encoder: TextEncoder, on_message: OnMessage) -> None:
         """Where training never changes the encoder and needs whole sentences only, let it read each of them once.
 
-        Called before `start`, with the weights that training goes on with.
+        Called before the first batch is read, with the weights that training goes on with.
         """
 
     def batches(self, state: Any | None) -> Loader:

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from lang_jepa.files.run_lock import RunLock
-from lang_jepa.inference.model_folder import unfinished
+from lang_jepa.inference.model_folder import why_no_model
 
 
 def _run(folder: Path, *checkpoints: str) -> Path:
@@ -18,13 +18,13 @@ def _run(folder: Path, *checkpoints: str) -> Path:
 
 def test_a_command_can_be_pasted_and_a_checkpoint_is_called_what_it_is(tmp_path: Path) -> None:
     folder = _run(tmp_path / "[a] run", "checkpoint-last.pth")
-    assert f"lang-jepa train {shlex.quote(str(folder))} --resume" in unfinished(folder)
-    assert f"last checkpoint so far in its place: {folder / 'checkpoint-last.pth'}" in unfinished(folder)
+    assert f"lang-jepa train {shlex.quote(str(folder))} --resume" in why_no_model(folder)
+    assert f"last checkpoint so far in its place: {folder / 'checkpoint-last.pth'}" in why_no_model(folder)
     (folder / "checkpoint-best.pth").touch()
-    assert f"best checkpoint so far in its place: {folder / 'checkpoint-best.pth'}" in unfinished(folder)
+    assert f"best checkpoint so far in its place: {folder / 'checkpoint-best.pth'}" in why_no_model(folder)
 
 
 def test_a_run_at_work_is_not_called_interrupted(tmp_path: Path) -> None:
     folder = _run(tmp_path / "run", "checkpoint-last.pth")
     with RunLock(folder):
-        assert unfinished(folder).startswith(f"process {os.getpid()} is training in {folder}")
+        assert why_no_model(folder).startswith(f"process {os.getpid()} is training in {folder}")
