@@ -18,10 +18,10 @@ def model() -> TurnTransformer:
 
 
 def trained() -> TurnTransformer:
-    """One whose correction is not zero any more."""
+    """One whose correction and embeddings are not zero any more."""
     one = model()
     with torch.no_grad():
-        for parameter in one.output.parameters():
+        for parameter in (*one.output.parameters(), one.positions, one.roles, one.asked, one.same):
             parameter.normal_()
     return one
 

@@ -287,6 +287,8 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
         "baseline's ±.",
         style="dim",
     )
+    if any(one["lower_is_better"] for one in report["verdicts"]):
+        plain("(↓) Lower is better.", style="dim")
     if any(map(_is_close, report["verdicts"])):
         plain(
             "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict; the page "
@@ -344,7 +346,7 @@ def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
     spread = f" ±{shown(name, one['baseline_std'])}" if one["baseline_std"] else ""  # one seed has none
     return (
-        name,
+        name.replace(" (lower is better)", " (↓)"),
         f"{shown(name, one['baseline_mean'])}{spread}",
         shown(name, one["variant_mean"]),
         f"{shown(name, found['value'], sign=True)} [{low}, {high}]",

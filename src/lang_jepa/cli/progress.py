@@ -86,6 +86,7 @@ class Bar:
         if info:
             info_table(info, title="data")
         self._total, self._start, self._every, self._began = total, start, every, time.monotonic()
+        self._parted = False  # whether a part of the loss has differed from it, and is shown from then on
         self._work.__enter__()
         self._task = self._work.add("training", total=total, completed=start)
 
@@ -93,7 +94,8 @@ class Bar:
         if self._task is None:
             return
         loss, part = metrics["train/loss"], metrics.get(f"train/{self.part}", metrics["train/loss"])
-        more = "" if part == loss else f"  {self.part.replace('_', ' ')} {part:.4f}"
+        self._parted = self._parted or part != loss
+        more = f"  {self.part.replace('_', ' ')} {part:.4f}" if self._parted else ""
         text = f"loss {loss:.4f}{more}  {metrics['train/targets_per_second']:,.0f} targets/s"
         if console.is_terminal:
             self._work.move(self._task, completed=step, metrics=text)

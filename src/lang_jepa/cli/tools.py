@@ -182,7 +182,7 @@ def _show(title: str, hits: "list[Hit]") -> None:
 
     plain(one_line(title), style="bold")
     for hit in hits:
-        plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)} #{hit.position}]")
+        plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)}\u00a0#{hit.position}]")
 
 
 def generate(

@@ -17,11 +17,15 @@ from lang_jepa.settings.encoder import ModelSettings
 
 
 class _Block(nn.Module):
-    """Pre-norm attention and an MLP, over [Q, L, D]; `last`: of the last place alone, [Q, 1, D]."""
+    """Pre-norm attention, with a learnt bias for how far a turn is from the target, and an MLP, over [Q, L, D].
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    `last`: of the last place alone, [Q, 1, D].
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
+        self.distance_bias = nn.Parameter(torch.zeros(heads, window))
         self.norm_attention, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.query, self.key_value = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
         self.attention_output = nn.Linear(dim, dim)
@@ -37,7 +41,9 @@ class _Block(nn.Module):
         query = self.query(normed[:, -1:] if last else normed)
         key, value = self.key_value(normed).chunk(2, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None, :])
+        bias = self.distance_bias[:, -seen.shape[1] :].to(query.dtype)
+        read = bias[:, None, :].masked_fill(~seen[:, None, None, :], -torch.inf)  # [Q, H, 1, L]
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=read)
         kept = x[:, -1:] if last else x
         kept = kept + self.dropout(self.attention_output(attended.transpose(1, 2).flatten(-2)))
         made: Tensor = kept + self.dropout(self.contract(functional.gelu(self.expand(self.norm_mlp(kept)))))
@@ -52,7 +58,8 @@ class TurnTransformer(Predictor):
     Every prediction has a sequence of its own: the vectors of its window, each with an embedding of how many turns
     before the target it is, of its speaker's role, and of whether its speaker is the one whose turn is predicted. The
     role of that one is added to the last vector, at whose place the prediction is read. W starts at zero: before the
-    first step the prediction is the recency-weighted mean (`weighted_mean`).
+    first step the prediction is the recency-weighted mean (`weighted_mean`). The embeddings start at zero too: with one
+    layer it is then a `RecencyTransformer`, to which it adds what it learns of order and speakers.
 
     Args:
         dim: width D of vectors and predictions.
@@ -72,11 +79,11 @@ class TurnTransformer(Predictor):
         self.table: Tensor
         self.register_buffer("table", recency_table(window), persistent=False)
         self.norm_input = nn.LayerNorm(dim)
-        self.positions = nn.Parameter(torch.randn(window, dim) * _SPREAD)
-        self.roles = nn.Parameter(torch.randn(FIRST_NAME + 1, dim) * _SPREAD)
-        self.asked = nn.Parameter(torch.randn(FIRST_NAME + 1, dim) * _SPREAD)
-        self.same = nn.Parameter(torch.randn(dim) * _SPREAD)
-        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
+        self.positions = nn.Parameter(torch.zeros(window, dim))
+        self.roles = nn.Parameter(torch.zeros(FIRST_NAME + 1, dim))
+        self.asked = nn.Parameter(torch.zeros(FIRST_NAME + 1, dim))
+        self.same = nn.Parameter(torch.zeros(dim))
+        self.blocks = nn.ModuleList(_Block(dim, heads, window, dropout) for _ in range(layers))
         self.norm, self.output = nn.LayerNorm(dim), nn.Linear(dim, dim)
         with torch.no_grad():
             for parameter in self.output.parameters():
@@ -116,7 +123,3 @@ def _numbers(context: Context, rows: Tensor) -> tuple[Tensor, Tensor]:
     nobody = torch.zeros_like(rows)
     speakers = nobody if context.speakers is None else context.speakers.to(rows.device)[rows.clamp(min=0)]
     return speakers, nobody[:, 0] if context.asked is None else context.asked.to(rows.device)
-
-
-_SPREAD = 0.1
-"""Standard deviation of fresh embeddings, beside vectors of unit variance."""
