@@ -287,7 +287,7 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
         "baseline's ±.",
         style="dim",
     )
-    if any(one["lower_is_better"] for one in report["verdicts"]):
+    if any(one["metric"]["name"].endswith("(lower is better)") for one in report["verdicts"]):
         plain("(↓) Lower is better.", style="dim")
     if any(map(_is_close, report["verdicts"])):
         plain(

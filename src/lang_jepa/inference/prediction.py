@@ -90,7 +90,7 @@ def passages(
     vectors: Tensor,
     sides: list[Sides],
     window: int,
-    speakers: NDArray[np.integer] | None = None,
+    speakers: Sequence[int] | None = None,
     asked: NDArray[np.integer] | None = None,
 ) -> Context:
     """One passage for each position, asked after its last sentence, as `ConceptsView` lays them out.

@@ -141,7 +141,8 @@ class _Building:
         sentences = split_text(text, splitter)
         speakers = np.zeros(0, dtype=np.uint8)
         if self.speakers is not None:
-            speakers, sentences = speakers_of(sentences)
+            numbers, sentences = speakers_of(sentences)
+            speakers = np.array(numbers, dtype=np.uint8)
         tokens, starts = tokenizer.encode_document(sentences)
         lengths = np.diff(starts)
         if not lengths.all():

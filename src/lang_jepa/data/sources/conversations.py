@@ -7,9 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -156,10 +153,10 @@ def speaker_of(unit: str) -> tuple[int, str]:
     return (speaker_number(prefix[1]), unit[prefix.end() :]) if prefix else (0, unit)
 
 
-def speakers_of(units: Iterable[str]) -> tuple[NDArray[np.uint8], list[str]]:
-    """`speaker_of` of several: numbers [n] and what is said."""
+def speakers_of(units: Iterable[str]) -> tuple[list[int], list[str]]:
+    """`speaker_of` of several: numbers, and what is said."""
     pairs = [speaker_of(unit) for unit in units]
-    return np.array([number for number, _ in pairs], dtype=np.uint8), [text for _, text in pairs]
+    return [number for number, _ in pairs], [text for _, text in pairs]
 
 
 def conversation_text(value: object, speakers: Literal["none", "prefix", "embedding"]) -> tuple[str, int]:
