@@ -10,18 +10,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.distance import (
     DISTANCES,
     MSE,
-    NEAR,
-    TEMPERATURE,
     Centre,
     Contrastive,
     Cosine,
     SmoothL1,
 )
+from lang_jepa.settings.load import load_settings
 
 smooth_l1, cosine, mse, contrastive = SmoothL1(), Cosine(), MSE(), Contrastive()
+TEMPERATURE, NEAR = 0.1, 8
 NAMES = sorted(DISTANCES.keys() - {"contrastive"})
 """Those that look at one pair at a time."""
 OF_DIRECTIONS = ["cosine", "smooth_l1"]
@@ -198,3 +199,24 @@ def test_contrastive_leaves_out_what_stands_near() -> None:
     ]
     assert contrastive(x, y, numbers).tolist() == pytest.approx(expected, abs=1e-5)
     assert contrastive(x, y, numbers).tolist() != pytest.approx(contrastive(x, y).tolist(), abs=1e-2)
+
+
+def test_contrastive_by_its_settings() -> None:
+    """A lower temperature and a nearer text are other wrong answers; a target of the same text never is one."""
+    x, y = of_unit_rms(vectors(4, 8)), vectors(4, 8, seed=1)
+    y[3] = 2 * y[0]
+    one = Contrastive(temperature=0.5, near=0)
+    cosines = functional.cosine_similarity(x[:, None], y[None], dim=-1) / 0.5
+    rivals = [[0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3], [1, 2, 3]]
+    expected = [
+        -float(torch.log_softmax(cosines[row, kept], dim=-1)[kept.index(row)]) for row, kept in enumerate(rivals)
+    ]
+    assert one(x, y, torch.arange(4)).tolist() == pytest.approx(expected, abs=1e-5)
+    settings = load_settings("concepts", ["optimization.loss_fn=contrastive", "objective.contrastive_near=0",
+                                          "objective.contrastive_temperature=0.5", "objective.center_targets=false"])  # fmt: skip
+    made = Contrastive.of(settings)
+    assert (made.temperature, made.near) == (0.5, 0)
+    with pytest.raises(
+        LangJepaError, match=r"objective\.contrastive_near has no effect beside optimization\.loss_fn=co"
+    ):
+        load_settings("concepts", ["objective.contrastive_near=0"])

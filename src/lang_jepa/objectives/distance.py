@@ -87,15 +87,29 @@ class MSE(Distance):
 class Contrastive(Distance):
     """Cross-entropy of finding each prediction's own target among all targets of the batch.
 
-    InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) with temperature .1, by the dot product of the prediction over
-    sqrt(D) with the unit target. A prediction of unit RMS is thus compared by its cosine; a longer one is surer, a
+    InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) by the dot product of the prediction over sqrt(D) with the unit
+    target, over a temperature. A prediction of unit RMS is thus compared by its cosine; a longer one is surer, a
     shorter one less sure. (Where all had one length, predictors spent directions on being unsure.) The wrong targets
     are the other targets of the same call: those of one micro-batch, of all ranks in training. Sentences of one
-    document teach what tells its positions apart.
+    document teach what tells its positions apart. A target that is the same as the own one (the same text) is none.
+
+    Args:
+        temperature: what the products are divided by.
+        near: targets up to so many positions away in the text are no wrong ones. A context, which a prediction
+            resembles for good reason, consists of them; where its turns are never what comes next, 0 is harder.
     """
 
     among_targets = True
+    reads = ("objective.contrastive_temperature", "objective.contrastive_near")
     uncentred = "takes the length from predictions, which optimization.loss_fn={} looks at"
+
+    def __init__(self, *, temperature: float = 0.1, near: int = 8) -> None:
+        self.temperature, self.near = temperature, near
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        objective = settings.objective
+        return cls(temperature=objective.contrastive_temperature, near=objective.contrastive_near)
 
     def __call__(
         self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, *, first: int = 0
@@ -105,22 +119,22 @@ class Contrastive(Distance):
         Args:
             predictions: [Q, D], not normalised.
             targets: [N, D], among them those of the predictions, in their order.
-            numbers: int64 [N], the targets' positions in the text. Those up to `NEAR` away are no wrong targets: a
-                context, which a prediction resembles for good reason, consists of them; nor is a target that stands in
-                the batch again for another prediction.
+            numbers: int64 [N], the targets' positions in the text; those up to `near` away are no wrong targets, nor is
+                one that stands in the batch again for another prediction.
             first: the row of the first prediction's target.
 
         Returns:
             float32 [Q].
         """
         ours = predictions.float() * predictions.shape[-1] ** -0.5
-        scores = ours @ functional.normalize(targets.float(), dim=-1).T / TEMPERATURE
+        theirs = functional.normalize(targets.float(), dim=-1)
         own = torch.arange(first, first + len(ours), device=ours.device)
+        left_out = theirs[own].detach() @ theirs.detach().T > 1 - _SAME
         if numbers is not None:
-            positions = numbers.to(scores.device)
-            near = (positions[own, None] - positions[None, :]).abs() <= NEAR
-            near[torch.arange(len(own)), own] = False
-            scores = scores.masked_fill(near, -torch.inf)
+            positions = numbers.to(ours.device)
+            left_out |= (positions[own, None] - positions[None, :]).abs() <= self.near
+        left_out[torch.arange(len(own)), own] = False
+        scores = (ours @ theirs.T / self.temperature).masked_fill(left_out, -torch.inf)
         return functional.cross_entropy(scores, own, reduction="none")
 
     def over_ranks(self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
@@ -131,9 +145,8 @@ class Contrastive(Distance):
         return self(predictions, everyone, numbers, first=first)
 
 
-TEMPERATURE = 0.1
-NEAR = 8
-"""Sentences; as many as contexts usually have."""
+_SAME = 1e-4
+"""Cosine distance below which two targets are the same."""
 
 DISTANCES: dict[str, type[Distance]] = {
     "smooth_l1": SmoothL1,

@@ -105,6 +105,11 @@ class ObjectiveSettings(Section):
     early spread and lets the encoder forget wording later."""
     prediction_weight: float = Field(default=1.0, gt=0)
     """Weight of the prediction distance in the sum (VICReg's 25)."""
+    contrastive_temperature: float = Field(default=0.1, gt=0)
+    """Temperature of `optimization.loss_fn=contrastive`; lower looks at the hardest wrong targets alone."""
+    contrastive_near: int = Field(default=8, ge=0)
+    """Targets up to so many sentences from the own one are no wrong ones for it. 8: as many as contexts usually have; 0
+    where what was just said does not come again, as in dialogues."""
     vicreg_variance: float = Field(default=25.0, ge=0)
     """Weight of VICReg's variance term."""
     vicreg_covariance: float = Field(default=1.0, ge=0)
