@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
-from lang_jepa.data.sources.conversations import NoConversation, Turn, conversation_text, text_in_units, turns
+from lang_jepa.data.sources.conversations import NoConversation, Turn, conversation_text, said_in, text_in_units, turns
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import LangJepaError
@@ -40,13 +40,15 @@ def test_every_form_gives_the_same_turns(form: str) -> None:
 
 def test_strings_have_no_speakers() -> None:
     assert turns(["Hello.\nAgain.", "", "Bye."]) == [Turn("", "Hello. Again."), Turn("", ""), Turn("", "Bye.")]
-    assert conversation_text(["Hello.", "", "Bye."], "prefix") == ("Hello.\nBye.", 1)
+    assert conversation_text(["Hello.", "", "Bye."]) == ("-: Hello.\n-: Bye.", 1)
+    assert said_in(["-: Hello.", "-: Bye."], "prefix") == ["Hello.", "Bye."]
 
 
 def test_speakers_stand_before_turns_where_they_are_wanted() -> None:
     whole = "user: Is it open? I have a dog. Mr. Fox.\nassistant: Yes. Until six."
-    assert conversation_text(MESSAGES, "prefix") == (whole, 0)
-    assert conversation_text(MESSAGES, "none") == ("\n".join(turn.text for turn in CHAT), 0)
+    assert conversation_text(MESSAGES) == (whole, 0)
+    assert said_in(whole.split("\n"), "prefix") == whole.split("\n")
+    assert said_in(whole.split("\n"), "none") == [turn.text for turn in CHAT]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_logs_and_rotated_logs_are_read_as_lines(tmp_path: Path) -> None:
 
 def test_new_text_is_read_as_in_training() -> None:
     settings = DataSettings(units="turns", speakers="prefix")
-    assert text_in_units(FORMS["text"], settings) == conversation_text(MESSAGES, "prefix")[0]
+    assert text_in_units(FORMS["text"], settings) == conversation_text(MESSAGES)[0]
     assert text_in_units("no speaker.\nNone.", DataSettings(units="turns")) == "no speaker.\nNone."
     with pytest.raises(LangJepaError, match="trained on turns like"):
         text_in_units("no speaker.\nNone.", settings)

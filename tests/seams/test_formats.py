@@ -29,7 +29,7 @@ from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common, hash_se
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
-from lang_jepa.data.sources.conversations import conversation_text
+from lang_jepa.data.sources.conversations import conversation_text, said_in
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
@@ -52,7 +52,7 @@ from tiny import tiny_settings
 PINNED = {
     "stories.generate": (1, "b5d4a0c027b3e3b0"),
     "data.sources.base": (1, "6c15c2f2a5ef4778"),
-    "data.sources.conversations": (1, "b52832cdecd86853"),
+    "data.sources.conversations": (2, "71627f205bebb193"),
     "data.sources.read_json": (1, "a6e52a87a894b994"),
     "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
     "data.sources.read_tables": (1, "bff3ebf6ecd1a954"),
@@ -168,7 +168,8 @@ def _of_conversations(folder: Path) -> Iterator[Any]:
     ]
     shared, spoken = [{"from": "b", "value": "Hi."}], "Anna: Hi.\n\nAgain.\nBo: x: y"
     for form in (messages, json.dumps(messages), shared, ["One.", " "], spoken):
-        yield [conversation_text(form, "none")[0], conversation_text(form, "prefix")[0]]
+        lines = conversation_text(form)[0]
+        yield [lines, said_in(lines.split("\n"), "none"), said_in(lines.split("\n"), "prefix")]
 
 
 def _of_office(folder: Path) -> Iterator[Any]:

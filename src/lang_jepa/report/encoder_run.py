@@ -98,16 +98,20 @@ class ScoredEncoder(ScoredRun):
             add_cache(model, shown, options.on_message, named=named)
         else:
             add_cache(model, [], options.on_message)
-        texts = corpus if self.held_out else None
+        texts, names = corpus if self.held_out else None, model.knows_speakers
         on_own = {task.name for task in self.tasks if task.reads_held_out and not (others and "grouped" in task.needs)}
         return Request(
             _scored(model),
             [task.name for task in self.tasks],
             baselines=self._baselines(),
             data_dir=options.data_dir,
-            documents=some_texts(texts.validation, options.budget.documents) if texts else None,
-            train_documents=some_texts(texts.train, TRAINING_DOCUMENTS) if texts else None,
-            grouped=grouped(corpus, others, options.budget.documents) if corpus and self._needs("grouped") else None,
+            documents=some_texts(texts.validation, options.budget.documents, names=names) if texts else None,
+            train_documents=some_texts(texts.train, TRAINING_DOCUMENTS, names=names) if texts else None,
+            grouped=(
+                grouped(corpus, others, options.budget.documents, names=names)
+                if corpus and self._needs("grouped")
+                else None
+            ),
             searched=read,
             decoding=model,
             decoding_beside=_untrained_decoding(self.folder, settings) if self._needs("decoding") else {},

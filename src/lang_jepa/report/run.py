@@ -142,23 +142,24 @@ def searched(settings: Settings, documents: str, queries: Path, language: str | 
     return ask(queries, texts, Path(documents).name)
 
 
-def grouped(corpus: Corpus, others: Corpus | None, count: int) -> Grouped:
+def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = False) -> Grouped:
     """Held-out documents of a corpus with their groups; if there are others, those report and the held-out ones choose.
 
-    Up to `count` of each, spread evenly.
+    Up to `count` of each, spread evenly. `names`: see `some_texts`.
     """
-    held, groups = _taken(corpus.validation, count)
+    held, groups = _taken(corpus.validation, count, names)
     if others is None:
         return Grouped(held, groups, [index % CHOOSING_EVERY == 0 for index in range(len(held))])
-    reported, theirs = _taken(others.train, count)
+    reported, theirs = _taken(others.train, count, names)
     choosing = [True] * len(held) + [False] * len(reported)
     return Grouped([*held, *reported], [*groups, *theirs], choosing)
 
 
-def _taken(split: CorpusSplit, count: int) -> tuple[list[list[str]], list[str]]:
+def _taken(split: CorpusSplit, count: int, names: bool) -> tuple[list[list[str]], list[str]]:
     """Sentences and groups of up to `count` documents."""
+    read = split.units if names else split.texts
     rows, starts = evenly(split.num_documents, count), split.document_starts
-    texts = [split.units(np.arange(starts[row], starts[row + 1])) for row in rows]
+    texts = [read(np.arange(starts[row], starts[row + 1])) for row in rows]
     return texts, [group_of(split.document_id(row)) for row in rows]
 
 
@@ -192,6 +193,6 @@ def add_cache(
                     model.sentence_cache.fill(split, found.vectors)
 
 
-def some_texts(split: CorpusSplit, count: int) -> list[list[str]]:
-    """The sentences of up to `count` documents, spread evenly over a side."""
-    return _taken(split, count)[0]
+def some_texts(split: CorpusSplit, count: int, *, names: bool = False) -> list[list[str]]:
+    """The sentences of up to `count` documents, spread evenly over a side; `names`: turns as "user: Good morning"."""
+    return _taken(split, count, names)[0]

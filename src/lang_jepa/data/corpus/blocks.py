@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.deduplicate import Hashes, hash_sentence, hash_text
 from lang_jepa.data.sources.base import Document
-from lang_jepa.data.sources.conversations import speakers_of
+from lang_jepa.data.sources.conversations import said_in, speakers_of
 from lang_jepa.data.text.sentences import SentenceSplitter, split_text
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
 from lang_jepa.settings.data import DataSettings
@@ -113,18 +113,19 @@ def process_documents(
     A document is dropped, and counted under its reason, when it has fewer than `settings.min_sentences` sentences
     with tokens. Sentences of which the tokenizer keeps nothing are dropped and counted.
     """
-    building = _Building(speakers=settings.speakers == "embedding")
+    building = _Building(settings)
     for document in documents:
-        building.add(document, splitter, tokenizer, settings.min_sentences)
+        building.add(document, splitter, tokenizer)
     size = (len(documents), sum(len(document.text) for document in documents))
     return building.finish(token_dtype(tokenizer.vocab_size), size)
 
 
 class _Building:
-    """A block that grows by one document at a time; with `speakers` these are kept, and taken off the texts."""
+    """A block that grows by one document at a time; who says each turn is kept apart from the texts."""
 
-    def __init__(self, *, speakers: bool) -> None:
-        self.speakers: list[NDArray[np.uint8]] | None = [] if speakers else None
+    def __init__(self, settings: DataSettings) -> None:
+        self.settings = settings
+        self.speakers: list[NDArray[np.uint8]] | None = [] if settings.units == "turns" else None
         self.tokens: list[Ints] = []
         self.sentence_lengths: list[Ints] = []
         self.document_lengths: list[int] = []
@@ -135,14 +136,14 @@ class _Building:
         self.sizes: list[tuple[int, int]] = []
         self.rejected: Counter[str] = Counter()
 
-    def add(self, document: Document, splitter: SentenceSplitter, tokenizer: TextTokenizer, min_sentences: int) -> None:
+    def add(self, document: Document, splitter: SentenceSplitter, tokenizer: TextTokenizer) -> None:
         """Process one document and append it, or count why not."""
-        text = document.text
+        text, min_sentences = document.text, self.settings.min_sentences
         sentences = split_text(text, splitter)
         speakers = np.zeros(0, dtype=np.uint8)
         if self.speakers is not None:
-            numbers, sentences = speakers_of(sentences)
-            speakers = np.array(numbers, dtype=np.uint8)
+            speakers = np.array(speakers_of(sentences)[0], dtype=np.uint8)
+            sentences = said_in(sentences, self.settings.speakers)
         tokens, starts = tokenizer.encode_document(sentences)
         lengths = np.diff(starts)
         if not lengths.all():

@@ -119,7 +119,7 @@ def judge(
     text = value
     if settings.units == "turns" and value is not None:
         try:
-            text, empty = conversation_text(value, settings.speakers)
+            text, empty = conversation_text(value)
         except NoConversation as error:
             return Rejection(str(error), where)
         left_out = (*left_out, ("messages without text", empty)) if empty else left_out
@@ -131,7 +131,9 @@ def judge(
 
 def units_of(settings: DataSettings) -> list[object]:
     """What a source's fingerprint holds of the units: nothing where documents are plain texts."""
-    return [] if settings.units != "turns" else [settings.units, settings.speakers, CONVERSATIONS_FORMAT]
+    if settings.units != "turns":
+        return []
+    return [settings.units, "prefix" if settings.speakers == "prefix" else "apart", CONVERSATIONS_FORMAT]
 
 
 def length_of(text: str) -> int:

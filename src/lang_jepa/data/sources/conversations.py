@@ -10,7 +10,7 @@ from typing import Literal
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
-FORMAT = 1
+FORMAT = 2
 """Goes up whenever a conversation is read differently than before."""
 
 _NOBODY = "-"
@@ -159,27 +159,41 @@ def speakers_of(units: Iterable[str]) -> tuple[list[int], list[str]]:
     return [number for number, _ in pairs], [text for _, text in pairs]
 
 
-def conversation_text(value: object, speakers: Literal["none", "prefix", "embedding"]) -> tuple[str, int]:
-    """A conversation as a text of one turn a line, and how many messages had no text and were left out.
+def conversation_text(value: object) -> tuple[str, int]:
+    """A conversation as a text of one turn a line, "Anna: Good morning", and how many messages had no text.
+
+    Those are left out. `speaker_of` takes the names off again; a speaker without one is called "-".
 
     Args:
         value: as for `turns`.
-        speakers: `prefix` puts "Anna: " before the turns of those who have a name, `embedding` before every turn
-            (`speaker_of` takes it off again).
 
     Raises:
         NoConversation: as `turns`.
     """
     found = turns(value)
     said = [turn for turn in found if turn.text]
-    return "\n".join(_line(turn, speakers) for turn in said), len(found) - len(said)
+    return "\n".join(map(_line, said)), len(found) - len(said)
 
 
-def _line(turn: Turn, speakers: str) -> str:
-    if speakers == "none" or (speakers == "prefix" and not turn.speaker):
-        return turn.text
-    name = turn.speaker if speakers == "prefix" else turn.speaker.replace(":", " ").strip()[:40].strip() or _NOBODY
+def _line(turn: Turn) -> str:
+    name = turn.speaker.replace(":", " ").strip()[:40].strip() or _NOBODY
     return f"{name}: {turn.text}"
+
+
+def said_in(units: Sequence[str], speakers: Literal["none", "prefix", "embedding"]) -> list[str]:
+    """Turns as the tokenizer reads them, from lines like "Anna: Good morning": with the name only where that is in the
+    text (`prefix`).
+    """
+    if speakers == "prefix":
+        return [unit.removeprefix(f"{_NOBODY}: ") for unit in units]
+    return [speaker_of(unit)[1] for unit in units]
+
+
+def as_read(units: Sequence[str], settings: DataSettings) -> list[str]:
+    """Units of a text as a model of these settings is given them: turns with the name where it knows speakers."""
+    if settings.units != "turns" or settings.speakers == "embedding":
+        return list(units)
+    return said_in(units, settings.speakers)
 
 
 def text_in_units(text: str, settings: DataSettings) -> str:
@@ -193,8 +207,9 @@ def text_in_units(text: str, settings: DataSettings) -> str:
     if settings.units != "turns":
         return text
     try:
-        return conversation_text(text, settings.speakers)[0]
+        lines = conversation_text(text)[0]
     except NoConversation as error:
         if settings.speakers != "none":
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and this is {error}') from error
         return text
+    return "\n".join(as_read(lines.split("\n"), settings))

@@ -30,6 +30,7 @@ class Options(Frame):
     window: int
     passage: int
     horizons: NotRequired[int]
+    speakers: NotRequired[bool]
 
 
 class NextSentenceView(AsksNext):
@@ -40,6 +41,7 @@ class NextSentenceView(AsksNext):
         window: sentences of context at most.
         passage: sentences in a passage at most (`causal`, `concepts`).
         horizons: sentences ahead that are predicted from each place.
+        speakers: say in the contexts who speaks (`concepts`), where the split knows it.
         frame: see `View`.
     """
 
@@ -47,15 +49,30 @@ class NextSentenceView(AsksNext):
     reads = ("data.passage_size", "data.context", "data.horizons")
 
     def __init__(
-        self, split: CorpusSplit, *, window: int, passage: int, horizons: int = 1, **frame: Unpack[Frame]
+        self,
+        split: CorpusSplit,
+        *,
+        window: int,
+        passage: int,
+        horizons: int = 1,
+        speakers: bool = False,
+        **frame: Unpack[Frame],
     ) -> None:
         super().__init__(split, **frame)
         self.window, self.passage, self.horizons = window, passage, horizons
+        self.speakers = speakers and split.has_speakers
 
     @classmethod
     def of(cls, settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> Self:
         data = settings.data
-        return cls(split, window=data.window_size, passage=data.passage_size, horizons=data.horizons, **frame)
+        return cls(
+            split,
+            window=data.window_size,
+            passage=data.passage_size,
+            horizons=data.horizons,
+            speakers=data.speakers == "embedding",
+            **frame,
+        )
 
     @classmethod
     def in_mode(cls, data: DataSettings) -> type[View]:
@@ -226,7 +243,7 @@ class ConceptsView(PassageView):
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
         numbers = np.repeat(first, counts) + within(counts)
         sequences = self.sentences(numbers)
-        speakers = torch.from_numpy(self.split.speakers(numbers)) if self.split.has_speakers else None
+        speakers = torch.from_numpy(self.split.speakers(numbers)) if self.speakers else None
         owner, windows = sequences.owner(), self._windows(counts)
         return Contexts(sequences, owner, windows, torch.from_numpy(counts), speakers=speakers)
 

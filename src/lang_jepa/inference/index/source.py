@@ -11,6 +11,7 @@ from lang_jepa.data.corpus.assemble import sentence_formats
 from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document, Source, require_documents
+from lang_jepa.data.sources.conversations import as_read
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.files.atomic import fingerprint
@@ -85,7 +86,8 @@ class SplitDocuments:
             if not isinstance(document, Document):
                 yield Row(None, [], 0)
                 continue
-            yield Row(document.id, split_text(document.text, splitter), len(document.text))
+            units = as_read(split_text(document.text, splitter), self.settings)
+            yield Row(document.id, units, len(document.text))
 
     def characters(self) -> int:
         """Characters of all documents.
