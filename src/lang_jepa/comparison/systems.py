@@ -100,8 +100,9 @@ class EncoderRuns(ScoredRuns[Settings]):
             )
 
     def usual_tasks(self, settings: Settings) -> tuple[str, ...]:
-        """The built-in stories where they are trained on, else next sentences."""
-        return ("stories",) if settings.data.train_file == "stories" else ("retrieval",)
+        """The built-in stories where they are trained on, turns of conversations, else next sentences."""
+        own = "turns" if settings.data.units == "turns" else "retrieval"
+        return ("stories",) if settings.data.train_file == "stories" else (own,)
 
     def expected_equal(self, one: Settings, other: Settings) -> dict[str, bool]:
         first, second = flat(one), flat(other)

@@ -26,6 +26,7 @@ from lang_jepa.report.run import (
     EvaluateOptions,
     ScoredRun,
     add_cache,
+    conversations,
     grouped,
     other_corpus,
     searched,
@@ -90,7 +91,7 @@ class ScoredEncoder(ScoredRun):
         if options.documents and options.queries and self._needs("searched"):
             read = searched(settings, options.documents, options.queries, options.language)
         others = None
-        if corpus and self._needs("grouped"):
+        if corpus and (self._needs("grouped") or self._needs("conversations")):
             if options.documents is not None:
                 others = other_corpus(settings, corpus, options.documents)
             shown = [one for one in (corpus, others) if one]
@@ -99,7 +100,7 @@ class ScoredEncoder(ScoredRun):
         else:
             add_cache(model, [], options.on_message)
         texts, names = corpus if self.held_out else None, model.knows_speakers
-        on_own = {task.name for task in self.tasks if task.reads_held_out and not (others and "grouped" in task.needs)}
+        on_own = {task.name for task in self.tasks if task.reads_held_out and not (others and task.options)}
         return Request(
             _scored(model),
             [task.name for task in self.tasks],
@@ -111,6 +112,9 @@ class ScoredEncoder(ScoredRun):
                 grouped(corpus, others, options.budget.documents, names=names)
                 if corpus and self._needs("grouped")
                 else None
+            ),
+            conversations=(
+                conversations(corpus, others, options.budget) if corpus and self._needs("conversations") else None
             ),
             searched=read,
             decoding=model,
@@ -195,6 +199,12 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
         if getattr(options, option) is not None and not any(task in readers for task in tasks):
             some, one = ("tasks", "one of them") if len(readers) > 1 else ("task", "it")
             raise LangJepaError(f"--{option} belongs to the {some} {_listed(readers)}: add {one} to --tasks")
+    units = model.settings.data.units
+    if units == "sentences" and any("conversations" in task.needs for task in tasks):
+        raise LangJepaError(
+            "the task turns asks for turns of conversations, and this model was trained on sentences (data.units=turns "
+            "or lines): take retrieval"
+        )
     for task in tasks:
         if task.incomplete and any(getattr(options, option) is None for option in task.options):
             raise LangJepaError(task.incomplete)
@@ -288,7 +298,8 @@ def _usual_tasks(model: ConceptModel, data_dir: Path | None) -> list[str]:
         return ["sts", "probe", "au"]
     if model.settings.data.train_file == "stories":
         return ["stories"]
-    return ["retrieval", *(("sts", "probe", "au") if data_dir else ())]
+    own = "turns" if model.settings.data.units == "turns" else "retrieval"
+    return [own, *(("sts", "probe", "au") if data_dir else ())]
 
 
 WORDS = "words"

@@ -10,12 +10,12 @@ import numpy as np
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.table import Report, Saver
 from lang_jepa.evaluation.tasks import DEFAULT_BUDGET, Budget, evaluate
 from lang_jepa.evaluation.tasks.document_data import group_of
-from lang_jepa.evaluation.tasks.request import Grouped, Request, Searched
+from lang_jepa.evaluation.tasks.request import Conversations, Grouped, Request, Searched
 from lang_jepa.evaluation.tasks.search import ask
 from lang_jepa.inference.cache import ConceptCache, OnMessage, SentenceCache, reads_cached
 from lang_jepa.inference.index.source import SplitDocuments
@@ -153,6 +153,36 @@ def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = 
     reported, theirs = _taken(others.train, count, names)
     choosing = [True] * len(held) + [False] * len(reported)
     return Grouped([*held, *reported], [*groups, *theirs], choosing)
+
+
+def conversations(corpus: Corpus, others: Corpus | None, budget: Budget) -> Conversations:
+    """Held-out conversations of a corpus, or others to report on: the held-out ones then only choose.
+
+    Args:
+        corpus: of the run.
+        others: of other documents, prepared as it.
+        budget: how many of each, spread evenly.
+    """
+    held, theirs = _spoken(corpus.validation, budget.conversations)
+    reported, others_theirs = _spoken(others.train, budget.conversations) if others else ([], [])
+    choosing = [others is not None or row % CHOOSING_EVERY == 0 for row in range(len(held))] + [False] * len(reported)
+    speakers = [*theirs, *others_theirs]
+    where = "held out" if others is None else others.manifest["source"]["description"]
+    return Conversations(
+        [*held, *reported],
+        speakers if any(any(numbers) for numbers in speakers) else None,
+        choosing,
+        some_texts(corpus.train, budget.train_conversations),
+        f"{counted(choosing.count(False), 'conversation')} ({where})",
+    )
+
+
+def _spoken(split: CorpusSplit, count: int) -> tuple[list[list[str]], list[list[int]]]:
+    """Texts and numbers of the speakers of up to `count` conversations; of lines nobody's."""
+    starts = split.document_starts
+    turns = [np.arange(starts[row], starts[row + 1]) for row in evenly(split.num_documents, count)]
+    who = [split.speakers(some).tolist() if split.has_speakers else [0] * len(some) for some in turns]
+    return [split.texts(some) for some in turns], who
 
 
 def _taken(split: CorpusSplit, count: int, names: bool) -> tuple[list[list[str]], list[str]]:

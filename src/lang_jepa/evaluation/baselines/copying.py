@@ -141,6 +141,21 @@ class WordRidge:
                 yield (f"{penalty:g}, {kind}", vector_scores(questions, predicted, candidates))
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Contexts of training documents with what came next.
+
+    Attributes:
+        contexts: each as rows of `sentences`, oldest first.
+        following: int64 [n], row of the sentence after each.
+        sentences: of the documents they are from.
+    """
+
+    contexts: list[NDArray[np.int64]]
+    following: NDArray[np.int64]
+    sentences: list[str]
+
+
 def means_ridge(
     questions: Questions,
     embeddings: Floats,
@@ -168,22 +183,41 @@ def means_ridge(
     Returns:
         The number of pairs; and for each penalty the scores of all candidates.
     """
-    contexts, following, sentences = _train_pairs(train, window_size, pairs, seed)
-    space = encode(sentences)
-    x = np.concatenate(context_means(contexts, space), axis=1)
+    learnt = context_pairs(train, window_size, pairs, seed)
+    space = encode(learnt.sentences)
+    x = np.concatenate(context_means(learnt.contexts, space), axis=1)
     asked = np.concatenate(context_means(questions.context_rows, embeddings), axis=1)
     start = recency_mean(questions.context_rows, embeddings)
-    path = ridge_path(x, space[following] - recency_mean(contexts, space))
+    path = ridge_path(x, space[learnt.following] - recency_mean(learnt.contexts, space))
     return len(x), (
         (f"{penalty:g}", vector_scores(questions, unit_rows(start + ridge(asked)), embeddings))
         for penalty, ridge in path
     )
 
 
-def _train_pairs(
-    train: Sequence[Sequence[str]], window_size: int, pairs: int, seed: int
-) -> tuple[list[NDArray[np.int64]], NDArray[np.int64], list[str]]:
-    """Contexts as rows, rows of the next sentences, and the sentences; whole documents until `pairs` are there."""
+def knn_scores(questions: Questions, embeddings: Floats, learnt: Pairs, space: Floats, count: int) -> ScoresBySet:
+    """Candidates by the mean of the sentences that followed the training contexts most like each question's.
+
+    Contexts are alike by the cosine of their recency-weighted means.
+
+    Args:
+        questions: what is asked.
+        embeddings: [S, D] unit rows of `questions.sentences`.
+        learnt: training contexts.
+        space: unit rows of `learnt.sentences`.
+        count: contexts that are taken.
+    """
+    known, asked = recency_mean(learnt.contexts, space), recency_mean(questions.context_rows, embeddings)
+    following, made = space[learnt.following], np.empty_like(asked)
+    for start in range(0, len(asked), 512):
+        near = asked[start : start + 512] @ known.T
+        top = np.argpartition(-near, min(count, near.shape[1] - 1), axis=1)[:, :count]
+        made[start : start + 512] = following[top].mean(1)
+    return vector_scores(questions, unit_rows(made), embeddings)
+
+
+def context_pairs(train: Sequence[Sequence[str]], window_size: int, pairs: int, seed: int) -> Pairs:
+    """Contexts with the sentences after them; whole documents, in an order by `seed`, until `pairs` are there."""
     contexts: list[NDArray[np.int64]] = []
     following: list[int] = []
     sentences: list[str] = []
@@ -196,4 +230,4 @@ def _train_pairs(
             following.append(start + position)
         if len(contexts) >= pairs:
             break
-    return contexts, np.array(following, dtype=np.int64), sentences
+    return Pairs(contexts, np.array(following, dtype=np.int64), sentences)

@@ -17,10 +17,11 @@ from lang_jepa.evaluation.tasks.request import DEFAULT_BUDGET, GPT_QUICK, QUICK,
 from lang_jepa.evaluation.tasks.retrieval import RETRIEVAL
 from lang_jepa.evaluation.tasks.search import SEARCH
 from lang_jepa.evaluation.tasks.stories import STORIES
+from lang_jepa.evaluation.tasks.turns import TURNS
 
 __all__ = ["DEFAULT_BUDGET", "GPT_QUICK", "QUICK", "TASKS", "Budget", "Request", "evaluate"]
 
-OF_ENCODERS: tuple[Task, ...] = (STS, PROBE, AU, RETRIEVAL, STORIES, DECODE, DOCUMENT, SEARCH)
+OF_ENCODERS: tuple[Task, ...] = (STS, PROBE, AU, RETRIEVAL, TURNS, STORIES, DECODE, DOCUMENT, SEARCH)
 OF_GPTS: tuple[Task, ...] = (BITS_PER_BYTE, QUANTISED, RETRIEVAL, STS, PROBE, AU)
 TASKS = {task.name: task for task in (*OF_ENCODERS, *OF_GPTS)}
 ENCODER_TASKS, GPT_TASKS = (tuple(task.name for task in some) for some in (OF_ENCODERS, OF_GPTS))

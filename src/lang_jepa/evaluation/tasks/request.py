@@ -31,6 +31,9 @@ class Budget:
         ridge_pairs: context-target pairs of the corpus from which the vector regression learns.
         decoded: sentences that are decoded from their own concepts.
         documents: held-out documents that `retrieval`, `decode` and `document` read at most.
+        conversations: held-out conversations that `turns` reads at most.
+        train_conversations: training conversations for its baselines that learn, at most.
+        turn_pairs: pairs of a context and the next turn from which these learn.
         held_out_documents: held-out documents on which bits per byte are measured at most.
         document_tokens: tokens of each of those at most, from its beginning.
         continuations: questions of the task `document` at most; they need no further encoding.
@@ -44,6 +47,9 @@ class Budget:
     ridge_pairs: int = 4000
     decoded: int = 1024
     documents: int = 200
+    conversations: int = 400
+    train_conversations: int = 1500
+    turn_pairs: int = 20_000
     held_out_documents: int = 256
     document_tokens: int = 1024
     continuations: int = 20_000
@@ -77,6 +83,25 @@ class Grouped:
         sizes = [len(part) for part in (self.documents, self.groups, self.choosing)]
         if len(set(sizes)) > 1:
             raise LangJepaError(f"documents, groups and marks of choosing differ in number: {sizes}.")
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """Conversations of the task `turns`.
+
+    Attributes:
+        documents: the texts of the turns of each.
+        speakers: `speaker_number` of each turn (None: nobody is named).
+        choosing: whether choices are made on it; the others are reported.
+        train: training conversations, for the baselines that learn.
+        source: where they come from, in words.
+    """
+
+    documents: Documents
+    speakers: Sequence[Sequence[int]] | None
+    choosing: Sequence[bool]
+    train: Documents
+    source: str
 
 
 @dataclass(frozen=True)
@@ -158,6 +183,7 @@ class Request:
         documents: held-out documents.
         train_documents: training documents for the baselines that learn (TF-IDF weights, ridge regression).
         grouped: for `document`, held-out documents with what they belong to.
+        conversations: for `turns`, held-out conversations with who speaks.
         searched: for `search`, queries with what they should find.
         decoding: for `decode`, the model with its decoder.
         decoding_beside: other models with decoders, by name, to be scored beside it.
@@ -179,6 +205,7 @@ class Request:
     documents: Documents | None = None
     train_documents: Documents | None = None
     grouped: Grouped | None = None
+    conversations: Conversations | None = None
     searched: Searched | None = None
     decoding: Decoding | None = None
     decoding_beside: Mapping[str, Decoding] = field(default_factory=dict)
@@ -223,10 +250,11 @@ class Result:
     tools: Mapping[str, Any] = field(default_factory=dict)
 
 
-Need = Literal["documents", "grouped", "searched", "decoding", "language"]
+Need = Literal["documents", "grouped", "conversations", "searched", "decoding", "language"]
 NEEDS: Mapping[Need, str] = {
     "documents": "held-out documents: give a corpus with a validation part",
     "grouped": "held-out documents: give a corpus with a validation part",
+    "conversations": "conversations: a model that was trained with data.units=turns or lines, and its corpus",
     "searched": "queries: give --queries FILE and --documents TEXTS",
     "decoding": "a model with a decoder (lang-jepa train concept_decoder --encoder RUN)",
     "language": "a model that predicts tokens: a GPT",
@@ -265,7 +293,7 @@ class Task:
     @property
     def reads_held_out(self) -> bool:
         """Whether it reads held-out documents of the training corpus as sentences."""
-        return bool({"documents", "grouped"} & {*self.needs})
+        return bool({"documents", "grouped", "conversations"} & {*self.needs})
 
     def check(self, request: Request) -> None:
         """Raise a LangJepaError where the request lacks what the task needs."""

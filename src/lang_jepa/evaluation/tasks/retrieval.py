@@ -3,7 +3,7 @@
 `NextSentence` asks it, of the built-in stories too: one scoreboard for each set of candidates.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class NextSentence:
         split: the split's name in the rows.
         events: for stories, the event type of each row of `questions.sentences`, int [S]; then the share of
             top candidates with the true sentence's event type is scored too, on the candidate set `other`.
+        spoken: the contexts with the speakers, "user: Good morning", for models that know them (None: none is known).
         seed: of the bootstrap.
     """
 
@@ -49,9 +50,10 @@ class NextSentence:
         split: str,
         *,
         events: NDArray[np.int64] | None = None,
+        spoken: Sequence[Sequence[str]] | None = None,
         seed: int = 0,
     ) -> None:
-        self.questions, self.events = questions, events
+        self.questions, self.events, self.spoken = questions, events, spoken
         mask = ~questions.choosing
         names, documents = ([questions.sentences[row] for row in questions.true[mask]], questions.documents[mask])
         size = counted(len(np.unique(documents)), "document")
@@ -92,8 +94,12 @@ class NextSentence:
             )
             board.add(name, choices, every=every, note=note)
 
-    def add_models(self, models: Mapping[str, Encoder]) -> dict[str, Floats]:
+    def add_models(self, models: Mapping[str, Encoder], *, raw: bool = False) -> dict[str, Floats]:
         """Record each model's prediction, then copy-forward and the recency-weighted mean in each model's space.
+
+        Args:
+            models: by name, the evaluated one first.
+            raw: also that one's plain cosine as a row of its own: a chosen similarity can hide a collapse.
 
         Returns:
             The embeddings [S, D] of the questions' sentences, by model.
@@ -106,12 +112,16 @@ class NextSentence:
         }
         for position, (name, model) in enumerate(models.items()):
             if isinstance(model, Embedder):
-                made, moments = predict(model, questions.contexts, name), model.statistics
-                options = (
+                known = self.spoken is not None and getattr(model, "knows_speakers", False)
+                contexts = self.spoken if self.spoken is not None and known else questions.contexts
+                made, moments = predict(model, contexts, name), model.statistics
+                predicted = [
                     (kind, "", vector_scores(questions, prepare(made, moments, kind, side="predictions"), space))
                     for kind, space in spaces[name].items()
-                )
-                self.add(name, options, every=position == 0)
+                ]
+                self.add(name, predicted, every=position == 0)
+                if raw and position == 0:
+                    self.add(f"{name}, raw", [one for one in predicted if one[0] == "raw"])
         for name in models:
             for label, rule in (("copy-forward", copy_forward), ("recency mean", recency_mean)):
                 options = (

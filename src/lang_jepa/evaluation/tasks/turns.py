@@ -1,0 +1,180 @@
+"""The task `turns`: the next turn of held-out conversations, beside all that needs no trained predictor.
+
+Four sets of candidates: turns of other conversations; of those the ones by the same speaker; the rest of the same
+conversation; and, of replies alone, 1 of 100 replies (Henderson et al. 2019, arXiv 1904.06472).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.sources.conversations import FIRST_NAME, speaker_name
+from lang_jepa.evaluation.baselines.copying import context_pairs, knn_scores, means_ridge
+from lang_jepa.evaluation.baselines.words import bm25_scores
+from lang_jepa.evaluation.embedder import Encoder, encode
+from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.similarity import Similarity, prepare
+from lang_jepa.evaluation.questions import Questions, build_questions
+from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.request import Conversations, Documents, Request, Result, Task
+from lang_jepa.evaluation.tasks.retrieval import NextSentence
+
+TITLES = {
+    "other": "next turn, other conversations",
+    "speaker": "next turn, same speaker",
+    "same": "next turn, same conversation",
+}
+REPLIES = {"reply": "next turn, 1 of 100 replies"}
+OTHERS, OF_REPLIES = 256, 100
+NEIGHBOURS = 10
+"""Contexts whose next turns the nearest-neighbour baseline takes the mean of."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions about conversations, and who says what in them.
+
+    Attributes:
+        questions: of texts alone.
+        contexts: for each question the turns before the true one, as "user: Good morning"; None where nobody is named.
+        last, next: int64 [Q], the numbers of who says the last turn of the context, and the true one.
+    """
+
+    questions: Questions
+    contexts: list[list[str]] | None
+    last: Rows
+    next: Rows
+
+    @classmethod
+    def of(cls, asked: Conversations, *, window_size: int, queries: int, seed: int) -> "Asked":
+        """Questions with the candidate sets of `TITLES`, as far as speakers are known.
+
+        Raises:
+            LangJepaError: of `build_questions`.
+        """
+        questions = build_questions(
+            asked.documents, window_size=window_size, queries=queries, choosing=asked.choosing, seed=seed
+        )
+        pairs = list(zip(questions.documents.tolist(), questions.positions.tolist(), strict=True))
+        if asked.speakers is None:
+            nobody = np.zeros(len(pairs), dtype=np.int64)
+            return cls(questions, None, nobody, nobody)
+        contexts = []
+        for document, position in pairs:
+            turns = range(max(0, position - window_size), position)
+            texts, numbers = asked.documents[document], asked.speakers[document]
+            contexts.append([f"{speaker_name(numbers[turn])}: {texts[turn]}" for turn in turns])
+        who = [(asked.speakers[document][p - 1], asked.speakers[document][p]) for document, p in pairs]
+        last, following = np.array(who, dtype=np.int64).T
+        drawn = _by_speaker(questions, following, OTHERS, seed)
+        candidates = {"other": questions.candidates["other"], "speaker": drawn, "same": questions.candidates["same"]}
+        return cls(replace(questions, candidates=candidates), contexts, last, following)
+
+    def replies(self, *, seed: int) -> "Asked | None":
+        """The questions in which another one answers, each with 100 replies; None where there are too few.
+
+        Where the roles are those of user and assistant, the replies are the assistant's.
+        """
+        if self.contexts is None:
+            return None
+        chosen = (self.last != self.next) & (self.next > 0)
+        if (self.next == 2).any():
+            chosen &= self.next == 2
+        rows = np.flatnonzero(chosen)
+        questions = self.questions
+        documents = questions.documents[rows]
+        marks = questions.choosing[rows]
+        if len(np.unique(documents[~marks])) < 2 or not marks.any():
+            return None
+        some = replace(
+            questions,
+            contexts=[questions.contexts[row] for row in rows],
+            context_rows=[questions.context_rows[row] for row in rows],
+            true=questions.true[rows],
+            documents=documents,
+            positions=questions.positions[rows],
+            choosing=marks,
+            candidates={},
+        )
+        drawn = _by_speaker(some, self.next[rows], OF_REPLIES, seed)
+        if not (drawn[:, 1:] >= 0).any(1).all():
+            return None
+        some = replace(some, candidates={"reply": drawn})
+        return Asked(some, [self.contexts[row] for row in rows], self.last[rows], self.next[rows])
+
+
+def _by_speaker(questions: Questions, following: Rows, count: int, seed: int) -> Rows:
+    """Candidates [Q, C]: the true turn, then true turns of other conversations by speakers of the same role.
+
+    All whose names are no roles count as one role.
+    """
+    roles, generator = np.minimum(following, FIRST_NAME), np.random.default_rng(seed)
+    result = np.full((len(following), count), -1, dtype=np.int64)
+    result[:, 0] = questions.true
+    for row in range(len(following)):
+        fits = (roles == roles[row]) & (questions.documents != questions.documents[row])
+        pool = np.setdiff1d(questions.true[fits], questions.true[row : row + 1])
+        drawn = generator.permutation(pool)[: count - 1]
+        result[row, 1 : 1 + len(drawn)] = drawn
+    return result
+
+
+def _rows(request: Request, asked: Asked, titles: Mapping[str, str], train: Documents) -> list[Row]:
+    """The rows of some candidate sets."""
+    board = NextSentence(asked.questions, titles, "held out", seed=request.seed, spoken=asked.contexts)
+    embeddings = board.add_models(request.models, raw=True)
+    for name, model in request.models.items():
+        _add_learned(request, board, name, model, embeddings[name], train)
+    sentences = [sentence for document in train for sentence in document]
+    for name, note, scores in bm25_scores(asked.questions, sentences):
+        board.add(name, [("", "", scores)], note=note)
+    board.add_words(sentences)
+    board.add_chance()
+    return board.rows
+
+
+def _add_learned(
+    request: Request,
+    board: NextSentence,
+    name: str,
+    model: Encoder,
+    embeddings: NDArray[np.float32],
+    train: Documents,
+) -> None:
+    """Ridge regression and nearest contexts in a model's space, in the similarity that its recency mean chose."""
+    chosen = next(iter(board.boards.values())).chosen[f"recency mean ({name})"].similarity
+    kind: Similarity = chosen  # type: ignore[assignment]
+    window, pairs, seed = request.window_size, request.budget.turn_pairs, request.seed
+
+    def space(sentences: list[str]) -> NDArray[np.float32]:
+        return prepare(encode(model, sentences, name), model.statistics, kind)
+
+    own = prepare(embeddings, model.statistics, kind)
+    count, path = means_ridge(board.questions, own, space, train, window_size=window, pairs=pairs, seed=seed)
+    options = [("", penalty, scores) for penalty, scores in path]
+    board.add(f"ridge on means ({name})", options, note=f"{kind}, {count:,} training pairs")
+    learnt = context_pairs(train, window, pairs, seed)
+    nearest = knn_scores(board.questions, own, learnt, space(learnt.sentences), NEIGHBOURS)
+    board.add(f"nearest contexts ({name})", [("", "", nearest)], note=f"{kind}, mean of {NEIGHBOURS} next turns")
+
+
+def _score(request: Request) -> Result:
+    given = request.conversations
+    assert given is not None
+    asked = Asked.of(given, window_size=request.window_size, queries=request.budget.queries, seed=request.seed)
+    named = {name: title for name, title in TITLES.items() if name in asked.questions.candidates}
+    rows = _rows(request, asked, named, given.train)
+    replies = asked.replies(seed=request.seed)
+    if replies is not None:
+        rows += _rows(request, replies, REPLIES, given.train)
+    source = f"{given.source}{request.overlap(_reported(given))}"
+    return Result(rows, {TURNS.name: source})
+
+
+def _reported(given: Conversations) -> Sequence[Sequence[str]]:
+    return [texts for texts, chooses in zip(given.documents, given.choosing, strict=True) if not chooses]
+
+
+TURNS = Task("turns", _score, needs=("conversations",), options=("documents",), asks_next=True)
