@@ -139,6 +139,12 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("temperature top_p sample_top_k seed", _SAMPLE),
         "beams": When(bars=("sample", "candidate"), cure=_ONE),
     },
+    "rank": {
+        **_each("model context role top as_json"),
+        "candidates": When(bars=("bank",), cure=_ONE),
+        "bank": When(),
+        **_each("text_column votes", When(needs=("bank",))),
+    },
     "quickstart": _each("override dec_override seed"),
     "compare": _each("variant budget output seeds override vary tasks data_dir quick jobs allow_different"),
     "sweep": _each("recipe output trials metric space override"),

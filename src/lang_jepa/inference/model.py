@@ -16,10 +16,11 @@ from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.scoreboard import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
-from lang_jepa.inference import document
+from lang_jepa.inference import document, replies
 from lang_jepa.inference.decoding import TextDecoder, encoder_fingerprint
 from lang_jepa.inference.document import Continuation, Repetition, SentenceFit
 from lang_jepa.inference.embedding import EmbeddingModel, Vectors
+from lang_jepa.inference.replies import Ranked, Reply, ReplyBank
 from lang_jepa.inference.search import neighbours
 from lang_jepa.inference.texts import texts_of, vectors_of
 from lang_jepa.models.decoder import Generation, Method, Scores
@@ -151,6 +152,30 @@ class ConceptModel(EmbeddingModel):
         """Go on with a text: predicted concept, sentence, appended, next; see `lang_jepa.inference.model`."""
         refuse_without_predictor(self.jepa.predictor)
         return imagine(self, self._decoder(), context, steps, beams=beams)
+
+    def rank(self, context: Sequence[str], candidates: Sequence[str], *, role: str | None = None) -> list[Ranked]:
+        """Candidates for the next turn, the likeliest first; see `lang_jepa.inference.replies.rank`."""
+        return replies.rank(self, context, candidates, role=role)
+
+    def reply(
+        self,
+        context: Sequence[str],
+        bank: ReplyBank | Sequence[Sequence[str]],
+        *,
+        k: int = 10,
+        top: int = 3,
+        role: str | None = None,
+    ) -> list[Reply]:
+        """What to say next, from earlier conversations, best first, each with the context that it answered there.
+
+        Args:
+            context: turns so far, oldest first.
+            bank: earlier conversations, each a list of turns; or a `ReplyBank`, which is made once for many questions.
+            k: contexts of the bank that vote.
+            top: replies at most.
+            role: whose turns of the bank are replies, where it is not a `ReplyBank` yet.
+        """
+        return ReplyBank.of(self, bank, role).reply(context, k=k, top=top)
 
     def choose(self, tools: dict[str, Choice]) -> None:
         """Save what the document tools should use, in the model directory that this model was loaded from too."""

@@ -1,0 +1,173 @@
+"""What to answer: candidates ranked after a conversation, and replies of a bank of earlier conversations.
+
+A predictor is also an encoder of contexts: contexts with like predictions were followed by like turns. So a reply is
+taken from the earlier contexts whose predictions resemble this one's most, by a vote among what followed them; every
+reply comes with the context that it answered. The vote was better than the turn nearest to the prediction, see
+docs/dialogues.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lang_jepa.data.sources.conversations import speaker_number, speaker_of
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.metrics.similarity import Floats, prepare
+from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.texts import texts_of
+
+USUAL = 0.95
+"""A candidate fits where it is nearer to the prediction than this share of the training turns that the model keeps."""
+STRANGE = 0.05
+"""Share of the bank's own contexts that are farther from all other conversations than a context that nothing fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate for the next turn.
+
+    Attributes:
+        text: as it was given.
+        score: cosine with the prediction, by the model's similarity.
+        nearer: share of the training turns that the model keeps which are farther from the prediction.
+        fits: `nearer` is at least `USUAL`.
+    """
+
+    text: str
+    score: float
+    nearer: float
+    fits: bool
+
+
+def rank(
+    model: EmbeddingModel, context: Sequence[str], candidates: Sequence[str], *, role: str | None = None
+) -> list[Ranked]:
+    """Candidates for the next turn, the likeliest first.
+
+    Args:
+        model: with a predictor of what comes next.
+        context: turns so far, oldest first.
+        candidates: to be ranked.
+        role: whose turn it is, see `EmbeddingModel.predict_next`.
+
+    Raises:
+        LangJepaError: no candidates; a model or a context that `predict_next` refuses; a model that was saved without
+            what is usual.
+    """
+    candidates = texts_of(candidates, "candidate")
+    if not candidates:
+        raise LangJepaError("there are no candidates to rank")
+    usual = model.statistics.sample
+    if usual is None:
+        raise LangJepaError("this model was saved without a sample of training turns: train it again, or use infer")
+    kind, statistics = model.similarity, model.statistics
+    predicted = prepare(model.predict_next(context, role=role)[None], statistics, kind, side="predictions")[0]
+    scores = prepare(model.encode(candidates), statistics, kind) @ predicted
+    known = np.sort(prepare(usual, statistics, kind) @ predicted)
+    nearer = np.searchsorted(known, scores) / len(known)
+    order = np.argsort(-scores, kind="stable")
+    return [
+        Ranked(candidates[row], float(scores[row]), float(nearer[row]), bool(nearer[row] >= USUAL)) for row in order
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A turn of the bank that may be said now.
+
+    Attributes:
+        text: of the turn.
+        score: its vote: mean cosine with what followed the nearest contexts, weighted by how near these are.
+        likeness: cosine of the prediction after its context with the one after the given context.
+        context: what it answered in the bank, oldest first.
+        fits: the nearest context of the bank is as near as contexts usually are.
+    """
+
+    text: str
+    score: float
+    likeness: float
+    context: tuple[str, ...]
+    fits: bool
+
+
+class ReplyBank:
+    """Turns of earlier conversations with the predictions after what was said before them.
+
+    Args:
+        model: with a predictor of what comes next.
+        conversations: each a list of turns as the model reads them ("user: Good morning" where it knows speakers).
+        role: only turns of this role are replies (None: every turn but the first of a conversation).
+
+    Raises:
+        LangJepaError: there is no such turn; a model without a predictor of what comes next.
+    """
+
+    def __init__(
+        self, model: EmbeddingModel, conversations: Sequence[Sequence[str]], *, role: str | None = None
+    ) -> None:
+        wanted = None if role is None else speaker_number(role)
+        window = model.settings.data.window_size
+        self.model = model
+        self.contexts: list[list[str]] = []
+        self.replies: list[str] = []
+        owners = []
+        for number, turns in enumerate(conversations):
+            for position in range(1, len(turns)):
+                if wanted in (None, speaker_of(turns[position])[0]):
+                    self.contexts.append(list(turns[max(0, position - window) : position]))
+                    self.replies.append(turns[position])
+                    owners.append(number)
+        if not self.replies:
+            raise LangJepaError(
+                "the bank has no reply" + (f" by {role}: turns are wanted like '{role}: ...'" if role else "")
+            )
+        self._owners = np.array(owners)
+        self._role = role if model.knows_speakers else None
+        self._predictions = self._prepared(self.contexts)
+        self._turns = prepare(model.encode(self.replies), model.statistics, model.similarity)
+        self._strange = self._least_usual()
+
+    @classmethod
+    def of(cls, model: EmbeddingModel, given: "ReplyBank | Sequence[Sequence[str]]", role: str | None) -> "ReplyBank":
+        """A bank, or what one is made of."""
+        return given if isinstance(given, ReplyBank) else ReplyBank(model, given, role=role)
+
+    def _prepared(self, contexts: Sequence[Sequence[str]]) -> Floats:
+        model = self.model
+        predicted = model.predict_next(contexts, role=self._role)
+        return prepare(predicted, model.statistics, model.similarity, side="predictions")
+
+    def _least_usual(self) -> float:
+        """Likeness to the nearest context of another conversation that all but a few of the bank's contexts have."""
+        some = np.unique(np.linspace(0, len(self.replies) - 1, min(500, len(self.replies))).astype(int))
+        likeness = self._predictions[some] @ self._predictions.T
+        likeness[self._owners[some][:, None] == self._owners[None, :]] = -np.inf
+        best = likeness.max(1)
+        return float(np.quantile(best, STRANGE)) if np.isfinite(best).all() else -1.0
+
+    def reply(self, context: Sequence[str], *, k: int = 10, top: int = 3) -> list[Reply]:
+        """What to say after a context, best first.
+
+        Args:
+            context: turns so far, oldest first.
+            k: nearest contexts of the bank that vote.
+            top: replies at most, each text once.
+
+        Raises:
+            LangJepaError: `k` or `top` below 1; a context that `predict_next` refuses.
+        """
+        if k < 1 or top < 1:
+            raise LangJepaError(f"at least one context votes and one reply is given, not k={k}, top={top}")
+        likeness = self._predictions @ self._prepared([list(texts_of(context, "turn"))])[0]
+        near = np.argsort(-likeness, kind="stable")[:k]
+        turns, weights = self._turns[near], np.clip(likeness[near], 1e-6, None)
+        votes = (turns @ turns.T) @ weights / weights.sum()
+        fits = bool(likeness[near[0]] >= self._strange)
+        found: dict[str, Reply] = {}
+        for place in np.argsort(-votes, kind="stable"):
+            row = int(near[place])
+            text = speaker_of(self.replies[row])[1] if self.model.knows_speakers else self.replies[row]
+            one = Reply(text, float(votes[place]), float(likeness[row]), tuple(self.contexts[row]), fits)
+            found.setdefault(text, one)
+        return list(found.values())[:top]

@@ -1,0 +1,181 @@
+"""Ranking candidates and finding replies: the arithmetic of the vote, evidence, what fits, roles, and the verb."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lang_jepa.cli import app
+from lang_jepa.data.sources.conversations import speaker_of
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.metrics.similarity import prepare
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.replies import USUAL, ReplyBank
+from lang_jepa.training.train import train
+from tiny import tiny_settings
+
+TOPICS = ("tea", "rain", "trains", "dogs", "music")
+
+
+def _chats(path: Path) -> list[list[dict[str, str]]]:
+    rows = [
+        [
+            {"role": ("user", "assistant")[turn % 2], "content": f"About {TOPICS[row % 5]}, point {turn} of {row}."}
+            for turn in range(6)
+        ]
+        for row in range(50)
+    ]
+    pq.write_table(pa.table({"messages": rows}), path)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("replies")
+    _chats(folder / "chats.parquet")
+    chats = (f"data.train_file={folder / 'chats.parquet'}", "data.text_column=messages", "data.val_fraction=0.2")
+    turns = ("data.units=turns", "data.speakers=embedding", "model.predictor=turn_transformer", "data.min_length=1")
+    train(tiny_settings(folder / "run", *chats, *turns, "data.deduplicate=none", "data.limit=null"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> ConceptModel:
+    return ConceptModel.load(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def past() -> list[list[str]]:
+    return [
+        [f"{('user', 'assistant')[turn % 2]}: About {topic}, point {turn} of {row}." for turn in range(4)]
+        for row, topic in enumerate(TOPICS)
+    ]
+
+
+CONTEXT = ["user: About tea, point 0 of 7.", "assistant: About tea, point 1 of 7."]
+
+
+def test_rank_is_the_cosine_with_the_prediction(model: ConceptModel) -> None:
+    candidates = ["About tea, point 2 of 7.", "About dogs, point 5 of 9.", "Nothing of it."]
+    found = model.rank(CONTEXT, candidates)
+    kind, statistics = model.similarity, model.statistics
+    prediction = prepare(model.predict_next(CONTEXT)[None], statistics, kind, side="predictions")[0]
+    expected = {text: float(prepare(model.encode([text]), statistics, kind)[0] @ prediction) for text in candidates}
+    assert [one.text for one in found] == sorted(candidates, key=lambda text: -expected[text])
+    assert [one.score for one in found] == pytest.approx([expected[one.text] for one in found], abs=1e-5)
+    assert statistics.sample is not None
+    usual = prepare(statistics.sample, statistics, kind) @ prediction
+    assert [one.nearer for one in found] == pytest.approx(
+        [float((usual < one.score).mean()) for one in found], abs=0.01
+    )
+    assert [one.fits for one in found] == [one.nearer >= USUAL for one in found]
+    asked = model.rank(CONTEXT, candidates, role="assistant")
+    assert [one.score for one in asked] != pytest.approx([one.score for one in found], abs=1e-6)
+
+
+def test_a_reply_is_voted_for_by_what_followed_the_nearest_contexts(model: ConceptModel, past: list[list[str]]) -> None:
+    bank = ReplyBank(model, past)
+    found = model.reply(CONTEXT, bank, k=4, top=4)
+    kind, statistics = model.similarity, model.statistics
+
+    def predicted(contexts: list[list[str]]) -> np.ndarray:
+        return prepare(model.predict_next(contexts), statistics, kind, side="predictions")
+
+    pairs = [(one[:position], one[position]) for one in past for position in range(1, len(one))]
+    likeness = predicted([context for context, _ in pairs]) @ predicted([CONTEXT])[0]
+    near = sorted(range(len(pairs)), key=lambda row: -likeness[row])[:4]
+    turns = prepare(model.encode([pairs[row][1] for row in near]), statistics, kind)
+    weights = np.clip(likeness[near], 1e-6, None)
+    votes = {pairs[row][1]: float(turns[place] @ (weights @ turns) / weights.sum()) for place, row in enumerate(near)}
+    assert [one.score for one in found] == pytest.approx(sorted(votes.values(), reverse=True), abs=1e-5)
+    for one in found:
+        ((context, turn),) = [pair for pair in pairs if speaker_of(pair[1])[1] == one.text]
+        assert list(one.context) == context
+        assert one.score == pytest.approx(votes[turn], abs=1e-5)
+        assert one.likeness == pytest.approx(float(likeness[pairs.index((context, turn))]), abs=1e-5)
+
+
+def test_a_bank_by_role_has_the_turns_of_that_role(model: ConceptModel, past: list[list[str]]) -> None:
+    bank = ReplyBank(model, past, role="assistant")
+    assert len(bank.replies) == 2 * len(past)
+    assert all(reply.startswith("assistant: ") for reply in bank.replies)
+    assert [one.text for one in model.reply(CONTEXT, past, role="assistant", k=3)] == [
+        one.text for one in bank.reply(CONTEXT, k=3)
+    ]
+    with pytest.raises(LangJepaError, match="the bank has no reply by system: turns are wanted like 'system: "):
+        ReplyBank(model, past, role="system")
+    with pytest.raises(LangJepaError, match="no candidates"):
+        model.rank(CONTEXT, [])
+    with pytest.raises(LangJepaError, match="not k=0"):
+        bank.reply(CONTEXT, k=0)
+
+
+def test_a_context_unlike_all_others_does_not_fit(model: ConceptModel, past: list[list[str]]) -> None:
+    bank = ReplyBank(model, past)
+    bank._strange = 2.0  # more alike than anything is
+    assert not bank.reply(CONTEXT)[0].fits
+    bank._strange = -2.0
+    assert bank.reply(CONTEXT)[0].fits
+
+
+def _typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, words)])
+    try:
+        app.main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    else:
+        code = 0
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize("form", ["messages", "list", "text", "lines"])
+def test_the_verb_reads_every_form_of_a_conversation(
+    form: str,
+    folder: Path,
+    model: ConceptModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    messages = [dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in CONTEXT]
+    text = {
+        "messages": json.dumps({"messages": messages}),
+        "list": json.dumps(messages),
+        "text": "\n".join(CONTEXT),
+        "lines": "\n".join(speaker_of(turn)[1] for turn in CONTEXT),
+    }[form]
+    (tmp_path / "chat").write_text(text)
+    (tmp_path / "candidates.txt").write_text("About tea, point 2.\n\nAbout dogs.\n")
+    given = ("rank", folder / "run", "--context", tmp_path / "chat", "--candidates", tmp_path / "candidates.txt")
+    if form == "lines":  # this model is told who speaks
+        code, _, err = _typed(monkeypatch, capsys, *given)
+        assert code == 2
+        assert 'was trained on turns like "Anna: ..."' in err
+        return
+    code, out, _ = _typed(monkeypatch, capsys, *given, "--json")
+    assert code == 0
+    expected = model.rank(CONTEXT, ["About tea, point 2.", "About dogs."])
+    assert [(one["text"], one["score"]) for one in json.loads(out)] == [
+        (one.text, pytest.approx(one.score, abs=1e-5)) for one in expected
+    ]
+
+
+def test_the_verb_finds_replies_in_a_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "chat").write_text("\n".join(CONTEXT))
+    given = ("rank", folder / "run", "--context", tmp_path / "chat", "--bank", folder / "chats.parquet")
+    code, out, _ = _typed(monkeypatch, capsys, *given, "--top", 2)
+    assert code == 0
+    assert out.count("after: user: About ") + out.count("after: assistant: About ") == 2
+    code, _, err = _typed(monkeypatch, capsys, "rank", folder / "run", "--context", tmp_path / "chat")
+    assert (code, "give what may come next" in err) == (2, True)
+    (tmp_path / "odd.json").write_text('{"text": "x"}')
+    code, _, err = _typed(monkeypatch, capsys, *given[:3], tmp_path / "odd.json", *given[4:])
+    assert (code, "is JSON without a list `messages`" in err) == (2, True)
