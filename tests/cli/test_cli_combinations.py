@@ -38,6 +38,7 @@ ARGUMENTS = {
     "index": ["run", "stories", "--output", "x"],
     "export": ["run", "x"],
     "document": ["run", "text.txt"],
+    "rank": ["run", "--context", "chat.json"],
     "generate": ["run", "--temperature", "0"],
     "shards": ["stories", "x"],
     "bits": [GPT_FOLDER],
