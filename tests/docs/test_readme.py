@@ -228,7 +228,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "my_texts" / f"{i}.txt").write_text(text)
     (tmp_path / "my_texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     (tmp_path / "my_sentences.txt").write_text("The cat sat on the mat.\nA dog barked.\nIt rained.\n")
-    for name in ("scripts", "main_encoder.py", "main_decoder.py"):
+    for name in ("scripts", "examples", "main_encoder.py", "main_decoder.py"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -114,6 +114,18 @@ def test_a_bank_by_role_has_the_turns_of_that_role(model: ConceptModel, past: li
         bank.reply(CONTEXT, k=0)
 
 
+def test_a_model_that_knows_no_speakers_takes_replies_by_role_too(folder: Path, past: list[list[str]]) -> None:
+    chats = (f"data.train_file={folder / 'chats.parquet'}", "data.text_column=messages", "data.val_fraction=0.2")
+    turns = ("data.units=turns", "data.min_length=1", "data.deduplicate=none", "data.limit=null")
+    train(tiny_settings(folder / "plain", *chats, *turns, "optimization.max_steps=2"))
+    plain = ConceptModel.load(folder / "plain")
+    bank = ReplyBank(plain, past, role="assistant")
+    said = [[speaker_of(turn)[1] for turn in one] for one in past]
+    assert bank.replies == [one[position] for one in said for position in (1, 3)]
+    assert bank.contexts[1] == said[0][:3]
+    assert ReplyBank(plain, said).replies == [turn for one in said for turn in one[1:]]
+
+
 def test_a_context_unlike_all_others_does_not_fit(model: ConceptModel, past: list[list[str]]) -> None:
     bank = ReplyBank(model, past)
     bank._strange = 2.0  # more alike than anything is

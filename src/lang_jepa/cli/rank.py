@@ -52,7 +52,7 @@ def rank(
         given = list(filled_lines(chunks(candidates), str(candidates)))
         _show_ranked(loaded.rank(turns, given, role=role)[:top], as_json=as_json)
         return
-    conversations = _conversations(str(bank), text_column, loaded.settings.data)
+    conversations = _conversations(str(bank), text_column, loaded.settings.data, named=role is not None)
     found = ReplyBank(loaded, conversations, role=role).reply(turns, k=votes, top=top)
     _show_replies(found, as_json=as_json)
 
@@ -83,11 +83,13 @@ def _turns(source: str, settings: "DataSettings") -> list[str]:
     return as_read(lines, settings)
 
 
-def _conversations(bank: str, text_column: str, settings: "DataSettings") -> list[list[str]]:
-    """Earlier conversations, as the model reads them."""
+def _conversations(bank: str, text_column: str, settings: "DataSettings", *, named: bool) -> list[list[str]]:
+    """Earlier conversations, as the model reads them; `named`: with speakers, unless they are in the texts anyway."""
     from lang_jepa.inference.index.source import SplitDocuments
 
     column = {"text_column": text_column} if text_column else {}
+    if named and settings.speakers == "none":
+        column["speakers"] = "embedding"
     changed = {"train_file": bank, "limit": None, "include": (), "exclude": (), **column}
     source = SplitDocuments.open(settings.model_copy(update=changed))
     source.characters()  # raises where there is none, and says why

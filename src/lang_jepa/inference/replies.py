@@ -96,7 +96,7 @@ class ReplyBank:
 
     Args:
         model: with a predictor of what comes next.
-        conversations: each a list of turns as the model reads them ("user: Good morning" where it knows speakers).
+        conversations: each a list of turns; like "user: Good morning" where the model knows speakers, or with a role.
         role: only turns of this role are replies (None: every turn but the first of a conversation).
 
     Raises:
@@ -113,10 +113,11 @@ class ReplyBank:
         self.replies: list[str] = []
         owners = []
         for number, turns in enumerate(conversations):
+            numbers, texts = [speaker_of(turn)[0] for turn in turns], _as_read(model, turns, named=role is not None)
             for position in range(1, len(turns)):
-                if wanted in (None, speaker_of(turns[position])[0]):
-                    self.contexts.append(list(turns[max(0, position - window) : position]))
-                    self.replies.append(turns[position])
+                if wanted in (None, numbers[position]):
+                    self.contexts.append(texts[max(0, position - window) : position])
+                    self.replies.append(texts[position])
                     owners.append(number)
         if not self.replies:
             raise LangJepaError(
@@ -171,3 +172,9 @@ class ReplyBank:
             one = Reply(text, float(votes[place]), float(likeness[row]), tuple(self.contexts[row]), fits)
             found.setdefault(text, one)
         return list(found.values())[:top]
+
+
+def _as_read(model: EmbeddingModel, turns: Sequence[str], *, named: bool) -> list[str]:
+    """Turns as a model is given them: of those with a name, the name only where it reads one."""
+    drops = named and model.settings.data.speakers == "none"
+    return [speaker_of(turn)[1] for turn in turns] if drops else list(turns)
