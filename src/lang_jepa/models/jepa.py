@@ -31,6 +31,11 @@ class Jepa(nn.Module):
         self.reads_sentences = reads_sentences
         self.encoder = encoder
         self.predictor = predictor
+        self._draws = any(
+            isinstance(value, float) and value > 0
+            for name, value in encoder.backbone.config.to_dict().items()
+            if "dropout" in name or name.endswith("_pdrop")
+        )
 
     def train(self, mode: bool = True) -> Self:
         """As always, but an encoder of which nothing is trained stays in eval mode, without dropout."""
@@ -62,10 +67,24 @@ class Jepa(nn.Module):
             contexts.asked,
         )
         predictions = self.predictor(context)
+        made = None if targets is None else self._targets(targets, embeddings)
         if contexts.shown is not None:
             embeddings = take_rows(embeddings, contexts.shown)
-        made = None if targets is None else self.encoder.embed_targets(targets)
         return Output(predictions, embeddings, made)
+
+    def _targets(self, targets: Targets, embeddings: Tensor) -> Tensor:
+        """Embeddings of the targets, [Q, D]: of those that the contexts hold too theirs, `embeddings` [S, D], where the
+        encoder reads a sequence always the same way; so each sequence is read once.
+        """
+        if targets.known is None or self._draws:
+            return self.encoder.embed_targets(targets)
+        every = [embeddings]
+        rows = targets.known
+        if targets.missing is not None:
+            every.append(self.encoder.embed(targets.missing).float())
+            absent = rows < 0
+            rows = torch.where(absent, len(embeddings) + absent.cumsum(0) - 1, rows)
+        return take_rows(torch.cat(every), rows[targets.picked])
 
     def _mapped(self, states: Tensor) -> Tensor:
         """States in the space of the embeddings."""

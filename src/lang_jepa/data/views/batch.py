@@ -113,12 +113,17 @@ class Targets:
         segments: int64 [T], the segment of each token, numbered through the batch and never falling.
         count: number of segments.
         picked: int64 [Q], the segment that is each prediction's target.
+        known: int64 [count], the segment of the contexts that is the same whole sequence, -1 where none is (None: not
+            looked for). An encoder that reads it twice the same way need not do so.
+        missing: the sequences of which `known` is -1, in order; with `known`.
     """
 
     sequences: Sequences
     segments: Tensor
     count: int
     picked: Tensor
+    known: Tensor | None = None
+    missing: Sequences | None = None
 
     @classmethod
     def whole(cls, sequences: Sequences, picked: Tensor | None = None) -> Self:
@@ -136,6 +141,8 @@ class Targets:
             segments=self.segments.to(device, non_blocking=True),
             count=self.count,
             picked=self.picked.to(device, non_blocking=True),
+            known=None if self.known is None else self.known.to(device, non_blocking=True),
+            missing=None if self.missing is None else self.missing.to(device),
         )
 
 

@@ -88,17 +88,32 @@ class NextSentenceView(AsksNext):
         before, true, other = self.split.units([target - 1, target, found])
         return f"after:     {before}\nnext:      {true}\npredicted: {other}"
 
-    def _batch(self, contexts: Contexts, following: Indices, epoch: int) -> Batch:
-        """Contexts with the sentences that they predict. `following`: int64 [Q], the sentence after each window."""
+    def _batch(self, contexts: Contexts, following: Indices, epoch: int, read: Indices | None = None) -> Batch:
+        """Contexts with the sentences that they predict.
+
+        Args:
+            contexts: without whose turn it is.
+            following: int64 [Q], the sentence after each window.
+            epoch: of what is drawn.
+            read: int64 [S], the sentence that each segment of the contexts is, where it is one alone (None: it is not).
+        """
         predicted = following
         if self.horizons > 1:
             contexts, predicted = self._ahead(contexts, following)
         if contexts.speakers is not None:
             contexts = replace(contexts, asked=torch.from_numpy(self._asked(predicted, epoch)))
         alone, place = np.unique(predicted, return_inverse=True)
+        targets = Targets.whole(self.sentences(alone), torch.from_numpy(place))
+        if read is not None:
+            order = np.argsort(read, kind="stable")
+            found = np.minimum(np.searchsorted(read, alone, sorter=order), len(read) - 1)
+            rows = np.where(read[order[found]] == alone, order[found], -1)
+            missing = alone[rows < 0]
+            known, rest = torch.from_numpy(rows), self.sentences(missing) if len(missing) else None
+            targets = replace(targets, known=known, missing=rest)
         return Batch(
             contexts=contexts,
-            targets=Targets.whole(self.sentences(alone), torch.from_numpy(place)),
+            targets=targets,
             sentence_ids=torch.from_numpy(predicted),
             document_ids=self.documents_of(predicted),
         )
@@ -204,7 +219,8 @@ class PassageView(NextSentenceView):
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, last = self._bounds(examples)
         first, counts = self._fitting(first, last - first)
-        return self._batch(self._contexts(first, counts), np.repeat(first, counts) + within(counts) + 1, epoch)
+        read = np.repeat(first, counts) + within(counts)
+        return self._batch(self._contexts(first, counts), read + 1, epoch, read if self.sentences_alone else None)
 
     def questions(self, first: Indices, counts: Indices) -> Contexts:
         """The last boundary of each run. A run that is too long loses its oldest sentences."""
