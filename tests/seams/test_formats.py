@@ -31,6 +31,7 @@ from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.conversations import conversation_text, said_in
 from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.text.masks import mask
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.tokens.make_shards import make_shards
@@ -52,6 +53,7 @@ from tiny import tiny_settings
 PINNED = {
     "stories.generate": (1, "b5d4a0c027b3e3b0"),
     "data.sources.base": (1, "6c15c2f2a5ef4778"),
+    "data.text.masks": (1, "334d5963a9bf54de"),
     "data.sources.conversations": (2, "71627f205bebb193"),
     "data.sources.read_json": (1, "a6e52a87a894b994"),
     "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
@@ -161,6 +163,15 @@ def _rows(path: Path, **settings: Any) -> Iterator[Any]:
         yield (row.id, row.text) if isinstance(row, Document) else row.reason
 
 
+def _of_masks(folder: Path) -> Iterator[Any]:
+    lines = (
+        "2024-01-02 03:04:05,6 [a] 10.0.0.1:80 /var/log/x 0x1f -3.5 6bb5a1f3-9a1c-4b0e-8d3d-0123456789ab",
+        "blk_12 é",
+    )
+    for line in lines:
+        yield [mask(line), mask(line, [r"\[a\]"])]
+
+
 def _of_conversations(folder: Path) -> Iterator[Any]:
     messages = [
         {"role": "user", "content": "Is it\nopen? "},
@@ -233,7 +244,7 @@ def _of_blocks(folder: Path) -> Iterator[Any]:
     block = _block()
     for name in Block.__dataclass_fields__:
         value = getattr(block, name)
-        if name == "speakers":  # of turns alone, whose form is pinned with the conversations
+        if name in ("speakers", "held"):  # of turns and lines alone
             continue
         yield name, (value.dtype.str, value.tobytes().hex()) if isinstance(value, np.ndarray) else value
 
@@ -344,6 +355,7 @@ def _of_index(folder: Path) -> Iterator[Any]:
 STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "stories.generate": _of_stories,
     "data.sources.base": partial(_of_documents, name="a.txt"),
+    "data.text.masks": _of_masks,
     "data.sources.conversations": _of_conversations,
     "data.sources.read_json": partial(_of_documents, name="a.jsonl"),
     "data.sources.read_parquet": partial(_of_documents, name="a.parquet"),

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lang_jepa.data.sources.conversations import speaker_number, speakers_of
+from lang_jepa.data.text.masks import masked
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import VIEWS, AsksNext, make_view, view_of
 from lang_jepa.data.views.batch import Sequences
@@ -337,11 +338,11 @@ class EmbeddingModel:
     def tokenize(self, sentences: list[str]) -> list[NDArray[Any]]:
         """Token ids of each sentence, without special tokens and without the speaker that the predictor reads apart."""
         said = speakers_of(sentences)[1] if self.knows_speakers else sentences
-        return list(self.tokenizer.encode_sentences(said))
+        return list(self.tokenizer.encode_sentences(masked(said, self.settings.data)))
 
     def _embed(self, sentences: list[str]) -> Tensor:
         """Embeddings of sentences as the predictor reads them in training, not normalised: [S, D]."""
-        tokens = self.tokenizer.encode_sentences(sentences)
+        tokens = self.tokenizer.encode_sentences(masked(sentences, self.settings.data))
         for sentence, ids in zip(sentences, tokens, strict=True):
             if not len(ids) or not sentence.strip():
                 raise LangJepaError(f"a sentence of the context has no token: {sentence!r}")

@@ -1,8 +1,9 @@
 """Settings of the data, which encoders and the corpora of GPTs share; and what a group of settings is."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lang_jepa.settings.parts import VIEW
 
@@ -12,6 +13,15 @@ Language = Literal[
     "kk", "kn", "ml", "mr", "my", "nl", "pa", "pl", "pt", "ru", "sk", "ta", "te", "uk", "ur", "zh",
 ]
 # fmt: on
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+    return patterns
 
 
 def without_region(code: Any) -> Any:
@@ -71,6 +81,11 @@ class DataSettings(Section):
     """What a model knows of who says a turn: nothing; its text begins with the name ("user: "), in training and
     wherever text is split; or the predictor gets an embedding of the speaker's role beside the turn's vector, and of
     the role whose turn is predicted (needs `model.predictor=turn_transformer`)."""
+    mask: bool = False
+    """With `data.units=lines`: write times, addresses, paths, hexadecimal and other numbers as one word each (`<time>`,
+    `<number>` ...), in training and wherever text is read (see docs/corpus.md)."""
+    mask_patterns: Annotated[tuple[str, ...], AfterValidator(_check_patterns)] = Field(default=(), strict=False)
+    """Regular expressions of your own for `data.mask`, applied first; what matches becomes `<own>`."""
     max_sentence_chars: int = Field(default=1000, ge=20)
     """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
     language: LanguageCode = "en"
@@ -86,6 +101,9 @@ class DataSettings(Section):
     or more documents are boilerplate and do not count, unless one document has .8 of all its sentences."""
     val_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of documents held out for validation, chosen by a hash of the text."""
+    val_split: Literal["hash", "tail"] = "hash"
+    """Which share is held out: documents by a hash of their text; or, of lines, the last lines of each document
+    (`tail`), so that what is predicted lies after what was learnt."""
     prepare_workers: int | None = Field(default=None, ge=1)
     """Processes that prepare the corpus (null: one per core)."""
     streaming: bool = False

@@ -29,6 +29,13 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
         ("data.speakers", "data.units", units, "only turns have speakers; leave it out, or set data.units=turns")
         for units in ("sentences", "lines")
     ),
+    *(
+        (f"data.{name}", "data.units", units, "it is for data.units=lines; leave it out")
+        for name in ("mask", "mask_patterns", "val_split")
+        for units in ("sentences", "turns")
+    ),
+    ("data.mask_patterns", "data.mask", False, "it belongs to data.mask=true"),
+    ("data.val_split", "data.streaming", True, f"{_STREAM}"),
     ("data.join_rows", "data.units", "turns", "each row is a conversation; leave it out"),
     ("data.splitter_device", "data.splitter", "rules", "it belongs to data.splitter=sat"),
     ("model.weights_path", "model.pretrained", False, "it belongs to model.pretrained=true"),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lang_jepa.data.corpus import blocks, deduplicate
 from lang_jepa.data.corpus.blocks import Block, token_dtype
 from lang_jepa.data.corpus.corpus import DUPLICATES, SIDES
-from lang_jepa.data.corpus.deduplicate import Verdict, judge_files, on_side
+from lang_jepa.data.corpus.deduplicate import Hashes, Verdict, judge_files, on_side
 from lang_jepa.data.corpus.shards import ShardWriter
 from lang_jepa.data.corpus.statistics import Overlap, SideStatistics
 from lang_jepa.data.sources import base as documents_base
@@ -27,6 +27,7 @@ from lang_jepa.data.text import sentences, tokenizer
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.settings.data import DataSettings
 
+_MAYBE = ("speakers", "held")
 _ARRAYS = [item.name for item in fields(Block) if item.name not in ("rejected", "seen")]
 
 
@@ -48,7 +49,7 @@ def read_block(path: Path) -> Block:
     """Read what `write_block` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         about = json.loads(stored["about"].tobytes())
-        arrays = {name: stored[name] for name in _ARRAYS if name != "speakers" or name in stored}
+        arrays = {name: stored[name] for name in _ARRAYS if name in stored or name not in _MAYBE}
     return Block(**arrays, rejected=Counter(about["rejected"]), seen=(about["seen"][0], about["seen"][1]))
 
 
@@ -89,7 +90,8 @@ def assemble(
         block = read_block(path)
         rejected.update(block.rejected)
         for side in SIDES:
-            part = block.select(keep & on_side(block.text_hashes, side, settings.val_fraction))
+            there = _on_side(block.text_hashes, block.held, side, settings)
+            part = block.select(keep & there)
             writers[side].append(part)
             sizes[side].add(part)
             if side == "train":
@@ -110,12 +112,18 @@ def _decide(
     for verdicts, block in judge_files(blocks, settings.deduplicate, settings.near_duplicate_share):
         keep = np.array([verdict.kind == "kept" for verdict in verdicts], dtype=bool)
         repeated += [(number + row, verdicts[row]) for row in np.flatnonzero(~keep).tolist()]
-        on_validation = on_side(block["text_hashes"], "validation", settings.val_fraction)
+        held = block.get("held")
+        on_validation = _on_side(block["text_hashes"], held, "validation", settings)
         held_out = np.repeat(keep & on_validation, np.diff(block["documents"]))
         overlap.add_validation(block["sentence_hashes"][held_out], block["countable"][held_out])
         keeps.append(keep)
         number += len(keep)
     return keeps, repeated
+
+
+def _on_side(hashes: Hashes, held: NDArray[np.bool_] | None, side: str, settings: DataSettings) -> NDArray[np.bool_]:
+    """Bool [D]: the documents of a side."""
+    return on_side(hashes, side, settings.val_fraction) if held is None else held == (side == "validation")
 
 
 def _write_duplicates(

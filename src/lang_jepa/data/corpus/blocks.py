@@ -1,5 +1,6 @@
 """The step function: documents in, arrays out. Preparing a corpus and reading a stream both call it."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,10 +9,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.deduplicate import Hashes, hash_sentence, hash_text
+from lang_jepa.data.corpus.deduplicate import Hashes, hash_sentence, hash_text, side
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.conversations import said_in, speakers_of
-from lang_jepa.data.text.sentences import SentenceSplitter, split_text
+from lang_jepa.data.text.masks import masked
+from lang_jepa.data.text.sentences import SentenceSplitter, make_splitter, split_text
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
 from lang_jepa.settings.data import DataSettings
 
@@ -41,6 +43,7 @@ class Block:
         rejected: reasons and counts: of documents that were dropped, and of sentences without tokens.
         seen: number of documents and of characters that went in, rejected ones included.
         speakers: uint8 [S], `speaker_number` of who says each turn (None: a corpus without them).
+        held: bool [D], the documents that are held out (None: a hash decides it).
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -55,6 +58,7 @@ class Block:
     rejected: Counter[str] = field(default_factory=Counter)
     seen: tuple[int, int] = (0, 0)
     speakers: NDArray[np.uint8] | None = None
+    held: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,6 +82,7 @@ class Block:
             rejected=self.rejected,
             seen=self.seen,
             speakers=None if self.speakers is None else self.speakers[kept_sentences],
+            held=None if self.held is None else self.held[keep],
         )
 
 
@@ -120,12 +125,53 @@ def process_documents(
     return building.finish(token_dtype(tokenizer.vocab_size), size)
 
 
+def first_held_out(count: int, val_fraction: float) -> int:
+    """Number of the first of `count` lines that `data.val_split=tail` holds out; `count` where it holds none out."""
+    return count - math.ceil(count * val_fraction)
+
+
+def training_texts(texts: Iterable[str], settings: DataSettings) -> Iterator[str]:
+    """What a tokenizer may learn from: what is not held out, masked as it will be read."""
+    if settings.val_split == "hash":
+        texts = (text for text in texts if side(hash_text(text), settings.val_fraction) == "train")
+    if settings.units != "lines":
+        yield from texts
+        return
+    splitter = make_splitter(settings)
+    for text in texts:
+        lines = split_text(text, splitter)
+        if settings.val_split == "tail":
+            lines = lines[: first_held_out(len(lines), settings.val_fraction)]
+        yield "\n".join(masked(lines, settings))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A document, or a part of one, on its way into a block; as of `Block`, of one document."""
+
+    id: str
+    text: str
+    sentences: list[str]
+    tokens: Ints
+    lengths: Ints
+    speakers: NDArray[np.uint8]
+
+    def part(self, first: int, stop: int) -> "_Piece":
+        """Sentences first .. stop - 1, as a document of their own."""
+        starts, sentences = _starts(self.lengths), self.sentences[first:stop]
+        tokens = self.tokens[starts[first] : starts[stop]]
+        name = self.id if not first else f"{self.id}~{first}"
+        lengths, speakers = self.lengths[first:stop], self.speakers[first:stop]
+        return _Piece(name, "\n".join(sentences), sentences, tokens, lengths, speakers)
+
+
 class _Building:
     """A block that grows by one document at a time; who says each turn is kept apart from the texts."""
 
     def __init__(self, settings: DataSettings) -> None:
         self.settings = settings
         self.speakers: list[NDArray[np.uint8]] | None = [] if settings.units == "turns" else None
+        self.held: list[bool] | None = [] if settings.val_split == "tail" else None
         self.tokens: list[Ints] = []
         self.sentence_lengths: list[Ints] = []
         self.document_lengths: list[int] = []
@@ -138,36 +184,47 @@ class _Building:
 
     def add(self, document: Document, splitter: SentenceSplitter, tokenizer: TextTokenizer) -> None:
         """Process one document and append it, or count why not."""
-        text, min_sentences = document.text, self.settings.min_sentences
-        sentences = split_text(text, splitter)
-        speakers = np.zeros(0, dtype=np.uint8)
+        sentences = split_text(document.text, splitter)
+        speakers = np.zeros(len(sentences), dtype=np.uint8)
         if self.speakers is not None:
             speakers = np.array(speakers_of(sentences)[0], dtype=np.uint8)
             sentences = said_in(sentences, self.settings.speakers)
+        sentences = masked(sentences, self.settings)
         tokens, starts = tokenizer.encode_document(sentences)
         lengths = np.diff(starts)
         if not lengths.all():
             self.rejected[WITHOUT_TOKENS] += int((lengths == 0).sum())
             sentences = [piece for piece, length in zip(sentences, lengths, strict=True) if length]
-            speakers = speakers[lengths > 0] if self.speakers is not None else speakers
-            lengths = lengths[lengths > 0]
-        if len(sentences) < min_sentences:
-            self.rejected[f"fewer than {min_sentences} sentences"] += 1
+            speakers, lengths = speakers[lengths > 0], lengths[lengths > 0]
+        least = self.settings.min_sentences
+        if len(sentences) < least:
+            self.rejected[f"fewer than {least} sentences"] += 1
             return
         if unknown := int((tokens == tokenizer.unk_id).sum()):
             self.rejected[UNKNOWN] += unknown
+        whole = _Piece(document.id, document.text, sentences, tokens, lengths, speakers)
+        if self.held is None:
+            self._append(whole)
+            return
+        cut = min(max(first_held_out(len(sentences), self.settings.val_fraction), least), len(sentences))
+        for piece, held in ((whole.part(0, cut), False), (whole.part(cut, len(sentences)), True)):
+            if piece.sentences:
+                self._append(piece)
+                self.held.append(held)
+
+    def _append(self, piece: "_Piece") -> None:
         if self.speakers is not None:
-            self.speakers.append(speakers)
-        self.tokens.append(tokens)
-        self.sentence_lengths.append(lengths)
-        self.document_lengths.append(len(sentences))
-        self.ids.append(_short_id(document.id))
-        self.text_hashes.append(hash_text(text))
-        for sentence in sentences:
+            self.speakers.append(piece.speakers)
+        self.tokens.append(piece.tokens)
+        self.sentence_lengths.append(piece.lengths)
+        self.document_lengths.append(len(piece.sentences))
+        self.ids.append(_short_id(piece.id))
+        self.text_hashes.append(hash_text(piece.text))
+        for sentence in piece.sentences:
             value, counts = hash_sentence(sentence)
             self.sentence_hashes.append(value)
             self.countable.append(counts)
-        self.sizes.append((len(text), len(text.encode())))
+        self.sizes.append((len(piece.text), len(piece.text.encode())))
 
     def finish(self, dtype: type[np.uint16] | type[np.uint32], seen: tuple[int, int]) -> Block:
         sizes = np.array(self.sizes, dtype=np.int64).reshape(-1, 2)
@@ -185,6 +242,7 @@ class _Building:
             rejected=self.rejected,
             seen=seen,
             speakers=None if self.speakers is None else np.concatenate([np.zeros(0, np.uint8), *self.speakers]),
+            held=None if self.held is None else np.array(self.held, dtype=bool),
         )
 
 

@@ -52,11 +52,6 @@ def on_side(text_hashes: Hashes, name: str, val_fraction: float) -> NDArray[np.b
     return np.array([side(value, val_fraction) == name for value in text_hashes.tolist()], dtype=bool)
 
 
-def training_texts(texts: Iterable[str], val_fraction: float) -> Iterator[str]:
-    """The texts that are not held out: what a tokenizer may learn from."""
-    return (text for text in texts if side(hash_text(text), val_fraction) == "train")
-
-
 FORMAT = 2
 """Of the verdicts: raise it when some document is judged otherwise."""
 

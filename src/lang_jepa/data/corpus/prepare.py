@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lang_jepa.data.corpus.assemble import Assembled, assemble, changes, corpus_formats
-from lang_jepa.data.corpus.blocks import process_documents
+from lang_jepa.data.corpus.blocks import process_documents, training_texts
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
-from lang_jepa.data.corpus.deduplicate import training_texts
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.workers import BlockSize, Processing
 from lang_jepa.data.sources.base import Source, require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.text import masks
 from lang_jepa.data.text.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import (
@@ -214,7 +214,7 @@ class _Job:
         if not folder.is_dir():
             self.on_event(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
             texts = (document.text for document in some_documents(self.source))
-            learnt = train_tokenizer(training_texts(texts, self.settings.val_fraction), self.settings.vocab_size)
+            learnt = train_tokenizer(training_texts(texts, self.settings), self.settings.vocab_size)
             with atomic_folder(folder) as temporary:
                 learnt.save(temporary)
         return TextTokenizer.from_files(folder, TRAINED_SPECIALS)
@@ -258,7 +258,7 @@ class _Job:
             why = why_nothing_held_out(self.settings.val_fraction, train, description, read=work.documents)
             yield f"nothing is held out: {why}"
         share = result.statistics["overlap"]["all_sentences"]
-        if share is not None and share > OVERLAP_WARNING:
+        if share is not None and share > OVERLAP_WARNING and self.settings.val_split == "hash":
             yield f"{share:.1%} of the held-out sentences occur in training: held-out scores will look too good"
 
     def _manifest(self, tokenizer: TextTokenizer, result: Assembled, work: Processing) -> dict[str, Any]:
@@ -293,14 +293,17 @@ class _Job:
         shutil.rmtree(self.partial)
 
 
+_LATER = ("units", "mask", "mask_patterns", "val_split")
+"""Settings that are part of a fingerprint where they are not the default, since corpora are older than they are."""
+
+
 def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer | None) -> dict[str, Any]:
     """Everything that decides the arrays, as JSON."""
     names = ["limit", "min_length", "min_sentences", "max_sentence_chars", "splitter", "language", "deduplicate",
              "val_fraction"]  # fmt: skip
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
-    if settings.units != "sentences":
-        names.append("units")
+    names += [name for name in _LATER if getattr(settings, name) != DataSettings.model_fields[name].default]
     libraries = ["tokenizers", "wtpsplit" if settings.splitter == "sat" else "sentencex"]
     learnt = {"trained": settings.vocab_size}
     return {
@@ -308,7 +311,7 @@ def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer 
         "source": source.fingerprint(),
         "tokenizer": learnt if tokenizer is None else tokenizer.fingerprint(),
         "settings": {name: getattr(settings, name) for name in names},
-        "formats": corpus_formats(),
+        "formats": corpus_formats() | ({"masks": masks.FORMAT} if settings.mask else {}),
         "libraries": {name: version(name) for name in libraries},
     }
 

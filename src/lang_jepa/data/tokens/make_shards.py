@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from lang_jepa.data.corpus.assemble import changes, document_formats
-from lang_jepa.data.corpus.blocks import cut_in_blocks
-from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text, judge_files, side, training_texts
+from lang_jepa.data.corpus.blocks import cut_in_blocks, training_texts
+from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text, judge_files, side
 from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
 from lang_jepa.data.sources.base import Document, Source, require_documents
 from lang_jepa.data.sources.source import open_source
@@ -276,7 +276,7 @@ def _convert(
     if given is None:
         on_event(ShardProgress("reading", message=f"learning a tokenizer of {settings.vocab_size} ids"))
         texts = (document.text for document in survey.read())
-        given = train_pieces(training_texts(texts, settings.val_fraction), settings.vocab_size)
+        given = train_pieces(training_texts(texts, settings), settings.vocab_size)
     else:
         deque(survey.read(), maxlen=0)
     with atomic_file(folder / TOKENIZER) as temporary:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from lang_jepa.data.corpus.blocks import training_texts
 from lang_jepa.data.corpus.corpus import Corpus
-from lang_jepa.data.corpus.deduplicate import training_texts
 from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.loader import BatchSource, Blocks, CorpusBatches, Loader, StreamBatches
 from lang_jepa.data.sources.base import require_documents
@@ -257,7 +257,7 @@ class StreamData(EncoderData):
         rejected: Counter[str] = Counter()
         texts = [document.text for document in islice(source.documents(rejected), data.shuffle_buffer)]
         require_documents(len(texts), rejected, source)
-        return train_tokenizer(training_texts(texts, data.val_fraction), data.vocab_size)
+        return train_tokenizer(training_texts(texts, data), data.vocab_size)
 
     def total_steps(self) -> tuple[int, list[int]]:
         """max_steps; a stream's epochs have no length that is known."""
