@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lang_jepa.cli import data, evaluate, infer, rank, tools, train
+from lang_jepa.cli import data, evaluate, infer, monitor, rank, tools, train
 from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.errors import LangJepaError, visible
 from lang_jepa.files.atomic import is_full
@@ -30,7 +30,7 @@ _ENDED = {
     int(signal.SIGHUP): "the terminal was closed",
     int(signal.SIGPIPE): "the output was closed, or is full",
 }
-_SHOWING = frozenset({"search", "infer", "document", "rank", "evaluate", "recipes", "bits", "generate"})
+_SHOWING = frozenset({"search", "infer", "document", "rank", "monitor", "evaluate", "recipes", "bits", "generate"})
 """Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
 _AGAIN = "What was finished is kept: give the command again (train: with --resume)."
 
@@ -63,6 +63,7 @@ for verb in (
     tools.export,
     infer.document,
     rank.rank,
+    monitor.monitor,
     tools.generate,
     data.shards,
     data.bits,
