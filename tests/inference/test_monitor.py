@@ -61,7 +61,7 @@ def test_scores_are_distances_from_the_prediction_and_from_what_is_known(watch: 
         made = prepare(model.predict_next([units[:place]]), statistics, kind, side="predictions")[0]
         assert found[place, 0] == pytest.approx(1 - float(made @ own[place]), abs=1e-4)
         assert found[place, 1] == pytest.approx(max(0.0, 1 - float((known @ own[place]).max())), abs=1e-4)
-    assert found[0, 0] == 1.0
+    assert found[0, 0] == -1.0
 
 
 def test_the_threshold_gives_the_stated_rate_on_what_was_held_out(watch: Monitor) -> None:

@@ -101,7 +101,7 @@ class EncoderRuns(ScoredRuns[Settings]):
 
     def usual_tasks(self, settings: Settings) -> tuple[str, ...]:
         """The built-in stories where they are trained on, turns of conversations, else next sentences."""
-        own = "turns" if settings.data.units == "turns" else "retrieval"
+        own = "retrieval" if settings.data.units == "sentences" else "turns"
         return ("stories",) if settings.data.train_file == "stories" else (own,)
 
     def expected_equal(self, one: Settings, other: Settings) -> dict[str, bool]:

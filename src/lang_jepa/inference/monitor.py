@@ -25,6 +25,8 @@ BLOCK = 256
 """Units scored in one pass where many wait."""
 KNOWN = 20_000
 """Distinct training units that are known, the first ones."""
+_NOTHING_EXPECTED = -1.0
+"""Surprise of a first unit, below that of any other."""
 _CACHED = 50_000
 """Units whose vectors are kept at most."""
 LEAST = 200
@@ -145,6 +147,7 @@ class Monitor:
             made = model.predict_next([contexts[place] for place in asked])
             expected[asked] = prepare(made, model.statistics, self._kind, side="predictions")
         surprise = 1 - np.einsum("nd,nd->n", expected, vectors)
+        surprise[[place for place, context in enumerate(contexts) if not context]] = _NOTHING_EXPECTED
         novelty = np.concatenate(
             [1 - (vectors[start : start + BLOCK] @ self._space.T).max(1) for start in range(0, len(vectors), BLOCK)]
         )

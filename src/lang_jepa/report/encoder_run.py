@@ -298,7 +298,7 @@ def _usual_tasks(model: ConceptModel, data_dir: Path | None) -> list[str]:
         return ["sts", "probe", "au"]
     if model.settings.data.train_file == "stories":
         return ["stories"]
-    own = "turns" if model.settings.data.units == "turns" else "retrieval"
+    own = "retrieval" if model.settings.data.units == "sentences" else "turns"
     return [own, *(("sts", "probe", "au") if data_dir else ())]
 
 

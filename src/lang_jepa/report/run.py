@@ -24,6 +24,8 @@ from lang_jepa.settings.encoder import Settings
 
 TRAINING_DOCUMENTS = 300
 """Training documents that the baselines learn from, at most."""
+PIECE = 64
+"""Lines of a file that the task `turns` takes for one conversation."""
 OF_ENCODERS = ("beside", "documents", "queries", "language", "window_size")
 """Options of encoders alone."""
 
@@ -163,8 +165,9 @@ def conversations(corpus: Corpus, others: Corpus | None, budget: Budget) -> Conv
         others: of other documents, prepared as it.
         budget: how many of each, spread evenly.
     """
-    held, theirs = _spoken(corpus.validation, budget.conversations)
-    reported, others_theirs = _spoken(others.train, budget.conversations) if others else ([], [])
+    lines = corpus.manifest["made_from"]["settings"].get("units") == "lines"
+    held, theirs = _spoken(corpus.validation, budget.conversations, lines=lines)
+    reported, others_theirs = _spoken(others.train, budget.conversations, lines=lines) if others else ([], [])
     choosing = [others is not None or row % CHOOSING_EVERY == 0 for row in range(len(held))] + [False] * len(reported)
     speakers = [*theirs, *others_theirs]
     where = "held out" if others is None else others.manifest["source"]["description"]
@@ -177,10 +180,16 @@ def conversations(corpus: Corpus, others: Corpus | None, budget: Budget) -> Conv
     )
 
 
-def _spoken(split: CorpusSplit, count: int) -> tuple[list[list[str]], list[list[int]]]:
-    """Texts and numbers of the speakers of up to `count` conversations; of lines nobody's."""
+def _spoken(split: CorpusSplit, count: int, *, lines: bool) -> tuple[list[list[str]], list[list[int]]]:
+    """Texts and numbers of the speakers of up to `count` conversations; of lines nobody's.
+
+    A file of lines, which is one document however long, is cut into pieces of `PIECE`.
+    """
     starts = split.document_starts
-    turns = [np.arange(starts[row], starts[row + 1]) for row in evenly(split.num_documents, count)]
+    turns = [np.arange(starts[row], starts[row + 1]) for row in range(split.num_documents)]
+    if lines:
+        turns = [piece for some in turns for piece in np.split(some, np.arange(PIECE, len(some), PIECE))]
+    turns = [turns[row] for row in evenly(len(turns), count)]
     who = [split.speakers(some).tolist() if split.has_speakers else [0] * len(some) for some in turns]
     return [split.texts(some) for some in turns], who
 
