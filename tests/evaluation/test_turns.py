@@ -98,7 +98,7 @@ def test_replies_are_the_assistants(chats: Conversations) -> None:
 
 @pytest.mark.parametrize("knows", [True, False])
 def test_a_model_that_knows_finds_all_and_stands_beside_its_baselines(knows: bool, chats: Conversations) -> None:
-    budget = Budget(queries=150, turn_pairs=200)
+    budget = Budget(turn_queries=150, turn_pairs=200)
     model = Oracle(chats, knows_speakers=knows)
     report = evaluate(Request(model, ["turns"], conversations=chats, window_size=4, budget=budget))
     found = {(row.task, row.name): row.value for row in report.rows if row.metric == "recall@1" and row.chosen}

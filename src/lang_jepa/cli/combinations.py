@@ -117,7 +117,7 @@ def _each(names: str, when: When = ALWAYS) -> dict[str, When]:
 
 COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     "train": {
-        **_each("recipe override debug resume"),
+        **_each("recipe override debug resume start"),
         **_each("encoder dec_override untrained", When(needs=(_DECODER,))),
         "environment": When(needs=(_GPT_RECIPE,)),
     },

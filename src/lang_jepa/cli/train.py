@@ -1,8 +1,9 @@
 """The verbs that train: `train` a recipe of any system, and `quickstart`, which shows every part of the package."""
 
+import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -72,6 +73,10 @@ def train(
     override: Override = None,
     debug: Annotated[bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the run directory's last checkpoint.")] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Begin with the weights and the tokenizer of a run, on other text."),
+    ] = None,
     encoder: Annotated[
         Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
     ] = None,
@@ -92,6 +97,7 @@ def train(
             recipe=recipe,
             overrides=override or (),
             decoder_overrides=dec_override or (),
+            start=start,
             encoder=encoder,
             debug=debug,
             resume=resume,
@@ -109,6 +115,7 @@ class TrainOptions:
         recipe: name, path or (to resume) run directory.
         overrides: `-o`.
         decoder_overrides: `-d`.
+        start: run or model directory of an encoder to begin with.
         encoder: of a decoder; None: the latest run.
         debug: a tiny run.
         resume: go on from the last checkpoint.
@@ -119,6 +126,7 @@ class TrainOptions:
     recipe: str
     overrides: Sequence[str] = ()
     decoder_overrides: Sequence[str] = ()
+    start: Path | None = None
     encoder: Path | None = None
     debug: bool = False
     resume: bool = False
@@ -152,10 +160,13 @@ def _settings(asked: TrainOptions) -> "RunSettings":
     first = () if folder is None else (f"{_FOLDER}{folder}",)
     last = ("meta.load_checkpoint=true",) if asked.resume else ()
     system = system_of(recipe)
+    if asked.start is not None and (system != "encoder" or asked.resume):
+        what = "--resume, which goes on with its own weights" if asked.resume else f"a recipe of system {system}"
+        raise LangJepaError(f"--from begins an encoder's training with another run's weights: not with {what}")
     if system == "decoder":
         return _decoder_settings(recipe, asked, first, last)
     if system == "encoder":
-        usual = _ENCODER_DEBUG if asked.debug else ()
+        usual = (*_settings_from(asked.start), *(_ENCODER_DEBUG if asked.debug else ()))
         return settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
     if system == "gpt":
         from lang_jepa.training.environment import overrides_of
@@ -164,6 +175,30 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         overrides = [*first, *variables, *asked.overrides, *last]
         return load_gpt_settings(recipe, overrides, _GPT_DEBUG if asked.debug else ())
     return load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
+
+
+_OF_THE_START = ("view", "context", "window_size", "horizons", "units", "speakers", "mask", "mask_patterns")
+"""Settings of the data on which the form of a predictor, or what it was taught to read, depends."""
+
+
+def _settings_from(start: Path | None) -> Iterator[str]:
+    """Overrides by which a model begins with the weights of another: its sizes, its tokenizer, what it reads."""
+    if start is None:
+        return
+    from lang_jepa.inference.model_folder import SETTINGS, find_model, why_no_model
+    from lang_jepa.settings.load import read_settings
+
+    folder = find_model(start)
+    if folder is None:
+        raise LangJepaError(why_no_model(start) or f"--from {start}: there is no model of an encoder")
+    settings = read_settings(folder / SETTINGS)
+    yield f"meta.start_from={folder}"
+    yield f"data.tokenizer_path={folder}"
+    data = settings.data.model_dump(mode="json", include=set(_OF_THE_START))
+    for section, values in (("model", settings.model.model_dump(mode="json")), ("data", data)):
+        for name, value in values.items():
+            if name != "weights_path":
+                yield f"{section}.{name}={json.dumps(value)}"
 
 
 def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], last: Sequence[str]) -> "RunSettings":

@@ -186,6 +186,9 @@ class EncoderMetaSettings(MetaSettings):
 
     use_gradient_checkpointing: bool = False
     """Recompute encoder layers in the backward pass: less memory, about a third more time."""
+    start_from: str | None = None
+    """Run or model directory with whose weights, predictor included, training begins; the sizes and the tokenizer must
+    be its own (`lang-jepa train --from RUN` sets them). Another text may follow: this is no resumption."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What the collapse monitor does when it warns."""
 

@@ -11,13 +11,14 @@ from lang_jepa.data.views import View
 from lang_jepa.data.views.order import permuted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Statistics
-from lang_jepa.inference.model_folder import build_jepa, find_model, load_model
+from lang_jepa.inference.model_folder import build_jepa, find_model, load_model, why_no_model
 from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import Target, target_of
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.training.checkpoint import load_weights
 
 _PASS = 512  # sentences in one pass
 _SHRINKAGE = 1e-3
@@ -32,6 +33,9 @@ def check_start(settings: Settings) -> None:
         LangJepaError: of `check_encoder`; a teacher that brings code of its own, gives no token states, or has another
             width.
     """
+    start = settings.meta.start_from
+    if start is not None:
+        _start_folder(start)
     check_encoder(settings)
     teacher = settings.objective.teacher_path
     if teacher is not None and find_model(Path(teacher)) is None:
@@ -75,7 +79,9 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
     """
     torch.manual_seed(settings.meta.seed)
     jepa = build_jepa(settings, tokenizer)
-    if settings.model.head == "whitened":
+    if settings.meta.start_from is not None:
+        _take_over(jepa, settings.meta.start_from, tokenizer)
+    elif settings.model.head == "whitened":
         assert jepa.encoder.head is not None
         count, seed = settings.model.head_sample, settings.meta.seed
         pooled = sample_embeddings(jepa.encoder, sample, count, seed=seed, head=False)
@@ -83,6 +89,26 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
     if settings.model.freeze_encoder:
         jepa.encoder.requires_grad_(False)
     return jepa.train()
+
+
+def _start_folder(start: str) -> Path:
+    folder = find_model(Path(start))
+    if folder is None:
+        raise LangJepaError(why_no_model(Path(start)) or f"meta.start_from={start}: there is no model of an encoder")
+    return folder
+
+
+def _take_over(jepa: Jepa, start: str, tokenizer: TextTokenizer) -> None:
+    """Give a model the weights of a model directory.
+
+    Raises:
+        LangJepaError: there is none, or it is of another tokenizer, other sizes or another predictor.
+    """
+    folder = _start_folder(start)
+    loaded, theirs, *_ = load_model(folder)
+    if _ids(theirs) != _ids(tokenizer):
+        raise LangJepaError(f"{start} has another tokenizer than the corpus: set data.tokenizer_path={folder}")
+    load_weights(jepa, loaded.state_dict(), what=f"the model in {folder}")
 
 
 def start_target(settings: Settings, jepa: Jepa, tokenizer: TextTokenizer) -> Target:

@@ -32,6 +32,7 @@ class Budget:
         decoded: sentences that are decoded from their own concepts.
         documents: held-out documents that `retrieval`, `decode` and `document` read at most.
         conversations: held-out conversations that `turns` reads at most.
+        turn_queries: its questions at most, those that only choose included.
         train_conversations: training conversations for its baselines that learn, at most.
         turn_pairs: pairs of a context and the next turn from which these learn.
         held_out_documents: held-out documents on which bits per byte are measured at most.
@@ -48,6 +49,7 @@ class Budget:
     decoded: int = 1024
     documents: int = 200
     conversations: int = 400
+    turn_queries: int = 2048
     train_conversations: int = 1500
     turn_pairs: int = 20_000
     held_out_documents: int = 256
@@ -56,7 +58,16 @@ class Budget:
 
 
 DEFAULT_BUDGET = Budget()
-QUICK = Budget(queries=512, stories=150, train_stories=1000, paraphrases=900, decoded=512)
+QUICK = Budget(
+    queries=512,
+    turn_queries=512,
+    train_conversations=300,
+    turn_pairs=4000,
+    stories=150,
+    train_stories=1000,
+    paraphrases=900,
+    decoded=512,
+)
 """The quick-start's evaluation, and --quick's of encoders."""
 GPT_QUICK = Budget(queries=256, ridge_pairs=1000, documents=64, held_out_documents=128, document_tokens=512)
 """--quick's of GPTs: about 50 CPU seconds for one of 1.2 M parameters."""

@@ -163,7 +163,7 @@ def _add_learned(
 def _score(request: Request) -> Result:
     given = request.conversations
     assert given is not None
-    asked = Asked.of(given, window_size=request.window_size, queries=request.budget.queries, seed=request.seed)
+    asked = Asked.of(given, window_size=request.window_size, queries=request.budget.turn_queries, seed=request.seed)
     named = {name: title for name, title in TITLES.items() if name in asked.questions.candidates}
     rows = _rows(request, asked, named, given.train)
     replies = asked.replies(seed=request.seed)
