@@ -30,6 +30,7 @@ from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.conversations import conversation_text, said_in
+from lang_jepa.data.sources.read_subtitles import subtitles_prose
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.masks import mask
 from lang_jepa.data.text.sentences import make_splitter
@@ -54,6 +55,7 @@ PINNED = {
     "stories.generate": (1, "b5d4a0c027b3e3b0"),
     "data.sources.base": (1, "6c15c2f2a5ef4778"),
     "data.text.masks": (1, "334d5963a9bf54de"),
+    "data.sources.read_subtitles": (1, "9cb1f6d07b3a5333"),
     "data.sources.conversations": (2, "71627f205bebb193"),
     "data.sources.read_json": (1, "a6e52a87a894b994"),
     "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
@@ -170,6 +172,12 @@ def _of_masks(folder: Path) -> Iterator[Any]:
     )
     for line in lines:
         yield [mask(line), mask(line, [r"\[a\]"])]
+
+
+def _of_subtitles(folder: Path) -> Iterator[Any]:
+    cue = "00:00:01,000 --> 00:00:02,500\n"
+    for text in (f"1\n{cue}<i>One</i>\ntwo\n\n2\n{cue}<v Ann>3 &lt; 4", f"WEBVTT\n\nNOTE x\n\n{cue}a\n\n{cue}a"):
+        yield subtitles_prose(text)
 
 
 def _of_conversations(folder: Path) -> Iterator[Any]:
@@ -356,6 +364,7 @@ STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "stories.generate": _of_stories,
     "data.sources.base": partial(_of_documents, name="a.txt"),
     "data.text.masks": _of_masks,
+    "data.sources.read_subtitles": _of_subtitles,
     "data.sources.conversations": _of_conversations,
     "data.sources.read_json": partial(_of_documents, name="a.jsonl"),
     "data.sources.read_parquet": partial(_of_documents, name="a.parquet"),

@@ -25,6 +25,8 @@ from lang_jepa.data.sources.read_markdown import FORMAT as MARKDOWN_FORMAT
 from lang_jepa.data.sources.read_markdown import markdown_prose
 from lang_jepa.data.sources.read_rst import FORMAT as RST_FORMAT
 from lang_jepa.data.sources.read_rst import rst_prose
+from lang_jepa.data.sources.read_subtitles import FORMAT as SUBTITLES_FORMAT
+from lang_jepa.data.sources.read_subtitles import subtitles_prose
 from lang_jepa.data.sources.text_files import NotText
 from lang_jepa.errors import LangJepaError, first_line
 
@@ -181,6 +183,7 @@ KINDS = (
     _document("MDX", (".mdx",), MARKDOWN_FORMAT, _decoded(lambda text: markdown_prose(text, mdx=True))),
     _document("reStructuredText", (".rst",), RST_FORMAT, _decoded(rst_prose)),
     _document("HTML", (".html", ".htm", ".xhtml"), HTML_FORMAT, _html),
+    _document("subtitles", (".srt", ".vtt"), SUBTITLES_FORMAT, _decoded(subtitles_prose)),
     _document("PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=lambda path, column: require("PDF"), packed=False),
     _document(
         "Word",
@@ -191,11 +194,12 @@ KINDS = (
         packed=False,
     ),
 )
-PARQUET, JSON, TEXT = KINDS[0], KINDS[1], KINDS[3]
+PARQUET, JSON, TEXT = (next(kind for kind in KINDS if kind.name == name) for name in ("parquet", "JSON", "text"))
 
+_UNPACKED = [suffix for kind in KINDS if not kind.packed for suffix in kind.suffixes]
 KNOWN = (
-    f"{', '.join(suffix for kind in KINDS for suffix in kind.suffixes)} (all but .parquet, .pdf and .docx also with "
-    ".gz or .zst behind)"
+    f"{', '.join(suffix for kind in KINDS for suffix in kind.suffixes)} (all but {', '.join(_UNPACKED[:-1])} and "
+    f"{_UNPACKED[-1]} also with .gz or .zst behind)"
 )
 """The suffixes that can be read, for messages."""
 

@@ -1,0 +1,48 @@
+"""SubRip (.srt) and WebVTT (.vtt): what is said, a line for each cue, with the speaker where one is named."""
+
+import html
+import re
+from collections import Counter
+
+FORMAT = 1
+"""Goes up whenever such a file is read differently than before."""
+
+_TIMING = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s+-->\s+(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}(?:\s.*)?")
+_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
+_TAG = re.compile(r"</?[A-Za-z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
+_BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
+
+
+def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
+    """The cues in order, a line each; of a cue with a voice "Anna: ...", as turns begin.
+
+    A cue that repeats the one before it (as captions that scroll do) is left out and counted, and so are notes and
+    styles.
+
+    Args:
+        text: of the file.
+    """
+    found: list[str] = []
+    left_out: Counter[str] = Counter()
+    for block in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").replace("\r", "\n")):
+        lines = block.strip("\n").split("\n")
+        timing = next((place for place, line in enumerate(lines[:3]) if _TIMING.fullmatch(line)), None)
+        if timing is None:
+            left_out["notes and styles"] += bool(_BLOCK.match(block.lstrip()))
+            continue
+        said = _said(" ".join(lines[timing + 1 :]))
+        if not said:
+            left_out["cues without text"] += 1
+        elif found and found[-1] == said:
+            left_out["repeated cues"] += 1
+        else:
+            found.append(said)
+    return "\n".join(found), +left_out
+
+
+def _said(text: str) -> str:
+    """The text of a cue without its marks."""
+    voice = _VOICE.search(text)
+    plain = html.unescape(_TAG.sub("", _VOICE.sub("", text)))
+    plain = " ".join(plain.split())
+    return f"{' '.join(voice[1].split())}: {plain}" if voice and plain else plain
