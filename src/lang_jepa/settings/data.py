@@ -46,8 +46,8 @@ class DataSettings(Section):
 
     train_file: str = "sample-10BT"
     """Where documents come from: `stories` (built in), a local file (.parquet, .jsonl, .json, .csv, .tsv, .txt, .md,
-    .mdx, .rst, .html, .srt, .vtt; .pdf and .docx by the extra `documents`; most also .gz or .zst), a folder of them, a FineWeb-Edu
-    slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
+    .mdx, .rst, .html, .srt, .vtt; .pdf and .docx by the extra `documents`; most also .gz or .zst), a folder of them, a
+    FineWeb-Edu slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
     text_column: str = "text"
     """Column that holds a document's text (with data.units=turns its list of messages) in parquet, JSON, CSV, TSV and
     hub sources."""
