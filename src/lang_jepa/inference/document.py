@@ -375,7 +375,7 @@ def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, st
 
 def _place(model: EmbeddingModel) -> str:
     """The folder of a model as a command takes it: its run's, where it lies in one."""
-    folder = model.folder
+    folder = getattr(model, "folder", None)
     if folder is None:
         return "RUN"
     run = folder.parent if folder.name == "model" else folder

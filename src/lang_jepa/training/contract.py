@@ -137,7 +137,7 @@ def _is_pair(one: Any) -> bool:
 def _rises(ends: Any) -> bool:
     if not isinstance(ends, Sequence | np.ndarray):
         return False
-    return all(isinstance(end, int | np.integer) for end in ends) and all(a < b for a, b in pairwise(ends))
+    return all(isinstance(end, int | np.integer) for end in ends) and all(a <= b for a, b in pairwise(ends))
 
 
 def check_batches(method: Method[Any], batches: Any) -> None:

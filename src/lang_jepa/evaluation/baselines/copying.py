@@ -4,7 +4,7 @@ Scores are a table [Q, C] over the candidates of the same `Questions`. Copying t
 recency-weighted mean of the context need no predictor; ridge regression learns a linear map.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,15 +157,8 @@ class Pairs:
 
 
 def means_ridge(
-    questions: Questions,
-    embeddings: Floats,
-    encode: Callable[[list[str]], Floats],
-    train: Sequence[Sequence[str]],
-    *,
-    window_size: int,
-    pairs: int,
-    seed: int,
-) -> tuple[int, Iterator[tuple[str, ScoresBySet]]]:
+    questions: Questions, embeddings: Floats, learnt: Pairs, space: Floats
+) -> Iterator[tuple[str, ScoresBySet]]:
     """Ridge regression in a model's space, from the means of the last 1, 3 and 8 vectors to the next one.
 
     It learns what to add to the recency-weighted mean, so that a strong penalty leaves that mean and few training
@@ -174,25 +167,17 @@ def means_ridge(
     Args:
         questions: what is asked.
         embeddings: [S, D] unit rows of `questions.sentences`.
-        encode: other sentences to unit rows [n, D] of the same space.
-        train: documents, each a list of sentences.
-        window_size: sentences of context at most.
-        pairs: whole documents are taken until there are so many pairs of a context and the next sentence.
-        seed: of the order of documents.
+        learnt: training contexts.
+        space: unit rows of `learnt.sentences`, of the same space.
 
     Returns:
-        The number of pairs; and for each penalty the scores of all candidates.
+        For each penalty the scores of all candidates.
     """
-    learnt = context_pairs(train, window_size, pairs, seed)
-    space = encode(learnt.sentences)
     x = np.concatenate(context_means(learnt.contexts, space), axis=1)
     asked = np.concatenate(context_means(questions.context_rows, embeddings), axis=1)
     start = recency_mean(questions.context_rows, embeddings)
-    path = ridge_path(x, space[learnt.following] - recency_mean(learnt.contexts, space))
-    return len(x), (
-        (f"{penalty:g}", vector_scores(questions, unit_rows(start + ridge(asked)), embeddings))
-        for penalty, ridge in path
-    )
+    for penalty, ridge in ridge_path(x, space[learnt.following] - recency_mean(learnt.contexts, space)):
+        yield f"{penalty:g}", vector_scores(questions, unit_rows(start + ridge(asked)), embeddings)
 
 
 def knn_scores(questions: Questions, embeddings: Floats, learnt: Pairs, space: Floats, count: int) -> ScoresBySet:

@@ -12,6 +12,7 @@ from lang_jepa.errors import counted
 from lang_jepa.evaluation.baselines.copying import (
     Scores,
     ScoresBySet,
+    context_pairs,
     copy_forward,
     means_ridge,
     recency_mean,
@@ -198,17 +199,11 @@ def corpus_rows(
     if train_documents is not None:
         # In the similarity that the recency mean chose.
         kind: Similarity = asked.boards["other"].chosen[f"recency mean ({name})"].similarity  # type: ignore[assignment]
-        count, path = means_ridge(
-            questions,
-            prepare(embeddings[name], model.statistics, kind),
-            lambda sentences: prepare(encode(model, sentences, name), model.statistics, kind),
-            train_documents,
-            window_size=window_size,
-            pairs=train_pairs,
-            seed=seed,
-        )
+        learnt = context_pairs(train_documents, window_size, train_pairs, seed)
+        space = prepare(encode(model, learnt.sentences, name), model.statistics, kind)
+        path = means_ridge(questions, prepare(embeddings[name], model.statistics, kind), learnt, space)
         options = (("", penalty, scores) for penalty, scores in path)
-        asked.add(f"ridge on means ({name})", options, note=f"{kind}, {count:,} training pairs")
+        asked.add(f"ridge on means ({name})", options, note=f"{kind}, {len(learnt.contexts):,} training pairs")
         train = [sentence for document in train_documents for sentence in document]
     asked.add_words(train)
     asked.add_chance()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.sources.conversations import FIRST_NAME, speaker_name
-from lang_jepa.evaluation.baselines.copying import context_pairs, knn_scores, means_ridge
+from lang_jepa.evaluation.baselines.copying import Pairs, context_pairs, knn_scores, means_ridge
 from lang_jepa.evaluation.baselines.words import bm25_scores
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.retrieval import Rows
@@ -121,42 +121,46 @@ def _by_speaker(questions: Questions, following: Rows, count: int, seed: int) ->
     return result
 
 
-def _rows(request: Request, asked: Asked, titles: Mapping[str, str], train: Documents) -> list[Row]:
+@dataclass(frozen=True)
+class _Learnt:
+    """Training contexts, and the embeddings [n, D] of their sentences by model: what the learnt baselines share."""
+
+    pairs: Pairs
+    embeddings: Mapping[str, NDArray[np.float32]]
+    sentences: Sequence[str]
+
+    @classmethod
+    def of(cls, request: Request, train: Documents) -> "_Learnt":
+        pairs = context_pairs(train, request.window_size, request.budget.turn_pairs, request.seed)
+        made = {name: encode(model, pairs.sentences, name) for name, model in request.models.items()}
+        return cls(pairs, made, [sentence for document in train for sentence in document])
+
+
+def _rows(request: Request, asked: Asked, titles: Mapping[str, str], learnt: _Learnt) -> list[Row]:
     """The rows of some candidate sets."""
     board = NextSentence(asked.questions, titles, "held out", seed=request.seed, spoken=asked.contexts)
     embeddings = board.add_models(request.models, raw=True)
     for name, model in request.models.items():
-        _add_learned(request, board, name, model, embeddings[name], train)
-    sentences = [sentence for document in train for sentence in document]
-    for name, note, scores in bm25_scores(asked.questions, sentences):
+        _add_learned(board, name, model, embeddings[name], learnt)
+    for name, note, scores in bm25_scores(asked.questions, learnt.sentences):
         board.add(name, [("", "", scores)], note=note)
-    board.add_words(sentences)
+    board.add_words(list(learnt.sentences))
     board.add_chance()
     return board.rows
 
 
 def _add_learned(
-    request: Request,
-    board: NextSentence,
-    name: str,
-    model: Encoder,
-    embeddings: NDArray[np.float32],
-    train: Documents,
+    board: NextSentence, name: str, model: Encoder, embeddings: NDArray[np.float32], learnt: _Learnt
 ) -> None:
     """Ridge regression and nearest contexts in a model's space, in the similarity that its recency mean chose."""
     chosen = next(iter(board.boards.values())).chosen[f"recency mean ({name})"].similarity
     kind: Similarity = chosen  # type: ignore[assignment]
-    window, pairs, seed = request.window_size, request.budget.turn_pairs, request.seed
-
-    def space(sentences: list[str]) -> NDArray[np.float32]:
-        return prepare(encode(model, sentences, name), model.statistics, kind)
-
     own = prepare(embeddings, model.statistics, kind)
-    count, path = means_ridge(board.questions, own, space, train, window_size=window, pairs=pairs, seed=seed)
-    options = [("", penalty, scores) for penalty, scores in path]
+    space = prepare(learnt.embeddings[name], model.statistics, kind)
+    options = [("", penalty, scores) for penalty, scores in means_ridge(board.questions, own, learnt.pairs, space)]
+    count = len(learnt.pairs.contexts)
     board.add(f"ridge on means ({name})", options, note=f"{kind}, {count:,} training pairs")
-    learnt = context_pairs(train, window, pairs, seed)
-    nearest = knn_scores(board.questions, own, learnt, space(learnt.sentences), NEIGHBOURS)
+    nearest = knn_scores(board.questions, own, learnt.pairs, space, NEIGHBOURS)
     board.add(f"nearest contexts ({name})", [("", "", nearest)], note=f"{kind}, mean of {NEIGHBOURS} next turns")
 
 
@@ -165,10 +169,11 @@ def _score(request: Request) -> Result:
     assert given is not None
     asked = Asked.of(given, window_size=request.window_size, queries=request.budget.turn_queries, seed=request.seed)
     named = {name: title for name, title in TITLES.items() if name in asked.questions.candidates}
-    rows = _rows(request, asked, named, given.train)
+    learnt = _Learnt.of(request, given.train)
+    rows = _rows(request, asked, named, learnt)
     replies = asked.replies(seed=request.seed)
     if replies is not None:
-        rows += _rows(request, replies, REPLIES, given.train)
+        rows += _rows(request, replies, REPLIES, learnt)
     source = f"{given.source}{request.overlap(_reported(given))}"
     return Result(rows, {TURNS.name: source})
 
