@@ -198,7 +198,7 @@ def _typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = [*_lines(40), "disk failure at sector nine"]
+    lines = [*_lines(40), "\0\0\0", "\u200b", "disk failure at sector nine"]
     (tmp_path / "new.log").write_text("\n".join(lines))
     given = ("monitor", folder / "run", tmp_path / "new.log", "--state", tmp_path / "state.json")
     code, out, _ = _typed(monkeypatch, capsys, *given, "--json")

@@ -123,6 +123,10 @@ def test_a_model_that_knows_no_speakers_takes_replies_by_role_too(folder: Path, 
     said = [[speaker_of(turn)[1] for turn in one] for one in past]
     assert bank.replies == [one[position] for one in said for position in (1, 3)]
     assert bank.contexts[1] == said[0][:3]
+    likely = bank.reply(past[0][:1], k=1)[0]
+    assert likely.likeness == pytest.approx(1.0, abs=1e-4)  # names are taken off the context too
+    with pytest.raises(LangJepaError, match="conversation 0 of the bank: expected a list of turns, not a single"):
+        ReplyBank(plain, ["hello", "there"])
     assert ReplyBank(plain, said).replies == [turn for one in said for turn in one[1:]]
 
 
@@ -191,3 +195,7 @@ def test_the_verb_finds_replies_in_a_file(
     (tmp_path / "odd.json").write_text('{"text": "x"}')
     code, _, err = _typed(monkeypatch, capsys, *given[:3], tmp_path / "odd.json", *given[4:])
     assert (code, "is JSON without a list `messages`" in err) == (2, True)
+    for text in ('{"role": "user", "content": "a"}\n{"role": "user"}', "[" * 100_000, '{"messages": [],}'):
+        (tmp_path / "odd.json").write_text(text)
+        code, _, err = _typed(monkeypatch, capsys, *given[:3], tmp_path / "odd.json", *given[4:])
+        assert (code, "begins like JSON and is none" in err) == (2, True)

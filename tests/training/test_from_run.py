@@ -80,3 +80,6 @@ def test_a_start_that_does_not_fit_is_named(tmp_path: Path) -> None:
     wider = (f"meta.start_from={first}", f"data.tokenizer_path={first / 'model'}", "model.num_layers=2")
     with pytest.raises(LangJepaError, match="does not fit these settings: missing encoder"):
         train(tiny_settings(tmp_path / "fourth", *wider))
+    inside = (f"meta.start_from={first}", f"data.tokenizer_path={first / 'model'}")
+    with pytest.raises(LangJepaError, match=r"which a new run would move away: set another logging\.log_dir"):
+        train(tiny_settings(first, *inside))

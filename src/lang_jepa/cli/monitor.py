@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from lang_jepa.cli.options import AnyModel, standard_input
+from lang_jepa.data.sources.base import VISIBLE
 from lang_jepa.errors import LangJepaError, one_line
+from lang_jepa.files.atomic import check_writable
 
 if TYPE_CHECKING:
     from lang_jepa.inference.monitor import Monitor, Scored
@@ -25,15 +27,16 @@ _POLL = 0.2
 
 def monitor(
     model: AnyModel,
-    source: Annotated[
-        str, typer.Argument(metavar="FILE", help="Lines, or JSON messages a line; - reads standard input.")
-    ],
+    source: Annotated[str, typer.Argument(help="A file of lines, or of JSON messages a line; - reads standard input.")],
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on as the file grows, over rotations, until stopped.")
     ] = False,
     per_thousand: Annotated[float, typer.Option(help="False alarms wanted in a thousand units.")] = 1.0,
     state: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where it stands: taken up if it is there, kept at the end.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What it saw last, and its counts: taken up if it is there, kept at the end."
+        ),
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
@@ -49,6 +52,8 @@ def monitor(
     known = own_corpus(loaded, corpus)
     if known is None:
         raise LangJepaError(f"a monitor knows what is usual from the corpus of the training; {missing(loaded)}")
+    if state is not None:
+        check_writable(state)
     watch = Monitor(loaded, known, per_thousand=per_thousand)
     if state is not None and state.is_file():
         watch.restore(state)
@@ -111,25 +116,31 @@ def file_pieces(path: Path, *, follow: bool, wait: Callable[[], object] = lambda
 
 def whole_lines(pieces: Iterator[bytes]) -> Iterator[list[str]]:
     """The lines that each piece completes, and at the end the last one; what is no UTF-8 is replaced."""
-    rest = b""
+    rest: list[bytes] = []  # a list, since a line may be very long
     for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
+        *lines, last = piece.split(b"\n")
         if lines:
+            lines[0] = b"".join([*rest, lines[0]])
+            rest = []
             yield [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
-    if rest:
-        yield [rest.decode("utf-8", "replace").rstrip("\r")]
+        rest.append(last)
+    if line := b"".join(rest):
+        yield [line.decode("utf-8", "replace").rstrip("\r")]
 
 
 def _unit(line: str, settings: "DataSettings") -> str:
-    """The unit of a line: of a JSON message its text, with who says it where the model reads that; else the line."""
-    text = line.strip()
+    """The unit of a line: of a JSON message its text, with who says it where the model reads that; else the line.
+
+    Nothing where nothing is visible, as of a line of NULs.
+    """
+    text = line.strip() if VISIBLE.search(line) else ""
     if settings.units != "turns" or not text.startswith("{"):
         return text
     from lang_jepa.data.sources.conversations import NoConversation, as_read, conversation_text
 
     try:
         return as_read([conversation_text([json.loads(text)])[0]], settings)[0]
-    except (ValueError, NoConversation):
+    except (ValueError, RecursionError, NoConversation):
         return text
 
 

@@ -66,8 +66,15 @@ def _turns(source: str, settings: "DataSettings") -> list[str]:
     text = text_of(pieces, source)
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError) as error:
+        if text.lstrip()[:1] in ("{", "["):
+            raise LangJepaError(
+                f"{source} begins like JSON and is none ({error}): give one list of messages, or an object with "
+                "`messages`"
+            ) from error
         value = None
+    if value is None and text.strip() == "null":
+        raise LangJepaError(f"{source} is no conversation: null")
     if isinstance(value, dict):
         value = next((value[key] for key in ("messages", "conversations") if key in value), None)
         if value is None:

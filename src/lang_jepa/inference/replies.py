@@ -108,11 +108,12 @@ class ReplyBank:
     ) -> None:
         wanted = None if role is None else speaker_number(role)
         window = model.settings.data.window_size
-        self.model = model
+        self.model, self._named = model, role is not None
         self.contexts: list[list[str]] = []
         self.replies: list[str] = []
         owners = []
-        for number, turns in enumerate(conversations):
+        for number, given in enumerate(conversations):
+            turns = texts_of(given, "turn", where=f"conversation {number} of the bank: ")
             numbers, texts = [speaker_of(turn)[0] for turn in turns], _as_read(model, turns, named=role is not None)
             for position in range(1, len(turns)):
                 if wanted in (None, numbers[position]):
@@ -160,7 +161,8 @@ class ReplyBank:
         """
         if k < 1 or top < 1:
             raise LangJepaError(f"at least one context votes and one reply is given, not k={k}, top={top}")
-        likeness = self._predictions @ self._prepared([list(texts_of(context, "turn"))])[0]
+        turns_so_far = _as_read(self.model, texts_of(context, "turn"), named=self._named)
+        likeness = self._predictions @ self._prepared([turns_so_far])[0]
         near = np.argsort(-likeness, kind="stable")[:k]
         turns, weights = self._turns[near], np.clip(likeness[near], 1e-6, None)
         votes = (turns @ turns.T) @ weights / weights.sum()

@@ -138,7 +138,8 @@ class ScoredEncoder(ScoredRun):
             compared = None  # the start has the same encoder, which the baselines of these tasks use already
             if model.jepa.encoder.head is not None:
                 baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
-        start = self._start(compared) if compared else None
+        begun = settings.meta.start_from is not None  # with another run's weights, which are no untrained ones
+        start = self._start(compared) if compared and not begun else None
         if start is not None:
             baselines[_start_name(settings)] = _scored(start)
         sample = _sample(compared) if compared and self.options.beside else []

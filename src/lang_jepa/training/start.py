@@ -35,7 +35,12 @@ def check_start(settings: Settings) -> None:
     """
     start = settings.meta.start_from
     if start is not None:
-        _start_folder(start)
+        own, folder = Path(settings.logging.log_dir).resolve(), _start_folder(start).resolve()
+        if folder.is_relative_to(own) and not settings.meta.load_checkpoint:
+            raise LangJepaError(
+                f"{start} lies in the run directory {settings.logging.log_dir}, which a new run would move away: set "
+                "another logging.log_dir"
+            )
     check_encoder(settings)
     teacher = settings.objective.teacher_path
     if teacher is not None and find_model(Path(teacher)) is None:
