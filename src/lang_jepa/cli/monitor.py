@@ -34,9 +34,7 @@ def monitor(
     per_thousand: Annotated[float, typer.Option(help="False alarms wanted in a thousand units.")] = 1.0,
     state: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="What it saw last, and its counts: taken up if it is there, kept at the end."
-        ),
+        typer.Option(metavar="FILE", help="Its last lines and counts: taken up, and kept at the end."),
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
