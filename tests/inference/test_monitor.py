@@ -222,3 +222,21 @@ def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(
     assert json.loads(out.splitlines()[-1])["text"] == "disk failure at sector nine"
     code, _, err = _typed(monkeypatch, capsys, "monitor", folder / "run", "-", "--follow")
     assert (code, "--follow has no effect on standard input" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "predictor"), [("none", "concept_transformer"), ("embedding", "turn_transformer")]
+)
+def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, tmp_path: Path) -> None:
+    """With who says them only where the model reads that: else a name would be text that it never saw."""
+    chats = [json.dumps({"messages": [{"role": ("user", "assistant")[n % 2], "content": f"{STEPS[n % 4]} of {row}"}
+                                      for n in range(12)]}) for row in range(40)]  # fmt: skip
+    (tmp_path / "chats.jsonl").write_text("\n".join(chats))
+    given = (f"data.train_file={tmp_path / 'chats.jsonl'}", "data.text_column=messages", "data.units=turns")
+    more = (f"data.speakers={speakers}", f"model.predictor={predictor}", "data.val_fraction=0.5", "data.min_length=1")
+    train(tiny_settings(tmp_path / "run", *given, *more, "data.deduplicate=none", "data.limit=null"))
+    model = ConceptModel.load(tmp_path / "run")
+    corpus = own_corpus(model)
+    assert corpus is not None
+    known = Monitor(model, corpus).known
+    assert all(unit.startswith(("user: ", "assistant: ")) == (speakers == "embedding") for unit in known)

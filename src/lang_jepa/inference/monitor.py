@@ -80,7 +80,7 @@ class Monitor:
             raise LangJepaError("this model predicts no next unit, so nothing can surprise it")
         self.model, self.per_thousand = model, per_thousand
         self._kind = model.similarity
-        self.known = _distinct(corpus.train, KNOWN)
+        self.known = _distinct(corpus.train, KNOWN, names=model.knows_speakers)
         self._space = prepare(model.encode(self.known), model.statistics, self._kind)
         held = corpus.validation
         if held.num_sentences < LEAST:
@@ -88,7 +88,7 @@ class Monitor:
                 f"a threshold needs {LEAST} held-out units or more, and there are {held.num_sentences}: train with "
                 "data.val_fraction (and data.val_split=tail for logs)"
             )
-        scores = [self._raw(units, []) for units in _documents(held)]
+        scores = [self._raw(units, []) for units in _documents(held, names=model.knows_speakers)]
         self._levels: Floats = np.sort(np.concatenate(scores), axis=0).T
         shares = self._shares(np.concatenate(scores)).max(1)
         self.threshold = float(np.quantile(shares, 1 - per_thousand / 1000))
@@ -196,18 +196,19 @@ class Monitor:
         self._recent.extend(recent)
 
 
-def _distinct(split: CorpusSplit, most: int) -> list[str]:
-    """Distinct units of a side, the first ones."""
+def _distinct(split: CorpusSplit, most: int, *, names: bool) -> list[str]:
+    """Distinct units of a side as the model reads them, the first ones; `names`: with who says them."""
     found: dict[str, None] = {}
     for start in range(0, split.num_sentences, 4096):
         rows = np.arange(start, min(start + 4096, split.num_sentences))
-        found.update(dict.fromkeys(split.units(rows)))
+        found.update(dict.fromkeys(split.units(rows) if names else split.texts(rows)))
         if len(found) >= most:
             break
     return list(found)[:most]
 
 
-def _documents(split: CorpusSplit) -> Iterator[list[str]]:
+def _documents(split: CorpusSplit, *, names: bool) -> Iterator[list[str]]:
     starts = split.document_starts
     for row in range(split.num_documents):
-        yield split.units(np.arange(starts[row], starts[row + 1]))
+        rows = np.arange(starts[row], starts[row + 1])
+        yield split.units(rows) if names else split.texts(rows)

@@ -85,7 +85,8 @@ class NextSentenceView(AsksNext):
         return sum(int(np.maximum(sentences - ahead, 0).sum()) for ahead in range(1, self.horizons + 1))
 
     def illustrate(self, target: int, found: int) -> str:
-        before, true, other = self.split.units([target - 1, target, found])
+        read = self.split.units if self.speakers else self.split.texts
+        before, true, other = read([target - 1, target, found])
         return f"after:     {before}\nnext:      {true}\npredicted: {other}"
 
     def _batch(self, contexts: Contexts, following: Indices, epoch: int, read: Indices | None = None) -> Batch:
