@@ -66,8 +66,8 @@ def test_sentences_stay_visible_beside_or_below_their_figures(width: int) -> Non
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_facts_lose_nothing(width: int) -> None:
-    facts = [("documents of the corpus", "20,000 of 20,001"), ("a [name]", "folder/" * 9)]
-    lines = drawn(info_tables(facts, width=width), width)
+    info = [("documents of the corpus", "20,000 of 20,001"), ("a [name]", "folder/" * 9)]
+    lines = drawn(info_tables(info, width=width), width)
     text = letters("".join(lines))
     for word in ("documents", "20,000", "20,001", "[name]"):
         assert word in text

@@ -17,7 +17,7 @@ def _judged(name: str, value: float, low: float, high: float, p: float) -> Verdi
     return judge(Metric("task", "test", name), "other", Side(points), Side(points + value), found, p, 4)
 
 
-def _told(*verdicts: Verdict, alarms: Sequence[Mapping[str, Any]] = ()) -> str:
+def _verdict(*verdicts: Verdict, alarms: Sequence[Mapping[str, Any]] = ()) -> str:
     report: dict[str, Any] = {
         "variants": [{"name": "base", "steps": 3}, {"name": "other", "steps": 3}],
         "baseline": "base",
@@ -34,19 +34,19 @@ def _told(*verdicts: Verdict, alarms: Sequence[Mapping[str, Any]] = ()) -> str:
 
 
 def test_a_clear_difference_that_another_rule_stops_is_marked() -> None:
-    told = _told(
+    text = _verdict(
         _judged("wide", 0.2, -0.1, 0.5, 0.2),
         _judged("corrected", 0.2, 0.1, 0.3, 0.06),
         _judged("small", 0.05, 0.01, 0.09, 0.001),
         _judged("clear", 0.2, 0.1, 0.3, 0.001),
     )
-    assert told.count("indistinguishable") == 3
-    assert told.count("indistinguishable *") == 2
-    assert "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict" in told
+    assert text.count("indistinguishable") == 3
+    assert text.count("indistinguishable *") == 2
+    assert "* The interval excludes 0, but Holm's correction or the baseline's ± does not allow a verdict" in text
 
 
 def test_where_the_interval_decides_there_is_no_mark() -> None:
-    assert "*" not in _told(_judged("wide", 0.2, -0.1, 0.5, 0.2), _judged("clear", 0.2, 0.1, 0.3, 0.001))
+    assert "*" not in _verdict(_judged("wide", 0.2, -0.1, 0.5, 0.2), _judged("clear", 0.2, 0.1, 0.3, 0.001))
 
 
 def test_an_alarm_of_several_seeds_is_told_once() -> None:
@@ -56,14 +56,14 @@ def test_an_alarm_of_several_seeds_is_told_once() -> None:
         "kind": "too easy",
         "runs": [{"seed": 3, "text": "too easy, step 9: given away"}],
     }
-    told = _told(alarms=[{"variant": "other", "kind": "collapse", "runs": runs}, alone])
-    assert "alarm: other, seed 1: collapse at step 10: [all] the same collapse: also in seed 2, 4, see the page" in told
-    assert "step 20" not in told
-    assert told.endswith("alarm: other, seed 3: too easy, step 9: given away")
+    text = _verdict(alarms=[{"variant": "other", "kind": "collapse", "runs": runs}, alone])
+    assert "alarm: other, seed 1: collapse at step 10: [all] the same collapse: also in seed 2, 4, see the page" in text
+    assert "step 20" not in text
+    assert text.endswith("alarm: other, seed 3: too easy, step 9: given away")
 
 
 def test_one_seed_has_no_spread() -> None:
     points = np.array((0.5,))
     found = Difference(0.2, 0.1, 0.3, 0.001, True, 100, 10)
     alone = judge(Metric("task", "test", "one"), "other", Side(points), Side(points + 0.2), found, 0.001, 1)
-    assert "one 0.500 0.700 +0.200 [+0.100, +0.300] too few seeds" in _told(alone)
+    assert "one 0.500 0.700 +0.200 [+0.100, +0.300] too few seeds" in _verdict(alone)

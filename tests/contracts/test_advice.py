@@ -84,8 +84,8 @@ def test_a_run_without_a_model_names_what_helps(
     folder = tmp_path / "run"
     system.begin(system.make(folder, (), inputs), StopAt(5), inputs)
     if system.name == "decoder":  # it joins a model; its best checkpoint is of use as it is
-        told = ("--decoder", folder, "--text", "Nora slept.")
-        assert type_in(monkeypatch, "infer", inputs.encoder, *told) == 0
+        options = ("--decoder", folder, "--text", "Nora slept.")
+        assert type_in(monkeypatch, "infer", inputs.encoder, *options) == 0
         return
     capsys.readouterr()
     assert type_in(monkeypatch, "evaluate", folder) == 2

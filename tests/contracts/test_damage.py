@@ -142,11 +142,11 @@ def test_a_full_disk_is_one_line_that_leaves_no_litter(system: System, inputs: I
     settings = system.make(tmp_path / "run", (), inputs)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(LangJepaError, match=r"the disk is full: .*Free some space") as told:
+        with pytest.raises(LangJepaError, match=r"the disk is full: .*Free some space") as raised:
             system.begin(settings, None, inputs)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     assert not list(tmp_path.rglob(".*.tmp"))
 
 

@@ -317,10 +317,10 @@ def test_horizons_tell_the_predictor_how_far_to_look() -> None:
     model, context = build_predictor(settings, window=3, horizons=3).eval(), concepts([4])
     assert isinstance(model, Horizons)
     near = model(context)
-    told = [model(with_states(context, context.states, horizons=torch.full((4,), ahead))) for ahead in range(3)]
-    assert torch.equal(near, told[0])
+    predicted = [model(with_states(context, context.states, horizons=torch.full((4,), ahead))) for ahead in range(3)]
+    assert torch.equal(near, predicted[0])
     base = model.predictor(context)
-    shifts = [made - base for made in told]
-    assert min(float((a - b).abs().max()) for a, b in pairwise(told)) > 1e-2
+    shifts = [made - base for made in predicted]
+    assert min(float((a - b).abs().max()) for a, b in pairwise(predicted)) > 1e-2
     # More than a constant for each horizon: the same step further depends on the context.
     assert float(((shifts[1] - shifts[0]) - (shifts[1] - shifts[0])[:1]).abs().max()) > 1e-3

@@ -101,14 +101,14 @@ def test_retrieval_has_every_baseline(report: Report) -> None:
         assert {"recall@1", "mrr"} <= {row.metric for row in rows}
 
 
-def test_a_shelf_changes_nothing_and_serves_the_next_run(run: Path, report: Report, tmp_path: Path) -> None:
+def test_a_cache_changes_nothing_and_serves_the_next_run(run: Path, report: Report, tmp_path: Path) -> None:
     options = {"tasks": "bits_per_byte,quantised,retrieval", "data_dir": None, "budget": BUDGET}
     for number in (1, 2):
         again, path = evaluate_run(
-            run, EvaluateOptions(output=tmp_path / f"{number}.json", shared=tmp_path / "shelf", **options)
+            run, EvaluateOptions(output=tmp_path / f"{number}.json", shared=tmp_path / "shared", **options)
         )
         assert [row.value for row in again.rows] == [row.value for row in report.rows]
-        kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "shelf").iterdir()}
+        kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "shared").iterdir()}
         assert path.is_file()
         if number == 1:
             before = kept
@@ -200,12 +200,12 @@ def test_generate_of_the_command_line(
     assert typed(str(run), *beginning, "--top-p", "0.000001") == likeliest
     assert typed(str(run), *beginning, "--samples", "3")[1].count("--- ") == 3
     assert typed(str(run), "--prompt", "")[0] == 0
-    status, told = typed(str(run), "--prompt", "much too long " * 30)
+    status, said = typed(str(run), "--prompt", "much too long " * 30)
     assert status == 2
-    assert "shorten it to 30 at most" in told
-    status, told = typed(str(tmp_path), "--prompt", "x")
+    assert "shorten it to 30 at most" in said
+    status, said = typed(str(tmp_path), "--prompt", "x")
     assert status == 2
-    assert "is no run of a GPT" in told
+    assert "is no run of a GPT" in said
 
 
 def test_a_prompt_is_read_as_the_beginning_of_a_document(run: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_stream_at_the_end_of_its_only_block(tmp_path: Path) -> None:
 
 
 def test_stop_before_the_first_step(whole: Path, tmp_path: Path) -> None:
-    """The look at step 0 is not taken, and not written, a second time."""
+    """The validation at step 0 is not made, and not written, a second time."""
     train_in_two_parts(_long(tmp_path / "parts"), stop=0)
     assert_same_run(whole, tmp_path / "parts")
 
