@@ -89,7 +89,7 @@ class DataSettings(Section):
     max_sentence_chars: int = Field(default=1000, ge=20)
     """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
     language: LanguageCode = "en"
-    """Language of the texts, by whose abbreviations and dates sentences are told apart (see docs/corpus.md)."""
+    """Language of the texts, whose abbreviations and dates decide where sentences end (see docs/corpus.md)."""
     splitter: Literal["rules", "sat"] = "rules"
     """Sentence splitter: offline rules, or wtpsplit's SaT model (extra `sat`)."""
     splitter_device: str = "cpu"
@@ -138,7 +138,7 @@ class DataSettings(Section):
     """Tokens of the shorter part at least (`spans`). A document's rest below twice as much is left out."""
     crop: float | None = Field(default=None, gt=0, lt=1)
     """Share of a sentence's tokens that each side sees, a run at a random place (`same_sentence`; null: all of them,
-    so that only dropout tells the sides apart)."""
+    so that the sides differ by dropout alone)."""
     batch_size: int = Field(default=32, ge=1)
     """Examples in a batch on each rank: context-target pairs (`window`), passages (`causal`, `concepts`,
     `masked_sentences`, `masked_concepts`), chunks (`spans`) or sentences (`same_sentence`)."""

@@ -97,7 +97,7 @@ class GPTDataSettings(Section):
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept."""
     language: LanguageCode = "en"
-    """Language of the texts, by whose abbreviations and dates sentences are told apart, here and by `evaluate`."""
+    """Language of the texts, whose abbreviations and dates decide where sentences end, here and in `evaluate`."""
     limit: int | None = Field(default=None, ge=1)
     """Take at most so many documents (null: all)."""
     min_length: int = Field(default=100, ge=0)

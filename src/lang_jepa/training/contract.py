@@ -1,5 +1,5 @@
-"""What the engine needs of a `Method`, checked where the method gives it: a system of one's own is told what is wrong
-with it by name, before training where that can be known.
+"""What the engine needs of a `Method`, checked where the method gives it: the message to the author of a
+system names what is wrong with it, before training where that can be known.
 """
 
 import inspect

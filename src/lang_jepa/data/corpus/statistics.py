@@ -205,7 +205,7 @@ class Losses:
 
 
 def why_nothing_held_out(fraction: float, documents: int, description: str, *, read: int = 1) -> str:
-    """Why a source has no held-out side, and what to do.
+    """Why a source has no held-out split, and what to do.
 
     Args:
         fraction: `data.val_fraction`.
@@ -282,6 +282,6 @@ def language_hint(settings: DataSettings, texts: Iterable[str]) -> str | None:
     if shares[likely] < max(LEAST_SHARE * words.total(), TIMES * shares[settings.language], LEAST_WORDS):
         return None
     return (
-        f"the texts look like {_NAMES[likely]}, but their sentences are told apart by the rules of "
+        f"the texts look like {_NAMES[likely]}, but their sentences are split by the rules of "
         f"{_NAMES[settings.language]}: set data.language={likely}"
     )

@@ -156,7 +156,7 @@ class DecoderData:
         on_message: called with what is made before training can start.
 
     Attributes:
-        sample: examples of the held-out side that a validation uses, int64 [n].
+        sample: examples of the held-out split that a validation uses, int64 [n].
         fingerprint: identity of the data, compared on resumption.
 
     Raises:
