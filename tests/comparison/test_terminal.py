@@ -84,7 +84,7 @@ def test_verdicts_fit_the_terminal_and_lose_nothing(width: int) -> None:
     lines = terminal.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())
-    for said in ("bits per byte (↓)", "0.5000 ±0.1000", "+0.2000 [+0.1000, +0.5000]", "mrr", "+0.200 [+0.100, +0.500]"):
+    for said in ("bits per byte (↓)", "0.5000 ±0.1000", "+0.2000 [+0.1000, +0.5000]", "+0.200 [+0.100, +0.500]"):
         assert said in text
     assert text.count("indistinguishable *") == 2
     assert len(lines) == {100: 4, 80: 5, 72: 11, 60: 11, 40: 13}[width]
