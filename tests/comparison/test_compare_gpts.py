@@ -213,7 +213,7 @@ def test_unequal_terms_are_refused() -> None:
 def test_runs_differ_in_seed_and_place_only(tmp_path: Path) -> None:
     settings = _plan(2).run_settings(_plan(2).variants[1], 1, tmp_path)
     assert (settings.meta.seed, settings.jepa.weight, settings.optimization.max_steps) == (1, 0.5, STEPS)
-    assert settings.logging.eval_freq == -(-STEPS // 5)  # five looks at least
+    assert settings.logging.eval_freq == -(-STEPS // 5)  # five validations at least
     assert settings.logging.log_dir == str(tmp_path / "runs" / "jepa.weight=0.5" / "seed1")
 
 

@@ -5,10 +5,9 @@ import pytest
 
 from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import EncoderOptimizationSettings
 from lang_jepa.training.methods.encoder_data import plan_steps
 from lang_jepa.training.schedule import epochs_ended, is_validation_due
-
-NAMES = ("optimization.grad_accum_steps", "data.batch_size")
 
 
 def plan(batches: int, *, epochs: int, accumulation: int, limit: int | None = None) -> tuple[int, list[int]]:
@@ -22,7 +21,8 @@ def plan(batches: int, *, epochs: int, accumulation: int, limit: int | None = No
         pool_batches=4,
         seed=0,
     )
-    return plan_steps(order, epochs=epochs, limit=limit, accumulation=accumulation, names=NAMES)
+    settings = EncoderOptimizationSettings(epochs=epochs, max_steps=limit, grad_accum_steps=accumulation)
+    return plan_steps(order, settings)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def validations(total: int, ends: list[int], every: int | None = None) -> list[i
     return [step for step in range(1, total + 1) if is_validation_due(step, total=total, ends=ends, every=every)]
 
 
-def test_looks_are_at_the_ends_of_epochs_or_ten_a_run() -> None:
+def test_validations_are_at_the_ends_of_epochs_or_ten_a_run() -> None:
     assert validations(66, [5, 11, 16, 60]) == [5, 11, 16, 60, 66]  # epochs of unequal length
     assert validations(20, [10, 20]) == list(range(2, 21, 2))
     assert validations(3, [1, 1, 2, 3]) == [1, 2, 3]

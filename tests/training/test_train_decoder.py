@@ -240,14 +240,14 @@ def test_only_a_model_directory_is_joined(tmp_path: Path, encoder: Path) -> None
 
 
 def test_what_is_cut_is_told_where_training_starts(encoder: Path, tmp_path: Path) -> None:
-    heard = Told()
+    heard = Heard()
     settings = tiny_decoder(tmp_path / "run", "decoder.max_length=6", "optimization.max_steps=1")
     train(settings.of(encoder), heard)
     (line,) = [text for text in heard.warnings if " documents: " in text]
     assert re.search(r"cut [\d,]+ \([\d.]+%\) of [\d,]+ sentences at 6 tokens. Look at decoder.max_length$", line)
 
 
-class Told(Silent):
+class Heard(Silent):
     """Keeps the warnings."""
 
     def __init__(self) -> None:
