@@ -77,8 +77,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Judge], list[Settings]
             trials.append(settings)
             on_event({"event": "begin", "total": 20, "start": 0})
             for number, value in enumerate(judge(settings)):
-                figures = {**HEALTHY, str(settings.logging.best_metric): value}
-                on_event({"event": "validation", "step": 10 * number, "metrics": figures})
+                metrics = {**HEALTHY, str(settings.logging.best_metric): value}
+                on_event({"event": "validation", "step": 10 * number, "metrics": metrics})
             on_event({"event": "step", "step": 20, "loss": 1.0})
 
         monkeypatch.setattr("lang_jepa.comparison.sweep.run_job", run)

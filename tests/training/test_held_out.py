@@ -1,4 +1,4 @@
-"""Held-out figures: equal to a computation from scratch, and the same whoever did which part of the work."""
+"""Validation metrics: equal to a computation from scratch, and the same whoever did which part of the work."""
 
 import itertools
 from collections.abc import Callable

@@ -170,7 +170,7 @@ def test_a_large_sample_is_whitened_as_it_is() -> None:
 
 
 def test_text_that_is_too_short_for_the_width_is_told(tmp_path: Path) -> None:
-    """In one warning with the numbers, where training starts; and the model starts at ordinary figures."""
+    """In one warning with the numbers, where training starts; and the model starts at ordinary metrics."""
     heard = Heard()
     wide = ("data.limit=12", "model.embed_dim=256", "model.pred_dim=256", "model.head_sample=4000")
     few = ("data.val_fraction=0.3", "objective.regularizer=vicreg", "optimization.max_steps=1")
