@@ -226,5 +226,5 @@ def test_the_command_line_takes_a_varied_setting(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "0 stands there twice" in capsys.readouterr().err
+    assert "0 is given twice" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
