@@ -62,8 +62,8 @@ class DataSettings(Section):
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
     tokenizer_path: str = "roberta-base"
-    """Hugging Face tokenizer by name or folder, or `trained` (byte-level BPE learnt on the corpus). Also the
-    weights' place when `model.pretrained`."""
+    """Hugging Face tokenizer by name or folder, or `trained` (byte-level BPE learnt on the corpus). Also where
+    the weights are, if `model.pretrained`."""
     vocab_size: int = Field(default=8192, ge=300, le=1_000_000)
     """Vocabulary size of a `trained` tokenizer."""
     limit: int | None = Field(default=10_000, ge=1)
@@ -119,7 +119,7 @@ class DataSettings(Section):
     `causal` (one pass over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal
     transformer)."""
     window_size: int = Field(default=8, ge=1)
-    """Sentences of context at most (`masked_concepts`: on each side). In `causal` each layer looks so many sentences
+    """Sentences of context at most (`masked_concepts`: on each side). In `causal` each layer reads so many sentences
     back, so that with n layers a prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training;
     inference shows window_size."""
     passage_size: int = Field(default=16, ge=2)
