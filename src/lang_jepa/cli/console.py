@@ -350,7 +350,7 @@ def verdict_lines(verdicts: Sequence[Mapping[str, Any]], *, width: int) -> Itera
 
 
 def _group(metric: Mapping[str, str]) -> str:
-    return f"{metric['task']}, {metric['split']}"
+    return visible(f"{metric['task']}, {metric['split']}")
 
 
 def _is_close(one: Mapping[str, Any]) -> bool:
@@ -363,7 +363,7 @@ def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
     spread = f" ±{shown(name, one['baseline_std'])}" if one["baseline_std"] else ""  # one seed has none
     return (
-        name.replace(" (lower is better)", " (↓)"),
+        visible(name.replace(" (lower is better)", " (↓)")),
         f"{shown(name, one['baseline_mean'])}{spread}",
         shown(name, one["variant_mean"]),
         f"{shown(name, found['value'], sign=True)} [{low}, {high}]",
