@@ -91,7 +91,7 @@ def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_
 @pytest.mark.parametrize("keep", ["1", "2", "null"])
 @pytest.mark.parametrize("system", [one for one in SYSTEMS if one.name in EPOCHS], ids=lambda one: one.name)
 def test_checkpoints_of_epochs_do_not_pile_up(system: System, keep: str, inputs: Inputs, tmp_path: Path) -> None:
-    """The latest stay, and the one that was gone on from, which a later kill may need again."""
+    """The latest stay, and the one that was resumed from, which a later kill may need again."""
     folder = tmp_path / "run"
     more = ("logging.checkpoint_freq=1", f"logging.keep_checkpoints={keep}")
     settings = system.make(folder, (*EPOCHS[system.name], *LONGER[system.name], *more), inputs)

@@ -1,4 +1,4 @@
-"""Cached concepts: the encoder's own vectors, made once, gone on with after a kill, and never taken for others."""
+"""Cached concepts: the encoder's own vectors, made once, resumed after a kill, and never taken for others."""
 
 import copy
 import json

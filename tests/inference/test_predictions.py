@@ -1,4 +1,4 @@
-"""Kept predictions: what `predict_next` gives, in every context that can be asked, and gone on with after a kill."""
+"""Cached predictions: what `predict_next` gives, in every context that can be asked, and resumed after a kill."""
 
 from pathlib import Path
 

@@ -115,7 +115,7 @@ _INSTEAD = {
 def check_contents(
     checkpoint: Mapping[str, Any], contents: Mapping[str, Any], *, system: str | None, where: str
 ) -> None:
-    """Refuse a checkpoint that cannot be gone on with, or used.
+    """Refuse a checkpoint that cannot be resumed from, or used.
 
     Args:
         checkpoint: as it was read.
@@ -138,7 +138,7 @@ def check_contents(
 
 
 def what_is_wrong(checkpoint: Mapping[str, Any], contents: Mapping[str, Any]) -> str:
-    """Why a checkpoint cannot be gone on from, as a predicate: a part is missing, of another type or out of range;
+    """Why a checkpoint cannot be resumed from, as a predicate: a part is missing, of another type or out of range;
     nothing if it can. `contents`: as of `check_contents`.
     """
     parts = {**COMMON, **contents}

@@ -257,7 +257,7 @@ _FREQUENT = {
 _WORD = re.compile(r"[^\W\d_]+")
 
 CHARACTERS = 200_000
-"""Of the first texts, so many characters are looked at."""
+"""Characters of the first texts that are read."""
 LEAST_SHARE = 0.08
 """Share of a language's frequent words among all words from which on a text may be in it."""
 LEAST_WORDS = 5
