@@ -155,7 +155,7 @@ def test_whether_another_encoder_searches_better(place: Path, trained: Path, min
     assert "belongs to the task search" in type_in("evaluate", minilm, "--tasks", "sts", *asked[4:]).err
 
 
-def test_a_tokenizer_that_a_decoder_names_is_told(place: Path, decoder: Path, type_in: Type) -> None:
+def test_a_tokenizer_that_a_decoder_names_is_reported(place: Path, decoder: Path, type_in: Type) -> None:
     run, folder = decoder.parents[1] / "logs" / "mine", place / "own"
     own = (
         *DECODER,

@@ -202,7 +202,7 @@ def test_a_run_with_other_settings_is_named(whole: Path) -> None:
         save_settings(settings, path)
 
 
-def test_a_mistake_in_a_run_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_mistake_in_a_run_is_reported_with_its_name(tmp_path: Path) -> None:
     """The job's own message comes through, and nothing is trained after it."""
     plan = _plan(1)
     lost = plan.baseline.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})

@@ -104,7 +104,7 @@ def _beyond_the_end(state: dict[str, Any]) -> None:
         (_beyond_the_end, r"is at step 1000000, and the run has 6"),
     ],
 )
-def test_what_cannot_be_gone_on_with_is_refused(
+def test_what_cannot_be_resumed_from_is_refused(
     change: Callable[[dict[str, Any]], None], said: str, system: System, inputs: Inputs, run: Path
 ) -> None:
     rewrite(run / system.last, change)

@@ -31,7 +31,9 @@ KEPT = {"decoder": "logging.checkpoint_freq=2"}
 TRACKED = {"decoder": "logging.log_to_tensorboard=true"}
 
 
-def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(system: System, finished: Path) -> None:
+def test_held_out_data_is_measured_from_step_0_on_and_the_best_validation_is_kept(
+    system: System, finished: Path
+) -> None:
     rows = read_metrics(finished / "metrics.csv")
     validations = [row for row in rows if "val/loss" in row]
     assert [row[STEP] for row in validations] == [0, 3, 6]
@@ -56,7 +58,9 @@ class Looking(Silent):
         self.at.append(load_checkpoint(self.last)["step"] if self.last.is_file() else -1)
 
 
-def test_rows_looks_and_checkpoints_come_when_the_settings_say(system: System, inputs: Inputs, tmp_path: Path) -> None:
+def test_rows_validations_and_checkpoints_come_when_the_settings_say(
+    system: System, inputs: Inputs, tmp_path: Path
+) -> None:
     """Rows every second step, validations every third, a checkpoint after every second; and all of them at the end."""
     settings = system.make(tmp_path / "run", (f"{system.log_every}=2", f"{system.steps}=5"), inputs)
     heard = Looking(tmp_path / "run" / system.last)

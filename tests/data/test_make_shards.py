@@ -160,7 +160,7 @@ def test_a_source_that_changes_between_its_two_readings_is_an_error(tmp_path: Pa
     assert not (tmp_path / "shards").exists()
 
 
-def test_shared_clauses_are_boilerplate_and_many_duplicates_are_told(tmp_path: Path) -> None:
+def test_shared_clauses_are_boilerplate_and_many_duplicates_are_reported(tmp_path: Path) -> None:
     clauses = " ".join(f"This is clause number {k} of all contracts." for k in range(8))
     contracts = [f"{clauses} {text}" for text in TEXTS[:20]]
     events: list[ShardProgress] = []

@@ -115,7 +115,7 @@ def test_a_run_in_two_parts_is_the_whole_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_killed_process_is_gone_on_with(
+def test_a_killed_process_is_resumed(
     lost: bool, encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Finished blocks stay, half a block is thrown away, and the file is the one that a whole run writes. Where there is
@@ -202,7 +202,7 @@ def test_the_head_is_not_in_it(encoder: TextEncoder, view: View) -> None:
         ("about.json", b'{"format": 0}', "describes something else"),
     ],
 )
-def test_a_damaged_one_is_made_again_and_told_of(
+def test_a_damaged_one_is_made_again_and_reported(
     encoder: TextEncoder, view: View, file: str, content: bytes, reason: str
 ) -> None:
     first = ConceptCache.open_or_make(encoder, view)

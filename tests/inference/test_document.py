@@ -251,7 +251,7 @@ def test_repetitions_in_parts_equal_those_of_one_table(
     assert all(done <= total for _, done, total in said)
 
 
-def test_fewer_segments_than_were_asked_for_are_told(make: Make, text: list[str]) -> None:
+def test_fewer_segments_than_were_asked_for_are_reported(make: Make, text: list[str]) -> None:
     found = segment(make("concepts"), text[:6], count=6)
     assert len(found.boundaries) < 5
     assert "; 6 sentences have" in found.used

@@ -96,7 +96,7 @@ def test_it_is_killed_and_goes_on_bit_for_bit(here: Path) -> None:
         (None, "AdamW", ""),
     ],
 )
-def test_another_optimizer_goes_on_with_nothing(before: str | None, now: str, said: str, here: Path) -> None:
+def test_another_class_of_optimizer_is_refused(before: str | None, now: str, said: str, here: Path) -> None:
     """Even one with the same settings in its groups; a checkpoint of a version that kept no class goes on."""
     assert train(_settings(here / "run"), StopAt(9)).interrupted
     if before is None:
@@ -271,7 +271,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("body", "said"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_system_that_breaks_the_contract_is_told_so(body: str, said: str, here: Path) -> None:
+def test_a_system_that_breaks_the_contract_is_an_error(body: str, said: str, here: Path) -> None:
     with pytest.raises(LangJepaError, match=rf"^system odd:Broken: .*({said})"):
         train(_as(here, "Broken", body))
     late = any(word in said for word in ("goes on at step 40", "export", "summary"))
@@ -351,7 +351,7 @@ def test_a_comparison_knows_which_way_its_metric_is_better(here: Path) -> None:
     assert Metric(row.task, row.split, row.metric).lower_is_better
 
 
-def test_a_comparison_is_gone_on_with(here: Path) -> None:
+def test_a_comparison_is_resumed(here: Path) -> None:
     for seeds in (2, 3):
         plan = make_plan(["bigrams.yaml"], vary="optimization.lr=0.01,0.1", seeds=seeds, budget=parse_budget("steps=4"))
         settle(plan, here / "compared")

@@ -42,7 +42,7 @@ def _coded(dim: int, seed: int) -> Callable[[Batch], Tensor]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_path: Path) -> None:
+def test_the_metrics_are_what_they_are_called(mode: str, corpus: Corpus, tmp_path: Path) -> None:
     """With a real model: loss, cosine and recall computed here in the plainest way, one sentence at a time."""
     settings = tiny_settings(tmp_path, *MODES[mode], "logging.num_examples=2")
     jepa = build_jepa(settings, corpus.tokenizer).eval()
@@ -76,7 +76,7 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
 
 
 @pytest.mark.parametrize("mode", VIEWS)
-def test_other_views_are_looked_at_in_the_same_way(mode: str, corpus: Corpus, tmp_path: Path) -> None:
+def test_other_views_are_validated_in_the_same_way(mode: str, corpus: Corpus, tmp_path: Path) -> None:
     """Each prediction against its own target and those of other documents; the same draws in every run."""
     settings = tiny_settings(tmp_path, *VIEWS[mode])
     held_out = _held_out(settings, corpus)
@@ -178,7 +178,7 @@ def test_the_sample_is_fixed_and_within_its_budget(corpus: Corpus, tmp_path: Pat
     assert len(everything) == make_plain_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
 
 
-def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: Path) -> None:
+def test_validating_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path, "model.dropout=0.5")
     jepa = build_jepa(settings, corpus.tokenizer).eval()
     before = torch.get_rng_state()

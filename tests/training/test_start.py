@@ -169,7 +169,7 @@ def test_a_large_sample_is_whitened_as_it_is() -> None:
     assert torch.equal(head.weight, torch.from_numpy(Statistics.of(pooled.numpy(), shrinkage=1e-3).whitening))
 
 
-def test_text_that_is_too_short_for_the_width_is_told(tmp_path: Path) -> None:
+def test_text_that_is_too_short_for_the_width_is_reported(tmp_path: Path) -> None:
     """In one warning with the numbers, where training starts; and the model starts at ordinary metrics."""
     heard = Heard()
     wide = ("data.limit=12", "model.embed_dim=256", "model.pred_dim=256", "model.head_sample=4000")

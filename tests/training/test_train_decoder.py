@@ -158,7 +158,7 @@ def test_a_share_of_the_texts_is_read_from_what_was_predicted_of_them(encoder: P
     np.testing.assert_array_equal(predicted.concepts[moved[~firsts]], mixed.concepts[moved])
 
 
-def test_the_best_look_is_by_what_is_trained(encoder: Path, tmp_path: Path) -> None:
+def test_the_best_validation_is_by_what_is_trained(encoder: Path, tmp_path: Path) -> None:
     """Own and predicted concepts by their shares; the loss on predictions is that of `score_texts`."""
     settings = tiny_decoder(tmp_path / "run", "data.predicted_share=0.25")
     folder = train(settings.of(encoder)).folder
@@ -239,7 +239,7 @@ def test_only_a_model_directory_is_joined(tmp_path: Path, encoder: Path) -> None
         join_model(tmp_path, model.decoder)
 
 
-def test_what_is_cut_is_told_where_training_starts(encoder: Path, tmp_path: Path) -> None:
+def test_what_is_cut_is_reported_where_training_starts(encoder: Path, tmp_path: Path) -> None:
     heard = Heard()
     settings = tiny_decoder(tmp_path / "run", "decoder.max_length=6", "optimization.max_steps=1")
     train(settings.of(encoder), heard)

@@ -176,7 +176,7 @@ def test_a_prepared_corpus_by_its_folder(tmp_path: Path) -> None:
     assert torch.equal(_weights(tmp_path / "documents"), _weights(tmp_path / "folder"))
 
 
-def test_a_figure_that_could_not_be_measured_has_no_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_metric_that_could_not_be_measured_has_no_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One held-out sequence has no mean to compare with."""
     few = ("data.limit=12", "data.vocab_size=400", "data.seq_len=512", "data.batch_tokens=512")
     result = train(tiny_gpt(tmp_path / "run", *few), GPTBar())
