@@ -334,9 +334,13 @@ def verdict_lines(verdicts: Sequence[Mapping[str, Any]], *, width: int) -> Itera
         width: letters in a line.
     """
     rows = [_verdict_cells(one) for one in verdicts]
-    columns = zip(_HEAD, *rows, strict=True)
-    widths = [max([least, *map(len, cells)]) for least, cells in zip(_WIDTHS, columns, strict=True)]
-    widths[0] = min(widths[0], width - sum(widths[1:]) - 2 * len(widths[1:]))
+    for usual in (_WIDTHS, (0,) * len(_WIDTHS)):
+        columns = zip(usual, _HEAD, *rows, strict=True)
+        widths = [max(least, *map(len, cells)) for least, *cells in columns]
+        room = width - sum(widths[1:]) - 2 * len(widths[1:])
+        if widths[0] <= room:
+            break
+    widths[0] = min(widths[0], room)
     narrow = widths[0] < 0
     if not narrow:
         yield from _verdict_line(_HEAD, widths, style="bold")
