@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.cli import app
 from lang_jepa.cli.monitor import file_pieces, whole_lines
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import prepare
@@ -19,6 +17,7 @@ from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import Monitor
 from lang_jepa.training.train import train
 from tiny import tiny_settings
+from typed import Type
 
 STEPS = ("open door", "read page", "close door", "wait a while")
 
@@ -184,30 +183,17 @@ def test_a_file_is_followed_over_rotation_and_truncation(tmp_path: Path) -> None
         list(file_pieces(tmp_path / "none", follow=False))
 
 
-def _typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, words)])
-    code = 0
-    try:
-        app.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
-
-
-def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(folder: Path, tmp_path: Path, type_in: Type) -> None:
     lines = [*_lines(40), "\0\0\0", "\u200b", "disk failure at sector nine"]
     (tmp_path / "new.log").write_text("\n".join(lines))
     given = ("monitor", folder / "run", tmp_path / "new.log", "--state", tmp_path / "state.json")
-    code, out, _ = _typed(monkeypatch, capsys, *given, "--json")
+    code, out, _ = type_in(*given, "--json")
     assert code == 0
     alarms = [json.loads(line) for line in out.splitlines()]
     assert alarms[-1]["text"] == "disk failure at sector nine"
     assert alarms[-1]["number"] == 40
     assert json.loads((tmp_path / "state.json").read_text())["seen"] == 41
-    code, out, _ = _typed(monkeypatch, capsys, *given)
+    code, out, _ = type_in(*given)
     assert "disk failure at sector nine" in out
     assert "82 units, " in out
 
@@ -215,12 +201,11 @@ def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(
     thread = threading.Thread(target=lambda: (os.write(write, "\n".join(lines).encode()), os.close(write)))
     thread.start()
     with os.fdopen(read) as pipe:
-        monkeypatch.setattr(sys, "stdin", pipe)
-        code, out, _ = _typed(monkeypatch, capsys, "monitor", folder / "run", "-", "--json")
+        code, out, _ = type_in("monitor", folder / "run", "-", "--json", text=pipe)
     thread.join()
     assert code == 0
     assert json.loads(out.splitlines()[-1])["text"] == "disk failure at sector nine"
-    code, _, err = _typed(monkeypatch, capsys, "monitor", folder / "run", "-", "--follow")
+    code, _, err = type_in("monitor", folder / "run", "-", "--follow")
     assert (code, "--follow has no effect on standard input" in err) == (2, True)
 
 

@@ -93,7 +93,7 @@ class ObjectiveSettings(Section):
     target_gradient: bool = False
     """Let the gradient flow into the targets too, and regularize them as a second view (`shared` only): LeJEPA."""
     teacher_path: str | None = None
-    """Encoder of a `frozen` target: a run or model directory of ours, or a pretrained encoder by name or folder, with
+    """Encoder of a `frozen` target: a run or model directory, or a pretrained encoder by name or folder, with
     the same tokenizer and width (null: the encoder's own starting weights)."""
     regularizer: Annotated[str, REGULARIZER] = "none"
     """Term on the un-normalised online embeddings of the context's sentences or spans."""
@@ -106,10 +106,10 @@ class ObjectiveSettings(Section):
     prediction_weight: float = Field(default=1.0, gt=0)
     """Weight of the prediction distance in the sum (VICReg's 25)."""
     contrastive_temperature: float = Field(default=0.1, gt=0)
-    """Temperature of `optimization.loss_fn=contrastive`; lower looks at the hardest wrong targets alone."""
+    """Temperature of `optimization.loss_fn=contrastive`; lower puts the weight on the hardest wrong targets."""
     contrastive_near: int = Field(default=8, ge=0)
-    """Targets up to so many sentences from the own one are no wrong ones for it. 8: as many as contexts usually have; 0
-    where what was just said does not come again, as in dialogues."""
+    """Targets at most this many sentences away from a prediction's own do not count as wrong. 8: as many as
+    contexts usually have; 0 where what was just said does not recur, as in dialogues."""
     vicreg_variance: float = Field(default=25.0, ge=0)
     """Weight of VICReg's variance term."""
     vicreg_covariance: float = Field(default=1.0, ge=0)
@@ -187,8 +187,8 @@ class EncoderMetaSettings(MetaSettings):
     use_gradient_checkpointing: bool = False
     """Recompute encoder layers in the backward pass: less memory, about a third more time."""
     start_from: str | None = None
-    """Run or model directory with whose weights, predictor included, training begins; the sizes and the tokenizer must
-    be its own (`lang-jepa train --from RUN` sets them). Another text may follow: this is no resumption."""
+    """Run or model directory whose weights, predictor included, training begins with; the sizes and the tokenizer must
+    be its own (`lang-jepa train --from RUN` sets them). The text may be another: this does not resume a run."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What the collapse monitor does when it warns."""
 

@@ -159,7 +159,7 @@ def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:
 
 
 def check_sample(settings: Settings, sample: View) -> str | None:
-    """What to tell of training text that is too short for the whitened start or the statistics of the scores.
+    """A warning about training text that is too short for the whitened start or the statistics of the scores.
 
     Args:
         settings: of the run.
