@@ -225,7 +225,14 @@ def test_concept_transformer_wants_one_vector_per_sentence() -> None:
 
 
 # What begins at zero gets its gradient later: tests/models/test_neighbours.py, test_recency.py and test_turns.py.
-LATER = {"neighbour_attention", "neighbour_gates", "neighbour_weights", "recency_transformer", "turn_transformer"}
+LATER = {
+    "neighbour_attention",
+    "neighbour_gates",
+    "neighbour_weights",
+    "recency_transformer",
+    "ridge_transformer",
+    "turn_transformer",
+}
 
 
 @pytest.mark.parametrize("name", sorted(PREDICTORS.keys() - LATER))

@@ -62,8 +62,9 @@ class ModelSettings(Section):
     """Power of the inverse covariance that a whitened head begins with: .5 makes all directions alike, .25 evens out
     half of their spread (in logarithms), 0 only takes the mean out."""
     score_sample: int = Field(default=4000, ge=16)
-    """Training predictions, with their targets, from which the score statistics are estimated when training ends. The
-    similarity `predictable` gains from many more of them than there are dimensions."""
+    """Training predictions, with their targets, from which the score statistics are estimated when training ends, and
+    from which `ridge_transformer` is solved. The similarity `predictable` gains from many more of them than there are
+    dimensions."""
     freeze_encoder: bool = False
     """Train the predictor alone (head included in what is frozen); needs objective.target=frozen. With
     `data.context=concepts` or `data.view=masked_concepts` each sentence is then encoded once and cached beside the
@@ -75,7 +76,8 @@ class ModelSettings(Section):
     zero at the start, of their recency-weighted mean (`concepts`); the weighted sum of the neighbours, which starts as
     the recency-weighted mean; the same with weights that also depend on how the neighbours resemble each other; the
     weighted sum with a learnt correction (the last three: `masked_concepts`). `turn_transformer` reads the window of
-    each prediction with positions counted from the target, and who speaks (`concepts`)."""
+    each prediction with positions counted from the target, and who speaks (`concepts`). `ridge_transformer` starts
+    as a ridge regression of the next vector, solved on training pairs (`concepts`)."""
     predictor_layers: int = Field(default=1, ge=1)
     """Layers of the transformer predictors."""
     predictor_heads: int = Field(default=4, ge=1)
@@ -319,6 +321,8 @@ def _predictors(settings: Settings, parts: Parts) -> Iterator[str]:
     if data.speakers == "embedding" and not parts.predictor.reads_speakers:
         readers = " or ".join(known for known, one in PREDICTOR.built_in.items() if one.reads_speakers)
         yield f"data.speakers=embedding needs a predictor that reads speakers: set model.predictor={readers}."
+    if parts.predictor.closed_form and data.horizons != 1:
+        yield f"model.predictor={name} predicts the next sentence alone: leave data.horizons at 1."
     if parts.predictor.fits(view):
         return
     fitting = [known for known, one in PREDICTOR.built_in.items() if one.fits(view)]
