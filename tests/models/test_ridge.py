@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch.nn import functional
 
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_plain_view
+from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import PENALTIES, context_means
 from lang_jepa.models.context import Context
 from lang_jepa.models.predictors.ridge import RidgeTransformer
@@ -70,7 +70,7 @@ def test_all_of_it_learns_and_it_goes_on_where_it_stopped(tmp_path: Path) -> Non
 
 
 def test_it_has_one_horizon(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match=r"leave data\.horizons at 1"):
+    with pytest.raises(LangJepaError, match=r"leave data\.horizons at 1"):
         tiny_settings(tmp_path / "run", *RIDGE, "data.horizons=2")
 
 
