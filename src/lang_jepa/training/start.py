@@ -12,7 +12,7 @@ from lang_jepa.data.views import View
 from lang_jepa.data.views.order import permuted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import PENALTIES, ridge_path
-from lang_jepa.evaluation.metrics.similarity import Statistics
+from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.inference.model_folder import build_jepa, find_model, load_model, why_no_model
 from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
@@ -104,9 +104,9 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
 
 @torch.inference_mode()
 def solve_predictor(jepa: Jepa, predictor: RidgeTransformer, settings: Settings, sample: View) -> None:
-    """Set a predictor's `linear` to the ridge regression of what the recency-weighted mean lacks of unit targets.
+    """Set a predictor's `linear` to the ridge regression of unit targets.
 
-    The penalty is the one with the smallest error on every tenth batch.
+    The penalty is the one whose predictions have the largest cosine with the targets of every tenth batch.
 
     Args:
         jepa: left in the mode it was found in.
@@ -121,18 +121,16 @@ def solve_predictor(jepa: Jepa, predictor: RidgeTransformer, settings: Settings,
     for some in sample_examples(sample, count, size, seed=settings.meta.seed):
         batch = sample.batch(some).to(device)
         context, _ = jepa.read(batch.contexts)
-        targets = functional.normalize(jepa.encoder.embed_targets(batch.targets).float(), dim=-1)
         x.append(predictor.features(context).cpu().numpy())
-        y.append((targets - predictor.mean(context) / targets.shape[-1] ** 0.5).cpu().numpy())
+        y.append(functional.normalize(jepa.encoder.embed_targets(batch.targets).float(), dim=-1).cpu().numpy())
     jepa.train(training)
     penalty = PENALTIES[-1]
     if len(x) >= 2:
         known, following = (np.concatenate([one for row, one in enumerate(part) if row % 10]) for part in (x, y))
         asked, wanted = (np.concatenate(part[::10]) for part in (x, y))
-        errors = {
-            level: float(np.square(ridge(asked) - wanted).mean()) for level, ridge in ridge_path(known, following)
-        }
-        penalty = min(errors, key=errors.__getitem__)
+        solved = ridge_path(known, following)
+        cosines = {level: float((unit_rows(ridge(asked)) * wanted).sum(1).mean()) for level, ridge in solved}
+        penalty = max(cosines, key=cosines.__getitem__)
     (_, ridge), *_ = ridge_path(np.concatenate(x), np.concatenate(y), [penalty])
     predictor.linear.weight.copy_(torch.from_numpy(ridge.weights.T))
     predictor.linear.bias.copy_(torch.from_numpy(ridge.y_mean - ridge.x_mean @ ridge.weights))

@@ -8,23 +8,23 @@ from torch.nn import functional
 
 from lang_jepa.models.context import Context
 from lang_jepa.models.encoder import take_rows
-from lang_jepa.models.predictors.recency import RecencyTransformer
+from lang_jepa.models.predictors.concept_transformer import ConceptTransformer
 
 PARTS = 4
 """The last vector, the one before it, and the means of the last 3 and of the last 8."""
 
 
-class RidgeTransformer(RecencyTransformer):
-    """The recency-weighted mean, a ridge regression of what it lacks, and a learnt correction.
+class RidgeTransformer(ConceptTransformer):
+    """A ridge regression of the next vector on the last ones, and a learnt correction.
 
-        prediction = mean(x) + sqrt(D) linear(x_1, x_2, mean of 3, mean of 8) + transformer(x)
+        prediction = sqrt(D) linear(x_1, x_2, mean of 3, mean of 8) + transformer(x)
 
     with x_j the unit vector of the sentence j back (zero where there is none). Before the first step `linear` is set in
     closed form on training pairs (`lang_jepa.training.start`), the transformer's output is zero, and so the prediction
     is the regression's, the baseline that a predictor over fixed vectors has to beat. Then all of it learns.
 
     Args:
-        dim, layers, heads, window, dropout: see `RecencyTransformer`.
+        dim, layers, heads, window, dropout: see `SentenceTransformer`.
     """
 
     closed_form: ClassVar[bool] = True
@@ -35,7 +35,7 @@ class RidgeTransformer(RecencyTransformer):
         self.register_buffer("parts", _parts(window), persistent=False)
         self.linear = nn.Linear(PARTS * dim, dim)
         with torch.no_grad():
-            for parameter in self.linear.parameters():
+            for parameter in (*self.linear.parameters(), *self.output.parameters()):
                 parameter.zero_()
 
     def forward(self, context: Context) -> Tensor:
