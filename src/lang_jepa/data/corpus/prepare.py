@@ -213,8 +213,8 @@ class _Job:
         folder = self.partial / "tokenizer"
         if not folder.is_dir():
             self.on_event(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
-            texts = (document.text for document in some_documents(self.source))
-            learnt = train_tokenizer(training_texts(texts, self.settings), self.settings.vocab_size)
+            texts = training_texts(some_documents(self.source), self.settings)
+            learnt = train_tokenizer(texts, self.settings.vocab_size)
             with atomic_folder(folder) as temporary:
                 learnt.save(temporary)
         return TextTokenizer.from_files(folder, TRAINED_SPECIALS)

@@ -228,6 +228,7 @@ class StreamData(EncoderData):
         self.blocks = Blocks(settings, source, self.tokenizer)
         made_from = [source.fingerprint(), self.tokenizer.fingerprint(), data.splitter, data.language]
         made_from += [data.units] if data.units != "sentences" else []
+        made_from += [data.val_split] if data.val_split != "hash" else []
         self.fingerprint = f"stream-{fingerprint(made_from)}"
         sample = self.blocks.first("train", max(settings.model.head_sample, settings.model.score_sample))
         if sample is None:
@@ -255,9 +256,9 @@ class StreamData(EncoderData):
         if data.tokenizer_path != "trained":
             return TextTokenizer.load(data.tokenizer_path)
         rejected: Counter[str] = Counter()
-        texts = [document.text for document in islice(source.documents(rejected), data.shuffle_buffer)]
-        require_documents(len(texts), rejected, source)
-        return train_tokenizer(training_texts(texts, data), data.vocab_size)
+        first = list(islice(source.documents(rejected), data.shuffle_buffer))
+        require_documents(len(first), rejected, source)
+        return train_tokenizer(training_texts(first, data), data.vocab_size)
 
     def total_steps(self) -> tuple[int, list[int]]:
         """max_steps; a stream's epochs have no length that is known."""
