@@ -255,7 +255,8 @@ class _Job:
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if self.settings.val_fraction and not validation:
             description = self.source.description
-            why = why_nothing_held_out(self.settings.val_fraction, train, description, read=work.documents)
+            tail = 0 if self.settings.val_split == "tail" else None
+            why = why_nothing_held_out(self.settings.val_fraction, train, description, read=work.documents, tail=tail)
             yield f"nothing is held out: {why}"
         share = result.statistics["overlap"]["all_sentences"]
         if share is not None and share > OVERLAP_WARNING and self.settings.val_split == "hash":

@@ -189,6 +189,10 @@ def fault(text: object, min_length: int) -> str | None:
     return None
 
 
+_CURES_OF_TURNS = (
+    "With data.units=turns a text names who speaks at the beginning of lines, `Anna: Good morning`; data.units=lines "
+    "takes every line as it is."
+)
 _CURES = "Check data.train_file and data.text_column (--text-column), lower data.min_length, or save the text as UTF-8."
 
 
@@ -222,6 +226,8 @@ def require_documents(accepted: int, rejected: Counter[str], source: Source) -> 
         places = ", ".join(source.examples.get(reason, []))
         lines.append(f"{count} x {reason}" + (f", for example {places}" if places else ""))
     lines.append(_CURES)
+    if source.settings.units == "turns":
+        lines.append(_CURES_OF_TURNS)
     raise LangJepaError("\n  ".join(lines))
 
 

@@ -75,8 +75,10 @@ def elsewhere(settings: DataSettings, documents: str, **changes: object) -> Data
         documents: what `data.train_file` may name.
         changes: other settings.
     """
-    kind = kind_of(Path(documents))
-    grouped = {} if kind is None or kind.prose is None else {"group_column": None, "speaker_column": None}
+    path = Path(documents).expanduser()
+    kinds = [kind_of(file) for file in ([path] if path.is_file() else path.rglob("*") if path.is_dir() else ())]
+    tables = not kinds or any(kind is None or kind.prose is None for kind in kinds)
+    grouped = {} if tables else {"group_column": None, "speaker_column": None}
     every = {"train_file": documents, "limit": None, "include": (), "exclude": (), **grouped}
     return settings.model_copy(update={**every, **changes})
 
