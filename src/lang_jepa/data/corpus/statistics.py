@@ -218,8 +218,8 @@ def why_nothing_held_out(
     """
     if tail is not None and fraction:
         return (
-            f"the tail of {description} is {counted(tail, 'line')} with data.val_fraction={fraction}, too few to measure "
-            "by. Give more lines, or a larger data.val_fraction."
+            f"the tail of {description} is {counted(tail, 'line')} with data.val_fraction={fraction}, too few to "
+            "measure by. Give more lines, or a larger data.val_fraction."
         )
     if documents <= 1 < read:
         return (

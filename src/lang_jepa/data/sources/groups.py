@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lang_jepa.data.sources.base import BLANK, Row, fault
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.settings.data import DataSettings
 
 FORMAT = 1
@@ -89,8 +89,8 @@ def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterato
             yield waiting.pop(name).row(name, settings)
         elif characters > MOST:
             raise LangJepaError(
-                f"data.group_column={column}: {len(waiting):,} groups wait for rows that stand further on, with "
-                f"more than {MOST:,} characters. Sort the rows by '{column}', or cut the file."
+                f"data.group_column={column}: more than {MOST:,} characters, of {counted(len(waiting), 'group')}, wait "
+                f"for rows that stand further on. Sort the rows by '{column}', or cut the file."
             )
 
 
