@@ -80,7 +80,7 @@ def test_a_session_that_never_ends_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["session=(x)", "records=true"])
 def test_sessions_and_records_are_of_lines(name: str) -> None:
-    with pytest.raises(LangJepaError, match="it is for data.units=lines"):
+    with pytest.raises(LangJepaError, match=r"it is for data\.units=lines"):
         load_settings("documents", [f"data.{name}"])
 
 
