@@ -156,9 +156,11 @@ def test_the_tail_of_one_file_is_measured(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "run", f"data.train_file={_one_log(tmp_path, 200)}", *TAIL)
     data = CorpusData(settings, prepare(settings.data), rank=0, world=1)
     assert data.held_out is not None
-    found = data.held_out.measure(_vectors, _vectors, "cpu").metrics
+    found = data.held_out.measure(_vectors, _vectors, torch.device("cpu")).metrics
     assert found["val/retrieval/recall@1"] == 1.0
     assert found["val/retrieval/candidates"] > 30
+    documents = data.held_out.collect(_vectors, _vectors, torch.device("cpu")).documents
+    assert documents.unique().tolist() == list(range(8))
 
 
 def _vectors(batch: Any) -> Any:

@@ -48,7 +48,7 @@ class Predicted(NamedTuple):
 
     Attributes:
         predictions, targets: fp32 [Q, D] on the CPU, not normalised.
-        sentences, documents: int64 [Q], their indices in the held-out side.
+        sentences, documents: int64 [Q], their indices in the held-out side; of a single document its `PARTS`.
     """
 
     predictions: Tensor
@@ -153,7 +153,10 @@ class HeldOut:
         sentences = _everywhere([batch.sentence_ids for batch in self.batches])
         documents = _everywhere([batch.document_ids for batch in self.batches])
         order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks
-        return [_everywhere(found)[order] for found in parts], sentences[order], documents[order]
+        documents = documents[order]
+        if bool((documents == documents[0]).all()):  # the tail of one file: its parts stand for documents
+            documents = torch.arange(len(documents)) * PARTS // len(documents)
+        return [_everywhere(found)[order] for found in parts], sentences[order], documents
 
     def _compare(self, found: Predicted, distances: Distances) -> Measured:
         predicted, target, sentence, document = found
@@ -162,10 +165,7 @@ class HeldOut:
         metrics["val/distance"] = float(distances(predicted, target, sentence).mean())
         centre = _unit(target).mean(0)  # of these held-out targets: the training mean is known only when training ends
         ours, theirs = (unit_rows((x - centre).numpy()) for x in (_unit(predicted), _unit(target)))
-        documents = document.numpy()
-        if len(np.unique(documents)) < 2:  # the tail of one file: its parts stand for documents
-            documents = np.arange(len(documents)) * PARTS // len(documents)
-        retrieval = next_sentence_retrieval(ours, theirs, documents, candidates=CANDIDATES)
+        retrieval = next_sentence_retrieval(ours, theirs, document.numpy(), candidates=CANDIDATES)
         for key in ("recall@1", "recall@5", "mrr", "candidates"):
             metrics[f"val/retrieval/{key}"] = retrieval.metrics()[key]
         nearest = (ours @ theirs.T).argmax(1)
