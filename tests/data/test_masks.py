@@ -47,6 +47,7 @@ from tiny import tiny_settings
         ("03-17 16:13:38.811 E Zygote", "<time> E Zygote"),
         ("20171223-22:15:29:606|Step", "<time>|Step"),
         ("1117838570 2005.06.03 R02", "<number> <time> R<number>"),
+        ("2005-06-03-16.56.14.254137 R24", "<time> R<number>"),
         ("nova.log.2017-05-16_13:53:08", "nova.log.<time>"),
         ("10:20:30:40:50:60 seen", "<mac> seen"),
         ("12ms of 00:01:02", "<number>ms of <time>"),

@@ -91,11 +91,13 @@ def test_where_every_line_begins_with_white_space_it_means_nothing() -> None:
 def test_no_line_of_twelve_systems_is_taken_for_a_continuation(shared_data: Path) -> None:
     import pyarrow.parquet as pq
 
-    lines = defaultdict(list)
+    whole, contents = defaultdict(list), defaultdict(list)
     for row in pq.read_table(shared_data / "logs.parquet").to_pylist():
-        lines[row["system"]].append(row["content"].strip())
-    for some in lines.values():
+        whole[row["system"]].append(row["raw"].strip())
+        contents[row["system"]].append(row["content"].strip())
+    for some in [*whole.values(), *contents.values()]:
         assert records_text("\n".join(some)).split("\n") == some
+    assert [name for name, some in whole.items() if not habits_of(some).stamped] == ["HPC"]
 
 
 @given(st.lists(st.sampled_from([*PYTHON.split("\n"), *JAVA.split("\n"), *NODE.split("\n"), *HEADS, "plain", "  in"])))

@@ -116,6 +116,7 @@ class LocalSource(Source):
     files: list[File] = field(default_factory=list)
     _repeated: frozenset[int] | None = None
     _shares: dict[str, float] | None = None
+    _ends: dict[str, tuple[NDArray[np.uint64], NDArray[np.int64]]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, settings: DataSettings, path: Path) -> Self:
@@ -202,12 +203,15 @@ class LocalSource(Source):
 
     def _last_rows(self, file: File) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """Hashes of a file's groups, uint64 [G], and the last row of each, int64 [G]; only that column is read."""
+        if file.name in self._ends:
+            return self._ends[file.name]
         column = str(self.settings.group_column)
         rows = ((row.number, groups.group_of(row.text)) for row in file.kind.rows(file.path, column, 0))
         pair = np.dtype([("group", np.uint64), ("row", np.int64)])
         found = np.fromiter(((formats.id_hash(name), number) for number, name in rows if name is not None), pair)
         values, places = np.unique(found["group"][::-1], return_index=True)
-        return values, found["row"][::-1][places]
+        self._ends[file.name] = values, found["row"][::-1][places]
+        return self._ends[file.name]
 
     def _logs(self) -> list[list[str]]:
         """Logs of several files, whose tail is that of all of them."""

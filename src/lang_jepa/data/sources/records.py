@@ -22,7 +22,7 @@ _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,:]\d+)?)?(?:\s?[AP]M\b)?"
 _ZONE = r"(?:\s?(?:Z\b|[+-]\d{2}:?\d{2}\b|UTC\b|GMT\b))?"
 TIME = "|".join(
     (
-        rf"\b\d{{4}}[-/.]\d{{2}}[-/.]\d{{2}}(?:[T\s_-]{_CLOCK}{_ZONE})?(?![\w])",  # ISO 8601 and its kind
+        rf"\b\d{{4}}[-/.]\d{{2}}[-/.]\d{{2}}(?:[T\s_-]{_CLOCK}{_ZONE}|-\d{{2}}(?:\.\d+){{3}})?(?![\w])",  # ISO 8601 and its kind
         rf"\b{_DAY}{_MONTH}\s+\d{{1,2}}\s+{_CLOCK}(?:\s\d{{4}}\b)?",  # syslog; Apache, with the day of the week
         rf"\b{_DAY}\d{{1,2}}[-\s]{_MONTH}[-\s]\d{{4}}(?:[:\s]{_CLOCK}{_ZONE})?",  # mail and HTTP, Tomcat
         rf"\b\d{{2}}/(?:\d{{2}}|{_MONTH})/\d{{2,4}}(?:[:\s]{_CLOCK}{_ZONE})?",  # web servers, Spark
