@@ -12,13 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lang_jepa.cli.rank import _conversations
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources import groups
 from lang_jepa.data.sources.base import Document, Rejection, Row
 from lang_jepa.data.sources.source import elsewhere, open_source
 from lang_jepa.errors import LangJepaError
+from lang_jepa.inference.index import Index
+from lang_jepa.inference.index.source import SplitDocuments
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.report.run import other_corpus
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.load import load_settings
+from lang_jepa.training.train import train
 from tiny import tiny_settings
 
 ROWS = [
@@ -188,6 +194,23 @@ def test_groups_reach_the_corpus_with_their_speakers(tmp_path: Path) -> None:
         tiny_settings(tmp_path / "run", f"data.train_file={path}", *of_chats, "data.speaker_column=chat").data
     )
     assert other.path != corpus.path
+
+
+def test_a_trained_model_reads_other_tables_the_same_way(tmp_path: Path) -> None:
+    rows = [{**row, "chat": f"{row['chat']}{n}", "text": f"{row['text']} {n}"} for n in range(12) for row in ROWS]
+    settings = tiny_settings(
+        tmp_path / "run", f"data.train_file={_table(tmp_path, 'csv', rows)}", "data.group_column=chat", "data.units=turns",
+        "data.min_length=1", "data.deduplicate=none", "data.limit=null", "optimization.max_steps=2",
+    )  # fmt: skip
+    train(settings)
+    model, bank = ConceptModel.load(tmp_path / "run"), str(_table(tmp_path, "jsonl", ROWS))
+    turns = [["Good evening.", "Hello."], ["Is it open?", "Until six.", "Thanks."]]
+    assert _conversations(bank, "", model.settings.data, named=False) == turns
+    others = other_corpus(model.settings, prepare(settings.data), bank).train
+    assert [others.document_id(number) for number in range(2)] == ["b", "a"]
+    index = Index.build(model, SplitDocuments.open(elsewhere(model.settings.data, bank)), tmp_path / "index")
+    assert len(index) == 5
+    assert index.search(["Until six."], top_k=1)[0][0].text == "Until six."
 
 
 @pytest.mark.parametrize(

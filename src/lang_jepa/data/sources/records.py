@@ -17,22 +17,22 @@ _LEAST_HEADS = 0.05
 """Share of lines that do not begin with white space, below which white space says nothing."""
 
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
-_DAY = r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?\s+)?"
+_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?\s+"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,:]\d+)?)?(?:\s?[AP]M\b)?"
 _ZONE = r"(?:\s?(?:Z\b|[+-]\d{2}:?\d{2}\b|UTC\b|GMT\b))?"
-TIME = "|".join(
-    (
-        rf"\b\d{{4}}[-/.]\d{{2}}[-/.]\d{{2}}(?:[T\s_-]{_CLOCK}{_ZONE}|-\d{{2}}(?:\.\d+){{3}})?(?![\w])",  # ISO 8601 and its kind
-        rf"\b{_DAY}{_MONTH}\s+\d{{1,2}}\s+{_CLOCK}(?:\s\d{{4}}\b)?",  # syslog; Apache, with the day of the week
-        rf"\b{_DAY}\d{{1,2}}[-\s]{_MONTH}[-\s]\d{{4}}(?:[:\s]{_CLOCK}{_ZONE})?",  # mail and HTTP, Tomcat
-        rf"\b\d{{2}}/(?:\d{{2}}|{_MONTH})/\d{{2,4}}(?:[:\s]{_CLOCK}{_ZONE})?",  # web servers, Spark
-        rf"\b\d{{1,2}}/\d{{1,2}}/\d{{4}}(?:,?\s{_CLOCK})?",
-        rf"\b(?:\d{{8}}[-T]|\d{{6}}\s{{1,2}}|\d{{2}}-\d{{2}}\s){_CLOCK}",  # a date in digits; MySQL; Android
-        r"\b\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\s(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\b",  # HDFS: 081109 203615
-        r"\b\d{8}T\d{6}Z?\b",
-        rf"(?<![\w:]){_CLOCK}{_ZONE}(?![\w:])",
-    )
+_AFTER_MONTH = rf"{_MONTH}\s+\d{{1,2}}\s+{_CLOCK}(?:\s\d{{4}}\b)?"  # syslog; Apache, with the day of the week
+_AFTER_DAY = rf"\d{{1,2}}[-\s]{_MONTH}[-\s]\d{{4}}(?:[:\s]{_CLOCK}{_ZONE})?"  # mail and HTTP, Tomcat
+_IN_DIGITS = (
+    rf"\d{{4}}[-/.]\d{{2}}[-/.]\d{{2}}(?:[T\s_-]{_CLOCK}{_ZONE}|-\d{{2}}(?:\.\d+){{3}})?(?![\w])",  # ISO 8601
+    _AFTER_DAY,
+    rf"\d{{2}}/(?:\d{{2}}|{_MONTH})/\d{{2,4}}(?:[:\s]{_CLOCK}{_ZONE})?",  # web servers, Spark
+    rf"\d{{1,2}}/\d{{1,2}}/\d{{4}}(?:,?\s{_CLOCK})?",
+    rf"(?:\d{{8}}[-T]|\d{{6}}\s{{1,2}}|\d{{2}}-\d{{2}}\s){_CLOCK}",  # a date in digits; MySQL; Android
+    r"\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\s(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\b",  # HDFS: 081109 203615
+    r"\d{8}T\d{6}Z?\b",
+    rf"(?<!:){_CLOCK}{_ZONE}(?![\w:])",
 )
+TIME = rf"\b(?:(?=\d)(?:{'|'.join(_IN_DIGITS)})|(?=[A-Z])(?:(?:{_DAY})?{_AFTER_MONTH}|{_DAY}{_AFTER_DAY}))"
 """Times and dates, as logs write them."""
 
 _STAMP = re.compile(
@@ -44,7 +44,7 @@ _FRAME = re.compile(
     r'\s+at\s\S|\s+File "|\s*\.\.\. \d+ (?:more|common frames)|\s*(?:Caused by|Suppressed): \S'
     r"|During handling of the above exception|The above exception was the direct cause"
 )
-_RAISED = re.compile(r"(?:Exception in thread .*?)?(?:[a-z_]\w*\.)+[A-Z][\w$]*(?:Exception|Error|Throwable)\b")
+_RAISED = re.compile(r"(?:Exception in thread .{0,200}?)?(?:[a-z_]\w*\.)+[A-Z][\w$]*(?:Exception|Error|Throwable)\b")
 
 
 @dataclass(frozen=True, slots=True)
