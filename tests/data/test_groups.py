@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lang_jepa.cli.rank import _conversations
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources import groups
 from lang_jepa.data.sources.base import Document, Rejection, Row
+from lang_jepa.data.sources.hub import HubSource
 from lang_jepa.data.sources.source import elsewhere, open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.index import Index
@@ -90,7 +92,7 @@ def test_a_column_can_be_named_as_the_speakers(tmp_path: Path) -> None:
         open_source(_settings(path, speaker_column="whom"))
 
 
-@pytest.mark.parametrize("value", [None, "", "  ", True, float("nan"), [1]])
+@pytest.mark.parametrize("value", [None, "", "  ", float("nan"), [1], {"id": 1}])
 def test_rows_without_a_group_are_counted(tmp_path: Path, value: object) -> None:
     rows = [*ROWS, {"chat": value, "role": "user", "text": "Lost."}]
     source = open_source(_settings(_table(tmp_path, "jsonl", rows)))
@@ -100,8 +102,9 @@ def test_rows_without_a_group_are_counted(tmp_path: Path, value: object) -> None
     assert source.examples == {"no group in 'chat'": ["rows.jsonl:line 6"]}
 
 
-def test_whole_numbers_that_are_read_as_floats_are_the_same_groups() -> None:
+def test_a_value_that_can_be_written_names_a_group() -> None:
     assert [groups.group_of(value) for value in (3, 3.0, "3", 3.5)] == ["3", "3", "3", "3.5"]
+    assert [groups.group_of(value) for value in (False, date(2026, 1, 2))] == ["False", "2026-01-02"]
 
 
 def test_damaged_rows_stand_for_themselves_even_where_a_group_ends(tmp_path: Path) -> None:
@@ -234,3 +237,21 @@ def test_rejections_name_their_places(tmp_path: Path) -> None:
     (row,) = open_source(_settings(path)).rows()
     assert isinstance(row, Rejection)
     assert row.reason == "a message whose content is no text (int)"
+
+
+def test_a_data_set_of_the_hub_is_grouped_as_it_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "set").mkdir()
+    _table(tmp_path / "set", "jsonl", sorted(ROWS, key=lambda row: str(row["chat"])))
+    source = HubSource(_settings(tmp_path / "set"), "set", {}, str(tmp_path / "set"))
+    assert {one.id: one.text for one in source.documents(Counter())} == TURNS
+    assert [row.id for row in source.rows(1) if isinstance(row, Document)] == ["b"]
+    apart = HubSource(_settings(tmp_path / "set", group_column="text"), "set", {}, str(tmp_path / "set"))
+    assert apart.fingerprint() != source.fingerprint()
+    nowhere = HubSource(_settings(tmp_path / "set", group_column="dialog"), "set", {}, str(tmp_path / "set"))
+    with pytest.raises(LangJepaError, match=r"no column 'dialog'.*chat, role, text\. Set data\.group_column"):
+        list(nowhere.rows())
+    _table(tmp_path / "set", "jsonl", ROWS)
+    with pytest.raises(LangJepaError, match="do not follow each other"):
+        list(source.rows())

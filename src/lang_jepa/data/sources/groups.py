@@ -32,10 +32,10 @@ def beside(settings: DataSettings) -> list[str]:
 
 
 def group_of(value: object) -> str | None:
-    """The name of a group, or None where the value is no use as one: nothing, white space, no text and no number."""
+    """The name of a group (or of a speaker), or None where the value is none: nothing, white space, a list, bytes."""
     if isinstance(value, float) and value.is_integer():  # whole numbers beside nulls are read as floats
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or str(value) == "nan":
+    if value is None or isinstance(value, list | dict | bytes) or str(value) == "nan":
         return None
     return str(value).encode("utf-8", "backslashreplace").decode() if str(value).strip() else None
 
