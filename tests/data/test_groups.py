@@ -117,6 +117,13 @@ def test_damaged_rows_stand_for_themselves_even_where_a_group_ends(tmp_path: Pat
     assert rejected == {"damaged JSON": 1, "no 'text' key": 1}
 
 
+def test_a_group_that_is_no_utf8_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"chat,role,text\ncaf\xe9,user,One.\na,user,Two.\ncaf\xe9,user,Three.\n")
+    found = {one.id: one.text for one in open_source(_settings(path)).documents(Counter())}
+    assert found == {"a": "user: Two.", "caf\\udce9": "user: One.\nuser: Three."}
+
+
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
 def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path, kind: str) -> None:
     path = _table(tmp_path, kind, ROWS)

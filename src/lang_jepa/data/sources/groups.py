@@ -64,7 +64,7 @@ def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterato
     fault. Memory holds the groups that have begun and not ended.
 
     Args:
-        rows: each with whether it is the last one of its group.
+        rows: each with whether it is the last one of its group; without such a row a group ends with the file.
         settings: of the data; `group_column` is set.
 
     Raises:
@@ -92,6 +92,8 @@ def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterato
                 f"data.group_column={column}: more than {MOST:,} characters, of {counted(len(waiting), 'group')}, wait "
                 f"for rows that stand further on. Sort the rows by '{column}', or cut the file."
             )
+    for name, group in waiting.items():  # whose last row was not known
+        yield group.row(name, settings)
 
 
 def _fault(text: object, settings: DataSettings) -> str | None:

@@ -116,7 +116,7 @@ class LocalSource(Source):
     files: list[File] = field(default_factory=list)
     _repeated: frozenset[int] | None = None
     _shares: dict[str, float] | None = None
-    _ends: dict[str, tuple[NDArray[np.uint64], NDArray[np.int64]]] = field(default_factory=dict)
+    _ends: dict[str, tuple[NDArray[np.uint64], NDArray[np.int64]]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def open(cls, settings: DataSettings, path: Path) -> Self:
@@ -195,7 +195,7 @@ class LocalSource(Source):
         last = dict(zip(*(part.tolist() for part in self._last_rows(file)), strict=True))
         column = str(settings.group_column)
         names = ((row, groups.group_of(row.beside.get(column))) for row in rows)
-        ends = ((row, name is not None and last[formats.id_hash(name)] == row.number) for row, name in names)
+        ends = ((row, name is not None and last.get(formats.id_hash(name)) == row.number) for row, name in names)
         return groups.grouped(ends, settings)
 
     def _has_groups(self, file: File) -> bool:
