@@ -92,13 +92,13 @@ def _turns(source: str, settings: "DataSettings") -> list[str]:
 
 def _conversations(bank: str, text_column: str, settings: "DataSettings", *, named: bool) -> list[list[str]]:
     """Earlier conversations, as the model reads them; `named`: with speakers, unless they are in the texts anyway."""
+    from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.index.source import SplitDocuments
 
     column = {"text_column": text_column} if text_column else {}
     if named and settings.speakers == "none":
         column["speakers"] = "embedding"
-    changed = {"train_file": bank, "limit": None, "include": (), "exclude": (), **column}
-    source = SplitDocuments.open(settings.model_copy(update=changed))
+    source = SplitDocuments.open(elsewhere(settings, bank, **column))
     source.characters()  # raises where there is none, and says why
     return [row.sentences for row in source.rows() if row.id is not None]
 

@@ -44,19 +44,19 @@ def index(
     go_offline_if_unreachable()
     from lang_jepa.cli.console import info_table, plain
     from lang_jepa.cli.progress import IndexBar
+    from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.index import Index
     from lang_jepa.inference.index.source import Lines, SplitDocuments
     from lang_jepa.inference.model import ConceptModel
 
     loaded = in_language(ConceptModel.load(model), language)
     chosen = {
-        "train_file": corpus,
         "limit": limit,
         "text_column": text_column,
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),
     }
-    data = loaded.settings.data.model_copy(update=chosen)
+    data = elsewhere(loaded.settings.data, corpus, **chosen)
     source = Lines(Path(corpus)) if lines else SplitDocuments.open(data)
     with IndexBar() as bar:
         built = Index.build(

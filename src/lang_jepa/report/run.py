@@ -9,6 +9,7 @@ import numpy as np
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.sources.source import elsewhere
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
@@ -106,19 +107,17 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
         corpus: of the run.
         documents: what `data.train_file` may name; prepared beside `corpus`.
     """
-    changed = {
-        "train_file": documents,
-        "limit": None,
-        "val_fraction": 0.0,
-        "include": (),
-        "exclude": (),
-        "streaming": False,
-        "corpus_dir": str(corpus.path.parent),
-        "tokenizer_path": str(corpus.path / "tokenizer"),
-    }
-    found = prepare(settings.data.model_copy(update=changed))
+    changed = elsewhere(
+        settings.data,
+        documents,
+        val_fraction=0.0,
+        streaming=False,
+        corpus_dir=str(corpus.path.parent),
+        tokenizer_path=str(corpus.path / "tokenizer"),
+    )
+    found = prepare(changed)
     if found.tokenizer.fingerprint() != corpus.tokenizer.fingerprint():
-        raise LangJepaError(f"{changed['tokenizer_path']} is no longer the tokenizer of {corpus.path}")
+        raise LangJepaError(f"{changed.tokenizer_path} is no longer the tokenizer of {corpus.path}")
     return found
 
 
@@ -131,14 +130,7 @@ def searched(settings: Settings, documents: str, queries: Path, language: str | 
         queries: see `lang_jepa.evaluation.tasks.search.read_queries`.
         language: of the documents (None: that of the settings).
     """
-    changed = {
-        "train_file": documents,
-        "limit": None,
-        "include": (),
-        "exclude": (),
-        "language": language or settings.data.language,
-    }
-    source = SplitDocuments.open(settings.data.model_copy(update=changed))
+    source = SplitDocuments.open(elsewhere(settings.data, documents, language=language or settings.data.language))
     source.characters()  # raises where there is no document, and says why
     texts = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
     return ask(queries, texts, Path(documents).name)

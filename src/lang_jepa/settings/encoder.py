@@ -270,6 +270,8 @@ def _sizes(settings: Settings) -> Iterator[str]:
 
 def _splitter(settings: Settings) -> Iterator[str]:
     data = settings.data
+    if data.group_column is not None and data.join_rows is not None:
+        yield "data.join_rows and data.group_column both make documents of rows: set one of them."
     if data.splitter == "sat" and data.language != "en":
         yield "data.splitter=sat takes every text alike: leave data.language at en, or use data.splitter=rules."
 

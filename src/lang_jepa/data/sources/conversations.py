@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lang_jepa.data.sources.records import records_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -205,7 +206,7 @@ def text_in_units(text: str, settings: DataSettings) -> str:
         LangJepaError: it was, and the text has none.
     """
     if settings.units != "turns":
-        return text
+        return records_text(text) if settings.records else text
     try:
         lines = conversation_text(text)[0]
     except NoConversation as error:
