@@ -306,7 +306,7 @@ def _here(data: DataSettings, model: ConceptModel, encoder: Path, overrides: Seq
         raise LangJepaError(missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS"))
     if foreign and not any(one.startswith("data.corpus_dir=") for one in overrides):
         data = data.model_copy(update={"corpus_dir": DataSettings().corpus_dir})
-    if data.tokenizer_path != "trained" and not foreign:
+    if data.tokenizer_path not in ("trained", model.settings.meta.start_from) and not foreign:
         return data
     folder = find_model(encoder)
     if folder is None:
