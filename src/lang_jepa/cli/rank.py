@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lang_jepa.settings.data import DataSettings
 
 
+_SHOWN = 5
+
+
 def rank(
     model: AnyModel,
     context: Annotated[
@@ -35,7 +38,9 @@ def rank(
     ] = None,
     role: Annotated[str | None, typer.Option(help="Whose turn it is: user, assistant or a name.")] = None,
     text_column: TextColumn = "",
-    top: Annotated[int, typer.Option(min=1, help="Candidates or replies shown.")] = 5,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Candidates or replies shown (default: 5, or as many as vote).")
+    ] = None,
     votes: Annotated[int, typer.Option(min=1, help="Contexts of the bank that vote.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -46,14 +51,16 @@ def rank(
 
     if (candidates is None) == (bank is None):
         raise LangJepaError("give what may come next: --candidates FILE, or --bank DATA with earlier conversations")
+    if bank is not None and top is not None and top > votes:
+        raise LangJepaError(f"--top {top} replies cannot come from --votes {votes} contexts: let more of them vote")
     loaded = load_any(model)
     turns = _turns(context, loaded.settings.data)
     if candidates is not None:
         given = list(filled_lines(chunks(candidates), str(candidates)))
-        _show_ranked(loaded.rank(turns, given, role=role)[:top], as_json=as_json)
+        _show_ranked(loaded.rank(turns, given, role=role)[: top or _SHOWN], as_json=as_json)
         return
     conversations = _conversations(str(bank), text_column, loaded.settings.data, named=role is not None)
-    found = ReplyBank(loaded, conversations, role=role).reply(turns, k=votes, top=top)
+    found = ReplyBank(loaded, conversations, role=role).reply(turns, k=votes, top=top or min(_SHOWN, votes))
     _show_replies(found, as_json=as_json)
 
 

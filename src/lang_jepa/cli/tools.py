@@ -27,7 +27,7 @@ def index(
         bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
     ] = False,
     limit: Limit = None,
-    text_column: TextColumn = "text",
+    text_column: TextColumn = "",
     language: TextLanguage = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -52,7 +52,7 @@ def index(
     chosen = {
         "train_file": corpus,
         "limit": limit,
-        "text_column": text_column,
+        "text_column": text_column or loaded.settings.data.text_column,
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),
     }
@@ -143,6 +143,8 @@ def export(
         check_name(push_to_hub)
     done = export_run(run, folder, to, name=push_to_hub, license=license)
     plain(f"{done.folder}: vectors differ from the model's by {done.difference:.1e} at most")
+    for line in done.beforehand:
+        plain(f"before encoding: {line.splitlines()[0].rstrip(':')}{' (README.md there)' * ('```' in line)}")
     total = sum(size for _, size in done.files)
     if dry_run:
         plain(

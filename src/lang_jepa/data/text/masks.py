@@ -34,10 +34,14 @@ MASKS: dict[str, str] = {
 """Names and patterns; each match becomes the name in angle brackets."""
 
 
+def patterns_of(own: Sequence[str]) -> list[tuple[str, str]]:
+    """Patterns and what their matches become, in the order in which they are applied; `own` as of `mask`."""
+    return [*((pattern, "<own>") for pattern in own), *((pattern, f"<{name}>") for name, pattern in MASKS.items())]
+
+
 @cache
 def _compiled(own: Sequence[str]) -> tuple[tuple[re.Pattern[str], str], ...]:
-    patterns = [(re.compile(pattern), "<own>") for pattern in own]
-    return (*patterns, *((re.compile(pattern), f"<{name}>") for name, pattern in MASKS.items()))
+    return tuple((re.compile(pattern), word) for pattern, word in patterns_of(own))
 
 
 def mask(text: str, own: Sequence[str] = ()) -> str:
