@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import AnyModel, TextColumn, standard_input
+from lang_jepa.cli.options import AnyModel, TextColumn, messages_in, standard_input
 from lang_jepa.errors import LangJepaError, one_line
 
 if TYPE_CHECKING:
@@ -71,25 +71,11 @@ def _turns(source: str, settings: "DataSettings") -> list[str]:
 
     pieces = standard_input("no conversation", "--context FILE") if source == "-" else chunks(Path(source))
     text = text_of(pieces, source)
+    messages = messages_in(text, source)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        if text.lstrip()[:1] in ("{", "["):
-            raise LangJepaError(
-                f"{source} begins like JSON and is none ({error}): give one list of messages, or an object with "
-                "`messages`"
-            ) from error
-        value = None
-    if value is None and text.strip() == "null":
-        raise LangJepaError(f"{source} is no conversation: null")
-    if isinstance(value, dict):
-        value = next((value[key] for key in ("messages", "conversations") if key in value), None)
-        if value is None:
-            raise LangJepaError(f"{source} is JSON without a list `messages`")
-    try:
-        lines = conversation_text(text if value is None else value)[0].split("\n")
+        lines = conversation_text(text if messages is None else messages)[0].split("\n")
     except NoConversation as error:
-        if value is not None:
+        if messages is not None:
             raise LangJepaError(f"{source} is no conversation: {error}") from error
         if settings.speakers != "none":
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and {source} is {error}') from error

@@ -21,6 +21,7 @@ from lang_jepa.inference.model_folder import find_model
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor
+from lang_jepa.report.choices import choices_of_turns
 from lang_jepa.report.run import (
     TRAINING_DOCUMENTS,
     EvaluateOptions,
@@ -80,8 +81,9 @@ class ScoredEncoder(ScoredRun):
     def evaluate(self) -> tuple[Report, Path]:
         """Score it; what the document tools should use is saved with the model."""
         report, destination = super().evaluate()
-        if report.tools and self.model.folder is not None:
-            self.model.choose(choices_from(report.tools))
+        chosen = {**choices_of_turns(report.rows), **self.model.choices, **choices_from(report.tools)}
+        if chosen != self.model.choices and self.model.folder is not None:
+            self.model.choose(chosen)
         return report, destination
 
     def request(self) -> Request:

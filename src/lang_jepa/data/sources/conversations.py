@@ -250,3 +250,14 @@ def text_in_units(text: str, settings: DataSettings) -> str:
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and this is {error}') from error
         return text
     return "\n".join(as_read(lines.split("\n"), settings))
+
+
+def names_of_turns(text: str, settings: DataSettings) -> list[str]:
+    """Who says each unit of `text_in_units`; empty where the text names nobody, or has no turns."""
+    if settings.units != "turns":
+        return []
+    try:
+        lines = conversation_text(text)[0].split("\n")
+    except NoConversation:
+        return []
+    return [name if name != _NOBODY else "" for name in (line.partition(": ")[0] for line in lines)]
