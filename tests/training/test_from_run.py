@@ -14,9 +14,11 @@ from lang_jepa.evaluation.tasks.request import Budget
 from lang_jepa.export.export import export_run
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.report import evaluate_run
+from lang_jepa.report.encoder_run import save_start
 from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.settings.load import read_settings, save_settings
 from lang_jepa.training.load import load_any
+from lang_jepa.training.methods.decoder_data import corpus_for
 from lang_jepa.training.train import resume_settings, train
 from stopping import signal_once
 from tiny import StopAt, assert_same_run, corpora, tiny_encoder, tiny_settings
@@ -111,6 +113,9 @@ def test_a_run_outlives_the_one_that_it_began_with(tmp_path: Path, pretrained: b
         assert_same_run(whole, moved)
     model = load_any(moved / "checkpoint-last.pth")
     assert model.encode(["A cat."]).shape == (1, 32)
+    assert ConceptModel.load(save_start(moved)).settings.model == model.settings.model
+    other = corpus_for(ConceptModel.load(moved), moved, ["data.limit=20"])
+    assert other.tokenizer.fingerprint() == model.tokenizer.fingerprint()
     report, _ = evaluate_run(moved, EvaluateOptions(tasks="retrieval", budget=Budget(queries=30, ridge_pairs=40)))
     assert any(row.name == "model" for row in report.rows)
     assert export_run(moved, tmp_path / "exported", "sentence-transformers").difference < 1e-4

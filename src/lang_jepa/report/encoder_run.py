@@ -36,7 +36,7 @@ from lang_jepa.report.run import (
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.load import load_any, training_statistics
-from lang_jepa.training.start import start_model
+from lang_jepa.training.start import start_model, with_own_start
 
 WITHOUT_HEAD = "without head"
 """Name of the encoder as it was pretrained, where it is frozen and only a head was set on it."""
@@ -273,7 +273,7 @@ def save_start(run: Path) -> Path:
     """
     folder = run / START
     model = ConceptModel.load(run)
-    settings, corpus = model.settings, own_corpus(model)
+    settings, corpus = with_own_start(model.settings, run), own_corpus(model)
     if corpus is None:
         raise LangJepaError(f"how {run} started cannot be made again; {missing(model, 'prepare it again')}")
     with locked(run / f".{START}.lock"):  # each process of several comes here

@@ -41,12 +41,18 @@ def with_own_start(settings: Settings, *runs: Path) -> Settings:
     copy = next((run / COPY for run in runs if (run / COPY / CARD).is_file()), None)
     if start is None or copy is None:
         return settings
-    if Path(data.tokenizer_path) in (Path(start), Path(start) / "model"):
+    if tokenizer_is_of_start(settings):
         data = data.model_copy(update={"tokenizer_path": str(copy)})
     if model.pretrained:
         model = model.model_copy(update={"weights_path": str(copy)})
     meta = settings.meta.model_copy(update={"start_from": str(copy)})
     return settings.model_copy(update={"data": data, "model": model, "meta": meta})
+
+
+def tokenizer_is_of_start(settings: Settings) -> bool:
+    """Whether the tokenizer is named where the model lies that the run began with."""
+    start = settings.meta.start_from
+    return start is not None and Path(settings.data.tokenizer_path) in (Path(start), Path(start) / "model")
 
 
 def as_resumed(settings: Settings) -> Settings:
