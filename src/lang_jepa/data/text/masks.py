@@ -34,14 +34,10 @@ MASKS: dict[str, str] = {
 """Names and patterns; each match becomes the name in angle brackets."""
 
 
-def patterns_of(own: Sequence[str]) -> list[tuple[str, str]]:
-    """Patterns and what their matches become, in the order in which they are applied; `own` as of `mask`."""
-    return [*((pattern, "<own>") for pattern in own), *((pattern, f"<{name}>") for name, pattern in MASKS.items())]
-
-
 @cache
 def _compiled(own: Sequence[str]) -> tuple[tuple[re.Pattern[str], str], ...]:
-    return tuple((re.compile(pattern), word) for pattern, word in patterns_of(own))
+    patterns = [(re.compile(pattern), "<own>") for pattern in own]
+    return (*patterns, *((re.compile(pattern), f"<{name}>") for name, pattern in MASKS.items()))
 
 
 def mask(text: str, own: Sequence[str] = ()) -> str:
@@ -59,3 +55,8 @@ def mask(text: str, own: Sequence[str] = ()) -> str:
 def masked(units: Sequence[str], settings: DataSettings) -> list[str]:
     """Units as the tokenizer reads them: masked where the settings say so."""
     return [mask(unit, settings.mask_patterns) for unit in units] if settings.mask else list(units)
+
+
+def patterns_of(own: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Patterns and what their matches become, in the order in which they are applied; `own` as of `mask`."""
+    return [*((pattern, "<own>") for pattern in own), *((pattern, f"<{name}>") for name, pattern in MASKS.items())]
