@@ -21,6 +21,7 @@ from lang_jepa.inference.model_folder import find_model
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor
+from lang_jepa.report.choices import choices_of_turns
 from lang_jepa.report.run import (
     TRAINING_DOCUMENTS,
     EvaluateOptions,
@@ -35,7 +36,7 @@ from lang_jepa.report.run import (
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.load import load_any, training_statistics
-from lang_jepa.training.start import start_model
+from lang_jepa.training.start import start_model, with_own_start
 
 WITHOUT_HEAD = "without head"
 """Name of the encoder as it was pretrained, where it is frozen and only a head was set on it."""
@@ -80,8 +81,9 @@ class ScoredEncoder(ScoredRun):
     def evaluate(self) -> tuple[Report, Path]:
         """Score it; what the document tools should use is saved with the model."""
         report, destination = super().evaluate()
-        if report.tools and self.model.folder is not None:
-            self.model.choose(choices_from(report.tools))
+        chosen = {**choices_of_turns(report.rows), **self.model.choices, **choices_from(report.tools)}
+        if chosen != self.model.choices and self.model.folder is not None:
+            self.model.choose(chosen)
         return report, destination
 
     def request(self) -> Request:
@@ -271,7 +273,7 @@ def save_start(run: Path) -> Path:
     """
     folder = run / START
     model = ConceptModel.load(run)
-    settings, corpus = model.settings, own_corpus(model)
+    settings, corpus = with_own_start(model.settings, run), own_corpus(model)
     if corpus is None:
         raise LangJepaError(f"how {run} started cannot be made again; {missing(model, 'prepare it again')}")
     with locked(run / f".{START}.lock"):  # each process of several comes here

@@ -52,3 +52,8 @@ def mask(text: str, own: Sequence[str] = ()) -> str:
 def masked(units: Sequence[str], settings: DataSettings) -> list[str]:
     """Units as the tokenizer reads them: masked where the settings say so."""
     return [mask(unit, settings.mask_patterns) for unit in units] if settings.mask else list(units)
+
+
+def patterns_of(own: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Patterns and what their matches become, in the order in which they are applied; `own` as of `mask`."""
+    return [*((pattern, "<own>") for pattern in own), *((pattern, f"<{name}>") for name, pattern in MASKS.items())]
