@@ -13,6 +13,7 @@ import numpy as np
 
 from lang_jepa.data.sources.conversations import speaker_number, speaker_of
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.replies import VOTERS, votes
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
 from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.texts import texts_of
@@ -148,7 +149,7 @@ class ReplyBank:
         best = likeness.max(1)
         return float(np.quantile(best, STRANGE)) if np.isfinite(best).all() else -1.0
 
-    def reply(self, context: Sequence[str], *, k: int = 10, top: int = 3) -> list[Reply]:
+    def reply(self, context: Sequence[str], *, k: int = VOTERS, top: int = 3) -> list[Reply]:
         """What to say after a context, best first.
 
         Args:
@@ -164,14 +165,14 @@ class ReplyBank:
         turns_so_far = _as_read(self.model, texts_of(context, "turn"), named=self._named)
         likeness = self._predictions @ self._prepared([turns_so_far])[0]
         near = np.argsort(-likeness, kind="stable")[:k]
-        turns, weights = self._turns[near], np.clip(likeness[near], 1e-6, None)
-        votes = (turns @ turns.T) @ weights / weights.sum()
+        turns = self._turns[near]
+        score = votes(turns @ turns.T, likeness[near])
         fits = bool(likeness[near[0]] >= self._strange)
         found: dict[str, Reply] = {}
-        for place in np.argsort(-votes, kind="stable"):
+        for place in np.argsort(-score, kind="stable"):
             row = int(near[place])
             text = speaker_of(self.replies[row])[1] if self.model.knows_speakers else self.replies[row]
-            one = Reply(text, float(votes[place]), float(likeness[row]), tuple(self.contexts[row]), fits)
+            one = Reply(text, float(score[place]), float(likeness[row]), tuple(self.contexts[row]), fits)
             found.setdefault(text, one)
         return list(found.values())[:top]
 

@@ -26,6 +26,15 @@ def with_neighbours(vectors: Floats, document_of: NDArray[np.int64], weight: flo
         LangJepaError: of `mixed`; shapes that do not fit; a reach below 1.
     """
     rows = checked(vectors, "vectors of units")
+    return mixed(rows, neighbour_means(rows, document_of, reach), weight)
+
+
+def neighbour_means(vectors: Floats, document_of: NDArray[np.int64], reach: int = REACH) -> Floats:
+    """The mean of the units around each, float32 [n, D]; its own vector where there are none.
+
+    Args and errors as `with_neighbours`; the vectors need not be unit rows.
+    """
+    rows = checked(vectors, "vectors of units")
     documents = np.asarray(document_of)
     if documents.shape != (len(rows),):
         raise LangJepaError(f"{len(rows)} units but documents of shape {documents.shape}: give one number per unit.")
@@ -38,7 +47,7 @@ def with_neighbours(vectors: Floats, document_of: NDArray[np.int64], weight: flo
         sums[:-distance] += rows[distance:] * same
         counts[distance:] += same
         counts[:-distance] += same
-    return mixed(rows, np.where(counts > 0, sums / np.maximum(counts, 1), rows), weight)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), rows)
 
 
 def mixed(vectors: Floats, others: Floats, weight: float) -> Floats:
