@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from lang_jepa.data.sources import formats, text_files
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, judge, units_of
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, judge, units_of
 from lang_jepa.data.sources.read_json import no_documents
 from lang_jepa.data.sources.read_parquet import check_text
 from lang_jepa.errors import LangJepaError
@@ -157,22 +157,38 @@ class LocalSource(Source):
         Identities are the `id` column where there is one, else `<file>:<row>`; an id that occurs more than
         once in the source becomes `<id>@<file>:<row>` everywhere, whatever row reading begins at.
         """
-        repeated, settings = self._repeated_ids(), self.settings
+        settings = self.settings
         for file in self.files:
             if skip and skip >= (count := file.kind.count(file.path)):
                 skip -= count
                 continue
             for row in file.kind.rows(file.path, settings.text_column, skip):
-                place = f"{file.name}:{row.number}"
-                identity = row.id or place
-                if row.id and formats.id_hash(row.id) in repeated:
-                    identity = f"{row.id}@{place}"
                 where = f"{file.name}:{row.place}"
                 if row.fault:
                     yield Rejection(row.fault, where)
                 else:
-                    yield judge(identity, row.text, where, settings, row.left_out)
+                    yield judge(self._identity(file, row), row.text, where, settings, row.left_out)
             skip = 0
+
+    def columns(self, other: str) -> Iterator[tuple[str, object, object]]:
+        """Identity, text column and another column of every row, raw; rows without one of them are left out.
+
+        Raises:
+            LangJepaError: a file of a kind that has no columns, or without this one.
+        """
+        for file in self.files:
+            if file.kind.prose is not None or file.kind is formats.TEXT:
+                raise LangJepaError(f"{file.path} has no columns, it is one text: take .parquet or .jsonl.")
+            file.kind.check(file.path, other)
+            texts, others = (file.kind.rows(file.path, name, 0) for name in (self.settings.text_column, other))
+            for row, beside in zip(texts, others, strict=True):
+                if not row.fault and not beside.fault:
+                    yield self._identity(file, row), row.text, beside.text
+
+    def _identity(self, file: File, row: Row) -> str:
+        place = f"{file.name}:{row.number}"
+        repeated = row.id and formats.id_hash(row.id) in self._repeated_ids()
+        return f"{row.id}@{place}" if repeated else row.id or place
 
     def _repeated_ids(self) -> frozenset[int]:
         """Hashes of ids that occur more than once; reads only the id columns, 8 bytes for each row."""

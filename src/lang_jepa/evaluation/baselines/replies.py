@@ -18,9 +18,7 @@ Numbers = NDArray[np.floating[Any]]
 
 
 def nearest(asked: Any, known: Any, count: int) -> tuple[Rows, Numbers]:
-    """The rows of `known` with the largest products, the nearest first, int64 [Q, k], and these products [Q, k].
-
-    Of equal ones the first row is the nearer.
+    """The rows of `known` with the largest products, the largest first, int64 [Q, k], and these products [Q, k].
 
     Args:
         asked, known: [Q, D] and [B, D], dense or sparse.
@@ -30,7 +28,9 @@ def nearest(asked: Any, known: Any, count: int) -> tuple[Rows, Numbers]:
     for start in range(0, asked.shape[0], _BLOCK):
         table = asked[start : start + _BLOCK] @ known.T
         table = table.toarray() if hasattr(table, "toarray") else table
-        best = np.argsort(-table, axis=1, kind="stable")[:, :count]
+        some = np.argpartition(-table, min(count, table.shape[1]) - 1, axis=1)[:, :count]
+        order = np.lexsort((some, -np.take_along_axis(table, some, 1)), axis=1)
+        best = np.take_along_axis(some, order, 1)
         rows.append(best)
         products.append(np.take_along_axis(table, best, 1))
     return np.concatenate(rows), np.concatenate(products)
