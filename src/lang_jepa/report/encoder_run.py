@@ -28,6 +28,7 @@ from lang_jepa.report.run import (
     add_cache,
     conversations,
     grouped,
+    labels_of,
     other_corpus,
     passages,
     searched,
@@ -91,6 +92,8 @@ class ScoredEncoder(ScoredRun):
         read = None
         if options.documents and options.queries and self._needs("searched"):
             read = searched(settings, options.documents, options.queries, options.language)
+        about = passages(settings, options.documents) if options.documents and self._needs("passages") else None
+        labels = labels_of(settings, options)
         others = None
         if corpus and (self._needs("grouped") or self._needs("conversations")):
             if options.documents is not None:
@@ -115,12 +118,12 @@ class ScoredEncoder(ScoredRun):
                 else None
             ),
             conversations=(
-                conversations(corpus, others, options, settings.data)
+                conversations(corpus, others, options.budget, labels)
                 if corpus and self._needs("conversations")
                 else None
             ),
             searched=read,
-            passages=passages(settings, options.documents) if options.documents and self._needs("passages") else None,
+            passages=about,
             decoding=model,
             decoding_beside=_untrained_decoding(self.folder, settings) if self._needs("decoding") else {},
             of_stories=_of_stories(model),

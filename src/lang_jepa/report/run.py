@@ -157,9 +157,7 @@ def passages(settings: Settings, documents: str) -> Passages:
         settings: of the model.
         documents: what `data.train_file` may name, of local files.
     """
-    data = settings.data.model_copy(
-        update={"train_file": documents, "limit": None, "include": (), "exclude": (), "streaming": False}
-    )
+    data = _other_data(settings, documents)
     asked = questions(data)
     source = SplitDocuments.open(data)
     source.characters()  # raises where there is no document, and says why
@@ -168,6 +166,26 @@ def passages(settings: Settings, documents: str) -> Passages:
         return ask_passages(documents, read, None, asked)
     texts = [(identity, speakers_of(units)[1]) for identity, units in read]
     return ask_passages(documents, texts, [units for _, units in read], asked)
+
+
+def _other_data(settings: Settings, documents: str) -> DataSettings:
+    """Settings that read all of other documents as those of a run were read."""
+    changed = {"train_file": documents, "limit": None, "include": (), "exclude": (), "streaming": False}
+    return settings.data.model_copy(update=changed)
+
+
+Labels = Mapping[str, list[str]]
+"""By a document's id, the labels of its turns."""
+
+
+def labels_of(settings: Settings, options: EvaluateOptions) -> tuple[Labels | None, Labels | None]:
+    """The labels of a run's conversations, and those of the documents of the options; None where none are asked for."""
+    if options.labels is None:
+        return None, None
+    own = turn_labels(settings.data, options.labels)
+    if options.documents is None:
+        return own, None
+    return own, turn_labels(_other_data(settings, options.documents), options.labels)
 
 
 def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = False) -> Grouped:
@@ -184,25 +202,20 @@ def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = 
 
 
 def conversations(
-    corpus: Corpus, others: Corpus | None, options: EvaluateOptions, settings: DataSettings
+    corpus: Corpus, others: Corpus | None, budget: Budget, labels: tuple[Labels | None, Labels | None] = (None, None)
 ) -> Conversations:
     """Held-out conversations of a corpus, or others to report on: the held-out ones then only choose.
 
     Args:
         corpus: of the run.
-        others: of other documents (`options.documents`), prepared as it.
-        options: the budget says how many of each, spread evenly; with labels, those of both corpora's files are read.
-        settings: of the data that the corpus was made of.
+        others: of other documents, prepared as it.
+        budget: how many of each, spread evenly.
+        labels: of both, from `labels_of`.
     """
-    budget = options.budget
+    own, theirs = labels
     lines = corpus.manifest["made_from"]["settings"].get("units") == "lines"
-    own = None if options.labels is None else turn_labels(settings, options.labels)
     held = _spoken(corpus.validation, budget.conversations, own, lines=lines)
-    reported = _Said([], [], [])
-    if others is not None and options.documents is not None:
-        changed = {"train_file": options.documents, "limit": None, "include": (), "exclude": (), "streaming": False}
-        theirs = None if own is None else turn_labels(settings.model_copy(update=changed), str(options.labels))
-        reported = _spoken(others.train, budget.conversations, theirs, lines=lines)
+    reported = _spoken(others.train, budget.conversations, theirs, lines=lines) if others else _Said([], [], [])
     train = _spoken(corpus.train, budget.train_conversations, own, lines=False)
     choosing = [others is not None or row % CHOOSING_EVERY == 0 for row in range(len(held.texts))]
     speakers = [*held.speakers, *reported.speakers]
@@ -230,7 +243,7 @@ class _Said:
     labels: list[list[str]]
 
 
-def _spoken(split: CorpusSplit, count: int, labels: Mapping[str, list[str]] | None, *, lines: bool) -> _Said:
+def _spoken(split: CorpusSplit, count: int, labels: Labels | None, *, lines: bool) -> _Said:
     """Up to `count` conversations.
 
     Args:
