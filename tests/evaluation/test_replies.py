@@ -90,7 +90,7 @@ def test_a_vote_is_the_mean_similarity_weighted_by_how_like_the_places_are() -> 
 
 
 def test_replies_are_the_assistants_or_anothers_or_every_turn(chats: Conversations) -> None:
-    asked, bank, who = ask(chats, 3, 1000)
+    asked, bank, who = ask(chats, 3, Budget())
     assert who == "what the assistant answers"
     assert len(asked.replies) == 64
     assert len(bank.replies) == 80
@@ -101,22 +101,28 @@ def test_replies_are_the_assistants_or_anothers_or_every_turn(chats: Conversatio
     assert (asked.documents[row], asked.labels) == (1, [text.split()[0] for text in asked.replies])
 
     named = [[7, 7, 8, 8, 7, 7, 8, 8]]
-    others, _, who = ask(replace(chats, speakers=named * 16, train_speakers=named * 20, labels=None), 3, 1000)
+    others, _, who = ask(replace(chats, speakers=named * 16, train_speakers=named * 20, labels=None), 3, Budget())
     assert who == "what another speaker answers"
     assert len(others.replies) == 48
     silent = replace(chats, speakers=None, train_speakers=None, labels=None, train_labels=None)
-    every, bank, who = ask(silent, 3, 1000)
+    every, bank, who = ask(silent, 3, Budget())
     assert (who, every.spoken, bank.labels) == ("every turn but the first", None, None)
     assert len(every.replies) == 16 * 7
-    assert len(ask(silent, 3, 20)[0].replies) == 20
+    few, bank, _ = ask(silent, 3, Budget(turn_queries=20, turn_pairs=30))
+    assert (len(few.replies), len(bank.replies)) == (20, 30)
+    assert len({*few.documents.tolist()}) == 16
 
 
 def test_too_few_conversations_or_labels_are_refused(chats: Conversations) -> None:
     with pytest.raises(LangJepaError, match="needs replies in two held-out conversations"):
-        ask(replace(chats, speakers=[[1, 2] * 4] * 2, documents=chats.documents[:2], choosing=[True, False]), 3, 100)
+        ask(
+            replace(chats, speakers=[[1, 2] * 4] * 2, documents=chats.documents[:2], choosing=[True, False]),
+            3,
+            Budget(),
+        )
     none = [["" for _ in one] for one in chats.documents]
     with pytest.raises(LangJepaError, match=r"more conversations \(with labels\)"):
-        ask(replace(chats, labels=none), 3, 100)
+        ask(replace(chats, labels=none), 3, Budget())
 
 
 @pytest.mark.parametrize("knows", [True, False])
@@ -150,7 +156,7 @@ def test_similarities_are_those_of_the_chosen_replies(chats: Conversations) -> N
     other = Hashed()
     report = evaluate(Request(Oracle(chats, knows_speakers=False), ["replies"], {"other": other}, conversations=given))
     value = {(row.metric, row.name): row.value for row in report.rows}
-    asked, bank, _ = ask(given, 8, 2048)
+    asked, bank, _ = ask(given, 8, Budget())
     true = [text for text, document in zip(asked.replies, asked.documents, strict=True) if not given.choosing[document]]
     products = other.encode(true) @ other.encode(bank.replies).T
     metric = "similarity by other"

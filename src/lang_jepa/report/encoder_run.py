@@ -327,7 +327,13 @@ def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
     Raises:
         LangJepaError: of `ConceptModel.load`.
     """
-    encoder: Encoder = BagOfWords() if name == WORDS else EncoderOnly(ConceptModel.load(name))
+    encoder: Encoder
+    if name == WORDS:
+        encoder = BagOfWords()
+    else:
+        model = ConceptModel.load(name)
+        model.sentence_cache = SentenceCache(model.room)  # tasks ask for the same sentences
+        encoder = EncoderOnly(model)
     if len(sample) > 1:
         encoder.statistics = Statistics.of(encoder.encode(sample))
     return encoder

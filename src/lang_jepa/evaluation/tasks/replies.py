@@ -24,7 +24,7 @@ from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare, unit_rows
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values
 from lang_jepa.evaluation.table import Row
-from lang_jepa.evaluation.tasks.request import Conversations, Request, Result, Task
+from lang_jepa.evaluation.tasks.request import Budget, Conversations, Request, Result, Task
 
 TITLE = "reply from a bank"
 LABEL, WORDS = "same label", "TF-IDF similarity"
@@ -107,10 +107,11 @@ def answers(
     )
 
 
-def ask(given: Conversations, window_size: int, queries: int) -> tuple[Answers, Answers, str]:
+def ask(given: Conversations, window_size: int, budget: Budget) -> tuple[Answers, Answers, str]:
     """Questions, the bank, and which turns are replies, in words.
 
-    Of held-out conversations up to `queries` places, spread evenly; where turns have labels, those of labelled replies.
+    Both are spread evenly, `turn_queries` and `turn_pairs` of the budget at most; where turns have labels, the true
+    reply of each question has one.
 
     Raises:
         LangJepaError: too few conversations with replies, or no bank.
@@ -123,13 +124,17 @@ def ask(given: Conversations, window_size: int, queries: int) -> tuple[Answers, 
             usable = np.array([row for row in usable if asked.labels[row]], dtype=np.int64)
         chooses = np.array(given.choosing, dtype=bool)[asked.documents[usable]]
         if chooses.any() and len(np.unique(asked.documents[usable][~chooses])) > 1 and len(bank.replies) > 1:
-            spread = np.unique(np.linspace(0, len(usable) - 1, min(queries, len(usable))).astype(np.int64))
-            return asked.some(usable[spread]), bank, who
+            chosen, kept = _spread(len(usable), budget.turn_queries), _spread(len(bank.replies), budget.turn_pairs)
+            return asked.some(usable[chosen]), bank.some(kept), who
     raise LangJepaError(
         "the task replies needs replies in two held-out conversations at least, one more to choose on, and training "
         "conversations with two: evaluate on more conversations"
         + (" (with labels)" if given.labels is not None else "")
     )
+
+
+def _spread(available: int, count: int) -> Rows:
+    return np.unique(np.linspace(0, available - 1, min(count, available)).astype(np.int64))
 
 
 class Judges:
@@ -309,7 +314,7 @@ NOTES = {
 def _score(request: Request) -> Result:
     given = request.conversations
     assert given is not None
-    asked, bank, who = ask(given, request.window_size, request.budget.turn_queries)
+    asked, bank, who = ask(given, request.window_size, request.budget)
     choosing = np.array(given.choosing, dtype=bool)[asked.documents]
     rows = reply_rows(request, asked, bank, choosing)
     held = {*bank.replies}

@@ -34,7 +34,7 @@ class Budget:
         conversations: held-out conversations that `turns` and `replies` read at most.
         turn_queries: questions of each of them at most, those that only choose included.
         train_conversations: training conversations for the baselines that learn, and for the bank, at most.
-        turn_pairs: pairs of a context and the next turn from which these learn.
+        turn_pairs: pairs of a context and the next turn from which these learn, and replies of the bank, at most.
         held_out_documents: held-out documents on which bits per byte are measured at most.
         document_tokens: tokens of each of those at most, from its beginning.
         continuations: questions of the task `document` at most; they need no further encoding.
