@@ -138,9 +138,14 @@ def test_a_model_that_knows_what_answers_is_right_and_stands_beside_the_others(
     by_other = "similarity by other"
     assert {metric for metric, _ in rows if "minus" not in metric} == {LABEL, WORDS, by_other}
     assert {row.task for row in report.rows} == {TITLE}
-    assert rows[LABEL, "model"].value == rows[LABEL, "model, one place"].value == 1.0
+    assert rows[LABEL, "model"].value == rows[LABEL, "model, one context"].value == 1.0
     assert rows[LABEL, "model"].n == 48
-    for name in ("like contexts (model)", "like context (other)", "like contexts (TF-IDF)", "like context (BM25)"):
+    for name in (
+        "nearest contexts (model)",
+        "nearest context (other)",
+        "nearest contexts (TF-IDF)",
+        "nearest context (BM25)",
+    ):
         assert 0.1 < rows[LABEL, name].value < 0.65
         assert rows[f"{LABEL}: model minus this", name].low > 0
     assert rows[LABEL, "chance"].value == pytest.approx(1 / 3, abs=0.02)

@@ -51,7 +51,7 @@ def test_turns_and_replies_are_measured_by_default_with_labels_of_the_file(run: 
     assert list(report.sources) == ["turns", "replies"]
     found = {(row.metric, row.name): row for row in report.rows if row.task == TITLE}
     assert found[LABEL, "model"].value == found[LABEL, "chance"].value == 1
-    assert ("similarity by words", "like context (words)") in found
+    assert ("similarity by words", "nearest context (words)") in found
     assert "what the assistant answers" in report.sources["replies"]
     assert report.sources["replies"].count("1 label") == 1
     others = _chats(tmp_path / "others.parquet", 100, 6)

@@ -1,4 +1,4 @@
-"""Choosing a reply from a bank: the places that are most like this one, and a vote among what was answered there.
+"""Choosing a reply from a bank: the contexts that are most like this one, and a vote among what answered them.
 
 Legend: Q questions, B replies of the bank, k voters.
 """
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lang_jepa.evaluation.metrics.retrieval import Rows
 
 VOTERS = 10
-"""Places of the bank whose replies vote."""
+"""Contexts of the bank whose replies vote."""
 _BLOCK = 512
 """Questions whose scores with the whole bank are held at once."""
 Numbers = NDArray[np.floating[Any]]
@@ -37,11 +37,11 @@ def nearest(asked: Any, known: Any, count: int) -> tuple[Rows, Numbers]:
 
 
 def votes(similarity: Numbers, likeness: Numbers) -> Numbers:
-    """What each reply gets: its mean similarity with all of them, weighted by how like their places are, [..., k].
+    """What each reply gets: its mean similarity with all of them, weighted by how like their contexts are, [..., k].
 
     Args:
         similarity: [..., k, k], of the replies with each other.
-        likeness: [..., k], of their places with the one in question; what is not positive has next to no weight.
+        likeness: [..., k], of their contexts with the one in question; what is not positive has next to no weight.
     """
     weights = np.clip(likeness, 1e-6, None)
     total: Numbers = (similarity @ weights[..., None])[..., 0] / weights.sum(-1, keepdims=True)
@@ -53,7 +53,7 @@ def voted(rows: Rows, likeness: Numbers, replies: Any) -> Rows:
 
     Args:
         rows, likeness: [Q, k], as of `nearest`.
-        replies: [B, D] unit rows, dense or sparse: what was said in the places of the bank.
+        replies: [B, D] unit rows, dense or sparse: what answered the contexts of the bank.
     """
     won = np.empty(len(rows), dtype=np.int64)
     for number, (some, near) in enumerate(zip(rows, likeness, strict=True)):

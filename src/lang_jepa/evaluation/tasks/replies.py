@@ -1,7 +1,7 @@
 """The task `replies`: an answer for held-out conversations, chosen among what was answered in training conversations.
 
-The evaluated model's way is that of `lang-jepa rank --bank`: the places of the bank with the most similar predictions,
-and a vote among what was answered there. Beside it: one such place, the reply nearest to the prediction, and places
+The evaluated model's way is that of `lang-jepa rank --bank`: the contexts of the bank with the most similar predictions,
+and a vote among what answered them. Beside it: one such context, the reply nearest to the prediction, and contexts
 found by the turns themselves, in the space of every encoder and by words. What is chosen is compared with the true
 reply: by a label, where turns have one, and by similarity in spaces that did not choose. Legend: Q questions, B replies
 of the bank, D dimensions.
@@ -208,9 +208,9 @@ class _Replies:
         return np.array([self.row[text] for text in texts], dtype=np.int64)
 
     def by_prediction(self, name: str, model: Embedder) -> dict[str, list[tuple[str, Rows]]]:
-        """Replies by the places with the most similar predictions, and nearest to the prediction, by similarity."""
+        """Replies by the contexts with the most similar predictions, and nearest to the prediction, by similarity."""
         asked, bank = (predict(model, _as_known(model, one), name) for one in (self.asked, self.bank))
-        ways: dict[str, list[tuple[str, Rows]]] = {name: [], f"{name}, one place": [], f"{name}, nearest reply": []}
+        ways: dict[str, list[tuple[str, Rows]]] = {name: [], f"{name}, one context": [], f"{name}, nearest reply": []}
         for kind in model.statistics.similarities:
             mine, theirs = (prepare(one, model.statistics, kind, side="predictions") for one in (asked, bank))
             said = prepare(self.encoded[name], model.statistics, kind)[self.rows(self.bank.replies)]
@@ -222,7 +222,7 @@ class _Replies:
 
     def by_turns(self, name: str, model: Encoder) -> dict[str, list[tuple[str, Rows]]]:
         """Replies by the contexts whose last two turns are most alike, by similarity."""
-        ways: dict[str, list[tuple[str, Rows]]] = {f"like contexts ({name})": [], f"like context ({name})": []}
+        ways: dict[str, list[tuple[str, Rows]]] = {f"nearest contexts ({name})": [], f"nearest context ({name})": []}
         for kind in model.statistics.similarities:
             space = prepare(self.encoded[name], model.statistics, kind)
             mine, theirs = (self._last_two(one, space) for one in (self.asked, self.bank))
@@ -233,16 +233,16 @@ class _Replies:
         return ways
 
     def by_words(self) -> Iterator[tuple[str, Rows]]:
-        """The same by TF-IDF, one place by BM25, and replies that fit most often."""
+        """The same by TF-IDF, one context by BM25, and replies that fit most often."""
         parts = [part for one in (self.asked, self.bank) for part in one.last_two]
         fitted = [" ".join(pair) for pair in zip(*self.bank.last_two, strict=True)]
         last, previous, their_last, their_previous = tfidf(fitted, *parts, sublinear_tf=True)
         mine, theirs = _sparse_units(last + PREVIOUS * previous), _sparse_units(their_last + PREVIOUS * their_previous)
         places, likeness = nearest(mine, theirs, VOTERS)
-        yield "like contexts (TF-IDF)", voted(places, likeness, self.words[0])
-        yield "like context (TF-IDF)", places[:, 0]
+        yield "nearest contexts (TF-IDF)", voted(places, likeness, self.words[0])
+        yield "nearest context (TF-IDF)", places[:, 0]
         words = [" ".join(pair) for pair in zip(*self.asked.last_two, strict=True)]
-        yield "like context (BM25)", nearest(*bm25(fitted, words, fitted), 1)[0][:, 0]
+        yield "nearest context (BM25)", nearest(*bm25(fitted, words, fitted), 1)[0][:, 0]
         often, _ = Counter(self.bank.replies).most_common(1)[0]
         typical = int(np.argmax(np.asarray(self.words[0] @ np.asarray(self.words[0].mean(0)).ravel())))
         for name, row in (("most frequent reply", self.bank.replies.index(often)), ("most typical reply", typical)):
@@ -305,8 +305,8 @@ def reply_rows(request: Request, asked: Answers, bank: Answers, choosing: NDArra
 
 
 NOTES = {
-    "model": f"vote of {VOTERS} places with like predictions",
-    "model, one place": "with the most similar prediction",
+    "model": f"vote of the {VOTERS} contexts with the most similar predictions",
+    "model, one context": "with the most similar prediction",
     "model, nearest reply": "to the prediction",
 }
 
