@@ -1,8 +1,8 @@
 """The task `replies`: an answer for held-out conversations, chosen among what was answered in training conversations.
 
-The evaluated model's way is that of `lang-jepa rank --bank`: the contexts of the bank with the most similar predictions,
-and a vote among what answered them. Beside it: one such context, the reply nearest to the prediction, and contexts
-found by the turns themselves, in the space of every encoder and by words. What is chosen is compared with the true
+The evaluated model's way is that of `lang-jepa rank --bank`: the contexts of the bank with the most similar
+predictions, and a vote among what answered them. Beside it: one such context, the reply nearest to the prediction, and
+contexts found by their turns, in the space of every encoder and by words. What is chosen is compared with the true
 reply: by a label, where turns have one, and by similarity in spaces that did not choose. Legend: Q questions, B replies
 of the bank, D dimensions.
 """
