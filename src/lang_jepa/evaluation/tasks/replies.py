@@ -320,7 +320,7 @@ def _score(request: Request) -> Result:
     held = {*bank.replies}
     known = np.mean([reply in held for reply in asked.replies])
     source = (
-        f"{who}: {counted(len(asked.replies), 'question')} of {given.source}, a bank of "
+        f"{who}: {counted(int((~choosing).sum()), 'question')} of {given.source}, a bank of "
         f"{counted(len(bank.replies), 'reply', 'replies')} of training, which holds {100 * known:.1f} % of the true "
         f"ones{'' if bank.labels is None else _labelled(bank)}; another reply may be as right as the true one"
     )
