@@ -124,7 +124,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     "prepare": _each("recipe override duplicates"),
     "evaluate": {
         **_each("run tasks corpus data_dir everything output"),
-        **_each("documents queries beside", When(bars=(_GPT,))),
+        **_each("documents queries labels beside", When(bars=(_GPT,))),
         "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
     },
     "infer": {

@@ -29,7 +29,9 @@ from lang_jepa.report.run import (
     add_cache,
     conversations,
     grouped,
+    labels_of,
     other_corpus,
+    passages,
     searched,
     some_texts,
 )
@@ -92,6 +94,8 @@ class ScoredEncoder(ScoredRun):
         read = None
         if options.documents and options.queries and self._needs("searched"):
             read = searched(settings, options.documents, options.queries, options.language)
+        about = passages(settings, options.documents) if options.documents and self._needs("passages") else None
+        labels = labels_of(settings, options)
         others = None
         if corpus and (self._needs("grouped") or self._needs("conversations")):
             if options.documents is not None:
@@ -116,9 +120,12 @@ class ScoredEncoder(ScoredRun):
                 else None
             ),
             conversations=(
-                conversations(corpus, others, options.budget) if corpus and self._needs("conversations") else None
+                conversations(corpus, others, options.budget, labels)
+                if corpus and self._needs("conversations")
+                else None
             ),
             searched=read,
+            passages=about,
             decoding=model,
             decoding_beside=_untrained_decoding(self.folder, settings) if self._needs("decoding") else {},
             of_stories=_of_stories(model),
@@ -197,17 +204,21 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
                 "model's training corpus, have none to read: take --tasks sts,probe,au,stories. To compare it with a "
                 f"run of yours on these tasks: lang-jepa evaluate RUN --beside {path}"
             )
-    for option in ("documents", "queries"):
+    for option in ("documents", "queries", "labels"):
         readers = [task for task in OF_ENCODERS if option in task.options]
         if getattr(options, option) is not None and not any(task in readers for task in tasks):
             some, one = ("tasks", "one of them") if len(readers) > 1 else ("task", "it")
             raise LangJepaError(f"--{option} belongs to the {some} {_listed(readers)}: add {one} to --tasks")
     units = model.settings.data.units
-    if units == "sentences" and any("conversations" in task.needs for task in tasks):
+    asking = [task for task in tasks if "conversations" in task.needs]
+    if units == "sentences" and asking:
+        some, asks = ("task", "asks") if len(asking) == 1 else ("tasks", "ask")
         raise LangJepaError(
-            "the task turns asks for turns of conversations, and this model was trained on sentences (data.units=turns "
-            "or lines): take retrieval"
+            f"the {some} {_listed(asking)} {asks} for turns of conversations, and this model was trained on sentences "
+            "(data.units=turns or lines): take retrieval"
         )
+    if units != "turns" and options.labels is not None:
+        raise LangJepaError(f"--labels are of turns, and this model was trained on {units} (data.units=turns)")
     for task in tasks:
         if task.incomplete and any(getattr(options, option) is None for option in task.options):
             raise LangJepaError(task.incomplete)
@@ -301,8 +312,8 @@ def _usual_tasks(model: ConceptModel, data_dir: Path | None) -> list[str]:
         return ["sts", "probe", "au"]
     if model.settings.data.train_file == "stories":
         return ["stories"]
-    own = "retrieval" if model.settings.data.units == "sentences" else "turns"
-    return [own, *(("sts", "probe", "au") if data_dir else ())]
+    own = {"sentences": ["retrieval"], "turns": ["turns", "replies"]}.get(model.settings.data.units, ["turns"])
+    return [*own, *(("sts", "probe", "au") if data_dir else ())]
 
 
 WORDS = "words"
@@ -318,7 +329,13 @@ def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
     Raises:
         LangJepaError: of `ConceptModel.load`.
     """
-    encoder: Encoder = BagOfWords() if name == WORDS else EncoderOnly(ConceptModel.load(name))
+    encoder: Encoder
+    if name == WORDS:
+        encoder = BagOfWords()
+    else:
+        model = ConceptModel.load(name)
+        model.sentence_cache = SentenceCache(model.room)  # tasks ask for the same sentences
+        encoder = EncoderOnly(model)
     if len(sample) > 1:
         encoder.statistics = Statistics.of(encoder.encode(sample))
     return encoder

@@ -169,20 +169,16 @@ class LocalSource(Source):
             yield from self._read(skip)
 
     def _read(self, skip: int) -> Iterator[Document | Rejection]:
-        repeated = self._repeated_ids()
         for file in self.files:
             if skip and skip >= (count := file.kind.count(file.path)):
                 skip -= count
                 continue
             for row in self._rows(file, skip):
-                place = f"{file.name}:{row.number}"
-                identity = row.id or place
-                if row.id and formats.id_hash(row.id) in repeated:
-                    identity = f"{row.id}@{place}"
                 where = f"{file.name}:{row.place}"
                 if row.fault:
                     yield Rejection(row.fault, where)
                 else:
+                    identity = self._identity(file, row)
                     yield self._cut(judge(identity, row.text, where, self.settings, row.left_out), file)
             skip = 0
 
@@ -228,6 +224,26 @@ class LocalSource(Source):
             return row
         units = sum(1 for line in row.text.split("\n") if line.strip())
         return replace(row, learnt=round(self._shares[file.name] * units))
+
+    def columns(self, other: str) -> Iterator[tuple[str, object, object]]:
+        """Identity, text column and another column of every row, raw; rows without one of them are left out.
+
+        Raises:
+            LangJepaError: a file of a kind that has no columns, or without this one.
+        """
+        for file in self.files:
+            if file.kind.prose is not None or file.kind is formats.TEXT:
+                raise LangJepaError(f"{file.path} has no columns, it is one text: take .parquet or .jsonl.")
+            file.kind.check(file.path, other)
+            texts, others = (file.kind.rows(file.path, name, 0) for name in (self.settings.text_column, other))
+            for row, beside in zip(texts, others, strict=True):
+                if not row.fault and not beside.fault:
+                    yield self._identity(file, row), row.text, beside.text
+
+    def _identity(self, file: File, row: Row) -> str:
+        place = f"{file.name}:{row.number}"
+        repeated = row.id and formats.id_hash(row.id) in self._repeated_ids()
+        return f"{row.id}@{place}" if repeated else row.id or place
 
     def _repeated_ids(self) -> frozenset[int]:
         """Hashes of ids that occur more than once; reads only the columns of ids or groups, 8 bytes for each row."""
