@@ -166,8 +166,8 @@ def conversations(corpus: Corpus, others: Corpus | None, budget: Budget) -> Conv
         budget: how many of each, spread evenly.
     """
     lines = corpus.manifest["made_from"]["settings"].get("units") == "lines"
-    held, theirs = _spoken(corpus.validation, budget.conversations, lines=lines)
-    reported, others_theirs = _spoken(others.train, budget.conversations, lines=lines) if others else ([], [])
+    held, theirs, files = _spoken(corpus.validation, budget.conversations, lines=lines)
+    reported, others_theirs, more = _spoken(others.train, budget.conversations, lines=lines) if others else ([], [], [])
     choosing = [others is not None or row % CHOOSING_EVERY == 0 for row in range(len(held))] + [False] * len(reported)
     speakers = [*theirs, *others_theirs]
     where = "held out" if others is None else others.manifest["source"]["description"]
@@ -177,21 +177,22 @@ def conversations(corpus: Corpus, others: Corpus | None, budget: Budget) -> Conv
         choosing,
         some_texts(corpus.train, budget.train_conversations),
         f"{counted(choosing.count(False), 'conversation')} ({where})",
+        [*files, *(corpus.validation.num_documents + row for row in more)] if lines else None,
     )
 
 
-def _spoken(split: CorpusSplit, count: int, *, lines: bool) -> tuple[list[list[str]], list[list[int]]]:
-    """Texts and numbers of the speakers of up to `count` conversations; of lines nobody's.
+def _spoken(split: CorpusSplit, count: int, *, lines: bool) -> tuple[list[list[str]], list[list[int]], list[int]]:
+    """Texts, numbers of the speakers and number of the document of up to `count` conversations; of lines nobody's.
 
     A file of lines, which is one document however long, is cut into pieces of `PIECE`.
     """
     starts = split.document_starts
-    turns = [np.arange(starts[row], starts[row + 1]) for row in range(split.num_documents)]
+    turns = [(row, np.arange(starts[row], starts[row + 1])) for row in range(split.num_documents)]
     if lines:
-        turns = [piece for some in turns for piece in np.split(some, np.arange(PIECE, len(some), PIECE))]
+        turns = [(row, piece) for row, some in turns for piece in np.split(some, np.arange(PIECE, len(some), PIECE))]
     turns = [turns[row] for row in evenly(len(turns), count)]
-    who = [split.speakers(some).tolist() if split.has_speakers else [0] * len(some) for some in turns]
-    return [split.texts(some) for some in turns], who
+    who = [split.speakers(some).tolist() if split.has_speakers else [0] * len(some) for _, some in turns]
+    return [split.texts(some) for _, some in turns], who, [row for row, _ in turns]
 
 
 def _taken(split: CorpusSplit, count: int, names: bool) -> tuple[list[list[str]], list[str]]:

@@ -106,6 +106,8 @@ class Conversations:
         choosing: whether choices are made on it; the others are reported.
         train: training conversations, for the baselines that learn.
         source: where they come from, in words.
+        files: of lines, for each conversation the number of the file of which it is a piece, in order of time (None:
+            each is whole).
     """
 
     documents: Documents
@@ -113,6 +115,7 @@ class Conversations:
     choosing: Sequence[bool]
     train: Documents
     source: str
+    files: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
