@@ -63,6 +63,15 @@ def test_a_unit_that_is_often_repeated_may_be() -> None:
     assert math.exp(-model.repetition("b")) == pytest.approx(usual / (4 + 1))
 
 
+def test_a_run_adds_up_what_its_repetitions_are() -> None:
+    model, line = UnitNGram(TRAIN), ["a", "b", "b", "b", "new", "new", "a"]
+    b, new = model.repetition("b"), model.repetition("new")
+    assert model.runs(line) == pytest.approx([0, 0, b, 2 * b, 0, new, 0])
+    for cut in (2, 3, 5):
+        first = model.runs(line[:cut])
+        assert model.runs(line[cut:], line[cut - 1], first[-1]) == model.runs(line)[cut:]
+
+
 def test_candidates_are_scored_by_their_probability() -> None:
     generator = np.random.default_rng(0)
     documents = [generator.choice(list("abcdefgh"), 20).tolist() for _ in range(6)]

@@ -115,6 +115,21 @@ class UnitNGram:
         again = 0 if node is None or self.order < 2 else self._counts[self._children.get((node, name), 0)]
         return -math.log((again + self._repeated) / (followed + 1))
 
+    def runs(self, units: Iterable[Hashable], last: Hashable = None, run: float = 0.0) -> list[float]:
+        """For each unit the sum of `repetition` over the run of equal units that it ends; 0 where it differs from the
+        last one: how improbable it is that a unit comes as often in a row as it did.
+
+        Args:
+            units: in order.
+            last, run: the unit before them and its own value.
+        """
+        found = []
+        for unit in units:
+            run = run + self.repetition(unit) if unit == last else 0.0
+            last = unit
+            found.append(run)
+        return found
+
     def _histories(self, before: Sequence[Hashable]) -> list[int]:
         """Nodes of the last 0, 1, ... order - 1 units, as far as each was seen in training."""
         names = [self._names.get(unit, -1) for unit in before[max(0, len(before) - self.order + 1) :]]
