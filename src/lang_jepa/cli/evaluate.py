@@ -23,14 +23,15 @@ def evaluate(
         typer.Option(
             metavar="NAME,NAME,...",
             help="What to measure (default: what the training data allow): retrieval (finds the next sentence), "
-            "turns (finds the next turn of a conversation), "
+            "turns (finds the next turn of a conversation), anomalies (finds faults in logs and conversations), "
             "search (finds what a query asks for), document (whether `document` is right), decode (reconstructs "
             "sentences), stories (built-in stories), sts, probe, au (public data). Of a GPT: bits_per_byte, quantised, "
             "retrieval, sts, probe, au.",
         ),
     ] = "",
     documents: Annotated[
-        str | None, typer.Option(help="Texts to search in, for search, or to be scored, for document and turns.")
+        str | None,
+        typer.Option(help="Texts to search in, for search, or to be scored, for document, turns, anomalies."),
     ] = None,
     queries: Annotated[
         Path | None,

@@ -201,10 +201,10 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
             some, one = ("tasks", "one of them") if len(readers) > 1 else ("task", "it")
             raise LangJepaError(f"--{option} belongs to the {some} {_listed(readers)}: add {one} to --tasks")
     units = model.settings.data.units
-    if units == "sentences" and any("conversations" in task.needs for task in tasks):
+    if units == "sentences" and (of_turns := [task for task in tasks if "conversations" in task.needs]):
         raise LangJepaError(
-            "the task turns asks for turns of conversations, and this model was trained on sentences (data.units=turns "
-            "or lines): take retrieval"
+            f"{_listed(of_turns)} asks for turns of conversations or lines, and this model was trained on sentences "
+            "(data.units=turns or lines): take retrieval"
         )
     for task in tasks:
         if task.incomplete and any(getattr(options, option) is None for option in task.options):
