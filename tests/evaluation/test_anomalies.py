@@ -189,6 +189,9 @@ def test_rarity_is_the_share_of_usual_units_with_as_much() -> None:
             own = scores[:, column]
             assert usual.less(one)[0, column] == pytest.approx((own < value).mean())
             assert np.exp(-usual.rarity(one)[0, column]) == pytest.approx(((own >= value).sum() + 1) / 51)
+    for row in (0, 17):  # as if it were a new unit beside the 49 others
+        others = Usual(np.delete(scores, row, axis=0)).rarity(scores[row : row + 1])
+        np.testing.assert_allclose(usual.rarity(scores[row : row + 1], own=True), others)
     assert [len(one) for one in subsets(3)] == [1, 1, 1, 2, 2, 2, 3]
 
 

@@ -43,10 +43,15 @@ class Usual:
         ]
         return np.stack(columns, axis=1)
 
-    def rarity(self, scores: NDArray[np.floating]) -> Values:
-        """-ln of the share of usual units, the scored one counted too, that have as much of each score, [n, K]."""
-        more = (1 - self.less(scores)) * len(self)
-        found: Values = -np.log((more + 1) / (len(self) + 1))
+    def rarity(self, scores: NDArray[np.floating], *, own: bool = False) -> Values:
+        """-ln of the share of usual units, the scored one counted too, that have as much of each score, [n, K].
+
+        Args:
+            scores: float [n, K].
+            own: the scored ones are usual units themselves, which are not counted twice.
+        """
+        more = ((1 - self.less(scores)) * len(self)).round()
+        found: Values = -np.log(more / len(self) if own else (more + 1) / (len(self) + 1))
         return found
 
 

@@ -124,7 +124,7 @@ class Monitor:
         scores = np.concatenate([self._raw(some)[0] for some in _batches(documents)])
         self._usual = Usual(scores)
         self.decides, self.merits = self._decide(documents)
-        self.threshold = threshold(self._sums(scores), self.per_thousand / 1000)
+        self.threshold = threshold(self._sums(scores, own=True), self.per_thousand / 1000)
         self.seen = self.alarms = 0
         self._before: deque[str] = deque(maxlen=max(model.settings.data.window_size, CACHE + ORDER))
         self._run = 0.0
@@ -170,9 +170,9 @@ class Monitor:
         rate = self.per_thousand / 1000 * len(self._recent)
         return len(self._recent) == RECENT and sum(self._recent) > max(DRIFT * rate, rate + 3)
 
-    def _sums(self, scores: Values) -> Values:
-        """The sum that is compared with the threshold, [n]."""
-        sums: Values = self._usual.rarity(scores)[:, self.decides].sum(1)
+    def _sums(self, scores: Values, *, own: bool = False) -> Values:
+        """The sum that is compared with the threshold, [n]; `own`: of the usual units."""
+        sums: Values = self._usual.rarity(scores, own=own)[:, self.decides].sum(1)
         return sums
 
     def _raw(self, lines: Sequence[Sequence[str]], skip: int = 0, run: float = 0.0) -> tuple[Values, Floats, float]:

@@ -239,7 +239,10 @@ def _rarity(made: Copies, scores: Values) -> Values:
     result = np.empty_like(scores)
     for source in np.unique(made.sources):
         here = (made.sources == source)[made.owners]
-        result[here] = Usual(scores[here & made.usual & made.choosing[made.owners]]).rarity(scores[here])
+        own = here & made.usual & made.choosing[made.owners]
+        usual = Usual(scores[own])
+        result[here] = usual.rarity(scores[here])
+        result[own] = usual.rarity(scores[own], own=True)
     return result
 
 
