@@ -283,9 +283,8 @@ def _score(request: Request) -> Result:
     boards.add("rarity of the template", [("", {}, _unigrams(given, made))])
     boards.add("novelty, TF-IDF", [("", {}, _word_novelty(made, known))], note=f"{len(known):,} training units")
     boards.add_chance()
-    source = (
-        f"{given.source}, {sum(map(len, made.faults.values())):,} faults in copies of {counted(reported, 'document')}"
-    )
+    every, faults = len(np.unique(made.owners)), sum(map(len, made.faults.values()))
+    source = f"{reported:,} reported and {every - reported:,} choosing documents, {faults:,} faults in copies of them"
     return Result(boards.rows, {ANOMALIES.name: source})
 
 
