@@ -1,5 +1,6 @@
 """The monitor: scores by hand, what decides, the threshold's rate, blocks that change nothing, rotation, state."""
 
+import gzip
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from lang_jepa.cli import app
-from lang_jepa.cli.lines import file_pieces, found_place, place_in, whole_lines
+from lang_jepa.cli.lines import check_lines, file_pieces, found_place, place_in, whole_lines
 from lang_jepa.cli.monitor import _unit
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
@@ -360,6 +361,22 @@ def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, 
     assert _unit('{"role": "user", "content": "open it"}', data) == ("user: " * (speakers == "embedding")) + "open it"
     assert _unit('{"role": "assistant", "content": null, "tool_calls": []}', data) == ""
     assert _unit('{"role": "user"', data) == '{"role": "user"'
+
+
+def test_documents_without_room_for_faults_decide_nothing(watch: Monitor) -> None:
+    assert watch._decide([_lines(4), _lines(3)]) == ([0, 1], {})
+    decides, merits = watch._decide([_lines(4), _lines(30)])
+    assert named(decides) in merits
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("a.gz", "is compressed"), ("folder", "it is a folder"), ("none", "no such")]
+)
+def test_what_holds_no_lines_is_refused_first(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"one"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(LangJepaError, match=said):
+        check_lines(tmp_path / name)
 
 
 def test_a_signal_ends_a_followed_file_with_a_summary(folder: Path, tmp_path: Path) -> None:

@@ -15,8 +15,29 @@ _POLL = 0.2
 _HEAD = 1024
 """Bytes from its beginning by which a file is known again."""
 
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
+"""What files of gzip, zstd, bzip2 and xz begin with."""
+
 Line = tuple[str, int]
 """A line, and the bytes of its file up to its end."""
+
+
+def check_lines(path: Path) -> None:
+    """Refuse what holds no lines to read.
+
+    Raises:
+        LangJepaError: it is missing, a folder, cannot be read, or is compressed; says what to do.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                begin = file.read(8)
+            if begin.startswith(_PACKED):
+                raise LangJepaError(f"{path} is compressed: unpack it first, or pipe its lines in")
+        elif path.is_dir() or not path.exists():
+            raise LangJepaError(f"cannot read {path}: {'it is a folder' if path.is_dir() else 'there is no such file'}")
+    except OSError as error:
+        raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
 
 
 def piped(stream: BinaryIO) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.lines import Line, file_pieces, found_place, piped, place_in, whole_lines
+from lang_jepa.cli.lines import Line, check_lines, file_pieces, found_place, piped, place_in, whole_lines
 from lang_jepa.cli.options import AnyModel, standard_input
 from lang_jepa.data.sources.base import VISIBLE
 from lang_jepa.errors import LangJepaError, one_line
@@ -50,8 +50,10 @@ def monitor(
 
     if follow and source == "-":
         raise LangJepaError("--follow has no effect on standard input, which is read as it comes anyway")
-    if source != "-" and not Path(source).exists():
-        raise LangJepaError(f"cannot read {source}: there is no such file")
+    for path in (None if source == "-" else Path(source), usual):
+        if path is not None:
+            check_lines(path)
+    goes_on = state is not None and source != "-" and Path(source).is_file()  # no pipe, which has no places
     if state is not None:
         check_writable(state)
     stream = piped(standard_input("nothing to watch")) if source == "-" else None
@@ -62,13 +64,12 @@ def monitor(
     start = 0
     if state is not None and state.is_file():
         found = watch.restore(state)
-        start = _start(source, found.get("place"))
+        start = _start(Path(source), found.get("place")) if goes_on else 0
     pieces = stream or file_pieces(Path(source), follow=follow, start=start)
-    unfinished = state is None or source == "-"  # else a line without its end waits for the rest
     offset = start
     try:
         _describe(watch)
-        for done in _scored(watch, whole_lines(pieces, start, unfinished=unfinished), as_json):
+        for done in _scored(watch, whole_lines(pieces, start, unfinished=not goes_on), as_json):
             offset = done
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # nobody reads on
@@ -77,7 +78,7 @@ def monitor(
         raise SystemExit(exit_status(stop.number)) from None
     finally:
         if state is not None:
-            watch.save(state, place=None if source == "-" else place_in(Path(source), offset))
+            watch.save(state, place=place_in(Path(source), offset) if goes_on else None)
     _sum_up(watch, as_json=as_json)
 
 
@@ -96,13 +97,11 @@ def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | N
     return Monitor(model, known, per_thousand=per_thousand, usual=units)
 
 
-def _start(source: str, place: object) -> int:
+def _start(source: Path, place: object) -> int:
     """Bytes of the source that were read before; of another file than the one that was left none, which is said."""
     from lang_jepa.cli.console import aside
 
-    if source == "-" or place is None:
-        return 0
-    offset = found_place(Path(source), place)
+    offset = found_place(source, place) if place else 0
     if offset is None:
         aside(f"{source} is not the file that was read last, so it is read from its beginning")
     return offset or 0
@@ -125,14 +124,13 @@ def _scored(watch: "Monitor", lines: Iterator[list[Line]], as_json: bool) -> Ite
 def _describe(watch: "Monitor") -> None:
     """On standard error, what decides and at which rate."""
     from lang_jepa.cli.console import aside
-    from lang_jepa.evaluation.rarity import named
+    from lang_jepa.evaluation.rarity import SCORES, named
 
-    decides = named(watch.decides)
-    others = [f"{name} {watch.merits[name]:.2f}" for name in ("surprise", "novelty", "n-gram") if name != decides]
-    aside(
-        f"decides: {decides} (finds faults put into usual units with an AUC of {watch.merits[decides]:.2f}; alone: "
-        f"{', '.join(others)}); {watch.per_thousand:.2g} false alarms wanted in a thousand"
-    )
+    decides, why = named(watch.decides), "usual units are too short to put faults into"
+    if watch.merits:
+        alone = [f"{name} {watch.merits[name]:.2f}" for name in SCORES if name != decides]
+        why = f"AUC {watch.merits[decides]:.2f} of faults put into usual units; {', '.join(alone)} alone"
+    aside(f"decides: {decides} ({why}); {watch.per_thousand:.2g} false alarms wanted in a thousand")
 
 
 def _unit(line: str, settings: "DataSettings") -> str:

@@ -42,6 +42,8 @@ RECENT = 1000
 """Units over which the rate is watched."""
 PIECE, DECIDING = 64, 2000
 """Usual units of a piece in which faults are put, and of all pieces, at most."""
+_UNDECIDED = (SCORES.index("surprise"), SCORES.index("novelty"))
+"""What decides where no document has room for a fault."""
 USUAL_RATE = 1.0
 """False alarms in a thousand units, where nothing else is wanted."""
 FORMAT = 2
@@ -91,7 +93,8 @@ class Monitor:
     Attributes:
         per_thousand: as it is.
         decides: columns of `SCORES` that are added up.
-        merits: mean AUC of the faults in the usual units, by the scores that were added up.
+        merits: mean AUC of the faults in the usual units, by the scores that were added up (empty: no document has room
+            for any).
         threshold: of the sum.
         seen, alarms: units and alarms so far.
 
@@ -228,6 +231,8 @@ class Monitor:
     def _decide(self, documents: Sequence[Sequence[str]]) -> tuple[list[int], dict[str, float]]:
         """Which scores find faults in the usual units best together, and the mean AUC of each sum of scores."""
         sources = [one for one in documents if len(one) > WARM]
+        if not sources:
+            return list(_UNDECIDED), {}
         pieces = [(one, one[at : at + PIECE]) for one in sources for at in range(0, len(one), PIECE)]
         rows = np.unique(np.linspace(0, len(pieces) - 1, min(len(pieces), DECIDING // PIECE)).astype(int))
         generator = np.random.default_rng(0)
