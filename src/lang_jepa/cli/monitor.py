@@ -126,11 +126,14 @@ def _describe(watch: "Monitor") -> None:
     from lang_jepa.cli.console import aside
     from lang_jepa.evaluation.rarity import SCORES, named
 
-    decides, why = named(watch.decides), "usual units are too short to put faults into"
+    decides = named(watch.decides)
     if watch.merits:
-        alone = [f"{name} {watch.merits[name]:.2f}" for name in SCORES if name != decides]
-        why = f"AUC {watch.merits[decides]:.2f} of faults put into usual units; {', '.join(alone)} alone"
-    aside(f"decides: {decides} ({why}); {watch.per_thousand:.2g} false alarms wanted in a thousand")
+        aside(f"decides: {decides}, AUC {watch.merits[decides]:.2f} of faults put into usual units")
+        alone = ", ".join(f"{name} {watch.merits[name]:.2f}" for name in SCORES)
+    else:
+        aside(f"decides: {decides}, since usual units are too short to put faults into")
+        alone = "not measured"
+    aside(f"alone: {alone}; {watch.per_thousand:.2g} in a thousand may ring")
 
 
 def _unit(line: str, settings: "DataSettings") -> str:
