@@ -166,6 +166,10 @@ def test_a_model_that_expects_the_course_finds_faults(
         low, high = found[task, "novelty (model)"].low, found[task, "novelty (model)"].high
         assert low is not None
         assert high is not None
+        assert 0 <= low <= found[task, "novelty (model)"].value <= high <= 1
+    for name in names:
+        of_kinds = [found[f"anomalies, {kind}", name].value for kind in MEAN]
+        assert found["anomalies, mean", name].value == pytest.approx(np.mean(of_kinds))
     assert found["anomalies, burst", "repetition"].value > 0.9
     assert found["anomalies, unknown", "novelty (model)"].value > 0.9
     assert found["anomalies, displaced", "novelty (model)"].value == pytest.approx(0.5, abs=0.1)

@@ -67,6 +67,7 @@ class Boards:
                 leads=[AUC],
                 about=about,
                 seed=seed,
+                sizes=self._weights if name == "mean" else None,
             )
             for name, owners in clusters.items()
         }
