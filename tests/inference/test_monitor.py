@@ -83,6 +83,20 @@ def test_n_grams_are_those_of_the_training_lines(watch: Monitor) -> None:
     assert found[-1, 3] == last > found[-3, 3] > found[-4, 3] == 0
 
 
+def test_of_much_training_text_the_last_share_of_each_file_is_counted(
+    watch: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, room = own_corpus(watch.model).train, watch.model.room  # type: ignore[union-attr]
+    (whole,), rows = module._training(train, room, names=False)
+    assert (len(whole), rows.tolist()) == (600, [0, 1, 2, 3])
+    monkeypatch.setattr(module, "COUNTED", 150)
+    monkeypatch.setattr(module, "KNOWN", 3)
+    (last,), rows = module._training(train, room, names=False)
+    assert last == whole[-150:]
+    assert len({whole[row] for row in rows}) == 3
+    assert min(rows) >= 450
+
+
 def test_a_stuck_line_is_seen_over_blocks(watch: Monitor) -> None:
     watch.decides = [SCORES.index("repetition")]
     for _ in range(3):

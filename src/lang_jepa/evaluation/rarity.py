@@ -17,7 +17,7 @@ SCORES = ("surprise", "novelty", "n-gram", "repetition")
 templates with a cache; how improbable it is that it came as often in a row as it did.
 """
 KNOWN = 20_000
-"""Distinct training units that are known to the novelty, the first ones."""
+"""Distinct training units that are known to the novelty, at most."""
 _DIGITS = 4
 """Scores are rounded, since equal units must have equal scores in whatever batch they were computed."""
 

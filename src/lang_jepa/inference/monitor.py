@@ -9,10 +9,12 @@ the training, or others that the user names.
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.text.masks import masked
@@ -29,7 +31,7 @@ from lang_jepa.inference.embedding import EmbeddingModel
 BLOCK = 256
 """Units scored in one pass where many wait."""
 COUNTED = 500_000
-"""Training units that the n-grams count, the first ones."""
+"""Training units that the n-grams count, and among which the known ones are, at most."""
 _NOTHING_EXPECTED = -1.0
 """Surprise of a first unit, below that of any other."""
 _CACHED = 50_000
@@ -119,9 +121,10 @@ class Monitor:
         count = held.num_sentences if usual is None else len(usual)
         self.per_thousand = _rate(per_thousand, count, "held-out" if usual is None else "usual")
         self.model, self._kind = model, model.similarity
-        self.known = _distinct(corpus.train, KNOWN, names=names)
+        lines, rows = _training(corpus.train, model.room, names=names)
+        self.known = corpus.train.units(rows) if names else corpus.train.texts(rows)
         self._space = prepare(model.encode(self.known), model.statistics, self._kind)
-        self._ngrams = UnitNGram(_keys(corpus.train, model.room))
+        self._ngrams = UnitNGram(lines)
         self._units: dict[str, _Unit] = {}
         documents = list(_documents(held, names=names)) if usual is None else [masked(usual, model.settings.data)]
         scores = np.concatenate([self._raw(some)[0] for some in _batches(documents)])
@@ -241,8 +244,7 @@ class Monitor:
         for row in rows:
             source, piece = pieces[row]
             others = [unit for other in sources if other is not source for unit in other]
-            own = source if self.model.settings.data.units != "turns" else others
-            pools = Pools(others, own, spoken=self.model.knows_speakers)
+            pools = Pools(others, source, spoken=self.model.knows_speakers)
             copies.append([with_faults(piece, kind, pools, generator) for kind in KINDS])
         scores = self._raw(usual)[0][np.concatenate([np.arange(len(one)) >= WARM for one in usual])]
         clean = self._usual.rarity(scores)
@@ -341,22 +343,28 @@ def _key(ids: Any, room: int) -> bytes:
     return np.asarray(ids[:room], dtype=np.int32).tobytes()
 
 
-def _keys(split: CorpusSplit, room: int) -> Iterator[Iterator[bytes]]:
-    """The keys of the units of each document, of the first `COUNTED` units."""
-    starts = split.document_starts
-    for first, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        yield (_key(split.tokens(row, row + 1), room) for row in range(first, min(stop, COUNTED)))
+def _training(split: CorpusSplit, room: int, *, names: bool) -> tuple[list[list[bytes]], NDArray[np.int64]]:
+    """The keys of the training units that are counted, a list for each document, and rows of the distinct ones.
 
-
-def _distinct(split: CorpusSplit, most: int, *, names: bool) -> list[str]:
-    """Distinct units of a side as the model reads them, the first ones; `names`: with who says them."""
-    found: dict[str, None] = {}
-    for start in range(0, split.num_sentences, 4096):
-        rows = np.arange(start, min(start + 4096, split.num_sentences))
-        found.update(dict.fromkeys(split.units(rows) if names else split.texts(rows)))
-        if len(found) >= most:
-            break
-    return list(found)[:most]
+    Args:
+        split: of more than `COUNTED` units the last ones of each document count, as many as its share. `KNOWN` of the
+            distinct ones are returned at most, spread evenly.
+        room: tokens of a unit that the model reads.
+        names: units of different speakers are distinct.
+    """
+    keys: dict[bytes, bytes] = {}
+    first: dict[tuple[bytes, int], int] = {}
+    share, starts = min(1.0, COUNTED / split.num_sentences), split.document_starts.tolist()
+    lines = []
+    for begin, stop in pairwise(starts):
+        rows = range(stop - max(1, int((stop - begin) * share)), stop)
+        line = [_key(split.tokens(row, row + 1), room) for row in rows]
+        lines.append([keys.setdefault(key, key) for key in line])
+        said = split.speakers(np.array(rows)).tolist() if names else [0] * len(rows)
+        for row, key, speaker in zip(rows, lines[-1], said, strict=True):
+            first.setdefault((key, speaker), row)
+    every = np.array(list(first.values()))
+    return lines, every[np.unique(np.linspace(0, len(every) - 1, min(KNOWN, len(every))).astype(int))]
 
 
 def _batches(documents: Sequence[list[str]], most: int = 4096) -> Iterator[list[list[str]]]:
