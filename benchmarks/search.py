@@ -89,9 +89,9 @@ def main() -> None:
         rate("exact, one query", lambda asked: exact_search(matrix, asked, TOP_K), queries[:1])
         _, exact = rate("exact, all at once", lambda asked: exact_search(matrix, asked, TOP_K), queries)
         if arguments.approximate:
-            facts = build_approximate(matrix, folder)
-            print(f"  approximate: {facts}, peak {peak():.2f} GB", flush=True)
-            cells = ApproximateSearch.open(folder, matrix, facts["probes"])
+            info = build_approximate(matrix, folder)
+            print(f"  approximate: {info}, peak {peak():.2f} GB", flush=True)
+            cells = ApproximateSearch.open(folder, matrix, info["probes"])
             rate("approximate, all at once", lambda asked: cells.search(asked, TOP_K), queries)
         full = np.asarray(matrix, dtype=np.float32)
         few = queries[:16]

@@ -42,8 +42,8 @@ Scorer = Callable[[Story, int, Sequence[StorySentence]], np.ndarray[Any, Any]]
 def corpus_numbers(train: list[Story], splits: dict[str, list[Story]]) -> None:
     """Print the size, the entropy and the overlap of the corpus."""
     sentences = [s for story in train for s in story.sentences]
-    told = {s.text for s in sentences}
-    words = {w for text in told for w in re.findall(TOKEN, text.lower())}
+    known = {s.text for s in sentences}
+    words = {w for text in known for w in re.findall(TOKEN, text.lower())}
     lengths = [len(story.sentences) for story in train]
     bits = np.mean([entropy(odds) for story in train for odds in story.oracle])
     later = np.mean([entropy(odds) for story in train for odds in story.oracle[1:]])
@@ -55,7 +55,7 @@ def corpus_numbers(train: list[Story], splits: dict[str, list[Story]]) -> None:
         texts = [s.text for story in stories for s in story.sentences]
         right = np.mean([getattr(parse_event(s.text), "event", "") == s.event
                          for story in stories for s in story.sentences])  # fmt: skip
-        print(f"{name}: literally in train {np.mean([t in told for t in texts]):.3f}, "
+        print(f"{name}: literally in train {np.mean([t in known for t in texts]):.3f}, "
               f"parsed to the right event {right:.4f}")  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def rank_of_first(scores: np.ndarray[Any, Any]) -> float:
 
 
 def next_sentence(stories: list[Story], drawn: list[Query], score: Scorer) -> tuple[float, ...]:
-    """recall@1, MRR and the share whose top answer tells the right event."""
+    """recall@1, MRR and the share whose top answer has the right event."""
     ranks, right = [], []
     noise = np.random.default_rng(0)
     for i, position, others in drawn:
@@ -179,8 +179,8 @@ def paraphrases(split: str, words: TfidfVectorizer) -> tuple[float, float]:
     cosine = np.asarray(first.multiply(second).sum(1)).ravel()
     grades = np.array([p.score for p in pairs])
     alike = np.flatnonzero(grades == 5)[:CANDIDATES]
-    told = [pairs[int(index)].second for index in alike]
-    also = np.array([[same_meaning(one, other) for other in told] for one in told])
+    seconds = [pairs[int(index)].second for index in alike]
+    also = np.array([[same_meaning(one, other) for other in seconds] for one in seconds])
     table = (first[alike] @ second[alike].T).toarray()
     table[also & ~np.eye(len(also), dtype=bool)] = -1.0  # as right as the partner: no wrong candidate
     hits = [rank_of_first(np.roll(row, -k)) < 1.5 for k, row in enumerate(table)]

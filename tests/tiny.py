@@ -186,7 +186,7 @@ def write_parquet(folder: Path, *, documents: int, files: int) -> Path:
 
 
 class StopAt(Silent):
-    """Asks the run to stop as the operating system would, while a given step (0: the first look) is reported."""
+    """Asks the run to stop as the operating system would, while a given step (0: the first validation) is reported."""
 
     def __init__(self, step: int) -> None:
         self.stop_step = step

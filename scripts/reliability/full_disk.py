@@ -204,7 +204,7 @@ def writers(made: Made, place: Path) -> dict[str, tuple[Writer, Writer | None]]:
 
 
 def study(model: ConceptModel, text: str) -> Any:
-    """What the document tools tell of a text."""
+    """What the document tools find in a text."""
     from lang_jepa.inference.document import study as run
 
     return run(model, text)

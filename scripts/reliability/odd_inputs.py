@@ -222,12 +222,12 @@ def main() -> int:
     """Print what is not clear, and the count."""
     with tempfile.TemporaryDirectory() as folder:
         model = tiny_model(Path(folder))
-        told = {case.name: trouble(case, model) for case in cases()}
-    for name, said in told.items():
+        troubles = {case.name: trouble(case, model) for case in cases()}
+    for name, said in troubles.items():
         if said:
             print(f"{name}: {said}")
-    print(f"odd inputs: {sum(not said for said in told.values())} of {len(told)} clear")
-    return int(any(told.values()))
+    print(f"odd inputs: {sum(not said for said in troubles.values())} of {len(troubles)} clear")
+    return int(any(troubles.values()))
 
 
 if __name__ == "__main__":

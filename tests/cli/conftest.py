@@ -1,6 +1,5 @@
 """A user: a folder of texts, an encoder and a decoder trained on them by command."""
 
-import io
 import shutil
 import subprocess
 import sys
@@ -8,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.cli import app as cli
 from tiny import environment
-from typed import DECODER, ROOT, Ran, Type, options_of, path_first, run_command
+from typed import DECODER, ROOT, options_of, path_first, run_command
 
 NAMES = ("Anna", "Ben", "Carla", "Dan", "Eva", "Finn", "Greta", "Hugo")
 PLACES = ("garden", "market", "river", "school", "kitchen", "harbour", "forest")
@@ -71,21 +69,3 @@ def decoder(place: Path, trained: Path) -> Path:
     assert done.stdout.startswith("encoder: logs/mine, the latest run here")
     assert "reconstruction" in done.stdout
     return user / "outputs" / "decoder"
-
-
-@pytest.fixture
-def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
-    """`lang-jepa ...` in this process."""
-
-    def run(*arguments: str | Path, text: str = "") -> Ran:
-        monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Ran(status, *capsys.readouterr())
-
-    return run

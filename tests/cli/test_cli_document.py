@@ -116,8 +116,8 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
     assert report.sources["document"].startswith(f"48 reported and {held.num_documents} choosing documents")
     starts = held.document_starts
     choosing = [held.texts(np.arange(a, b)) for a, b in pairwise(starts)]
-    told = [[sentence.text for sentence in story.sentences] for story in stories]
-    by_hand = Grouped(choosing + told, [""] * (len(choosing) + 48), [True] * len(choosing) + [False] * 48)
+    reported = [[sentence.text for sentence in story.sentences] for story in stories]
+    by_hand = Grouped(choosing + reported, [""] * (len(choosing) + 48), [True] * len(choosing) + [False] * 48)
     rows, _, tools = document_rows({"model": model}, by_hand, window_size=model.settings.data.window_size, queries=150)
     mine = [row for row in rows if row.name == "model" and "minus" not in row.metric]
     assert len(mine) > 5

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.cli import app as cli
 from lang_jepa.data.tokens.token_shards import TokenShards
+from typed import Type
 
 WORDS = ("sea", "hill", "town", "river", "market", "garden", "house")
 
@@ -23,38 +23,30 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def type_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["lang-jepa", *words])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
-
-
-def test_from_a_file_to_shards_and_their_baselines(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_a_file_to_shards_and_their_baselines(file: Path, tmp_path: Path, type_in: Type) -> None:
     folder = tmp_path / "shards"
     words = ["shards", str(file), str(folder), "--vocab-size", "330", "--val-fraction", "0.3"]
-    assert type_command(monkeypatch, *words) == 0
-    out = capsys.readouterr().out
+    ran = type_in(*words)
+    assert ran.status == 0
+    out = ran.out
     assert "330 ids" in out
     assert "learning a tokenizer of 330 ids" in out
     assert TokenShards.find(folder, "train", vocab_size=330).num_tokens > 500
-    assert type_command(monkeypatch, *words) == 0
-    assert "up to date" in capsys.readouterr().out
-    assert type_command(monkeypatch, "bits", str(folder), "--order", "3", "--quick") == 0
-    lines = capsys.readouterr().out
+    ran = type_in(*words)
+    assert ran.status == 0
+    assert "up to date" in ran.out
+    ran = type_in("bits", str(folder), "--order", "3", "--quick")
+    assert ran.status == 0
+    lines = ran.out
     for name in ("zlib", "bz2", "xz", "zstd", "zlib after the training text", "3-gram"):
         assert name in lines
     assert "zstd after" not in lines
     model = str(folder / "tokenizer.model")
-    assert type_command(monkeypatch, "shards", str(file), str(tmp_path / "b"), "--tokenizer", model) == 0
+    assert type_in("shards", str(file), str(tmp_path / "b"), "--tokenizer", model).status == 0
     assert (tmp_path / "b" / "tokenizer.model").read_bytes() == (folder / "tokenizer.model").read_bytes()
 
 
-def test_mistakes(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes(file: Path, tmp_path: Path, type_in: Type) -> None:
     for words, reason in (
         (("shards", "texts.jsonk", str(tmp_path / "a")), "there is no file or folder"),
         (
@@ -68,15 +60,17 @@ def test_mistakes(
         (("shards", str(file), str(tmp_path / "a"), "--language", "xx"), "--language: Input should be 'am',"),
         (("bits", str(tmp_path)), "cannot read the SentencePiece model"),
     ):
-        assert type_command(monkeypatch, *words) == 2
-        assert reason in capsys.readouterr().err
+        ran = type_in(*words)
+        assert ran.status == 2
+        assert reason in ran.err
     assert not (tmp_path / "a").exists()
 
 
 def test_shards_without_its_extra_says_so_before_anything_is_read(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_in: Type
 ) -> None:
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    assert type_command(monkeypatch, "shards", str(file), str(tmp_path / "a")) == 2
-    assert "pip install 'lang-jepa[gpt]'" in capsys.readouterr().err
+    ran = type_in("shards", str(file), str(tmp_path / "a"))
+    assert ran.status == 2
+    assert "pip install 'lang-jepa[gpt]'" in ran.err
     assert not list(tmp_path.glob("*a*"))

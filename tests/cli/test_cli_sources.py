@@ -72,7 +72,7 @@ def test_a_wrong_column_names_those_there_are(place: Path, trained: Path, type_i
     assert "holds many documents" in type_in("document", trained, reviews).err
 
 
-def test_losses_are_told_where_training_starts(place: Path, type_in: Type, tmp_path: Path) -> None:
+def test_losses_are_reported_where_training_starts(place: Path, type_in: Type, tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     texts = [
         f"In year {i} a ship left the harbour. Nobody knew of {i * 7} sailors on it. Then it came back."
@@ -109,7 +109,7 @@ def test_losses_are_told_where_training_starts(place: Path, type_in: Type, tmp_p
     assert f"warning: {lost}" in " ".join(type_in("train", "gpt_jepa", *gpt).out.split())
 
 
-def test_one_document_is_told_how_to_be_cut(place: Path, type_in: Type, tmp_path: Path) -> None:
+def test_one_document_gets_advice_how_to_be_cut(place: Path, type_in: Type, tmp_path: Path) -> None:
     file = tmp_path / "one.txt"
     file.write_text(" ".join(f"In year {i} a ship left the harbour with {i * 7} sailors." for i in range(60)))
     own = [f"data.train_file={file}", "optimization.max_steps=1", "data.val_fraction=0.0001"]

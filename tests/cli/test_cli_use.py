@@ -71,7 +71,7 @@ def test_infer_ranks_continuations_and_refuses_nothing(place: Path, trained: Pat
 
 
 def test_decoding_under_the_old_names(trained: Path, decoder: Path) -> None:
-    def told(*options: str) -> list[str]:
+    def decoded(*options: str) -> list[str]:
         done = run_command(
             sys.executable, "scripts/infer.py", "--encoder-checkpoint", trained / LAST,
             f"--decoder-checkpoint={decoder / 'best_decoder.pt'}", "--text", "The lamp is in the garden.", *options,
@@ -79,9 +79,9 @@ def test_decoding_under_the_old_names(trained: Path, decoder: Path) -> None:
         assert done.status == 0, done.err
         return [line for line in done.out.splitlines() if line.startswith("  decoded: ")]
 
-    drawn = told("--sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "1")
+    drawn = decoded("--sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "1")
     assert len(drawn) == 1
-    assert drawn == told("--sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "1")
+    assert drawn == decoded("--sample", "--temperature", "0.8", "--top-p", "0.9", "--seed", "1")
 
 
 def test_decoding_and_continuing(trained: Path, decoder: Path, type_in: Type) -> None:
@@ -155,7 +155,7 @@ def test_whether_another_encoder_searches_better(place: Path, trained: Path, min
     assert "belongs to the task search" in type_in("evaluate", minilm, "--tasks", "sts", *asked[4:]).err
 
 
-def test_a_tokenizer_that_a_decoder_names_is_told(place: Path, decoder: Path, type_in: Type) -> None:
+def test_a_tokenizer_that_a_decoder_names_is_reported(place: Path, decoder: Path, type_in: Type) -> None:
     run, folder = decoder.parents[1] / "logs" / "mine", place / "own"
     own = (
         *DECODER,
@@ -191,7 +191,7 @@ def test_a_reader_who_has_seen_enough_ends_a_command_quietly(place: Path, traine
 
 
 def test_a_language_decides_over_sentences(place: Path, trained: Path, minilm: Path, type_in: Type) -> None:
-    """A Greek question ends in a semicolon; a language that there is not is refused; markup that is no text is told."""
+    """A Greek question ends in a semicolon; a language that there is not is refused; markup without text is named."""
     folder = place / "greek"
     folder.mkdir()
     (folder / "a.md").write_text("Πού είσαι; Είμαι εδώ.\n\n```\nx = 1\n```\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Whatever the width of the terminal, a table loses no figure and no word of its text."""
+"""Whatever the width of the terminal, a table loses no number and no word of its text."""
 
 import io
 from collections.abc import Iterable
@@ -30,12 +30,12 @@ def letters(text: str) -> str:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_scores_lose_no_figure_and_no_name(width: int) -> None:
-    figures = [[f"{row}.{column}00 ±0.0{row}{column}" for column in range(1, 7)] for row in range(1, 4)]
-    rows = [[Text(name), *map(Text, cells)] for name, cells in zip(NAMES, figures, strict=True)]
+def test_scores_lose_no_number_and_no_name(width: int) -> None:
+    metrics = [[f"{row}.{column}00 ±0.0{row}{column}" for column in range(1, 7)] for row in range(1, 4)]
+    rows = [[Text(name), *map(Text, cells)] for name, cells in zip(NAMES, metrics, strict=True)]
     parts = list(score_tables_of(["", *METRICS], rows, width=width, strong=[0]))
     lines = drawn(parts, width)
-    for cells in figures:
+    for cells in metrics:
         for cell in cells:
             value, interval = cell.split()
             assert any(value in line for line in lines)
@@ -48,7 +48,7 @@ def test_scores_lose_no_figure_and_no_name(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_sentences_stay_visible_beside_or_below_their_figures(width: int) -> None:
+def test_sentences_stay_visible_beside_or_below_their_metrics(width: int) -> None:
     heads = ("", "surprise", "out of place", "boundary", "sentence")
     rows = [[str(number), f"+1.{number}", f"-12.{number}", "", text] for number, text in enumerate(SENTENCES)]
     lines = drawn(text_tables(heads, rows, width=width, begins=[1]), width)
@@ -65,9 +65,9 @@ def test_sentences_stay_visible_beside_or_below_their_figures(width: int) -> Non
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_facts_lose_nothing(width: int) -> None:
-    facts = [("documents of the corpus", "20,000 of 20,001"), ("a [name]", "folder/" * 9)]
-    lines = drawn(info_tables(facts, width=width), width)
+def test_info_loses_nothing(width: int) -> None:
+    info = [("documents of the corpus", "20,000 of 20,001"), ("a [name]", "folder/" * 9)]
+    lines = drawn(info_tables(info, width=width), width)
     text = letters("".join(lines))
     for word in ("documents", "20,000", "20,001", "[name]"):
         assert word in text

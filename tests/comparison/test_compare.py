@@ -173,7 +173,7 @@ def test_several_at_a_time_and_stopped_it_gives_the_same_result(whole: Path, tmp
 
 
 def test_a_variant_joins_and_another_leaves(whole: Path, tmp_path: Path) -> None:
-    """The runs that are there are reported as they are; with fewer looks than before."""
+    """The runs that are there are reported as they are; with fewer validations than before."""
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))
     plan = _plan(2)
     third = Variant("third", tiny_settings(Path("replaced"), "model.num_layers=1", "optimization.lr=1e-4"))
@@ -202,7 +202,7 @@ def test_a_run_with_other_settings_is_named(whole: Path) -> None:
         save_settings(settings, path)
 
 
-def test_a_mistake_in_a_run_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_mistake_in_a_run_is_reported_with_its_name(tmp_path: Path) -> None:
     """The job's own message comes through, and nothing is trained after it."""
     plan = _plan(1)
     lost = plan.baseline.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})
@@ -213,7 +213,7 @@ def test_a_mistake_in_a_run_is_told_with_its_name(tmp_path: Path) -> None:
 
 
 def test_the_first_failure_ends_the_runs_beside_it(tmp_path: Path) -> None:
-    """They save, and what was wrong is told, not that they were interrupted."""
+    """They save, and the message says what was wrong, not that they were interrupted."""
     plan = replace(_plan(2), budget=Budget("steps", 5000))
     other = plan.variants[1]
     lost = other.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})

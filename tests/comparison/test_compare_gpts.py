@@ -213,7 +213,7 @@ def test_unequal_terms_are_refused() -> None:
 def test_runs_differ_in_seed_and_place_only(tmp_path: Path) -> None:
     settings = _plan(2).run_settings(_plan(2).variants[1], 1, tmp_path)
     assert (settings.meta.seed, settings.jepa.weight, settings.optimization.max_steps) == (1, 0.5, STEPS)
-    assert settings.logging.eval_freq == -(-STEPS // 5)  # five looks at least
+    assert settings.logging.eval_freq == -(-STEPS // 5)  # five validations at least
     assert settings.logging.log_dir == str(tmp_path / "runs" / "jepa.weight=0.5" / "seed1")
 
 
@@ -226,5 +226,5 @@ def test_the_command_line_takes_a_varied_setting(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "0 stands there twice" in capsys.readouterr().err
+    assert "0 is given twice" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

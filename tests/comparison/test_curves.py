@@ -1,4 +1,4 @@
-"""Equal budgets are read between the looks, where the cheapest run ended."""
+"""Equal budgets are read between the validations, where the cheapest run ended."""
 
 import numpy as np
 import pytest
@@ -29,11 +29,11 @@ def test_by_hand() -> None:
 
 def test_every_variant_has_a_line_that_no_other_has() -> None:
     """Of more variants than there are colours."""
-    looks = {"steps": [0.0, 9.0], "seconds": [0.0, 9.0], "flops": [0.0, 9.0], "val/loss": [1.0, 0.5]}
+    curve = {"steps": [0.0, 9.0], "seconds": [0.0, 9.0], "flops": [0.0, 9.0], "val/loss": [1.0, 0.5]}
     names = [f"variant {number}" for number in range(3 * len(COLOURS) + 2)]
     report = {
         "panels": [{"metric": "val/loss", "title": "loss", "from_zero": False}],
-        "curves": {name: [looks] for name in names},
+        "curves": {name: [curve] for name in names},
         "equal_budgets": [{"axis": axis, "budget": 9.0} for axis in AXES],
     }
     for axes in draw(report).axes:

@@ -85,7 +85,7 @@ def test_runs_differ_in_seed_and_place_only(other: str, tmp_path: Path) -> None:
     assert (first.optimization.max_steps, first.logging.eval_freq) == (300, 60)
 
 
-def test_equal_minutes_are_unequal_steps_and_equally_many_looks(other: str, tmp_path: Path) -> None:
+def test_equal_minutes_are_unequal_steps_and_equally_many_validations(other: str, tmp_path: Path) -> None:
     plan = _plan(other, budget=Budget("minutes", 10))
     plan = plan.with_measured("concepts", Measured(0.25, 1e9)).with_measured("other", Measured(0.5, 1e9))
     runs = [plan.run_settings(one, 0, tmp_path) for one in plan.variants]
@@ -94,7 +94,7 @@ def test_equal_minutes_are_unequal_steps_and_equally_many_looks(other: str, tmp_
 
 
 def test_a_run_ends_with_its_schedule(other: str, tmp_path: Path) -> None:
-    """No look chooses among weights, and a collapse is a result, whatever the recipe says."""
+    """No validation chooses among weights, and a collapse is a result, whatever the recipe says."""
     plan = _plan(other, overrides=["data.val_fraction=0.1"])
     stopping = replace(plan.baseline, settings=changed(plan.baseline.settings, meta={"on_collapse": "stop"}))
     run = plan.run_settings(stopping, 0, tmp_path)

@@ -44,7 +44,7 @@ def test_default_is_the_learning_rate_around_the_recipes() -> None:
     (one,) = make_space([], load_settings("concepts"))
     assert (one.key, one.log) == ("optimization.lr", True)
     assert (one.low, one.high) == (pytest.approx(6e-4), pytest.approx(6e-2))
-    with pytest.raises(LangJepaError, match="stands twice"):
+    with pytest.raises(LangJepaError, match="is given twice"):
         make_space(["model.head=none,linear", "model.head=none,whitened"], load_settings("concepts"))
 
 

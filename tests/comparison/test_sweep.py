@@ -1,4 +1,4 @@
-"""A search: with real trials stopped, taken up and failing; the rest with looks that a stand-in for training tells."""
+"""A search: with real trials stopped, taken up and failing; the rest with losses that a stand-in for training gives."""
 
 import io
 import signal
@@ -65,7 +65,7 @@ class Warned(NoCallback):
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Judge], list[Settings]]:
-    """Puts a stand-in in the place of training, which looks every ten steps and sees what it is told for each trial;
+    """Puts a stand-in in the place of training, which validates every ten steps and gets the losses of each trial;
     the settings of the trials are gathered in the list."""
     pytest.importorskip("optuna")
 
@@ -77,8 +77,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Judge], list[Settings]
             trials.append(settings)
             on_event({"event": "begin", "total": 20, "start": 0})
             for number, value in enumerate(judge(settings)):
-                figures = {**HEALTHY, str(settings.logging.best_metric): value}
-                on_event({"event": "validation", "step": 10 * number, "metrics": figures})
+                metrics = {**HEALTHY, str(settings.logging.best_metric): value}
+                on_event({"event": "validation", "step": 10 * number, "metrics": metrics})
             on_event({"event": "step", "step": 20, "loss": 1.0})
 
         monkeypatch.setattr("lang_jepa.comparison.sweep.run_job", run)
@@ -122,10 +122,10 @@ def test_a_sweep_is_taken_up_and_its_best_is_what_was_measured(tmp_path: Path) -
     assert (found.finished, found.stopped, found.failed) == (2, 0, {})
     lowest = {}
     for path in (folder / "trials").glob("*/summary.json"):
-        looks = [row for row in read_metrics(path.parent / "metrics.csv") if "val/loss" in row][1:]
-        if looks[-1]["train/step"] == 4:
-            lowest[path.parent.name] = min(row["val/loss"] for row in looks)
-            assert set(_known(settings)) <= set(looks[-1]), "an aim that no look measures"
+        losses = [row for row in read_metrics(path.parent / "metrics.csv") if "val/loss" in row][1:]
+        if losses[-1]["train/step"] == 4:
+            lowest[path.parent.name] = min(row["val/loss"] for row in losses)
+            assert set(_known(settings)) <= set(losses[-1]), "an aim that no validation measures"
     assert found.value == min(lowest.values()) == lowest[str(found.trial)]
     best = load_settings("concepts", found.overrides)
     assert 1e-4 <= best.optimization.lr <= 1e-2
@@ -190,11 +190,11 @@ def test_a_sweep_whose_trials_all_fail_ends_and_goes_on_once_that_is_mended(
     assert len({one.optimization.lr for one in trials}) == IN_A_ROW + 2, "a trial that failed was repeated"
 
 
-@pytest.mark.parametrize(("looks", "reason"), [([], "too little is held out"), ([1.0, float("nan")], "is nan")])
+@pytest.mark.parametrize(("losses", "reason"), [([], "too little is held out"), ([1.0, float("nan")], "is nan")])
 def test_trials_that_measure_nothing_fail(
-    tmp_path: Path, trained: Callable[[Judge], list[Settings]], looks: list[float], reason: str
+    tmp_path: Path, trained: Callable[[Judge], list[Settings]], losses: list[float], reason: str
 ) -> None:
-    trained(lambda _: looks)
+    trained(lambda _: losses)
     with pytest.raises(LangJepaError, match=reason):
         sweep(_plan(tmp_path, RATE), tmp_path / "out")
 

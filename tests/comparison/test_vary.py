@@ -51,7 +51,7 @@ def test_values_may_be_lists_and_paths(tmp_path: Path) -> None:
         (["gpt_jepa"], "weight=0,1", "is not understood"),
         (["gpt_jepa"], "jepa.wieght=0,1", "did you mean 'weight'"),
         (["gpt_jepa"], "jepa.weight=0,many", "jepa.weight"),
-        (["gpt_jepa"], "jepa.weight=0.1,0,1e-1", "1e-1 stands there twice"),
+        (["gpt_jepa"], "jepa.weight=0.1,0,1e-1", "1e-1 is given twice"),
         (["gpt_jepa"], "meta.seed=0,1", "sets it by itself"),
         (["gpt_jepa", "concepts"], "jepa.weight=0,1", "cannot be compared"),
     ],

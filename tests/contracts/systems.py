@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from lang_jepa.cli import app as cli
 from lang_jepa.settings.load import save_settings
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.methods import decoder
@@ -96,16 +93,6 @@ def _cached(run: Path, overrides: tuple[str, ...], inputs: Inputs) -> Any:
 
 def _train(settings: Any, reporter: Reporter | None, inputs: Inputs) -> Any:
     return train(settings, reporter)
-
-
-def type_in(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit status of `lang-jepa ...`."""
-    monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def resumed_by(system: System, folder: Path, inputs: Inputs, *options: str) -> tuple[object, ...]:

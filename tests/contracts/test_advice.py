@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from systems import Inputs, System, resumed_by, type_in
+from systems import Inputs, System, resumed_by
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.load import load_settings
@@ -13,6 +13,7 @@ from lang_jepa.training import run_folder
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.collapse import monitor_for
 from tiny import StopAt, tiny_settings
+from typed import Type
 
 OPTION = re.compile(r"--resume (-[od]) ((\S+)=(\S+))")
 
@@ -31,9 +32,7 @@ def nan_at_4(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nan_at_4")
-def test_after_a_loss_that_is_not_finite(
-    system: System, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_loss_that_is_not_finite(system: System, inputs: Inputs, tmp_path: Path, type_in: Type) -> None:
     """The run goes on with the setting that the message names, the checkpoint keeps the change, no other is free."""
     folder = tmp_path / "run"
     settings = system.make(folder, (), inputs)
@@ -45,32 +44,31 @@ def test_after_a_loss_that_is_not_finite(
     option, override, key, value = found.groups()
     assert key == system.lr
     other = (option, "meta.seed=7")
-    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, override, *other)) == 2
-    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, override)) == 0
+    assert type_in(*resumed_by(system, folder, inputs, option, override, *other)).status == 2
+    assert type_in(*resumed_by(system, folder, inputs, option, override)).status == 0
     state = load_checkpoint(folder / system.last)
     ((step, changed),) = state["changes"]
     assert (state["step"], step, list(changed)) == (6, 2, [key])
     assert changed[key][1] == float(value) == pytest.approx(changed[key][0] / 10)
     again = f"{key}={float(value) / 10}"
-    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, option, again)) == 2
+    assert type_in(*resumed_by(system, folder, inputs, option, again)).status == 2
 
 
 def test_from_another_checkpoint_than_one_that_is_damaged(
     system: System,
     inputs: Inputs,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    type_in: Type,
 ) -> None:
     folder = tmp_path / "run"
     system.begin(system.make(folder, (), inputs), StopAt(5), inputs)
     content = (folder / system.last).read_bytes()
     (folder / system.last).write_bytes(content[: len(content) // 2])
-    capsys.readouterr()
-    assert type_in(monkeypatch, *resumed_by(system, folder, inputs)) == 2
-    found = OPTION.search(capsys.readouterr().err)
+    ran = type_in(*resumed_by(system, folder, inputs))
+    assert ran.status == 2
+    found = OPTION.search(ran.err)
     assert found is not None
-    assert type_in(monkeypatch, *resumed_by(system, folder, inputs, found[1], found[2])) == 0
+    assert type_in(*resumed_by(system, folder, inputs, found[1], found[2])).status == 0
     assert load_checkpoint(folder / system.last)["step"] == 6
 
 
@@ -78,34 +76,32 @@ def test_a_run_without_a_model_names_what_helps(
     system: System,
     inputs: Inputs,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    type_in: Type,
 ) -> None:
     folder = tmp_path / "run"
     system.begin(system.make(folder, (), inputs), StopAt(5), inputs)
     if system.name == "decoder":  # it joins a model; its best checkpoint is of use as it is
-        told = ("--decoder", folder, "--text", "Nora slept.")
-        assert type_in(monkeypatch, "infer", inputs.encoder, *told) == 0
+        options = ("--decoder", folder, "--text", "Nora slept.")
+        assert type_in("infer", inputs.encoder, *options).status == 0
         return
-    capsys.readouterr()
-    assert type_in(monkeypatch, "evaluate", folder) == 2
-    said = capsys.readouterr().err
+    ran = type_in("evaluate", folder)
+    assert ran.status == 2
+    said = ran.err
     assert str(folder / system.best) in said
     again = re.search(r"lang-jepa (train \S+ --resume)", said)
     assert again is not None
     if system.name == "encoder":
-        assert type_in(monkeypatch, "evaluate", folder / system.best, "--tasks", "retrieval") == 0
-    assert type_in(monkeypatch, *again[1].split()) == 0
+        assert type_in("evaluate", folder / system.best, "--tasks", "retrieval").status == 0
+    assert type_in(*again[1].split()).status == 0
     assert (folder / "model").is_dir()
 
 
-def test_a_checkpoint_that_is_no_model_says_what_to_give(
-    system: System, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_that_is_no_model_says_what_to_give(system: System, finished: Path, type_in: Type) -> None:
     if system.name.startswith("encoder"):
         return  # whose checkpoint is evaluated
-    assert type_in(monkeypatch, "evaluate", finished / system.last) == 2
-    said = capsys.readouterr().err
+    ran = type_in("evaluate", finished / system.last)
+    assert ran.status == 2
+    said = ran.err
     assert f"is a checkpoint of {system.name}, not of encoder: give the " in said
     assert said.count("\n") == 1
 

@@ -104,7 +104,7 @@ def _beyond_the_end(state: dict[str, Any]) -> None:
         (_beyond_the_end, r"is at step 1000000, and the run has 6"),
     ],
 )
-def test_what_cannot_be_gone_on_with_is_refused(
+def test_what_cannot_be_resumed_from_is_refused(
     change: Callable[[dict[str, Any]], None], said: str, system: System, inputs: Inputs, run: Path
 ) -> None:
     rewrite(run / system.last, change)
@@ -142,11 +142,11 @@ def test_a_full_disk_is_one_line_that_leaves_no_litter(system: System, inputs: I
     settings = system.make(tmp_path / "run", (), inputs)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(LangJepaError, match=r"the disk is full: .*Free some space") as told:
+        with pytest.raises(LangJepaError, match=r"the disk is full: .*Free some space") as raised:
             system.begin(settings, None, inputs)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     assert not list(tmp_path.rglob(".*.tmp"))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from systems import Inputs, System, resumed_by, type_in
+from systems import Inputs, System, resumed_by
 
 from lang_jepa.files import atomic as files
 from lang_jepa.files.run_lock import LOCK
@@ -19,6 +19,7 @@ from lang_jepa.inference.model_folder import load_model
 from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.run_folder import SUMMARY
 from tiny import StopAt, environment
+from typed import Type
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 
@@ -52,26 +53,28 @@ def test_while_the_model_is_written(
     inputs: Inputs,
     signalled: Callable[[signal.Signals, str], None],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    type_in: Type,
 ) -> None:
     """Or the decoder joins it. Resumed, the run makes no step more, and ends as it would have."""
     own = Inputs(Path(shutil.copytree(inputs.encoder, tmp_path / "encoder")), inputs.texts)
     folder = tmp_path / "run"
     system.begin(system.make(folder, (), own), StopAt(4), own)
     signalled(number, "model")
-    assert type_in(monkeypatch, *resumed_by(system, folder, own)) == 128 + number
-    assert "ended before it was done" in capsys.readouterr().err
+    ran = type_in(*resumed_by(system, folder, own))
+    assert ran.status == 128 + number
+    assert "ended before it was done" in ran.err
     assert load_checkpoint(folder / system.last)["step"] == 6
     assert not (folder / "model").exists()
     assert not _half_written(tmp_path)
     assert load_model(own.encoder / "model")
-    assert type_in(monkeypatch, *resumed_by(system, folder, own)) == 0
-    assert "already finished" not in capsys.readouterr().out
+    ran = type_in(*resumed_by(system, folder, own))
+    assert ran.status == 0
+    assert "already finished" not in ran.out
     made = own.encoder if system.name == "decoder" else folder
     assert load_gpt(made) if system.name == "gpt" else load_model(made / "model")
-    assert type_in(monkeypatch, *resumed_by(system, folder, own)) == 0
-    assert "already finished" in capsys.readouterr().out
+    ran = type_in(*resumed_by(system, folder, own))
+    assert ran.status == 0
+    assert "already finished" in ran.out
 
 
 def test_the_summary_is_the_last_file(
@@ -94,8 +97,7 @@ def test_while_it_is_evaluated(
     finished: Path,
     signalled: Callable[[signal.Signals, str], None],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    type_in: Type,
 ) -> None:
     """No scores are left half written."""
     if system.name == "decoder" or "stream" in system.name:
@@ -103,8 +105,9 @@ def test_while_it_is_evaluated(
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     signalled(number, "scores.json")
     task = "bits_per_byte" if system.name == "gpt" else "retrieval"
-    assert type_in(monkeypatch, "evaluate", run, "--tasks", task) == 128 + number
-    assert "ended before it was done" in capsys.readouterr().err
+    ran = type_in("evaluate", run, "--tasks", task)
+    assert ran.status == 128 + number
+    assert "ended before it was done" in ran.err
     assert not (run / "scores.json").exists()
     assert not _half_written(run)
 
@@ -116,7 +119,7 @@ def test_while_it_is_exported(
     finished: Path,
     signalled: Callable[[signal.Signals, str], None],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    type_in: Type,
 ) -> None:
     """An earlier export stays."""
     if system.name == "decoder":
@@ -126,19 +129,17 @@ def test_while_it_is_exported(
         pytest.importorskip("sentence_transformers")
     words = ("export", finished, tmp_path / "out", *options)
     signalled(number, "out")
-    assert type_in(monkeypatch, *words) == 128 + number
+    assert type_in(*words).status == 128 + number
     assert not list(tmp_path.iterdir())
-    assert type_in(monkeypatch, *words) == 0
+    assert type_in(*words).status == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert before
     signalled(number, "out")
-    assert type_in(monkeypatch, *words) == 128 + number
+    assert type_in(*words).status == 128 + number
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_two_quickstarts_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_quickstarts_at_once(tmp_path: Path, type_in: Type) -> None:
     folder = tmp_path / "run"
     words = ("quickstart", "-o", f"logging.log_dir={folder}", "-o", f"data.corpus_dir={tmp_path / 'corpora'}")
     first = subprocess.Popen(
@@ -152,8 +153,9 @@ def test_two_quickstarts_at_once(
             assert first.poll() is None
             time.sleep(0.01)
         os.kill(first.pid, signal.SIGSTOP)
-        assert type_in(monkeypatch, *words) == 2
-        said = capsys.readouterr().err
+        ran = type_in(*words)
+        assert ran.status == 2
+        said = ran.err
     finally:
         first.kill()
         first.wait()

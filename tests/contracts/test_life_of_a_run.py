@@ -31,7 +31,7 @@ class Ended:
         folder: the run directory, which was moved afterwards.
         first: where it was before.
         process: its id.
-        refused: what others were told who tried to train there.
+        refused: the message to others who tried to train there.
         names: files of the folder before and after they tried.
     """
 
@@ -108,21 +108,21 @@ def _refusal(attempt: Callable[[], Any]) -> str:
 
 
 class Heard(Silent):
-    """Keeps what was told."""
+    """Keeps the messages."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def message(self, text: str) -> None:
-        self.told.append(text)
+        self.messages.append(text)
 
     warning = message
 
 
 def test_nobody_else_trains_in_the_folder_of_a_live_run(system: System, ended: Ended) -> None:
-    for what, told in ended.refused.items():
-        assert f"process {ended.process} is training in {ended.first}" in told, what
-        assert system.log_dir in told
+    for what, said in ended.refused.items():
+        assert f"process {ended.process} is training in {ended.first}" in said, what
+        assert system.log_dir in said
     assert ended.names[0] == ended.names[1], "nothing was moved"
 
 
@@ -176,11 +176,11 @@ def test_a_finished_run_is_left_as_it_is(system: System, finished: Path, inputs:
     heard = Heard()
     result = system.begin(system.resume(folder), heard, inputs)
     assert (result.step, result.interrupted, result.exit_status, result.folder) == (6, False, 0, folder)
-    assert [f"{folder} is already finished, at step 6 of 6" in told for told in heard.told] == [True]
+    assert [f"{folder} is already finished, at step 6 of 6" in said for said in heard.messages] == [True]
     assert _contents(folder) == before
     (folder / "summary.json").unlink()
     system.begin(system.resume(folder), heard, inputs)
-    assert not any("already finished" in told for told in heard.told[1:])
+    assert not any("already finished" in said for said in heard.messages[1:])
     assert read_json(folder / "summary.json", what="summary")["steps"] == 6
 
 
@@ -201,7 +201,7 @@ def test_a_summary_that_is_none_is_not_believed(
     heard = Heard()
     result = system.begin(system.resume(folder), heard, inputs)
     assert (result.step, result.interrupted) == (6, False)
-    assert not any("already finished" in told for told in heard.told)
+    assert not any("already finished" in said for said in heard.messages)
     assert read_json(folder / "summary.json", what="summary")["steps"] == 6
 
 
@@ -241,8 +241,8 @@ def _text(path: Path) -> str | None:
 
 
 def test_what_was_counted_so_far_goes_on(system: System, inputs: Inputs, tmp_path: Path) -> None:
-    """Seconds in training, in checkpoints and rows; the best look, which none was better than; the alarms that rang."""
-    folder, rang = tmp_path / "run", [[3, ["a sign"]]]
+    """Seconds in training, in checkpoints and rows; the best validation, which none was better than; the warnings."""
+    folder, warned = tmp_path / "run", [[3, ["a sign"]]]
     system.begin(system.make(folder, (), inputs), StopAt(5), inputs)
 
     def change(state: dict[str, Any]) -> None:
@@ -252,14 +252,14 @@ def test_what_was_counted_so_far_goes_on(system: System, inputs: Inputs, tmp_pat
             9.0 if state["system"] == "encoder" else -9.0,
         ]  # out of reach: of a share, of nats, of bits
         if "alarms" in state:
-            state["alarms"] = rang
+            state["alarms"] = warned
 
     rewrite(folder / system.last, change)
     best = load_checkpoint(folder / system.last)["best"]
     system.begin(system.resume(folder), None, inputs)
     state = load_checkpoint(folder / system.last)
     assert 1000 < state["seconds"] < 2000
-    assert state.get("alarms", rang) == rang
+    assert state.get("alarms", warned) == warned
     assert state["best"] == best
     assert load_checkpoint(folder / system.best)["step"] == 3
     times = [row["train/seconds"] for row in read_metrics(folder / "metrics.csv") if "train/seconds" in row]
@@ -294,7 +294,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_was_killed_before_it_wrote_its_model_goes_on_to_that(
     system: System, finished: Path, inputs: Inputs, tmp_path: Path
 ) -> None:
-    """With the figures of its last look, though it takes none."""
+    """With the metrics of its last validation, though it makes none."""
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     shutil.rmtree(folder / "model", ignore_errors=True)  # a decoder's is that of its encoder
     (folder / "summary.json").unlink()
@@ -323,7 +323,7 @@ def test_before_the_first_checkpoint_it_begins_again_and_says_so(
     (folder / "metrics.csv").write_text("train/step\n3\n")
     heard = Heard()
     system.begin(system.resume(folder), heard, inputs)
-    assert [f"no checkpoint in {folder} to resume from: training starts at step 0" in t for t in heard.told].count(
+    assert [f"no checkpoint in {folder} to resume from: training starts at step 0" in t for t in heard.messages].count(
         True
     ) == 1
     assert_same_checkpoint(finished / system.last, folder / system.last)

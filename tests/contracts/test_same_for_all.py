@@ -1,4 +1,4 @@
-"""What a run measures, keeps and tells does not depend on what is trained."""
+"""What a run measures, keeps and reports does not depend on what is trained."""
 
 import re
 import shutil
@@ -31,13 +31,15 @@ KEPT = {"decoder": "logging.checkpoint_freq=2"}
 TRACKED = {"decoder": "logging.log_to_tensorboard=true"}
 
 
-def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(system: System, finished: Path) -> None:
+def test_held_out_data_is_measured_from_step_0_on_and_the_best_validation_is_kept(
+    system: System, finished: Path
+) -> None:
     rows = read_metrics(finished / "metrics.csv")
-    looks = [row for row in rows if "val/loss" in row]
-    assert [row[STEP] for row in looks] == [0, 3, 6]
+    validations = [row for row in rows if "val/loss" in row]
+    assert [row[STEP] for row in validations] == [0, 3, 6]
     step, value = load_checkpoint(finished / system.last)["best"]
     assert load_checkpoint(finished / system.best)["step"] == step > 0
-    assert value in next(row for row in looks if row[STEP] == step).values()
+    assert value in next(row for row in validations if row[STEP] == step).values()
     texts = next(finished / name for name in ("examples.txt", "samples.txt") if (finished / name).is_file())
     assert [line for line in texts.read_text().splitlines() if line.startswith("step ")] == [
         "step 0",
@@ -47,7 +49,7 @@ def test_held_out_data_is_measured_from_step_0_on_and_the_best_look_is_kept(syst
 
 
 class Looking(Silent):
-    """Notes at which step the last checkpoint is while each step is told; -1 where there is none."""
+    """Notes at which step the last checkpoint is while each step is reported; -1 where there is none."""
 
     def __init__(self, last: Path) -> None:
         self.last, self.at = last, list[int]()
@@ -56,8 +58,10 @@ class Looking(Silent):
         self.at.append(load_checkpoint(self.last)["step"] if self.last.is_file() else -1)
 
 
-def test_rows_looks_and_checkpoints_come_when_the_settings_say(system: System, inputs: Inputs, tmp_path: Path) -> None:
-    """Rows every second step, looks every third, a checkpoint after every second; and all of them at the end."""
+def test_rows_validations_and_checkpoints_come_when_the_settings_say(
+    system: System, inputs: Inputs, tmp_path: Path
+) -> None:
+    """Rows every second step, validations every third, a checkpoint after every second; and all of them at the end."""
     settings = system.make(tmp_path / "run", (f"{system.log_every}=2", f"{system.steps}=5"), inputs)
     heard = Looking(tmp_path / "run" / system.last)
     system.begin(settings, heard, inputs)
@@ -91,7 +95,7 @@ def test_trackers_and_checkpoints_of_epochs(system: System, inputs: Inputs, tmp_
 @pytest.mark.parametrize("keep", ["1", "2", "null"])
 @pytest.mark.parametrize("system", [one for one in SYSTEMS if one.name in EPOCHS], ids=lambda one: one.name)
 def test_checkpoints_of_epochs_do_not_pile_up(system: System, keep: str, inputs: Inputs, tmp_path: Path) -> None:
-    """The latest stay, and the one that was gone on from, which a later kill may need again."""
+    """The latest stay, and the one that was resumed from, which a later kill may need again."""
     folder = tmp_path / "run"
     more = ("logging.checkpoint_freq=1", f"logging.keep_checkpoints={keep}")
     settings = system.make(folder, (*EPOCHS[system.name], *LONGER[system.name], *more), inputs)
@@ -125,13 +129,13 @@ def test_a_regularizer_is_part_of_the_loss(inputs: Inputs, tmp_path: Path, capsy
     settings = tiny_settings(tmp_path / "run", "objective.regularizer=sigreg", *weights)
     SYSTEMS[0].begin(settings, EncoderBar(), inputs)
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
-    steps, looks = ([row for row in rows if f"{side}/loss" in row] for side in ("train", "val"))
+    steps, validations = ([row for row in rows if f"{side}/loss" in row] for side in ("train", "val"))
     shown = [line.split("  ")[1:3] for line in capsys.readouterr().out.splitlines() if "targets/s" in line]
     assert shown == [[f"loss {row['train/loss']:.4f}", f"distance {row['train/distance']:.4f}"] for row in steps]
     weight = [(row["train/loss"] - 2 * row["train/distance"]) / row["train/regularizer"] for row in steps]
     assert weight[0] == pytest.approx(0.5)
     assert weight[-1] == pytest.approx(0.1)
-    ends = [(row["val/loss"] - 2 * row["val/distance"]) / row["val/regularizer"] for row in looks]
+    ends = [(row["val/loss"] - 2 * row["val/distance"]) / row["val/regularizer"] for row in validations]
     assert ends[0] == pytest.approx(0.5)
     assert ends[-1] == pytest.approx(0.1)
 

@@ -153,7 +153,7 @@ def test_a_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
     assert _open("stories", limit=3).fingerprint() != _open("stories", limit=4).fingerprint()
 
 
-def test_a_very_large_file_is_told_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_large_file_is_known_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lang_jepa.data.sources.local.HASH_WHOLE", 10)
     path = _jsonl(tmp_path / "x.jsonl", ["some text here"])
     before = _open(path).fingerprint()
@@ -316,7 +316,7 @@ def _ask_hub(*names: str, offline: bool) -> list[str]:
     return result.stdout.splitlines()
 
 
-def test_the_hub_s_refusals_are_told_apart() -> None:
+def test_each_refusal_of_the_hub_has_its_message() -> None:
     unknown, gated, broken = _ask_hub("owner/unknown", "owner/gated", "owner/hangup", offline=False)
     assert "no public data set 'owner/unknown'" in unknown
     assert "accept its terms" in gated

@@ -254,7 +254,7 @@ def test_pdf_and_word(tmp_path: Path) -> None:
     assert read_document(tmp_path / "b.pdf") == "A page with an example. It ends here."
 
 
-def test_a_missing_extra_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_missing_extra_is_named_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("A text.")
     (tmp_path / "b.pdf").write_bytes(b"%PDF")
     script = (
@@ -371,7 +371,7 @@ def test_losses_are_one_line_and_loud_above_a_tenth() -> None:
     assert Losses(10, {}, {}, {}).line() is None
 
 
-def test_one_document_is_told_how_to_be_cut() -> None:
+def test_one_document_gets_advice_how_to_be_cut() -> None:
     assert "is one document" in why_nothing_held_out(0.03, 1, "file one.txt")
     assert why_nothing_held_out(0.03, 1, "folder of", read=13).startswith("1 of the 13 documents of folder of is left")
     assert "data.val_fraction is 0" in why_nothing_held_out(0.0, 9, "folder x")

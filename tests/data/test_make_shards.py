@@ -112,12 +112,12 @@ def test_a_flipped_bit_is_noticed_by_whoever_reads_it_and_by_the_same_command(ma
 
 
 def test_the_same_again_is_reused_and_anything_else_refused(made: Path, tmp_path: Path) -> None:
-    told: list[ShardProgress] = []
+    events: list[ShardProgress] = []
     folder, file = made / "shards", made / "texts.jsonl"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    manifest = make_shards(settings_of(file), folder, shard_tokens=900, on_event=told.append)
-    assert [progress.stage for progress in told] == ["reused", "warning"]
-    assert told[1].message.startswith("of 54 documents: rejected 2")
+    manifest = make_shards(settings_of(file), folder, shard_tokens=900, on_event=events.append)
+    assert [progress.stage for progress in events] == ["reused", "warning"]
+    assert events[1].message.startswith("of 54 documents: rejected 2")
     assert manifest["sides"]["train"]["files"][0]["tokens"] >= 900
     with pytest.raises(LangJepaError, match=r"made otherwise \(changed: settings"):
         make_shards(settings_of(file, val_fraction=0.2), folder, shard_tokens=900)
@@ -160,24 +160,24 @@ def test_a_source_that_changes_between_its_two_readings_is_an_error(tmp_path: Pa
     assert not (tmp_path / "shards").exists()
 
 
-def test_shared_clauses_are_boilerplate_and_many_duplicates_are_told(tmp_path: Path) -> None:
+def test_shared_clauses_are_boilerplate_and_many_duplicates_are_reported(tmp_path: Path) -> None:
     clauses = " ".join(f"This is clause number {k} of all contracts." for k in range(8))
     contracts = [f"{clauses} {text}" for text in TEXTS[:20]]
-    told: list[ShardProgress] = []
+    events: list[ShardProgress] = []
     file = write_rows(tmp_path / "texts.jsonl", contracts)
-    manifest = make_shards(settings_of(file), tmp_path / "contracts", on_event=told.append)
-    assert (manifest["duplicates"], [one for one in told if one.stage == "warning"]) == ({}, [])
+    manifest = make_shards(settings_of(file), tmp_path / "contracts", on_event=events.append)
+    assert (manifest["duplicates"], [one for one in events if one.stage == "warning"]) == ({}, [])
     file = write_rows(tmp_path / "twice.jsonl", [*contracts, *contracts[:6]])
-    make_shards(settings_of(file), tmp_path / "twice", on_event=told.append)
-    (warning,) = (one.message for one in told if one.stage == "warning")
+    make_shards(settings_of(file), tmp_path / "twice", on_event=events.append)
+    (warning,) = (one.message for one in events if one.stage == "warning")
     assert warning.startswith("of 26 documents: dropped 6 (23.1%) as exact duplicates. Look at data.deduplicate")
 
 
 def test_sides_that_stay_empty(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "one.jsonl", TEXTS[:1])
-    told: list[ShardProgress] = []
-    make_shards(settings_of(file, val_fraction=1e-9), tmp_path / "a", on_event=told.append)
-    assert [p.message for p in told if p.stage == "warning"] == [
+    events: list[ShardProgress] = []
+    make_shards(settings_of(file, val_fraction=1e-9), tmp_path / "a", on_event=events.append)
+    assert [p.message for p in events if p.stage == "warning"] == [
         "nothing is held out: " + why_nothing_held_out(1e-9, 1, f"file {file}")
     ]
     with pytest.raises(LangJepaError, match=r"no text to learn|left for training"):
@@ -198,12 +198,12 @@ from lang_jepa.data.tokens import make_shards as module
 from lang_jepa.settings.data import DataSettings
 
 module.BLOCK_CHARACTERS = 500
-def tell(progress):
+def note(progress):
     if progress.stage == "shards" and progress.characters > 3000:
         print("here", flush=True)
         sys.stdin.read()
 settings = DataSettings.model_validate_json(sys.argv[1])
-module.make_shards(settings, sys.argv[2], on_event=tell)
+module.make_shards(settings, sys.argv[2], on_event=note)
 """
 
 

@@ -73,14 +73,14 @@ LINES = ("data.units=lines", "data.mask=true", "data.val_split=tail", "data.val_
 
 def test_the_tail_of_each_file_is_held_out(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "run", f"data.train_file={_log(tmp_path / 'logs')}", *LINES)
-    told: list[str] = []
-    corpus = prepare(settings.data, progress=lambda event: told.append(event.message))
+    messages: list[str] = []
+    corpus = prepare(settings.data, progress=lambda event: messages.append(event.message))
     train_side, held = corpus.train, corpus.validation
     assert np.diff(train_side.document_starts).tolist() == [30, 30]
     assert np.diff(held.document_starts).tolist() == [10, 10]
     assert [held.document_id(row) for row in (0, 1)] == ["a.log:0~30", "b.log:0~30"]
     assert train_side.texts([0, 30])[0] == "<time> a step <number> of job <number>"
-    assert not any("held-out scores will look too good" in text for text in told)
+    assert not any("held-out scores will look too good" in text for text in messages)
     plain = tiny_settings(tmp_path / "run", f"data.train_file={tmp_path / 'logs'}", *LINES, "data.mask=false")
     assert prepare(plain.data).path != corpus.path
     assert "step 0 of job 0" in prepare(plain.data).train.texts([0])[0]

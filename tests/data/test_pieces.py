@@ -160,7 +160,7 @@ def test_documents_come_back(tmp_path: Path) -> None:
     assert list(documents(TokenShards([tmp_path / "b.bin"]), block=1)) == [[5, 6], [7]]
 
 
-def test_the_self_test_rings_for_another_tokenizer(pieces: Pieces, table: ByteTable, tmp_path: Path) -> None:
+def test_the_self_test_fails_for_another_tokenizer(pieces: Pieces, table: ByteTable, tmp_path: Path) -> None:
     texts = [text_of(number) for number in range(5)]
     tokens = np.concatenate([[1, *ids] for ids in pieces.encode(texts)])
     write_shard(tmp_path / "val_0.bin", tokens)

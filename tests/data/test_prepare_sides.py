@@ -64,7 +64,7 @@ def test_which_document_repeats_which_is_listed(settings_for: Callable, tmp_path
         reused.write_duplicates(tmp_path / "again.jsonl")
 
 
-def test_clauses_that_all_contracts_share_drop_none_and_many_dropped_are_told(settings_for: Callable) -> None:
+def test_clauses_that_all_contracts_share_drop_none_and_many_dropped_are_reported(settings_for: Callable) -> None:
     """Four of seven sentences are the same in all of them."""
     clauses = [f"This is clause number {k} of all contracts." for k in range(4)]
     own = [[f"Party {n} pays for {k} ships and an island." for k in range(3)] for n in range(60)]
@@ -125,7 +125,7 @@ def test_overlap_is_counted_and_warned_about(settings_for: Callable) -> None:
     assert [event.message for event in events if event.stage == "warning"] == [warning]  # of a reused one, too
 
 
-def test_words_that_a_tokenizer_does_not_know_are_told(settings_for: Callable, minilm: Path) -> None:
+def test_words_that_a_tokenizer_does_not_know_are_reported(settings_for: Callable, minilm: Path) -> None:
     """WordPiece makes one unknown token of a word of more than 100 letters, and of letters that it does not have."""
     address = "https://example.org/" + "abcdefgh" * 13
     texts = [

@@ -130,7 +130,7 @@ def test_a_corpus_and_its_batches_know_who_speaks(tmp_path: Path) -> None:
         row = int(split.document_id(document).rpartition("#")[2] if "#" in split.document_id(document) else -1)
         assert split.speakers(np.array([first])).tolist() == [1], row
     view = make_view(settings, split, corpus.tokenizer)  # type: ignore[arg-type]
-    told = []
+    known = []
     for epoch in range(20):
         batch = view.batch(np.arange(view.count), epoch)
         contexts, true = batch.contexts, split.speakers(batch.sentence_ids.numpy())
@@ -139,9 +139,9 @@ def test_a_corpus_and_its_batches_know_who_speaks(tmp_path: Path) -> None:
         assert len(contexts.speakers) == int(contexts.passages.sum())
         asked = contexts.asked.numpy()
         assert ((asked == true) | (asked == 0)).all()
-        told.append((asked > 0).mean())
-    assert np.mean(told) == pytest.approx(1 - UNTOLD, abs=0.02)
-    assert len(set(told)) > 1
+        known.append((asked > 0).mean())
+    assert np.mean(known) == pytest.approx(1 - UNTOLD, abs=0.02)
+    assert len(set(known)) > 1
 
 
 def test_training_resumes_and_inference_asks_as_training_did(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_mark_cut_by_a_piece_is_still_a_mark() -> None:
         (b"", "x holds no text"),
     ],
 )
-def test_what_is_no_text_is_told_with_its_line(content: bytes, message: str) -> None:
+def test_what_is_no_text_is_named_with_its_line(content: bytes, message: str) -> None:
     with pytest.raises(LangJepaError, match=message):
         filled_lines([content], "x")
 

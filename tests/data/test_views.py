@@ -366,7 +366,7 @@ def test_every_horizon_is_asked_once_from_the_window_of_the_next_sentence(mode: 
     assert far.targets == total > near.targets
 
 
-def test_looks_and_questions_ask_for_the_next_sentence_only(stories_corpus: Corpus) -> None:
+def test_validations_and_questions_ask_for_the_next_sentence_only(stories_corpus: Corpus) -> None:
     settings = Settings.model_validate({"data": {"horizons": 3}})
     args = (settings, stories_corpus.train, stories_corpus.tokenizer)
     assert make_view(*args).batch(np.arange(4)).contexts.horizons is not None

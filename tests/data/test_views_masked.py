@@ -81,20 +81,20 @@ def test_every_sentence_is_shown_or_hidden_once(shape: dict[str, int], seed: int
         assert row[: len(prefix)] == prefix
         assert row[len(row) - len(suffix) :] == suffix
         inner = row[len(prefix) : len(row) - len(suffix)]
-        told: list[tuple[int, bool]] = []
+        parts: list[tuple[int, bool]] = []
         for token in inner:
             if token == MASK:
-                told.append((next(hidden), True))
-            elif not told or told[-1] != (token, False):
-                told.append((token, False))
-        assert [number for number, _ in told] == list(range(told[0][0], told[0][0] + len(told)))
-        masks = sum(mask for _, mask in told)
-        assert masks == min(shape["hidden"], len(told) - 1) > 0
-        assert places == len(told) + bool(prefix) + bool(suffix)
-        for number, mask in told:
+                parts.append((next(hidden), True))
+            elif not parts or parts[-1] != (token, False):
+                parts.append((token, False))
+        assert [number for number, _ in parts] == list(range(parts[0][0], parts[0][0] + len(parts)))
+        masks = sum(mask for _, mask in parts)
+        assert masks == min(shape["hidden"], len(parts) - 1) > 0
+        assert places == len(parts) + bool(prefix) + bool(suffix)
+        for number, mask in parts:
             length = min(len(view.split.tokens(number, number + 1)), shape["room"] // 3)
             assert mask or inner.count(number) == length
-        seen += [number for number, _ in told]
+        seen += [number for number, _ in parts]
     assert sorted(seen) == usable
     assert not list(hidden)
 

@@ -157,8 +157,8 @@ def test_an_example_in_words(view: str, labels: list[str], stories_corpus: Corpu
     assert [label for label, _ in lines] == labels
     if view == "spans":
         (one, other), (_, found) = sides_of(made, stories_corpus, [0, 5])
-        told = [text.strip().removeprefix("[...] ").removesuffix(" [...]") for _, text in lines]
-        assert told == [one, other, found]
+        shown = [text.strip().removeprefix("[...] ").removesuffix(" [...]") for _, text in lines]
+        assert shown == [one, other, found]
     else:
         assert [text.strip() for _, text in lines] == split.texts([0, 5])
 

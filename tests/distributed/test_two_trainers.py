@@ -86,7 +86,7 @@ def test_every_rank_is_in_the_checkpoint(two: Path) -> None:
 
 
 def test_another_number_of_processes_is_refused(two: Path, tmp_path: Path) -> None:
-    """To go on, but not to look."""
+    """To go on, but not to validate."""
     settings = read_settings(two / "corpus" / "settings.yaml")
     trainer = Trainer(
         max_steps=4,
@@ -98,7 +98,7 @@ def test_another_number_of_processes_is_refused(two: Path, tmp_path: Path) -> No
         default_root_dir=tmp_path,
     )
     path = two / "corpus" / "whole-step=2.ckpt"
-    looks = trainer.validate(LitJEPA(settings), TextDataModule(settings), ckpt_path=path, verbose=False)
-    assert "val/loss" in looks[0]
+    metrics = trainer.validate(LitJEPA(settings), TextDataModule(settings), ckpt_path=path, verbose=False)
+    assert "val/loss" in metrics[0]
     with pytest.raises(LangJepaError, match="number of processes: checkpoint 2, now 1"):
         trainer.fit(LitJEPA(settings), TextDataModule(settings), ckpt_path=path)

@@ -74,7 +74,7 @@ def test_the_ngram_model_in_both_units(
 
 def test_without_training_text(sides: tuple[Pieces, TokenShards, TokenShards], tmp_path: Path) -> None:
     pieces, _, held_out = sides
-    told: list[str] = []
-    rows = compression_baselines(None, held_out, ByteTable.of_pieces(pieces), on_message=told.append)
-    assert told == ["zlib", "bz2", "xz", "zstd"]
-    assert {row.name for row in rows} == set(told)
+    messages: list[str] = []
+    rows = compression_baselines(None, held_out, ByteTable.of_pieces(pieces), on_message=messages.append)
+    assert messages == ["zlib", "bz2", "xz", "zstd"]
+    assert {row.name for row in rows} == set(messages)

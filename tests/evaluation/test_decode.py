@@ -86,11 +86,11 @@ def test_rows_and_controls(documents: list[list[str]]) -> None:
 
 def test_bleu_is_that_of_the_corpus() -> None:
     texts = ["the cat sat on the mat today", "it rained all day", "Anna went home .", "no"]
-    told = ["the cat sat on a mat today", "it rained all night", "Anna went home .", ""]
-    value, (low, high) = bleu(told, texts, np.arange(4), seed=0)
-    assert value == pytest.approx(BLEU().corpus_score(told, [texts]).score)
+    decoded = ["the cat sat on a mat today", "it rained all night", "Anna went home .", ""]
+    value, (low, high) = bleu(decoded, texts, np.arange(4), seed=0)
+    assert value == pytest.approx(BLEU().corpus_score(decoded, [texts]).score)
     assert low < value < high
-    assert bleu(told, texts, np.array([0, 0, 1, 1]), seed=0)[0] == pytest.approx(value)
+    assert bleu(decoded, texts, np.array([0, 0, 1, 1]), seed=0)[0] == pytest.approx(value)
 
 
 def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence() -> None:
@@ -100,7 +100,7 @@ def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "text", "common", "words"),
+    ("decoded", "text", "common", "words"),
     [
         ("Кошка сидит на диване.", "Кошка сидит на старом диване!", 4, (4, 5)),
         ("Η γάτα κοιμάται", "η ΓΆΤΑ δεν κοιμάται", 3, (3, 4)),
@@ -115,10 +115,10 @@ def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence() -> None:
         ("...", "!?", 0, (1, 1)),
     ],
 )
-def test_rouge_l_in_any_script(told: str, text: str, common: int, words: tuple[int, int]) -> None:
+def test_rouge_l_in_any_script(decoded: str, text: str, common: int, words: tuple[int, int]) -> None:
     precision, recall = common / words[0], common / words[1]
     expected = 2 * precision * recall / (precision + recall) if common else 0.0
-    assert rouge_l([told], [text]) == pytest.approx([expected])
+    assert rouge_l([decoded], [text]) == pytest.approx([expected])
 
 
 def test_the_interval_of_a_ratio_is_that_of_its_parts() -> None:
@@ -132,7 +132,7 @@ def test_the_interval_of_a_ratio_is_that_of_its_parts() -> None:
         ratio_interval([1.0], [1.0, 2.0])
 
 
-def test_a_model_that_foresees_tells_the_right_event() -> None:
+def test_a_model_that_predicts_well_decodes_the_right_event() -> None:
     stories = list(generate(6, 0, "heldout"))
     following = {
         "|".join(s.text for s in story.sentences[:at]): story.sentences[at].text

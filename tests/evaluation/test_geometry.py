@@ -1,4 +1,4 @@
-"""Known values and closed forms of the geometry figures."""
+"""Known values and closed forms of the geometry metrics."""
 
 import math
 
@@ -92,24 +92,24 @@ def test_uniformity_equals_the_loop_whatever_the_block() -> None:
 
 def test_health_of_a_perfect_batch() -> None:
     targets = gaussian(64, 16)
-    figures = geometry.health(targets, torch.nn.functional.normalize(targets, dim=1))
-    assert figures["cosine_similarity"] == pytest.approx(1.0)
-    assert figures["hit_rate"] == 1.0
-    assert figures["norm"] == pytest.approx(1.0)
-    assert figures["count"] == 64
-    assert figures["target_eff_rank_limit"] == 16
-    assert figures["target_std_relative"] == pytest.approx(4 * figures["target_std_mean"])
-    assert figures["raw_std"] == pytest.approx(float(targets.std(0, correction=0).mean()), rel=1e-5)
-    assert 1 < figures["target_eff_rank"] <= 16
+    metrics = geometry.health(targets, torch.nn.functional.normalize(targets, dim=1))
+    assert metrics["cosine_similarity"] == pytest.approx(1.0)
+    assert metrics["hit_rate"] == 1.0
+    assert metrics["norm"] == pytest.approx(1.0)
+    assert metrics["count"] == 64
+    assert metrics["target_eff_rank_limit"] == 16
+    assert metrics["target_std_relative"] == pytest.approx(4 * metrics["target_std_mean"])
+    assert metrics["raw_std"] == pytest.approx(float(targets.std(0, correction=0).mean()), rel=1e-5)
+    assert 1 < metrics["target_eff_rank"] <= 16
 
 
 def test_health_of_a_collapsed_batch_hits_nothing() -> None:
-    figures = geometry.health(torch.ones(10, 4), torch.ones(10, 4))
-    assert figures["cosine_similarity"] == pytest.approx(1.0)
-    assert figures["hit_rate"] == 0.0
-    assert figures["mean_pairwise_cosine"] == pytest.approx(1.0)
-    assert figures["target_eff_rank"] == 0.0
-    assert figures["diversity"] == pytest.approx(0.0, abs=1e-9)
+    metrics = geometry.health(torch.ones(10, 4), torch.ones(10, 4))
+    assert metrics["cosine_similarity"] == pytest.approx(1.0)
+    assert metrics["hit_rate"] == 0.0
+    assert metrics["mean_pairwise_cosine"] == pytest.approx(1.0)
+    assert metrics["target_eff_rank"] == 0.0
+    assert metrics["diversity"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_hit_rate_counts_own_targets_only() -> None:

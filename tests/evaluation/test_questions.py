@@ -50,7 +50,7 @@ def test_a_wrong_candidate_never_has_the_true_text(documents: list[list[str]]) -
         assert (rows[:, 1:] != rows[:, :1]).all()
 
 
-def test_every_fourth_document_chooses_unless_told(documents: list[list[str]]) -> None:
+def test_every_fourth_document_chooses_by_default(documents: list[list[str]]) -> None:
     q = build_questions(documents, window_size=4, queries=60)
     np.testing.assert_array_equal(q.choosing, q.documents % 4 == 0)
     marks = [d == 3 for d in range(12)]

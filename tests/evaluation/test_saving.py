@@ -82,6 +82,6 @@ def test_scores_that_cannot_be_saved_are_not_lost(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     saver, scores = Saver(tmp_path / "file" / "scores.json", "a"), Report(rows=[])
     saver(scores)
-    with pytest.raises(NotSaved, match=r"the scores were not saved: cannot write .*--output FILE") as told:
+    with pytest.raises(NotSaved, match=r"the scores were not saved: cannot write .*--output FILE") as raised:
         saver.end(scores)
-    assert told.value.report is scores
+    assert raised.value.report is scores

@@ -34,8 +34,8 @@ def test_a_cheat_scores_one_and_the_others_lie_between_chance_and_the_oracle(
     cheat: Callable,
     ridges: dict,  # type: ignore[type-arg]
 ) -> None:
-    told = [*generate(STORIES, 0, "heldout"), *generate(STORIES // 3, CHOOSING_SEED, "heldout")]
-    documents = [[s.text for s in story.sentences] for story in told]
+    stories = [*generate(STORIES, 0, "heldout"), *generate(STORIES // 3, CHOOSING_SEED, "heldout")]
+    documents = [[s.text for s in story.sentences] for story in stories]
     rows = score({"model": cheat(documents, WINDOW)}, ridges)
     for metric in ("recall@1", "mrr", "right event"):
         assert found(rows, "stories: next sentence", metric, "model") == pytest.approx(1.0)

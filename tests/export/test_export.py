@@ -1,4 +1,4 @@
-"""Other tools say what the model says, for every family; the card tells the truth; nothing else is overwritten."""
+"""Other tools say what the model says, for every family; the card is true; nothing else is overwritten."""
 
 import json
 import os
@@ -162,8 +162,8 @@ def test_dry_run_lists_files_and_sends_nothing(
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert not end.value.code
-    told = capsys.readouterr().out
-    listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in told.splitlines() if line[:2] == "  "}
+    said = capsys.readouterr().out
+    listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in said.splitlines() if line[:2] == "  "}
     assert listed == dict(list_files(tmp_path / "out"))
     assert {"modules.json", "model.safetensors", "README.md", "tokenizer.json"} <= set(listed)
 

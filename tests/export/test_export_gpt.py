@@ -1,13 +1,11 @@
 """A trained GPT in a few bits a weight: the file loads to the weights that were scored, and the gap is theirs."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from lang_jepa.cli import app as cli
 from lang_jepa.data.tokens.byte_table import ByteTable
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.bits_per_byte import Validation
@@ -19,6 +17,7 @@ from lang_jepa.models.gpt import GPT
 from lang_jepa.training.methods.gpt_data import open_tokens
 from lang_jepa.training.train import train
 from tiny import tiny_gpt
+from typed import Type
 
 CAP = 16_000_000
 
@@ -84,43 +83,36 @@ def test_matrices_become_codes_and_tied_ones_are_kept_once(run: Path) -> None:
     assert not any(isinstance(entry, Same) for entry in entries.values())
 
 
-def type_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["lang-jepa", *words])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
-
-
-def test_the_command(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(run: Path, tmp_path: Path, type_in: Type) -> None:
     file = tmp_path / "m.ljq"
     words = ["export", str(run), str(file), "--to", "int6"]
-    assert type_command(monkeypatch, *words, "--clip", "percentile=99.5") == 0
-    out = capsys.readouterr().out
+    ran = type_in(*words, "--clip", "percentile=99.5")
+    assert ran.status == 0
+    out = ran.out
     assert f"{file.stat().st_size:,} bytes" in out
     assert "of the cap of 16,000,000" in out
     assert "before" in out
     assert load_quantised_gpt(file)[2] == (1,)
-    assert type_command(monkeypatch, *words[:2], str(tmp_path / "no"), "--to", "int8", "--cap", "100") == 2
-    assert "more than the cap of 100; nothing was written" in capsys.readouterr().err
+    ran = type_in(*words[:2], str(tmp_path / "no"), "--to", "int8", "--cap", "100")
+    assert ran.status == 2
+    assert "more than the cap of 100; nothing was written" in ran.err
     assert not (tmp_path / "no").exists()
     for clip, reason in (("std=x", "'x' is no number"), ("soft", "unknown clipping 'soft'")):
-        assert type_command(monkeypatch, *words, "--clip", clip) == 2
-        assert reason in capsys.readouterr().err
+        ran = type_in(*words, "--clip", clip)
+        assert ran.status == 2
+        assert reason in ran.err
 
 
-def test_models_beside_the_baselines(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_models_beside_the_baselines(run: Path, monkeypatch: pytest.MonkeyPatch, type_in: Type) -> None:
     """`bits` on the run's own corpus: the model, its file, and what needs no model, worst first."""
     done = export_gpt(run, run.with_name("small"), Rounding(bits=6), cap=CAP)
     _, settings, _ = load_gpt(run)
     folder = open_tokens(settings.data, lambda event: None).place
     monkeypatch.chdir(run.parent)  # short names, which no table breaks
     words = ["bits", folder, "--model", "run", "--model", "small", "--quick"]
-    assert type_command(monkeypatch, *words) == 0
-    lines = capsys.readouterr().out.splitlines()
+    ran = type_in(*words)
+    assert ran.status == 0
+    lines = ran.out.splitlines()
     rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in lines if line.startswith("│")]
     assert [name for name, _ in rows].count("5-gram") == 1
     values = dict(rows)

@@ -210,7 +210,7 @@ def test_fingerprint_never_changes() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="the system has no device that is always full")
 @pytest.mark.parametrize("size", [10, 10_000_000])
-def test_a_full_disk_is_told_in_words_though_torch_wraps_it(tmp_path: Path, size: int) -> None:
+def test_a_full_disk_is_an_error_in_words_though_torch_wraps_it(tmp_path: Path, size: int) -> None:
     path = tmp_path / "file"
     write_text(path, "old")
 
@@ -331,7 +331,7 @@ def test_what_cannot_be_written_is_said_before_and_while_it_is(
     assert contents(tmp_path) == before
 
 
-def test_a_limit_on_files_is_told_and_nothing_is_half_appended(tmp_path: Path) -> None:
+def test_a_limit_on_files_is_an_error_and_nothing_is_half_appended(tmp_path: Path) -> None:
     """As a full disk is: the same code, and no rights are needed to try it."""
     code = """
 import resource, sys

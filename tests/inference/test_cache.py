@@ -1,4 +1,4 @@
-"""Cached concepts: the encoder's own vectors, made once, gone on with after a kill, and never taken for others."""
+"""Cached concepts: the encoder's own vectors, made once, resumed after a kill, and never taken for others."""
 
 import copy
 import json
@@ -58,7 +58,7 @@ def view(tmp_path: Path, corpus: Corpus) -> View:
 
 
 def _passes(encoder: TextEncoder, after: Callable[[int], None] = lambda count: None) -> list[int]:
-    """A list that grows by one at every pass of the encoder; `after` is told how many there were."""
+    """A list that grows by one at every pass of the encoder; `after` gets how many there were."""
     passes: list[int] = []
 
     def count(*_: Any) -> None:
@@ -83,7 +83,7 @@ def test_a_row_is_the_mean_state_of_its_sentence_alone(encoder: TextEncoder, vie
 
 
 def test_training_reads_the_same_from_it_and_never_runs_the_encoder(tmp_path: Path) -> None:
-    """Against a run whose equal, but named, teacher keeps it from the cache: losses, looks and the exported model."""
+    """Against a run whose equal, but named, teacher keeps it from the cache: losses, scores and the exported model."""
 
     def no_pass(run: Engine) -> None:
         for encoder in (run.method.jepa.encoder, run.method.target.encoder):
@@ -115,7 +115,7 @@ def test_a_run_in_two_parts_is_the_whole_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_killed_process_is_gone_on_with(
+def test_a_killed_process_is_resumed(
     lost: bool, encoder: TextEncoder, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Finished blocks stay, half a block is thrown away, and the file is the one that a whole run writes. Where there is
@@ -134,11 +134,11 @@ def test_a_killed_process_is_gone_on_with(
     (partial,) = Path(view.split.origin[0] / "concepts").glob("*.partial")
     with (partial / "vectors.f32").open("ab") as file:
         file.truncate(1000) if lost else file.write(b"half a row")
-    told: list[str] = []
+    messages: list[str] = []
     passes = _passes(going_on := copy.deepcopy(encoder))
-    second = ConceptCache.open_or_make(going_on, view, on_message=told.append)
+    second = ConceptCache.open_or_make(going_on, view, on_message=messages.append)
     assert (len(passes), second.reused) == (blocks - (0 if lost else 3), False)
-    assert ("300 were done earlier" in told[0]) is not lost
+    assert ("300 were done earlier" in messages[0]) is not lost
     parts = (second.folder / "vectors.f32").read_bytes()
     (second.folder / "vectors.f32").unlink()
     whole = ConceptCache.open_or_make(encoder, view)
@@ -202,16 +202,16 @@ def test_the_head_is_not_in_it(encoder: TextEncoder, view: View) -> None:
         ("about.json", b'{"format": 0}', "describes something else"),
     ],
 )
-def test_a_damaged_one_is_made_again_and_told_of(
+def test_a_damaged_one_is_made_again_and_reported(
     encoder: TextEncoder, view: View, file: str, content: bytes, reason: str
 ) -> None:
     first = ConceptCache.open_or_make(encoder, view)
     kept = np.array(first.vectors)
     (first.folder / file).write_bytes(content)
-    told: list[str] = []
-    second = ConceptCache.open_or_make(encoder, view, on_message=told.append)
+    messages: list[str] = []
+    second = ConceptCache.open_or_make(encoder, view, on_message=messages.append)
     assert not second.reused
-    assert reason in told[0]
+    assert reason in messages[0]
     np.testing.assert_array_equal(second.vectors, kept)
 
 
@@ -221,9 +221,9 @@ def test_a_flipped_bit_is_seen_and_one_without_checksum_is_used(encoder: TextEnc
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    told: list[str] = []
-    second = ConceptCache.open_or_make(encoder, view, on_message=told.append)
-    assert (second.reused, "checksum of vectors.f32" in told[0]) == (False, True)
+    messages: list[str] = []
+    second = ConceptCache.open_or_make(encoder, view, on_message=messages.append)
+    assert (second.reused, "checksum of vectors.f32" in messages[0]) == (False, True)
     np.testing.assert_array_equal(second.vectors, kept)
     described = json.loads(about.read_text())
     del described["crc32"]

@@ -43,13 +43,13 @@ def corpus(model: ConceptModel) -> Corpus:
 
 
 def test_the_decoder_joins_the_encoder_and_stays_with_it(model: ConceptModel, run: Path, tmp_path: Path) -> None:
-    told = model.decode(model.encode(SENTENCES))
-    assert len(told) == 3
-    assert any(told)
+    decoded = model.decode(model.encode(SENTENCES))
+    assert len(decoded) == 3
+    assert any(decoded)
     assert not model.decoder_is_foreign
     model.save(tmp_path / "again", step=1)
     again = ConceptModel.load(tmp_path / "again")
-    assert again.decode(again.encode(SENTENCES)) == told
+    assert again.decode(again.encode(SENTENCES)) == decoded
     (tmp_path / "again" / DECODER_WEIGHTS).write_bytes(
         (tmp_path / "again" / DECODER_WEIGHTS).read_bytes()[:-4] + b"oops"
     )
@@ -74,8 +74,8 @@ def test_a_tokenizer_of_its_own(run: Path, tmp_path: Path, model: ConceptModel) 
 def test_decoding_in_blocks_and_scores(model: ConceptModel, corpus: Corpus) -> None:
     texts = corpus.train.texts(np.arange(300))
     concepts = model.encode(texts)
-    told = model.decode(concepts)
-    assert told[290:] == model.decode(concepts[290:])
+    decoded = model.decode(concepts)
+    assert decoded[290:] == model.decode(concepts[290:])
     scores = model.score_texts(concepts, texts)
     late = model.score_texts(concepts[280:], texts[280:])
     np.testing.assert_allclose(scores.nats[280:], late.nats, rtol=1e-4)
@@ -116,12 +116,12 @@ def test_concepts_come_from_the_cache(model: ConceptModel, corpus: Corpus) -> No
 
 def test_imagined_sentences_follow_from_each_other(model: ConceptModel) -> None:
     found = model.imagine(CONTEXT, 2, beams=4)
-    told = list(CONTEXT)
+    sentences = list(CONTEXT)
     for one in found:
         agreements = [agreement for agreement, _ in one.alternatives]
         assert agreements == sorted(agreements, reverse=True)
         assert (one.agreement, one.text) == one.alternatives[0]
-        predicted = model.predict_next(told)[None]
+        predicted = model.predict_next(sentences)[None]
         beams = model.decode_several(predicted, beams=4, returned=4)[0]
         assert {text for _, text in one.alternatives} == {text for text in beams if text}
         sides = (
@@ -129,7 +129,7 @@ def test_imagined_sentences_follow_from_each_other(model: ConceptModel) -> None:
             prepared(model.encode([one.text]), model.statistics, model.similarity),
         )
         assert one.agreement == pytest.approx(float((sides[0] * sides[1]).sum()), abs=1e-5)
-        told.append(one.text)
+        sentences.append(one.text)
     with pytest.raises(LangJepaError, match="at least one sentence"):
         model.imagine(CONTEXT, 0)
 

@@ -98,9 +98,9 @@ def test_a_sentence_from_elsewhere_is_out_of_place() -> None:
     model.statistics, model.similarity, model.dim = Statistics.identity(8), "raw", 8
     model.choices, model.decoder = {}, None
     model.jepa = SimpleNamespace(predictor=None)  # type: ignore[assignment]
-    told = [f"The cat sat on mat {i}." for i in range(30)]
-    told[12] = "A tax is due in May."
-    ranked = model.outliers(told)
+    sentences = [f"The cat sat on mat {i}." for i in range(30)]
+    sentences[12] = "A tax is due in May."
+    ranked = model.outliers(sentences)
     assert (ranked[0].position, ranked[0].surprise > 3) == (12, True)  # type: ignore[operator]
     mixed = [f"The cat sat on mat {i}." for i in range(10)] + [f"A tax of {i} is due." for i in range(12)]
     topics = segment(model, mixed, count=2)
@@ -149,30 +149,30 @@ def test_next_ranks_candidates_by_the_prediction(make: Make, text: list[str]) ->
 
 def test_repetitions_are_found_and_nothing_else(make: Make) -> None:
     model = make("concepts")
-    told = [
+    sentences = [
         "Nora lost her keys.",
         "It rained all day in Rome.",
         "Nora lost her keys.",
         "Two dogs barked at him.",
     ]
-    found = redundant(model, told, threshold=0.999)
+    found = redundant(model, sentences, threshold=0.999)
     assert [(one.position, one.earlier, one.repeats) for one in found if one.repeats] == [(2, 0, True)]
     assert found[1].cosine == pytest.approx(1, abs=1e-5)
-    assert [one.position for one in model.redundant(told)][:1] == [2]
+    assert [one.position for one in model.redundant(sentences)][:1] == [2]
     assert 0 < REPEATED < 1
 
 
 def test_repetitions_go_by_what_was_measured(make: Make) -> None:
     model = make("concepts")
-    told = ["Nora lost her keys.", "It rained all day in Rome.", "Two dogs barked at him."]
-    raw = model.encode(told).astype(np.float64) @ model.encode(told).T
+    sentences = ["Nora lost her keys.", "It rained all day in Rome.", "Two dogs barked at him."]
+    raw = model.encode(sentences).astype(np.float64) @ model.encode(sentences).T
     threshold = float(raw[1, 0]) - 0.01
     way = Candidate("nearest earlier sentence", "raw", {"threshold": threshold}, 0.9)
     model.choices = {"redundant": Choice("repetitions, average precision", False, 9, None, way)}
-    found = redundant(model, told)
+    found = redundant(model, sentences)
     assert found[0].cosine == pytest.approx(raw[1, 0], abs=1e-6)
     assert found[0].repeats
-    assert not redundant(model, told, threshold=threshold + 0.02)[0].repeats
+    assert not redundant(model, sentences, threshold=threshold + 0.02)[0].repeats
 
 
 @pytest.mark.parametrize("mode", WAYS)
@@ -242,7 +242,7 @@ def test_repetitions_in_parts_equal_those_of_one_table(
     assert [one.earlier for one in whole[len(text) - 1 :]] == [*range(9), *range(3, 7)]
     monkeypatch.setattr("lang_jepa.inference.document._ROWS", 7)
     monkeypatch.setattr("lang_jepa.inference.document_reading.PART", 8)
-    parts = study(model, sentences, progress=lambda *told: said.append(told))
+    parts = study(model, sentences, progress=lambda *event: said.append(event))
     assert [(one.earlier, one.repeats) for one in parts.repetitions] == [(one.earlier, one.repeats) for one in whole]
     np.testing.assert_allclose([one.cosine for one in parts.repetitions], [one.cosine for one in whole], atol=1e-6)
     stages = list(dict.fromkeys(what for what, *_ in said))
@@ -251,7 +251,7 @@ def test_repetitions_in_parts_equal_those_of_one_table(
     assert all(done <= total for _, done, total in said)
 
 
-def test_fewer_segments_than_were_asked_for_are_told(make: Make, text: list[str]) -> None:
+def test_fewer_segments_than_were_asked_for_are_reported(make: Make, text: list[str]) -> None:
     found = segment(make("concepts"), text[:6], count=6)
     assert len(found.boundaries) < 5
     assert "; 6 sentences have" in found.used

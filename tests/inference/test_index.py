@@ -147,10 +147,10 @@ def test_killed_and_resumed_with_the_old_index_intact(run: Path, model: ConceptM
     assert old.items() <= contents(folder).items()
     assert Index.open(folder).search(["It was grey."], top_k=1)[0][0].text == "It was grey."
 
-    told: list[Progress] = []
-    resumed = Index.build(model, Lines(tmp_path / "new.txt"), folder, block=5, on_event=told.append)
-    assert told[0].rows == 10
-    assert told[-1].characters == told[-1].total_characters
+    events: list[Progress] = []
+    resumed = Index.build(model, Lines(tmp_path / "new.txt"), folder, block=5, on_event=events.append)
+    assert events[0].rows == 10
+    assert events[-1].characters == events[-1].total_characters
     clean = Index.build(model, Lines(tmp_path / "new.txt"), tmp_path / "clean", block=5)
     assert contents(resumed.folder) == contents(clean.folder)
     assert resumed.nearest(model.encode(["Line 7 has the cat 49."]), top_k=1)[0][0].document == "new.txt:8"

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.cli import app
 from lang_jepa.cli.lines import check_lines, file_pieces, found_place, place_in, whole_lines
 from lang_jepa.cli.monitor import _unit
 from lang_jepa.data.text.masks import masked
@@ -26,6 +25,7 @@ from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import Monitor
 from lang_jepa.training.train import train
 from tiny import environment, tiny_settings
+from typed import Type
 
 STEPS = ("open door", "read page", "close door", "wait a while")
 
@@ -305,40 +305,27 @@ def test_a_followed_file_that_becomes_a_folder_is_said(tmp_path: Path) -> None:
         _followed(path, [path.unlink, path.mkdir])
 
 
-def _typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, words)])
-    code = 0
-    try:
-        app.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
-
-
-def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(folder: Path, tmp_path: Path, type_in: Type) -> None:
     lines = [*_lines(40), "\0\0\0", "\u200b", "disk failure at sector nine", ""]
     (tmp_path / "new.log").write_text("\n".join(lines))
     given = ("monitor", folder / "run", tmp_path / "new.log", "--state", tmp_path / "state.json")
-    code, out, _ = _typed(monkeypatch, capsys, *given, "--json")
+    code, out, _ = type_in(*given, "--json")
     assert code == 0
     alarms = [json.loads(line) for line in out.splitlines()]
     assert alarms[-1]["text"] == "disk failure at sector nine"
     assert alarms[-1]["number"] == 40
     assert json.loads((tmp_path / "state.json").read_text())["seen"] == 41
-    code, out, _ = _typed(monkeypatch, capsys, *given)
+    code, out, _ = type_in(*given)
     assert out.startswith("41 units, ")  # it goes on where it was
     with (tmp_path / "new.log").open("a") as file:
         file.write("open a door that is not there\nhalf a li")
-    code, out, err = _typed(monkeypatch, capsys, *given)
+    code, out, err = type_in(*given)
     assert "42 units, " in out
     assert "open a door" in out
     assert "n-gram" in out
     assert "decides: " in err
     (tmp_path / "new.log").write_text("another file\n")
-    code, out, err = _typed(monkeypatch, capsys, *given)
+    code, out, err = type_in(*given)
     assert "43 units, " in out
     assert "is not the file that was read last" in err
 
@@ -346,12 +333,11 @@ def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(
     thread = threading.Thread(target=lambda: (os.write(write, "\n".join(lines).encode()), os.close(write)))
     thread.start()
     with os.fdopen(read) as pipe:
-        monkeypatch.setattr(sys, "stdin", pipe)
-        code, out, _ = _typed(monkeypatch, capsys, "monitor", folder / "run", "-", "--json")
+        code, out, _ = type_in("monitor", folder / "run", "-", "--json", text=pipe)
     thread.join()
     assert code == 0
     assert json.loads(out.splitlines()[-1])["text"] == "disk failure at sector nine"
-    code, _, err = _typed(monkeypatch, capsys, "monitor", folder / "run", "-", "--follow")
+    code, _, err = type_in("monitor", folder / "run", "-", "--follow")
     assert (code, "--follow has no effect on standard input" in err) == (2, True)
 
 

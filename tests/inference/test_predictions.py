@@ -1,4 +1,4 @@
-"""Kept predictions: what `predict_next` gives, in every context that can be asked, and gone on with after a kill."""
+"""Cached predictions: what `predict_next` gives, in every context that can be asked, and resumed after a kill."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_a_row_is_the_prediction_from_the_sentences_before(mode: str, tmp_path: 
     assert _made(model, split).reused
 
 
-def test_a_killed_process_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, split = _side(tmp_path)
     whole = np.array(_made(model, split).vectors)
     (folder,) = (tmp_path / "corpora").glob("*/concepts/predicted-*")

@@ -1,7 +1,6 @@
 """Ranking candidates and finding replies: the arithmetic of the vote, evidence, what fits, roles, and the verb."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lang_jepa.cli import app
 from lang_jepa.data.sources.conversations import speaker_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import prepare
@@ -17,6 +15,7 @@ from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.replies import USUAL, ReplyBank
 from lang_jepa.training.train import train
 from tiny import tiny_settings
+from typed import Type
 
 TOPICS = ("tea", "rain", "trains", "dogs", "music")
 
@@ -138,26 +137,13 @@ def test_a_context_unlike_all_others_does_not_fit(model: ConceptModel, past: lis
     assert bank.reply(CONTEXT)[0].fits
 
 
-def _typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, words)])
-    try:
-        app.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    else:
-        code = 0
-    said = capsys.readouterr()
-    return code, said.out, said.err
-
-
 @pytest.mark.parametrize("form", ["messages", "list", "text", "lines"])
 def test_the_verb_reads_every_form_of_a_conversation(
     form: str,
     folder: Path,
     model: ConceptModel,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    type_in: Type,
 ) -> None:
     messages = [dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in CONTEXT]
     text = {
@@ -169,12 +155,12 @@ def test_the_verb_reads_every_form_of_a_conversation(
     (tmp_path / "chat").write_text(text)
     (tmp_path / "candidates.txt").write_text("About tea, point 2.\n\nAbout dogs.\n")
     given = ("rank", folder / "run", "--context", tmp_path / "chat", "--candidates", tmp_path / "candidates.txt")
-    if form == "lines":  # this model is told who speaks
-        code, _, err = _typed(monkeypatch, capsys, *given)
+    if form == "lines":  # this model reads who speaks
+        code, _, err = type_in(*given)
         assert code == 2
         assert 'was trained on turns like "Anna: ..."' in err
         return
-    code, out, _ = _typed(monkeypatch, capsys, *given, "--json")
+    code, out, _ = type_in(*given, "--json")
     assert code == 0
     expected = model.rank(CONTEXT, ["About tea, point 2.", "About dogs."])
     assert [(one["text"], one["score"]) for one in json.loads(out)] == [
@@ -182,20 +168,18 @@ def test_the_verb_reads_every_form_of_a_conversation(
     ]
 
 
-def test_the_verb_finds_replies_in_a_file(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verb_finds_replies_in_a_file(folder: Path, tmp_path: Path, type_in: Type) -> None:
     (tmp_path / "chat").write_text("\n".join(CONTEXT))
     given = ("rank", folder / "run", "--context", tmp_path / "chat", "--bank", folder / "chats.parquet")
-    code, out, _ = _typed(monkeypatch, capsys, *given, "--top", 2)
+    code, out, _ = type_in(*given, "--top", 2)
     assert code == 0
     assert out.count("after: user: About ") + out.count("after: assistant: About ") == 2
-    code, _, err = _typed(monkeypatch, capsys, "rank", folder / "run", "--context", tmp_path / "chat")
+    code, _, err = type_in("rank", folder / "run", "--context", tmp_path / "chat")
     assert (code, "give what may come next" in err) == (2, True)
     (tmp_path / "odd.json").write_text('{"text": "x"}')
-    code, _, err = _typed(monkeypatch, capsys, *given[:3], tmp_path / "odd.json", *given[4:])
+    code, _, err = type_in(*given[:3], tmp_path / "odd.json", *given[4:])
     assert (code, "is JSON without a list `messages`" in err) == (2, True)
     for text in ('{"role": "user", "content": "a"}\n{"role": "user"}', "[" * 100_000, '{"messages": [],}'):
         (tmp_path / "odd.json").write_text(text)
-        code, _, err = _typed(monkeypatch, capsys, *given[:3], tmp_path / "odd.json", *given[4:])
+        code, _, err = type_in(*given[:3], tmp_path / "odd.json", *given[4:])
         assert (code, "begins like JSON and is none" in err) == (2, True)

@@ -44,11 +44,11 @@ def trained(concepts: Tensor) -> ConceptDecoder:
     return decoder.eval()
 
 
-def _alone(decoder: ConceptDecoder, concept: Tensor, told: list[int]) -> Tensor:
-    """Log-probabilities [len(told) + 1, V] of what may follow each beginning of one text."""
+def _alone(decoder: ConceptDecoder, concept: Tensor, decoded: list[int]) -> Tensor:
+    """Log-probabilities [len(decoded) + 1, V] of what may follow each beginning of one text."""
     parts = [decoder.memory(concept[None])]
-    if told:
-        parts.append(decoder.model.transformer.wte(torch.tensor([told])))
+    if decoded:
+        parts.append(decoder.model.transformer.wte(torch.tensor([decoded])))
     logits = decoder.model(inputs_embeds=torch.cat(parts, 1), use_cache=False).logits[0]
     return logits[decoder.settings.prefix_length - 1 :].log_softmax(-1)
 
@@ -124,10 +124,10 @@ def test_greedy_takes_the_most_probable_token(concepts: Tensor) -> None:
     """Of an untrained decoder too, with transformers' key-value cache against no cache at all."""
     decoder = _fresh().eval()
     for concept, found in zip(concepts, decoder.generate(concepts, Generation()), strict=True):
-        told: list[int] = []
-        while len(told) < 9 and (best := int(_alone(decoder, concept, told)[-1].argmax())) != EOS:
-            told.append(best)
-        assert found == told
+        decoded: list[int] = []
+        while len(decoded) < 9 and (best := int(_alone(decoder, concept, decoded)[-1].argmax())) != EOS:
+            decoded.append(best)
+        assert found == decoded
 
 
 def test_beams(trained: ConceptDecoder, concepts: Tensor) -> None:

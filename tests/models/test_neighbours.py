@@ -101,7 +101,7 @@ def gates() -> NeighbourGates:
     return model.eval()
 
 
-def test_gates_look_at_cosines_of_neighbours_and_at_no_direction() -> None:
+def test_gates_read_cosines_of_neighbours_and_at_no_direction() -> None:
     """A rotation of the space rotates the prediction; another neighbour changes the weights of the rest."""
     model, made = gates(), context([1, 2, 3], [5, 6])
     rotation = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(2)))[0]

@@ -225,7 +225,14 @@ def test_concept_transformer_wants_one_vector_per_sentence() -> None:
 
 
 # What begins at zero gets its gradient later: tests/models/test_neighbours.py, test_recency.py and test_turns.py.
-LATER = {"neighbour_attention", "neighbour_gates", "neighbour_weights", "recency_transformer", "turn_transformer"}
+LATER = {
+    "neighbour_attention",
+    "neighbour_gates",
+    "neighbour_weights",
+    "recency_transformer",
+    "ridge_transformer",
+    "turn_transformer",
+}
 
 
 @pytest.mark.parametrize("name", sorted(PREDICTORS.keys() - LATER))
@@ -300,7 +307,7 @@ def test_a_hidden_sentence_sees_both_sides_of_its_passage_and_no_other() -> None
     torch.testing.assert_close(model(concepts([6], vectors=context.states[:6])), output[:6])
 
 
-def test_before_and_after_are_told_apart() -> None:
+def test_before_and_after_differ() -> None:
     model, context = passage_transformer(), concepts([3])
     mirrored = concepts([3], vectors=context.states.flip(0))
     assert not torch.allclose(model(context)[1], model(mirrored)[1], atol=1e-3)
@@ -311,16 +318,16 @@ def test_before_and_after_are_told_apart() -> None:
 
 
 @torch.no_grad()
-def test_horizons_tell_the_predictor_how_far_to_look() -> None:
+def test_horizons_say_how_far_ahead_to_predict() -> None:
     torch.manual_seed(0)
     settings = ModelSettings(embed_dim=DIM, pred_dim=DIM, predictor="concept_transformer", predictor_heads=HEADS)
     model, context = build_predictor(settings, window=3, horizons=3).eval(), concepts([4])
     assert isinstance(model, Horizons)
     near = model(context)
-    told = [model(with_states(context, context.states, horizons=torch.full((4,), ahead))) for ahead in range(3)]
-    assert torch.equal(near, told[0])
+    predicted = [model(with_states(context, context.states, horizons=torch.full((4,), ahead))) for ahead in range(3)]
+    assert torch.equal(near, predicted[0])
     base = model.predictor(context)
-    shifts = [made - base for made in told]
-    assert min(float((a - b).abs().max()) for a, b in pairwise(told)) > 1e-2
+    shifts = [made - base for made in predicted]
+    assert min(float((a - b).abs().max()) for a, b in pairwise(predicted)) > 1e-2
     # More than a constant for each horizon: the same step further depends on the context.
     assert float(((shifts[1] - shifts[0]) - (shifts[1] - shifts[0])[:1]).abs().max()) > 1e-3

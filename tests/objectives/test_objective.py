@@ -63,7 +63,7 @@ def test_weights_of_the_sum() -> None:
     assert made.embeddings.grad.abs().sum() > 0
 
 
-def test_figures_are_sums_without_gradient() -> None:
+def test_metrics_are_sums_without_gradient() -> None:
     made, targets = output(), rows(6, 5)
     loss = Objective(settings())(made, targets, count=99)
     predictions = made.predictions.detach()

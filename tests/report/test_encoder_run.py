@@ -43,8 +43,8 @@ def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
     assert [row for row in kept.rows if row in again.rows] == again.rows
 
 
-def test_scores_tell_that_looks_at_their_documents_chose_the_weights(tmp_path: Path) -> None:
-    """Of the best look's model and checkpoint; not of the last weights, nor of stories that no look saw."""
+def test_scores_say_that_validation_on_their_documents_chose_the_weights(tmp_path: Path) -> None:
+    """Of the best model and its checkpoint; not of the last weights, nor of stories that no validation saw."""
     chosen = tiny_encoder(tmp_path / "best")
     last = train(tiny_settings(tmp_path / "last", "optimization.max_steps=2", "logging.best_metric=null")).folder
 
@@ -111,7 +111,7 @@ def _foreign(run: Path, folder: Path) -> Path:
 
 
 def test_a_foreign_model_decides_no_path_and_nothing_is_made_anew(run: Path, tmp_path: Path) -> None:
-    """What is missing is told, with the rows that are left out and the way to get them; `prepared` is that way."""
+    """What is missing is named, with the rows that are left out and the way to get them; `prepared` is that way."""
     own = ConceptModel.load(run)
     corpus = Path(own.settings.data.corpus_dir) / own.card["corpus"]
     sent, away, said = _foreign(run, tmp_path), tmp_path / "away", []

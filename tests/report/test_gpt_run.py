@@ -1,14 +1,11 @@
 """A GPT's scores: bits per byte, what quantisation costs, hidden states as vectors, and what stands beside them."""
 
-import io
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lang_jepa.cli import app as cli
 from lang_jepa.data.tokens.byte_table import documents
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.language import NGram
@@ -24,6 +21,7 @@ from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.training.methods.gpt_data import open_tokens
 from lang_jepa.training.train import train
 from tiny import tiny_gpt
+from typed import Type
 
 BUDGET = Budget(queries=60, ridge_pairs=200, documents=12, held_out_documents=9, document_tokens=80)
 BITS, GAP, FILE = (f"{name} (lower is better)" for name in ("bits per byte", "bits per byte lost", "bytes of the file"))
@@ -101,14 +99,14 @@ def test_retrieval_has_every_baseline(report: Report) -> None:
         assert {"recall@1", "mrr"} <= {row.metric for row in rows}
 
 
-def test_a_shelf_changes_nothing_and_serves_the_next_run(run: Path, report: Report, tmp_path: Path) -> None:
+def test_a_cache_changes_nothing_and_serves_the_next_run(run: Path, report: Report, tmp_path: Path) -> None:
     options = {"tasks": "bits_per_byte,quantised,retrieval", "data_dir": None, "budget": BUDGET}
     for number in (1, 2):
         again, path = evaluate_run(
-            run, EvaluateOptions(output=tmp_path / f"{number}.json", shared=tmp_path / "shelf", **options)
+            run, EvaluateOptions(output=tmp_path / f"{number}.json", shared=tmp_path / "shared", **options)
         )
         assert [row.value for row in again.rows] == [row.value for row in report.rows]
-        kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "shelf").iterdir()}
+        kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "shared").iterdir()}
         assert path.is_file()
         if number == 1:
             before = kept
@@ -153,15 +151,10 @@ def test_sts_of_hidden_states(run: Path, shared_data: Path) -> None:
     assert any(name.startswith("TF-IDF") for name in names)
 
 
-def test_evaluate_of_the_command_line(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def typed(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["lang-jepa", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out + shown.err
+def test_evaluate_of_the_command_line(run: Path, type_in: Type) -> None:
+    def typed(*words: object) -> tuple[int, str]:
+        ran = type_in(*words)
+        return ran.status, ran.out + ran.err
 
     status, shown = typed("evaluate", str(run), "--tasks", "bits_per_byte")
     assert status == 0
@@ -176,16 +169,10 @@ def test_evaluate_of_the_command_line(
     assert typed("evaluate", str(run), "--beside", "words")[0] == 2
 
 
-def test_generate_of_the_command_line(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    def typed(*words: str, text: str = "") -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["lang-jepa", "generate", *words])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out + shown.err
+def test_generate_of_the_command_line(run: Path, type_in: Type, tmp_path: Path) -> None:
+    def typed(*words: object, text: str = "") -> tuple[int, str]:
+        ran = type_in("generate", *words, text=text)
+        return ran.status, ran.out + ran.err
 
     beginning = ("--prompt", "The old man", "--tokens", "9")
     status, first = typed(str(run), *beginning)
@@ -200,12 +187,12 @@ def test_generate_of_the_command_line(
     assert typed(str(run), *beginning, "--top-p", "0.000001") == likeliest
     assert typed(str(run), *beginning, "--samples", "3")[1].count("--- ") == 3
     assert typed(str(run), "--prompt", "")[0] == 0
-    status, told = typed(str(run), "--prompt", "much too long " * 30)
+    status, said = typed(str(run), "--prompt", "much too long " * 30)
     assert status == 2
-    assert "shorten it to 30 at most" in told
-    status, told = typed(str(tmp_path), "--prompt", "x")
+    assert "shorten it to 30 at most" in said
+    status, said = typed(str(tmp_path), "--prompt", "x")
     assert status == 2
-    assert "is no run of a GPT" in told
+    assert "is no run of a GPT" in said
 
 
 def test_a_prompt_is_read_as_the_beginning_of_a_document(run: Path) -> None:

@@ -398,8 +398,10 @@ def test_a_number_stands_for_these_bytes(step: str, tmp_path: Path) -> None:
     found = (number_there, blake2b(content.encode(), digest_size=8).hexdigest())
     number, expected = PINNED[step]
     file = f"src/lang_jepa/{name.replace('.', '/')}.py"
-    told = f"{step} gives other bytes: raise FORMAT in {file} to {number + 1} and pin ({number + 1}, {found[1]!r}) here"
-    assert found[0] != number or found[1] == expected, told
+    message = (
+        f"{step} gives other bytes: raise FORMAT in {file} to {number + 1} and pin ({number + 1}, {found[1]!r}) here"
+    )
+    assert found[0] != number or found[1] == expected, message
     assert found == PINNED[step], f"FORMAT in {file} was changed: pin {found} here"
 
 

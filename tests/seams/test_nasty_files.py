@@ -95,10 +95,10 @@ def test_damage_anywhere_gives_documents_or_one_clear_error(name: str, tmp_path:
                 content[place] = 0
         (folder / name).write_bytes(bytes(content))
         for train_file in (folder / name, folder):
-            told = ""
+            message = ""
             try:
                 documents, _ = _read(train_file)
             except LangJepaError as error:
-                told, documents = str(error), []
+                message, documents = str(error), []
             assert all(document.text.encode() for document in documents)
-            assert documents or str(train_file) in told or name in told
+            assert documents or str(train_file) in message or name in message

@@ -21,7 +21,7 @@ from lang_jepa.files.atomic import read_json
 from lang_jepa.inference.gpt import load_gpt
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.settings.load import load_run_settings, load_settings
-from lang_jepa.training.checkpoint import LAST
+from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.train import resume_settings, train
 from tiny import TEXT, StopAt, assert_same_checkpoint, environment, rows_of, write_own_system
 
@@ -83,6 +83,35 @@ def test_it_is_killed_and_goes_on_bit_for_bit(here: Path) -> None:
     resumed = ["train", "killed", "--resume"] if (here / "killed" / LAST).is_file() else command[3:]
     subprocess.run([*command[:3], *resumed], env=environment(), check=True, stdout=subprocess.DEVNULL)
     assert_same_checkpoint(here / "whole" / LAST, here / "killed" / LAST)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (
+            "AdamW",
+            "Adam",
+            "an optimizer in .*last.* does not fit these settings: it is of AdamW, and this run has Adam",
+        ),
+        (None, "AdamW", ""),
+    ],
+)
+def test_another_class_of_optimizer_is_refused(before: str | None, now: str, said: str, here: Path) -> None:
+    """Even one with the same settings in its groups; a checkpoint of a version that kept no class goes on."""
+    assert train(_settings(here / "run"), StopAt(9)).interrupted
+    if before is None:
+        state = load_checkpoint(here / "run" / LAST)
+        del state["format"], state["optimizers"][0]["class"]
+        save_checkpoint(here / "run" / LAST, state)
+    source = (here / "bigrams.py").read_text()
+    assert source.count("optim.AdamW(") == 1
+    (here / "bigrams.py").write_text(source.replace("optim.AdamW(", f"optim.{now}("))
+    sys.modules.pop("bigrams")
+    if said:
+        with pytest.raises(LangJepaError, match=said):
+            train(resume_settings(here / "run"))
+    else:
+        assert train(resume_settings(here / "run")).step == 40
 
 
 @pytest.mark.parametrize(
@@ -242,7 +271,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("body", "said"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_system_that_breaks_the_contract_is_told_so(body: str, said: str, here: Path) -> None:
+def test_a_system_that_breaks_the_contract_is_an_error(body: str, said: str, here: Path) -> None:
     with pytest.raises(LangJepaError, match=rf"^system odd:Broken: .*({said})"):
         train(_as(here, "Broken", body))
     late = any(word in said for word in ("goes on at step 40", "export", "summary"))
@@ -322,7 +351,7 @@ def test_a_comparison_knows_which_way_its_metric_is_better(here: Path) -> None:
     assert Metric(row.task, row.split, row.metric).lower_is_better
 
 
-def test_a_comparison_is_gone_on_with(here: Path) -> None:
+def test_a_comparison_is_resumed(here: Path) -> None:
     for seeds in (2, 3):
         plan = make_plan(["bigrams.yaml"], vary="optimization.lr=0.01,0.1", seeds=seeds, budget=parse_budget("steps=4"))
         settle(plan, here / "compared")

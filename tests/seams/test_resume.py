@@ -96,7 +96,7 @@ def test_a_stream_at_the_end_of_its_only_block(tmp_path: Path) -> None:
 
 
 def test_stop_before_the_first_step(whole: Path, tmp_path: Path) -> None:
-    """The look at step 0 is not taken, and not written, a second time."""
+    """The validation at step 0 is not made, and not written, a second time."""
     train_in_two_parts(_long(tmp_path / "parts"), stop=0)
     assert_same_run(whole, tmp_path / "parts")
 
@@ -121,7 +121,7 @@ def test_a_new_run_never_overwrites_an_older_one(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run" / LAST)["step"] == 2
 
 
-def test_the_best_look_by_one_figure_is_not_that_by_another(tmp_path: Path) -> None:
+def test_the_best_validation_by_one_metric_is_not_that_by_another(tmp_path: Path) -> None:
     """The metric may be changed on the way; a count of candidates, which is above any rank, must not stay the best."""
     counted = ("logging.best_metric=val/retrieval/candidates", "logging.best_mode=max")
     train(tiny_settings(tmp_path / "run", *counted), StopAt(5))
@@ -144,7 +144,7 @@ class Warned(Silent):
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder", "GPT"])
-def test_another_number_of_threads_is_told(kind: str, tmp_path: Path) -> None:
+def test_another_number_of_threads_is_reported(kind: str, tmp_path: Path) -> None:
     """A run that goes on with it is not the same to the bit; with the same number nothing is said."""
     folder, encoder = tmp_path / "run", tmp_path / "encoder"
     if kind == "decoder":

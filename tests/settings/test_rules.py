@@ -103,7 +103,7 @@ def test_every_predictor_fits_somewhere_and_all_views_have_one() -> None:
     assert fitting == {
         "window": plain,
         "causal": plain,
-        "concepts": {"concept_transformer", "recency_transformer", "turn_transformer", *plain},
+        "concepts": {"concept_transformer", "recency_transformer", "ridge_transformer", "turn_transformer", *plain},
         "masked_sentences": {"mask_mlp", "transformer"},
         "masked_concepts": {"neighbour_weights", "neighbour_gates", "neighbour_attention"},
         "spans": plain,

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings, Section
 from lang_jepa.settings.decoder import DecoderSettings
+from lang_jepa.settings.effect import without_effect
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTDataSettings, GPTSettings
 from lang_jepa.settings.load import (
@@ -309,6 +310,15 @@ def test_recipe_parses_and_survives_saving(name: str, tmp_path: Path) -> None:
     save_settings(settings, tmp_path / "settings.yaml")
     assert read_settings(tmp_path / "settings.yaml", kind) == settings
     assert load_run_settings(str(tmp_path / "settings.yaml")) == settings
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_sets_nothing_without_effect(name: str) -> None:
+    """Not by what it inherits either: what differs from the defaults in its resolved settings does something."""
+    settings = load_run_settings(name)
+    sections = {one: section for one, section in settings if isinstance(section, BaseModel)}
+    changed = {f"{one}.{key}": 0 for one, own in sections.items() for key in own.model_dump(exclude_defaults=True)}
+    assert list(without_effect(settings, changed)) == []
 
 
 def test_recipe_names() -> None:

@@ -20,7 +20,7 @@ FIRST_SENTENCE = "Since Leo adored pie, the potter Nora hurried to the kitchen"
 
 
 @cache
-def told(split: str, count: int = MANY) -> tuple[corpus.Story, ...]:
+def stories(split: str, count: int = MANY) -> tuple[corpus.Story, ...]:
     return tuple(corpus.generate(count, split=split))
 
 
@@ -46,7 +46,7 @@ def test_a_known_story_does_not_change() -> None:
 
 
 def test_splits_share_no_story() -> None:
-    texts = {split: {story.text for story in told(split)} for split in corpus.SPLITS}
+    texts = {split: {story.text for story in stories(split)} for split in corpus.SPLITS}
     assert all(len(found) == MANY for found in texts.values())
     assert not texts["train"] & texts["heldout"]
     assert not texts["train"] & texts["unseen"]
@@ -65,7 +65,7 @@ def test_generate_refuses_an_unknown_split_when_it_is_iterated() -> None:
 
 
 def test_every_oracle_is_a_distribution_that_allows_what_was_told() -> None:
-    for story in told("heldout"):
+    for story in stories("heldout"):
         assert len(story.oracle) == len(story.sentences)
         for odds, sentence in zip(story.oracle, story.sentences, strict=True):
             assert math.isclose(sum(odds.values()), 1.0)
@@ -75,7 +75,7 @@ def test_every_oracle_is_a_distribution_that_allows_what_was_told() -> None:
 def test_events_are_as_frequent_as_the_oracle_says() -> None:
     """Per distribution and event: counts within 4.5 standard errors of the probability."""
     counts: dict[tuple[tuple[str, float], ...], Counter[str]] = defaultdict(Counter)
-    for story in told("train"):
+    for story in stories("train"):
         for odds, sentence in zip(story.oracle, story.sentences, strict=True):
             counts[tuple(odds.items())][sentence.event] += 1
     checked = 0
@@ -90,21 +90,21 @@ def test_events_are_as_frequent_as_the_oracle_says() -> None:
 
 
 def test_next_event_entropy_is_about_one_bit() -> None:
-    bits = [shannon(dict(odds)) for story in told("train") for odds in story.oracle]
+    bits = [shannon(dict(odds)) for story in stories("train") for odds in story.oracle]
     assert 0.8 <= np.mean(bits) <= 1.2
     assert corpus.entropy({"a": 0.5, "b": 0.25, "c": 0.25}) == pytest.approx(1.5)
 
 
 def test_what_was_told_early_decides_what_happens_later() -> None:
     """The weather's effect is the one of the weather that was told, sentences apart."""
-    for story in told("heldout"):
+    for story in stories("heldout"):
         names = [sentence.event for sentence in story.sentences]
         effects = [name for name in names if name.startswith("effect.")]
         for name in effects:
             assert names.index(name.replace("effect", "weather")) < names.index(name)
     studied = Counter(
         (any(s.event == "exam.study" for s in story.sentences), s.event)
-        for story in told("train")
+        for story in stories("train")
         for s in story.sentences
         if s.event in ("exam.pass", "exam.fail")
     )
@@ -113,7 +113,7 @@ def test_what_was_told_early_decides_what_happens_later() -> None:
 
 
 def test_arguments_stay_the_same_throughout_a_story() -> None:
-    for story in told("heldout"):
+    for story in stories("heldout"):
         bound: dict[str, str] = {}
         for sentence in story.sentences:
             for role, entity in sentence.arguments.items():
@@ -121,17 +121,17 @@ def test_arguments_stay_the_same_throughout_a_story() -> None:
 
 
 def test_events_rarely_repeat_in_a_story() -> None:
-    repeated = [len(story.sentences) - len({s.event for s in story.sentences}) for story in told("train")]
+    repeated = [len(story.sentences) - len({s.event for s in story.sentences}) for story in stories("train")]
     assert np.mean(np.array(repeated) > 0) < 0.02
 
 
 def test_sizes() -> None:
-    lengths = [len(story.sentences) for split in corpus.SPLITS for story in told(split)]
+    lengths = [len(story.sentences) for split in corpus.SPLITS for story in stories(split)]
     assert min(lengths) >= 8
     assert max(lengths) <= 16
     assert 80 <= len(corpus.event_types()) <= 120
-    assert {s.event for story in told("train") for s in story.sentences} == set(corpus.event_types())
-    types = {word for story in told("train") for word in words(story.text)}
+    assert {s.event for story in stories("train") for s in story.sentences} == set(corpus.event_types())
+    types = {word for story in stories("train") for word in words(story.text)}
     assert 800 <= len(types) <= len(corpus.vocabulary()) <= 2_000
     for event in wordings.events().values():
         assert 8 <= len(event.common) <= 12, event.name
@@ -139,10 +139,10 @@ def test_sizes() -> None:
 
 
 def test_unseen_wordings_are_new_and_made_of_known_words() -> None:
-    told_templates = {s.template for story in told("train") for s in story.sentences}
-    unseen = {s.template for story in told("unseen") for s in story.sentences}
-    assert not told_templates & unseen
-    known = {word for story in told("train", 8_000) for word in words(story.text)}
+    train_templates = {s.template for story in stories("train") for s in story.sentences}
+    unseen = {s.template for story in stories("unseen") for s in story.sentences}
+    assert not train_templates & unseen
+    known = {word for story in stories("train", 8_000) for word in words(story.text)}
     every_reserved = {
         word
         for event in wordings.events().values()
@@ -152,20 +152,20 @@ def test_unseen_wordings_are_new_and_made_of_known_words() -> None:
         for word in words(literal)
     }
     assert every_reserved <= known
-    assert {word for story in told("unseen") for word in words(story.text)} <= known
+    assert {word for story in stories("unseen") for word in words(story.text)} <= known
     assert known <= corpus.vocabulary()
 
 
 def test_few_held_out_sentences_occur_in_train() -> None:
-    train = {s.text for story in told("train") for s in story.sentences}
+    train = {s.text for story in stories("train") for s in story.sentences}
     for split, bound in (("heldout", 0.12), ("unseen", 0.001)):
-        sentences = [s.text for story in told(split) for s in story.sentences]
+        sentences = [s.text for story in stories(split) for s in story.sentences]
         assert np.mean([text in train for text in sentences]) < bound
 
 
 @pytest.mark.parametrize("split", corpus.SPLITS)
 def test_sentences_are_well_formed(split: str) -> None:
-    for story in told(split):
+    for story in stories(split):
         for sentence in story.sentences:
             text = sentence.text
             assert re.fullmatch(r"[A-Z][A-Za-z', ]*[.!?]", text), text
@@ -176,7 +176,7 @@ def test_sentences_are_well_formed(split: str) -> None:
 
 def test_pronouns_agree_with_the_people() -> None:
     """In a sentence of the person alone there is no pronoun of the other gender."""
-    for story in told("heldout"):
+    for story in stories("heldout"):
         person = story.sentences[0].arguments["person"]
         wrong = {"he", "him", "himself"} if person in world.WOMEN else {"she", "her", "herself"}
         for sentence in story.sentences:
@@ -187,7 +187,7 @@ def test_pronouns_agree_with_the_people() -> None:
 @pytest.mark.parametrize("split", corpus.SPLITS)
 def test_the_parser_reads_events_and_named_arguments_from_the_text(split: str) -> None:
     right = total = 0
-    for story in told(split, 500):
+    for story in stories(split, 500):
         for sentence in story.sentences:
             read = corpus.parse_event(sentence.text)
             total += 1
@@ -227,7 +227,7 @@ def test_foreign_and_impossible_texts_are_not_parsed(text: str) -> None:
 
 
 def test_oracle_scores_are_log_odds_plus_matching_arguments() -> None:
-    story = next(s for s in told("heldout") if len(s.oracle[1]) == 2)
+    story = next(s for s in stories("heldout") if len(s.oracle[1]) == 2)
     first, second = (corpus.StorySentence("Unreadable.", event, {}, "") for event in story.oracle[1])
     scores = corpus.oracle_scores(story, 1, [first, second])
     assert scores.dtype == np.float64
@@ -243,7 +243,7 @@ def test_oracle_scores_are_log_odds_plus_matching_arguments() -> None:
 
 def test_the_oracle_finds_the_next_sentence_within_its_story() -> None:
     hits = []
-    for story in told("heldout", 300):
+    for story in stories("heldout", 300):
         position = 1 + hash_free(story.id) % (len(story.sentences) - 1)
         rest = [i for i in range(len(story.sentences)) if i not in (position - 1, position)]
         candidates = [story.sentences[i] for i in (position, *rest)]

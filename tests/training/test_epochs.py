@@ -5,10 +5,9 @@ import pytest
 
 from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.encoder import EncoderOptimizationSettings
 from lang_jepa.training.methods.encoder_data import plan_steps
 from lang_jepa.training.schedule import epochs_ended, is_validation_due
-
-NAMES = ("optimization.grad_accum_steps", "data.batch_size")
 
 
 def plan(batches: int, *, epochs: int, accumulation: int, limit: int | None = None) -> tuple[int, list[int]]:
@@ -22,7 +21,8 @@ def plan(batches: int, *, epochs: int, accumulation: int, limit: int | None = No
         pool_batches=4,
         seed=0,
     )
-    return plan_steps(order, epochs=epochs, limit=limit, accumulation=accumulation, names=NAMES)
+    settings = EncoderOptimizationSettings(epochs=epochs, max_steps=limit, grad_accum_steps=accumulation)
+    return plan_steps(order, settings)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_epochs_that_end_together() -> None:
     assert [list(epochs_ended(ends, step)) for step in range(5)] == [[], [1, 2], [3, 4, 5], [6], []]
 
 
-def looks(total: int, ends: list[int], every: int | None = None) -> list[int]:
+def validations(total: int, ends: list[int], every: int | None = None) -> list[int]:
     return [step for step in range(1, total + 1) if is_validation_due(step, total=total, ends=ends, every=every)]
 
 
-def test_looks_are_at_the_ends_of_epochs_or_ten_a_run() -> None:
-    assert looks(66, [5, 11, 16, 60]) == [5, 11, 16, 60, 66]  # epochs of unequal length
-    assert looks(20, [10, 20]) == list(range(2, 21, 2))
-    assert looks(3, [1, 1, 2, 3]) == [1, 2, 3]
-    assert looks(25, []) == [*range(2, 25, 2), 25]
-    assert looks(10, [2, 4], every=4) == [4, 8, 10]
+def test_validations_are_at_the_ends_of_epochs_or_ten_a_run() -> None:
+    assert validations(66, [5, 11, 16, 60]) == [5, 11, 16, 60, 66]  # epochs of unequal length
+    assert validations(20, [10, 20]) == list(range(2, 21, 2))
+    assert validations(3, [1, 1, 2, 3]) == [1, 2, 3]
+    assert validations(25, []) == [*range(2, 25, 2), 25]
+    assert validations(10, [2, 4], every=4) == [4, 8, 10]

@@ -5,7 +5,7 @@ from pathlib import Path
 from lang_jepa.training.reporter import ExamplesFile
 
 
-def test_resumption_drops_the_looks_after_the_checkpoint(tmp_path: Path) -> None:
+def test_resumption_drops_the_validations_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "examples.txt"
     file = ExamplesFile(path)
     for step in (0, 50, 100):

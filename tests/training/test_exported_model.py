@@ -12,7 +12,7 @@ from tiny import StopAt, tiny_settings
 
 
 @pytest.mark.parametrize("target", ["ema", "frozen"])
-def test_the_model_is_that_of_the_best_look_with_the_encoder_that_users_get(target: str, tmp_path: Path) -> None:
+def test_the_model_is_that_of_the_best_validation_with_the_encoder_that_users_get(target: str, tmp_path: Path) -> None:
     """The target's encoder where it follows the online one, else the online one; and the online predictor."""
     folder = train(tiny_settings(tmp_path / "run", f"objective.target={target}"), StopAt(5)).folder
     state = load_checkpoint(folder / LAST)

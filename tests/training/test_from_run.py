@@ -1,32 +1,19 @@
 """Going on with other text: the weights, the tokenizer and what a model reads are another run's; all else is new."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from lang_jepa.cli import app
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.settings.load import read_settings
 from lang_jepa.training.train import train
 from tiny import corpora, tiny_encoder, tiny_settings
+from typed import Type
 
 
-def _type(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    monkeypatch.setattr(sys, "argv", ["lang-jepa", *map(str, words)])
-    code = 0
-    try:
-        app.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return code, capsys.readouterr().err
-
-
-def test_training_begins_with_another_runs_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_begins_with_another_runs_weights(tmp_path: Path, type_in: Type) -> None:
     first = tiny_encoder(tmp_path / "first")
     texts = [f"Another text {n} is here. It has {n} birds. They sat on wall {n}. Then they left." for n in range(40)]
     (tmp_path / "other.txt").write_text("")
@@ -37,7 +24,7 @@ def test_training_begins_with_another_runs_weights(
              "data.prepare_workers=1", "-o", "data.val_fraction=0.2", "-o", "data.batch_size=4", "-o", "data.min_length=1",
              "-o", f"logging.log_dir={tmp_path / 'second'}", "-o", "optimization.max_steps=2", "-o", "optimization.lr=1e-9",
              "-o", "optimization.final_lr=0", "-o", "data.deduplicate=none", "-o", "model.score_sample=64")  # fmt: skip
-    assert _type(monkeypatch, capsys, "train", "concepts", "--from", first, *given)[0] == 0
+    assert type_in("train", "concepts", "--from", first, *given).status == 0
     one, two = ConceptModel.load(first), ConceptModel.load(tmp_path / "second")
     assert two.tokenizer.fingerprint() == one.tokenizer.fingerprint()
     mine, theirs = one.jepa.state_dict(), two.jepa.state_dict()
@@ -47,7 +34,7 @@ def test_training_begins_with_another_runs_weights(
     settings = read_settings(tmp_path / "second" / "settings.yaml")
     assert settings.model.embed_dim == one.settings.model.embed_dim
     assert settings.meta.start_from == str(first / "model")
-    assert _type(monkeypatch, capsys, "train", tmp_path / "second", "--resume")[0] == 0
+    assert type_in("train", tmp_path / "second", "--resume").status == 0
 
 
 @pytest.mark.parametrize(
@@ -62,12 +49,12 @@ def test_where_it_means_nothing_it_is_refused(
     said: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    type_in: Type,
 ) -> None:
     (tmp_path / "runs" / "x").mkdir(parents=True)
     (tmp_path / "runs" / "x" / "settings.yaml").write_text("recipe: concepts\n")
     monkeypatch.chdir(tmp_path)
-    code, err = _type(monkeypatch, capsys, "train", *words, "--from", "run")
+    code, _, err = type_in("train", *words, "--from", "run")
     assert (code, said in err) == (2, True), err
 
 

@@ -1,4 +1,4 @@
-"""Held-out figures: equal to a computation from scratch, and the same whoever did which part of the work."""
+"""Validation metrics: equal to a computation from scratch, and the same whoever did which part of the work."""
 
 import itertools
 from collections.abc import Callable
@@ -42,12 +42,12 @@ def _coded(dim: int, seed: int) -> Callable[[Batch], Tensor]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_path: Path) -> None:
+def test_the_metrics_are_what_they_are_called(mode: str, corpus: Corpus, tmp_path: Path) -> None:
     """With a real model: loss, cosine and recall computed here in the plainest way, one sentence at a time."""
     settings = tiny_settings(tmp_path, *MODES[mode], "logging.num_examples=2")
     jepa = build_jepa(settings, corpus.tokenizer).eval()
     held_out = _held_out(settings, corpus)
-    look = held_out.measure(
+    measured = held_out.measure(
         lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU
     )
     predicted, target = {}, {}
@@ -59,22 +59,24 @@ def test_the_figures_are_what_they_are_called(mode: str, corpus: Corpus, tmp_pat
                 target[number] = functional.normalize(row, dim=0)
     ours, theirs = (torch.stack([x[n] for n in sorted(x)]) for x in (predicted, target))
     cosines = (ours * theirs).sum(1)
-    assert look.metrics["val/count"] == len(ours)
-    assert look.metrics["val/semantic/avg_similarity"] == pytest.approx(float(cosines.mean()), abs=1e-5)
+    assert measured.metrics["val/count"] == len(ours)
+    assert measured.metrics["val/semantic/avg_similarity"] == pytest.approx(float(cosines.mean()), abs=1e-5)
     assert settings.optimization.loss_fn == "cosine"
-    assert look.metrics["val/loss"] == pytest.approx(float((1 - cosines).mean()), abs=1e-5)
+    assert measured.metrics["val/loss"] == pytest.approx(float((1 - cosines).mean()), abs=1e-5)
     half = theirs.roll(len(theirs) // 2, 0)
-    assert look.metrics["val/distance_shuffled"] == pytest.approx(float((1 - (ours * half).sum(1)).mean()), abs=1e-5)
+    assert measured.metrics["val/distance_shuffled"] == pytest.approx(
+        float((1 - (ours * half).sum(1)).mean()), abs=1e-5
+    )
     mean = functional.normalize(theirs.mean(0), dim=0)
-    assert look.metrics["val/distance_mean_target"] == pytest.approx(float(1 - (theirs @ mean).mean()), abs=1e-5)
+    assert measured.metrics["val/distance_mean_target"] == pytest.approx(float(1 - (theirs @ mean).mean()), abs=1e-5)
     std = float(theirs.std(0, correction=0).mean()) * 32**0.5
-    assert look.metrics["val/embeddings/target_std_relative"] == pytest.approx(std, abs=1e-5)
-    assert len(look.examples) == 2
-    assert look.metrics.keys() <= set(COLUMNS)
+    assert measured.metrics["val/embeddings/target_std_relative"] == pytest.approx(std, abs=1e-5)
+    assert len(measured.examples) == 2
+    assert measured.metrics.keys() <= set(COLUMNS)
 
 
 @pytest.mark.parametrize("mode", VIEWS)
-def test_other_views_are_looked_at_in_the_same_way(mode: str, corpus: Corpus, tmp_path: Path) -> None:
+def test_other_views_are_validated_in_the_same_way(mode: str, corpus: Corpus, tmp_path: Path) -> None:
     """Each prediction against its own target and those of other documents; the same draws in every run."""
     settings = tiny_settings(tmp_path, *VIEWS[mode])
     held_out = _held_out(settings, corpus)
@@ -105,9 +107,9 @@ def test_the_regularizer_is_measured_on_all_held_out_targets(corpus: Corpus, tmp
     settings = tiny_settings(tmp_path)
     table = _coded(8, 1)
     alone = _held_out(settings, corpus)
-    look = alone.measure(_coded(8, 0), table, CPU, regularizer=regularizer)
+    measured = alone.measure(_coded(8, 0), table, CPU, regularizer=regularizer)
     whole = parts.pop()
-    assert look.metrics["val/regularizer"] == pytest.approx(float(whole.square().sum()))
+    assert measured.metrics["val/regularizer"] == pytest.approx(float(whole.square().sum()))
     for rank in range(3):
         one = _held_out(settings, corpus, rank=rank, world=3)
         one.batches = alone.batches
@@ -120,11 +122,11 @@ def test_copy_forward_is_the_loss_of_the_sentence_before(mode: str, corpus: Corp
     """Also where that sentence is no target itself, as a document's first."""
     settings = tiny_settings(tmp_path, *MODES[mode], "logging.val_sentences=30")
     held_out, embed = _held_out(settings, corpus), _coded(8, 1)
-    look = held_out.measure(_coded(8, 0), embed, CPU)
+    measured = held_out.measure(_coded(8, 0), embed, CPU)
     numbers = torch.cat([batch.sentence_ids for batch in held_out.batches])
     table = torch.randn(100_000, 8, generator=torch.Generator().manual_seed(1))
     expected = 1 - functional.cosine_similarity(table[numbers - 1], table[numbers]).mean()
-    assert look.metrics["val/distance_copy_forward"] == pytest.approx(float(expected), abs=1e-5)
+    assert measured.metrics["val/distance_copy_forward"] == pytest.approx(float(expected), abs=1e-5)
 
 
 @pytest.mark.parametrize("world", [2, 3, 50])
@@ -143,20 +145,22 @@ def test_ranks_share_the_work_and_not_the_result(mode: str, world: int, corpus: 
 
 
 def test_a_perfect_prediction_finds_its_sentence(corpus: Corpus, tmp_path: Path) -> None:
-    look = _held_out(tiny_settings(tmp_path), corpus).measure(_coded(32, 0), _coded(32, 0), CPU)
-    assert look.metrics["val/semantic/avg_similarity"] == pytest.approx(1.0)
-    assert look.metrics["val/retrieval/recall@1"] == look.metrics["val/retrieval/mrr"] == 1.0
-    assert look.metrics["val/loss"] == pytest.approx(0.0, abs=1e-6)
-    for example in look.examples:
+    measured = _held_out(tiny_settings(tmp_path), corpus).measure(_coded(32, 0), _coded(32, 0), CPU)
+    assert measured.metrics["val/semantic/avg_similarity"] == pytest.approx(1.0)
+    assert measured.metrics["val/retrieval/recall@1"] == measured.metrics["val/retrieval/mrr"] == 1.0
+    assert measured.metrics["val/loss"] == pytest.approx(0.0, abs=1e-6)
+    for example in measured.examples:
         after, following, found = (line[11:] for line in example.split("\n"))
         assert following == found != after
 
 
 def test_examples_quote_what_really_follows(corpus: Corpus, tmp_path: Path) -> None:
-    look = _held_out(tiny_settings(tmp_path, "logging.num_examples=5"), corpus).measure(_coded(8, 0), _coded(8, 1), CPU)
+    measured = _held_out(tiny_settings(tmp_path, "logging.num_examples=5"), corpus).measure(
+        _coded(8, 0), _coded(8, 1), CPU
+    )
     texts = corpus.validation.texts(np.arange(corpus.validation.num_sentences))
     pairs = set(itertools.pairwise(texts))
-    for example in look.examples:
+    for example in measured.examples:
         after, following, _ = (line[11:] for line in example.split("\n"))
         assert (after, following) in pairs
 
@@ -174,18 +178,18 @@ def test_the_sample_is_fixed_and_within_its_budget(corpus: Corpus, tmp_path: Pat
     assert len(everything) == make_plain_view(tiny_settings(tmp_path), corpus.validation, corpus.tokenizer).targets
 
 
-def test_looking_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: Path) -> None:
+def test_validating_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path, "model.dropout=0.5")
     jepa = build_jepa(settings, corpus.tokenizer).eval()
     before = torch.get_rng_state()
 
-    def look() -> Measured:
+    def measure() -> Measured:
         held_out = _held_out(settings, corpus)
         return held_out.measure(
             lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU
         )
 
-    assert look() == look()
+    assert measure() == measure()
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in jepa.parameters())
 

@@ -159,12 +159,12 @@ def test_a_resumed_trainer_equals_one_that_never_stopped(tmp_path: Path) -> None
 def test_validate_measures_the_start_before_fit_and_the_end_after_it(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "ours")
     train(settings)
-    looks = [row["val/loss"] for row in read_metrics(tmp_path / "ours" / "metrics.csv") if "val/loss" in row]
+    validations = [row["val/loss"] for row in read_metrics(tmp_path / "ours" / "metrics.csv") if "val/loss" in row]
     module, data, trainer = LitJEPA(settings), TextDataModule(settings), _trainer(tmp_path)
     (before,) = trainer.validate(module, data, verbose=False)
     trainer.fit(module, data)
     (after,) = trainer.validate(module, data, verbose=False)
-    assert [before["val/loss"], after["val/loss"]] == pytest.approx([looks[0], looks[-1]], rel=1e-6)
+    assert [before["val/loss"], after["val/loss"]] == pytest.approx([validations[0], validations[-1]], rel=1e-6)
 
 
 def test_the_generator_of_a_gpu_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_the_finished_model_can_be_saved_and_loaded(tmp_path: Path) -> None:
     assert torch.equal(torch.tensor(loaded.encode(sentences)), torch.tensor(model.encode(sentences)))
 
 
-def test_the_watch_stops_the_trainer(tmp_path: Path) -> None:
+def test_the_collapse_monitor_stops_the_trainer(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path, "meta.on_collapse=stop")
     module = LitJEPA(settings)
 
@@ -261,7 +261,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         _trainer(tmp_path, steps=-1).fit(LitJEPA(settings), TextDataModule(settings))
 
 
-def test_what_is_cut_is_told_where_training_starts(tmp_path: Path) -> None:
+def test_what_is_cut_is_reported_where_training_starts(tmp_path: Path) -> None:
     data = TextDataModule(tiny_settings(tmp_path, "model.max_length=8"))
     with pytest.warns(
         UserWarning, match=r"cut [\d,]+ \(.*%\) of [\d,]+ sentences at 8 tokens. Look at model.max_length"

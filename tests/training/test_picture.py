@@ -25,7 +25,7 @@ def test_panels_show_columns_that_are_logged() -> None:
     assert {column for _, lines in _PANELS for column in lines} <= set(COLUMNS)
 
 
-def test_curves_are_drawn_and_differ_with_the_figures(tmp_path: Path) -> None:
+def test_curves_are_drawn_and_differ_with_the_metrics(tmp_path: Path) -> None:
     picture = _picture(ROWS, tmp_path / "a.png")
     changed = [*ROWS[:2], {**ROWS[2], "train/loss": 5.0}]
     again, other = _picture(ROWS, tmp_path / "b.png"), _picture(changed, tmp_path / "c.png")

@@ -38,6 +38,7 @@ OVERRIDES = {
     "next_sentence": ("model.head=whitened", "data.num_workers=0"),  # from scratch it would begin collapsed
     "masked_concepts": ("model.predictor=neighbour_attention",),  # thirty-two weights have little to learn here
     "dialogue": (f"data.train_file={EXAMPLES / 'chats.jsonl'}", "data.batch_size=4", "optimization.lr=2e-3"),
+    "dialogue_pretrained": (f"data.train_file={EXAMPLES / 'chats.jsonl'}", "data.batch_size=4"),
     "log": (f"data.train_file={EXAMPLES / 'app.log'}", "data.batch_size=4"),
     "lejepa_spans": ("data.chunk_size=48",),
     # So little holds the spread of these two that a higher rate takes them nowhere.

@@ -169,16 +169,16 @@ def test_a_large_sample_is_whitened_as_it_is() -> None:
     assert torch.equal(head.weight, torch.from_numpy(Statistics.of(pooled.numpy(), shrinkage=1e-3).whitening))
 
 
-def test_text_that_is_too_short_for_the_width_is_told(tmp_path: Path) -> None:
-    """In one warning with the numbers, where training starts; and the model starts at ordinary figures."""
+def test_text_that_is_too_short_for_the_width_is_reported(tmp_path: Path) -> None:
+    """In one warning with the numbers, where training starts; and the model starts at ordinary metrics."""
     heard = Heard()
     wide = ("data.limit=12", "model.embed_dim=256", "model.pred_dim=256", "model.head_sample=4000")
     few = ("data.val_fraction=0.3", "objective.regularizer=vicreg", "optimization.max_steps=1")
     train(tiny_settings(tmp_path / "wide", *wide, *few), heard)
-    (told,) = [text for text in heard.warnings if "model.embed_dim" in text]
-    sentences = re.search(r"needs 512 training sentences or more, and there are (\d+): the whitened start and", told)
+    (warning,) = [text for text in heard.warnings if "model.embed_dim" in text]
+    sentences = re.search(r"needs 512 training sentences or more, and there are (\d+): the whitened start and", warning)
     assert sentences is not None
-    assert f"a smaller model.embed_dim ({int(sentences[1]) // 2} at most" in told
+    assert f"a smaller model.embed_dim ({int(sentences[1]) // 2} at most" in warning
     (row,) = [row for row in read_metrics(tmp_path / "wide" / "metrics.csv") if "train/regularizer" in row]
     assert row["train/regularizer"] < 50
     narrow = Heard()

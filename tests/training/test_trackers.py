@@ -1,4 +1,4 @@
-"""TensorBoard beside the CSV: the same figures at the same steps, of encoders and GPTs."""
+"""TensorBoard beside the CSV: the same metrics at the same steps, of encoders and GPTs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_tensorboard_holds_what_the_csv_holds(kind: str, tmp_path: Path) -> None
 class Killed(Silent):
     """Ends the run, not cleanly, while a step is reported."""
 
-    def step(self, step: int, figures: Mapping[str, float]) -> None:
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
         if step == 6:
             raise SystemExit
 

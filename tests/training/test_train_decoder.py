@@ -70,11 +70,11 @@ def test_stopped_and_resumed_bit_for_bit(encoder: Path, whole: Path, tmp_path: P
 
 
 def test_it_learns_to_read_the_concept(whole: Path, encoder: Path) -> None:
-    looks = [row for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
-    assert [row["train/step"] for row in looks] == [0, 10, 20, 30]
-    assert looks[-1]["val/loss"] < looks[0]["val/loss"]
-    assert looks[-1]["val/loss_shuffled"] != looks[-1]["val/loss_own"], "the control reads other concepts"
-    assert looks[-1]["val/perplexity"] == pytest.approx(np.exp(looks[-1]["val/loss_own"]))
+    validations = [row for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
+    assert [row["train/step"] for row in validations] == [0, 10, 20, 30]
+    assert validations[-1]["val/loss"] < validations[0]["val/loss"]
+    assert validations[-1]["val/loss_shuffled"] != validations[-1]["val/loss_own"], "the control reads other concepts"
+    assert validations[-1]["val/perplexity"] == pytest.approx(np.exp(validations[-1]["val/loss_own"]))
     assert (whole / "samples.txt").read_text().count("reconstruction") == 8
     checkpoint = ConceptModel.load(encoder)
     load_decoder(whole, checkpoint)
@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
     assert not (tmp_path / "run" / LAYOUT.last).is_file()
 
 
-def _material(encoder: Path, folder: Path, *overrides: str, held_out: bool) -> DecoderData:
+def _data(encoder: Path, folder: Path, *overrides: str, held_out: bool) -> DecoderData:
     model = ConceptModel.load(encoder)
     data = model.settings.data
     corpus = prepare(data if held_out else data.model_copy(update={"val_fraction": 0.0}))
@@ -113,22 +113,22 @@ def _material(encoder: Path, folder: Path, *overrides: str, held_out: bool) -> D
 
 
 def test_documents_are_held_out_where_the_corpus_holds_none(encoder: Path, tmp_path: Path) -> None:
-    material = _material(encoder, tmp_path, "data.val_fraction=0.3", held_out=False)
-    documents = [set(side.split.document_of(side.rows).tolist()) for side in (material.train, material.held_out)]
+    data = _data(encoder, tmp_path, "data.val_fraction=0.3", held_out=False)
+    documents = [set(side.split.document_of(side.rows).tolist()) for side in (data.train, data.held_out)]
     assert not documents[0] & documents[1]
-    assert documents[0] | documents[1] == set(range(material.corpus.train.num_documents))
-    assert 0.1 < len(documents[1]) / material.corpus.train.num_documents < 0.5
+    assert documents[0] | documents[1] == set(range(data.corpus.train.num_documents))
+    assert 0.1 < len(documents[1]) / data.corpus.train.num_documents < 0.5
 
 
 def test_a_batch_pairs_each_sentence_with_its_own_concept(encoder: Path, tmp_path: Path) -> None:
-    material = _material(encoder, tmp_path, held_out=True)
-    assert material.held_out.split is material.corpus.validation
+    data = _data(encoder, tmp_path, held_out=True)
+    assert data.held_out.split is data.corpus.validation
     examples = np.array([5, 2, 17])
-    batch = material.train.batch(examples)
-    texts = material.train.texts(examples)
+    batch = data.train.batch(examples)
+    texts = data.train.texts(examples)
     np.testing.assert_allclose(batch.concepts, ConceptModel.load(encoder).encode(texts), atol=1e-6)
-    assert [material.tokenizer.decode(row.tolist()) for row in batch.tokens] == texts
-    swapped = material.train.own(examples, concepts_of=examples[::-1])
+    assert [data.tokenizer.decode(row.tolist()) for row in batch.tokens] == texts
+    swapped = data.train.own(examples, concepts_of=examples[::-1])
     np.testing.assert_array_equal(swapped.concepts, batch.concepts.flip(0))
     np.testing.assert_array_equal(swapped.tokens, batch.tokens)
 
@@ -136,10 +136,10 @@ def test_a_batch_pairs_each_sentence_with_its_own_concept(encoder: Path, tmp_pat
 def test_a_share_of_the_texts_is_read_from_what_was_predicted_of_them(encoder: Path, tmp_path: Path) -> None:
     """The text stays, the concept is the predictor's, a document's first sentence keeps its own; drawn anew by epoch."""
     model = ConceptModel.load(encoder)
-    material = _material(encoder, tmp_path, "data.predicted_share=0.5", held_out=True)
-    plain = _material(encoder, tmp_path, held_out=True)
+    data = _data(encoder, tmp_path, "data.predicted_share=0.5", held_out=True)
+    plain = _data(encoder, tmp_path, held_out=True)
     examples = np.arange(200)
-    own, mixed = plain.train.batch(examples), material.train.batch(examples, epoch=3)
+    own, mixed = plain.train.batch(examples), data.train.batch(examples, epoch=3)
     np.testing.assert_array_equal(own.tokens, mixed.tokens)
     moved = (own.concepts != mixed.concepts).any(1).numpy()
     documents = plain.train.split.document_starts
@@ -150,30 +150,30 @@ def test_a_share_of_the_texts_is_read_from_what_was_predicted_of_them(encoder: P
         begin = documents[documents <= example][-1]
         context = plain.train.texts(np.arange(begin, example))
         np.testing.assert_allclose(mixed.concepts[example], model.predict_next(context), atol=2e-5)
-    again, later = material.train.batch(examples, epoch=3), material.train.batch(examples, epoch=4)
+    again, later = data.train.batch(examples, epoch=3), data.train.batch(examples, epoch=4)
     assert torch.equal(again.concepts, mixed.concepts)
     assert not torch.equal(later.concepts, mixed.concepts)
-    foretold = material.train.predicted(examples)
-    assert len(foretold.concepts) == (~firsts).sum()
-    np.testing.assert_array_equal(foretold.concepts[moved[~firsts]], mixed.concepts[moved])
+    predicted = data.train.predicted(examples)
+    assert len(predicted.concepts) == (~firsts).sum()
+    np.testing.assert_array_equal(predicted.concepts[moved[~firsts]], mixed.concepts[moved])
 
 
-def test_the_best_look_is_by_what_is_trained(encoder: Path, tmp_path: Path) -> None:
+def test_the_best_validation_is_by_what_is_trained(encoder: Path, tmp_path: Path) -> None:
     """Own and predicted concepts by their shares; the loss on predictions is that of `score_texts`."""
     settings = tiny_decoder(tmp_path / "run", "data.predicted_share=0.25")
     folder = train(settings.of(encoder)).folder
-    looks = [row for row in read_metrics(folder / "metrics.csv") if "val/loss" in row][1:]
-    trained = [0.75 * row["val/loss_own"] + 0.25 * row["val/loss_predicted"] for row in looks]
-    assert [row["val/loss"] for row in looks] == pytest.approx(trained)
+    validations = [row for row in read_metrics(folder / "metrics.csv") if "val/loss" in row][1:]
+    trained = [0.75 * row["val/loss_own"] + 0.25 * row["val/loss_predicted"] for row in validations]
+    assert [row["val/loss"] for row in validations] == pytest.approx(trained)
     step, loss = load_checkpoint(folder / LAYOUT.last)["best"]
-    assert (step, loss) == (looks[int(np.argmin(trained))]["train/step"], pytest.approx(min(trained)))
-    material = _material(encoder, tmp_path, "data.predicted_share=0.25", held_out=True)
-    examples = material.sample[material.held_out.concepts.is_predicted(material.sample)]
+    assert (step, loss) == (validations[int(np.argmin(trained))]["train/step"], pytest.approx(min(trained)))
+    data = _data(encoder, tmp_path, "data.predicted_share=0.25", held_out=True)
+    examples = data.sample[data.held_out.concepts.is_predicted(data.sample)]
     model = ConceptModel.load(encoder)
     load_decoder(folder, model)
-    predicted = material.held_out.concepts.predicted(examples).numpy()
-    scores = model.score_texts(predicted, material.held_out.texts(examples))
-    best = looks[int(np.argmin(trained))]["val/loss_predicted"]
+    predicted = data.held_out.concepts.predicted(examples).numpy()
+    scores = model.score_texts(predicted, data.held_out.texts(examples))
+    best = validations[int(np.argmin(trained))]["val/loss_predicted"]
     assert scores.nats.sum() / scores.tokens.sum() == pytest.approx(best, rel=1e-4)
 
 
@@ -239,15 +239,15 @@ def test_only_a_model_directory_is_joined(tmp_path: Path, encoder: Path) -> None
         join_model(tmp_path, model.decoder)
 
 
-def test_what_is_cut_is_told_where_training_starts(encoder: Path, tmp_path: Path) -> None:
-    heard = Told()
+def test_what_is_cut_is_reported_where_training_starts(encoder: Path, tmp_path: Path) -> None:
+    heard = Heard()
     settings = tiny_decoder(tmp_path / "run", "decoder.max_length=6", "optimization.max_steps=1")
     train(settings.of(encoder), heard)
     (line,) = [text for text in heard.warnings if " documents: " in text]
     assert re.search(r"cut [\d,]+ \([\d.]+%\) of [\d,]+ sentences at 6 tokens. Look at decoder.max_length$", line)
 
 
-class Told(Silent):
+class Heard(Silent):
     """Keeps the warnings."""
 
     def __init__(self) -> None:

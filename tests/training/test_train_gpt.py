@@ -72,21 +72,23 @@ def test_stopped_and_resumed_bit_for_bit(whole: Path, tmp_path: Path) -> None:
 def test_what_is_measured(whole: Path) -> None:
     rows = read_metrics(whole / "metrics.csv")
     steps = [row for row in rows if "train/loss" in row]
-    looks = [row for row in rows if "val/loss" in row]
+    validations = [row for row in rows if "val/loss" in row]
     assert [row["train/step"] for row in steps] == list(range(1, 41))
-    assert [row["train/step"] for row in looks] == [0, 20, 40]
+    assert [row["train/step"] for row in validations] == [0, 20, 40]
     assert sum(row["train/loss"] for row in steps[-5:]) < 0.95 * sum(row["train/loss"] for row in steps[:5])
-    assert looks[1]["val/loss"] < looks[0]["val/loss"]
-    assert looks[0]["val/loss"] == looks[0]["val/token_loss"]  # the ramp begins later
-    assert looks[1]["val/loss"] == pytest.approx(looks[1]["val/token_loss"] + 0.1 * looks[1]["val/span_loss"])
-    for row in looks:
+    assert validations[1]["val/loss"] < validations[0]["val/loss"]
+    assert validations[0]["val/loss"] == validations[0]["val/token_loss"]  # the ramp begins later
+    assert validations[1]["val/loss"] == pytest.approx(
+        validations[1]["val/token_loss"] + 0.1 * validations[1]["val/span_loss"]
+    )
+    for row in validations:
         nats = row["val/token_loss"] * row["val/tokens"]
         assert row["val/bits_per_byte"] == pytest.approx(nats / math.log(2) / row["val/bytes"], rel=1e-12)
         assert 0 < row["val/span_loss"] < 2
         assert 0 < row["val/span_loss_without_drift"] < 2
         assert row["val/span_loss"] != row["val/span_loss_without_drift"]
-    assert "val/sliding_loss" not in looks[1]
-    assert looks[2]["val/sliding_loss"] != looks[2]["val/loss"]
+    assert "val/sliding_loss" not in validations[1]
+    assert validations[2]["val/sliding_loss"] != validations[2]["val/loss"]
     weights = [row["train/span_weight"] for row in steps]
     assert weights[:9] == [0.0] * 9  # of the updates at steps 0 to 8, the ramp begins at 0
     assert weights[12] == pytest.approx(0.1 * (12 / 40 - 0.2) / 0.2)
@@ -108,8 +110,8 @@ def test_the_model_directory(whole: Path, tmp_path: Path) -> None:
     assert not torch.equal(model.embedding.weight, checkpoint["model"]["embedding.weight"])
     assert (card["step"], card["looped"]) == (40, [1])
     assert settings.jepa.layer == 1
-    looks = [row for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
-    assert card["scores"]["val/loss"] == looks[-1]["val/loss"]
+    validations = [row for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
+    assert card["scores"]["val/loss"] == validations[-1]["val/loss"]
     assert load_table(whole).decode([]) == ""
     copied = tmp_path / "model"
     copied.mkdir()
@@ -174,7 +176,7 @@ def test_a_prepared_corpus_by_its_folder(tmp_path: Path) -> None:
     assert torch.equal(_weights(tmp_path / "documents"), _weights(tmp_path / "folder"))
 
 
-def test_a_figure_that_could_not_be_measured_has_no_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_metric_that_could_not_be_measured_has_no_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One held-out sequence has no mean to compare with."""
     few = ("data.limit=12", "data.vocab_size=400", "data.seq_len=512", "data.batch_tokens=512")
     result = train(tiny_gpt(tmp_path / "run", *few), GPTBar())

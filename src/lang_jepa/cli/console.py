@@ -113,7 +113,7 @@ def _groups(wide: Sequence[int], room: int) -> list[list[int]]:
     return [list(range(first, last)) for first, last in pairwise([*ends, len(wide) + 1])]
 
 
-def _pairs(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Iterator[RenderableType]:
+def _pairs(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Iterator[Text]:
     """Each row as its name and, below, one metric a line."""
     for name, *cells in rows:
         yield Text.assemble((name.plain, "bold"))
@@ -312,28 +312,49 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
 
 _HEAD = ("", "baseline", "variant", "difference [95 %]", "verdict")
 _WIDTHS = (11, 12, 7, 23, 19)
-"""Letters of the columns at least; together they fit 80."""
+"""Letters of the columns at least; together, with two between, they are 80."""
 
 
 def _print_verdicts(report: Mapping[str, Any], variant: str) -> None:
-    """One variant against the baseline; fits 80 columns where names and numbers are short. Reasons are in the page."""
+    """One variant against the baseline; reasons are in the page."""
     baseline, seeds = report["baseline"], len(report["seeds"])
     title = f"{variant} against {baseline}: {seeds} seed{'s' * (seeds > 1)}, {report['budget']}"
     plain(f"\n{title}", style="bold")
-    verdicts = [one for one in report["verdicts"] if one["variant"] == variant]
-    lines = [_verdict_cells(one) for one in verdicts]
-    columns = zip(_HEAD, *lines, strict=True)
-    widths = [max([least, *map(len, cells)]) for least, cells in zip(_WIDTHS, columns, strict=True)]
-    _print_line(_HEAD, widths, style="bold")
-    rows = zip(verdicts, lines, strict=True)
-    for group, ones in groupby(rows, key=lambda pair: _group(pair[0]["metric"])):
-        plain(group, style="dim")
+    for line in verdict_lines([one for one in report["verdicts"] if one["variant"] == variant], width=console.width):
+        console.print(line)
+
+
+def verdict_lines(verdicts: Sequence[Mapping[str, Any]], *, width: int) -> Iterator[Text]:
+    """A line for each metric, under a head and the names of the tasks.
+
+    A name that is too long stands above its numbers; where these do not fit, each has a line of its own.
+
+    Args:
+        verdicts: of one variant, as in a report.
+        width: letters in a line.
+    """
+    rows = [_verdict_cells(one) for one in verdicts]
+    for usual in (_WIDTHS, (0,) * len(_WIDTHS)):
+        columns = zip(usual, _HEAD, *rows, strict=True)
+        widths = [max(least, *map(len, cells)) for least, *cells in columns]
+        room = width - sum(widths[1:]) - 2 * len(widths[1:])
+        if widths[0] <= room:
+            break
+    widths[0] = min(widths[0], room)
+    narrow = widths[0] < 0
+    if not narrow:
+        yield from _verdict_line(_HEAD, widths, style="bold")
+    for group, ones in groupby(zip(verdicts, rows, strict=True), key=lambda pair: _group(pair[0]["metric"])):
+        yield Text(group, style="dim")
         for one, cells in ones:
-            _print_line(cells, widths, style=_CALLS.get(one["call"], ""))
+            if narrow:
+                yield from _pairs(_HEAD, [[*map(Text, cells)]])
+            else:
+                yield from _verdict_line(cells, widths, style=_CALLS.get(one["call"], ""))
 
 
 def _group(metric: Mapping[str, str]) -> str:
-    return f"{metric['task']}, {metric['split']}"
+    return visible(f"{metric['task']}, {metric['split']}")
 
 
 def _is_close(one: Mapping[str, Any]) -> bool:
@@ -346,7 +367,7 @@ def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
     spread = f" ±{shown(name, one['baseline_std'])}" if one["baseline_std"] else ""  # one seed has none
     return (
-        name.replace(" (lower is better)", " (↓)"),
+        visible(name.replace(" (lower is better)", " (↓)")),
         f"{shown(name, one['baseline_mean'])}{spread}",
         shown(name, one["variant_mean"]),
         f"{shown(name, found['value'], sign=True)} [{low}, {high}]",
@@ -354,9 +375,10 @@ def _verdict_cells(one: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _print_line(cells: Sequence[str], widths: Sequence[int], *, style: str) -> None:
-    first, *rest = (
-        f"{cell:<{width}}" if number in (0, 4) else f"{cell:>{width}}"
-        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    plain("  ".join([first, *rest]), style=style)
+def _verdict_line(cells: Sequence[str], widths: Sequence[int], *, style: str) -> Iterator[Text]:
+    name, *numbers, call = cells
+    if len(name) > widths[0]:
+        yield Text(name, style=style)
+        name = ""
+    shown = [f"{name:<{widths[0]}}", *(f"{one:>{wide}}" for one, wide in zip(numbers, widths[1:], strict=False)), call]
+    yield Text("  ".join(shown), style=style)

@@ -16,7 +16,7 @@ def prepare(
     override: Override = None,
     duplicates: Annotated[
         Path | None,
-        typer.Option(help="Write here which document repeats which: one JSON line for each that was dropped."),
+        typer.Option(help="File that says which document repeats which: one JSON line for each dropped one."),
     ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and say what is in it."""
@@ -110,7 +110,7 @@ def bits(
         typer.Option(help="A GPT of these tokens to score too: its run, or the file of an export. Repeated."),
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(min=1, help="Score models by windows that move on by so many tokens.")
+        int | None, typer.Option(min=1, help="Score models in sliding windows that advance by this many tokens.")
     ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="SentencePiece model of the shards (default: tokenizer.model there).")

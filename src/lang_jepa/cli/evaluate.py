@@ -30,8 +30,7 @@ def evaluate(
         ),
     ] = "",
     documents: Annotated[
-        str | None,
-        typer.Option(help="Texts to search in, for search, or to be scored, for document, turns, anomalies."),
+        str | None, typer.Option(help="Texts to search in (search), or to score (document, turns, anomalies).")
     ] = None,
     queries: Annotated[
         Path | None,
@@ -39,7 +38,7 @@ def evaluate(
     ] = None,
     language: TextLanguage = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="Prepared corpus of the training, or a GPT's shards, if not where they were.")
+        Path | None, typer.Option(help="The training's corpus, or a GPT's shards, if they have moved.")
     ] = None,
     data_dir: DataDir = None,
     beside: Annotated[
@@ -112,11 +111,9 @@ def compare(
     quick: Annotated[
         bool, typer.Option("--quick", help="Evaluate on fewer questions, for a first impression.")
     ] = False,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Runs at work at the same time; give each its threads by OMP_NUM_THREADS.")
-    ] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; OMP_NUM_THREADS sets the threads of each.")] = 1,
     allow_different: Annotated[
-        bool, typer.Option("--allow-different", help="Compare although precision, device or the like differ.")
+        bool, typer.Option("--allow-different", help="Compare even if precision, device or the like differ.")
     ] = False,
 ) -> None:
     """Train recipes over seeds at an equal budget, and say whether they differ.
@@ -125,10 +122,10 @@ def compare(
 
     Or: lang-jepa compare gpt_jepa --vary jepa.weight=0,0.01 --budget steps=300 --output runs/g
 
-    Runs of one system are compared: encoders with encoders, say. Each run is a process of
+    Only runs of one system are compared, such as encoders with encoders. Each run is a process of
     its own; runs of one seed share data order and initial weights where they
     fit. The verdict of each metric is better, worse, or indistinguishable at
-    this budget. Stopped, the same command goes on.
+    this budget. After a stop the same command goes on.
     """
     from lang_jepa.comparison.budget import parse_budget
     from lang_jepa.comparison.plan import make_plan
@@ -171,17 +168,17 @@ def sweep(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
     output: Annotated[Path, typer.Option(help="Folder of this sweep; given again, it goes on.")],
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials in all, those stopped early included, failed ones not.")
+        int, typer.Option(min=1, help="Trials in all; those stopped early count, failed ones do not.")
     ] = 20,
     metric: Annotated[
-        str, typer.Option(help="Held-out metric to be best in: low for losses and signs of collapse, else high.")
+        str, typer.Option(help="Held-out metric to improve: low is better for losses and signs of collapse, else high.")
     ] = "val/retrieval/mrr",
     space: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=RANGE",
             help="optimization.lr=1e-4:1e-2:log, model.num_layers=1:4, or model.head=none,whitened; repeated. "
-            "Default: the learning rate, within ten times of the recipe's.",
+            "Default: the learning rate, within a factor of ten of the recipe's.",
         ),
     ] = None,
     override: Override = None,

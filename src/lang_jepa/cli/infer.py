@@ -40,7 +40,7 @@ def infer(
     temperature: Annotated[float, typer.Option(help="Of --sample.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Of --sample: share of probability drawn from.")] = 1.0,
     sample_top_k: Annotated[int, typer.Option(help="Of --sample: words drawn from (0: all).")] = 0,
-    beams: Annotated[int | None, typer.Option(help="Beam search with so many hypotheses.")] = None,
+    beams: Annotated[int | None, typer.Option(help="Beam search with this many hypotheses.")] = None,
     seed: Annotated[int, typer.Option(help="Of --sample.")] = 0,
 ) -> None:
     """Concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""

@@ -29,7 +29,7 @@ TextLanguage = Annotated[
     str | None,
     typer.Option(metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's data.language)."),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take so many documents (default: all).")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Documents taken at most (default: all).")]
 TextColumn = Annotated[str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")]
 AnyModel = Annotated[

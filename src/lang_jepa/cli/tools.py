@@ -85,7 +85,7 @@ def search(
         Path | None, typer.Option(help="The model, if it is no longer where it was when the index was built.")
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Search all rows, although there is an approximate index.")
+        bool, typer.Option("--exact", help="Search all rows, even if there is an approximate index.")
     ] = False,
 ) -> None:
     """Find the sentences of an index that mean what a query means, or that may follow a context."""
@@ -132,7 +132,7 @@ def export(
     codec: Annotated[str, typer.Option(help="Of a GPT: zstd or brotli.")] = "zstd",
     cap: Annotated[int, typer.Option(min=1, help="Of a GPT: bytes that its file may take.")] = 16_000_000,
 ) -> None:
-    """Write a model in the format of another tool and check that it gives the same; or a GPT in a few bits a weight."""
+    """Write a model in the format of another tool, and check it; or a GPT in a few bits per weight."""
     if to in ("int8", "int6"):
         _export_quantised(run, folder, to, gptq=gptq, clip=clip, codec=codec, cap=cap)
         return

@@ -254,7 +254,7 @@ def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) 
     for value, one in zip(values, variants, strict=True):
         found = flat(one.settings)[key]
         if found in seen:
-            raise LangJepaError(f"--vary {vary}: {value} stands there twice")
+            raise LangJepaError(f"--vary {vary}: {value} is given twice")
         seen.append(found)
     return variants
 

@@ -94,7 +94,7 @@ def make_space(texts: Iterable[str], settings: Settings) -> tuple[Dimension, ...
     """The dimensions asked for; without any, the learning rate within ten times of the recipe's.
 
     Raises:
-        LangJepaError: a dimension is not understood, a setting is unknown, the sweep's own, or stands twice.
+        LangJepaError: a dimension is not understood, a setting is unknown, the sweep's own, or given twice.
     """
     space = tuple(parse_dimension(text) for text in texts)
     keys, known = [one.key for one in space], list(flat(settings))
@@ -105,7 +105,7 @@ def make_space(texts: Iterable[str], settings: Settings) -> tuple[Dimension, ...
             raise LangJepaError(f"space '{key}': unknown setting{hint}")
     check_free(keys, "--space")
     if len(set(keys)) < len(keys):
-        raise LangJepaError("a setting stands twice in --space")
+        raise LangJepaError("a setting is given twice in --space")
     rate = settings.optimization.lr
     return space or (Dimension("optimization.lr", rate / 10, rate * 10, log=True),)
 

@@ -3,7 +3,7 @@
     CORPUS/concepts/NAME-FINGERPRINT/vectors.f32   row s is of sentence s
     CORPUS/concepts/NAME-FINGERPRINT/about.json    what they were made of
 
-They are made block by block. The work folder holds whole blocks, so a killed process is gone on with; the finished
+They are made block by block. The work folder holds whole blocks, so a killed process is resumed; the finished
 folder appears under its name by one rename.
 
 What is cached of an encoder is the mean over the token states before the head, so that one cache serves every head (a

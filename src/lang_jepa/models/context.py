@@ -67,6 +67,7 @@ class Predictor(nn.Module, ABC):
             from views that encode sentences alone.)
         reads_speakers: it gets who says each segment, and whose turn is predicted, where the corpus has them.
         learns: it has weights.
+        closed_form: a part of it is solved on training pairs before the first step, for the sentence that comes next.
         needs: what it needs from a view that it does not fit, in words; empty: nothing that a setting could give.
         reads: settings that do something beside this predictor, and not beside every one.
     """
@@ -74,6 +75,7 @@ class Predictor(nn.Module, ABC):
     reads_tokens: ClassVar[bool] = False
     reads_speakers: ClassVar[bool] = False
     learns: ClassVar[bool] = True
+    closed_form: ClassVar[bool] = False
     needs: ClassVar[str] = ""
     reads: ClassVar[tuple[str, ...]] = ()
 

@@ -48,6 +48,15 @@ class Jepa(nn.Module):
 
         Both go through one call, so that a wrapper such as DDP sees every use of the encoder's weights.
         """
+        context, embeddings = self.read(contexts)
+        predictions = self.predictor(context)
+        made = None if targets is None else self._targets(targets, embeddings)
+        if contexts.shown is not None:
+            embeddings = take_rows(embeddings, contexts.shown)
+        return Output(predictions, embeddings, made)
+
+    def read(self, contexts: Contexts) -> tuple[Context, Tensor]:
+        """What the predictor reads, and the embeddings [S, D] of the contexts' segments."""
         if contexts.sequences.pooled is None:
             states = self._mapped(self.encoder.states(contexts.sequences))
             embeddings = segment_mean(states, contexts.segments, int(contexts.passages.sum()))
@@ -66,11 +75,7 @@ class Jepa(nn.Module):
             contexts.speakers,
             contexts.asked,
         )
-        predictions = self.predictor(context)
-        made = None if targets is None else self._targets(targets, embeddings)
-        if contexts.shown is not None:
-            embeddings = take_rows(embeddings, contexts.shown)
-        return Output(predictions, embeddings, made)
+        return context, embeddings
 
     def _targets(self, targets: Targets, embeddings: Tensor) -> Tensor:
         """Embeddings of the targets, [Q, D]: of those that the contexts hold too theirs, `embeddings` [S, D], where the

@@ -62,8 +62,8 @@ class DataSettings(Section):
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
     tokenizer_path: str = "roberta-base"
-    """Hugging Face tokenizer by name or folder, or `trained` (byte-level BPE learnt on the corpus). Also the
-    weights' place when `model.pretrained`."""
+    """Hugging Face tokenizer by name or folder, or `trained` (byte-level BPE learnt on the corpus). Also where
+    the weights are, if `model.pretrained`."""
     vocab_size: int = Field(default=8192, ge=300, le=1_000_000)
     """Vocabulary size of a `trained` tokenizer."""
     limit: int | None = Field(default=10_000, ge=1)
@@ -89,7 +89,7 @@ class DataSettings(Section):
     max_sentence_chars: int = Field(default=1000, ge=20)
     """Split longer sentences at their best boundary, in characters; the pieces are kept in order."""
     language: LanguageCode = "en"
-    """Language of the texts, by whose abbreviations and dates sentences are told apart (see docs/corpus.md)."""
+    """Language of the texts, whose abbreviations and dates decide where sentences end (see docs/corpus.md)."""
     splitter: Literal["rules", "sat"] = "rules"
     """Sentence splitter: offline rules, or wtpsplit's SaT model (extra `sat`)."""
     splitter_device: str = "cpu"
@@ -119,7 +119,7 @@ class DataSettings(Section):
     `causal` (one pass over a passage, every boundary a target) or `concepts` (each sentence alone, then a causal
     transformer)."""
     window_size: int = Field(default=8, ge=1)
-    """Sentences of context at most (`masked_concepts`: on each side). In `causal` each layer looks so many sentences
+    """Sentences of context at most (`masked_concepts`: on each side). In `causal` each layer reads so many sentences
     back, so that with n layers a prediction is reached by (n + 1) (window_size - 1) + 1 sentences in training;
     inference shows window_size."""
     passage_size: int = Field(default=16, ge=2)
@@ -138,7 +138,7 @@ class DataSettings(Section):
     """Tokens of the shorter part at least (`spans`). A document's rest below twice as much is left out."""
     crop: float | None = Field(default=None, gt=0, lt=1)
     """Share of a sentence's tokens that each side sees, a run at a random place (`same_sentence`; null: all of them,
-    so that only dropout tells the sides apart)."""
+    so that the sides differ by dropout alone)."""
     batch_size: int = Field(default=32, ge=1)
     """Examples in a batch on each rank: context-target pairs (`window`), passages (`causal`, `concepts`,
     `masked_sentences`, `masked_concepts`), chunks (`spans`) or sentences (`same_sentence`)."""

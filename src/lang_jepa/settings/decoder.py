@@ -34,8 +34,8 @@ class DecoderModelSettings(Section):
     """Undo mean and covariance of the training concepts first, so that directions in which an encoder varies little
     are as easy to read as the others."""
     noise: float = Field(default=0.0, ge=0)
-    """Noise on the standardised concepts of training, up to so many standard deviations, for every second one on
-    average, so that concepts which no sentence has are met in training. It costs some exactness of reconstruction."""
+    """Noise on the standardised concepts of training, up to this many standard deviations, on every second one on
+    average, so that training meets concepts that no sentence has. It costs some exactness of reconstruction."""
     tokenizer_path: str | None = None
     """Tokenizer of the text by Hugging Face name or folder (null: the encoder's)."""
 

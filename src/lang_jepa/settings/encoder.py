@@ -62,8 +62,9 @@ class ModelSettings(Section):
     """Power of the inverse covariance that a whitened head begins with: .5 makes all directions alike, .25 evens out
     half of their spread (in logarithms), 0 only takes the mean out."""
     score_sample: int = Field(default=4000, ge=16)
-    """Training predictions, with their targets, from which the score statistics are estimated when training ends. The
-    similarity `predictable` gains from many more of them than there are dimensions."""
+    """Training predictions, with their targets, from which the score statistics are estimated when training ends, and
+    from which `ridge_transformer` is solved. The similarity `predictable` gains from many more of them than there are
+    dimensions."""
     freeze_encoder: bool = False
     """Train the predictor alone (head included in what is frozen); needs objective.target=frozen. With
     `data.context=concepts` or `data.view=masked_concepts` each sentence is then encoded once and cached beside the
@@ -75,7 +76,8 @@ class ModelSettings(Section):
     zero at the start, of their recency-weighted mean (`concepts`); the weighted sum of the neighbours, which starts as
     the recency-weighted mean; the same with weights that also depend on how the neighbours resemble each other; the
     weighted sum with a learnt correction (the last three: `masked_concepts`). `turn_transformer` reads the window of
-    each prediction with positions counted from the target, and who speaks (`concepts`)."""
+    each prediction with positions counted from the target, and who speaks (`concepts`). `ridge_transformer` starts
+    as a ridge regression of the next vector, solved on training pairs (`concepts`)."""
     predictor_layers: int = Field(default=1, ge=1)
     """Layers of the transformer predictors."""
     predictor_heads: int = Field(default=4, ge=1)
@@ -93,7 +95,7 @@ class ObjectiveSettings(Section):
     target_gradient: bool = False
     """Let the gradient flow into the targets too, and regularize them as a second view (`shared` only): LeJEPA."""
     teacher_path: str | None = None
-    """Encoder of a `frozen` target: a run or model directory of ours, or a pretrained encoder by name or folder, with
+    """Encoder of a `frozen` target: a run or model directory, or a pretrained encoder by name or folder, with
     the same tokenizer and width (null: the encoder's own starting weights)."""
     regularizer: Annotated[str, REGULARIZER] = "none"
     """Term on the un-normalised online embeddings of the context's sentences or spans."""
@@ -106,10 +108,10 @@ class ObjectiveSettings(Section):
     prediction_weight: float = Field(default=1.0, gt=0)
     """Weight of the prediction distance in the sum (VICReg's 25)."""
     contrastive_temperature: float = Field(default=0.1, gt=0)
-    """Temperature of `optimization.loss_fn=contrastive`; lower looks at the hardest wrong targets alone."""
+    """Temperature of `optimization.loss_fn=contrastive`; lower puts the weight on the hardest wrong targets."""
     contrastive_near: int = Field(default=8, ge=0)
-    """Targets up to so many sentences from the own one are no wrong ones for it. 8: as many as contexts usually have; 0
-    where what was just said does not come again, as in dialogues."""
+    """Targets at most this many sentences away from a prediction's own do not count as wrong. 8: as many as
+    contexts usually have; 0 where what was just said does not recur, as in dialogues."""
     vicreg_variance: float = Field(default=25.0, ge=0)
     """Weight of VICReg's variance term."""
     vicreg_covariance: float = Field(default=1.0, ge=0)
@@ -187,8 +189,8 @@ class EncoderMetaSettings(MetaSettings):
     use_gradient_checkpointing: bool = False
     """Recompute encoder layers in the backward pass: less memory, about a third more time."""
     start_from: str | None = None
-    """Run or model directory with whose weights, predictor included, training begins; the sizes and the tokenizer must
-    be its own (`lang-jepa train --from RUN` sets them). Another text may follow: this is no resumption."""
+    """Run or model directory whose weights, predictor included, training begins with; the sizes and the tokenizer must
+    be its own (`lang-jepa train --from RUN` sets them). The text may be another: this does not resume a run."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What the collapse monitor does when it warns."""
 
@@ -319,6 +321,8 @@ def _predictors(settings: Settings, parts: Parts) -> Iterator[str]:
     if data.speakers == "embedding" and not parts.predictor.reads_speakers:
         readers = " or ".join(known for known, one in PREDICTOR.built_in.items() if one.reads_speakers)
         yield f"data.speakers=embedding needs a predictor that reads speakers: set model.predictor={readers}."
+    if parts.predictor.closed_form and data.horizons != 1:
+        yield f"model.predictor={name} predicts the next sentence alone: leave data.horizons at 1."
     if parts.predictor.fits(view):
         return
     fitting = [known for known, one in PREDICTOR.built_in.items() if one.fits(view)]

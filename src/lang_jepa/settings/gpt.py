@@ -97,7 +97,7 @@ class GPTDataSettings(Section):
     corpus_dir: str = "corpora"
     """Folder in which prepared corpora are kept."""
     language: LanguageCode = "en"
-    """Language of the texts, by whose abbreviations and dates sentences are told apart, here and by `evaluate`."""
+    """Language of the texts, whose abbreviations and dates decide where sentences end, here and in `evaluate`."""
     limit: int | None = Field(default=None, ge=1)
     """Take at most so many documents (null: all)."""
     min_length: int = Field(default=100, ge=0)
@@ -159,7 +159,7 @@ class GPTModelSettings(Section):
 
 
 class SpanSettings(Section):
-    """The JEPA loss: hidden states of a span and of what surrounds it shall point the same way."""
+    """The JEPA loss: hidden states of a span and of what surrounds it should point the same way."""
 
     weight: float = Field(default=0.0, ge=0)
     """Factor lambda of the loss beside the cross-entropy. With 0 nothing of it is computed in training."""
@@ -231,7 +231,7 @@ class GPTEvaluationSettings(Section):
     val_batch_tokens: int = Field(default=65_536, ge=1)
     """Held-out tokens of one forward pass."""
     stride: int | None = Field(default=None, ge=1)
-    """If set, the last validation measures again with windows that move on by so many tokens, so that most tokens are
+    """If set, the last validation measures again with windows that advance by this many tokens, so that most tokens are
     predicted from a long context."""
     span_sequences: int = Field(default=64, ge=2)
     """Held-out sequences on which the span loss is measured at each validation, as it is and after removing the mean of

@@ -23,7 +23,7 @@ class LoggingSettings(Section):
     """Epochs between checkpoints of epochs (null: only the last and the best are kept)."""
     keep_checkpoints: int | None = Field(default=3, ge=1)
     """Checkpoints of epochs that stay, the latest (null: all of them). The last and the best checkpoint always stay, as
-    does one that is gone on from."""
+    does one that a run resumes from."""
     num_examples: int = Field(default=3, ge=0)
     """Examples of what the model makes of held-out text, written at each validation."""
     log_to_wandb: bool = False
@@ -54,8 +54,8 @@ class MetaSettings(Section):
     checkpoint_path: str | None = None
     """Checkpoint to go on from."""
     timeout_minutes: float = Field(default=10.0, gt=0)
-    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, as a
-    fraction too; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
+    """Minutes without a sign of life from another process of the run (torchrun) after which this one ends, fractions
+    allowed; a collective may wait as long, at least five minutes. Preparing and exporting have no limit."""
 
 
 class OptimizationSettings(Section):

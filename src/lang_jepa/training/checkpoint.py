@@ -15,7 +15,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -115,7 +115,7 @@ _INSTEAD = {
 def check_contents(
     checkpoint: Mapping[str, Any], contents: Mapping[str, Any], *, system: str | None, where: str
 ) -> None:
-    """Refuse a checkpoint that cannot be gone on with, or used.
+    """Refuse a checkpoint that cannot be resumed from, or used.
 
     Args:
         checkpoint: as it was read.
@@ -138,7 +138,7 @@ def check_contents(
 
 
 def what_is_wrong(checkpoint: Mapping[str, Any], contents: Mapping[str, Any]) -> str:
-    """Why a checkpoint cannot be gone on from, as a predicate: a part is missing, of another type or out of range;
+    """Why a checkpoint cannot be resumed from, as a predicate: a part is missing, of another type or out of range;
     nothing if it can. `contents`: as of `check_contents`.
     """
     parts = {**COMMON, **contents}
@@ -350,38 +350,6 @@ def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, 
     if wrong:
         raise LangJepaError(f"{what} does not fit these settings: " + "; ".join(sorted(wrong)[:8]))
     module.load_state_dict(state)
-
-
-def load_optimizer(optimizer: Any, state: Mapping[str, Any], *, what: str) -> None:
-    """Load an optimizer's state, if it is one of these parameters.
-
-    Raises:
-        LangJepaError: other groups, other parameters, or a tensor of another shape.
-    """
-    try:
-        sizes = [len(group["params"]) for group in state["param_groups"]]
-        if sizes != [len(group["params"]) for group in optimizer.param_groups]:
-            raise ValueError(f"its groups have {sizes} parameters")
-        parameters = [one for group in optimizer.param_groups for one in group["params"]]
-        for number, entries in state["state"].items():
-            shapes = {tuple(one.shape) for one in entries.values() if isinstance(one, torch.Tensor) and one.dim()}
-            if shapes - {tuple(parameters[number].shape)}:
-                raise ValueError(f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}")
-        wanted = [set(group) for group in optimizer.param_groups]
-        optimizer.load_state_dict(state)
-        for group, names in zip(optimizer.param_groups, wanted, strict=True):
-            if lacking := sorted(names - set(group)):
-                raise ValueError(f"it is of another optimizer, without {', '.join(lacking)}")
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise LangJepaError(f"{what} does not fit these settings: {error}") from error
-
-
-def load_optimizers(optimizers: Sequence[Any], states: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """`load_optimizer` of several, from the checkpoint at `path`."""
-    if len(states) != len(optimizers):
-        raise LangJepaError(f"{path} has {len(states)} optimizers, not {len(optimizers)}")
-    for optimizer, state in zip(optimizers, states, strict=True):
-        load_optimizer(optimizer, state, what=f"an optimizer in {path}")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

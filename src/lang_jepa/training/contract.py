@@ -1,5 +1,5 @@
-"""What the engine needs of a `Method`, checked where the method gives it: a system of one's own is told what is wrong
-with it by name, before training where that can be known.
+"""What the engine needs of a `Method`, checked where the method gives it: the message to the author of a
+system names what is wrong with it, before training where that can be known.
 """
 
 import inspect
@@ -230,7 +230,7 @@ def check_going_on(method: Method[Any], step: int) -> None:
 
 
 def check_state(method: Method[Any], state: Mapping[str, Any]) -> None:
-    """Raise LangJepaError unless a checkpoint with this state can be read again and gone on from."""
+    """Raise LangJepaError unless a checkpoint with this state can be read again and resumed from."""
     if problem := what_is_wrong(state, method.contents):
         raise _broken(method, f"a checkpoint of it {problem}")
     if place := _not_plain(state, "state"):

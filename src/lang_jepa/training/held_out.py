@@ -46,7 +46,7 @@ class Predicted(NamedTuple):
 
     Attributes:
         predictions, targets: fp32 [Q, D] on the CPU, not normalised.
-        sentences, documents: int64 [Q], their indices in the held-out side.
+        sentences, documents: int64 [Q], their indices in the held-out split.
     """
 
     predictions: Tensor
@@ -73,7 +73,7 @@ class HeldOut:
 
     Args:
         settings: budget, distance and number of examples.
-        view: over the held-out side, as `make_plain_view` gives it.
+        view: over the held-out split, as `make_plain_view` gives it.
         rank, world: this process and their number.
     """
 

@@ -28,7 +28,7 @@ from lang_jepa.training.held_out import CANDIDATES, HeldOut, Predicted, sample_e
 from lang_jepa.training.start import sample_embeddings
 
 KEPT = 1000
-"""Embeddings of training sentences that stay with the model, to tell what is usual."""
+"""Embeddings of training sentences that stay with the model, which show what is usual."""
 
 
 @torch.inference_mode()

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lang_jepa.settings.run import RunSettings
-from lang_jepa.training.checkpoint import load_optimizers, load_weights
+from lang_jepa.training.checkpoint import load_weights
 from lang_jepa.training.metrics import STEP
+from lang_jepa.training.optim import load_optimizers, optimizer_states
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import epochs_ended
@@ -298,8 +299,7 @@ class Method(ABC, Generic[S]):
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of this system: tensors, numbers, texts, lists and dictionaries."""
-        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        return {"model": self.network.state_dict(), "optimizers": optimizers}
+        return {"model": self.network.state_dict(), "optimizers": optimizer_states(self.optimizers)}
 
     def restore(self, state: Mapping[str, Any], path: Path) -> None:
         """Take back what `state` gave; `path` names the checkpoint in messages.

@@ -1,9 +1,12 @@
-"""AdamW, Muon and a moving average of weights, with the checks that catch a parameter nobody trains."""
+"""AdamW, Muon, their state in checkpoints, and a moving average of weights; checks that catch a parameter nobody
+trains.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -166,6 +169,49 @@ def set_gpt_rates(
             if "momentum" in group:
                 group["momentum"] = momentum
     return factor
+
+
+def optimizer_states(optimizers: Sequence[Any]) -> list[dict[str, Any]]:
+    """What a checkpoint keeps of optimizers: the class and the state of each."""
+    return [{"class": _class_of(one), **one.state_dict()} for one in optimizers]
+
+
+def load_optimizers(optimizers: Sequence[Any], states: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Load what `optimizer_states` gave, if it is of such optimizers of these parameters; `path`: of the checkpoint.
+
+    Raises:
+        LangJepaError: other optimizers, groups or parameters, or a tensor of another shape.
+    """
+    if len(states) != len(optimizers):
+        raise LangJepaError(f"{path} has {len(states)} optimizers, not {len(optimizers)}")
+    for optimizer, state in zip(optimizers, states, strict=True):
+        try:
+            _load_optimizer(optimizer, state)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise LangJepaError(f"an optimizer in {path} does not fit these settings: {error}") from error
+
+
+def _load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
+    now = _class_of(optimizer)
+    if (then := state.get("class", now)) != now:  # earlier versions kept none
+        raise ValueError(f"it is of {then}, and this run has {now}")
+    sizes = [len(group["params"]) for group in state["param_groups"]]
+    if sizes != [len(group["params"]) for group in optimizer.param_groups]:
+        raise ValueError(f"its groups have {sizes} parameters")
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    for number, entries in state["state"].items():
+        shapes = {tuple(one.shape) for one in entries.values() if isinstance(one, torch.Tensor) and one.dim()}
+        if shapes - {tuple(parameters[number].shape)}:
+            raise ValueError(f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}")
+    wanted = [set(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, names in zip(optimizer.param_groups, wanted, strict=True):
+        if lacking := sorted(names - set(group)):
+            raise ValueError(f"it is of another optimizer, without {', '.join(lacking)}")
+
+
+def _class_of(optimizer: Any) -> str:
+    return type(getattr(optimizer, "optimizer", optimizer)).__name__  # the one that Fabric wraps
 
 
 class WeightAverage:

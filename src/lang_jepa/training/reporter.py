@@ -26,43 +26,31 @@ class Reporter(Protocol):
 
     def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
         """Training starts: steps in all, step it starts from, steps between lines of a log, what is worth knowing."""
+        return
 
     def step(self, step: int, metrics: Metrics) -> None:
         """A training step is done."""
+        return
 
     def validation(self, step: int, metrics: Metrics) -> None:
-        """Held-out data was looked at."""
+        """A validation is done."""
+        return
 
     def message(self, text: str) -> None:
         """Something to know."""
+        return
 
     def warning(self, text: str) -> None:
         """Something to act on."""
+        return
 
     def end(self) -> None:
         """Training is over, well or not."""
+        return
 
 
-class Silent:
+class Silent(Reporter):
     """A reporter that says nothing."""
-
-    def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
-        """Nothing."""
-
-    def step(self, step: int, metrics: Metrics) -> None:
-        """Nothing."""
-
-    def validation(self, step: int, metrics: Metrics) -> None:
-        """Nothing."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
-
-    def warning(self, text: str) -> None:
-        """Nothing."""
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 def events_to(reporter: Reporter) -> Callable[[PrepareEvent], None]:

@@ -128,7 +128,7 @@ class RunFolder:
         save_settings(settings, self.path / SETTINGS)
 
     def to_resume(self, chosen: str | None, on_message: Callable[[str], None]) -> Path | None:
-        """The checkpoint that a run goes on from; None (and told) where it was ended before its first one.
+        """The checkpoint that a run goes on from; None, with a message, where it ended before its first one.
 
         Args:
             chosen: the setting of the checkpoint.
@@ -239,7 +239,7 @@ class RunFolder:
         Args:
             name: of the checkpoint.
             keep: checkpoints of epochs that stay (None: all).
-            origin: the checkpoint that the run was told to go on from, which stays.
+            origin: the checkpoint that the run goes on from, which stays.
         """
         if name == self.layout.last:
             (self.path / _NON_FINITE).unlink(missing_ok=True)

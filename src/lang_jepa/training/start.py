@@ -5,20 +5,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View
 from lang_jepa.data.views.order import permuted
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.metrics.similarity import Statistics
+from lang_jepa.evaluation.baselines.copying import PENALTIES, ridge_path
+from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.inference.model_folder import build_jepa, find_model, load_model, why_no_model
 from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
+from lang_jepa.models.predictors.ridge import RidgeTransformer
 from lang_jepa.models.target import Target, target_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import load_weights
+from lang_jepa.training.held_out import sample_examples
 
 _PASS = 512  # sentences in one pass
 _SHRINKAGE = 1e-3
@@ -93,7 +97,43 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
         whiten_head(jepa.encoder.head, pooled, power=settings.model.whitening_power)
     if settings.model.freeze_encoder:
         jepa.encoder.requires_grad_(False)
+    if isinstance(jepa.predictor, RidgeTransformer) and settings.meta.start_from is None:
+        solve_predictor(jepa, jepa.predictor, settings, sample)
     return jepa.train()
+
+
+@torch.inference_mode()
+def solve_predictor(jepa: Jepa, predictor: RidgeTransformer, settings: Settings, sample: View) -> None:
+    """Set a predictor's `linear` to the ridge regression of unit targets.
+
+    The penalty is the one whose predictions have the largest cosine with the targets of every tenth batch.
+
+    Args:
+        jepa: left in the mode it was found in.
+        predictor: its own.
+        settings: `model.score_sample` pairs at most.
+        sample: training examples.
+    """
+    device, training = next(jepa.parameters()).device, jepa.training
+    jepa.eval()
+    x, y = [], []
+    count, size = settings.model.score_sample, settings.data.batch_size
+    for some in sample_examples(sample, count, size, seed=settings.meta.seed):
+        batch = sample.batch(some).to(device)
+        context, _ = jepa.read(batch.contexts)
+        x.append(predictor.features(context).cpu().numpy())
+        y.append(functional.normalize(jepa.encoder.embed_targets(batch.targets).float(), dim=-1).cpu().numpy())
+    jepa.train(training)
+    penalty = PENALTIES[-1]
+    if len(x) >= 2:
+        known, following = (np.concatenate([one for row, one in enumerate(part) if row % 10]) for part in (x, y))
+        asked, wanted = (np.concatenate(part[::10]) for part in (x, y))
+        solved = ridge_path(known, following)
+        cosines = {level: float((unit_rows(ridge(asked)) * wanted).sum(1).mean()) for level, ridge in solved}
+        penalty = max(cosines, key=cosines.__getitem__)
+    (_, ridge), *_ = ridge_path(np.concatenate(x), np.concatenate(y), [penalty])
+    predictor.linear.weight.copy_(torch.from_numpy(ridge.weights.T))
+    predictor.linear.bias.copy_(torch.from_numpy(ridge.y_mean - ridge.x_mean @ ridge.weights))
 
 
 def _start_folder(start: str) -> Path:
@@ -159,7 +199,7 @@ def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:
 
 
 def check_sample(settings: Settings, sample: View) -> str | None:
-    """What to tell of training text that is too short for the whitened start or the statistics of the scores.
+    """A warning about training text that is too short for the whitened start or the statistics of the scores.
 
     Args:
         settings: of the run.

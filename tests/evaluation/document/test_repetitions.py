@@ -55,13 +55,13 @@ def test_pairs_stand_apart_in_order_and_never_on_both_sides(sources: Sources) ->
     sentences, made = with_repetitions(sources, pairs("Chosen"), pairs("Told"))
     assert len(made) == 24
     for rows, truth, chooses in zip(made.documents, made.truth, made.choosing, strict=True):
-        told = [sentences[row] for row in rows]
+        texts = [sentences[row] for row in rows]
         (place,) = truth
-        first = told.index(told[place].replace("another", "one way"))
+        first = texts.index(texts[place].replace("another", "one way"))
         assert place - first >= APART, "pairs planted later only push the two further apart"
-        assert len(told) == 14
-        assert any("Chosen" in text for text in told) == bool(chooses)
-        assert any("Told" in text for text in told) != bool(chooses)
+        assert len(texts) == 14
+        assert any("Chosen" in text for text in texts) == bool(chooses)
+        assert any("Told" in text for text in texts) != bool(chooses)
 
 
 def test_who_reads_the_meaning_finds_them_and_its_threshold_is_kept(sources: Sources) -> None:

@@ -205,7 +205,7 @@ class Losses:
 
 
 def why_nothing_held_out(fraction: float, documents: int, description: str, *, read: int = 1) -> str:
-    """Why a source has no held-out side, and what to do.
+    """Why a source has no held-out split, and what to do.
 
     Args:
         fraction: `data.val_fraction`.
@@ -257,7 +257,7 @@ _FREQUENT = {
 _WORD = re.compile(r"[^\W\d_]+")
 
 CHARACTERS = 200_000
-"""Of the first texts, so many characters are looked at."""
+"""Characters of the first texts that are read."""
 LEAST_SHARE = 0.08
 """Share of a language's frequent words among all words from which on a text may be in it."""
 LEAST_WORDS = 5
@@ -282,6 +282,6 @@ def language_hint(settings: DataSettings, texts: Iterable[str]) -> str | None:
     if shares[likely] < max(LEAST_SHARE * words.total(), TIMES * shares[settings.language], LEAST_WORDS):
         return None
     return (
-        f"the texts look like {_NAMES[likely]}, but their sentences are told apart by the rules of "
+        f"the texts look like {_NAMES[likely]}, but their sentences are split by the rules of "
         f"{_NAMES[settings.language]}: set data.language={likely}"
     )

@@ -19,7 +19,7 @@ from lang_jepa.settings.parts import VIEW
 
 Uniform = NDArray[np.float64]
 _MANY = 1 << 20
-"""Sentences whose lengths are looked at in one go."""
+"""Sentences whose lengths are read in one go."""
 
 
 class Frame(TypedDict):

@@ -21,7 +21,7 @@ from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import Settings
 
 UNTOLD = 0.125
-"""Share of the predictions in training that are not told whose turn they are of."""
+"""Share of the predictions in training made without knowing whose turn they are of."""
 
 
 class Options(Frame):
@@ -120,9 +120,9 @@ class NextSentenceView(AsksNext):
         )
 
     def _asked(self, predicted: Indices, epoch: int) -> Indices:
-        """Whose turn each prediction is of; of a share, drawn anew in every epoch, that is not told."""
-        told = self.draw(predicted, epoch, 1)[:, 0] >= UNTOLD
-        return np.where(told, self.split.speakers(predicted), 0)
+        """Whose turn each prediction is of; 0 for a share, drawn anew in every epoch."""
+        known = self.draw(predicted, epoch, 1)[:, 0] >= UNTOLD
+        return np.where(known, self.split.speakers(predicted), 0)
 
     def _ahead(self, contexts: Contexts, following: Indices) -> tuple[Contexts, Indices]:
         """Each window once for every horizon whose target lies in the same document."""

@@ -47,7 +47,7 @@ def copy_forward(rows: Sequence[Rows], embeddings: Floats) -> Floats:
 
 
 def recency_mean(rows: Sequence[Rows], embeddings: Floats) -> Floats:
-    """Unit rows of .2 last + .3 mean of the last 3 + .5 mean of the last 8, [Q, D]."""
+    """The recency-weighted mean: unit rows of .2 last + .3 mean of the last 3 + .5 mean of the last 8, [Q, D]."""
     means = context_means(rows, embeddings, tuple(RECENCY))
     mixed: Floats = np.sum([w * m for w, m in zip(RECENCY.values(), means, strict=True)], axis=0)
     return unit_rows(mixed.astype(np.float32))

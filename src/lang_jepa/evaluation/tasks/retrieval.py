@@ -197,7 +197,7 @@ def corpus_rows(
     name, model = next(iter(models.items()))
     train = None
     if train_documents is not None:
-        # In the similarity that the recency mean chose.
+        # In the similarity that the recency-weighted mean chose.
         kind: Similarity = asked.boards["other"].chosen[f"recency mean ({name})"].similarity  # type: ignore[assignment]
         learnt = context_pairs(train_documents, window_size, train_pairs, seed)
         space = prepare(encode(model, learnt.sentences, name), model.statistics, kind)

@@ -159,7 +159,7 @@ def _rows(request: Request, asked: Asked, titles: Mapping[str, str], learnt: _Le
 def _add_learned(
     board: NextSentence, name: str, model: Encoder, embeddings: NDArray[np.float32], learnt: _Learnt
 ) -> None:
-    """Ridge regression and nearest contexts in a model's space, in the similarity that its recency mean chose."""
+    """Ridge regression and nearest contexts in a model's space, in its recency-weighted mean's similarity."""
     chosen = next(iter(board.boards.values())).chosen[f"recency mean ({name})"].similarity
     kind: Similarity = chosen  # type: ignore[assignment]
     own = prepare(embeddings, model.statistics, kind)

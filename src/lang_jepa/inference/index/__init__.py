@@ -3,7 +3,7 @@
     DIR/index.json       what is in it, and the fingerprint of the model
     DIR/<generation>/    the files (`index_files.py`), in a folder named by what they are made of
 
-An index is built block by block in its generation's folder, so that a killed building is gone on with. It appears, or
+An index is built block by block in its generation's folder, so that a killed build is resumed. It appears, or
 takes an older one's place, by the rename of `index.json`; until then the old one stays as it was.
 """
 

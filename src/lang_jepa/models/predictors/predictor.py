@@ -14,6 +14,7 @@ from lang_jepa.models.encoder import take_rows
 from lang_jepa.models.predictors.concept_transformer import ConceptTransformer, PassageTransformer
 from lang_jepa.models.predictors.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
 from lang_jepa.models.predictors.recency import RecencyTransformer
+from lang_jepa.models.predictors.ridge import RidgeTransformer
 from lang_jepa.models.predictors.turns import TurnTransformer
 from lang_jepa.settings.encoder import ModelSettings
 from lang_jepa.settings.parts import PREDICTOR
@@ -226,6 +227,7 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "identity": Identity,
     "concept_transformer": ConceptTransformer,
     "recency_transformer": RecencyTransformer,
+    "ridge_transformer": RidgeTransformer,
     "turn_transformer": TurnTransformer,
     "neighbour_weights": NeighbourWeights,
     "neighbour_gates": NeighbourGates,

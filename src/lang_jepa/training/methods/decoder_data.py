@@ -156,7 +156,7 @@ class DecoderData:
         on_message: called with what is made before training can start.
 
     Attributes:
-        sample: examples of the held-out side that a validation uses, int64 [n].
+        sample: examples of the held-out split that a validation uses, int64 [n].
         fingerprint: identity of the data, compared on resumption.
 
     Raises:
@@ -217,14 +217,7 @@ class DecoderData:
 
     def total_steps(self) -> tuple[int, list[int]]:
         """Optimizer steps of the run, and those at which an epoch ends."""
-        optimization = self.settings.optimization
-        return plan_steps(
-            self.order,
-            epochs=optimization.epochs,
-            limit=optimization.max_steps,
-            accumulation=optimization.grad_accum_steps,
-            names=("optimization.grad_accum_steps", "data.batch_size"),
-        )
+        return plan_steps(self.order, self.settings.optimization)
 
     def batches(self, state: Any | None) -> Loader:
         """Begin to read this rank's endless batches, at a saved state if there is one."""

@@ -125,7 +125,7 @@ class EncoderMethod(Method[Settings]):
             yield rough
         if self.data.held_out is None:
             yield (
-                "nothing is held out, so no health figure can be measured and the collapse monitor is blind: "
+                "nothing is held out, so nothing can be validated and the collapse monitor is blind: "
                 + self.data.why_nothing_held_out()
             )
 

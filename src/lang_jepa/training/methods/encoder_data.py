@@ -22,7 +22,8 @@ from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference.cache import ConceptCache, OnMessage, reads_cached
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.packing import group_slots
-from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.decoder import DecoderOptimizationSettings
+from lang_jepa.settings.encoder import EncoderOptimizationSettings, Settings
 from lang_jepa.training.held_out import HeldOut
 
 LEAST_HELD_OUT = 8
@@ -125,14 +126,7 @@ class CorpusData(EncoderData):
 
     def total_steps(self) -> tuple[int, list[int]]:
         """From max_steps, or from the epochs' batches; leftover micro-batches go on into the next epoch."""
-        optimization = self.settings.optimization
-        return plan_steps(
-            self.order,
-            epochs=optimization.epochs,
-            limit=optimization.max_steps,
-            accumulation=optimization.grad_accum_steps,
-            names=("optimization.grad_accum_steps", "data.batch_size"),
-        )
+        return plan_steps(self.order, self.settings.optimization)
 
     def source(self) -> BatchSource:
         return CorpusBatches(self.view, self.order, self.rank)
@@ -161,9 +155,9 @@ class CorpusData(EncoderData):
 
 
 def plan_steps(
-    order: Order, *, epochs: int, limit: int | None, accumulation: int, names: tuple[str, str]
+    order: Order, optimization: EncoderOptimizationSettings | DecoderOptimizationSettings
 ) -> tuple[int, list[int]]:
-    """Optimizer steps of a run (`limit`, or those of all epochs), and the steps at which epochs end.
+    """Optimizer steps of a run (`max_steps`, or those of all epochs), and the steps at which epochs end.
 
     An epoch ends with the step that its last batch is part of; batches left over from it go into that step together
     with the first ones of the next epoch. Where a step takes the batches of several epochs, these end together. The
@@ -171,14 +165,12 @@ def plan_steps(
 
     Args:
         order: of the examples.
-        epochs: passes over them.
-        limit: steps in all (None: those of all epochs).
-        accumulation: micro-batches per step.
-        names: the settings of accumulation and batch size, for people.
+        optimization: `epochs` over them, `max_steps`, `grad_accum_steps`.
 
     Raises:
         LangJepaError: the batches of all epochs do not make a single step.
     """
+    epochs, limit, accumulation = optimization.epochs, optimization.max_steps, optimization.grad_accum_steps
     ends: list[int] = []
     batches = 0
     while (len(ends) < epochs) if limit is None else (not ends or ends[-1] <= limit):
@@ -187,8 +179,8 @@ def plan_steps(
     total = limit or batches // accumulation
     if not total:
         raise LangJepaError(
-            f"the corpus gives fewer batches in all than {names[0]}={accumulation}: lower it, lower {names[1]}, or "
-            "take more documents"
+            f"the corpus gives fewer batches in all than optimization.grad_accum_steps={accumulation}: lower it, lower "
+            "data.batch_size, or take more documents"
         )
     return total, [min(end, total) for end in ends] if limit is None else [end for end in ends if end <= total]
 

@@ -90,14 +90,14 @@ class TextDataModule(LightningDataModule):
         return self.data.batches(self._position)
 
     def val_dataloader(self) -> DataLoader[HeldOut] | list[Any]:
-        """One item: this rank's share of the held-out sample, looked at as a whole (none: nothing is held out)."""
+        """One item: this rank's share of the held-out sample, as a whole (none: nothing is held out)."""
         if self.data.held_out is None:
             return []
         generator = torch.Generator()  # else a seed is drawn from the one that dropout uses
         return DataLoader([self.data.held_out], batch_size=None, generator=generator)  # type: ignore[arg-type]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Batches move, the held-out sample moves batch by batch when it is looked at."""
+        """Batches move, the held-out sample moves batch by batch, in validation."""
         return batch.to(device) if isinstance(batch, Batch) else batch
 
     def learnt_from(self, batch: Batch) -> None:
