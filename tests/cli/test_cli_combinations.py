@@ -36,6 +36,7 @@ ARGUMENTS = {
     "evaluate": [GPT_FOLDER],
     "infer": ["run"],
     "index": ["run", "stories", "--output", "x"],
+    "search": ["x", "query"],
     "export": ["run", "x"],
     "document": ["run", "text.txt"],
     "rank": ["run", "--context", "chat.json"],

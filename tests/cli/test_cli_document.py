@@ -56,8 +56,9 @@ def test_table_json_and_picture(
     call(run, text, "--candidate", "Nora smiled.", monkeypatch=monkeypatch)
     shown = capsys.readouterr().out
     assert "surprise by" in shown
-    assert "repetitions by     centred cosine of 0.85 or more (not measured" in shown
-    assert "not measured for this model yet" in shown
+    assert "repetitions by     centred cosine of 0.85 or more (not measured)" in shown
+    assert shown.count("(not measured)") == 4
+    assert shown.count("what was not measured yet for this model: lang-jepa evaluate") == 1
     assert "Nora smiled." in shown
     call(run, text, "--json", "--segments", 3, "--plot", tmp_path / "p.png", monkeypatch=monkeypatch)
     found = json.loads(capsys.readouterr().out)

@@ -35,6 +35,23 @@ from tiny import tiny_settings
         ("mac 00:1b:63:84:45:e6 seen", "mac <mac> seen"),
         ("facade decade and/or cafe", "facade decade and/or cafe"),
         ("took -3.5 s, +1 retry", "took <number> s, <number> retry"),
+        ("[Sun Dec 04 04:47:44 2005] [notice] up", "[<time>] [notice] up"),
+        ("081109 203615 148 INFO dfs", "<time> <number> INFO dfs"),
+        ("port 993456 654321", "port <number> <number>"),
+        ("2024-01-02T03:04:05.678901+01:00 WARN up", "<time> WARN up"),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", "<time>"),
+        ("02-Jan-2024 03:04:05.123 INFO", "<time> INFO"),
+        ("10/Oct/2000:13:55:36 -0700", "<time>"),
+        ("1/2/2024 3:04:05 PM on", "<time> on"),
+        ("240102  3:04:05 [Note] ready", "<time> [Note] ready"),
+        ("03-17 16:13:38.811 E Zygote", "<time> E Zygote"),
+        ("20171223-22:15:29:606|Step", "<time>|Step"),
+        ("1117838570 2005.06.03 R02", "<number> <time> R<number>"),
+        ("2005-06-03-16.56.14.254137 R24", "<time> R<number>"),
+        ("nova.log.2017-05-16_13:53:08", "nova.log.<time>"),
+        ("10:20:30:40:50:60 seen", "<mac> seen"),
+        ("12ms of 00:01:02", "<number>ms of <time>"),
+        ("FATAL ERROR WARN INFO DEBUG TRACE E W", "FATAL ERROR WARN INFO DEBUG TRACE E W"),
     ],
 )
 def test_known_lines(line: str, masked: str) -> None:
@@ -46,6 +63,17 @@ def test_own_patterns_come_first() -> None:
     assert mask("user anna42 logged in 3 times", [r"user \w+"]) == "<own> logged in <number> times"
     with pytest.raises(ValidationError, match="is no regular expression"):
         DataSettings(units="lines", mask=True, mask_patterns=("(",))
+
+
+@pytest.mark.parametrize("pattern", ["", ".*", "a?", "x|", r"\b", "(?=a)"])
+def test_own_patterns_must_match_something(pattern: str) -> None:
+    with pytest.raises(ValidationError, match="matches where nothing stands"):
+        DataSettings(units="lines", mask=True, mask_patterns=(pattern,))
+
+
+def test_an_own_pattern_without_end_is_an_error_after_a_second() -> None:
+    with pytest.raises(LangJepaError, match=r"data\.mask_patterns: .*takes more than 1 s on one text"):
+        mask("a" * 60 + "!", [r"(a|aa)+$"])
 
 
 def test_no_two_templates_of_twelve_systems_become_one(shared_data: Path) -> None:

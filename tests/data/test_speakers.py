@@ -18,10 +18,13 @@ from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.conversations import (
     FIRST_NAME,
+    as_turns,
     conversation_text,
+    names_in,
     speaker_name,
     speaker_number,
     speaker_of,
+    without_speaker,
 )
 from lang_jepa.data.sources.conversations import turns as read
 from lang_jepa.data.text.sentences import make_splitter
@@ -62,6 +65,32 @@ def test_numbers_are_of_roles_or_of_names() -> None:
 )
 def test_a_prefix_is_taken_off(unit: str, found: tuple[int, str]) -> None:
     assert speaker_of(unit) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Note: bring it", "Note: bring it"),
+        ("Anna: bring it", "Anna: bring it"),
+        ("Ben  BELL: bring it", "bring it"),
+        ("User: bring it", "bring it"),
+        ("-: Note: bring it", "Note: bring it"),
+        ("#17: bring it", "bring it"),
+        ("#1700: bring it", "#1700: bring it"),
+    ],
+)
+def test_a_word_in_front_of_a_text_alone_is_its_speaker_where_it_is_known(text: str, said: str) -> None:
+    assert without_speaker([text], {"ben bell"}) == [said]
+
+
+def test_names_are_speakers_where_every_turn_has_one() -> None:
+    named = ["Anna: Good morning.", "Ben  Bell: Note: bring it."]
+    assert as_turns(named) == named
+    assert names_in(named) == {"anna", "ben bell"}
+    mixed = ["user: Good morning.", "Note: bring it.", "Yes."]
+    assert as_turns(mixed) == ["user: Good morning.", "-: Note: bring it.", "-: Yes."]
+    assert names_in(mixed) == {"user", "-"}
+    assert as_turns([]) == []
 
 
 @given(st.lists(st.tuples(st.text(max_size=50), st.text(max_size=30)), min_size=1, max_size=6))
@@ -158,6 +187,14 @@ def test_training_resumes_and_inference_asks_as_training_did(tmp_path: Path) -> 
     np.testing.assert_allclose(model.predict_next(context, role="user"), likely, atol=1e-6)
     assert not np.allclose(model.predict_next(context, role="assistant"), likely, atol=1e-4)
     np.testing.assert_allclose(model.encode("user: Hello there."), model.encode("Hello there."), atol=1e-6)
+
+    np.testing.assert_array_equal(model.encode(["Anna: Hello."], turns=True), model.encode(["Hello."]))
+    assert not np.allclose(model.encode("Note: Hello."), model.encode("Hello."), atol=1e-3)
+    spelt = [model.predict_next([*context, "Hm.", turn]) for turn in ("Note: yes.", "-: Note: yes.", "-: yes.")]
+    np.testing.assert_array_equal(spelt[0], spelt[1])
+    assert not np.allclose(spelt[1], spelt[2], atol=1e-4)
+    apart = [one.score for one in model.rank(["Anna: Hi.", "Ben: Yes."], ["Ben: Hello.", "Hello.", "Note: Hello."])]
+    assert len(set(apart)) == 2  # Ben speaks there, and nobody is called Note
 
     split = prepare(settings.data).train  # type: ignore[attr-defined]
     view = make_view(model.settings, split, model.tokenizer)

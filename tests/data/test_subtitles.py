@@ -49,6 +49,16 @@ def test_cues_become_lines() -> None:
     assert left_out == {"notes and styles": 2, "cues without text": 1}
 
 
+def test_a_cue_with_several_voices_is_a_line_for_each() -> None:
+    cue = "00:01.000 --> 00:02.000\n"
+    two = f"{cue}<v Anna>Is it open?</v>\n<v.loud Dr: Bo &amp; Co>Until <i>six</i>.</v>"
+    assert subtitles_prose(f"WEBVTT\n\n{two}")[0] == "Anna: Is it open?\nDr Bo & Co: Until six."
+    again = f"WEBVTT\n\n{two}\n\n{two}\n\n{cue}[music] <v Anna>Good.</v>\n\n{cue}<v Bo></v>"
+    text, left_out = subtitles_prose(again)
+    assert text.split("\n")[2:] == ["[music]", "Anna: Good."]
+    assert left_out == {"repeated cues": 1, "cues without text": 1}
+
+
 @pytest.mark.parametrize("text", ["", "WEBVTT", "no cue at all\n\nnor here", "00:00 --> 1\nx"])
 def test_what_holds_no_cue_holds_no_text(text: str) -> None:
     assert subtitles_prose(text)[0] == ""

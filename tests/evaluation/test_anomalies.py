@@ -32,7 +32,9 @@ def lines() -> Conversations:
     """Two files in pieces of 64 lines."""
     documents = [_course(64 * row, 64, name) for name in ("alpha", "beta") for row in range(8)]
     train = [_course(5, 600, name) for name in ("alpha", "beta")]
-    return Conversations(documents, None, [row % 4 == 0 for row in range(16)], train, "16 pieces", [0] * 8 + [1] * 8)
+    return Conversations(
+        documents, None, [row % 4 == 0 for row in range(16)], train, "16 pieces", files=[0] * 8 + [1] * 8
+    )
 
 
 @pytest.fixture(scope="module")

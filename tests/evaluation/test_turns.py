@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +19,7 @@ from lang_jepa.evaluation.baselines.words import bm25_scores
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.tasks import Request, evaluate
 from lang_jepa.evaluation.tasks.request import Budget, Conversations
-from lang_jepa.evaluation.tasks.turns import Asked
+from lang_jepa.evaluation.tasks.turns import TITLES, Asked
 
 WORDS = [f"word{number}" for number in range(40)]
 
@@ -84,7 +85,9 @@ def test_replies_are_the_assistants(chats: Conversations) -> None:
     replies = _asked(chats).replies(seed=0)
     assert replies is not None
     (rows,) = replies.questions.candidates.values()
-    assert rows.shape[1] == 100
+    others = len(replies.questions.true) - np.bincount(replies.questions.documents).max()
+    assert rows.shape[1] == min(100, others + 1) == 84
+    assert (rows >= 0).all()
     turns = {text: turn for one in chats.documents for turn, text in enumerate(one)}
     assert {turns[replies.questions.sentences[one]] % 2 for one in rows[rows >= 0]} == {1}
     named = Conversations(chats.documents, [[7 + turn % 2 for turn in range(10)] for _ in chats.documents],
@@ -104,7 +107,7 @@ def test_a_model_that_knows_finds_all_and_stands_beside_its_baselines(knows: boo
     report = evaluate(Request(model, ["turns"], conversations=chats, window_size=4, budget=budget))
     found = {(row.task, row.name): row.value for row in report.rows if row.metric == "recall@1" and row.chosen}
     tasks = dict.fromkeys(row.task for row in report.rows)
-    assert len(tasks) == 4
+    assert list(tasks)[3:] == ["next turn, 1 of 84 replies"]
     for task in tasks:
         assert found[task, "model"] == found[task, "model, raw"] == 1.0
         names = {name for owner, name in found if owner == task}
@@ -113,6 +116,14 @@ def test_a_model_that_knows_finds_all_and_stands_beside_its_baselines(knows: boo
         assert wanted <= names
         assert all(found[task, name] < 0.9 for name in wanted)
     assert report.sources["turns"].startswith("24 chats")
+
+
+def test_where_nobody_answers_another_the_report_says_so(chats: Conversations) -> None:
+    alone = replace(chats, speakers=[[1] * 10 for _ in chats.documents])
+    request = Request(Oracle(chats, knows_speakers=False), ["turns"], conversations=alone, window_size=4)
+    report = evaluate(replace(request, budget=Budget(turn_queries=100, turn_pairs=200)))
+    assert {row.task for row in report.rows} == set(TITLES.values())
+    assert report.sources["turns"].endswith("; no choice among replies: too few places in which another one answers")
 
 
 def test_bm25_is_the_formula(chats: Conversations) -> None:

@@ -7,6 +7,7 @@ import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 
 from lang_jepa.cli import app as cli
+from lang_jepa.data.text.masks import masked
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.export.export import export_run, list_files, push
@@ -46,10 +48,10 @@ def tokenizer_of(family: str) -> TextTokenizer:
 def make(tmp_path: Path) -> Make:
     """A model directory with weights that are nowhere zero or one."""
 
-    def build(family: str, head: str = "linear") -> Path:
+    def build(family: str, head: str = "linear", *more: str) -> Path:
         tokenizer = tokenizer_of(family)
         settings = tiny_settings(
-            tmp_path / "run", f"model.architecture={family}", f"model.head={head}", "model.max_length=48"
+            tmp_path / "run", f"model.architecture={family}", f"model.head={head}", "model.max_length=48", *more
         )
         torch.manual_seed(3)
         jepa = build_jepa(settings, tokenizer)
@@ -121,6 +123,42 @@ def test_card_tells_settings_scores_and_limits(make: Make, tmp_path: Path) -> No
     assert "| `model.max_length` | 48 |" in card
     assert "it has collapsed" in card
     assert "compare by plain cosine" in card  # the model's own similarity is `centred`
+
+
+@pytest.mark.parametrize("to", ["sentence-transformers", "onnx"])
+def test_the_card_says_what_is_masked_beforehand(to: str, make: Make, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers" if to == "sentence-transformers" else "onnxruntime")
+    run = make("bert", "linear", "data.units=lines", "data.mask=true", r'data.mask_patterns=["user \\w+"]')
+    done = export_run(run, tmp_path / "out", to)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "## Before encoding" in card
+    code: dict[str, Any] = {}
+    exec(card.split("```python\n")[2].split("```")[0], code)  # the second is the masks
+    lines = ["user anna wrote /var/log/x at 12:04:31", "10.0.0.7 has 3 of 0xff"]
+    assert [code["masked"](line) for line in lines] == masked(lines, ConceptModel.load(run).settings.data)
+    assert code["masked"](lines[0]) == "<own> wrote <path> at <time>"
+    assert [line.partition("\n")[0] for line in done.beforehand] == [
+        "Give a line as it is, not cut into sentences.",
+        "Write what differs from line to line as one word each, as in training:",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("speakers", "said"),
+    [("none", "without the speaker's name"), ("prefix", "Begin each turn with its"), ("embedding", "never saw names")],
+)
+def test_the_card_says_what_becomes_of_names(speakers: str, said: str, make: Make, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    predictor = ("model.predictor=turn_transformer",) if speakers == "embedding" else ()
+    run = make("bert", "linear", "data.units=turns", f"data.speakers={speakers}", *predictor)
+    assert export_run(run, tmp_path / "out", "sentence-transformers").difference < 1e-5
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert said in card
+    assert "training saw single turns" in card
+    assert (
+        "## Before encoding"
+        not in (export_run(make("bert"), tmp_path / "plain", "sentence-transformers").folder / "README.md").read_text()
+    )
 
 
 def test_what_is_no_export_is_not_replaced(make: Make, tmp_path: Path) -> None:

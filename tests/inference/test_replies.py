@@ -107,10 +107,32 @@ def test_a_bank_by_role_has_the_turns_of_that_role(model: ConceptModel, past: li
     ]
     with pytest.raises(LangJepaError, match="the bank has no reply by system: turns are wanted like 'system: "):
         ReplyBank(model, past, role="system")
+    with pytest.raises(LangJepaError, match="has replies by assistant, so role='user' comes too late"):
+        model.reply(CONTEXT, bank, role="user")
+    assert model.reply(CONTEXT, bank, role="assistant") == bank.reply(CONTEXT)
+    assert len(bank.reply(CONTEXT, k=2)) == 2
+
+
+def test_what_cannot_be_asked_is_named(folder: Path, model: ConceptModel, past: list[list[str]]) -> None:
+    bank = ReplyBank(model, past)
+    for wrong, said in (({"k": 0}, "not k=0"), ({"k": 1.5}, "not k=1.5"), ({"k": 3, "top": 4}, "4 replies cannot")):
+        with pytest.raises(LangJepaError, match=said):
+            bank.reply(CONTEXT, **wrong)
+    for role in (3, ""):
+        for asked in (
+            lambda role=role: model.rank(CONTEXT, ["a"], role=role),
+            lambda role=role: ReplyBank(model, past, role=role),
+        ):
+            with pytest.raises(LangJepaError, match="the role "):
+                asked()
     with pytest.raises(LangJepaError, match="no candidates"):
         model.rank(CONTEXT, [])
-    with pytest.raises(LangJepaError, match="not k=0"):
-        bank.reply(CONTEXT, k=0)
+    with pytest.raises(LangJepaError, match=r"turn 0 is no string \(list\)"):
+        model.rank([CONTEXT, CONTEXT], ["a", "a"])  # type: ignore[list-item]
+    twice = model.rank(CONTEXT, ["About tea.", "About tea."])
+    assert twice[0] == twice[1]
+    with pytest.raises(LangJepaError, match="the bank was made with another model"):
+        ConceptModel.load(folder / "run").reply(CONTEXT, bank)
 
 
 def test_a_model_that_knows_no_speakers_takes_replies_by_role_too(folder: Path, past: list[list[str]]) -> None:
@@ -124,6 +146,8 @@ def test_a_model_that_knows_no_speakers_takes_replies_by_role_too(folder: Path, 
     assert bank.contexts[1] == said[0][:3]
     likely = bank.reply(past[0][:1], k=1)[0]
     assert likely.likeness == pytest.approx(1.0, abs=1e-4)  # names are taken off the context too
+    noted = [bank.reply([past[0][0], f"{name}: bring it."], k=1)[0].likeness for name in ("Note", "-", "assistant")]
+    assert noted[0] != noted[1] == noted[2]  # nobody is called Note, so the word is said
     with pytest.raises(LangJepaError, match="conversation 0 of the bank: expected a list of turns, not a single"):
         ReplyBank(plain, ["hello", "there"])
     assert ReplyBank(plain, said).replies == [turn for one in said for turn in one[1:]]
@@ -174,6 +198,10 @@ def test_the_verb_finds_replies_in_a_file(folder: Path, tmp_path: Path, type_in:
     code, out, _ = type_in(*given, "--top", 2)
     assert code == 0
     assert out.count("after: user: About ") + out.count("after: assistant: About ") == 2
+    code, _, err = type_in(*given, "--top", 50)
+    assert (code, "--top 50 replies cannot come from --votes 10 contexts" in err) == (2, True)
+    code, out, _ = type_in(*given, "--votes", 1)
+    assert (code, out.count("after: ")) == (0, 1)
     code, _, err = type_in("rank", folder / "run", "--context", tmp_path / "chat")
     assert (code, "give what may come next" in err) == (2, True)
     (tmp_path / "odd.json").write_text('{"text": "x"}')

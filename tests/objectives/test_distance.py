@@ -220,3 +220,18 @@ def test_contrastive_by_its_settings() -> None:
         LangJepaError, match=r"objective\.contrastive_near has no effect beside optimization\.loss_fn=co"
     ):
         load_settings("concepts", ["objective.contrastive_near=0"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["objective.contrastive_near=17"], r"contrastive_near=17 is more than a context or a passage has \(16\)"),
+        (["objective.contrastive_near=15", "data.batch_size=1"], "has no wrong targets where a batch holds one"),
+    ],
+)
+def test_settings_that_leave_no_wrong_targets_are_refused(overrides: list[str], said: str) -> None:
+    given = ["optimization.loss_fn=contrastive", "objective.center_targets=false", "data.passage_size=16"]
+    assert load_settings("concepts", [*given, "objective.contrastive_near=16", "data.batch_size=2"])
+    assert load_settings("concepts", [*given, "objective.contrastive_near=14", "data.batch_size=1"])
+    with pytest.raises(LangJepaError, match=said):
+        load_settings("concepts", [*given, *overrides])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import blake2b
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.conversations import conversation_text, said_in
 from lang_jepa.data.sources.read_subtitles import subtitles_prose
+from lang_jepa.data.sources.records import Habits, records, records_text
+from lang_jepa.data.sources.rotated import logs_of, shares_learnt
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.masks import mask
 from lang_jepa.data.text.sentences import make_splitter
@@ -54,8 +57,12 @@ from tiny import tiny_settings
 PINNED = {
     "stories.generate": (1, "b5d4a0c027b3e3b0"),
     "data.sources.base": (1, "6c15c2f2a5ef4778"),
-    "data.text.masks": (1, "334d5963a9bf54de"),
-    "data.sources.read_subtitles": (1, "9cb1f6d07b3a5333"),
+    "data.text.masks": (2, "7e672b0d6043a8dd"),
+    "data.sources.groups": (1, "63586af0f3ad8fea"),
+    "data.sources.records": (1, "0d644cd5b9bbaf49"),
+    "data.sources.sessions": (1, "be6b7e5a62cd966c"),
+    "data.sources.rotated": (1, "86092806381251c0"),
+    "data.sources.read_subtitles": (2, "a8012b297b5c29fa"),
     "data.sources.conversations": (2, "71627f205bebb193"),
     "data.sources.read_json": (1, "a6e52a87a894b994"),
     "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
@@ -169,14 +176,75 @@ def _of_masks(folder: Path) -> Iterator[Any]:
     lines = (
         "2024-01-02 03:04:05,6 [a] 10.0.0.1:80 /var/log/x 0x1f -3.5 6bb5a1f3-9a1c-4b0e-8d3d-0123456789ab",
         "blk_12 é",
+        "[Sun Dec 04 04:47:44 2005] 081109 203615 03-17 16:13:38.811 10:20:30:40:50:60 1/2/2024 1:02 PM",
     )
     for line in lines:
         yield [mask(line), mask(line, [r"\[a\]"])]
 
 
+def _of_groups(folder: Path) -> Iterator[Any]:
+    rows = [
+        ("a", "u", "One."),
+        ("b", "", "Two\nlines. "),
+        ("a", "v", ""),
+        ("", "u", "lost"),
+        ("b", "u", None),
+        ("a", "u", " x"),
+    ]
+    values = [dict(zip(("chat", "author", "text"), row, strict=True)) for row in rows]
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, values)))
+    for units in ("sentences", "lines", "turns"):
+        yield list(_rows(folder / "a.jsonl", group_column="chat", units=units))
+
+
+_LOG = """10:00:01 a
+Traceback (most recent call last):
+  File "x", line 1
+ValueError: x
+10:00:02 [1] b
+java.io.IOException: c
+\tat d.e(f:1)
+10:00:03 [2] g
+\n  10:00:04 [1] h
+i"""
+
+
+def _of_records(folder: Path) -> Iterator[Any]:
+    for log in (_LOG, _LOG.replace("10:00:0", "n"), "  a\n  b\nCaused by: c"):
+        lines = log.split("\n")
+        yield records_text(log), [list(records(lines, Habits(*habits))) for habits in product((False, True), repeat=2)]
+
+
+def _of_sessions(folder: Path) -> Iterator[Any]:
+    (folder / "a.log").write_text(_LOG)
+    for split in ("hash", "tail"):
+        settings = {"units": "lines", "session": r"\[(\d)\]", "val_split": split, "val_fraction": 0.4}
+        source = open_source(DataSettings(train_file=str(folder), min_length=1, limit=None, **settings))
+        yield [(row.id, row.text, row.learnt) for row in source.rows() if isinstance(row, Document)]
+
+
+def _of_rotated(folder: Path) -> Iterator[Any]:
+    names = (
+        "a.log",
+        "a.log.1",
+        "a.log.10.gz",
+        "a.log.2",
+        "b.log-20260102",
+        "B.LOG-20251231",
+        "b.log",
+        "c.log",
+        "a.txt",
+    )
+    yield logs_of(names)
+    for number, name in enumerate(("a.log.1", "a.log.2", "a.log")):
+        (folder / name).write_text("line\n\n" * (3 + number))
+    yield sorted(shares_learnt({name: folder / name for name in ("a.log.1", "a.log.2", "a.log")}, 0.5).items())
+
+
 def _of_subtitles(folder: Path) -> Iterator[Any]:
     cue = "00:00:01,000 --> 00:00:02,500\n"
-    for text in (f"1\n{cue}<i>One</i>\ntwo\n\n2\n{cue}<v Ann>3 &lt; 4", f"WEBVTT\n\nNOTE x\n\n{cue}a\n\n{cue}a"):
+    two = f"{cue}a <v A: B>b</v> <v C>c"
+    for text in (two, f"1\n{cue}<i>One</i>\ntwo\n\n2\n{cue}<v Ann>3 &lt; 4", f"WEBVTT\n\nNOTE x\n\n{cue}a\n\n{cue}a"):
         yield subtitles_prose(text)
 
 
@@ -364,6 +432,10 @@ STEPS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "stories.generate": _of_stories,
     "data.sources.base": partial(_of_documents, name="a.txt"),
     "data.text.masks": _of_masks,
+    "data.sources.groups": _of_groups,
+    "data.sources.records": _of_records,
+    "data.sources.sessions": _of_sessions,
+    "data.sources.rotated": _of_rotated,
     "data.sources.read_subtitles": _of_subtitles,
     "data.sources.conversations": _of_conversations,
     "data.sources.read_json": partial(_of_documents, name="a.jsonl"),

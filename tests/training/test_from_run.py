@@ -1,15 +1,26 @@
 """Going on with other text: the weights, the tokenizer and what a model reads are another run's; all else is new."""
 
+import shutil
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.tasks.request import Budget
+from lang_jepa.export.export import export_run
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.settings.load import read_settings
-from lang_jepa.training.train import train
-from tiny import corpora, tiny_encoder, tiny_settings
+from lang_jepa.report import evaluate_run
+from lang_jepa.report.encoder_run import save_start
+from lang_jepa.report.run import EvaluateOptions
+from lang_jepa.settings.load import read_settings, save_settings
+from lang_jepa.training.load import load_any
+from lang_jepa.training.methods.decoder_data import corpus_for
+from lang_jepa.training.train import resume_settings, train
+from stopping import signal_once
+from tiny import StopAt, assert_same_run, corpora, tiny_encoder, tiny_settings
 from typed import Type
 
 
@@ -70,3 +81,29 @@ def test_a_start_that_does_not_fit_is_named(tmp_path: Path) -> None:
     inside = (f"meta.start_from={first}", f"data.tokenizer_path={first / 'model'}")
     with pytest.raises(LangJepaError, match=r"which a new run would move away: set another logging\.log_dir"):
         train(tiny_settings(first, *inside))
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_run_outlives_the_one_that_it_began_with(tmp_path: Path, pretrained: bool) -> None:
+    first = tiny_encoder(tmp_path / "first")
+    own = (f"meta.start_from={first / 'model'}", f"data.tokenizer_path={first / 'model'}")
+    begin = (*own, f"model.pretrained={str(pretrained).lower()}")
+    whole = train(tiny_settings(tmp_path / "whole", *begin)).folder
+    stopped = train(tiny_settings(tmp_path / "stopped", *begin), StopAt(3)).folder
+    save_settings(tiny_settings(tmp_path / "killed", *begin), tmp_path / "killed.yaml")
+    command = [sys.executable, "-m", "lang_jepa.cli", "train", str(tmp_path / "killed.yaml")]
+    signal_once(command, tmp_path / "killed" / "start" / "lang_jepa.json", signal.SIGKILL)
+    shutil.rmtree(first)
+    for number, run in enumerate((stopped, tmp_path / "killed")):
+        moved = run.rename(tmp_path / f"moved-{number}")
+        again = train(resume_settings(moved))
+        assert (again.step, again.interrupted) == (6, False)
+        assert_same_run(whole, moved)
+    model = load_any(moved / "checkpoint-last.pth")
+    assert model.encode(["A cat."]).shape == (1, 32)
+    assert ConceptModel.load(save_start(moved)).settings.model == model.settings.model
+    other = corpus_for(ConceptModel.load(moved), moved, ["data.limit=20"])
+    assert other.tokenizer.fingerprint() == model.tokenizer.fingerprint()
+    report, _ = evaluate_run(moved, EvaluateOptions(tasks="retrieval", budget=Budget(queries=30, ridge_pairs=40)))
+    assert any(row.name == "model" for row in report.rows)
+    assert export_run(moved, tmp_path / "exported", "sentence-transformers").difference < 1e-4

@@ -124,7 +124,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     "prepare": _each("recipe override duplicates"),
     "evaluate": {
         **_each("run tasks corpus data_dir everything output"),
-        **_each("documents queries beside", When(bars=(_GPT,))),
+        **_each("documents queries labels beside", When(bars=(_GPT,))),
         "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
     },
     "infer": {
@@ -151,12 +151,17 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     "sweep": _each("recipe output trials metric space override"),
     "index": {
         **_each("model corpus output lines float32 approximate"),
+        **_each("context predictions", When(bars=("lines",), cure="each line is a document of its own")),
+        "weight": When(bars=("context=none",)),
         "limit": When(bars=("lines",), cure="cut the file instead"),
         "text_column": When(bars=("lines", _UNREAD)),
         "language": When(bars=("lines",), cure="each line is a sentence"),
         **_each("include exclude", _FILES),
     },
-    "search": _each("folder query after top_k model exact"),
+    "search": {
+        **_each("folder query after top_k model exact"),
+        "by": When(needs=("after",)),
+    },
     "export": {
         **_each("run folder to"),
         **_each("license push_to_hub", _FOLDER),

@@ -23,18 +23,25 @@ def evaluate(
         typer.Option(
             metavar="NAME,NAME,...",
             help="What to measure (default: what the training data allow): retrieval (finds the next sentence), "
-            "turns (finds the next turn of a conversation), anomalies (finds faults in logs and conversations), "
+            "turns (finds the next turn of a conversation), replies (chooses an answer from earlier conversations), "
+            "anomalies (finds faults in logs and conversations), "
+            "passages (finds the turn that answers a question), "
             "search (finds what a query asks for), document (whether `document` is right), decode (reconstructs "
             "sentences), stories (built-in stories), sts, probe, au (public data). Of a GPT: bits_per_byte, quantised, "
             "retrieval, sts, probe, au.",
         ),
     ] = "",
     documents: Annotated[
-        str | None, typer.Option(help="Texts to search in (search), or to score (document, turns, anomalies).")
+        str | None,
+        typer.Option(help="Texts to search in (search, passages), or to score (document, turns, replies, anomalies)."),
     ] = None,
     queries: Annotated[
         Path | None,
         typer.Option(help="Of search: lines with a query, a tab, and the sentence or document it should find."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Of replies: key of the messages, or column, with a label of each turn (a dialogue act)."),
     ] = None,
     language: TextLanguage = None,
     corpus: Annotated[
@@ -61,6 +68,7 @@ def evaluate(
         beside=beside or (),
         documents=documents,
         queries=queries,
+        labels=labels,
         language=language,
         on_message=plain,
     )
@@ -103,8 +111,8 @@ def compare(
     tasks: Annotated[
         str,
         typer.Option(
-            help="Of sts, probe, au, retrieval, stories, document; of GPTs also bits_per_byte, quantised, but no "
-            "stories and no document."
+            help="Of sts, probe, au, retrieval, turns, replies, stories, document; of GPTs sts, probe, au, retrieval, "
+            "bits_per_byte, quantised."
         ),
     ] = "",
     data_dir: DataDir = None,

@@ -1,19 +1,20 @@
 """The verbs that read texts with a model: `infer` and `document`; nothing heavy is imported before it is used."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from lang_jepa.cli.options import AnyModel, TextLanguage, in_language, standard_input
+from lang_jepa.cli.options import AnyModel, TextLanguage, in_language, messages_in, standard_input
 from lang_jepa.data.sources.text_files import chunks, filled_lines, text_of
 from lang_jepa.errors import LangJepaError, one_line
 from lang_jepa.files.atomic import atomic_file, check_writable
 
 if TYPE_CHECKING:
-    from lang_jepa.inference.document import Against, Study, Using
+    from lang_jepa.inference.document import Against, SentenceFit, Study, Using
     from lang_jepa.inference.model import ConceptModel
 
 
@@ -126,7 +127,10 @@ def _read_texts(given: list[str] | None, file: Path | None) -> list[str]:
 def document(
     model: AnyModel,
     file: Annotated[
-        Path | None, typer.Argument(help="A text file, also Markdown, HTML, PDF (default: --text, or standard input).")
+        Path | None,
+        typer.Argument(
+            help="A text file, also Markdown, HTML, PDF, one conversation in JSON (default: --text, or standard input)."
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
     candidate: Annotated[
@@ -137,7 +141,7 @@ def document(
         int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
     ] = None,
     using: Annotated[
-        str, typer.Option(help="best (as measured by evaluate --tasks document), predictor or baseline.")
+        str, typer.Option(help="best (as measured by evaluate --tasks document, or turns), predictor or baseline.")
     ] = "best",
     against: Annotated[
         str | None, typer.Option(help="Whose sentences are shuffled in to calibrate: document or training.")
@@ -158,9 +162,12 @@ def document(
     from lang_jepa.inference.document import study
     from lang_jepa.training.load import load_any
 
+    loaded = in_language(load_any(model), language)
+    if file is not None and file.suffix.lower() == ".json" and (units := loaded.settings.data.units) != "turns":
+        raise LangJepaError(f"{file} is a conversation, and the model was trained on {units}: save its text as .txt")
     with StageBar() as bar:
         found = study(
-            in_language(load_any(model), language),
+            loaded,
             read,
             candidates=candidate,
             segments=segments,
@@ -187,9 +194,22 @@ def _read_document(file: Path | None, text: str | None) -> str:
         if not found.strip():
             raise LangJepaError("nothing to read, standard input is empty: give a FILE or --text")
         return found
+    if file.suffix.lower() == ".json":
+        return _read_conversation(file)
     from lang_jepa.data.sources.formats import read_document
 
     return read_document(file)
+
+
+def _read_conversation(file: Path) -> str:
+    """One conversation of JSON messages, each turn a line that begins with its speaker."""
+    from lang_jepa.data.sources.conversations import NoConversation, conversation_text
+
+    messages = messages_in(text_of(chunks(file), str(file)), str(file))
+    try:
+        return conversation_text(messages)[0]
+    except NoConversation as error:
+        raise LangJepaError(f"{file} is no conversation: {error}") from error
 
 
 def _show_study(found: "Study", plot: Path | None) -> None:
@@ -202,7 +222,7 @@ def _show_study(found: "Study", plot: Path | None) -> None:
         score = found.topics.scores[one.position - 1] if one.position else None
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(fit.surprise), _number(score)]
-        rows.append([str(one.position), *cells, one_line(one.sentence) + note])
+        rows.append([str(one.position), *cells, _said(found.speakers, one) + note])
     heads = ("", "surprise", "out of place", "boundary", "sentence")
     sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"
@@ -214,10 +234,18 @@ def _show_study(found: "Study", plot: Path | None) -> None:
     plain(f"out of place by    {found.outliers.used}")
     plain(f"topics by          {found.topics.used}")
     plain(f"repetitions by     {found.repeated}")
+    if found.hint:
+        plain(found.hint)
     for candidate in found.next:
         plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {one_line(candidate.sentence)}")
     if plot is not None:
         plain(f"drawn into {plot}")
+
+
+def _said(speakers: Sequence[str], one: "SentenceFit") -> str:
+    """A sentence, or a turn with its speaker in front."""
+    text, name = one_line(one.sentence).removeprefix("-: "), speakers[one.position] if speakers else ""
+    return text if not name or text.startswith(f"{name}: ") else f"{name}: {text}"
 
 
 def _number(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,6 +105,34 @@ def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:
     if sys.stdin is None or sys.stdin.isatty():
         raise LangJepaError(f"{lacking}: give {file} or --text, or pipe text in")
     return sys.stdin.buffer
+
+
+def messages_in(text: str, source: str) -> object | None:
+    """The messages of one conversation in JSON, or None for any other text.
+
+    Args:
+        text: a list of messages, an object with `messages` or `conversations`, or something else.
+        source: names it in errors.
+
+    Raises:
+        LangJepaError: it begins like JSON and is none, or has no messages.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if text.lstrip()[:1] in ("{", "["):
+            raise LangJepaError(
+                f"{source} begins like JSON and is none ({error}): give one list of messages, or an object with "
+                "`messages`"
+            ) from error
+        return None
+    if isinstance(value, dict):
+        value = next((value[key] for key in ("messages", "conversations") if key in value), None)
+        if value is None:
+            raise LangJepaError(f"{source} is JSON without a list `messages`")
+    elif value is None:
+        raise LangJepaError(f"{source} is no conversation: null")
+    return value  # type: ignore[no-any-return]
 
 
 class _Ended(Protocol):

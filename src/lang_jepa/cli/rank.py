@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import AnyModel, TextColumn, standard_input
+from lang_jepa.cli.options import AnyModel, TextColumn, messages_in, standard_input
 from lang_jepa.errors import LangJepaError, one_line
 
 if TYPE_CHECKING:
     from lang_jepa.inference.replies import Ranked, Reply
     from lang_jepa.settings.data import DataSettings
+
+
+_SHOWN = 5
 
 
 def rank(
@@ -35,7 +38,9 @@ def rank(
     ] = None,
     role: Annotated[str | None, typer.Option(help="Whose turn it is: user, assistant or a name.")] = None,
     text_column: TextColumn = "",
-    top: Annotated[int, typer.Option(min=1, help="Candidates or replies shown.")] = 5,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Candidates or replies shown (default: 5, or as many as vote).")
+    ] = None,
     votes: Annotated[int, typer.Option(min=1, help="Contexts of the bank that vote.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -46,14 +51,16 @@ def rank(
 
     if (candidates is None) == (bank is None):
         raise LangJepaError("give what may come next: --candidates FILE, or --bank DATA with earlier conversations")
+    if bank is not None and top is not None and top > votes:
+        raise LangJepaError(f"--top {top} replies cannot come from --votes {votes} contexts: let more of them vote")
     loaded = load_any(model)
     turns = _turns(context, loaded.settings.data)
     if candidates is not None:
         given = list(filled_lines(chunks(candidates), str(candidates)))
-        _show_ranked(loaded.rank(turns, given, role=role)[:top], as_json=as_json)
+        _show_ranked(loaded.rank(turns, given, role=role)[: top or _SHOWN], as_json=as_json)
         return
     conversations = _conversations(str(bank), text_column, loaded.settings.data, named=role is not None)
-    found = ReplyBank(loaded, conversations, role=role).reply(turns, k=votes, top=top)
+    found = ReplyBank(loaded, conversations, role=role).reply(turns, k=votes, top=top or min(_SHOWN, votes))
     _show_replies(found, as_json=as_json)
 
 
@@ -64,25 +71,11 @@ def _turns(source: str, settings: "DataSettings") -> list[str]:
 
     pieces = standard_input("no conversation", "--context FILE") if source == "-" else chunks(Path(source))
     text = text_of(pieces, source)
+    messages = messages_in(text, source)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        if text.lstrip()[:1] in ("{", "["):
-            raise LangJepaError(
-                f"{source} begins like JSON and is none ({error}): give one list of messages, or an object with "
-                "`messages`"
-            ) from error
-        value = None
-    if value is None and text.strip() == "null":
-        raise LangJepaError(f"{source} is no conversation: null")
-    if isinstance(value, dict):
-        value = next((value[key] for key in ("messages", "conversations") if key in value), None)
-        if value is None:
-            raise LangJepaError(f"{source} is JSON without a list `messages`")
-    try:
-        lines = conversation_text(text if value is None else value)[0].split("\n")
+        lines = conversation_text(text if messages is None else messages)[0].split("\n")
     except NoConversation as error:
-        if value is not None:
+        if messages is not None:
             raise LangJepaError(f"{source} is no conversation: {error}") from error
         if settings.speakers != "none":
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and {source} is {error}') from error
@@ -92,13 +85,13 @@ def _turns(source: str, settings: "DataSettings") -> list[str]:
 
 def _conversations(bank: str, text_column: str, settings: "DataSettings", *, named: bool) -> list[list[str]]:
     """Earlier conversations, as the model reads them; `named`: with speakers, unless they are in the texts anyway."""
+    from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.index.source import SplitDocuments
 
     column = {"text_column": text_column} if text_column else {}
     if named and settings.speakers == "none":
         column["speakers"] = "embedding"
-    changed = {"train_file": bank, "limit": None, "include": (), "exclude": (), **column}
-    source = SplitDocuments.open(settings.model_copy(update=changed))
+    source = SplitDocuments.open(elsewhere(settings, bank, **column))
     source.characters()  # raises where there is none, and says why
     return [row.sentences for row in source.rows() if row.id is not None]
 

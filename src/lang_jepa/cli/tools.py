@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,7 +12,7 @@ from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted, one_line
 
 if TYPE_CHECKING:
-    from lang_jepa.inference.index import Hit
+    from lang_jepa.inference.index import Followed, Hit
 
 Model = Annotated[Path, typer.Argument(help="A run directory or a model directory.")]
 
@@ -27,7 +27,7 @@ def index(
         bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
     ] = False,
     limit: Limit = None,
-    text_column: TextColumn = "text",
+    text_column: TextColumn = "",
     language: TextLanguage = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -37,6 +37,17 @@ def index(
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Also an approximate index (extra `faiss`), for a million and more.")
     ] = False,
+    context: Annotated[
+        str,
+        typer.Option(
+            help="none, neighbours or predictor: what is mixed into each vector, the units around it or what is "
+            "expected at its place; for conversations."
+        ),
+    ] = "none",
+    weight: Annotated[float, typer.Option("--context-weight", help="Share of what is mixed in.")] = 0.6,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Also store what is expected at each place, for --by context-vote.")
+    ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""
     if lines and (include or exclude):
@@ -44,19 +55,20 @@ def index(
     go_offline_if_unreachable()
     from lang_jepa.cli.console import info_table, plain
     from lang_jepa.cli.progress import IndexBar
+    from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.index import Index
     from lang_jepa.inference.index.source import Lines, SplitDocuments
+    from lang_jepa.inference.index.surroundings import Context, Surroundings
     from lang_jepa.inference.model import ConceptModel
 
     loaded = in_language(ConceptModel.load(model), language)
     chosen = {
-        "train_file": corpus,
         "limit": limit,
-        "text_column": text_column,
+        "text_column": text_column or loaded.settings.data.text_column,
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),
     }
-    data = loaded.settings.data.model_copy(update=chosen)
+    data = elsewhere(loaded.settings.data, corpus, **chosen)
     source = Lines(Path(corpus)) if lines else SplitDocuments.open(data)
     with IndexBar() as bar:
         built = Index.build(
@@ -65,6 +77,7 @@ def index(
             output,
             dtype="float32" if float32 else "float16",
             approximate=approximate,
+            surroundings=Surroundings(cast("Context", context), weight, predictions),
             on_event=bar.on_event,
         )
     info_table(built.summary(), title=str(output))
@@ -80,6 +93,13 @@ def search(
     after: Annotated[
         list[str] | None, typer.Option(help="A sentence of a context, in order; repeated: finds what may come next.")
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="With --after: prediction (units nearest to it) or context-vote (what followed in the places that are "
+            "most like this one; of an index with --predictions)."
+        ),
+    ] = "prediction",
     top_k: Annotated[int, typer.Option(min=1, help="Sentences shown.")] = 10,
     model: Annotated[
         Path | None, typer.Option(help="The model, if it is no longer where it was when the index was built.")
@@ -91,6 +111,10 @@ def search(
     """Find the sentences of an index that mean what a query means, or that may follow a context."""
     if not query and not after:
         raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
+    if by not in ("prediction", "context-vote"):
+        raise LangJepaError(f"--by is prediction or context-vote, not {by!r}")
+    if exact and not query and by == "context-vote":
+        raise LangJepaError("--exact has no effect with --by context-vote, which always compares all predictions")
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.index import Index
     from lang_jepa.inference.model import ConceptModel
@@ -100,11 +124,15 @@ def search(
         raise LangJepaError("--exact: this index has no approximate part, so every search is exact; leave it out")
     how = "approximate" if opened.approximate and not exact else "exact"
     found = list(zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True))
-    if after:
+    voted = opened.voted_after(after, top_k=top_k) if after and by == "context-vote" else None
+    if after and voted is None:
         found.append(("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0]))
-    plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}")
+    mixed = f"; {opened.surroundings}" if opened.surroundings.about() else ""
+    plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}{mixed}")
     for text, hits in found:
         _show(text, hits)
+    if voted is not None:
+        _show_voted("after: " + " ".join(after or []), voted)
 
 
 def export(
@@ -143,6 +171,8 @@ def export(
         check_name(push_to_hub)
     done = export_run(run, folder, to, name=push_to_hub, license=license)
     plain(f"{done.folder}: vectors differ from the model's by {done.difference:.1e} at most")
+    for line in done.beforehand:
+        plain(f"before encoding: {line.splitlines()[0].rstrip(':')}{' (README.md there)' * ('```' in line)}")
     total = sum(size for _, size in done.files)
     if dry_run:
         plain(
@@ -183,6 +213,19 @@ def _show(title: str, hits: "list[Hit]") -> None:
     plain(one_line(title), style="bold")
     for hit in hits:
         plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)}\u00a0#{hit.position}]")
+
+
+def _show_voted(title: str, found: "list[Followed]") -> None:
+    """A context and what followed in places like it, each with the unit before it there."""
+    from lang_jepa.cli.console import plain
+
+    plain(one_line(title), style="bold")
+    for one in found:
+        hit = one.hit
+        plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)}\u00a0#{hit.position}]")
+        plain(f"           after: {one_line(one.after)}  [{one.likeness:.2f}]", style="dim")
+    if not found:
+        plain("  no place of the index is like this one", style="dim")
 
 
 def generate(

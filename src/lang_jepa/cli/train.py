@@ -177,7 +177,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
     return load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
 
 
-_OF_THE_START = ("view", "context", "window_size", "horizons", "units", "speakers", "mask", "mask_patterns")
+_OF_THE_START = ("view", "context", "window_size", "horizons", "units", "speakers", "records", "mask", "mask_patterns")
 """Settings of the data on which the form of a predictor, or what it was taught to read, depends."""
 
 

@@ -85,7 +85,7 @@ class EncoderRuns(ScoredRuns[Settings]):
 
     on_purpose = (*RunKind.on_purpose, "meta.use_gradient_checkpointing", "logging.val_sentences")
     # A run of a comparison has no decoder, and no queries of yours.
-    tasks = tuple(task.name for task in OF_ENCODERS if not {"decoding", "searched"} & {*task.needs})
+    tasks = tuple(task.name for task in OF_ENCODERS if not {"decoding", "searched", "passages"} & {*task.needs})
     quick = QUICK
     info = ("corpus", "order", "backbone", "encoder", "predictor")
 

@@ -183,6 +183,8 @@ class Blocks:
     def _block(self, rows: Sequence[Document | Rejection], side: str) -> Block:
         documents = [row for row in rows if isinstance(row, Document)]
         block = process_documents(documents, self.splitter, self.tokenizer, self.settings.data)
+        if block.held is not None:
+            return block.select(block.held == (side == "validation"))
         return block.select(on_side(block.text_hashes, side, self.settings.data.val_fraction))
 
     def _split(self, block: Block) -> CorpusSplit | None:
@@ -233,6 +235,9 @@ class Blocks:
         return self._split(found) if found is not None else None
 
     def _is_on(self, side: str, document: Document) -> bool:
+        """Whether a document has a part on the side."""
+        if self.settings.data.val_split == "tail":
+            return True
         return side_of(hash_text(document.text), self.settings.data.val_fraction) == side
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from lang_jepa.data.text.masks import patterns_of
 from lang_jepa.errors import LangJepaError, first_line
 from lang_jepa.evaluation.table import Row, is_headline
 from lang_jepa.export.formats import TOLERANCE, check_parity, write_onnx, write_sentence_transformers
 from lang_jepa.files.atomic import atomic_folder, check_only, check_writable, read_json
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.architecture import quiet_transformers
+from lang_jepa.settings.data import DataSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -78,11 +80,13 @@ class Exported:
     Attributes:
         folder: where it is.
         difference: largest difference of a number from `ConceptModel.encode` on the probe texts.
+        beforehand: what must be done to texts before they are encoded, see `beforehand`.
         files: names relative to the folder and sizes in bytes, sorted.
     """
 
     folder: Path
     difference: float
+    beforehand: list[str]
     files: list[tuple[str, int]]
 
 
@@ -116,7 +120,7 @@ def export_run(
         difference = check_parity(model, encode, TOLERANCE[to], to)
         card = write_card(model, run, to, name=name or str(folder), license=license)
         (temporary / "README.md").write_text(card, encoding="utf-8")
-    return Exported(folder, difference, list_files(folder))
+    return Exported(folder, difference, list(beforehand(model.settings.data)), list_files(folder))
 
 
 def list_files(folder: Path) -> list[tuple[str, int]]:
@@ -184,6 +188,7 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
         f"parameters; texts of up to {model.settings.model.max_length} tokens become unit vectors of {model.dim} "
         "numbers.",
         USE[to].format(name=name),
+        *(["## Before encoding", "\n\n".join(before)] if (before := list(beforehand(model.settings.data))) else []),
         f"**Licence of the weights:** {said}.",
         "## Training",
         "\n".join(_training(model, run)),
@@ -193,6 +198,41 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
         "\n".join(f"- {line}" for line in _limits(model, run)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+_MASKED = """Write what differs from line to line as one word each, as in training:
+
+```python
+import re
+
+MASKS = {masks}
+
+
+def masked(text):
+    for pattern, word in MASKS:
+        text = re.sub(pattern, word, text)
+    return text
+```"""
+_NAMES = {
+    "none": "Give a turn as it was said, without the speaker's name in front.",
+    "embedding": "Give a turn as it was said, without the speaker's name in front; the encoder never saw names.",
+    "prefix": 'Begin each turn with its speaker, as in training: "user: Good morning".',
+}
+
+
+def beforehand(data: DataSettings) -> Iterator[str]:
+    """What must be done to texts before an exported encoder reads them, in Markdown; nothing for plain sentences.
+
+    Args:
+        data: settings of the model's training.
+    """
+    if data.units == "turns":
+        yield _NAMES[data.speakers]
+    if data.units == "lines":
+        yield "Give a line as it is, not cut into sentences."
+    if data.mask:
+        masks = ",\n".join(f"    {pair!r}" for pair in patterns_of(data.mask_patterns))
+        yield _MASKED.format(masks=f"[\n{masks},\n]")
 
 
 def _training(model: ConceptModel, run: Path) -> Iterator[str]:
@@ -224,7 +264,7 @@ def _scores(run: Path) -> Iterator[str]:
 def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
     yield (
         f"A longer text than {model.settings.model.max_length} tokens is cut on the right; training saw single "
-        "sentences and passages of them, so whole documents should be split."
+        f"{model.settings.data.units} and passages of them, so whole documents should be split."
     )
     if model.similarity != "raw":
         yield (
@@ -233,7 +273,7 @@ def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
             "lower; the other similarities and the predictor are only in the LANG-JEPA model directory."
         )
     else:
-        yield "The predictor of the next sentence is not part of this export."
+        yield f"The predictor of the next {model.settings.data.units[:-1]} is not part of this export."
     yield f"It knows the language and the subjects of `{model.settings.data.train_file}`; nothing else was checked."
     for alarm in _summary(run).get("alarms", []):
         yield f"Training raised an alarm: {alarm}"

@@ -15,8 +15,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from lang_jepa.data.sources.conversations import text_in_units
-from lang_jepa.data.text.sentences import make_splitter, split_text
+from lang_jepa.data.sources.conversations import names_in, without_speaker
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading, Rule
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
@@ -29,10 +28,12 @@ from lang_jepa.inference.document_reading import (
     encoder,
     of_document,
     of_others,
+    sentences_of,
     silent,
+    units_of,
 )
 from lang_jepa.inference.embedding import EmbeddingModel
-from lang_jepa.inference.texts import text_of, texts_of
+from lang_jepa.inference.texts import texts_of
 
 Using = Literal["best", "predictor", "baseline"]
 Against = Literal["document", "training"]
@@ -137,6 +138,10 @@ class Study:
     next: list[Continuation]
     repeated: str
     """By which repetitions were found, in words."""
+    speakers: list[str]
+    """Who says each turn of a conversation, "" where nobody is named; of other texts nothing."""
+    hint: str
+    """How to measure what was not measured for the model yet; empty where all was."""
 
 
 def study(
@@ -157,7 +162,7 @@ def study(
         segments: topics wanted.
         progress: called with how far it is.
     """
-    sentences = sentences_of(model, text)
+    sentences, speakers = units_of(model, text)
     read = Read.by(model, sentences, progress)
     return Study(
         _fits(read, "next", using, against),
@@ -166,23 +171,9 @@ def study(
         _repetitions(read, None),
         continuations(model, sentences, candidates, using=using)[0] if candidates else [],
         _repeating(model)[2],
+        speakers,
+        _hint(model),
     )
-
-
-def sentences_of(model: EmbeddingModel, text: str | Sequence[str]) -> list[str]:
-    """The sentences of a text, split as in training; a list is taken as it is.
-
-    Raises:
-        LangJepaError: no sentence at all, or an empty one in a list.
-    """
-    if isinstance(text, str):
-        text = text_of(text, "the document", blank=True)
-        found = split_text(text_in_units(text, model.settings.data), make_splitter(model.settings.data))
-    else:
-        found = texts_of(text, "sentence")
-    if not found:
-        raise LangJepaError("the document holds no text")
-    return found
 
 
 def surprise(
@@ -259,16 +250,19 @@ def continuations(
         raise LangJepaError("ranking continuations needs a list of candidates")
     before = sentences_of(model, context)
     way, said = _way(model, "next", using)
-    distinct = list(dict.fromkeys([*before, *candidates]))
+    texts = candidates
+    if model.knows_speakers:
+        texts = [f"-: {text}" for text in without_speaker(candidates, names_in(before))]
+    distinct = list(dict.fromkeys([*before, *texts]))
     row = {sentence: number for number, sentence in enumerate(distinct)}
     asked = np.array(
         [row[sentence] for sentence in before[-max(REACH, model.settings.data.window_size) :]], dtype=np.int64
     )
     positions = Positions(distinct, [asked], [asked[:0]])
-    reading = Reading(encoder(model), positions, model.encode(distinct))
+    reading = Reading(encoder(model), positions, model.encode(distinct, turns=model.knows_speakers))
     kind = cast(Similarity, way.similarity)
     expected = reading.expected(cast(Rule, way.rule), kind)[0]
-    fits = reading.space(kind)[[row[sentence] for sentence in candidates]].astype(np.float64) @ expected
+    fits = reading.space(kind)[[row[text] for text in texts]].astype(np.float64) @ expected
     leads = (fits - fits.mean()) / fits.std() if fits.std() > 0 else np.zeros_like(fits)
     order = np.argsort(-fits, kind="stable")
     return [Continuation(candidates[i], float(fits[i]), float(leads[i])) for i in order], said
@@ -311,9 +305,8 @@ def _repeating(model: EmbeddingModel) -> tuple[Similarity, float, str]:
     """Similarity and threshold of repetitions, and both in words."""
     choice = model.choices.get("redundant")
     if choice is None:
-        how = f"centred cosine of {REPEATED} or more"
-        why = f"not measured: lang-jepa evaluate {_place(model)} --tasks document --data-dir FOLDER"
-        return ("centred", REPEATED, f"{how} ({why if model.has_predictor else 'the model is an encoder alone'})")
+        why = "not measured" if model.has_predictor else "the model is an encoder alone"
+        return "centred", REPEATED, f"centred cosine of {REPEATED} or more ({why})"
     kind, threshold = cast(Similarity, choice.used.similarity), float(choice.used.setting["threshold"])
     return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.describe()}"
 
@@ -373,6 +366,15 @@ def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, st
     return one, f"{one.rule} [{one.similarity}], as asked; measured best: {choice.describe()}"
 
 
+def _hint(model: EmbeddingModel) -> str:
+    """How to measure what was not measured yet, once for all tools."""
+    lacking = [tool for tool in ("next", "outliers", "segment", "redundant") if tool not in model.choices]
+    if not lacking or not model.has_predictor:
+        return ""
+    data = " --data-dir FOLDER (for repetitions)" if lacking == ["redundant"] else ""
+    return f"what was not measured yet for this model: lang-jepa evaluate {_place(model)} --tasks document{data}"
+
+
 def _place(model: EmbeddingModel) -> str:
     """The folder of a model as a command takes it: its run's, where it lies in one."""
     folder = getattr(model, "folder", None)
@@ -391,7 +393,5 @@ def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candid
     else:
         rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]
     setting = {"block": 5, "depth": False, "threshold": 1.0} if tool == "segment" else {}
-    why = f"not measured for this model yet: lang-jepa evaluate {_place(model)} --tasks document"
-    if not model.has_predictor:
-        why = "the model is an encoder alone"
+    why = "not measured" if model.has_predictor else "the model is an encoder alone"
     return Candidate(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"

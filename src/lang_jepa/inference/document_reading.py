@@ -6,12 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.data.sources.conversations import as_turns, names_of_turns, text_in_units
+from lang_jepa.data.text.sentences import make_splitter, split_text
+from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading
 from lang_jepa.evaluation.embedder import Encoder
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats
 from lang_jepa.evaluation.scoreboard import Values
 from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.texts import text_of, texts_of
 
 LEAST_REFERENCE = 10
 """Fewer sentences than this are too few to say what is usual."""
@@ -74,6 +78,32 @@ def silent(what: str, done: int, total: int) -> None:
     """Progress that is not shown."""
 
 
+def units_of(model: EmbeddingModel, text: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """The sentences, lines or turns of a text, split as in training, and who says each turn (empty: nobody is named).
+
+    A list is taken as it is; for a model that knows speakers, as of `as_turns`.
+
+    Raises:
+        LangJepaError: no sentence at all, or an empty one in a list.
+    """
+    data, names = model.settings.data, list[str]()
+    if isinstance(text, str):
+        text = text_of(text, "the document", blank=True)
+        found = split_text(text_in_units(text, data), make_splitter(data))
+        names = names_of_turns(text, data)
+    else:
+        found = texts_of(text, "sentence")
+        found = as_turns(found) if model.knows_speakers else found
+    if not found:
+        raise LangJepaError("the document holds no text")
+    return found, names
+
+
+def sentences_of(model: EmbeddingModel, text: str | Sequence[str]) -> list[str]:
+    """Those of `units_of`."""
+    return units_of(model, text)[0]
+
+
 @dataclass(frozen=True)
 class Read:
     """The sentences of a document with their embeddings.
@@ -99,7 +129,11 @@ class Read:
         distinct = list(dict.fromkeys(sentences))
         row = {sentence: number for number, sentence in enumerate(distinct)}
         rows = np.array([row[sentence] for sentence in sentences], dtype=np.int64)
-        embeddings = _in_parts(model.encode, [distinct], model.dim, "sentences read", progress)
+
+        def encode(some: list[str]) -> Floats:
+            return model.encode(some, turns=model.knows_speakers)
+
+        embeddings = _in_parts(encode, [distinct], model.dim, "sentences read", progress)
         return cls(model, sentences, distinct, rows, embeddings, progress)
 
     def reading(self, *, gaps: bool = False) -> Reading:

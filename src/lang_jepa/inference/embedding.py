@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lang_jepa.data.sources.conversations import speaker_number, speakers_of
+from lang_jepa.data.sources.conversations import as_turns, speaker_number, speakers_of, without_speaker
 from lang_jepa.data.text.masks import masked
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import VIEWS, AsksNext, make_view, view_of
@@ -25,7 +25,16 @@ from lang_jepa.inference.cache import SentenceCache
 from lang_jepa.inference.decoding import TextDecoder
 from lang_jepa.inference.model_folder import find_model, load_model, read_decoder, save_model, why_no_model
 from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
-from lang_jepa.inference.texts import as_documents, contexts_of, device_of, sides_of, text_of, texts_of, tokens_of
+from lang_jepa.inference.texts import (
+    as_documents,
+    contexts_of,
+    device_of,
+    role_of,
+    sides_of,
+    text_of,
+    texts_of,
+    tokens_of,
+)
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor, refuse_without_predictor
 from lang_jepa.settings.encoder import Settings
@@ -146,7 +155,9 @@ class EmbeddingModel:
     def device(self) -> torch.device:
         return next(self.jepa.parameters()).device
 
-    def encode(self, sentences: str | Iterable[str], *, batch_tokens: int = BATCH_TOKENS) -> Vectors:
+    def encode(
+        self, sentences: str | Iterable[str], *, batch_tokens: int = BATCH_TOKENS, turns: bool = False
+    ) -> Vectors:
         """Concepts of sentences: mean over tokens, head, L2-normalised.
 
         Sentences are sorted by length and packed, so that the batching does not show in the result beyond rounding.
@@ -155,6 +166,8 @@ class EmbeddingModel:
         Args:
             sentences: n texts, each encoded alone, in a list, generator, array or column of a table; or one text.
             batch_tokens: tokens in one pass at most.
+            turns: they are turns of conversations with the speaker in front ("Anna: Good morning"), whoever that is.
+                Otherwise a model with data.speakers=embedding takes off roles ("user: ") alone.
 
         Returns:
             float32 [n, D], unit rows; [D] for a single string.
@@ -165,10 +178,10 @@ class EmbeddingModel:
         if not isinstance(batch_tokens, int) or batch_tokens < 1:
             raise LangJepaError(f"batch_tokens is a number of tokens, at least 1, not {batch_tokens!r}")
         if isinstance(sentences, str):
-            one: Vectors = self.encode([text_of(sentences)], batch_tokens=batch_tokens)[0]
+            one: Vectors = self.encode([text_of(sentences)], batch_tokens=batch_tokens, turns=turns)[0]
             return one
         texts = texts_of(sentences)
-        tokens = self.tokenize(texts)
+        tokens = self.tokenize(texts, turns=turns)
         empty = [i for i, ids in enumerate(tokens) if len(ids) == 0]
         if empty:
             raise LangJepaError(f"text {empty[0]} has no token to encode: {texts[empty[0]]!r}")
@@ -232,7 +245,8 @@ class EmbeddingModel:
 
         Args:
             context: the sentences so far, oldest first (the last window_size of them are read), or a list of such
-                contexts. Of a model with data.speakers=embedding, turns like "user: Good morning".
+                contexts. Of a model with data.speakers=embedding, turns like "user: Good morning": a name in front of
+                every turn is its speaker; where some have none, only roles are speakers.
             role: whose turn is predicted, of such a model (None: of who spoke before the last speaker did).
 
         Returns:
@@ -248,6 +262,7 @@ class EmbeddingModel:
                 f"this model was trained on data.view={self.settings.data.view}, so it cannot predict the next "
                 f"sentence; it can encode. Train with data.view={_views('asks_next')} for predictions."
             )
+        role = role_of(role)
         if role is not None and not self.knows_speakers:
             raise LangJepaError(
                 "this model does not know who speaks, so a role changes nothing: train with data.units=turns and "
@@ -259,6 +274,8 @@ class EmbeddingModel:
 
     def _predict_all(self, contexts: list[list[str]], role: str | None) -> Vectors:
         if reads_concepts(self.settings):
+            if self.knows_speakers:
+                contexts = [as_turns(one) for one in contexts]
             return self._predict_from_concepts([self._window(one) for one in contexts], role=role)
         result = np.empty((len(contexts), self.dim), dtype=np.float32)
         sizes = np.array([_letters(self._window(one)) for one in contexts])
@@ -335,10 +352,15 @@ class EmbeddingModel:
         """Whether its predictor knows who says a turn, and whose turn is predicted (`data.speakers=embedding`)."""
         return self.settings.data.speakers == "embedding"
 
-    def tokenize(self, sentences: list[str]) -> list[NDArray[Any]]:
-        """Token ids of each sentence, without special tokens and without the speaker that the predictor reads apart."""
-        said = speakers_of(sentences)[1] if self.knows_speakers else sentences
-        return list(self.tokenizer.encode_sentences(masked(said, self.settings.data)))
+    def tokenize(self, sentences: Sequence[str], *, turns: bool = False) -> list[NDArray[Any]]:
+        """Token ids of each sentence as it is read, without special tokens; `turns` as of `encode`."""
+        return list(self.tokenizer.encode_sentences(self.as_read(sentences, turns=turns)))
+
+    def as_read(self, sentences: Sequence[str], *, turns: bool = False) -> list[str]:
+        """Texts as the tokenizer gets them: masked, without the speaker that the predictor reads apart."""
+        if self.knows_speakers:
+            sentences = speakers_of(sentences)[1] if turns else without_speaker(sentences)
+        return masked(sentences, self.settings.data)
 
     def _embed(self, sentences: list[str]) -> Tensor:
         """Embeddings of sentences as the predictor reads them in training, not normalised: [S, D]."""

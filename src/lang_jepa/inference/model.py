@@ -14,6 +14,7 @@ import torch
 
 from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.replies import VOTERS
 from lang_jepa.evaluation.scoreboard import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference import document, replies
@@ -162,8 +163,8 @@ class ConceptModel(EmbeddingModel):
         context: Sequence[str],
         bank: ReplyBank | Sequence[Sequence[str]],
         *,
-        k: int = 10,
-        top: int = 3,
+        k: int = VOTERS,
+        top: int | None = None,
         role: str | None = None,
     ) -> list[Reply]:
         """What to say next, from earlier conversations, best first, each with the context that it answered there.
@@ -172,8 +173,8 @@ class ConceptModel(EmbeddingModel):
             context: turns so far, oldest first.
             bank: earlier conversations, each a list of turns; or a `ReplyBank`, which is made once for many questions.
             k: contexts of the bank that vote.
-            top: replies at most.
-            role: whose turns of the bank are replies, where it is not a `ReplyBank` yet.
+            top: replies at most (None: 3, or `k` where that is less).
+            role: whose turns of the bank are replies; a `ReplyBank` has its own.
         """
         return ReplyBank.of(self, bank, role).reply(context, k=k, top=top)
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lang_jepa.data.sources.conversations import speaker_number, speaker_of
+from lang_jepa.data.sources.conversations import as_turns, names_in, speaker_number, speaker_of, without_speaker
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.replies import VOTERS, votes
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
 from lang_jepa.inference.embedding import EmbeddingModel
-from lang_jepa.inference.texts import texts_of
+from lang_jepa.inference.texts import role_of, texts_of
 
 USUAL = 0.95
 """A candidate fits where it is nearer to the prediction than this share of the training turns that the model keeps."""
@@ -48,14 +49,14 @@ def rank(
     Args:
         model: with a predictor of what comes next.
         context: turns so far, oldest first.
-        candidates: to be ranked.
+        candidates: to be ranked; a speaker of the context in front of one is not read.
         role: whose turn it is, see `EmbeddingModel.predict_next`.
 
     Raises:
         LangJepaError: no candidates; a model or a context that `predict_next` refuses; a model that was saved without
             what is usual.
     """
-    candidates = texts_of(candidates, "candidate")
+    candidates, context = texts_of(candidates, "candidate"), texts_of(context, "turn")
     if not candidates:
         raise LangJepaError("there are no candidates to rank")
     usual = model.statistics.sample
@@ -63,7 +64,8 @@ def rank(
         raise LangJepaError("this model was saved without a sample of training turns: train it again, or use infer")
     kind, statistics = model.similarity, model.statistics
     predicted = prepare(model.predict_next(context, role=role)[None], statistics, kind, side="predictions")[0]
-    scores = prepare(model.encode(candidates), statistics, kind) @ predicted
+    alone = without_speaker(candidates, names_in(context)) if model.knows_speakers else candidates
+    scores = prepare(model.encode(alone), statistics, kind) @ predicted
     known = np.sort(prepare(usual, statistics, kind) @ predicted)
     nearer = np.searchsorted(known, scores) / len(known)
     order = np.argsort(-scores, kind="stable")
@@ -106,15 +108,21 @@ class ReplyBank:
     def __init__(
         self, model: EmbeddingModel, conversations: Sequence[Sequence[str]], *, role: str | None = None
     ) -> None:
+        role = role_of(role)
         wanted = None if role is None else speaker_number(role)
-        window = model.settings.data.window_size
-        self.model, self._named = model, role is not None
+        window, named = model.settings.data.window_size, role is not None or model.knows_speakers
+        self.model, self.role = model, role
+        self._dropped: set[str] | None = set() if named and model.settings.data.speakers == "none" else None
         self.contexts: list[list[str]] = []
         self.replies: list[str] = []
         owners = []
         for number, given in enumerate(conversations):
             turns = texts_of(given, "turn", where=f"conversation {number} of the bank: ")
-            numbers, texts = [speaker_of(turn)[0] for turn in turns], _as_read(model, turns, named=role is not None)
+            turns = as_turns(turns) if named else turns
+            numbers, texts = [speaker_of(turn)[0] for turn in turns], turns
+            if self._dropped is not None:
+                self._dropped |= names_in(turns)
+                texts = [speaker_of(turn)[1] for turn in turns]
             for position in range(1, len(turns)):
                 if wanted in (None, numbers[position]):
                     self.contexts.append(texts[max(0, position - window) : position])
@@ -125,19 +133,33 @@ class ReplyBank:
                 "the bank has no reply" + (f" by {role}: turns are wanted like '{role}: ...'" if role else "")
             )
         self._owners = np.array(owners)
-        self._role = role if model.knows_speakers else None
         self._predictions = self._prepared(self.contexts)
-        self._turns = prepare(model.encode(self.replies), model.statistics, model.similarity)
+        self._turns = prepare(
+            model.encode(self.replies, turns=model.knows_speakers), model.statistics, model.similarity
+        )
         self._strange = self._least_usual()
 
     @classmethod
     def of(cls, model: EmbeddingModel, given: "ReplyBank | Sequence[Sequence[str]]", role: str | None) -> "ReplyBank":
-        """A bank, or what one is made of."""
-        return given if isinstance(given, ReplyBank) else ReplyBank(model, given, role=role)
+        """A bank, or what one is made of.
+
+        Raises:
+            LangJepaError: a bank of another model, or of another role than is asked for.
+        """
+        if not isinstance(given, ReplyBank):
+            return ReplyBank(model, given, role=role)
+        if given.model is not model:
+            raise LangJepaError("the bank was made with another model: make it again, ReplyBank(model, conversations)")
+        if role is not None and role != given.role:
+            raise LangJepaError(
+                f"the bank has replies by {given.role or 'everybody'}, so role={role!r} comes too late: make one with "
+                f"ReplyBank(model, conversations, role={role!r})"
+            )
+        return given
 
     def _prepared(self, contexts: Sequence[Sequence[str]]) -> Floats:
         model = self.model
-        predicted = model.predict_next(contexts, role=self._role)
+        predicted = model.predict_next(contexts, role=self.role if model.knows_speakers else None)
         return prepare(predicted, model.statistics, model.similarity, side="predictions")
 
     def _least_usual(self) -> float:
@@ -148,35 +170,34 @@ class ReplyBank:
         best = likeness.max(1)
         return float(np.quantile(best, STRANGE)) if np.isfinite(best).all() else -1.0
 
-    def reply(self, context: Sequence[str], *, k: int = 10, top: int = 3) -> list[Reply]:
+    def reply(self, context: Sequence[str], *, k: int = VOTERS, top: int | None = None) -> list[Reply]:
         """What to say after a context, best first.
 
         Args:
             context: turns so far, oldest first.
             k: nearest contexts of the bank that vote.
-            top: replies at most, each text once.
+            top: replies at most, each text once (None: 3, or `k` where that is less).
 
         Raises:
-            LangJepaError: `k` or `top` below 1; a context that `predict_next` refuses.
+            LangJepaError: `k` or `top` below 1, or more replies than contexts; a context that `predict_next` refuses.
         """
-        if k < 1 or top < 1:
+        top = min(3, k) if top is None else top
+        if not all(isinstance(one, int) and one >= 1 for one in (k, top)):
             raise LangJepaError(f"at least one context votes and one reply is given, not k={k}, top={top}")
-        turns_so_far = _as_read(self.model, texts_of(context, "turn"), named=self._named)
+        if top > k:
+            raise LangJepaError(f"{top} replies cannot come from {k} contexts: let more of them vote, k={top}")
+        turns_so_far = texts_of(context, "turn")
+        if self._dropped is not None:
+            turns_so_far = without_speaker(turns_so_far, self._dropped)
         likeness = self._predictions @ self._prepared([turns_so_far])[0]
         near = np.argsort(-likeness, kind="stable")[:k]
-        turns, weights = self._turns[near], np.clip(likeness[near], 1e-6, None)
-        votes = (turns @ turns.T) @ weights / weights.sum()
+        turns = self._turns[near]
+        score = votes(turns @ turns.T, likeness[near])
         fits = bool(likeness[near[0]] >= self._strange)
         found: dict[str, Reply] = {}
-        for place in np.argsort(-votes, kind="stable"):
+        for place in np.argsort(-score, kind="stable"):
             row = int(near[place])
             text = speaker_of(self.replies[row])[1] if self.model.knows_speakers else self.replies[row]
-            one = Reply(text, float(votes[place]), float(likeness[row]), tuple(self.contexts[row]), fits)
+            one = Reply(text, float(score[place]), float(likeness[row]), tuple(self.contexts[row]), fits)
             found.setdefault(text, one)
         return list(found.values())[:top]
-
-
-def _as_read(model: EmbeddingModel, turns: Sequence[str], *, named: bool) -> list[str]:
-    """Turns as a model is given them: of those with a name, the name only where it reads one."""
-    drops = named and model.settings.data.speakers == "none"
-    return [speaker_of(turn)[1] for turn in turns] if drops else list(turns)

@@ -58,6 +58,11 @@ def texts_of(given: object, what: str = "text", *, where: str = "", blank: bool 
     return [text_of(one, f"{where}{what} {number}", blank=blank) for number, one in enumerate(items)]
 
 
+def role_of(given: object) -> str | None:
+    """The name of whoever speaks next, None where none is given; errors as `text_of`."""
+    return None if given is None else text_of(given, "the role")
+
+
 def items_of(given: object, what: str, *, where: str = "") -> list[Any]:
     """The items of something ordered, by position whatever its index; errors as `texts_of`."""
     if isinstance(given, str):

@@ -21,6 +21,7 @@ from lang_jepa.inference.model_folder import find_model
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor
+from lang_jepa.report.choices import choices_of_turns
 from lang_jepa.report.run import (
     TRAINING_DOCUMENTS,
     EvaluateOptions,
@@ -28,14 +29,16 @@ from lang_jepa.report.run import (
     add_cache,
     conversations,
     grouped,
+    labels_of,
     other_corpus,
+    passages,
     searched,
     some_texts,
 )
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.load import load_any, training_statistics
-from lang_jepa.training.start import start_model
+from lang_jepa.training.start import start_model, with_own_start
 
 WITHOUT_HEAD = "without head"
 """Name of the encoder as it was pretrained, where it is frozen and only a head was set on it."""
@@ -80,8 +83,9 @@ class ScoredEncoder(ScoredRun):
     def evaluate(self) -> tuple[Report, Path]:
         """Score it; what the document tools should use is saved with the model."""
         report, destination = super().evaluate()
-        if report.tools and self.model.folder is not None:
-            self.model.choose(choices_from(report.tools))
+        chosen = {**choices_of_turns(report.rows), **self.model.choices, **choices_from(report.tools)}
+        if chosen != self.model.choices and self.model.folder is not None:
+            self.model.choose(chosen)
         return report, destination
 
     def request(self) -> Request:
@@ -90,6 +94,8 @@ class ScoredEncoder(ScoredRun):
         read = None
         if options.documents and options.queries and self._needs("searched"):
             read = searched(settings, options.documents, options.queries, options.language)
+        about = passages(settings, options.documents) if options.documents and self._needs("passages") else None
+        labels = labels_of(settings, options)
         others = None
         if corpus and (self._needs("grouped") or self._needs("conversations")):
             if options.documents is not None:
@@ -114,9 +120,12 @@ class ScoredEncoder(ScoredRun):
                 else None
             ),
             conversations=(
-                conversations(corpus, others, options.budget) if corpus and self._needs("conversations") else None
+                conversations(corpus, others, options.budget, labels)
+                if corpus and self._needs("conversations")
+                else None
             ),
             searched=read,
+            passages=about,
             decoding=model,
             decoding_beside=_untrained_decoding(self.folder, settings) if self._needs("decoding") else {},
             of_stories=_of_stories(model),
@@ -195,17 +204,21 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
                 "model's training corpus, have none to read: take --tasks sts,probe,au,stories. To compare it with a "
                 f"run of yours on these tasks: lang-jepa evaluate RUN --beside {path}"
             )
-    for option in ("documents", "queries"):
+    for option in ("documents", "queries", "labels"):
         readers = [task for task in OF_ENCODERS if option in task.options]
         if getattr(options, option) is not None and not any(task in readers for task in tasks):
             some, one = ("tasks", "one of them") if len(readers) > 1 else ("task", "it")
             raise LangJepaError(f"--{option} belongs to the {some} {_listed(readers)}: add {one} to --tasks")
     units = model.settings.data.units
-    if units == "sentences" and (of_turns := [task for task in tasks if "conversations" in task.needs]):
+    asking = [task for task in tasks if "conversations" in task.needs]
+    if units == "sentences" and asking:
+        some, asks = ("task", "asks") if len(asking) == 1 else ("tasks", "ask")
         raise LangJepaError(
-            f"{_listed(of_turns)} asks for turns of conversations or lines, and this model was trained on sentences "
-            "(data.units=turns or lines): take retrieval"
+            f"the {some} {_listed(asking)} {asks} for turns of conversations or lines, and this model was trained on "
+            "sentences (data.units=turns or lines): take retrieval"
         )
+    if units != "turns" and options.labels is not None:
+        raise LangJepaError(f"--labels are of turns, and this model was trained on {units} (data.units=turns)")
     for task in tasks:
         if task.incomplete and any(getattr(options, option) is None for option in task.options):
             raise LangJepaError(task.incomplete)
@@ -271,7 +284,7 @@ def save_start(run: Path) -> Path:
     """
     folder = run / START
     model = ConceptModel.load(run)
-    settings, corpus = model.settings, own_corpus(model)
+    settings, corpus = with_own_start(model.settings, run), own_corpus(model)
     if corpus is None:
         raise LangJepaError(f"how {run} started cannot be made again; {missing(model, 'prepare it again')}")
     with locked(run / f".{START}.lock"):  # each process of several comes here
@@ -299,8 +312,8 @@ def _usual_tasks(model: ConceptModel, data_dir: Path | None) -> list[str]:
         return ["sts", "probe", "au"]
     if model.settings.data.train_file == "stories":
         return ["stories"]
-    own = "retrieval" if model.settings.data.units == "sentences" else "turns"
-    return [own, *(("sts", "probe", "au") if data_dir else ())]
+    own = {"sentences": ["retrieval"], "turns": ["turns", "replies"]}.get(model.settings.data.units, ["turns"])
+    return [*own, *(("sts", "probe", "au") if data_dir else ())]
 
 
 WORDS = "words"
@@ -316,7 +329,13 @@ def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
     Raises:
         LangJepaError: of `ConceptModel.load`.
     """
-    encoder: Encoder = BagOfWords() if name == WORDS else EncoderOnly(ConceptModel.load(name))
+    encoder: Encoder
+    if name == WORDS:
+        encoder = BagOfWords()
+    else:
+        model = ConceptModel.load(name)
+        model.sentence_cache = SentenceCache(model.room)  # tasks ask for the same sentences
+        encoder = EncoderOnly(model)
     if len(sample) > 1:
         encoder.statistics = Statistics.of(encoder.encode(sample))
     return encoder

@@ -1,7 +1,7 @@
 """How a finished run of an encoder or a GPT is evaluated, and the documents that are read for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,24 +9,29 @@ import numpy as np
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.sources.columns import questions, turn_labels
+from lang_jepa.data.sources.conversations import speakers_of
+from lang_jepa.data.sources.source import elsewhere
 from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.table import Report, Saver
 from lang_jepa.evaluation.tasks import DEFAULT_BUDGET, Budget, evaluate
 from lang_jepa.evaluation.tasks.document_data import group_of
-from lang_jepa.evaluation.tasks.request import Conversations, Grouped, Request, Searched
+from lang_jepa.evaluation.tasks.passages import ask as ask_passages
+from lang_jepa.evaluation.tasks.request import Conversations, Grouped, Passages, Request, Searched
 from lang_jepa.evaluation.tasks.search import ask
 from lang_jepa.inference.cache import ConceptCache, OnMessage, SentenceCache, reads_cached
 from lang_jepa.inference.index.source import SplitDocuments
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import Settings
 
 TRAINING_DOCUMENTS = 300
 """Training documents that the baselines learn from, at most."""
 PIECE = 64
 """Lines of a file that the task `turns` takes for one conversation."""
-OF_ENCODERS = ("beside", "documents", "queries", "language", "window_size")
+OF_ENCODERS = ("beside", "documents", "queries", "labels", "language", "window_size")
 """Options of encoders alone."""
 
 
@@ -44,10 +49,11 @@ class EvaluateOptions:
             are here). Nothing is ever prepared in their place: what cannot be scored without them is left out, and
             `on_message` says so.
         beside: other encoders to score too, see `other_encoder`.
-        documents: for the task `document`, what `data.train_file` may name: scores are reported of these documents,
-            and those held out of the training corpus only choose (None: every fourth of those chooses); for the task
-            `search`, what is searched.
+        documents: for the tasks `document`, `turns` and `replies`, what `data.train_file` may name: scores are reported
+            of these documents, and those held out of the training corpus only choose (None: every fourth of those
+            chooses); for the task `search`, what is searched; for the task `passages`, what is asked about.
         queries: for the task `search`, see `lang_jepa.evaluation.tasks.search.read_queries`.
+        labels: for the task `replies`, see `lang_jepa.data.sources.columns.turn_labels` (None: turns have none).
         language: of the texts that are searched (None: `data.language` of the model).
         window_size: sentences of context in the questions (None: as many as the model reads).
         on_message: called with what takes long, in words.
@@ -62,6 +68,7 @@ class EvaluateOptions:
     beside: Sequence[str] = ()
     documents: str | None = None
     queries: Path | None = None
+    labels: str | None = None
     language: str | None = None
     window_size: int | None = None
     on_message: OnMessage | None = None
@@ -106,19 +113,17 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
         corpus: of the run.
         documents: what `data.train_file` may name; prepared beside `corpus`.
     """
-    changed = {
-        "train_file": documents,
-        "limit": None,
-        "val_fraction": 0.0,
-        "include": (),
-        "exclude": (),
-        "streaming": False,
-        "corpus_dir": str(corpus.path.parent),
-        "tokenizer_path": str(corpus.path / "tokenizer"),
-    }
-    found = prepare(settings.data.model_copy(update=changed))
+    changed = elsewhere(
+        settings.data,
+        documents,
+        val_fraction=0.0,
+        streaming=False,
+        corpus_dir=str(corpus.path.parent),
+        tokenizer_path=str(corpus.path / "tokenizer"),
+    )
+    found = prepare(changed)
     if found.tokenizer.fingerprint() != corpus.tokenizer.fingerprint():
-        raise LangJepaError(f"{changed['tokenizer_path']} is no longer the tokenizer of {corpus.path}")
+        raise LangJepaError(f"{changed.tokenizer_path} is no longer the tokenizer of {corpus.path}")
     return found
 
 
@@ -131,17 +136,48 @@ def searched(settings: Settings, documents: str, queries: Path, language: str | 
         queries: see `lang_jepa.evaluation.tasks.search.read_queries`.
         language: of the documents (None: that of the settings).
     """
-    changed = {
-        "train_file": documents,
-        "limit": None,
-        "include": (),
-        "exclude": (),
-        "language": language or settings.data.language,
-    }
-    source = SplitDocuments.open(settings.data.model_copy(update=changed))
+    source = SplitDocuments.open(elsewhere(settings.data, documents, language=language or settings.data.language))
     source.characters()  # raises where there is no document, and says why
     texts = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
     return ask(queries, texts, Path(documents).name)
+
+
+def passages(settings: Settings, documents: str) -> Passages:
+    """The questions of a column `queries` over the units of the documents beside it.
+
+    Args:
+        settings: of the model.
+        documents: what `data.train_file` may name, of local files.
+    """
+    data = _other_data(settings, documents)
+    asked = questions(data)
+    source = SplitDocuments.open(data)
+    source.characters()  # raises where there is no document, and says why
+    read = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
+    if data.speakers != "embedding":
+        return ask_passages(documents, read, None, asked)
+    texts = [(identity, speakers_of(units)[1]) for identity, units in read]
+    return ask_passages(documents, texts, [units for _, units in read], asked)
+
+
+def _other_data(settings: Settings, documents: str) -> DataSettings:
+    """Settings that read all of other documents as those of a run were read."""
+    changed = {"train_file": documents, "limit": None, "include": (), "exclude": (), "streaming": False}
+    return settings.data.model_copy(update=changed)
+
+
+Labels = Mapping[str, list[str]]
+"""By a document's id, the labels of its turns."""
+
+
+def labels_of(settings: Settings, options: EvaluateOptions) -> tuple[Labels | None, Labels | None]:
+    """The labels of a run's conversations, and those of the documents of the options; None where none are asked for."""
+    if options.labels is None:
+        return None, None
+    own = turn_labels(settings.data, options.labels)
+    if options.documents is None:
+        return own, None
+    return own, turn_labels(_other_data(settings, options.documents), options.labels)
 
 
 def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = False) -> Grouped:
@@ -157,42 +193,72 @@ def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = 
     return Grouped([*held, *reported], [*groups, *theirs], choosing)
 
 
-def conversations(corpus: Corpus, others: Corpus | None, budget: Budget) -> Conversations:
+def conversations(
+    corpus: Corpus, others: Corpus | None, budget: Budget, labels: tuple[Labels | None, Labels | None] = (None, None)
+) -> Conversations:
     """Held-out conversations of a corpus, or others to report on: the held-out ones then only choose.
 
     Args:
         corpus: of the run.
         others: of other documents, prepared as it.
         budget: how many of each, spread evenly.
+        labels: of both, from `labels_of`.
     """
+    own, theirs = labels
     lines = corpus.manifest["made_from"]["settings"].get("units") == "lines"
-    held, theirs, files = _spoken(corpus.validation, budget.conversations, lines=lines)
-    reported, others_theirs, more = _spoken(others.train, budget.conversations, lines=lines) if others else ([], [], [])
-    choosing = [others is not None or row % CHOOSING_EVERY == 0 for row in range(len(held))] + [False] * len(reported)
-    speakers = [*theirs, *others_theirs]
+    held = _spoken(corpus.validation, budget.conversations, own, lines=lines)
+    reported = _spoken(others.train, budget.conversations, theirs, lines=lines) if others else _Said([], [], [], [])
+    train = _spoken(corpus.train, budget.train_conversations, own, lines=False)
+    choosing = [others is not None or row % CHOOSING_EVERY == 0 for row in range(len(held.texts))]
+    speakers = [*held.speakers, *reported.speakers]
     where = "held out" if others is None else others.manifest["source"]["description"]
+    named = any(any(numbers) for numbers in speakers)
+    choosing += [False] * len(reported.texts)
     return Conversations(
-        [*held, *reported],
-        speakers if any(any(numbers) for numbers in speakers) else None,
+        [*held.texts, *reported.texts],
+        speakers if named else None,
         choosing,
-        some_texts(corpus.train, budget.train_conversations),
+        train.texts,
         f"{counted(choosing.count(False), 'conversation')} ({where})",
-        [*files, *(corpus.validation.num_documents + row for row in more)] if lines else None,
+        train_speakers=train.speakers if named else None,
+        labels=None if own is None else [*held.labels, *reported.labels],
+        train_labels=None if own is None else train.labels,
+        files=[*held.files, *(corpus.validation.num_documents + row for row in reported.files)] if lines else None,
     )
 
 
-def _spoken(split: CorpusSplit, count: int, *, lines: bool) -> tuple[list[list[str]], list[list[int]], list[int]]:
-    """Texts, numbers of the speakers and number of the document of up to `count` conversations; of lines nobody's.
+@dataclass(frozen=True)
+class _Said:
+    """Conversations: texts of the turns, numbers of who says each (0: nobody's), labels (empty: none), documents."""
 
-    A file of lines, which is one document however long, is cut into pieces of `PIECE`.
+    texts: list[list[str]]
+    speakers: list[list[int]]
+    labels: list[list[str]]
+    files: list[int]
+
+
+def _spoken(split: CorpusSplit, count: int, labels: Labels | None, *, lines: bool) -> _Said:
+    """Up to `count` conversations.
+
+    Args:
+        split: one side of a corpus.
+        count: how many, spread evenly.
+        labels: of the turns of each document, by its id. Those of another number than its units are none.
+        lines: a document is a file of lines, however long: it is cut into pieces of `PIECE`, without labels.
     """
     starts = split.document_starts
     turns = [(row, np.arange(starts[row], starts[row + 1])) for row in range(split.num_documents)]
     if lines:
         turns = [(row, piece) for row, some in turns for piece in np.split(some, np.arange(PIECE, len(some), PIECE))]
-    turns = [turns[row] for row in evenly(len(turns), count)]
-    who = [split.speakers(some).tolist() if split.has_speakers else [0] * len(some) for _, some in turns]
-    return [split.texts(some) for _, some in turns], who, [row for row, _ in turns]
+    said = _Said([], [], [], [])
+    for row in evenly(len(turns), count):
+        document, some = turns[row]
+        found = labels.get(split.document_id(document), []) if labels is not None and not lines else []
+        said.texts.append(split.texts(some))
+        said.speakers.append(split.speakers(some).tolist() if split.has_speakers else [0] * len(some))
+        said.labels.append(found if len(found) == len(some) else [""] * len(some))
+        said.files.append(document)
+    return said
 
 
 def _taken(split: CorpusSplit, count: int, names: bool) -> tuple[list[list[str]], list[str]]:

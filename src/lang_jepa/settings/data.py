@@ -1,6 +1,5 @@
 """Settings of the data, which encoders and the corpora of GPTs share; and what a group of settings is."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -15,13 +14,36 @@ Language = Literal[
 # fmt: on
 
 
+_PROBES = ("", "a 1-")
+
+
+def _compiled(pattern: str) -> Any:
+    """The expression as it will be used (with a bound on its time, which `re` does not have)."""
+    import regex
+
+    try:
+        compiled = regex.compile(pattern)
+        empty = any(not match[0] for probe in _PROBES for match in compiled.finditer(probe, timeout=1))
+    except (regex.error, TimeoutError) as error:
+        raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+    if empty:
+        raise ValueError(f"{pattern!r} matches where nothing stands; write one that needs a character, + for * say")
+    return compiled
+
+
 def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
     for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+        _compiled(pattern)
     return patterns
+
+
+def _check_session(pattern: str | None) -> str | None:
+    if pattern is not None and (groups := _compiled(pattern).groups) != 1:
+        raise ValueError(
+            f"{pattern!r} has {groups} groups, and needs one, which names the session: '(blk_-?\\d+)'; others are "
+            "written (?:...)"
+        )
+    return pattern
 
 
 def without_region(code: Any) -> Any:
@@ -51,6 +73,12 @@ class DataSettings(Section):
     text_column: str = "text"
     """Column that holds a document's text (with data.units=turns its list of messages) in parquet, JSON, CSV, TSV and
     hub sources."""
+    group_column: str | None = None
+    """Column of tables (parquet, JSON, CSV, hub) whose value rows of one document share, a message or line each, such
+    as `conversation_id`; they follow each other in their order and may stand apart (null: each row is a document)."""
+    speaker_column: str | None = None
+    """With `data.group_column` and data.units=turns: column of who says a message (null: the first of `role`, `from`,
+    `speaker`, `author`, `sender` that a row has)."""
     join_rows: int | None = Field(default=None, ge=2)
     """Rows that make one document at most, for sources whose rows are lines or paragraphs: joined by line breaks, empty
     ones as blank lines; a row that is a title, ` = Like This = `, begins the next document (null: each row is one)."""
@@ -81,6 +109,12 @@ class DataSettings(Section):
     """What a model knows of who says a turn: nothing; its text begins with the name ("user: "), in training and
     wherever text is split; or the predictor gets an embedding of the speaker's role beside the turn's vector, and of
     the role whose turn is predicted (needs `model.predictor=turn_transformer`)."""
+    records: bool = False
+    """With `data.units=lines`: lines that continue a record of a log (stack traces, indented lines, lines without a
+    time where records begin with one) are one unit with it."""
+    session: Annotated[str | None, AfterValidator(_check_session)] = None
+    """With `data.units=lines`: a regular expression with one group, such as `(blk_-?\\d+)` or `\\[(\\d+)\\]`; lines of
+    a file in which the group has the same value are a document of their own, and so are those without a match."""
     mask: bool = False
     """With `data.units=lines`: write times, addresses, paths, hexadecimal and other numbers as one word each (`<time>`,
     `<number>` ...), in training and wherever text is read (see docs/corpus.md)."""
@@ -102,8 +136,8 @@ class DataSettings(Section):
     val_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of documents held out for validation, chosen by a hash of the text."""
     val_split: Literal["hash", "tail"] = "hash"
-    """Which share is held out: documents by a hash of their text; or, of lines, the last lines of each document
-    (`tail`), so that what is predicted lies after what was learnt."""
+    """Which share is held out: documents by a hash of their text; or, of lines, the last lines of each file (`tail`;
+    rotated files such as app.log.1 and app.log count as one), so that what is predicted lies after what was learnt."""
     prepare_workers: int | None = Field(default=None, ge=1)
     """Processes that prepare the corpus (null: one per core)."""
     streaming: bool = False

@@ -31,11 +31,15 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
     ),
     *(
         (f"data.{name}", "data.units", units, "it is for data.units=lines; leave it out")
-        for name in ("mask", "mask_patterns", "val_split")
+        for name in ("mask", "mask_patterns", "records", "session", "val_split")
         for units in ("sentences", "turns")
     ),
     ("data.mask_patterns", "data.mask", False, "it belongs to data.mask=true"),
-    ("data.val_split", "data.streaming", True, f"{_STREAM}"),
+    *(
+        ("data.speaker_column", "data.units", units, "only turns have speakers; leave it out, or set data.units=turns")
+        for units in ("sentences", "lines")
+    ),
+    ("data.speaker_column", "data.group_column", None, "it belongs to data.group_column"),
     ("data.join_rows", "data.units", "turns", "each row is a conversation; leave it out"),
     ("data.splitter_device", "data.splitter", "rules", "it belongs to data.splitter=sat"),
     ("model.weights_path", "model.pretrained", False, "it belongs to model.pretrained=true"),

@@ -111,7 +111,8 @@ class ObjectiveSettings(Section):
     """Temperature of `optimization.loss_fn=contrastive`; lower puts the weight on the hardest wrong targets."""
     contrastive_near: int = Field(default=8, ge=0)
     """Targets at most this many sentences away from a prediction's own do not count as wrong. 8: as many as
-    contexts usually have; 0 where what was just said does not recur, as in dialogues."""
+    contexts usually have; 0 where what was just said does not recur, as in dialogues. At most data.window_size or
+    data.passage_size, the larger (or 8)."""
     vicreg_variance: float = Field(default=25.0, ge=0)
     """Weight of VICReg's variance term."""
     vicreg_covariance: float = Field(default=1.0, ge=0)
@@ -242,6 +243,7 @@ def check(settings: Settings, parts: Parts) -> None:
         _schedules(settings),
         _views(settings, parts),
         parts.view.complaints(settings),
+        _contrasts(settings, parts),
         _predictors(settings, parts),
         _targets(settings, parts),
         _frozen(settings, parts),
@@ -270,6 +272,8 @@ def _sizes(settings: Settings) -> Iterator[str]:
 
 def _splitter(settings: Settings) -> Iterator[str]:
     data = settings.data
+    if data.group_column is not None and data.join_rows is not None:
+        yield "data.join_rows and data.group_column both make documents of rows: set one of them."
     if data.splitter == "sat" and data.language != "en":
         yield "data.splitter=sat takes every text alike: leave data.language at en, or use data.splitter=rules."
 
@@ -313,6 +317,25 @@ def _views(settings: Settings, parts: Parts) -> Iterator[str]:
         yield (
             f"in data.view={data.view} both sides would be equal: set data.crop (.6, say) or model.dropout, or "
             "take another encoder as the target (objective.target=frozen)."
+        )
+
+
+def _contrasts(settings: Settings, parts: Parts) -> Iterator[str]:
+    """Whether a distance that looks at wrong targets has any."""
+    data, near = settings.data, settings.objective.contrastive_near
+    if "objective.contrastive_near" not in parts.distance.reads:
+        return
+    most = max(data.window_size, data.passage_size, ObjectiveSettings.model_fields["contrastive_near"].default)
+    if near > most:
+        yield (
+            f"objective.contrastive_near={near} is more than a context or a passage has ({most}), and leaves few wrong "
+            f"targets, in a small text none: set {most} or less."
+        )
+    each = 1 if parts.view.one_each else data.passage_size
+    if data.batch_size == 1 and not data.batch_tokens and near >= each - 1:
+        yield (
+            f"optimization.loss_fn={settings.optimization.loss_fn} has no wrong targets where a batch holds one "
+            "example: raise data.batch_size."
         )
 
 

@@ -25,6 +25,7 @@ _SAME = (
     "num_workers workers dataloader_num_workers",
     "train_file dataset dataset_name data_path train_path input path corpus documents",
     "text_column column text_field content_column",
+    "group_column group_by conversation_id thread_id dialogue_id",
     "limit max_documents max_samples num_documents",
     "deduplicate dedup deduplication",
     "val_fraction eval_ratio val_split validation_split test_size val_ratio",

@@ -35,6 +35,8 @@ _NAMES = {
     "raw_std": "val/embeddings/raw_std",
 }
 CANDIDATES = 256
+PARTS = 8
+"""Of a single held-out document: wrong candidates are those of its other parts."""
 
 
 Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -46,7 +48,7 @@ class Predicted(NamedTuple):
 
     Attributes:
         predictions, targets: fp32 [Q, D] on the CPU, not normalised.
-        sentences, documents: int64 [Q], their indices in the held-out split.
+        sentences, documents: int64 [Q], their indices in the held-out split; of a single document its `PARTS`.
     """
 
     predictions: Tensor
@@ -151,7 +153,10 @@ class HeldOut:
         sentences = _everywhere([batch.sentence_ids for batch in self.batches])
         documents = _everywhere([batch.document_ids for batch in self.batches])
         order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks
-        return [_everywhere(found)[order] for found in parts], sentences[order], documents[order]
+        documents = documents[order]
+        if bool((documents == documents[0]).all()):  # the tail of one file: its parts stand for documents
+            documents = torch.arange(len(documents)) * PARTS // len(documents)
+        return [_everywhere(found)[order] for found in parts], sentences[order], documents
 
     def _compare(self, found: Predicted, distances: Distances) -> Measured:
         predicted, target, sentence, document = found

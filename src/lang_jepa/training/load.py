@@ -25,7 +25,7 @@ from lang_jepa.settings.recipes import system_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.held_out import CANDIDATES, HeldOut, Predicted, sample_examples
-from lang_jepa.training.start import sample_embeddings
+from lang_jepa.training.start import sample_embeddings, with_own_start
 
 KEPT = 1000
 """Embeddings of training sentences that stay with the model, which show what is usual."""
@@ -99,7 +99,7 @@ def model_from_checkpoint(path: Path, *, corpus: Path | None = None) -> ConceptM
         LangJepaError: the checkpoint or the corpus cannot be read.
     """
     state = checkpoints.load_checkpoint(path, system="encoder", contents={"model": dict, "target": dict})
-    settings = build_saved(Settings, state["settings"], where=str(path))
+    settings = with_own_start(build_saved(Settings, state["settings"], where=str(path)), path.parent)
     folder = corpus or own_folder(settings.data.corpus_dir, state["data"])
     if folder is None:
         raise LangJepaError(

@@ -1,5 +1,6 @@
 """How a model starts: its head whitened on a sample, because an un-whitened start collapses; and its target."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from lang_jepa.data.views.order import permuted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import PENALTIES, ridge_path
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
-from lang_jepa.inference.model_folder import build_jepa, find_model, load_model, why_no_model
+from lang_jepa.files.atomic import atomic_folder
+from lang_jepa.inference.model_folder import CARD, build_jepa, find_model, load_model, read_card, why_no_model
 from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
@@ -28,6 +30,54 @@ _PASS = 512  # sentences in one pass
 _SHRINKAGE = 1e-3
 LEAST_PER_DIMENSION = 2
 """Sentences for each dimension of an embedding, of which its covariance can be estimated as it is."""
+COPY = "start"
+"""Folder in a run directory with the model that meta.start_from named, so that the run needs nothing else to go on."""
+
+
+def with_own_start(settings: Settings, *runs: Path) -> Settings:
+    """Settings whose start is the copy in the first of some run directories that has one; as they are, where none has.
+
+    Args:
+        settings: of a run that may have begun with another's weights.
+        runs: the run directory, and others that it may go on from.
+    """
+    start, data, model = settings.meta.start_from, settings.data, settings.model
+    copy = next((run / COPY for run in runs if (run / COPY / CARD).is_file()), None)
+    if start is None or copy is None:
+        return settings
+    if tokenizer_is_of_start(settings):
+        data = data.model_copy(update={"tokenizer_path": str(copy)})
+    if model.pretrained:
+        model = model.model_copy(update={"weights_path": str(copy)})
+    meta = settings.meta.model_copy(update={"start_from": str(copy)})
+    return settings.model_copy(update={"data": data, "model": model, "meta": meta})
+
+
+def tokenizer_is_of_start(settings: Settings) -> bool:
+    """Whether the tokenizer is named where the model lies that the run began with."""
+    start = settings.meta.start_from
+    return start is not None and Path(settings.data.tokenizer_path) in (Path(start), Path(start) / "model")
+
+
+def as_resumed(settings: Settings) -> Settings:
+    """`with_own_start` of a run that goes on; of one that begins, the settings as they are."""
+    meta = settings.meta
+    if not meta.load_checkpoint:
+        return settings
+    origin = [] if meta.checkpoint_path is None else [Path(meta.checkpoint_path).parent]
+    return with_own_start(settings, Path(settings.logging.log_dir), *origin)
+
+
+def keep_start(settings: Settings) -> None:
+    """Copy the model of meta.start_from into the run directory, unless there is none or it is there. Rank 0 alone."""
+    start, copy = settings.meta.start_from, Path(settings.logging.log_dir) / COPY
+    if start is None or (copy / CARD).is_file():
+        return
+    source = _start_folder(start)
+    with atomic_folder(copy) as temporary:
+        for name in (CARD, *read_card(source / CARD, what="model card")["sha256"]):
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, temporary / name)
 
 
 def check_start(settings: Settings) -> None:

@@ -1,6 +1,5 @@
 """The step function: documents in, arrays out. Preparing a corpus and reading a stream both call it."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.deduplicate import Hashes, hash_sentence, hash_text, side
-from lang_jepa.data.sources.base import Document
+from lang_jepa.data.sources.base import Document, first_held_out
 from lang_jepa.data.sources.conversations import said_in, speakers_of
 from lang_jepa.data.text.masks import masked
-from lang_jepa.data.text.sentences import SentenceSplitter, make_splitter, split_text
+from lang_jepa.data.text.sentences import LineSplitter, SentenceSplitter, split_text
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
 from lang_jepa.settings.data import DataSettings
 
@@ -125,24 +124,23 @@ def process_documents(
     return building.finish(token_dtype(tokenizer.vocab_size), size)
 
 
-def first_held_out(count: int, val_fraction: float) -> int:
-    """Number of the first of `count` lines that `data.val_split=tail` holds out; `count` where it holds none out."""
-    return count - math.ceil(count * val_fraction)
-
-
-def training_texts(texts: Iterable[str], settings: DataSettings) -> Iterator[str]:
+def training_texts(documents: Iterable[Document], settings: DataSettings) -> Iterator[str]:
     """What a tokenizer may learn from: what is not held out, masked as it will be read."""
-    if settings.val_split == "hash":
-        texts = (text for text in texts if side(hash_text(text), settings.val_fraction) == "train")
-    if settings.units != "lines":
-        yield from texts
-        return
-    splitter = make_splitter(settings)
-    for text in texts:
-        lines = split_text(text, splitter)
-        if settings.val_split == "tail":
-            lines = lines[: first_held_out(len(lines), settings.val_fraction)]
-        yield "\n".join(masked(lines, settings))
+    tail = settings.val_split == "tail"
+    splitter = LineSplitter()
+    for document in documents:
+        if not tail and side(hash_text(document.text), settings.val_fraction) != "train":
+            continue
+        if settings.units != "lines":
+            yield document.text
+            continue
+        lines = split_text(document.text, splitter)
+        yield "\n".join(masked(lines[: _learnt(document, len(lines), settings)] if tail else lines, settings))
+
+
+def _learnt(document: Document, lines: int, settings: DataSettings) -> int:
+    """How many of a document's lines `data.val_split=tail` does not hold out."""
+    return first_held_out(lines, settings.val_fraction) if document.learnt is None else document.learnt
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +188,12 @@ class _Building:
             speakers = np.array(speakers_of(sentences)[0], dtype=np.uint8)
             sentences = said_in(sentences, self.settings.speakers)
         sentences = masked(sentences, self.settings)
+        learnt = _learnt(document, len(sentences), self.settings)
         tokens, starts = tokenizer.encode_document(sentences)
         lengths = np.diff(starts)
         if not lengths.all():
             self.rejected[WITHOUT_TOKENS] += int((lengths == 0).sum())
+            learnt = int((lengths[:learnt] > 0).sum())
             sentences = [piece for piece, length in zip(sentences, lengths, strict=True) if length]
             speakers, lengths = speakers[lengths > 0], lengths[lengths > 0]
         least = self.settings.min_sentences
@@ -206,9 +206,12 @@ class _Building:
         if self.held is None:
             self._append(whole)
             return
-        cut = min(max(first_held_out(len(sentences), self.settings.val_fraction), least), len(sentences))
+        # A file's first lines are learnt from, however few it has; where the cut is the file's, it is kept to.
+        cut = learnt if document.learnt is not None else min(max(learnt, least), len(sentences))
         for piece, held in ((whole.part(0, cut), False), (whole.part(cut, len(sentences)), True)):
-            if piece.sentences:
+            if 0 < len(piece.sentences) < least and not held:
+                self.rejected[f"fewer than {least} sentences before the tail"] += 1
+            elif piece.sentences:
                 self._append(piece)
                 self.held.append(held)
 

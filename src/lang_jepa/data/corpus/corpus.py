@@ -262,11 +262,13 @@ class Corpus:
     def why_nothing_held_out(self) -> str:
         """Why there are no held-out documents, and what to do."""
         documents = self.train.num_documents + self.validation.num_documents
+        settings = self.manifest["made_from"]["settings"]
         return why_nothing_held_out(
-            float(self.manifest["made_from"]["settings"]["val_fraction"]),
+            float(settings["val_fraction"]),
             documents,
             self.manifest["source"]["description"],
             read=int(self.manifest["statistics"]["documents_read"]),
+            tail=self.validation.num_sentences if settings.get("val_split") == "tail" else None,
         )
 
     def write_duplicates(self, path: Path | str) -> None:

@@ -213,8 +213,8 @@ class _Job:
         folder = self.partial / "tokenizer"
         if not folder.is_dir():
             self.on_event(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
-            texts = (document.text for document in some_documents(self.source))
-            learnt = train_tokenizer(training_texts(texts, self.settings), self.settings.vocab_size)
+            texts = training_texts(some_documents(self.source), self.settings)
+            learnt = train_tokenizer(texts, self.settings.vocab_size)
             with atomic_folder(folder) as temporary:
                 learnt.save(temporary)
         return TextTokenizer.from_files(folder, TRAINED_SPECIALS)
@@ -255,7 +255,8 @@ class _Job:
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if self.settings.val_fraction and not validation:
             description = self.source.description
-            why = why_nothing_held_out(self.settings.val_fraction, train, description, read=work.documents)
+            tail = 0 if self.settings.val_split == "tail" else None
+            why = why_nothing_held_out(self.settings.val_fraction, train, description, read=work.documents, tail=tail)
             yield f"nothing is held out: {why}"
         share = result.statistics["overlap"]["all_sentences"]
         if share is not None and share > OVERLAP_WARNING and self.settings.val_split == "hash":

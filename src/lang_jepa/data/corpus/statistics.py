@@ -204,7 +204,9 @@ class Losses:
         return f"{lost:,} ({lost / all_:.1%})" if all_ else f"{lost:,}"
 
 
-def why_nothing_held_out(fraction: float, documents: int, description: str, *, read: int = 1) -> str:
+def why_nothing_held_out(
+    fraction: float, documents: int, description: str, *, read: int = 1, tail: int | None = None
+) -> str:
     """Why a source has no held-out split, and what to do.
 
     Args:
@@ -212,7 +214,13 @@ def why_nothing_held_out(fraction: float, documents: int, description: str, *, r
         documents: that could have been held out.
         description: of the source.
         read: documents that it gave, before some were rejected or dropped.
+        tail: lines that are held out where `data.val_split=tail` decides (None: a hash decides).
     """
+    if tail is not None and fraction:
+        return (
+            f"the tail of {description} is {counted(tail, 'line')} with data.val_fraction={fraction}, too few to "
+            "measure by. Give more lines, or a larger data.val_fraction."
+        )
     if documents <= 1 < read:
         return (
             f"{documents} of the {read:,} documents of {description} is left: the others were rejected or repeat it. "

@@ -1,13 +1,16 @@
 """What a document and a source are, which rows are rejected and why, and the limit on accepted documents."""
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lang_jepa.data.sources.conversations import FORMAT as CONVERSATIONS_FORMAT
 from lang_jepa.data.sources.conversations import NoConversation, conversation_text
+from lang_jepa.data.sources.records import FORMAT as RECORDS_FORMAT
+from lang_jepa.data.sources.records import records_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -42,11 +45,14 @@ class Document:
 
     Attributes:
         left_out: what the file holds and the text does not (code blocks, tables), with its count.
+        learnt: lines of it that are not held out under `data.val_split=tail` (None: `data.val_fraction` of its own
+            lines is).
     """
 
     id: str
     text: str
     left_out: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    learnt: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +115,19 @@ class Source(ABC):
 
 
 def judge(
-    identity: str, value: object, where: str, settings: DataSettings, left_out: tuple[tuple[str, int], ...] = ()
+    identity: str,
+    value: object,
+    where: str,
+    settings: DataSettings,
+    left_out: tuple[tuple[str, int], ...] = (),
+    *,
+    learnt: int | None = None,
 ) -> Document | Rejection:
     """A row's document, or why it is none.
 
-    A text is never changed; with `data.units=turns` a conversation becomes a line a turn. `data.min_length` counts by
-    `length_of`. NUL characters are left in the text where they are rare (at most NUL_SHARE of it).
+    A text is never changed; with `data.units=turns` a conversation becomes a line a turn, with `data.records` a record
+    of a log one line. `data.min_length` counts by `length_of`. NUL characters are left in the text where they are rare
+    (at most NUL_SHARE of it).
     """
     text = value
     if settings.units == "turns" and value is not None:
@@ -123,17 +136,24 @@ def judge(
         except NoConversation as error:
             return Rejection(str(error), where)
         left_out = (*left_out, ("messages without text", empty)) if empty else left_out
+    elif settings.records and isinstance(value, str):
+        text = records_text(value)
     reason = fault(text, settings.min_length)
     if reason is None and isinstance(text, str):
-        return Document(identity, text, left_out)
+        return Document(identity, text, left_out, learnt)
     return Rejection(str(reason), where)
 
 
 def units_of(settings: DataSettings) -> list[object]:
     """What a source's fingerprint holds of the units: nothing where documents are plain texts."""
     if settings.units != "turns":
-        return []
+        return ["records", RECORDS_FORMAT] if settings.records else []
     return [settings.units, "prefix" if settings.speakers == "prefix" else "apart", CONVERSATIONS_FORMAT]
+
+
+def first_held_out(count: int, val_fraction: float) -> int:
+    """Number of the first of `count` lines that `data.val_split=tail` holds out; `count` where it holds none out."""
+    return count - math.ceil(count * val_fraction)
 
 
 def length_of(text: str) -> int:
@@ -144,6 +164,10 @@ def length_of(text: str) -> int:
     """
     length = len(text.strip())
     return length if text.isascii() else length + sum((n - 1) * len(p.findall(text)) for p, n in _WEIGHTS)
+
+
+BLANK = ("empty text", "null text", "no visible characters")
+"""Faults of rows that hold nothing."""
 
 
 def fault(text: object, min_length: int) -> str | None:
@@ -165,6 +189,10 @@ def fault(text: object, min_length: int) -> str | None:
     return None
 
 
+_CURES_OF_TURNS = (
+    "With data.units=turns a text names who speaks at the beginning of lines, `Anna: Good morning`; data.units=lines "
+    "takes every line as it is."
+)
 _CURES = "Check data.train_file and data.text_column (--text-column), lower data.min_length, or save the text as UTF-8."
 
 
@@ -198,6 +226,8 @@ def require_documents(accepted: int, rejected: Counter[str], source: Source) -> 
         places = ", ".join(source.examples.get(reason, []))
         lines.append(f"{count} x {reason}" + (f", for example {places}" if places else ""))
     lines.append(_CURES)
+    if source.settings.units == "turns":
+        lines.append(_CURES_OF_TURNS)
     raise LangJepaError("\n  ".join(lines))
 
 
@@ -216,6 +246,7 @@ class Row:
         text: of the document, or whatever stands in its place.
         fault: why there is no text.
         left_out: what is in the file and not in the text (code blocks, tables), with its count.
+        beside: values of other columns that were asked for, those that there are.
     """
 
     number: int
@@ -224,6 +255,7 @@ class Row:
     text: object = None
     fault: str | None = None
     left_out: tuple[tuple[str, int], ...] = ()
+    beside: Mapping[str, object] = field(default_factory=dict)
 
 
 class Unreadable(ValueError):

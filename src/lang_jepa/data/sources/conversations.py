@@ -3,10 +3,11 @@
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lang_jepa.data.sources.records import records_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -138,12 +139,16 @@ def _one_line(text: str) -> str:
 
 def speaker_number(name: str) -> int:
     """The number of a speaker, by the name alone: 1 to 4 are roles (`ROLES`), 0 is of no name."""
-    plain = " ".join(name.casefold().split())
+    plain = _plain(name)
     if not plain or plain == _NOBODY:
         return 0
     if numbered := _NUMBERED.fullmatch(plain):
         return min(int(numbered[1]), 255)
     return ROLES.get(plain) or FIRST_NAME + zlib.crc32(plain.encode()) % (256 - FIRST_NAME)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def speaker_name(number: int) -> str:
@@ -155,6 +160,39 @@ def speaker_of(unit: str) -> tuple[int, str]:
     """The number of the speaker of a turn like "Anna: Good morning", and what is said; 0 where none is named."""
     prefix = _PREFIX.match(unit)
     return (speaker_number(prefix[1]), unit[prefix.end() :]) if prefix else (0, unit)
+
+
+def without_speaker(texts: Iterable[str], names: Collection[str] = ()) -> list[str]:
+    """What is said in texts that are given alone, outside of a conversation, where "Note: bring it" has no speaker.
+
+    Args:
+        texts: as they are; only a role (`ROLES`), "-" or "#17" in front of one is its speaker.
+        names: other speakers that are known here, as of `names_in`.
+    """
+    return [text[prefix.end() :] if (prefix := _prefix(text, names)) else text for text in texts]
+
+
+def as_turns(context: Sequence[str]) -> list[str]:
+    """The turns of a conversation with a speaker in front of each.
+
+    A name in front of every turn is its speaker. Where some have none, only roles, "-" and "#17" are speakers, and the
+    other turns are nobody's: "-: Note: bring it".
+    """
+    if all(map(_PREFIX.match, context)):
+        return list(context)
+    return [turn if _prefix(turn) else f"{_NOBODY}: {turn}" for turn in context]
+
+
+def names_in(context: Sequence[str]) -> set[str]:
+    """The names of the speakers of a conversation, by the rule of `as_turns`."""
+    return {_plain(turn.partition(": ")[0]) for turn in as_turns(context)}
+
+
+def _prefix(text: str, names: Collection[str] = ()) -> re.Match[str] | None:
+    """The speaker in front of a text, if it is known to be one."""
+    prefix = _PREFIX.match(text)
+    name = _plain(prefix[1]) if prefix else ""
+    return prefix if name in ROLES or name == _NOBODY or name in names or _NUMBERED.fullmatch(name) else None
 
 
 def speakers_of(units: Iterable[str]) -> tuple[list[int], list[str]]:
@@ -209,7 +247,7 @@ def text_in_units(text: str, settings: DataSettings) -> str:
         LangJepaError: it was, and the text has none.
     """
     if settings.units != "turns":
-        return text
+        return records_text(text) if settings.records else text
     try:
         lines = conversation_text(text)[0]
     except NoConversation as error:
@@ -217,3 +255,14 @@ def text_in_units(text: str, settings: DataSettings) -> str:
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and this is {error}') from error
         return text
     return "\n".join(as_read(lines.split("\n"), settings))
+
+
+def names_of_turns(text: str, settings: DataSettings) -> list[str]:
+    """Who says each unit of `text_in_units`; empty where the text names nobody, or has no turns."""
+    if settings.units != "turns":
+        return []
+    try:
+        lines = conversation_text(text)[0].split("\n")
+    except NoConversation:
+        return []
+    return [name if name != _NOBODY else "" for name in (line.partition(": ")[0] for line in lines)]

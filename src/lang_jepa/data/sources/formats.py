@@ -8,11 +8,12 @@ import logging
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 from lang_jepa.data.sources import read_json as json_files
 from lang_jepa.data.sources import read_parquet as parquet_files
@@ -49,6 +50,13 @@ def require(kind: str) -> None:
             f"{kind} files are read with {name}, which is not installed: pip install 'lang-jepa[documents]'. In a "
             "folder they can also be left out, with data.exclude."
         )
+
+
+def _requires(kind: str) -> "CheckColumn":
+    def check(path: Path, column: str, setting: str = "") -> None:
+        require(kind)
+
+    return check
 
 
 def pdf_prose(path: Path) -> tuple[str, Counter[str]]:
@@ -100,6 +108,22 @@ def word_prose(path: Path) -> tuple[str, Counter[str]]:
 Prose = tuple[str, Counter[str]]
 
 
+class ReadRows(Protocol):
+    """Reads the rows of a file: by the column of the text, from a row on, with the values of other columns."""
+
+    def __call__(self, path: Path, column: str, skip: int, beside: Sequence[str] = (), /) -> Iterator[Row]: ...
+
+
+class CheckColumn(Protocol):
+    """Raises unless a file has the column that a setting names."""
+
+    def __call__(self, path: Path, column: str, setting: str = ..., /) -> None: ...
+
+
+def _any_column(path: Path, column: str, setting: str = "") -> None:
+    """The check of a kind without columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of file.
@@ -108,7 +132,7 @@ class Kind:
         name: for people.
         suffixes: in small letters.
         format: number of its reader's rules; it enters the fingerprint of a source.
-        rows: of a file, by the column of the text, from a row on.
+        rows: of a file.
         count: rows of a file.
         check: raises unless a file has the column; called before anything is read.
         packed: whether it is also read with .gz or .zst behind the suffix.
@@ -117,9 +141,9 @@ class Kind:
     name: str
     suffixes: tuple[str, ...]
     format: int
-    rows: Callable[[Path, str, int], Iterator[Row]]
+    rows: ReadRows
     count: Callable[[Path], int] = lambda path: 1
-    check: Callable[[Path, str], None] = lambda path, column: None
+    check: CheckColumn = _any_column
     packed: bool = True
     prose: Callable[[Path], Prose] | None = None
 
@@ -130,12 +154,12 @@ def _document(
     version: int,
     prose: Callable[[Path], Prose],
     *,
-    check: Callable[[Path, str], None] = lambda path, column: None,
+    check: CheckColumn = _any_column,
     packed: bool = True,
 ) -> Kind:
     """A kind of which each file is one document."""
 
-    def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
+    def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
         if skip:
             return
         try:
@@ -184,13 +208,13 @@ KINDS = (
     _document("reStructuredText", (".rst",), RST_FORMAT, _decoded(rst_prose)),
     _document("HTML", (".html", ".htm", ".xhtml"), HTML_FORMAT, _html),
     _document("subtitles", (".srt", ".vtt"), SUBTITLES_FORMAT, _decoded(subtitles_prose)),
-    _document("PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=lambda path, column: require("PDF"), packed=False),
+    _document("PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=_requires("PDF"), packed=False),
     _document(
         "Word",
         (".docx",),
         OFFICE_FORMAT,
         word_prose,
-        check=lambda path, column: require("Word"),
+        check=_requires("Word"),
         packed=False,
     ),
 )

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self
 from urllib.parse import urlparse
 
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, identity_of, judge, units_of
+from lang_jepa.data.sources import groups
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, identity_of, judge, units_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -68,6 +70,7 @@ FINEWEB_CONFIGS = ("sample-10BT", "sample-100BT", "sample-350BT", "default")
 TIMEOUT = 15.0
 """Seconds to wait for the hub's first answer."""
 
+_SETTING = ("data.text_column (--text-column)", "data.group_column", "data.speaker_column")
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([^@/\s]+))?(?:@([\w.\[\]:%+-]+))?")
 _OFFLINE_CURE = (
     "Without a network, name a local file or folder, or data.train_file=stories; and set data.tokenizer_path to a "
@@ -108,18 +111,35 @@ class HubSource(Source):
 
     def fingerprint(self) -> str:
         """Name, config, split, revision, and the column of the text."""
-        read = [self.settings.text_column, *units_of(self.settings)]
+        read = [self.settings.text_column, *units_of(self.settings), *groups.rules(self.settings)]
         return fingerprint(["hub", 2, FORMAT, self.name, self.config, self.split, self.revision, *read])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Rows from `skip` on. Identities are the data set's `id` column, taken to be unique, or `<name>:<row>`.
 
+        The rows of a group have to follow each other, since a stream is read only once.
+
         Raises:
-            LangJepaError: no such config, split or column, or the network failed on the way.
+            LangJepaError: no such config, split or column, rows of a group that stand apart, or the network failed on
+                the way.
         """
+        column = self.settings.group_column
+        if column is None:
+            rows = self._rows(skip)
+        else:
+            rows = islice(groups.grouped(groups.adjacent(self._rows(0), column), self.settings), skip, None)
+        for row in rows:
+            if row.fault:
+                yield Rejection(row.fault, row.place)
+            else:
+                yield judge(row.id or row.place, row.text, row.place, self.settings, row.left_out)
+
+    def _rows(self, skip: int) -> Iterator[Row]:
         from datasets import load_dataset
 
         settings = self.settings
+        wanted = [settings.text_column, *groups.beside(settings)[:1]]
+        wanted += [settings.speaker_column] if settings.speaker_column is not None else []
         with _explained(self.name, settings):
             rows = load_dataset(
                 self.name, self.config, split=self.split, revision=self.revision or None, streaming=True
@@ -127,13 +147,14 @@ class HubSource(Source):
             rows = rows.skip(skip) if skip else rows
             for number, row in enumerate(rows, start=skip):
                 where = f"{self.name}:{number}"
-                if settings.text_column not in row:
+                if missing := [column for column in wanted if column not in row]:
                     raise LangJepaError(
-                        f"hub data set {self.name} has no column '{settings.text_column}'; its columns are "
-                        f"{', '.join(map(str, row))}. Set data.text_column (--text-column)."
+                        f"hub data set {self.name} has no column '{missing[0]}'; its columns are "
+                        f"{', '.join(map(str, row))}. Set {_SETTING[wanted.index(missing[0])]}."
                     )
                 own = identity_of(row.get("id")) if settings.text_column != "id" else None
-                yield judge(own or where, row[settings.text_column], where, settings)
+                there = {name: row[name] for name in groups.beside(settings) if name in row}
+                yield Row(number, where, own, row[settings.text_column], beside=there)
 
 
 @contextmanager

@@ -9,14 +9,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lang_jepa.data.sources import formats, text_files
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Source, judge, units_of
+from lang_jepa.data.sources import formats, groups, rotated, text_files
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, judge, units_of
 from lang_jepa.data.sources.read_json import no_documents
 from lang_jepa.data.sources.read_parquet import check_text
 from lang_jepa.errors import LangJepaError
@@ -24,8 +26,6 @@ from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
 _SHOWN = 12
-_LOG = re.compile(r".*\.log([.-]\d[\d-]*)?(\.gz|\.zst)?")
-"""Names of logs and of rotated logs."""
 
 
 def chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str], where: str) -> set[str]:
@@ -115,6 +115,8 @@ class LocalSource(Source):
     root: Path = Path()
     files: list[File] = field(default_factory=list)
     _repeated: frozenset[int] | None = None
+    _shares: dict[str, float] | None = None
+    _ends: dict[str, tuple[NDArray[np.uint64], NDArray[np.int64]]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def open(cls, settings: DataSettings, path: Path) -> Self:
@@ -122,7 +124,8 @@ class LocalSource(Source):
 
         Raises:
             LangJepaError: an unknown kind of file, a folder without usable files, a broken link, a damaged parquet
-                file, a column that is not there, a pattern that matches nothing, or a library that is not installed.
+                file, a column that is not there, groups without a table, a pattern that matches nothing, or a library
+                that is not installed.
         """
         if path.is_dir():
             files, passed = _walk(path, settings)
@@ -141,6 +144,8 @@ class LocalSource(Source):
             file.kind.check(file.path, settings.text_column)
             if file.kind is formats.PARQUET and settings.units != "turns":
                 check_text(file.path, settings.text_column)
+        if settings.group_column is not None:
+            _check_groups(files, description, settings)
         return cls(settings, description, {}, path, files)
 
     def fingerprint(self) -> str:
@@ -148,40 +153,128 @@ class LocalSource(Source):
         the text, and the rules by which the files are read.
         """
         rules = sorted({(file.kind.name, file.kind.format) for file in self.files})
-        read = [FORMAT, text_files.FORMAT, rules, self.settings.text_column, *units_of(self.settings)]
+        read: list[object] = [FORMAT, text_files.FORMAT, rules, self.settings.text_column, *units_of(self.settings)]
+        read += [*groups.rules(self.settings), *(["rotated", rotated.FORMAT] if self._logs() else [])]
         return fingerprint(["local", read, [[file.name, *_content(file.path)] for file in self.files]])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
-        """Rows from `skip` on, file after file.
+        """Rows from `skip` on, file after file; of groups, which end anywhere, all are read.
 
-        Identities are the `id` column where there is one, else `<file>:<row>`; an id that occurs more than
+        Identities are the group or the `id` column where there is one, else `<file>:<row>`; an id that occurs more than
         once in the source becomes `<id>@<file>:<row>` everywhere, whatever row reading begins at.
         """
-        repeated, settings = self._repeated_ids(), self.settings
+        if self.settings.group_column is not None:
+            yield from islice(self._read(0), skip, None)
+        else:
+            yield from self._read(skip)
+
+    def _read(self, skip: int) -> Iterator[Document | Rejection]:
         for file in self.files:
             if skip and skip >= (count := file.kind.count(file.path)):
                 skip -= count
                 continue
-            for row in file.kind.rows(file.path, settings.text_column, skip):
-                place = f"{file.name}:{row.number}"
-                identity = row.id or place
-                if row.id and formats.id_hash(row.id) in repeated:
-                    identity = f"{row.id}@{place}"
+            for row in self._rows(file, skip):
                 where = f"{file.name}:{row.place}"
                 if row.fault:
                     yield Rejection(row.fault, where)
                 else:
-                    yield judge(identity, row.text, where, settings, row.left_out)
+                    identity = self._identity(file, row)
+                    yield self._cut(judge(identity, row.text, where, self.settings, row.left_out), file)
             skip = 0
 
+    def _rows(self, file: File, skip: int) -> Iterator[Row]:
+        """The rows of a file; of a table with groups a row each, with memory for those that have not ended."""
+        settings = self.settings
+        rows = file.kind.rows(file.path, settings.text_column, skip, groups.beside(settings))
+        if not self._has_groups(file):
+            return rows
+        last = dict(zip(*(part.tolist() for part in self._last_rows(file)), strict=True))
+        column = str(settings.group_column)
+        names = ((row, groups.group_of(row.beside.get(column))) for row in rows)
+        ends = ((row, name is not None and last.get(formats.id_hash(name)) == row.number) for row, name in names)
+        return groups.grouped(ends, settings)
+
+    def _has_groups(self, file: File) -> bool:
+        return self.settings.group_column is not None and file.kind.prose is None
+
+    def _last_rows(self, file: File) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Hashes of a file's groups, uint64 [G], and the last row of each, int64 [G]; only that column is read."""
+        if file.name in self._ends:
+            return self._ends[file.name]
+        column = str(self.settings.group_column)
+        rows = ((row.number, groups.group_of(row.text)) for row in file.kind.rows(file.path, column, 0))
+        pair = np.dtype([("group", np.uint64), ("row", np.int64)])
+        found = np.fromiter(((formats.id_hash(name), number) for number, name in rows if name is not None), pair)
+        values, places = np.unique(found["group"][::-1], return_index=True)
+        self._ends[file.name] = values, found["row"][::-1][places]
+        return self._ends[file.name]
+
+    def _logs(self) -> list[list[str]]:
+        """Logs of several files, whose tail is that of all of them."""
+        by_tail = self.settings.val_split == "tail" and self.settings.val_fraction > 0
+        return rotated.logs_of(file.name for file in self.files) if by_tail else []
+
+    def _cut(self, row: Document | Rejection, file: File) -> Document | Rejection:
+        """A document with how much of it is learnt from, where that does not depend on it alone."""
+        if self._shares is None:
+            parts = {name for log in self._logs() for name in log}
+            paths = {file.name: file.path for file in self.files if file.name in parts}
+            self._shares = rotated.shares_learnt(paths, self.settings.val_fraction)
+        if isinstance(row, Rejection) or file.name not in self._shares:
+            return row
+        units = sum(1 for line in row.text.split("\n") if line.strip())
+        return replace(row, learnt=round(self._shares[file.name] * units))
+
+    def columns(self, other: str) -> Iterator[tuple[str, object, object]]:
+        """Identity, text column and another column of every row, raw; rows without one of them are left out.
+
+        Raises:
+            LangJepaError: a file of a kind that has no columns, or without this one.
+        """
+        for file in self.files:
+            if file.kind.prose is not None or file.kind is formats.TEXT:
+                raise LangJepaError(f"{file.path} has no columns, it is one text: take .parquet or .jsonl.")
+            file.kind.check(file.path, other)
+            texts, others = (file.kind.rows(file.path, name, 0) for name in (self.settings.text_column, other))
+            for row, beside in zip(texts, others, strict=True):
+                if not row.fault and not beside.fault:
+                    yield self._identity(file, row), row.text, beside.text
+
+    def _identity(self, file: File, row: Row) -> str:
+        place = f"{file.name}:{row.number}"
+        repeated = row.id and formats.id_hash(row.id) in self._repeated_ids()
+        return f"{row.id}@{place}" if repeated else row.id or place
+
     def _repeated_ids(self) -> frozenset[int]:
-        """Hashes of ids that occur more than once; reads only the id columns, 8 bytes for each row."""
+        """Hashes of ids that occur more than once; reads only the columns of ids or groups, 8 bytes for each row."""
         if self._repeated is None:
             column = self.settings.text_column
-            parts = [np.fromiter(formats.id_hashes(file.path, file.kind, column), np.uint64) for file in self.files]
+            parts = [
+                self._last_rows(file)[0]
+                if self._has_groups(file)
+                else np.fromiter(formats.id_hashes(file.path, file.kind, column), np.uint64)
+                for file in self.files
+            ]
             values, counts = np.unique(np.concatenate(parts), return_counts=True)
             self._repeated = frozenset(values[counts > 1].tolist())
         return self._repeated
+
+
+def _check_groups(files: Sequence[File], description: str, settings: DataSettings) -> None:
+    """Raise unless there is a table, and each has the columns of groups and of speakers."""
+    tables = [file for file in files if file.kind.prose is None]
+    if not tables:
+        raise LangJepaError(
+            f"data.group_column={settings.group_column} groups rows of tables (parquet, JSON, CSV), and {description} "
+            "has none: leave it out."
+        )
+    for name in ("group_column", "speaker_column"):
+        column = getattr(settings, name)
+        for file in tables if column is not None else ():
+            file.kind.check(file.path, column, f"data.{name}")
+            first = next(iter(file.kind.rows(file.path, column, 0)), None) if file.kind is formats.JSON else None
+            if first is not None and first.fault == f"no '{column}' key":
+                raise LangJepaError(f"{file.path} has no key '{column}' in {first.place}. Set data.{name}.")
 
 
 def refuse_patterns(settings: DataSettings, what: str) -> None:
@@ -243,7 +336,7 @@ def _walk(folder: Path, settings: DataSettings) -> tuple[list[File], Counter[str
     for name in wanted:
         path = folder / name
         kind = formats.kind_of(path)
-        if kind is None and settings.units == "lines" and _LOG.fullmatch(path.name.lower()):
+        if kind is None and settings.units == "lines" and rotated.is_log(path.name):
             kind = formats.TEXT
         if kind is None:
             passed[f"of unknown kind ({path.suffix or 'no suffix'})"] += 1

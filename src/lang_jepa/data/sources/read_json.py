@@ -7,7 +7,7 @@ so memory follows the longest value and not the file, and damage is an error, be
 import json
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +26,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
-def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
-    """Rows from `skip` on; lines are passed over without being parsed.
+def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows from `skip` on, with the values of the keys `beside`; lines are passed over without being parsed.
 
     Raises:
         LangJepaError: damage in an array, or in values over several lines.
@@ -36,12 +36,12 @@ def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
     if shape == "lines":
         for number, (line_number, line) in enumerate(_filled_lines(path)):
             if number >= skip:
-                yield _line_row(number, f"line {line_number}", line, column)
+                yield _line_row(number, f"line {line_number}", line, column, beside)
         return
     for number, (value, damaged) in enumerate(_values(path, shape)):
         if number >= skip:
             place = f"value {number + 1}"
-            yield Row(number, place, fault=NOT_UTF8) if damaged else _row(number, place, value, column)
+            yield Row(number, place, fault=NOT_UTF8) if damaged else _row(number, place, value, column, beside)
 
 
 def count(path: Path) -> int:
@@ -125,26 +125,27 @@ def _filled_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _line_row(number: int, place: str, line: bytes, column: str) -> Row:
+def _line_row(number: int, place: str, line: bytes, column: str, beside: Sequence[str]) -> Row:
     try:
         value = json.loads(line.decode("utf-8"), parse_int=_integer)
     except UnicodeDecodeError:
         return Row(number, place, fault=NOT_UTF8)
     except (json.JSONDecodeError, RecursionError):
         return Row(number, place, fault="damaged JSON")
-    return _row(number, place, value, column)
+    return _row(number, place, value, column, beside)
 
 
-def _row(number: int, place: str, value: Any, column: str) -> Row:
+def _row(number: int, place: str, value: Any, column: str, beside: Sequence[str]) -> Row:
     """A value as a row: an object with the column, or a string, which is a text by itself."""
     if isinstance(value, str):
         return Row(number, place, text=value)
     if not isinstance(value, dict):
         return Row(number, place, fault=f"not a JSON object ({type(value).__name__})")
+    others = {name: value[name] for name in beside if name in value}
     if column not in value:
-        return Row(number, f"{place} ({_keys(value)})", fault=f"no '{column}' key")
+        return Row(number, f"{place} ({_keys(value)})", fault=f"no '{column}' key", beside=others)
     identity = identity_of(value.get("id")) if column != "id" else None
-    return Row(number, place, identity, value[column])
+    return Row(number, place, identity, value[column], beside=others)
 
 
 def _keys(value: dict[str, Any]) -> str:

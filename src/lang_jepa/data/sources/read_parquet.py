@@ -1,6 +1,6 @@
 """Rows of parquet files, a few at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,14 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def check(path: Path, column: str) -> None:
-    """Raise unless a parquet file has the column, once."""
+def check(path: Path, column: str, setting: str = "data.text_column (--text-column)") -> None:
+    """Raise unless a parquet file has the column that the setting names, once."""
     with _parquet(path) as file:
         schema = file.schema_arrow
         if column not in schema.names:
             raise LangJepaError(
                 f"{path} has no column '{column}'; its columns are {', '.join(schema.names) or '(none)'}. "
-                "Set data.text_column (--text-column)."
+                f"Set {setting}."
             )
         if schema.names.count(column) > 1:
             raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
@@ -73,11 +73,13 @@ def count(path: Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
-    """Rows from `skip` on; whole row groups are passed over unread."""
+def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows from `skip` on, with the values of the columns `beside`; whole row groups are passed over unread."""
     with _parquet(path) as file:
-        with_ids = "id" in file.schema_arrow.names and column != "id"
-        columns = [column, "id"] if with_ids else [column]
+        names = file.schema_arrow.names
+        with_ids = "id" in names and column != "id"
+        others = [name for name in beside if name in names]
+        columns = list(dict.fromkeys([column, *(["id"] if with_ids else []), *others]))
         number, groups = 0, list(range(file.num_row_groups))
         while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:
             number += file.metadata.row_group(groups.pop(0)).num_rows
@@ -88,10 +90,12 @@ def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
             number, batch = number + start, batch.slice(start)
             texts = _values(batch.column(batch.schema.get_field_index(column)))
             ids = _values(batch.column(batch.schema.get_field_index("id"))) if with_ids else []
+            around = {name: _values(batch.column(batch.schema.get_field_index(name))) for name in others}
             for offset, text in enumerate(texts):
                 identity = identity_of(ids[offset]) if ids else None
                 fault = NOT_UTF8 if isinstance(text, bytes) else None
-                yield Row(number, f"row {number}", identity, text, fault)
+                there = {name: values[offset] for name, values in around.items()}
+                yield Row(number, f"row {number}", identity, text, fault, beside=there)
                 number += 1
 
 

@@ -4,7 +4,7 @@ import html
 import re
 from collections import Counter
 
-FORMAT = 1
+FORMAT = 2
 """Goes up whenever such a file is read differently than before."""
 
 _TIMING = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s+-->\s+(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}(?:\s.*)?")
@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
 
 
 def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
-    """The cues in order, a line each; of a cue with a voice "Anna: ...", as turns begin.
+    """The cues in order, a line each; of a cue with voices a line for each voice, "Anna: ...", as turns begin.
 
     A cue that repeats the one before it (as captions that scroll do) is left out and counted, and so are notes and
     styles.
@@ -33,16 +33,20 @@ def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
         said = _said(" ".join(lines[timing + 1 :]))
         if not said:
             left_out["cues without text"] += 1
-        elif found and found[-1] == said:
+        elif found[-len(said) :] == said:
             left_out["repeated cues"] += 1
         else:
-            found.append(said)
+            found += said
     return "\n".join(found), +left_out
 
 
-def _said(text: str) -> str:
-    """The text of a cue without its marks."""
-    voice = _VOICE.search(text)
-    plain = html.unescape(_TAG.sub("", _VOICE.sub("", text)))
-    plain = " ".join(plain.split())
-    return f"{' '.join(voice[1].split())}: {plain}" if voice and plain else plain
+def _said(text: str) -> list[str]:
+    """The text of a cue without its marks: what stands before a voice, and what each voice says."""
+    before, *voices = _VOICE.split(text)
+    parts = [("", before), *zip(voices[::2], voices[1::2], strict=True)]
+    plain = [(_plain(name).replace(":", " "), _plain(_TAG.sub("", part))) for name, part in parts]
+    return [f"{' '.join(name.split())}: {said}" if name else said for name, said in plain if said]
+
+
+def _plain(text: str) -> str:
+    return " ".join(html.unescape(text).split())

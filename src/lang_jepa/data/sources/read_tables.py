@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -25,8 +25,8 @@ _PHYSICAL = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 csv.field_size_limit(MAX_FIELD)
 
 
-def check(path: Path, column: str) -> None:
-    """Raise unless a file is empty or its first row names the column.
+def check(path: Path, column: str, setting: str = "data.text_column (--text-column)") -> None:
+    """Raise unless a file is empty or its first row names the column that the setting names.
 
     Raises:
         LangJepaError: no such column, or more than one.
@@ -35,8 +35,8 @@ def check(path: Path, column: str) -> None:
     if header and column not in header:
         raise LangJepaError(
             f"{path} has no column '{column}' in its first row, which is its header; the columns there are "
-            f"{', '.join(name[:40] for name in header[:20])}. Set data.text_column (--text-column); if the file has no "
-            "header, put a row of names first."
+            f"{', '.join(name[:40] for name in header[:20])}. Set {setting}; if the file has no header, put "
+            "a row of names first."
         )
     if header.count(column) > 1:
         raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
@@ -47,8 +47,8 @@ def count(path: Path) -> int:
     return sum(1 for _ in rows(path, "", 0))
 
 
-def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
-    """Rows from `skip` on.
+def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows from `skip` on, with the values of the columns `beside`.
 
     Raises:
         LangJepaError: a field of more than MAX_FIELD characters.
@@ -56,24 +56,27 @@ def rows(path: Path, column: str, skip: int) -> Iterator[Row]:
     delimiter, header = _header(path, column)
     index = header.index(column) if column in header else None
     with_ids = header.index("id") if "id" in header and column != "id" else None
+    others = [(name, header.index(name)) for name in beside if name in header]
     records = _records(path, delimiter)
     next(records, None)
     for number, (line, fields) in enumerate(records):
         if number < skip:
             continue
         where = f"line {line}"
+        whole = len(fields) == len(header)
+        there: dict[str, object] = {name: fields[place] for name, place in others} if whole else {}
         if fields == [BAD_QUOTES]:
             yield Row(number, where, fault="quotes inside a field that are not doubled")
-        elif len(fields) != len(header):
+        elif not whole:
             fault = "another number of fields than the header"
             yield Row(number, f"{where} ({len(fields)}, not {len(header)})", fault=fault)
         elif index is None:
             yield Row(number, where, fault=f"no '{column}' column")
         elif _UNDECODED.search(fields[index]):
-            yield Row(number, where, fault=NOT_UTF8)
+            yield Row(number, where, fault=NOT_UTF8, beside=there)
         else:
             identity = identity_of(fields[with_ids]) if with_ids is not None else None
-            yield Row(number, where, identity, fields[index])
+            yield Row(number, where, identity, fields[index], beside=there)
 
 
 def _header(path: Path, column: str) -> tuple[str, list[str]]:

@@ -9,9 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from lang_jepa.data.sources.base import Document, Rejection, Source, judge
+from lang_jepa.data.sources.base import BLANK, Document, Rejection, Source, judge
+from lang_jepa.data.sources.formats import kind_of
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
 from lang_jepa.data.sources.local import LocalSource, has_known_suffix, refuse_patterns
+from lang_jepa.data.sources.sessions import Sessions
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -36,8 +38,11 @@ def open_source(settings: DataSettings) -> Source:
             without usable files, a damaged parquet file, a column that is not there, no such hub data set,
             a place that is not read (an object store, a pattern), or no network.
     """
+    every: dict[str, object] = {"min_length": 0, "limit": None}
+    if settings.session is not None:
+        return Sessions.of(settings, open_source(settings.model_copy(update={**every, "session": None})))
     if settings.join_rows is not None:
-        every = {"join_rows": None, "min_length": 0, "limit": None}
+        every = {**every, "join_rows": None, "records": False}
         return JoinedRows.of(settings, open_source(settings.model_copy(update=every)))
     name = settings.train_file
     if name == "stories":
@@ -58,6 +63,24 @@ def open_source(settings: DataSettings) -> Source:
         raise LangJepaError(_no_such_path(name, path))
     refuse_patterns(settings, f"the hub data set {name}")
     return HubSource.open(settings, *hub)
+
+
+def elsewhere(settings: DataSettings, documents: str, **changes: object) -> DataSettings:
+    """Settings that read other documents the way that a run's were read: all of them, and the files of a folder too.
+
+    They are grouped (`data.group_column`) only where they are no file that is one document.
+
+    Args:
+        settings: of the run.
+        documents: what `data.train_file` may name.
+        changes: other settings.
+    """
+    path = Path(documents).expanduser()
+    kinds = [kind_of(file) for file in ([path] if path.is_file() else path.rglob("*") if path.is_dir() else ())]
+    tables = not kinds or any(kind is None or kind.prose is None for kind in kinds)
+    grouped = {} if tables else {"group_column": None, "speaker_column": None}
+    every = {"train_file": documents, "limit": None, "include": (), "exclude": (), **grouped}
+    return settings.model_copy(update={**every, **changes})
 
 
 def _refuse_places(name: str) -> None:
@@ -112,7 +135,6 @@ def _no_such_path(name: str, path: Path) -> str:
 FORMAT = 1
 """Number of the rules by which rows are joined; it enters the fingerprint."""
 _TITLE = re.compile(r"\s*= [^=\s](.*[^=\s])? =\s*")
-_BLANK_ROWS = ("empty text", "null text", "no visible characters")
 
 
 @dataclass
@@ -139,7 +161,7 @@ class JoinedRows(Source):
     def _joined(self) -> Iterator[Document | Rejection]:
         identity, lines = "", list[str]()
         for row in self.rows_of.read(0):
-            if isinstance(row, Rejection) and row.reason not in _BLANK_ROWS:
+            if isinstance(row, Rejection) and row.reason not in BLANK:
                 yield row
                 continue
             text = row.text if isinstance(row, Document) else ""
@@ -172,6 +194,8 @@ class StorySource(Source):
         Raises:
             LangJepaError: neither a limit nor a stream.
         """
+        if settings.group_column is not None:
+            raise LangJepaError("data.group_column: the built-in stories are no table; leave it out.")
         if settings.units != "sentences":
             raise LangJepaError(f"data.units={settings.units}: the built-in stories have sentences; leave it out.")
         if settings.limit is None and not settings.streaming:

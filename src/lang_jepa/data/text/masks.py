@@ -6,22 +6,17 @@ systems it merges no two event templates that annotators tell apart (tests/data/
 
 import re
 from collections.abc import Sequence
-from functools import cache
 
+from lang_jepa.data.sources.patterns import own_pattern
+from lang_jepa.data.sources.records import TIME
 from lang_jepa.settings.data import DataSettings
 
-FORMAT = 1
+FORMAT = 2
 """Goes up whenever a text is masked differently than before."""
 
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
-_CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AP]M\b)?"
-_ZONE = r"(?:\s?(?:Z\b|[+-]\d{2}:?\d{2}\b|UTC\b|GMT\b))?"
 MASKS: dict[str, str] = {
     "uuid": r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b",
-    "time": (
-        rf"\b\d{{4}}[-/.]\d{{2}}[-/.]\d{{2}}(?:[T\s-]{_CLOCK}{_ZONE})?(?![\w])|\b{_MONTH}\s+\d{{1,2}}\s+{_CLOCK}(?:\s\d{{4}})?"
-        rf"|\b\d{{2}}/(?:\d{{2}}|{_MONTH})/\d{{2,4}}(?:[:\s]{_CLOCK}{_ZONE})?|\b{_CLOCK}{_ZONE}(?![\w:])"
-    ),
+    "time": TIME,
     "ip": (
         r"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?::\d{1,5})?(?![\w.])"
         r"|\b(?:[0-9a-fA-F]{1,4}:){6,7}[0-9a-fA-F]{1,4}\b"
@@ -34,10 +29,7 @@ MASKS: dict[str, str] = {
 """Names and patterns; each match becomes the name in angle brackets."""
 
 
-@cache
-def _compiled(own: Sequence[str]) -> tuple[tuple[re.Pattern[str], str], ...]:
-    patterns = [(re.compile(pattern), "<own>") for pattern in own]
-    return (*patterns, *((re.compile(pattern), f"<{name}>") for name, pattern in MASKS.items()))
+_COMPILED = tuple((re.compile(pattern), f"<{name}>") for name, pattern in MASKS.items())
 
 
 def mask(text: str, own: Sequence[str] = ()) -> str:
@@ -46,8 +38,13 @@ def mask(text: str, own: Sequence[str] = ()) -> str:
     Args:
         text: of one line.
         own: patterns of one's own, which come first and become `<own>`.
+
+    Raises:
+        LangJepaError: an own pattern takes longer than a second.
     """
-    for pattern, name in _compiled(tuple(own)):
+    for expression in own:
+        text = own_pattern(expression, "data.mask_patterns").sub("<own>", text)
+    for pattern, name in _COMPILED:
         text = pattern.sub(name, text)
     return text
 
@@ -55,3 +52,8 @@ def mask(text: str, own: Sequence[str] = ()) -> str:
 def masked(units: Sequence[str], settings: DataSettings) -> list[str]:
     """Units as the tokenizer reads them: masked where the settings say so."""
     return [mask(unit, settings.mask_patterns) for unit in units] if settings.mask else list(units)
+
+
+def patterns_of(own: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Patterns and what their matches become, in the order in which they are applied; `own` as of `mask`."""
+    return [*((pattern, "<own>") for pattern in own), *((pattern, f"<{name}>") for name, pattern in MASKS.items())]

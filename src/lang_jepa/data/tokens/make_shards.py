@@ -275,8 +275,7 @@ def _convert(
     survey = Survey(settings, source, hashes, lambda read: on_event(ShardProgress("reading", read)))
     if given is None:
         on_event(ShardProgress("reading", message=f"learning a tokenizer of {settings.vocab_size} ids"))
-        texts = (document.text for document in survey.read())
-        given = train_pieces(training_texts(texts, settings), settings.vocab_size)
+        given = train_pieces(training_texts(survey.read(), settings), settings.vocab_size)
     else:
         deque(survey.read(), maxlen=0)
     with atomic_file(folder / TOKENIZER) as temporary:

@@ -69,32 +69,45 @@ def tfidf_scores(
         yield "TF-IDF, last 1 + 3 + 8", note, sparse_scores(questions, mixed, sentences)
 
 
-def bm25_scores(
-    questions: Questions, train_sentences: Sequence[str], span: int = 8, *, k: float = 1.2, b: float = 0.75
-) -> Iterator[tuple[str, str, ScoresBySet]]:
-    """Okapi BM25 (Robertson and Zaragoza 2009, equation 3.15) of each candidate for the words of the last sentences.
+def bm25(
+    fitted: Sequence[str], queries: Sequence[str], texts: Sequence[str], *, k: float = 1.2, b: float = 0.75
+) -> tuple[Any, Any]:
+    """Sparse rows of queries [Q, V] and texts [S, V] whose products are Okapi BM25 (Robertson and Zaragoza 2009,
+    equation 3.15); a word of a query counts once.
 
     Args:
-        questions: what is asked.
-        train_sentences: counted beside the evaluated ones.
-        span: sentences of context that are the query; a word counts once.
+        fitted: the texts that document frequencies and the mean length come from.
+        queries, texts: what asks, and what is found.
         k, b: its two parameters.
     """
     from scipy.sparse import csr_matrix, diags
     from sklearn.feature_extraction.text import CountVectorizer
 
-    counter = CountVectorizer().fit([*train_sentences, *questions.sentences])
-    every = counter.transform([*train_sentences, *questions.sentences])
+    counter = CountVectorizer().fit(fitted)
+    every = counter.transform(fitted)
     having = np.asarray((every > 0).sum(0)).ravel()
     weights = np.log1p((every.shape[0] - having + 0.5) / (having + 0.5))
-    counts = counter.transform(questions.sentences).tocoo()
+    counts = counter.transform(texts).tocoo()
     lengths = np.asarray(counts.sum(1)).ravel()
     mean = max(float(every.sum() / every.shape[0]), 1e-9)
     norm = k * (1 - b + b * lengths[counts.row] / mean)
     saturated = csr_matrix((counts.data * (k + 1) / (counts.data + norm), (counts.row, counts.col)), counts.shape)
-    asked = counter.transform([" ".join(context[-span:]) for context in questions.contexts]) > 0
-    scores = sparse_scores(questions, asked.astype(np.float64), (saturated @ diags(weights)).tocsr())
-    yield f"BM25, last {span}", "fitted on the training and evaluated sentences", scores
+    return (counter.transform(queries) > 0).astype(np.float64), (saturated @ diags(weights)).tocsr()
+
+
+def bm25_scores(
+    questions: Questions, train_sentences: Sequence[str], span: int = 8
+) -> Iterator[tuple[str, str, ScoresBySet]]:
+    """`bm25` of each candidate for the words of the last `span` sentences: name, note, scores.
+
+    Args:
+        questions: what is asked.
+        train_sentences: counted beside the evaluated ones.
+        span: sentences of context that are the query.
+    """
+    asked = [" ".join(context[-span:]) for context in questions.contexts]
+    rows = bm25([*train_sentences, *questions.sentences], asked, questions.sentences)
+    yield f"BM25, last {span}", "fitted on the training and evaluated sentences", sparse_scores(questions, *rows)
 
 
 class WordSpace:

@@ -13,7 +13,9 @@ from lang_jepa.evaluation.tasks.anomalies import ANOMALIES
 from lang_jepa.evaluation.tasks.decode import DECODE
 from lang_jepa.evaluation.tasks.document import DOCUMENT
 from lang_jepa.evaluation.tasks.language import BITS_PER_BYTE, QUANTISED
+from lang_jepa.evaluation.tasks.passages import PASSAGES
 from lang_jepa.evaluation.tasks.public import AU, PROBE, STS
+from lang_jepa.evaluation.tasks.replies import REPLIES
 from lang_jepa.evaluation.tasks.request import DEFAULT_BUDGET, GPT_QUICK, QUICK, Budget, Request, Task
 from lang_jepa.evaluation.tasks.retrieval import RETRIEVAL
 from lang_jepa.evaluation.tasks.search import SEARCH
@@ -22,7 +24,20 @@ from lang_jepa.evaluation.tasks.turns import TURNS
 
 __all__ = ["DEFAULT_BUDGET", "GPT_QUICK", "QUICK", "TASKS", "Budget", "Request", "evaluate"]
 
-OF_ENCODERS: tuple[Task, ...] = (STS, PROBE, AU, RETRIEVAL, TURNS, ANOMALIES, STORIES, DECODE, DOCUMENT, SEARCH)
+OF_ENCODERS: tuple[Task, ...] = (
+    STS,
+    PROBE,
+    AU,
+    RETRIEVAL,
+    TURNS,
+    REPLIES,
+    ANOMALIES,
+    STORIES,
+    DECODE,
+    DOCUMENT,
+    SEARCH,
+    PASSAGES,
+)
 OF_GPTS: tuple[Task, ...] = (BITS_PER_BYTE, QUANTISED, RETRIEVAL, STS, PROBE, AU)
 TASKS = {task.name: task for task in (*OF_ENCODERS, *OF_GPTS)}
 ENCODER_TASKS, GPT_TASKS = (tuple(task.name for task in some) for some in (OF_ENCODERS, OF_GPTS))

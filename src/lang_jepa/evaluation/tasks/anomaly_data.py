@@ -79,17 +79,22 @@ class Copies:
         return [(max(begin, row - window_size), row) for row, begin in enumerate(begins)]
 
 
+LEAST_PIECES = 4
+"""Pieces of a file that is a source of its own."""
+
+
 def parts(given: Conversations) -> tuple[Rows, NDArray[np.bool_]]:
     """Sources of the documents and whether they choose: of a file of lines of which something is reported, its first
-    half; of turns, what the conversations say, and all are of one source.
+    half; of turns, and of files with few pieces, what the conversations say, and all those are of one source.
     """
-    marks = np.array(given.choosing, dtype=bool)
-    if given.files is None:
-        return np.zeros(len(marks), dtype=np.int64), marks
-    files = np.array(given.files)
-    choosing = np.ones(len(files), dtype=bool)
-    for file in np.unique(files):
+    choosing = np.array(given.choosing, dtype=bool)
+    sources = np.full(len(choosing), -1, dtype=np.int64)
+    files = sources if given.files is None else np.array(given.files)
+    for file in np.unique(files[files >= 0]):
         rows = np.flatnonzero(files == file)
-        if not marks[rows].all():
-            choosing[rows[(len(rows) + 1) // 2 :]] = False
-    return files, choosing
+        if len(rows) < LEAST_PIECES:
+            continue
+        sources[rows] = file
+        reported = not choosing[rows].all()
+        choosing[rows] = np.arange(len(rows)) < (len(rows) + 1) // 2 if reported else True
+    return sources, choosing

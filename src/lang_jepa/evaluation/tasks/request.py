@@ -31,10 +31,10 @@ class Budget:
         ridge_pairs: context-target pairs of the corpus from which the vector regression learns.
         decoded: sentences that are decoded from their own concepts.
         documents: held-out documents that `retrieval`, `decode` and `document` read at most.
-        conversations: held-out conversations that `turns` reads at most.
-        turn_queries: its questions at most, those that only choose included.
-        train_conversations: training conversations for its baselines that learn, at most.
-        turn_pairs: pairs of a context and the next turn from which these learn.
+        conversations: held-out conversations that `turns` and `replies` read at most.
+        turn_queries: questions of each of them at most, those that only choose included.
+        train_conversations: training conversations for the baselines that learn, and for the bank, at most.
+        turn_pairs: pairs of a context and the next turn from which these learn, and replies of the bank, at most.
         held_out_documents: held-out documents on which bits per byte are measured at most.
         document_tokens: tokens of each of those at most, from its beginning.
         continuations: questions of the task `document` at most; they need no further encoding.
@@ -98,14 +98,16 @@ class Grouped:
 
 @dataclass(frozen=True)
 class Conversations:
-    """Conversations of the task `turns`.
+    """Conversations of the tasks `turns` and `replies`.
 
     Attributes:
         documents: the texts of the turns of each.
         speakers: `speaker_number` of each turn (None: nobody is named).
         choosing: whether choices are made on it; the others are reported.
-        train: training conversations, for the baselines that learn.
+        train: training conversations, for the baselines that learn and for the bank.
         source: where they come from, in words.
+        train_speakers: as `speakers`, of `train`.
+        labels, train_labels: a label of each turn, empty where it has none (None: there are no labels).
         files: of lines, for each conversation the number of the file of which it is a piece, in order of time (None:
             each is whole).
     """
@@ -115,6 +117,9 @@ class Conversations:
     choosing: Sequence[bool]
     train: Documents
     source: str
+    train_speakers: Sequence[Sequence[int]] | None = None
+    labels: Sequence[Sequence[str]] | None = None
+    train_labels: Sequence[Sequence[str]] | None = None
     files: Sequence[int] | None = None
 
 
@@ -132,6 +137,31 @@ class Searched:
 
     sentences: list[str]
     queries: list[str]
+    expected: list[NDArray[np.int64]]
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Passages:
+    """Questions of the task `passages` about conversations, and all their units.
+
+    Attributes:
+        units: S, document after document, as a model that does not know who speaks reads them.
+        spoken: the same as "user: Good morning", for a model that knows (None: those are `units`).
+        documents: int64 [S], the document of each unit.
+        queries: Q questions.
+        owners: int64 [Q], the document that each is about.
+        expected: for each question the rows of the units that answer it, one at least.
+        name: of the documents, the split in the rows.
+        source: of all of these, in words.
+    """
+
+    units: list[str]
+    spoken: list[str] | None
+    documents: NDArray[np.int64]
+    queries: list[str]
+    owners: NDArray[np.int64]
     expected: list[NDArray[np.int64]]
     name: str
     source: str
@@ -197,8 +227,9 @@ class Request:
         documents: held-out documents.
         train_documents: training documents for the baselines that learn (TF-IDF weights, ridge regression).
         grouped: for `document`, held-out documents with what they belong to.
-        conversations: for `turns`, held-out conversations with who speaks.
+        conversations: for `turns` and `replies`, held-out conversations with who speaks.
         searched: for `search`, queries with what they should find.
+        passages: for `passages`, questions about conversations with the units that answer them.
         decoding: for `decode`, the model with its decoder.
         decoding_beside: other models with decoders, by name, to be scored beside it.
         language: for `bits_per_byte` and `quantised`, the model as one that predicts tokens.
@@ -221,6 +252,7 @@ class Request:
     grouped: Grouped | None = None
     conversations: Conversations | None = None
     searched: Searched | None = None
+    passages: Passages | None = None
     decoding: Decoding | None = None
     decoding_beside: Mapping[str, Decoding] = field(default_factory=dict)
     language: Language | None = None
@@ -264,12 +296,13 @@ class Result:
     tools: Mapping[str, Any] = field(default_factory=dict)
 
 
-Need = Literal["documents", "grouped", "conversations", "searched", "decoding", "language"]
+Need = Literal["documents", "grouped", "conversations", "searched", "passages", "decoding", "language"]
 NEEDS: Mapping[Need, str] = {
     "documents": "held-out documents: give a corpus with a validation part",
     "grouped": "held-out documents: give a corpus with a validation part",
     "conversations": "conversations: a model that was trained with data.units=turns or lines, and its corpus",
     "searched": "queries: give --queries FILE and --documents TEXTS",
+    "passages": "questions: give --documents with a column of them",
     "decoding": "a model with a decoder (lang-jepa train concept_decoder --encoder RUN)",
     "language": "a model that predicts tokens: a GPT",
 }

@@ -161,11 +161,22 @@ def ranked(searched: Searched, score: Callable[[slice], Scores]) -> Retrieval:
 
 
 def _chance(searched: Searched) -> dict[str, Values]:
-    """What a random order would get, [Q] by metric; the product is that the first of r among S is behind rank k."""
+    """What a random order would get, [Q] by metric."""
     total = len(searched.sentences)
-    position = np.arange(total)
+    return chance_of_first([total] * len(searched.expected), [len(rows) for rows in searched.expected])
+
+
+def chance_of_first(candidates: Sequence[int], expected: Sequence[int]) -> dict[str, Values]:
+    """What a random order would get for the first of several that are expected, [Q] by metric.
+
+    Args:
+        candidates: of each question, those that are expected included.
+        expected: of each question, 1 at least.
+    """
     values: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    for right in map(len, searched.expected):
+    for total, right in zip(candidates, expected, strict=True):
+        position = np.arange(total)
+        # The product is that the first of `right` among `total` is behind rank k.
         behind = np.concatenate([[1.0], np.cumprod(np.maximum(total - right - position, 0) / (total - position))])
         values["mrr"].append(float(((behind[:-1] - behind[1:]) / (position + 1)).sum()))
         for k in (1, 10):

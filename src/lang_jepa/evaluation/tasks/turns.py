@@ -1,7 +1,8 @@
 """The task `turns`: the next turn of held-out conversations, beside all that needs no trained predictor.
 
 Four sets of candidates: turns of other conversations; of those the ones by the same speaker; the rest of the same
-conversation; and, of replies alone, 1 of 100 replies (Henderson et al. 2019, arXiv 1904.06472).
+conversation; and, of replies alone, 1 of 100 replies (Henderson et al. 2019, arXiv 1904.06472), or of as many as there
+are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +28,8 @@ TITLES = {
     "speaker": "next turn, same speaker",
     "same": "next turn, same conversation",
 }
-REPLIES = {"reply": "next turn, 1 of 100 replies"}
 OTHERS, OF_REPLIES = 256, 100
+"""Candidates of a question at most, the true turn included."""
 NEIGHBOURS = 10
 """Contexts whose next turns the nearest-neighbour baseline takes the mean of."""
 
@@ -74,9 +75,10 @@ class Asked:
         return cls(replace(questions, candidates=candidates), contexts, last, following)
 
     def replies(self, *, seed: int) -> "Asked | None":
-        """The questions in which another one answers, each with 100 replies; None where there are too few.
+        """The questions in which another one answers, each with equally many replies, 100 at most.
 
-        Where the roles are those of user and assistant, the replies are the assistant's.
+        Where the roles are those of user and assistant, the replies are the assistant's. None where there are too few
+        questions, or one has no wrong reply.
         """
         if self.contexts is None:
             return None
@@ -100,9 +102,10 @@ class Asked:
             candidates={},
         )
         drawn = _by_speaker(some, self.next[rows], OF_REPLIES, seed)
-        if not (drawn[:, 1:] >= 0).any(1).all():
+        fewest = int((drawn >= 0).sum(1).min())
+        if fewest < 2:
             return None
-        some = replace(some, candidates={"reply": drawn})
+        some = replace(some, candidates={"reply": drawn[:, :fewest]})
         return Asked(some, [self.contexts[row] for row in rows], self.last[rows], self.next[rows])
 
 
@@ -180,8 +183,11 @@ def _score(request: Request) -> Result:
     rows = _rows(request, asked, named, learnt)
     replies = asked.replies(seed=request.seed)
     if replies is not None:
-        rows += _rows(request, replies, REPLIES, learnt)
+        count = replies.questions.candidates["reply"].shape[1]
+        rows += _rows(request, replies, {"reply": f"next turn, 1 of {count} replies"}, learnt)
     source = f"{given.source}{request.overlap(_reported(given))}"
+    if replies is None:
+        source += "; no choice among replies: too few places in which another one answers"
     return Result(rows, {TURNS.name: source})
 
 

@@ -7,9 +7,8 @@ An index is built block by block in its generation's folder, so that a killed bu
 takes an older one's place, by the rename of `index.json`; until then the old one stays as it was.
 """
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,32 +17,22 @@ import numpy as np
 
 from lang_jepa.data.sources.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.evaluation.baselines.replies import VOTERS, votes
 from lang_jepa.evaluation.metrics.similarity import prepare
-from lang_jepa.files.atomic import fingerprint, locked, remove_temporaries, sha256
+from lang_jepa.files.atomic import locked
 from lang_jepa.inference.embedding import EmbeddingModel, Vectors
+from lang_jepa.inference.index.building import Building, OnEvent, model_identity
 from lang_jepa.inference.index.files import FORMAT as FORMAT
-from lang_jepa.inference.index.files import (
-    INDEX,
-    JOURNAL,
-    NAMES,
-    Grown,
-    IndexArrays,
-    IndexWriter,
-    Progress,
-    check_folder,
-    is_generation,
-    open_files,
-)
+from lang_jepa.inference.index.files import IndexArrays, check_folder, open_files
 from lang_jepa.inference.index.source import SentenceSource
-from lang_jepa.inference.model_folder import ENCODING_FILES, write_card
-from lang_jepa.inference.search import ApproximateSearch, build_approximate, exact_search, neighbours
+from lang_jepa.inference.index.surroundings import Surroundings
+from lang_jepa.inference.search import ApproximateSearch, exact_search, neighbours
 
 MANY = 1_000_000
 """Sentences above which exact search is slow."""
 BLOCK = 4096
 """Sentences that are encoded and written at a time."""
-
-OnEvent = Callable[[Progress], None]
+UNITS_ALONE = Surroundings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +50,22 @@ class Hit:
     text: str
     document: str
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A unit that followed in a place like the one that was asked about.
+
+    Attributes:
+        hit: the unit; its score is its vote: mean cosine with what followed in the other places, weighted by their
+            likeness.
+        likeness: cosine of what the model expects in that place with what it expects in the given one.
+        after: the unit before it there.
+    """
+
+    hit: Hit
+    likeness: float
+    after: str
 
 
 class Index:
@@ -85,6 +90,11 @@ class Index:
         """Whether searches use an approximate index, unless `exact` is asked for."""
         return self.info["approximate"] is not None
 
+    @property
+    def surroundings(self) -> Surroundings:
+        """What was taken of the units around each."""
+        return Surroundings.read(self.info.get("surroundings", {}))
+
     @cached_property
     def _cells(self) -> ApproximateSearch:
         folder, probes = self.folder / self.info["generation"], self.info["approximate"]["probes"]
@@ -99,6 +109,7 @@ class Index:
         *,
         dtype: Literal["float16", "float32"] = "float16",
         approximate: bool = False,
+        surroundings: Surroundings = UNITS_ALONE,
         block: int = BLOCK,
         on_event: OnEvent | None = None,
     ) -> Self:
@@ -114,15 +125,19 @@ class Index:
             dtype: of the stored vectors; float16 changes cosines by about 1e-5 and halves the size.
             approximate: also build an approximate index (extra `faiss`), which searches then use; worth it above about
                 a million sentences.
+            surroundings: what is taken of the units around each.
             block: sentences encoded and written at a time.
             on_event: called with the progress after every block.
 
         Raises:
-            LangJepaError: a model that is in no folder, a folder with something else in it, no sentences.
+            LangJepaError: a model that is in no folder, a folder with something else in it, no sentences; surroundings
+                that the model or the source has not.
         """
         folder = Path(folder)
+        surroundings.check(model, alone=source.alone)
         check_folder(folder)
-        building = _Building(model, source, folder, dtype, block, approximate, on_event or (lambda progress: None))
+        told = on_event or (lambda progress: None)
+        building = Building(model, source, folder, dtype, block, approximate, surroundings, told)
         with locked(folder / ".lock"):
             building.run()
         return cls.open(folder, model)
@@ -164,6 +179,8 @@ class Index:
             ("compared by", f"{info['similarity']} cosine"),
             ("model", f"{info['model']['path']} ({info['model']['identity']})"),
         ]
+        if self.surroundings.about():
+            rows.append(("surroundings", str(self.surroundings)))
         if self.approximate:
             found = info["approximate"]
             text = f"{found['probes']} of {found['cells']} cells, recall@10 {found['recall@10']:.3f}"
@@ -190,6 +207,39 @@ class Index:
         """
         predicted = self.model.predict_next(contexts)
         return self.nearest(predicted, top_k=top_k, side="predictions", exact=exact)
+
+    def voted_after(self, context: Sequence[str], *, top_k: int = VOTERS) -> list[Followed]:
+        """What followed in the places of the index whose predictions are most like the one here, best first.
+
+        A vote, as in `lang_jepa.inference.replies`. The stored predictions are all compared, in parts, so that memory
+        does not grow with them.
+
+        Args:
+            context: units so far, oldest first.
+            top_k: at most, each text once; as many places vote, `VOTERS` at least.
+
+        Raises:
+            LangJepaError: the index does not hold predictions; of `EmbeddingModel.predict_next`.
+        """
+        model, arrays = self.model, self.arrays
+        if arrays.predicted is None:
+            raise LangJepaError(
+                f"the index {self.folder} does not hold what the model expects at its places: build it with "
+                "lang-jepa index --predictions"
+            )
+        asked = prepare(model.predict_next([context]), model.statistics, model.similarity, side="predictions")
+        scores, rows = (one[0] for one in exact_search(arrays.predicted, asked, max(top_k, VOTERS)))
+        rows, likeness = rows[scores > 0], scores[scores > 0]  # places before which nothing stands have 0
+        if not len(rows):
+            return []
+        encoded = model.encode([arrays.text(row) for row in rows], turns=model.knows_speakers)
+        turns = prepare(encoded, model.statistics, model.similarity)
+        score, found = votes(turns @ turns.T, likeness), dict[str, Followed]()
+        for place in np.argsort(-score, kind="stable"):
+            row = int(rows[place])
+            one = Followed(self._hit(float(score[place]), row), float(likeness[place]), arrays.text(row - 1))
+            found.setdefault(one.hit.text, one)
+        return list(found.values())[:top_k]
 
     def nearest(
         self,
@@ -220,146 +270,6 @@ class Index:
     def _hit(self, score: float, row: int) -> Hit:
         arrays = self.arrays
         return Hit(score, arrays.text(row), arrays.document(row), int(arrays.positions[row]))
-
-
-@dataclass(frozen=True)
-class _Building:
-    model: EmbeddingModel
-    source: SentenceSource
-    folder: Path
-    dtype: str
-    block: int
-    approximate: bool
-    on_event: OnEvent
-
-    def run(self) -> None:
-        """Build what is missing and publish it."""
-        made_from: dict[str, Any] = {
-            "model": model_identity(self.model),
-            "source": self.source.fingerprint(),
-            "dtype": self.dtype,
-            "block": self.block,
-        }
-        generation = fingerprint([FORMAT, made_from])
-        work = self.folder / generation
-        remove_temporaries(self.folder)
-        info = self._published()
-        if info is None or info["generation"] != generation:
-            info = self._info(generation, made_from["model"], self._fill(work))
-        elif info["approximate"] or not self.approximate:
-            return
-        if self.approximate:
-            info["approximate"] = build_approximate(IndexArrays.open(work).vectors, work)
-        about = {key: value for key, value in info.items() if key != "sha256"}
-        names = [name for name in NAMES if (work / name).is_file() and name != JOURNAL]
-        write_card(self.folder / INDEX, about, {f"{generation}/{name}": sha256(work / name) for name in names})
-        for other in self.folder.iterdir():
-            if other != work and is_generation(other):
-                shutil.rmtree(other)  # an older index, or one that was begun and given up
-
-    def _info(self, generation: str, identity: str, progress: Progress) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "generation": generation,
-            "model": {"path": self.model.source, "identity": identity},
-            "similarity": self.model.similarity,
-            "source": self.source.description,
-            "sentences": progress.rows,
-            "documents": progress.documents,
-            "rejected_rows": progress.rejected,
-            "sentences_without_tokens": progress.without_tokens,
-            "dim": self.model.dim,
-            "dtype": self.dtype,
-            "approximate": None,
-        }
-
-    def _published(self) -> dict[str, Any] | None:
-        """What the index there says, if its files are whole."""
-        if not (self.folder / INDEX).is_file():
-            return None
-        try:
-            return open_files(self.folder)[0]
-        except LangJepaError:
-            return None  # it is built again
-
-    def _fill(self, work: Path) -> Progress:
-        """Append all blocks that are not there yet."""
-        writer = IndexWriter(work, self.model.dim, self.dtype)
-        if not writer.progress.total_characters:
-            writer.record(replace(writer.progress, total_characters=self.source.characters()))
-        self.on_event(writer.progress)
-        if not writer.progress.complete:
-            for sentences, progress in _blocks(self.source, writer.progress, self.block):
-                self.on_event(self._append(writer, sentences, progress))
-        if not writer.progress.rows:
-            writer.close()
-            shutil.rmtree(work)
-            raise LangJepaError(
-                f"there is no sentence to index in {self.source.description} "
-                f"({counted(writer.progress.rejected, 'row')} rejected, "
-                f"{counted(writer.progress.without_tokens, 'sentence')} without a token)"
-            )
-        writer.finish()
-        return writer.progress
-
-    def _append(self, writer: IndexWriter, sentences: list["_Sentence"], progress: Progress) -> Progress:
-        """Encode one block and write it; sentences of which the tokenizer keeps nothing are counted and left out."""
-        model, before = self.model, writer.progress
-        tokens = model.tokenize([sentence.text for sentence in sentences])
-        filled = [sentence for sentence, ids in zip(sentences, tokens, strict=True) if len(ids)]
-        number, last, ids, documents = before.documents - 1, before.last_row, [], []
-        for sentence in filled:
-            if sentence.row != last:
-                number, last = number + 1, sentence.row
-                ids.append(sentence.document)
-            documents.append(number)
-        texts = [sentence.text for sentence in filled]
-        vectors = prepare(model.encode(texts), model.statistics, model.similarity) if texts else np.zeros(0)
-        grown = Grown(vectors, texts, documents, [sentence.position for sentence in filled], ids)
-        left_out = before.without_tokens + len(sentences) - len(filled)
-        return writer.append(grown, replace(progress, without_tokens=left_out, last_row=last))
-
-
-@dataclass(frozen=True, slots=True)
-class _Sentence:
-    row: int
-    document: str
-    position: int
-    text: str
-
-
-def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tuple[list[_Sentence], Progress]]:
-    """The sentences from `start` on in blocks, each with the progress after it; the source decides where blocks end."""
-    pending: list[_Sentence] = []
-    characters, rejected, number = start.characters, start.rejected, start.source_row - 1
-    for number, row in enumerate(source.rows(start.source_row), start.source_row):
-        if row.id is None:
-            rejected += 1
-            continue
-        first = start.sentence if number == start.source_row else 0
-        for position in range(first, len(row.sentences)):
-            pending.append(_Sentence(number, row.id, position, row.sentences[position]))
-            if len(pending) == size:
-                so_far = replace(start, characters=characters, rejected=rejected)
-                yield pending, replace(so_far, source_row=number, sentence=position + 1)
-                pending = []
-        characters += row.characters
-    so_far = replace(start, characters=characters, rejected=rejected)
-    yield pending, replace(so_far, source_row=number + 1, sentence=0, complete=True)
-
-
-def model_identity(model: EmbeddingModel) -> str:
-    """What distinguishes models in a search: a hash of the file hashes in the model card, and the similarity.
-
-    Raises:
-        LangJepaError: a model that was not loaded from a model directory has no card.
-    """
-    if not model.card:
-        raise LangJepaError(
-            "an index belongs to a model directory, by the hashes in its card: save the model and load it from there"
-        )
-    hashes = {name: model.card["sha256"].get(name) for name in ENCODING_FILES}
-    return fingerprint([hashes, model.similarity])
 
 
 def search_in(corpus: Path, model: EmbeddingModel, vectors: Vectors, *, top_k: int) -> list[list[tuple[float, str]]]:

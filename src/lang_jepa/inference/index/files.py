@@ -5,6 +5,7 @@
     documents.npy    int32 [N], number of each sentence's document
     positions.npy    int32 [N], position of the sentence in its document, from 0
     ids.utf8         the documents' ids end to end, and id_ends.npy int64 [M]
+    predicted.npy    as vectors.npy, what is expected at each place, where the index has that; zeros where nothing is
 
 Numbers and vectors are plain `.npy` files, so that anything can map them into memory. While the index grows, a journal
 says up to where the files are whole; whatever stands behind that was cut off by a kill and is cut away.
@@ -23,18 +24,19 @@ from numpy.typing import NDArray
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.arrays import BadArray, check_finite_rows, check_rising, check_within, npy_head, open_array
 from lang_jepa.files.atomic import check_writable, make_folder, read_json, remove_temporaries, write_json, writing
+from lang_jepa.inference.index.surroundings import Surroundings
 from lang_jepa.inference.model_folder import read_card
 from lang_jepa.inference.search import APPROXIMATE
 
 JOURNAL = "journal.json"
-VECTORS = "vectors.npy"
+VECTORS, PREDICTED = "vectors.npy", "predicted.npy"
 FILES = (VECTORS, "text_ends.npy", "documents.npy", "positions.npy", "id_ends.npy", "texts.utf8", "ids.utf8")
 """Of a finished index."""
 FORMAT = 2
 """2: the files' hashes are in index.json."""
 INDEX = "index.json"
 _GENERATION = re.compile("[0-9a-f]{16}")
-NAMES = (*FILES, APPROXIMATE, JOURNAL)
+NAMES = (*FILES, PREDICTED, APPROXIMATE, JOURNAL)
 """Files in the folder of a generation."""
 
 
@@ -77,6 +79,7 @@ class Grown:
         texts: n sentences.
         documents, positions: n indices each.
         ids: of documents that begin in this block.
+        predicted: [n, D], of an index that stores what is expected (None: it does not).
     """
 
     vectors: NDArray[Any]
@@ -84,6 +87,7 @@ class Grown:
     documents: Sequence[int]
     positions: Sequence[int]
     ids: Sequence[str]
+    predicted: NDArray[Any] | None = None
 
 
 class IndexWriter:
@@ -93,9 +97,10 @@ class IndexWriter:
         folder: of the unfinished index; made if it is not there.
         dim: width D of the vectors.
         dtype: `float16` or `float32`.
+        predictions: what is expected at each place is stored too.
     """
 
-    def __init__(self, folder: Path, dim: int, dtype: str) -> None:
+    def __init__(self, folder: Path, dim: int, dtype: str, *, predictions: bool = False) -> None:
         make_folder(folder)
         self.folder = folder
         self._columns = {
@@ -105,6 +110,8 @@ class IndexWriter:
             "positions.npy": (np.dtype(np.int32), ()),
             "id_ends.npy": (np.dtype(np.int64), ()),
         }
+        if predictions:
+            self._columns[PREDICTED] = self._columns[VECTORS]
         journal = folder / JOURNAL
         self.progress = Progress()
         if journal.is_file():
@@ -120,6 +127,8 @@ class IndexWriter:
         id_ends = _ends(ids, self.progress.id_bytes)
         with writing(self.folder):
             self._write(VECTORS, block.vectors)
+            if block.predicted is not None:
+                self._write(PREDICTED, block.predicted)
             self._write("text_ends.npy", text_ends)
             self._write("documents.npy", np.array(block.documents))
             self._write("positions.npy", np.array(block.positions))
@@ -200,6 +209,7 @@ class IndexArrays:
     Attributes:
         vectors: [N, D].
         documents, positions: int32 [N].
+        predicted: [N, D], what is expected at each place (None: the index does not hold it).
     """
 
     vectors: NDArray[Any]
@@ -207,6 +217,7 @@ class IndexArrays:
     positions: NDArray[np.int32]
     _texts: "_Strings"
     _ids: "_Strings"
+    predicted: NDArray[Any] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -218,7 +229,7 @@ class IndexArrays:
         arrays: dict[str, NDArray[Any]] = {}
         name = VECTORS
         try:
-            for name in FILES:
+            for name in (*FILES, *([PREDICTED] if (folder / PREDICTED).is_file() else [])):
                 if name.endswith(".npy"):
                     arrays[name] = open_array(folder / name, mode="c")
             rows, documents = len(arrays[VECTORS]), len(arrays["id_ends.npy"])
@@ -230,7 +241,8 @@ class IndexArrays:
             ids = _Strings.checked(folder / name, arrays["id_ends.npy"])
         except (BadArray, OSError, ValueError) as error:
             raise LangJepaError(f"the index is damaged: {folder / name}: {error}. Build it again.") from error
-        return cls(arrays[VECTORS], arrays["documents.npy"], arrays["positions.npy"], texts, ids)
+        numbers = (arrays[VECTORS], arrays["documents.npy"], arrays["positions.npy"])
+        return cls(*numbers, texts, ids, arrays.get(PREDICTED))
 
     def text(self, row: int) -> str:
         return self._texts[row]
@@ -264,12 +276,13 @@ class _Strings:
 
 def _check(name: str, array: NDArray[Any], *, rows: int, documents: int) -> None:
     """Raise BadArray unless an array of an index is what its name says."""
-    dtypes = ("float16", "float32") if name == VECTORS else ("int64",) if "ends" in name else ("int32",)
-    if array.dtype.name not in dtypes or array.ndim != (2 if name == VECTORS else 1):
+    rows_of_numbers = name in (VECTORS, PREDICTED)
+    dtypes = ("float16", "float32") if rows_of_numbers else ("int64",) if "ends" in name else ("int32",)
+    if array.dtype.name not in dtypes or array.ndim != (2 if rows_of_numbers else 1):
         raise BadArray(f"it is {array.dtype} {list(array.shape)}")
     if len(array) != (documents if name == "id_ends.npy" else rows):
         raise BadArray(f"it has {len(array)} entries, and there are {rows} sentences")
-    if name == VECTORS:
+    if rows_of_numbers:
         check_finite_rows(array)
     elif name == "documents.npy":
         check_within(array, documents)
@@ -322,8 +335,10 @@ def _generation(folder: Path) -> Any:
 
 def _read_index(folder: Path) -> tuple[dict[str, Any], IndexArrays]:
     info = read_card(folder / INDEX, what="index", formats=(FORMAT,))
+    predicted = Surroundings.read(info.get("surroundings", {})).predictions
     generation = info.get("generation")
-    wanted = {f"{generation}/{name}" for name in (*FILES, *([APPROXIMATE] if info.get("approximate") else []))}
+    also = [name for name, there in ((APPROXIMATE, info.get("approximate")), (PREDICTED, predicted)) if there]
+    wanted = {f"{generation}/{name}" for name in (*FILES, *also)}
     model, approximate = info.get("model"), info.get("approximate")
     if (
         not isinstance(generation, str)

@@ -33,6 +33,14 @@ class SentenceSource(Protocol):
     def description(self) -> str:
         """One line for people."""
 
+    @property
+    def named(self) -> bool:
+        """Whether its units are turns with their speaker in front."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether each of its units is a document of its own."""
+
     def fingerprint(self) -> str:
         """Identity of content and of how it is cut."""
 
@@ -69,9 +77,15 @@ class SplitDocuments:
         settings = settings.model_copy(update={"min_length": 0})
         return cls(open_source(settings), settings)
 
+    alone = False
+
     @property
     def description(self) -> str:
         return self.source.description
+
+    @property
+    def named(self) -> bool:
+        return self.settings.units == "turns" and self.settings.speakers == "embedding"
 
     def fingerprint(self) -> str:
         """Of content, splitter and limits."""
@@ -110,6 +124,7 @@ class Lines:
     """A UTF-8 text file with one sentence a line, which is one document; empty lines are passed over."""
 
     path: Path
+    named, alone = False, True
 
     @property
     def description(self) -> str:

@@ -30,6 +30,7 @@ from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import apply_override, build
 from lang_jepa.training.methods.encoder_data import plan_steps
+from lang_jepa.training.start import tokenizer_is_of_start
 
 
 class DecoderSentences:
@@ -299,7 +300,7 @@ def _here(data: DataSettings, model: ConceptModel, encoder: Path, overrides: Seq
         raise LangJepaError(missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS"))
     if foreign and not any(one.startswith("data.corpus_dir=") for one in overrides):
         data = data.model_copy(update={"corpus_dir": DataSettings().corpus_dir})
-    if data.tokenizer_path != "trained" and not foreign:
+    if data.tokenizer_path != "trained" and not foreign and not tokenizer_is_of_start(model.settings):
         return data
     folder = find_model(encoder)
     if folder is None:

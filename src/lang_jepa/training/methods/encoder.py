@@ -31,7 +31,7 @@ from lang_jepa.training.preflight import (
 from lang_jepa.training.reporter import events_to
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import Schedule
-from lang_jepa.training.start import check_sample, start_model, start_target
+from lang_jepa.training.start import as_resumed, check_sample, keep_start, start_model, start_target
 
 LAYOUT = Layout(
     option="-o",
@@ -42,6 +42,7 @@ examples.txt         held-out contexts, what came next, and what was predicted
 run.png              the curves
 summary.json         start, best and end
 model/               the model to use: ConceptModel.load("model")
+start/               the model that training began with (train --from)
 checkpoint-*.pth     to resume from
 """,
 )
@@ -79,12 +80,12 @@ class EncoderMethod(Method[Settings]):
 
     def complaints(self) -> Iterator[str]:
         yield from check_splitter(self.settings)
-        yield from check_encoder_start(self.settings)
+        yield from check_encoder_start(as_resumed(self.settings))
         yield from check_objective(self.settings)
         yield from check_best_metric(self.settings)
 
     def open_data(self) -> None:
-        settings, fabric = self.settings, self.fabric
+        settings, fabric = as_resumed(self.settings), self.fabric
         share = {"rank": fabric.global_rank, "world": fabric.world_size}
         self.data: EncoderData
         if settings.data.streaming:
@@ -102,7 +103,7 @@ class EncoderMethod(Method[Settings]):
         settings = self.settings
         per_epoch = self.epoch_ends[0] if self.epoch_ends else None
         self.schedule = Schedule.of(settings.optimization, total=self.total, steps_per_epoch=per_epoch)
-        self.network = self.jepa = start_model(settings, self.data.tokenizer, self.data.sample_view)
+        self.network = self.jepa = start_model(as_resumed(settings), self.data.tokenizer, self.data.sample_view)
         self.target = start_target(settings, self.jepa, self.data.tokenizer)
 
     def optimizer(self) -> AdamW:
@@ -111,6 +112,8 @@ class EncoderMethod(Method[Settings]):
 
     def build(self) -> None:
         settings = self.settings
+        if self.fabric.is_global_zero:
+            keep_start(as_resumed(settings))
         self.build_model()
         if settings.meta.compile != "none":
             self.jepa.encoder.backbone.compile(backend=settings.meta.compile)

@@ -17,7 +17,7 @@ from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
 from lang_jepa.data.views.batch import Batch, Sequences
 from lang_jepa.data.views.order import Order
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference.cache import ConceptCache, OnMessage, reads_cached
 from lang_jepa.models.encoder import TextEncoder
@@ -26,6 +26,8 @@ from lang_jepa.settings.decoder import DecoderOptimizationSettings
 from lang_jepa.settings.encoder import EncoderOptimizationSettings, Settings
 from lang_jepa.training.held_out import HeldOut
 
+LEAST_TARGETS = 2
+"""Fewer training targets are nothing that predictions can be told apart by."""
 LEAST_HELD_OUT = 8
 """Fewer held-out predictions say nothing about a model."""
 
@@ -104,12 +106,18 @@ class CorpusData(EncoderData):
                 f"{corpus.path} has no document that is long enough for data.view={settings.data.view}; look at its "
                 "statistics (lang-jepa prepare) and at data.min_sentences, data.val_fraction and data.limit"
             )
+        if self.view.targets < LEAST_TARGETS:
+            raise LangJepaError(
+                f"{corpus.path} has {counted(corpus.train.num_sentences, 'sentence')} to train on, which is too "
+                f"little to learn anything from: {corpus.manifest['source']['description']} needs more text"
+            )
         self.held_out_view = make_plain_view(settings, corpus.validation, self.tokenizer)
         self.held_out = self._held_out()
         self.order = make_order(settings, self.view, world=world)
 
     def _held_out(self) -> HeldOut | None:
-        alone = self.corpus.validation.num_documents < 2  # wrong candidates are those of other documents
+        # Wrong candidates are those of other documents; of one file's tail, those of its other parts.
+        alone = self.corpus.validation.num_documents < 2 and self.settings.data.val_split == "hash"
         if alone or self.held_out_view.targets < LEAST_HELD_OUT:
             return None
         return HeldOut(self.settings, self.held_out_view, rank=self.rank, world=self.world)
@@ -220,6 +228,7 @@ class StreamData(EncoderData):
         self.blocks = Blocks(settings, source, self.tokenizer)
         made_from = [source.fingerprint(), self.tokenizer.fingerprint(), data.splitter, data.language]
         made_from += [data.units] if data.units != "sentences" else []
+        made_from += [data.val_split] if data.val_split != "hash" else []
         self.fingerprint = f"stream-{fingerprint(made_from)}"
         sample = self.blocks.first("train", max(settings.model.head_sample, settings.model.score_sample))
         if sample is None:
@@ -247,9 +256,9 @@ class StreamData(EncoderData):
         if data.tokenizer_path != "trained":
             return TextTokenizer.load(data.tokenizer_path)
         rejected: Counter[str] = Counter()
-        texts = [document.text for document in islice(source.documents(rejected), data.shuffle_buffer)]
-        require_documents(len(texts), rejected, source)
-        return train_tokenizer(training_texts(texts, data), data.vocab_size)
+        first = list(islice(source.documents(rejected), data.shuffle_buffer))
+        require_documents(len(first), rejected, source)
+        return train_tokenizer(training_texts(first, data), data.vocab_size)
 
     def total_steps(self) -> tuple[int, list[int]]:
         """max_steps; a stream's epochs have no length that is known."""

@@ -1,0 +1,55 @@
+"""Logs and rotated logs by their names: which files are one log, and how much of each is learnt from under a tail."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lang_jepa.data.sources.base import first_held_out
+from lang_jepa.data.sources.text_files import chunks, lines
+
+FORMAT = 1
+"""Number of the rules by which files are one log; it enters the fingerprint of a source."""
+_LOG = re.compile(r"(.*\.log)(?:[.-](\d[\d-]*))?(?:\.gz|\.zst)?")
+_DATE_DIGITS = 6
+"""A suffix of so many digits or more is a date, one of fewer a count of rotations."""
+
+
+def is_log(name: str) -> bool:
+    """Whether a file is named like a log or a rotated one: `app.log`, `app.log.1`, `app.log-20260101.gz`."""
+    return _LOG.fullmatch(name.lower()) is not None
+
+
+def logs_of(names: Iterable[str]) -> list[list[str]]:
+    """The names that are one log, of several files, oldest first: dates upwards, counts downwards, then the log itself.
+
+    Args:
+        names: of files, relative to their folder.
+    """
+    found = defaultdict[str, list[tuple[tuple[int, int], str]]](list)
+    for name in names:
+        if match := _LOG.fullmatch(name.lower()):
+            digits = (match[2] or "").replace("-", "")
+            age = (2, 0) if not digits else (0, int(digits)) if len(digits) >= _DATE_DIGITS else (1, -int(digits))
+            found[match[1]].append((age, name))
+    return [[name for _, name in sorted(parts)] for parts in found.values() if len(parts) > 1]
+
+
+def shares_learnt(files: Mapping[str, Path], val_fraction: float) -> dict[str, float]:
+    """Of each file of a log of several files, the share of its lines, from the first on, that the tail leaves.
+
+    The tail is that of the whole log: of older files nothing is held out, of the newest ones perhaps all. Each file is
+    read once, to count its lines.
+
+    Args:
+        files: paths by name.
+        val_fraction: share of all lines that is held out.
+    """
+    shares: dict[str, float] = {}
+    for parts in logs_of(files):
+        sizes = [sum(1 for line in lines(chunks(files[name])) if line.strip()) for name in parts]
+        left = first_held_out(sum(sizes), val_fraction)
+        for name, size in zip(parts, sizes, strict=True):
+            shares[name] = min(left, size) / size if size else 1.0
+            left -= min(left, size)
+    return shares

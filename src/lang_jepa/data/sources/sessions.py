@@ -1,0 +1,64 @@
+"""Lines of several processes in one file, told apart by `data.session`: those of each are a document of their own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Self
+
+from lang_jepa.data.sources.base import Document, Rejection, Source, first_held_out, judge
+from lang_jepa.data.sources.patterns import own_pattern
+from lang_jepa.files.atomic import fingerprint
+from lang_jepa.settings.data import DataSettings
+
+FORMAT = 1
+"""Number of the rules by which lines are told apart; it enters the fingerprint."""
+
+
+@dataclass
+class Sessions(Source):
+    """Another source's documents, of which the lines of each session become one, in the order of their first lines.
+
+    A session's id is that of its file with `#` and what the group holds; lines without a match stay together under the
+    file's own. With `data.val_split=tail` a session is cut where the file is, so that no line that is learnt from
+    stands after a held-out one. `settings.limit` and `settings.min_length` are those of the sessions. Memory holds one
+    file, as without sessions.
+
+    Raises:
+        LangJepaError: while it is read, where the expression takes too long on a line.
+    """
+
+    documents_of: Source = field(kw_only=True)
+
+    @classmethod
+    def of(cls, settings: DataSettings, documents: Source) -> Self:
+        """Tell the sessions of a source apart, which must give all of its documents, however short."""
+        return cls(settings, f"{documents.description}, by session", documents_of=documents)
+
+    def fingerprint(self) -> str:
+        return fingerprint([self.documents_of.fingerprint(), self.settings.session, FORMAT])
+
+    def read(self, skip: int) -> Iterator[Document | Rejection]:
+        return islice(self._read(), skip, None)
+
+    def _read(self) -> Iterator[Document | Rejection]:
+        for row in self.documents_of.read(0):
+            if isinstance(row, Document):
+                yield from self._sessions(row)
+            else:
+                yield row
+
+    def _sessions(self, whole: Document) -> Iterator[Document | Rejection]:
+        settings = self.settings.model_copy(update={"records": False})  # they are lines already
+        pattern = own_pattern(str(settings.session), "data.session")
+        lines = [line for line in map(str.strip, whole.text.split("\n")) if line]
+        tail = settings.val_split == "tail"
+        cut = first_held_out(len(lines), settings.val_fraction) if whole.learnt is None else whole.learnt
+        found: dict[str | None, list[str]] = {}
+        learnt: dict[str | None, int] = {}
+        for number, line in enumerate(lines):
+            name = pattern.group(line)
+            found.setdefault(name, []).append(line)
+            learnt[name] = learnt.get(name, 0) + (number < cut)
+        for name, its in found.items():
+            identity = whole.id if name is None else f"{whole.id}#{name}"
+            yield judge(identity, "\n".join(its), identity, settings, learnt=learnt[name] if tail else None)

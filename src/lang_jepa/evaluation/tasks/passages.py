@@ -1,0 +1,234 @@
+"""The task `passages`: the turn that answers a question, in long conversations.
+
+A turn often says nothing by itself ("Yes, both of them."). So each encoder is tried with its vectors as they are, with
+the mean of the neighbours mixed in, and, where it predicts, with what it expects at the turn's place. How much is mixed
+in, and the similarity, are chosen on every fourth document and reported on the others. The first of the units that
+answer a question counts, among the units of its document and among those of all. Legend: Q questions, S units,
+D dimensions.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.sources.columns import QUERIES, Questioned
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.evaluation.baselines.context_vectors import mixed, neighbour_means, with_neighbours
+from lang_jepa.evaluation.baselines.words import bm25, tfidf
+from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
+from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
+from lang_jepa.evaluation.questions import CHOOSING_EVERY
+from lang_jepa.evaluation.scoreboard import Option, Scoreboard, interleaved
+from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.request import Passages, Request, Result, Searched, Task
+from lang_jepa.evaluation.tasks.search import METRICS, chance_of_first, ranked
+
+TITLES = {"same": "passage, same document", "all": "passage, all documents"}
+WEIGHTS = (0.3, 0.5, 0.7)
+"""Shares of the surroundings that are tried."""
+Numbers = NDArray[np.floating[Any]]
+Scores = Callable[[slice], Numbers]
+"""Of the questions of a slice with all units, [q, S]."""
+Change = Callable[[Similarity, Floats, float], Floats]
+"""Similarity, unit rows [S, D] prepared for it, and a share, to the vectors [S, D] that are compared."""
+
+
+def ask(
+    path: str, texts: list[tuple[str, list[str]]], spoken: list[list[str]] | None, asked: Mapping[str, Questioned]
+) -> Passages:
+    """The questions of documents over all their units.
+
+    Args:
+        path: of the documents, for people.
+        texts: id and units of each document.
+        spoken: the same units with their speakers (None: they have none).
+        asked: the questions, by the document's id. Those that no unit answers are left out and counted.
+
+    Raises:
+        LangJepaError: spans count other units than there are, or fewer than four documents have questions.
+    """
+    queries, owners, expected, left_out, start = [], [], [], 0, 0
+    for number, (identity, units) in enumerate(texts):
+        one = asked.get(identity, Questioned((), None))
+        numbers = range(len(units)) if one.numbers is None else one.numbers
+        if one.questions and len(numbers) != len(units):
+            raise LangJepaError(
+                f"{identity} of {path} has {counted(len(numbers), 'message')} with text and was read as "
+                f"{counted(len(units), 'unit')}, so spans of messages mean nothing: {QUERIES} need data.units=turns"
+            )
+        for question in one.questions:
+            rows = question.units(numbers)
+            left_out += not rows
+            if rows:
+                queries.append(question.query)
+                owners.append(number)
+                expected.append(start + np.array(rows, dtype=np.int64))
+        start += len(units)
+    about = len({*owners})
+    if about < CHOOSING_EVERY:
+        raise LangJepaError(
+            f"{path} has questions about {counted(about, 'document')}, and it takes {CHOOSING_EVERY}: one of them "
+            f"chooses and the others are reported. They are read from the column '{QUERIES}'"
+        )
+    source = f"{counted(len(queries), 'question')} about {about} of {counted(len(texts), 'document')} of {path}"
+    source += f" ({start:,} units)" + (f"; {left_out} left out that no unit answers" if left_out else "")
+    documents = np.repeat(np.arange(len(texts)), [len(units) for _, units in texts])
+    flat = [unit for _, units in texts for unit in units]
+    said = None if spoken is None else [unit for units in spoken for unit in units]
+    return Passages(flat, said, documents, queries, np.array(owners, dtype=np.int64), expected, Path(path).name, source)
+
+
+class _Boards:
+    """Both sets of candidates, and the scorers on them."""
+
+    def __init__(self, asked: Passages, seed: int) -> None:
+        self.asked = asked
+        self._searched = Searched(asked.units, asked.queries, asked.expected, asked.name, asked.source)
+        owners = np.unique(asked.owners)
+        choosing = np.isin(asked.owners, owners[::CHOOSING_EVERY])
+        size = np.bincount(asked.documents)[asked.owners]
+        self.sizes = {"same": size, "all": np.full(len(size), len(asked.units))}
+        about = counted(len(np.unique(asked.owners[~choosing])), "document")
+        self.boards = {
+            kind: Scoreboard(
+                title,
+                asked.name,
+                "mrr",
+                asked.owners,
+                [asked.queries, len(asked.units)],
+                choosing=choosing,
+                about=f"{self.sizes[kind][~choosing].mean():,.0f} units, {about}",
+                seed=seed,
+            )
+            for kind, title in TITLES.items()
+        }
+
+    def add(self, name: str, options: Iterable[tuple[str, dict[str, float], Scores]]) -> None:
+        """Record a scorer, given its similarity, its setting and its scores for each option."""
+        found: dict[str, list[Option]] = {kind: [] for kind in TITLES}
+        for similarity, setting, scores in options:
+            for kind, every in found.items():
+                ranks = ranked(self._searched, self._inside(scores) if kind == "same" else scores)
+                values = {metric: ranks.values(metric) for metric in METRICS}
+                every.append(Option(values, similarity, setting))
+        for kind, board in self.boards.items():
+            board.add(name, found[kind])
+
+    def add_chance(self) -> None:
+        """Record what a random order would get; analytic, so without an interval."""
+        right = [len(rows) for rows in self.asked.expected]
+        for kind, board in self.boards.items():
+            board.add_analytic("chance", chance_of_first(self.sizes[kind].tolist(), right))
+
+    def _inside(self, scores: Scores) -> Scores:
+        """Scores of the units of each question's document; the others are never found."""
+        asked = self.asked
+        return lambda part: np.where(asked.documents[None] == asked.owners[part, None], scores(part), -np.inf)
+
+
+def _vector_scores(queries: Floats, units: Floats) -> Scores:
+    return lambda part: queries[part] @ units.T
+
+
+def _add_model(boards: _Boards, name: str, model: Encoder, window_size: int) -> None:
+    """An encoder's vectors as they are, with their neighbours, and with what it expects at their places."""
+    asked, moments = boards.asked, model.statistics
+    embeddings, queries = encode(model, asked.units, name), encode(model, asked.queries, name)
+
+    def options(change: Change, weights: Sequence[float]) -> Iterator[tuple[str, dict[str, float], Scores]]:
+        for kind in moments.similarities:
+            units, wanted = (prepare(rows, moments, kind) for rows in (embeddings, queries))
+            for weight in weights:
+                setting = {"share": weight} if weight else {}
+                yield kind, setting, _products(wanted, change(kind, units, weight))
+
+    boards.add(name, options(lambda kind, units, weight: units, (0.0,)))
+    around = options(lambda kind, units, weight: with_neighbours(units, asked.documents, weight), WEIGHTS)
+    boards.add(f"{name} + neighbours", around)
+    if isinstance(model, Embedder):
+        contexts, rows = _contexts(asked, window_size, getattr(model, "knows_speakers", False))
+        predictions = predict(model, contexts, name)
+
+        def expected(kind: Similarity, units: Floats, weight: float) -> Floats:
+            others = units.copy()  # the first unit of a document has no context
+            others[rows] = prepare(predictions, moments, kind, side="predictions")
+            return mixed(units, others, weight)
+
+        boards.add(f"{name} + prediction", options(expected, WEIGHTS))
+
+
+def _products(queries: Any, units: Any) -> Scores:
+    """Products of the questions of a slice with all units, dense or sparse."""
+
+    def scores(part: slice) -> Numbers:
+        table = queries[part] @ units.T
+        dense: Numbers = table.toarray() if hasattr(table, "toarray") else table
+        return dense
+
+    return scores
+
+
+def _contexts(asked: Passages, window_size: int, knows_speakers: bool) -> tuple[list[list[str]], Rows]:
+    """What was said before each unit that is not the first of its document, and the rows of these units."""
+    units = asked.spoken if knows_speakers and asked.spoken is not None else asked.units
+    begins = np.searchsorted(asked.documents, asked.documents)
+    rows = np.flatnonzero(np.arange(len(units)) > begins)
+    return [units[max(begins[row], row - window_size) : row] for row in rows], rows
+
+
+def _add_words(boards: _Boards) -> None:
+    """BM25 and TF-IDF, as they are and with the scores of the neighbours mixed in."""
+    asked = boards.asked
+
+    def around(plain: Scores, weight: float) -> Scores:
+        def scores(part: slice) -> Numbers:
+            table = plain(part).astype(np.float32)
+            return (1 - weight) * table + weight * neighbour_means(table.T, asked.documents).T
+
+        return scores
+
+    units, queries = tfidf(asked.units, asked.units, asked.queries, sublinear_tf=True)
+    for name, plain in {
+        "BM25": _products(*bm25(asked.units, asked.queries, asked.units)),
+        "TF-IDF": _products(queries, units),
+    }.items():
+        boards.add(name, [("", {}, plain)])
+        boards.add(f"{name} + neighbours", [("", {"share": one}, around(plain, one)) for one in WEIGHTS])
+
+
+def passage_rows(models: Mapping[str, Encoder], asked: Passages, *, window_size: int = 8, seed: int = 0) -> list[Row]:
+    """Recall@1, recall@10 and MRR of the first unit that answers, with intervals over documents.
+
+    Args:
+        models: by name, the evaluated one first.
+        asked: from `ask`.
+        window_size: units before one from which a predictor expects it, at most.
+        seed: of the bootstrap.
+    """
+    boards = _Boards(asked, seed)
+    for name, model in models.items():
+        _add_model(boards, name, model, window_size)
+    _add_words(boards)
+    boards.add_chance()
+    return list(interleaved(boards.boards.values()))
+
+
+def _score(request: Request) -> Result:
+    asked = request.passages
+    assert asked is not None
+    rows = passage_rows(request.models, asked, window_size=request.window_size, seed=request.seed)
+    return Result(rows, {PASSAGES.name: asked.source})
+
+
+PASSAGES = Task(
+    "passages",
+    _score,
+    needs=("passages",),
+    options=("documents",),
+    incomplete=f"the task passages needs --documents FILE: conversations with a column '{QUERIES}', for each a list of "
+    '{"query": "...", "spans": [[first, last], ...]}, the numbers of the messages that answer',
+)

@@ -1,0 +1,335 @@
+"""The task `replies`: an answer for held-out conversations, chosen among what was answered in training conversations.
+
+The evaluated model's way is that of `lang-jepa rank --bank`: the contexts of the bank with the most similar
+predictions, and a vote among what answered them. Beside it: one such context, the reply nearest to the prediction, and
+contexts found by their turns, in the space of every encoder and by words. What is chosen is compared with the true
+reply: by a label, where turns have one, and by similarity in spaces that did not choose. Legend: Q questions, B replies
+of the bank, D dimensions.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.sources.conversations import speaker_name
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.evaluation.baselines.replies import VOTERS, nearest, voted
+from lang_jepa.evaluation.baselines.words import bm25, tfidf
+from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
+from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.similarity import Floats, prepare, unit_rows
+from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values
+from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.request import Budget, Conversations, Request, Result, Task
+
+TITLE = "reply from a bank"
+LABEL, WORDS = "same label", "TF-IDF similarity"
+PREVIOUS = 0.5
+"""Weight of the turn before the last one, where contexts are compared by their turns."""
+_WHO: Mapping[str, Callable[[int, int], bool]] = {
+    "what the assistant answers": lambda last, now: now == 2 and last != now,
+    "what another speaker answers": lambda last, now: now > 0 and last != now,
+    "every turn but the first": lambda last, now: True,
+}
+"""Which turns are replies, by the speakers of the last turn and of this one; the first that the data has."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Replies with what was said before them, n of them.
+
+    Attributes:
+        contexts: the turns before each, oldest first, at most `window_size`.
+        spoken: the same as "user: Good morning" (None: nobody is named).
+        replies: what was answered.
+        documents: int64 [n], the conversation of each.
+        labels: of the replies (None: there are none; empty: this one has none).
+    """
+
+    contexts: list[list[str]]
+    spoken: list[list[str]] | None
+    replies: list[str]
+    documents: Rows
+    labels: list[str] | None
+
+    @property
+    def last_two(self) -> tuple[list[str], list[str]]:
+        """The last turn of each context, and the one before it (empty where there is none)."""
+        return [one[-1] for one in self.contexts], [one[-2] if len(one) > 1 else "" for one in self.contexts]
+
+    def some(self, rows: Rows) -> "Answers":
+        """Those of some rows."""
+        spoken, labels = self.spoken, self.labels
+        return Answers(
+            [self.contexts[row] for row in rows],
+            None if spoken is None else [spoken[row] for row in rows],
+            [self.replies[row] for row in rows],
+            self.documents[rows],
+            None if labels is None else [labels[row] for row in rows],
+        )
+
+
+def answers(
+    texts: Sequence[Sequence[str]],
+    speakers: Sequence[Sequence[int]] | None,
+    labels: Sequence[Sequence[str]] | None,
+    window_size: int,
+    is_reply: Callable[[int, int], bool],
+) -> Answers:
+    """The replies of conversations.
+
+    Args:
+        texts: the turns of each conversation.
+        speakers, labels: of the turns (None: not known).
+        window_size: turns of context at most.
+        is_reply: whether a turn is one, by the numbers of the speakers of the turn before and of its own.
+    """
+    who = speakers or [[0] * len(turns) for turns in texts]
+    places = [
+        (number, turn)
+        for number, said in enumerate(who)
+        for turn in range(1, len(said))
+        if is_reply(said[turn - 1], said[turn])
+    ]
+    windows = [(number, range(max(0, turn - window_size), turn)) for number, turn in places]
+    return Answers(
+        [[texts[number][one] for one in window] for number, window in windows],
+        [[f"{speaker_name(who[number][one])}: {texts[number][one]}" for one in window] for number, window in windows]
+        if speakers is not None
+        else None,
+        [texts[number][turn] for number, turn in places],
+        np.array([number for number, _ in places], dtype=np.int64),
+        None if labels is None else [labels[number][turn] for number, turn in places],
+    )
+
+
+def ask(given: Conversations, window_size: int, budget: Budget) -> tuple[Answers, Answers, str]:
+    """Questions, the bank, and which turns are replies, in words.
+
+    Both are spread evenly, `turn_queries` and `turn_pairs` of the budget at most; where turns have labels, the true
+    reply of each question has one.
+
+    Raises:
+        LangJepaError: too few conversations with replies, or no bank.
+    """
+    for who, is_reply in _WHO.items():
+        asked = answers(given.documents, given.speakers, given.labels, window_size, is_reply)
+        bank = answers(given.train, given.train_speakers, given.train_labels, window_size, is_reply)
+        usable = np.arange(len(asked.replies))
+        if asked.labels is not None:
+            usable = np.array([row for row in usable if asked.labels[row]], dtype=np.int64)
+        chooses = np.array(given.choosing, dtype=bool)[asked.documents[usable]]
+        if chooses.any() and len(np.unique(asked.documents[usable][~chooses])) > 1 and len(bank.replies) > 1:
+            chosen, kept = _spread(len(usable), budget.turn_queries), _spread(len(bank.replies), budget.turn_pairs)
+            return asked.some(usable[chosen]), bank.some(kept), who
+    raise LangJepaError(
+        "the task replies needs replies in two held-out conversations at least, one more to choose on, and training "
+        "conversations with two: evaluate on more conversations"
+        + (" (with labels)" if given.labels is not None else "")
+    )
+
+
+def _spread(available: int, count: int) -> Rows:
+    return np.unique(np.linspace(0, available - 1, min(count, available)).astype(np.int64))
+
+
+class Judges:
+    """What a chosen reply is worth beside the true one.
+
+    Args:
+        asked: the questions.
+        bank: the replies to choose from.
+        spaces: by metric the unit rows [B, D] of the bank and [Q, D] of the true replies, dense or sparse.
+    """
+
+    def __init__(self, asked: Answers, bank: Answers, spaces: Mapping[str, tuple[Any, Any]]) -> None:
+        self.spaces = spaces
+        self.same: NDArray[np.bool_] | None = None
+        if asked.labels is not None and bank.labels is not None:
+            numbers = np.unique([*asked.labels, *bank.labels], return_inverse=True)[1]
+            self.same = numbers[: len(asked.labels), None] == numbers[None, len(asked.labels) :]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Their names, the one that chooses settings first."""
+        return [*([LABEL] if self.same is not None else []), *self.spaces]
+
+    def __call__(self, chosen: Rows) -> dict[str, Values]:
+        """Values [Q] of the chosen rows of the bank [Q], by metric."""
+        values: dict[str, Values] = {}
+        if self.same is not None:
+            values[LABEL] = self.same[np.arange(len(chosen)), chosen].astype(np.float64)
+        for metric, (bank, true) in self.spaces.items():
+            some = bank[chosen]
+            product = some.multiply(true) if hasattr(some, "multiply") else some * true
+            values[metric] = np.asarray(product.sum(1), dtype=np.float64).ravel()
+        return values
+
+    def chance(self) -> dict[str, Values]:
+        """What a reply drawn from the bank gets on average, [Q] by metric."""
+        values: dict[str, Values] = {} if self.same is None else {LABEL: np.asarray(self.same.mean(1))}
+        for metric, (bank, true) in self.spaces.items():
+            values[metric] = np.asarray(true @ np.asarray(bank.mean(0)).ravel(), dtype=np.float64).ravel()
+        return values
+
+    def best(self) -> dict[str, Values]:
+        """What the bank's best reply by each metric gets, [Q]."""
+        values: dict[str, Values] = {} if self.same is None else {LABEL: np.asarray(self.same.any(1), np.float64)}
+        for metric, (bank, true) in self.spaces.items():
+            values[metric] = nearest(true, bank, 1)[1][:, 0].astype(np.float64)
+        return values
+
+
+class _Replies:
+    """Who chooses which replies."""
+
+    def __init__(self, asked: Answers, bank: Answers, models: Mapping[str, Encoder]) -> None:
+        self.asked, self.bank, self.models = asked, bank, models
+        texts = list(dict.fromkeys([text for one in (asked, bank) for text in _texts(one)]))
+        self.row = {text: number for number, text in enumerate(texts)}
+        self.encoded = {name: encode(model, texts, name) for name, model in models.items()}
+        self.words = tfidf(bank.replies, bank.replies, asked.replies, sublinear_tf=True)
+
+    def judges(self) -> Judges:
+        """By words, and by every encoder that predicts nothing and so was not trained here."""
+        spaces: dict[str, tuple[Any, Any]] = {WORDS: tuple(self.words)}
+        for name, model in self.models.items():
+            if not isinstance(model, Embedder) and name != "model":
+                mine = unit_rows(self.encoded[name])
+                bank, true = (mine[self.rows(one.replies)] for one in (self.bank, self.asked))
+                spaces[f"similarity by {name}"] = bank, true
+        return Judges(self.asked, self.bank, spaces)
+
+    def rows(self, texts: Sequence[str]) -> Rows:
+        return np.array([self.row[text] for text in texts], dtype=np.int64)
+
+    def by_prediction(self, name: str, model: Embedder) -> dict[str, list[tuple[str, Rows]]]:
+        """Replies by the contexts with the most similar predictions, and nearest to the prediction, by similarity."""
+        asked, bank = (predict(model, _as_known(model, one), name) for one in (self.asked, self.bank))
+        ways: dict[str, list[tuple[str, Rows]]] = {name: [], f"{name}, one context": [], f"{name}, nearest reply": []}
+        for kind in model.statistics.similarities:
+            mine, theirs = (prepare(one, model.statistics, kind, side="predictions") for one in (asked, bank))
+            said = prepare(self.encoded[name], model.statistics, kind)[self.rows(self.bank.replies)]
+            places, likeness = nearest(mine, theirs, VOTERS)
+            chosen = voted(places, likeness, said), places[:, 0], nearest(mine, said, 1)[0][:, 0]
+            for way, rows in zip(ways.values(), chosen, strict=True):
+                way.append((kind, rows))
+        return ways
+
+    def by_turns(self, name: str, model: Encoder) -> dict[str, list[tuple[str, Rows]]]:
+        """Replies by the contexts whose last two turns are most alike, by similarity."""
+        ways: dict[str, list[tuple[str, Rows]]] = {f"nearest contexts ({name})": [], f"nearest context ({name})": []}
+        for kind in model.statistics.similarities:
+            space = prepare(self.encoded[name], model.statistics, kind)
+            mine, theirs = (self._last_two(one, space) for one in (self.asked, self.bank))
+            places, likeness = nearest(mine, theirs, VOTERS)
+            chosen = voted(places, likeness, space[self.rows(self.bank.replies)]), places[:, 0]
+            for way, rows in zip(ways.values(), chosen, strict=True):
+                way.append((kind, rows))
+        return ways
+
+    def by_words(self) -> Iterator[tuple[str, Rows]]:
+        """The same by TF-IDF, one context by BM25, and replies that fit most often."""
+        parts = [part for one in (self.asked, self.bank) for part in one.last_two]
+        fitted = [" ".join(pair) for pair in zip(*self.bank.last_two, strict=True)]
+        last, previous, their_last, their_previous = tfidf(fitted, *parts, sublinear_tf=True)
+        mine, theirs = _sparse_units(last + PREVIOUS * previous), _sparse_units(their_last + PREVIOUS * their_previous)
+        places, likeness = nearest(mine, theirs, VOTERS)
+        yield "nearest contexts (TF-IDF)", voted(places, likeness, self.words[0])
+        yield "nearest context (TF-IDF)", places[:, 0]
+        words = [" ".join(pair) for pair in zip(*self.asked.last_two, strict=True)]
+        yield "nearest context (BM25)", nearest(*bm25(fitted, words, fitted), 1)[0][:, 0]
+        often, _ = Counter(self.bank.replies).most_common(1)[0]
+        typical = int(np.argmax(np.asarray(self.words[0] @ np.asarray(self.words[0].mean(0)).ravel())))
+        for name, row in (("most frequent reply", self.bank.replies.index(often)), ("most typical reply", typical)):
+            yield name, np.full(len(self.asked.replies), row)
+
+    def _last_two(self, some: Answers, space: Floats) -> Floats:
+        last, previous = some.last_two
+        added = np.array([bool(text) for text in previous])
+        mixed = space[self.rows(last)].copy()
+        mixed[added] += PREVIOUS * space[self.rows([text for text in previous if text])]
+        return unit_rows(mixed)
+
+
+def _texts(some: Answers) -> Iterator[str]:
+    yield from some.replies
+    for context in some.contexts:
+        yield from context[-2:]
+
+
+def _as_known(model: Embedder, some: Answers) -> list[list[str]]:
+    return some.spoken if some.spoken is not None and getattr(model, "knows_speakers", False) else some.contexts
+
+
+def _sparse_units(rows: Any) -> Any:
+    from sklearn.preprocessing import normalize
+
+    return normalize(rows)
+
+
+def reply_rows(request: Request, asked: Answers, bank: Answers, choosing: NDArray[np.bool_]) -> list[Row]:
+    """The rows of every way to choose; the evaluated model's leads.
+
+    Args:
+        request: with models and seed.
+        asked, bank: from `ask`.
+        choosing: bool [Q], questions on which similarities are chosen.
+    """
+    found = _Replies(asked, bank, request.models)
+    judges = found.judges()
+    about = f"{len(bank.replies):,} replies, {counted(len(np.unique(asked.documents[~choosing])), 'conversation')}"
+    items = [asked.replies, bank.replies]
+    board = Scoreboard(
+        TITLE, "held out", judges.metrics[0], asked.documents, items, choosing=choosing, about=about, seed=request.seed
+    )
+
+    def add(ways: Mapping[str, list[tuple[str, Rows]]]) -> None:
+        for name, options in ways.items():
+            board.add(name, [Option(judges(rows), kind) for kind, rows in options], note=NOTES.get(name, ""))
+
+    for name, model in request.models.items():
+        if isinstance(model, Embedder):
+            add(found.by_prediction(name, model))
+    for name, model in request.models.items():
+        add(found.by_turns(name, model))
+    for name, rows in found.by_words():
+        add({name: [("", rows)]})
+    board.add("best of the bank", [Option(judges.best())], note="knows the true reply; by each metric its best")
+    board.add_analytic("chance", judges.chance())
+    return board.rows
+
+
+NOTES = {
+    "model": f"vote of the {VOTERS} contexts with the most similar predictions",
+    "model, one context": "with the most similar prediction",
+    "model, nearest reply": "to the prediction",
+}
+
+
+def _score(request: Request) -> Result:
+    given = request.conversations
+    assert given is not None
+    asked, bank, who = ask(given, request.window_size, request.budget)
+    choosing = np.array(given.choosing, dtype=bool)[asked.documents]
+    rows = reply_rows(request, asked, bank, choosing)
+    held = {*bank.replies}
+    known = np.mean([reply in held for reply in asked.replies])
+    source = (
+        f"{who}: {counted(int((~choosing).sum()), 'question')} of {given.source}, a bank of "
+        f"{counted(len(bank.replies), 'reply', 'replies')} of training, which holds {100 * known:.1f} % of the true "
+        f"ones{'' if bank.labels is None else _labelled(bank)}; another reply may be as right as the true one"
+    )
+    return Result(rows, {REPLIES.name: source})
+
+
+def _labelled(bank: Answers) -> str:
+    assert bank.labels is not None
+    return f", {counted(len({*bank.labels} - {''}), 'label')}"
+
+
+REPLIES = Task("replies", _score, needs=("conversations",), options=("documents", "labels"), asks_next=True)

@@ -1,0 +1,167 @@
+"""What an index takes of the surroundings of units: mixed into their vectors, or stored beside them as predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal, Protocol, Self, get_args
+
+import numpy as np
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.context_vectors import REACH, mixed, with_neighbours
+from lang_jepa.evaluation.metrics.similarity import Floats, prepare
+from lang_jepa.inference.cache import SentenceCache
+from lang_jepa.inference.embedding import EmbeddingModel
+
+Context = Literal["none", "neighbours", "predictor"]
+CONTEXTS: tuple[str, ...] = get_args(Context)
+WEIGHT = 0.6
+"""Share of the surroundings: from .5 to .7 questions found turns of chats best (docs/search.md)."""
+_CACHED = 50_000
+"""Units whose vectors are kept at most while an index is built."""
+
+
+class Unit(Protocol):
+    """A unit of a document."""
+
+    @property
+    def row(self) -> int:
+        """Of its document in the source."""
+
+    @property
+    def position(self) -> int:
+        """In its document, from 0."""
+
+    @property
+    def units(self) -> Sequence[str]:
+        """All units of its document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an index takes of the surroundings of each unit.
+
+    Attributes:
+        context: `neighbours`: a share of each vector is the mean of the `REACH` units on either side; `predictor`: of
+            what the predictor expects at the unit's place; `none`: the unit alone.
+        weight: that share, in [0, 1].
+        predictions: what the predictor expects at each place is stored too, for `Index.voted_after`.
+    """
+
+    context: Context = "none"
+    weight: float = WEIGHT
+    predictions: bool = False
+
+    @classmethod
+    def read(cls, said: object) -> Self:
+        """Of an index.
+
+        Raises:
+            LangJepaError: it is damaged.
+        """
+        try:
+            found = cls(**said)  # type: ignore[arg-type]
+        except TypeError:
+            found = None
+        if found is None or found.context not in CONTEXTS or not isinstance(found.predictions, bool):
+            raise LangJepaError(f"the index is damaged: it says of the surroundings of its units {str(said)[:100]}")
+        return found
+
+    def about(self) -> dict[str, Any]:
+        """What distinguishes it, as JSON; nothing where an index is of units alone, as all once were."""
+        own = {} if self.context == "none" else {"context": self.context, "weight": self.weight}
+        return own | ({"predictions": True} if self.predictions else {})
+
+    def check(self, model: EmbeddingModel, *, alone: bool) -> None:
+        """Refuse what a model cannot give.
+
+        Args:
+            model: of the index.
+            alone: each unit is a document of its own.
+
+        Raises:
+            LangJepaError: units without surroundings; a model that predicts no next unit; a weight that is no share.
+        """
+        if self.context not in CONTEXTS:
+            raise LangJepaError(f"the context of an index is one of {', '.join(CONTEXTS)}, not {self.context!r}")
+        if not 0 < self.weight < 1:
+            raise LangJepaError(f"the surroundings of a unit have a share between 0 and 1, not {self.weight}")
+        if alone and self.about():
+            raise LangJepaError("each line of this source is a document of its own, which nothing surrounds")
+        if (self.predictions or self.context == "predictor") and not model.predicts_next:
+            raise LangJepaError("this model predicts no next unit, so an index by it can hold no predictions")
+
+    def __str__(self) -> str:
+        what = {"neighbours": f"the mean of {REACH} units on either side", "predictor": "what is expected at its place"}
+        said = [] if self.context == "none" else [f"{self.weight:g} of each vector is {what[self.context]}"]
+        return "; ".join([*said, *(["what is expected at each place is stored"] if self.predictions else [])]) or "none"
+
+    def vectors(self, model: EmbeddingModel, units: Sequence[Unit], *, turns: bool) -> tuple[Floats, Floats | None]:
+        """Unit rows [n, D], ready to be compared, and the prepared predictions [n, D] where they are stored.
+
+        Zeros stand for the prediction of a unit before which there is none.
+
+        Args:
+            model: of the index.
+            units: n of them, in order, each with a token.
+            turns: they begin with their speaker.
+        """
+        cache = model.sentence_cache
+        if self.about() and (cache is None or len(cache) > _CACHED):
+            model.sentence_cache = SentenceCache(model.room)
+        own = _encoded(model, [one.units[one.position] for one in units], turns)
+        if self.context == "neighbours":
+            own = self._with_neighbours(model, units, own, turns)
+        predicted = _predicted(model, units, turns) if self.predictions or self.context == "predictor" else None
+        if self.context == "predictor" and predicted is not None:
+            known = np.abs(predicted).sum(1, keepdims=True) > 0
+            own = mixed(own, np.where(known, predicted, own), self.weight)
+        return own, predicted if self.predictions else None
+
+    def _with_neighbours(self, model: EmbeddingModel, units: Sequence[Unit], own: Floats, turns: bool) -> Floats:
+        """The units' vectors with their neighbours', of which some may lie in other blocks of the index."""
+        texts: list[str | None] = []  # None: a unit of this block
+        documents: list[int] = []
+        for row, some in groupby(units, key=lambda one: one.row):
+            run = list(some)
+            first, stop, line = run[0].position, run[-1].position + 1, run[0].units
+            before, after = line[max(0, first - REACH) : first], line[stop : stop + REACH]
+            around = [*before, *[None] * len(run), *after]
+            texts += around
+            documents += [row] * len(around)
+        asked = [text for text in texts if text is not None]
+        filled = iter(_filled(model, asked, turns))
+        kept = [text is None or next(filled) for text in texts]
+        beside = [text for text, keep in zip(texts, kept, strict=True) if keep and text is not None]
+        inside = np.array([text is None for text, keep in zip(texts, kept, strict=True) if keep])
+        vectors = np.empty((len(inside), model.dim), dtype=np.float32)
+        vectors[inside] = own
+        if beside:
+            vectors[~inside] = _encoded(model, beside, turns)
+        result: Floats = with_neighbours(vectors, np.array(documents)[kept], self.weight)[inside]
+        return result
+
+
+def _encoded(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> Floats:
+    return prepare(model.encode(texts, turns=turns), model.statistics, model.similarity)
+
+
+def _filled(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> list[bool]:
+    """Whether the tokenizer keeps something of each text."""
+    distinct = list(dict.fromkeys(texts))
+    known = {text: len(ids) > 0 for text, ids in zip(distinct, model.tokenize(distinct, turns=turns), strict=True)}
+    return [known[text] for text in texts]
+
+
+def _predicted(model: EmbeddingModel, units: Sequence[Unit], turns: bool) -> Floats:
+    """What is expected at the place of each unit, prepared; zeros where nothing stands before it."""
+    window = model.settings.data.window_size
+    before = [one.units[max(0, one.position - window) : one.position] for one in units]
+    filled = iter(_filled(model, [text for some in before for text in some], turns))
+    contexts = [[text for text in some if next(filled)] for some in before]
+    known = np.array([bool(context) for context in contexts])
+    result = np.zeros((len(units), model.dim), dtype=np.float32)
+    if known.any():
+        made = model.predict_next([context for context in contexts if context])
+        result[known] = prepare(made, model.statistics, model.similarity, side="predictions")
+    return result

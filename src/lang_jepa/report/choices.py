@@ -1,0 +1,34 @@
+"""What the document tools take from the task `turns`, where the task `document` was not asked for."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from lang_jepa.evaluation.scoreboard import Candidate, Choice
+from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.turns import TITLES
+
+_METRIC = "mrr"
+_RULES = {"copy-forward (model)": "last sentence", "recency mean (model)": "recency mean"}
+"""Baselines of the task, in the space of the model, and the rules of the tools that are the same."""
+
+
+def choices_of_turns(rows: Iterable[Row]) -> dict[str, Choice]:
+    """By which rule `next` and `surprise` expect a turn: the better one at the next turn of the same conversation.
+
+    Args:
+        rows: of an evaluation; those that were computed now have details.
+
+    Returns:
+        The choice of the tool `next`; nothing where the task `turns` is not among them.
+    """
+    asked = [row for row in rows if (row.task, row.metric) == (TITLES["same"], _METRIC) and row.chosen]
+    own = [row for row in asked if row.name == "model" and row.detail is not None]
+    others = [Candidate(_RULES[row.name], row.similarity, {}, row.value) for row in asked if row.name in _RULES]
+    if not own or not others:
+        return {}
+    (row,) = own
+    assert row.detail is not None
+    way = Candidate("prediction", row.similarity, {}, row.value)
+    documents, baseline = len(np.unique(row.detail.clusters)), max(others, key=lambda one: one.merit)
+    return {"next": Choice(f"{row.task}, MRR", False, documents, way, baseline)}

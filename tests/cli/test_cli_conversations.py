@@ -1,0 +1,133 @@
+"""Conversations from the file to the tools: who speaks is shown, and what the task `turns` measured decides."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lang_jepa.evaluation.table import Detail, Row
+from lang_jepa.evaluation.tasks.request import Budget
+from lang_jepa.evaluation.tasks.turns import TITLES
+from lang_jepa.inference.document import continuations, study
+from lang_jepa.inference.document_reading import units_of
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.report import evaluate_run
+from lang_jepa.report.choices import choices_of_turns
+from lang_jepa.report.run import EvaluateOptions
+from lang_jepa.training.train import train
+from tiny import tiny_settings
+from typed import Type
+
+TOPICS = ("tea", "rain", "trains", "dogs", "music")
+TURNS = ("data.units=turns", "data.min_length=1", "data.deduplicate=none", "data.limit=null")
+KNOWING = ("data.speakers=embedding", "model.predictor=turn_transformer")
+CHAT = [("Anna", "About tea, point 0."), ("Ben", "Note: about rain."), ("Anna", "About tea, point 2.")]
+TEXT = "\n".join(f"{name}: {text}" for name, text in CHAT)
+SAID = [text for _, text in CHAT]
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def chats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [
+        [
+            {"role": ("user", "assistant")[turn % 2], "content": f"About {TOPICS[row % 5]}, point {turn} of {row}."}
+            for turn in range(6)
+        ]
+        for row in range(60)
+    ]
+    path = tmp_path_factory.mktemp("chats") / "chats.parquet"
+    pq.write_table(pa.table({"messages": rows}), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def make(chats: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    def run(*more: str) -> Path:
+        given = (f"data.train_file={chats}", "data.text_column=messages", "data.val_fraction=0.3")
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        return train(tiny_settings(folder, *given, *TURNS, "optimization.max_steps=2", *more)).folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def knowing(make: Make) -> Path:
+    return make(*KNOWING)
+
+
+@pytest.mark.parametrize("speakers", ["none", "prefix", "embedding"])
+def test_a_conversation_is_shown_by_speaker(
+    speakers: str, make: Make, knowing: Path, tmp_path: Path, type_in: Type
+) -> None:
+    run = knowing if speakers == "embedding" else make(f"data.speakers={speakers}")
+    (tmp_path / "chat.txt").write_text(TEXT)
+    messages = [{"role": name, "content": text} for name, text in CHAT]
+    (tmp_path / "chat.json").write_text(json.dumps({"messages": messages}))
+    shown = [type_in("document", run, tmp_path / name) for name in ("chat.txt", "chat.json")]
+    for name, text in CHAT:
+        assert f"  {name}: {text}" in shown[0].out
+    assert shown[0].out == shown[1].out
+    found = study(ConceptModel.load(run), TEXT)
+    assert found.speakers == ["Anna", "Ben", "Anna"]
+    given = SAID if speakers == "none" else TEXT.split("\n")
+    assert [one.sentence for one in found.surprise.sentences] == given
+    refused = type_in("document", run, tmp_path / "nothing.json")
+    assert (refused.status, "nothing.json" in refused.err) == (2, True)
+    (tmp_path / "odd.json").write_text('[{"text_of_it": 1}]')
+    assert "is no conversation: a message without role" in type_in("document", run, tmp_path / "odd.json").err
+
+
+def test_names_are_no_part_of_what_a_turn_says(knowing: Path) -> None:
+    model = ConceptModel.load(knowing)
+    named, bare = (study(model, text, using="baseline", against="training") for text in (TEXT, SAID))
+    assert [one.fit for one in named.surprise.sentences] == [one.fit for one in bare.surprise.sentences]
+    assert units_of(model, SAID)[0] == [f"-: {text}" for text in SAID]
+    ranked, _ = continuations(model, TEXT.split("\n"), ["Ben: Yes.", "Yes.", "Note: Yes."])
+    assert ranked[0].fit != ranked[2].fit
+    fits = {one.sentence: one.fit for one in ranked}
+    assert fits["Ben: Yes."] == fits["Yes."] != fits["Note: Yes."]  # nobody is called Note
+
+
+def test_a_conversation_in_json_is_for_models_of_turns(tmp_path: Path, type_in: Type, trained: Path) -> None:
+    (tmp_path / "chat.json").write_text(json.dumps([{"role": "user", "content": "Hello."}]))
+    refused = type_in("document", trained, tmp_path / "chat.json")
+    assert (refused.status, "is a conversation, and the model was trained on sentences" in refused.err) == (2, True)
+
+
+def _row(name: str, value: float, *, detailed: bool = False, chosen: bool = True) -> Row:
+    clusters = np.array([0, 0, 1])
+    detail = Detail(np.full(3, value), clusters, None, "x") if detailed else None
+    return Row(TITLES["same"], "held out", "mrr", name, value, None, None, 3, "centred", chosen, detail=detail)
+
+
+def test_the_better_rule_of_the_next_turn_is_taken() -> None:
+    others = [_row("copy-forward (model)", 0.4), _row("recency mean (model)", 0.3), _row("ridge on means (model)", 0.9)]
+    for own, used in ((0.5, "prediction"), (0.4, "last sentence"), (0.1, "last sentence")):
+        rows = [_row("model", 0.05, chosen=False), _row("model", own, detailed=True), *others]
+        choice = choices_of_turns(rows)["next"]
+        assert (choice.used.rule, choice.documents, choice.baseline.merit) == (used, 2, 0.4)
+    assert choices_of_turns([_row("model", 0.5), *others]) == {}  # of an earlier evaluation
+    assert choices_of_turns([]) == {}
+
+
+def test_document_expects_as_the_evaluation_of_turns_found_better(knowing: Path, tmp_path: Path, type_in: Type) -> None:
+    options = EvaluateOptions(tasks="turns", output=tmp_path / "s.json", budget=Budget(turn_queries=60, turn_pairs=80))
+    report, _ = evaluate_run(knowing, options)
+    choice = ConceptModel.load(knowing).choices["next"]
+    values = {
+        name: report.value(TITLES["same"], "held out", "mrr", name)
+        for name in ("model", "copy-forward (model)", "recency mean (model)")
+    }
+    best = max(values, key=lambda name: values[name])
+    rules = {"model": "prediction", "copy-forward (model)": "last sentence", "recency mean (model)": "recency mean"}
+    assert choice.used.rule == rules[best]
+    assert choice.used.merit == pytest.approx(values[best], abs=1e-3)
+    (tmp_path / "chat.txt").write_text(TEXT)
+    shown = " ".join(type_in("document", knowing, tmp_path / "chat.txt").out.split())
+    assert f"surprise by {choice.used.rule} [{choice.used.similarity}]: next turn, same conversation, MRR" in shown
+    assert shown.count("(not measured)") == 3
