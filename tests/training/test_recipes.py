@@ -59,7 +59,8 @@ def small(name: str, folder: Path, *overrides: str) -> Settings:
 
 @pytest.mark.parametrize("name", recipe_names("encoder"))
 def test_it_learns_and_stays_alive(name: str, tmp_path: Path) -> None:
-    result = train(small(name, tmp_path / "run"))
+    settings = small(name, tmp_path / "run")
+    result = train(settings)
     assert result.alarms == ()
     rows = read_metrics(result.folder / "metrics.csv")
     assert all(math.isfinite(value) for row in rows for value in row.values())
@@ -67,7 +68,7 @@ def test_it_learns_and_stays_alive(name: str, tmp_path: Path) -> None:
     assert len(distances) == 30
     assert sum(distances[-5:]) < 0.98 * sum(distances[:5])
     model = ConceptModel.load(result.folder)
-    assert model.encode(["The cat sat on the mat."]).shape == (1, 32)
+    assert model.encode(["The cat sat on the mat."]).shape == (1, settings.model.embed_dim)
 
 
 @pytest.mark.parametrize(
