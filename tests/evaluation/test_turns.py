@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lang_jepa.data.sources.conversations import speakers_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import context_pairs, knn_scores, recency_mean
+from lang_jepa.evaluation.baselines.ngrams import ROW
 from lang_jepa.evaluation.baselines.words import bm25_scores
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.tasks import Request, evaluate
@@ -163,6 +164,18 @@ def test_nearest_contexts_are_those_of_a_plain_search(chats: Conversations) -> N
         made = sum(space[learnt.following[row]] for row in best)
         candidate = own[questions.candidates["same"][question, 1]]
         assert scores[question, 1] == pytest.approx(float(made @ candidate / np.linalg.norm(made)), abs=1e-5)
+
+
+def test_n_grams_stand_beside_a_model_of_lines(chats: Conversations) -> None:
+    lines = [[f"step {(row + n) % 12}" for n in range(20)] for row in range(20)]
+    marks = [row % 4 == 0 for row in range(20)]
+    given = Conversations(lines, None, marks, lines[:4], "lines", files=[0] * 20)
+    model = Oracle(given, knows_speakers=False)
+    rows = evaluate(Request(model, ["turns"], conversations=given, window_size=4, budget=Budget(turn_pairs=50))).rows
+    found = {(row.task, row.name): row.value for row in rows if row.metric == "recall@1" and row.chosen}
+    assert all(found[task, ROW] == 1.0 for task, name in found if name == "model")
+    rows = evaluate(Request(Oracle(chats, knows_speakers=False), ["turns"], conversations=chats, window_size=4)).rows
+    assert ROW not in {row.name for row in rows}
 
 
 def test_too_few_conversations_are_refused() -> None:

@@ -1,7 +1,11 @@
-"""The monitor: scores by hand, the threshold's rate, blocks that change nothing, rotation, partial lines, state."""
+"""The monitor: scores by hand, what decides, the threshold's rate, blocks that change nothing, rotation, state."""
 
+import gzip
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.cli.monitor import file_pieces, whole_lines
+from lang_jepa.cli.lines import check_lines, file_pieces, found_place, place_in, whole_lines
+from lang_jepa.cli.monitor import _unit
+from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.ngrams import UnitNGram
 from lang_jepa.evaluation.metrics.similarity import prepare
+from lang_jepa.evaluation.rarity import SCORES, named
 from lang_jepa.inference import monitor as module
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import Monitor
 from lang_jepa.training.train import train
-from tiny import tiny_settings
+from tiny import environment, tiny_settings
 from typed import Type
 
 STEPS = ("open door", "read page", "close door", "wait a while")
@@ -50,17 +58,60 @@ def watch(folder: Path) -> Monitor:
 
 
 def test_scores_are_distances_from_the_prediction_and_from_what_is_known(watch: Monitor) -> None:
-    model, units = watch.model, _lines(6)
-    found = watch._raw(units, [])
+    model, units = watch.model, masked(_lines(6), watch.model.settings.data)
+    found, expected, _ = watch._raw([units])
     kind, statistics = model.similarity, model.statistics
     own = prepare(model.encode(units), statistics, kind)
     known = prepare(model.encode(watch.known), statistics, kind)
     assert len(watch.known) == 4
-    for place in range(1, 6):
-        made = prepare(model.predict_next([units[:place]]), statistics, kind, side="predictions")[0]
+    contexts = [units[:place] for place in range(1, 6)]  # in one batch, since these predictions are nearly alike
+    predicted = prepare(model.predict_next(contexts), statistics, kind, side="predictions")
+    np.testing.assert_allclose(expected[1:], predicted, atol=1e-5)
+    for place, made in enumerate(predicted, start=1):
         assert found[place, 0] == pytest.approx(1 - float(made @ own[place]), abs=1e-4)
-        assert found[place, 1] == pytest.approx(max(0.0, 1 - float((known @ own[place]).max())), abs=1e-4)
+        assert found[place, 1] == pytest.approx(1 - float((known @ own[place]).max()), abs=1e-4)
     assert found[0, 0] == -1.0
+
+
+def test_n_grams_are_those_of_the_training_lines(watch: Monitor) -> None:
+    """Counted as tokens on disk, and looked up from the text of new lines."""
+    data = watch.model.settings.data
+    model = UnitNGram([masked(_lines(600), data)])
+    units = masked([*_lines(9), "disk failure", *_lines(3), *_lines(1) * 4], data)
+    found, _, last = watch._raw([units])
+    np.testing.assert_allclose(found[:, 2], model.surprise(units))
+    np.testing.assert_allclose(found[:, 3], model.runs(units))
+    assert found[-1, 3] == last > found[-3, 3] > found[-4, 3] == 0
+
+
+def test_of_much_training_text_the_last_share_of_each_file_is_counted(
+    watch: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, room = own_corpus(watch.model).train, watch.model.room  # type: ignore[union-attr]
+    (whole,), rows = module._training(train, room, names=False)
+    assert (len(whole), rows.tolist()) == (600, [0, 1, 2, 3])
+    monkeypatch.setattr(module, "COUNTED", 150)
+    monkeypatch.setattr(module, "KNOWN", 3)
+    (last,), rows = module._training(train, room, names=False)
+    assert last == whole[-150:]
+    assert len({whole[row] for row in rows}) == 3
+    assert min(rows) >= 450
+
+
+def test_a_stuck_line_is_seen_over_blocks(watch: Monitor) -> None:
+    watch.decides = [SCORES.index("repetition")]
+    for _ in range(3):
+        (one,) = watch.score(_lines(1))
+        later = watch.score(_lines(1) * 2)
+        assert one.repetition <= later[0].repetition <= later[1].repetition
+    assert watch._run == pytest.approx(8 * watch._ngrams.repetition(watch._read(watch._before)[-1].key))
+
+
+def test_faults_decide_which_scores_count(watch: Monitor) -> None:
+    assert watch.merits[named(watch.decides)] == pytest.approx(max(watch.merits.values()), abs=1e-3)
+    assert len(watch.merits) == 15
+    assert watch.merits["n-gram + repetition"] > 0.9  # the lines have one course
+    assert watch.merits["novelty"] < 0.8
 
 
 def test_the_threshold_gives_the_stated_rate_on_what_was_held_out(watch: Monitor) -> None:
@@ -78,15 +129,13 @@ def test_what_is_new_is_an_alarm_and_blocks_change_nothing(watch: Monitor, folde
     model = ConceptModel.load(folder / "run")
     corpus = own_corpus(model)
     assert corpus is not None
-    window = model.settings.data.window_size
     for block in (1, 7):
         other = Monitor(model, corpus, per_thousand=50)
         parts = list(other.feed(lines, block=block))
         assert [one.alarm for one in parts] == [one.alarm for one in whole]
-        blocks = [
-            other._raw(lines[at : at + block], lines[max(0, at - window) : at]) for at in range(0, len(lines), block)
-        ]
-        np.testing.assert_allclose(np.concatenate(blocks), other._raw(lines, []), atol=2e-4)
+        assert [one.repetition for one in parts] == [one.repetition for one in whole]
+        assert [one.ngram for one in parts] == [one.ngram for one in whole]
+        np.testing.assert_allclose([one.surprise for one in parts], [one.surprise for one in whole], atol=0.1)
     assert whole[40].alarm
     assert whole[40].novelty == 1.0
     assert len(whole[40].expected) == 3
@@ -108,9 +157,58 @@ def test_the_state_is_taken_up(watch: Monitor, folder: Path, tmp_path: Path) -> 
     assert parts == whole[:11]
     assert [one.surprise > 0.5 for one in rest] == [surprise > 0.5 for surprise in whole[11:]]
     assert (rest[0].number, second.seen) == (11, 30)
-    (tmp_path / "state.json").write_text("{}")
+    assert second._run == first._run == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"before": "open door"},
+        {"before": [1]},
+        {"recent": [0]},
+        {"seen": -1},
+        {"alarms": True},
+        {"run": "0"},
+        {"format": 1},
+        {"model": None},
+    ],
+)
+def test_a_state_that_is_none_is_refused(change: dict[str, object], watch: Monitor, tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    watch.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(LangJepaError, match="is not the state of a monitor"):
-        second.restore(tmp_path / "state.json")
+        watch.restore(path)
+    path.write_text("[]")
+    with pytest.raises(LangJepaError, match="state of a monitor"):
+        watch.restore(path)
+
+
+def test_the_state_of_another_model_is_refused(watch: Monitor, tmp_path: Path) -> None:
+    watch.save(tmp_path / "state.json")
+    next(watch.model.jepa.parameters()).data.add_(1)
+    with pytest.raises(LangJepaError, match="a monitor with another model"):
+        watch.restore(tmp_path / "state.json")
+
+
+def test_a_rate_that_usual_units_cannot_set_is_refused(watch: Monitor) -> None:
+    corpus = own_corpus(watch.model)
+    assert corpus is not None
+    count = corpus.validation.num_sentences
+    assert Monitor(watch.model, corpus).per_thousand == pytest.approx(1000 / (count + 1))
+    with pytest.raises(LangJepaError, match=f"{count} held-out units set no threshold for 0.01 false alarms"):
+        Monitor(watch.model, corpus, per_thousand=0.01)
+
+
+def test_usual_units_of_another_file_set_the_threshold(watch: Monitor) -> None:
+    corpus = own_corpus(watch.model)
+    assert corpus is not None
+    other = [f"wait {STEPS[n % 3]}" for n in range(400)]  # none is known
+    assert sum(one.alarm for one in watch.score(other)) > 200
+    again = Monitor(watch.model, corpus, per_thousand=50, usual=other)
+    assert sum(one.alarm for one in again.score(other)) <= 21
+    with pytest.raises(LangJepaError, match="200 usual units or more, and there are 3: give a longer file"):
+        Monitor(watch.model, corpus, usual=other[:3])
 
 
 def test_too_many_alarms_are_called_drift(watch: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,11 +227,29 @@ def test_too_many_alarms_are_called_drift(watch: Monitor, monkeypatch: pytest.Mo
 def test_lines_are_whole_however_they_arrive() -> None:
     text = "eins\nzwei äö\n\ndrei".encode()
     whole = [line for lines in whole_lines(iter([text])) for line in lines]
-    assert whole == ["eins", "zwei äö", "", "drei"]
+    assert whole == [("eins", 5), ("zwei äö", 15), ("", 16), ("drei", 20)]
     for size in (1, 3, 5):
-        pieces = (text[at : at + size] for at in range(0, len(text), size))
-        assert [line for lines in whole_lines(pieces) for line in lines] == whole
-    assert list(whole_lines(iter([b"a\xff\n"]))) == [["a�"]]
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        assert [line for lines in whole_lines(iter(pieces)) for line in lines] == whole
+        assert [line for lines in whole_lines(iter(pieces), unfinished=False) for line in lines] == whole[:3]
+    assert list(whole_lines(iter([b"a\xff\n"]), 7)) == [[("a�", 10)]]
+    assert list(whole_lines(iter([b"half", None, b"one\n"]))) == [[("half", 0)], [("one", 4)]]
+
+
+def test_a_place_is_found_again_in_the_same_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("one\ntwo\n")
+    place = place_in(path, 4)
+    assert found_place(path, place) == 4
+    path.write_text("one\nmore\nthree\n")
+    assert found_place(path, place) == 4
+    for other in (None, {}, "a", place | {"offset": -1}, place | {"offset": 99}, place | {"offset": "4"}):
+        assert found_place(path, other) is None
+    path.write_text("new\nmore\nthree\n")
+    assert found_place(path, place) is None
+    (tmp_path / "b.log").write_text("one\ntwo\n")
+    assert found_place(tmp_path / "b.log", place) is None
+    assert place_in(tmp_path / "gone", 3) == {}
 
 
 class Ended(Exception):
@@ -153,7 +269,7 @@ def _followed(path: Path, acts: list[Callable[[], object]]) -> list[str]:
     lines: list[str] = []
     try:
         for some in whole_lines(file_pieces(path, follow=True, wait=wait)):
-            lines += some
+            lines += [line for line, _ in some]
     except Ended:
         pass
     return lines
@@ -183,8 +299,15 @@ def test_a_file_is_followed_over_rotation_and_truncation(tmp_path: Path) -> None
         list(file_pieces(tmp_path / "none", follow=False))
 
 
+def test_a_followed_file_that_becomes_a_folder_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("one\n")
+    with pytest.raises(LangJepaError, match=r"cannot read .*a.log: Is a directory"):
+        _followed(path, [path.unlink, path.mkdir])
+
+
 def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(folder: Path, tmp_path: Path, type_in: Type) -> None:
-    lines = [*_lines(40), "\0\0\0", "\u200b", "disk failure at sector nine"]
+    lines = [*_lines(40), "\0\0\0", "\u200b", "disk failure at sector nine", ""]
     (tmp_path / "new.log").write_text("\n".join(lines))
     given = ("monitor", folder / "run", tmp_path / "new.log", "--state", tmp_path / "state.json")
     code, out, _ = type_in(*given, "--json")
@@ -194,8 +317,18 @@ def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(folder: Path, tmp_pa
     assert alarms[-1]["number"] == 40
     assert json.loads((tmp_path / "state.json").read_text())["seen"] == 41
     code, out, _ = type_in(*given)
-    assert "disk failure at sector nine" in out
-    assert "82 units, " in out
+    assert out.startswith("41 units, ")  # it goes on where it was
+    with (tmp_path / "new.log").open("a") as file:
+        file.write("open a door that is not there\nhalf a li")
+    code, out, err = type_in(*given)
+    assert "42 units, " in out
+    assert "open a door" in out
+    assert "n-gram" in out
+    assert "decides: " in err
+    (tmp_path / "new.log").write_text("another file\n")
+    code, out, err = type_in(*given)
+    assert "43 units, " in out
+    assert "is not the file that was read last" in err
 
     read, write = os.pipe()
     thread = threading.Thread(target=lambda: (os.write(write, "\n".join(lines).encode()), os.close(write)))
@@ -225,3 +358,40 @@ def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, 
     assert corpus is not None
     known = Monitor(model, corpus).known
     assert all(unit.startswith(("user: ", "assistant: ")) == (speakers == "embedding") for unit in known)
+    data = model.settings.data
+    assert _unit('{"role": "user", "content": "open it"}', data) == ("user: " * (speakers == "embedding")) + "open it"
+    assert _unit('{"role": "assistant", "content": null, "tool_calls": []}', data) == ""
+    assert _unit('{"role": "user"', data) == '{"role": "user"'
+
+
+def test_documents_without_room_for_faults_decide_nothing(watch: Monitor) -> None:
+    assert watch._decide([_lines(4), _lines(3)]) == ([0, 1], {})
+    decides, merits = watch._decide([_lines(4), _lines(30)])
+    assert named(decides) in merits
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("a.gz", "is compressed"), ("folder", "it is a folder"), ("none", "no such")]
+)
+def test_what_holds_no_lines_is_refused_first(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"one"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(LangJepaError, match=said):
+        check_lines(tmp_path / name)
+
+
+def test_a_signal_ends_a_followed_file_with_a_summary(folder: Path, tmp_path: Path) -> None:
+    path, state = tmp_path / "new.log", tmp_path / "state.json"
+    path.write_text("\n".join([*_lines(30), ""]))
+    given = ["monitor", folder / "run", path, "--follow", "--state", state]
+    command = [sys.executable, "-m", "lang_jepa.cli", *map(str, given)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    assert process.stderr is not None
+    while "decides" not in (line := process.stderr.readline()):
+        assert line, "it ended before it began"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert " units, " in out
+    assert "Traceback" not in err
+    assert json.loads(state.read_text())["place"]["offset"] in (0, path.stat().st_size)

@@ -139,7 +139,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("temperature top_p sample_top_k seed", _SAMPLE),
         "beams": When(bars=("sample", "candidate"), cure=_ONE),
     },
-    "monitor": _each("model source follow per_thousand state corpus as_json"),
+    "monitor": _each("model source follow per_thousand usual state corpus as_json"),
     "rank": {
         **_each("model context role top as_json"),
         "candidates": When(bars=("bank",), cure=_ONE),

@@ -24,6 +24,7 @@ def evaluate(
             metavar="NAME,NAME,...",
             help="What to measure (default: what the training data allow): retrieval (finds the next sentence), "
             "turns (finds the next turn of a conversation), replies (chooses an answer from earlier conversations), "
+            "anomalies (finds faults in logs and conversations), "
             "passages (finds the turn that answers a question), "
             "search (finds what a query asks for), document (whether `document` is right), decode (reconstructs "
             "sentences), stories (built-in stories), sts, probe, au (public data). Of a GPT: bits_per_byte, quantised, "
@@ -32,7 +33,7 @@ def evaluate(
     ] = "",
     documents: Annotated[
         str | None,
-        typer.Option(help="Texts to search in (search, passages), or to score (document, turns, replies)."),
+        typer.Option(help="Texts to search in (search, passages), or to score (document, turns, replies, anomalies)."),
     ] = None,
     queries: Annotated[
         Path | None,

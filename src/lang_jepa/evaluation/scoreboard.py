@@ -73,6 +73,8 @@ class Scoreboard:
         leads: metrics with a row for the lead (None: all).
         about: of the questions, at the beginning of every note.
         seed: of the bootstrap.
+        sizes: float64 [Q], a score is the sum of the values over the sum of these, which are 1 on average both where
+            settings are chosen and where scores are reported (None: the mean of the values).
         groups: rows by candidate, in the order in which they were added.
         chosen: the chosen option by the candidate's name.
 
@@ -90,6 +92,7 @@ class Scoreboard:
     leads: Collection[str] | None = None
     about: str = ""
     seed: int = 0
+    sizes: Values | None = None
     groups: list[list[Row]] = field(default_factory=list, init=False)
     chosen: dict[str, Option] = field(default_factory=dict, init=False)
     _own: list[tuple[bool, Candidate]] = field(default_factory=list, init=False)
@@ -175,6 +178,7 @@ class Scoreboard:
             clusters=self.clusters[self._reported],
             seed=self.seed,
             shares=not metric.endswith(LEAD),
+            sizes=None if self.sizes is None else self.sizes[self._reported],
             similarity=option.similarity,
             note=note,
             **more,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval
+from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval, ratio_interval
 from lang_jepa.files.atomic import atomic_file, fingerprint, read_json, write_json
 
 LEAD = "minus this"
@@ -143,6 +143,7 @@ def mean_row(
     clusters: NDArray[Any] | None = None,
     seed: int = 0,
     shares: bool = True,
+    sizes: NDArray[np.float64] | None = None,
     items: object = None,
     **more: Any,
 ) -> Row:
@@ -151,11 +152,15 @@ def mean_row(
     Args:
         task, name: as of `score_row`; more: what else that takes.
         values: [Q]. clusters, seed, shares: as of `mean_interval`.
+        sizes: [Q], the score is the sum of the values over the sum of these (None: their mean).
         items: what distinguishes these questions from others, where the values stay with the row (None: they do not).
     """
-    interval = mean_interval(values, clusters, seed=seed, shares=shares)
-    detail = None if items is None else detail_of(values, clusters=clusters, items=items)
-    return score_row(task, name, float(values.mean()), interval, len(values), detail=detail, **more)
+    if sizes is None:
+        interval, value = mean_interval(values, clusters, seed=seed, shares=shares), values.mean()
+    else:
+        interval, value = ratio_interval(values, sizes, clusters, seed=seed), values.sum() / sizes.sum()
+    detail = None if items is None else detail_of(values, clusters=clusters, sizes=sizes, items=items)
+    return score_row(task, name, float(value), interval, len(values), detail=detail, **more)
 
 
 def join(notes: Iterable[str]) -> str:

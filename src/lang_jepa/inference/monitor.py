@@ -1,40 +1,55 @@
 """Units as they come (lines of a log, messages): how surprising each is after those before it, and what is an alarm.
 
-Two scores: the surprise, a cosine distance from what the predictor expects here, and the novelty, that from the nearest
-known unit of the training text. Each is turned into the share of held-out units that have less of it; the larger share
-decides. The threshold is a quantile of that on held-out units, for a stated rate of false alarms.
+Each unit has the four scores of `evaluation/rarity.py`: surprise, novelty, n-gram, repetition. Each becomes the share
+of usual units that have as much of it, and those that find faults best together are added up. Faults that are put into
+the usual units decide which, and the threshold is a quantile of the sums of these units. They are the held-out ones of
+the training, or others that the user names.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.ngrams import CACHE, ORDER, UnitNGram
+from lang_jepa.evaluation.faults import KINDS, WARM, Faulty, Pools, with_faults
+from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
+from lang_jepa.evaluation.rarity import KNOWN, SCORES, Usual, Values, least_rate, named, subsets, threshold
 from lang_jepa.files.atomic import read_json, write_json
-from lang_jepa.inference.cache import SentenceCache
+from lang_jepa.inference.cache import SentenceCache, weights_hash
 from lang_jepa.inference.embedding import EmbeddingModel
 
 BLOCK = 256
 """Units scored in one pass where many wait."""
-KNOWN = 20_000
-"""Distinct training units that are known, the first ones."""
+COUNTED = 500_000
+"""Training units that the n-grams count, and among which the known ones are, at most."""
 _NOTHING_EXPECTED = -1.0
 """Surprise of a first unit, below that of any other."""
 _CACHED = 50_000
 """Units whose vectors are kept at most."""
 LEAST = 200
-"""Held-out units from which a threshold can be had."""
+"""Usual units from which a threshold can be had."""
 DRIFT = 3.0
 """Times the stated rate from which alarms are called too many."""
 RECENT = 1000
 """Units over which the rate is watched."""
+PIECE, DECIDING = 64, 2000
+"""Usual units of a piece in which faults are put, and of all pieces, at most."""
+_UNDECIDED = (SCORES.index("surprise"), SCORES.index("novelty"))
+"""What decides where no document has room for a fault."""
+USUAL_RATE = 1.0
+"""False alarms in a thousand units, where nothing else is wanted."""
+FORMAT = 2
+"""Of the state: goes up whenever another one is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +59,28 @@ class Scored:
     Attributes:
         number: of the unit, from 0 on since the monitor began.
         text: of it.
-        surprise, novelty: shares of held-out units that have less.
+        surprise, novelty, ngram, repetition: shares of usual units that have less.
         expected: the known units nearest to what was expected, best first; of alarms alone.
-        alarm: whether the larger share is above the threshold.
+        alarm: whether the sum of those that decide is above the threshold.
     """
 
     number: int
     text: str
     surprise: float
     novelty: float
+    ngram: float
+    repetition: float
     expected: tuple[str, ...]
     alarm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What is computed of a unit once: its tokens as a key, its prepared vector [D], and its novelty."""
+
+    key: bytes
+    vector: Floats
+    novelty: float
 
 
 class Monitor:
@@ -62,38 +88,52 @@ class Monitor:
 
     Args:
         model: whose predictor reads units encoded alone (`data.context=concepts`).
-        corpus: of its training: its units are known, its held-out ones set the threshold.
-        per_thousand: false alarms wanted in a thousand units.
+        corpus: of its training: its training units are known and counted, its held-out ones are usual.
+        per_thousand: false alarms wanted in a thousand units (None: 1, or what the usual units can set).
+        usual: units in order of time that are usual in place of the held-out ones (None: those).
 
     Attributes:
-        threshold: of the larger share.
+        per_thousand: as it is.
+        decides: columns of `SCORES` that are added up.
+        merits: mean AUC of the faults in the usual units, by the scores that were added up (empty: no document has room
+            for any).
+        threshold: of the sum.
         seen, alarms: units and alarms so far.
 
     Raises:
-        LangJepaError: the model predicts no next unit; too little is held out; a rate that is none.
+        LangJepaError: the model predicts no next unit; too few usual units; a rate that is none, or that these cannot
+            set.
     """
 
-    def __init__(self, model: EmbeddingModel, corpus: Corpus, *, per_thousand: float = 1.0) -> None:
-        if not 0 < per_thousand < 1000:
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        corpus: Corpus,
+        *,
+        per_thousand: float | None = None,
+        usual: Sequence[str] | None = None,
+    ) -> None:
+        if per_thousand is not None and not 0 < per_thousand < 1000:
             raise LangJepaError(f"the rate of false alarms is one of a thousand units, not {per_thousand}")
         if not model.predicts_next:
             raise LangJepaError("this model predicts no next unit, so nothing can surprise it")
-        self.model, self.per_thousand = model, per_thousand
-        self._kind = model.similarity
-        self.known = _distinct(corpus.train, KNOWN, names=model.knows_speakers)
+        held, names = corpus.validation, model.knows_speakers
+        count = held.num_sentences if usual is None else len(usual)
+        self.per_thousand = _rate(per_thousand, count, "held-out" if usual is None else "usual")
+        self.model, self._kind = model, model.similarity
+        lines, rows = _training(corpus.train, model.room, names=names)
+        self.known = corpus.train.units(rows) if names else corpus.train.texts(rows)
         self._space = prepare(model.encode(self.known), model.statistics, self._kind)
-        held = corpus.validation
-        if held.num_sentences < LEAST:
-            raise LangJepaError(
-                f"a threshold needs {LEAST} held-out units or more, and there are {held.num_sentences}: train with "
-                "data.val_fraction (and data.val_split=tail for logs)"
-            )
-        scores = [self._raw(units, []) for units in _documents(held, names=model.knows_speakers)]
-        self._levels: Floats = np.sort(np.concatenate(scores), axis=0).T
-        shares = self._shares(np.concatenate(scores)).max(1)
-        self.threshold = float(np.quantile(shares, 1 - per_thousand / 1000))
+        self._ngrams = UnitNGram(lines)
+        self._units: dict[str, _Unit] = {}
+        documents = list(_documents(held, names=names)) if usual is None else [masked(usual, model.settings.data)]
+        scores = np.concatenate([self._raw(some)[0] for some in _batches(documents)])
+        self._usual = Usual(scores)
+        self.decides, self.merits = self._decide(documents)
+        self.threshold = threshold(self._sums(scores, own=True), self.per_thousand / 1000)
         self.seen = self.alarms = 0
-        self._before: deque[str] = deque(maxlen=model.settings.data.window_size)
+        self._before: deque[str] = deque(maxlen=max(model.settings.data.window_size, CACHE + ORDER))
+        self._run = 0.0
         self._recent: deque[bool] = deque(maxlen=RECENT)
 
     def feed(self, units: Iterable[str], *, block: int = BLOCK) -> Iterator[Scored]:
@@ -113,17 +153,19 @@ class Monitor:
 
     def score(self, units: Sequence[str]) -> list[Scored]:
         """Score some units that follow those before."""
-        found: list[Scored] = []
         if not units:
-            return found
-        shares = self._shares(self._raw(units, list(self._before)))
-        for unit, (surprise, novelty) in zip(units, shares.tolist(), strict=True):
-            alarm = max(surprise, novelty) > self.threshold
-            expected = self._expected(list(self._before)) if alarm else ()
-            found.append(Scored(self.seen, unit, surprise, novelty, expected, alarm))
-            self._before.append(unit)
-            self._recent.append(alarm)
-            self.seen, self.alarms = self.seen + 1, self.alarms + alarm
+            return []
+        read, first = masked(units, self.model.settings.data), len(self._before)
+        scores, expected, run = self._raw([[*self._before, *read]], first, self._run)
+        less, alarms = self._usual.less(scores), self._sums(scores) > self.threshold
+        found = []
+        for row, (unit, alarm) in enumerate(zip(units, alarms.tolist(), strict=True)):
+            surprise, novelty, ngram, repetition = less[row].tolist()
+            near = self._nearest(expected[row]) if alarm else ()
+            found.append(Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, near, alarm))
+        self._before.extend(read)
+        self._recent.extend(alarms.tolist())
+        self.seen, self.alarms, self._run = self.seen + len(units), self.alarms + int(alarms.sum()), run
         return found
 
     @property
@@ -134,77 +176,207 @@ class Monitor:
         rate = self.per_thousand / 1000 * len(self._recent)
         return len(self._recent) == RECENT and sum(self._recent) > max(DRIFT * rate, rate + 3)
 
-    def _raw(self, units: Sequence[str], before: Sequence[str]) -> Floats:
-        """Surprise and novelty as cosine distances, float32 [n, 2]; nothing is expected of a first unit."""
+    def _sums(self, scores: Values, *, own: bool = False) -> Values:
+        """The sum that is compared with the threshold, [n]; `own`: of the usual units."""
+        sums: Values = self._usual.rarity(scores, own=own)[:, self.decides].sum(1)
+        return sums
+
+    def _raw(self, lines: Sequence[Sequence[str]], skip: int = 0, run: float = 0.0) -> tuple[Values, Floats, float]:
+        """The four scores of masked units in order.
+
+        Args:
+            lines: of each, units in order.
+            skip: first units of each that are context alone.
+            run: the last score of repetition before the units that are scored.
+
+        Returns:
+            float64 [n, 4]; what was expected, float32 [n, D], zeros where nothing is; the last score of repetition.
+        """
         model, window = self.model, self.model.settings.data.window_size
-        units = masked(units, model.settings.data)
-        line = [*masked(before, model.settings.data), *units]
-        vectors = self._vectors(units)
-        contexts = [line[max(0, place - window) : place] for place in range(len(before), len(line))]
-        asked = [place for place, context in enumerate(contexts) if context]
-        expected = np.zeros_like(vectors)
-        if asked:
-            made = model.predict_next([contexts[place] for place in asked])
-            expected[asked] = prepare(made, model.statistics, self._kind, side="predictions")
-        surprise = 1 - np.einsum("nd,nd->n", expected, vectors)
-        surprise[[place for place, context in enumerate(contexts) if not context]] = _NOTHING_EXPECTED
-        novelty = np.concatenate(
-            [1 - (vectors[start : start + BLOCK] @ self._space.T).max(1) for start in range(0, len(vectors), BLOCK)]
-        )
-        result: Floats = np.stack([surprise, np.maximum(novelty, 0.0)], axis=1).round(4).astype(np.float32)
-        return result  # rounded, since equal units must have equal shares, in whatever block they are scored
+        every = [self._read(line) for line in lines]
+        own = [unit for line in every for unit in line[skip:]]
+        contexts = [tuple(line[max(0, at - window) : at]) for line in lines for at in range(skip, len(line))]
+        distinct = {one: row for row, one in enumerate(dict.fromkeys(one for one in contexts if one))}
+        expected = np.zeros((len(own), model.dim), dtype=np.float32)
+        if distinct:
+            made = model.predict_next([list(one) for one in distinct])
+            rows = [at for at, one in enumerate(contexts) if one]
+            made = prepare(made, model.statistics, self._kind, side="predictions")
+            expected[rows] = made[[distinct[contexts[at]] for at in rows]]
+        surprise = 1 - np.einsum("nd,nd->n", expected, np.stack([unit.vector for unit in own]), dtype=np.float64)
+        surprise[[at for at, one in enumerate(contexts) if not one]] = _NOTHING_EXPECTED
+        course, again = [], []
+        for line in every:
+            keys = [unit.key for unit in line]
+            course.append(self._ngrams.surprise(keys[skip:], keys[:skip]))
+            again += self._ngrams.runs(keys[skip:], keys[skip - 1] if skip else None, run)
+        novelty = np.array([unit.novelty for unit in own])
+        return np.column_stack([surprise, novelty, np.concatenate(course), again]), expected, again[-1]
 
-    def _vectors(self, units: Sequence[str]) -> Floats:
-        """Prepared vectors [n, D]; each distinct unit is encoded once as long as the cache is small."""
-        cache = self.model.sentence_cache
-        if cache is None or len(cache) > _CACHED:
-            self.model.sentence_cache = SentenceCache(self.model.room)
-        return prepare(self.model.encode(units), self.model.statistics, self._kind)
+    def _read(self, units: Sequence[str]) -> list[_Unit]:
+        """What is known of units; of each distinct one it is computed once as long as the cache is small."""
+        model, new = self.model, [unit for unit in dict.fromkeys(units) if unit not in self._units]
+        if len(self._units) + len(new) > _CACHED:
+            self._units, new = {}, list(dict.fromkeys(units))
+        if model.sentence_cache is None or len(model.sentence_cache) > _CACHED:
+            model.sentence_cache = SentenceCache(model.room)
+        if new:
+            tokens = model.tokenize(new)
+            vectors = prepare(model.encode_tokens(tokens), model.statistics, self._kind)
+            for start in range(0, len(new), BLOCK):
+                some = vectors[start : start + BLOCK]
+                novelties = 1 - (some @ self._space.T).max(1)
+                for row, novelty in enumerate(novelties.tolist()):
+                    key = _key(tokens[start + row], model.room)
+                    self._units[new[start + row]] = _Unit(key, some[row], novelty)
+        return [self._units[unit] for unit in units]
 
-    def _shares(self, scores: Floats) -> Floats:
-        """Share of held-out units with less of each score, [n, 2]."""
-        columns = [
-            np.searchsorted(level, scores[:, one], side="left") / len(level) for one, level in enumerate(self._levels)
-        ]
-        return np.stack(columns, axis=1)
+    def _decide(self, documents: Sequence[Sequence[str]]) -> tuple[list[int], dict[str, float]]:
+        """Which scores find faults in the usual units best together, and the mean AUC of each sum of scores."""
+        sources = [one for one in documents if len(one) > WARM]
+        if not sources:
+            return list(_UNDECIDED), {}
+        pieces = [(one, one[at : at + PIECE]) for one in sources for at in range(0, len(one), PIECE)]
+        rows = np.unique(np.linspace(0, len(pieces) - 1, min(len(pieces), DECIDING // PIECE)).astype(int))
+        generator = np.random.default_rng(0)
+        usual = [pieces[row][1] for row in rows]
+        copies: list[list[Faulty]] = []
+        for row in rows:
+            source, piece = pieces[row]
+            others = [unit for other in sources if other is not source for unit in other]
+            pools = Pools(others, source, spoken=self.model.knows_speakers)
+            copies.append([with_faults(piece, kind, pools, generator) for kind in KINDS])
+        scores = self._raw(usual)[0][np.concatenate([np.arange(len(one)) >= WARM for one in usual])]
+        clean = self._usual.rarity(scores)
+        wrong = [self._usual.rarity(self._faults(some)) for some in zip(*copies, strict=True)]
+        merits = {}
+        for columns in subsets(len(SCORES)):
+            sums = clean[:, columns].sum(1)
+            found = [_auc(sums, some[:, columns].sum(1)) for some in wrong if len(some)]
+            merits[columns] = float(np.mean(found)) if found else 0.5
+        best = max(merits, key=lambda columns: round(merits[columns], 3))
+        return list(best), {named(columns): merit for columns, merit in merits.items()}
 
-    def _expected(self, before: list[str], count: int = 3) -> tuple[str, ...]:
-        if not before:
+    def _faults(self, copies: Sequence[Faulty]) -> Values:
+        """The four scores of the units that are faults in some copies."""
+        marks = [np.isin(np.arange(len(one.units)), [at for fault in one.faults for at in fault]) for one in copies]
+        return self._raw([one.units for one in copies])[0][np.concatenate(marks)]
+
+    def _nearest(self, expected: Floats, count: int = 3) -> tuple[str, ...]:
+        """The known units nearest to what was expected; none where nothing was."""
+        if not expected.any():
             return ()
-        made = prepare(self.model.predict_next([before]), self.model.statistics, self._kind, side="predictions")[0]
-        order = np.argsort(-(self._space @ made), kind="stable")[:count]
+        order = np.argsort(-(self._space @ expected), kind="stable")[:count]
         return tuple(self.known[row] for row in order)
 
-    def save(self, path: Path) -> None:
-        """Write where it stands, to be taken up by `restore`."""
-        write_json(path, {"before": list(self._before), "seen": self.seen, "alarms": self.alarms,
-                          "recent": list(self._recent)})  # fmt: skip
+    def save(self, path: Path, **more: Any) -> None:
+        """Write where it stands, to be taken up by `restore`; keyword arguments are kept beside it."""
+        state = {"before": list(self._before), "run": self._run, "recent": list(self._recent)}
+        write_json(path, {"format": FORMAT, "model": weights_hash(self.model.jepa), "seen": self.seen,
+                          "alarms": self.alarms, **state, **more})  # fmt: skip
 
-    def restore(self, path: Path) -> None:
-        """Take up what `save` wrote.
-
-        Raises:
-            LangJepaError: it is missing or something else.
-        """
-        state: Mapping[str, Any] = read_json(path, what="the state of a monitor")
-        try:
-            before, recent = [str(one) for one in state["before"]], [bool(one) for one in state["recent"]]
-            self.seen, self.alarms = int(state["seen"]), int(state["alarms"])
-        except (LookupError, TypeError, ValueError) as error:
-            raise LangJepaError(f"{path} is not the state of a monitor: {error!r}") from error
-        self._before.extend(before)
-        self._recent.extend(recent)
+    def restore(self, path: Path) -> Mapping[str, Any]:
+        """Take up what `save` wrote, and return it; errors are those of `read_state`."""
+        state = read_state(path, self.model)
+        self._before.extend(state["before"])
+        self._recent.extend(state["recent"])
+        self._run, self.seen, self.alarms = float(state["run"]), state["seen"], state["alarms"]
+        return state
 
 
-def _distinct(split: CorpusSplit, most: int, *, names: bool) -> list[str]:
-    """Distinct units of a side as the model reads them, the first ones; `names`: with who says them."""
-    found: dict[str, None] = {}
-    for start in range(0, split.num_sentences, 4096):
-        rows = np.arange(start, min(start + 4096, split.num_sentences))
-        found.update(dict.fromkeys(split.units(rows) if names else split.texts(rows)))
-        if len(found) >= most:
-            break
-    return list(found)[:most]
+def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
+    """What `Monitor.save` wrote.
+
+    Raises:
+        LangJepaError: it is missing, something else, of another version, or of another model.
+    """
+    state: Mapping[str, Any] = read_json(path, what="the state of a monitor")
+    if not isinstance(state, Mapping) or not _is_state(state):
+        raise LangJepaError(f"{path} is not the state of a monitor, as this version writes it: delete it")
+    if state["model"] != weights_hash(model.jepa):
+        raise LangJepaError(f"{path} is the state of a monitor with another model: give another file, or delete it")
+    return state
+
+
+def _is_state(state: Mapping[str, Any]) -> bool:
+    """Whether it has what `Monitor.save` writes."""
+    lists = {"before": str, "recent": bool}
+    return (
+        state.get("format") == FORMAT
+        and all(isinstance(state.get(name), list) for name in lists)
+        and all(isinstance(one, kind) for name, kind in lists.items() for one in state[name])
+        and all(type(state.get(name)) is int and state[name] >= 0 for name in ("seen", "alarms"))
+        and isinstance(state.get("run"), int | float)
+        and isinstance(state.get("model"), str)
+    )
+
+
+def _rate(wanted: float | None, count: int, which: str) -> float:
+    """False alarms in a thousand units.
+
+    Raises:
+        LangJepaError: there are too few usual units for any, or for this one.
+    """
+    if count < LEAST:
+        raise LangJepaError(
+            f"a threshold needs {LEAST} {which} units or more, and there are {count}: "
+            + ("give a longer file" if which == "usual" else "train with data.val_fraction (and data.val_split=tail "
+               "for logs), or give usual ones with --usual")
+        )  # fmt: skip
+    least = 1000 * least_rate(count)
+    if wanted is None:
+        return max(USUAL_RATE, least)
+    if wanted < least:
+        raise LangJepaError(
+            f"{count:,} {which} units set no threshold for {wanted:g} false alarms in a thousand: the least is "
+            f"{least:.2g}. Ask for more, hold out more, or give more usual units with --usual"
+        )
+    return wanted
+
+
+def _auc(usual: Values, wrong: Values) -> float:
+    return auc(np.concatenate([usual, wrong]), np.arange(len(usual) + len(wrong)) >= len(usual))
+
+
+def _key(ids: Any, room: int) -> bytes:
+    """A unit's tokens, as far as the model reads them."""
+    return np.asarray(ids[:room], dtype=np.int32).tobytes()
+
+
+def _training(split: CorpusSplit, room: int, *, names: bool) -> tuple[list[list[bytes]], NDArray[np.int64]]:
+    """The keys of the training units that are counted, a list for each document, and rows of the distinct ones.
+
+    Args:
+        split: of more than `COUNTED` units the last ones of each document count, as many as its share. `KNOWN` of the
+            distinct ones are returned at most, spread evenly.
+        room: tokens of a unit that the model reads.
+        names: units of different speakers are distinct.
+    """
+    keys: dict[bytes, bytes] = {}
+    first: dict[tuple[bytes, int], int] = {}
+    share, starts = min(1.0, COUNTED / split.num_sentences), split.document_starts.tolist()
+    lines = []
+    for begin, stop in pairwise(starts):
+        rows = range(stop - max(1, int((stop - begin) * share)), stop)
+        line = [_key(split.tokens(row, row + 1), room) for row in rows]
+        lines.append([keys.setdefault(key, key) for key in line])
+        said = split.speakers(np.array(rows)).tolist() if names else [0] * len(rows)
+        for row, key, speaker in zip(rows, lines[-1], said, strict=True):
+            first.setdefault((key, speaker), row)
+    every = np.array(list(first.values()))
+    return lines, every[np.unique(np.linspace(0, len(every) - 1, min(KNOWN, len(every))).astype(int))]
+
+
+def _batches(documents: Sequence[list[str]], most: int = 4096) -> Iterator[list[list[str]]]:
+    """Documents one after the other, together until they have so many units."""
+    some: list[list[str]] = []
+    for one in documents:
+        some.append(one)
+        if sum(map(len, some)) >= most:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 def _documents(split: CorpusSplit, *, names: bool) -> Iterator[list[str]]:

@@ -214,8 +214,8 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
     if units == "sentences" and asking:
         some, asks = ("task", "asks") if len(asking) == 1 else ("tasks", "ask")
         raise LangJepaError(
-            f"the {some} {_listed(asking)} {asks} for turns of conversations, and this model was trained on sentences "
-            "(data.units=turns or lines): take retrieval"
+            f"the {some} {_listed(asking)} {asks} for turns of conversations or lines, and this model was trained on "
+            "sentences (data.units=turns or lines): take retrieval"
         )
     if units != "turns" and options.labels is not None:
         raise LangJepaError(f"--labels are of turns, and this model was trained on {units} (data.units=turns)")

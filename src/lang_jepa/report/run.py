@@ -207,7 +207,7 @@ def conversations(
     own, theirs = labels
     lines = corpus.manifest["made_from"]["settings"].get("units") == "lines"
     held = _spoken(corpus.validation, budget.conversations, own, lines=lines)
-    reported = _spoken(others.train, budget.conversations, theirs, lines=lines) if others else _Said([], [], [])
+    reported = _spoken(others.train, budget.conversations, theirs, lines=lines) if others else _Said([], [], [], [])
     train = _spoken(corpus.train, budget.train_conversations, own, lines=False)
     choosing = [others is not None or row % CHOOSING_EVERY == 0 for row in range(len(held.texts))]
     speakers = [*held.speakers, *reported.speakers]
@@ -223,16 +223,18 @@ def conversations(
         train_speakers=train.speakers if named else None,
         labels=None if own is None else [*held.labels, *reported.labels],
         train_labels=None if own is None else train.labels,
+        files=[*held.files, *(corpus.validation.num_documents + row for row in reported.files)] if lines else None,
     )
 
 
 @dataclass(frozen=True)
 class _Said:
-    """Conversations: texts of the turns, numbers of who says each (0: nobody's), and labels (empty: none)."""
+    """Conversations: texts of the turns, numbers of who says each (0: nobody's), labels (empty: none), documents."""
 
     texts: list[list[str]]
     speakers: list[list[int]]
     labels: list[list[str]]
+    files: list[int]
 
 
 def _spoken(split: CorpusSplit, count: int, labels: Labels | None, *, lines: bool) -> _Said:
@@ -245,16 +247,17 @@ def _spoken(split: CorpusSplit, count: int, labels: Labels | None, *, lines: boo
         lines: a document is a file of lines, however long: it is cut into pieces of `PIECE`, without labels.
     """
     starts = split.document_starts
-    turns = [np.arange(starts[row], starts[row + 1]) for row in range(split.num_documents)]
+    turns = [(row, np.arange(starts[row], starts[row + 1])) for row in range(split.num_documents)]
     if lines:
-        turns = [piece for some in turns for piece in np.split(some, np.arange(PIECE, len(some), PIECE))]
-    said = _Said([], [], [])
+        turns = [(row, piece) for row, some in turns for piece in np.split(some, np.arange(PIECE, len(some), PIECE))]
+    said = _Said([], [], [], [])
     for row in evenly(len(turns), count):
-        some = turns[row]
-        found = labels.get(split.document_id(row), []) if labels is not None and not lines else []
+        document, some = turns[row]
+        found = labels.get(split.document_id(document), []) if labels is not None and not lines else []
         said.texts.append(split.texts(some))
         said.speakers.append(split.speakers(some).tolist() if split.has_speakers else [0] * len(some))
         said.labels.append(found if len(found) == len(some) else [""] * len(some))
+        said.files.append(document)
     return said
 
 

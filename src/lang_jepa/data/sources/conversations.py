@@ -47,6 +47,10 @@ class NoConversation(ValueError):
     """A value that holds no turns; the reason is one of few, so that they can be counted."""
 
 
+class NoText(NoConversation):
+    """Turns that are there, and have no text: calls of tools, pictures."""
+
+
 def turns(value: object) -> list[Turn]:
     """The turns of a conversation in one of the forms that files have.
 
@@ -63,7 +67,7 @@ def turns(value: object) -> list[Turn]:
     """
     found = list(_read(value))
     if not any(turn.text for turn in found):
-        raise NoConversation("a conversation without text")
+        raise NoText("a conversation without text")
     return found
 
 

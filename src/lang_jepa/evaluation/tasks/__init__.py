@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import Report
+from lang_jepa.evaluation.tasks.anomalies import ANOMALIES
 from lang_jepa.evaluation.tasks.decode import DECODE
 from lang_jepa.evaluation.tasks.document import DOCUMENT
 from lang_jepa.evaluation.tasks.language import BITS_PER_BYTE, QUANTISED
@@ -23,7 +24,20 @@ from lang_jepa.evaluation.tasks.turns import TURNS
 
 __all__ = ["DEFAULT_BUDGET", "GPT_QUICK", "QUICK", "TASKS", "Budget", "Request", "evaluate"]
 
-OF_ENCODERS: tuple[Task, ...] = (STS, PROBE, AU, RETRIEVAL, TURNS, REPLIES, STORIES, DECODE, DOCUMENT, SEARCH, PASSAGES)
+OF_ENCODERS: tuple[Task, ...] = (
+    STS,
+    PROBE,
+    AU,
+    RETRIEVAL,
+    TURNS,
+    REPLIES,
+    ANOMALIES,
+    STORIES,
+    DECODE,
+    DOCUMENT,
+    SEARCH,
+    PASSAGES,
+)
 OF_GPTS: tuple[Task, ...] = (BITS_PER_BYTE, QUANTISED, RETRIEVAL, STS, PROBE, AU)
 TASKS = {task.name: task for task in (*OF_ENCODERS, *OF_GPTS)}
 ENCODER_TASKS, GPT_TASKS = (tuple(task.name for task in some) for some in (OF_ENCODERS, OF_GPTS))

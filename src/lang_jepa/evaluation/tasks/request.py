@@ -108,6 +108,8 @@ class Conversations:
         source: where they come from, in words.
         train_speakers: as `speakers`, of `train`.
         labels, train_labels: a label of each turn, empty where it has none (None: there are no labels).
+        files: of lines, for each conversation the number of the file of which it is a piece, in order of time (None:
+            each is whole).
     """
 
     documents: Documents
@@ -118,6 +120,7 @@ class Conversations:
     train_speakers: Sequence[Sequence[int]] | None = None
     labels: Sequence[Sequence[str]] | None = None
     train_labels: Sequence[Sequence[str]] | None = None
+    files: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)

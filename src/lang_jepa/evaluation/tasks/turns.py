@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.sources.conversations import FIRST_NAME, speaker_name
 from lang_jepa.evaluation.baselines.copying import Pairs, context_pairs, knn_scores, means_ridge
+from lang_jepa.evaluation.baselines.ngrams import ROW, UnitNGram
 from lang_jepa.evaluation.baselines.words import bm25_scores
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.retrieval import Rows
@@ -126,17 +127,21 @@ def _by_speaker(questions: Questions, following: Rows, count: int, seed: int) ->
 
 @dataclass(frozen=True)
 class _Learnt:
-    """Training contexts, and the embeddings [n, D] of their sentences by model: what the learnt baselines share."""
+    """Training contexts, the embeddings [n, D] of their sentences by model, and n-grams of lines: what the learnt
+    baselines share.
+    """
 
     pairs: Pairs
     embeddings: Mapping[str, NDArray[np.float32]]
     sentences: Sequence[str]
+    ngrams: UnitNGram | None
 
     @classmethod
-    def of(cls, request: Request, train: Documents) -> "_Learnt":
+    def of(cls, request: Request, train: Documents, *, lines: bool) -> "_Learnt":
         pairs = context_pairs(train, request.window_size, request.budget.turn_pairs, request.seed)
         made = {name: encode(model, pairs.sentences, name) for name, model in request.models.items()}
-        return cls(pairs, made, [sentence for document in train for sentence in document])
+        ngrams = UnitNGram(train) if lines else None
+        return cls(pairs, made, [sentence for document in train for sentence in document], ngrams)
 
 
 def _rows(request: Request, asked: Asked, titles: Mapping[str, str], learnt: _Learnt) -> list[Row]:
@@ -147,6 +152,8 @@ def _rows(request: Request, asked: Asked, titles: Mapping[str, str], learnt: _Le
         _add_learned(board, name, model, embeddings[name], learnt)
     for name, note, scores in bm25_scores(asked.questions, learnt.sentences):
         board.add(name, [("", "", scores)], note=note)
+    if learnt.ngrams is not None:
+        board.add(ROW, [("", "", learnt.ngrams.scores(asked.questions))], note=f"{len(learnt.ngrams):,} n-grams")
     board.add_words(list(learnt.sentences))
     board.add_chance()
     return board.rows
@@ -172,7 +179,7 @@ def _score(request: Request) -> Result:
     assert given is not None
     asked = Asked.of(given, window_size=request.window_size, queries=request.budget.turn_queries, seed=request.seed)
     named = {name: title for name, title in TITLES.items() if name in asked.questions.candidates}
-    learnt = _Learnt.of(request, given.train)
+    learnt = _Learnt.of(request, given.train, lines=given.files is not None)
     rows = _rows(request, asked, named, learnt)
     replies = asked.replies(seed=request.seed)
     if replies is not None:

@@ -1,0 +1,298 @@
+"""The task `anomalies`: faults in held-out units, in order of time, and which scores find them.
+
+Of each document there is a copy as it is and one with faults of each kind (`evaluation/faults.py`). A fault's AUC is
+the share of usual units of its source that score lower; it is found where one of its units lies above a threshold that
+was set on other, of lines on earlier, units for a stated rate of false alarms. Legend: N units of all copies.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.evaluation.baselines.copying import Pairs, context_means, context_pairs, recency_mean, ridge_path
+from lang_jepa.evaluation.baselines.ngrams import ROW, UnitNGram
+from lang_jepa.evaluation.baselines.words import tfidf
+from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
+from lang_jepa.evaluation.faults import KINDS, WARM
+from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare, unit_rows
+from lang_jepa.evaluation.rarity import KNOWN, Usual, Values, named, rounded, subsets, threshold
+from lang_jepa.evaluation.scoreboard import Option, Scoreboard, TooFew
+from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.tasks.anomaly_data import Copies
+from lang_jepa.evaluation.tasks.request import Conversations, Request, Result, Task
+
+RATE = 0.01
+"""Share of usual units that may ring."""
+AUC, FOUND, FALSE = "AUC", f"found at {RATE:.0%} false alarms", "false alarms"
+MEAN = tuple(kind for kind in KINDS if kind != "unknown")
+"""Kinds of the mean; an unknown unit is new, whatever came before it."""
+SPLIT = "held out"
+_BLOCK = 512
+
+
+class Boards:
+    """The rows of all kinds of faults, their mean, and the false alarms.
+
+    A candidate has one setting for all kinds: the one with the best mean AUC on the documents that choose.
+
+    Raises:
+        TooFew: documents with faults to choose on, or to report.
+    """
+
+    def __init__(self, made: Copies, about: str, seed: int) -> None:
+        self.made = made
+        rows = {kind: made.faults[kind] for kind in KINDS if made.faults[kind]}
+        self._kinds: dict[str, Rows] = {kind: np.array([owner for owner, _ in some]) for kind, some in rows.items()}
+        mean = [kind for kind in MEAN if kind in rows]
+        self._mean = mean
+        clusters = {**self._kinds, "mean": np.concatenate([self._kinds[kind] for kind in mean])}
+        self._weights = np.concatenate([_weights(made.choosing[self._kinds[kind]]) for kind in mean]) / len(mean)
+        chooses = made.choosing[clusters["mean"]]
+        for part in (chooses, ~chooses):
+            self._weights[part] *= part.sum()
+        usual = np.flatnonzero(made.usual)
+        self.boards = {
+            name: Scoreboard(
+                f"anomalies, {name}",
+                SPLIT,
+                AUC,
+                owners,
+                [made.texts, owners.tolist()],
+                choosing=made.choosing[owners],
+                leads=[AUC],
+                about=about,
+                seed=seed,
+                sizes=self._weights if name == "mean" else None,
+            )
+            for name, owners in clusters.items()
+        }
+        owners = made.owners[usual]
+        self.alarms = Scoreboard(
+            "anomalies, usual units", SPLIT, FALSE, owners, made.texts, made.choosing[owners], lower=True, seed=seed
+        )
+
+    @property
+    def rows(self) -> list[Row]:
+        """Kind by kind."""
+        return [row for board in (*self.boards.values(), self.alarms) for row in board.rows]
+
+    def add(self, name: str, options: Iterable[tuple[str, dict[str, Any], Values]], *, note: str = "") -> int:
+        """Record a candidate, given its similarity, its setting and its scores [N] for each setting; which was chosen.
+
+        Args:
+            name: in the rows.
+            options: one at least.
+            note: for the rows.
+        """
+        found = [(similarity, setting, self._values(rounded(scores))) for similarity, setting, scores in options]
+        chooses = self.boards["mean"].choosing
+        merits = [values["mean"][AUC][chooses].mean() for _, _, values in found]
+        best = int(np.argmax(merits))
+        similarity, setting, values = found[best]
+        for kind, board in (*self.boards.items(), ("usual", self.alarms)):
+            board.add(name, [Option(values[kind], similarity, setting)], note=note)
+        return best
+
+    def add_chance(self) -> None:
+        """Record what random scores would get; analytic, so without an interval."""
+        for board in self.boards.values():
+            ones = np.ones(len(board.clusters))
+            board.add_analytic("chance", {AUC: ones / 2, FOUND: ones * RATE})
+
+    def _values(self, scores: Values) -> dict[str, dict[str, Values]]:
+        """By kind, the AUC of each fault and whether it is found; of usual units whether they ring."""
+        made = self.made
+        usual = {
+            (source, part): np.sort(scores[made.usual & of_source[made.owners] & (made.choosing[made.owners] == part)])
+            for source in np.unique(made.sources).tolist()
+            for of_source in [made.sources == source]
+            for part in (True, False)
+        }
+        limits = {source: threshold(some, RATE) for (source, part), some in usual.items() if part}
+        result: dict[str, dict[str, Values]] = {}
+        for kind in self._kinds:
+            aucs, found = [], []
+            for owner, rows in made.faults[kind]:
+                source = int(made.sources[owner])
+                beside, own = usual[source, bool(made.choosing[owner])], scores[rows]
+                less, most = np.searchsorted(beside, own, "left"), np.searchsorted(beside, own, "right")
+                aucs.append(float((less + most).mean() / 2 / len(beside)))
+                found.append(float(own.max() > limits[source]))
+            result[kind] = {AUC: np.array(aucs), FOUND: np.array(found)}
+        result["mean"] = {
+            metric: np.concatenate([result[kind][metric] for kind in self._mean]) * self._weights
+            for metric in (AUC, FOUND)
+        }
+        of_each = np.array([limits[source] for source in made.sources[made.owners[made.usual]].tolist()])
+        rings = (scores[made.usual] > of_each).astype(np.float64)
+        return {**result, "usual": {FALSE: rings}}
+
+
+def _weights(choosing: NDArray[np.bool_]) -> Values:
+    """1 over the number of faults of the same part, [n]."""
+    weights: Values = np.where(choosing, 1 / max(1, choosing.sum()), 1 / max(1, (~choosing).sum()))
+    return weights
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The units of copies as one model reads them.
+
+    Attributes:
+        name, model: of it.
+        rows: int64 [N], each unit's row among the distinct ones.
+        contexts: distinct contexts as rows of distinct units.
+        asked: int64 [N], each unit's context; -1 where there is none.
+        vectors: float32 [U, D], of the distinct units.
+        known: float32 [K, D], of training units.
+    """
+
+    name: str
+    model: Encoder
+    rows: Rows
+    contexts: list[Rows]
+    asked: Rows
+    vectors: Floats
+    known: Floats
+    units: list[str]
+
+    @classmethod
+    def of(cls, name: str, model: Encoder, made: Copies, known: Sequence[str], window_size: int) -> Self:
+        texts = made.units if getattr(model, "knows_speakers", False) else made.texts
+        index: dict[str, int] = {}
+        rows = np.array([index.setdefault(text, len(index)) for text in texts])
+        contexts: dict[tuple[int, ...], int] = {}
+        asked = [
+            contexts.setdefault(tuple(rows[begin:row].tolist()), len(contexts)) if begin < row else -1
+            for begin, row in made.contexts(window_size)
+        ]
+        vectors, learnt = encode(model, list(index), name), encode(model, known, name)
+        return cls(
+            name, model, rows, [np.array(one) for one in contexts], np.array(asked), vectors, learnt, list(index)
+        )
+
+    def surprise(self, predicted: Floats, space: Floats) -> Values:
+        """Cosine distances [N] of units from predictions [C, D] after their contexts; -1 where nothing is expected."""
+        found: Values = 1 - np.einsum("nd,nd->n", predicted[self.asked], space[self.rows], dtype=np.float64)
+        found[self.asked < 0] = -1.0
+        return found
+
+    def by_predictor(self) -> dict[Similarity, Values]:
+        """Surprise by similarity; empty without a predictor."""
+        if not isinstance(self.model, Embedder):
+            return {}
+        moments = self.model.statistics
+        made = predict(self.model, [[self.units[row] for row in one] for one in self.contexts], self.name)
+        return {
+            kind: self.surprise(prepare(made, moments, kind, side="predictions"), prepare(self.vectors, moments, kind))
+            for kind in moments.similarities
+        }
+
+    def novelty(self, kind: Similarity) -> Values:
+        """Cosine distance [N] from the nearest training unit."""
+        own, known = (prepare(some, self.model.statistics, kind) for some in (self.vectors, self.known))
+        best = [(own[at : at + _BLOCK] @ known.T).max(1) for at in range(0, len(own), _BLOCK)]
+        found: Values = 1 - np.concatenate(best).astype(np.float64)[self.rows]
+        return found
+
+    def by_ridge(self, kind: Similarity, learnt: Pairs, vectors: Floats) -> dict[str, Values]:
+        """Surprise by the penalty of a ridge regression from means of the context, see `means_ridge`."""
+        own, space = (prepare(some, self.model.statistics, kind) for some in (self.vectors, vectors))
+        x, start = np.concatenate(context_means(learnt.contexts, space), axis=1), recency_mean(self.contexts, own)
+        asked = np.concatenate(context_means(self.contexts, own), axis=1)
+        path = ridge_path(x, space[learnt.following] - recency_mean(learnt.contexts, space))
+        return {f"{penalty:g}": self.surprise(unit_rows(start + ridge(asked)), own) for penalty, ridge in path}
+
+
+def _add_model(boards: Boards, read: _Read, learnt: Pairs, counted_scores: Values) -> None:
+    """Surprise, novelty, ridge in a model's space, and the sum of rarities that `monitor` rings by.
+
+    Args:
+        boards: get the rows.
+        read: the copies as the model reads them.
+        learnt: training contexts.
+        counted_scores: float64 [N, 2], n-gram and repetition.
+    """
+    name, kinds = read.name, read.model.statistics.similarities
+    surprises = read.by_predictor()
+    kind: Similarity = getattr(read.model, "similarity", "centred")
+    if surprises:
+        kind = list(surprises)[boards.add(name, [(one, {}, scores) for one, scores in surprises.items()])]
+    novelties = {one: read.novelty(one) for one in kinds}
+    boards.add(f"novelty ({name})", [(one, {}, scores) for one, scores in novelties.items()])
+    if surprises:
+        columns = np.column_stack([surprises[kind], novelties[kind], counted_scores])
+        rare = _rarity(boards.made, columns)
+        sums = [(kind, {"scores": named(some)}, rare[:, some].sum(1)) for some in subsets(columns.shape[1])]
+        boards.add(f"monitor ({name})", sums)
+    vectors = encode(read.model, learnt.sentences, name)
+    path = read.by_ridge(kind, learnt, vectors)
+    boards.add(f"ridge on means ({name})", [(kind, {"penalty": p}, scores) for p, scores in path.items()])
+
+
+def _rarity(made: Copies, scores: Values) -> Values:
+    """`Usual.rarity` of each score [N, K] beside the usual units of its source that choose."""
+    result = np.empty_like(scores)
+    for source in np.unique(made.sources):
+        here = (made.sources == source)[made.owners]
+        own = here & made.usual & made.choosing[made.owners]
+        usual = Usual(scores[own])
+        result[here] = usual.rarity(scores[here])
+        result[own] = usual.rarity(scores[own], own=True)
+    return result
+
+
+def _word_novelty(made: Copies, known: Sequence[str]) -> Values:
+    """One less the TF-IDF cosine with the nearest training unit, [N]."""
+    index = {text: row for row, text in enumerate(dict.fromkeys(made.texts))}
+    theirs, own = tfidf([*known, *index], known, list(index), sublinear_tf=True)
+    best = [(own[at : at + _BLOCK] @ theirs.T).max(1).toarray().ravel() for at in range(0, own.shape[0], _BLOCK)]
+    found: Values = 1 - np.concatenate(best)[[index[text] for text in made.texts]]
+    return found
+
+
+def _score(request: Request) -> Result:
+    given = request.conversations
+    assert given is not None
+    made = Copies.of(given, request.seed)
+    reported = len(np.unique(made.owners[~made.choosing[made.owners]]))
+    try:
+        boards = Boards(made, f"{counted(reported, 'document')}", request.seed)
+    except TooFew as error:
+        raise LangJepaError(
+            f"{error}: the task anomalies needs several held-out documents to choose on and several to report, of "
+            f"{WARM + 8} units or more (lines: pieces of 64); hold out more, or give --documents"
+        ) from error
+    ngrams = UnitNGram(given.train)
+    pieces = [slice(*ends) for ends in zip(made.starts[:-1], made.starts[1:], strict=True)]
+    course = np.concatenate([ngrams.surprise(made.texts[piece]) for piece in pieces])
+    again = np.concatenate([ngrams.runs(made.texts[piece]) for piece in pieces])
+    known = list(dict.fromkeys(unit for document in given.train for unit in document))[:KNOWN]
+    learnt = context_pairs(given.train, request.window_size, request.budget.turn_pairs, request.seed)
+    for name, model in request.models.items():
+        read = _Read.of(name, model, made, known, request.window_size)
+        _add_model(boards, read, learnt, np.column_stack([course, again]))
+    boards.add(ROW, [("", {}, course)], note=f"{len(ngrams):,} n-grams")
+    boards.add("repetition", [("", {}, again)])
+    both = _rarity(made, np.column_stack([course, again])).sum(1)
+    boards.add("n-gram + repetition", [("", {}, both)], note="as monitor adds them, without a model")
+    boards.add("rarity of the template", [("", {}, _unigrams(given, made))])
+    boards.add("novelty, TF-IDF", [("", {}, _word_novelty(made, known))], note=f"{len(known):,} training units")
+    boards.add_chance()
+    every, faults = len(np.unique(made.owners)), sum(map(len, made.faults.values()))
+    source = f"{reported:,} reported and {every - reported:,} choosing documents, {faults:,} faults in copies of them"
+    return Result(boards.rows, {ANOMALIES.name: source})
+
+
+def _unigrams(given: Conversations, made: Copies) -> Values:
+    """-ln p of each unit whatever comes before it, [N]."""
+    model = UnitNGram(given.train, order=1, cached_share=0)
+    return np.array([model.surprise([text])[0] for text in made.texts])
+
+
+ANOMALIES = Task("anomalies", _score, needs=("conversations",), options=("documents",), asks_next=True)
