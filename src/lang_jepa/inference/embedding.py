@@ -14,7 +14,7 @@ from torch.nn import functional
 from lang_jepa.data.sources.conversations import as_turns, speaker_number, speakers_of, without_speaker
 from lang_jepa.data.text.masks import masked
 from lang_jepa.data.text.tokenizer import TextTokenizer
-from lang_jepa.data.views import VIEWS, AsksNext, make_view, view_of
+from lang_jepa.data.views import AsksNext, make_view, view_of, views_with
 from lang_jepa.data.views.batch import Sequences
 from lang_jepa.data.views.masked import MaskedView
 from lang_jepa.data.views.order import by_length
@@ -26,9 +26,11 @@ from lang_jepa.inference.decoding import TextDecoder
 from lang_jepa.inference.model_folder import find_model, load_model, read_decoder, save_model, why_no_model
 from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
 from lang_jepa.inference.texts import (
+    about_tokens,
     as_documents,
     contexts_of,
     device_of,
+    nearest,
     role_of,
     sides_of,
     text_of,
@@ -178,8 +180,7 @@ class EmbeddingModel:
         if not isinstance(batch_tokens, int) or batch_tokens < 1:
             raise LangJepaError(f"batch_tokens is a number of tokens, at least 1, not {batch_tokens!r}")
         if isinstance(sentences, str):
-            one: Vectors = self.encode([text_of(sentences)], batch_tokens=batch_tokens, turns=turns)[0]
-            return one
+            return np.asarray(self.encode([text_of(sentences)], batch_tokens=batch_tokens, turns=turns)[0])
         texts = texts_of(sentences)
         tokens = self.tokenize(texts, turns=turns)
         empty = [i for i, ids in enumerate(tokens) if len(ids) == 0]
@@ -260,7 +261,7 @@ class EmbeddingModel:
         if not self.predicts_next:
             raise LangJepaError(
                 f"this model was trained on data.view={self.settings.data.view}, so it cannot predict the next "
-                f"sentence; it can encode. Train with data.view={_views('asks_next')} for predictions."
+                f"sentence; it can encode. Train with data.view={views_with('asks_next')} for predictions."
             )
         role = role_of(role)
         if role is not None and not self.knows_speakers:
@@ -278,7 +279,7 @@ class EmbeddingModel:
                 contexts = [as_turns(one) for one in contexts]
             return self._predict_from_concepts([self._window(one) for one in contexts], role=role)
         result = np.empty((len(contexts), self.dim), dtype=np.float32)
-        sizes = np.array([_letters(self._window(one)) for one in contexts])
+        sizes = np.array([about_tokens(self._window(one)) for one in contexts])
         for rows in by_length(sizes, BATCH_TOKENS):
             result[rows] = self._predict([contexts[row] for row in rows])
         return result
@@ -307,16 +308,17 @@ class EmbeddingModel:
         if not self.sees_both_sides:
             raise LangJepaError(
                 f"this model was trained on data.view={self.settings.data.view} and reads the past only; train with "
-                f"data.view={_views('two_sided')} to predict from both sides"
+                f"data.view={views_with('two_sided')} to predict from both sides"
             )
         before, after = sides_of(before, after)
         if not len(before):
             return np.zeros((0, self.dim), dtype=np.float32)
         if reads_concepts(self.settings):
             return self._predict_from_concepts(before, after)
-        sides = [self._around(one, other) for one, other in zip(before, after, strict=True)]
+        room = self.settings.data.passage_size - 1
+        sides = [nearest(one, other, room) for one, other in zip(before, after, strict=True)]
         result = np.empty((len(sides), self.dim), dtype=np.float32)
-        for rows in by_length(np.array([_letters([*one, *other]) for one, other in sides]), BATCH_TOKENS):
+        for rows in by_length(np.array([about_tokens([*one, *other]) for one, other in sides]), BATCH_TOKENS):
             result[rows] = self._predict_hidden([sides[row] for row in rows])
         return result
 
@@ -373,12 +375,6 @@ class EmbeddingModel:
     def _window(self, context: Sequence[str]) -> Sequence[str]:
         return context[-self.settings.data.window_size :]
 
-    def _around(self, before: Sequence[str], after: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-        """The nearest sentences of both sides that training shows together."""
-        room = self.settings.data.passage_size - 1
-        left = min(len(before), max(room - room // 2, room - len(after)))
-        return before[len(before) - left :], after[: room - left]
-
     @torch.inference_mode()
     def _predict(self, contexts: Sequence[Sequence[str]]) -> Vectors:
         """Predictions of some contexts in one pass, through the views that training uses."""
@@ -399,16 +395,6 @@ class EmbeddingModel:
         hidden = split.document_starts[:-1] + np.array([len(before) for before, _ in sides])
         contexts = view.between(split.document_starts[:-1], np.diff(split.document_starts), hidden)
         return _unit(self.jepa.eval()(contexts.to(self.device)).predictions)
-
-
-def _views(attribute: str) -> str:
-    """The built-in views with an attribute that is true, for people."""
-    return " or ".join(name for name, view in VIEWS.items() if getattr(view, attribute))
-
-
-def _letters(context: Sequence[str]) -> int:
-    """About how many tokens a context has: a token in four letters."""
-    return sum(map(len, context)) // 4 + 1
 
 
 def _unit(x: Tensor) -> Vectors:

@@ -223,3 +223,14 @@ def as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) ->
         np.array([str(number).encode() for number in range(len(documents))]),
         tokenizer,
     )
+
+
+def about_tokens(context: Sequence[str]) -> int:
+    """About how many tokens a context has: a token in four letters."""
+    return sum(map(len, context)) // 4 + 1
+
+
+def nearest(before: Sequence[str], after: Sequence[str], room: int) -> tuple[Sequence[str], Sequence[str]]:
+    """The nearest sentences of two sides, `room` in all at most, as a passage of training has them around a place."""
+    left = min(len(before), max(room - room // 2, room - len(after)))
+    return before[len(before) - left :], after[: room - left]

@@ -24,6 +24,11 @@ VIEWS: dict[str, type[View]] = {
 """Built-in views by `data.view`."""
 
 
+def views_with(attribute: str) -> str:
+    """The built-in views with an attribute that is true, for people."""
+    return " or ".join(name for name, view in VIEWS.items() if getattr(view, attribute))
+
+
 def view_of(settings: Settings) -> type[View]:
     """The class of the view that the settings choose, in the mode that they choose."""
     chosen: type[View] = VIEW.part(settings.data.view)
