@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.cli.lines import check_lines, file_pieces, found_place, place_in, whole_lines
+from lang_jepa.cli.lines import check_lines, file_pieces, found_place, place_in, whole_lines, whole_records
 from lang_jepa.cli.monitor import _unit
+from lang_jepa.data.sources.records import habits_of
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import UnitNGram
@@ -395,3 +396,54 @@ def test_a_signal_ends_a_followed_file_with_a_summary(folder: Path, tmp_path: Pa
     assert " units, " in out
     assert "Traceback" not in err
     assert json.loads(state.read_text())["place"]["offset"] in (0, path.stat().st_size)
+
+
+TRACE = (
+    "10:00:01 request failed",
+    "Traceback (most recent call last):",
+    '  File "app.py", line 3, in run',
+    "ValueError: no such page",
+    "10:00:02 open door",
+)
+RECORD = (
+    "10:00:01 request failed Traceback (most recent call last): "
+    + 'File "app.py", line 3, in run ValueError: no such page'
+)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_records_are_whole_however_their_lines_arrive(size: int) -> None:
+    """And where reading stops, what waits for further lines is read again."""
+    whole = "".join(f"{line}\n" for line in TRACE).encode()
+    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+    batches = [one for one in whole_records(whole_lines(iter(pieces)), habits_of(TRACE)) if one]
+    assert [record for some in batches for record, _ in some] == [RECORD, TRACE[-1]]
+    ends = [at for some in batches for _, at in some]
+    assert whole[ends[0] :].decode() == TRACE[-1] + "\n"
+    assert ends[1] == len(whole)
+
+
+def test_a_record_is_complete_where_a_log_pauses_or_another_begins() -> None:
+    begun = "".join(f"{line}\n" for line in TRACE[:4]).encode()
+    for pause in (b"", None):
+        pieces: list[bytes | None] = [begun, pause, b"10:00:03 more\n"]
+        batches = list(whole_records(whole_lines(iter(pieces)), habits_of(TRACE)))
+        assert [record for some in batches for record, _ in some] == [RECORD, "10:00:03 more"]
+        assert batches[0] == []
+
+
+def test_a_model_of_records_watches_records(tmp_path: Path, type_in: Type) -> None:
+    """A stack trace is one unit, in the file that is watched as in the training."""
+    lines = [line for n in range(100) for line in (*_lines(9, first=9 * n), *TRACE[:4])]
+    (tmp_path / "app.log").write_text("\n".join(lines))
+    train(
+        tiny_settings(
+            tmp_path / "run",
+            f"data.train_file={tmp_path / 'app.log'}",
+            *("data.units=lines", "data.records=true", "data.mask=true", "data.val_split=tail"),
+            *("data.val_fraction=0.4", "data.deduplicate=none", "data.limit=null", "data.min_length=1"),
+        )
+    )
+    (tmp_path / "new.log").write_text("\n".join([*_lines(3), *TRACE]))
+    code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "new.log")
+    assert (code, out.splitlines()[-1].split(",")[0]) == (0, "5 units")

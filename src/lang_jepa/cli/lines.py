@@ -3,10 +3,12 @@
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lang_jepa.data.sources.records import LOOKED_AT, Habits, RecordReader, habits_of
 from lang_jepa.errors import LangJepaError
 
 _CHUNK = 1 << 16
@@ -52,6 +54,8 @@ def file_pieces(
 ) -> Iterator[bytes | None]:
     """The bytes of a file, and with `follow` what comes after; of a rotated or emptied file the new one, after a None.
 
+    Where nothing comes for a while, an empty piece is handed out.
+
     Args:
         path: of the file.
         follow: go on at its end.
@@ -62,9 +66,10 @@ def file_pieces(
         LangJepaError: it cannot be read, or no longer.
     """
     try:
-        stream = _opened(path, start)
+        stream, quiet = _opened(path, start), False
         while True:
             while piece := stream.read(_CHUNK):
+                quiet = False
                 yield piece
             if not follow:
                 stream.close()
@@ -72,6 +77,9 @@ def file_pieces(
             try:
                 there, here = path.stat(), os.fstat(stream.fileno())
                 if there.st_ino == here.st_ino and there.st_size >= stream.tell():
+                    if quiet:
+                        yield b""
+                    quiet = True
                     wait()
                     continue
                 while piece := stream.read(_CHUNK):  # what was written before it was moved
@@ -96,6 +104,8 @@ def _opened(path: Path, start: int = 0) -> BinaryIO:
 def whole_lines(pieces: Iterator[bytes | None], start: int = 0, *, unfinished: bool = True) -> Iterator[list[Line]]:
     """The lines that each piece completes, and at the end of a file the last one; what is no UTF-8 is replaced.
 
+    Of an empty piece an empty list.
+
     Args:
         pieces: of `piped` or `file_pieces`; None begins another file.
         start: bytes of the first file before its first piece.
@@ -115,11 +125,50 @@ def whole_lines(pieces: Iterator[bytes | None], start: int = 0, *, unfinished: b
             whole = b"".join([*rest, line])
             at, rest = at + len(whole) + 1, []
             found.append((_text(whole), at))
-        if found:
+        if found or not piece:
             yield found
         rest.append(last)
     if unfinished and (line := b"".join(rest)):
         yield [(_text(line), at + len(line))]
+
+
+def habits_in(path: Path) -> Habits:
+    """How the records of a file of lines begin."""
+    lines = (line for some in whole_lines(file_pieces(path, follow=False)) for line, _ in some)
+    return habits_of(islice(lines, LOOKED_AT))
+
+
+def whole_records(batches: Iterable[list[Line]], habits: Habits | None, start: int = 0) -> Iterator[list[Line]]:
+    """The records (`data.records`) that lines complete, each with the bytes up to what waits for further lines.
+
+    A record is complete with the line that begins another one, at the end, where nothing comes for a while, and where
+    another file begins.
+
+    Args:
+        batches: of `whole_lines`.
+        habits: of the log (None: those of the first batch).
+        start: bytes of the file before the first line.
+    """
+    reader: RecordReader | None = None
+    starts: list[int] = []  # of the lines that wait
+    at = start
+    for some in batches:
+        if reader is None and some:
+            reader = RecordReader(habits or habits_of(line for line, _ in some[:LOOKED_AT]))
+        if reader is None:
+            continue
+        found: list[Line] = []
+        if not some or some[0][1] < at:
+            found, starts = [(record, at) for record in reader.flush()], []
+        for line, end in some:
+            made = reader.feed(line)
+            starts.append(min(at, end))
+            starts = starts[len(starts) - reader.waiting :]
+            at = end
+            found += [(record, starts[0] if starts else end) for record in made]
+        yield found
+    if reader is not None:
+        yield [(record, at) for record in reader.flush()]
 
 
 def _text(line: bytes) -> str:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.lines import Line, check_lines, file_pieces, found_place, piped, place_in, whole_lines
+from lang_jepa.cli.lines import (
+    Line,
+    check_lines,
+    file_pieces,
+    found_place,
+    habits_in,
+    piped,
+    place_in,
+    whole_lines,
+    whole_records,
+)
 from lang_jepa.cli.options import AnyModel, standard_input
 from lang_jepa.data.sources.base import VISIBLE
 from lang_jepa.errors import LangJepaError, one_line
@@ -69,7 +79,10 @@ def monitor(
     offset = start
     try:
         _describe(watch)
-        for done in _scored(watch, whole_lines(pieces, start, unfinished=not goes_on), as_json):
+        lines = whole_lines(pieces, start, unfinished=not goes_on)
+        if loaded.settings.data.records:
+            lines = whole_records(lines, habits_in(Path(source)) if Path(source).is_file() else None, start)
+        for done in _scored(watch, lines, as_json):
             offset = done
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # nobody reads on
@@ -93,6 +106,8 @@ def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | N
     units = None
     if usual is not None:
         lines = whole_lines(file_pieces(usual, follow=False))
+        if model.settings.data.records:
+            lines = whole_records(lines, habits_in(usual))
         units = [unit for some in lines for line, _ in some if (unit := _unit(line, model.settings.data))]
     return Monitor(model, known, per_thousand=per_thousand, usual=units)
 
@@ -134,6 +149,8 @@ def _describe(watch: "Monitor") -> None:
         aside(f"decides: {decides}, since usual units are too short to put faults into")
         alone = "not measured"
     aside(f"alone: {alone}; {watch.per_thousand:.2g} in a thousand may ring")
+    if watch.model.settings.data.session is not None:
+        aside("the model was trained on sessions (data.session); here the lines of all of them are one course")
 
 
 def _unit(line: str, settings: "DataSettings") -> str:

@@ -86,6 +86,11 @@ class RecordReader:
         self._raised: str | None = None  # an exception, which belongs to the record if a stack follows
         self._in_traceback = False
 
+    @property
+    def waiting(self) -> int:
+        """Lines of the records that are not complete."""
+        return len(self._record) + (self._raised is not None)
+
     def feed(self, line: str) -> list[str]:
         """Take the next line; returns the records that it shows to be complete, a line each (two at most)."""
         if not line.strip():
