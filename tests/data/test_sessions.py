@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources.base import Document
-from lang_jepa.data.sources.rotated import is_log, logs_of
+from lang_jepa.data.sources.rotated import is_log, logs_of, shares_learnt
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
@@ -195,3 +195,19 @@ def test_a_stream_holds_the_tail_out_too(tmp_path: Path) -> None:
     assert data.held_out is not None
     held = _texts(data.held_out.view.split)
     assert held == {f"{name}.log:0~60": [f"{name} step {n}" for n in range(60, 80)] for name in "ab"}
+
+
+def test_the_tail_of_rotated_logs_counts_records(tmp_path: Path) -> None:
+    """Traces of ten lines in the older file are one unit each, as they are in the corpus."""
+    trace = "\n".join(["2026-01-01 10:00:00 failed", *(f"\tat a.b{n}" for n in range(9))])
+    paths = {"app.log.1": tmp_path / "app.log.1", "app.log": tmp_path / "app.log"}
+    paths["app.log.1"].write_text("\n".join([trace] * 10))
+    paths["app.log"].write_text("\n".join(f"2026-01-01 11:00:00 line {n}" for n in range(50)))
+    assert shares_learnt(paths, 0.3, in_records=True) == {"app.log.1": 1.0, "app.log": 32 / 50}
+    assert shares_learnt(paths, 0.3, in_records=False) == {"app.log.1": 1.0, "app.log": 5 / 50}
+
+
+def test_which_files_are_one_log() -> None:
+    """Dates of any length in order of time; another case is another log."""
+    names = ["app.log", "App.log", "app.log.2026-02-03", "app.log.2026-01-02-13"]
+    assert logs_of(names) == [["app.log.2026-01-02-13", "app.log.2026-02-03", "app.log"]]

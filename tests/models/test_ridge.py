@@ -85,3 +85,23 @@ def test_weights_get_a_gradient() -> None:
         loss.backward()
         optimizer.step()
     assert not [name for name, weight in model.named_parameters() if torch.equal(weight, start[name])]
+
+
+def test_a_regression_over_another_encoders_space_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LangJepaError, match=r"leave objective\.teacher_path out"):
+        tiny_settings(
+            tmp_path / "run",
+            *RIDGE,
+            "objective.target=frozen",
+            "objective.teacher_path=x",
+            "objective.regularizer=none",
+        )
+
+
+@pytest.mark.parametrize("batch", [2, 64])
+def test_the_penalty_does_not_depend_on_the_batch(batch: int, tmp_path: Path) -> None:
+    """With few passages as with many: what is solved is the same up to the order of the pairs."""
+    settings = tiny_settings(tmp_path / "run", *RIDGE, "data.limit=30", f"data.batch_size={batch}")
+    corpus = prepare(settings.data)
+    jepa = start_model(settings, corpus.tokenizer, make_plain_view(settings, corpus.train, corpus.tokenizer))
+    assert jepa.predictor.linear.weight.norm() / jepa.predictor.linear.weight.shape[0] ** 0.5 > 0.05

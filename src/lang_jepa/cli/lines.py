@@ -119,23 +119,27 @@ def whole_lines(pieces: Iterator[bytes | None], start: int = 0, *, unfinished: b
                 yield [(_text(line), 0)]
             rest, at = [], 0
             continue
+        if not piece:
+            yield []
+            continue
         *lines, last = piece.split(b"\n")
         found: list[Line] = []
         for line in lines:
             whole = b"".join([*rest, line])
             at, rest = at + len(whole) + 1, []
             found.append((_text(whole), at))
-        if found or not piece:
+        if found:
             yield found
         rest.append(last)
     if unfinished and (line := b"".join(rest)):
         yield [(_text(line), at + len(line))]
 
 
-def habits_in(path: Path) -> Habits:
-    """How the records of a file of lines begin."""
+def habits_in(path: Path) -> Habits | None:
+    """How the records of a file of lines begin; None where it has no line yet."""
     lines = (line for some in whole_lines(file_pieces(path, follow=False)) for line, _ in some)
-    return habits_of(islice(lines, LOOKED_AT))
+    first = list(islice(lines, LOOKED_AT))
+    return habits_of(first) if first else None
 
 
 def whole_records(batches: Iterable[list[Line]], habits: Habits | None, start: int = 0) -> Iterator[list[Line]]:
@@ -162,7 +166,7 @@ def whole_records(batches: Iterable[list[Line]], habits: Habits | None, start: i
             found, starts = [(record, at) for record in reader.flush()], []
         for line, end in some:
             made = reader.feed(line)
-            starts.append(min(at, end))
+            starts += [min(at, end)] if line.strip() else []
             starts = starts[len(starts) - reader.waiting :]
             at = end
             found += [(record, starts[0] if starts else end) for record in made]

@@ -150,7 +150,10 @@ def _describe(watch: "Monitor") -> None:
         alone = "not measured"
     aside(f"alone: {alone}; {watch.per_thousand:.2g} in a thousand may ring")
     if watch.model.settings.data.session is not None:
-        aside("the model was trained on sessions (data.session); here the lines of all of them are one course")
+        aside(
+            "the model was trained on sessions (data.session), and here the lines of all are one course: give usual "
+            "lines of such a course with --usual, or train without data.session"
+        )
 
 
 def _unit(line: str, settings: "DataSettings") -> str:

@@ -66,12 +66,14 @@ def rank(
 
 def _turns(source: str, settings: "DataSettings") -> list[str]:
     """The turns of a conversation, as the model reads them."""
-    from lang_jepa.data.sources.conversations import NoConversation, as_read, conversation_text
+    from lang_jepa.data.sources.conversations import NoConversation, as_read, conversation_text, text_in_units
     from lang_jepa.data.sources.text_files import chunks, text_of
 
     pieces = standard_input("no conversation", "--context FILE") if source == "-" else chunks(Path(source))
     text = text_of(pieces, source)
     messages = messages_in(text, source)
+    if messages is None and settings.units != "turns":
+        return [line for line in map(str.strip, text_in_units(text, settings).split("\n")) if line]
     try:
         lines = conversation_text(text if messages is None else messages)[0].split("\n")
     except NoConversation as error:

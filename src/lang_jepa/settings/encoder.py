@@ -346,6 +346,8 @@ def _predictors(settings: Settings, parts: Parts) -> Iterator[str]:
         yield f"data.speakers=embedding needs a predictor that reads speakers: set model.predictor={readers}."
     if parts.predictor.closed_form and data.horizons != 1:
         yield f"model.predictor={name} predicts the next sentence alone: leave data.horizons at 1."
+    if parts.predictor.closed_form and settings.objective.teacher_path is not None:
+        yield f"model.predictor={name} is solved in the encoder's own space: leave objective.teacher_path out."
     if parts.predictor.fits(view):
         return
     fitting = [known for known, one in PREDICTOR.built_in.items() if one.fits(view)]

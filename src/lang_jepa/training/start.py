@@ -12,7 +12,7 @@ from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View
 from lang_jepa.data.views.order import permuted
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.copying import PENALTIES, ridge_path
+from lang_jepa.evaluation.baselines.copying import ridge_path
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.files.atomic import atomic_folder
 from lang_jepa.inference.model_folder import CARD, build_jepa, find_model, load_model, read_card, why_no_model
@@ -28,6 +28,7 @@ from lang_jepa.training.held_out import sample_examples
 
 _PASS = 512  # sentences in one pass
 _SHRINKAGE = 1e-3
+_PENALTY = 10.0  # of a ridge regression on too few pairs to choose one
 LEAST_PER_DIMENSION = 2
 """Sentences for each dimension of an embedding, of which its covariance can be estimated as it is."""
 COPY = "start"
@@ -156,7 +157,8 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
 def solve_predictor(jepa: Jepa, predictor: RidgeTransformer, settings: Settings, sample: View) -> None:
     """Set a predictor's `linear` to the ridge regression of unit targets.
 
-    The penalty is the one whose predictions have the largest cosine with the targets of every tenth batch.
+    The penalty is the one whose predictions have the largest cosine with the targets of every tenth group of eight
+    pairs; of fewer than ten groups it is 10.
 
     Args:
         jepa: left in the mode it was found in.
@@ -174,14 +176,15 @@ def solve_predictor(jepa: Jepa, predictor: RidgeTransformer, settings: Settings,
         x.append(predictor.features(context).cpu().numpy())
         y.append(functional.normalize(jepa.encoder.embed_targets(batch.targets).float(), dim=-1).cpu().numpy())
     jepa.train(training)
-    penalty = PENALTIES[-1]
-    if len(x) >= 2:
-        known, following = (np.concatenate([one for row, one in enumerate(part) if row % 10]) for part in (x, y))
-        asked, wanted = (np.concatenate(part[::10]) for part in (x, y))
-        solved = ridge_path(known, following)
-        cosines = {level: float((unit_rows(ridge(asked)) * wanted).sum(1).mean()) for level, ridge in solved}
+    features, targets, penalty = np.concatenate(x), np.concatenate(y), _PENALTY
+    if (asked := np.arange(len(features)) // 8 % 10 == 9).any():
+        solved = ridge_path(features[~asked], targets[~asked])
+        wanted = targets[asked]
+        cosines = {level: float((unit_rows(ridge(features[asked])) * wanted).sum(1).mean()) for level, ridge in solved}
         penalty = max(cosines, key=cosines.__getitem__)
-    (_, ridge), *_ = ridge_path(np.concatenate(x), np.concatenate(y), [penalty])
+    if len(features) < 2:
+        raise LangJepaError("model.predictor=ridge_transformer needs at least two training pairs: give more text")
+    (_, ridge), *_ = ridge_path(features, targets, [penalty])
     predictor.linear.weight.copy_(torch.from_numpy(ridge.weights.T))
     predictor.linear.bias.copy_(torch.from_numpy(ridge.y_mean - ridge.x_mean @ ridge.weights))
 

@@ -219,7 +219,7 @@ class LocalSource(Source):
         if self._shares is None:
             parts = {name for log in self._logs() for name in log}
             paths = {file.name: file.path for file in self.files if file.name in parts}
-            self._shares = rotated.shares_learnt(paths, self.settings.val_fraction)
+            self._shares = rotated.shares_learnt(paths, self.settings.val_fraction, in_records=self.settings.records)
         if isinstance(row, Rejection) or file.name not in self._shares:
             return row
         units = sum(1 for line in row.text.split("\n") if line.strip())

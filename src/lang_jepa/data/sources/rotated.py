@@ -3,21 +3,23 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import chain, islice
 from pathlib import Path
 
 from lang_jepa.data.sources.base import first_held_out
+from lang_jepa.data.sources.records import LOOKED_AT, habits_of, records
 from lang_jepa.data.sources.text_files import chunks, lines
 
-FORMAT = 1
+FORMAT = 2
 """Number of the rules by which files are one log; it enters the fingerprint of a source."""
-_LOG = re.compile(r"(.*\.log)(?:[.-](\d[\d-]*))?(?:\.gz|\.zst)?")
+_LOG = re.compile(r"(.*\.log)(?:[.-](\d[\d-]*))?(?:\.gz|\.zst)?", re.IGNORECASE)
 _DATE_DIGITS = 6
 """A suffix of so many digits or more is a date, one of fewer a count of rotations."""
 
 
 def is_log(name: str) -> bool:
     """Whether a file is named like a log or a rotated one: `app.log`, `app.log.1`, `app.log-20260101.gz`."""
-    return _LOG.fullmatch(name.lower()) is not None
+    return _LOG.fullmatch(name) is not None
 
 
 def logs_of(names: Iterable[str]) -> list[list[str]]:
@@ -26,16 +28,16 @@ def logs_of(names: Iterable[str]) -> list[list[str]]:
     Args:
         names: of files, relative to their folder.
     """
-    found = defaultdict[str, list[tuple[tuple[int, int], str]]](list)
+    found = defaultdict[str, list[tuple[tuple[int, int, str], str]]](list)
     for name in names:
-        if match := _LOG.fullmatch(name.lower()):
+        if match := _LOG.fullmatch(name):
             digits = (match[2] or "").replace("-", "")
-            age = (2, 0) if not digits else (0, int(digits)) if len(digits) >= _DATE_DIGITS else (1, -int(digits))
+            age = (0, 0, digits) if len(digits) >= _DATE_DIGITS else (1, -int(digits), "") if digits else (2, 0, "")
             found[match[1]].append((age, name))
     return [[name for _, name in sorted(parts)] for parts in found.values() if len(parts) > 1]
 
 
-def shares_learnt(files: Mapping[str, Path], val_fraction: float) -> dict[str, float]:
+def shares_learnt(files: Mapping[str, Path], val_fraction: float, *, in_records: bool) -> dict[str, float]:
     """Of each file of a log of several files, the share of its lines, from the first on, that the tail leaves.
 
     The tail is that of the whole log: of older files nothing is held out, of the newest ones perhaps all. Each file is
@@ -44,12 +46,22 @@ def shares_learnt(files: Mapping[str, Path], val_fraction: float) -> dict[str, f
     Args:
         files: paths by name.
         val_fraction: share of all lines that is held out.
+        in_records: count records (`data.records`) instead of lines.
     """
     shares: dict[str, float] = {}
     for parts in logs_of(files):
-        sizes = [sum(1 for line in lines(chunks(files[name])) if line.strip()) for name in parts]
+        sizes = [_count(files[name], in_records=in_records) for name in parts]
         left = first_held_out(sum(sizes), val_fraction)
         for name, size in zip(parts, sizes, strict=True):
             shares[name] = min(left, size) / size if size else 1.0
             left -= min(left, size)
     return shares
+
+
+def _count(path: Path, *, in_records: bool) -> int:
+    """Units of a log: lines with text, or records."""
+    if not in_records:
+        return sum(1 for line in lines(chunks(path)) if line.strip())
+    read = (line.decode("utf-8", "replace") for line in lines(chunks(path)))
+    first = list(islice(read, LOOKED_AT))
+    return sum(1 for _ in records(chain(first, read), habits_of(first)))
