@@ -60,7 +60,7 @@ PINNED = {
     "data.text.masks": (2, "7e672b0d6043a8dd"),
     "data.sources.groups": (1, "63586af0f3ad8fea"),
     "data.sources.records": (1, "0d644cd5b9bbaf49"),
-    "data.sources.sessions": (2, "be6b7e5a62cd966c"),
+    "data.sources.sessions": (1, "be6b7e5a62cd966c"),
     "data.sources.rotated": (2, "99fd9be38e7fde4d"),
     "data.sources.read_subtitles": (2, "a8012b297b5c29fa"),
     "data.sources.conversations": (2, "71627f205bebb193"),
