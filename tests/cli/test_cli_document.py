@@ -131,7 +131,9 @@ def test_other_documents_report_and_the_held_out_ones_choose(run: Path, tmp_path
         assert kept[tool].used.merit == pytest.approx(choice.used.merit, abs=1e-3)
         assert kept[tool].documents == choice.documents
     (run / "model" / FILE).unlink()
-    with pytest.raises(LangJepaError, match="belongs to the tasks turns, document and search"):
+    with pytest.raises(
+        LangJepaError, match="belongs to the tasks turns, replies, anomalies, document, search and passages"
+    ):
         evaluate_run(run, EvaluateOptions(documents=str(file), **(options | {"tasks": "retrieval"})))
 
 
