@@ -447,3 +447,21 @@ def test_a_model_of_records_watches_records(tmp_path: Path, type_in: Type) -> No
     (tmp_path / "new.log").write_text("\n".join([*_lines(3), *TRACE]))
     code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "new.log")
     assert (code, out.splitlines()[-1].split(",")[0]) == (0, "5 units")
+
+
+def test_a_model_of_sessions_needs_usual_lines(tmp_path: Path, type_in: Type) -> None:
+    """Held-out sessions are courses of their own, and the lines of a file are one."""
+    lines = [f"{line} [{n % 3}]" for n, line in enumerate(_lines(900))]
+    (tmp_path / "app.log").write_text("\n".join(lines))
+    train(
+        tiny_settings(
+            tmp_path / "run",
+            f"data.train_file={tmp_path / 'app.log'}",
+            *("data.units=lines", r"data.session=\[(\d)\]", "data.mask=true", "data.val_split=tail"),
+            *("data.val_fraction=0.4", "data.deduplicate=none", "data.limit=null", "data.min_length=1"),
+        )
+    )
+    code, _, err = type_in("monitor", tmp_path / "run", tmp_path / "app.log")
+    assert (code, "with --usual" in " ".join(err.split())) == (2, True)
+    code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "app.log", "--usual", tmp_path / "app.log")
+    assert (code, "900 units" in out) == (0, True)

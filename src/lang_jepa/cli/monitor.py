@@ -100,6 +100,12 @@ def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | N
     from lang_jepa.inference.model import missing, own_corpus
     from lang_jepa.inference.monitor import Monitor
 
+    if model.settings.data.session is not None and usual is None:
+        raise LangJepaError(
+            "the model was trained on sessions (data.session), one course each, and here the lines of all are one "
+            "course, of which the held-out sessions do not say what is usual: give lines of such a course with "
+            "--usual, or train without data.session"
+        )
     known = own_corpus(model, corpus)
     if known is None:
         raise LangJepaError(f"a monitor knows what is usual from the corpus of the training; {missing(model)}")
@@ -149,11 +155,6 @@ def _describe(watch: "Monitor") -> None:
         aside(f"decides: {decides}, since usual units are too short to put faults into")
         alone = "not measured"
     aside(f"alone: {alone}; {watch.per_thousand:.2g} in a thousand may ring")
-    if watch.model.settings.data.session is not None:
-        aside(
-            "the model was trained on sessions (data.session), and here the lines of all are one course: give usual "
-            "lines of such a course with --usual, or train without data.session"
-        )
 
 
 def _unit(line: str, settings: "DataSettings") -> str:
