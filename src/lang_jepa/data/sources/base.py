@@ -190,8 +190,8 @@ def fault(text: object, min_length: int) -> str | None:
 
 
 _CURES_OF_TURNS = (
-    "With data.units=turns a text names who speaks at the beginning of lines, `Anna: Good morning`; data.units=lines "
-    "takes every line as it is."
+    "With data.units=turns a text names who speaks at the beginning of lines, `Anna: Good morning`; a table with a "
+    "message a row needs data.group_column; data.units=lines takes every line as it is."
 )
 _CURES = "Check data.train_file and data.text_column (--text-column), lower data.min_length, or save the text as UTF-8."
 
