@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.sources.source import open_source
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.gpt import GPTSettings
@@ -173,6 +176,16 @@ def tiny_gpt(run: Path, *overrides: str) -> GPTSettings:
 def tiny_encoder(run: Path) -> Path:
     """The run directory of an encoder that was trained for two steps on stories."""
     return train(tiny_settings(run, "optimization.max_steps=2")).folder
+
+
+def noisy_model(settings: Settings, corpus: Corpus) -> ConceptModel:
+    """A model with weights that are nowhere zero or one, so that nothing cancels by luck."""
+    torch.manual_seed(3)
+    jepa = build_jepa(settings, corpus.tokenizer)
+    with torch.no_grad():
+        for parameter in jepa.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return ConceptModel(jepa, corpus.tokenizer, None, settings)
 
 
 def write_parquet(folder: Path, *, documents: int, files: int) -> Path:

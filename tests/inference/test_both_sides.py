@@ -14,8 +14,7 @@ from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import build_jepa
-from tiny import MODES, VIEWS, tiny_settings
+from tiny import MODES, VIEWS, noisy_model, tiny_settings
 
 MASKED_CONCEPTS = (
     "data.view=masked_concepts",
@@ -36,12 +35,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def make(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Make:
     def build(*overrides: str) -> ConceptModel:
         settings = tiny_settings(tmp_path_factory.mktemp("run"), *overrides)
-        torch.manual_seed(3)
-        jepa = build_jepa(settings, corpus.tokenizer)
-        with torch.no_grad():
-            for parameter in jepa.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        return ConceptModel(jepa, corpus.tokenizer, None, settings)
+        return noisy_model(settings, corpus)
 
     return build
 

@@ -19,10 +19,10 @@ from lang_jepa.data.views.batch import Targets
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import sha256
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import CARD, build_jepa, write_card
+from lang_jepa.inference.model_folder import CARD, write_card
 from lang_jepa.models.target import EMATarget
 from lang_jepa.settings.load import load_settings
-from tiny import MODES, VIEWS, tiny_settings
+from tiny import MODES, VIEWS, noisy_model, tiny_settings
 
 SENTENCES = [
     "The cat sat on the mat.",
@@ -44,12 +44,7 @@ def make(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Make:
 
     def build(mode: str) -> ConceptModel:
         settings = tiny_settings(tmp_path_factory.mktemp("run"), *(MODES | VIEWS)[mode])
-        torch.manual_seed(3)
-        jepa = build_jepa(settings, corpus.tokenizer)
-        with torch.no_grad():
-            for parameter in jepa.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        return ConceptModel(jepa, corpus.tokenizer, None, settings)
+        return noisy_model(settings, corpus)
 
     return build
 

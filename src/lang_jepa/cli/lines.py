@@ -13,7 +13,7 @@ from lang_jepa.errors import LangJepaError
 
 _CHUNK = 1 << 16
 _POLL = 0.2
-"""Seconds between looks at a file that is followed."""
+"""Seconds between two readings of a file that is followed."""
 _HEAD = 1024
 """Bytes from its beginning by which a file is known again."""
 

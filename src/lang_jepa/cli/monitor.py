@@ -154,7 +154,7 @@ def _describe(watch: "Monitor") -> None:
     else:
         aside(f"decides: {decides}, since usual units are too short to put faults into")
         alone = "not measured"
-    aside(f"alone: {alone}; {watch.per_thousand:.2g} in a thousand may ring")
+    aside(f"alone: {alone}; {watch.per_thousand:.2g} in a thousand may be false alarms")
 
 
 def _unit(line: str, settings: "DataSettings") -> str:

@@ -2,7 +2,7 @@
 
 A score of any unit becomes -ln of the share of usual units that have as much of it, so that scores of different kinds
 can be added; the sum is Fisher's way to combine tests (Statistical Methods for Research Workers, 1932, section 21.1).
-`monitor` rings by such a sum, and the task `anomalies` measures it.
+`monitor` judges by such a sum, and the task `anomalies` measures it.
 """
 
 from collections.abc import Iterator, Sequence

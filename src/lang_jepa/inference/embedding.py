@@ -263,8 +263,7 @@ class EmbeddingModel:
                 f"this model was trained on data.view={self.settings.data.view}, so it cannot predict the next "
                 f"sentence; it can encode. Train with data.view={views_with('asks_next')} for predictions."
             )
-        role = role_of(role)
-        if role is not None and not self.knows_speakers:
+        if (role := role_of(role)) is not None and not self.knows_speakers:
             raise LangJepaError(
                 "this model does not know who speaks, so a role changes nothing: train with data.units=turns and "
                 "data.speakers=embedding"

@@ -27,7 +27,7 @@ from lang_jepa.evaluation.tasks.anomaly_data import Copies
 from lang_jepa.evaluation.tasks.request import Conversations, Request, Result, Task
 
 RATE = 0.01
-"""Share of usual units that may ring."""
+"""Share of usual units that may be false alarms."""
 AUC, FOUND, FALSE = "AUC", f"found at {RATE:.0%} false alarms", "false alarms"
 MEAN = tuple(kind for kind in KINDS if kind != "unknown")
 """Kinds of the mean; an unknown unit is new, whatever came before it."""
@@ -105,7 +105,7 @@ class Boards:
             board.add_analytic("chance", {AUC: ones / 2, FOUND: ones * RATE})
 
     def _values(self, scores: Values) -> dict[str, dict[str, Values]]:
-        """By kind, the AUC of each fault and whether it is found; of usual units whether they ring."""
+        """By kind, the AUC of each fault and whether it is found; of usual units whether they are false alarms."""
         made = self.made
         usual = {
             (source, part): np.sort(scores[made.usual & of_source[made.owners] & (made.choosing[made.owners] == part)])
@@ -129,8 +129,8 @@ class Boards:
             for metric in (AUC, FOUND)
         }
         of_each = np.array([limits[source] for source in made.sources[made.owners[made.usual]].tolist()])
-        rings = (scores[made.usual] > of_each).astype(np.float64)
-        return {**result, "usual": {FALSE: rings}}
+        alarms = (scores[made.usual] > of_each).astype(np.float64)
+        return {**result, "usual": {FALSE: alarms}}
 
 
 def _weights(choosing: NDArray[np.bool_]) -> Values:
@@ -210,7 +210,7 @@ class _Read:
 
 
 def _add_model(boards: Boards, read: _Read, learnt: Pairs, counted_scores: Values) -> None:
-    """Surprise, novelty, ridge in a model's space, and the sum of rarities that `monitor` rings by.
+    """Surprise, novelty, ridge in a model's space, and the sum of rarities that `monitor` judges by.
 
     Args:
         boards: get the rows.

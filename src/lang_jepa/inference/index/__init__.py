@@ -136,8 +136,8 @@ class Index:
         folder = Path(folder)
         surroundings.check(model, alone=source.alone)
         check_folder(folder)
-        told = on_event or (lambda progress: None)
-        building = Building(model, source, folder, dtype, block, approximate, surroundings, told)
+        on_event = on_event or (lambda progress: None)
+        building = Building(model, source, folder, dtype, block, approximate, surroundings, on_event)
         with locked(folder / ".lock"):
             building.run()
         return cls.open(folder, model)
