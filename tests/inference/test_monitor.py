@@ -15,7 +15,7 @@ import pytest
 
 from lang_jepa.cli.lines import check_lines, file_pieces, found_place, place_in, whole_lines, whole_records
 from lang_jepa.cli.monitor import _unit
-from lang_jepa.data.sources.records import habits_of
+from lang_jepa.data.sources.records import Habits, habits_of
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import UnitNGram
@@ -465,3 +465,11 @@ def test_a_model_of_sessions_needs_usual_lines(tmp_path: Path, type_in: Type) ->
     assert (code, "with --usual" in " ".join(err.split())) == (2, True)
     code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "app.log", "--usual", tmp_path / "app.log")
     assert (code, "900 units" in out) == (0, True)
+
+
+def test_a_blank_line_moves_no_place() -> None:
+    """Going on from a record's place reads again all that waited for further lines, whatever blank lines stood there."""
+    whole = b"INFO a\ncom.x.FooException: bad\n\n   indented text\nINFO b\n"
+    batches = whole_records(whole_lines(iter([whole])), Habits(stamped=False, indented=True))
+    record, place = next(line for some in batches for line in some)
+    assert (record, whole[place:].split(b"\n")[0]) == ("INFO a", b"com.x.FooException: bad")
