@@ -4,8 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lang_jepa.data.tokens.pieces import Pieces
 from lang_jepa.data.tokens.token_shards import TokenShards
 from typed import Type
 
@@ -44,6 +46,28 @@ def test_from_a_file_to_shards_and_their_baselines(file: Path, tmp_path: Path, t
     model = str(folder / "tokenizer.model")
     assert type_in("shards", str(file), str(tmp_path / "b"), "--tokenizer", model).status == 0
     assert (tmp_path / "b" / "tokenizer.model").read_bytes() == (folder / "tokenizer.model").read_bytes()
+
+
+def test_conversations_are_lines_that_begin_with_who_speaks(tmp_path: Path, type_in: Type) -> None:
+    """Of both forms that people have: the tokens of each conversation spell out its turns, in order."""
+    whole, rows = tmp_path / "whole.jsonl", tmp_path / "rows.jsonl"
+    chats = [
+        [{"role": "user", "content": f"Is the {WORDS[i % 7]} open on day {i}?"}, {"role": "bot", "content": f"No {i}."}]
+        for i in range(40)
+    ]
+    whole.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    rows.write_text("".join(json.dumps({"chat": i, **turn}) + "\n" for i, chat in enumerate(chats) for turn in chat))
+    expected = {f"user: Is the {WORDS[i % 7]} open on day {i}?\nbot: No {i}." for i in range(40)}
+    forms = {whole: ["--text-column", "messages"], rows: ["--text-column", "content", "--group-column", "chat"]}
+    for number, (path, words) in enumerate(forms.items()):
+        folder = tmp_path / str(number)
+        ran = type_in("shards", str(path), str(folder), "--units", "turns", "--vocab-size", "320", *words)
+        assert ran.status == 0, ran.err
+        pieces, shards = Pieces.load(folder / "tokenizer.model"), TokenShards.find(folder, "train", vocab_size=320)
+        tokens = shards.read(0, shards.num_tokens)
+        found = {pieces.decode(part[1:].tolist()) for part in np.split(tokens, np.flatnonzero(tokens == 1))[1:]}
+        assert found <= expected
+        assert len(found) > 30
 
 
 def test_mistakes(file: Path, tmp_path: Path, type_in: Type) -> None:

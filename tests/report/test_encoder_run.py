@@ -1,5 +1,7 @@
 """The card of a run: what is scored beside it, and what is shown in words."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.report import evaluate_run
 from lang_jepa.report.encoder_run import _label, save_start, start_of
 from lang_jepa.report.run import EvaluateOptions
+from lang_jepa.training.collapse import Alarm
 from lang_jepa.training.train import train
 from tiny import VIEWS, tiny_decoder, tiny_encoder, tiny_settings
 
@@ -144,6 +147,19 @@ def test_a_corpus_that_is_gone_leaves_its_row_out_and_says_so(run: Path, tmp_pat
     assert not any("untrained" in row.name for row in report.rows)
     assert said[0].startswith("left out: the row 'untrained'. the corpus of this model's training is not here")
     assert "lang-jepa prepare" in said[0]
+
+
+def test_a_collapse_in_training_is_told_with_the_scores(run: Path, tmp_path: Path) -> None:
+    copy, said = tmp_path / "run", []
+    shutil.copytree(run, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    options = EvaluateOptions(tasks="retrieval", budget=BUDGET, output=tmp_path / "x.json", on_message=said.append)
+    evaluate_run(copy, options)
+    assert not any("collapse" in line for line in said)
+    summary["alarms"] = [str(Alarm(30, ("any two sentences have cosine 0.94",), "To cure it, start again."))]
+    (copy / "summary.json").write_text(json.dumps(summary))
+    evaluate_run(copy, options)
+    assert "training warned of a collapse at step 30: any two sentences have cosine 0.94" in said
 
 
 def test_options_that_no_task_reads_are_refused(run: Path, tmp_path: Path) -> None:

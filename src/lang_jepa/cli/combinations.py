@@ -175,7 +175,8 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     },
     "generate": {**_each("run prompt tokens temperature"), **_each("top_k top_p seed samples", _DRAWS)},
     "shards": {
-        **_each("source folder tokenizer val_fraction deduplicate limit min_length language"),
+        **_each("source folder tokenizer val_fraction deduplicate limit min_length language units"),
+        **_each("group_column speaker_column"),
         "vocab_size": When(bars=("tokenizer",), cure="its vocabulary is what it is"),
         "text_column": When(bars=(_UNREAD,)),
         **_each("include exclude", _FILES),

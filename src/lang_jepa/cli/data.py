@@ -64,6 +64,13 @@ def shards(
     limit: Limit = None,
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
     text_column: TextColumn = "text",
+    units: Annotated[
+        str, typer.Option(help="Of sentences, lines, turns: the last reads conversations, as lines `Anna: ...`.")
+    ] = "sentences",
+    group_column: Annotated[
+        str | None, typer.Option(help="Of turns in tables of one row a message: column that names the conversation.")
+    ] = None,
+    speaker_column: Annotated[str | None, typer.Option(help="Of such tables: column of who says a message.")] = None,
     language: Annotated[
         str, typer.Option(help="Language of the texts, which decides where sentences end: en, de, ...")
     ] = "en",
@@ -85,6 +92,9 @@ def shards(
         "limit": limit,
         "min_length": min_length,
         "text_column": text_column,
+        "units": units,
+        "group_column": group_column,
+        "speaker_column": speaker_column,
         "language": language,
         "include": include or (),
         "exclude": exclude or (),
