@@ -1,5 +1,6 @@
 """The monitor must warn of a collapse and must not warn of a run that is learning."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -178,3 +179,5 @@ def test_advice_names_settings_that_are_not_yet_set(tmp_path: Path) -> None:
     for word in ("whitened", "vicreg", "momentum"):
         assert word not in done
     assert "optimization.lr" in done
+    apart = advice("optimization.loss_fn=contrastive", "model.head=whitened", "objective.regularizer=vicreg")
+    assert re.findall(r"-o (\S+?)=", apart) == ["optimization.lr"]

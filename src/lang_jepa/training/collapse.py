@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.target import target_of
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.parts import parts_of
 from lang_jepa.training.metrics import STEP
 
 Metrics = Mapping[str, float]
@@ -124,7 +125,8 @@ class CollapseMonitor:
 def cures_for(settings: Settings) -> dict[str, dict[str, Any]]:
     """What may keep a run with these settings from collapsing, in words, each with the settings that do it.
 
-    Each one fits the other settings.
+    Each one fits the other settings. Where the distance tells targets apart by itself, a collapse comes from steps that
+    are too long (seen on little and repetitive text), and a target that moves slowly is no cure.
     """
     optimization = settings.optimization
     slow = {
@@ -140,7 +142,9 @@ def cures_for(settings: Settings) -> dict[str, dict[str, Any]]:
     }
     if settings.objective.regularized:
         del cures["add a regularizer"]
-    if target_of(settings).follows:
+    if parts_of(settings).distance.among_targets:
+        del cures["let the target move slowly"]
+    elif target_of(settings).follows:
         cures["let the target move slowly"] = slow if optimization.momentum_start < 0.98 else {}
     now = settings.model_dump()
     changed = {
