@@ -180,4 +180,5 @@ def test_advice_names_settings_that_are_not_yet_set(tmp_path: Path) -> None:
         assert word not in done
     assert "optimization.lr" in done
     apart = advice("optimization.loss_fn=contrastive", "model.head=whitened", "objective.regularizer=vicreg")
-    assert re.findall(r"-o (\S+?)=", apart) == ["optimization.lr"]
+    assert re.findall(r"-o (\S+?)=", apart)[0] == "optimization.lr"
+    assert re.findall(r"-o (\S+?)=", bare)[0] != "optimization.lr"
