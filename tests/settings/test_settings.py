@@ -635,6 +635,27 @@ def test_a_file_says_what_it_trains(text: str, system: str, tmp_path: Path) -> N
         other(str(path))
 
 
+def test_a_system_that_derives_from_a_built_in_one_takes_its_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "derived.py").write_text(
+        "from lang_jepa.settings.encoder import Settings\n"
+        "from lang_jepa.training.methods.encoder import EncoderMethod\n"
+        "class Own(Settings):\n    system: str = 'derived:Derived'\n"
+        "class Derived(EncoderMethod):\n    settings_class = Own\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "mine.yaml"
+    path.write_text("system: derived:Derived\nbase: dialogue\noptimization: {lr: 3.0e-4}\n")
+    settings = load_run_settings(str(path))
+    assert settings.system == "derived:Derived"
+    expected = load_settings("dialogue", ["optimization.lr=3e-4"]).model_dump(exclude={"system", "recipe"})
+    assert settings.model_dump(exclude={"system", "recipe"}) == expected
+    path.write_text("system: derived:Derived\nbase: gpt_jepa\n")
+    with pytest.raises(LangJepaError, match="its base gpt_jepa is a recipe of system gpt"):
+        load_run_settings(str(path))
+
+
 def test_one_setting_by_two_names_is_refused() -> None:
     both = ["training.learning_rate=3e-3", "optimization.lr=1e-3"]
     with pytest.raises(LangJepaError, match=r"learning_rate and optimization\.lr are one setting, .*: give it once"):

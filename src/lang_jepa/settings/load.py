@@ -189,7 +189,7 @@ def _sections(
         raise LangJepaError(f"{where}: {BASE} is the name of a recipe or the path of a YAML file, not {base!r}")
     base, line = beside(path, base), (*heirs, str(path))
     said, theirs = tree.get(SYSTEM), stated_system(base) or "encoder"
-    if said not in (None, theirs):
+    if said is not None and not issubclass(settings_class(said), settings_class(theirs)):
         raise LangJepaError(f"{where} says system {said}, and its base {base} is a recipe of system {theirs}")
     if is_yaml(base) and Path(base).resolve() in [Path(one).resolve() for one in line]:
         raise LangJepaError(f"{where} inherits from itself: {' -> '.join([*line, base])}")
