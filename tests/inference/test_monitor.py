@@ -22,6 +22,7 @@ from lang_jepa.evaluation.baselines.ngrams import UnitNGram
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.evaluation.rarity import SCORES, named
 from lang_jepa.inference import monitor as module
+from lang_jepa.inference import monitor_data
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import Monitor
 from lang_jepa.training.train import train
@@ -79,7 +80,7 @@ def test_n_grams_are_those_of_the_training_lines(watch: Monitor) -> None:
     data = watch.model.settings.data
     model = UnitNGram([masked(_lines(600), data)])
     units = masked([*_lines(9), "disk failure", *_lines(3), *_lines(1) * 4], data)
-    found, _, last = watch._raw([units])
+    found, _, (last,) = watch._raw([units])
     np.testing.assert_allclose(found[:, 2], model.surprise(units))
     np.testing.assert_allclose(found[:, 3], model.runs(units))
     assert found[-1, 3] == last > found[-3, 3] > found[-4, 3] == 0
@@ -89,11 +90,11 @@ def test_of_much_training_text_the_last_share_of_each_file_is_counted(
     watch: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, room = own_corpus(watch.model).train, watch.model.room  # type: ignore[union-attr]
-    (whole,), rows = module._training(train, room, names=False)
+    (whole,), rows = monitor_data.counted_units(train, room, names=False)
     assert (len(whole), rows.tolist()) == (600, [0, 1, 2, 3])
-    monkeypatch.setattr(module, "COUNTED", 150)
-    monkeypatch.setattr(module, "KNOWN", 3)
-    (last,), rows = module._training(train, room, names=False)
+    monkeypatch.setattr(monitor_data, "COUNTED", 150)
+    monkeypatch.setattr(monitor_data, "KNOWN", 3)
+    (last,), rows = monitor_data.counted_units(train, room, names=False)
     assert last == whole[-150:]
     assert len({whole[row] for row in rows}) == 3
     assert min(rows) >= 450
@@ -105,7 +106,8 @@ def test_a_stuck_line_is_seen_over_blocks(watch: Monitor) -> None:
         (one,) = watch.score(_lines(1))
         later = watch.score(_lines(1) * 2)
         assert one.repetition <= later[0].repetition <= later[1].repetition
-    assert watch._run == pytest.approx(8 * watch._ngrams.repetition(watch._read(watch._before)[-1].key))
+    course = watch._courses.at(None)
+    assert course.run == pytest.approx(8 * watch._ngrams.repetition(watch._read(course.before)[-1].key))
 
 
 def test_faults_decide_which_scores_count(watch: Monitor) -> None:
@@ -158,19 +160,22 @@ def test_the_state_is_taken_up(watch: Monitor, folder: Path, tmp_path: Path) -> 
     assert parts == whole[:11]
     assert [one.surprise > 0.5 for one in rest] == [surprise > 0.5 for surprise in whole[11:]]
     assert (rest[0].number, second.seen) == (11, 30)
-    assert second._run == first._run == 0
+    assert second._courses.at(None).run == first._courses.at(None).run == 0
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"before": "open door"},
-        {"before": [1]},
+        {"courses": "open door"},
+        {"courses": [[None, ["open door"]]]},
+        {"courses": [[1, ["open door"], 0.0]]},
+        {"courses": [[None, [1], 0.0]]},
+        {"courses": [[None, ["open door"], "0"]]},
         {"recent": [0]},
         {"seen": -1},
         {"alarms": True},
-        {"run": "0"},
-        {"format": 1},
+        {"apart": None},
+        {"format": 2},
         {"model": None},
     ],
 )
@@ -447,24 +452,6 @@ def test_a_model_of_records_watches_records(tmp_path: Path, type_in: Type) -> No
     (tmp_path / "new.log").write_text("\n".join([*_lines(3), *TRACE]))
     code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "new.log")
     assert (code, out.splitlines()[-1].split(",")[0]) == (0, "5 units")
-
-
-def test_a_model_of_sessions_needs_usual_lines(tmp_path: Path, type_in: Type) -> None:
-    """Held-out sessions are courses of their own, and the lines of a file are one."""
-    lines = [f"{line} [{n % 3}]" for n, line in enumerate(_lines(900))]
-    (tmp_path / "app.log").write_text("\n".join(lines))
-    train(
-        tiny_settings(
-            tmp_path / "run",
-            f"data.train_file={tmp_path / 'app.log'}",
-            *("data.units=lines", r"data.session=\[(\d)\]", "data.mask=true", "data.val_split=tail"),
-            *("data.val_fraction=0.4", "data.deduplicate=none", "data.limit=null", "data.min_length=1"),
-        )
-    )
-    code, _, err = type_in("monitor", tmp_path / "run", tmp_path / "app.log")
-    assert (code, "with --usual" in " ".join(err.split())) == (2, True)
-    code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "app.log", "--usual", tmp_path / "app.log")
-    assert (code, "900 units" in out) == (0, True)
 
 
 def test_a_blank_line_moves_no_place() -> None:

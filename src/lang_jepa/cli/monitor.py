@@ -23,7 +23,7 @@ from lang_jepa.cli.lines import (
 )
 from lang_jepa.cli.options import AnyModel, standard_input
 from lang_jepa.data.sources.base import VISIBLE
-from lang_jepa.errors import LangJepaError, one_line
+from lang_jepa.errors import LangJepaError, counted, one_line
 from lang_jepa.files.atomic import check_writable
 from lang_jepa.training.signals import Interrupted, exit_status
 
@@ -100,12 +100,6 @@ def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | N
     from lang_jepa.inference.model import missing, own_corpus
     from lang_jepa.inference.monitor import Monitor
 
-    if model.settings.data.session is not None and usual is None:
-        raise LangJepaError(
-            "the model was trained on sessions (data.session), one course each, and here the lines of all are one "
-            "course, of which the held-out sessions do not say what is usual: give lines of such a course with "
-            "--usual, or train without data.session"
-        )
     known = own_corpus(model, corpus)
     if known is None:
         raise LangJepaError(f"a monitor knows what is usual from the corpus of the training; {missing(model)}")
@@ -212,6 +206,8 @@ def _sum_up(watch: "Monitor", *, as_json: bool) -> None:
 
     rate = 1000 * watch.alarms / max(1, watch.seen)
     text = f"{watch.seen:,} units, {watch.alarms:,} alarms ({rate:.2f} in a thousand)"
+    if watch.apart:
+        text += f"; {counted(watch.apart, 'unit')} of no session, in one course"
     if as_json:
         aside(text)
     else:

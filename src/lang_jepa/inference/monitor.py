@@ -4,34 +4,38 @@ Each unit has the four scores of `evaluation/rarity.py`: surprise, novelty, n-gr
 of usual units that have as much of it, and those that find faults best together are added up. Faults that are put into
 the usual units decide which, and the threshold is a quantile of the sums of these units. They are the held-out ones of
 the training, or others that the user names.
+
+A unit is scored after those before it in its course: of a model that was trained on sessions (`data.session`) in its
+session, else after all. The usual units are scored in courses too.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.sources.sessions import by_session
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import CACHE, ORDER, UnitNGram
 from lang_jepa.evaluation.faults import KINDS, WARM, Faulty, Pools, with_faults
 from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
-from lang_jepa.evaluation.rarity import KNOWN, SCORES, Usual, Values, least_rate, named, subsets, threshold
+from lang_jepa.evaluation.rarity import SCORES, Usual, Values, least_rate, named, subsets, threshold
 from lang_jepa.files.atomic import read_json, write_json
 from lang_jepa.inference.cache import SentenceCache, weights_hash
+from lang_jepa.inference.courses import Course, Courses, are_courses
 from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of
 
 BLOCK = 256
 """Units scored in one pass where many wait."""
-COUNTED = 500_000
-"""Training units that the n-grams count, and among which the known ones are, at most."""
 _NOTHING_EXPECTED = -1.0
 """Surprise of a first unit, below that of any other."""
 _CACHED = 50_000
@@ -48,7 +52,7 @@ _UNDECIDED = (SCORES.index("surprise"), SCORES.index("novelty"))
 """What decides where no document has room for a fault."""
 USUAL_RATE = 1.0
 """False alarms in a thousand units, where nothing else is wanted."""
-FORMAT = 2
+FORMAT = 3
 """Of the state: goes up whenever another one is written."""
 
 
@@ -90,7 +94,8 @@ class Monitor:
         model: whose predictor reads units encoded alone (`data.context=concepts`).
         corpus: of its training: its training units are known and counted, its held-out ones are usual.
         per_thousand: false alarms wanted in a thousand units (None: 1, or what the usual units can set).
-        usual: units in order of time that are usual in place of the held-out ones (None: those).
+        usual: units in order of time that are usual in place of the held-out ones (None: those), in courses by
+            `data.session`.
 
     Attributes:
         per_thousand: as it is.
@@ -99,6 +104,7 @@ class Monitor:
             for any).
         threshold: of the sum.
         seen, alarms: units and alarms so far.
+        apart: units so far that `data.session` matched nothing in; they are one course.
 
     Raises:
         LangJepaError: the model predicts no next unit; too few usual units; a rate that is none, or that these cannot
@@ -121,19 +127,18 @@ class Monitor:
         count = held.num_sentences if usual is None else len(usual)
         self.per_thousand = _rate(per_thousand, count, "held-out" if usual is None else "usual")
         self.model, self._kind = model, model.similarity
-        lines, rows = _training(corpus.train, model.room, names=names)
+        lines, rows = counted_units(corpus.train, model.room, names=names)
         self.known = corpus.train.units(rows) if names else corpus.train.texts(rows)
         self._space = prepare(model.encode(self.known), model.statistics, self._kind)
         self._ngrams = UnitNGram(lines)
         self._units: dict[str, _Unit] = {}
-        documents = list(_documents(held, names=names)) if usual is None else [masked(usual, model.settings.data)]
-        scores = np.concatenate([self._raw(some)[0] for some in _batches(documents)])
+        usual_units = list(documents(held, names=names)) if usual is None else self._courses_of(usual)
+        scores = np.concatenate([self._raw(some)[0] for some in batches(usual_units)])
         self._usual = Usual(scores)
-        self.decides, self.merits = self._decide(documents)
+        self.decides, self.merits = self._decide(usual_units)
         self.threshold = threshold(self._sums(scores, own=True), self.per_thousand / 1000)
-        self.seen = self.alarms = 0
-        self._before: deque[str] = deque(maxlen=max(model.settings.data.window_size, CACHE + ORDER))
-        self._run = 0.0
+        self.seen = self.alarms = self.apart = 0
+        self._courses = Courses(max(model.settings.data.window_size, CACHE + ORDER))
         self._recent: deque[bool] = deque(maxlen=RECENT)
 
     def feed(self, units: Iterable[str], *, block: int = BLOCK) -> Iterator[Scored]:
@@ -155,18 +160,36 @@ class Monitor:
         """Score some units that follow those before."""
         if not units:
             return []
-        read, first = masked(units, self.model.settings.data), len(self._before)
-        scores, expected, run = self._raw([[*self._before, *read]], first, self._run)
+        data = self.model.settings.data
+        read, places = masked(units, data), by_session(units, data)
+        courses = [self._courses.at(name) for name in places]
+        lines = [[read[row] for row in rows] for rows in places.values()]
+        scores, expected, runs = self._raw(lines, courses)
+        for course, line, run in zip(courses, lines, runs, strict=True):
+            course.before.extend(line)
+            course.run = run
+        self._courses.forget()
+        self.apart += len(places.get(None, ())) if data.session is not None else 0
+        order = np.argsort(np.concatenate(list(places.values())))
+        return self._judged(units, scores[order], expected[order])
+
+    def _judged(self, units: Sequence[str], scores: Values, expected: Floats) -> list[Scored]:
+        """Units with their scores and what was expected, which are counted."""
         less, alarms = self._usual.less(scores), self._sums(scores) > self.threshold
         found = []
         for row, (unit, alarm) in enumerate(zip(units, alarms.tolist(), strict=True)):
             surprise, novelty, ngram, repetition = less[row].tolist()
             near = self._nearest(expected[row]) if alarm else ()
             found.append(Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, near, alarm))
-        self._before.extend(read)
         self._recent.extend(alarms.tolist())
-        self.seen, self.alarms, self._run = self.seen + len(units), self.alarms + int(alarms.sum()), run
+        self.seen, self.alarms = self.seen + len(units), self.alarms + int(alarms.sum())
         return found
+
+    def _courses_of(self, units: Sequence[str]) -> list[list[str]]:
+        """Units as the model reads them, those of each session by themselves."""
+        data = self.model.settings.data
+        read = masked(units, data)
+        return [[read[row] for row in rows] for rows in by_session(units, data).values()]
 
     @property
     def drifts(self) -> bool:
@@ -181,37 +204,56 @@ class Monitor:
         sums: Values = self._usual.rarity(scores, own=own)[:, self.decides].sum(1)
         return sums
 
-    def _raw(self, lines: Sequence[Sequence[str]], skip: int = 0, run: float = 0.0) -> tuple[Values, Floats, float]:
+    def _raw(
+        self, lines: Sequence[Sequence[str]], courses: Sequence[Course] = ()
+    ) -> tuple[Values, Floats, list[float]]:
         """The four scores of masked units in order.
 
         Args:
-            lines: of each, units in order.
-            skip: first units of each that are context alone.
-            run: the last score of repetition before the units that are scored.
+            lines: of each course, the units that are scored, one at least.
+            courses: what came before them (nothing: each begins).
 
         Returns:
-            float64 [n, 4]; what was expected, float32 [n, D], zeros where nothing is; the last score of repetition.
+            float64 [n, 4]; what was expected, float32 [n, D], zeros where nothing is; the last score of repetition of
+            each line.
         """
-        model, window = self.model, self.model.settings.data.window_size
-        every = [self._read(line) for line in lines]
-        own = [unit for line in every for unit in line[skip:]]
-        contexts = [tuple(line[max(0, at - window) : at]) for line in lines for at in range(skip, len(line))]
+        courses = courses or [Course(deque()) for _ in lines]
+        own: list[_Unit] = []
+        contexts: list[tuple[str, ...]] = []
+        ngram, again, runs = list[NDArray[np.float64]](), list[float](), list[float]()
+        pairs = list(zip(courses, lines, strict=True))
+        every = iter(self._read([unit for course, line in pairs for unit in (*course.before, *line)]))
+        for course, line in pairs:
+            skip = len(course.before)
+            units = list(islice(every, skip + len(line)))
+            own += units[skip:]
+            contexts += self._contexts([*course.before, *line], skip)
+            keys = [unit.key for unit in units]
+            ngram.append(self._ngrams.surprise(keys[skip:], keys[:skip]))
+            again += self._ngrams.runs(keys[skip:], keys[skip - 1] if skip else None, course.run)
+            runs.append(again[-1])
+        expected = self._expected(contexts)
+        surprise = 1 - np.einsum("nd,nd->n", expected, np.stack([unit.vector for unit in own]), dtype=np.float64)
+        surprise[[at for at, one in enumerate(contexts) if not one]] = _NOTHING_EXPECTED
+        novelty = np.array([unit.novelty for unit in own])
+        return np.column_stack([surprise, novelty, np.concatenate(ngram), again]), expected, runs
+
+    def _contexts(self, line: Sequence[str], skip: int) -> list[tuple[str, ...]]:
+        """What the predictor reads before each unit of a line from `skip` on."""
+        window = self.model.settings.data.window_size
+        return [tuple(line[max(0, at - window) : at]) for at in range(skip, len(line))]
+
+    def _expected(self, contexts: Sequence[tuple[str, ...]]) -> Floats:
+        """The prepared predictions after contexts, float32 [n, D]; zeros after an empty one."""
+        model = self.model
+        expected = np.zeros((len(contexts), model.dim), dtype=np.float32)
         distinct = {one: row for row, one in enumerate(dict.fromkeys(one for one in contexts if one))}
-        expected = np.zeros((len(own), model.dim), dtype=np.float32)
         if distinct:
             made = model.predict_next([list(one) for one in distinct])
             rows = [at for at, one in enumerate(contexts) if one]
             made = prepare(made, model.statistics, self._kind, side="predictions")
             expected[rows] = made[[distinct[contexts[at]] for at in rows]]
-        surprise = 1 - np.einsum("nd,nd->n", expected, np.stack([unit.vector for unit in own]), dtype=np.float64)
-        surprise[[at for at, one in enumerate(contexts) if not one]] = _NOTHING_EXPECTED
-        course, again = [], []
-        for line in every:
-            keys = [unit.key for unit in line]
-            course.append(self._ngrams.surprise(keys[skip:], keys[:skip]))
-            again += self._ngrams.runs(keys[skip:], keys[skip - 1] if skip else None, run)
-        novelty = np.array([unit.novelty for unit in own])
-        return np.column_stack([surprise, novelty, np.concatenate(course), again]), expected, again[-1]
+        return expected
 
     def _read(self, units: Sequence[str]) -> list[_Unit]:
         """What is known of units; of each distinct one it is computed once as long as the cache is small."""
@@ -227,7 +269,7 @@ class Monitor:
                 some = vectors[start : start + BLOCK]
                 novelties = 1 - (some @ self._space.T).max(1)
                 for row, novelty in enumerate(novelties.tolist()):
-                    key = _key(tokens[start + row], model.room)
+                    key = key_of(tokens[start + row], model.room)
                     self._units[new[start + row]] = _Unit(key, some[row], novelty)
         return [self._units[unit] for unit in units]
 
@@ -237,7 +279,8 @@ class Monitor:
         if not sources:
             return list(_UNDECIDED), {}
         pieces = [(one, one[at : at + PIECE]) for one in sources for at in range(0, len(one), PIECE)]
-        rows = np.unique(np.linspace(0, len(pieces) - 1, min(len(pieces), DECIDING // PIECE)).astype(int))
+        share = min(1.0, DECIDING / sum(map(len, sources)))
+        rows = np.unique(np.linspace(0, len(pieces) - 1, max(1, int(share * len(pieces)))).astype(int))
         generator = np.random.default_rng(0)
         usual = [pieces[row][1] for row in rows]
         copies: list[list[Faulty]] = []
@@ -271,16 +314,16 @@ class Monitor:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write where it stands, to be taken up by `restore`; keyword arguments are kept beside it."""
-        state = {"before": list(self._before), "run": self._run, "recent": list(self._recent)}
+        state = {"courses": self._courses.plain(), "recent": list(self._recent), "apart": self.apart}
         write_json(path, {"format": FORMAT, "model": weights_hash(self.model.jepa), "seen": self.seen,
                           "alarms": self.alarms, **state, **more})  # fmt: skip
 
     def restore(self, path: Path) -> Mapping[str, Any]:
         """Take up what `save` wrote, and return it; errors are those of `read_state`."""
         state = read_state(path, self.model)
-        self._before.extend(state["before"])
+        self._courses.restore(state["courses"])
         self._recent.extend(state["recent"])
-        self._run, self.seen, self.alarms = float(state["run"]), state["seen"], state["alarms"]
+        self.seen, self.alarms, self.apart = state["seen"], state["alarms"], state["apart"]
         return state
 
 
@@ -300,13 +343,13 @@ def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
 
 def _is_state(state: Mapping[str, Any]) -> bool:
     """Whether it has what `Monitor.save` writes."""
-    lists = {"before": str, "recent": bool}
+    recent = state.get("recent")
     return (
         state.get("format") == FORMAT
-        and all(isinstance(state.get(name), list) for name in lists)
-        and all(isinstance(one, kind) for name, kind in lists.items() for one in state[name])
-        and all(type(state.get(name)) is int and state[name] >= 0 for name in ("seen", "alarms"))
-        and isinstance(state.get("run"), int | float)
+        and isinstance(recent, list)
+        and all(isinstance(one, bool) for one in recent)
+        and are_courses(state.get("courses"))
+        and all(type(state.get(name)) is int and state[name] >= 0 for name in ("seen", "alarms", "apart"))
         and isinstance(state.get("model"), str)
     )
 
@@ -336,51 +379,3 @@ def _rate(wanted: float | None, count: int, which: str) -> float:
 
 def _auc(usual: Values, wrong: Values) -> float:
     return auc(np.concatenate([usual, wrong]), np.arange(len(usual) + len(wrong)) >= len(usual))
-
-
-def _key(ids: Any, room: int) -> bytes:
-    """A unit's tokens, as far as the model reads them."""
-    return np.asarray(ids[:room], dtype=np.int32).tobytes()
-
-
-def _training(split: CorpusSplit, room: int, *, names: bool) -> tuple[list[list[bytes]], NDArray[np.int64]]:
-    """The keys of the training units that are counted, a list for each document, and rows of the distinct ones.
-
-    Args:
-        split: of more than `COUNTED` units the last ones of each document count, as many as its share. `KNOWN` of the
-            distinct ones are returned at most, spread evenly.
-        room: tokens of a unit that the model reads.
-        names: units of different speakers are distinct.
-    """
-    keys: dict[bytes, bytes] = {}
-    first: dict[tuple[bytes, int], int] = {}
-    share, starts = min(1.0, COUNTED / split.num_sentences), split.document_starts.tolist()
-    lines = []
-    for begin, stop in pairwise(starts):
-        rows = range(stop - max(1, int((stop - begin) * share)), stop)
-        line = [_key(split.tokens(row, row + 1), room) for row in rows]
-        lines.append([keys.setdefault(key, key) for key in line])
-        said = split.speakers(np.array(rows)).tolist() if names else [0] * len(rows)
-        for row, key, speaker in zip(rows, lines[-1], said, strict=True):
-            first.setdefault((key, speaker), row)
-    every = np.array(list(first.values()))
-    return lines, every[np.unique(np.linspace(0, len(every) - 1, min(KNOWN, len(every))).astype(int))]
-
-
-def _batches(documents: Sequence[list[str]], most: int = 4096) -> Iterator[list[list[str]]]:
-    """Documents one after the other, together until they have so many units."""
-    some: list[list[str]] = []
-    for one in documents:
-        some.append(one)
-        if sum(map(len, some)) >= most:
-            yield some
-            some = []
-    if some:
-        yield some
-
-
-def _documents(split: CorpusSplit, *, names: bool) -> Iterator[list[str]]:
-    starts = split.document_starts
-    for row in range(split.num_documents):
-        rows = np.arange(starts[row], starts[row + 1])
-        yield split.units(rows) if names else split.texts(rows)

@@ -1,6 +1,6 @@
 """Lines of several processes in one file, told apart by `data.session`: those of each are a document of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Self
@@ -12,6 +12,21 @@ from lang_jepa.settings.data import DataSettings
 
 FORMAT = 1
 """Number of the rules by which lines are told apart; it enters the fingerprint."""
+
+
+def by_session(lines: Sequence[str], settings: DataSettings) -> dict[str | None, list[int]]:
+    """Positions of the lines of each session, in the order of their first lines; None is of those without a match, and
+    of all lines where `data.session` is not set.
+
+    Raises:
+        LangJepaError: the expression takes too long on a line.
+    """
+    if settings.session is None:
+        return {None: list(range(len(lines)))} if lines else {}
+    pattern, found = own_pattern(settings.session, "data.session"), dict[str | None, list[int]]()
+    for number, line in enumerate(lines):
+        found.setdefault(pattern.group(line), []).append(number)
+    return found
 
 
 @dataclass
@@ -49,16 +64,10 @@ class Sessions(Source):
 
     def _sessions(self, whole: Document) -> Iterator[Document | Rejection]:
         settings = self.settings.model_copy(update={"records": False})  # they are lines already
-        pattern = own_pattern(str(settings.session), "data.session")
         lines = [line for line in map(str.strip, whole.text.split("\n")) if line]
         tail = settings.val_split == "tail"
         cut = first_held_out(len(lines), settings.val_fraction) if whole.learnt is None else whole.learnt
-        found: dict[str | None, list[str]] = {}
-        learnt: dict[str | None, int] = {}
-        for number, line in enumerate(lines):
-            name = pattern.group(line)
-            found.setdefault(name, []).append(line)
-            learnt[name] = learnt.get(name, 0) + (number < cut)
-        for name, its in found.items():
+        for name, rows in by_session(lines, settings).items():
             identity = whole.id if name is None else f"{whole.id}#{name}"
-            yield judge(identity, "\n".join(its), identity, settings, learnt=learnt[name] if tail else None)
+            text, learnt = "\n".join(lines[row] for row in rows), sum(row < cut for row in rows)
+            yield judge(identity, text, identity, settings, learnt=learnt if tail else None)
