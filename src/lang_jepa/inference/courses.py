@@ -1,14 +1,17 @@
 """Courses of units that come interleaved, such as the sessions of a log: what came last in each of the recent ones."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 COURSES = 10_000
 """Courses that are remembered; of those beyond, the ones that got no unit for longest begin anew."""
 
-Name = str | None
-"""Of a course; None is of the units that have no session."""
+Name = str | int | None
+"""Of a course; None is of the units that have no session. A number is of a course that comes whole, in one piece, such
+as a conversation: it is not remembered.
+"""
 
 
 @dataclass(slots=True)
@@ -46,7 +49,9 @@ class Courses:
         return course
 
     def forget(self) -> None:
-        """Drop the courses beyond those that are remembered."""
+        """Drop the courses that came whole, and those beyond `most`."""
+        for name in [name for name in self._courses if isinstance(name, int)]:
+            del self._courses[name]
         while len(self._courses) > self._most:
             del self._courses[next(iter(self._courses))]
 
@@ -58,6 +63,18 @@ class Courses:
         """Take up what `plain` returned."""
         for name, before, run in courses:
             self._courses[name] = Course(deque(before, maxlen=self._reach), float(run))
+
+
+def in_courses(names: Iterable[Name]) -> dict[Name, list[int]]:
+    """Positions of the units of each course, in the order of their first units.
+
+    Args:
+        names: of the course of each unit.
+    """
+    found: dict[Name, list[int]] = {}
+    for row, name in enumerate(names):
+        found.setdefault(name, []).append(row)
+    return found
 
 
 def are_courses(value: object) -> bool:

@@ -20,19 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import Corpus
-from lang_jepa.data.sources.sessions import by_session
+from lang_jepa.data.sources.sessions import session_names
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import CACHE, ORDER, UnitNGram
 from lang_jepa.evaluation.faults import KINDS, WARM, Faulty, Pools, with_faults
 from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
-from lang_jepa.evaluation.rarity import SCORES, Usual, Values, least_rate, named, subsets, threshold
-from lang_jepa.files.atomic import read_json, write_json
+from lang_jepa.evaluation.rarity import SCORES, Usual, Values, chance_of, least_rate, named, subsets, threshold
+from lang_jepa.files.atomic import write_json
 from lang_jepa.inference.cache import SentenceCache, weights_hash
-from lang_jepa.inference.courses import Course, Courses, are_courses
+from lang_jepa.inference.courses import Course, Courses, Name, in_courses
 from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of
+from lang_jepa.inference.monitor_state import FORMAT, read_state
 
 BLOCK = 256
 """Units scored in one pass where many wait."""
@@ -44,16 +45,16 @@ LEAST = 200
 """Usual units from which a threshold can be had."""
 DRIFT = 3.0
 """Times the stated rate from which alarms are called too many."""
+IMPLAUSIBLE = 1e-4
+"""Chance of so many alarms or more, at `DRIFT` times the stated rate, below which they are."""
 RECENT = 1000
-"""Units over which the rate is watched."""
+"""Last units over which alarms are counted for that, at most."""
 PIECE, DECIDING = 64, 2000
 """Usual units of a piece in which faults are put, and of all pieces, at most."""
 _UNDECIDED = (SCORES.index("surprise"), SCORES.index("novelty"))
 """What decides where no document has room for a fault."""
 USUAL_RATE = 1.0
 """False alarms in a thousand units, where nothing else is wanted."""
-FORMAT = 3
-"""Of the state: goes up whenever another one is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ class Scored:
         number: of the unit, from 0 on since the monitor began.
         text: of it.
         surprise, novelty, ngram, repetition: shares of usual units that have less.
+        score: the sum of the rarities (-ln of the shares that have as much) of those that decide.
         expected: the known units nearest to what was expected, best first; of alarms alone.
-        alarm: whether the sum of those that decide is above the threshold.
+        alarm: whether the score is above the threshold.
     """
 
     number: int
@@ -74,6 +76,7 @@ class Scored:
     novelty: float
     ngram: float
     repetition: float
+    score: float
     expected: tuple[str, ...]
     alarm: bool
 
@@ -94,8 +97,8 @@ class Monitor:
         model: whose predictor reads units encoded alone (`data.context=concepts`).
         corpus: of its training: its training units are known and counted, its held-out ones are usual.
         per_thousand: false alarms wanted in a thousand units (None: 1, or what the usual units can set).
-        usual: units in order of time that are usual in place of the held-out ones (None: those), in courses by
-            `data.session`.
+        usual: units in order of time that are usual in place of the held-out ones (None: those).
+        courses: of which each of them is one (None: by `data.session`).
 
     Attributes:
         per_thousand: as it is.
@@ -104,7 +107,9 @@ class Monitor:
             for any).
         threshold: of the sum.
         seen, alarms: units and alarms so far.
-        apart: units so far that `data.session` matched nothing in; they are one course.
+        apart: units so far of no session (or group), where the model knows some; they are one course.
+        drift: alarms among how many last units, when they first were too many for three times the stated rate (None:
+            they were not).
 
     Raises:
         LangJepaError: the model predicts no next unit; too few usual units; a rate that is none, or that these cannot
@@ -118,6 +123,7 @@ class Monitor:
         *,
         per_thousand: float | None = None,
         usual: Sequence[str] | None = None,
+        courses: Sequence[Name] | None = None,
     ) -> None:
         if per_thousand is not None and not 0 < per_thousand < 1000:
             raise LangJepaError(f"the rate of false alarms is one of a thousand units, not {per_thousand}")
@@ -132,12 +138,13 @@ class Monitor:
         self._space = prepare(model.encode(self.known), model.statistics, self._kind)
         self._ngrams = UnitNGram(lines)
         self._units: dict[str, _Unit] = {}
-        usual_units = list(documents(held, names=names)) if usual is None else self._courses_of(usual)
+        usual_units = list(documents(held, names=names)) if usual is None else self._in_courses(usual, courses)
         scores = np.concatenate([self._raw(some)[0] for some in batches(usual_units)])
         self._usual = Usual(scores)
         self.decides, self.merits = self._decide(usual_units)
         self.threshold = threshold(self._sums(scores, own=True), self.per_thousand / 1000)
         self.seen = self.alarms = self.apart = 0
+        self.drift: tuple[int, int] | None = None
         self._courses = Courses(max(model.settings.data.window_size, CACHE + ORDER))
         self._recent: deque[bool] = deque(maxlen=RECENT)
 
@@ -156,48 +163,64 @@ class Monitor:
                 waiting = []
         yield from self.score(waiting)
 
-    def score(self, units: Sequence[str]) -> list[Scored]:
-        """Score some units that follow those before."""
+    def score(self, units: Sequence[str], courses: Sequence[Name] | None = None) -> list[Scored]:
+        """Score some units that follow those before.
+
+        Args:
+            units: texts, as they stand in the source.
+            courses: of which each is one (None: by `data.session`; where that is not set, of the same).
+        """
         if not units:
             return []
-        data = self.model.settings.data
-        read, places = masked(units, data), by_session(units, data)
-        courses = [self._courses.at(name) for name in places]
+        read, places = masked(units, self.model.settings.data), self._places(units, courses)
+        its = [self._courses.at(name) for name in places]
         lines = [[read[row] for row in rows] for rows in places.values()]
-        scores, expected, runs = self._raw(lines, courses)
-        for course, line, run in zip(courses, lines, runs, strict=True):
+        scores, expected, runs = self._raw(lines, its)
+        for course, line, run in zip(its, lines, runs, strict=True):
             course.before.extend(line)
             course.run = run
         self._courses.forget()
-        self.apart += len(places.get(None, ())) if data.session is not None else 0
+        if self.has_sessions:
+            self.apart += len(places.get(None, ()))
         order = np.argsort(np.concatenate(list(places.values())))
         return self._judged(units, scores[order], expected[order])
 
+    @property
+    def has_sessions(self) -> bool:
+        """Whether the model was trained on units that say of which course they are, a line or a message each."""
+        data = self.model.settings.data
+        return data.session is not None or (data.units == "turns" and data.group_column is not None)
+
+    def _places(self, units: Sequence[str], courses: Sequence[Name] | None) -> Mapping[Name, list[int]]:
+        """Positions of the units of each course."""
+        return in_courses(session_names(units, self.model.settings.data) if courses is None else courses)
+
     def _judged(self, units: Sequence[str], scores: Values, expected: Floats) -> list[Scored]:
         """Units with their scores and what was expected, which are counted."""
-        less, alarms = self._usual.less(scores), self._sums(scores) > self.threshold
+        less, sums = self._usual.less(scores), self._sums(scores)
+        alarms = sums > self.threshold
         found = []
-        for row, (unit, alarm) in enumerate(zip(units, alarms.tolist(), strict=True)):
-            surprise, novelty, ngram, repetition = less[row].tolist()
+        for row, (unit, total, alarm) in enumerate(zip(units, sums.tolist(), alarms.tolist(), strict=True)):
             near = self._nearest(expected[row]) if alarm else ()
-            found.append(Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, near, alarm))
-        self._recent.extend(alarms.tolist())
-        self.seen, self.alarms = self.seen + len(units), self.alarms + int(alarms.sum())
+            surprise, novelty, ngram, repetition = less[row].tolist()
+            found.append(Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, total, near, alarm))
+        self._count(alarms.tolist())
         return found
 
-    def _courses_of(self, units: Sequence[str]) -> list[list[str]]:
-        """Units as the model reads them, those of each session by themselves."""
-        data = self.model.settings.data
-        read = masked(units, data)
-        return [[read[row] for row in rows] for rows in by_session(units, data).values()]
+    def _in_courses(self, units: Sequence[str], courses: Sequence[Name] | None) -> list[list[str]]:
+        """Units as the model reads them, those of each course by themselves."""
+        read = masked(units, self.model.settings.data)
+        return [[read[row] for row in rows] for rows in self._places(units, courses).values()]
 
-    @property
-    def drifts(self) -> bool:
-        """Whether the last thousand units had more than three times the alarms that were asked for, and one at least
-        beyond chance.
-        """
-        rate = self.per_thousand / 1000 * len(self._recent)
-        return len(self._recent) == RECENT and sum(self._recent) > max(DRIFT * rate, rate + 3)
+    def _count(self, alarms: Sequence[bool]) -> None:
+        """Count alarms, and see whether they have become too many."""
+        self.seen, self.alarms = self.seen + len(alarms), self.alarms + sum(alarms)
+        for alarm in alarms:
+            self._recent.append(alarm)
+            if alarm and self.drift is None:
+                count, of = sum(self._recent), len(self._recent)
+                if chance_of(count, of, min(1.0, DRIFT * self.per_thousand / 1000)) < IMPLAUSIBLE:
+                    self.drift = count, of
 
     def _sums(self, scores: Values, *, own: bool = False) -> Values:
         """The sum that is compared with the threshold, [n]; `own`: of the usual units."""
@@ -325,33 +348,6 @@ class Monitor:
         self._recent.extend(state["recent"])
         self.seen, self.alarms, self.apart = state["seen"], state["alarms"], state["apart"]
         return state
-
-
-def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
-    """What `Monitor.save` wrote.
-
-    Raises:
-        LangJepaError: it is missing, something else, of another version, or of another model.
-    """
-    state: Mapping[str, Any] = read_json(path, what="the state of a monitor")
-    if not isinstance(state, Mapping) or not _is_state(state):
-        raise LangJepaError(f"{path} is not the state of a monitor, as this version writes it: delete it")
-    if state["model"] != weights_hash(model.jepa):
-        raise LangJepaError(f"{path} is the state of a monitor with another model: give another file, or delete it")
-    return state
-
-
-def _is_state(state: Mapping[str, Any]) -> bool:
-    """Whether it has what `Monitor.save` writes."""
-    recent = state.get("recent")
-    return (
-        state.get("format") == FORMAT
-        and isinstance(recent, list)
-        and all(isinstance(one, bool) for one in recent)
-        and are_courses(state.get("courses"))
-        and all(type(state.get(name)) is int and state[name] >= 0 for name in ("seen", "alarms", "apart"))
-        and isinstance(state.get("model"), str)
-    )
 
 
 def _rate(wanted: float | None, count: int, which: str) -> float:

@@ -80,7 +80,7 @@ def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterato
             continue
         group = waiting.setdefault(name, _Group(row))
         if reason is None:
-            group.messages.append(_message(row, settings))
+            group.messages.append(message_in(row, settings))
             size = len(row.text) if isinstance(row.text, str) else 0
             group.characters, characters = group.characters + size, characters + size
         group.empty += reason in BLANK
@@ -101,7 +101,8 @@ def _fault(text: object, settings: DataSettings) -> str | None:
     return None if settings.units == "turns" else fault(text, 0)
 
 
-def _message(row: Row, settings: DataSettings) -> object:
+def message_in(row: Row, settings: DataSettings) -> object:
+    """What a row adds to its group: of turns a message, else a text."""
     if settings.units == "turns":
         names = map(group_of, (row.beside.get(column) for column in beside(settings)[1:]))
         return {"role": next(filter(None, names), ""), "content": row.text}

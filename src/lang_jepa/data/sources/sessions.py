@@ -1,6 +1,6 @@
 """Lines of several processes in one file, told apart by `data.session`: those of each are a document of their own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Self
@@ -14,19 +14,16 @@ FORMAT = 1
 """Number of the rules by which lines are told apart; it enters the fingerprint."""
 
 
-def by_session(lines: Sequence[str], settings: DataSettings) -> dict[str | None, list[int]]:
-    """Positions of the lines of each session, in the order of their first lines; None is of those without a match, and
-    of all lines where `data.session` is not set.
+def session_names(lines: Iterable[str], settings: DataSettings) -> list[str | None]:
+    """The session of each line; None of those without a match, and of all where `data.session` is not set.
 
     Raises:
         LangJepaError: the expression takes too long on a line.
     """
     if settings.session is None:
-        return {None: list(range(len(lines)))} if lines else {}
-    pattern, found = own_pattern(settings.session, "data.session"), dict[str | None, list[int]]()
-    for number, line in enumerate(lines):
-        found.setdefault(pattern.group(line), []).append(number)
-    return found
+        return [None for _ in lines]
+    pattern = own_pattern(settings.session, "data.session")
+    return [pattern.group(line) for line in lines]
 
 
 @dataclass
@@ -67,7 +64,10 @@ class Sessions(Source):
         lines = [line for line in map(str.strip, whole.text.split("\n")) if line]
         tail = settings.val_split == "tail"
         cut = first_held_out(len(lines), settings.val_fraction) if whole.learnt is None else whole.learnt
-        for name, rows in by_session(lines, settings).items():
+        sessions: dict[str | None, list[int]] = {}
+        for row, name in enumerate(session_names(lines, settings)):
+            sessions.setdefault(name, []).append(row)
+        for name, rows in sessions.items():
             identity = whole.id if name is None else f"{whole.id}#{name}"
             text, learnt = "\n".join(lines[row] for row in rows), sum(row < cut for row in rows)
             yield judge(identity, text, identity, settings, learnt=learnt if tail else None)
