@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from lang_jepa.cli.lines import Line, file_pieces, whole_lines
 from lang_jepa.data.sources.base import VISIBLE, Row
 from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text
-from lang_jepa.data.sources.formats import kind_of
 from lang_jepa.data.sources.groups import group_of, message_in
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.courses import Name
@@ -101,6 +100,8 @@ def check_kind(path: Path, settings: DataSettings) -> None:
         LangJepaError: a table or a document of another kind by its name, or JSON whose first line holds no message;
             says what to do.
     """
+    from lang_jepa.data.sources.formats import kind_of  # which loads numpy
+
     kind, turns = kind_of(path), settings.units == "turns"
     name = kind.name if kind is not None else ""
     if name in ("parquet", "table", "PDF", "Word") or (name == "JSON" and not turns):

@@ -49,6 +49,22 @@ class Sessions(Source):
     def fingerprint(self) -> str:
         return fingerprint([self.documents_of.fingerprint(), self.settings.session, FORMAT])
 
+    def complaint(self, most: int | None = None) -> str | None:
+        """That the expression matches no line at all; reads as far as the first that it matches."""
+        first = ""
+        for row in islice(self.documents_of.read(0), most):
+            for line in _lines(row) if isinstance(row, Document) else ():
+                if session_names([line], self.settings)[0] is not None:
+                    return None
+                first = first or line
+        if not first:  # no line at all, which is said elsewhere
+            return None
+        where = self.documents_of.description if most is None else f"the first rows of {self.documents_of.description}"
+        return (
+            f"data.session: {self.settings.session!r} matches no line of {where}, so no session is told apart. Mend "
+            f"the expression, or leave it out. The first line is {first[:200]!r}."
+        )
+
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         return islice(self._read(), skip, None)
 
@@ -61,7 +77,7 @@ class Sessions(Source):
 
     def _sessions(self, whole: Document) -> Iterator[Document | Rejection]:
         settings = self.settings.model_copy(update={"records": False})  # they are lines already
-        lines = [line for line in map(str.strip, whole.text.split("\n")) if line]
+        lines = _lines(whole)
         tail = settings.val_split == "tail"
         cut = first_held_out(len(lines), settings.val_fraction) if whole.learnt is None else whole.learnt
         sessions: dict[str | None, list[int]] = {}
@@ -71,3 +87,7 @@ class Sessions(Source):
             identity = whole.id if name is None else f"{whole.id}#{name}"
             text, learnt = "\n".join(lines[row] for row in rows), sum(row < cut for row in rows)
             yield judge(identity, text, identity, settings, learnt=learnt if tail else None)
+
+
+def _lines(document: Document) -> list[str]:
+    return [line for line in map(str.strip, document.text.split("\n")) if line]
