@@ -218,7 +218,7 @@ def test_an_expression_that_matches_no_line_is_refused_before_anything_is_prepar
     path.write_text("\n".join(LINES * 20))
     given = (f"data.train_file={path}", f"data.corpus_dir={tmp_path / 'corpora'}", r"data.session=(blk_\d+)")
     settings = tiny_settings(tmp_path / "run", *given, *TAIL)
-    said = r"data\.session: '\(blk_\\\\d\+\)' matches no line of .*a\.log, .* The first line is '\[1\] open'"
+    said = r"data\.session=\(blk_\\d\+\) matches no line of .*a\.log, .* The first line is: \[1\] open"
     with pytest.raises(LangJepaError, match=said):
         prepare(settings.data)
     assert not list((tmp_path / "corpora").glob("[!.]*"))

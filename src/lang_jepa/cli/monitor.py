@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 
 def monitor(
     model: AnyModel,
-    source: Annotated[str, typer.Argument(help="A file of lines, or of JSON messages a line; - reads standard input.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A file of lines (or .gz, .zst), of JSON a message or a conversation each; - reads a pipe."
+        ),
+    ],
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on as the file grows, over rotations, until stopped.")
     ] = False,
@@ -52,7 +57,7 @@ def monitor(
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Its last lines, counts and place in the file: taken up, kept at the end."),
+        typer.Option(metavar="FILE", help="Its last lines, counts, place in the file: taken up, kept at the end."),
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
@@ -160,6 +165,10 @@ class _Source:
         self.line = rest[1]
         return [rest[0], None]
 
+    def waits(self) -> str:
+        """What was read and not scored, since more may belong to it; nothing where there is none."""
+        return f"what stands from line {self.line} on" if (self.place() or {}).get("rest") else ""
+
     def place(self) -> dict[str, Any] | None:
         """How far it was read, as plain data; None where that says nothing."""
         return place_in(self._path, self.offset, self.line) if self._goes_on else None
@@ -239,6 +248,8 @@ class _Shown:
             text += f"; {counted(watch.apart, 'unit')} of no session, in one course"
         if reader.unread:
             text += f"; {counted(reader.unread, 'line')} left out, JSON without a message (first: line {reader.first})"
+        if waits := self.source.waits():
+            text += f"; {waits} waits for the next call"
         if self.as_json:
             aside(text)
         else:

@@ -72,15 +72,15 @@ class UnitReader:
         data = self.settings
         if isinstance(value, list):
             return value, number
-        for key in (data.text_column, *_CONVERSATIONS):
+        column = data.text_column if data.group_column is None else ""  # of a group it holds one message
+        for key in filter(None, (column, *_CONVERSATIONS)):
             if isinstance(value.get(key), list):
                 return value[key], number
         if data.group_column is None:
             return [value], None
-        if data.text_column in value:
-            value_, beside = value[data.text_column], value
-            return [message_in(Row(0, "", text=value_, beside=beside), data)], group_of(value.get(data.group_column))
-        return [value], group_of(value.get(data.group_column))
+        row = Row(0, "", text=value.get(data.text_column), beside=value)
+        message = message_in(row, data) if data.text_column in value else value
+        return [message], group_of(value.get(data.group_column))
 
 
 def _json(text: str) -> Any:
@@ -109,7 +109,7 @@ def check_kind(path: Path, settings: DataSettings) -> None:
         if name == "JSON":
             cure = f"pipe the text in, `jq -r .{settings.text_column} {path} | lang-jepa monitor RUN -`"
         raise LangJepaError(f"{path} is {_A.get(name, name)}, and lines are read here: {cure}")
-    if not turns:
+    if not turns or not path.is_file():  # what is read of a named pipe is gone
         return
     lines = (line for some in whole_lines(file_pieces(path, follow=False)) for line in some or () if line.text.strip())
     reader = UnitReader(settings)

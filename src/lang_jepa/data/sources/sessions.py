@@ -7,6 +7,7 @@ from typing import Self
 
 from lang_jepa.data.sources.base import Document, Rejection, Source, first_held_out, judge
 from lang_jepa.data.sources.patterns import own_pattern
+from lang_jepa.errors import one_line
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
@@ -61,8 +62,8 @@ class Sessions(Source):
             return None
         where = self.documents_of.description if most is None else f"the first rows of {self.documents_of.description}"
         return (
-            f"data.session: {self.settings.session!r} matches no line of {where}, so no session is told apart. Mend "
-            f"the expression, or leave it out. The first line is {first[:200]!r}."
+            f"data.session={self.settings.session} matches no line of {where}, so no session is told apart. Mend the "
+            f"expression, or leave it out. The first line is: {one_line(first)[:200]}"
         )
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
