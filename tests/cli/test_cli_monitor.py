@@ -73,12 +73,12 @@ def test_an_alarm_says_where_it_is_and_by_how_much(run: Path, tmp_path: Path, ty
     assert (last["text"], last["number"], last["line"], last["file"]) == (f"10:01:00 {FAULT}", 41, 48, str(path))
     assert last["score"] > last["threshold"]
     assert "42 units, " in err
-    assert f"alarms: scores above {last['threshold']:.2f}" in err
+    assert f"alarms: scores above {last['threshold']:.3f}" in err
     code, out, err = type_in("monitor", run, path)
     said = " ".join(out.split())
     assert f":48 10:01:00 {FAULT}" in said
-    assert f"score {last['score']:.2f} by " in said
-    assert f"an alarm above {last['threshold']:.2f}" in said
+    assert f"score {last['score']:.3f} by " in said
+    assert f"an alarm above {last['threshold']:.3f}" in said
 
 
 def test_of_a_pipe_there_is_no_file(run: Path, type_in: Type) -> None:

@@ -40,9 +40,7 @@ def monitor(
     model: AnyModel,
     source: Annotated[
         str,
-        typer.Argument(
-            help="A file of lines (or .gz, .zst), of JSON a message or a conversation each; - reads a pipe."
-        ),
+        typer.Argument(help="A file of lines (or .gz, .zst), of JSON messages or conversations a line; - is a pipe."),
     ],
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on as the file grows, over rotations, until stopped.")
@@ -212,7 +210,7 @@ class _Shown:
             return
         plain(f"{f'line {line}' if file is None else f'{file}:{line}'}  {one_line(one.text)}")
         decides, threshold = named(self.watch.decides), self.watch.threshold
-        plain(f"    score {one.score:.2f} by {decides}; an alarm above {threshold:.2f}", style="dim")
+        plain(f"    score {one.score:.3f} by {decides}; an alarm above {threshold:.3f}", style="dim")
         shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
         said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         plain(f"    more than usual units: {said}", style="dim")
@@ -269,4 +267,4 @@ def _describe(watch: "Monitor") -> None:
         aside(f"decides: {decides}, since usual units are too short to put faults into")
         alone = "not measured"
     aside(f"alone: {alone}")
-    aside(f"alarms: scores above {watch.threshold:.2f}; {watch.per_thousand:.2g} in a thousand may be false")
+    aside(f"alarms: scores above {watch.threshold:.3f}; {watch.per_thousand:.2g} in a thousand may be false")
