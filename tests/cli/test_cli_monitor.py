@@ -183,10 +183,11 @@ def test_conversations_are_courses_of_their_own(chats: Path, tmp_path: Path, typ
     assert "361 units, " in err
     assert "1 line left out, JSON without a message (first: line 31)" in " ".join(err.split())
     assert json.loads((tmp_path / "state.json").read_text())["courses"] == []
-    usual = [_chat(row) for row in range(30)]
+    usual = [*(_chat(row) for row in range(30)), "{}"]
     (tmp_path / "usual.jsonl").write_text("\n".join(usual))
-    code, out, _ = type_in(*given, "--usual", tmp_path / "usual.jsonl")
+    code, out, err = type_in(*given, "--usual", tmp_path / "usual.jsonl")
     assert (code, "361 units" in out) == (0, True)
+    assert "usual.jsonl: 1 line left out, JSON without a message (first: line 31)" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_interleaved_sessions_are_scored_as_if_each_were_read_alone(watch: Monit
             assert [getattr(one, score) for one in ours] == [getattr(one, score) for one in others]
         np.testing.assert_allclose([one.surprise for one in ours], [one.surprise for one in others], atol=0.1)
     assert any(one.repetition > 0 for one in found["72"])
+    assert watch._courses.at("72").run == pytest.approx(_raw_of(watch, SECOND)[-1, 3])
 
 
 def test_raw_scores_of_courses_are_those_of_each_alone(watch: Monitor) -> None:

@@ -99,6 +99,7 @@ def monitor(
 
 def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | None, usual: Path | None) -> "Monitor":
     """The monitor of a model, with units of a file that are usual, or the held-out ones."""
+    from lang_jepa.cli.console import aside
     from lang_jepa.inference.model import missing, own_corpus
     from lang_jepa.inference.monitor import Monitor
 
@@ -110,6 +111,8 @@ def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | N
     reader = UnitReader(model.settings.data)
     lines = _Source(str(usual), model.settings.data, lasting=False).lines(None, None, follow=False)
     units = [unit for some in lines for unit in reader.read(some or ())]
+    if left_out := reader.left_out():
+        aside(f"{usual}: {left_out}")
     texts, courses = [unit.text for unit in units], reader.courses(units)
     return Monitor(model, known, per_thousand=per_thousand, usual=texts, courses=courses)
 
@@ -244,8 +247,8 @@ class _Shown:
         text = f"{watch.seen:,} units, {watch.alarms:,} alarms ({rate:.2f} in a thousand)"
         if watch.apart:
             text += f"; {counted(watch.apart, 'unit')} of no session, in one course"
-        if reader.unread:
-            text += f"; {counted(reader.unread, 'line')} left out, JSON without a message (first: line {reader.first})"
+        if left_out := reader.left_out():
+            text += f"; {left_out}"
         if waits := self.source.waits():
             text += f"; {waits} waits for the next call"
         if self.as_json:

@@ -10,7 +10,7 @@ from lang_jepa.cli.lines import Line, file_pieces, whole_lines
 from lang_jepa.data.sources.base import VISIBLE, Row
 from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text
 from lang_jepa.data.sources.groups import group_of, message_in
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.inference.courses import Name
 from lang_jepa.settings.data import DataSettings
 
@@ -46,6 +46,12 @@ class UnitReader:
     def read(self, lines: Iterable[Line]) -> list[Unit]:
         """The units of lines; of one in which nothing is visible, or a message without text, there is none."""
         return [Unit(text, course, line) for line in lines for text, course in self._units(line)]
+
+    def left_out(self) -> str:
+        """What was left out, for people; nothing where nothing was."""
+        if not self.unread:
+            return ""
+        return f"{counted(self.unread, 'line')} left out, JSON without a message (first: line {self.first})"
 
     def courses(self, units: Sequence[Unit]) -> list[Name] | None:
         """Of which course each unit is, where units say so themselves: None where the lines of logs do."""
