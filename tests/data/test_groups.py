@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from lang_jepa.cli.rank import _conversations
 from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.sources import groups
 from lang_jepa.data.sources.base import Document, Rejection, Row
 from lang_jepa.data.sources.hub import HubSource
@@ -105,6 +106,7 @@ def test_rows_without_a_group_are_counted(tmp_path: Path, value: object) -> None
 def test_a_value_that_can_be_written_names_a_group() -> None:
     assert [groups.group_of(value) for value in (3, 3.0, "3", 3.5)] == ["3", "3", "3", "3.5"]
     assert [groups.group_of(value) for value in (False, date(2026, 1, 2))] == ["False", "2026-01-02"]
+    assert [groups.group_of(value) for value in ("nan", "NaN", float("nan"))] == ["nan", "NaN", None]
 
 
 def test_damaged_rows_stand_for_themselves_even_where_a_group_ends(tmp_path: Path) -> None:
@@ -243,7 +245,35 @@ def test_rejections_name_their_places(tmp_path: Path) -> None:
     path = _table(tmp_path, "jsonl", [{"chat": "a", "role": "user", "text": 5}])
     (row,) = open_source(_settings(path)).rows()
     assert isinstance(row, Rejection)
-    assert row.reason == "a message whose content is no text (int)"
+    assert row.reason == "a message whose content is no text (int): its group is left out whole"
+
+
+def test_a_damaged_message_leaves_its_group_out_with_a_count(tmp_path: Path) -> None:
+    """Once, under a reason that says so, at the place of the message; the preparation's summary has it."""
+    rows = [{**row, "chat": f"{row['chat']}{n}"} for n in range(9) for row in ROWS]
+    rows[2]["text"] = {"a": 1}
+    path = _table(tmp_path, "jsonl", rows)
+    source, rejected = open_source(_settings(path)), Counter[str]()
+    assert "a0" not in {one.id for one in source.documents(rejected)}
+    reason = "a message whose content is no text (dict): its group is left out whole"
+    assert (rejected, source.examples) == ({reason: 1}, {reason: ["rows.jsonl:line 3"]})
+    given = (f"data.train_file={path}", "data.group_column=chat", "data.units=turns", "data.min_length=1")
+    more = ("data.deduplicate=none", "data.limit=null", "data.val_fraction=0")
+    corpus = prepare(tiny_settings(tmp_path / "run", *given, *more).data)
+    assert Losses.of_manifest(corpus.manifest["statistics"]).line() == f"of 18 documents: rejected 1 (5.6%): 1 {reason}"
+
+
+@pytest.mark.parametrize("units", ["turns", "lines"])
+def test_a_group_of_damaged_rows_alone_is_counted_once(tmp_path: Path, units: str) -> None:
+    rows = [
+        *ROWS,
+        {"chat": "c", "role": "user"},
+        {"chat": "c", "role": "user"},
+        {"chat": "d", "role": "u", "text": None},
+    ]
+    source, rejected = open_source(_settings(_table(tmp_path, "jsonl", rows), units=units)), Counter[str]()
+    assert {one.id for one in source.documents(rejected)} == {"a", "b"}
+    assert rejected == {"no 'text' key": 2, "a conversation without text" if units == "turns" else "empty text": 1}
 
 
 def test_a_data_set_of_the_hub_is_grouped_as_it_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

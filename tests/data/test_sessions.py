@@ -211,3 +211,31 @@ def test_which_files_are_one_log() -> None:
     """Dates of any length in order of time; another case is another log."""
     names = ["app.log", "App.log", "app.log.2026-02-03", "app.log.2026-01-02-13"]
     assert logs_of(names) == [["app.log.2026-01-02-13", "app.log.2026-02-03", "app.log"]]
+
+
+def test_an_expression_that_matches_no_line_is_refused_before_anything_is_prepared(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("\n".join(LINES * 20))
+    given = (f"data.train_file={path}", f"data.corpus_dir={tmp_path / 'corpora'}", r"data.session=(blk_\d+)")
+    settings = tiny_settings(tmp_path / "run", *given, *TAIL)
+    said = r"data\.session=\(blk_\\d\+\) matches no line of .*a\.log, .* The first line is: \[1\] open"
+    with pytest.raises(LangJepaError, match=said):
+        prepare(settings.data)
+    assert not list((tmp_path / "corpora").glob("[!.]*"))
+    assert open_source(_settings(path)).complaint() is None
+    path.write_text("\n".join([*LINES[:2] * 20, "blk_1 x"]))  # one match is enough
+    assert open_source(settings.data).complaint() is None
+    path.write_text("")
+    assert open_source(settings.data).complaint() is None
+
+
+def test_of_a_stream_that_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in "ab":
+        (tmp_path / "logs" / f"{name}.log").write_text("\n".join(f"{name} step {n}" for n in range(80)))
+    kept = (one for one in TAIL if "limit" not in one and "deduplicate" not in one)
+    stream = ("data.streaming=true", "optimization.max_steps=2", r"data.session=^(\w) no")
+    settings = tiny_settings(tmp_path / "run", f"data.train_file={tmp_path / 'logs'}", *kept, *stream)
+    said = StreamData(settings, rank=0, world=1).complaint
+    assert said is not None
+    assert "matches no line of the first rows of folder" in said

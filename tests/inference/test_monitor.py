@@ -1,32 +1,24 @@
 """The monitor: scores by hand, what decides, the threshold's rate, blocks that change nothing, rotation, state."""
 
-import gzip
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lang_jepa.cli.lines import check_lines, file_pieces, found_place, place_in, whole_lines, whole_records
-from lang_jepa.cli.monitor import _unit
-from lang_jepa.data.sources.records import Habits, habits_of
+from lang_jepa.cli.lines import Line
+from lang_jepa.cli.units import UnitReader
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import UnitNGram
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.evaluation.rarity import SCORES, named
 from lang_jepa.inference import monitor as module
+from lang_jepa.inference import monitor_data
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import Monitor
 from lang_jepa.training.train import train
-from tiny import environment, tiny_settings
-from typed import Type
+from tiny import tiny_settings
 
 STEPS = ("open door", "read page", "close door", "wait a while")
 
@@ -79,7 +71,7 @@ def test_n_grams_are_those_of_the_training_lines(watch: Monitor) -> None:
     data = watch.model.settings.data
     model = UnitNGram([masked(_lines(600), data)])
     units = masked([*_lines(9), "disk failure", *_lines(3), *_lines(1) * 4], data)
-    found, _, last = watch._raw([units])
+    found, _, (last,) = watch._raw([units])
     np.testing.assert_allclose(found[:, 2], model.surprise(units))
     np.testing.assert_allclose(found[:, 3], model.runs(units))
     assert found[-1, 3] == last > found[-3, 3] > found[-4, 3] == 0
@@ -89,11 +81,11 @@ def test_of_much_training_text_the_last_share_of_each_file_is_counted(
     watch: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, room = own_corpus(watch.model).train, watch.model.room  # type: ignore[union-attr]
-    (whole,), rows = module._training(train, room, names=False)
+    (whole,), rows = monitor_data.counted_units(train, room, names=False)
     assert (len(whole), rows.tolist()) == (600, [0, 1, 2, 3])
-    monkeypatch.setattr(module, "COUNTED", 150)
-    monkeypatch.setattr(module, "KNOWN", 3)
-    (last,), rows = module._training(train, room, names=False)
+    monkeypatch.setattr(monitor_data, "COUNTED", 150)
+    monkeypatch.setattr(monitor_data, "KNOWN", 3)
+    (last,), rows = monitor_data.counted_units(train, room, names=False)
     assert last == whole[-150:]
     assert len({whole[row] for row in rows}) == 3
     assert min(rows) >= 450
@@ -105,7 +97,8 @@ def test_a_stuck_line_is_seen_over_blocks(watch: Monitor) -> None:
         (one,) = watch.score(_lines(1))
         later = watch.score(_lines(1) * 2)
         assert one.repetition <= later[0].repetition <= later[1].repetition
-    assert watch._run == pytest.approx(8 * watch._ngrams.repetition(watch._read(watch._before)[-1].key))
+    course = watch._courses.at(None)
+    assert course.run == pytest.approx(8 * watch._ngrams.repetition(watch._read(course.before)[-1].key))
 
 
 def test_faults_decide_which_scores_count(watch: Monitor) -> None:
@@ -158,19 +151,22 @@ def test_the_state_is_taken_up(watch: Monitor, folder: Path, tmp_path: Path) -> 
     assert parts == whole[:11]
     assert [one.surprise > 0.5 for one in rest] == [surprise > 0.5 for surprise in whole[11:]]
     assert (rest[0].number, second.seen) == (11, 30)
-    assert second._run == first._run == 0
+    assert second._courses.at(None).run == first._courses.at(None).run == 0
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"before": "open door"},
-        {"before": [1]},
+        {"courses": "open door"},
+        {"courses": [[None, ["open door"]]]},
+        {"courses": [[1, ["open door"], 0.0]]},
+        {"courses": [[None, [1], 0.0]]},
+        {"courses": [[None, ["open door"], "0"]]},
         {"recent": [0]},
         {"seen": -1},
         {"alarms": True},
-        {"run": "0"},
-        {"format": 1},
+        {"apart": None},
+        {"format": 2},
         {"model": None},
     ],
 )
@@ -212,135 +208,50 @@ def test_usual_units_of_another_file_set_the_threshold(watch: Monitor) -> None:
         Monitor(watch.model, corpus, usual=other[:3])
 
 
-def test_too_many_alarms_are_called_drift(watch: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not watch.drifts
-    watch._recent.extend([True] * 140 + [False] * 860)
-    assert not watch.drifts  # 50 in a thousand were asked for
-    watch._recent.extend([True] * 200)
-    assert watch.drifts
+def _counted(watch: Monitor, per_thousand: float, alarms: list[bool]) -> tuple[int, int] | None:
+    watch.per_thousand, watch.drift = per_thousand, None
+    watch._recent.clear()
+    watch._count(alarms)
+    return watch.drift
+
+
+def test_too_many_alarms_are_drift_as_soon_as_chance_cannot_be_it(watch: Monitor) -> None:
+    """The binomial test by hand: at three times 1 in a thousand, 4 of 4 have .003 ** 4, 2 of 2 have 9e-6."""
+    assert _counted(watch, 1, [True]) is None  # .003
+    assert _counted(watch, 1, [True] * 50 + [False] * 10) == (2, 2)
+    assert _counted(watch, 1, [True] + [False] * 59 + [True]) is None  # 61 * 60 / 2 * .003 ** 2 = .016
+    assert _counted(watch, 50, [True] * 50 + [False] * 10) == (5, 5)  # .15 ** 5 = 8e-5
+    assert _counted(watch, 50, [True] * 4 + [False] * 90 + [True] * 4) is None
+    assert _counted(watch, 1000 / 3, [True] * 1000) is None  # all were asked for
+
+
+def test_the_stated_rate_is_no_drift(watch: Monitor) -> None:
+    """Nor are twice the rate, over a hundred thousand units; five times it are."""
+    generator = np.random.default_rng(0)
+    for per_thousand in (1, 10, 50):
+        for times in (1, 2):
+            drawn = generator.random(100_000) < times * per_thousand / 1000
+            assert _counted(watch, per_thousand, drawn.tolist()) is None
+        drawn = generator.random(20_000) < 7 * per_thousand / 1000
+        assert _counted(watch, per_thousand, drawn.tolist()) is not None
+
+
+def test_the_score_of_an_alarm_is_above_the_threshold_and_adds_up(watch: Monitor) -> None:
+    found = watch.score([*_lines(40), "disk failure at sector nine"])
+    assert all(one.alarm == (one.score > watch.threshold) for one in found)
+    scores, _, _ = watch._raw([masked(_lines(40), watch.model.settings.data)])
+    rarity = -np.log(
+        ((watch._usual._levels[:, None, :] >= scores.T.round(4)[:, :, None]).sum(2) + 1) / (len(watch._usual) + 1)
+    )
+    np.testing.assert_allclose([one.score for one in found[:40]], rarity[watch.decides].sum(0), atol=0.3)
+
+
+def test_a_rate_that_is_none_is_refused(watch: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LangJepaError, match="not 0"):
+        Monitor(watch.model, own_corpus(watch.model), per_thousand=0)  # type: ignore[arg-type]
     monkeypatch.setattr(module, "LEAST", 10_000)
     with pytest.raises(LangJepaError, match="a threshold needs 10000 held-out units"):
         Monitor(watch.model, own_corpus(watch.model), per_thousand=1)  # type: ignore[arg-type]
-    with pytest.raises(LangJepaError, match="not 0"):
-        Monitor(watch.model, own_corpus(watch.model), per_thousand=0)  # type: ignore[arg-type]
-
-
-def test_lines_are_whole_however_they_arrive() -> None:
-    text = "eins\nzwei äö\n\ndrei".encode()
-    whole = [line for lines in whole_lines(iter([text])) for line in lines]
-    assert whole == [("eins", 5), ("zwei äö", 15), ("", 16), ("drei", 20)]
-    for size in (1, 3, 5):
-        pieces = [text[at : at + size] for at in range(0, len(text), size)]
-        assert [line for lines in whole_lines(iter(pieces)) for line in lines] == whole
-        assert [line for lines in whole_lines(iter(pieces), unfinished=False) for line in lines] == whole[:3]
-    assert list(whole_lines(iter([b"a\xff\n"]), 7)) == [[("a�", 10)]]
-    assert list(whole_lines(iter([b"half", None, b"one\n"]))) == [[("half", 0)], [("one", 4)]]
-
-
-def test_a_place_is_found_again_in_the_same_file_alone(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    path.write_text("one\ntwo\n")
-    place = place_in(path, 4)
-    assert found_place(path, place) == 4
-    path.write_text("one\nmore\nthree\n")
-    assert found_place(path, place) == 4
-    for other in (None, {}, "a", place | {"offset": -1}, place | {"offset": 99}, place | {"offset": "4"}):
-        assert found_place(path, other) is None
-    path.write_text("new\nmore\nthree\n")
-    assert found_place(path, place) is None
-    (tmp_path / "b.log").write_text("one\ntwo\n")
-    assert found_place(tmp_path / "b.log", place) is None
-    assert place_in(tmp_path / "gone", 3) == {}
-
-
-class Ended(Exception):
-    pass
-
-
-def _followed(path: Path, acts: list[Callable[[], object]]) -> list[str]:
-    """Lines of a followed file, in which something happens whenever there is nothing new."""
-    left = iter(acts)
-
-    def wait() -> None:
-        act = next(left, None)
-        if act is None:
-            raise Ended
-        act()
-
-    lines: list[str] = []
-    try:
-        for some in whole_lines(file_pieces(path, follow=True, wait=wait)):
-            lines += [line for line, _ in some]
-    except Ended:
-        pass
-    return lines
-
-
-def test_a_file_is_followed_over_rotation_and_truncation(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    path.write_text("one\ntw")
-
-    def append(text: str) -> None:
-        with path.open("a") as file:
-            file.write(text)
-
-    def rotate() -> None:
-        append("half")
-        path.rename(tmp_path / "a.log.1")
-
-    acts = [
-        lambda: append("o\nthree\n"),
-        rotate,
-        lambda: path.write_text("four\n"),
-        lambda: path.write_text("5\n"),
-        lambda: append("six\n"),
-    ]
-    assert [line for line in _followed(path, acts) if line] == ["one", "two", "three", "half", "four", "5", "six"]
-    with pytest.raises(LangJepaError, match="cannot read"):
-        list(file_pieces(tmp_path / "none", follow=False))
-
-
-def test_a_followed_file_that_becomes_a_folder_is_said(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    path.write_text("one\n")
-    with pytest.raises(LangJepaError, match=r"cannot read .*a.log: Is a directory"):
-        _followed(path, [path.unlink, path.mkdir])
-
-
-def test_the_verb_prints_alarms_from_a_file_and_from_a_pipe(folder: Path, tmp_path: Path, type_in: Type) -> None:
-    lines = [*_lines(40), "\0\0\0", "\u200b", "disk failure at sector nine", ""]
-    (tmp_path / "new.log").write_text("\n".join(lines))
-    given = ("monitor", folder / "run", tmp_path / "new.log", "--state", tmp_path / "state.json")
-    code, out, _ = type_in(*given, "--json")
-    assert code == 0
-    alarms = [json.loads(line) for line in out.splitlines()]
-    assert alarms[-1]["text"] == "disk failure at sector nine"
-    assert alarms[-1]["number"] == 40
-    assert json.loads((tmp_path / "state.json").read_text())["seen"] == 41
-    code, out, _ = type_in(*given)
-    assert out.startswith("41 units, ")  # it goes on where it was
-    with (tmp_path / "new.log").open("a") as file:
-        file.write("open a door that is not there\nhalf a li")
-    code, out, err = type_in(*given)
-    assert "42 units, " in out
-    assert "open a door" in out
-    assert "n-gram" in out
-    assert "decides: " in err
-    (tmp_path / "new.log").write_text("another file\n")
-    code, out, err = type_in(*given)
-    assert "43 units, " in out
-    assert "is not the file that was read last" in err
-
-    read, write = os.pipe()
-    thread = threading.Thread(target=lambda: (os.write(write, "\n".join(lines).encode()), os.close(write)))
-    thread.start()
-    with os.fdopen(read) as pipe:
-        code, out, _ = type_in("monitor", folder / "run", "-", "--json", text=pipe)
-    thread.join()
-    assert code == 0
-    assert json.loads(out.splitlines()[-1])["text"] == "disk failure at sector nine"
-    code, _, err = type_in("monitor", folder / "run", "-", "--follow")
-    assert (code, "--follow has no effect on standard input" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -359,117 +270,18 @@ def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, 
     assert corpus is not None
     known = Monitor(model, corpus).known
     assert all(unit.startswith(("user: ", "assistant: ")) == (speakers == "embedding") for unit in known)
-    data = model.settings.data
-    assert _unit('{"role": "user", "content": "open it"}', data) == ("user: " * (speakers == "embedding")) + "open it"
-    assert _unit('{"role": "assistant", "content": null, "tool_calls": []}', data) == ""
-    assert _unit('{"role": "user"', data) == '{"role": "user"'
+    lines = ['{"role": "user", "content": "open it"}', '{"role": "assistant", "content": null, "tool_calls": []}',
+             '{"role": "user"', "", json.dumps({"messages": [{"role": "user", "content": "Hm."}, "Well."]}), '{"id": 3}']  # fmt: skip
+    reader = UnitReader(model.settings.data)
+    found = reader.read(Line(text, row, 0, 0) for row, text in enumerate(lines, start=1))
+    who = ("user: ", "-: ") if speakers == "embedding" else ("", "")
+    assert [(unit.text, unit.course, unit.line.number) for unit in found] == [
+        (f"{who[0]}open it", None, 1), ('{"role": "user"', None, 3), (f"{who[0]}Hm.", 5, 5), (f"{who[1]}Well.", 5, 5),
+    ]  # fmt: skip
+    assert (reader.unread, reader.first) == (1, 6)
 
 
 def test_documents_without_room_for_faults_decide_nothing(watch: Monitor) -> None:
     assert watch._decide([_lines(4), _lines(3)]) == ([0, 1], {})
     decides, merits = watch._decide([_lines(4), _lines(30)])
     assert named(decides) in merits
-
-
-@pytest.mark.parametrize(
-    ("name", "said"), [("a.gz", "is compressed"), ("folder", "it is a folder"), ("none", "no such")]
-)
-def test_what_holds_no_lines_is_refused_first(name: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "a.gz").write_bytes(gzip.compress(b"one"))
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(LangJepaError, match=said):
-        check_lines(tmp_path / name)
-
-
-def test_a_signal_ends_a_followed_file_with_a_summary(folder: Path, tmp_path: Path) -> None:
-    path, state = tmp_path / "new.log", tmp_path / "state.json"
-    path.write_text("\n".join([*_lines(30), ""]))
-    given = ["monitor", folder / "run", path, "--follow", "--state", state]
-    command = [sys.executable, "-m", "lang_jepa.cli", *map(str, given)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
-    assert process.stderr is not None
-    while "decides" not in (line := process.stderr.readline()):
-        assert line, "it ended before it began"
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
-    assert process.returncode == 130
-    assert " units, " in out
-    assert "Traceback" not in err
-    assert json.loads(state.read_text())["place"]["offset"] in (0, path.stat().st_size)
-
-
-TRACE = (
-    "10:00:01 request failed",
-    "Traceback (most recent call last):",
-    '  File "app.py", line 3, in run',
-    "ValueError: no such page",
-    "10:00:02 open door",
-)
-RECORD = (
-    "10:00:01 request failed Traceback (most recent call last): "
-    + 'File "app.py", line 3, in run ValueError: no such page'
-)
-
-
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_records_are_whole_however_their_lines_arrive(size: int) -> None:
-    """And where reading stops, what waits for further lines is read again."""
-    whole = "".join(f"{line}\n" for line in TRACE).encode()
-    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
-    batches = [one for one in whole_records(whole_lines(iter(pieces)), habits_of(TRACE)) if one]
-    assert [record for some in batches for record, _ in some] == [RECORD, TRACE[-1]]
-    ends = [at for some in batches for _, at in some]
-    assert whole[ends[0] :].decode() == TRACE[-1] + "\n"
-    assert ends[1] == len(whole)
-
-
-def test_a_record_is_complete_where_a_log_pauses_or_another_begins() -> None:
-    begun = "".join(f"{line}\n" for line in TRACE[:4]).encode()
-    for pause in (b"", None):
-        pieces: list[bytes | None] = [begun, pause, b"10:00:03 more\n"]
-        batches = list(whole_records(whole_lines(iter(pieces)), habits_of(TRACE)))
-        assert [record for some in batches for record, _ in some] == [RECORD, "10:00:03 more"]
-        assert batches[0] == []
-
-
-def test_a_model_of_records_watches_records(tmp_path: Path, type_in: Type) -> None:
-    """A stack trace is one unit, in the file that is watched as in the training."""
-    lines = [line for n in range(100) for line in (*_lines(9, first=9 * n), *TRACE[:4])]
-    (tmp_path / "app.log").write_text("\n".join(lines))
-    train(
-        tiny_settings(
-            tmp_path / "run",
-            f"data.train_file={tmp_path / 'app.log'}",
-            *("data.units=lines", "data.records=true", "data.mask=true", "data.val_split=tail"),
-            *("data.val_fraction=0.4", "data.deduplicate=none", "data.limit=null", "data.min_length=1"),
-        )
-    )
-    (tmp_path / "new.log").write_text("\n".join([*_lines(3), *TRACE]))
-    code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "new.log")
-    assert (code, out.splitlines()[-1].split(",")[0]) == (0, "5 units")
-
-
-def test_a_model_of_sessions_needs_usual_lines(tmp_path: Path, type_in: Type) -> None:
-    """Held-out sessions are courses of their own, and the lines of a file are one."""
-    lines = [f"{line} [{n % 3}]" for n, line in enumerate(_lines(900))]
-    (tmp_path / "app.log").write_text("\n".join(lines))
-    train(
-        tiny_settings(
-            tmp_path / "run",
-            f"data.train_file={tmp_path / 'app.log'}",
-            *("data.units=lines", r"data.session=\[(\d)\]", "data.mask=true", "data.val_split=tail"),
-            *("data.val_fraction=0.4", "data.deduplicate=none", "data.limit=null", "data.min_length=1"),
-        )
-    )
-    code, _, err = type_in("monitor", tmp_path / "run", tmp_path / "app.log")
-    assert (code, "with --usual" in " ".join(err.split())) == (2, True)
-    code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "app.log", "--usual", tmp_path / "app.log")
-    assert (code, "900 units" in out) == (0, True)
-
-
-def test_a_blank_line_moves_no_place() -> None:
-    """Going on from a record's place reads again all that waited for further lines, whatever blank lines stood there."""
-    whole = b"INFO a\ncom.x.FooException: bad\n\n   indented text\nINFO b\n"
-    batches = whole_records(whole_lines(iter([whole])), Habits(stamped=False, indented=True))
-    record, place = next(line for some in batches for line in some)
-    assert (record, whole[place:].split(b"\n")[0]) == ("INFO a", b"com.x.FooException: bad")

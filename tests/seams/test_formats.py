@@ -58,7 +58,7 @@ PINNED = {
     "stories.generate": (1, "b5d4a0c027b3e3b0"),
     "data.sources.base": (1, "6c15c2f2a5ef4778"),
     "data.text.masks": (2, "7e672b0d6043a8dd"),
-    "data.sources.groups": (1, "63586af0f3ad8fea"),
+    "data.sources.groups": (2, "7904f20dc1c08900"),
     "data.sources.records": (1, "0d644cd5b9bbaf49"),
     "data.sources.sessions": (1, "be6b7e5a62cd966c"),
     "data.sources.rotated": (2, "99fd9be38e7fde4d"),
@@ -190,6 +190,7 @@ def _of_groups(folder: Path) -> Iterator[Any]:
         ("", "u", "lost"),
         ("b", "u", None),
         ("a", "u", " x"),
+        ("nan", "u", "a name"),
     ]
     values = [dict(zip(("chat", "author", "text"), row, strict=True)) for row in rows]
     (folder / "a.jsonl").write_text("\n".join(map(json.dumps, values)))

@@ -3,12 +3,13 @@
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from lang_jepa.data.sources.records import LOOKED_AT, Habits, RecordReader, habits_of
+from lang_jepa.data.sources.records import LOOKED_AT, RecordReader, habits_of
+from lang_jepa.data.sources.text_files import PACKED, chunks
 from lang_jepa.errors import LangJepaError
 
 _CHUNK = 1 << 16
@@ -17,29 +18,65 @@ _POLL = 0.2
 _HEAD = 1024
 """Bytes from its beginning by which a file is known again."""
 
-_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
-"""What files of gzip, zstd, bzip2 and xz begin with."""
+_PACKED = {b"\x1f\x8b": "zcat", b"\x28\xb5\x2f\xfd": "zstdcat", b"BZh": "bzcat", b"\xfd7zXZ": "xzcat"}
+"""What files of gzip, zstd, bzip2 and xz begin with, and what unpacks them."""
 
-Line = tuple[str, int]
-"""A line, and the bytes of its file up to its end."""
+_REST = 1 << 17
+"""Bytes after a place that are kept with it at most, for when the file is gone."""
 
 
-def check_lines(path: Path) -> None:
-    """Refuse what holds no lines to read.
+class Line(NamedTuple):
+    """A line of a file, or a record of several.
+
+    Attributes:
+        text: of it.
+        number: in its file, from 1; of a record that of its first line.
+        end: bytes of the file up to what was not handed out.
+        following: number of the line there.
+    """
+
+    text: str
+    number: int
+    end: int
+    following: int
+
+
+Batch = list[Line] | None
+"""Lines that came together; None stands where another file begins."""
+
+
+def check_lines(path: Path, *, follow: bool = False) -> None:
+    """Refuse what holds no lines to read, before a model is loaded.
+
+    Args:
+        path: of the file.
+        follow: it is to be read as it grows.
 
     Raises:
-        LangJepaError: it is missing, a folder, cannot be read, or is compressed; says what to do.
+        LangJepaError: it is missing, a folder, cannot be read, or is compressed in a way that is not read here; says
+            what to do.
     """
     try:
-        if path.is_file():
-            with path.open("rb") as file:
-                begin = file.read(8)
-            if begin.startswith(_PACKED):
-                raise LangJepaError(f"{path} is compressed: unpack it first, or pipe its lines in")
-        elif path.is_dir() or not path.exists():
-            raise LangJepaError(f"cannot read {path}: {'it is a folder' if path.is_dir() else 'there is no such file'}")
+        if path.is_dir():
+            raise LangJepaError(f"cannot read {path}: it is a folder. Name one file of it.")
+        if not path.exists():
+            raise LangJepaError(f"cannot read {path}: there is no such file")
+        if not path.is_file():  # a named pipe: what is read of it is gone
+            return
+        with path.open("rb") as file:
+            begin = file.read(8)
     except OSError as error:
         raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
+    unpack = next((name for bytes_, name in _PACKED.items() if begin.startswith(bytes_)), None)
+    if unpack and not is_packed(path):
+        raise LangJepaError(f"{path} is compressed: `{unpack} {path} | lang-jepa monitor RUN -`")
+    if follow and is_packed(path):
+        raise LangJepaError(f"{path} is compressed, so it does not grow: leave --follow out, or follow the log itself")
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is unpacked as it is read, by its name."""
+    return path.suffix.lower() in PACKED
 
 
 def piped(stream: BinaryIO) -> Iterator[bytes]:
@@ -65,6 +102,9 @@ def file_pieces(
     Raises:
         LangJepaError: it cannot be read, or no longer.
     """
+    if is_packed(path) and not follow:
+        yield from chunks(path)
+        return
     try:
         stream, quiet = _opened(path, start), False
         while True:
@@ -101,14 +141,17 @@ def _opened(path: Path, start: int = 0) -> BinaryIO:
     return stream
 
 
-def whole_lines(pieces: Iterator[bytes | None], start: int = 0, *, unfinished: bool = True) -> Iterator[list[Line]]:
+def whole_lines(
+    pieces: Iterator[bytes | None], start: int = 0, number: int = 1, *, unfinished: bool = True
+) -> Iterator[Batch]:
     """The lines that each piece completes, and at the end of a file the last one; what is no UTF-8 is replaced.
 
-    Of an empty piece an empty list.
+    Of an empty piece an empty list, and None where another file begins.
 
     Args:
         pieces: of `piped` or `file_pieces`; None begins another file.
         start: bytes of the first file before its first piece.
+        number: of its first line.
         unfinished: hand out a line at the end of the pieces that has no end of its own.
     """
     rest: list[bytes] = []  # a list, since a line may be very long
@@ -116,8 +159,9 @@ def whole_lines(pieces: Iterator[bytes | None], start: int = 0, *, unfinished: b
     for piece in pieces:
         if piece is None:  # a line that the old file left unfinished is over
             if line := b"".join(rest):
-                yield [(_text(line), 0)]
-            rest, at = [], 0
+                yield [Line(_text(line), number, 0, 1)]
+            rest, at, number = [], 0, 1
+            yield None
             continue
         if not piece:
             yield []
@@ -126,72 +170,110 @@ def whole_lines(pieces: Iterator[bytes | None], start: int = 0, *, unfinished: b
         found: list[Line] = []
         for line in lines:
             whole = b"".join([*rest, line])
-            at, rest = at + len(whole) + 1, []
-            found.append((_text(whole), at))
+            at, rest, number = at + len(whole) + 1, [], number + 1
+            found.append(Line(_text(whole), number - 1, at, number))
         if found:
             yield found
         rest.append(last)
     if unfinished and (line := b"".join(rest)):
-        yield [(_text(line), at + len(line))]
+        yield [Line(_text(line), number, at + len(line), number + 1)]
 
 
-def habits_in(path: Path) -> Habits | None:
-    """How the records of a file of lines begin; None where it has no line yet."""
-    lines = (line for some in whole_lines(file_pieces(path, follow=False)) for line, _ in some)
-    first = list(islice(lines, LOOKED_AT))
-    return habits_of(first) if first else None
+def first_lines(path: Path) -> list[str]:
+    """The lines of a file by which it is known how its records begin, as far as they are there."""
+    lines = (line.text for some in whole_lines(file_pieces(path, follow=False)) for line in some or ())
+    return list(islice(lines, LOOKED_AT))
 
 
-def whole_records(batches: Iterable[list[Line]], habits: Habits | None, start: int = 0) -> Iterator[list[Line]]:
-    """The records (`data.records`) that lines complete, each with the bytes up to what waits for further lines.
+def whole_records(
+    batches: Iterable[Batch], first: Sequence[str] = (), start: int = 0, number: int = 1, *, unfinished: bool = True
+) -> Iterator[Batch]:
+    """The records (`data.records`) that lines complete.
 
-    A record is complete with the line that begins another one, at the end, where nothing comes for a while, and where
-    another file begins.
+    A record is complete with the line that begins another one, where nothing comes for a while, and where another file
+    begins. How records begin is known by the first `LOOKED_AT` lines, of fewer by those that came so far.
 
     Args:
         batches: of `whole_lines`.
-        habits: of the log (None: those of the first batch).
-        start: bytes of the file before the first line.
+        first: `first_lines` of the file, of a pipe none.
+        start, number: as of `whole_lines`.
+        unfinished: hand out what waits at the end, which further lines might continue.
     """
-    reader: RecordReader | None = None
-    starts: list[int] = []  # of the lines that wait
-    at = start
+    habits = _Habits(first)
+    waiting: list[tuple[int, int]] = []  # where the lines that wait begin: number and bytes
+    place = (number, start)
     for some in batches:
-        if reader is None and some:
-            reader = RecordReader(habits or habits_of(line for line, _ in some[:LOOKED_AT]))
-        if reader is None:
+        if not some:  # the log pauses, or another one begins
+            place = place if some is not None else (1, 0)
+            yield _records(habits.reader.flush(), waiting, place)
+            waiting = []
+            if some is None:
+                yield None
             continue
+        habits.learn(some)
         found: list[Line] = []
-        if not some or some[0][1] < at:
-            found, starts = [(record, at) for record in reader.flush()], []
-        for line, end in some:
-            made = reader.feed(line)
-            starts += [min(at, end)] if line.strip() else []
-            starts = starts[len(starts) - reader.waiting :]
-            at = end
-            found += [(record, starts[0] if starts else end) for record in made]
+        for line in some:
+            made, before = habits.reader.feed(line.text), waiting
+            waiting = [*waiting, (line.number, place[1])] if line.text.strip() else waiting
+            waiting = waiting[len(waiting) - habits.reader.waiting :]
+            place = (line.following, line.end)
+            found += _records(made, before, waiting[0] if waiting else place)
         yield found
-    if reader is not None:
-        yield [(record, at) for record in reader.flush()]
+    if unfinished:
+        yield _records(habits.reader.flush(), waiting, place)
+
+
+def _records(made: Sequence[str], lines: Sequence[tuple[int, int]], place: tuple[int, int]) -> list[Line]:
+    """What a reader of records made of the lines that waited: of two the second is the last line alone."""
+    first = (lines[0][0], lines[-1][0]) if lines else ()
+    return [Line(text, number, place[1], place[0]) for text, number in zip(made, first, strict=False)]
+
+
+class _Habits:
+    """How records begin, by the first lines of a log; while those are few it is decided anew as more come.
+
+    Args:
+        first: lines that are known.
+    """
+
+    def __init__(self, first: Sequence[str]) -> None:
+        self.reader = RecordReader(habits_of(first))
+        self._lines, self._decided = list(first), len(first)
+
+    def learn(self, lines: Sequence[Line]) -> None:
+        """Take further lines, of which some may be known: by their numbers."""
+        if len(self._lines) >= LOOKED_AT:
+            return
+        for line in lines:
+            if line.number == len(self._lines) + 1:
+                self._lines.append(line.text)
+        if len(self._lines) >= min(LOOKED_AT, 2 * self._decided + 1):  # all of them are read for each decision
+            self._decided = len(self._lines)
+            self.reader.habits = habits_of(self._lines[:LOOKED_AT])
 
 
 def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r")
 
 
-def place_in(path: Path, offset: int) -> dict[str, Any]:
+def place_in(path: Path, offset: int, line: int) -> dict[str, Any]:
     """How far a file was read, as plain data; nothing where it is gone.
 
     Args:
         path: of the file.
         offset: bytes that were read.
+        line: number of the line there.
     """
-    head = _head(path, min(offset, _HEAD))
-    return {} if head is None else {"file": str(path.resolve()), "offset": offset, "head": zlib.crc32(head)}
+    head = _bytes(path, 0, min(offset, _HEAD))
+    rest = _bytes(path, offset, _REST)
+    if head is None or rest is None or len(head) < min(offset, _HEAD):
+        return {}
+    known = {"file": str(path.resolve()), "offset": offset, "line": line, "head": zlib.crc32(head)}
+    return {**known, "rest": rest.decode("utf-8", "replace")}
 
 
-def found_place(path: Path, place: Any) -> int | None:
-    """The offset where `place_in` left a file; None where it is another file by now, or was.
+def found_place(path: Path, place: Any) -> tuple[int, int] | None:
+    """The offset and the line where `place_in` left a file; None where it is another file by now, or was.
 
     Args:
         path: of the file.
@@ -199,17 +281,28 @@ def found_place(path: Path, place: Any) -> int | None:
     """
     if not isinstance(place, dict) or place.get("file") != str(path.resolve()):
         return None
-    offset = place.get("offset")
-    if type(offset) is not int or not 0 <= offset <= path.stat().st_size:
+    offset, line = place.get("offset"), place.get("line")
+    if type(offset) is not int or type(line) is not int or line < 1 or not 0 <= offset <= path.stat().st_size:
         return None
-    head = _head(path, min(offset, _HEAD))
-    return offset if head is not None and zlib.crc32(head) == place.get("head") else None
+    head = _bytes(path, 0, min(offset, _HEAD))
+    return (offset, line) if head is not None and zlib.crc32(head) == place.get("head") else None
 
 
-def _head(path: Path, size: int) -> bytes | None:
+def left_over(path: Path, place: Any) -> tuple[bytes, int] | None:
+    """What stood after the place in a file that is another one by now, and the number of its first line; None where
+    nothing is known.
+    """
+    if not isinstance(place, dict) or place.get("file") != str(path.resolve()):
+        return None
+    rest, line = place.get("rest"), place.get("line")
+    return (rest.encode(), line) if isinstance(rest, str) and rest and type(line) is int and line > 0 else None
+
+
+def _bytes(path: Path, start: int, size: int) -> bytes | None:
+    """Some bytes of a file, as far as they are there; None where it cannot be read."""
     try:
         with path.open("rb") as file:
-            head = file.read(size)
+            file.seek(start)
+            return file.read(size)
     except OSError:
         return None
-    return head if len(head) == size else None

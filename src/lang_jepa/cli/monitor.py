@@ -5,25 +5,28 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lang_jepa.cli.lines import (
-    Line,
+    Batch,
     check_lines,
     file_pieces,
+    first_lines,
     found_place,
-    habits_in,
+    is_packed,
+    left_over,
     piped,
     place_in,
     whole_lines,
     whole_records,
 )
 from lang_jepa.cli.options import AnyModel, standard_input
-from lang_jepa.data.sources.base import VISIBLE
-from lang_jepa.errors import LangJepaError, one_line
+from lang_jepa.cli.units import Unit, UnitReader, check_kind
+from lang_jepa.errors import LangJepaError, counted, one_line
 from lang_jepa.files.atomic import check_writable
 from lang_jepa.training.signals import Interrupted, exit_status
 
@@ -35,7 +38,10 @@ if TYPE_CHECKING:
 
 def monitor(
     model: AnyModel,
-    source: Annotated[str, typer.Argument(help="A file of lines, or of JSON messages a line; - reads standard input.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A file of lines (or .gz, .zst), of JSON messages or conversations a line; - is a pipe."),
+    ],
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on as the file grows, over rotations, until stopped.")
     ] = False,
@@ -49,101 +55,210 @@ def monitor(
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Its last lines, counts and place in the file: taken up, kept at the end."),
+        typer.Option(metavar="FILE", help="Its last lines, counts, place in the file: taken up, kept at the end."),
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
 ) -> None:
     """Print the lines of a log, or the messages of a stream, that were not to be expected."""
-    from lang_jepa.inference.monitor import read_state
+    from lang_jepa.inference.monitor_state import read_state
     from lang_jepa.training.load import load_any
 
     if follow and source == "-":
         raise LangJepaError("--follow has no effect on standard input, which is read as it comes anyway")
-    for path in (None if source == "-" else Path(source), usual):
-        if path is not None:
-            check_lines(path)
-    goes_on = state is not None and source != "-" and Path(source).is_file()  # no pipe, which has no places
+    files = [Path(source)] if source != "-" else []
+    for path in files:
+        check_lines(path, follow=follow)
+    if usual is not None:
+        check_lines(usual)
     if state is not None:
         check_writable(state)
     stream = piped(standard_input("nothing to watch")) if source == "-" else None
     loaded = load_any(model)
+    for path in (*files, *([usual] if usual is not None else ())):
+        check_kind(path, loaded.settings.data)
     if state is not None and state.is_file():
         read_state(state, loaded)  # before the monitor is prepared
     watch = _watch(loaded, corpus, per_thousand, usual)
-    start = 0
-    if state is not None and state.is_file():
-        found = watch.restore(state)
-        start = _start(Path(source), found.get("place")) if goes_on else 0
-    pieces = stream or file_pieces(Path(source), follow=follow, start=start)
-    offset = start
+    found = watch.restore(state) if state is not None and state.is_file() else {}
+    come = _Source(source, loaded.settings.data, lasting=state is not None)
+    shown = _Shown(watch, come, as_json=as_json)
     try:
         _describe(watch)
-        lines = whole_lines(pieces, start, unfinished=not goes_on)
-        if loaded.settings.data.records:
-            lines = whole_records(lines, habits_in(Path(source)) if Path(source).is_file() else None, start)
-        for done in _scored(watch, lines, as_json):
-            offset = done
+        shown.alarms(come.lines(stream, found.get("place"), follow=follow))
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # nobody reads on
             raise
-        _sum_up(watch, as_json=as_json)
+        shown.summary()
         raise SystemExit(exit_status(stop.number)) from None
     finally:
         if state is not None:
-            watch.save(state, place=place_in(Path(source), offset) if goes_on else None)
-    _sum_up(watch, as_json=as_json)
+            watch.save(state, place=come.place())
+    shown.summary()
 
 
 def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | None, usual: Path | None) -> "Monitor":
     """The monitor of a model, with units of a file that are usual, or the held-out ones."""
+    from lang_jepa.cli.console import aside
     from lang_jepa.inference.model import missing, own_corpus
     from lang_jepa.inference.monitor import Monitor
 
-    if model.settings.data.session is not None and usual is None:
-        raise LangJepaError(
-            "the model was trained on sessions (data.session), one course each, and here the lines of all are one "
-            "course, of which the held-out sessions do not say what is usual: give lines of such a course with "
-            "--usual, or train without data.session"
-        )
     known = own_corpus(model, corpus)
     if known is None:
         raise LangJepaError(f"a monitor knows what is usual from the corpus of the training; {missing(model)}")
-    units = None
-    if usual is not None:
-        lines = whole_lines(file_pieces(usual, follow=False))
-        if model.settings.data.records:
-            lines = whole_records(lines, habits_in(usual))
-        units = [unit for some in lines for line, _ in some if (unit := _unit(line, model.settings.data))]
-    return Monitor(model, known, per_thousand=per_thousand, usual=units)
+    if usual is None:
+        return Monitor(model, known, per_thousand=per_thousand)
+    reader = UnitReader(model.settings.data)
+    lines = _Source(str(usual), model.settings.data, lasting=False).lines(None, None, follow=False)
+    units = [unit for some in lines for unit in reader.read(some or ())]
+    if left_out := reader.left_out():
+        aside(f"{usual}: {left_out}")
+    texts, courses = [unit.text for unit in units], reader.courses(units)
+    return Monitor(model, known, per_thousand=per_thousand, usual=texts, courses=courses)
 
 
-def _start(source: Path, place: object) -> int:
-    """Bytes of the source that were read before; of another file than the one that was left none, which is said."""
-    from lang_jepa.cli.console import aside
+class _Source:
+    """The lines or records that come, and how far they were read.
 
-    offset = found_place(source, place) if place else 0
-    if offset is None:
-        aside(f"{source} is not the file that was read last, so it is read from its beginning")
-    return offset or 0
+    Args:
+        source: a path, or - for standard input.
+        data: settings of the model.
+        lasting: where it was left is kept, so that what is not complete at its end waits for the next time.
+    """
+
+    def __init__(self, source: str, data: "DataSettings", *, lasting: bool) -> None:
+        self.name = None if source == "-" else source
+        self._path, self._records = Path(source), data.records
+        is_file = self.name is not None and self._path.is_file()  # a pipe has no places, what is packed does not grow
+        self._goes_on = lasting and is_file and not is_packed(self._path)
+        self._first = first_lines(self._path) if is_file and data.records else []
+        self.offset, self.line = 0, 1
+
+    def lines(self, stream: Iterator[bytes] | None, place: object, *, follow: bool) -> Iterator[Batch]:
+        """The batches of lines, or of records, from the place on where it was left.
+
+        Args:
+            stream: of a pipe (None: the file is opened).
+            place: as kept.
+            follow: go on at the end of the file.
+        """
+        begin: list[bytes | None] = []
+        if self._goes_on and place:
+            begin = self._go_on(place)
+        start, number = self.offset, self.line
+        pieces = stream or file_pieces(self._path, follow=follow, start=0 if begin else start)
+        found = whole_lines(chain(begin, pieces), start, number, unfinished=not self._goes_on)
+        if not self._records:
+            return found
+        return whole_records(found, self._first, start, number, unfinished=not self._goes_on)
+
+    def _go_on(self, place: object) -> list[bytes | None]:
+        """Take up a place; of a file that is another one by now, return what was left of the old one."""
+        from lang_jepa.cli.console import aside
+
+        if (found := found_place(self._path, place)) is not None:
+            self.offset, self.line = found
+            return []
+        aside(f"{self.name} is not the file that was read last, so it is read from its beginning")
+        rest = left_over(self._path, place)
+        if rest is None:
+            return []
+        self.line = rest[1]
+        return [rest[0], None]
+
+    def waits(self) -> str:
+        """What was read and not scored, since more may belong to it; nothing where there is none."""
+        return f"what stands from line {self.line} on" if (self.place() or {}).get("rest") else ""
+
+    def place(self) -> dict[str, Any] | None:
+        """How far it was read, as plain data; None where that says nothing."""
+        return place_in(self._path, self.offset, self.line) if self._goes_on else None
 
 
-def _scored(watch: "Monitor", lines: Iterator[list[Line]], as_json: bool) -> Iterator[int]:
-    """Show the alarms in lines, and say how far they were scored."""
-    from lang_jepa.inference.monitor import BLOCK
+class _Shown:
+    """What is printed of a source that is watched."""
 
-    warned, data = False, watch.model.settings.data
-    for some in lines:
-        for at in range(0, len(some), BLOCK):
-            block = some[at : at + BLOCK]
-            found = watch.score([unit for line, _ in block if (unit := _unit(line, data))])
-            yield block[-1][1]
-            _show([one for one in found if one.alarm], as_json=as_json)
-        warned = warned or _warn_of_drift(watch, as_json=as_json)
+    def __init__(self, watch: "Monitor", source: _Source, *, as_json: bool) -> None:
+        self.watch, self.source, self.as_json = watch, source, as_json
+        self.reader = UnitReader(watch.model.settings.data)
+        self._warned = False
+
+    def alarms(self, batches: Iterator[Batch]) -> None:
+        """Show the alarms in lines as they come."""
+        from lang_jepa.inference.monitor import BLOCK
+
+        for some in batches:
+            if some is None:  # another file
+                self.source.offset, self.source.line = 0, 1
+                continue
+            for at in range(0, len(some), BLOCK):
+                block = some[at : at + BLOCK]
+                units = self.reader.read(block)
+                found = self.watch.score([unit.text for unit in units], self.reader.courses(units))
+                self.source.offset, self.source.line = block[-1].end, block[-1].following
+                for one, unit in zip(found, units, strict=True):
+                    if one.alarm:
+                        self._show(one, unit)
+                sys.stdout.flush()
+                self._warn()
+
+    def _show(self, one: "Scored", unit: Unit) -> None:
+        from lang_jepa.cli.console import console, plain
+        from lang_jepa.evaluation.rarity import named
+
+        line, file = unit.line.number, self.source.name
+        if self.as_json:
+            where = {"line": line, "file": file, "threshold": self.watch.threshold}
+            console.out(json.dumps(asdict(one) | where, ensure_ascii=False), highlight=False)
+            return
+        plain(f"{f'line {line}' if file is None else f'{file}:{line}'}  {one_line(one.text)}")
+        decides, threshold = named(self.watch.decides), self.watch.threshold
+        plain(f"    score {one.score:.3f} by {decides}; an alarm above {threshold:.3f}", style="dim")
+        shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
+        said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        plain(f"    more than usual units: {said}", style="dim")
+        if one.expected:
+            plain(f"    expected: {one_line(one.expected[0])}", style="dim")
+
+    def _warn(self) -> None:
+        """Say once that there are too many alarms, and that lines were left out."""
+        from lang_jepa.cli.console import aside, warn
+
+        if self.watch.drift is None or self._warned:
+            return
+        self._warned = True
+        count, of = self.watch.drift
+        text = (
+            f"{count} alarms in the last {counted(of, 'unit')} are too many for three times the rate that was asked "
+            f"for ({self.watch.per_thousand:.2g} in a thousand): what comes is not like the training text, or "
+            "something is wrong; give newer usual units with --usual, or train again on newer text"
+        )
+        if self.as_json:
+            aside(f"warning: {text}")
+        else:
+            warn(text)
+
+    def summary(self) -> None:
+        """How many units and alarms there were."""
+        from lang_jepa.cli.console import aside, plain
+
+        watch, reader = self.watch, self.reader
+        rate = 1000 * watch.alarms / max(1, watch.seen)
+        text = f"{watch.seen:,} units, {watch.alarms:,} alarms ({rate:.2f} in a thousand)"
+        if watch.apart:
+            text += f"; {counted(watch.apart, 'unit')} of no session, in one course"
+        if left_out := reader.left_out():
+            text += f"; {left_out}"
+        if waits := self.source.waits():
+            text += f"; {waits} waits for the next call"
+        if self.as_json:
+            aside(text)
+        else:
+            plain(text, style="dim")
 
 
 def _describe(watch: "Monitor") -> None:
-    """On standard error, what decides and at which rate."""
+    """On standard error, what decides, from which score on, and at which rate."""
     from lang_jepa.cli.console import aside
     from lang_jepa.evaluation.rarity import SCORES, named
 
@@ -154,65 +269,5 @@ def _describe(watch: "Monitor") -> None:
     else:
         aside(f"decides: {decides}, since usual units are too short to put faults into")
         alone = "not measured"
-    aside(f"alone: {alone}; {watch.per_thousand:.2g} in a thousand may be false alarms")
-
-
-def _unit(line: str, settings: "DataSettings") -> str:
-    """The unit of a line: of a JSON message its text, with who says it where the model reads that; else the line.
-
-    Nothing where nothing is visible, as of a line of NULs, or of a message without text.
-    """
-    text = line.strip() if VISIBLE.search(line) else ""
-    if settings.units != "turns" or not text.startswith("{"):
-        return text
-    from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text
-
-    try:
-        return as_read([conversation_text([json.loads(text)])[0]], settings)[0]
-    except NoText:
-        return ""
-    except (ValueError, RecursionError, NoConversation):
-        return text
-
-
-def _show(alarms: "list[Scored]", *, as_json: bool) -> None:
-    from lang_jepa.cli.console import console, plain
-
-    for one in alarms:
-        if as_json:
-            console.out(json.dumps(asdict(one), ensure_ascii=False), highlight=False)
-            continue
-        plain(f"{one.number:>8}  {one_line(one.text)}")
-        shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
-        said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-        plain(f"          more than usual units: {said}", style="dim")
-        if one.expected:
-            plain(f"          expected: {one_line(one.expected[0])}", style="dim")
-    sys.stdout.flush()
-
-
-def _warn_of_drift(watch: "Monitor", *, as_json: bool) -> bool:
-    from lang_jepa.cli.console import aside, warn
-
-    if watch.drifts:
-        text = (
-            f"more than three times the alarms that were asked for ({watch.per_thousand:.2g} in a thousand): what "
-            "comes is not like the training text, or something is wrong; give newer usual units with --usual, "
-            "or train again on newer text"
-        )
-        if as_json:
-            aside(f"warning: {text}")
-        else:
-            warn(text)
-    return watch.drifts
-
-
-def _sum_up(watch: "Monitor", *, as_json: bool) -> None:
-    from lang_jepa.cli.console import aside, plain
-
-    rate = 1000 * watch.alarms / max(1, watch.seen)
-    text = f"{watch.seen:,} units, {watch.alarms:,} alarms ({rate:.2f} in a thousand)"
-    if as_json:
-        aside(text)
-    else:
-        plain(text, style="dim")
+    aside(f"alone: {alone}")
+    aside(f"alarms: scores above {watch.threshold:.3f}; {watch.per_thousand:.2g} in a thousand may be false")

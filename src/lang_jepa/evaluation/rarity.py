@@ -71,6 +71,15 @@ def least_rate(count: int) -> float:
     return 1 / (count + 1)
 
 
+def chance_of(count: int, of: int, rate: float) -> float:
+    """Probability of `count` or more among `of` independent draws at a rate: the upper tail of the binomial
+    distribution, exactly.
+    """
+    from scipy.special import bdtrc
+
+    return float(bdtrc(count - 1, of, rate)) if count > 0 else 1.0
+
+
 def subsets(count: int) -> Iterator[tuple[int, ...]]:
     """All sets of some of `count` columns, the small ones first."""
     for size in range(1, count + 1):

@@ -4,34 +4,39 @@ Each unit has the four scores of `evaluation/rarity.py`: surprise, novelty, n-gr
 of usual units that have as much of it, and those that find faults best together are added up. Faults that are put into
 the usual units decide which, and the threshold is a quantile of the sums of these units. They are the held-out ones of
 the training, or others that the user names.
+
+A unit is scored after those before it in its course: of a model that was trained on sessions (`data.session`) in its
+session, else after all. The usual units are scored in courses too.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.corpus import Corpus, CorpusSplit
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.sources.sessions import session_names
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import CACHE, ORDER, UnitNGram
 from lang_jepa.evaluation.faults import KINDS, WARM, Faulty, Pools, with_faults
 from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
-from lang_jepa.evaluation.rarity import KNOWN, SCORES, Usual, Values, least_rate, named, subsets, threshold
-from lang_jepa.files.atomic import read_json, write_json
+from lang_jepa.evaluation.rarity import SCORES, Usual, Values, chance_of, least_rate, named, subsets, threshold
+from lang_jepa.files.atomic import write_json
 from lang_jepa.inference.cache import SentenceCache, weights_hash
+from lang_jepa.inference.courses import Course, Courses, Name, in_courses
 from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of
+from lang_jepa.inference.monitor_state import FORMAT, read_state
 
 BLOCK = 256
 """Units scored in one pass where many wait."""
-COUNTED = 500_000
-"""Training units that the n-grams count, and among which the known ones are, at most."""
 _NOTHING_EXPECTED = -1.0
 """Surprise of a first unit, below that of any other."""
 _CACHED = 50_000
@@ -40,16 +45,16 @@ LEAST = 200
 """Usual units from which a threshold can be had."""
 DRIFT = 3.0
 """Times the stated rate from which alarms are called too many."""
+IMPLAUSIBLE = 1e-4
+"""Chance of so many alarms or more, at `DRIFT` times the stated rate, below which they are."""
 RECENT = 1000
-"""Units over which the rate is watched."""
+"""Last units over which alarms are counted for that, at most."""
 PIECE, DECIDING = 64, 2000
 """Usual units of a piece in which faults are put, and of all pieces, at most."""
 _UNDECIDED = (SCORES.index("surprise"), SCORES.index("novelty"))
 """What decides where no document has room for a fault."""
 USUAL_RATE = 1.0
 """False alarms in a thousand units, where nothing else is wanted."""
-FORMAT = 2
-"""Of the state: goes up whenever another one is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,9 @@ class Scored:
         number: of the unit, from 0 on since the monitor began.
         text: of it.
         surprise, novelty, ngram, repetition: shares of usual units that have less.
+        score: the sum of the rarities (-ln of the shares that have as much) of those that decide.
         expected: the known units nearest to what was expected, best first; of alarms alone.
-        alarm: whether the sum of those that decide is above the threshold.
+        alarm: whether the score is above the threshold.
     """
 
     number: int
@@ -70,6 +76,7 @@ class Scored:
     novelty: float
     ngram: float
     repetition: float
+    score: float
     expected: tuple[str, ...]
     alarm: bool
 
@@ -91,6 +98,7 @@ class Monitor:
         corpus: of its training: its training units are known and counted, its held-out ones are usual.
         per_thousand: false alarms wanted in a thousand units (None: 1, or what the usual units can set).
         usual: units in order of time that are usual in place of the held-out ones (None: those).
+        courses: of which each of them is one (None: by `data.session`).
 
     Attributes:
         per_thousand: as it is.
@@ -99,6 +107,9 @@ class Monitor:
             for any).
         threshold: of the sum.
         seen, alarms: units and alarms so far.
+        apart: units so far of no session (or group), where the model knows some; they are one course.
+        drift: alarms among how many last units, when they first were too many for three times the stated rate (None:
+            they were not).
 
     Raises:
         LangJepaError: the model predicts no next unit; too few usual units; a rate that is none, or that these cannot
@@ -112,6 +123,7 @@ class Monitor:
         *,
         per_thousand: float | None = None,
         usual: Sequence[str] | None = None,
+        courses: Sequence[Name] | None = None,
     ) -> None:
         if per_thousand is not None and not 0 < per_thousand < 1000:
             raise LangJepaError(f"the rate of false alarms is one of a thousand units, not {per_thousand}")
@@ -121,19 +133,19 @@ class Monitor:
         count = held.num_sentences if usual is None else len(usual)
         self.per_thousand = _rate(per_thousand, count, "held-out" if usual is None else "usual")
         self.model, self._kind = model, model.similarity
-        lines, rows = _training(corpus.train, model.room, names=names)
+        lines, rows = counted_units(corpus.train, model.room, names=names)
         self.known = corpus.train.units(rows) if names else corpus.train.texts(rows)
         self._space = prepare(model.encode(self.known), model.statistics, self._kind)
         self._ngrams = UnitNGram(lines)
         self._units: dict[str, _Unit] = {}
-        documents = list(_documents(held, names=names)) if usual is None else [masked(usual, model.settings.data)]
-        scores = np.concatenate([self._raw(some)[0] for some in _batches(documents)])
+        usual_units = list(documents(held, names=names)) if usual is None else self._in_courses(usual, courses)
+        scores = np.concatenate([self._raw(some)[0] for some in batches(usual_units)])
         self._usual = Usual(scores)
-        self.decides, self.merits = self._decide(documents)
+        self.decides, self.merits = self._decide(usual_units)
         self.threshold = threshold(self._sums(scores, own=True), self.per_thousand / 1000)
-        self.seen = self.alarms = 0
-        self._before: deque[str] = deque(maxlen=max(model.settings.data.window_size, CACHE + ORDER))
-        self._run = 0.0
+        self.seen = self.alarms = self.apart = 0
+        self.drift: tuple[int, int] | None = None
+        self._courses = Courses(max(model.settings.data.window_size, CACHE + ORDER))
         self._recent: deque[bool] = deque(maxlen=RECENT)
 
     def feed(self, units: Iterable[str], *, block: int = BLOCK) -> Iterator[Scored]:
@@ -151,67 +163,120 @@ class Monitor:
                 waiting = []
         yield from self.score(waiting)
 
-    def score(self, units: Sequence[str]) -> list[Scored]:
-        """Score some units that follow those before."""
+    def score(self, units: Sequence[str], courses: Sequence[Name] | None = None) -> list[Scored]:
+        """Score some units that follow those before.
+
+        Args:
+            units: texts, as they stand in the source.
+            courses: of which each is one (None: by `data.session`; where that is not set, of the same).
+        """
         if not units:
             return []
-        read, first = masked(units, self.model.settings.data), len(self._before)
-        scores, expected, run = self._raw([[*self._before, *read]], first, self._run)
-        less, alarms = self._usual.less(scores), self._sums(scores) > self.threshold
-        found = []
-        for row, (unit, alarm) in enumerate(zip(units, alarms.tolist(), strict=True)):
-            surprise, novelty, ngram, repetition = less[row].tolist()
-            near = self._nearest(expected[row]) if alarm else ()
-            found.append(Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, near, alarm))
-        self._before.extend(read)
-        self._recent.extend(alarms.tolist())
-        self.seen, self.alarms, self._run = self.seen + len(units), self.alarms + int(alarms.sum()), run
-        return found
+        read, places = masked(units, self.model.settings.data), self._places(units, courses)
+        its = [self._courses.at(name) for name in places]
+        lines = [[read[row] for row in rows] for rows in places.values()]
+        scores, expected, runs = self._raw(lines, its)
+        for course, line, run in zip(its, lines, runs, strict=True):
+            course.before.extend(line)
+            course.run = run
+        self._courses.forget()
+        if self.has_sessions:
+            self.apart += len(places.get(None, ()))
+        order = np.argsort(np.concatenate(list(places.values())))
+        return self._judged(units, scores[order], expected[order])
 
     @property
-    def drifts(self) -> bool:
-        """Whether the last thousand units had more than three times the alarms that were asked for, and one at least
-        beyond chance.
-        """
-        rate = self.per_thousand / 1000 * len(self._recent)
-        return len(self._recent) == RECENT and sum(self._recent) > max(DRIFT * rate, rate + 3)
+    def has_sessions(self) -> bool:
+        """Whether the model was trained on units that say of which course they are, a line or a message each."""
+        data = self.model.settings.data
+        return data.session is not None or (data.units == "turns" and data.group_column is not None)
+
+    def _places(self, units: Sequence[str], courses: Sequence[Name] | None) -> Mapping[Name, list[int]]:
+        """Positions of the units of each course."""
+        return in_courses(session_names(units, self.model.settings.data) if courses is None else courses)
+
+    def _judged(self, units: Sequence[str], scores: Values, expected: Floats) -> list[Scored]:
+        """Units with their scores and what was expected, which are counted."""
+        less, sums = self._usual.less(scores), self._sums(scores)
+        alarms = sums > self.threshold
+        found = []
+        for row, (unit, total, alarm) in enumerate(zip(units, sums.tolist(), alarms.tolist(), strict=True)):
+            near = self._nearest(expected[row]) if alarm else ()
+            surprise, novelty, ngram, repetition = less[row].tolist()
+            found.append(Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, total, near, alarm))
+        self._count(alarms.tolist())
+        return found
+
+    def _in_courses(self, units: Sequence[str], courses: Sequence[Name] | None) -> list[list[str]]:
+        """Units as the model reads them, those of each course by themselves."""
+        read = masked(units, self.model.settings.data)
+        return [[read[row] for row in rows] for rows in self._places(units, courses).values()]
+
+    def _count(self, alarms: Sequence[bool]) -> None:
+        """Count alarms, and see whether they have become too many."""
+        self.seen, self.alarms = self.seen + len(alarms), self.alarms + sum(alarms)
+        for alarm in alarms:
+            self._recent.append(alarm)
+            if alarm and self.drift is None:
+                count, of = sum(self._recent), len(self._recent)
+                if chance_of(count, of, min(1.0, DRIFT * self.per_thousand / 1000)) < IMPLAUSIBLE:
+                    self.drift = count, of
 
     def _sums(self, scores: Values, *, own: bool = False) -> Values:
         """The sum that is compared with the threshold, [n]; `own`: of the usual units."""
         sums: Values = self._usual.rarity(scores, own=own)[:, self.decides].sum(1)
         return sums
 
-    def _raw(self, lines: Sequence[Sequence[str]], skip: int = 0, run: float = 0.0) -> tuple[Values, Floats, float]:
+    def _raw(
+        self, lines: Sequence[Sequence[str]], courses: Sequence[Course] = ()
+    ) -> tuple[Values, Floats, list[float]]:
         """The four scores of masked units in order.
 
         Args:
-            lines: of each, units in order.
-            skip: first units of each that are context alone.
-            run: the last score of repetition before the units that are scored.
+            lines: of each course, the units that are scored, one at least.
+            courses: what came before them (nothing: each begins).
 
         Returns:
-            float64 [n, 4]; what was expected, float32 [n, D], zeros where nothing is; the last score of repetition.
+            float64 [n, 4]; what was expected, float32 [n, D], zeros where nothing is; the last score of repetition of
+            each line.
         """
-        model, window = self.model, self.model.settings.data.window_size
-        every = [self._read(line) for line in lines]
-        own = [unit for line in every for unit in line[skip:]]
-        contexts = [tuple(line[max(0, at - window) : at]) for line in lines for at in range(skip, len(line))]
+        courses = courses or [Course(deque()) for _ in lines]
+        own: list[_Unit] = []
+        contexts: list[tuple[str, ...]] = []
+        ngram, again, runs = list[NDArray[np.float64]](), list[float](), list[float]()
+        pairs = list(zip(courses, lines, strict=True))
+        every = iter(self._read([unit for course, line in pairs for unit in (*course.before, *line)]))
+        for course, line in pairs:
+            skip = len(course.before)
+            units = list(islice(every, skip + len(line)))
+            own += units[skip:]
+            contexts += self._contexts([*course.before, *line], skip)
+            keys = [unit.key for unit in units]
+            ngram.append(self._ngrams.surprise(keys[skip:], keys[:skip]))
+            again += self._ngrams.runs(keys[skip:], keys[skip - 1] if skip else None, course.run)
+            runs.append(again[-1])
+        expected = self._expected(contexts)
+        surprise = 1 - np.einsum("nd,nd->n", expected, np.stack([unit.vector for unit in own]), dtype=np.float64)
+        surprise[[at for at, one in enumerate(contexts) if not one]] = _NOTHING_EXPECTED
+        novelty = np.array([unit.novelty for unit in own])
+        return np.column_stack([surprise, novelty, np.concatenate(ngram), again]), expected, runs
+
+    def _contexts(self, line: Sequence[str], skip: int) -> list[tuple[str, ...]]:
+        """What the predictor reads before each unit of a line from `skip` on."""
+        window = self.model.settings.data.window_size
+        return [tuple(line[max(0, at - window) : at]) for at in range(skip, len(line))]
+
+    def _expected(self, contexts: Sequence[tuple[str, ...]]) -> Floats:
+        """The prepared predictions after contexts, float32 [n, D]; zeros after an empty one."""
+        model = self.model
+        expected = np.zeros((len(contexts), model.dim), dtype=np.float32)
         distinct = {one: row for row, one in enumerate(dict.fromkeys(one for one in contexts if one))}
-        expected = np.zeros((len(own), model.dim), dtype=np.float32)
         if distinct:
             made = model.predict_next([list(one) for one in distinct])
             rows = [at for at, one in enumerate(contexts) if one]
             made = prepare(made, model.statistics, self._kind, side="predictions")
             expected[rows] = made[[distinct[contexts[at]] for at in rows]]
-        surprise = 1 - np.einsum("nd,nd->n", expected, np.stack([unit.vector for unit in own]), dtype=np.float64)
-        surprise[[at for at, one in enumerate(contexts) if not one]] = _NOTHING_EXPECTED
-        course, again = [], []
-        for line in every:
-            keys = [unit.key for unit in line]
-            course.append(self._ngrams.surprise(keys[skip:], keys[:skip]))
-            again += self._ngrams.runs(keys[skip:], keys[skip - 1] if skip else None, run)
-        novelty = np.array([unit.novelty for unit in own])
-        return np.column_stack([surprise, novelty, np.concatenate(course), again]), expected, again[-1]
+        return expected
 
     def _read(self, units: Sequence[str]) -> list[_Unit]:
         """What is known of units; of each distinct one it is computed once as long as the cache is small."""
@@ -227,7 +292,7 @@ class Monitor:
                 some = vectors[start : start + BLOCK]
                 novelties = 1 - (some @ self._space.T).max(1)
                 for row, novelty in enumerate(novelties.tolist()):
-                    key = _key(tokens[start + row], model.room)
+                    key = key_of(tokens[start + row], model.room)
                     self._units[new[start + row]] = _Unit(key, some[row], novelty)
         return [self._units[unit] for unit in units]
 
@@ -237,7 +302,8 @@ class Monitor:
         if not sources:
             return list(_UNDECIDED), {}
         pieces = [(one, one[at : at + PIECE]) for one in sources for at in range(0, len(one), PIECE)]
-        rows = np.unique(np.linspace(0, len(pieces) - 1, min(len(pieces), DECIDING // PIECE)).astype(int))
+        share = min(1.0, DECIDING / sum(map(len, sources)))
+        rows = np.unique(np.linspace(0, len(pieces) - 1, max(1, int(share * len(pieces)))).astype(int))
         generator = np.random.default_rng(0)
         usual = [pieces[row][1] for row in rows]
         copies: list[list[Faulty]] = []
@@ -271,44 +337,17 @@ class Monitor:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write where it stands, to be taken up by `restore`; keyword arguments are kept beside it."""
-        state = {"before": list(self._before), "run": self._run, "recent": list(self._recent)}
+        state = {"courses": self._courses.plain(), "recent": list(self._recent), "apart": self.apart}
         write_json(path, {"format": FORMAT, "model": weights_hash(self.model.jepa), "seen": self.seen,
                           "alarms": self.alarms, **state, **more})  # fmt: skip
 
     def restore(self, path: Path) -> Mapping[str, Any]:
         """Take up what `save` wrote, and return it; errors are those of `read_state`."""
         state = read_state(path, self.model)
-        self._before.extend(state["before"])
+        self._courses.restore(state["courses"])
         self._recent.extend(state["recent"])
-        self._run, self.seen, self.alarms = float(state["run"]), state["seen"], state["alarms"]
+        self.seen, self.alarms, self.apart = state["seen"], state["alarms"], state["apart"]
         return state
-
-
-def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
-    """What `Monitor.save` wrote.
-
-    Raises:
-        LangJepaError: it is missing, something else, of another version, or of another model.
-    """
-    state: Mapping[str, Any] = read_json(path, what="the state of a monitor")
-    if not isinstance(state, Mapping) or not _is_state(state):
-        raise LangJepaError(f"{path} is not the state of a monitor, as this version writes it: delete it")
-    if state["model"] != weights_hash(model.jepa):
-        raise LangJepaError(f"{path} is the state of a monitor with another model: give another file, or delete it")
-    return state
-
-
-def _is_state(state: Mapping[str, Any]) -> bool:
-    """Whether it has what `Monitor.save` writes."""
-    lists = {"before": str, "recent": bool}
-    return (
-        state.get("format") == FORMAT
-        and all(isinstance(state.get(name), list) for name in lists)
-        and all(isinstance(one, kind) for name, kind in lists.items() for one in state[name])
-        and all(type(state.get(name)) is int and state[name] >= 0 for name in ("seen", "alarms"))
-        and isinstance(state.get("run"), int | float)
-        and isinstance(state.get("model"), str)
-    )
 
 
 def _rate(wanted: float | None, count: int, which: str) -> float:
@@ -336,51 +375,3 @@ def _rate(wanted: float | None, count: int, which: str) -> float:
 
 def _auc(usual: Values, wrong: Values) -> float:
     return auc(np.concatenate([usual, wrong]), np.arange(len(usual) + len(wrong)) >= len(usual))
-
-
-def _key(ids: Any, room: int) -> bytes:
-    """A unit's tokens, as far as the model reads them."""
-    return np.asarray(ids[:room], dtype=np.int32).tobytes()
-
-
-def _training(split: CorpusSplit, room: int, *, names: bool) -> tuple[list[list[bytes]], NDArray[np.int64]]:
-    """The keys of the training units that are counted, a list for each document, and rows of the distinct ones.
-
-    Args:
-        split: of more than `COUNTED` units the last ones of each document count, as many as its share. `KNOWN` of the
-            distinct ones are returned at most, spread evenly.
-        room: tokens of a unit that the model reads.
-        names: units of different speakers are distinct.
-    """
-    keys: dict[bytes, bytes] = {}
-    first: dict[tuple[bytes, int], int] = {}
-    share, starts = min(1.0, COUNTED / split.num_sentences), split.document_starts.tolist()
-    lines = []
-    for begin, stop in pairwise(starts):
-        rows = range(stop - max(1, int((stop - begin) * share)), stop)
-        line = [_key(split.tokens(row, row + 1), room) for row in rows]
-        lines.append([keys.setdefault(key, key) for key in line])
-        said = split.speakers(np.array(rows)).tolist() if names else [0] * len(rows)
-        for row, key, speaker in zip(rows, lines[-1], said, strict=True):
-            first.setdefault((key, speaker), row)
-    every = np.array(list(first.values()))
-    return lines, every[np.unique(np.linspace(0, len(every) - 1, min(KNOWN, len(every))).astype(int))]
-
-
-def _batches(documents: Sequence[list[str]], most: int = 4096) -> Iterator[list[list[str]]]:
-    """Documents one after the other, together until they have so many units."""
-    some: list[list[str]] = []
-    for one in documents:
-        some.append(one)
-        if sum(map(len, some)) >= most:
-            yield some
-            some = []
-    if some:
-        yield some
-
-
-def _documents(split: CorpusSplit, *, names: bool) -> Iterator[list[str]]:
-    starts = split.document_starts
-    for row in range(split.num_documents):
-        rows = np.arange(starts[row], starts[row + 1])
-        yield split.units(rows) if names else split.texts(rows)

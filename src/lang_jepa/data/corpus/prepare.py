@@ -175,6 +175,8 @@ class _Job:
         began = time.monotonic()
         if self.target.exists():
             check_only(self.target, _OURS, what="a corpus")
+        if complaint := self.source.complaint():
+            raise LangJepaError(complaint)
         make_folder(self.partial)
         for folder in (self.partial, self.partial / "blocks"):
             remove_temporaries(folder)

@@ -84,6 +84,14 @@ class Source(ABC):
     def fingerprint(self) -> str:
         """Identity of the content, the same for the same rows."""
 
+    def complaint(self, most: int | None = None) -> str | None:
+        """Why its rows cannot be as the settings have it; None where they can, or that is not known.
+
+        Args:
+            most: rows that are read for it (None: as many as it takes).
+        """
+        return None
+
     @abstractmethod
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """All raw rows from row `skip` on, without regard to the limit."""

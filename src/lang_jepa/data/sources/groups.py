@@ -1,14 +1,16 @@
 """Rows of a table that belong together, a message or a line each, as rows of one document (`data.group_column`)."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lang_jepa.data.sources.base import BLANK, Row, fault
+from lang_jepa.data.sources.conversations import NoConversation, NoText, turns
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.settings.data import DataSettings
 
-FORMAT = 1
+FORMAT = 2
 """Number of the rules by which rows are grouped; it enters the fingerprint of a source."""
 SPEAKERS = ("role", "from", "speaker", "author", "sender")
 """Columns that say who speaks, where `data.speaker_column` names none: the first that a row has."""
@@ -32,10 +34,12 @@ def beside(settings: DataSettings) -> list[str]:
 
 
 def group_of(value: object) -> str | None:
-    """The name of a group (or of a speaker), or None where the value is none: nothing, white space, a list, bytes."""
+    """The name of a group (or of a speaker), or None where the value is none: nothing, white space, the float NaN of a
+    missing value, a list, bytes.
+    """
     if isinstance(value, float) and value.is_integer():  # whole numbers beside nulls are read as floats
         value = int(value)
-    if value is None or isinstance(value, list | dict | bytes) or str(value) == "nan":
+    if value is None or isinstance(value, list | dict | bytes) or (isinstance(value, float) and math.isnan(value)):
         return None
     return str(value).encode("utf-8", "backslashreplace").decode() if str(value).strip() else None
 
@@ -46,9 +50,17 @@ class _Group:
     messages: list[object] = field(default_factory=list)
     characters: int = 0
     empty: int = 0
+    damage: tuple[str, str] | None = None
 
-    def row(self, name: str, settings: DataSettings) -> Row:
-        """All of it as one row."""
+    def rows(self, name: str, settings: DataSettings) -> Iterator[Row]:
+        """All of it as one row, with a fault where a message is damaged; none where its rows were all rejected."""
+        if self.damage is not None:
+            reason, place = self.damage
+            yield Row(self.first.number, place, name, fault=f"{reason}: its group is left out whole")
+        elif self.messages or self.empty:
+            yield self._row(name, settings)
+
+    def _row(self, name: str, settings: DataSettings) -> Row:
         left_out = ((_NO_TEXT, self.empty),) if self.empty else ()
         text: object = self.messages
         if settings.units != "turns":
@@ -61,7 +73,8 @@ def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterato
 
     The text is that of the rows in their order: a list of messages for turns, a line each for lines, a paragraph each
     for sentences. A row without text is counted; one without a group, or a damaged one, is a row of its own with its
-    fault. Memory holds the groups that have begun and not ended.
+    fault. A message of turns whose text is damaged takes its whole group with it, which is then one row with a fault
+    that says so. Memory holds the groups that have begun and not ended.
 
     Args:
         rows: each with whether it is the last one of its group; without such a row a group ends with the file.
@@ -80,20 +93,22 @@ def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterato
             continue
         group = waiting.setdefault(name, _Group(row))
         if reason is None:
-            group.messages.append(_message(row, settings))
+            message = message_in(row, settings)
+            group.damage = group.damage or _damage(message, row, settings)
+            group.messages.append(message)
             size = len(row.text) if isinstance(row.text, str) else 0
             group.characters, characters = group.characters + size, characters + size
         group.empty += reason in BLANK
         if is_last:
             characters -= group.characters
-            yield waiting.pop(name).row(name, settings)
+            yield from waiting.pop(name).rows(name, settings)
         elif characters > MOST:
             raise LangJepaError(
                 f"data.group_column={column}: more than {MOST:,} characters, of {counted(len(waiting), 'group')}, wait "
                 f"for rows that stand further on. Sort the rows by '{column}', or cut the file."
             )
     for name, group in waiting.items():  # whose last row was not known
-        yield group.row(name, settings)
+        yield from group.rows(name, settings)
 
 
 def _fault(text: object, settings: DataSettings) -> str | None:
@@ -101,7 +116,21 @@ def _fault(text: object, settings: DataSettings) -> str | None:
     return None if settings.units == "turns" else fault(text, 0)
 
 
-def _message(row: Row, settings: DataSettings) -> object:
+def _damage(message: object, row: Row, settings: DataSettings) -> tuple[str, str] | None:
+    """What makes a message none, of which the others then are no conversation either, and its place."""
+    if settings.units != "turns" or isinstance(row.text, str | None):
+        return None
+    try:
+        turns([message])
+    except NoText:
+        return None
+    except NoConversation as error:
+        return str(error), row.place
+    return None
+
+
+def message_in(row: Row, settings: DataSettings) -> object:
+    """What a row adds to its group: of turns a message, else a text."""
     if settings.units == "turns":
         names = map(group_of, (row.beside.get(column) for column in beside(settings)[1:]))
         return {"role": next(filter(None, names), ""), "content": row.text}

@@ -1,17 +1,30 @@
 """Lines of several processes in one file, told apart by `data.session`: those of each are a document of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Self
 
 from lang_jepa.data.sources.base import Document, Rejection, Source, first_held_out, judge
 from lang_jepa.data.sources.patterns import own_pattern
+from lang_jepa.errors import one_line
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
 FORMAT = 1
 """Number of the rules by which lines are told apart; it enters the fingerprint."""
+
+
+def session_names(lines: Iterable[str], settings: DataSettings) -> list[str | None]:
+    """The session of each line; None of those without a match, and of all where `data.session` is not set.
+
+    Raises:
+        LangJepaError: the expression takes too long on a line.
+    """
+    if settings.session is None:
+        return [None for _ in lines]
+    pattern = own_pattern(settings.session, "data.session")
+    return [pattern.group(line) for line in lines]
 
 
 @dataclass
@@ -37,6 +50,22 @@ class Sessions(Source):
     def fingerprint(self) -> str:
         return fingerprint([self.documents_of.fingerprint(), self.settings.session, FORMAT])
 
+    def complaint(self, most: int | None = None) -> str | None:
+        """That the expression matches no line at all; reads as far as the first that it matches."""
+        first = ""
+        for row in islice(self.documents_of.read(0), most):
+            for line in _lines(row) if isinstance(row, Document) else ():
+                if session_names([line], self.settings)[0] is not None:
+                    return None
+                first = first or line
+        if not first:  # no line at all, which is said elsewhere
+            return None
+        where = self.documents_of.description if most is None else f"the first rows of {self.documents_of.description}"
+        return (
+            f"data.session={self.settings.session} matches no line of {where}, so no session is told apart. Mend the "
+            f"expression, or leave it out. The first line is: {one_line(first)[:200]}"
+        )
+
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         return islice(self._read(), skip, None)
 
@@ -49,16 +78,17 @@ class Sessions(Source):
 
     def _sessions(self, whole: Document) -> Iterator[Document | Rejection]:
         settings = self.settings.model_copy(update={"records": False})  # they are lines already
-        pattern = own_pattern(str(settings.session), "data.session")
-        lines = [line for line in map(str.strip, whole.text.split("\n")) if line]
+        lines = _lines(whole)
         tail = settings.val_split == "tail"
         cut = first_held_out(len(lines), settings.val_fraction) if whole.learnt is None else whole.learnt
-        found: dict[str | None, list[str]] = {}
-        learnt: dict[str | None, int] = {}
-        for number, line in enumerate(lines):
-            name = pattern.group(line)
-            found.setdefault(name, []).append(line)
-            learnt[name] = learnt.get(name, 0) + (number < cut)
-        for name, its in found.items():
+        sessions: dict[str | None, list[int]] = {}
+        for row, name in enumerate(session_names(lines, settings)):
+            sessions.setdefault(name, []).append(row)
+        for name, rows in sessions.items():
             identity = whole.id if name is None else f"{whole.id}#{name}"
-            yield judge(identity, "\n".join(its), identity, settings, learnt=learnt[name] if tail else None)
+            text, learnt = "\n".join(lines[row] for row in rows), sum(row < cut for row in rows)
+            yield judge(identity, text, identity, settings, learnt=learnt if tail else None)
+
+
+def _lines(document: Document) -> list[str]:
+    return [line for line in map(str.strip, document.text.split("\n")) if line]

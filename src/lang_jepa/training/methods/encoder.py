@@ -124,8 +124,7 @@ class EncoderMethod(Method[Settings]):
 
     def warnings(self) -> Iterator[str]:
         report_losses(self.data.losses(), events_to(self.reporter))
-        if rough := check_sample(self.settings, self.data.sample_view):
-            yield rough
+        yield from filter(None, (self.data.complaint, check_sample(self.settings, self.data.sample_view)))
         if self.data.held_out is None:
             yield (
                 "nothing is held out, so nothing can be validated and the collapse monitor is blind: "

@@ -40,8 +40,10 @@ class EncoderData(ABC):
         held_out: a fixed held-out sample, or None where nothing is held out.
         sample_view: training sentences, for the whitening start and the score statistics.
         fingerprint: identity of the data, compared on resumption.
+        complaint: what is doubtful about the first rows of a stream (None: nothing).
     """
 
+    complaint: str | None = None
     tokenizer: TextTokenizer
     held_out: HeldOut | None
     sample_view: View
@@ -224,6 +226,7 @@ class StreamData(EncoderData):
         self.settings = settings = settings.model_copy(update={"data": data})
         self.rank, self.world = rank, world
         source = open_source(data)
+        self.complaint = source.complaint(data.shuffle_buffer)
         self.tokenizer = self._tokenizer(source)
         self.blocks = Blocks(settings, source, self.tokenizer)
         made_from = [source.fingerprint(), self.tokenizer.fingerprint(), data.splitter, data.language]

@@ -1,0 +1,131 @@
+"""What lines hold, for the verb `monitor`: a line of a log as it is, of JSON a message or a whole conversation."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lang_jepa.cli.lines import Line, file_pieces, whole_lines
+from lang_jepa.data.sources.base import VISIBLE, Row
+from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text
+from lang_jepa.data.sources.groups import group_of, message_in
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.inference.courses import Name
+from lang_jepa.settings.data import DataSettings
+
+_CONVERSATIONS = ("messages", "conversations")
+
+
+class Unit(NamedTuple):
+    """A unit, the course that it names (None: none), and the line that it is of."""
+
+    text: str
+    course: Name
+    line: Line
+
+
+class UnitReader:
+    """Makes units of lines, as a model was trained on them.
+
+    Of a model of turns a line may be a message in JSON, whose course is its group (`data.group_column`), or a whole
+    conversation, which is a course of its own; what is no JSON is a message as it is.
+
+    Args:
+        settings: of the model.
+
+    Attributes:
+        unread: lines of JSON that hold neither, which are left out.
+        first: number of the first one.
+    """
+
+    def __init__(self, settings: DataSettings) -> None:
+        self.settings = settings
+        self.unread = self.first = 0
+
+    def read(self, lines: Iterable[Line]) -> list[Unit]:
+        """The units of lines; of one in which nothing is visible, or a message without text, there is none."""
+        return [Unit(text, course, line) for line in lines for text, course in self._units(line)]
+
+    def left_out(self) -> str:
+        """What was left out, for people; nothing where nothing was."""
+        if not self.unread:
+            return ""
+        return f"{counted(self.unread, 'line')} left out, JSON without a message (first: line {self.first})"
+
+    def courses(self, units: Sequence[Unit]) -> list[Name] | None:
+        """Of which course each unit is, where units say so themselves: None where the lines of logs do."""
+        return [unit.course for unit in units] if self.settings.units == "turns" else None
+
+    def _units(self, line: Line) -> Iterator[tuple[str, Name]]:
+        text = line.text.strip() if VISIBLE.search(line.text) else ""
+        value = _json(text) if self.settings.units == "turns" else None
+        if value is None:
+            yield from [(text, None)] if text else []
+            return
+        try:
+            messages, course = self._messages(value, line.number)
+            said = conversation_text(messages)[0].split("\n")
+            yield from ((one, course) for one in as_read(said, self.settings))
+        except NoText:
+            return
+        except NoConversation:
+            self.unread += 1
+            self.first = self.first or line.number
+
+    def _messages(self, value: Any, number: int) -> tuple[list[Any], Name]:
+        """Messages of a line, and their course."""
+        data = self.settings
+        if isinstance(value, list):
+            return value, number
+        column = data.text_column if data.group_column is None else ""  # of a group it holds one message
+        for key in filter(None, (column, *_CONVERSATIONS)):
+            if isinstance(value.get(key), list):
+                return value[key], number
+        if data.group_column is None:
+            return [value], None
+        row = Row(0, "", text=value.get(data.text_column), beside=value)
+        message = message_in(row, data) if data.text_column in value else value
+        return [message], group_of(value.get(data.group_column))
+
+
+def _json(text: str) -> Any:
+    """The object or the list that a line is in JSON; None where it is none."""
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def check_kind(path: Path, settings: DataSettings) -> None:
+    """Refuse a file whose lines are no units of a model.
+
+    Raises:
+        LangJepaError: a table or a document of another kind by its name, or JSON whose first line holds no message;
+            says what to do.
+    """
+    from lang_jepa.data.sources.formats import kind_of  # which loads numpy
+
+    kind, turns = kind_of(path), settings.units == "turns"
+    name = kind.name if kind is not None else ""
+    if name in ("parquet", "table", "PDF", "Word") or (name == "JSON" and not turns):
+        cure = "write a message or a conversation in JSON a line" if turns else "write its text as a file of lines"
+        if name == "JSON":
+            cure = f"pipe the text in, `jq -r .{settings.text_column} {path} | lang-jepa monitor RUN -`"
+        raise LangJepaError(f"{path} is {_A.get(name, name)}, and lines are read here: {cure}")
+    if not turns or not path.is_file():  # what is read of a named pipe is gone
+        return
+    lines = (line for some in whole_lines(file_pieces(path, follow=False)) for line in some or () if line.text.strip())
+    reader = UnitReader(settings)
+    for line in islice(lines, 1):
+        reader.read([line])
+        if reader.unread or (name == "JSON" and _json(line.text.strip()) is None):
+            raise LangJepaError(
+                f"{path}, line {line.number}, is no message (role and content) and no conversation (`messages`) in "
+                f"JSON, {line.text.strip()[:60]!r}: write one a line, for example by `jq -c '.[]'`"
+            )
+
+
+_A = {"table": "a table", "parquet": "a table (parquet)", "PDF": "a PDF", "Word": "a Word document"}

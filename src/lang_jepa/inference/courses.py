@@ -1,0 +1,90 @@
+"""Courses of units that come interleaved, such as the sessions of a log: what came last in each of the recent ones."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+COURSES = 10_000
+"""Courses that are remembered; of those beyond, the ones that got no unit for longest begin anew."""
+
+Name = str | int | None
+"""Of a course; None is of the units that have no session. A number is of a course that comes whole, in one piece, such
+as a conversation: it is not remembered.
+"""
+
+
+@dataclass(slots=True)
+class Course:
+    """What has to be known of a course for its next unit.
+
+    Attributes:
+        before: its last units, as the model reads them, oldest first.
+        run: the score of repetition of the last one.
+    """
+
+    before: deque[str]
+    run: float = 0.0
+
+
+class Courses:
+    """The courses that got a unit most recently.
+
+    Args:
+        reach: units of each that are remembered.
+        most: courses that are.
+    """
+
+    def __init__(self, reach: int, most: int = COURSES) -> None:
+        self._reach, self._most = reach, most
+        self._courses: dict[Name, Course] = {}  # the one that got a unit last stands last
+
+    def __len__(self) -> int:
+        return len(self._courses)
+
+    def at(self, name: Name) -> Course:
+        """The course of a name, a new one where it is not remembered; it counts as the last that got a unit."""
+        course = self._courses.pop(name, None) or Course(deque(maxlen=self._reach))
+        self._courses[name] = course
+        return course
+
+    def forget(self) -> None:
+        """Drop the courses that came whole, and those beyond `most`."""
+        for name in [name for name in self._courses if isinstance(name, int)]:
+            del self._courses[name]
+        while len(self._courses) > self._most:
+            del self._courses[next(iter(self._courses))]
+
+    def plain(self) -> list[list[Any]]:
+        """All of them as plain data, to be taken up by `restore`."""
+        return [[name, list(one.before), one.run] for name, one in self._courses.items()]
+
+    def restore(self, courses: list[list[Any]]) -> None:
+        """Take up what `plain` returned."""
+        for name, before, run in courses:
+            self._courses[name] = Course(deque(before, maxlen=self._reach), float(run))
+
+
+def in_courses(names: Iterable[Name]) -> dict[Name, list[int]]:
+    """Positions of the units of each course, in the order of their first units.
+
+    Args:
+        names: of the course of each unit.
+    """
+    found: dict[Name, list[int]] = {}
+    for row, name in enumerate(names):
+        found.setdefault(name, []).append(row)
+    return found
+
+
+def are_courses(value: object) -> bool:
+    """Whether a value of JSON is what `Courses.plain` returns."""
+    return isinstance(value, list) and all(
+        isinstance(one, list)
+        and len(one) == 3
+        and isinstance(one[0], str | None)
+        and isinstance(one[1], list)
+        and all(isinstance(unit, str) for unit in one[1])
+        and isinstance(one[2], int | float)
+        for one in value
+    )

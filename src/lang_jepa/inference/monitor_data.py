@@ -1,0 +1,65 @@
+"""What a monitor takes from the corpus of the training: units that are counted and known, and those that are usual."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.corpus.corpus import CorpusSplit
+from lang_jepa.evaluation.rarity import KNOWN
+
+COUNTED = 500_000
+"""Training units that the n-grams count, and among which the known ones are, at most."""
+
+
+def key_of(ids: Any, room: int) -> bytes:
+    """A unit's tokens, as far as the model reads them."""
+    return np.asarray(ids[:room], dtype=np.int32).tobytes()
+
+
+def counted_units(split: CorpusSplit, room: int, *, names: bool) -> tuple[list[list[bytes]], NDArray[np.int64]]:
+    """The keys of the training units that are counted, a list for each document, and rows of the distinct ones.
+
+    Args:
+        split: of more than `COUNTED` units the last ones of each document count, as many as its share. `KNOWN` of the
+            distinct ones are returned at most, spread evenly.
+        room: tokens of a unit that the model reads.
+        names: units of different speakers are distinct.
+    """
+    keys: dict[bytes, bytes] = {}
+    first: dict[tuple[bytes, int], int] = {}
+    share, starts = min(1.0, COUNTED / split.num_sentences), split.document_starts.tolist()
+    lines = []
+    for begin, stop in pairwise(starts):
+        rows = range(stop - max(1, int((stop - begin) * share)), stop)
+        line = [key_of(split.tokens(row, row + 1), room) for row in rows]
+        lines.append([keys.setdefault(key, key) for key in line])
+        said = split.speakers(np.array(rows)).tolist() if names else [0] * len(rows)
+        for row, key, speaker in zip(rows, lines[-1], said, strict=True):
+            first.setdefault((key, speaker), row)
+    every = np.array(list(first.values()))
+    return lines, every[np.unique(np.linspace(0, len(every) - 1, min(KNOWN, len(every))).astype(int))]
+
+
+def batches(documents: Sequence[list[str]], most: int = 4096) -> Iterator[list[list[str]]]:
+    """Documents one after the other, together until they have so many units."""
+    some: list[list[str]] = []
+    count = 0
+    for one in documents:
+        some.append(one)
+        count += len(one)
+        if count >= most:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
+
+
+def documents(split: CorpusSplit, *, names: bool) -> Iterator[list[str]]:
+    """The units of each document of a side as the model reads them; `names`: with who says them."""
+    starts = split.document_starts
+    for row in range(split.num_documents):
+        rows = np.arange(starts[row], starts[row + 1])
+        yield split.units(rows) if names else split.texts(rows)

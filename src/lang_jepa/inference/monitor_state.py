@@ -1,0 +1,41 @@
+"""Where a monitor stands, in a file: what was written is checked before it is taken up."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import read_json
+from lang_jepa.inference.cache import weights_hash
+from lang_jepa.inference.courses import are_courses
+from lang_jepa.inference.embedding import EmbeddingModel
+
+FORMAT = 3
+"""Of the state: goes up whenever another one is written."""
+
+
+def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
+    """What `Monitor.save` wrote.
+
+    Raises:
+        LangJepaError: it is missing, something else, of another version, or of another model.
+    """
+    state: Mapping[str, Any] = read_json(path, what="the state of a monitor")
+    if not isinstance(state, Mapping) or not _is_state(state):
+        raise LangJepaError(f"{path} is not the state of a monitor, as this version writes it: delete it")
+    if state["model"] != weights_hash(model.jepa):
+        raise LangJepaError(f"{path} is the state of a monitor with another model: give another file, or delete it")
+    return state
+
+
+def _is_state(state: Mapping[str, Any]) -> bool:
+    """Whether it has what `Monitor.save` writes."""
+    recent = state.get("recent")
+    return (
+        state.get("format") == FORMAT
+        and isinstance(recent, list)
+        and all(isinstance(one, bool) for one in recent)
+        and are_courses(state.get("courses"))
+        and all(type(state.get(name)) is int and state[name] >= 0 for name in ("seen", "alarms", "apart"))
+        and isinstance(state.get("model"), str)
+    )

@@ -1,0 +1,246 @@
+"""The verb `monitor`: where an alarm is and why it is one, from one call to the next, and what it refuses."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lang_jepa.training.train import train
+from tiny import environment, tiny_settings
+from typed import Type
+
+STEPS = ("open door", "read page", "close door", "wait a while")
+FAULT = "disk failure at sector nine"
+TRACE = (
+    "10:00:01 request failed",
+    "Traceback (most recent call last):",
+    '  File "app.py", line 3, in run',
+    "ValueError: no such page",
+)
+RECORD = " ".join(map(str.strip, TRACE))
+LINES = ("data.val_fraction=0.4", "data.deduplicate=none", "data.limit=null", "data.min_length=1")
+
+
+def _lines(count: int, first: int = 0) -> list[str]:
+    return [f"10:00:{n % 60:02} {STEPS[n % 4]} number {n}" for n in range(first, first + count)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the records of a log."""
+    folder = tmp_path_factory.mktemp("monitor")
+    lines = [line for n in range(100) for line in (*_lines(9, first=9 * n), *TRACE)]
+    (folder / "app.log").write_text("\n".join(lines))
+    given = (f"data.train_file={folder / 'app.log'}", "data.units=lines", "data.records=true", "data.mask=true")
+    train(tiny_settings(folder / "run", *given, "data.val_split=tail", *LINES))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def chats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of conversations."""
+    folder = tmp_path_factory.mktemp("chats")
+    (folder / "chats.jsonl").write_text("\n".join(_chat(row) for row in range(80)))
+    given = (f"data.train_file={folder / 'chats.jsonl'}", "data.text_column=messages", "data.units=turns")
+    train(tiny_settings(folder / "run", *given, *LINES))
+    return folder / "run"
+
+
+def _chat(row: int, *more: str) -> str:
+    said = [*(f"{STEPS[n % 4]} of {row}" for n in range(12)), *more]
+    return json.dumps(
+        {"messages": [{"role": ("user", "assistant")[n % 2], "content": one} for n, one in enumerate(said)]}
+    )
+
+
+def _alarms(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_an_alarm_says_where_it_is_and_by_how_much(run: Path, tmp_path: Path, type_in: Type) -> None:
+    path = tmp_path / "new.log"
+    path.write_text("\n".join(["", *_lines(40), "\0\0\0", "\u200b", *TRACE, f"10:01:00 {FAULT}", ""]))
+    code, out, err = type_in("monitor", run, path, "--json")
+    assert code == 0
+    last = _alarms(out)[-1]
+    assert (last["text"], last["number"], last["line"], last["file"]) == (f"10:01:00 {FAULT}", 41, 48, str(path))
+    assert last["score"] > last["threshold"]
+    assert "42 units, " in err
+    assert f"alarms: scores above {last['threshold']:.3f}" in err
+    code, out, err = type_in("monitor", run, path)
+    said = " ".join(out.split())
+    assert f":48 10:01:00 {FAULT}" in said
+    assert f"score {last['score']:.3f} by " in said
+    assert f"an alarm above {last['threshold']:.3f}" in said
+
+
+def test_of_a_pipe_there_is_no_file(run: Path, type_in: Type) -> None:
+    read, write = os.pipe()
+    lines = [*_lines(40), FAULT, "", f"10:01:00 {FAULT}"]
+    thread = threading.Thread(target=lambda: (os.write(write, "\n".join(lines).encode()), os.close(write)))
+    thread.start()
+    with os.fdopen(read) as pipe:
+        code, out, _ = type_in("monitor", run, "-", "--json", text=pipe)
+    thread.join()
+    assert code == 0
+    last = _alarms(out)[-1]
+    assert (last["text"], last["line"], last["file"]) == (f"10:01:00 {FAULT}", 43, None)
+    code, _, err = type_in("monitor", run, "-", "--follow")
+    assert (code, "--follow has no effect on standard input" in err) == (2, True)
+
+
+def test_a_record_and_the_numbers_of_lines_go_on_in_the_next_call(run: Path, tmp_path: Path, type_in: Type) -> None:
+    path, state = tmp_path / "new.log", tmp_path / "state.json"
+    path.write_text("\n".join([*_lines(4), *TRACE[:2], ""]))
+    given = ("monitor", run, path, "--state", state, "--json")
+    _, _, err = type_in(*given)
+    assert "4 units, " in err
+    with path.open("a") as file:
+        file.write("\n".join([*TRACE[2:], f"10:01:00 {FAULT}", "10:01:01 half a li"]))
+    _, out, err = type_in(*given)
+    assert "5 units, " in err  # the fault might go on
+    assert json.loads(state.read_text())["place"]["line"] == 9
+    with path.open("a") as file:
+        file.write("ne\n10:01:02 open door\n")
+    _, out, err = type_in(*given)
+    assert "7 units, " in err
+    assert (f"10:01:00 {FAULT}", 9) in [(one["text"], one["line"]) for one in _alarms(out)]
+    path.write_text("10:01:03 open door\n10:01:04 open door\n")  # rotated: what waited is not lost
+    _, _, err = type_in(*given)
+    assert "9 units, " in err
+    assert "is not the file that was read last" in err
+    assert json.loads(state.read_text())["place"]["line"] == 2
+
+
+def test_the_trace_that_waited_in_a_file_that_was_rotated_is_one_record(
+    run: Path, tmp_path: Path, type_in: Type
+) -> None:
+    path, state = tmp_path / "new.log", tmp_path / "state.json"
+    path.write_text("\n".join([*_lines(2), "10:00:03 no such door", *TRACE[1:]]))
+    given = ("monitor", run, path, "--state", state, "--json")
+    _, out, err = type_in(*given)
+    assert "2 units, " in err
+    path.write_text("10:01:03 open door\n10:01:04 open door\n")
+    _, out, err = type_in(*given)
+    assert "4 units, " in err
+    (first, *_) = _alarms(out)
+    assert (first["text"], first["line"]) == (" ".join(["10:00:03 no such door", *map(str.strip, TRACE[1:])]), 3)
+
+
+def test_too_many_alarms_are_said_once_and_soon(run: Path, tmp_path: Path, type_in: Type) -> None:
+    path = tmp_path / "new.log"
+    path.write_text("\n".join(f"10:00:{n % 60:02} {'xyzw'[n % 4] * (n % 7 + 1)} quux" for n in range(60)))
+    code, _, err = type_in("monitor", run, path, "--json")
+    said = " ".join(err.split())
+    assert (code, said.count("are too many for three times the rate")) == (0, 1)
+    path.write_text("\n".join(_lines(60)))
+    _, _, err = type_in("monitor", run, path, "--json")
+    assert "too many" not in err
+
+
+def test_a_compressed_log_is_read(run: Path, tmp_path: Path, type_in: Type) -> None:
+    (tmp_path / "new.log.gz").write_bytes(gzip.compress("\n".join([*_lines(9), f"10:01:00 {FAULT}"]).encode()))
+    code, out, err = type_in("monitor", run, tmp_path / "new.log.gz", "--json", "--state", tmp_path / "state.json")
+    assert (code, _alarms(out)[-1]["line"], "10 units" in err) == (0, 10, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.csv", "is a table, and lines are read here: write its text as a file of lines"),
+        ("a.parquet", "is a table (parquet)"),
+        ("a.jsonl", "pipe the text in, `jq -r .text "),
+    ],
+)
+def test_a_table_is_refused_before_anything_is_prepared(
+    name: str, said: str, run: Path, tmp_path: Path, type_in: Type
+) -> None:
+    (tmp_path / name).write_text('{"text": "one"}\n')
+    code, _, err = type_in("monitor", run, tmp_path / name)
+    assert (code, said in " ".join(err.split()), "decides" in err) == (2, True, False)
+    (tmp_path / "new.log").write_text("\n".join(_lines(9)))
+    code, _, err = type_in("monitor", run, tmp_path / "new.log", "--usual", tmp_path / name)
+    assert (code, said in " ".join(err.split())) == (2, True)
+
+
+def test_conversations_are_courses_of_their_own(chats: Path, tmp_path: Path, type_in: Type) -> None:
+    """What is usual in each, read turn by turn, is usual in all; a list is a conversation as an object is."""
+    lines = [_chat(row) for row in range(30)]
+    lines[7] = json.dumps(json.loads(_chat(7, "segfault at sector nine"))["messages"])
+    (tmp_path / "new.jsonl").write_text("\n".join([*lines, '{"id": 3}', ""]))
+    given = ("monitor", chats, tmp_path / "new.jsonl", "--per-thousand", 30)
+    code, out, err = type_in(*given, "--json", "--state", tmp_path / "state.json")
+    assert code == 0
+    alarms = _alarms(out)
+    assert ("segfault at sector nine", 8) in [(one["text"], one["line"]) for one in alarms]
+    assert "361 units, " in err
+    assert "1 line left out, JSON without a message (first: line 31)" in " ".join(err.split())
+    assert json.loads((tmp_path / "state.json").read_text())["courses"] == []
+    usual = [*(_chat(row) for row in range(30)), "{}"]
+    (tmp_path / "usual.jsonl").write_text("\n".join(usual))
+    code, out, err = type_in(*given, "--usual", tmp_path / "usual.jsonl")
+    assert (code, "361 units" in out) == (0, True)
+    assert "usual.jsonl: 1 line left out, JSON without a message (first: line 31)" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        (
+            "a.csv",
+            "role,content",
+            "is a table, and lines are read here: write a message or a conversation in JSON a line",
+        ),
+        ("a.json", "[", "line 1, is no message (role and content) and no conversation (`messages`) in JSON"),
+        ("a.jsonl", '{"id": 3, "note": "one"}', "is no message (role and content)"),
+    ],
+)
+def test_what_is_no_conversation_is_refused(
+    name: str, line: str, said: str, chats: Path, tmp_path: Path, type_in: Type
+) -> None:
+    (tmp_path / name).write_text(f"{line}\n")
+    code, _, err = type_in("monitor", chats, tmp_path / name)
+    assert (code, said in " ".join(err.split()), "decides" in err) == (2, True, False)
+
+
+def test_messages_of_interleaved_groups_are_courses(tmp_path: Path, type_in: Type) -> None:
+    """As in a table with a message a row, which such a model was trained on."""
+    rows = [{"chat": n % 40, "role": "user", "text": f"{STEPS[n // 40 % 4]} of {n % 40}"} for n in range(800)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = (f"data.train_file={tmp_path / 'rows.jsonl'}", "data.group_column=chat", "data.units=turns")
+    train(tiny_settings(tmp_path / "run", *given, *LINES))
+    new = [*rows[:400], {"chat": 7, "role": "user", "text": "Well."}, {"role": "user", "content": "Hm."}]
+    (tmp_path / "new.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in new))
+    state = tmp_path / "state.json"
+    code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "new.jsonl", "--state", state)
+    assert code == 0
+    assert "402 units" in out
+    assert "1 unit of no session, in one course" in " ".join(out.split())
+    courses = {name: before for name, before, _ in json.loads(state.read_text())["courses"]}
+    assert len(courses) == 41
+    assert courses["7"][-2:] == [f"{STEPS[9 % 4]} of 7", "Well."]
+    assert courses[None] == ["Hm."]
+
+
+def test_a_signal_ends_a_followed_file_with_a_summary(run: Path, tmp_path: Path) -> None:
+    path, state = tmp_path / "new.log", tmp_path / "state.json"
+    path.write_text("\n".join([*_lines(30), ""]))
+    given = ["monitor", run, path, "--follow", "--state", state]
+    command = [sys.executable, "-m", "lang_jepa.cli", *map(str, given)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    assert process.stderr is not None
+    while "decides" not in (line := process.stderr.readline()):
+        assert line, "it ended before it began"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert " units, " in out
+    assert "Traceback" not in err
+    assert json.loads(state.read_text())["place"]["offset"] <= path.stat().st_size
