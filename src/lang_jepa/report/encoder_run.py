@@ -91,15 +91,13 @@ class ScoredEncoder(ScoredRun):
     def request(self) -> Request:
         """The model with what the tasks need."""
         model, options, corpus, settings = self.model, self.options, self.corpus, self.model.settings
-        read = None
-        if options.documents and options.queries and self._needs("searched"):
-            read = searched(settings, options.documents, options.queries, options.language)
-        about = passages(settings, options.documents) if options.documents and self._needs("passages") else None
+        read = searched(settings, options) if self._needs("searched") else None
+        about = passages(settings, options) if self._needs("passages") else None
         labels = labels_of(settings, options)
         others = None
         if corpus and (self._needs("grouped") or self._needs("conversations")):
             if options.documents is not None:
-                others = other_corpus(settings, corpus, options.documents)
+                others = other_corpus(settings, corpus, options.documents, options.columns)
             shown = [one for one in (corpus, others) if one]
             named = [one for one in shown if options.prepared or one is others]
             add_cache(model, shown, options.on_message, named=named)
