@@ -269,7 +269,10 @@ def _of_train(values: Mapping[str, Any]) -> set[str]:
     from lang_jepa.cli.options import run_to_resume
     from lang_jepa.settings.recipes import system_of
 
-    recipe, _ = run_to_resume(values["recipe"], resume=values["resume"])
+    named = values["recipe"] or ("next_sentence" if values["start"] is None else "")
+    if not named:
+        return set()  # the settings of an encoder's run
+    recipe, _ = run_to_resume(named, resume=values["resume"])
     return {"decoder": {_DECODER}, "gpt": {_GPT_RECIPE}}.get(system_of(recipe), set())
 
 
