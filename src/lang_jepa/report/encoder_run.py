@@ -1,6 +1,7 @@
 """The scores of an encoder's run: its model, its corpus, and which encoders stand beside it."""
 
 from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 from lang_jepa.data.corpus.corpus import Corpus
@@ -105,10 +106,9 @@ class ScoredEncoder(ScoredRun):
             add_cache(model, [], options.on_message)
         texts, names = corpus if self.held_out else None, model.knows_speakers
         on_own = {task.name for task in self.tasks if task.reads_held_out and not (others and task.options)}
-        return Request(
+        request = Request(
             _scored(model),
             [task.name for task in self.tasks],
-            baselines=self._baselines(),
             data_dir=options.data_dir,
             documents=some_texts(texts.validation, options.budget.documents, names=names) if texts else None,
             train_documents=some_texts(texts.train, TRAINING_DOCUMENTS, names=names) if texts else None,
@@ -127,10 +127,14 @@ class ScoredEncoder(ScoredRun):
             decoding=model,
             decoding_beside=_untrained_decoding(self.folder, settings) if self._needs("decoding") else {},
             of_stories=_of_stories(model),
+            unit=settings.data.unit,
             window_size=options.window_size or settings.data.window_size,
             budget=options.budget,
             notes=self._flattered(on_own),
         )
+        for task in self.tasks:
+            task.check(request)  # before other encoders are made ready
+        return replace(request, baselines=self._baselines())
 
     def _needs(self, need: Need) -> bool:
         """Whether a task needs this field of the request."""

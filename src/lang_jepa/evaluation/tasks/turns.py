@@ -195,4 +195,16 @@ def _reported(given: Conversations) -> Sequence[Sequence[str]]:
     return [texts for texts, chooses in zip(given.documents, given.choosing, strict=True) if not chooses]
 
 
-TURNS = Task("turns", _score, needs=("conversations",), options=("documents",), asks_next=True)
+def _questions(request: Request) -> Questions:
+    given, budget = request.conversations, request.budget
+    assert given is not None
+    return build_questions(
+        given.documents,
+        window_size=request.window_size,
+        queries=budget.turn_queries,
+        choosing=given.choosing,
+        seed=request.seed,
+    )
+
+
+TURNS = Task("turns", _score, needs=("conversations",), options=("documents",), asks_next=True, enough=_questions)
