@@ -219,6 +219,10 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
             f"the {some} {_listed(asking)} {asks} for turns of conversations or lines, and this model was trained on "
             "sentences (data.units=turns or lines): take retrieval"
         )
+    if units == "lines" and any(task.name == "replies" for task in tasks):
+        raise LangJepaError(
+            "the task replies chooses answers in conversations, and this model was trained on lines: take turns"
+        )
     if units != "turns" and options.labels is not None:
         raise LangJepaError(f"--labels are of turns, and this model was trained on {units} (data.units=turns)")
     for task in tasks:

@@ -221,12 +221,13 @@ def conversations(
     where = "held out" if others is None else others.manifest["source"]["description"]
     named = any(any(numbers) for numbers in speakers)
     choosing += [False] * len(reported.texts)
+    said = counted(choosing.count(False), "conversation")
     return Conversations(
         [*held.texts, *reported.texts],
         speakers if named else None,
         choosing,
         train.texts,
-        f"{counted(choosing.count(False), 'conversation')} ({where})",
+        f"{counted(choosing.count(False), 'piece of a file', 'pieces of files') if lines else said} ({where})",
         train_speakers=train.speakers if named else None,
         labels=None if own is None else [*held.labels, *reported.labels],
         train_labels=None if own is None else train.labels,

@@ -296,7 +296,8 @@ def _score(request: Request) -> Result:
     boards.add("novelty, TF-IDF", [("", {}, _word_novelty(made, known))], note=f"{len(known):,} training units")
     boards.add_chance()
     every, faults = len(np.unique(made.owners)), sum(map(len, made.faults.values()))
-    source = f"{reported:,} reported and {every - reported:,} choosing documents, {faults:,} faults in copies of them"
+    what = "pieces of files" if request.unit == "line" else "conversations"
+    source = f"{reported:,} reported and {every - reported:,} choosing {what}, {faults:,} faults in copies of them"
     return Result(boards.rows, {ANOMALIES.name: source})
 
 

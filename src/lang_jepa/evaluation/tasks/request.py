@@ -278,7 +278,7 @@ class Request:
         seen = {sentence for document in self.train_documents for sentence in document}
         held = [sentence for document in documents for sentence in document]
         share = sum(sentence in seen for sentence in held) / len(held)
-        return f", {100 * share:.1f} % of their sentences occur in training"
+        return f", {100 * share:.1f} % of their {self.unit}s occur in training"
 
 
 @dataclass(frozen=True)
