@@ -189,7 +189,7 @@ def _score(request: Request) -> Result:
         count = replies.questions.candidates["reply"].shape[1]
         rows += _rows(request, replies, {"reply": f"next turn, 1 of {count} replies"}, learnt)
     source = f"{given.source}{request.overlap(_reported(given))}"
-    if replies is None and request.unit == "turn":
+    if replies is None and request.unit != "line":
         source += "; no choice among replies: too few places in which another one answers"
     return Result(rows, {TURNS.name: source})
 
