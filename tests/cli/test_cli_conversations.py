@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from lang_jepa.evaluation.table import Detail, Row
 from lang_jepa.evaluation.tasks.request import Budget
-from lang_jepa.evaluation.tasks.turns import TITLES
+from lang_jepa.evaluation.tasks.turns import OF_LINES, TITLES
 from lang_jepa.inference.document import continuations, study
 from lang_jepa.inference.document_reading import units_of
 from lang_jepa.inference.model import ConceptModel
@@ -113,6 +114,8 @@ def test_the_better_rule_of_the_next_turn_is_taken() -> None:
         assert (choice.used.rule, choice.documents, choice.baseline.merit) == (used, 2, 0.4)
     assert choices_of_turns([_row("model", 0.5), *others]) == {}  # of an earlier evaluation
     assert choices_of_turns([]) == {}
+    of_lines = [replace(row, task=OF_LINES["same"]) for row in (_row("model", 0.5, detailed=True), *others)]
+    assert choices_of_turns(of_lines)["next"].used.rule == "prediction"
 
 
 def test_document_expects_as_the_evaluation_of_turns_found_better(knowing: Path, tmp_path: Path, type_in: Type) -> None:
@@ -131,3 +134,36 @@ def test_document_expects_as_the_evaluation_of_turns_found_better(knowing: Path,
     shown = " ".join(type_in("document", knowing, tmp_path / "chat.txt").out.split())
     assert f"surprise by {choice.used.rule} [{choice.used.similarity}]: next turn, same conversation, MRR" in shown
     assert shown.count("(not measured)") == 3
+
+
+def test_the_context_of_rank_may_be_a_table_and_numbers_are_explained(
+    knowing: Path, tmp_path: Path, type_in: Type
+) -> None:
+    rows = "".join(f'{name},"{text}"\n' for name, text in CHAT)
+    (tmp_path / "chat.csv").write_text(f"speaker,text\n{rows}")
+    (tmp_path / "chat.txt").write_text(TEXT)
+    (tmp_path / "next.txt").write_text("About dogs.\nAbout tea.\n")
+    asked = [
+        type_in("rank", knowing, "--context", tmp_path / name, "--candidates", tmp_path / "next.txt")
+        for name in ("chat.csv", "chat.txt")
+    ]
+    assert asked[0].out == asked[1].out
+    assert "cosine with the turn that is expected" in " ".join(asked[0].out.split())
+    both = f"speaker,text,chat_id\n{''.join(f'{n},x,{k}{chr(10)}' for k in (1, 2) for n in ('a', 'b'))}"
+    (tmp_path / "both.csv").write_text(both)
+    refused = type_in("rank", knowing, "--context", tmp_path / "both.csv", "--candidates", tmp_path / "next.txt")
+    assert (refused.status, "holds the messages of 2 conversations (column 'chat_id')" in refused.err) == (2, True)
+    found = type_in("rank", knowing, "--context", tmp_path / "chat.csv", "--bank", tmp_path / "chat.txt")
+    assert "votes, mean" in " ".join(found.out.split())
+
+
+def test_a_context_of_search_is_read_as_one_of_rank(knowing: Path, tmp_path: Path, type_in: Type, make: Make) -> None:
+    run = make("data.speakers=none")
+    (tmp_path / "chat.txt").write_text(TEXT)
+    assert type_in("index", run, tmp_path / "chat.txt", "--output", tmp_path / "index").status == 0
+    named, bare = (
+        type_in("search", tmp_path / "index", *(word for text in some for word in ("--after", text))).out.split("\n")
+        for some in (TEXT.split("\n")[:2], ["About tea, point 0.", "Note: about rain."])
+    )
+    assert named[2:] == bare[2:]
+    assert "among 3 turns" in named[0]

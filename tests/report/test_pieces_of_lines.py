@@ -20,6 +20,7 @@ def test_files_of_lines_are_read_in_pieces_in_order(tmp_path: Path) -> None:
     found = conversations(corpus, None, Budget())
     assert found.files == [0] * 4 + [1] * 3
     assert found.speakers is None
+    assert "pieces of files (held out)" in found.source
     assert [len(one) for one in found.documents] == [PIECE] * 3 + [200 - 3 * PIECE] + [PIECE] * 2 + [150 - 2 * PIECE]
     assert [text for one in found.documents[:4] for text in one] == [f"a line {n}" for n in range(200, 400)]
     some = conversations(corpus, None, Budget(conversations=4))

@@ -63,7 +63,7 @@ PINNED = {
     "data.sources.sessions": (1, "be6b7e5a62cd966c"),
     "data.sources.rotated": (2, "99fd9be38e7fde4d"),
     "data.sources.read_subtitles": (2, "a8012b297b5c29fa"),
-    "data.sources.conversations": (2, "71627f205bebb193"),
+    "data.sources.conversations": (3, "71627f205bebb193"),
     "data.sources.read_json": (1, "a6e52a87a894b994"),
     "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
     "data.sources.read_tables": (1, "bff3ebf6ecd1a954"),

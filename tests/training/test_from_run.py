@@ -48,6 +48,23 @@ def test_training_begins_with_another_runs_weights(tmp_path: Path, type_in: Type
     assert type_in("train", tmp_path / "second", "--resume").status == 0
 
 
+def test_without_a_recipe_the_settings_of_the_other_run_hold(tmp_path: Path, type_in: Type) -> None:
+    first = tiny_encoder(tmp_path / "first")
+    assert type_in("train", "--from", first, "-o", "optimization.max_steps=1").status == 0
+    before, after = (read_settings(tmp_path / run / "settings.yaml") for run in ("first", "first-more"))
+    changed = {
+        f"{section}.{name}"
+        for section, values in after.model_dump().items()
+        for name, value in (values.items() if isinstance(values, dict) else [(section, values)])
+        if value != (before.model_dump()[section][name] if isinstance(values, dict) else before.model_dump()[section])
+    }
+    of_the_start = {"meta.start_from", "data.tokenizer_path", "logging.log_dir"}
+    assert changed - {"recipe.recipe"} == {*of_the_start, "optimization.max_steps"}
+    refused = type_in("train", "dialogue", "--from", first)
+    assert refused.status == 2
+    assert "trained with data.units=sentences, and the recipe dialogue has data.units=turns" in refused.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

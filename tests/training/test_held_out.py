@@ -201,3 +201,23 @@ def test_the_mean_target_of_an_mse_is_the_mean_of_the_targets_as_they_are() -> N
     losses = _trivial_losses(answers, targets, partial(measured, DISTANCES["mse"]()), of_directions=False)
     expected = (targets - targets.mean(0)).square().mean()
     assert losses["val/distance_mean_target"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_what_has_the_text_of_the_target_is_no_wrong_candidate(tmp_path: Path) -> None:
+    """Lines that repeat everywhere: a perfect prediction is first, where ties would cost it half of the ranks."""
+    (tmp_path / "logs").mkdir()
+    for number in range(12):
+        lines = [("start", "open", "read", "close")[line % 4] + " of the service" for line in range(24)]
+        (tmp_path / "logs" / f"{number}.txt").write_text("\n".join([*lines, f"end of log {number}"]))
+    of_lines = (f"data.train_file={tmp_path / 'logs'}", "data.units=lines", "data.min_length=1", "data.val_fraction=0.4",
+                "data.deduplicate=none", "data.limit=null")  # fmt: skip
+    settings = tiny_settings(tmp_path / "run", *of_lines)
+    held_out = _held_out(settings, prepare(settings.data))
+    texts = {text: torch.randn(16) for text in held_out.view.split.texts(np.arange(held_out.view.split.num_sentences))}
+
+    def embed(batch: Batch) -> Tensor:
+        return torch.stack([texts[text] for text in held_out.view.split.texts(batch.sentence_ids.numpy())])
+
+    found = held_out.measure(embed, embed, CPU).metrics
+    assert found["val/retrieval/recall@1"] == pytest.approx(1)
+    assert found["val/retrieval/mrr"] == pytest.approx(1)

@@ -126,6 +126,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("run tasks corpus data_dir everything output"),
         **_each("documents queries labels beside", When(bars=(_GPT,))),
         "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
+        **_each("text_column group_column speaker_column", When(needs=("documents",))),
     },
     "infer": {
         **_each("model context go_on"),
@@ -144,7 +145,8 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("model context role top as_json"),
         "candidates": When(bars=("bank",), cure=_ONE),
         "bank": When(),
-        **_each("text_column votes", When(needs=("bank",))),
+        "text_column": When(),
+        **_each("group_column speaker_column votes", When(needs=("bank",))),
     },
     "quickstart": _each("override dec_override seed"),
     "compare": _each("variant budget output seeds override vary tasks data_dir quick jobs allow_different"),
@@ -154,7 +156,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("context predictions", When(bars=("lines",), cure="each line is a document of its own")),
         "weight": When(bars=("context=none",)),
         "limit": When(bars=("lines",), cure="cut the file instead"),
-        "text_column": When(bars=("lines", _UNREAD)),
+        **_each("text_column group_column speaker_column", When(bars=("lines", _UNREAD))),
         "language": When(bars=("lines",), cure="each line is a sentence"),
         **_each("include exclude", _FILES),
     },
@@ -268,7 +270,10 @@ def _of_train(values: Mapping[str, Any]) -> set[str]:
     from lang_jepa.cli.options import run_to_resume
     from lang_jepa.settings.recipes import system_of
 
-    recipe, _ = run_to_resume(values["recipe"], resume=values["resume"])
+    named = values["recipe"] or ("next_sentence" if values["start"] is None else "")
+    if not named:
+        return set()  # the settings of an encoder's run
+    recipe, _ = run_to_resume(named, resume=values["resume"])
     return {"decoder": {_DECODER}, "gpt": {_GPT_RECIPE}}.get(system_of(recipe), set())
 
 

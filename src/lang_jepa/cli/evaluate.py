@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import DataDir, Override, TextLanguage, settings_of
+from lang_jepa.cli.options import (
+    DataDir,
+    GroupColumn,
+    Override,
+    SpeakerColumn,
+    TextColumn,
+    TextLanguage,
+    columns,
+    settings_of,
+)
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import counted
 from lang_jepa.training.signals import exit_status
@@ -43,6 +52,9 @@ def evaluate(
         str | None,
         typer.Option(help="Of replies: key of the messages, or column, with a label of each turn (a dialogue act)."),
     ] = None,
+    text_column: TextColumn = "",
+    group_column: GroupColumn = "",
+    speaker_column: SpeakerColumn = "",
     language: TextLanguage = None,
     corpus: Annotated[
         Path | None, typer.Option(help="The training's corpus, or a GPT's shards, if they have moved.")
@@ -69,6 +81,7 @@ def evaluate(
         documents=documents,
         queries=queries,
         labels=labels,
+        columns=columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column),
         language=language,
         on_message=plain,
     )

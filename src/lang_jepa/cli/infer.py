@@ -1,6 +1,7 @@
 """The verbs that read texts with a model: `infer` and `document`; nothing heavy is imported before it is used."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,9 @@ from lang_jepa.cli.options import AnyModel, TextLanguage, in_language, messages_
 from lang_jepa.data.sources.text_files import chunks, filled_lines, text_of
 from lang_jepa.errors import LangJepaError, one_line
 from lang_jepa.files.atomic import atomic_file, check_writable
+
+_METRICS = 40
+"""Letters to the left of a unit in the table of `document`, about."""
 
 if TYPE_CHECKING:
     from lang_jepa.inference.document import Against, SentenceFit, Study, Using
@@ -182,7 +186,7 @@ def document(
 
         console.out(json.dumps(asdict(found), indent=2, ensure_ascii=False), highlight=False)
     else:
-        _show_study(found, plot)
+        _show_study(found, plot, unit=loaded.settings.data.unit)
 
 
 def _read_document(file: Path | None, text: str | None) -> str:
@@ -212,8 +216,8 @@ def _read_conversation(file: Path) -> str:
         raise LangJepaError(f"{file} is no conversation: {error}") from error
 
 
-def _show_study(found: "Study", plot: Path | None) -> None:
-    """One table, then what was used, and candidates."""
+def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
+    """One table, then what was used, and candidates; lines of logs are cut where the terminal ends."""
     from lang_jepa.cli.console import plain, sentence_table
 
     rows = []
@@ -222,12 +226,15 @@ def _show_study(found: "Study", plot: Path | None) -> None:
         score = found.topics.scores[one.position - 1] if one.position else None
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
         cells = [_number(one.surprise), _number(fit.surprise), _number(score)]
-        rows.append([str(one.position), *cells, _said(found.speakers, one) + note])
-    heads = ("", "surprise", "out of place", "boundary", "sentence")
+        said = _said(found.speakers, one)
+        if unit == "line":
+            said = shorten(said, shutil.get_terminal_size().columns - _METRICS - len(note))
+        rows.append([str(one.position), *cells, said + note])
+    heads = ("", "surprise", "out of place", "boundary", unit)
     sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(
-        f"surprise, out of place: by how many standard deviations a sentence fits worse than shuffled ones of {whose} "
+        f"surprise, out of place: by how many standard deviations a {unit} fits worse than shuffled ones of {whose} "
         "do at its position; below 0 it fits better. A line is drawn where a topic begins."
     )
     plain(f"surprise by        {found.surprise.used}")
@@ -240,6 +247,12 @@ def _show_study(found: "Study", plot: Path | None) -> None:
         plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {one_line(candidate.sentence)}")
     if plot is not None:
         plain(f"drawn into {plot}")
+
+
+def shorten(text: str, width: int) -> str:
+    """A text of so many letters at most, 20 at least; the end of a longer one is left out."""
+    width = max(width, 20)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _said(speakers: Sequence[str], one: "SentenceFit") -> str:

@@ -32,6 +32,15 @@ TextLanguage = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Documents taken at most (default: all).")]
 TextColumn = Annotated[str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")]
+GroupColumn = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN", help="Of a table with a message a row: the column that rows of a conversation share."
+    ),
+]
+SpeakerColumn = Annotated[
+    str, typer.Option(metavar="COLUMN", help="With --group-column: who speaks (default: role, from, speaker, ...).")
+]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")]
 AnyModel = Annotated[
     Path, typer.Argument(help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name.")
@@ -77,6 +86,11 @@ def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
     if resume and path.name == _SETTINGS and (path.parent / "metrics.csv").is_file():
         return recipe, path.parent
     return recipe, None
+
+
+def columns(**named: str) -> dict[str, str]:
+    """The settings of columns that a user has named, of `text_column`, `group_column` and `speaker_column`."""
+    return {name: column for name, column in named.items() if column}
 
 
 def in_language(model: "ConceptModel", language: str | None) -> "ConceptModel":

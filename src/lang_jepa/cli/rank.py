@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import AnyModel, TextColumn, messages_in, standard_input
-from lang_jepa.errors import LangJepaError, one_line
+from lang_jepa.cli.options import (
+    AnyModel,
+    GroupColumn,
+    SpeakerColumn,
+    TextColumn,
+    columns,
+    messages_in,
+    standard_input,
+)
+from lang_jepa.errors import LangJepaError, counted, one_line
 
 if TYPE_CHECKING:
+    from lang_jepa.inference.model import ConceptModel
     from lang_jepa.inference.replies import Ranked, Reply
     from lang_jepa.settings.data import DataSettings
 
@@ -25,8 +34,8 @@ def rank(
         str,
         typer.Option(
             metavar="FILE",
-            help="The conversation so far: JSON messages, or a text with 'Anna: ...' or one turn a line; - reads "
-            "standard input.",
+            help="The conversation so far: JSON messages, a table with a message a row, or a text with 'Anna: ...' or "
+            "one turn a line; - reads standard input.",
         ),
     ],
     candidates: Annotated[
@@ -38,6 +47,8 @@ def rank(
     ] = None,
     role: Annotated[str | None, typer.Option(help="Whose turn it is: user, assistant or a name.")] = None,
     text_column: TextColumn = "",
+    group_column: GroupColumn = "",
+    speaker_column: SpeakerColumn = "",
     top: Annotated[
         int | None, typer.Option(min=1, help="Candidates or replies shown (default: 5, or as many as vote).")
     ] = None,
@@ -54,46 +65,68 @@ def rank(
     if bank is not None and top is not None and top > votes:
         raise LangJepaError(f"--top {top} replies cannot come from --votes {votes} contexts: let more of them vote")
     loaded = load_any(model)
-    turns = _turns(context, loaded.settings.data)
+    data, named = loaded.settings.data, columns(text_column=text_column)
     if candidates is not None:
+        turns = _turns(context, data, named)
         given = list(filled_lines(chunks(candidates), str(candidates)))
-        _show_ranked(loaded.rank(turns, given, role=role)[: top or _SHOWN], as_json=as_json)
+        ranked = loaded.rank(turns, given, role=role)[: top or _SHOWN]
+        _print_json(ranked) if as_json else _show_ranked(ranked, loaded)
         return
-    conversations = _conversations(str(bank), text_column, loaded.settings.data, named=role is not None)
-    found = ReplyBank(loaded, conversations, role=role).reply(turns, k=votes, top=top or min(_SHOWN, votes))
-    _show_replies(found, as_json=as_json)
+    turns = _turns(context, data, named, alone=False)
+    named |= columns(group_column=group_column, speaker_column=speaker_column)
+    conversations = _conversations(str(bank), data, named, with_speakers=role is not None)
+    replies = ReplyBank(loaded, conversations, role=role)
+    found = replies.reply(turns, k=votes, top=top or min(_SHOWN, votes))
+    _print_json(found) if as_json else _show_replies(found, loaded, min(votes, len(replies.replies)))
 
 
-def _turns(source: str, settings: "DataSettings") -> list[str]:
-    """The turns of a conversation, as the model reads them."""
-    from lang_jepa.data.sources.conversations import NoConversation, as_read, conversation_text, text_in_units
+def _turns(source: str, settings: "DataSettings", named: "dict[str, str]", *, alone: bool = True) -> list[str]:
+    """The turns of a conversation, as the model reads them; `named`: columns of a table, `alone`: of this one."""
+    from lang_jepa.data.sources.conversations import context_of
     from lang_jepa.data.sources.text_files import chunks, text_of
 
+    if source != "-" and (found := _of_table(Path(source), settings, named)) is not None:
+        return context_of(found, settings, source)
+    if named and alone:
+        raise LangJepaError(f"--text-column has no effect: {source} has no columns")
     pieces = standard_input("no conversation", "--context FILE") if source == "-" else chunks(Path(source))
     text = text_of(pieces, source)
     messages = messages_in(text, source)
-    if messages is None and settings.units != "turns":
-        return [line for line in map(str.strip, text_in_units(text, settings).split("\n")) if line]
-    try:
-        lines = conversation_text(text if messages is None else messages)[0].split("\n")
-    except NoConversation as error:
-        if messages is not None:
-            raise LangJepaError(f"{source} is no conversation: {error}") from error
-        if settings.speakers != "none":
-            raise LangJepaError(f'the model was trained on turns like "Anna: ...", and {source} is {error}') from error
-        return [line for line in map(str.strip, text.split("\n")) if line]
-    return as_read(lines, settings)
+    return context_of(text if messages is None else messages, settings, source)
 
 
-def _conversations(bank: str, text_column: str, settings: "DataSettings", *, named: bool) -> list[list[str]]:
-    """Earlier conversations, as the model reads them; `named`: with speakers, unless they are in the texts anyway."""
+def _of_table(path: Path, settings: "DataSettings", named: "dict[str, str]") -> "list[object] | str | None":
+    """The messages of a conversation that is a table; None where the file is none."""
+    from lang_jepa.data.sources import formats, forms
+    from lang_jepa.data.sources.read_json import first_values
+
+    kind = formats.kind_of_named(path) if path.is_file() else None
+    if kind is None or kind.prose is not None:
+        return None
+    if kind is formats.JSON:
+        shape, values = first_values(path)
+        if shape != "lines" or len(values) < 2:
+            return None
+    if settings.units != "turns":
+        raise LangJepaError(
+            f"{path} is a table of many values, and the model was trained on {settings.units}: write them into a text "
+            "file, one a line"
+        )
+    return forms.messages_of(path, kind, settings.model_copy(update=named), named)
+
+
+def _conversations(
+    bank: str, settings: "DataSettings", named: "dict[str, str]", *, with_speakers: bool
+) -> list[list[str]]:
+    """Earlier conversations, as the model reads them.
+
+    `named`: columns of a table. `with_speakers`: speakers stand in front, unless they are in the texts anyway.
+    """
     from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.index.source import SplitDocuments
 
-    column = {"text_column": text_column} if text_column else {}
-    if named and settings.speakers == "none":
-        column["speakers"] = "embedding"
-    source = SplitDocuments.open(elsewhere(settings, bank, **column))
+    more = {"speakers": "embedding"} if with_speakers and settings.speakers == "none" else {}
+    source = SplitDocuments.open(elsewhere(settings, bank, **named, **more))
     source.characters()  # raises where there is none, and says why
     return [row.sentences for row in source.rows() if row.id is not None]
 
@@ -104,26 +137,32 @@ def _print_json(found: "Sequence[Ranked | Reply]") -> None:
     console.out(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False), highlight=False)
 
 
-def _show_ranked(found: "list[Ranked]", *, as_json: bool) -> None:
+def _show_ranked(found: "list[Ranked]", model: "ConceptModel") -> None:
     from lang_jepa.cli.console import plain
+    from lang_jepa.inference.replies import USUAL
 
-    if as_json:
-        _print_json(found)
-        return
+    unit = model.settings.data.unit
     for one in found:
         plain(f"{one.score:7.4f}  {'' if one.fits else '(does not fit) '}{one_line(one.text)}")
+    plain(
+        f"numbers: {model.similarity} cosine with the {unit} that is expected; what fits is nearer to it than "
+        f"{USUAL:.0%} of the training's {unit}s",
+        style="dim",
+    )
     if not any(one.fits for one in found):
-        plain("nothing here fits: many turns of the training text are nearer to what is expected", style="dim")
+        plain(f"nothing here fits: many {unit}s of the training text are nearer to what is expected", style="dim")
 
 
-def _show_replies(found: "list[Reply]", *, as_json: bool) -> None:
+def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> None:
     from lang_jepa.cli.console import plain
 
-    if as_json:
-        _print_json(found)
-        return
     for one in found:
         plain(f"{one.score:7.4f}  {one_line(one.text)}")
         plain(f"         after: {one_line(one.context[-1])}  [{one.likeness:.2f}]", style="dim")
+    plain(
+        f"numbers: votes, mean {model.similarity} cosines with what followed the {counted(votes, 'place')} of the bank "
+        "that are most like this one; after: what was answered there [likeness of the places, at most 1]",
+        style="dim",
+    )
     if found and not found[0].fits:
         plain("nothing here fits: no conversation of the bank has gone like this one", style="dim")

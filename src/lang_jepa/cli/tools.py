@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from lang_jepa.cli.options import Exclude, Include, Limit, TextColumn, TextLanguage, in_language
+from lang_jepa.cli.options import (
+    Exclude,
+    GroupColumn,
+    Include,
+    Limit,
+    SpeakerColumn,
+    TextColumn,
+    TextLanguage,
+    columns,
+    in_language,
+)
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted, one_line
 
@@ -28,6 +38,8 @@ def index(
     ] = False,
     limit: Limit = None,
     text_column: TextColumn = "",
+    group_column: GroupColumn = "",
+    speaker_column: SpeakerColumn = "",
     language: TextLanguage = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -57,19 +69,21 @@ def index(
     from lang_jepa.cli.progress import IndexBar
     from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.index import Index
-    from lang_jepa.inference.index.source import Lines, SplitDocuments
+    from lang_jepa.inference.index.source import Lines, SentenceSource, SplitDocuments
     from lang_jepa.inference.index.surroundings import Context, Surroundings
     from lang_jepa.inference.model import ConceptModel
 
     loaded = in_language(ConceptModel.load(model), language)
     chosen = {
         "limit": limit,
-        "text_column": text_column or loaded.settings.data.text_column,
+        **columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column),
         "include": tuple(include or ()),
         "exclude": tuple(exclude or ()),
     }
-    data = elsewhere(loaded.settings.data, corpus, **chosen)
-    source = Lines(Path(corpus)) if lines else SplitDocuments.open(data)
+    if lines:
+        source: SentenceSource = Lines(Path(corpus))
+    else:
+        source = SplitDocuments.open(elsewhere(loaded.settings.data, corpus, **chosen))
     with IndexBar() as bar:
         built = Index.build(
             loaded,
@@ -124,15 +138,21 @@ def search(
         raise LangJepaError("--exact: this index has no approximate part, so every search is exact; leave it out")
     how = "approximate" if opened.approximate and not exact else "exact"
     found = list(zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True))
+    said = list(after or ())
+    if after:
+        from lang_jepa.data.sources.conversations import context_of
+
+        after = context_of(after, opened.model.settings.data, "--after")
     voted = opened.voted_after(after, top_k=top_k) if after and by == "context-vote" else None
     if after and voted is None:
-        found.append(("after: " + " ".join(after), opened.search_after([after], top_k=top_k, exact=exact)[0]))
+        found.append(("after: " + " ".join(said), opened.search_after([after], top_k=top_k, exact=exact)[0]))
     mixed = f"; {opened.surroundings}" if opened.surroundings.about() else ""
-    plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), 'sentence')}{mixed}")
+    unit = opened.model.settings.data.unit
+    plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), unit)}{mixed}")
     for text, hits in found:
         _show(text, hits)
     if voted is not None:
-        _show_voted("after: " + " ".join(after or []), voted)
+        _show_voted("after: " + " ".join(said), voted)
 
 
 def export(

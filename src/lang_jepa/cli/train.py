@@ -1,9 +1,8 @@
 """The verbs that train: `train` a recipe of any system, and `quickstart`, which shows every part of the package."""
 
-import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lang_jepa.cli.options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
+from lang_jepa.cli.start import recipe_of, settings_from
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
 
@@ -68,14 +68,23 @@ What to do next (in the environment: source .venv/bin/activate):
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A built-in recipe, the path of a YAML file, or with --resume a run directory.")
-    ] = "next_sentence",
+        str,
+        typer.Argument(
+            help="A built-in recipe, the path of a YAML file, or with --resume a run directory (default: "
+            "next_sentence; with --from what that run was trained with).",
+            show_default=False,
+        ),
+    ] = "",
     override: Override = None,
     debug: Annotated[bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the run directory's last checkpoint.")] = False,
     start: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Begin with the weights and the tokenizer of a run, on other text."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Begin with the weights and the tokenizer of a run, on other text.",
+        ),
     ] = None,
     encoder: Annotated[
         Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
@@ -112,7 +121,7 @@ class TrainOptions:
     """What was typed.
 
     Attributes:
-        recipe: name, path or (to resume) run directory.
+        recipe: name, path or (to resume) run directory; empty: see `recipe_of`.
         overrides: `-o`.
         decoder_overrides: `-d`.
         start: run or model directory of an encoder to begin with.
@@ -156,7 +165,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
     from lang_jepa.settings.load import load_gpt_settings, load_run_settings
     from lang_jepa.settings.recipes import system_of
 
-    recipe, folder = run_to_resume(asked.recipe, resume=asked.resume)
+    recipe, folder = run_to_resume(recipe_of(asked.recipe, asked.start), resume=asked.resume)
     first = () if folder is None else (f"{_FOLDER}{folder}",)
     last = ("meta.load_checkpoint=true",) if asked.resume else ()
     system = system_of(recipe)
@@ -166,7 +175,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
     if system == "decoder":
         return _decoder_settings(recipe, asked, first, last)
     if system == "encoder":
-        usual = (*_settings_from(asked.start), *(_ENCODER_DEBUG if asked.debug else ()))
+        usual = (*settings_from(asked.recipe, asked.start), *(_ENCODER_DEBUG if asked.debug else ()))
         return settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
     if system == "gpt":
         from lang_jepa.training.environment import overrides_of
@@ -175,30 +184,6 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         overrides = [*first, *variables, *asked.overrides, *last]
         return load_gpt_settings(recipe, overrides, _GPT_DEBUG if asked.debug else ())
     return load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
-
-
-_OF_THE_START = ("view", "context", "window_size", "horizons", "units", "speakers", "records", "mask", "mask_patterns")
-"""Settings of the data on which the form of a predictor, or what it was taught to read, depends."""
-
-
-def _settings_from(start: Path | None) -> Iterator[str]:
-    """Overrides by which a model begins with the weights of another: its sizes, its tokenizer, what it reads."""
-    if start is None:
-        return
-    from lang_jepa.inference.model_folder import SETTINGS, find_model, why_no_model
-    from lang_jepa.settings.load import read_settings
-
-    folder = find_model(start)
-    if folder is None:
-        raise LangJepaError(why_no_model(start) or f"--from {start}: there is no model of an encoder")
-    settings = read_settings(folder / SETTINGS)
-    yield f"meta.start_from={folder}"
-    yield f"data.tokenizer_path={folder}"
-    data = settings.data.model_dump(mode="json", include=set(_OF_THE_START))
-    for section, values in (("model", settings.model.model_dump(mode="json")), ("data", data)):
-        for name, value in values.items():
-            if name != "weights_path":
-                yield f"{section}.{name}={json.dumps(value)}"
 
 
 def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], last: Sequence[str]) -> "RunSettings":

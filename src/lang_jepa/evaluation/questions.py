@@ -83,7 +83,7 @@ def build_questions(
     mask = np.asarray(marks, dtype=bool)[owners]
     if len(np.unique(owners[~mask])) < 2 or not mask.any():
         raise LangJepaError(
-            f"next-sentence questions need at least four documents of three sentences or more ({len(documents)} "
+            f"questions about what comes next need at least four documents of three units or more ({len(documents)} "
             f"given, {len(texts) - sum(marks)} of them to report on): evaluate on more documents."
         )
     true = np.array([texts[d][p] for d, p in picked])

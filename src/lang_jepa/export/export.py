@@ -273,7 +273,7 @@ def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
             "lower; the other similarities and the predictor are only in the LANG-JEPA model directory."
         )
     else:
-        yield f"The predictor of the next {model.settings.data.units[:-1]} is not part of this export."
+        yield f"The predictor of the next {model.settings.data.unit} is not part of this export."
     yield f"It knows the language and the subjects of `{model.settings.data.train_file}`; nothing else was checked."
     for alarm in _summary(run).get("alarms", []):
         yield f"Training raised an alarm: {alarm}"

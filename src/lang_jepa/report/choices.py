@@ -6,9 +6,9 @@ import numpy as np
 
 from lang_jepa.evaluation.scoreboard import Candidate, Choice
 from lang_jepa.evaluation.table import Row
-from lang_jepa.evaluation.tasks.turns import TITLES
+from lang_jepa.evaluation.tasks.turns import OF_LINES, TITLES
 
-_METRIC = "mrr"
+_METRIC, _TASKS = "mrr", (TITLES["same"], OF_LINES["same"])
 _RULES = {"copy-forward (model)": "last sentence", "recency mean (model)": "recency mean"}
 """Baselines of the task, in the space of the model, and the rules of the tools that are the same."""
 
@@ -22,7 +22,7 @@ def choices_of_turns(rows: Iterable[Row]) -> dict[str, Choice]:
     Returns:
         The choice of the tool `next`; nothing where the task `turns` is not among them.
     """
-    asked = [row for row in rows if (row.task, row.metric) == (TITLES["same"], _METRIC) and row.chosen]
+    asked = [row for row in rows if row.task in _TASKS and row.metric == _METRIC and row.chosen]
     own = [row for row in asked if row.name == "model" and row.detail is not None]
     others = [Candidate(_RULES[row.name], row.similarity, {}, row.value) for row in asked if row.name in _RULES]
     if not own or not others:

@@ -1,6 +1,7 @@
 """The scores of an encoder's run: its model, its corpus, and which encoders stand beside it."""
 
 from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 from lang_jepa.data.corpus.corpus import Corpus
@@ -94,15 +95,13 @@ class ScoredEncoder(ScoredRun):
     def request(self) -> Request:
         """The model with what the tasks need."""
         model, options, corpus, settings = self.model, self.options, self.corpus, self.model.settings
-        read = None
-        if options.documents and options.queries and self._needs("searched"):
-            read = searched(settings, options.documents, options.queries, options.language)
-        about = passages(settings, options.documents) if options.documents and self._needs("passages") else None
+        read = searched(settings, options) if self._needs("searched") else None
+        about = passages(settings, options) if self._needs("passages") else None
         labels = labels_of(settings, options)
         others = None
         if corpus and (self._needs("grouped") or self._needs("conversations")):
             if options.documents is not None:
-                others = other_corpus(settings, corpus, options.documents)
+                others = other_corpus(settings, corpus, options.documents, options.columns)
             shown = [one for one in (corpus, others) if one]
             named = [one for one in shown if options.prepared or one is others]
             add_cache(model, shown, options.on_message, named=named)
@@ -110,10 +109,9 @@ class ScoredEncoder(ScoredRun):
             add_cache(model, [], options.on_message)
         texts, names = corpus if self.held_out else None, model.knows_speakers
         on_own = {task.name for task in self.tasks if task.reads_held_out and not (others and task.options)}
-        return Request(
+        request = Request(
             _scored(model),
             [task.name for task in self.tasks],
-            baselines=self._baselines(),
             data_dir=options.data_dir,
             documents=some_texts(texts.validation, options.budget.documents, names=names) if texts else None,
             train_documents=some_texts(texts.train, TRAINING_DOCUMENTS, names=names) if texts else None,
@@ -132,10 +130,14 @@ class ScoredEncoder(ScoredRun):
             decoding=model,
             decoding_beside=_untrained_decoding(self.folder, settings) if self._needs("decoding") else {},
             of_stories=_of_stories(model),
+            unit=settings.data.unit,
             window_size=options.window_size or settings.data.window_size,
             budget=options.budget,
             notes=self._flattered(on_own),
         )
+        for task in self.tasks:
+            task.check(request)  # before other encoders are made ready
+        return replace(request, baselines=self._baselines())
 
     def _needs(self, need: Need) -> bool:
         """Whether a task needs this field of the request."""
@@ -226,6 +228,10 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
         raise LangJepaError(
             f"the {some} {_listed(asking)} {asks} for turns of conversations or lines, and this model was trained on "
             "sentences (data.units=turns or lines): take retrieval"
+        )
+    if units == "lines" and any(task.name == "replies" for task in tasks):
+        raise LangJepaError(
+            "the task replies chooses answers in conversations, and this model was trained on lines: take turns"
         )
     if units != "turns" and options.labels is not None:
         raise LangJepaError(f"--labels are of turns, and this model was trained on {units} (data.units=turns)")

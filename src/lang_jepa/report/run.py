@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,14 +25,13 @@ from lang_jepa.evaluation.tasks.search import ask
 from lang_jepa.inference.cache import ConceptCache, OnMessage, SentenceCache, reads_cached
 from lang_jepa.inference.index.source import SplitDocuments
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import Settings
 
 TRAINING_DOCUMENTS = 300
 """Training documents that the baselines learn from, at most."""
 PIECE = 64
 """Lines of a file that the task `turns` takes for one conversation."""
-OF_ENCODERS = ("beside", "documents", "queries", "labels", "language", "window_size")
+OF_ENCODERS = ("beside", "documents", "queries", "labels", "columns", "language", "window_size")
 """Options of encoders alone."""
 
 
@@ -54,6 +54,8 @@ class EvaluateOptions:
             chooses); for the task `search`, what is searched; for the task `passages`, what is asked about.
         queries: for the task `search`, see `lang_jepa.evaluation.tasks.search.read_queries`.
         labels: for the task `replies`, see `lang_jepa.data.sources.columns.turn_labels` (None: turns have none).
+        columns: settings of the columns of `documents` (`text_column`, `group_column`, `speaker_column`), where they
+            are not those that the files show.
         language: of the texts that are searched (None: `data.language` of the model).
         window_size: sentences of context in the questions (None: as many as the model reads).
         on_message: called with what takes long, in words.
@@ -69,6 +71,7 @@ class EvaluateOptions:
     documents: str | None = None
     queries: Path | None = None
     labels: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     language: str | None = None
     window_size: int | None = None
     on_message: OnMessage | None = None
@@ -105,13 +108,16 @@ class ScoredRun(ABC):
         return report, self.destination
 
 
-def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
+def other_corpus(
+    settings: Settings, corpus: Corpus, documents: str, columns: Mapping[str, str] = MappingProxyType({})
+) -> Corpus:
     """Documents to report on, prepared as those of the run were and with its tokenizer.
 
     Args:
         settings: of the run.
         corpus: of the run.
         documents: what `data.train_file` may name; prepared beside `corpus`.
+        columns: see `EvaluateOptions`.
     """
     changed = elsewhere(
         settings.data,
@@ -120,6 +126,7 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
         streaming=False,
         corpus_dir=str(corpus.path.parent),
         tokenizer_path=str(corpus.path / "tokenizer"),
+        **columns,
     )
     found = prepare(changed)
     if found.tokenizer.fingerprint() != corpus.tokenizer.fingerprint():
@@ -127,29 +134,34 @@ def other_corpus(settings: Settings, corpus: Corpus, documents: str) -> Corpus:
     return found
 
 
-def searched(settings: Settings, documents: str, queries: Path, language: str | None) -> Searched:
+def searched(settings: Settings, options: EvaluateOptions) -> Searched | None:
     """Queries over documents, which are split into sentences as `lang-jepa index` splits them.
 
     Args:
         settings: of the model.
-        documents: what `data.train_file` may name.
-        queries: see `lang_jepa.evaluation.tasks.search.read_queries`.
-        language: of the documents (None: that of the settings).
+        options: with the documents, queries and language; None is returned where it has no documents or no queries.
     """
-    source = SplitDocuments.open(elsewhere(settings.data, documents, language=language or settings.data.language))
+    documents, queries = options.documents, options.queries
+    if documents is None or queries is None:
+        return None
+    language = options.language or settings.data.language
+    source = SplitDocuments.open(elsewhere(settings.data, documents, language=language, **options.columns))
     source.characters()  # raises where there is no document, and says why
     texts = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
     return ask(queries, texts, Path(documents).name)
 
 
-def passages(settings: Settings, documents: str) -> Passages:
+def passages(settings: Settings, options: EvaluateOptions) -> Passages | None:
     """The questions of a column `queries` over the units of the documents beside it.
 
     Args:
         settings: of the model.
-        documents: what `data.train_file` may name, of local files.
+        options: with the documents, which are local files; None is returned where it has none.
     """
-    data = _other_data(settings, documents)
+    documents = options.documents
+    if documents is None:
+        return None
+    data = elsewhere(settings.data, documents, streaming=False, **options.columns)
     asked = questions(data)
     source = SplitDocuments.open(data)
     source.characters()  # raises where there is no document, and says why
@@ -158,12 +170,6 @@ def passages(settings: Settings, documents: str) -> Passages:
         return ask_passages(documents, read, None, asked)
     texts = [(identity, speakers_of(units)[1]) for identity, units in read]
     return ask_passages(documents, texts, [units for _, units in read], asked)
-
-
-def _other_data(settings: Settings, documents: str) -> DataSettings:
-    """Settings that read all of other documents as those of a run were read."""
-    changed = {"train_file": documents, "limit": None, "include": (), "exclude": (), "streaming": False}
-    return settings.data.model_copy(update=changed)
 
 
 Labels = Mapping[str, list[str]]
@@ -177,7 +183,8 @@ def labels_of(settings: Settings, options: EvaluateOptions) -> tuple[Labels | No
     own = turn_labels(settings.data, options.labels)
     if options.documents is None:
         return own, None
-    return own, turn_labels(_other_data(settings, options.documents), options.labels)
+    others = elsewhere(settings.data, options.documents, streaming=False, **options.columns)
+    return own, turn_labels(others, options.labels)
 
 
 def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = False) -> Grouped:
@@ -214,12 +221,13 @@ def conversations(
     where = "held out" if others is None else others.manifest["source"]["description"]
     named = any(any(numbers) for numbers in speakers)
     choosing += [False] * len(reported.texts)
+    said = counted(choosing.count(False), "conversation")
     return Conversations(
         [*held.texts, *reported.texts],
         speakers if named else None,
         choosing,
         train.texts,
-        f"{counted(choosing.count(False), 'conversation')} ({where})",
+        f"{counted(choosing.count(False), 'piece of a file', 'pieces of files') if lines else said} ({where})",
         train_speakers=train.speakers if named else None,
         labels=None if own is None else [*held.labels, *reported.labels],
         train_labels=None if own is None else train.labels,

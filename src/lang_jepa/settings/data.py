@@ -182,3 +182,8 @@ class DataSettings(Section):
     """Batches in one length-sorted pool: larger pads less, smaller shuffles more finely."""
     num_workers: int = Field(default=4, ge=0)
     """Loader processes per rank (0: in the training process)."""
+
+    @property
+    def unit(self) -> str:
+        """What one of the units is called."""
+        return self.units.removesuffix("s")

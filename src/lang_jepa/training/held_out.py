@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed
 
 from lang_jepa.data.views import View
 from lang_jepa.data.views.batch import Batch
 from lang_jepa.data.views.order import Indices, permuted
 from lang_jepa.evaluation.metrics.geometry import health
-from lang_jepa.evaluation.metrics.retrieval import next_sentence_retrieval
+from lang_jepa.evaluation.metrics.retrieval import Rows, other_candidates, rank_candidates
 from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.objectives.distance import make_distance, measured
 from lang_jepa.objectives.reduction import world_size
@@ -165,11 +166,23 @@ class HeldOut:
         metrics["val/distance"] = float(distances(predicted, target, sentence).mean())
         centre = _unit(target).mean(0)  # of these held-out targets: the training mean is known only when training ends
         ours, theirs = (unit_rows((x - centre).numpy()) for x in (_unit(predicted), _unit(target)))
-        retrieval = next_sentence_retrieval(ours, theirs, document.numpy(), candidates=CANDIDATES)
+        rows, usable = self._candidates(sentence.numpy(), document.numpy())
+        retrieval = rank_candidates(ours[usable], theirs, rows[usable], document.numpy()[usable])
         for key in ("recall@1", "recall@5", "mrr", "candidates"):
             metrics[f"val/retrieval/{key}"] = retrieval.metrics()[key]
         nearest = (ours @ theirs.T).argmax(1)
         return Measured(metrics, self._examples(sentence.numpy(), nearest))
+
+    def _candidates(self, sentences: Indices, documents: Indices) -> tuple[Rows, NDArray[np.bool_]]:
+        """Candidates [Q, C] from other documents, those with the text of the true one left out as -1; and which
+        questions have a wrong one, bool [Q]. Where none has, equal texts stay.
+        """
+        rows = other_candidates(documents, np.arange(len(documents)), candidates=CANDIDATES, seed=0)
+        texts = self.view.distinct(sentences)
+        other = np.where((rows >= 0) & (texts[rows] != texts[:, None]), rows, -1)
+        other[:, 0] = rows[:, 0]
+        usable = np.asarray((other[:, 1:] >= 0).any(1))
+        return (other, usable) if usable.any() else (rows, np.ones_like(usable))
 
     def _examples(self, sentences: np.ndarray, nearest: np.ndarray) -> list[str]:
         """Some predictions in words, spread over the sample."""

@@ -161,6 +161,6 @@ def test_too_few_documents() -> None:
     few = Grouped([["A b.", "C d.", "E f."]] * 4, [""] * 4, [True, False, False, False])
     with pytest.raises(
         LangJepaError,
-        match=r"6 documents of one folder with 6 .*of the 1 that there are, 0 have 6 and 0 have .*of the 3 that there are",
+        match=r"6 documents of one folder with 4 .*of the 1 that there are, 0 have as .*of the 3 that there are",
     ):
         document_rows({"model": Planted(knows=True)}, few, window_size=8)

@@ -17,6 +17,12 @@ from lang_jepa.settings.data import DataSettings
 FORMAT = 1
 """Number of the rules by which rows are accepted; it enters the fingerprint of every source."""
 
+
+def option(name: str) -> str:
+    """A setting of the columns, with the option that the verbs have for it, for messages."""
+    return f"data.{name} (--{name.replace('_', '-')})"
+
+
 EXAMPLES_KEPT = 3
 """Places remembered for each reason of rejection."""
 
@@ -199,7 +205,7 @@ def fault(text: object, min_length: int) -> str | None:
 
 _CURES_OF_TURNS = (
     "With data.units=turns a text names who speaks at the beginning of lines, `Anna: Good morning`; a table with a "
-    "message a row needs data.group_column; data.units=lines takes every line as it is."
+    "message a row needs data.group_column (--group-column); data.units=lines takes every line as it is."
 )
 _CURES = "Check data.train_file and data.text_column (--text-column), lower data.min_length, or save the text as UTF-8."
 

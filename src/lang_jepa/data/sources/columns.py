@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lang_jepa.data.sources.base import option
 from lang_jepa.data.sources.conversations import NoConversation, turns
 from lang_jepa.data.sources.local import LocalSource
 from lang_jepa.data.sources.source import open_source
@@ -20,14 +21,18 @@ def turn_labels(settings: DataSettings, column: str) -> dict[str, list[str]]:
 
     Args:
         settings: `train_file` names local files of conversations, in `text_column`.
-        column: a key of the messages; else a column with a list that has a label for each message. A label is a
-            string, or a list of strings, of which the order does not matter.
+        column: a key of the messages; else a column with a list that has a label for each message; of a table with a
+            message a row (`data.group_column`) the column of the message's label. A label is a string, or a list of
+            strings, of which the order does not matter.
 
     Raises:
         LangJepaError: no such key or column, or a list of another length than the conversation; names the document.
     """
     source, what = _local(settings, f"labels ({column})"), f"labels: {column}"
-    inside = any(column in one for _, text, _ in source.columns(settings.text_column) for one in _objects(text))
+    if settings.group_column is not None:
+        return _some_label(_labels_of_rows(source, column, what), what, settings)
+    texts = (text for _, text, _ in source.columns(settings.text_column, option("text_column")))
+    inside = any(column in one for text in texts for one in _objects(text))
     found: dict[str, list[str]] = {}
     for identity, text, beside in _rows(source, settings.text_column if inside else column, what):
         try:
@@ -41,6 +46,22 @@ def turn_labels(settings: DataSettings, column: str) -> dict[str, list[str]]:
                 "one for each, null where there is none"
             )
         found[identity] = [_label(label) for label, turn in zip(labels, said, strict=True) if turn.text]
+    return _some_label(found, what, settings)
+
+
+def _labels_of_rows(source: LocalSource, column: str, what: str) -> dict[str, list[str]]:
+    """The labels of a table with a message a row."""
+    found = dict[str, list[str]]()
+    for identity, text, label in _read(source.messages(column, "--labels"), what):
+        try:
+            said = turns([{"content": text}])
+        except NoConversation:  # no text, so that there is no turn
+            continue
+        found.setdefault(identity, []).extend(_label(label) for _ in said)
+    return found
+
+
+def _some_label(found: dict[str, list[str]], what: str, settings: DataSettings) -> dict[str, list[str]]:
     if not any(map(any, found.values())):
         raise LangJepaError(f"{what}: no turn of {settings.train_file} has one")
     return found
@@ -87,8 +108,13 @@ def questions(settings: DataSettings) -> dict[str, Questioned]:
         LangJepaError: no such column, or something else in it; names the document.
     """
     what = f"the column '{QUERIES}'"
+    if settings.group_column is not None:
+        raise LangJepaError(
+            f"{what} asks about a conversation in one row, and {settings.train_file} has a message a row (grouped by "
+            f"'{settings.group_column}'): write each conversation into one row, as a list of messages"
+        )
     found = {}
-    for identity, text, value in _rows(_local(settings, what), QUERIES, what):
+    for identity, text, value in _rows(_local(settings, what), QUERIES, what, "--documents to data that have one"):
         numbers = None
         if settings.units == "turns":
             try:
@@ -113,9 +139,16 @@ def _local(settings: DataSettings, what: str) -> LocalSource:
     return source
 
 
-def _rows(source: LocalSource, column: str, what: str) -> Iterator[tuple[str, object, object]]:
+_Values = Iterator[tuple[str, object, object]]
+
+
+def _rows(source: LocalSource, column: str, what: str, setting: str = "--labels") -> _Values:
+    return _read(source.columns(column, setting), what)
+
+
+def _read(rows: _Values, what: str) -> _Values:
     try:
-        yield from source.columns(column)
+        yield from rows
     except LangJepaError as error:
         raise LangJepaError(f"{what} cannot be read: {error}") from error
 

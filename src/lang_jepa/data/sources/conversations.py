@@ -11,7 +11,7 @@ from lang_jepa.data.sources.records import records_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
-FORMAT = 2
+FORMAT = 3
 """Goes up whenever a conversation is read differently than before."""
 
 _NOBODY = "-"
@@ -102,6 +102,11 @@ def _message(message: object) -> Turn:
             name = message.get(speaker)
             return Turn(_one_line(name) if isinstance(name, str) else "", _content(message[content]))
     raise NoConversation("a message without role and content, from and value, or speaker and text")
+
+
+def is_message(value: object) -> bool:
+    """Whether a value is one message, with who says it."""
+    return isinstance(value, dict) and any(speaker in value and content in value for speaker, content in _KEYS)
 
 
 def _content(content: object) -> str:
@@ -236,6 +241,38 @@ def as_read(units: Sequence[str], settings: DataSettings) -> list[str]:
     if settings.units != "turns" or settings.speakers == "embedding":
         return list(units)
     return said_in(units, settings.speakers)
+
+
+def context_of(given: object, settings: DataSettings, source: str = "the context") -> list[str]:
+    """The turns (or lines, sentences) of a conversation so far, as a model of these settings is given them.
+
+    Args:
+        given: a text with "Anna: ..." or one turn a line; messages, as `turns` takes them; or strings, of which each is
+            a turn whatever it begins with, see `as_turns`.
+        settings: of the model's data.
+        source: names the context in errors.
+
+    Raises:
+        LangJepaError: no conversation; or a text without speakers for a model that was trained on them.
+    """
+    strings = list(map(str, given)) if isinstance(given, list) and all(isinstance(one, str) for one in given) else []
+    if settings.units != "turns" and (strings or isinstance(given, str)):
+        return _filled_lines(text_in_units("\n".join(strings) if strings else str(given), settings))
+    if strings:
+        return as_read(as_turns(list(map(_one_line, strings))), settings)
+    try:
+        lines = conversation_text(given)[0].split("\n")
+    except NoConversation as error:
+        if not isinstance(given, str):
+            raise LangJepaError(f"{source} is no conversation: {error}") from error
+        if settings.speakers != "none":
+            raise LangJepaError(f'the model was trained on turns like "Anna: ...", and {source} is {error}') from error
+        return _filled_lines(given)
+    return as_read(lines, settings)
+
+
+def _filled_lines(text: str) -> list[str]:
+    return [line for line in map(str.strip, text.split("\n")) if line]
 
 
 def text_in_units(text: str, settings: DataSettings) -> str:

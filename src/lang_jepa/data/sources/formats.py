@@ -135,6 +135,7 @@ class Kind:
         rows: of a file.
         count: rows of a file.
         check: raises unless a file has the column; called before anything is read.
+        names: of the columns of a file; none where it has no columns.
         packed: whether it is also read with .gz or .zst behind the suffix.
     """
 
@@ -144,6 +145,7 @@ class Kind:
     rows: ReadRows
     count: Callable[[Path], int] = lambda path: 1
     check: CheckColumn = _any_column
+    names: Callable[[Path], list[str]] = lambda path: []
     packed: bool = True
     prose: Callable[[Path], Prose] | None = None
 
@@ -198,10 +200,18 @@ KINDS = (
         parquet_files.rows,
         parquet_files.count,
         parquet_files.check,
+        parquet_files.names,
         packed=False,
     ),
-    Kind("JSON", (".jsonl", ".ndjson", ".json"), json_files.FORMAT, json_files.rows, json_files.count),
-    Kind("table", (".csv", ".tsv"), tables.FORMAT, tables.rows, tables.count, tables.check),
+    Kind(
+        "JSON",
+        (".jsonl", ".ndjson", ".json"),
+        json_files.FORMAT,
+        json_files.rows,
+        json_files.count,
+        names=json_files.names,
+    ),
+    Kind("table", (".csv", ".tsv"), tables.FORMAT, tables.rows, tables.count, tables.check, tables.names),
     _document("text", (".txt",), 1, _decoded(lambda text: (text, Counter()))),
     _document("Markdown", (".md", ".markdown"), MARKDOWN_FORMAT, _decoded(markdown_prose)),
     _document("MDX", (".mdx",), MARKDOWN_FORMAT, _decoded(lambda text: markdown_prose(text, mdx=True))),

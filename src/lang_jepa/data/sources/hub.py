@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import urlparse
 
 from lang_jepa.data.sources import groups
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, identity_of, judge, units_of
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, identity_of, judge, option, units_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -70,7 +70,7 @@ FINEWEB_CONFIGS = ("sample-10BT", "sample-100BT", "sample-350BT", "default")
 TIMEOUT = 15.0
 """Seconds to wait for the hub's first answer."""
 
-_SETTING = ("data.text_column (--text-column)", "data.group_column", "data.speaker_column")
+_SETTING = tuple(map(option, ("text_column", "group_column", "speaker_column")))
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([^@/\s]+))?(?:@([\w.\[\]:%+-]+))?")
 _OFFLINE_CURE = (
     "Without a network, name a local file or folder, or data.train_file=stories; and set data.tokenizer_path to a "

@@ -5,9 +5,6 @@ is an error that names it; a damaged row, or a file of one document, is rejected
 """
 
 import hashlib
-import os
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -17,95 +14,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources import formats, groups, rotated, text_files
-from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, judge, units_of
-from lang_jepa.data.sources.read_json import no_documents
+from lang_jepa.data.sources import formats, forms, groups, rotated, text_files
+from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, judge, option, units_of
+from lang_jepa.data.sources.listing import File, listed
 from lang_jepa.data.sources.read_parquet import check_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
-_SHOWN = 12
-
-
-def chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str], where: str) -> set[str]:
-    """The names that are included (all, where no pattern says which) and not excluded.
-
-    Args:
-        names: of files, relative to the folder, with `/` between their parts.
-        include, exclude: patterns of such names: `*` and `?` stand for anything but `/`, `**` for any folders, `[ab]`
-            for one of some characters. A pattern that matches a folder means everything below it.
-        where: the folder, for messages.
-
-    Raises:
-        LangJepaError: a pattern that matches nothing.
-    """
-    kept = set(names)
-    for setting, patterns in (("data.include", include), ("data.exclude", exclude)):
-        found: set[str] = set()
-        for pattern in patterns:
-            matches = {name for name in names if _compiled(pattern).fullmatch(name)}
-            if not matches:
-                raise LangJepaError(
-                    f"{setting}: {pattern!r} matches no file below {where}. There are {_listed(names)}."
-                )
-            found |= matches
-        if patterns:
-            kept = kept & found if setting == "data.include" else kept - found
-    if not kept:
-        raise LangJepaError(
-            f"data.exclude leaves no file of {where}. There are {_listed(names)}."
-            if names
-            else f"the folder {where} has no files"
-        )
-    return kept
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(sorted(names)[:_SHOWN])
-    return f"{len(names)} files: {shown}{', ...' if len(names) > _SHOWN else ''}" if names else "no files"
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    parts: list[str] = []
-    for piece in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", pattern.removeprefix("./").rstrip("/"), re.DOTALL):
-        match piece:
-            case "**/":
-                parts.append("(?:[^/]+/)*")
-            case "**":
-                parts.append(".*")
-            case "*":
-                parts.append("[^/]*")
-            case "?":
-                parts.append("[^/]")
-            case _ if len(piece) > 1:
-                inside = piece[1:-1].replace("\\", r"\\").replace("[", r"\[")
-                parts.append(f"[^{inside[1:]}/]" if inside.startswith("!") else f"[{inside}]")
-            case _:
-                parts.append(re.escape(piece))
-    try:
-        return re.compile("".join(parts) + "(?:/.*)?", re.DOTALL)
-    except re.error as error:
-        raise LangJepaError(f"data.include, data.exclude: {pattern!r} is no pattern ({error})") from error
-
-
 HASH_WHOLE = 1 << 30
 """Bytes up to which a file's content is hashed; a larger one is known by size and time of change."""
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of a source.
-
-    Attributes:
-        name: that stands in document identities (relative to the folder).
-        path: of it.
-        kind: that reads it.
-    """
-
-    name: str
-    path: Path
-    kind: formats.Kind
 
 
 @dataclass
@@ -124,23 +42,13 @@ class LocalSource(Source):
 
         Raises:
             LangJepaError: an unknown kind of file, a folder without usable files, a broken link, a damaged parquet
-                file, a column that is not there, groups without a table, a pattern that matches nothing, or a library
-                that is not installed.
+                file, a column that is not there, groups without a table, a table with a message a row and no groups, a
+                pattern that matches nothing, or a library that is not installed.
         """
-        if path.is_dir():
-            files, passed = _walk(path, settings)
-            if not files:
-                raise LangJepaError(
-                    f"data.train_file: the folder {path} has no file that can be read{_passed_over(passed)}. "
-                    f"Known kinds: {formats.KNOWN}."
-                )
-            kinds = Counter(file.kind.name for file in files)
-            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-            description = f"folder {path}: {counts}{_passed_over(passed)}"
-        else:
-            refuse_patterns(settings, f"the file {path}")
-            files, description = [_named(path, settings)], f"file {path}"
+        files, description = listed(settings, path)
         for file in files:
+            if file.kind.prose is None and settings.units == "turns" and settings.group_column is None:
+                forms.check(file.path, file.kind, settings.text_column)
             file.kind.check(file.path, settings.text_column)
             if file.kind is formats.PARQUET and settings.units != "turns":
                 check_text(file.path, settings.text_column)
@@ -225,8 +133,12 @@ class LocalSource(Source):
         units = sum(1 for line in row.text.split("\n") if line.strip())
         return replace(row, learnt=round(self._shares[file.name] * units))
 
-    def columns(self, other: str) -> Iterator[tuple[str, object, object]]:
+    def columns(self, other: str, setting: str) -> Iterator[tuple[str, object, object]]:
         """Identity, text column and another column of every row, raw; rows without one of them are left out.
+
+        Args:
+            other: the column.
+            setting: how it is named, for messages.
 
         Raises:
             LangJepaError: a file of a kind that has no columns, or without this one.
@@ -234,11 +146,29 @@ class LocalSource(Source):
         for file in self.files:
             if file.kind.prose is not None or file.kind is formats.TEXT:
                 raise LangJepaError(f"{file.path} has no columns, it is one text: take .parquet or .jsonl.")
-            file.kind.check(file.path, other)
+            file.kind.check(file.path, other, setting)
             texts, others = (file.kind.rows(file.path, name, 0) for name in (self.settings.text_column, other))
             for row, beside in zip(texts, others, strict=True):
                 if not row.fault and not beside.fault:
                     yield self._identity(file, row), row.text, beside.text
+
+    def messages(self, other: str, setting: str) -> Iterator[tuple[str, object, object]]:
+        """Identity of its conversation, text and another column of every row that has a group, raw; args of `columns`.
+
+        Raises:
+            LangJepaError: a table without this column.
+        """
+        column = str(self.settings.group_column)
+        for file in filter(self._has_groups, self.files):
+            file.kind.check(file.path, other, setting)
+            identities = dict[str, str]()
+            for row in file.kind.rows(file.path, self.settings.text_column, 0, [column, other]):
+                name = groups.group_of(row.beside.get(column))
+                if name is None:
+                    continue
+                identity = identities.setdefault(name, self._identity(file, replace(row, id=name)))
+                if not row.fault:
+                    yield identity, row.text, row.beside.get(other)
 
     def _identity(self, file: File, row: Row) -> str:
         place = f"{file.name}:{row.number}"
@@ -271,108 +201,10 @@ def _check_groups(files: Sequence[File], description: str, settings: DataSetting
     for name in ("group_column", "speaker_column"):
         column = getattr(settings, name)
         for file in tables if column is not None else ():
-            file.kind.check(file.path, column, f"data.{name}")
+            file.kind.check(file.path, column, option(name))
             first = next(iter(file.kind.rows(file.path, column, 0)), None) if file.kind is formats.JSON else None
             if first is not None and first.fault == f"no '{column}' key":
-                raise LangJepaError(f"{file.path} has no key '{column}' in {first.place}. Set data.{name}.")
-
-
-def refuse_patterns(settings: DataSettings, what: str) -> None:
-    """Raise if files of a folder are to be chosen where there is no folder."""
-    for name in ("include", "exclude"):
-        if getattr(settings, name):
-            raise LangJepaError(
-                f"data.{name} chooses files of a folder, but data.train_file is {what}. Name the folder, or leave "
-                f"data.{name} empty."
-            )
-
-
-def has_known_suffix(path: Path) -> bool:
-    """Whether the name ends like a file that can be read."""
-    return formats.kind_of(path) is not None
-
-
-def _named(path: Path, settings: DataSettings) -> File:
-    """A file that the settings name.
-
-    Raises:
-        LangJepaError: it is of no known kind, or no documents but a configuration.
-    """
-    _check_file(path)
-    kind = formats.kind_of_named(path) or (formats.TEXT if settings.units == "lines" else None)
-    if kind is None:
-        raise LangJepaError(
-            f"data.train_file: {path} ends in '{path.suffix}', which is no kind of file known here, and does not "
-            f"begin with a line of JSON. Convert or rename it to one of {formats.KNOWN}."
-        )
-    if kind is formats.JSON and (reason := no_documents(path, settings.text_column)):
-        raise LangJepaError(
-            f"data.train_file: {path} is {reason}, not JSON lines and no array of documents. Set data.text_column "
-            "(--text-column), or write one object a line, for example with `jq -c '.KEY[]' in.json > out.jsonl` (KEY "
-            "holds the documents)."
-        )
-    return File(path.name, path, kind)
-
-
-def _check_file(path: Path) -> None:
-    """Raise unless `path` is a regular file that may be read."""
-    what = f"data.train_file: {path}"
-    if not path.exists():
-        raise LangJepaError(f"{what} is a link to {os.readlink(path)}, which is not there. Mend the link.")
-    if not path.is_file():
-        raise LangJepaError(f"{what} is neither a file nor a folder.")
-    if not os.access(path, os.R_OK):
-        raise LangJepaError(f"{what} may not be read: check its permissions.")
-
-
-def _walk(folder: Path, settings: DataSettings) -> tuple[list[File], Counter[str]]:
-    """All usable files below a folder, sorted by relative name, and what was passed over."""
-    names, passed = _names(folder)
-    wanted = names
-    if settings.include or settings.exclude:
-        wanted = sorted(chosen(names, settings.include, settings.exclude, str(folder)))
-        passed["left out by data.include and data.exclude"] = len(names) - len(wanted)
-    files: list[File] = []
-    for name in wanted:
-        path = folder / name
-        kind = formats.kind_of(path)
-        if kind is None and settings.units == "lines" and rotated.is_log(path.name):
-            kind = formats.TEXT
-        if kind is None:
-            passed[f"of unknown kind ({path.suffix or 'no suffix'})"] += 1
-            continue
-        _check_file(path)
-        lists = path.with_suffix("") if path.suffix.lower() in text_files.PACKED else path
-        if lists.suffix.lower() == ".json" and no_documents(path, settings.text_column):
-            passed["JSON without documents"] += 1
-            continue
-        files.append(File(name, path, kind))
-    return files, passed
-
-
-def _names(folder: Path) -> tuple[list[str], Counter[str]]:
-    """Relative names of all files below a folder, sorted, without what is hidden or in a linked folder."""
-    names: list[str] = []
-    passed: Counter[str] = Counter()
-
-    def refuse(error: OSError) -> None:
-        raise LangJepaError(
-            f"data.train_file: the folder {error.filename} cannot be read: {error.strerror}. Check its permissions."
-        )
-
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        here = Path(place)
-        passed["hidden"] += sum(name.startswith(".") for name in [*folders, *files])
-        passed["linked folder"] += sum(not n.startswith(".") and (here / n).is_symlink() for n in folders)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        names += [(here / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
-    return sorted(names), passed
-
-
-def _passed_over(passed: Counter[str]) -> str:
-    """A remark on files that were not taken, or nothing."""
-    parts = [f"{count} {what}" for what, count in sorted(passed.items()) if count]
-    return f" (passed over: {', '.join(parts)})" if parts else ""
+                raise LangJepaError(f"{file.path} has no key '{column}' in {first.place}. Set {option(name)}.")
 
 
 def _content(path: Path) -> list[int | str]:

@@ -8,16 +8,20 @@ import json
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from lang_jepa.data.sources.base import SHOWN_KEYS, Row, identity_of
+from lang_jepa.data.sources.conversations import is_message
 from lang_jepa.data.sources.text_files import BOM, CHUNK, NOT_UTF8, chunks, lines
 from lang_jepa.errors import LangJepaError
 
 FORMAT = 1
 MAX_INT_DIGITS = 4000
 """Longer integers are read as floats: Python refuses to convert them."""
+PROBED = 64
+"""Values by which the keys of a file are known."""
 MAX_VALUE = 1 << 28
 """Characters of one value of an array at most."""
 
@@ -50,6 +54,41 @@ def count(path: Path) -> int:
     return sum(1 for _ in (_filled_lines(path) if shape == "lines" else _values(path, shape)))
 
 
+def names(path: Path) -> list[str]:
+    """Keys of the first values that are objects, each once."""
+    values = islice(_some_values(path), PROBED)
+    return list(dict.fromkeys(key for value in values if isinstance(value, dict) for key in value))
+
+
+def one_value(path: Path) -> Any:
+    """The value of a file that holds one object or one array; of anything else, and of a damaged one, None."""
+    shape = shape_of(path)
+    try:
+        if shape == "array":
+            return [value for value, _ in _values(path, shape)]
+        found = list(islice(_some_values(path), 2))
+    except LangJepaError:
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+def first_values(path: Path) -> tuple[Shape, list[Any]]:
+    """How values stand in a file, and the first two (fewer where there are not, or where they are damaged)."""
+    shape = shape_of(path)
+    try:
+        return shape, list(islice(_some_values(path), 2))
+    except LangJepaError:
+        return shape, []
+
+
+def _some_values(path: Path) -> Iterator[Any]:
+    shape = shape_of(path)
+    if shape == "lines":
+        yield from (_parsed(line) for _, line in _filled_lines(path))
+    else:
+        yield from (value for value, _ in _values(path, shape))
+
+
 def no_documents(path: Path, column: str) -> str | None:
     """Why a JSON file is no list of documents but something else, such as a configuration; None if it may be one."""
     head, whole = _head(path)
@@ -64,7 +103,8 @@ def no_documents(path: Path, column: str) -> str | None:
         # A configuration may have comments, which JSON has not; a list of documents is refused when it is read.
         return "damaged JSON" if shape == "values" else None
     if shape == "array":
-        return None if value is None or isinstance(value, dict | str) else "an array of no documents"
+        fits = value is None or isinstance(value, dict | str) or _is_conversation(value)
+        return None if fits else "an array of no documents"
     if not isinstance(value, dict) or column in value:
         return None
     return f"one JSON object without '{column}' ({_keys(value)})"
@@ -136,8 +176,8 @@ def _line_row(number: int, place: str, line: bytes, column: str, beside: Sequenc
 
 
 def _row(number: int, place: str, value: Any, column: str, beside: Sequence[str]) -> Row:
-    """A value as a row: an object with the column, or a string, which is a text by itself."""
-    if isinstance(value, str):
+    """A value as a row: an object with the column; a string, which is a text by itself; or a list of messages."""
+    if isinstance(value, str) or _is_conversation(value):
         return Row(number, place, text=value)
     if not isinstance(value, dict):
         return Row(number, place, fault=f"not a JSON object ({type(value).__name__})")
@@ -146,6 +186,10 @@ def _row(number: int, place: str, value: Any, column: str, beside: Sequence[str]
         return Row(number, f"{place} ({_keys(value)})", fault=f"no '{column}' key", beside=others)
     identity = identity_of(value.get("id")) if column != "id" else None
     return Row(number, place, identity, value[column], beside=others)
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and is_message(value[0])
 
 
 def _keys(value: dict[str, Any]) -> str:

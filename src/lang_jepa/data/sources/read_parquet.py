@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lang_jepa.data.sources.base import Row, identity_of
+from lang_jepa.data.sources.base import Row, identity_of, option
 from lang_jepa.data.sources.text_files import CHUNK, NOT_UTF8
 from lang_jepa.errors import LangJepaError, first_line
 
@@ -31,7 +31,7 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def check(path: Path, column: str, setting: str = "data.text_column (--text-column)") -> None:
+def check(path: Path, column: str, setting: str = option("text_column")) -> None:
     """Raise unless a parquet file has the column that the setting names, once."""
     with _parquet(path) as file:
         schema = file.schema_arrow
@@ -67,6 +67,12 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
+def names(path: Path) -> list[str]:
+    """Names of the columns."""
+    with _parquet(path) as file:
+        return list(file.schema_arrow.names)
+
+
 def count(path: Path) -> int:
     """Number of rows, from the footer."""
     with _parquet(path) as file:
@@ -76,9 +82,9 @@ def count(path: Path) -> int:
 def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
     """Rows from `skip` on, with the values of the columns `beside`; whole row groups are passed over unread."""
     with _parquet(path) as file:
-        names = file.schema_arrow.names
-        with_ids = "id" in names and column != "id"
-        others = [name for name in beside if name in names]
+        known = file.schema_arrow.names
+        with_ids = "id" in known and column != "id"
+        others = [name for name in beside if name in known]
         columns = list(dict.fromkeys([column, *(["id"] if with_ids else []), *others]))
         number, groups = 0, list(range(file.num_row_groups))
         while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:

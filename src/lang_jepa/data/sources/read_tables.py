@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from lang_jepa.data.sources.base import Row, identity_of
+from lang_jepa.data.sources.base import Row, identity_of, option
 from lang_jepa.data.sources.text_files import NOT_UTF8, chunks, lines
 from lang_jepa.errors import LangJepaError, first_line
 
@@ -25,7 +25,7 @@ _PHYSICAL = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 csv.field_size_limit(MAX_FIELD)
 
 
-def check(path: Path, column: str, setting: str = "data.text_column (--text-column)") -> None:
+def check(path: Path, column: str, setting: str = option("text_column")) -> None:
     """Raise unless a file is empty or its first row names the column that the setting names.
 
     Raises:
@@ -40,6 +40,11 @@ def check(path: Path, column: str, setting: str = "data.text_column (--text-colu
         )
     if header.count(column) > 1:
         raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
+
+
+def names(path: Path) -> list[str]:
+    """Names of the columns."""
+    return _header(path, "")[1]
 
 
 def count(path: Path) -> int:

@@ -9,10 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
+from lang_jepa.data.sources import forms
 from lang_jepa.data.sources.base import BLANK, Document, Rejection, Source, judge
-from lang_jepa.data.sources.formats import kind_of
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
-from lang_jepa.data.sources.local import LocalSource, has_known_suffix, refuse_patterns
+from lang_jepa.data.sources.listing import has_known_suffix, listed, refuse_patterns
+from lang_jepa.data.sources.local import LocalSource
 from lang_jepa.data.sources.sessions import Sessions
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
@@ -68,19 +69,28 @@ def open_source(settings: DataSettings) -> Source:
 def elsewhere(settings: DataSettings, documents: str, **changes: object) -> DataSettings:
     """Settings that read other documents the way that a run's were read: all of them, and the files of a folder too.
 
-    They are grouped (`data.group_column`) only where they are no file that is one document.
+    Conversations are read in the form that the files have (`forms.fitted`), whatever that of the training was. Rows are
+    grouped (`data.group_column`) only where there is a table.
 
     Args:
         settings: of the run.
         documents: what `data.train_file` may name.
         changes: other settings.
+
+    Raises:
+        LangJepaError: no files that can be read there, or no column of conversations.
     """
-    path = Path(documents).expanduser()
-    kinds = [kind_of(file) for file in ([path] if path.is_file() else path.rglob("*") if path.is_dir() else ())]
-    tables = not kinds or any(kind is None or kind.prose is None for kind in kinds)
-    grouped = {} if tables else {"group_column": None, "speaker_column": None}
-    every = {"train_file": documents, "limit": None, "include": (), "exclude": (), **grouped}
-    return settings.model_copy(update={**every, **changes})
+    every = {"train_file": documents, "limit": None, "include": (), "exclude": (), **changes}
+    changed, path = settings.model_copy(update=every), Path(documents).expanduser()
+    if not documents.strip() or not _exists(path, documents):
+        return changed  # of the hub, built in, or not there
+    files, _ = listed(changed, path)
+    tables = [file for file in files if file.kind.prose is None]
+    if tables and settings.units == "turns":
+        return forms.fitted(changed, tables[0].path, tables[0].kind, changes)
+    if tables or "group_column" in changes:
+        return changed
+    return changed.model_copy(update={"group_column": None, "speaker_column": None})
 
 
 def _refuse_places(name: str) -> None:

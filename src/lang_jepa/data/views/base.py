@@ -143,6 +143,15 @@ class View(ABC):
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         """Build the batch of the given examples, as they are drawn in the given epoch."""
 
+    def distinct(self, numbers: Indices) -> Indices:
+        """A number for the text of each target, int64 [Q]: equal texts have the same one.
+
+        Args:
+            numbers: of targets, as in `Batch.sentence_ids`.
+        """
+        texts: dict[str, int] = {}
+        return np.array([texts.setdefault(text, len(texts)) for text in self.split.texts(numbers)], dtype=np.int64)
+
     @abstractmethod
     def illustrate(self, target: int, found: int) -> str:
         """A prediction in words, for people.

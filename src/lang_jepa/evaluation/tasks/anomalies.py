@@ -256,18 +256,29 @@ def _word_novelty(made: Copies, known: Sequence[str]) -> Values:
     return found
 
 
+def _boards(request: Request) -> tuple[Copies, int, "Boards"]:
+    """Copies with faults, how many documents are reported, and the scoreboards.
+
+    Raises:
+        LangJepaError: too few documents, or too short ones.
+    """
+    assert request.conversations is not None
+    made = Copies.of(request.conversations, request.seed)
+    reported = len(np.unique(made.owners[~made.choosing[made.owners]]))
+    try:
+        return made, reported, Boards(made, f"{counted(reported, 'document')}", request.seed)
+    except TooFew as error:
+        pieces = " (pieces of 64 of a file)" if request.unit == "line" else ""
+        raise LangJepaError(
+            f"{error}: the task anomalies needs several held-out documents to choose on and several to report, of "
+            f"{WARM + 8} {request.unit}s or more{pieces}; hold out more, or give --documents"
+        ) from error
+
+
 def _score(request: Request) -> Result:
     given = request.conversations
     assert given is not None
-    made = Copies.of(given, request.seed)
-    reported = len(np.unique(made.owners[~made.choosing[made.owners]]))
-    try:
-        boards = Boards(made, f"{counted(reported, 'document')}", request.seed)
-    except TooFew as error:
-        raise LangJepaError(
-            f"{error}: the task anomalies needs several held-out documents to choose on and several to report, of "
-            f"{WARM + 8} units or more (lines: pieces of 64); hold out more, or give --documents"
-        ) from error
+    made, reported, boards = _boards(request)
     ngrams = UnitNGram(given.train)
     pieces = [slice(*ends) for ends in zip(made.starts[:-1], made.starts[1:], strict=True)]
     course = np.concatenate([ngrams.surprise(made.texts[piece]) for piece in pieces])
@@ -285,7 +296,8 @@ def _score(request: Request) -> Result:
     boards.add("novelty, TF-IDF", [("", {}, _word_novelty(made, known))], note=f"{len(known):,} training units")
     boards.add_chance()
     every, faults = len(np.unique(made.owners)), sum(map(len, made.faults.values()))
-    source = f"{reported:,} reported and {every - reported:,} choosing documents, {faults:,} faults in copies of them"
+    what = "pieces of files" if request.unit == "line" else "conversations"
+    source = f"{reported:,} reported and {every - reported:,} choosing {what}, {faults:,} faults in copies of them"
     return Result(boards.rows, {ANOMALIES.name: source})
 
 
@@ -295,4 +307,4 @@ def _unigrams(given: Conversations, made: Copies) -> Values:
     return np.array([model.surprise([text])[0] for text in made.texts])
 
 
-ANOMALIES = Task("anomalies", _score, needs=("conversations",), options=("documents",), asks_next=True)
+ANOMALIES = Task("anomalies", _score, needs=("conversations",), options=("documents",), asks_next=True, enough=_boards)

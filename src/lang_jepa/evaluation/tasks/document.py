@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.document_rules import (
     BOTH,
     PAST,
@@ -35,22 +34,22 @@ from lang_jepa.evaluation.metrics.retrieval import Retrieval, candidate_scores, 
 from lang_jepa.evaluation.metrics.segmentation import auc, average_precision
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
-from lang_jepa.evaluation.scoreboard import Choice, Option, Scoreboard, TooFew, Tool, Values
+from lang_jepa.evaluation.scoreboard import Choice, Option, Scoreboard, Tool, Values
 from lang_jepa.evaluation.table import Row
 from lang_jepa.evaluation.tasks.document_data import (
-    FAR,
-    INTRUDER_EVERY,
-    PIECE,
+    SHORT,
+    SHORTEST,
     SPLIT,
     From,
+    Lengths,
     Made,
     Pairs,
     Sources,
     joined,
+    lengths_of,
     with_intruders,
     with_repetitions,
 )
-from lang_jepa.evaluation.tasks.document_data import SEGMENTS as PIECES
 from lang_jepa.evaluation.tasks.document_segmentation import segmentation
 from lang_jepa.evaluation.tasks.public_data import find_stsb
 from lang_jepa.evaluation.tasks.request import Grouped, Request, Result, Task
@@ -99,34 +98,17 @@ def document_rows(
         LangJepaError: too few or too short documents; says how many there must be.
     """
     sources = Sources.of(grouped)
+    lengths = lengths_of(grouped, sources, seed=seed)
     embeddings = {name: encode(model, sources.sentences, name) for name, model in models.items()}
-    read = _Sources(models, embeddings, sources, max(REACH, window_size), seed)
-    try:
-        boards = read.boards()
-        boards[CONTINUATION] = read.continuation(grouped, window_size, queries)
-        if pairs is not None:
-            boards[REPETITIONS] = read.repetitions(pairs)
-    except TooFew as error:
-        raise LangJepaError(f"{error}: {_needed(grouped)}") from error
+    read = _Sources(models, embeddings, sources, lengths, max(REACH, window_size), seed)
+    boards = read.boards()
+    boards[CONTINUATION] = read.continuation(grouped, window_size, queries)
+    if pairs is not None:
+        boards[REPETITIONS] = read.repetitions(pairs)
     rows = [row for board in boards.values() for row in board.rows]
     choices: dict[str, Choice] = {tool: boards[task].choice() for tool, task in DECIDE.items() if task in boards}
     similarity = {f"{row.task}, {row.metric}": row.similarity for row in rows if row.name == "model" and row.detail}
     return rows, similarity, choices
-
-
-def _needed(grouped: Grouped) -> str:
-    """What the tasks take, and what there is."""
-    long = INTRUDER_EVERY + FAR + 1
-    said = []
-    for chooses, sets in ((True, 1), (False, 2)):
-        lengths = [len(one) for one, mark in zip(grouped.documents, grouped.choosing, strict=True) if mark == chooses]
-        fit, rich = sum(size >= PIECE[0] for size in lengths), sum(size >= long for size in lengths)
-        said.append(
-            f"{PIECES * sets} documents of one folder with {PIECE[0]} sentences or more, {sets} of them with {long}, "
-            f"to {'choose on' if chooses else 'report'} (of the {len(lengths)} that there are, {fit} have {PIECE[0]} "
-            f"and {rich} have {long})"
-        )
-    return f"the task document needs {' and '.join(said)}. Hold out more documents, or longer ones"
 
 
 @dataclass(frozen=True)
@@ -136,6 +118,7 @@ class _Sources:
     models: Mapping[str, Encoder]
     embeddings: Mapping[str, Floats]
     sources: Sources
+    lengths: Lengths
     reach: int
     seed: int
 
@@ -150,11 +133,11 @@ class _Sources:
         sentences = self.sources.sentences
         for same_group, task in SEGMENTS.items():
             if same_group or len(set(self.sources.groups.tolist())) > 1:
-                made = joined(self.sources, same_group=same_group, seed=self.seed)
+                made = joined(self.sources, self.lengths, same_group=same_group, seed=self.seed)
                 gaps = Positions.of(sentences, made.documents, reach=self.reach, gaps=True)
                 boards[task] = segmentation(self.readings(gaps), made, task=task, seed=self.seed)
         for where, task in INTRUDERS.items():
-            made = with_intruders(self.sources, where=where, seed=self.seed)
+            made = with_intruders(self.sources, self.lengths, where=where, seed=self.seed)
             positions = Positions.of(sentences, made.documents, reach=self.reach)
             boards[task] = intruders(self.readings(positions), made, task=task, seed=self.seed)
         return boards
@@ -339,6 +322,8 @@ def _score(request: Request) -> Result:
         f"{len(reported):,} reported and {len(grouped.documents) - len(reported):,} choosing documents"
         f"{request.overlap(reported)}"
     )
+    if _lengths(request) is SHORT:
+        source += f"; they are short: pieces have {SHORTEST} {request.unit}s or more, and documents one intruder each"
     plain = {tool: asdict(choice) for tool, choice in tools.items()}
     return Result(rows, {REPETITIONS: said, DOCUMENT.name: source}, similarity, plain)
 
@@ -362,6 +347,17 @@ def _pairs(request: Request) -> tuple[str, tuple[Pairs, Pairs] | None]:
     return said, (choosing, reported)
 
 
+def _lengths(request: Request) -> Lengths:
+    assert request.grouped is not None
+    return lengths_of(request.grouped, Sources.of(request.grouped), unit=request.unit, seed=request.seed)
+
+
 DOCUMENT = Task(
-    "document", _score, needs=("grouped",), data_dir="unless of stories", options=("documents",), own_space=True
+    "document",
+    _score,
+    needs=("grouped",),
+    data_dir="unless of stories",
+    options=("documents",),
+    own_space=True,
+    enough=_lengths,
 )

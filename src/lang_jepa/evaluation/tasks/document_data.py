@@ -28,6 +28,8 @@ INTRUDER_EVERY = 12
 """Sentences to one intruder; every intruder has at least `INTRUDER_EVERY` - 4 others between it and the next."""
 FAR = 8
 """Sentences between an intruder of the same document and its own position at least."""
+APART_SHORT, SHORTEST = 1, 4
+"""The same of short documents; and their sentences, which are those of the pieces made of them too, at least."""
 LONGEST = 96
 """Sentences of a document that intruders are put into; the rest is left out."""
 
@@ -39,6 +41,24 @@ APART = 4
 """Positions between the two sentences of a pair at least."""
 SPLIT = "validation"
 """Name of the split in the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long documents must be for others to be made of them.
+
+    Attributes:
+        piece: sentences of a piece of a joined document, least and most.
+        least: sentences of a document that has an intruder.
+        far: sentences between an intruder of the same document and its own position at least.
+    """
+
+    piece: tuple[int, int]
+    least: int
+    far: int
+
+
+USUAL, SHORT = Lengths(PIECE, INTRUDER_EVERY, FAR), Lengths((SHORTEST, PIECE[1]), SHORTEST, APART_SHORT)
 
 
 def group_of(identity: str) -> str:
@@ -111,7 +131,31 @@ class Made:
         return Scoreboard(task, SPLIT, judge, self.clusters, items, self.choosing, lower=lower, seed=seed)
 
 
-def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
+def lengths_of(grouped: Grouped, sources: Sources, *, unit: str = "sentence", seed: int = 0) -> Lengths:
+    """The usual lengths, or those of short documents where only these leave enough to choose on and to report.
+
+    Raises:
+        LangJepaError: there are too few documents, or too short ones; says how many of which length it takes.
+    """
+    for lengths in (USUAL, SHORT):
+        made = (
+            joined(sources, lengths, same_group=True, seed=seed),
+            with_intruders(sources, lengths, where="same document", seed=seed),
+        )
+        if all(one.choosing.any() and len(np.unique(one.clusters[~one.choosing])) > 1 for one in made):
+            return lengths
+    said = []
+    for chooses, sets in ((True, 1), (False, 2)):
+        sizes = [len(one) for one, mark in zip(grouped.documents, grouped.choosing, strict=True) if mark == chooses]
+        fit = sum(size >= SHORTEST for size in sizes)
+        said.append(
+            f"{SEGMENTS * sets} documents of one folder with {SHORTEST} {unit}s or more to "
+            f"{'choose on' if chooses else 'report'} (of the {len(sizes)} that there are, {fit} have as many)"
+        )
+    raise LangJepaError(f"the task document needs {' and '.join(said)}. Hold out more documents, or longer ones")
+
+
+def joined(sources: Sources, lengths: Lengths = USUAL, *, same_group: bool, seed: int = 0) -> Made:
     """Joined documents: `SEGMENTS` runs of sentences from as many different sources, end to end.
 
     Every source is used by one cluster of at most `ROUNDS` joined documents, with other sentences in each where it is
@@ -119,6 +163,7 @@ def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
 
     Args:
         sources: documents; those shorter than the shortest piece are left out.
+        lengths: of the pieces.
         same_group: all sources of one joined document are of one group (hard), or neighbours of different groups as
             far as there are groups enough (easy).
         seed: of every draw.
@@ -130,10 +175,10 @@ def joined(sources: Sources, *, same_group: bool, seed: int = 0) -> Made:
         usable = [
             int(number)
             for number in np.flatnonzero(sources.choosing == chooses)
-            if len(sources.documents[number]) >= PIECE[0]
+            if len(sources.documents[number]) >= lengths.piece[0]
         ]
         for members in _teams(usable, sources.groups, same_group, generator):
-            for pieces in _rounds([sources.documents[number] for number in members], generator):
+            for pieces in _rounds([sources.documents[number] for number in members], lengths, generator):
                 ends = np.cumsum([len(piece) for piece in pieces])[:-1].astype(np.int64)
                 parts.append((np.concatenate(pieces), ends, cluster, chooses))
             cluster += 1
@@ -159,9 +204,9 @@ def _teams(usable: list[int], groups: Rows, same_group: bool, generator: np.rand
     return [mixed[i : i + SEGMENTS] for i in range(0, len(mixed) - SEGMENTS + 1, SEGMENTS)]
 
 
-def _rounds(members: list[Rows], generator: np.random.Generator) -> list[list[Rows]]:
+def _rounds(members: list[Rows], lengths: Lengths, generator: np.random.Generator) -> list[list[Rows]]:
     """The pieces of each joined document: runs of the sources that do not overlap from round to round."""
-    least, most = PIECE
+    least, most = lengths.piece
     rounds = min(ROUNDS, min(len(rows) for rows in members) // least)
     made = []
     for turn in range(rounds):
@@ -175,21 +220,22 @@ def _rounds(members: list[Rows], generator: np.random.Generator) -> list[list[Ro
     return made
 
 
-def with_intruders(sources: Sources, *, where: From, seed: int = 0) -> Made:
+def with_intruders(sources: Sources, lengths: Lengths = USUAL, *, where: From, seed: int = 0) -> Made:
     """Documents of which one sentence in `INTRUDER_EVERY` is replaced by one that does not belong there.
 
     Args:
         sources: documents; those without room for an intruder are left out.
-        where: intruders come from another document of the same group, or from the same document, at least `FAR`
-            sentences away (the moved sentence also stays where it was).
+        lengths: of the documents; a shorter one than `INTRUDER_EVERY` has one intruder.
+        where: intruders come from another document of the same group, or from the same document, at least
+            `lengths.far` sentences away (the moved sentence also stays where it was).
         seed: of every draw.
     """
     generator = np.random.default_rng(seed)
     parts: list[tuple[Rows, Rows, int, bool]] = []
     for number, whole in enumerate(sources.documents):
         rows = whole[:LONGEST].copy()
-        positions = _spread(len(rows), generator)
-        pools = [_strangers(sources, number, position, where) for position in positions.tolist()]
+        positions = _spread(len(rows), lengths.least, generator)
+        pools = [_strangers(sources, number, position, where, lengths.far) for position in positions.tolist()]
         if len(positions) and all(len(pool) for pool in pools):
             for position, pool in zip(positions, pools, strict=True):
                 rows[position] = generator.choice(pool)
@@ -197,19 +243,21 @@ def with_intruders(sources: Sources, *, where: From, seed: int = 0) -> Made:
     return Made.of(parts)
 
 
-def _spread(count: int, generator: np.random.Generator) -> Rows:
+def _spread(count: int, least: int, generator: np.random.Generator) -> Rows:
     """Positions of intruders: one in every stretch, never the first two or the last sentence of the document."""
+    if least <= count < INTRUDER_EVERY:
+        return generator.integers(2, count - 1, size=1)
     stretches = count // INTRUDER_EVERY
     begins = np.arange(stretches) * INTRUDER_EVERY
     return (begins + generator.integers(2, INTRUDER_EVERY - 1, size=stretches)).astype(np.int64)
 
 
-def _strangers(sources: Sources, number: int, position: int, where: From) -> Rows:
+def _strangers(sources: Sources, number: int, position: int, where: From, far: int) -> Rows:
     """Sentences that may stand at a position by mistake, none of which is a neighbour's or the own text."""
     own = sources.documents[number]
     if where == "same document":
-        pool = np.concatenate([own[: max(0, position - FAR)], own[position + FAR + 1 :]])
-        return np.setdiff1d(pool, own[max(0, position - FAR) : position + FAR + 1])
+        pool = np.concatenate([own[: max(0, position - far)], own[position + far + 1 :]])
+        return np.setdiff1d(pool, own[max(0, position - far) : position + far + 1])
     alike = np.flatnonzero((sources.groups == sources.groups[number]) & (sources.choosing == sources.choosing[number]))
     others = [sources.documents[other] for other in alike if other != number]
     pool = np.concatenate(others) if others else np.zeros(0, dtype=np.int64)

@@ -332,4 +332,11 @@ def _labelled(bank: Answers) -> str:
     return f", {counted(len({*bank.labels} - {''}), 'label')}"
 
 
-REPLIES = Task("replies", _score, needs=("conversations",), options=("documents", "labels"), asks_next=True)
+def _asked(request: Request) -> object:
+    assert request.conversations is not None
+    return ask(request.conversations, request.window_size, request.budget)
+
+
+REPLIES = Task(
+    "replies", _score, needs=("conversations",), options=("documents", "labels"), asks_next=True, enough=_asked
+)

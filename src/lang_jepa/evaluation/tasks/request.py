@@ -236,6 +236,7 @@ class Request:
         of_stories: the model was trained on the built-in stories: `decode` also scores whether its predictions are
             decoded to the right event, and `document` plants pairs of stories.
         window_size: sentences of context at most.
+        unit: what one of the model's sentences is called: sentence, line or turn.
         splits: of the stories.
         seed: of every draw.
         budget: how much to evaluate.
@@ -258,6 +259,7 @@ class Request:
     language: Language | None = None
     of_stories: bool = False
     window_size: int = 8
+    unit: str = "sentence"
     splits: Sequence[str] = ("heldout", "unseen")
     seed: int = 0
     budget: Budget = DEFAULT_BUDGET
@@ -276,7 +278,7 @@ class Request:
         seen = {sentence for document in self.train_documents for sentence in document}
         held = [sentence for document in documents for sentence in document]
         share = sum(sentence in seen for sentence in held) / len(held)
-        return f", {100 * share:.1f} % of their sentences occur in training"
+        return f", {100 * share:.1f} % of their {self.unit}s occur in training"
 
 
 @dataclass(frozen=True)
@@ -323,6 +325,7 @@ class Task:
         incomplete: what to say where one of these was not given (empty: each may be left out).
         asks_next: all that it asks is to predict the next sentence.
         own_controls: its controls come with what it needs, so that other encoders are not scored beside it.
+        enough: raises a LangJepaError where what there is to score is too little; called before all work.
         own_space: its baselines are rules in the space of the encoder that is scored.
     """
 
@@ -336,6 +339,7 @@ class Task:
     asks_next: bool = False
     own_controls: bool = False
     own_space: bool = False
+    enough: Callable[[Request], object] | None = None
 
     @property
     def reads_held_out(self) -> bool:
@@ -347,3 +351,5 @@ class Task:
         for need in self.needs:
             if getattr(request, need) is None:
                 raise LangJepaError(f"the task {self.name} needs {NEEDS[need]}")
+        if self.enough is not None:
+            self.enough(request)

@@ -28,6 +28,8 @@ TITLES = {
     "speaker": "next turn, same speaker",
     "same": "next turn, same conversation",
 }
+OF_LINES = {"other": "next line, other pieces", "same": "next line, same piece"}
+"""The same of a model of lines, whose files are cut into pieces."""
 OTHERS, OF_REPLIES = 256, 100
 """Candidates of a question at most, the true turn included."""
 NEIGHBOURS = 10
@@ -171,14 +173,15 @@ def _add_learned(
     count = len(learnt.pairs.contexts)
     board.add(f"ridge on means ({name})", options, note=f"{kind}, {count:,} training pairs")
     nearest = knn_scores(board.questions, own, learnt.pairs, space, NEIGHBOURS)
-    board.add(f"nearest contexts ({name})", [("", "", nearest)], note=f"{kind}, mean of {NEIGHBOURS} next turns")
+    board.add(f"nearest contexts ({name})", [("", "", nearest)], note=f"{kind}, mean of what followed {NEIGHBOURS}")
 
 
 def _score(request: Request) -> Result:
     given = request.conversations
     assert given is not None
     asked = Asked.of(given, window_size=request.window_size, queries=request.budget.turn_queries, seed=request.seed)
-    named = {name: title for name, title in TITLES.items() if name in asked.questions.candidates}
+    titles = OF_LINES if request.unit == "line" else TITLES
+    named = {name: title for name, title in titles.items() if name in asked.questions.candidates}
     learnt = _Learnt.of(request, given.train, lines=given.files is not None)
     rows = _rows(request, asked, named, learnt)
     replies = asked.replies(seed=request.seed)
@@ -186,7 +189,7 @@ def _score(request: Request) -> Result:
         count = replies.questions.candidates["reply"].shape[1]
         rows += _rows(request, replies, {"reply": f"next turn, 1 of {count} replies"}, learnt)
     source = f"{given.source}{request.overlap(_reported(given))}"
-    if replies is None:
+    if replies is None and request.unit != "line":
         source += "; no choice among replies: too few places in which another one answers"
     return Result(rows, {TURNS.name: source})
 
@@ -195,4 +198,16 @@ def _reported(given: Conversations) -> Sequence[Sequence[str]]:
     return [texts for texts, chooses in zip(given.documents, given.choosing, strict=True) if not chooses]
 
 
-TURNS = Task("turns", _score, needs=("conversations",), options=("documents",), asks_next=True)
+def _questions(request: Request) -> Questions:
+    given, budget = request.conversations, request.budget
+    assert given is not None
+    return build_questions(
+        given.documents,
+        window_size=request.window_size,
+        queries=budget.turn_queries,
+        choosing=given.choosing,
+        seed=request.seed,
+    )
+
+
+TURNS = Task("turns", _score, needs=("conversations",), options=("documents",), asks_next=True, enough=_questions)

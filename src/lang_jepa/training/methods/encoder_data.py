@@ -254,12 +254,16 @@ class StreamData(EncoderData):
             self.held_out = HeldOut(settings, view, rank=rank, world=world)
 
     def _tokenizer(self, source: Any) -> TextTokenizer:
-        """The named one, or one trained on the first block's training documents, the same on every rank."""
+        """The named one, or one trained on as many training documents as a block has, the same on every rank.
+
+        Documents of which nothing is learnt, such as the newest file of rotated logs, do not count.
+        """
         data = self.settings.data
         if data.tokenizer_path != "trained":
             return TextTokenizer.load(data.tokenizer_path)
         rejected: Counter[str] = Counter()
-        first = list(islice(source.documents(rejected), data.shuffle_buffer))
+        some = (document for document in source.documents(rejected) if document.learnt != 0)
+        first = list(islice(some, data.shuffle_buffer))
         require_documents(len(first), rejected, source)
         return train_tokenizer(training_texts(first, data), data.vocab_size)
 

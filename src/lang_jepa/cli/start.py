@@ -1,0 +1,72 @@
+"""What `train --from RUN` begins with: the recipe that is trained, and the settings that are the run's."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from lang_jepa.errors import LangJepaError
+
+_OF_THE_START = ("view", "context", "window_size", "horizons", "units", "speakers", "records", "mask", "mask_patterns")
+"""Settings of the data on which the form of a predictor, or what it was taught to read, depends."""
+
+
+_FITTING = ("view", "units")
+"""Those of them in which a recipe that is named has to agree."""
+
+
+def recipe_of(named: str, start: Path | None) -> str:
+    """The recipe that is trained: the one that is named, or else the settings of the run to begin with.
+
+    Raises:
+        LangJepaError: there is no model to begin with.
+    """
+    if named or start is None:
+        return named or "next_sentence"
+    from lang_jepa.inference.model_folder import SETTINGS
+
+    return str(_start_folder(start) / SETTINGS)
+
+
+def _start_folder(start: Path) -> Path:
+    from lang_jepa.inference.model_folder import find_model, why_no_model
+
+    folder = find_model(start)
+    if folder is None:
+        raise LangJepaError(why_no_model(start) or f"--from {start}: there is no model of an encoder")
+    return folder
+
+
+def settings_from(recipe: str, start: Path | None) -> Iterator[str]:
+    """Overrides by which a model begins with the weights of another: its sizes, its tokenizer, what it reads.
+
+    Raises:
+        LangJepaError: no model, or one of another view or of other units than the recipe that is named.
+    """
+    if start is None:
+        return
+    from lang_jepa.inference.model_folder import SETTINGS
+    from lang_jepa.settings.load import load_settings, read_settings
+
+    folder = _start_folder(start)
+    settings = read_settings(folder / SETTINGS)
+    if recipe:
+        own = load_settings(recipe).data
+        for name in _FITTING:
+            ours, theirs = getattr(own, name), getattr(settings.data, name)
+            if ours != theirs:
+                raise LangJepaError(
+                    f"--from {start}: it was trained with data.{name}={theirs}, and the recipe {recipe} "
+                    f"has data.{name}={ours}. Leave the recipe out, so that the settings of that run are taken, or "
+                    "name one that fits"
+                )
+    else:
+        run = start.parent if start.name == "model" else start
+        yield f"logging.log_dir={run}-more"
+        yield from ("meta.load_checkpoint=false", "meta.checkpoint_path=null", "model.weights_path=null")
+    yield f"meta.start_from={folder}"
+    yield f"data.tokenizer_path={folder}"
+    data = settings.data.model_dump(mode="json", include=set(_OF_THE_START))
+    for section, values in (("model", settings.model.model_dump(mode="json")), ("data", data)):
+        for name, value in values.items():
+            if name != "weights_path":
+                yield f"{section}.{name}={json.dumps(value)}"

@@ -1,0 +1,245 @@
+"""In which form files hold conversations: one as JSON messages, one a row of a table, or a message a row."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from lang_jepa.data.sources import formats, groups
+from lang_jepa.data.sources import read_json as json_files
+from lang_jepa.data.sources.base import SHOWN_KEYS, Row, identity_of
+from lang_jepa.data.sources.conversations import NoConversation, conversation_text, is_message, turns
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
+
+PROBED = 64
+"""Rows by which a table is judged."""
+MESSAGES = ("messages", "conversations")
+"""Keys of the messages of a JSON object that is one conversation."""
+_TEXTS = ("content", "text", "message", "value", "utterance")
+"""Columns of what is said, of a table that names its text otherwise than the settings."""
+_GROUP = re.compile(r"conv|dialog|thread|chat|session|ticket|episode|group", re.IGNORECASE)
+_IDENTITY = re.compile(r"(?:^|[_ -])id$|[a-z]I[dD]$|^id(?:$|[_ -])", re.IGNORECASE)
+
+
+def _one_row(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+    """The row of a file that is one conversation."""
+    if skip:
+        return
+    value, identity = json_files.one_value(path), None
+    if isinstance(value, dict):
+        identity = identity_of(value.get("id"))
+        value = next((value[key] for key in MESSAGES if key in value), None)
+    yield Row(0, "start", fault="damaged JSON") if value is None else Row(0, "start", identity, value)
+
+
+CONVERSATION = formats.Kind(
+    "conversation",
+    (".json",),
+    1,
+    _one_row,
+    prose=lambda path: (conversation_text(next(_one_row(path, "", 0)).text)[0], Counter()),
+)
+"""A JSON file that is one conversation: a list of messages, or an object with one."""
+
+
+def is_conversation(path: Path, settings: DataSettings) -> bool:
+    """Whether a JSON file is one conversation for these settings, and no list of conversations or of rows."""
+    if settings.units != "turns" or ".json" not in [suffix.lower() for suffix in path.suffixes[-2:]]:
+        return False
+    shape, found = json_files.first_values(path)
+    first = found[0] if found else None
+    if not isinstance(first, dict) or settings.group_column in first:
+        return False
+    if shape != "array":
+        alone = len(found) == 1 and settings.text_column not in first
+        return alone and any(isinstance(first.get(key), list) for key in MESSAGES)
+    return is_message(first) and not _turns(first.get(settings.text_column)) and not any(map(_GROUP.search, first))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first rows of a table.
+
+    Attributes:
+        path: of the file.
+        names: of the columns.
+        rows: values by column, `PROBED` rows at most.
+    """
+
+    path: Path
+    names: list[str]
+    rows: list[Mapping[str, object]]
+
+    @classmethod
+    def of(cls, path: Path, kind: formats.Kind) -> "Head":
+        """Read it.
+
+        Raises:
+            LangJepaError: the file is damaged.
+        """
+        names = kind.names(path)
+        rows = islice(kind.rows(path, names[0], 0, names), PROBED) if names else ()
+        return cls(path, names, [row.beside for row in rows])
+
+    @property
+    def listed(self) -> str:
+        """The names, for messages."""
+        more = ", ..." if len(self.names) > SHOWN_KEYS else ""
+        return f"{', '.join(name[:40] for name in self.names[:SHOWN_KEYS])}{more}"
+
+    def values(self, name: str) -> list[object]:
+        """Those of a column that are something."""
+        return [row[name] for row in self.rows if row.get(name) not in (None, "", [])]
+
+    def conversations(self) -> list[str]:
+        """Columns that hold conversations; lists of strings, which may be anything, only where there are no others."""
+        found = [name for name in self.names if any(map(_turns, self.values(name)))]
+        told = [name for name in found if any(not _strings(value) and _turns(value) for value in self.values(name))]
+        return told or found
+
+    def has_messages(self, name: str) -> bool:
+        """Whether a column holds a message a row: texts of which none is a conversation."""
+        values = self.values(name)
+        counts = [_turns(value, least=1) for value in values]
+        if not values or max(counts) > 1 or not all(isinstance(value, str) for value in values):
+            return False
+        return min(counts) == 0 or self.group() is not None
+
+    def group(self) -> str | None:
+        """The column that looks like the one which rows of a conversation share."""
+        for pattern in (_GROUP, _IDENTITY):
+            for name in filter(pattern.search, self.names):
+                values = list(filter(None, map(groups.group_of, self.values(name))))
+                if len(set(values)) < len(values):
+                    return name
+        return None
+
+    def refused(self, column: str, how: tuple[str, str]) -> LangJepaError:
+        """What to raise where this column holds no conversations.
+
+        Args:
+            column: that was looked for.
+            how: one says which column holds the texts, and which one the groups.
+        """
+        found, group = self.conversations(), self.group()
+        if column not in self.names:
+            has = f"has no column '{column}'"
+        else:
+            has = f"has a message a row in '{column}', and no conversations"
+        looks = f" ('{', '.join(found)}' does)" if found else ""
+        shared = f" ('{group}' looks like it)" if group else ""
+        return LangJepaError(
+            f"{self.path} {has}; its columns are {self.listed}. Name the column that holds conversations, lists of "
+            f'messages or texts with "Anna: ..."{looks}, by {how[0]}. Where each row is a message, '
+            f"name the column of what is said so, and the one that the rows of a conversation share{shared} by "
+            f"{how[1]}."
+        )
+
+
+def _turns(value: object, least: int = 2) -> int:
+    """How many turns a value has; 0 where it is no conversation, or has fewer than `least`."""
+    try:
+        count = len(turns(value)) if isinstance(value, str | list) else 0
+    except NoConversation:
+        return 0
+    return count if count >= least else 0
+
+
+def _strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def check(path: Path, kind: formats.Kind, column: str) -> None:
+    """Raise where a table has not this column, or a message a row in it, and no groups are asked for.
+
+    Raises:
+        LangJepaError: says which columns there are, and how to name those that are wanted.
+    """
+    head = Head.of(path, kind)
+    if head.rows and (column not in head.names or head.has_messages(column)):
+        raise head.refused(column, ("data.text_column=NAME", "data.group_column=NAME"))
+
+
+def fitted(settings: DataSettings, path: Path, kind: formats.Kind, given: Collection[str]) -> DataSettings:
+    """Settings of a model of turns that read a table in the form which it has.
+
+    A table with the columns of the training is read as in training; otherwise the one column that holds conversations
+    is taken.
+
+    Args:
+        settings: of the training, with what a user has said about this table.
+        path, kind: of the table.
+        given: names of the settings that the user has said.
+
+    Raises:
+        LangJepaError: no such column, or several; says which options name one.
+    """
+    head, column, alone = Head.of(path, kind), settings.text_column, {"group_column": None, "speaker_column": None}
+    if not head.rows:  # values that are conversations by themselves
+        return settings if "group_column" in given else settings.model_copy(update=alone)
+    of_training = settings.group_column in head.names and column in head.names
+    if "group_column" in given or (of_training and not any(map(_turns, head.values(column)))):
+        return _with_speakers(settings, head, given)
+    if column in head.names and ("text_column" in given or not head.has_messages(column)):
+        return settings.model_copy(update=alone)
+    found = head.conversations()
+    if "text_column" not in given and len(found) == 1:
+        return settings.model_copy(update={**alone, "text_column": found[0]})
+    raise head.refused(column, ("--text-column NAME", "--group-column NAME"))
+
+
+def _with_speakers(settings: DataSettings, head: Head, given: Collection[str]) -> DataSettings:
+    """The same, with speakers from a column of a usual name where that of the training is not there."""
+    named = settings.speaker_column
+    if named is None or named in head.names or "speaker_column" in given:
+        return settings
+    if settings.speakers != "none" and not {*groups.SPEAKERS} & {*head.names}:
+        raise LangJepaError(
+            f"{head.path} has no column '{named}', which says who speaks; its columns are {head.listed}. Name it with "
+            "--speaker-column."
+        )
+    return settings.model_copy(update={"speaker_column": None})
+
+
+def messages_of(path: Path, kind: formats.Kind, settings: DataSettings, given: Collection[str]) -> str | list[object]:
+    """The one conversation that a table holds: in a single row, or a message a row.
+
+    Args:
+        path, kind: of the table.
+        settings: of the model, with what a user has said about this table.
+        given: names of the settings that the user has said.
+
+    Returns:
+        A conversation in a form that `turns` reads.
+
+    Raises:
+        LangJepaError: it holds several conversations, or none that can be found; says what to do.
+    """
+    head = Head.of(path, kind)
+    named = {settings.text_column} & {*head.names} if "text_column" in given else set[str]()
+    found = [*named] or head.conversations()
+    whole = list(kind.rows(path, found[0], 0)) if len(found) == 1 else []
+    values = [row.text for row in whole if not row.fault and row.text]
+    if any(map(_turns, values)):
+        if len(values) == 1 and isinstance(values[0], str | list):
+            return values[0]
+        raise LangJepaError(f"{path} holds {len(values)} conversations, and one is wanted: write one into a file")
+    text = next((name for name in (*named, settings.text_column, *_TEXTS) if name in head.names), None)
+    if text is None:
+        raise LangJepaError(
+            f"{path} is no conversation: it has no column of messages or of what is said, and its columns are "
+            f"{head.listed or '(none)'}. Name one with --text-column."
+        )
+    group = next((one for one in (settings.group_column, head.group()) if one in head.names), None)
+    speaker = next((one for one in (settings.speaker_column, *groups.SPEAKERS) if one in head.names), None)
+    said = [row for row in kind.rows(path, text, 0, list(filter(None, (group, speaker)))) if not row.fault]
+    owners = {groups.group_of(row.beside.get(str(group))) for row in said} if group else set()
+    if len(owners) > 1:
+        raise LangJepaError(
+            f"{path} holds the messages of {len(owners)} conversations (column '{group}'), and one is wanted: keep the "
+            "rows of one"
+        )
+    return [{"role": groups.group_of(row.beside.get(str(speaker))) or "", "content": row.text} for row in said]
