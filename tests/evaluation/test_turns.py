@@ -19,7 +19,7 @@ from lang_jepa.evaluation.baselines.words import bm25_scores
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.tasks import Request, evaluate
 from lang_jepa.evaluation.tasks.request import Budget, Conversations
-from lang_jepa.evaluation.tasks.turns import TITLES, Asked
+from lang_jepa.evaluation.tasks.turns import BOTH, TITLES, Asked, _with_chances
 
 WORDS = [f"word{number}" for number in range(40)]
 
@@ -173,9 +173,11 @@ def test_n_grams_stand_beside_a_model_of_lines(chats: Conversations) -> None:
     model = Oracle(given, knows_speakers=False)
     rows = evaluate(Request(model, ["turns"], conversations=given, window_size=4, budget=Budget(turn_pairs=50))).rows
     found = {(row.task, row.name): row.value for row in rows if row.metric == "recall@1" and row.chosen}
-    assert all(found[task, ROW] == 1.0 for task, name in found if name == "model")
+    assert all(found[task, name] == 1.0 for name in (ROW, BOTH) for task, _ in found)
     rows = evaluate(Request(Oracle(chats, knows_speakers=False), ["turns"], conversations=chats, window_size=4)).rows
-    assert ROW not in {row.name for row in rows}
+    assert not {ROW, BOTH} & {row.name for row in rows}
+    both = _with_chances({"other": np.array([[0.5, 0.4]])}, {"other": np.array([[0.1, 0.9]])})["other"]
+    assert both.tolist() == [pytest.approx([5 + math.log(0.1), 4 + math.log(0.9)])]
 
 
 def test_too_few_conversations_are_refused() -> None:

@@ -55,6 +55,7 @@ class NextSentence:
         seed: int = 0,
     ) -> None:
         self.questions, self.events, self.spoken = questions, events, spoken
+        self.predicted: list[tuple[Similarity, ScoresBySet]] = []  # of the evaluated model
         mask = ~questions.choosing
         names, documents = ([questions.sentences[row] for row in questions.true[mask]], questions.documents[mask])
         size = counted(len(np.unique(documents)), "document")
@@ -121,6 +122,8 @@ class NextSentence:
                     for kind, space in spaces[name].items()
                 ]
                 self.add(name, predicted, every=position == 0)
+                if position == 0:
+                    self.predicted = [(kind, scores) for kind, _, scores in predicted]
                 if raw and position == 0:
                     self.add(f"{name}, raw", [one for one in predicted if one[0] == "raw"])
         for name in models:

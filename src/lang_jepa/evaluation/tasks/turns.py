@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.sources.conversations import FIRST_NAME, speaker_name
-from lang_jepa.evaluation.baselines.copying import Pairs, context_pairs, knn_scores, means_ridge
+from lang_jepa.evaluation.baselines.copying import Pairs, ScoresBySet, context_pairs, knn_scores, means_ridge
 from lang_jepa.evaluation.baselines.ngrams import ROW, UnitNGram
 from lang_jepa.evaluation.baselines.words import bm25_scores
 from lang_jepa.evaluation.embedder import Encoder, encode
@@ -34,6 +34,9 @@ OTHERS, OF_REPLIES = 256, 100
 """Candidates of a question at most, the true turn included."""
 NEIGHBOURS = 10
 """Contexts whose next turns the nearest-neighbour baseline takes the mean of."""
+TEMPERATURE = 0.1
+"""Of the model's cosines where n-grams are added to them: that which training usually has."""
+BOTH = f"model + {ROW}"
 
 
 @dataclass(frozen=True)
@@ -155,10 +158,19 @@ def _rows(request: Request, asked: Asked, titles: Mapping[str, str], learnt: _Le
     for name, note, scores in bm25_scores(asked.questions, learnt.sentences):
         board.add(name, [("", "", scores)], note=note)
     if learnt.ngrams is not None:
-        board.add(ROW, [("", "", learnt.ngrams.scores(asked.questions))], note=f"{len(learnt.ngrams):,} n-grams")
+        chances = learnt.ngrams.scores(asked.questions)
+        board.add(ROW, [("", "", chances)], note=f"{len(learnt.ngrams):,} n-grams")
+        options = [(kind, "", _with_chances(scores, chances)) for kind, scores in board.predicted]
+        board.add(BOTH, options, note=f"cosine / {TEMPERATURE} + log p")
     board.add_words(list(learnt.sentences))
     board.add_chance()
     return board.rows
+
+
+def _with_chances(cosines: ScoresBySet, chances: ScoresBySet) -> ScoresBySet:
+    """A product of experts: of the model's softmax and of n-grams."""
+    least = np.finfo(np.float64).tiny  # of what is no candidate
+    return {name: cosines[name] / TEMPERATURE + np.log(np.maximum(chances[name], least)) for name in cosines}
 
 
 def _add_learned(
