@@ -238,7 +238,7 @@ class DecoderMethod(Method[DecoderSettings]):
 
     def export(self, folder: Path, end: End) -> Path | None:
         """Put the best decoder into the encoder's model directory; None where the encoder is a checkpoint file."""
-        state = checkpoints.load_checkpoint(end.checkpoint, system="decoder", contents=self.contents)
+        state = checkpoints.load_checkpoint(end.checkpoint, system=self.settings.system, contents=self.contents)
         checkpoints.load_weights(self.decoder, state["model"], what=f"the decoder in {end.checkpoint}")
         if end.best_step is None:
             kept = {name: part for name, part in state.items() if name != "format"}

@@ -207,7 +207,7 @@ class EncoderMethod(Method[Settings]):
         encoder = self.target.encoder if self.target.kept else self.jepa.encoder
         jepa = Jepa(encoder, self.jepa.predictor, reads_sentences=self.jepa.reads_sentences)
         statistics = training_statistics(jepa, self.data.sample_view, self.settings)
-        model = ConceptModel(jepa.eval(), self.data.tokenizer, statistics, self.settings)
+        model = ConceptModel(jepa.eval(), self.data.tokenizer, statistics, _of_an_encoder(self.settings))
         model.card = {"corpus": self.data.fingerprint}
         return model
 
@@ -282,7 +282,7 @@ class EncoderMethod(Method[Settings]):
     def export(self, folder: Path, end: End) -> Path:
         """Write `model/`: the best by logging.best_metric where something is held out, else the last."""
         source, target = end.checkpoint, self.target
-        state = checkpoints.load_checkpoint(source, system="encoder", contents=self.contents)
+        state = checkpoints.load_checkpoint(source, system=self.settings.system, contents=self.contents)
         checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {source}")
         if target.kept:
             checkpoints.load_weights(target.encoder, state["target"], what=f"the target in {source}")
@@ -305,3 +305,13 @@ class EncoderMethod(Method[Settings]):
             "alarms": [str(alarm) for alarm in self.alarms],
             "task_alarms": [str(alarm) for alarm in task_alarms(rows, total=self.total)],
         }
+
+
+def _of_an_encoder(settings: Settings) -> Settings:
+    """Settings for a model directory: what a system of one's own trains is an encoder's model, which needs no class of
+    its own.
+    """
+    if type(settings) is Settings:
+        return settings
+    known = {name: value for name, value in settings.model_dump().items() if name in Settings.model_fields}
+    return Settings.model_validate(known | {"system": "encoder"})
