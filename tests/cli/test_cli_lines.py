@@ -36,6 +36,8 @@ def test_lines_are_whole_however_they_arrive() -> None:
         assert _all(whole_lines(iter(pieces))) == whole
         assert _all(whole_lines(iter(pieces), unfinished=False)) == whole[:3]
     assert list(whole_lines(iter([b"a\xff\n"]), 7, 3)) == [[("a�", 3, 10, 4)]]
+    marked = "\ufeffa\n\ufeffb\n".encode()
+    assert [line.text for line in _all(whole_lines(iter([marked])))] == ["a", "\ufeffb"]
 
 
 def test_lines_of_another_file_are_counted_anew() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lang_jepa.inference.monitor import Monitor
 from lang_jepa.training.train import train
 from tiny import environment, tiny_settings
 from typed import Type
@@ -81,7 +82,7 @@ def test_an_alarm_says_where_it_is_and_by_how_much(run: Path, tmp_path: Path, ty
     assert f"an alarm above {last['threshold']:.3f}" in said
 
 
-def test_of_a_pipe_there_is_no_file(run: Path, type_in: Type) -> None:
+def test_of_a_pipe_there_is_no_file(run: Path, tmp_path: Path, type_in: Type) -> None:
     read, write = os.pipe()
     lines = [*_lines(40), FAULT, "", f"10:01:00 {FAULT}"]
     thread = threading.Thread(target=lambda: (os.write(write, "\n".join(lines).encode()), os.close(write)))
@@ -93,6 +94,12 @@ def test_of_a_pipe_there_is_no_file(run: Path, type_in: Type) -> None:
     last = _alarms(out)[-1]
     assert (last["text"], last["line"], last["file"]) == (f"10:01:00 {FAULT}", 43, None)
     code, _, err = type_in("monitor", run, "-", "--follow")
+    named = tmp_path / "pipe"
+    os.mkfifo(named)
+    thread = threading.Thread(target=lambda: named.write_text("\n".join(lines)))
+    thread.start()
+    assert [one["line"] for one in _alarms(type_in("monitor", run, named, "--json").out)][-1] == 43
+    thread.join()
     assert (code, "--follow has no effect on standard input" in err) == (2, True)
 
 
@@ -244,3 +251,30 @@ def test_a_signal_ends_a_followed_file_with_a_summary(run: Path, tmp_path: Path)
     assert " units, " in out
     assert "Traceback" not in err
     assert json.loads(state.read_text())["place"]["offset"] <= path.stat().st_size
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_state_that_was_left_by_a_signal_loses_no_alarm_and_repeats_none(
+    run: Path, tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, type_in: Type
+) -> None:
+    path, state = tmp_path / "new.log", tmp_path / "state.json"
+    some = _lines(900)
+    for row in range(40, 900, 60):
+        some[row] = f"10:01:00 {FAULT} {row}"
+    path.write_text("\n".join([*some, ""]))
+    expected = [one["line"] for one in _alarms(type_in("monitor", run, path, "--json").out)]
+    score, calls = Monitor.score, []
+
+    def interrupted(self: Monitor, *given: Any, **named: Any) -> Any:
+        calls.append(1)
+        found = score(self, *given, **named)
+        if len(calls) == 2:
+            signal.raise_signal(number)  # courses have gone on, and nothing is shown yet
+        return found
+
+    monkeypatch.setattr(Monitor, "score", interrupted)
+    first = type_in("monitor", run, path, "--json", "--state", state)
+    assert first.status == 128 + number
+    second = type_in("monitor", run, path, "--json", "--state", state)
+    assert [one["line"] for one in _alarms(first.out) + _alarms(second.out)] == expected
+    assert len(_alarms(first.out)) < len(expected)

@@ -98,6 +98,23 @@ def test_a_table_with_a_message_a_row_is_grouped_as_in_training_or_as_it_is_said
     assert "data." not in said
 
 
+def test_a_message_that_looks_like_a_conversation_is_one_message(tmp_path: Path) -> None:
+    rows = [*ROWS, {"conversation_id": ROWS[-1]["conversation_id"], "role": "user", "text": "Name: Anna\nPhone: 123"}]
+    path = str(_csv(tmp_path / "rows.csv", rows))
+    assert len(list(open_source(elsewhere(OF_ROWS, path)).documents(Counter()))) == len(TEXTS)
+    with pytest.raises(LangJepaError, match="conversation_id' looks like it"):
+        elsewhere(OF_LISTS, path)
+
+
+def test_a_damaged_message_of_a_context_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"role": "user", "content": "Hello."}\n{"role": "user", "cont\n')
+    kind = formats.kind_of_named(path)
+    assert kind is not None
+    with pytest.raises(LangJepaError, match=r"line 2 is no message \(damaged JSON.*mend it, or leave it out"):
+        forms.messages_of(path, kind, OF_LISTS, ())
+
+
 def test_training_hints_at_the_column_of_groups(tmp_path: Path) -> None:
     path = _csv(tmp_path / "rows.csv", ROWS)
     for column, said in (("text", "has a message a row in 'text', and no"), ("messages", "has no column 'messages'")):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lang_jepa.training.signals import Interrupted, StopRequest, exit_status, output_closed
+from lang_jepa.training.signals import Interrupted, StopRequest, exit_status, finished_first, output_closed
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -80,3 +80,15 @@ def test_under_nohup_the_end_of_the_terminal_is_not_heard() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_what_was_begun_is_finished_before_the_process_stops() -> None:
+    done: list[int] = []
+    with pytest.raises(Interrupted) as ended, finished_first():
+        signal.raise_signal(signal.SIGTERM)
+        done.append(1)
+    assert (done, ended.value.number) == ([1], signal.SIGTERM)
+    with finished_first():
+        done.append(2)
+    with pytest.raises(KeyError), finished_first():
+        raise KeyError

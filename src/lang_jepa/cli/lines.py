@@ -111,7 +111,7 @@ def file_pieces(
             while piece := stream.read(_CHUNK):
                 quiet = False
                 yield piece
-            if not follow:
+            if not follow or path.is_fifo():  # a named pipe ends with whoever writes into it
                 stream.close()
                 return
             try:
@@ -137,7 +137,8 @@ def file_pieces(
 
 def _opened(path: Path, start: int = 0) -> BinaryIO:
     stream = path.open("rb")
-    stream.seek(start)
+    if start:  # in a pipe nobody can move
+        stream.seek(start)
     return stream
 
 
@@ -159,7 +160,7 @@ def whole_lines(
     for piece in pieces:
         if piece is None:  # a line that the old file left unfinished is over
             if line := b"".join(rest):
-                yield [Line(_text(line), number, 0, 1)]
+                yield [Line(_text(line, number), number, 0, 1)]
             rest, at, number = [], 0, 1
             yield None
             continue
@@ -171,12 +172,12 @@ def whole_lines(
         for line in lines:
             whole = b"".join([*rest, line])
             at, rest, number = at + len(whole) + 1, [], number + 1
-            found.append(Line(_text(whole), number - 1, at, number))
+            found.append(Line(_text(whole, number - 1), number - 1, at, number))
         if found:
             yield found
         rest.append(last)
     if unfinished and (line := b"".join(rest)):
-        yield [Line(_text(line), number, at + len(line), number + 1)]
+        yield [Line(_text(line, number), number, at + len(line), number + 1)]
 
 
 def first_lines(path: Path) -> list[str]:
@@ -252,8 +253,9 @@ class _Habits:
             self.reader.habits = habits_of(self._lines[:LOOKED_AT])
 
 
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace").rstrip("\r")
+def _text(line: bytes, number: int) -> str:
+    text = line.decode("utf-8", "replace").rstrip("\r")
+    return text.removeprefix("\ufeff") if number == 1 else text
 
 
 def place_in(path: Path, offset: int, line: int) -> dict[str, Any]:

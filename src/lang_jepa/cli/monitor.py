@@ -13,6 +13,7 @@ import typer
 
 from lang_jepa.cli.lines import (
     Batch,
+    Line,
     check_lines,
     file_pieces,
     first_lines,
@@ -28,7 +29,7 @@ from lang_jepa.cli.options import AnyModel, standard_input
 from lang_jepa.cli.units import Unit, UnitReader, check_kind
 from lang_jepa.errors import LangJepaError, counted, one_line
 from lang_jepa.files.atomic import check_writable
-from lang_jepa.training.signals import Interrupted, exit_status
+from lang_jepa.training.signals import Interrupted, exit_status, finished_first
 
 if TYPE_CHECKING:
     from lang_jepa.inference.embedding import EmbeddingModel
@@ -87,13 +88,15 @@ def monitor(
         _describe(watch)
         shown.alarms(come.lines(stream, found.get("place"), follow=follow))
     except Interrupted as stop:
-        if stop.number == signal.SIGPIPE:  # nobody reads on
+        if stop.number == signal.SIGPIPE:  # nobody reads on, so what was shown last is shown again the next time
+            state = None
             raise
         shown.summary()
         raise SystemExit(exit_status(stop.number)) from None
     finally:
         if state is not None:
-            watch.save(state, place=come.place())
+            with finished_first():
+                watch.save(state, place=come.place())
     shown.summary()
 
 
@@ -192,15 +195,18 @@ class _Shown:
                 self.source.offset, self.source.line = 0, 1
                 continue
             for at in range(0, len(some), BLOCK):
-                block = some[at : at + BLOCK]
-                units = self.reader.read(block)
-                found = self.watch.score([unit.text for unit in units], self.reader.courses(units))
-                self.source.offset, self.source.line = block[-1].end, block[-1].following
-                for one, unit in zip(found, units, strict=True):
-                    if one.alarm:
-                        self._show(one, unit)
-                sys.stdout.flush()
-                self._warn()
+                with finished_first():  # so that a state is that of a whole block
+                    self._block(some[at : at + BLOCK])
+
+    def _block(self, lines: list[Line]) -> None:
+        units = self.reader.read(lines)
+        found = self.watch.score([unit.text for unit in units], self.reader.courses(units))
+        self.source.offset, self.source.line = lines[-1].end, lines[-1].following
+        for one, unit in zip(found, units, strict=True):
+            if one.alarm:
+                self._show(one, unit)
+        sys.stdout.flush()
+        self._warn()
 
     def _show(self, one: "Scored", unit: Unit) -> None:
         from lang_jepa.cli.console import console, plain

@@ -122,12 +122,15 @@ def _conversations(
 
     `named`: columns of a table. `with_speakers`: speakers stand in front, unless they are in the texts anyway.
     """
+    from lang_jepa.cli.console import aside
     from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.index.source import SplitDocuments
 
     more = {"speakers": "embedding"} if with_speakers and settings.speakers == "none" else {}
     source = SplitDocuments.open(elsewhere(settings, bank, **named, **more))
     source.characters()  # raises where there is none, and says why
+    if source.losses and (line := source.losses.line()):
+        aside(f"{bank}: {line}")
     return [row.sentences for row in source.rows() if row.id is not None]
 
 

@@ -79,6 +79,19 @@ class StopRequest:
         self._before = {}
 
 
+@contextmanager
+def finished_first() -> Iterator[None]:
+    """What is done inside is finished before the process stops, where it is asked to meanwhile.
+
+    Raises:
+        Interrupted: it was asked.
+    """
+    with StopRequest() as stop:
+        yield
+    if stop.number is not None:
+        raise Interrupted(stop.number)
+
+
 def output_closed() -> None:
     """Whoever read our output is gone: a run in its loop saves and stops, everything else ends here.
 

@@ -96,15 +96,20 @@ class Head:
 
     def conversations(self) -> list[str]:
         """Columns that hold conversations; lists of strings, which may be anything, only where there are no others."""
-        found = [name for name in self.names if any(map(_turns, self.values(name)))]
+        found = [name for name in self.names if self.holds_turns(name)]
         told = [name for name in found if any(not _strings(value) and _turns(value) for value in self.values(name))]
         return told or found
+
+    def holds_turns(self, name: str) -> bool:
+        """Whether most values of a column are conversations; a message may look like one (`Name: Anna`, `Phone: 5`)."""
+        values = self.values(name)
+        return 2 * sum(map(bool, map(_turns, values))) > len(values)
 
     def has_messages(self, name: str) -> bool:
         """Whether a column holds a message a row: texts of which none is a conversation."""
         values = self.values(name)
         counts = [_turns(value, least=1) for value in values]
-        if not values or max(counts) > 1 or not all(isinstance(value, str) for value in values):
+        if not values or self.holds_turns(name) or not all(isinstance(value, str) for value in values):
             return False
         return min(counts) == 0 or self.group() is not None
 
@@ -181,7 +186,7 @@ def fitted(settings: DataSettings, path: Path, kind: formats.Kind, given: Collec
     if not head.rows:  # values that are conversations by themselves
         return settings if "group_column" in given else settings.model_copy(update=alone)
     of_training = settings.group_column in head.names and column in head.names
-    if "group_column" in given or (of_training and not any(map(_turns, head.values(column)))):
+    if "group_column" in given or (of_training and not head.holds_turns(column)):
         return _with_speakers(settings, head, given)
     if column in head.names and ("text_column" in given or not head.has_messages(column)):
         return settings.model_copy(update=alone)
@@ -223,7 +228,7 @@ def messages_of(path: Path, kind: formats.Kind, settings: DataSettings, given: C
     found = [*named] or head.conversations()
     whole = list(kind.rows(path, found[0], 0)) if len(found) == 1 else []
     values = [row.text for row in whole if not row.fault and row.text]
-    if any(map(_turns, values)):
+    if values and head.holds_turns(found[0]):
         if len(values) == 1 and isinstance(values[0], str | list):
             return values[0]
         raise LangJepaError(f"{path} holds {len(values)} conversations, and one is wanted: write one into a file")
@@ -235,7 +240,9 @@ def messages_of(path: Path, kind: formats.Kind, settings: DataSettings, given: C
         )
     group = next((one for one in (settings.group_column, head.group()) if one in head.names), None)
     speaker = next((one for one in (settings.speaker_column, *groups.SPEAKERS) if one in head.names), None)
-    said = [row for row in kind.rows(path, text, 0, list(filter(None, (group, speaker)))) if not row.fault]
+    said = list(kind.rows(path, text, 0, list(filter(None, (group, speaker)))))
+    if damaged := next((row for row in said if row.fault), None):
+        raise LangJepaError(f"{path}: {damaged.place} is no message ({damaged.fault}): mend it, or leave it out")
     owners = {groups.group_of(row.beside.get(str(group))) for row in said} if group else set()
     if len(owners) > 1:
         raise LangJepaError(
