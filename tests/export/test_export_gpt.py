@@ -1,5 +1,6 @@
 """A trained GPT in a few bits a weight: the file loads to the weights that were scored, and the gap is theirs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,11 @@ def test_models_beside_the_baselines(run: Path, monkeypatch: pytest.MonkeyPatch,
     other = ByteTable(torch.zeros(5, dtype=torch.int64), torch.zeros(5) > 0, torch.zeros(5) > 0, str, list)
     with pytest.raises(LangJepaError, match="predicts 600 ids and these tokens are of 5"):
         score_gpts([run], sides[1], other)
+    swapped = replace(
+        sides[2], decode=lambda ids: sides[2].decode([601 - id_ if id_ in (300, 301) else id_ for id_ in ids])
+    )
+    with pytest.raises(LangJepaError, match="was trained on other tokens than these"):
+        score_gpts([run], sides[1], swapped)
 
 
 def test_only_quantised_models_are_replaced(run: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def shards(
     deduplicate: Annotated[str, typer.Option(help="Of none, exact, near: repeated documents to drop.")] = "near",
     limit: Limit = None,
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
-    text_column: TextColumn = "text",
+    text_column: TextColumn = "",
     units: Annotated[
         str, typer.Option(help="Of sentences, lines, turns: the last reads conversations, as lines `Anna: ...`.")
     ] = "sentences",
@@ -91,7 +91,7 @@ def shards(
         "deduplicate": deduplicate,
         "limit": limit,
         "min_length": min_length,
-        "text_column": text_column,
+        "text_column": text_column or ("messages" if units == "turns" and group_column is None else "text"),
         "units": units,
         "group_column": group_column,
         "speaker_column": speaker_column,

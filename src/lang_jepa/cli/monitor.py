@@ -236,7 +236,7 @@ class _Shown:
         count, of = self.watch.drift
         text = (
             f"{count} alarms in the last {counted(of, 'unit')} are too many for three times the rate that was asked "
-            f"for ({self.watch.per_thousand:.2g} in a thousand): what comes is not like the training text, or "
+            f"for ({self.watch.per_thousand:.4g} in a thousand): what comes is not like the training text, or "
             "something is wrong; give newer usual units with --usual, or train again on newer text"
         )
         if self.as_json:
@@ -250,7 +250,7 @@ class _Shown:
 
         watch, reader = self.watch, self.reader
         rate = 1000 * watch.alarms / max(1, watch.seen)
-        text = f"{watch.seen:,} units, {watch.alarms:,} alarms ({rate:.2f} in a thousand)"
+        text = f"{counted(watch.seen, 'unit')}, {counted(watch.alarms, 'alarm')} ({rate:.2f} in a thousand)"
         if watch.apart:
             text += f"; {counted(watch.apart, 'unit')} of no session, in one course"
         if left_out := reader.left_out():
@@ -276,4 +276,4 @@ def _describe(watch: "Monitor") -> None:
         aside(f"decides: {decides}, since usual units are too short to put faults into")
         alone = "not measured"
     aside(f"alone: {alone}")
-    aside(f"alarms: scores above {watch.threshold:.3f}; {watch.per_thousand:.2g} in a thousand may be false")
+    aside(f"alarms: scores above {watch.threshold:.3f}; {watch.per_thousand:.4g} in a thousand may be false")

@@ -61,6 +61,7 @@ def settings_from(recipe: str, start: Path | None) -> Iterator[str]:
                 )
     else:
         run = start.parent if start.name == "model" else start
+        run = run if run.name not in ("", "..") else run.resolve()  # beside it, not inside
         yield f"logging.log_dir={run}-more"
         yield from ("meta.load_checkpoint=false", "meta.checkpoint_path=null", "model.weights_path=null")
     yield f"meta.start_from={folder}"

@@ -22,7 +22,7 @@ from lang_jepa.evaluation.metrics.bits_per_byte import BitsPerByte, Validation
 from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.files.arrays import check_finite
-from lang_jepa.inference.gpt import check_weights, load_gpt, restore_gpt
+from lang_jepa.inference.gpt import check_weights, load_gpt, load_table, restore_gpt
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import build_saved
@@ -175,6 +175,8 @@ def score_gpts(
                 f"{path} predicts {model.vocab_size} ids and these tokens are of "
                 f"{len(table.base)}: it was trained on others"
             )
+        if path.is_dir() and not table.same_tokens(load_table(path)):  # a file has no tokenizer with it
+            raise LangJepaError(f"{path} was trained on other tokens than these: score it on shards of its tokenizer")
         found = _validate(settings, held_out, table).score(partial(model, looped=looped), stride=stride)
         rows.append(Baseline(str(path), found.val_bpb, found.val_loss, time.monotonic() - began))
     return rows

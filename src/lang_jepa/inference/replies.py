@@ -129,9 +129,7 @@ class ReplyBank:
                     self.replies.append(texts[position])
                     owners.append(number)
         if not self.replies:
-            raise LangJepaError(
-                "the bank has no reply" + (f" by {role}: turns are wanted like '{role}: ...'" if role else "")
-            )
+            raise LangJepaError("the bank has no reply" + _not_by(role, conversations))
         self._owners = np.array(owners)
         self._predictions = self._prepared(self.contexts)
         self._turns = prepare(
@@ -201,3 +199,12 @@ class ReplyBank:
             one = Reply(text, float(score[place]), float(likeness[row]), tuple(self.contexts[row]), fits)
             found.setdefault(text, one)
         return list(found.values())[:top]
+
+
+def _not_by(role: str | None, conversations: Sequence[Sequence[str]]) -> str:
+    """Who speaks in a bank without replies by this role."""
+    if role is None:
+        return ""
+    names = sorted({name for one in conversations for name in names_in(one)} - {"-"})
+    some = f"; those who speak there: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
+    return f" by {role}: turns are wanted like '{role}: ...'{some}"

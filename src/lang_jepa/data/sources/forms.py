@@ -165,7 +165,9 @@ def check(path: Path, kind: formats.Kind, column: str) -> None:
     """
     head = Head.of(path, kind)
     if head.rows and (column not in head.names or head.has_messages(column)):
-        raise head.refused(column, ("data.text_column=NAME", "data.group_column=NAME"))
+        raise head.refused(
+            column, ("data.text_column=NAME (--text-column NAME)", "data.group_column=NAME (--group-column NAME)")
+        )
 
 
 def fitted(settings: DataSettings, path: Path, kind: formats.Kind, given: Collection[str]) -> DataSettings:

@@ -196,7 +196,7 @@ def _check_groups(files: Sequence[File], description: str, settings: DataSetting
     if not tables:
         raise LangJepaError(
             f"data.group_column={settings.group_column} groups rows of tables (parquet, JSON, CSV), and {description} "
-            "has none: leave it out."
+            "has none: leave it out (with a run's settings, data.group_column=null)."
         )
     for name in ("group_column", "speaker_column"):
         column = getattr(settings, name)

@@ -41,6 +41,11 @@ class ByteTable:
     decode: Callable[[Sequence[int]], str]
     encode: Callable[[Sequence[str]], list[Ints]]
 
+    def same_tokens(self, other: "ByteTable") -> bool:
+        """Whether each id stands for the same text."""
+        size = len(self.base)
+        return size == len(other.base) and all(self.decode([id_]) == other.decode([id_]) for id_ in range(size))
+
     @classmethod
     def of_pieces(cls, pieces: Pieces) -> Self:
         """The table of a SentencePiece model: byte pieces 1; control, unknown and unused 0."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -135,6 +136,10 @@ def train_pieces(texts: Iterable[str], vocab_size: int, *, max_characters: int =
         )
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
+        if least := re.search(r"\d+ vs (\d+)", reason):
+            raise LangJepaError(
+                f"a tokenizer of {vocab_size} ids is too small for the characters of this text: take {least[1]} or more"
+            ) from error
         raise LangJepaError(f"SentencePiece could not learn {vocab_size} ids: {reason}") from error
     return Pieces(model.getvalue(), "the tokenizer just learnt")
 
