@@ -106,7 +106,7 @@ def test_a_bank_by_role_has_the_turns_of_that_role(model: ConceptModel, past: li
         one.text for one in bank.reply(CONTEXT, k=3)
     ]
     with pytest.raises(
-        LangJepaError, match="no reply by system: turns .* like 'system: .*speak there: assistant, user"
+        LangJepaError, match=r"no reply by system: turns .* like 'system: .*speak there: assistant, user"
     ):
         ReplyBank(model, past, role="system")
     with pytest.raises(LangJepaError, match="has replies by assistant, so role='user' comes too late"):
@@ -209,7 +209,9 @@ def test_the_verb_finds_replies_in_a_file(folder: Path, tmp_path: Path, type_in:
     (tmp_path / "odd.json").write_text('{"text": "x"}')
     code, _, err = type_in(*given[:3], tmp_path / "odd.json", *given[4:])
     assert (code, "is JSON without a list `messages`" in err) == (2, True)
-    for text in ('{"role": "user", "content": "a"}\n{"role": "user"}', "[" * 100_000, '{"messages": [],}'):
+    none = "begins like JSON and is none"
+    cut = '{"role": "user", "content": "a"}\n{"role": "user"}'
+    for text, said in ((cut, "line 2 (keys: role) is no message"), ("[" * 100_000, none), ('{"messages": [],}', none)):
         (tmp_path / "odd.json").write_text(text)
         code, _, err = type_in(*given[:3], tmp_path / "odd.json", *given[4:])
-        assert (code, "begins like JSON and is none" in err) == (2, True)
+        assert (code, said in err) == (2, True), err
