@@ -8,7 +8,7 @@ import pytest
 
 from lang_jepa.comparison.budget import Budget, Measured
 from lang_jepa.comparison.compare import evaluated
-from lang_jepa.comparison.kind import changed
+from lang_jepa.comparison.kind import changed, judged_metric
 from lang_jepa.comparison.plan import Plan, differing_settings, make_plan, setting_differences, settle
 from lang_jepa.comparison.systems import ENCODERS
 from lang_jepa.errors import LangJepaError
@@ -209,3 +209,8 @@ def test_a_folder_with_other_things_is_refused(other: str, tmp_path: Path) -> No
     (tmp_path / "out" / "thesis.tex").write_text("")
     with pytest.raises(LangJepaError, match="holds other things"):
         settle(_plan(other), tmp_path / "out")
+
+
+def test_what_chooses_no_best_is_judged_by_its_held_out_loss() -> None:
+    assert judged_metric(load_settings("concepts")) == ("val/retrieval/recall@1", "max")
+    assert judged_metric(load_settings("concepts", ["logging.best_metric=null"])) == ("val/loss", "min")

@@ -192,15 +192,11 @@ class RunKind(Generic[Chosen]):
 
     def columns(self, settings: Chosen) -> tuple[str, ...]:
         """Columns of metrics.csv that the curves show."""
-        from lang_jepa.training.train import method_of
-
-        return tuple(name for name in method_of(settings).columns if name.startswith("val/"))
+        return self.headlines(settings)
 
     def headlines(self, settings: Chosen) -> tuple[str, ...]:
         """Columns that are read at equal budgets."""
-        from lang_jepa.training.train import method_of
-
-        metric, _ = method_of(settings).best()
+        metric, _ = judged_metric(settings)
         return () if metric is None else (metric,)
 
     def panels(self, settings: Chosen) -> tuple[Panel, ...]:
@@ -269,12 +265,22 @@ class RunKind(Generic[Chosen]):
         return last_validation(folder, self.settings_type)
 
 
+def judged_metric(settings: RunSettings) -> tuple[str | None, str]:
+    """What a system without tasks of its own is judged by, what it chooses its best by or else the held-out loss; and
+    whether `min` or `max` is better.
+    """
+    from lang_jepa.training.train import method_of
+
+    method = method_of(settings)
+    metric, mode = method.best()
+    return (metric, mode) if metric or "val/loss" not in method.columns else ("val/loss", "min")
+
+
 def last_validation(folder: Path, kind: type[RunSettings]) -> "tuple[Report, Path]":
     """The metrics of a run's last validation as a report; the one that the best is chosen by is judged."""
     from lang_jepa.evaluation.table import Report, Row
-    from lang_jepa.training.train import method_of
 
-    metric, mode = method_of(read_settings(folder / SAVED, kind)).best()
+    metric, mode = judged_metric(read_settings(folder / SAVED, kind))
     better = f"{metric} (lower is better)" if mode == "min" else metric
     summary = read_json(folder / "summary.json", what="the summary of a run")
     measured = {name: value for name, value in (summary["last_validation"] or {}).items() if name.startswith("val/")}
