@@ -83,7 +83,7 @@ def monitor(
     watch = _watch(loaded, corpus, per_thousand, usual)
     found = watch.restore(state) if state is not None and state.is_file() else {}
     come = _Source(source, loaded.settings.data, lasting=state is not None)
-    shown = _Shown(watch, come, as_json=as_json)
+    shown = _Shown(watch, come, as_json=as_json, goes_on=bool(found))
     try:
         _describe(watch)
         shown.alarms(come.lines(stream, found.get("place"), follow=follow))
@@ -181,8 +181,8 @@ class _Source:
 class _Shown:
     """What is printed of a source that is watched."""
 
-    def __init__(self, watch: "Monitor", source: _Source, *, as_json: bool) -> None:
-        self.watch, self.source, self.as_json = watch, source, as_json
+    def __init__(self, watch: "Monitor", source: _Source, *, as_json: bool, goes_on: bool) -> None:
+        self.watch, self.source, self.as_json, self.goes_on = watch, source, as_json, goes_on
         self.reader = UnitReader(watch.model.settings.data)
         self._warned = False
 
@@ -251,6 +251,7 @@ class _Shown:
         watch, reader = self.watch, self.reader
         rate = 1000 * watch.alarms / max(1, watch.seen)
         text = f"{counted(watch.seen, 'unit')}, {counted(watch.alarms, 'alarm')} ({rate:.2f} in a thousand)"
+        text += ", with those of earlier calls" if self.goes_on else ""
         if watch.apart:
             text += f"; {counted(watch.apart, 'unit')} of no session, in one course"
         if left_out := reader.left_out():
