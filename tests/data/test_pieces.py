@@ -147,8 +147,10 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
         Pieces.load(tmp_path / "none.model")
     with pytest.raises(LangJepaError, match="there is no text"):
         train_pieces([], 400)
-    with pytest.raises(LangJepaError, match="could not learn 257 ids"):
+    with pytest.raises(LangJepaError, match=r"of 257 ids is too small .*: take \d+ or more") as refused:
         train_pieces([text_of(0)], 257)
+    least = int(str(refused.value).split()[-3])
+    assert train_pieces([text_of(0)], least).vocab_size == least
 
 
 def test_documents_come_back(tmp_path: Path) -> None:
