@@ -278,3 +278,15 @@ def test_a_state_that_was_left_by_a_signal_loses_no_alarm_and_repeats_none(
     second = type_in("monitor", run, path, "--json", "--state", state)
     assert [one["line"] for one in _alarms(first.out) + _alarms(second.out)] == expected
     assert len(_alarms(first.out)) < len(expected)
+
+
+def test_what_nobody_read_is_shown_again(run: Path, tmp_path: Path) -> None:
+    path, state = tmp_path / "new.log", tmp_path / "state.json"
+    path.write_text("\n".join([*_lines(40), *(f"10:01:00 {FAULT} {row}" for row in range(40)), ""]))
+    given = ["monitor", run, path, "--json", "--state", state]
+    command = [sys.executable, "-m", "lang_jepa.cli", *map(str, given)]
+    read, write = os.pipe()
+    os.close(read)  # whoever was to read is gone
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+    os.close(write)
+    assert (ended.returncode, state.exists(), "Traceback" in ended.stderr) == (141, False, False)

@@ -97,8 +97,8 @@ class Head:
     def conversations(self) -> list[str]:
         """Columns that hold conversations; lists of strings, which may be anything, only where there are no others."""
         found = [name for name in self.names if self.holds_turns(name)]
-        told = [name for name in found if any(not _strings(value) and _turns(value) for value in self.values(name))]
-        return told or found
+        certain = [name for name in found if any(not _strings(value) and _turns(value) for value in self.values(name))]
+        return certain or found
 
     def holds_turns(self, name: str) -> bool:
         """Whether most values of a column are conversations; a message may look like one (`Name: Anna`, `Phone: 5`)."""
