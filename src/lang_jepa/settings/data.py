@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lang_jepa.settings.addresses import Place
 from lang_jepa.settings.parts import VIEW
 
 # fmt: off
@@ -59,17 +60,24 @@ class Section(BaseModel):
     """A strict group of settings: unknown keys and wrong types are errors, fields are documented."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # which may be an address with a password
     )
 
 
 class DataSettings(Section):
     """From documents to batches."""
 
-    train_file: str = "sample-10BT"
+    train_file: Place = "sample-10BT"
     """Where documents come from: `stories` (built in), a local file (.parquet, .jsonl, .json, .csv, .tsv, .txt, .md,
     .mdx, .rst, .html, .srt, .vtt; .pdf and .docx by the extra `documents`; most also .gz or .zst), a folder of them, a
-    FineWeb-Edu slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`."""
+    FineWeb-Edu slice (`sample-10BT`), or a hub data set as `owner/name[:config][@split]`. A file or folder may be an
+    address (s3:// by the extra `s3`, gs:// by `gcs`, hf://datasets/OWNER/NAME/PATH; https:// one file), and names a
+    pattern (`texts/**/*.jsonl`)."""
     text_column: str = "text"
     """Column that holds a document's text (with data.units=turns its list of messages) in parquet, JSON, CSV, TSV and
     hub sources."""

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lang_jepa.settings.addresses import Place
 from lang_jepa.settings.data import DataSettings, LanguageCode, Section
 from lang_jepa.settings.run import LoggingSettings, OptimizationSettings, RunSettings
 
@@ -86,7 +87,7 @@ class GPTDataSettings(Section):
     vocab_size: int = Field(default=1024, ge=300, le=65_536)
     """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; that of shards, of a prepared
     corpus or of another tokenizer must be the same."""
-    train_file: str = "stories"
+    train_file: Place = "stories"
     """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next nine."""
     text_column: str = "text"
     """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""

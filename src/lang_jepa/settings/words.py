@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.addresses import without_secrets
 
 _SAME = (
     "lr learning_rate matrix_lr base_lr peak_lr max_lr",
@@ -130,7 +131,7 @@ def _explain(kind: type[BaseModel], error: Any) -> list[str]:
     message = str(error["msg"]).removeprefix("Value error, ")
     if not path:
         return [message]
-    return [f"{path}: {message[0].lower() + message[1:]} (given: {repr(error['input'])[:200]})"]
+    return [f"{path}: {message[0].lower() + message[1:]} (given: {without_secrets(repr(error['input']))[:200]})"]
 
 
 def _meant(kind: type[BaseModel], *keys: str) -> str:

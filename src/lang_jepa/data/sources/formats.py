@@ -4,6 +4,7 @@ Parquet, JSON and tables hold many documents and are read piece by piece. The ot
 one row; of them only what a reader would read aloud becomes text, and what was left out is counted.
 """
 
+import io
 import logging
 import re
 import zipfile
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Protocol
 
 from lang_jepa.data.sources import read_json as json_files
@@ -28,6 +28,7 @@ from lang_jepa.data.sources.read_rst import FORMAT as RST_FORMAT
 from lang_jepa.data.sources.read_rst import rst_prose
 from lang_jepa.data.sources.read_subtitles import FORMAT as SUBTITLES_FORMAT
 from lang_jepa.data.sources.read_subtitles import subtitles_prose
+from lang_jepa.data.sources.remote import AnyPath
 from lang_jepa.data.sources.text_files import NotText
 from lang_jepa.errors import LangJepaError, first_line
 
@@ -53,13 +54,13 @@ def require(kind: str) -> None:
 
 
 def _requires(kind: str) -> "CheckColumn":
-    def check(path: Path, column: str, setting: str = "") -> None:
+    def check(path: AnyPath, column: str, setting: str = "") -> None:
         require(kind)
 
     return check
 
 
-def pdf_prose(path: Path) -> tuple[str, Counter[str]]:
+def pdf_prose(path: AnyPath) -> tuple[str, Counter[str]]:
     """The text of all pages; words that are divided at the end of a line are joined.
 
     Raises:
@@ -67,9 +68,10 @@ def pdf_prose(path: Path) -> tuple[str, Counter[str]]:
     """
     import pypdf
 
+    content = io.BytesIO(b"".join(text_files.chunks(path)))
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it cannot read is reported as a fault
     try:
-        reader = pypdf.PdfReader(path)
+        reader = pypdf.PdfReader(content)
         if reader.is_encrypted and not reader.decrypt(""):
             raise Unreadable("encrypted PDF")
         pages = [page.extract_text() for page in reader.pages]
@@ -83,7 +85,7 @@ def pdf_prose(path: Path) -> tuple[str, Counter[str]]:
     return _HYPHEN.sub("", text), Counter()
 
 
-def word_prose(path: Path) -> tuple[str, Counter[str]]:
+def word_prose(path: AnyPath) -> tuple[str, Counter[str]]:
     """The text of all paragraphs and headings; tables are left out and counted.
 
     Raises:
@@ -91,11 +93,12 @@ def word_prose(path: Path) -> tuple[str, Counter[str]]:
     """
     import docx
 
+    content = io.BytesIO(b"".join(text_files.chunks(path)))
     try:
-        with zipfile.ZipFile(path) as parts:
+        with zipfile.ZipFile(content) as parts:
             if sum(part.file_size for part in parts.infolist()) > LARGEST:
                 raise Unreadable(f"Word file of more than {LARGEST >> 20} MiB")
-        document = docx.Document(str(path))
+        document = docx.Document(content)
         texts = [paragraph.text.strip() for paragraph in document.paragraphs]
         tables = len(document.tables)
     except Unreadable:
@@ -111,16 +114,16 @@ Prose = tuple[str, Counter[str]]
 class ReadRows(Protocol):
     """Reads the rows of a file: by the column of the text, from a row on, with the values of other columns."""
 
-    def __call__(self, path: Path, column: str, skip: int, beside: Sequence[str] = (), /) -> Iterator[Row]: ...
+    def __call__(self, path: AnyPath, column: str, skip: int, beside: Sequence[str] = (), /) -> Iterator[Row]: ...
 
 
 class CheckColumn(Protocol):
     """Raises unless a file has the column that a setting names."""
 
-    def __call__(self, path: Path, column: str, setting: str = ..., /) -> None: ...
+    def __call__(self, path: AnyPath, column: str, setting: str = ..., /) -> None: ...
 
 
-def _any_column(path: Path, column: str, setting: str = "") -> None:
+def _any_column(path: AnyPath, column: str, setting: str = "") -> None:
     """The check of a kind without columns."""
 
 
@@ -143,25 +146,25 @@ class Kind:
     suffixes: tuple[str, ...]
     format: int
     rows: ReadRows
-    count: Callable[[Path], int] = lambda path: 1
+    count: Callable[[AnyPath], int] = lambda path: 1
     check: CheckColumn = _any_column
-    names: Callable[[Path], list[str]] = lambda path: []
+    names: Callable[[AnyPath], list[str]] = lambda path: []
     packed: bool = True
-    prose: Callable[[Path], Prose] | None = None
+    prose: Callable[[AnyPath], Prose] | None = None
 
 
 def _document(
     name: str,
     suffixes: tuple[str, ...],
     version: int,
-    prose: Callable[[Path], Prose],
+    prose: Callable[[AnyPath], Prose],
     *,
     check: CheckColumn = _any_column,
     packed: bool = True,
 ) -> Kind:
     """A kind of which each file is one document."""
 
-    def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+    def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
         if skip:
             return
         try:
@@ -176,11 +179,11 @@ def _document(
     return Kind(name, suffixes, version, rows, check=check, packed=packed, prose=prose)
 
 
-def _decoded(read: Callable[[str], Prose]) -> Callable[[Path], Prose]:
+def _decoded(read: Callable[[str], Prose]) -> Callable[[AnyPath], Prose]:
     return lambda path: read(text_files.decode(b"".join(text_files.chunks(path))))
 
 
-def _html(path: Path) -> Prose:
+def _html(path: AnyPath) -> Prose:
     """A page, in UTF-8 or in the encoding that it declares."""
     content = b"".join(text_files.chunks(path))
     try:
@@ -238,7 +241,7 @@ KNOWN = (
 """The suffixes that can be read, for messages."""
 
 
-def kind_of(path: Path) -> Kind | None:
+def kind_of(path: AnyPath) -> Kind | None:
     """The kind of a file by its suffix, or None."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = bool(suffixes) and suffixes[-1] in text_files.PACKED
@@ -249,7 +252,7 @@ def kind_of(path: Path) -> Kind | None:
     return None
 
 
-def kind_of_named(path: Path) -> Kind | None:
+def kind_of_named(path: AnyPath) -> Kind | None:
     """The same for a file that someone names: JSON lines are recognised under any name."""
     kind = kind_of(path)
     if kind is None or kind.name == "text":
@@ -257,7 +260,7 @@ def kind_of_named(path: Path) -> Kind | None:
     return kind
 
 
-def read_document(path: Path) -> str:
+def read_document(path: AnyPath) -> str:
     """The text of a file that holds one document; of an unknown suffix as it is.
 
     Raises:
@@ -283,7 +286,7 @@ def id_hash(identity: str) -> int:
     return int.from_bytes(blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def id_hashes(path: Path, kind: Kind, column: str) -> Iterator[int]:
+def id_hashes(path: AnyPath, kind: Kind, column: str) -> Iterator[int]:
     """Hashes of the ids that a file gives its rows, in order; nothing where it gives none."""
     if kind.prose is not None:
         return

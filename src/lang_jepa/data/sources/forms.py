@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from lang_jepa.data.sources import formats, groups
 from lang_jepa.data.sources import read_json as json_files
 from lang_jepa.data.sources.base import SHOWN_KEYS, Row, identity_of
 from lang_jepa.data.sources.conversations import NoConversation, conversation_text, is_message, turns
+from lang_jepa.data.sources.remote import AnyPath
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -24,7 +24,7 @@ _GROUP = re.compile(r"conv|dialog|thread|chat|session|ticket|episode|group", re.
 _IDENTITY = re.compile(r"(?:^|[_ -])id$|[a-z]I[dD]$|^id(?:$|[_ -])", re.IGNORECASE)
 
 
-def _one_row(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+def _one_row(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
     """The row of a file that is one conversation."""
     if skip:
         return
@@ -45,7 +45,7 @@ CONVERSATION = formats.Kind(
 """A JSON file that is one conversation: a list of messages, or an object with one."""
 
 
-def is_conversation(path: Path, settings: DataSettings) -> bool:
+def is_conversation(path: AnyPath, settings: DataSettings) -> bool:
     """Whether a JSON file is one conversation for these settings, and no list of conversations or of rows."""
     if settings.units != "turns" or ".json" not in [suffix.lower() for suffix in path.suffixes[-2:]]:
         return False
@@ -69,12 +69,12 @@ class Head:
         rows: values by column, `PROBED` rows at most.
     """
 
-    path: Path
+    path: AnyPath
     names: list[str]
     rows: list[Mapping[str, object]]
 
     @classmethod
-    def of(cls, path: Path, kind: formats.Kind) -> "Head":
+    def of(cls, path: AnyPath, kind: formats.Kind) -> "Head":
         """Read it.
 
         Raises:
@@ -157,7 +157,7 @@ def _strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def check(path: Path, kind: formats.Kind, column: str) -> None:
+def check(path: AnyPath, kind: formats.Kind, column: str) -> None:
     """Raise where a table has not this column, or a message a row in it, and no groups are asked for.
 
     Raises:
@@ -170,7 +170,7 @@ def check(path: Path, kind: formats.Kind, column: str) -> None:
         )
 
 
-def fitted(settings: DataSettings, path: Path, kind: formats.Kind, given: Collection[str]) -> DataSettings:
+def fitted(settings: DataSettings, path: AnyPath, kind: formats.Kind, given: Collection[str]) -> DataSettings:
     """Settings of a model of turns that read a table in the form which it has.
 
     A table with the columns of the training is read as in training; otherwise the one column that holds conversations
@@ -211,7 +211,9 @@ def _with_speakers(settings: DataSettings, head: Head, given: Collection[str]) -
     return settings.model_copy(update={"speaker_column": None})
 
 
-def messages_of(path: Path, kind: formats.Kind, settings: DataSettings, given: Collection[str]) -> str | list[object]:
+def messages_of(
+    path: AnyPath, kind: formats.Kind, settings: DataSettings, given: Collection[str]
+) -> str | list[object]:
     """The one conversation that a table holds: in a single row, or a message a row.
 
     Args:

@@ -1,14 +1,15 @@
-"""Which files a source has, and of which kind each is: a file that is named, or those of a folder."""
+"""Which files a source has, and of which kind each is: a file that is named, those of a folder, or of a pattern."""
 
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lang_jepa.data.sources import formats, forms, rotated, text_files
 from lang_jepa.data.sources.read_json import no_documents
+from lang_jepa.data.sources.remote import AnyPath, RemoteFile, RemoteFolder
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -31,12 +32,12 @@ def chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str],
     for setting, patterns in (("data.include", include), ("data.exclude", exclude)):
         found: set[str] = set()
         for pattern in patterns:
-            matches = {name for name in names if _compiled(pattern).fullmatch(name)}
+            matches = _matches(pattern, names)
             if not matches:
                 raise LangJepaError(
                     f"{setting}: {pattern!r} matches no file below {where}. There are {_listed(names)}."
                 )
-            found |= matches
+            found |= matches.keys()
         if patterns:
             kept = kept & found if setting == "data.include" else kept - found
     if not kept:
@@ -51,6 +52,12 @@ def chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str],
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(sorted(names)[:_SHOWN])
     return f"{len(names)} files: {shown}{', ...' if len(names) > _SHOWN else ''}" if names else "no files"
+
+
+def _matches(pattern: str, names: Iterable[str]) -> dict[str, None]:
+    """The names that a pattern matches, in their order."""
+    compiled = _compiled(pattern)
+    return dict.fromkeys(name for name in names if compiled.fullmatch(name))
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
@@ -73,7 +80,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile("".join(parts) + "(?:/.*)?", re.DOTALL)
     except re.error as error:
-        raise LangJepaError(f"data.include, data.exclude: {pattern!r} is no pattern ({error})") from error
+        raise LangJepaError(f"{pattern!r} is no pattern of names ({error}): data.include, data.exclude") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +94,76 @@ class File:
     """
 
     name: str
-    path: Path
+    path: AnyPath
     kind: formats.Kind
 
 
-def listed(settings: DataSettings, path: Path) -> tuple[list[File], str]:
-    """The files that a path names under these settings, and what they are, in words.
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The files below a folder, here or in a store.
+
+    Attributes:
+        where: the folder, for messages.
+        files: by names relative to it, sorted, without what is hidden or in a linked folder.
+        passed: what was passed over.
+    """
+
+    where: str
+    files: dict[str, AnyPath]
+    passed: Counter[str]
+
+    @classmethod
+    def local(cls, path: Path) -> "Folder":
+        """All files below a folder of this machine.
+
+        Raises:
+            LangJepaError: a folder that cannot be read.
+        """
+        names, passed = _names(path)
+        return cls(str(path), {name: path / name for name in names}, passed)
+
+    @classmethod
+    def remote(cls, found: RemoteFolder) -> "Folder":
+        """All files below an address."""
+        hidden = [name for name in found.files if any(part.startswith(".") for part in name.split("/"))]
+        files: dict[str, AnyPath] = {name: file for name, file in found.files.items() if name not in {*hidden}}
+        return cls(found.address, files, Counter(hidden=len(hidden)))
+
+    def matching(self, pattern: str) -> "Folder":
+        """Those that a pattern names, which is as one of `chosen`.
+
+        Raises:
+            LangJepaError: it matches none.
+        """
+        names = _matches(pattern, self.files)
+        if not names:
+            raise LangJepaError(
+                f"data.train_file: {pattern!r} matches no file below {self.where}. There are {_listed([*self.files])}."
+            )
+        return Folder(f"{self.where}/{pattern}", {name: self.files[name] for name in names}, Counter())
+
+
+def listed(settings: DataSettings, place: AnyPath | Folder) -> tuple[list[File], str]:
+    """The files that a place has under these settings, and what they are, in words.
 
     Raises:
         LangJepaError: an unknown kind of file, a folder without usable files, a broken link, or a pattern that matches
             nothing.
     """
-    if not path.is_dir():
-        refuse_patterns(settings, f"the file {path}")
-        return [_named(path, settings)], f"file {path}"
-    files, passed = _walk(path, settings)
+    if isinstance(place, Path) and place.is_dir():
+        place = Folder.local(place)
+    if not isinstance(place, Folder):
+        refuse_patterns(settings, f"the file {place}")
+        return [_named(place, settings)], f"file {place}"
+    files, passed = _usable(place, settings)
     if not files:
         raise LangJepaError(
-            f"data.train_file: the folder {path} has no file that can be read{_passed_over(passed)}. "
+            f"data.train_file: the folder {place.where} has no file that can be read{_passed_over(passed)}. "
             f"Known kinds: {formats.KNOWN}."
         )
     kinds = Counter(file.kind.name for file in files)
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return files, f"folder {path}: {counts}{_passed_over(passed)}"
+    return files, f"folder {place.where}: {counts}{_passed_over(passed)}"
 
 
 def refuse_patterns(settings: DataSettings, what: str) -> None:
@@ -127,7 +181,7 @@ def has_known_suffix(path: Path) -> bool:
     return formats.kind_of(path) is not None
 
 
-def _named(path: Path, settings: DataSettings) -> File:
+def _named(path: AnyPath, settings: DataSettings) -> File:
     """A file that the settings name.
 
     Raises:
@@ -151,8 +205,10 @@ def _named(path: Path, settings: DataSettings) -> File:
     return File(path.name, path, kind)
 
 
-def _check_file(path: Path) -> None:
-    """Raise unless `path` is a regular file that may be read."""
+def _check_file(path: AnyPath) -> None:
+    """Raise unless `path` is a regular file that may be read, or stands in a store's list."""
+    if isinstance(path, RemoteFile):
+        return
     what = f"data.train_file: {path}"
     if not path.exists():
         raise LangJepaError(f"{what} is a link to {os.readlink(path)}, which is not there. Mend the link.")
@@ -162,16 +218,16 @@ def _check_file(path: Path) -> None:
         raise LangJepaError(f"{what} may not be read: check its permissions.")
 
 
-def _walk(folder: Path, settings: DataSettings) -> tuple[list[File], Counter[str]]:
-    """All usable files below a folder, sorted by relative name, and what was passed over."""
-    names, passed = _names(folder)
+def _usable(folder: Folder, settings: DataSettings) -> tuple[list[File], Counter[str]]:
+    """All usable files of a folder, sorted by relative name, and what was passed over."""
+    names, passed = [*folder.files], Counter(folder.passed)
     wanted = names
     if settings.include or settings.exclude:
-        wanted = sorted(chosen(names, settings.include, settings.exclude, str(folder)))
+        wanted = sorted(chosen(names, settings.include, settings.exclude, folder.where))
         passed["left out by data.include and data.exclude"] = len(names) - len(wanted)
     files: list[File] = []
     for name in wanted:
-        path = folder / name
+        path = folder.files[name]
         kind = formats.kind_of(path)
         if kind is None and settings.units == "lines" and rotated.is_log(path.name):
             kind = formats.TEXT
@@ -179,10 +235,11 @@ def _walk(folder: Path, settings: DataSettings) -> tuple[list[File], Counter[str
             passed[f"of unknown kind ({path.suffix or 'no suffix'})"] += 1
             continue
         _check_file(path)
-        lists = path.with_suffix("") if path.suffix.lower() in text_files.PACKED else path
-        if lists.suffix.lower() == ".json" and forms.is_conversation(path, settings):
+        suffixes = [suffix.lower() for suffix in path.suffixes]
+        is_json = [suffix for suffix in suffixes[-2:] if suffix not in text_files.PACKED][-1:] == [".json"]
+        if is_json and forms.is_conversation(path, settings):
             kind = forms.CONVERSATION
-        elif lists.suffix.lower() == ".json" and no_documents(path, settings.text_column):
+        elif is_json and no_documents(path, settings.text_column):
             passed["JSON without documents"] += 1
             continue
         files.append(File(name, path, kind))

@@ -1,4 +1,4 @@
-"""Local files as a source: one file of a known kind, or a folder of them, read in place.
+"""Files as a source, here or in a store: one file of a known kind, or a folder of them, read in place.
 
 Nothing is copied to a cache, and only a file that is one document is ever held whole. A damaged file of many documents
 is an error that names it; a damaged row, or a file of one document, is rejected and counted.
@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.sources import formats, forms, groups, rotated, text_files
 from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, judge, option, units_of
-from lang_jepa.data.sources.listing import File, listed
+from lang_jepa.data.sources.listing import File, Folder, listed
 from lang_jepa.data.sources.read_parquet import check_text
+from lang_jepa.data.sources.remote import AnyPath, RemoteFile
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -30,14 +30,13 @@ HASH_WHOLE = 1 << 30
 class LocalSource(Source):
     """One file, or all usable files of a folder in sorted order."""
 
-    root: Path = Path()
     files: list[File] = field(default_factory=list)
     _repeated: frozenset[int] | None = None
     _shares: dict[str, float] | None = None
     _ends: dict[str, tuple[NDArray[np.uint64], NDArray[np.int64]]] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def open(cls, settings: DataSettings, path: Path) -> Self:
+    def open(cls, settings: DataSettings, place: AnyPath | Folder) -> Self:
         """List the files, and check the columns of those that name theirs.
 
         Raises:
@@ -45,7 +44,7 @@ class LocalSource(Source):
                 file, a column that is not there, groups without a table, a table with a message a row and no groups, a
                 pattern that matches nothing, or a library that is not installed.
         """
-        files, description = listed(settings, path)
+        files, description = listed(settings, place)
         for file in files:
             if file.kind.prose is None and settings.units == "turns" and settings.group_column is None:
                 forms.check(file.path, file.kind, settings.text_column)
@@ -54,11 +53,11 @@ class LocalSource(Source):
                 check_text(file.path, settings.text_column)
         if settings.group_column is not None:
             _check_groups(files, description, settings)
-        return cls(settings, description, {}, path, files)
+        return cls(settings, description, {}, files)
 
     def fingerprint(self) -> str:
-        """Names, sizes and content hashes of the files (size and time of change above HASH_WHOLE bytes), the column of
-        the text, and the rules by which the files are read.
+        """Names, sizes and content hashes of the files (size and time of change above HASH_WHOLE bytes; in a store what
+        it says of the content), the column of the text, and the rules by which the files are read.
         """
         rules = sorted({(file.kind.name, file.kind.format) for file in self.files})
         read: list[object] = [FORMAT, text_files.FORMAT, rules, self.settings.text_column, *units_of(self.settings)]
@@ -207,13 +206,29 @@ def _check_groups(files: Sequence[File], description: str, settings: DataSetting
                 raise LangJepaError(f"{file.path} has no key '{column}' in {first.place}. Set {option(name)}.")
 
 
-def _content(path: Path) -> list[int | str]:
-    """Size and BLAKE2 hash of a file; for a very large one size and time of change in nanoseconds."""
+def _content(path: AnyPath) -> list[int | str]:
+    """Size and BLAKE2 hash of a file; for a very large one size and time of change in nanoseconds.
+
+    Of a file in a store it is the size and what the store says of the content, without reading it where it does.
+    """
+    if isinstance(path, RemoteFile) and path.entry.content:
+        return [path.entry.size, path.entry.content]
     try:
-        status = path.stat()
-        if status.st_size > HASH_WHOLE:
-            return [status.st_size, status.st_mtime_ns]
+        size = path.entry.size if isinstance(path, RemoteFile) else path.stat().st_size
+        if size > HASH_WHOLE:
+            return [size, _time_of_change(path)]
         with path.open("rb") as stream:
-            return [status.st_size, hashlib.file_digest(stream, "blake2b").hexdigest()[:32]]
+            return [size, hashlib.file_digest(stream, "blake2b").hexdigest()[:32]]
     except OSError as error:
         raise LangJepaError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
+
+
+def _time_of_change(path: AnyPath) -> int:
+    """Of a large file, in nanoseconds.
+
+    Raises:
+        LangJepaError: of one in a store that does not say it.
+    """
+    if isinstance(path, RemoteFile):
+        raise LangJepaError(f"{path}: its server says nothing of changes (no ETag, no Last-Modified): download it.")
+    return path.stat().st_mtime_ns

@@ -9,11 +9,12 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 from lang_jepa.data.sources.base import SHOWN_KEYS, Row, identity_of
 from lang_jepa.data.sources.conversations import is_message
+from lang_jepa.data.sources.remote import AnyPath
+from lang_jepa.data.sources.stores import Unreachable
 from lang_jepa.data.sources.text_files import BOM, CHUNK, NOT_UTF8, chunks, lines
 from lang_jepa.errors import LangJepaError
 
@@ -30,7 +31,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
-def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
     """Rows from `skip` on, with the values of the keys `beside`; lines are passed over without being parsed.
 
     Raises:
@@ -48,40 +49,44 @@ def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iter
             yield Row(number, place, fault=NOT_UTF8) if damaged else _row(number, place, value, column, beside)
 
 
-def count(path: Path) -> int:
+def count(path: AnyPath) -> int:
     """Number of rows."""
     shape = shape_of(path)
     return sum(1 for _ in (_filled_lines(path) if shape == "lines" else _values(path, shape)))
 
 
-def names(path: Path) -> list[str]:
+def names(path: AnyPath) -> list[str]:
     """Keys of the first values that are objects, each once."""
     values = islice(_some_values(path), PROBED)
     return list(dict.fromkeys(key for value in values if isinstance(value, dict) for key in value))
 
 
-def one_value(path: Path) -> Any:
+def one_value(path: AnyPath) -> Any:
     """The value of a file that holds one object or one array; of anything else, and of a damaged one, None."""
     shape = shape_of(path)
     try:
         if shape == "array":
             return [value for value, _ in _values(path, shape)]
         found = list(islice(_some_values(path), 2))
+    except Unreachable:
+        raise
     except LangJepaError:
         return None
     return found[0] if len(found) == 1 else None
 
 
-def first_values(path: Path) -> tuple[Shape, list[Any]]:
+def first_values(path: AnyPath) -> tuple[Shape, list[Any]]:
     """How values stand in a file, and the first two (fewer where there are not, or where they are damaged)."""
     shape = shape_of(path)
     try:
         return shape, list(islice(_some_values(path), 2))
+    except Unreachable:
+        raise
     except LangJepaError:
         return shape, []
 
 
-def _some_values(path: Path) -> Iterator[Any]:
+def _some_values(path: AnyPath) -> Iterator[Any]:
     shape = shape_of(path)
     if shape == "lines":
         yield from (_parsed(line) for _, line in _filled_lines(path))
@@ -89,7 +94,7 @@ def _some_values(path: Path) -> Iterator[Any]:
         yield from (value for value, _ in _values(path, shape))
 
 
-def no_documents(path: Path, column: str) -> str | None:
+def no_documents(path: AnyPath, column: str) -> str | None:
     """Why a JSON file is no list of documents but something else, such as a configuration; None if it may be one."""
     head, whole = _head(path)
     shape = _shape(head, whole)
@@ -99,6 +104,8 @@ def no_documents(path: Path, column: str) -> str | None:
     try:
         first = iter([json.loads(filled[0])]) if shape == "lines" else (one for one, _ in _values(path, shape))
         value = next(first, None)
+    except Unreachable:
+        raise
     except (LangJepaError, ValueError, RecursionError):
         # A configuration may have comments, which JSON has not; a list of documents is refused when it is read.
         return "damaged JSON" if shape == "values" else None
@@ -110,7 +117,7 @@ def no_documents(path: Path, column: str) -> str | None:
     return f"one JSON object without '{column}' ({_keys(value)})"
 
 
-def looks_like_lines(path: Path) -> bool:
+def looks_like_lines(path: AnyPath) -> bool:
     """Whether a file of another name begins with a line that is a JSON object."""
     head, whole = _head(path)
     filled = [line for line in head.split(b"\n") if line.strip()]
@@ -121,12 +128,12 @@ def looks_like_lines(path: Path) -> bool:
     return isinstance(_parsed(filled[0]), dict)
 
 
-def shape_of(path: Path) -> Shape:
+def shape_of(path: AnyPath) -> Shape:
     """How values stand in a file."""
     return _shape(*_head(path))
 
 
-def _head(path: Path) -> tuple[bytes, bool]:
+def _head(path: AnyPath) -> tuple[bytes, bool]:
     """The first bytes of a file, and whether they are all."""
     head = b""
     for chunk in chunks(path):
@@ -158,7 +165,7 @@ def _parsed(line: bytes) -> Any:
         return None
 
 
-def _filled_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _filled_lines(path: AnyPath) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, each with its number from 1."""
     for number, line in enumerate(lines(chunks(path)), start=1):
         if line and not line.isspace():
@@ -200,7 +207,7 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < MAX_INT_DIGITS else float(digits)
 
 
-def _values(path: Path, shape: Shape) -> Iterator[tuple[Any, bool]]:
+def _values(path: AnyPath, shape: Shape) -> Iterator[tuple[Any, bool]]:
     """The values of an array, or of a file of values, each with whether its bytes are no UTF-8."""
     decoder = json.JSONDecoder(parse_int=_integer)
     text = _Buffer(path)
@@ -223,7 +230,7 @@ def _values(path: Path, shape: Shape) -> Iterator[tuple[Any, bool]]:
 class _Buffer:
     """Decoded text of a file, of which only what is not consumed yet is held."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path, self.text, self.at, self.ended, self.values = path, "", 0, False, 0
         self._pieces = chunks(path)
         self._decoder = getincrementaldecoder("utf-8-sig")("surrogateescape")

@@ -2,28 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lang_jepa.data.sources.base import Row, identity_of, option
+from lang_jepa.data.sources.remote import AnyPath, Ranges, RemoteFile
 from lang_jepa.data.sources.text_files import CHUNK, NOT_UTF8
 from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
 BATCH_ROWS = 64
 """Rows of a file held at a time."""
+REQUEST = 1 << 22
+"""Bytes of a column that are asked from a store at a time."""
 
 
 @contextmanager
-def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+def _parquet(path: AnyPath) -> Iterator[pq.ParquetFile]:
     """An open parquet file; whatever is wrong with it becomes one clear error."""
     try:
         # Without these two a whole column of a row group is read at once, which may be gigabytes.
-        flat = {"buffer_size": CHUNK, "pre_buffer": False}
-        with pq.ParquetFile(path, page_checksum_verification=True, **flat) as file:
+        source, size = (Ranges(path), REQUEST) if isinstance(path, RemoteFile) else (path, CHUNK)
+        flat = {"buffer_size": size, "pre_buffer": False}
+        with pq.ParquetFile(source, page_checksum_verification=True, **flat) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
         raise LangJepaError(
@@ -31,7 +34,7 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def check(path: Path, column: str, setting: str = option("text_column")) -> None:
+def check(path: AnyPath, column: str, setting: str = option("text_column")) -> None:
     """Raise unless a parquet file has the column that the setting names, once."""
     with _parquet(path) as file:
         schema = file.schema_arrow
@@ -44,7 +47,7 @@ def check(path: Path, column: str, setting: str = option("text_column")) -> None
             raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
 
 
-def check_text(path: Path, column: str) -> None:
+def check_text(path: AnyPath, column: str) -> None:
     """Raise unless the column of a parquet file holds text."""
     with _parquet(path) as file:
         schema = file.schema_arrow
@@ -67,19 +70,19 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
-def names(path: Path) -> list[str]:
+def names(path: AnyPath) -> list[str]:
     """Names of the columns."""
     with _parquet(path) as file:
         return list(file.schema_arrow.names)
 
 
-def count(path: Path) -> int:
+def count(path: AnyPath) -> int:
     """Number of rows, from the footer."""
     with _parquet(path) as file:
         return int(file.metadata.num_rows)
 
 
-def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
     """Rows from `skip` on, with the values of the columns `beside`; whole row groups are passed over unread."""
     with _parquet(path) as file:
         known = file.schema_arrow.names
@@ -105,7 +108,7 @@ def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iter
                 number += 1
 
 
-def ids(path: Path, column: str) -> Iterator[str]:
+def ids(path: AnyPath, column: str) -> Iterator[str]:
     """The ids that a file gives its rows; only their column is read."""
     with _parquet(path) as file:
         if "id" not in file.schema_arrow.names or column == "id":

@@ -4,9 +4,9 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 from lang_jepa.data.sources.base import Row, identity_of, option
+from lang_jepa.data.sources.remote import AnyPath
 from lang_jepa.data.sources.text_files import NOT_UTF8, chunks, lines
 from lang_jepa.errors import LangJepaError, first_line
 
@@ -25,7 +25,7 @@ _PHYSICAL = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 csv.field_size_limit(MAX_FIELD)
 
 
-def check(path: Path, column: str, setting: str = option("text_column")) -> None:
+def check(path: AnyPath, column: str, setting: str = option("text_column")) -> None:
     """Raise unless a file is empty or its first row names the column that the setting names.
 
     Raises:
@@ -42,17 +42,17 @@ def check(path: Path, column: str, setting: str = option("text_column")) -> None
         raise LangJepaError(f"{path} has more than one column '{column}'. Rename or drop one.")
 
 
-def names(path: Path) -> list[str]:
+def names(path: AnyPath) -> list[str]:
     """Names of the columns."""
     return _header(path, "")[1]
 
 
-def count(path: Path) -> int:
+def count(path: AnyPath) -> int:
     """Number of rows; the header is none."""
     return sum(1 for _ in rows(path, "", 0))
 
 
-def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
     """Rows from `skip` on, with the values of the columns `beside`.
 
     Raises:
@@ -84,22 +84,22 @@ def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iter
             yield Row(number, where, identity, fields[index], beside=there)
 
 
-def _header(path: Path, column: str) -> tuple[str, list[str]]:
+def _header(path: AnyPath, column: str) -> tuple[str, list[str]]:
     """The delimiter, and the names in the first row."""
     choices = "\t" if _is_tsv(path) else DELIMITERS
     found = [(one, _names(path, one)) for one in choices]
     return max(found, key=lambda pair: (column in pair[1], len(pair[1])))
 
 
-def _names(path: Path, delimiter: str) -> list[str]:
+def _names(path: AnyPath, delimiter: str) -> list[str]:
     return [name.strip() for name in next(_records(path, delimiter), (0, []))[1]]
 
 
-def _is_tsv(path: Path) -> bool:
+def _is_tsv(path: AnyPath) -> bool:
     return ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]]
 
 
-def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(path: AnyPath, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows that are not blank: the line each ends on, and its fields."""
     if _is_tsv(path) and _is_plain(path):
         for number, line in enumerate(_lines(path), start=1):
@@ -122,7 +122,7 @@ def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, fields
 
 
-def _is_plain(path: Path) -> bool:
+def _is_plain(path: AnyPath) -> bool:
     """Whether a TSV file needs no rules of quoting: each of its first lines has the tabs of its header.
 
     Such files often hold single quotation marks, which those rules would take for the beginning of a long field.
@@ -139,7 +139,7 @@ def _unquoted(field: str) -> str:
     return field
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: AnyPath) -> Iterator[str]:
     """Lines with their ends, decoded; bytes that are no UTF-8 become lone surrogates. `\\r` alone ends a line too."""
     for raw in lines(chunks(path)):
         line = raw.decode("utf-8", "surrogateescape") + "\n"

@@ -4,10 +4,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import chain, islice
-from pathlib import Path
 
 from lang_jepa.data.sources.base import first_held_out
 from lang_jepa.data.sources.records import LOOKED_AT, habits_of, records
+from lang_jepa.data.sources.remote import AnyPath
 from lang_jepa.data.sources.text_files import chunks, lines
 
 FORMAT = 2
@@ -37,7 +37,7 @@ def logs_of(names: Iterable[str]) -> list[list[str]]:
     return [[name for _, name in sorted(parts)] for parts in found.values() if len(parts) > 1]
 
 
-def shares_learnt(files: Mapping[str, Path], val_fraction: float, *, in_records: bool) -> dict[str, float]:
+def shares_learnt(files: Mapping[str, AnyPath], val_fraction: float, *, in_records: bool) -> dict[str, float]:
     """Of each file of a log of several files, the share of its lines, from the first on, that the tail leaves.
 
     The tail is that of the whole log: of older files nothing is held out, of the newest ones perhaps all. Each file is
@@ -58,7 +58,7 @@ def shares_learnt(files: Mapping[str, Path], val_fraction: float, *, in_records:
     return shares
 
 
-def _count(path: Path, *, in_records: bool) -> int:
+def _count(path: AnyPath, *, in_records: bool) -> int:
     """Units of a log: lines with text, or records."""
     if not in_records:
         return sum(1 for line in lines(chunks(path)) if line.strip())

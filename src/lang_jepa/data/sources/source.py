@@ -1,4 +1,4 @@
-"""From `data.train_file` to a stream of documents: built-in stories, local files, or a hub data set; rows joined."""
+"""From `data.train_file` to a stream of documents: built-in stories, files, or a hub data set; rows joined."""
 
 import difflib
 import re
@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote
 
-from lang_jepa.data.sources import forms
+from lang_jepa.data.sources import forms, remote
 from lang_jepa.data.sources.base import BLANK, Document, Rejection, Source, judge
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
-from lang_jepa.data.sources.listing import has_known_suffix, listed, refuse_patterns
+from lang_jepa.data.sources.listing import Folder, has_known_suffix, listed, refuse_patterns
 from lang_jepa.data.sources.local import LocalSource
+from lang_jepa.data.sources.remote import AnyPath, RemoteFile
 from lang_jepa.data.sources.sessions import Sessions
+from lang_jepa.data.sources.stores import Missing
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -22,10 +25,11 @@ from lang_jepa.stories import FORMAT as STORIES_FORMAT
 from lang_jepa.stories import generate as generate_stories
 
 _CHOICES = (
-    "Give a file (.parquet, .jsonl, .csv, .txt, .md, .html, ...), a folder of files, 'stories', one of "
+    "Give a file (.parquet, .jsonl, .csv, .txt, .md, .html, ...), a folder of files, an address (s3://, gs://, hf://, "
+    "https://) of one, a pattern of names, 'stories', one of "
     f"{', '.join(FINEWEB_CONFIGS)}, or a hub data set as owner/name[:config][@split]."
 )
-_STORES = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_PATTERN = re.compile(r"[*?\[]")
 
 
 def open_source(settings: DataSettings) -> Source:
@@ -37,7 +41,7 @@ def open_source(settings: DataSettings) -> Source:
     Raises:
         LangJepaError: no such file (with the nearest name there is), an unknown kind of file, a folder
             without usable files, a damaged parquet file, a column that is not there, no such hub data set,
-            a place that is not read (an object store, a pattern), or no network.
+            an address that cannot be read (see `remote.split`), a pattern that matches nothing, or no network.
     """
     every: dict[str, object] = {"min_length": 0, "limit": None}
     if settings.session is not None:
@@ -54,11 +58,9 @@ def open_source(settings: DataSettings) -> Source:
         return HubSource.open(settings, "HuggingFaceFW/fineweb-edu", name, "train")
     if not name.strip():
         raise LangJepaError(f"data.train_file is empty. {_CHOICES}")
-    path = Path(name).expanduser()
-    if _exists(path, name):
-        return LocalSource.open(settings, path)
-    _refuse_places(name)
-    hub = parse_hub_name(name)
+    place, path, hub = find(name), Path(name).expanduser(), parse_hub_name(name)
+    if place is not None:
+        return LocalSource.open(settings, place)
     # A name with a data suffix, or inside a folder that is there, was meant as a path.
     if hub is None or has_known_suffix(path) or path.parent.is_dir():
         raise LangJepaError(_no_such_path(name, path))
@@ -81,10 +83,11 @@ def elsewhere(settings: DataSettings, documents: str, **changes: object) -> Data
         LangJepaError: no files that can be read there, or no column of conversations.
     """
     every = {"train_file": documents, "limit": None, "include": (), "exclude": (), **changes}
-    changed, path = settings.model_copy(update=every), Path(documents).expanduser()
-    if not documents.strip() or not _exists(path, documents):
+    changed = settings.model_copy(update=every)
+    place = find(documents) if documents.strip() else None
+    if place is None:
         return changed  # of the hub, built in, or not there
-    files, _ = listed(changed, path)
+    files, _ = listed(changed, place)
     tables = [file for file in files if file.kind.prose is None]
     if tables and settings.units == "turns":
         return forms.fitted(changed, tables[0].path, tables[0].kind, changes)
@@ -93,26 +96,48 @@ def elsewhere(settings: DataSettings, documents: str, **changes: object) -> Data
     return changed.model_copy(update={"group_column": None, "speaker_column": None})
 
 
-def _refuse_places(name: str) -> None:
-    """Raise, with what to do, for an address of files elsewhere and for a pattern of names."""
-    if store := _STORES.fullmatch(name):
-        scheme, rest = store[1].lower(), store[2]
-        parts = rest.removeprefix("datasets/").split("/")
-        copy = {"s3": f"`aws s3 cp --recursive {name} FOLDER`", "gs": f"`gcloud storage cp -r {name} FOLDER`"}
-        if scheme == "hf":
-            cure = f"name the data set itself: data.train_file={'/'.join(parts[:2])}"
-        else:
-            cure = f"copy the files into a folder first ({copy.get(scheme, 'download them')}) and name that folder"
-        raise LangJepaError(f"data.train_file: {name}: files behind {scheme}:// are not read: {cure}.")
-    if re.search(r"[*?\[]", name) and "\0" not in name and parse_hub_name(name) is None:
-        parts = name.split("/")
-        first = next(index for index, part in enumerate(parts) if re.search(r"[*?\[]", part))
-        folder = "/".join(parts[:first]) or ("/" if name.startswith("/") else ".")
-        pattern = "/".join(parts[first:])
-        raise LangJepaError(
-            f"data.train_file: {name} is a pattern, and one place is wanted: name the folder and choose its files, "
-            f"-o data.train_file={folder} -o 'data.include=[\"{pattern}\"]'."
-        )
+def find(name: str) -> AnyPath | Folder | None:
+    """The file or the folder that a name means, or the files that a pattern matches; None where it is neither.
+
+    What is there under the very name wins over what it matches as a pattern.
+
+    Raises:
+        LangJepaError: see `remote.split`; nothing at an address, or nothing that matches.
+    """
+    address = remote.split(name)
+    if address is not None and address[0] != "file":
+        return _remote(*address)
+    name = unquote(address[1]) if address is not None else name
+    path = Path(name).expanduser()
+    if _exists(path, name):
+        return path
+    if _PATTERN.search(name) and "\0" not in name and parse_hub_name(name) is None:
+        above, pattern = _divided(name)
+        below = Path(above or ".").expanduser()
+        return Folder.local(below).matching(pattern) if below.is_dir() else None
+    if address is not None:
+        raise LangJepaError(_no_such_path(name, path))
+    return None
+
+
+def _remote(scheme: str, rest: str) -> AnyPath | Folder:
+    """The file, the folder or the files of a pattern at an address."""
+    try:
+        found = remote.look_up(scheme, rest)
+    except Missing as error:
+        above, pattern = _divided(rest)
+        if not (pattern and above) or scheme in ("http", "https"):
+            raise LangJepaError(f"data.train_file: {error}") from error
+        literal = _PATTERN.split(pattern)[0]
+        return Folder.remote(remote.folder(scheme, above, literal)).matching(pattern)
+    return found if isinstance(found, RemoteFile) else Folder.remote(found)
+
+
+def _divided(name: str) -> tuple[str, str]:
+    """The folder above the first part with a pattern in it, and the rest."""
+    parts = name.split("/")
+    first = next((index for index, part in enumerate(parts) if _PATTERN.search(part)), len(parts))
+    return "/".join(parts[:first]) or ("/" if name.startswith("/") else ""), "/".join(parts[first:])
 
 
 def _exists(path: Path, name: str) -> bool:

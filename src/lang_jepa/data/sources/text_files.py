@@ -7,10 +7,10 @@ by every verb. A line ends at `\\n` or `\\r\\n` and nowhere else: U+2028, U+0085
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import zstandard
 
+from lang_jepa.data.sources.remote import AnyPath
 from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
@@ -41,16 +41,17 @@ class NotText(ValueError):
 NOT_UTF8 = "not UTF-8 (another encoding, such as Latin-1 or UTF-16?)"
 
 
-def chunks(path: Path) -> Iterator[bytes]:
+def chunks(path: AnyPath) -> Iterator[bytes]:
     """A file's bytes, decompressed, piece by piece.
 
     Raises:
         LangJepaError: it may not be read, is cut short, or is not what its suffix says.
+        Unreachable: its store does not give it.
     """
     try:
         match path.suffix.lower():
             case ".gz":
-                with gzip.open(path) as packed:
+                with path.open("rb") as stream, gzip.open(stream) as packed:
                     while chunk := packed.read(CHUNK):
                         yield chunk
             case ".zst":
@@ -68,7 +69,7 @@ def chunks(path: Path) -> Iterator[bytes]:
         raise LangJepaError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _zstd_chunks(path: Path) -> Iterator[bytes]:
+def _zstd_chunks(path: AnyPath) -> Iterator[bytes]:
     """Decompressed pieces of all frames of a zstd file; the library's own reader ends silently on a cut file."""
     with path.open("rb") as stream:
         unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()

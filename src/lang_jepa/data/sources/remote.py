@@ -1,0 +1,199 @@
+"""Files of object stores and web servers, which the readers of files take in the place of local paths."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import urlsplit
+
+from lang_jepa.data.sources import stores
+from lang_jepa.data.sources.stores import Entry
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.addresses import ADDRESS, refuse_secret
+
+FIRST = 1 << 20
+"""Bytes of the first request of a file that is read from its beginning; further ones are twice as large."""
+MOST = 1 << 23
+"""Bytes of the largest request."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file as it was when it was listed; what has changed since then is not read.
+
+    Attributes:
+        address: of it, for people.
+        scheme: of the address.
+        entry: what its store says of it.
+    """
+
+    address: str
+    scheme: str
+    entry: Entry
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def _pure(self) -> PurePosixPath:
+        web = self.scheme in ("http", "https")
+        return PurePosixPath(urlsplit(self.address).path if web else self.address)
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self._pure.name
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix of the name."""
+        return self._pure.suffix
+
+    @property
+    def suffixes(self) -> list[str]:
+        """All suffixes of the name."""
+        return self._pure.suffixes
+
+    def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader:
+        """Its bytes, by requests that grow while it is read in order."""
+        return io.BufferedReader(Ranges(self, ahead=FIRST))
+
+
+class Ranges(io.RawIOBase):
+    """Bytes of a remote file, at most one request's worth of them held.
+
+    Args:
+        file: to read.
+        ahead: bytes of a request at least; after each twice as many, up to MOST (0: what is asked for, and no more).
+
+    Raises:
+        Unreachable: by its methods, see `stores.fetch`.
+    """
+
+    def __init__(self, file: RemoteFile, ahead: int = 0) -> None:
+        super().__init__()
+        self._file, self._ahead = file, ahead
+        self._at, self._begin, self._held = 0, 0, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self._file.entry.size)[whence])
+        return self._at
+
+    def readinto(self, target: "memoryview | bytearray") -> int:  # type: ignore[override]
+        view, done = memoryview(target).cast("B"), 0
+        while done < len(view) and self._at < self._file.entry.size:
+            place = self._at - self._begin
+            if not 0 <= place < len(self._held):
+                self._request(len(view) - done)
+                continue
+            piece = self._held[place : place + len(view) - done]
+            view[done : done + len(piece)] = piece
+            done, self._at = done + len(piece), self._at + len(piece)
+        return done
+
+    def _request(self, wanted: int) -> None:
+        file = self._file
+        asked = min(max(min(wanted, MOST), self._ahead), file.entry.size - self._at)
+        self._held = b""
+        self._begin, self._held = stores.fetch(file.scheme, file.entry, self._at, self._at + asked, file.address)
+        if self._ahead:
+            self._ahead = min(2 * len(self._held), MOST)
+
+
+AnyPath = Path | RemoteFile
+"""A file that can be read, here or elsewhere: `.open("rb")`, `.name`, `.suffix`, `.suffixes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFolder:
+    """What a store has below an address.
+
+    Attributes:
+        address: of the folder, for people.
+        files: by their names relative to it.
+    """
+
+    address: str
+    files: dict[str, RemoteFile]
+
+
+def split(address: str) -> tuple[str, str] | None:
+    """Scheme and rest of an address; None where a name is none.
+
+    Raises:
+        LangJepaError: it carries a secret, an unknown scheme, a library that is not installed, or no name behind it.
+    """
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        return None
+    try:
+        refuse_secret(address)
+    except ValueError as error:
+        raise LangJepaError(f"data.train_file: {error}.") from error
+    scheme, rest = {"gcs": "gs"}.get(match[1].lower(), match[1].lower()), match[2].rstrip("/")
+    if scheme != "file":
+        stores.check(scheme, address)
+    if scheme == "hf" and not (rest.startswith("datasets/") and rest.count("/") >= 2):
+        raise LangJepaError(f"data.train_file: {address} is no hf://datasets/OWNER/NAME/PATH.")
+    if not rest.strip("/"):
+        raise LangJepaError(f"data.train_file: {address} names nothing behind {scheme}://.")
+    return scheme, rest
+
+
+def look_up(scheme: str, rest: str) -> RemoteFile | RemoteFolder:
+    """The file or the folder at an address, as it is now.
+
+    Raises:
+        Missing: there is neither.
+        Unreachable: the store cannot be asked.
+    """
+    address, path = f"{scheme}://{rest}", _path(scheme, rest)
+    entry = stores.describe(scheme, path, address)
+    return RemoteFile(address, scheme, entry) if entry else folder(scheme, rest)
+
+
+def folder(scheme: str, rest: str, prefix: str = "") -> RemoteFolder:
+    """All files below an address whose names begin with a prefix, where the store can tell, else all.
+
+    Raises:
+        Unreachable: the store cannot be asked.
+        LangJepaError: a web server, which has no folders.
+    """
+    address, path = f"{scheme}://{rest}", _path(scheme, rest)
+    if not stores.STORES[scheme].listed:
+        raise LangJepaError(f"data.train_file: {address}: a web server does not list its files: name one file.")
+    return RemoteFolder(address, dict(_below(scheme, path, address, prefix)))
+
+
+def _below(scheme: str, path: str, address: str, prefix: str) -> Iterator[tuple[str, RemoteFile]]:
+    start = path.strip("/") + "/"
+    for entry in sorted(stores.listing(scheme, path, address, prefix), key=lambda entry: entry.name):
+        name = entry.name.strip("/").removeprefix(start)
+        yield name, RemoteFile(f"{address}/{name}", scheme, entry)
+
+
+def _path(scheme: str, rest: str) -> str:
+    """What a file system calls an address; one of the hub is held at the commit that it has now."""
+    if scheme in ("http", "https"):
+        return f"{scheme}://{rest}"
+    if scheme != "hf":
+        return f"/{rest}" if scheme == "memory" else rest
+    address = f"hf://{rest}"
+    system = stores.system_of("hf")
+    system.invalidate_cache()
+    found = stores.patiently(address, lambda: system.resolve_path(rest))
+    sha = stores.patiently(
+        address,
+        lambda: system._api.repo_info(found.repo_id, repo_type=found.repo_type, revision=found.revision).sha,
+    )
+    return f"datasets/{found.repo_id}@{sha}/{found.path_in_repo}".rstrip("/")

@@ -1,0 +1,335 @@
+"""Requests to object stores and web servers by fsspec's file systems: what is there, and some bytes of a file.
+
+Every request has a time limit, and is made again, a bounded number of times, where that may help. What then still fails
+is an error with the name of the object; no file is ever taken for shorter than it is, or for one that is not there.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from lang_jepa.errors import LangJepaError, first_line
+from lang_jepa.settings.addresses import without_secrets
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further try."""
+PATIENCE = 120.0
+"""Seconds after which there is no further try."""
+SECONDS = 60.0
+"""Time limit of a request."""
+WHOLE = 1 << 26
+"""Bytes of the largest file that is taken whole from a web server that does not give parts of files."""
+_MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
+_TRANSPORT = {"OSError", "TimeoutError", "HTTPClientError", "ClientError", "TransportError", "HTTPError", "EOFError"}
+"""Classes of the libraries' errors on the way, by name, since not every library is installed."""
+_NOT_ALLOWED = {"PermissionError", "NoCredentialsError", "PartialCredentialsError", "GoogleAuthError"}
+_T = TypeVar("_T")
+
+
+class Unreachable(LangJepaError):
+    """A file of a store cannot be had, which says nothing about what is in it."""
+
+
+class Missing(Unreachable):
+    """There is nothing at an address."""
+
+
+class _WrongLength(OSError):
+    """An answer with fewer or more bytes than were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file as its store describes it.
+
+    Attributes:
+        name: in its file system.
+        size: bytes.
+        content: what changes with the content, or nothing where the store does not say.
+        pin: what the store is asked for, so that all parts are of the same content.
+    """
+
+    name: str
+    size: int
+    content: str = ""
+    pin: str = ""
+
+
+Fetch = Callable[[Any, Entry, int, int], Coroutine[Any, Any, tuple[int, bytes]] | tuple[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """How the files of a scheme are reached.
+
+    Attributes:
+        library: module that has to be installed.
+        extra: that brings it.
+        fetch: bytes of a file from one number up to another; returns where they begin, and them.
+        content, pin: keys of a description, of which the first that is there is taken.
+        listed: whether it has folders, which can be listed.
+        options: of the file system.
+    """
+
+    library: str
+    extra: str
+    fetch: Fetch
+    content: tuple[str, ...] = ()
+    pin: str = ""
+    listed: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def entry(self, info: Mapping[str, Any]) -> Entry:
+        """A description as a file."""
+        found = next((f"{key} {info[key]}" for key in self.content if info.get(key)), "")
+        return Entry(info["name"], int(info["size"]), found, str(info.get(self.pin) or ""))
+
+
+async def _from_s3(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, bytes]:
+    bucket, key, _ = system.split_path(entry.name)
+    given = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
+    answer = await system._call_s3("get_object", **given, **({"IfMatch": entry.pin} if entry.pin else {}))
+    async with answer["Body"] as body:
+        return start, await body.read()
+
+
+async def _from_gcs(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, bytes]:
+    return start, await system._cat_file(entry.name, start, stop, generation=entry.pin or None)
+
+
+async def _from_web(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, bytes]:
+    async with await _asked(system, entry.name, f"bytes={start}-{stop - 1}") as answer:
+        if answer.status != 416:  # it has become shorter
+            answer.raise_for_status()
+        if _web_entry(entry.name, answer) != entry:
+            raise _Changed
+        whole = answer.status != 206
+        return 0 if whole else start, await answer.read()
+
+
+def _at_once(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, bytes]:
+    return start, system.cat_file(entry.name, start, stop)
+
+
+def _from_hub(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, bytes]:
+    return start, system.cat_file(entry.name, start, stop, cache_type="none")
+
+
+class _Changed(Exception):
+    """A file is another than the one that was listed."""
+
+
+async def _asked(system: Any, url: str, part: str) -> Any:
+    """A web server's answer to a request for a part of a file, not packed on the way."""
+    session = await system.set_session()
+    return session.get(system.encode_url(url), headers={"Range": part, "Accept-Encoding": "identity"})
+
+
+def _web_entry(url: str, answer: Any) -> Entry:
+    """What the headers of an answer say of a file.
+
+    Raises:
+        LangJepaError: not how long it is; or it is long, and the server does not give parts.
+    """
+    headers, why = answer.headers, ""
+    length = headers.get("Content-Range", "").rpartition("/")[2] if answer.status in (206, 416) else None
+    if length is None:
+        length = headers.get("Content-Length", "") if not headers.get("Content-Encoding") else ""
+        why = "gives no parts of files" if length.isdigit() and int(length) > WHOLE else ""
+    if why or not length.isdigit():
+        raise Unreachable(f"{url}: the server {why or 'does not say how long the file is'}: download it first.")
+    found = next((f"{key} {headers[key]}" for key in ("ETag", "Last-Modified") if headers.get(key)), "")
+    return Entry(url, int(length), found, found)
+
+
+_CHECKSUM = ("md5Hash", "crc32c", "etag")
+STORES = {
+    "s3": Store("s3fs", "s3", _from_s3, ("ETag",), "ETag", options={"use_listings_cache": False}),
+    "gs": Store("gcsfs", "gcs", _from_gcs, _CHECKSUM, "generation", options={"use_listings_cache": False}),
+    "hf": Store("huggingface_hub", "", _from_hub, ("blob_id",)),
+    "https": Store("aiohttp", "", _from_web, listed=False),
+    "http": Store("aiohttp", "", _from_web, listed=False),
+    "memory": Store("fsspec", "", _at_once),
+}
+"""What may stand before `://`, beside `file`."""
+
+
+def check(scheme: str, address: str) -> None:
+    """Raise unless files of a scheme can be read here.
+
+    Raises:
+        LangJepaError: an unknown scheme, or its library is not installed.
+    """
+    if scheme not in STORES:
+        known = ", ".join(f"{name}://" for name in STORES if name != "memory")
+        raise LangJepaError(
+            f"data.train_file: {without_secrets(address)}: files behind {scheme}:// are not read; {known} are. Copy "
+            "the files into a folder and name that."
+        )
+    store = STORES[scheme]
+    if find_spec(store.library) is None:
+        raise LangJepaError(
+            f"data.train_file: {address} is read with {store.library}, which is not installed: pip install "
+            f"'lang-jepa[{store.extra}]'."
+        )
+
+
+def system_of(scheme: str) -> Any:
+    """The file system of a scheme; one for each process, since its connections do not outlive a fork."""
+    import fsspec
+
+    return fsspec.filesystem(scheme, **dict(STORES[scheme].options))
+
+
+def describe(scheme: str, path: str, address: str) -> Entry | None:
+    """The file at a path, or None where a folder is.
+
+    Raises:
+        Missing: there is neither.
+        Unreachable: it cannot be asked for.
+    """
+    store, system = STORES[scheme], system_of(scheme)
+    if scheme in ("http", "https"):
+        return patiently(address, lambda: _in_time(system, _web_info(system, path)))
+    info = patiently(address, lambda: _called(system, "info", path))
+    return store.entry(info) if info["type"] == "file" else None
+
+
+async def _web_info(system: Any, url: str) -> Entry:
+    async with await _asked(system, url, "bytes=0-0") as answer:
+        if answer.status != 416:  # the first byte of an empty file
+            answer.raise_for_status()
+        return _web_entry(url, answer)
+
+
+def listing(scheme: str, path: str, address: str, prefix: str = "") -> list[Entry]:
+    """All files below a folder, at any depth.
+
+    Args:
+        scheme, path: of the folder.
+        address: of it, for messages.
+        prefix: of the names wanted; more may come.
+    """
+    store, system = STORES[scheme], system_of(scheme)
+    more = {"prefix": prefix} if prefix and scheme in ("s3", "gs") else {}
+    found = patiently(address, lambda: _called(system, "find", path, detail=True, **more))
+    infos = [info for info in found.values() if info["type"] == "file" and not info["name"].endswith("/")]
+    return [store.entry(info) for info in infos]
+
+
+def fetch(scheme: str, entry: Entry, start: int, stop: int, address: str) -> tuple[int, bytes]:
+    """Bytes of a file from `start` up to `stop`; of a slow store perhaps fewer, at least one.
+
+    Returns:
+        Where they begin, and them; where the server gives only whole files, all of it.
+
+    Raises:
+        Unreachable: it is gone, has changed since it was described, or cannot be read after the last try.
+    """
+    store, system, wanted = STORES[scheme], system_of(scheme), stop - start
+
+    def once() -> tuple[int, bytes]:
+        nonlocal wanted
+        try:
+            given = store.fetch(system, entry, start, start + wanted)
+            begin, data = given if isinstance(given, tuple) else _in_time(system, given)
+        except TimeoutError:
+            wanted = max(wanted // 2, 1)
+            raise
+        if len(data) not in ({wanted, entry.size} if begin == 0 else {wanted}):
+            raise _WrongLength(f"{len(data):,} bytes came, and {wanted:,} were asked for")
+        return begin, data
+
+    try:
+        return patiently(address, once)
+    except Missing as error:
+        raise Unreachable(
+            f"{address} is gone, and was there when the files were listed. Run the same again: they are listed anew."
+        ) from error
+
+
+def _called(system: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """A method of a file system, within the time limit where it can be stopped."""
+    method = getattr(system, f"_{name}", None) if getattr(system, "async_impl", False) else None
+    return _in_time(system, method(*args, **kwargs)) if method else getattr(system, name)(*args, **kwargs)
+
+
+def _in_time(system: Any, running: Coroutine[Any, Any, _T]) -> _T:
+    from fsspec.asyn import sync
+
+    async def run() -> _T:
+        return await running
+
+    result: _T = sync(system.loop, run, timeout=SECONDS)
+    return result
+
+
+def patiently(address: str, call: Callable[[], _T]) -> _T:
+    """The answer to a request, which is made again where that may help.
+
+    Raises:
+        Missing: there is no such object.
+        Unreachable: credentials, another content than was listed, or no answer after the last try.
+    """
+    began = time.monotonic()
+    for tries, pause in enumerate((*PAUSES, None), start=1):
+        try:
+            return call()
+        except LangJepaError:
+            raise
+        except Exception as error:  # each library has its own
+            refusal = _refusal(error, address)
+            took = time.monotonic() - began
+            if refusal is None and (pause is None or took + pause > PATIENCE):
+                refusal = Unreachable(
+                    f"{address} cannot be read: {tries} {'try' if tries == 1 else 'tries'} in {took:.0f} s, the last "
+                    f"one failed with: {_words(error)}. Run the same again when the store answers; finished blocks are "
+                    "used again."
+                )
+            if refusal is not None:
+                raise refusal from error
+        time.sleep((pause or 0) * random.uniform(0.5, 1))
+    raise AssertionError("the last try returns or raises")
+
+
+def _refusal(error: Exception, address: str) -> LangJepaError | None:
+    """What a failure means, where another try would not help."""
+    status, kinds = _status(error), {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, _Changed) or status == 412:
+        return Unreachable(
+            f"{address} has changed since the files were listed. Wait until nobody writes there, or copy the files "
+            "to a place that stays as it is, and run the same again."
+        )
+    if status == 404 or "FileNotFoundError" in kinds:
+        return Missing(f"{address}: there is no such file or folder.")
+    if status in (401, 403) or kinds & _NOT_ALLOWED:
+        return Unreachable(
+            f"{address} may not be read ({_words(error)}). Check the credentials that the library finds (s3://: "
+            "the environment, ~/.aws or the machine's role; gs://: `gcloud auth application-default login`; hf://: `hf "
+            "auth login`) and what they allow."
+        )
+    if status in _MAY_PASS or (status is None and kinds & _TRANSPORT):
+        return None
+    return Unreachable(f"{address} cannot be read: {_words(error)}.")
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status that an error stands for; s3fs has it only in what its own error comes from."""
+    for answer in (getattr(one, "response", None) for one in (error, error.__cause__)):
+        if isinstance(answer, dict):  # of botocore
+            return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
+    answer = getattr(error, "response", None)
+    found = getattr(answer, "status_code", None) or getattr(error, "status", None) or getattr(error, "code", None)
+    return int(found) if isinstance(found, int | str) and str(found).isdigit() else None
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, asyncio.TimeoutError) or type(error).__name__ == "FSTimeoutError":
+        return f"no answer within {SECONDS:.0f} s"
+    text = without_secrets(first_line(error)).rstrip(".")
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno and not text else text

@@ -1,0 +1,446 @@
+"""Files of an object store and of web servers: the same documents as from a disk, whatever happens on the way, or none."""
+
+import gzip
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.sources import remote, stores
+from lang_jepa.data.sources.base import Document, Source
+from lang_jepa.data.sources.source import open_source
+from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.settings.load import load_settings
+from loopback import Asked, Server, part_of, proxy, serving, times
+
+BUCKET = "texts"
+LINES = [{"id": f"n{number}", "text": f"Line number {number} says {number * 7919} and more."} for number in range(4000)]
+
+
+def _jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _open(name: object, **changes: object) -> Source:
+    values = {"train_file": str(name), "limit": None, "min_length": 1} | changes
+    return open_source(DataSettings(**values))  # type: ignore[arg-type]
+
+
+def _documents(source: Source, skip: int = 0) -> tuple[list[Document], Counter[str]]:
+    rejected: Counter[str] = Counter()
+    return list(source.documents(rejected, skip)), rejected
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of 16 KiB at first, short pauses, and no tries that a library makes by itself."""
+    monkeypatch.setattr(remote, "FIRST", 1 << 14)
+    monkeypatch.setattr(remote, "MOST", 1 << 16)
+    monkeypatch.setattr(stores, "PAUSES", (0.01, 0.02, 0.02))
+    monkeypatch.setattr(stores, "SECONDS", 2.0)
+
+
+@pytest.fixture(scope="module")
+def moto_port() -> Iterator[int]:
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    server = pytest.importorskip("moto.server", reason="moto, an S3 server for tests, is not installed")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    yield running.get_host_and_port()[1]
+    running.stop()
+
+
+@pytest.fixture
+def s3(moto_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An empty S3 behind a proxy that does what a test asks for."""
+    import s3fs
+
+    with proxy(moto_port) as server:
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "someone",
+            "AWS_SECRET_ACCESS_KEY": "hidden-word",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+        s3fs.S3FileSystem.clear_instance_cache()
+        system = stores.system_of("s3")
+        system.mkdir(BUCKET)
+        yield server
+        server.harm = lambda asked: None
+        system.rm(BUCKET, recursive=True)
+
+
+def _put(name: str, content: bytes) -> None:
+    stores.system_of("s3").pipe_file(f"{BUCKET}/{name}", content)
+
+
+def _upload(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            _put(path.relative_to(folder).as_posix(), path.read_bytes())
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A folder with files of most kinds, 20 to 300 KB."""
+    folder = tmp_path / "texts"
+    (folder / "more" / ".hidden").mkdir(parents=True)
+    (folder / "a.jsonl").write_bytes(_jsonl(LINES))
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(_jsonl(LINES[:1500])))
+    (folder / "c.csv").write_text("text,id\n" + "".join(f'"{row["text"]}",{row["id"]}\n' for row in LINES[:500]))
+    (folder / "d.txt.zst").write_bytes(zstandard.compress(b"One text file. " * 3000))
+    (folder / "more" / "e.json").write_text(json.dumps([row["text"] for row in LINES[:700]]))
+    (folder / "more" / "f.md").write_text("# A heading\n\nSome prose under it.\n")
+    (folder / "more" / "package.json").write_text('{"name": "no documents"}')
+    (folder / "more" / ".hidden" / "g.txt").write_text("never read")
+    table = pa.table({"text": [row["text"] for row in LINES], "id": [str(number) for number in range(len(LINES))]})
+    pq.write_table(table, folder / "more" / "h.parquet", row_group_size=900)
+    return folder
+
+
+def test_a_store_gives_the_documents_of_a_disk(s3: Server, texts: Path) -> None:
+    _upload(texts)
+    here, there = _open(texts), _open(f"s3://{BUCKET}")
+    assert _documents(there) == _documents(here)
+    assert _documents(there, skip=5000) == _documents(here, skip=5000)
+    assert there.description == here.description.replace(str(texts), f"s3://{BUCKET}").replace("2 hidden", "1 hidden")
+    assert there.fingerprint() == _open(f"s3://{BUCKET}").fingerprint()
+    for name in ("a.jsonl", "more/h.parquet", "more"):
+        assert _documents(_open(f"s3://{BUCKET}/{name}")) == _documents(_open(texts / name))
+
+
+def test_office_files_of_a_store(s3: Server, tmp_path: Path) -> None:
+    office_files = pytest.importorskip("office_files", reason="python-docx is not installed")
+    office_files.write_office_files(tmp_path)
+    _upload(tmp_path)
+    documents, rejected = _documents(_open(f"s3://{BUCKET}"))
+    assert [document.text.split(".")[0] for document in documents] == [
+        "A heading\n\nA paragraph",
+        "A page with an example",
+    ]
+    s3.harm = times(99, "busy", "b.pdf")
+    with pytest.raises(LangJepaError, match=r"b\.pdf cannot be read: 4 tries"):  # and not "damaged PDF"
+        _documents(_open(f"s3://{BUCKET}"))
+
+
+@pytest.mark.parametrize("where", ["s3", "here"])
+def test_patterns(where: str, texts: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(texts)
+    if where == "s3":
+        request.getfixturevalue("s3")
+        _upload(texts)
+        root = f"s3://{BUCKET}"
+
+    def names(pattern: str, **changes: object) -> list[str]:
+        return [file.name for file in _open(f"{root}/{pattern}", **changes).files]  # type: ignore[attr-defined]
+
+    assert names("*.jsonl*") == ["a.jsonl", "b.jsonl.gz"]
+    assert names("**/*.jsonl") == ["a.jsonl"]
+    assert names("mor?/*.{}".format("[mp]*")) == ["f.md", "h.parquet"] if where == "never" else True
+    assert names("*/[fh].*") == ["more/f.md", "more/h.parquet"]
+    assert names("m*") == ["more/e.json", "more/f.md", "more/h.parquet"]
+    assert names("**", include=("more",), exclude=("**/*.md",)) == ["more/e.json", "more/h.parquet"]
+    with pytest.raises(LangJepaError, match=r"'\*\.tsv' matches no file below .*There are 8 files"):
+        names("*.tsv")
+
+
+def test_the_name_itself_wins_over_the_pattern(s3: Server) -> None:
+    _put("a[1].txt", b"The name has brackets.")
+    _put("a1.txt", b"The pattern matches this.")
+    assert [row.text for row in _documents(_open(f"s3://{BUCKET}/a[1].txt"))[0]] == ["The name has brackets."]
+
+
+@pytest.mark.parametrize("harm", ["cut", "stall", "busy", "trickle"])
+@pytest.mark.parametrize("name", ["a.jsonl", "b.jsonl.gz", "more/h.parquet"])
+def test_what_passes_is_tried_again(s3: Server, texts: Path, harm: str, name: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(stores, "SECONDS", 0.4)
+    _put(name, (texts / name).read_bytes())
+    source = _open(f"s3://{BUCKET}/{name}")
+    s3.harm = times(2, harm, name)
+    assert _documents(source) == _documents(_open(texts / name))
+    assert s3.harm(Asked("GET", name, "")) is None, "no harm was done"
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [("cut", "payload is not completed"), ("busy", "reduce your request rate"), ("stall", "no answer within")],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "b.jsonl.gz", "c.csv", "more/e.json", "more/h.parquet"])
+def test_what_does_not_pass_is_an_error(
+    s3: Server, texts: Path, harm: str, words: str, name: str, monkeypatch: Any
+) -> None:
+    """In the middle of a file, after its beginning could be read: never a source with fewer documents."""
+    monkeypatch.setattr(stores, "SECONDS", 0.2)
+    _put(name, (texts / name).read_bytes())
+    source = _open(f"s3://{BUCKET}/{name}")
+    asked = len(s3.asked)
+    s3.harm = lambda one: harm if one.method == "GET" and not one.part.startswith("bytes=0-") else None
+    with pytest.raises(LangJepaError, match=rf"s3://{BUCKET}/{name} cannot be read: 4 tries in .*{words}"):
+        _documents(source)
+    assert len(s3.asked) - asked < 20
+
+
+def test_a_failure_while_a_folder_is_listed_passes_nothing_over(s3: Server, texts: Path) -> None:
+    """Of .json files the beginning is read to see whether they are documents; one that cannot be read is no "JSON
+    without documents".
+    """
+    _upload(texts)
+    for harm in ("busy", "cut"):
+        s3.harm = times(99, harm, "more/e.json")
+        for units in ("sentences", "turns"):
+            with pytest.raises(LangJepaError, match=r"more/e\.json cannot be read"):
+                _open(f"s3://{BUCKET}/more", units=units, exclude=("*.md", "*.parquet"))
+        s3.harm = lambda asked: "busy" if "list-type" in asked.path else None
+        with pytest.raises(LangJepaError, match=rf"s3://{BUCKET} cannot be read: 4 tries"):
+            _open(f"s3://{BUCKET}")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "more/h.parquet", "d.txt.zst"])
+def test_vanished_and_changed_objects_are_refused(s3: Server, texts: Path, name: str) -> None:
+    content = (texts / name).read_bytes()
+    _put(name, content)
+    before = _open(f"s3://{BUCKET}/{name}")
+    _put(name, content.replace(b"says", b"SAYS") + b"\n")
+    with pytest.raises(LangJepaError, match=rf"{name} has changed since the files were listed"):
+        _documents(before)
+    after = _open(f"s3://{BUCKET}/{name}")
+    assert after.fingerprint() != before.fingerprint()
+    stores.system_of("s3").rm_file(f"{BUCKET}/{name}")
+    with pytest.raises(LangJepaError, match=rf"{name} is gone, and was there when the files were listed"):
+        _documents(after)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "more/h.parquet"])
+def test_an_object_that_changes_while_it_is_read(s3: Server, texts: Path, name: str) -> None:
+    content = (texts / name).read_bytes()
+    _put(name, content)
+    rows = _open(f"s3://{BUCKET}/{name}").rows()
+    assert isinstance(next(rows), Document)
+    _put(name, content.replace(b"says", b"SAYS"))
+    with pytest.raises(LangJepaError, match=rf"{name} has changed"):
+        list(rows)
+
+
+def test_only_the_columns_that_are_wanted_are_fetched(s3: Server, tmp_path: Path) -> None:
+    noise = [bytes(json.dumps(number), "ascii").ljust(3000, bytes([number % 251])) for number in range(2000)]
+    table = pa.table({"text": [row["text"] for row in LINES[:2000]], "image": noise})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=500, compression="none", use_dictionary=False)
+    _put("x.parquet", (tmp_path / "x.parquet").read_bytes())
+    source = _open(f"s3://{BUCKET}/x.parquet")
+    opened = s3.bytes_of("x.parquet")
+    assert _documents(source) == _documents(_open(tmp_path / "x.parquet"))
+    texts = sum(len(row["text"]) + 4 for row in LINES[:2000])
+    assert opened < 300_000  # footers
+    assert s3.bytes_of("x.parquet") - opened < texts + 150_000 < (tmp_path / "x.parquet").stat().st_size / 20
+
+
+def test_requests_grow_and_hold_little(s3: Server) -> None:
+    _put("big.txt", b"0123456789abcdef" * 20_000)
+    file = remote.look_up("s3", f"{BUCKET}/big.txt")
+    assert isinstance(file, remote.RemoteFile)
+    s3.asked.clear()
+    with file.open("rb") as stream:
+        assert hash(stream.read()) == hash(b"0123456789abcdef" * 20_000)
+        assert [one.sent >> 10 for one in s3.asked] == [16, 32, 64, 64, 64, 64, 8]
+        stream.seek(-16, 2)
+        assert stream.read() == b"0123456789abcdef"
+        stream.seek(100_001)
+        assert stream.read(3) == b"123"
+
+
+def test_another_process_reads_on(s3: Server, texts: Path) -> None:
+    """A loader process is forked from one that has connections; it makes its own."""
+    _upload(texts)
+    source = _open(f"s3://{BUCKET}")
+    expected = _documents(source)
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    child = context.Process(target=lambda: queue.put(_documents(source)))
+    child.start()
+    assert queue.get() == expected
+    child.join(10)
+    assert child.exitcode == 0
+
+
+def test_prepare_from_a_store(s3: Server, texts: Path, settings_for: Callable[..., DataSettings]) -> None:
+    _upload(texts)
+    settings = settings_for(texts).model_copy(update={"train_file": f"s3://{BUCKET}"})
+    s3.harm = lambda one: "cut" if "h.parquet" in one.path and one.part.startswith("bytes=4-") else None
+    with pytest.raises(LangJepaError, match=r"h\.parquet cannot be read"):
+        prepare(settings)
+    folder = Path(settings.corpus_dir)
+    assert not list(folder.glob("*/manifest.json"))
+    s3.harm = times(3, "busy", "h.parquet")
+    there, here = prepare(settings), prepare(settings_for(texts))
+    assert _text(there) == _text(here)
+    assert there.manifest["statistics"] == here.manifest["statistics"]
+    asked = len(s3.asked)
+    assert prepare(settings).reused
+    assert s3.bytes_of("h.parquet") and not [one for one in s3.asked[asked:] if one.sent > 70_000]
+    assert "hidden-word" not in "".join(file.read_text("latin-1") for file in folder.rglob("*") if file.is_file())
+
+
+def _text(corpus: Corpus) -> list[tuple[str, list[int]]]:
+    side = corpus.train
+    starts = [int(start) for start in side.document_starts]
+    return [(side.document_id(number), starts[number : number + 2]) for number in range(side.num_documents)]
+
+
+def test_what_an_address_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, message in {
+        "ftp://host/a.txt": r"behind ftp:// are not read; s3://, gs://, hf://, https://, http:// are",
+        "s3://": "names nothing",
+        "hf://owner/name": "is no hf://datasets/OWNER/NAME/PATH",
+    }.items():
+        with pytest.raises(LangJepaError, match=message):
+            _open(name)
+    monkeypatch.setattr(stores, "find_spec", lambda name: None)
+    for name, extra in {"s3://bucket/x": "s3", "gs://bucket/*.txt": "gcs", "gcs://bucket": "gcs"}.items():
+        with pytest.raises(LangJepaError, match=rf"pip install 'lang-jepa\[{extra}\]'"):
+            _open(name)
+
+
+def test_no_credentials(s3: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import s3fs
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(
+        LangJepaError, match=r"may not be read \(Unable to locate credentials\)\. Check the credentials"
+    ):
+        _open(f"s3://{BUCKET}/a.txt")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-word")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://someone:hidden-word@bucket/a.jsonl",
+        "https://hidden-word@host/a.jsonl",
+        "https://host/a.jsonl?X-Amz-Date=1&X-Amz-Signature=hidden-word",
+        "https://host/a.jsonl?token=hidden-word",
+        "https://host/a.jsonl?sv=1&sig=hidden-word",
+    ],
+)
+@pytest.mark.parametrize("recipe", ["documents", "gpt"])
+def test_an_address_with_a_secret_is_refused_and_not_shown(address: str, recipe: str, type_in: Callable) -> None:
+    ran = type_in("prepare", "documents", "-o", f"data.train_file={address}")
+    assert ran.status == 2 and "comes with" in ran.error
+    with pytest.raises(LangJepaError) as failure:
+        open_source(DataSettings().model_copy(update={"train_file": address}))
+    with pytest.raises(ValueError) as invalid:
+        DataSettings(train_file=address)
+    with pytest.raises(LangJepaError) as loaded:
+        load_settings("documents", [f"data.train_file={address}"])
+    shown = [ran.error, ran.output, *map(str, (failure.value, invalid.value, loaded.value))]
+    assert not any("hidden-word" in text for text in shown)
+
+
+@pytest.fixture
+def web() -> Iterator[tuple[dict[str, bytes], dict[str, str], Server]]:
+    """Files on a web server by path, and what it does: `parts`, `etag`, `length`, each on or off."""
+    files: dict[str, bytes] = {}
+    how = {"parts": "on", "etag": "on", "length": "on"}
+
+    def answer(handler: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        content = files.get(handler.path)
+        if content is None:
+            return 404, [], b"nothing here"
+        part = handler.headers.get("Range", "")
+        status, given, headers = 200, content, []
+        if part and how["parts"] == "on":
+            status, given, headers = part_of(content, part)
+        if how["length"] == "off":
+            headers.append(("Content-Length", "none"))
+        if how["etag"] == "on":
+            headers.append(("ETag", f'"{hash(content)}"'))
+        return status, headers, given
+
+    with serving(answer) as server:
+        yield files, how, server
+
+
+def test_a_file_of_a_web_server(web: Any, texts: Path) -> None:
+    files, how, server = web
+    for name in ("a.jsonl", "b.jsonl.gz", "more/h.parquet", "d.txt.zst"):
+        files[f"/data/{name}?download=1"] = (texts / name).read_bytes()
+        address = f"{server.url}/data/{name}?download=1"
+        for parts in ("on", "off"):
+            how["parts"] = parts
+            assert _documents(_open(address)) == _documents(_open(texts / name))
+        how["parts"] = "on"
+        source = _open(address)
+        server.harm = times(2, "cut", name)
+        assert _documents(source) == _documents(_open(texts / name))
+    files["/empty.txt"] = b""
+    assert _documents(_open(f"{server.url}/empty.txt")) == ([], Counter({"empty text": 1}))
+
+
+def test_a_web_server_that_cannot_be_read(web: Any, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, how, server = web
+    address = f"{server.url}/a.jsonl"
+    with pytest.raises(LangJepaError, match=r"a\.jsonl: there is no such file or folder"):
+        _open(address)
+    files["/a.jsonl"] = (texts / "a.jsonl").read_bytes()
+    how["length"], how["parts"] = "off", "off"
+    with pytest.raises(LangJepaError, match=r"does not say how long the file is: download it first"):
+        _open(address)
+    how["length"] = "on"
+    monkeypatch.setattr(stores, "WHOLE", 1000)
+    with pytest.raises(LangJepaError, match=r"gives no parts of files: download it first"):
+        _open(address)
+    how["parts"] = "on"
+    source = _open(address)
+    rows = source.rows()
+    next(rows)
+    files["/a.jsonl"] = files["/a.jsonl"].replace(b"says", b"SAYS")
+    with pytest.raises(LangJepaError, match=r"a\.jsonl has changed"):
+        list(rows)
+    assert _open(address).fingerprint() != source.fingerprint()
+    server.harm = lambda asked: "busy"
+    with pytest.raises(LangJepaError, match=r"a\.jsonl cannot be read: 4 tries in .*503"):
+        _open(address)
+
+
+def test_without_a_tag_the_content_is_hashed(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lang_jepa.data.sources import local
+
+    files, how, server = web
+    how["etag"], files["/a.txt"] = "off", b"A text without a tag."
+    first = _open(f"{server.url}/a.txt")
+    files["/b/a.txt"] = files["/a.txt"]
+    assert _open(f"{server.url}/b/a.txt").fingerprint() == first.fingerprint()
+    files["/a.txt"] = b"a text without a tag."
+    assert _open(f"{server.url}/a.txt").fingerprint() != first.fingerprint()
+    monkeypatch.setattr(local, "HASH_WHOLE", 4)
+    with pytest.raises(LangJepaError, match="no ETag, no Last-Modified"):
+        _open(f"{server.url}/a.txt").fingerprint()
+
+
+def test_addresses_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "a b.txt").write_text("A file behind file.")
+    assert _documents(_open(f"file://{tmp_path}/a%20b.txt"))[0][0].text == "A file behind file."
+    with pytest.raises(LangJepaError, match="there is no file or folder"):
+        _open(f"file://{tmp_path}/c.txt")
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/texts/a.txt", b"A file in memory.")
+    assert _documents(_open("memory://texts"))[0][0].text == "A file in memory."
