@@ -4,7 +4,7 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -78,7 +78,7 @@ def serving(answer: Callable[[BaseHTTPRequestHandler, bytes], Answer]) -> Iterat
             for name, value in headers:
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                     self.send_header(name, value)
-            given = dict((name.lower(), value) for name, value in headers).get("content-length", str(len(content)))
+            given = {name.lower(): value for name, value in headers}.get("content-length", str(len(content)))
             if given != "none":
                 self.send_header("Content-Length", given if self.command == "HEAD" else str(len(content)))
             else:
@@ -103,10 +103,8 @@ def serving(answer: Callable[[BaseHTTPRequestHandler, bytes], Answer]) -> Iterat
                 ended.wait(30)
 
         def handle(self) -> None:
-            try:
+            with suppress(OSError):  # the client has gone
                 super().handle()
-            except OSError:  # the client has gone
-                pass
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 

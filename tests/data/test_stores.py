@@ -3,10 +3,11 @@
 import gzip
 import json
 import multiprocessing
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,11 +21,17 @@ from lang_jepa.data.sources.base import Document, Source
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
-from lang_jepa.settings.load import load_settings
+from lang_jepa.settings.load import load_gpt_settings
 from loopback import Asked, Server, part_of, proxy, serving, times
 
+if TYPE_CHECKING:
+    from typed import Ran
+
 BUCKET = "texts"
-LINES = [{"id": f"n{number}", "text": f"Line number {number} says {number * 7919} and more."} for number in range(4000)]
+LINES = [
+    {"id": f"n{number}", "text": f"Line number {number} says {number * 7919} and {'more ' * 20}"}
+    for number in range(2600)
+]
 
 
 def _jsonl(rows: list[dict[str, Any]]) -> bytes:
@@ -43,29 +50,23 @@ def _documents(source: Source, skip: int = 0) -> tuple[list[Document], Counter[s
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests of 16 KiB at first, short pauses, and no tries that a library makes by itself."""
-    monkeypatch.setattr(remote, "FIRST", 1 << 14)
-    monkeypatch.setattr(remote, "MOST", 1 << 16)
+    """Requests of 8 KiB at first, and short pauses."""
+    monkeypatch.setattr(remote, "FIRST", 1 << 13)
+    monkeypatch.setattr(remote, "MOST", 1 << 17)
     monkeypatch.setattr(stores, "PAUSES", (0.01, 0.02, 0.02))
     monkeypatch.setattr(stores, "SECONDS", 2.0)
 
 
 @pytest.fixture(scope="module")
-def moto_port() -> Iterator[int]:
-    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
-    server = pytest.importorskip("moto.server", reason="moto, an S3 server for tests, is not installed")
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+def s3_server() -> Iterator[Server]:
+    """A real S3 server, without the tries that s3fs and botocore make by themselves."""
+    s3fs = pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto, an S3 server for tests, is not installed")
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
-    yield running.get_host_and_port()[1]
-    running.stop()
-
-
-@pytest.fixture
-def s3(moto_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """An empty S3 behind a proxy that does what a test asks for."""
-    import s3fs
-
-    with proxy(moto_port) as server:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 20)  # servers and readers are threads of this process, and wait for each other
+    with proxy(running.get_host_and_port()[1]) as server, pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "AWS_ENDPOINT_URL": server.url,
             "AWS_ACCESS_KEY_ID": "someone",
@@ -73,14 +74,24 @@ def s3(moto_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_MAX_ATTEMPTS": "1",
         }.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+            patch.setenv(name, value)
+        patch.setattr(s3fs.S3FileSystem, "retries", 1)
         s3fs.S3FileSystem.clear_instance_cache()
-        system = stores.system_of("s3")
-        system.mkdir(BUCKET)
         yield server
-        server.harm = lambda asked: None
-        system.rm(BUCKET, recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
+    sys.setswitchinterval(before)
+    running.stop()
+
+
+@pytest.fixture
+def s3(s3_server: Server) -> Iterator[Server]:
+    """An empty bucket, behind a proxy that does what a test asks for."""
+    system = stores.system_of("s3")
+    system.mkdir(BUCKET)
+    yield s3_server
+    s3_server.harm = lambda asked: None
+    s3_server.asked.clear()
+    system.rm(BUCKET, recursive=True)
 
 
 def _put(name: str, content: bytes) -> None:
@@ -99,15 +110,15 @@ def texts(tmp_path: Path) -> Path:
     folder = tmp_path / "texts"
     (folder / "more" / ".hidden").mkdir(parents=True)
     (folder / "a.jsonl").write_bytes(_jsonl(LINES))
-    (folder / "b.jsonl.gz").write_bytes(gzip.compress(_jsonl(LINES[:1500])))
-    (folder / "c.csv").write_text("text,id\n" + "".join(f'"{row["text"]}",{row["id"]}\n' for row in LINES[:500]))
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(_jsonl(LINES[:800])))
+    (folder / "c.csv").write_text("text,id\n" + "".join(f'"{row["text"]}",{row["id"]}\n' for row in LINES[:800]))
     (folder / "d.txt.zst").write_bytes(zstandard.compress(b"One text file. " * 3000))
-    (folder / "more" / "e.json").write_text(json.dumps([row["text"] for row in LINES[:700]]))
+    (folder / "more" / "e.json").write_text(json.dumps([row["text"] for row in LINES[:800]]))
     (folder / "more" / "f.md").write_text("# A heading\n\nSome prose under it.\n")
     (folder / "more" / "package.json").write_text('{"name": "no documents"}')
     (folder / "more" / ".hidden" / "g.txt").write_text("never read")
     table = pa.table({"text": [row["text"] for row in LINES], "id": [str(number) for number in range(len(LINES))]})
-    pq.write_table(table, folder / "more" / "h.parquet", row_group_size=900)
+    pq.write_table(table, folder / "more" / "h.parquet", row_group_size=900, use_dictionary=False, compression="none")
     return folder
 
 
@@ -115,10 +126,10 @@ def test_a_store_gives_the_documents_of_a_disk(s3: Server, texts: Path) -> None:
     _upload(texts)
     here, there = _open(texts), _open(f"s3://{BUCKET}")
     assert _documents(there) == _documents(here)
-    assert _documents(there, skip=5000) == _documents(here, skip=5000)
+    assert _documents(there, skip=3600) == _documents(here, skip=3600)
     assert there.description == here.description.replace(str(texts), f"s3://{BUCKET}").replace("2 hidden", "1 hidden")
     assert there.fingerprint() == _open(f"s3://{BUCKET}").fingerprint()
-    for name in ("a.jsonl", "more/h.parquet", "more"):
+    for name in ("d.txt.zst", "more/h.parquet", "more/"):
         assert _documents(_open(f"s3://{BUCKET}/{name}")) == _documents(_open(texts / name))
 
 
@@ -131,6 +142,7 @@ def test_office_files_of_a_store(s3: Server, tmp_path: Path) -> None:
         "A heading\n\nA paragraph",
         "A page with an example",
     ]
+    assert not rejected
     s3.harm = times(99, "busy", "b.pdf")
     with pytest.raises(LangJepaError, match=r"b\.pdf cannot be read: 4 tries"):  # and not "damaged PDF"
         _documents(_open(f"s3://{BUCKET}"))
@@ -149,7 +161,7 @@ def test_patterns(where: str, texts: Path, request: pytest.FixtureRequest, monke
 
     assert names("*.jsonl*") == ["a.jsonl", "b.jsonl.gz"]
     assert names("**/*.jsonl") == ["a.jsonl"]
-    assert names("mor?/*.{}".format("[mp]*")) == ["f.md", "h.parquet"] if where == "never" else True
+    assert names("more/*.[mp]*") == ["f.md", "h.parquet"]
     assert names("*/[fh].*") == ["more/f.md", "more/h.parquet"]
     assert names("m*") == ["more/e.json", "more/f.md", "more/h.parquet"]
     assert names("**", include=("more",), exclude=("**/*.md",)) == ["more/e.json", "more/h.parquet"]
@@ -213,14 +225,14 @@ def test_vanished_and_changed_objects_are_refused(s3: Server, texts: Path, name:
     content = (texts / name).read_bytes()
     _put(name, content)
     before = _open(f"s3://{BUCKET}/{name}")
-    _put(name, content.replace(b"says", b"SAYS") + b"\n")
+    _put(name, content + b"\n")
     with pytest.raises(LangJepaError, match=rf"{name} has changed since the files were listed"):
         _documents(before)
-    after = _open(f"s3://{BUCKET}/{name}")
-    assert after.fingerprint() != before.fingerprint()
+    _put(name, content)
+    assert _documents(before) == _documents(_open(texts / name))
     stores.system_of("s3").rm_file(f"{BUCKET}/{name}")
     with pytest.raises(LangJepaError, match=rf"{name} is gone, and was there when the files were listed"):
-        _documents(after)
+        _documents(before)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "more/h.parquet"])
@@ -235,7 +247,7 @@ def test_an_object_that_changes_while_it_is_read(s3: Server, texts: Path, name: 
 
 
 def test_only_the_columns_that_are_wanted_are_fetched(s3: Server, tmp_path: Path) -> None:
-    noise = [bytes(json.dumps(number), "ascii").ljust(3000, bytes([number % 251])) for number in range(2000)]
+    noise = [bytes(json.dumps(number), "ascii").ljust(9000, bytes([number % 251])) for number in range(2000)]
     table = pa.table({"text": [row["text"] for row in LINES[:2000]], "image": noise})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=500, compression="none", use_dictionary=False)
     _put("x.parquet", (tmp_path / "x.parquet").read_bytes())
@@ -254,7 +266,7 @@ def test_requests_grow_and_hold_little(s3: Server) -> None:
     s3.asked.clear()
     with file.open("rb") as stream:
         assert hash(stream.read()) == hash(b"0123456789abcdef" * 20_000)
-        assert [one.sent >> 10 for one in s3.asked] == [16, 32, 64, 64, 64, 64, 8]
+        assert [one.sent >> 10 for one in s3.asked] == [8, 16, 32, 64, 128, 64]
         stream.seek(-16, 2)
         assert stream.read() == b"0123456789abcdef"
         stream.seek(100_001)
@@ -289,7 +301,7 @@ def test_prepare_from_a_store(s3: Server, texts: Path, settings_for: Callable[..
     assert there.manifest["statistics"] == here.manifest["statistics"]
     asked = len(s3.asked)
     assert prepare(settings).reused
-    assert s3.bytes_of("h.parquet") and not [one for one in s3.asked[asked:] if one.sent > 70_000]
+    assert not [one for one in s3.asked[asked:] if one.sent > 70_000]
     assert "hidden-word" not in "".join(file.read_text("latin-1") for file in folder.rglob("*") if file.is_file())
 
 
@@ -340,17 +352,17 @@ def test_no_credentials(s3: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         "https://host/a.jsonl?sv=1&sig=hidden-word",
     ],
 )
-@pytest.mark.parametrize("recipe", ["documents", "gpt"])
-def test_an_address_with_a_secret_is_refused_and_not_shown(address: str, recipe: str, type_in: Callable) -> None:
+def test_an_address_with_a_secret_is_refused_and_not_shown(address: str, type_in: "Callable[..., Ran]") -> None:
     ran = type_in("prepare", "documents", "-o", f"data.train_file={address}")
-    assert ran.status == 2 and "comes with" in ran.error
+    assert ran.status == 2
+    assert "comes with" in ran.err
     with pytest.raises(LangJepaError) as failure:
         open_source(DataSettings().model_copy(update={"train_file": address}))
     with pytest.raises(ValueError) as invalid:
         DataSettings(train_file=address)
     with pytest.raises(LangJepaError) as loaded:
-        load_settings("documents", [f"data.train_file={address}"])
-    shown = [ran.error, ran.output, *map(str, (failure.value, invalid.value, loaded.value))]
+        load_gpt_settings("gpt", [f"data.train_file={address}"])
+    shown = [ran.err, ran.out, *map(str, (failure.value, invalid.value, loaded.value))]
     assert not any("hidden-word" in text for text in shown)
 
 
@@ -425,11 +437,11 @@ def test_without_a_tag_the_content_is_hashed(web: Any, monkeypatch: pytest.Monke
 
     files, how, server = web
     how["etag"], files["/a.txt"] = "off", b"A text without a tag."
-    first = _open(f"{server.url}/a.txt")
+    first = _open(f"{server.url}/a.txt").fingerprint()
     files["/b/a.txt"] = files["/a.txt"]
-    assert _open(f"{server.url}/b/a.txt").fingerprint() == first.fingerprint()
+    assert _open(f"{server.url}/b/a.txt").fingerprint() == first
     files["/a.txt"] = b"a text without a tag."
-    assert _open(f"{server.url}/a.txt").fingerprint() != first.fingerprint()
+    assert _open(f"{server.url}/a.txt").fingerprint() != first
     monkeypatch.setattr(local, "HASH_WHOLE", 4)
     with pytest.raises(LangJepaError, match="no ETag, no Last-Modified"):
         _open(f"{server.url}/a.txt").fingerprint()

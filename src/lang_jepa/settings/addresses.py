@@ -9,10 +9,8 @@ from pydantic import AfterValidator
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 """Scheme, and the rest."""
 _SECRET = re.compile(r"sig$|signature|token|secret|passw|credential|auth|api_?-?key|access_?-?key|^key$", re.IGNORECASE)
-_IN_TEXT = (
-    (re.compile(r"(://)[^/\s@]+@"), r"\1***@"),
-    (re.compile(rf"([?&;][^=&\s]*(?:{_SECRET.pattern})[^=&\s]*=)[^&\s'\"]*", re.IGNORECASE), r"\1***"),
-)
+_USER = re.compile(r"(?<=://)[^/\s@]+@")
+_PARAMETER = re.compile(r"(?<=[?&])([^=&\s]+)=[^&\s'\"]*")
 _OWN_WAYS = (
     "the environment, ~/.aws or the machine's role for s3://, `gcloud auth application-default login` for gs://, `hf "
     "auth login` for hf://; what only a signed https:// address opens has to be downloaded first"
@@ -45,9 +43,8 @@ def without_secrets(text: str) -> str:
     >>> without_secrets("s3://me:pw@bucket/a https://host/a?X-Amz-Signature=f00&b=1")
     's3://***@bucket/a https://host/a?X-Amz-Signature=***&b=1'
     """
-    for pattern, instead in _IN_TEXT:
-        text = pattern.sub(instead, text)
-    return text
+    hidden = _PARAMETER.sub(lambda found: f"{found[1]}=***" if _SECRET.search(found[1]) else found[0], text)
+    return _USER.sub("***@", hidden)
 
 
 Place = Annotated[str, AfterValidator(refuse_secret)]

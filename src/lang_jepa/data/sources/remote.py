@@ -65,7 +65,8 @@ class Ranges(io.RawIOBase):
 
     Args:
         file: to read.
-        ahead: bytes of a request at least; after each twice as many, up to MOST (0: what is asked for, and no more).
+        ahead: bytes of the first request; each is twice as large as the one before, up to MOST (0: of a request are
+            as many as are asked for).
 
     Raises:
         Unreachable: by its methods, see `stores.fetch`.
@@ -103,7 +104,7 @@ class Ranges(io.RawIOBase):
 
     def _request(self, wanted: int) -> None:
         file = self._file
-        asked = min(max(min(wanted, MOST), self._ahead), file.entry.size - self._at)
+        asked = min(self._ahead or min(wanted, MOST), file.entry.size - self._at)
         self._held = b""
         self._begin, self._held = stores.fetch(file.scheme, file.entry, self._at, self._at + asked, file.address)
         if self._ahead:
