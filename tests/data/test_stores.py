@@ -1,10 +1,8 @@
-"""Files of an object store and of web servers: the same documents as from a disk, whatever happens on the way, or none."""
+"""Files of an object store: the same documents as from a disk, whatever happens on the way, or none."""
 
-import gzip
 import json
 import multiprocessing
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,40 +10,22 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
+from store_files import LINES, documents_of, opened, write_texts
 
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources import remote, stores
-from lang_jepa.data.sources.base import Document, Source
+from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.load import load_gpt_settings
-from loopback import Asked, Server, part_of, proxy, serving, times
+from loopback import Asked, Server, proxy, times
 
 if TYPE_CHECKING:
     from typed import Ran
 
 BUCKET = "texts"
-LINES = [
-    {"id": f"n{number}", "text": f"Line number {number} says {number * 7919} and {'more ' * 20}"}
-    for number in range(2600)
-]
-
-
-def _jsonl(rows: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def _open(name: object, **changes: object) -> Source:
-    values = {"train_file": str(name), "limit": None, "min_length": 1} | changes
-    return open_source(DataSettings(**values))  # type: ignore[arg-type]
-
-
-def _documents(source: Source, skip: int = 0) -> tuple[list[Document], Counter[str]]:
-    rejected: Counter[str] = Counter()
-    return list(source.documents(rejected, skip)), rejected
 
 
 @pytest.fixture(autouse=True)
@@ -106,38 +86,26 @@ def _upload(folder: Path) -> None:
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    """A folder with files of most kinds, 20 to 300 KB."""
-    folder = tmp_path / "texts"
-    (folder / "more" / ".hidden").mkdir(parents=True)
-    (folder / "a.jsonl").write_bytes(_jsonl(LINES))
-    (folder / "b.jsonl.gz").write_bytes(gzip.compress(_jsonl(LINES[:800])))
-    (folder / "c.csv").write_text("text,id\n" + "".join(f'"{row["text"]}",{row["id"]}\n' for row in LINES[:800]))
-    (folder / "d.txt.zst").write_bytes(zstandard.compress(b"One text file. " * 3000))
-    (folder / "more" / "e.json").write_text(json.dumps([row["text"] for row in LINES[:800]]))
-    (folder / "more" / "f.md").write_text("# A heading\n\nSome prose under it.\n")
-    (folder / "more" / "package.json").write_text('{"name": "no documents"}')
-    (folder / "more" / ".hidden" / "g.txt").write_text("never read")
-    table = pa.table({"text": [row["text"] for row in LINES], "id": [str(number) for number in range(len(LINES))]})
-    pq.write_table(table, folder / "more" / "h.parquet", row_group_size=900, use_dictionary=False, compression="none")
-    return folder
+    write_texts(tmp_path / "texts")
+    return tmp_path / "texts"
 
 
 def test_a_store_gives_the_documents_of_a_disk(s3: Server, texts: Path) -> None:
     _upload(texts)
-    here, there = _open(texts), _open(f"s3://{BUCKET}")
-    assert _documents(there) == _documents(here)
-    assert _documents(there, skip=3600) == _documents(here, skip=3600)
+    here, there = opened(texts), opened(f"s3://{BUCKET}")
+    assert documents_of(there) == documents_of(here)
+    assert documents_of(there, skip=3600) == documents_of(here, skip=3600)
     assert there.description == here.description.replace(str(texts), f"s3://{BUCKET}").replace("2 hidden", "1 hidden")
-    assert there.fingerprint() == _open(f"s3://{BUCKET}").fingerprint()
+    assert there.fingerprint() == opened(f"s3://{BUCKET}").fingerprint()
     for name in ("d.txt.zst", "more/h.parquet", "more/"):
-        assert _documents(_open(f"s3://{BUCKET}/{name}")) == _documents(_open(texts / name))
+        assert documents_of(opened(f"s3://{BUCKET}/{name}")) == documents_of(opened(texts / name))
 
 
 def test_office_files_of_a_store(s3: Server, tmp_path: Path) -> None:
     office_files = pytest.importorskip("office_files", reason="python-docx is not installed")
     office_files.write_office_files(tmp_path)
     _upload(tmp_path)
-    documents, rejected = _documents(_open(f"s3://{BUCKET}"))
+    documents, rejected = documents_of(opened(f"s3://{BUCKET}"))
     assert [document.text.split(".")[0] for document in documents] == [
         "A heading\n\nA paragraph",
         "A page with an example",
@@ -145,7 +113,7 @@ def test_office_files_of_a_store(s3: Server, tmp_path: Path) -> None:
     assert not rejected
     s3.harm = times(99, "busy", "b.pdf")
     with pytest.raises(LangJepaError, match=r"b\.pdf cannot be read: 4 tries"):  # and not "damaged PDF"
-        _documents(_open(f"s3://{BUCKET}"))
+        documents_of(opened(f"s3://{BUCKET}"))
 
 
 @pytest.mark.parametrize("where", ["s3", "here"])
@@ -157,7 +125,7 @@ def test_patterns(where: str, texts: Path, request: pytest.FixtureRequest, monke
         root = f"s3://{BUCKET}"
 
     def names(pattern: str, **changes: object) -> list[str]:
-        return [file.name for file in _open(f"{root}/{pattern}", **changes).files]  # type: ignore[attr-defined]
+        return [file.name for file in opened(f"{root}/{pattern}", **changes).files]  # type: ignore[attr-defined]
 
     assert names("*.jsonl*") == ["a.jsonl", "b.jsonl.gz"]
     assert names("**/*.jsonl") == ["a.jsonl"]
@@ -172,7 +140,7 @@ def test_patterns(where: str, texts: Path, request: pytest.FixtureRequest, monke
 def test_the_name_itself_wins_over_the_pattern(s3: Server) -> None:
     _put("a[1].txt", b"The name has brackets.")
     _put("a1.txt", b"The pattern matches this.")
-    assert [row.text for row in _documents(_open(f"s3://{BUCKET}/a[1].txt"))[0]] == ["The name has brackets."]
+    assert [row.text for row in documents_of(opened(f"s3://{BUCKET}/a[1].txt"))[0]] == ["The name has brackets."]
 
 
 @pytest.mark.parametrize("harm", ["cut", "stall", "busy", "trickle"])
@@ -180,9 +148,9 @@ def test_the_name_itself_wins_over_the_pattern(s3: Server) -> None:
 def test_what_passes_is_tried_again(s3: Server, texts: Path, harm: str, name: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(stores, "SECONDS", 0.4)
     _put(name, (texts / name).read_bytes())
-    source = _open(f"s3://{BUCKET}/{name}")
+    source = opened(f"s3://{BUCKET}/{name}")
     s3.harm = times(2, harm, name)
-    assert _documents(source) == _documents(_open(texts / name))
+    assert documents_of(source) == documents_of(opened(texts / name))
     assert s3.harm(Asked("GET", name, "")) is None, "no harm was done"
 
 
@@ -197,11 +165,11 @@ def test_what_does_not_pass_is_an_error(
     """In the middle of a file, after its beginning could be read: never a source with fewer documents."""
     monkeypatch.setattr(stores, "SECONDS", 0.2)
     _put(name, (texts / name).read_bytes())
-    source = _open(f"s3://{BUCKET}/{name}")
+    source = opened(f"s3://{BUCKET}/{name}")
     asked = len(s3.asked)
     s3.harm = lambda one: harm if one.method == "GET" and not one.part.startswith("bytes=0-") else None
     with pytest.raises(LangJepaError, match=rf"s3://{BUCKET}/{name} cannot be read: 4 tries in .*{words}"):
-        _documents(source)
+        documents_of(source)
     assert len(s3.asked) - asked < 20
 
 
@@ -214,32 +182,32 @@ def test_a_failure_while_a_folder_is_listed_passes_nothing_over(s3: Server, text
         s3.harm = times(99, harm, "more/e.json")
         for units in ("sentences", "turns"):
             with pytest.raises(LangJepaError, match=r"more/e\.json cannot be read"):
-                _open(f"s3://{BUCKET}/more", units=units, exclude=("*.md", "*.parquet"))
+                opened(f"s3://{BUCKET}/more", units=units, exclude=("*.md", "*.parquet"))
         s3.harm = lambda asked: "busy" if "list-type" in asked.path else None
         with pytest.raises(LangJepaError, match=rf"s3://{BUCKET} cannot be read: 4 tries"):
-            _open(f"s3://{BUCKET}")
+            opened(f"s3://{BUCKET}")
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "more/h.parquet", "d.txt.zst"])
 def test_vanished_and_changed_objects_are_refused(s3: Server, texts: Path, name: str) -> None:
     content = (texts / name).read_bytes()
     _put(name, content)
-    before = _open(f"s3://{BUCKET}/{name}")
+    before = opened(f"s3://{BUCKET}/{name}")
     _put(name, content + b"\n")
     with pytest.raises(LangJepaError, match=rf"{name} has changed since the files were listed"):
-        _documents(before)
+        documents_of(before)
     _put(name, content)
-    assert _documents(before) == _documents(_open(texts / name))
+    assert documents_of(before) == documents_of(opened(texts / name))
     stores.system_of("s3").rm_file(f"{BUCKET}/{name}")
-    with pytest.raises(LangJepaError, match=rf"{name} is gone, and was there when the files were listed"):
-        _documents(before)
+    with pytest.raises(LangJepaError, match=rf"{name} is gone, or was replaced, since the files were listed"):
+        documents_of(before)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "more/h.parquet"])
 def test_an_object_that_changes_while_it_is_read(s3: Server, texts: Path, name: str) -> None:
     content = (texts / name).read_bytes()
     _put(name, content)
-    rows = _open(f"s3://{BUCKET}/{name}").rows()
+    rows = opened(f"s3://{BUCKET}/{name}").rows()
     assert isinstance(next(rows), Document)
     _put(name, content.replace(b"says", b"SAYS"))
     with pytest.raises(LangJepaError, match=rf"{name} has changed"):
@@ -251,12 +219,12 @@ def test_only_the_columns_that_are_wanted_are_fetched(s3: Server, tmp_path: Path
     table = pa.table({"text": [row["text"] for row in LINES[:2000]], "image": noise})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=500, compression="none", use_dictionary=False)
     _put("x.parquet", (tmp_path / "x.parquet").read_bytes())
-    source = _open(f"s3://{BUCKET}/x.parquet")
-    opened = s3.bytes_of("x.parquet")
-    assert _documents(source) == _documents(_open(tmp_path / "x.parquet"))
+    source = opened(f"s3://{BUCKET}/x.parquet")
+    footers = s3.bytes_of("x.parquet")
+    assert documents_of(source) == documents_of(opened(tmp_path / "x.parquet"))
     texts = sum(len(row["text"]) + 4 for row in LINES[:2000])
-    assert opened < 300_000  # footers
-    assert s3.bytes_of("x.parquet") - opened < texts + 150_000 < (tmp_path / "x.parquet").stat().st_size / 20
+    assert footers < 300_000
+    assert s3.bytes_of("x.parquet") - footers < texts + 150_000 < (tmp_path / "x.parquet").stat().st_size / 20
 
 
 def test_requests_grow_and_hold_little(s3: Server) -> None:
@@ -276,11 +244,11 @@ def test_requests_grow_and_hold_little(s3: Server) -> None:
 def test_another_process_reads_on(s3: Server, texts: Path) -> None:
     """A loader process is forked from one that has connections; it makes its own."""
     _upload(texts)
-    source = _open(f"s3://{BUCKET}")
-    expected = _documents(source)
+    source = opened(f"s3://{BUCKET}")
+    expected = documents_of(source)
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
-    child = context.Process(target=lambda: queue.put(_documents(source)))
+    child = context.Process(target=lambda: queue.put(documents_of(source)))
     child.start()
     assert queue.get() == expected
     child.join(10)
@@ -318,11 +286,11 @@ def test_what_an_address_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         "hf://owner/name": "is no hf://datasets/OWNER/NAME/PATH",
     }.items():
         with pytest.raises(LangJepaError, match=message):
-            _open(name)
+            opened(name)
     monkeypatch.setattr(stores, "find_spec", lambda name: None)
     for name, extra in {"s3://bucket/x": "s3", "gs://bucket/*.txt": "gcs", "gcs://bucket": "gcs"}.items():
         with pytest.raises(LangJepaError, match=rf"pip install 'lang-jepa\[{extra}\]'"):
-            _open(name)
+            opened(name)
 
 
 def test_no_credentials(s3: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -336,7 +304,7 @@ def test_no_credentials(s3: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with pytest.raises(
         LangJepaError, match=r"may not be read \(Unable to locate credentials\)\. Check the credentials"
     ):
-        _open(f"s3://{BUCKET}/a.txt")
+        opened(f"s3://{BUCKET}/a.txt")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-word")
     s3fs.S3FileSystem.clear_instance_cache()
@@ -364,95 +332,3 @@ def test_an_address_with_a_secret_is_refused_and_not_shown(address: str, type_in
         load_gpt_settings("gpt", [f"data.train_file={address}"])
     shown = [ran.err, ran.out, *map(str, (failure.value, invalid.value, loaded.value))]
     assert not any("hidden-word" in text for text in shown)
-
-
-@pytest.fixture
-def web() -> Iterator[tuple[dict[str, bytes], dict[str, str], Server]]:
-    """Files on a web server by path, and what it does: `parts`, `etag`, `length`, each on or off."""
-    files: dict[str, bytes] = {}
-    how = {"parts": "on", "etag": "on", "length": "on"}
-
-    def answer(handler: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        content = files.get(handler.path)
-        if content is None:
-            return 404, [], b"nothing here"
-        part = handler.headers.get("Range", "")
-        status, given, headers = 200, content, []
-        if part and how["parts"] == "on":
-            status, given, headers = part_of(content, part)
-        if how["length"] == "off":
-            headers.append(("Content-Length", "none"))
-        if how["etag"] == "on":
-            headers.append(("ETag", f'"{hash(content)}"'))
-        return status, headers, given
-
-    with serving(answer) as server:
-        yield files, how, server
-
-
-def test_a_file_of_a_web_server(web: Any, texts: Path) -> None:
-    files, how, server = web
-    for name in ("a.jsonl", "b.jsonl.gz", "more/h.parquet", "d.txt.zst"):
-        files[f"/data/{name}?download=1"] = (texts / name).read_bytes()
-        address = f"{server.url}/data/{name}?download=1"
-        for parts in ("on", "off"):
-            how["parts"] = parts
-            assert _documents(_open(address)) == _documents(_open(texts / name))
-        how["parts"] = "on"
-        source = _open(address)
-        server.harm = times(2, "cut", name)
-        assert _documents(source) == _documents(_open(texts / name))
-    files["/empty.txt"] = b""
-    assert _documents(_open(f"{server.url}/empty.txt")) == ([], Counter({"empty text": 1}))
-
-
-def test_a_web_server_that_cannot_be_read(web: Any, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, how, server = web
-    address = f"{server.url}/a.jsonl"
-    with pytest.raises(LangJepaError, match=r"a\.jsonl: there is no such file or folder"):
-        _open(address)
-    files["/a.jsonl"] = (texts / "a.jsonl").read_bytes()
-    how["length"], how["parts"] = "off", "off"
-    with pytest.raises(LangJepaError, match=r"does not say how long the file is: download it first"):
-        _open(address)
-    how["length"] = "on"
-    monkeypatch.setattr(stores, "WHOLE", 1000)
-    with pytest.raises(LangJepaError, match=r"gives no parts of files: download it first"):
-        _open(address)
-    how["parts"] = "on"
-    source = _open(address)
-    rows = source.rows()
-    next(rows)
-    files["/a.jsonl"] = files["/a.jsonl"].replace(b"says", b"SAYS")
-    with pytest.raises(LangJepaError, match=r"a\.jsonl has changed"):
-        list(rows)
-    assert _open(address).fingerprint() != source.fingerprint()
-    server.harm = lambda asked: "busy"
-    with pytest.raises(LangJepaError, match=r"a\.jsonl cannot be read: 4 tries in .*503"):
-        _open(address)
-
-
-def test_without_a_tag_the_content_is_hashed(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lang_jepa.data.sources import local
-
-    files, how, server = web
-    how["etag"], files["/a.txt"] = "off", b"A text without a tag."
-    first = _open(f"{server.url}/a.txt").fingerprint()
-    files["/b/a.txt"] = files["/a.txt"]
-    assert _open(f"{server.url}/b/a.txt").fingerprint() == first
-    files["/a.txt"] = b"a text without a tag."
-    assert _open(f"{server.url}/a.txt").fingerprint() != first
-    monkeypatch.setattr(local, "HASH_WHOLE", 4)
-    with pytest.raises(LangJepaError, match="no ETag, no Last-Modified"):
-        _open(f"{server.url}/a.txt").fingerprint()
-
-
-def test_addresses_of_this_machine(tmp_path: Path) -> None:
-    (tmp_path / "a b.txt").write_text("A file behind file.")
-    assert _documents(_open(f"file://{tmp_path}/a%20b.txt"))[0][0].text == "A file behind file."
-    with pytest.raises(LangJepaError, match="there is no file or folder"):
-        _open(f"file://{tmp_path}/c.txt")
-    import fsspec
-
-    fsspec.filesystem("memory").pipe_file("/texts/a.txt", b"A file in memory.")
-    assert _documents(_open("memory://texts"))[0][0].text == "A file in memory."

@@ -249,7 +249,7 @@ def fetch(scheme: str, entry: Entry, start: int, stop: int, address: str) -> tup
         return patiently(address, once)
     except Missing as error:
         raise Unreachable(
-            f"{address} is gone, and was there when the files were listed. Run the same again: they are listed anew."
+            f"{address} is gone, or was replaced, since the files were listed. Run the same again: they are listed anew."
         ) from error
 
 
