@@ -2,8 +2,7 @@
 
 import json
 import multiprocessing
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.load import load_gpt_settings
-from loopback import Asked, Server, proxy, times
+from loopback import Asked, Server, times
 
 if TYPE_CHECKING:
     from typed import Ran
@@ -28,50 +27,7 @@ if TYPE_CHECKING:
 BUCKET = "texts"
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests of 8 KiB at first, and short pauses."""
-    monkeypatch.setattr(remote, "FIRST", 1 << 13)
-    monkeypatch.setattr(remote, "MOST", 1 << 17)
-    monkeypatch.setattr(stores, "PAUSES", (0.01, 0.02, 0.02))
-    monkeypatch.setattr(stores, "SECONDS", 2.0)
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[Server]:
-    """A real S3 server, without the tries that s3fs and botocore make by themselves."""
-    s3fs = pytest.importorskip("s3fs", reason="the extra s3 is not installed")
-    moto = pytest.importorskip("moto.server", reason="moto, an S3 server for tests, is not installed")
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(before / 20)  # servers and readers are threads of this process, and wait for each other
-    with proxy(running.get_host_and_port()[1]) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": server.url,
-            "AWS_ACCESS_KEY_ID": "someone",
-            "AWS_SECRET_ACCESS_KEY": "hidden-word",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_MAX_ATTEMPTS": "1",
-        }.items():
-            patch.setenv(name, value)
-        patch.setattr(s3fs.S3FileSystem, "retries", 1)
-        s3fs.S3FileSystem.clear_instance_cache()
-        yield server
-    s3fs.S3FileSystem.clear_instance_cache()
-    sys.setswitchinterval(before)
-    running.stop()
-
-
-@pytest.fixture
-def s3(s3_server: Server) -> Iterator[Server]:
-    """An empty bucket, behind a proxy that does what a test asks for."""
-    system = stores.system_of("s3")
-    system.mkdir(BUCKET)
-    yield s3_server
-    s3_server.harm = lambda asked: None
-    s3_server.asked.clear()
-    system.rm(BUCKET, recursive=True)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 def _put(name: str, content: bytes) -> None:

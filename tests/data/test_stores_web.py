@@ -11,18 +11,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pytest
 from store_files import documents_of, opened, write_texts
 
-from lang_jepa.data.sources import remote, stores
+from lang_jepa.data.sources import stores
 from lang_jepa.errors import LangJepaError
 from loopback import Answer, Server, part_of, serving, times
 
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests of 8 KiB at first, and short pauses."""
-    monkeypatch.setattr(remote, "FIRST", 1 << 13)
-    monkeypatch.setattr(remote, "MOST", 1 << 17)
-    monkeypatch.setattr(stores, "PAUSES", (0.01, 0.02, 0.02))
-    monkeypatch.setattr(stores, "SECONDS", 2.0)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture
@@ -126,6 +119,7 @@ def test_addresses_of_this_machine(tmp_path: Path) -> None:
 @pytest.fixture
 def google(texts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, bytes], Server]]:
     """Objects of a bucket `texts` by name, behind what gcsfs asks of Google's JSON interface."""
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would ask Google by gRPC, whatever the address
     gcsfs = pytest.importorskip("gcsfs", reason="the extra gcs is not installed")
     import fsspec
 
@@ -140,6 +134,8 @@ def google(texts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[
         parts = urlsplit(handler.path)
         asked = dict(parse_qsl(parts.query, keep_blank_values=True))
         name = unquote(parts.path.partition("/b/texts/o/")[2])
+        if parts.path.endswith("/b/texts"):
+            return 200, [("Content-Type", "application/json")], b'{"kind": "storage#bucket", "name": "texts"}'
         if parts.path.endswith("/o"):
             found = [about(one) for one in sorted(files) if one.startswith(asked.get("prefix", ""))]
             return 200, [("Content-Type", "application/json")], json.dumps({"items": found}).encode()

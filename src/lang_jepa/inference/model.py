@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
+from lang_jepa.data.corpus.store import CorpusStore, local_folder
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.replies import VOTERS
 from lang_jepa.evaluation.scoreboard import Choice, Choices
@@ -208,7 +209,7 @@ class ConceptModel(EmbeddingModel):
 
 
 def own_folder(corpus_dir: str, name: object) -> Path | None:
-    """The folder of a finished corpus, None if it is not there.
+    """The folder of a finished corpus, None if it is not there; one in a store is copied to this machine first.
 
     Args:
         corpus_dir: of the model's settings.
@@ -216,7 +217,9 @@ def own_folder(corpus_dir: str, name: object) -> Path | None:
     """
     if not isinstance(name, str) or not name or Path(name).name != name:
         return None
-    folder = Path(corpus_dir) / name
+    if (store := CorpusStore.of(corpus_dir)) is not None:
+        store.fetch(name)
+    folder = local_folder(corpus_dir) / name
     return folder if (folder / MANIFEST).is_file() else None
 
 
@@ -255,7 +258,7 @@ def missing(model: EmbeddingModel, cure: str = "") -> str:
         stream = "" if cure else " -o data.streaming=false"
         why = "this model was trained on a stream, which leaves no corpus"
     else:
-        where = Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir
+        where = f"{data.corpus_dir}/{name}" if isinstance(name, str) else data.corpus_dir
         stream, why = ("", f"the corpus of this model's training is not here ({where}), and none is made in its place")
     cure = cure or f"if you have it elsewhere, give --corpus FOLDER; to make it again: {_prepare(model)}{stream}"
     return f"{why}: {cure}"

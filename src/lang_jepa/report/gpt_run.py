@@ -194,7 +194,7 @@ def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Toke
         tokens = of_corpus(Corpus.open(folder), lambda event: None) if whole else open_tokens(named, lambda event: None)
         if prepared is not None or tokens.identity == name:
             return tokens
-    where = folder or (Path(data.corpus_dir) / name if isinstance(name, str) else data.corpus_dir)
+    where = folder or (f"{data.corpus_dir}/{name}" if isinstance(name, str) else data.corpus_dir)
     raise LangJepaError(
         f"the tokens of this GPT's training are not here ({where}), and none are made in their place: name token "
         "shards or a prepared corpus of its tokenizer with --corpus FOLDER"

@@ -95,8 +95,9 @@ class DataSettings(Section):
     pattern that matches nothing is an error."""
     exclude: tuple[str, ...] = Field(default=(), strict=False)
     """Files of a folder that are left out, as patterns relative to it: `["**/CHANGELOG.md", "drafts"]`."""
-    corpus_dir: str = "corpora"
-    """Folder in which prepared corpora are kept, one subfolder per fingerprint."""
+    corpus_dir: Place = "corpora"
+    """Folder in which prepared corpora are kept, one subfolder per fingerprint, or an address of one (s3://, gs://), of
+    which this machine keeps copies below LANG_JEPA_CACHE (~/.cache/lang-jepa)."""
     tokenizer_path: str = "roberta-base"
     """Hugging Face tokenizer by name or folder, or `trained` (byte-level BPE learnt on the corpus). Also where
     the weights are, if `model.pretrained`."""

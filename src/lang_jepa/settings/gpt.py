@@ -95,8 +95,8 @@ class GPTDataSettings(Section):
     """Files of a folder that are read, as patterns relative to it (empty: all of a known kind)."""
     exclude: tuple[str, ...] = Field(default=(), strict=False)
     """Files of a folder that are left out, as patterns relative to it."""
-    corpus_dir: str = "corpora"
-    """Folder in which prepared corpora are kept."""
+    corpus_dir: Place = "corpora"
+    """Folder in which prepared corpora are kept, or an address (s3://, gs://), as in an encoder's `data.corpus_dir`."""
     language: LanguageCode = "en"
     """Language of the texts, whose abbreviations and dates decide where sentences end, here and in `evaluate`."""
     limit: int | None = Field(default=None, ge=1)

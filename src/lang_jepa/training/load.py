@@ -103,7 +103,7 @@ def model_from_checkpoint(path: Path, *, corpus: Path | None = None) -> ConceptM
     folder = corpus or own_folder(settings.data.corpus_dir, state["data"])
     if folder is None:
         raise LangJepaError(
-            f"{path} was trained on the corpus {Path(settings.data.corpus_dir) / state['data']}, which is not there; "
+            f"{path} was trained on the corpus {settings.data.corpus_dir}/{state['data']}, which is not there; "
             "its tokenizer is needed. Use the model directory of the run instead, or prepare the corpus again."
         )
     found = Corpus.open(folder)

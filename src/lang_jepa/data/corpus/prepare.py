@@ -19,6 +19,7 @@ from lang_jepa.data.corpus.blocks import process_documents, training_texts
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
+from lang_jepa.data.corpus.store import CorpusStore, local_folder
 from lang_jepa.data.corpus.workers import BlockSize, Processing
 from lang_jepa.data.sources.base import Source, require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
@@ -90,16 +91,19 @@ def prepare(
         shard_tokens: size of a shard.
 
     Raises:
-        LangJepaError: an unusable source or tokenizer, no documents left, or a worker process that died.
+        LangJepaError: an unusable source or tokenizer, no documents left, a worker process that died, or a store that
+            cannot be read or written.
     """
     on_event = progress or (lambda event: None)
     job = _Job.plan(settings, on_event, block_size, shard_tokens)
     ready = job.find_ready()
     if ready is not None:
         job.remove_rest()
-        return ready
-    with locked(job.lock):
-        return job.find_ready(again=True) or job.run()
+    else:
+        with locked(job.lock):
+            ready = job.find_ready(again=True) or job.fetch() or job.run()
+    job.publish()
+    return ready
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ class _Job:
     tokenizer: TextTokenizer | None
     made_from: dict[str, Any]
     target: Path
+    store: CorpusStore | None
     on_event: Progress
     block_size: BlockSize
     shard_tokens: int
@@ -122,8 +127,9 @@ class _Job:
         tokenizer = None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
         made_from = _made_from(settings, source, tokenizer)
         name = f"{_short_name(settings.train_file)}-{fingerprint(made_from)}"
-        target = Path(settings.corpus_dir).expanduser() / name
-        return cls(settings, source, tokenizer, made_from, target, on_event, block_size, shard_tokens)
+        store = CorpusStore.of(settings.corpus_dir)
+        target = local_folder(settings.corpus_dir) / name
+        return cls(settings, source, tokenizer, made_from, target, store, on_event, block_size, shard_tokens)
 
     @property
     def partial(self) -> Path:
@@ -153,6 +159,23 @@ class _Job:
                 self._report_if_stale(file)
         return None
 
+    def fetch(self) -> Corpus | None:
+        """The corpus that somebody put into the store, copied to this machine; None where there is none."""
+        if self.store is None or not self.store.fetch(self.target.name, again=True):
+            return None
+        message = f"the corpus at {self.store.address(self.target.name)} was copied to {self.target}"
+        self.on_event(PrepareEvent("reused", message))
+        return Corpus.open(self.target, verify=False)
+
+    def publish(self) -> None:
+        """Upload the corpus, where it goes into a store and is not there."""
+        if self.store is None or self.store.has(self.target.name):
+            return
+        with locked(self.lock):
+            if not self.store.has(self.target.name):
+                self.store.publish(self.target.name)
+                self.on_event(PrepareEvent("done", f"uploaded to {self.store.address(self.target.name)}"))
+
     def remove_rest(self) -> None:
         """Remove the work folder of a process that was killed after its corpus was finished, where that may be done."""
         if self.partial.exists():
@@ -177,6 +200,8 @@ class _Job:
             check_only(self.target, _OURS, what="a corpus")
         if complaint := self.source.complaint():
             raise LangJepaError(complaint)
+        if self.store is not None:
+            self.store.check_writable()
         make_folder(self.partial)
         for folder in (self.partial, self.partial / "blocks"):
             remove_temporaries(folder)

@@ -128,8 +128,12 @@ class RemoteFolder:
     files: dict[str, RemoteFile]
 
 
-def split(address: str) -> tuple[str, str] | None:
+def split(address: str, setting: str = "data.train_file") -> tuple[str, str] | None:
     """Scheme and rest of an address; None where a name is none.
+
+    Args:
+        address: to split.
+        setting: that names it, for messages.
 
     Raises:
         LangJepaError: it carries a secret, an unknown scheme, a library that is not installed, or no name behind it.
@@ -140,14 +144,14 @@ def split(address: str) -> tuple[str, str] | None:
     try:
         refuse_secret(address)
     except ValueError as error:
-        raise LangJepaError(f"data.train_file: {error}.") from error
+        raise LangJepaError(f"{setting}: {error}.") from error
     scheme, rest = {"gcs": "gs"}.get(match[1].lower(), match[1].lower()), match[2].rstrip("/")
     if scheme != "file":
-        stores.check(scheme, address)
+        stores.check(scheme, address, setting)
     if scheme == "hf" and not (rest.startswith("datasets/") and rest.count("/") >= 2):
-        raise LangJepaError(f"data.train_file: {address} is no hf://datasets/OWNER/NAME/PATH.")
+        raise LangJepaError(f"{setting}: {address} is no hf://datasets/OWNER/NAME/PATH.")
     if not rest.strip("/"):
-        raise LangJepaError(f"data.train_file: {address} names nothing behind {scheme}://.")
+        raise LangJepaError(f"{setting}: {address} names nothing behind {scheme}://.")
     return scheme, rest
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lang_jepa.errors import LangJepaError, first_line
@@ -159,8 +160,8 @@ STORES = {
 """What may stand before `://`, beside `file`."""
 
 
-def check(scheme: str, address: str) -> None:
-    """Raise unless files of a scheme can be read here.
+def check(scheme: str, address: str, setting: str) -> None:
+    """Raise unless files of a scheme can be read here; the setting is the one that names them.
 
     Raises:
         LangJepaError: an unknown scheme, or its library is not installed.
@@ -168,13 +169,13 @@ def check(scheme: str, address: str) -> None:
     if scheme not in STORES:
         known = ", ".join(f"{name}://" for name in STORES if name != "memory")
         raise LangJepaError(
-            f"data.train_file: {without_secrets(address)}: files behind {scheme}:// are not read; {known} are. Copy "
+            f"{setting}: {without_secrets(address)}: files behind {scheme}:// are not read; {known} are. Copy "
             "the files into a folder and name that."
         )
     store = STORES[scheme]
     if find_spec(store.library) is None:
         raise LangJepaError(
-            f"data.train_file: {address} is read with {store.library}, which is not installed: pip install "
+            f"{setting}: {address} needs {store.library}, which is not installed: pip install "
             f"'lang-jepa[{store.extra}]'."
         )
 
@@ -249,8 +250,28 @@ def fetch(scheme: str, entry: Entry, start: int, stop: int, address: str) -> tup
         return patiently(address, once)
     except Missing as error:
         raise Unreachable(
-            f"{address} is gone, or was replaced, since the files were listed. Run the same again: they are listed anew."
+            f"{address} is gone, or was replaced, since the files were listed. Run the same again, which lists them."
         ) from error
+
+
+def put(scheme: str, what: Path | bytes, path: str, address: str) -> None:
+    """Upload a file or a few bytes; what is there afterwards has their length.
+
+    Raises:
+        Unreachable: it cannot be written there.
+    """
+    system, wanted = system_of(scheme), len(what) if isinstance(what, bytes) else what.stat().st_size
+
+    def once() -> None:
+        if isinstance(what, bytes):
+            _called(system, "pipe_file", path, what)
+        else:
+            system.put_file(str(what), path)  # in parts, each under the library's own time limits
+        size = int(_called(system, "info", path)["size"])
+        if size != wanted:
+            raise _WrongLength(f"{size:,} bytes are there, of {wanted:,}")
+
+    patiently(address, once, "written")
 
 
 def _called(system: Any, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -269,7 +290,7 @@ def _in_time(system: Any, running: Coroutine[Any, Any, _T]) -> _T:
     return result
 
 
-def patiently(address: str, call: Callable[[], _T]) -> _T:
+def patiently(address: str, call: Callable[[], _T], done: str = "read") -> _T:
     """The answer to a request, which is made again where that may help.
 
     Raises:
@@ -283,11 +304,11 @@ def patiently(address: str, call: Callable[[], _T]) -> _T:
         except LangJepaError:
             raise
         except Exception as error:  # each library has its own
-            refusal = _refusal(error, address)
+            refusal = _refusal(error, address, done)
             took = time.monotonic() - began
             if refusal is None and (pause is None or took + pause > PATIENCE):
                 refusal = Unreachable(
-                    f"{address} cannot be read: {tries} {'try' if tries == 1 else 'tries'} in {took:.0f} s, the last "
+                    f"{address} cannot be {done}: {tries} {'try' if tries == 1 else 'tries'} in {took:.0f} s, the last "
                     f"one failed with: {_words(error)}. Run the same again when the store answers; finished blocks are "
                     "used again."
                 )
@@ -297,7 +318,7 @@ def patiently(address: str, call: Callable[[], _T]) -> _T:
     raise AssertionError("the last try returns or raises")
 
 
-def _refusal(error: Exception, address: str) -> LangJepaError | None:
+def _refusal(error: Exception, address: str, done: str) -> LangJepaError | None:
     """What a failure means, where another try would not help."""
     status, kinds = _status(error), {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, _Changed) or status == 412:
@@ -309,13 +330,13 @@ def _refusal(error: Exception, address: str) -> LangJepaError | None:
         return Missing(f"{address}: there is no such file or folder.")
     if status in (401, 403) or kinds & _NOT_ALLOWED:
         return Unreachable(
-            f"{address} may not be read ({_words(error)}). Check the credentials that the library finds (s3://: "
+            f"{address} may not be {done} ({_words(error)}). Check the credentials that the library finds (s3://: "
             "the environment, ~/.aws or the machine's role; gs://: `gcloud auth application-default login`; hf://: `hf "
             "auth login`) and what they allow."
         )
     if status in _MAY_PASS or (status is None and kinds & _TRANSPORT):
         return None
-    return Unreachable(f"{address} cannot be read: {_words(error)}.")
+    return Unreachable(f"{address} cannot be {done}: {_words(error)}.")
 
 
 def _status(error: Exception) -> int | None:
