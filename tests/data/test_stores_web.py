@@ -105,6 +105,11 @@ def test_without_a_tag_the_content_is_hashed(web: Any, monkeypatch: pytest.Monke
         opened(f"{server.url}/a.txt").fingerprint()
 
 
+def test_the_hub_offline() -> None:
+    with pytest.raises(LangJepaError, match=r"hf://datasets/owner/name/a\.jsonl cannot be read: .*offline"):
+        opened("hf://datasets/owner/name/a.jsonl")
+
+
 def test_addresses_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "a b.txt").write_text("A file behind file.")
     assert documents_of(opened(f"file://{tmp_path}/a%20b.txt"))[0][0].text == "A file behind file."
@@ -119,7 +124,9 @@ def test_addresses_of_this_machine(tmp_path: Path) -> None:
 @pytest.fixture
 def google(texts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, bytes], Server]]:
     """Objects of a bucket `texts` by name, behind what gcsfs asks of Google's JSON interface."""
-    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would ask Google by gRPC, whatever the address
+    monkeypatch.setenv(
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false"
+    )  # it would ask Google by gRPC, whatever the address
     gcsfs = pytest.importorskip("gcsfs", reason="the extra gcs is not installed")
     import fsspec
 

@@ -1,10 +1,7 @@
 """Addresses of files elsewhere, `s3://bucket/folder`; one that carries a password or a signature is never kept."""
 
 import re
-from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
-
-from pydantic import AfterValidator
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 """Scheme, and the rest."""
@@ -45,7 +42,3 @@ def without_secrets(text: str) -> str:
     """
     hidden = _PARAMETER.sub(lambda found: f"{found[1]}=***" if _SECRET.search(found[1]) else found[0], text)
     return _USER.sub("***@", hidden)
-
-
-Place = Annotated[str, AfterValidator(refuse_secret)]
-"""A path, a name, or an address without secrets."""

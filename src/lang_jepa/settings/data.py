@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lang_jepa.settings.addresses import Place
+from lang_jepa.settings.addresses import refuse_secret
 from lang_jepa.settings.parts import VIEW
 
 # fmt: off
@@ -54,6 +54,10 @@ def without_region(code: Any) -> Any:
 
 LanguageCode = Annotated[Language, BeforeValidator(without_region)]
 """A language, which may be written with its region and in capitals: the rules of all its regions are the same."""
+
+
+Place = Annotated[str, AfterValidator(refuse_secret)]
+"""A path, a name, or an address without secrets."""
 
 
 class Section(BaseModel):

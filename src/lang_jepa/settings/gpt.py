@@ -9,8 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lang_jepa.settings.addresses import Place
-from lang_jepa.settings.data import DataSettings, LanguageCode, Section
+from lang_jepa.settings.data import DataSettings, LanguageCode, Place, Section
 from lang_jepa.settings.run import LoggingSettings, OptimizationSettings, RunSettings
 
 

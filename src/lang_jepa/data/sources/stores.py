@@ -4,7 +4,6 @@ Every request has a time limit, and is made again, a bounded number of times, wh
 is an error with the name of the object; no file is ever taken for shorter than it is, or for one that is not there.
 """
 
-import asyncio
 import os
 import random
 import time
@@ -96,6 +95,8 @@ async def _from_s3(system: Any, entry: Entry, start: int, stop: int) -> tuple[in
     given = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
     answer = await system._call_s3("get_object", **given, **({"IfMatch": entry.pin} if entry.pin else {}))
     async with answer["Body"] as body:
+        if entry.pin and answer.get("ETag", entry.pin) != entry.pin:  # a store that does not know IfMatch
+            raise _Changed
         return start, await body.read()
 
 
@@ -314,7 +315,7 @@ def patiently(address: str, call: Callable[[], _T], done: str = "read") -> _T:
                 )
             if refusal is not None:
                 raise refusal from error
-        time.sleep((pause or 0) * random.uniform(0.5, 1))
+        time.sleep((pause or 0) * random.SystemRandom().uniform(0.5, 1))  # a seed is for training
     raise AssertionError("the last try returns or raises")
 
 
@@ -334,7 +335,8 @@ def _refusal(error: Exception, address: str, done: str) -> LangJepaError | None:
             "the environment, ~/.aws or the machine's role; gs://: `gcloud auth application-default login`; hf://: `hf "
             "auth login`) and what they allow."
         )
-    if status in _MAY_PASS or (status is None and kinds & _TRANSPORT):
+    offline = "OfflineModeIsEnabled" in kinds  # of the hub, by the environment
+    if status in _MAY_PASS or (status is None and kinds & _TRANSPORT and not offline):
         return None
     return Unreachable(f"{address} cannot be {done}: {_words(error)}.")
 
@@ -350,7 +352,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, asyncio.TimeoutError) or type(error).__name__ == "FSTimeoutError":
+    if isinstance(error, TimeoutError) and not str(error):  # ours
         return f"no answer within {SECONDS:.0f} s"
     text = without_secrets(first_line(error)).rstrip(".")
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno and not text else text
