@@ -125,9 +125,8 @@ class Folder:
     @classmethod
     def remote(cls, found: RemoteFolder) -> "Folder":
         """All files below an address."""
-        hidden = [name for name in found.files if any(part.startswith(".") for part in name.split("/"))]
-        files: dict[str, AnyPath] = {name: file for name, file in found.files.items() if name not in {*hidden}}
-        return cls(found.address, files, Counter(hidden=len(hidden)))
+        files: dict[str, AnyPath] = {name: file for name, file in found.files.items() if "/." not in f"/{name}"}
+        return cls(found.address, files, Counter(hidden=len(found.files) - len(files)))
 
     def matching(self, pattern: str) -> "Folder":
         """Those that a pattern names, which is as one of `chosen`.
