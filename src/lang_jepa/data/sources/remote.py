@@ -146,12 +146,12 @@ def split(address: str, setting: str = "data.train_file") -> tuple[str, str] | N
     except ValueError as error:
         raise LangJepaError(f"{setting}: {error}.") from error
     scheme, rest = {"gcs": "gs"}.get(match[1].lower(), match[1].lower()), match[2].rstrip("/")
+    if not rest.strip("/"):
+        raise LangJepaError(f"{setting}: {address} names nothing behind {scheme}://.")
     if scheme != "file":
         stores.check(scheme, address, setting)
     if scheme == "hf" and not (rest.startswith("datasets/") and rest.count("/") >= 2):
         raise LangJepaError(f"{setting}: {address} is no hf://datasets/OWNER/NAME/PATH.")
-    if not rest.strip("/"):
-        raise LangJepaError(f"{setting}: {address} names nothing behind {scheme}://.")
     return scheme, rest
 
 
