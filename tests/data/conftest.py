@@ -73,6 +73,8 @@ def s3_server() -> Iterator[Server]:
     running.start()
     before = sys.getswitchinterval()
     sys.setswitchinterval(before / 20)  # servers and readers are threads of this process, and wait for each other
+    from werkzeug.serving import WSGIRequestHandler  # of moto
+
     with proxy(running.get_host_and_port()[1]) as server, pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "AWS_ENDPOINT_URL": server.url,
@@ -83,6 +85,7 @@ def s3_server() -> Iterator[Server]:
         }.items():
             patch.setenv(name, value)
         patch.setattr(s3fs.S3FileSystem, "retries", 1)
+        patch.setattr(WSGIRequestHandler, "disable_nagle_algorithm", True)
         s3fs.S3FileSystem.clear_instance_cache()
         yield server
     s3fs.S3FileSystem.clear_instance_cache()
