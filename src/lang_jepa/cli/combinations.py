@@ -121,7 +121,12 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("encoder dec_override untrained", When(needs=(_DECODER,))),
         "environment": When(needs=(_GPT_RECIPE,)),
     },
-    "prepare": _each("recipe override duplicates"),
+    "prepare": {
+        **_each("recipe override executor"),
+        "duplicates": When(bars=("executor=slurm",), cure="the corpus is not there yet when the jobs are submitted"),
+        **_each("tasks workers", When(needs=("executor",))),
+        "slurm": When(needs=("executor=slurm",)),
+    },
     "evaluate": {
         **_each("run tasks corpus data_dir everything output"),
         **_each("documents queries labels beside", When(bars=(_GPT,))),

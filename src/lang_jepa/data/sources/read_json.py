@@ -8,13 +8,13 @@ import json
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from lang_jepa.data.sources.base import SHOWN_KEYS, Row, identity_of
 from lang_jepa.data.sources.conversations import is_message
-from lang_jepa.data.sources.text_files import BOM, CHUNK, NOT_UTF8, chunks, lines
+from lang_jepa.data.sources.text_files import BOM, CHUNK, NOT_UTF8, PACKED, chunks, lines, lines_between
 from lang_jepa.errors import LangJepaError
 
 FORMAT = 1
@@ -46,6 +46,27 @@ def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iter
         if number >= skip:
             place = f"value {number + 1}"
             yield Row(number, place, fault=NOT_UTF8) if damaged else _row(number, place, value, column, beside)
+
+
+def pieces(path: Path, size: int) -> list[tuple[int, int, int]]:
+    """Ranges of bytes of about `size`, of lines that are not compressed; the whole file of others."""
+    length = path.stat().st_size
+    if path.suffix.lower() in PACKED or shape_of(path) != "lines":
+        return [(0, 0, length)]
+    bounds = [*range(0, length, size), length]
+    return [(first, stop, stop - first) for first, stop in pairwise(bounds)] or [(0, 0, 0)]
+
+
+def rows_between(path: Path, column: str, first: int, stop: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows of the lines that begin at bytes `first` to `stop` - 1, counted from 0; of a whole file all rows."""
+    if not stop:
+        yield from rows(path, column, 0, beside)
+        return
+    number = 0
+    for place, line in lines_between(path, first, stop):
+        if line and not line.isspace():
+            yield _line_row(number, f"byte {place}", line, column, beside)
+            number += 1
 
 
 def count(path: Path) -> int:

@@ -3,9 +3,9 @@
 import difflib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +14,7 @@ from lang_jepa.data.sources.base import BLANK, Document, Rejection, Source, judg
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
 from lang_jepa.data.sources.listing import has_known_suffix, listed, refuse_patterns
 from lang_jepa.data.sources.local import LocalSource
+from lang_jepa.data.sources.parts import EqualParts, Part
 from lang_jepa.data.sources.sessions import Sessions
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
@@ -162,8 +163,8 @@ class JoinedRows(Source):
         """Join the rows of a source, which must give all of them, however short."""
         return cls(settings, f"{rows.description}, rows joined", rows_of=rows)
 
-    def fingerprint(self) -> str:
-        return fingerprint([self.rows_of.fingerprint(), self.settings.join_rows, FORMAT])
+    def fingerprint(self, *, quick: bool = False) -> str:
+        return fingerprint([self.rows_of.fingerprint(quick=quick), self.settings.join_rows, FORMAT])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         return islice(self._joined(), skip, None)
@@ -191,6 +192,8 @@ class JoinedRows(Source):
 
 STORY_SEED = 0
 """Seed of the stories that are trained on."""
+STORIES = 1000
+"""Stories in a part."""
 
 
 @dataclass
@@ -215,12 +218,21 @@ class StorySource(Source):
         count = "endless" if settings.limit is None else str(settings.limit)
         return cls(settings, f"built-in stories (seed {STORY_SEED}, {count})")
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, quick: bool = False) -> str:
         """Generator version, seed and count."""
         return fingerprint(["stories", STORIES_FORMAT, STORY_SEED, self.settings.limit])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Story number `skip` and all after it."""
-        endless = sys.maxsize - skip
-        for story in generate_stories(endless, seed=STORY_SEED, start=skip):
+        return self._told(skip, sys.maxsize)
+
+    def parts(self, size: int) -> Sequence[Part]:
+        """Of an epoch, which without a limit is longer than any training."""
+        return EqualParts(self.settings.limit or sys.maxsize // 2, STORIES)
+
+    def read_part(self, part: Part) -> Iterator[Document | Rejection]:
+        return chain.from_iterable(self._told(piece.first, piece.stop) for piece in part)
+
+    def _told(self, first: int, stop: int) -> Iterator[Document | Rejection]:
+        for story in generate_stories(stop - first, seed=STORY_SEED, start=first):
             yield judge(story.id, story.text, story.id, self.settings)

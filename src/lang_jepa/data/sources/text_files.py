@@ -7,6 +7,7 @@ by every verb. A line ends at `\\n` or `\\r\\n` and nowhere else: U+2028, U+0085
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import zstandard
@@ -20,6 +21,8 @@ PACKED = (".gz", ".zst")
 BOM = b"\xef\xbb\xbf"
 CHUNK = 1 << 18
 """Bytes read at a time."""
+REST = 1 << 10
+"""Bytes read at a time of a line that goes on after what is wanted."""
 WINDOW = 1 << 31
 """Longest zstd window that is read, the longest that `zstd --long=31` writes."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -99,6 +102,37 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
             parts, first = [line], False
     if last := b"".join(parts):
         yield last.removeprefix(BOM) if first else last
+
+
+def lines_between(path: Path, first: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """Lines of a file that begin at bytes `first` to `stop` - 1, each with that place; little more is read.
+
+    Raises:
+        LangJepaError: it may not be read.
+    """
+    begin = max(first - 1, 0)  # a line that begins at `first` is known by the end before it
+    place, pieces = begin, _from(path, begin, stop)
+    head = next(pieces, b"")
+    mark = len(BOM) if not first and head.startswith(BOM) else 0
+    found = lines(chain([head[mark:]], pieces))
+    if first:
+        place += len(next(found, b"")) + 1
+    while place < stop and (line := next(found, None)) is not None:
+        yield place, line
+        place += len(line) + 1 + mark
+        mark = 0
+
+
+def _from(path: Path, begin: int, stop: int) -> Iterator[bytes]:
+    """A file's bytes from one on: in large pieces up to `stop`, in small ones after it."""
+    try:
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(begin)
+            while chunk := stream.read(min(CHUNK, stop - begin) if begin < stop else REST):
+                begin += len(chunk)
+                yield chunk
+    except OSError as error:
+        raise LangJepaError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def decode(content: bytes) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 from lang_jepa.data.corpus.blocks import training_texts
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.statistics import Losses
-from lang_jepa.data.loader import BatchSource, Blocks, CorpusBatches, Loader, StreamBatches
+from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
 from lang_jepa.data.sources.base import require_documents
 from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.stream import Blocks, StreamBatches, parts_for
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
 from lang_jepa.data.views.batch import Batch, Sequences
@@ -226,10 +227,11 @@ class StreamData(EncoderData):
         self.settings = settings = settings.model_copy(update={"data": data})
         self.rank, self.world = rank, world
         source = open_source(data)
+        parts_for(source, world, max(1, data.num_workers))  # refused before anything is read
         self.complaint = source.complaint(data.shuffle_buffer)
         self.tokenizer = self._tokenizer(source)
         self.blocks = Blocks(settings, source, self.tokenizer)
-        made_from = [source.fingerprint(), self.tokenizer.fingerprint(), data.splitter, data.language]
+        made_from = [source.fingerprint(quick=True), self.tokenizer.fingerprint(), data.splitter, data.language]
         made_from += [data.units] if data.units != "sentences" else []
         made_from += [data.val_split] if data.val_split != "hash" else []
         self.fingerprint = f"stream-{fingerprint(made_from)}"
@@ -261,8 +263,8 @@ class StreamData(EncoderData):
         data = self.settings.data
         if data.tokenizer_path != "trained":
             return TextTokenizer.load(data.tokenizer_path)
-        rejected: Counter[str] = Counter()
-        some = (document for document in source.documents(rejected) if document.learnt != 0)
+        rejected = Counter[str]()
+        some = (one for one in source.documents(rejected, source.first_rows()) if one.learnt != 0)
         first = list(islice(some, data.shuffle_buffer))
         require_documents(len(first), rejected, source)
         return train_tokenizer(training_texts(first, data), data.vocab_size)
