@@ -152,6 +152,24 @@ def test_too_many_alarms_are_said_once_and_soon(run: Path, tmp_path: Path, type_
     assert "too many" not in err
 
 
+def test_a_stuck_line_is_one_event(run: Path, tmp_path: Path, type_in: Type) -> None:
+    path = tmp_path / "new.log"
+    path.write_text("\n".join([*_lines(40), *_lines(1) * 12, *_lines(9)]))
+    _, out, err = type_in("monitor", run, path, "--json")
+    assert sum(one["line"] > 41 for one in _alarms(out)) >= 8
+    assert "too many" not in err
+
+
+def test_an_error_of_a_new_kind_is_said_to_be_one(run: Path, tmp_path: Path, type_in: Type) -> None:
+    path = tmp_path / "new.log"
+    path.write_text("\n".join([*_lines(40), f"10:01:00 FATAL {FAULT}", *_lines(4)]))
+    code, out, _ = type_in("monitor", run, path, "--json")
+    assert (code, [one["severe"] for one in _alarms(out) if one["line"] == 41]) == (0, [True])
+    _, out, err = type_in("monitor", run, path)
+    assert "an alarm by its level, an error or worse: no usual unit is of its kind" in " ".join(out.split())
+    assert "and new kinds of errors; " in err
+
+
 def test_a_compressed_log_is_read(run: Path, tmp_path: Path, type_in: Type) -> None:
     (tmp_path / "new.log.gz").write_bytes(gzip.compress("\n".join([*_lines(9), f"10:01:00 {FAULT}"]).encode()))
     code, out, err = type_in("monitor", run, tmp_path / "new.log.gz", "--json", "--state", tmp_path / "state.json")

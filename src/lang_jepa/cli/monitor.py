@@ -220,6 +220,8 @@ class _Shown:
         plain(f"{f'line {line}' if file is None else f'{file}:{line}'}  {one_line(one.text)}")
         decides, threshold = named(self.watch.decides), self.watch.threshold
         plain(f"    score {one.score:.3f} by {decides}; an alarm above {threshold:.3f}", style="dim")
+        if one.severe:
+            plain("    an alarm by its level, an error or worse: no usual unit is of its kind", style="dim")
         shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
         said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         plain(f"    more than usual units: {said}", style="dim")
@@ -277,4 +279,5 @@ def _describe(watch: "Monitor") -> None:
         aside(f"decides: {decides}, since usual units are too short to put faults into")
         alone = "not measured"
     aside(f"alone: {alone}")
-    aside(f"alarms: scores above {watch.threshold:.3f}; {watch.per_thousand:.4g} in a thousand may be false")
+    new = ", and new kinds of errors" if watch.model.settings.data.units == "lines" else ""
+    aside(f"alarms: scores above {watch.threshold:.3f}{new}; {watch.per_thousand:.4g} in a thousand may be false")
