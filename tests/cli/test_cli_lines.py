@@ -14,9 +14,6 @@ from lang_jepa.cli.lines import (
     check_lines,
     file_pieces,
     first_lines,
-    found_place,
-    left_over,
-    place_in,
     whole_lines,
     whole_records,
 )
@@ -44,41 +41,6 @@ def test_lines_of_another_file_are_counted_anew() -> None:
     batches = list(whole_lines(iter([b"one\nhalf", None, b"one\n"])))
     assert batches == [[("one", 1, 4, 2)], [("half", 2, 0, 1)], None, [("one", 1, 4, 2)]]
     assert list(whole_lines(iter([b"one\n", None, b"", b"two\n"])))[1:3] == [None, []]
-
-
-def test_a_place_is_found_again_in_the_same_file_alone(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    path.write_text("one\ntwo\n")
-    place = place_in(path, 4, 2)
-    assert found_place(path, place) == (4, 2)
-    path.write_text("one\nmore\nthree\n")
-    assert found_place(path, place) == (4, 2)
-    changes: tuple[dict[str, object], ...] = (
-        {"offset": -1},
-        {"offset": 99},
-        {"offset": "4"},
-        {"line": 0},
-        {"line": None},
-    )
-    for other in (None, {}, "a", *(place | change for change in changes)):
-        assert found_place(path, other) is None
-    path.write_text("new\nmore\nthree\n")
-    assert found_place(path, place) is None
-    (tmp_path / "b.log").write_text("one\ntwo\n")
-    assert found_place(tmp_path / "b.log", place) is None
-    assert place_in(tmp_path / "gone", 3, 1) == place_in(path, 99, 3) == {}
-
-
-def test_what_stood_after_a_place_is_kept_for_a_file_that_is_gone(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    path.write_text("one\ntwo\n  more")
-    place = place_in(path, 4, 2)
-    path.write_text("new\n")
-    assert left_over(path, place) == (b"two\n  more", 2)
-    assert left_over(tmp_path / "b.log", place) is None
-    assert (
-        left_over(path, place | {"rest": 3}) is left_over(path, place | {"rest": ""}) is left_over(path, None) is None
-    )
 
 
 class Ended(Exception):
