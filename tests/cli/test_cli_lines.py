@@ -11,11 +11,13 @@ import zstandard
 from lang_jepa.cli.lines import (
     Batch,
     Line,
+    Spoken,
     check_lines,
     file_pieces,
     first_lines,
     whole_lines,
     whole_records,
+    whole_turns,
 )
 from lang_jepa.errors import LangJepaError
 
@@ -216,3 +218,29 @@ def test_a_blank_line_moves_no_place() -> None:
         b"com.x.FooException: bad",
         2,
     )
+
+
+@pytest.mark.parametrize("size", [1, 9, 1000])
+def test_turns_of_a_text_with_names_are_whole_however_they_arrive(size: int) -> None:
+    whole = b"\nAnna: Good\n  morning.\n\nBob: Note: it rains.\nAnna: Well\n"
+    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+    found = _all(whole_turns(whole_lines(iter(pieces))))
+    assert [(type(one), one.text, one.number) for one in found] == [
+        (Spoken, "Anna: Good morning.", 2), (Spoken, "Bob: Note: it rains.", 5), (Spoken, "Anna: Well", 6),
+    ]  # fmt: skip
+    assert whole[found[1].end :] == b"Anna: Well\n"
+    waits = whole_turns(whole_lines(iter([whole])), unfinished=False)
+    assert [one.text for one in _all(waits)] == ["Anna: Good morning.", "Bob: Note: it rains."]
+
+
+def test_the_first_line_says_whether_a_text_names_its_speakers() -> None:
+    """Of a file that is gone on with it is known; JSON and other lines are handed out as they come."""
+    later = b"Note: bring it\nAnna: well\n"
+    for first in ("open door", '{"role": "user", "content": "Hm: well"}'):
+        batches = whole_turns(whole_lines(iter([f"{first}\n".encode(), later])))
+        assert [line.text for line in next(batches) or ()] == [first]
+        assert [(type(line), line.text) for line in _all(batches)] == [(Line, "Note: bring it"), (Line, "Anna: well")]
+        assert [type(line) for line in _all(whole_turns(whole_lines(iter([later])), first))] == [Line, Line]
+    assert [type(line) for line in _all(whole_turns(whole_lines(iter([b"and so on\n", later])), "Anna: so"))] == [
+        Spoken
+    ] * 3

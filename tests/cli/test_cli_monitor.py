@@ -218,6 +218,23 @@ def test_conversations_are_courses_of_their_own(chats: Path, tmp_path: Path, typ
     assert "usual.jsonl: 1 line left out, JSON without a message (first: line 31)" in " ".join(err.split())
 
 
+def test_a_name_in_a_text_is_no_part_of_a_turn_where_the_model_knows_none(
+    chats: Path, tmp_path: Path, type_in: Type
+) -> None:
+    """The same turns as text and as messages have the same scores."""
+    turns = [f"{STEPS[n % 4]} of {n}" for n in range(12)] + ["segfault at sector nine"]
+    said = [{"role": ("David", "Anna")[n % 2], "content": one} for n, one in enumerate(turns)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, said)))
+    (tmp_path / "a.txt").write_text(
+        "\n".join(f"{one['role']}: {one['content']}".replace(" of", "\n of") for one in said)
+    )
+    given = ("--per-thousand", 300, "--json")
+    expected, found = (_alarms(type_in("monitor", chats, tmp_path / name, *given).out) for name in ("a.jsonl", "a.txt"))
+    assert expected[-1]["text"] == "segfault at sector nine"
+    assert [(one["text"], one["score"]) for one in found] == [(one["text"], one["score"]) for one in expected]
+    assert found[-1]["line"] == 25
+
+
 @pytest.mark.parametrize(
     ("name", "line", "said"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.cli.lines import Line
+from lang_jepa.cli.lines import Line, Spoken
 from lang_jepa.cli.units import UnitReader
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
@@ -329,6 +329,8 @@ def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, 
         (f"{who[0]}open it", None, 1), ('{"role": "user"', None, 3), (f"{who[0]}Hm.", 5, 5), (f"{who[1]}Well.", 5, 5),
     ]  # fmt: skip
     assert (reader.unread, reader.first) == (1, 6)
+    spoken = [Spoken(text, 1, 0, 0) for text in ("user: Note: open it", "and shut it")]
+    assert [unit.text for unit in reader.read(spoken)] == [f"{who[0]}Note: open it", "and shut it"]
 
 
 def test_documents_without_room_for_faults_decide_nothing(watch: Monitor) -> None:

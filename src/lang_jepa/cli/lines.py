@@ -3,11 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from lang_jepa.cli.places import Identity
+from lang_jepa.data.sources.conversations import TurnReader, names_speaker
 from lang_jepa.data.sources.records import LOOKED_AT, RecordReader, habits_of
 from lang_jepa.data.sources.text_files import PACKED, chunks
 from lang_jepa.errors import LangJepaError
@@ -34,6 +35,12 @@ class Line(NamedTuple):
     number: int
     end: int
     following: int
+
+
+class Spoken(Line):
+    """A turn of a text that names its speakers, "Anna: Good morning", of one line or several."""
+
+    __slots__ = ()
 
 
 Batch = list[Line] | None
@@ -203,7 +210,48 @@ def whole_records(
         start, number: as of `whole_lines`.
         unfinished: hand out what waits at the end, which further lines might continue.
     """
-    habits = _Habits(first)
+    return _joined(batches, _Habits(first), start, number, unfinished=unfinished)
+
+
+def whole_turns(
+    batches: Iterable[Batch], first: str = "", start: int = 0, number: int = 1, *, unfinished: bool = True
+) -> Iterator[Batch]:
+    """The turns that lines complete, `Spoken`, where the first line names a speaker; else the lines as they are.
+
+    A turn is complete as a record is, see `whole_records`.
+
+    Args:
+        batches: of `whole_lines`.
+        first: line of the file in which something is visible; of a pipe nothing: the first one that comes counts.
+        start, number, unfinished: as of `whole_records`.
+    """
+    lines, begun = iter(batches), list[Batch]()
+    for some in lines if not first else ():
+        begun += [] if some == [] else [some]
+        first = next((line.text for line in some or () if line.text.strip()), "")
+        if first:
+            break
+    if not names_speaker(first):
+        yield from chain(begun, lines)
+        return
+    for some in _joined(chain(begun, lines), _Turns(), start, number, unfinished=unfinished):
+        yield some and [Spoken(*line) for line in some]
+
+
+class _Turns:
+    """As `_Habits`, of a text in which turns begin with a name."""
+
+    def __init__(self) -> None:
+        self.reader = TurnReader()
+
+    def learn(self, lines: Sequence[Line]) -> None:
+        """Nothing: they are known."""
+
+
+def _joined(
+    batches: Iterable[Batch], habits: "_Habits | _Turns", start: int, number: int, *, unfinished: bool
+) -> Iterator[Batch]:
+    """What a reader makes of lines, where each stands and what of the file it leaves."""
     waiting: list[tuple[int, int]] = []  # where the lines that wait begin: number and bytes
     place = (number, start)
     for some in batches:

@@ -23,6 +23,7 @@ from lang_jepa.cli.lines import (
     piped,
     whole_lines,
     whole_records,
+    whole_turns,
 )
 from lang_jepa.cli.options import AnyModel, standard_input
 from lang_jepa.cli.places import Identity, beside, found_place, identity_of, left_over, moved_file, place_in
@@ -144,10 +145,10 @@ class _Source:
 
     def __init__(self, source: str, data: "DataSettings", *, lasting: bool) -> None:
         self.name = None if source == "-" else source
-        self._path, self._records = Path(source), data.records
+        self._path, self._data = Path(source), data
         is_file = self.name is not None and self._path.is_file()  # a pipe has no places, what is packed does not grow
         self._goes_on = lasting and is_file and not is_packed(self._path)
-        self._first = first_lines(self._path) if is_file and data.records else []
+        self._first = first_lines(self._path) if is_file and (data.records or data.units == "turns") else []
         self.offset, self.line = 0, 1
         self._opened: deque[Identity] = deque()  # files; what is handed out is of the first one
         self._over = False  # all of it was
@@ -163,13 +164,14 @@ class _Source:
             follow: go on at the end of the file.
         """
         begin = self._go_on(place) if self._goes_on and isinstance(place, Mapping) and place else None
-        start, number = self.offset, self.line
+        start, number, unfinished = self.offset, self.line, not self._goes_on
         first = start if begin is None else 0
         pieces = stream or file_pieces(self._path, follow=follow, start=first, opened=self._opened.append)
-        found = whole_lines(chain(begin or (), pieces), start, number, unfinished=not self._goes_on)
-        if not self._records:
-            return found
-        return whole_records(found, self._first, start, number, unfinished=not self._goes_on)
+        found = whole_lines(chain(begin or (), pieces), start, number, unfinished=unfinished)
+        if self._data.units == "turns":
+            line = next(filter(str.strip, self._first), "")
+            return whole_turns(found, line, start, number, unfinished=unfinished)
+        return whole_records(found, self._first, start, number, unfinished=unfinished) if self._data.records else found
 
     def _go_on(self, place: Mapping[str, Any]) -> Iterable[bytes | None] | None:
         """Take up a place; of a file that is another one by now, return what was left of the old one, and a None."""
