@@ -366,7 +366,8 @@ def test_the_place_is_one_of_the_file_whose_lines_were_handled(rest: str, tmp_pa
         assert found is not None
         return found["file"], found["offset"]
 
-    ((first, second),) = [next(batches)]
+    assert place() == (str(path), 0)
+    first, second = next(batches) or ()
     source.passed(first)
     path.rename(moved)
     path.write_text("three\n")

@@ -153,7 +153,7 @@ class _Source:
         self._opened: deque[Identity] = deque()  # files; what is handed out is of the first one
         self._over = False  # all of it was
         self._gone: Mapping[str, Any] | None = None  # the place in a file that is gone, while its rest is handed out
-        self._place: Mapping[str, Any] = {}
+        self._place: Mapping[str, Any] = place_in(self._path, 0, 1) if self._goes_on else {}
 
     def lines(self, stream: Iterator[bytes] | None, place: object, *, follow: bool) -> Iterator[Batch]:
         """The batches of lines, or of records, from the place on where it was left.
@@ -208,7 +208,8 @@ class _Source:
     def _next_file(self) -> None:
         if self._gone is None:
             self._opened.popleft()
-        self._gone, self._place, self._over, self.name = None, {}, True, str(self._path)
+        self._gone, self._over, self.name = None, True, str(self._path)
+        self._place = place_in(self._path, 0, 1) if self._goes_on else {}
 
     def waits(self) -> str:
         """What was read and not scored, since more may belong to it; nothing where there is none."""
@@ -222,7 +223,7 @@ class _Source:
             rest = self._gone["rest"].encode()[self.offset :].decode("utf-8", "replace")
             return {**self._gone, "rest": rest, "line": self.line}
         if not self._opened:
-            return self._place or place_in(self._path, 0, 1)
+            return self._place
         last = Path(self._place.get("file", self._path))
         names = chain((self._path, last), beside(self._path), beside(last))
         now = next((name for name in names if identity_of(name) == self._opened[0]), None)
