@@ -413,3 +413,20 @@ def test_what_nobody_read_is_shown_again(run: Path, tmp_path: Path) -> None:
     ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
     os.close(write)
     assert (ended.returncode, state.exists(), "Traceback" in ended.stderr) == (141, False, False)
+
+
+def test_a_file_that_is_rotated_while_the_monitor_is_prepared_is_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_in: Type
+) -> None:
+    path, made = tmp_path / "new.log", Monitor.__init__
+    path.write_text("".join(f"{line}\n" for line in [*_lines(20), f"10:01:00 FATAL {FAULT}"]))
+
+    def rotated(self: Monitor, *given: Any, **named: Any) -> None:
+        made(self, *given, **named)
+        path.rename(tmp_path / "new.log.1")
+        path.write_text("".join(f"{line}\n" for line in _lines(9)))
+
+    monkeypatch.setattr(Monitor, "__init__", rotated)
+    _, out, err = type_in("monitor", run, path, "--state", tmp_path / "state.json", "--json")
+    assert [(one["file"], one["line"]) for one in _alarms(out) if one["severe"]] == [(str(tmp_path / "new.log.1"), 21)]
+    assert "29 units, " in err

@@ -90,14 +90,15 @@ def monitor(
         check_kind(path, loaded.settings.data)
     if state is not None and state.is_file():
         read_state(state, loaded)  # before the monitor is prepared
+    come = _Source(source, loaded.settings.data, lasting=state is not None)
+    begin = come.place()  # if the file is rotated while the monitor is prepared
     watch = _watch(loaded, corpus, per_thousand, usual)
     found = watch.restore(state) if state is not None and state.is_file() else {}
-    come = _Source(source, loaded.settings.data, lasting=state is not None)
     kept = _Kept(state, watch, come)
     shown = _Shown(watch, come, kept, as_json=as_json, goes_on=bool(found))
     try:
         _describe(watch)
-        shown.alarms(come.lines(stream, found.get("place"), follow=follow))
+        shown.alarms(come.lines(stream, found.get("place") or begin, follow=follow))
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # nobody reads on, so what was shown last is shown again the next time
             kept.path = None
