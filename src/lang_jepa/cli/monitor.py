@@ -63,10 +63,7 @@ def monitor(
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Its last lines, counts, place in the file: taken up, written each second and at the end.",
-        ),
+        typer.Option(metavar="FILE", help="Its last lines, counts, place in the file: taken up, kept each second."),
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
@@ -91,14 +88,13 @@ def monitor(
     if state is not None and state.is_file():
         read_state(state, loaded)  # before the monitor is prepared
     come = _Source(source, loaded.settings.data, lasting=state is not None)
-    begin = come.place()  # if the file is rotated while the monitor is prepared
     watch = _watch(loaded, corpus, per_thousand, usual)
     found = watch.restore(state) if state is not None and state.is_file() else {}
     kept = _Kept(state, watch, come)
     shown = _Shown(watch, come, kept, as_json=as_json, goes_on=bool(found))
     try:
         _describe(watch)
-        shown.alarms(come.lines(stream, found.get("place") or begin, follow=follow))
+        shown.alarms(come.lines(stream, found.get("place"), follow=follow))
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # nobody reads on, so what was shown last is shown again the next time
             kept.path = None
@@ -161,9 +157,10 @@ class _Source:
 
         Args:
             stream: of a pipe (None: the file is opened).
-            place: as kept.
+            place: as kept; nothing: the beginning of the file that had the name when this was made.
             follow: go on at the end of the file.
         """
+        place = place or self._place
         begin = self._go_on(place) if self._goes_on and isinstance(place, Mapping) and place else None
         start, number, unfinished = self.offset, self.line, not self._goes_on
         first = start if begin is None else 0
