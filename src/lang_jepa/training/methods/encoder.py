@@ -158,6 +158,7 @@ class EncoderMethod(Method[Settings]):
             regularizer_weight=self.schedule.regularizer_weight(self.settings.objective, part.step),
             step=part.step,
             numbers=batch.sentence_ids,
+            texts=batch.targets.texts()[: batch.predictions] if self.objective.by_text else None,
         )
         for sequences in (batch.contexts.sequences, batch.targets.sequences):
             self._slots += self.jepa.encoder.slots(sequences)
