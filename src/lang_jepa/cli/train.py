@@ -145,7 +145,7 @@ class TrainOptions:
 
 def _train(asked: TrainOptions) -> None:
     """Train, and say where things are."""
-    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.console import plain, warn
     from lang_jepa.cli.progress import Bar, DecoderBar, EncoderBar, GPTBar
 
     settings = _settings(asked)
@@ -156,6 +156,8 @@ def _train(asked: TrainOptions) -> None:
     result = run(settings, bars.get(settings.system, Bar)())
     leave_if_stopped(result)
     plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s", style="bold")
+    for warning in result.warnings:
+        warn(warning)
     for name, value in _next_steps(settings, result):
         plain(f"  {name:<16} {value}", whole=True)
 
@@ -225,6 +227,7 @@ def _next_steps(settings: "RunSettings", result: "Result") -> list[tuple[str, st
         return [
             ("curves", str(folder / "run.png")),
             ("model", str(folder / "model")),
+            *_weights(result),
             ("next", f"lang-jepa evaluate {quoted}"),
         ]
     if settings.system == "gpt":
@@ -246,6 +249,17 @@ def _next_steps(settings: "RunSettings", result: "Result") -> list[tuple[str, st
             ("use", f"lang-jepa infer {encoder} --decode --text '...'"),
         ]
     return [] if result.model is None else [("model", str(result.model))]
+
+
+def _weights(result: "Result") -> list[tuple[str, str]]:
+    """Which weights an encoder's model has, where they are not the last ones."""
+    best = result.best
+    if not best or best["step"] == result.step or best["metric"] not in result.metrics:
+        return []
+    name, last = best["metric"].rpartition("/")[2], result.metrics[best["metric"]]
+    return [
+        ("weights", f"those of step {best['step']}: {name} {best['value']:.4g}, and {last:.4g} at step {result.step}")
+    ]
 
 
 def quickstart(

@@ -20,8 +20,9 @@ from lang_jepa.training.collapse import Alarm, monitor_for, task_alarm, task_ala
 from lang_jepa.training.load import best_similarity, training_statistics
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
-from lang_jepa.training.metrics import COLUMNS, draw_run, with_other_names
+from lang_jepa.training.metrics import COLUMNS, draw_run, read_metrics, with_other_names
 from lang_jepa.training.optim import adamw, set_rates
+from lang_jepa.training.outcome import worse_than_at_start
 from lang_jepa.training.preflight import (
     check_best_metric,
     check_encoder_start,
@@ -75,6 +76,7 @@ class EncoderMethod(Method[Settings]):
         self.objective = Objective(settings)
         self.monitor = monitor_for(settings)
         self.alarms: list[Alarm] = []
+        self._warnings: list[str] = []  # about the end
         self._task_warned = False
         self._slots = self._tokens = 0  # of this rank's step
 
@@ -291,18 +293,22 @@ class EncoderMethod(Method[Settings]):
         # The sample is shared out among ranks, of which the first alone cannot gather it.
         if held_out is not None and self.fabric.world_size == 1:
             model.similarity = best_similarity(held_out, model.jepa, model.statistics)
+        worse = worse_than_at_start(read_metrics(folder / "metrics.csv"), end.best_step)
+        self._warnings = [worse] if worse else []
         model.save(
             folder / "model",
             weights="target" if target.kept else "online",
             step=int(state["step"]),
             best=None if end.best_step is None else {"metric": end.metric, "value": end.value},
             corpus=self.identity,
+            warnings=self._warnings,
         )
         return folder / "model"
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         draw_run(rows, folder / "run.png", title=f"{self.settings.recipe}: {folder}")
         return {
+            "warnings": self._warnings,
             "alarms": [str(alarm) for alarm in self.alarms],
             "task_alarms": [str(alarm) for alarm in task_alarms(rows, total=self.total)],
         }
