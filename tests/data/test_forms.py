@@ -130,6 +130,10 @@ def test_training_hints_at_the_column_of_groups(tmp_path: Path) -> None:
         ([{"user_id": 1, "threadId": 7}, {"user_id": 1, "threadId": 7}], "threadId"),
         ([{"id": 1, "thread": None}, {"id": 2, "thread": None}], None),
         ([{"idea": "x", "chat": 1}, {"idea": "x", "chat": 2}], None),
+        ([{"sender_id": 1, "text": "x"}, {"sender_id": 1, "text": "y"}], None),  # who speaks
+        ([{"sender_id": 1, "role": "x"}, {"sender_id": 1, "role": "y"}], None),
+        ([{"user_id": 1, "text": "x"}, {"user_id": 1, "text": "y"}], None),
+        ([{"user_id": 1, "role": "x"}, {"user_id": 1, "role": "y"}], "user_id"),  # whose conversation it is
     ],
 )
 def test_a_column_of_groups_has_such_a_name_and_repeats(rows: list[dict[str, Any]], column: str | None) -> None:
