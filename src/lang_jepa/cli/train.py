@@ -178,7 +178,8 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         return _decoder_settings(recipe, asked, first, last)
     if system == "encoder":
         usual = (*settings_from(asked.recipe, asked.start), *(_ENCODER_DEBUG if asked.debug else ()))
-        return settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
+        settings = settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
+        return settings if asked.resume else _with_start_of(recipe, settings)
     if system == "gpt":
         from lang_jepa.training.environment import overrides_of
 
@@ -186,6 +187,24 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         overrides = [*first, *variables, *asked.overrides, *last]
         return load_gpt_settings(recipe, overrides, _GPT_DEBUG if asked.debug else ())
     return load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
+
+
+def _with_start_of(recipe: str, settings: "Settings") -> "Settings":
+    """Settings of a run that is begun anew: where the model that it began with is gone, with the run's own copy."""
+    from lang_jepa.settings.load import SAVED, read_settings
+
+    path, start = Path(recipe), settings.meta.start_from
+    if start is None or path.name != SAVED or not path.is_file() or Path(start).exists():
+        return settings
+    if read_settings(path).meta.start_from != start:
+        return settings
+    from lang_jepa.cli.console import plain
+    from lang_jepa.training.start import with_own_start
+
+    copied = with_own_start(settings, path.parent)
+    if copied is not settings:
+        plain(f"{start} is gone: this run begins with {copied.meta.start_from}, the copy that was made of it")
+    return copied
 
 
 def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], last: Sequence[str]) -> "RunSettings":

@@ -15,7 +15,16 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import ridge_path
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.files.atomic import atomic_folder
-from lang_jepa.inference.model_folder import CARD, build_jepa, find_model, load_model, read_card, why_no_model
+from lang_jepa.inference.model_folder import (
+    CARD,
+    SETTINGS,
+    build_jepa,
+    find_model,
+    load_model,
+    predictor_for,
+    read_card,
+    why_no_model,
+)
 from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
@@ -23,6 +32,7 @@ from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.ridge import RidgeTransformer
 from lang_jepa.models.target import Target, target_of
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import read_settings
 from lang_jepa.training.checkpoint import load_weights
 from lang_jepa.training.held_out import sample_examples
 
@@ -96,6 +106,7 @@ def check_start(settings: Settings) -> None:
                 f"{start} lies in the run directory {settings.logging.log_dir}, which a new run would move away: set "
                 "another logging.log_dir"
             )
+        _check_form(settings, start, folder)
     check_encoder(settings)
     teacher = settings.objective.teacher_path
     if teacher is not None and find_model(Path(teacher)) is None:
@@ -194,6 +205,59 @@ def _start_folder(start: str) -> Path:
     if folder is None:
         raise LangJepaError(why_no_model(Path(start)) or f"meta.start_from={start}: there is no model of an encoder")
     return folder
+
+
+_FORM = (
+    "model.architecture", "model.embed_dim", "model.num_layers", "model.num_heads", "model.mlp_ratio",
+    "model.max_length", "model.head", "model.predictor", "model.pred_dim", "model.predictor_layers",
+    "model.predictor_heads", "data.view", "data.context", "data.window_size", "data.horizons", "data.speakers",
+)  # fmt: skip
+"""Settings on which the form of a model may depend."""
+
+
+def _check_form(settings: Settings, start: str, folder: Path) -> None:
+    """Refuse a model to begin with that is of other sizes, or has another predictor.
+
+    Raises:
+        LangJepaError: names the settings that differ.
+    """
+    theirs, tokenizer = read_settings(folder / SETTINGS), TextTokenizer.load(str(folder))
+    whole = not (settings.model.pretrained or theirs.model.pretrained)
+    if _form(settings, tokenizer, whole=whole) == _form(theirs, tokenizer, whole=whole):
+        return
+    different = []
+    for name in _FORM:
+        section, key = name.split(".")
+        ours, other = (getattr(getattr(one, section), key) for one in (settings, theirs))
+        if ours != other and (name != "model.head" or "none" in (ours, other)):
+            different.append((f"{name}={other}", ours))
+    if different:
+        raise LangJepaError(
+            f"the model to begin with, {start}, is of another form: it has "
+            + ", ".join(f"{setting} (here {ours})" for setting, ours in different)
+            + f". Take its settings ({' '.join(f'-o {setting}' for setting, _ in different)}), or begin without "
+            "its weights (no --from, meta.start_from=null)"
+        )
+
+
+def _form(settings: Settings, tokenizer: TextTokenizer, *, whole: bool) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's tensors, and its heads; `whole`: of its encoder too, which else is read as it is."""
+    model = settings.model
+    form = {name: tuple(tensor.shape) for name, tensor in predictor_for(settings).state_dict().items()}
+    form["head"] = () if model.head == "none" else (model.embed_dim,)
+    form["predictor_heads"] = (model.predictor_heads,)
+    if whole:
+        with torch.device("meta"):
+            encoder = build_encoder(
+                model,
+                vocab_size=tokenizer.vocab_size,
+                pad_id=tokenizer.pad_id,
+                bos_id=tokenizer.bos_id,
+                eos_id=tokenizer.eos_id,
+            )
+        form |= {f"encoder.{name}": tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+        form["encoder_heads"] = (model.num_heads,)
+    return form
 
 
 def _take_over(jepa: Jepa, start: str, tokenizer: TextTokenizer) -> None:

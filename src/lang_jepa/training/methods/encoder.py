@@ -17,7 +17,7 @@ from lang_jepa.objectives.objective import Objective, spread_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.collapse import Alarm, monitor_for, task_alarm, task_alarms
-from lang_jepa.training.load import best_similarity, training_statistics
+from lang_jepa.training.load import LEAST_TO_CHOOSE, best_similarity, estimated, training_statistics
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.metrics import COLUMNS, draw_run, read_metrics, with_other_names
@@ -293,6 +293,8 @@ class EncoderMethod(Method[Settings]):
         # The sample is shared out among ranks, of which the first alone cannot gather it.
         if held_out is not None and self.fabric.world_size == 1:
             model.similarity = best_similarity(held_out, model.jepa, model.statistics)
+            if "whitened" not in estimated(model.statistics):
+                self.reporter.message(self._few(model))
         worse = worse_than_at_start(read_metrics(folder / "metrics.csv"), end.best_step)
         self._warnings = [worse] if worse else []
         model.save(
@@ -304,6 +306,15 @@ class EncoderMethod(Method[Settings]):
             warnings=self._warnings,
         )
         return folder / "model"
+
+    def _few(self, model: ConceptModel) -> str:
+        """Why not every similarity was asked."""
+        needed = LEAST_TO_CHOOSE * self.settings.model.embed_dim
+        return (
+            f"similarity: {model.similarity}, of raw and centred. Whitened and predictable need {needed:,} training "
+            f"{self.settings.data.units} for {self.settings.model.embed_dim} dimensions, and there were "
+            f"{model.statistics.count:,} (model.score_sample at most)"
+        )
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         draw_run(rows, folder / "run.png", title=f"{self.settings.recipe}: {folder}")
