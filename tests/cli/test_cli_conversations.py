@@ -20,7 +20,7 @@ from lang_jepa.report import evaluate_run
 from lang_jepa.report.choices import choices_of_turns
 from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.training.train import train
-from tiny import tiny_settings
+from tiny import TINY, corpora, tiny_settings
 from typed import Type
 
 TOPICS = ("tea", "rain", "trains", "dogs", "music")
@@ -233,3 +233,19 @@ def test_a_context_of_search_is_read_as_one_of_rank(knowing: Path, tmp_path: Pat
     )
     assert named[2:] == bare[2:]
     assert "among 3 turns" in named[0]
+
+
+def test_training_and_index_of_turns_speak_of_turns(chats: Path, tmp_path: Path, type_in: Type) -> None:
+    """Also where warnings are given: of too little text, of a collapse, of turns that are cut."""
+    given = (*TURNS, f"data.train_file={chats}", "data.text_column=messages", "data.val_fraction=0.3", *TINY,
+             f"logging.log_dir={tmp_path / 'run'}", f"data.corpus_dir={corpora()}", "optimization.max_steps=4",
+             "logging.eval_freq=1", "model.max_length=8", "model.embed_dim=256", "model.pred_dim=256",
+             "optimization.lr=3", "objective.regularizer=none", "data.batch_size=4")  # fmt: skip
+    trained = type_in("train", "documents", *(part for one in given for part in ("-o", one)))
+    said = " ".join(trained.out.split())
+    for part in (" turns ", "among ", "mrr among 1", "training turns or more", "any two turns",
+                 "training turns for 256 dimensions", "turns at 8 tokens"):  # fmt: skip
+        assert part in said, (part, trained.out)
+    built = type_in("index", tmp_path / "run", chats, "--output", tmp_path / "index")
+    assert "360 of 60 documents" in built.out
+    assert "sentence" not in (trained.out + built.out).replace("data.min_sentences", "").replace("val_sentences", "")

@@ -152,8 +152,10 @@ def _train(asked: TrainOptions) -> None:
     go_offline_if_unreachable()
     from lang_jepa.training.train import train as run
 
-    bars = {"encoder": EncoderBar, "decoder": DecoderBar, "gpt": GPTBar}
-    result = run(settings, bars.get(settings.system, Bar)())
+    bars = {"decoder": DecoderBar, "gpt": GPTBar}
+    of_encoder = settings.system == "encoder"
+    bar = EncoderBar(cast("Settings", settings).data.units) if of_encoder else bars.get(settings.system, Bar)()
+    result = run(settings, bar)
     leave_if_stopped(result)
     plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s", style="bold")
     for warning in result.warnings:

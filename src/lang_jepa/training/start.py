@@ -325,7 +325,7 @@ def check_sample(settings: Settings, sample: View) -> str | None:
     Returns:
         A line for people; None where there is enough.
     """
-    model, there = settings.model, sample.split.num_sentences
+    model, there, units = settings.model, sample.split.num_sentences, settings.data.units
     least = LEAST_PER_DIMENSION * model.embed_dim
     uses = {"model.score_sample": "the statistics of the scores"}
     if model.head == "whitened":
@@ -336,7 +336,7 @@ def check_sample(settings: Settings, sample: View) -> str | None:
     narrower = f", or a smaller model.embed_dim ({there // LEAST_PER_DIMENSION} at most, pred_dim with it)"
     more = f"Take more text{'' if model.pretrained or there < 32 else narrower}"
     return (
-        f"a covariance of model.embed_dim={model.embed_dim} dimensions needs {least:,} training sentences or more, and "
+        f"a covariance of model.embed_dim={model.embed_dim} dimensions needs {least:,} training {units} or more, and "
         f"there are {there:,}: {' and '.join(short.values())} can only be rough. "
         + (more if there < least else f"Raise {' and '.join(short)}")
     )
@@ -357,7 +357,7 @@ def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
         LangJepaError: fewer than two vectors.
     """
     if len(pooled) < 2:
-        raise LangJepaError("whitening the head needs at least two training sentences; raise model.head_sample")
+        raise LangJepaError("whitening the head needs at least two training texts; raise model.head_sample")
     enough = len(pooled) >= LEAST_PER_DIMENSION * pooled.shape[1]
     statistics = Statistics.of(pooled.numpy(), shrinkage=_SHRINKAGE if enough else _shrinkage(pooled))
     matrix = _powered(torch.from_numpy(statistics.whitening), 2 * power)

@@ -228,7 +228,7 @@ class EncoderMethod(Method[Settings]):
         )
         self.jepa.train()
         warnings, stop = [], ""
-        task = task_alarm(step, self.total, found.metrics)
+        task = task_alarm(step, self.total, found.metrics, self.settings.data.unit)
         if task and not self._task_warned:  # once: it stays what it is
             self._task_warned = True
             warnings.append(str(task))
@@ -321,7 +321,7 @@ class EncoderMethod(Method[Settings]):
         return {
             "warnings": self._warnings,
             "alarms": [str(alarm) for alarm in self.alarms],
-            "task_alarms": [str(alarm) for alarm in task_alarms(rows, total=self.total)],
+            "task_alarms": [str(one) for one in task_alarms(rows, total=self.total, unit=self.settings.data.unit)],
         }
 
 
