@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lang_jepa.export.export import export_run
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.training.outcome import worse_than_at_start
 from tiny import corpora
@@ -64,6 +65,8 @@ def test_a_run_that_unlearns_says_so_everywhere(tmp_path: Path, type_in: Type) -
     assert "training made held-out retrieval worse" in warning
     assert "training made held-out retrieval worse" in " ".join(done.out.split())
     assert ConceptModel.load(run).card["warnings"] == [warning]
+    export_run(run, tmp_path / "exported", "sentence-transformers")
+    assert f"T{warning[1:]}." in (tmp_path / "exported" / "README.md").read_text()
     best, last = summary["best"], summary["last_validation"]["val/retrieval/recall@1"]
     assert best["step"] < 12
     assert f"those of step {best['step']}: recall@1 {best['value']:.4g}, and {last:.4g} at step 12" in done.out

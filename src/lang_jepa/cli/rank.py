@@ -74,7 +74,7 @@ def rank(
         ranked = loaded.rank(turns, given, role=role)[: top or _SHOWN]
         _print_json(ranked) if as_json else _show_ranked(ranked, loaded)
         return
-    if "speaker_column" in used and not (group_column or data.group_column):
+    if "speaker_column" in used and not _has_groups(str(bank), data, named):
         del named["speaker_column"]  # of the context alone
     conversations = _conversations(str(bank), data, named, with_speakers=role is not None)
     replies = ReplyBank(loaded, conversations, role=role)
@@ -101,6 +101,14 @@ def _turns(
     text = text_of(pieces, source)
     messages = messages_in(text, source)
     return context_of(text if messages is None else messages, settings, source), set()
+
+
+def _has_groups(bank: str, settings: "DataSettings", named: "dict[str, str]") -> bool:
+    """Whether rows of earlier conversations are grouped, so that there is a column of who speaks."""
+    from lang_jepa.data.sources.source import elsewhere
+
+    others = {name: column for name, column in named.items() if name != "speaker_column"}
+    return elsewhere(settings, bank, **others).group_column is not None
 
 
 def _conversations(
