@@ -147,11 +147,10 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     },
     "monitor": _each("model source follow per_thousand usual state corpus as_json"),
     "rank": {
-        **_each("model context role top as_json"),
+        **_each("model context role text_column group_column speaker_column top as_json"),
         "candidates": When(bars=("bank",), cure=_ONE),
         "bank": When(),
-        "text_column": When(),
-        **_each("group_column speaker_column votes", When(needs=("bank",))),
+        "votes": When(needs=("bank",)),
     },
     "quickstart": _each("override dec_override seed"),
     "compare": _each("variant budget output seeds override vary tasks data_dir quick jobs allow_different"),
@@ -178,6 +177,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     },
     "document": {
         **_each("model file candidate language segments using against as_json plot"),
+        **_each("text_column group_column speaker_column", When(bars=(_UNREAD,))),
         "text": When(bars=("file",), cure="give a file or --text, not both"),
     },
     "generate": {**_each("run prompt tokens temperature"), **_each("top_k top_p seed samples", _DRAWS)},
@@ -295,6 +295,10 @@ def _of_source(values: Mapping[str, Any]) -> set[str]:
     return true | ({_UNREAD} if name == "stories" or Path(name).suffix == ".txt" else set())
 
 
+def _of_document(values: Mapping[str, Any]) -> set[str]:
+    return {_UNREAD} if values["file"] is None or values["file"].suffix.lower() == ".txt" else set()
+
+
 def _of_bits(values: Mapping[str, Any]) -> set[str]:
     from lang_jepa.data.corpus.corpus import MANIFEST
 
@@ -302,5 +306,6 @@ def _of_bits(values: Mapping[str, Any]) -> set[str]:
 
 
 _CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], set[str]]] = {
-    "train": _of_train, "evaluate": _of_evaluate, "index": _of_source, "shards": _of_source, "bits": _of_bits,
+    "train": _of_train, "evaluate": _of_evaluate, "index": _of_source, "shards": _of_source,
+    "document": _of_document, "bits": _of_bits,
 }  # fmt: skip

@@ -58,12 +58,14 @@ def prepare(
         corpus.write_duplicates(duplicates)
         plain(f"duplicates: {duplicates}")
     view = make_view(settings, corpus.train, corpus.tokenizer)
-    sizes = {
-        "sentences": corpus.train.num_sentences,
-        "cut": view.cut_sentences,
-        "max_length": settings.model.max_length,
-    }
-    report_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), on_event)
+    lost = Losses.of_manifest(
+        corpus.manifest["statistics"],
+        sentences=corpus.train.num_sentences,
+        cut=view.cut_sentences,
+        max_length=settings.model.max_length,
+        unit=settings.data.unit,
+    )
+    report_losses(lost, on_event)
     info_table([*corpus.info(), *padding_info(view, make_order(settings, view, world=1))], title=str(corpus.path))
 
 

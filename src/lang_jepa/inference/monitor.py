@@ -180,17 +180,16 @@ class Monitor:
         """
         if not units:
             return []
-        read, places = masked(units, self.model.settings.data), self._places(units, courses)
-        its = [self._courses.at(name) for name in places]
-        lines = [[read[row] for row in rows] for rows in places.values()]
+        read, names = masked(units, self.model.settings.data), self._names(units, courses)
+        parts = self._courses.parts(names)
+        its, lines = [course for course, _ in parts], [[read[row] for row in rows] for _, rows in parts]
         scores, expected, runs = self._raw(lines, its)
         for course, line, run in zip(its, lines, runs, strict=True):
             course.before.extend(line)
             course.run = run
-        self._courses.forget()
         if self.has_sessions:
-            self.apart += len(places.get(None, ()))
-        order = np.argsort(np.concatenate(list(places.values())))
+            self.apart += sum(name is None for name in names)
+        order = np.argsort(np.concatenate([rows for _, rows in parts]))
         return self._judged(units, self._severe(read, scores[order]), scores[order], expected[order])
 
     @property
@@ -203,9 +202,9 @@ class Monitor:
     def drift(self) -> tuple[int, int] | None:
         return self._drift.found
 
-    def _places(self, units: Sequence[str], courses: Sequence[Name] | None) -> Mapping[Name, list[int]]:
-        """Positions of the units of each course."""
-        return in_courses(session_names(units, self.model.settings.data) if courses is None else courses)
+    def _names(self, units: Sequence[str], courses: Sequence[Name] | None) -> Sequence[Name]:
+        """Of the course of each unit."""
+        return session_names(units, self.model.settings.data) if courses is None else courses
 
     def _judged(self, units: Sequence[str], severe: Sequence[bool], scores: Values, expected: Floats) -> list[Scored]:
         """Units with their scores and what was expected, which are counted."""
@@ -243,7 +242,7 @@ class Monitor:
     def _in_courses(self, units: Sequence[str], courses: Sequence[Name] | None) -> list[list[str]]:
         """Units as the model reads them, those of each course by themselves."""
         read = masked(units, self.model.settings.data)
-        return [[read[row] for row in rows] for rows in self._places(units, courses).values()]
+        return [[read[row] for row in rows] for rows in in_courses(self._names(units, courses)).values()]
 
     def _sums(self, scores: Values, *, own: bool = False) -> Values:
         """The sum that is compared with the threshold, [n]; `own`: of the usual units."""

@@ -304,7 +304,8 @@ class _Job:
             yield f"nothing is held out: {why}"
         share = result.statistics["overlap"]["all_sentences"]
         if share is not None and share > OVERLAP_WARNING and self.settings.val_split == "hash":
-            yield f"{share:.1%} of the held-out sentences occur in training: held-out scores will look too good"
+            shared = f"{share:.1%} of the held-out {self.settings.units}"
+            yield f"{shared} occur in training: held-out scores will look too good"
 
     def _manifest(self, tokenizer: TextTokenizer, result: Assembled, work: Tally) -> dict[str, Any]:
         """All of the manifest that does not depend on the machine's speed."""

@@ -30,6 +30,10 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
+class SeveralLists(LangJepaError):
+    """A file with several lists one after the other, of which each may be one conversation, or all one list."""
+
+
 def rows(path: Path, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
     """Rows from `skip` on, with the values of the keys `beside`; lines are passed over without being parsed.
 
@@ -82,12 +86,18 @@ def names(path: Path) -> list[str]:
 
 
 def one_value(path: Path) -> Any:
-    """The value of a file that holds one object or one array; of anything else, and of a damaged one, None."""
+    """The value of a file that holds one object or one array; of anything else, and of a damaged one, None.
+
+    Raises:
+        SeveralLists: it holds several arrays.
+    """
     shape = shape_of(path)
     try:
         if shape == "array":
             return [value for value, _ in _values(path, shape)]
         found = list(islice(_some_values(path), 2))
+    except SeveralLists:
+        raise
     except LangJepaError:
         return None
     return found[0] if len(found) == 1 else None
@@ -237,6 +247,12 @@ def _values(path: Path, shape: Shape) -> Iterator[tuple[Any, bool]]:
         yield value, _UNDECODED.search(source) is not None
     if shape == "array":
         text.take("]")
+        if text.peek() == "[":
+            raise SeveralLists(
+                f"{path} holds several JSON lists, one after the other, and one is read. Where each is a conversation, "
+                "write one a line (`jq -c . in.json > out.jsonl`); where they hold documents, a document a line "
+                "(`jq -c '.[]' in.json > out.jsonl`)."
+            )
         if text.peek():
             raise text.damaged("there is more after the end of the array")
 

@@ -79,8 +79,21 @@ def elsewhere(settings: DataSettings, documents: str, **changes: object) -> Data
         changes: other settings.
 
     Raises:
-        LangJepaError: no files that can be read there, or no column of conversations.
+        LangJepaError: no files that can be read there, or no column of conversations; speakers are named, and none are
+            read.
     """
+    found = _elsewhere(settings, documents, **changes)
+    if "speaker_column" in changes and found.group_column is None:
+        raise LangJepaError(
+            "--speaker-column has no effect without --group-column: only rows of a group are read by it"
+        )
+    if "speaker_column" in changes and found.units != "turns":
+        raise LangJepaError(f"--speaker-column has no effect: the model was trained on {found.units}, and not on turns")
+    return found
+
+
+def _elsewhere(settings: DataSettings, documents: str, **changes: object) -> DataSettings:
+    """The same, whatever is read."""
     every = {"train_file": documents, "limit": None, "include": (), "exclude": (), **changes}
     changed, path = settings.model_copy(update=every), Path(documents).expanduser()
     if not documents.strip() or not _exists(path, documents):

@@ -25,7 +25,8 @@ REST = 1 << 10
 """Bytes read at a time of a line that goes on after what is wanted."""
 WINDOW = 1 << 31
 """Longest zstd window that is read, the longest that `zstd --long=31` writes."""
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""Byte order marks of it."""
 
 
 class NotText(ValueError):
@@ -141,7 +142,7 @@ def decode(content: bytes) -> str:
     Raises:
         NotText: it is not UTF-8, or binary.
     """
-    if content.startswith(_UTF16):
+    if content.startswith(UTF16):
         raise NotText("not UTF-8 (UTF-16 with a byte order mark)", 0)
     if b"\0" in content:
         raise NotText("binary data (NUL characters)", content.index(0))

@@ -110,9 +110,10 @@ class CorpusData(EncoderData):
                 "statistics (lang-jepa prepare) and at data.min_sentences, data.val_fraction and data.limit"
             )
         if self.view.targets < LEAST_TARGETS:
+            there = counted(corpus.train.num_sentences, settings.data.unit)
             raise LangJepaError(
-                f"{corpus.path} has {counted(corpus.train.num_sentences, 'sentence')} to train on, which is too "
-                f"little to learn anything from: {corpus.manifest['source']['description']} needs more text"
+                f"{corpus.path} has {there} to train on, which is too little to learn anything from: "
+                f"{corpus.manifest['source']['description']} needs more text"
             )
         self.held_out_view = make_plain_view(settings, corpus.validation, self.tokenizer)
         self.held_out = self._held_out()
@@ -148,18 +149,19 @@ class CorpusData(EncoderData):
             sentences=self.corpus.train.num_sentences,
             cut=self.view.cut_sentences,
             max_length=self.settings.model.max_length,
+            unit=self.settings.data.unit,
         )
 
     def why_nothing_held_out(self) -> str:
         return self.corpus.why_nothing_held_out()
 
     def info(self) -> list[tuple[str, str]]:
-        train, validation = self.corpus.train, self.corpus.validation
+        train, validation, units = self.corpus.train, self.corpus.validation, self.settings.data.units
         return [
             ("source", self.corpus.manifest["source"]["description"]),
             ("corpus", str(self.corpus.path)),
-            ("training", f"{train.num_documents:,} documents, {train.num_sentences:,} sentences"),
-            ("held out", f"{validation.num_documents:,} documents, {validation.num_sentences:,} sentences"),
+            ("training", f"{train.num_documents:,} documents, {train.num_sentences:,} {units}"),
+            ("held out", f"{validation.num_documents:,} documents, {validation.num_sentences:,} {units}"),
             ("targets per epoch", f"{self.view.targets:,} in {self.order.steps(0):,} batches"),
             *([("left out as too short", f"{self.view.left_out:,} tokens")] if self.view.left_out else []),
         ]
