@@ -42,6 +42,7 @@ ARGUMENTS = {
     "rank": ["run", "--context", "chat.json"],
     "generate": ["run", "--temperature", "0"],
     "shards": ["stories", "x"],
+    "prepare": ["concepts"],
     "bits": [GPT_FOLDER],
 }
 
@@ -66,6 +67,8 @@ def test_an_option_without_effect_is_refused_at_once(
     beside: list[str] = []
     if when.needs == ("to=sentence-transformers", "to=onnx"):
         beside = ["--to", "int6"]
+    elif when.bars == ("executor=slurm",):
+        beside = ["--executor", "slurm"]
     elif when.bars and when.bars[0] in {one.name for one in VERBS[verb].params} - {"file"}:
         barring = next(one for one in VERBS[verb].params if one.name == when.bars[0])
         beside = [max(barring.opts, key=len), *([] if barring.is_flag else ["1"])]

@@ -20,7 +20,7 @@ from lang_jepa.report import evaluate_run
 from lang_jepa.report.choices import choices_of_turns
 from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.training.train import train
-from tiny import tiny_settings
+from tiny import TINY, corpora, tiny_settings
 from typed import Type
 
 TOPICS = ("tea", "rain", "trains", "dogs", "music")
@@ -157,6 +157,72 @@ def test_the_context_of_rank_may_be_a_table_and_numbers_are_explained(
     assert "votes, mean" in " ".join(found.out.split())
 
 
+@pytest.fixture
+def odd_table(tmp_path: Path) -> Path:
+    """Two conversations, of which neither who speaks nor what is shared has a usual name."""
+    rows = [{"ref": 1, "who": name, "sender_id": number, "text": text} for number, (name, text) in enumerate(CHAT)]
+    pq.write_table(pa.Table.from_pylist(rows + [{**row, "sender_id": 0} for row in rows]), tmp_path / "odd.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "one.parquet")
+    (tmp_path / "chat.txt").write_text(TEXT)
+    (tmp_path / "next.txt").write_text("About dogs.\nAbout tea.\n")
+    return tmp_path / "one.parquet"
+
+
+def test_columns_reach_the_context_of_rank(knowing: Path, odd_table: Path, tmp_path: Path, type_in: Type) -> None:
+    asked = ("rank", knowing, "--candidates", tmp_path / "next.txt", "--context")
+    plain = type_in(*asked, tmp_path / "chat.txt")
+    assert type_in(*asked, odd_table, "--speaker-column", "who").out == plain.out
+    assert type_in(*asked, odd_table, "--speaker-column", "who", "--group-column", "ref").out == plain.out
+    several = type_in(*asked, tmp_path / "odd.parquet", "--group-column", "sender_id")
+    assert "messages of 3 conversations (column 'sender_id')" in several.err
+    missing = type_in(*asked, odd_table, "--speaker-column", "whom")
+    assert "one.parquet has no column 'whom'; its columns are ref, who, sender_id, text" in missing.err
+    none = type_in(*asked, tmp_path / "chat.txt", "--group-column", "ref")
+    assert f"--group-column has no effect: {tmp_path / 'chat.txt'} has no columns" in none.err
+    assert (several.status, missing.status, none.status) == (2, 2, 2)
+    bank = ("rank", knowing, "--bank", tmp_path / "chat.txt", "--context")
+    voted = type_in(*bank, tmp_path / "chat.txt")
+    assert voted.status == 0
+    assert type_in(*bank, odd_table, "--speaker-column", "who").out == voted.out
+    refused = type_in(*bank, tmp_path / "chat.txt", "--speaker-column", "who")
+    assert "--speaker-column has no effect without --group-column" in refused.err
+
+
+@pytest.mark.parametrize("name", ["one.parquet", "one.csv", "one.jsonl", "whole.parquet", "whole.jsonl"])
+def test_document_reads_the_conversation_of_a_table(
+    name: str, knowing: Path, odd_table: Path, tmp_path: Path, type_in: Type
+) -> None:
+    table = pq.read_table(odd_table).to_pylist()
+    messages = [{"role": row["who"], "content": row["text"]} for row in table]
+    whole, options = [{"messages": messages}], list[str]()
+    if name == "one.csv":
+        rows = "".join(f'{row["who"]},"{row["text"]}"\n' for row in table)
+        (tmp_path / name).write_text(f"who,text\n{rows}")
+    elif name.endswith(".jsonl"):
+        values = table if name == "one.jsonl" else whole
+        (tmp_path / name).write_text("\n".join(map(json.dumps, values)))
+    elif name == "whole.parquet":
+        pq.write_table(pa.Table.from_pylist(whole), tmp_path / name)
+    if name.startswith("one"):
+        options = ["--speaker-column", "who"]
+    shown = type_in("document", knowing, tmp_path / name, *options)
+    assert (shown.out, shown.err) == type_in("document", knowing, tmp_path / "chat.txt")[1:]
+
+
+def test_document_refuses_what_is_no_one_conversation(
+    knowing: Path, odd_table: Path, tmp_path: Path, type_in: Type, trained: Path
+) -> None:
+    (tmp_path / "two.jsonl").write_text((json.dumps({"messages": [{"role": "a", "content": "x"}] * 2}) + "\n") * 2)
+    refused = type_in("document", knowing, tmp_path / "two.jsonl")
+    assert "two.jsonl holds 2 conversations, and one is wanted" in refused.err
+    of_sentences = type_in("document", trained, odd_table)
+    assert "is a table of many values, and the model was trained on sentences" in of_sentences.err
+    unread = type_in("document", knowing, tmp_path / "chat.txt", "--text-column", "x")
+    assert "--text-column has no effect with a text without columns" in unread.err
+    unread = type_in("document", knowing, "--text", "a", "--text-column", "x")
+    assert "--text-column has no effect with a text without columns" in unread.err
+
+
 def test_a_context_of_search_is_read_as_one_of_rank(knowing: Path, tmp_path: Path, type_in: Type, make: Make) -> None:
     run = make("data.speakers=none")
     (tmp_path / "chat.txt").write_text(TEXT)
@@ -167,3 +233,19 @@ def test_a_context_of_search_is_read_as_one_of_rank(knowing: Path, tmp_path: Pat
     )
     assert named[2:] == bare[2:]
     assert "among 3 turns" in named[0]
+
+
+def test_training_and_index_of_turns_speak_of_turns(chats: Path, tmp_path: Path, type_in: Type) -> None:
+    """Also where warnings are given: of too little text, of a collapse, of turns that are cut."""
+    given = (*TURNS, f"data.train_file={chats}", "data.text_column=messages", "data.val_fraction=0.3", *TINY,
+             f"logging.log_dir={tmp_path / 'run'}", f"data.corpus_dir={corpora()}", "optimization.max_steps=4",
+             "logging.eval_freq=1", "model.max_length=8", "model.embed_dim=256", "model.pred_dim=256",
+             "optimization.lr=3", "objective.regularizer=none", "data.batch_size=4")  # fmt: skip
+    trained = type_in("train", "documents", *(part for one in given for part in ("-o", one)))
+    said = " ".join(trained.out.split())
+    for part in (" turns ", "among ", "mrr among 1", "training turns or more", "any two turns",
+                 "training turns for 256 dimensions", "turns at 8 tokens"):  # fmt: skip
+        assert part in said, (part, trained.out)
+    built = type_in("index", tmp_path / "run", chats, "--output", tmp_path / "index")
+    assert "360 of 60 documents" in built.out
+    assert "sentence" not in (trained.out + built.out).replace("data.min_sentences", "").replace("val_sentences", "")

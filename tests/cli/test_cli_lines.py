@@ -11,14 +11,13 @@ import zstandard
 from lang_jepa.cli.lines import (
     Batch,
     Line,
+    Spoken,
     check_lines,
     file_pieces,
     first_lines,
-    found_place,
-    left_over,
-    place_in,
     whole_lines,
     whole_records,
+    whole_turns,
 )
 from lang_jepa.errors import LangJepaError
 
@@ -44,41 +43,6 @@ def test_lines_of_another_file_are_counted_anew() -> None:
     batches = list(whole_lines(iter([b"one\nhalf", None, b"one\n"])))
     assert batches == [[("one", 1, 4, 2)], [("half", 2, 0, 1)], None, [("one", 1, 4, 2)]]
     assert list(whole_lines(iter([b"one\n", None, b"", b"two\n"])))[1:3] == [None, []]
-
-
-def test_a_place_is_found_again_in_the_same_file_alone(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    path.write_text("one\ntwo\n")
-    place = place_in(path, 4, 2)
-    assert found_place(path, place) == (4, 2)
-    path.write_text("one\nmore\nthree\n")
-    assert found_place(path, place) == (4, 2)
-    changes: tuple[dict[str, object], ...] = (
-        {"offset": -1},
-        {"offset": 99},
-        {"offset": "4"},
-        {"line": 0},
-        {"line": None},
-    )
-    for other in (None, {}, "a", *(place | change for change in changes)):
-        assert found_place(path, other) is None
-    path.write_text("new\nmore\nthree\n")
-    assert found_place(path, place) is None
-    (tmp_path / "b.log").write_text("one\ntwo\n")
-    assert found_place(tmp_path / "b.log", place) is None
-    assert place_in(tmp_path / "gone", 3, 1) == place_in(path, 99, 3) == {}
-
-
-def test_what_stood_after_a_place_is_kept_for_a_file_that_is_gone(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    path.write_text("one\ntwo\n  more")
-    place = place_in(path, 4, 2)
-    path.write_text("new\n")
-    assert left_over(path, place) == (b"two\n  more", 2)
-    assert left_over(tmp_path / "b.log", place) is None
-    assert (
-        left_over(path, place | {"rest": 3}) is left_over(path, place | {"rest": ""}) is left_over(path, None) is None
-    )
 
 
 class Ended(Exception):
@@ -254,3 +218,29 @@ def test_a_blank_line_moves_no_place() -> None:
         b"com.x.FooException: bad",
         2,
     )
+
+
+@pytest.mark.parametrize("size", [1, 9, 1000])
+def test_turns_of_a_text_with_names_are_whole_however_they_arrive(size: int) -> None:
+    whole = b"\nAnna: Good\n  morning.\n\nBob: Note: it rains.\nAnna: Well\n"
+    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+    found = _all(whole_turns(whole_lines(iter(pieces))))
+    assert [(type(one), one.text, one.number) for one in found] == [
+        (Spoken, "Anna: Good morning.", 2), (Spoken, "Bob: Note: it rains.", 5), (Spoken, "Anna: Well", 6),
+    ]  # fmt: skip
+    assert whole[found[1].end :] == b"Anna: Well\n"
+    waits = whole_turns(whole_lines(iter([whole])), unfinished=False)
+    assert [one.text for one in _all(waits)] == ["Anna: Good morning.", "Bob: Note: it rains."]
+
+
+def test_the_first_line_says_whether_a_text_names_its_speakers() -> None:
+    """Of a file that is gone on with it is known; JSON and other lines are handed out as they come."""
+    later = b"Note: bring it\nAnna: well\n"
+    for first in ("open door", '{"role": "user", "content": "Hm: well"}'):
+        batches = whole_turns(whole_lines(iter([f"{first}\n".encode(), later])))
+        assert [line.text for line in next(batches) or ()] == [first]
+        assert [(type(line), line.text) for line in _all(batches)] == [(Line, "Note: bring it"), (Line, "Anna: well")]
+        assert [type(line) for line in _all(whole_turns(whole_lines(iter([later])), first))] == [Line, Line]
+    assert [type(line) for line in _all(whole_turns(whole_lines(iter([b"and so on\n", later])), "Anna: so"))] == [
+        Spoken
+    ] * 3

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lang_jepa.cli.monitor import _Source
 from lang_jepa.inference.monitor import Monitor
+from lang_jepa.settings.data import DataSettings
 from lang_jepa.training.train import train
 from tiny import environment, tiny_settings
 from typed import Type
@@ -152,6 +155,24 @@ def test_too_many_alarms_are_said_once_and_soon(run: Path, tmp_path: Path, type_
     assert "too many" not in err
 
 
+def test_a_stuck_line_is_one_event(run: Path, tmp_path: Path, type_in: Type) -> None:
+    path = tmp_path / "new.log"
+    path.write_text("\n".join([*_lines(40), *_lines(1) * 12, *_lines(9)]))
+    _, out, err = type_in("monitor", run, path, "--json")
+    assert sum(one["line"] > 41 for one in _alarms(out)) >= 8
+    assert "too many" not in err
+
+
+def test_an_error_of_a_new_kind_is_said_to_be_one(run: Path, tmp_path: Path, type_in: Type) -> None:
+    path = tmp_path / "new.log"
+    path.write_text("\n".join([*_lines(40), f"10:01:00 FATAL {FAULT}", *_lines(4)]))
+    code, out, _ = type_in("monitor", run, path, "--json")
+    assert (code, [one["severe"] for one in _alarms(out) if one["line"] == 41]) == (0, [True])
+    _, out, err = type_in("monitor", run, path)
+    assert "an alarm by its level, an error or worse: no usual unit is of its kind" in " ".join(out.split())
+    assert "and new kinds of errors; " in err
+
+
 def test_a_compressed_log_is_read(run: Path, tmp_path: Path, type_in: Type) -> None:
     (tmp_path / "new.log.gz").write_bytes(gzip.compress("\n".join([*_lines(9), f"10:01:00 {FAULT}"]).encode()))
     code, out, err = type_in("monitor", run, tmp_path / "new.log.gz", "--json", "--state", tmp_path / "state.json")
@@ -195,6 +216,23 @@ def test_conversations_are_courses_of_their_own(chats: Path, tmp_path: Path, typ
     code, out, err = type_in(*given, "--usual", tmp_path / "usual.jsonl")
     assert (code, "361 units" in out) == (0, True)
     assert "usual.jsonl: 1 line left out, JSON without a message (first: line 31)" in " ".join(err.split())
+
+
+def test_a_name_in_a_text_is_no_part_of_a_turn_where_the_model_knows_none(
+    chats: Path, tmp_path: Path, type_in: Type
+) -> None:
+    """The same turns as text and as messages have the same scores."""
+    turns = [f"{STEPS[n % 4]} of {n}" for n in range(12)] + ["segfault at sector nine"]
+    said = [{"role": ("David", "Anna")[n % 2], "content": one} for n, one in enumerate(turns)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, said)))
+    (tmp_path / "a.txt").write_text(
+        "\n".join(f"{one['role']}: {one['content']}".replace(" of", "\n of") for one in said)
+    )
+    given = ("--per-thousand", 300, "--json")
+    expected, found = (_alarms(type_in("monitor", chats, tmp_path / name, *given).out) for name in ("a.jsonl", "a.txt"))
+    assert expected[-1]["text"] == "segfault at sector nine"
+    assert [(one["text"], one["score"]) for one in found] == [(one["text"], one["score"]) for one in expected]
+    assert found[-1]["line"] == 25
 
 
 @pytest.mark.parametrize(
@@ -281,6 +319,90 @@ def test_a_state_that_was_left_by_a_signal_loses_no_alarm_and_repeats_none(
     assert "899 units, " in second.err  # none was scored twice, and the last record waits
 
 
+def _killed(run: Path, path: Path, state: Path, until: int) -> list[dict[str, Any]]:
+    """The alarms of a process that follows a file and is killed when its state is that of so many units."""
+    command = [sys.executable, "-m", "lang_jepa.cli", "monitor", run, path, "--follow", "--state", state, "--json"]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=environment())
+    while process.poll() is None and not (state.exists() and json.loads(state.read_text())["seen"] == until):
+        time.sleep(0.05)
+    process.kill()
+    out, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    return _alarms(out)
+
+
+def test_after_a_kill_nothing_is_skipped_and_what_was_seen_is_not_seen_again(
+    run: Path, tmp_path: Path, type_in: Type
+) -> None:
+    """Under a new name too, and what was written there meanwhile."""
+    path, state = tmp_path / "new.log", tmp_path / "state.json"
+    given = ("monitor", run, path, "--state", state, "--json")
+    path.write_text("".join(f"{line}\n" for line in [*_lines(40), f"10:01:00 FATAL {FAULT}", *_lines(9)]))
+    first = _killed(run, path, state, until=50)
+    assert 41 in [one["line"] for one in first]
+    with path.open("a") as file:
+        file.write(f"10:02:00 FATAL another {FAULT}\n" + "".join(f"{line}\n" for line in _lines(9)))
+    path.rename(tmp_path / "new.log.1")
+    path.write_text(f"10:03:00 FATAL a third {FAULT}\n10:03:01 open door\n")
+    _, out, err = type_in(*given)
+    assert [(one["file"], one["line"]) for one in _alarms(out) if one["severe"]] == [
+        (str(tmp_path / "new.log.1"), 51), (str(path), 1),
+    ]  # fmt: skip
+    assert "61 units, " in err
+    assert f"from its beginning, after what was left in {tmp_path / 'new.log.1'}" in " ".join(err.split())
+    assert json.loads(state.read_text())["place"]["line"] == 2
+
+
+@pytest.mark.parametrize("rest", ["", "half"])
+def test_the_place_is_one_of_the_file_whose_lines_were_handled(rest: str, tmp_path: Path) -> None:
+    """Whichever file has its name by now; of one that is over and removed the next one's beginning."""
+    path, moved = tmp_path / "new.log", tmp_path / "new.log.1"
+    path.write_text(f"one\ntwo\n{rest}")
+    source = _Source(str(path), DataSettings(train_file=str(path), units="lines"), lasting=True)
+    batches = source.lines(None, None, follow=True)
+
+    def place() -> tuple[str, int]:
+        found = source.place()
+        assert found is not None
+        return found["file"], found["offset"]
+
+    assert place() == (str(path), 0)
+    first, second = next(batches) or ()
+    source.passed(first)
+    path.rename(moved)
+    path.write_text("three\n")
+    assert place() == (str(moved), 4)
+    source.passed(second)
+    assert place() == (str(moved), 8)
+    for some in batches:
+        if some is None:
+            break
+        for line in some:
+            assert line.text == "half"
+            source.passed(line)
+            assert place() == (str(path), 0)
+    source.another()
+    (third,) = next(batches) or ()
+    assert place() == (str(path), 0)
+    source.passed(third)
+    assert place() == (str(path), 6)
+
+
+def test_a_link_that_leads_elsewhere_loses_nothing(run: Path, tmp_path: Path, type_in: Type) -> None:
+    link, state = tmp_path / "new.log", tmp_path / "state.json"
+    (tmp_path / "1.log").write_text("\n".join([*_lines(9), f"10:01:00 FATAL {FAULT}"]))
+    (tmp_path / "2.log").write_text("".join(f"{line}\n" for line in _lines(9)))
+    link.symlink_to(tmp_path / "1.log")
+    given = ("monitor", run, link, "--state", state, "--json")
+    _, out, err = type_in(*given)
+    assert "8 units, " in err  # the ninth might go on
+    link.unlink()
+    link.symlink_to(tmp_path / "2.log")
+    _, out, err = type_in(*given)
+    assert [(one["file"], one["line"]) for one in _alarms(out) if one["severe"]] == [(str(tmp_path / "1.log"), 10)]
+    assert "18 units, " in err
+
+
 def test_what_nobody_read_is_shown_again(run: Path, tmp_path: Path) -> None:
     path, state = tmp_path / "new.log", tmp_path / "state.json"
     path.write_text("\n".join([*_lines(40), *(f"10:01:00 {FAULT} {row}" for row in range(40)), ""]))
@@ -291,3 +413,20 @@ def test_what_nobody_read_is_shown_again(run: Path, tmp_path: Path) -> None:
     ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
     os.close(write)
     assert (ended.returncode, state.exists(), "Traceback" in ended.stderr) == (141, False, False)
+
+
+def test_a_file_that_is_rotated_while_the_monitor_is_prepared_is_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_in: Type
+) -> None:
+    path, made = tmp_path / "new.log", Monitor.__init__
+    path.write_text("".join(f"{line}\n" for line in [*_lines(20), f"10:01:00 FATAL {FAULT}"]))
+
+    def rotated(self: Monitor, *given: Any, **named: Any) -> None:
+        made(self, *given, **named)
+        path.rename(tmp_path / "new.log.1")
+        path.write_text("".join(f"{line}\n" for line in _lines(9)))
+
+    monkeypatch.setattr(Monitor, "__init__", rotated)
+    _, out, err = type_in("monitor", run, path, "--state", tmp_path / "state.json", "--json")
+    assert [(one["file"], one["line"]) for one in _alarms(out) if one["severe"]] == [(str(tmp_path / "new.log.1"), 21)]
+    assert "29 units, " in err

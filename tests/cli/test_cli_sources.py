@@ -69,7 +69,7 @@ def test_a_wrong_column_names_those_there_are(place: Path, trained: Path, type_i
             assert re.search("no (column )?'text'", said), said
             assert "stars, Text" in said
             assert "--text-column" in said
-    assert "holds many documents" in type_in("document", trained, reviews).err
+    assert "is a table of many values" in type_in("document", trained, reviews).err
 
 
 def test_losses_are_reported_where_training_starts(place: Path, type_in: Type, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def opened(name: object, **changes: object) -> Source:
 
 def documents_of(source: Source, skip: int = 0) -> tuple[list[Document], Counter[str]]:
     rejected: Counter[str] = Counter()
-    return list(source.documents(rejected, skip)), rejected
+    return list(source.documents(rejected, source.rows(skip))), rejected
 
 
 def write_texts(folder: Path) -> None:

@@ -33,7 +33,7 @@ def _open(path: object, **changes: object) -> Source:
 
 def _all(source: Source, skip: int = 0) -> tuple[list[Document], Counter[str]]:
     rejected: Counter[str] = Counter()
-    return list(source.documents(rejected, skip)), rejected
+    return list(source.documents(rejected, source.rows(skip))), rejected
 
 
 def _jsonl(path: Path, texts: list[str | None]) -> Path:

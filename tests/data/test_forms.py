@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lang_jepa.cli.options import messages_in
 from lang_jepa.data.sources import formats, forms
 from lang_jepa.data.sources.columns import questions, turn_labels
 from lang_jepa.data.sources.conversations import context_of
@@ -115,6 +116,41 @@ def test_a_damaged_message_of_a_context_is_named(tmp_path: Path) -> None:
         forms.messages_of(path, kind, OF_LISTS, ())
 
 
+@pytest.mark.parametrize("units", ["turns", "sentences"])
+def test_several_lists_in_one_file_are_called_so(units: str, tmp_path: Path) -> None:
+    path = tmp_path / "chats.json"
+    path.write_text("\n".join(json.dumps(one, indent=1) for one in MESSAGES))
+    settings = OF_LISTS.model_copy(update={"train_file": str(path), "units": units, "text_column": "content"})
+    with pytest.raises(
+        LangJepaError, match=r"several JSON lists.*each is a conversation, write one a line \(`jq -c \. in"
+    ):
+        list(open_source(settings).documents(Counter()))
+    with pytest.raises(LangJepaError, match="holds several JSON values, and one conversation is wanted"):
+        messages_in(path.read_text(), str(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_table_in_utf16_is_refused_by_name(encoding: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes("text\tid\nHello there.\t1\nGood evening.\t2\n".encode(encoding))
+    settings = DataSettings(train_file=str(path), min_length=0)
+    with pytest.raises(LangJepaError, match=rf"rows\{suffix} is UTF-16 or binary.*save it as UTF-8"):
+        open_source(settings)
+
+
+def test_a_column_of_speakers_needs_a_group(tmp_path: Path) -> None:
+    path, chats = str(_csv(tmp_path / "rows.csv", ROWS)), str(_lines(tmp_path / "chats.jsonl", MESSAGES))
+    said = r"--speaker-column has no effect without --group-column"
+    for source, more in ((path, {"text_column": "text"}), (chats, {}), (str(_written(tmp_path, "list.json")[0]), {})):
+        with pytest.raises(LangJepaError, match=said):
+            elsewhere(OF_LISTS, source, speaker_column="role", **more)
+    of_sentences = OF_ROWS.model_copy(update={"units": "sentences"})
+    with pytest.raises(LangJepaError, match="no effect: the model was trained on sentences, and not on turns"):
+        elsewhere(of_sentences, path, speaker_column="role")
+    assert elsewhere(OF_ROWS, path, speaker_column="role").speaker_column == "role"
+
+
 def test_training_hints_at_the_column_of_groups(tmp_path: Path) -> None:
     path = _csv(tmp_path / "rows.csv", ROWS)
     for column, said in (("text", "has a message a row in 'text', and no"), ("messages", "has no column 'messages'")):
@@ -130,6 +166,10 @@ def test_training_hints_at_the_column_of_groups(tmp_path: Path) -> None:
         ([{"user_id": 1, "threadId": 7}, {"user_id": 1, "threadId": 7}], "threadId"),
         ([{"id": 1, "thread": None}, {"id": 2, "thread": None}], None),
         ([{"idea": "x", "chat": 1}, {"idea": "x", "chat": 2}], None),
+        ([{"sender_id": 1, "text": "x"}, {"sender_id": 1, "text": "y"}], None),  # who speaks
+        ([{"sender_id": 1, "role": "x"}, {"sender_id": 1, "role": "y"}], None),
+        ([{"user_id": 1, "text": "x"}, {"user_id": 1, "text": "y"}], None),
+        ([{"user_id": 1, "role": "x"}, {"user_id": 1, "role": "y"}], "user_id"),  # whose conversation it is
     ],
 )
 def test_a_column_of_groups_has_such_a_name_and_repeats(rows: list[dict[str, Any]], column: str | None) -> None:

@@ -155,7 +155,7 @@ def test_ids_that_two_files_have_are_told_apart(tmp_path: Path) -> None:
     for kind in ("csv", "jsonl"):
         _table(tmp_path, kind, ROWS)
     source = open_source(_settings(tmp_path))
-    ids = [one.id for one in source.documents(Counter())]
+    ids = [one.id for one in source.documents(Counter(), source.rows())]
     assert ids == ["b@rows.csv:1", "a@rows.csv:0", "b@rows.jsonl:1", "a@rows.jsonl:0"]
 
 

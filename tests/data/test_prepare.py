@@ -74,7 +74,8 @@ def test_real_text_and_a_pretrained_tokenizer(shared_data: Path, minilm: Path, t
     assert corpus.manifest["statistics"]["documents_read"] == 20
 
 
-def test_workers_and_blocks_change_nothing(settings_for: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard_tokens", [2**28, 40])
+def test_workers_and_blocks_change_nothing(settings_for: Callable, tmp_path: Path, shard_tokens: int) -> None:
     texts = [text_of(number % 33) for number in range(40)]
     settings = settings_for(texts, val_fraction=0.2, tokenizer_path="trained", vocab_size=350)
     contents = []
@@ -82,7 +83,8 @@ def test_workers_and_blocks_change_nothing(settings_for: Callable, tmp_path: Pat
         changed = settings.model_copy(
             update={"prepare_workers": workers, "corpus_dir": str(tmp_path / name), "batch_size": 3 + workers}
         )
-        corpus = prepare(changed, block_size=size)
+        corpus = prepare(changed, block_size=size, shard_tokens=shard_tokens)
+        assert (len(corpus.manifest["shards"]["train"]) > 2) is (shard_tokens == 40)
         assert corpus.manifest["timing"]["workers"] == workers
         contents.append(_contents(corpus.path))
     assert contents[0].keys() == contents[1].keys()
@@ -95,7 +97,7 @@ def test_several_shards_read_the_same(settings_for: Callable, tmp_path: Path) ->
     parts = prepare(
         settings.model_copy(update={"corpus_dir": str(tmp_path / "parts")}), block_size=SMALL, shard_tokens=1
     )
-    assert len(parts.manifest["shards"]["train"]) == 5
+    assert len(parts.manifest["shards"]["train"]) == whole.train.num_documents
     assert sentences_of(parts) == sentences_of(whole)
     everything = np.arange(whole.train.num_sentences + 1)
     assert parts.train.token_starts(everything).tolist() == whole.train.token_starts(everything).tolist()

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -282,3 +283,20 @@ def test_an_address_with_a_secret_is_refused_and_not_shown(address: str, type_in
         load_gpt_settings("gpt", [f"data.train_file={address}"])
     shown = [ran.err, ran.out, *map(str, (failure.value, invalid.value, loaded.value))]
     assert not any("hidden-word" in text for text in shown)
+
+
+def test_parts_of_files_of_a_store(s3: Server, texts: Path) -> None:
+    """Each reader fetches its own part: together little more than the source, and the rows of a disk."""
+    for name in ("a.jsonl", "more/h.parquet"):
+        _put(name, (texts / name).read_bytes())
+        there, here = opened(f"s3://{BUCKET}/{name}"), opened(texts / name)
+        assert there.parts(1 << 16) == here.parts(1 << 16)
+        assert len(there.parts(1 << 16)) > 2
+        s3.asked.clear()
+        read = [pickle.loads(pickle.dumps(there)).read_part(part) for part in there.parts(1 << 16)]
+        assert [list(rows) for rows in read] == [list(here.read_part(part)) for part in here.parts(1 << 16)]
+        footers = len(read) * (1 << 16)
+        assert s3.bytes_of(name) < 1.1 * (texts / name).stat().st_size + footers
+    s3.harm = times(99, "busy", "h.parquet")
+    with pytest.raises(LangJepaError, match=r"h\.parquet cannot be read"):  # and no damaged row group
+        [list(there.read_part(part)) for part in there.parts(1 << 16)]

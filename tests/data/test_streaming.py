@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import get_worker_info
 
-from lang_jepa.data import loader
+from lang_jepa.data import stream as streams
 from lang_jepa.data.corpus.deduplicate import hash_text, side
-from lang_jepa.data.loader import Blocks, Loader, StreamBatches
+from lang_jepa.data.loader import Loader
 from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.stream import Blocks, StreamBatches
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import make_view
 from lang_jepa.data.views.batch import Batch
@@ -45,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stream")
     bounds = [0, 5, 30, 31, DOCUMENTS]
     for number, (first, stop) in enumerate(pairwise(bounds)):
-        pq.write_table(pa.table({"text": TEXTS[first:stop]}), path / f"part{number}.parquet", row_group_size=7)
+        pq.write_table(pa.table({"text": TEXTS[first:stop]}), path / f"part{number}.parquet", row_group_size=5)
     return path
 
 
@@ -96,7 +97,7 @@ class Info:
 def one_epoch(batches: StreamBatches, worker: int, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """Batches of the first epoch of one loader process, iterated here."""
     info = Info(worker, batches.workers) if batches.settings.data.num_workers else None
-    monkeypatch.setattr(loader, "get_worker_info", lambda: info)
+    monkeypatch.setattr(streams, "get_worker_info", lambda: info)
     found = []
     for batch in batches:
         if batch.position[1] > 0:
@@ -127,7 +128,7 @@ def dealt(
     """What a rank predicts in each batch, its loader processes taking turns; they are iterated here."""
     iterators = []
     for worker in range(workers):
-        monkeypatch.setattr(loader, "get_worker_info", lambda now=worker: Info(now, workers))
+        monkeypatch.setattr(streams, "get_worker_info", lambda now=worker: Info(now, workers))
         batches = iter(stream(folder, tokenizer, num_workers=workers, **place))
         iterators.append(chain([next(batches)], batches))
     for iterator in cycle(iterators):
@@ -205,11 +206,43 @@ def test_position_with_loader_processes(folder: Path, tokenizer: TextTokenizer) 
         assert [contents(batch) for batch in islice(third, 3)] == whole[done + 8 : done + 11]
 
 
-def test_another_number_of_processes_cannot_go_on(folder: Path, tokenizer: TextTokenizer) -> None:
-    loader = Loader(stream(folder, tokenizer, num_workers=2), num_workers=0)
-    next(loader)
-    with pytest.raises(LangJepaError, match=r"set data\.num_workers=2"):
-        Loader(stream(folder, tokenizer, num_workers=3), num_workers=0, state=loader.state)
+def going_on(
+    folder: Path, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch, workers: int, state: Any, **more: Any
+) -> Iterator[tuple[Batch, Any]]:
+    """Batches of a rank whose loader processes take turns, iterated here, each with the state after it."""
+    make = {"num_workers": workers, **more}
+    parts = [stream(folder, tokenizer, **make) for _ in range(workers)]
+    state = [one.restart(state) for one in parts].pop() if state else {}
+    iterators = []
+    for worker, one in enumerate(parts):
+        monkeypatch.setattr(streams, "get_worker_info", lambda now=worker: Info(now, workers))
+        batches = iter(one)
+        iterators.append(chain([next(batches)], batches))
+    for iterator in cycle(iterators):
+        batch = next(iterator)
+        state = parts[0].advance(state, batch)
+        yield batch, state
+
+
+@pytest.mark.parametrize("changes", [(2, 3), (3, 1), (1, 2), (4, 2, 3), (2, 1, 2)])
+@pytest.mark.parametrize("after", [1, 7, 23, 40])
+def test_another_number_of_loader_processes_goes_on(
+    folder: Path, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch, changes: tuple[int, ...], after: int
+) -> None:
+    """In the middle of a file, and twice: over whole epochs nothing is lost and nothing comes twice."""
+    epochs, seen, state = 4, Counter[str](), None
+    for workers in changes:
+        batches = going_on(folder, tokenizer, monkeypatch, workers, state)
+        last = workers == changes[-1]
+        ahead: set[int] = set()
+        for number, (batch, now) in enumerate(batches, start=1):
+            if batch.position[1] < epochs:
+                seen.update(predicted(batch, tokenizer))
+            ahead |= {batch.position[0]} if batch.position[1] >= epochs else set()
+            state = now
+            if len(ahead) == workers if last else number == after:
+                break
+    assert seen == Counter({one: count * epochs for one, count in expected().items()})
 
 
 def test_held_out_documents_are_never_trained_on(folder: Path, tokenizer: TextTokenizer) -> None:
@@ -269,25 +302,29 @@ def test_no_documents_of_a_side(folder: Path, tokenizer: TextTokenizer) -> None:
     assert stream(folder, tokenizer).blocks.first("validation", 1) is None
 
 
-@pytest.mark.parametrize(("rank", "options"), [(1, {"shuffle_buffer": 1000}), (0, {"min_sentences": 50})])
-def test_an_empty_share_is_an_error(folder: Path, tokenizer: TextTokenizer, rank: int, options: dict[str, Any]) -> None:
-    with pytest.raises(LangJepaError, match=rf"share {rank + 1} of 2 .*has nothing to train on"):
-        next(iter(stream(folder, tokenizer, rank=rank, world=2, **options)))
+def test_a_share_with_nothing_in_it_is_an_error(folder: Path, tokenizer: TextTokenizer) -> None:
+    with pytest.raises(LangJepaError, match=r"share 1 of 2 .*has nothing to train on"):
+        next(iter(stream(folder, tokenizer, rank=0, world=2, min_sentences=50)))
+
+
+def test_fewer_parts_than_processes_are_refused(folder: Path, tokenizer: TextTokenizer) -> None:
+    with pytest.raises(LangJepaError, match=r"can be read by 13 at a time, and there are 15 loader processes \(5 x"):
+        stream(folder, tokenizer, world=5, num_workers=3)
 
 
 def test_a_share_that_is_empty_only_at_its_end_goes_on(folder: Path, tokenizer: TextTokenizer) -> None:
     """Taken up in the last block after its last batch: the next epoch follows, and it is no error."""
     batches = stream(folder, tokenizer, shuffle_buffer=1000)
-    epoch = one = 0
+    stop = None
     for batch in batches:
-        epoch = batch.position[1]
-        if epoch:
+        if batch.position[1]:
             break
-        one += 1
+        stop = batches.advance(stop or {}, batch)
     again = stream(folder, tokenizer, shuffle_buffer=1000)
-    again.restart({"positions": [[0, 0, one]], "turn": 0})
-    assert next(iter(again)).position == (0, 1, 0, 1)
+    assert stop is not None
+    again.restart(stop)
+    assert next(iter(again)).position[:3] == (0, 1, len(again.parts))
 
 
 def test_worker_info_is_what_the_tests_replace() -> None:
-    assert loader.get_worker_info is get_worker_info
+    assert streams.get_worker_info is get_worker_info

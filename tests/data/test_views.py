@@ -13,11 +13,26 @@ from plain import PREFIX, SUFFIX, Documents, made_up, picked, split_of, unpacked
 
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.views import make_plain_view, make_view
-from lang_jepa.data.views.batch import Batch, Contexts, Sequences
+from lang_jepa.data.views.batch import Batch, Contexts, Sequences, Targets
 from lang_jepa.data.views.next_sentence import CONTEXTS, NextSentenceView
 from lang_jepa.settings.encoder import Settings
 
 MODES = ["window", "causal", "concepts"]
+
+
+def test_targets_of_the_same_text_have_the_same_number() -> None:
+    """Whichever sequence they stand in; another order of the same tokens is another text."""
+    tokens = [[5, 6], [6, 5], [5, 6], [5, 6, 0], [5, 5, 6], [7]]
+    flat = torch.tensor([token for text in tokens for token in text])
+    lengths = torch.tensor([len(text) for text in tokens])
+    segments = torch.repeat_interleave(torch.arange(6), lengths)
+    picked = torch.tensor([2, 0, 1, 3, 4, 5, 0])
+    alone = Targets(Sequences(flat, lengths), segments, 6, picked)
+    together = Targets(Sequences(flat, torch.tensor([7, 6])), segments, 6, picked)
+    assert torch.equal(alone.texts(), together.texts())
+    same = alone.texts()[:, None] == alone.texts()[None]
+    expected = torch.tensor([[tokens[one] == tokens[other] for other in picked] for one in picked])
+    assert torch.equal(same, expected)
 
 
 def make(

@@ -60,7 +60,8 @@ def step(learnt: Tensor, one: Objective, parts: list[tuple[Tensor, Tensor, Tenso
     for context, targets, segments in parts:
         made = Output(context @ learnt, segments @ learnt)
         numbers = (targets[:, 0] * 20).long()  # places in a text, about half of them near each other
-        loss = one(made, targets, count=count, micro_batches=len(parts), step=4, numbers=numbers)
+        texts = (targets[:, 1] * 4).long()  # some the same, on both ranks
+        loss = one(made, targets, count=count, micro_batches=len(parts), step=4, numbers=numbers, texts=texts)
         loss.total.backward()
         found["distance"] += loss.distance.item()
         found["regularizer"].append(loss.regularizer.item())

@@ -143,10 +143,37 @@ def test_the_sessions_that_got_no_line_for_longest_are_forgotten() -> None:
     courses = Courses(2, most=2)
     for name, unit in (("a", "1"), ("b", "2"), ("a", "3"), ("a", "4"), ("c", "5")):
         courses.at(name).before.append(unit)
-        courses.forget()
     assert len(courses) == 2
     assert list(courses.at("a").before) == ["3", "4"]
     assert list(courses.at("b").before) == []
+
+
+@pytest.mark.parametrize("block", [2, 3, 7, 1000])
+def test_what_is_forgotten_depends_on_the_units_alone(block: int) -> None:
+    """Not on how many are taken up together: also where a course is forgotten and comes again in one block."""
+    names = [f"{name}" for name in np.random.default_rng(0).integers(0, 9, size=200)]
+
+    def befores(size: int) -> tuple[list[list[str]], list[list[object]]]:
+        courses, before = Courses(3, most=4), [list[str]()] * len(names)
+        for begin in range(0, len(names), size):
+            for course, rows in courses.parts(names[begin : begin + size]):
+                for row in rows:
+                    before[begin + row] = list(course.before)
+                    course.before.append(f"{begin + row}")
+        return before, courses.plain()
+
+    assert befores(block) == befores(1)
+    assert [len(one) for one in befores(1)[0]].count(0) > 9
+
+
+def test_scores_are_the_same_for_blocks_of_any_size_where_sessions_are_forgotten(watch: Monitor) -> None:
+    mixed = _interleaved(*(_session(f"{n}", 8) for n in range(6)), seed=4)
+    reach = watch._courses._reach
+    found = []
+    for block in (1, 5, 100):
+        watch._courses = Courses(reach, most=3)
+        found.append([(one.ngram, one.repetition) for one in watch.feed(mixed, block=block)])
+    assert found[0] == found[1] == found[2]
 
 
 def test_the_verb_watches_sessions(folder: Path, tmp_path: Path, type_in: Type) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lang_jepa.cli.lines import Line
+from lang_jepa.cli.lines import Line, Spoken
 from lang_jepa.cli.units import UnitReader
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import UnitNGram
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.evaluation.rarity import SCORES, named
-from lang_jepa.inference import monitor as module
 from lang_jepa.inference import monitor_data
+from lang_jepa.inference.drift import Drift
+from lang_jepa.inference.kinds import NewKinds
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import Monitor
 from lang_jepa.training.train import train
@@ -166,7 +167,9 @@ def test_the_state_is_taken_up(watch: Monitor, folder: Path, tmp_path: Path) -> 
         {"seen": -1},
         {"alarms": True},
         {"apart": None},
-        {"format": 2},
+        {"format": 3},
+        {"kinds": ["open door"]},
+        {"kinds": {"open door": "1"}},
         {"model": None},
     ],
 )
@@ -208,32 +211,79 @@ def test_usual_units_of_another_file_set_the_threshold(watch: Monitor) -> None:
         Monitor(watch.model, corpus, usual=other[:3])
 
 
-def _counted(watch: Monitor, per_thousand: float, alarms: list[bool]) -> tuple[int, int] | None:
-    watch.per_thousand, watch.drift = per_thousand, None
-    watch._recent.clear()
-    watch._count(alarms)
-    return watch.drift
+def _drifted(per_thousand: float, alarms: list[bool], repeats: list[bool] | None = None) -> tuple[int, int] | None:
+    drift = Drift(per_thousand)
+    drift.count(alarms, repeats or [False] * len(alarms))
+    return drift.found
 
 
-def test_too_many_alarms_are_drift_as_soon_as_chance_cannot_be_it(watch: Monitor) -> None:
+def test_too_many_alarms_are_drift_as_soon_as_chance_cannot_be_it() -> None:
     """The binomial test by hand: at three times 1 in a thousand, 4 of 4 have .003 ** 4, 2 of 2 have 9e-6."""
-    assert _counted(watch, 1, [True]) is None  # .003
-    assert _counted(watch, 1, [True] * 50 + [False] * 10) == (2, 2)
-    assert _counted(watch, 1, [True] + [False] * 59 + [True]) is None  # 61 * 60 / 2 * .003 ** 2 = .016
-    assert _counted(watch, 50, [True] * 50 + [False] * 10) == (5, 5)  # .15 ** 5 = 8e-5
-    assert _counted(watch, 50, [True] * 4 + [False] * 90 + [True] * 4) is None
-    assert _counted(watch, 1000 / 3, [True] * 1000) is None  # all were asked for
+    assert _drifted(1, [True]) is None  # .003
+    assert _drifted(1, [True] * 50 + [False] * 10) == (2, 2)
+    assert _drifted(1, [True] + [False] * 59 + [True]) is None  # 61 * 60 / 2 * .003 ** 2 = .016
+    assert _drifted(50, [True] * 50 + [False] * 10) == (5, 5)  # .15 ** 5 = 8e-5
+    assert _drifted(50, [True] * 4 + [False] * 90 + [True] * 4) is None
+    assert _drifted(1000 / 3, [True] * 1000) is None  # all were asked for
 
 
-def test_the_stated_rate_is_no_drift(watch: Monitor) -> None:
-    """Nor are twice the rate, over a hundred thousand units; five times it are."""
+def test_alarms_of_one_stuck_unit_are_no_drift() -> None:
+    """Nor do they hide one: alarms of other units count as before."""
+    assert _drifted(1, [False, False, *[True] * 8], [False, *[True] * 9]) is None
+    assert _drifted(1, [True, *[True] * 99, True], [False, *[True] * 99, False]) == (2, 2)
+
+
+def test_the_stated_rate_is_no_drift() -> None:
+    """Nor are twice the rate, over a hundred thousand units; seven times it are."""
     generator = np.random.default_rng(0)
     for per_thousand in (1, 10, 50):
         for times in (1, 2):
             drawn = generator.random(100_000) < times * per_thousand / 1000
-            assert _counted(watch, per_thousand, drawn.tolist()) is None
+            assert _drifted(per_thousand, drawn.tolist()) is None
         drawn = generator.random(20_000) < 7 * per_thousand / 1000
-        assert _counted(watch, per_thousand, drawn.tolist()) is not None
+        assert _drifted(per_thousand, drawn.tolist()) is not None
+
+
+def test_a_line_of_a_new_kind_at_a_severe_level_is_an_alarm_whatever_decides(watch: Monitor) -> None:
+    """Once in a while: each time would be more than the stated rate if it came to stay."""
+    watch.decides, watch.threshold = [SCORES.index("repetition")], np.inf
+    error = "10:00:00 ERROR no such page"
+    found = watch.score([*_lines(9), error, "10:00:00 INFO no such book", *_lines(5), error])
+    assert [one.text for one in found if one.alarm] == [error]
+    assert [one.severe for one in found] == [one.alarm for one in found]
+    (later,) = watch.score(["10:00:09 ERROR no such page"])  # the same one, masked
+    assert not later.alarm
+    watch.score(_lines(1000))
+    assert watch.score([error])[0].severe
+
+
+def test_errors_among_the_usual_lines_share_the_stated_rate_with_the_sum(watch: Monitor) -> None:
+    """20 lines of 400 may be alarms; 15 are errors of different kinds, of which half the rate is for the most novel."""
+    corpus = own_corpus(watch.model)
+    assert corpus is not None
+    usual = _lines(400)
+    kinds = [f"10:00:00 ERROR {'abcdefghijklmno'[at]} {'no such page ' * (at % 7)}" for at in range(15)]
+    usual[20:395:25] = kinds
+    other = Monitor(watch.model, corpus, per_thousand=50, usual=usual)
+    novelty = np.sort([unit.novelty for unit in other._read(masked(kinds, watch.model.settings.data))])
+    assert other.least_novelty == pytest.approx(novelty[-10], abs=1e-4)
+    again = Monitor(watch.model, corpus, per_thousand=50, usual=usual)
+    again._kinds = NewKinds([])  # as if none of its usual ones were known
+    found = again.score(usual)
+    assert sum(one.severe for one in found) == 9
+    assert sum(one.alarm for one in found) <= 21
+    assert not any(one.severe for one in other.score(usual))  # their kinds are usual
+
+
+def test_usual_units_without_any_before_them_are_refused(watch: Monitor) -> None:
+    corpus = own_corpus(watch.model)
+    assert corpus is not None
+    lines = _lines(400)
+    with pytest.raises(LangJepaError, match=r"that have another before them, and 0 of 400 have, in 400 sessions"):
+        Monitor(watch.model, corpus, usual=lines, courses=[f"s{row}" for row in range(400)])
+    with pytest.raises(LangJepaError, match="and 199 of 400 have, in 201 sessions"):
+        Monitor(watch.model, corpus, usual=lines, courses=[f"s{max(0, row - 199)}" for row in range(400)])
+    Monitor(watch.model, corpus, usual=lines, courses=[f"s{row // 2}" for row in range(400)])
 
 
 def test_the_score_of_an_alarm_is_above_the_threshold_and_adds_up(watch: Monitor) -> None:
@@ -249,7 +299,7 @@ def test_the_score_of_an_alarm_is_above_the_threshold_and_adds_up(watch: Monitor
 def test_a_rate_that_is_none_is_refused(watch: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LangJepaError, match="not 0"):
         Monitor(watch.model, own_corpus(watch.model), per_thousand=0)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "LEAST", 10_000)
+    monkeypatch.setattr(monitor_data, "LEAST", 10_000)
     with pytest.raises(LangJepaError, match="a threshold needs 10000 held-out units"):
         Monitor(watch.model, own_corpus(watch.model), per_thousand=1)  # type: ignore[arg-type]
 
@@ -279,6 +329,8 @@ def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, 
         (f"{who[0]}open it", None, 1), ('{"role": "user"', None, 3), (f"{who[0]}Hm.", 5, 5), (f"{who[1]}Well.", 5, 5),
     ]  # fmt: skip
     assert (reader.unread, reader.first) == (1, 6)
+    spoken = [Spoken(text, 1, 0, 0) for text in ("user: Note: open it", "and shut it")]
+    assert [unit.text for unit in reader.read(spoken)] == [f"{who[0]}Note: open it", "and shut it"]
 
 
 def test_documents_without_room_for_faults_decide_nothing(watch: Monitor) -> None:

@@ -204,14 +204,14 @@ def test_contrastive_leaves_out_what_stands_near() -> None:
 def test_contrastive_by_its_settings() -> None:
     """A lower temperature and a nearer text are other wrong answers; a target of the same text never is one."""
     x, y = of_unit_rms(vectors(4, 8)), vectors(4, 8, seed=1)
-    y[3] = 2 * y[0]
+    texts = torch.tensor([7, 8, 9, 7])
     one = Contrastive(temperature=0.5, near=0)
     cosines = functional.cosine_similarity(x[:, None], y[None], dim=-1) / 0.5
     rivals = [[0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3], [1, 2, 3]]
     expected = [
         -float(torch.log_softmax(cosines[row, kept], dim=-1)[kept.index(row)]) for row, kept in enumerate(rivals)
     ]
-    assert one(x, y, torch.arange(4)).tolist() == pytest.approx(expected, abs=1e-5)
+    assert one(x, y, torch.arange(4), texts).tolist() == pytest.approx(expected, abs=1e-5)
     settings = load_settings("concepts", ["optimization.loss_fn=contrastive", "objective.contrastive_near=0",
                                           "objective.contrastive_temperature=0.5", "objective.center_targets=false"])  # fmt: skip
     made = Contrastive.of(settings)
@@ -220,6 +220,14 @@ def test_contrastive_by_its_settings() -> None:
         LangJepaError, match=r"objective\.contrastive_near has no effect beside optimization\.loss_fn=co"
     ):
         load_settings("concepts", ["objective.contrastive_near=0"])
+
+
+def test_contrastive_of_a_collapsed_encoder_is_a_guess() -> None:
+    """Equal vectors of different texts stay wrong targets: a collapse must cost log N, and not nothing."""
+    same, texts = torch.ones(5, 8), torch.tensor([1, 2, 3, 3, 3])
+    assert contrastive(same, same).tolist() == pytest.approx([math.log(5)] * 5)
+    expected = [math.log(5), math.log(5), *[math.log(3)] * 3]
+    assert contrastive(same, same, None, texts).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ PINNED = {
     "data.text.tokenizer": (2, "2c7afd9c02a7b632"),
     "data.corpus.blocks": (1, "8f47d4fe7a225aee"),
     "data.corpus.deduplicate": (2, "8830acb1e9d22446"),
-    "data.corpus.corpus": (2, "6b28b3a7f3b772c7"),
+    "data.corpus.corpus": (3, "1ebc9a0df1f14fa4"),
     "data.tokens.pieces": (1, "4f6281fd8ddac5ad"),
     "data.tokens.make_shards": (2, "b022242eef735691"),
     "inference.cache": (1, "eb9dbe8b6e378c28"),
@@ -323,7 +323,7 @@ def _of_blocks(folder: Path) -> Iterator[Any]:
     block = _block()
     for name in Block.__dataclass_fields__:
         value = getattr(block, name)
-        if name in ("speakers", "held"):  # of turns and lines alone
+        if name in ("speakers", "held", "places"):  # of turns, of lines, of documents with ids alone
             continue
         yield name, (value.dtype.str, value.tobytes().hex()) if isinstance(value, np.ndarray) else value
 

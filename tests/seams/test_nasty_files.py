@@ -21,7 +21,7 @@ from nasty import CASES, GOOD, Case, Error, Rows
 def _read(train_file: Path) -> tuple[list[Document], Counter[str]]:
     source = open_source(DataSettings(train_file=str(train_file), min_length=1, limit=None))
     rejected: Counter[str] = Counter()
-    documents = list(source.documents(rejected))
+    documents = list(source.documents(rejected, source.rows()))
     assert len(documents) + rejected.total() == len(list(source.rows()))
     require_documents(len(documents), rejected, source)
     return documents, rejected

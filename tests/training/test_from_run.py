@@ -93,11 +93,64 @@ def test_a_start_that_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(LangJepaError, match="there is no model of an encoder"):
         train(tiny_settings(tmp_path / "third", f"meta.start_from={tmp_path}"))
     wider = (f"meta.start_from={first}", f"data.tokenizer_path={first / 'model'}", "model.num_layers=2")
-    with pytest.raises(LangJepaError, match="does not fit these settings: missing encoder"):
+    with pytest.raises(
+        LangJepaError, match=r"it has model\.num_layers=1 \(here 2\)\. Take its settings \(-o model\.num_la"
+    ):
         train(tiny_settings(tmp_path / "fourth", *wider))
     inside = (f"meta.start_from={first}", f"data.tokenizer_path={first / 'model'}")
     with pytest.raises(LangJepaError, match=r"which a new run would move away: set another logging\.log_dir"):
         train(tiny_settings(first, *inside))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.embed_dim=16", "model.pred_dim=16"], ["model.embed_dim=32 (here 16)", "model.pred_dim=32 (here 16)"]),
+        (["model.predictor=recency_transformer"], ["model.predictor=concept_transformer (here recency_transformer)"]),
+        (["model.predictor_layers=2"], ["model.predictor_layers=1 (here 2)"]),
+        (["model.num_heads=4"], ["model.num_heads=2 (here 4)"]),
+        (["model.architecture=roberta"], ["model.architecture=bert (here roberta)"]),
+        (["data.window_size=5"], ["data.window_size=16 (here 5)"]),
+        (["model.head=none"], ["model.head=whitened (here none)"]),
+        (["model.head=linear", "model.dropout=0.1"], []),
+    ],
+)
+def test_a_start_of_another_form_is_refused_before_anything_is_prepared(
+    overrides: list[str], said: list[str], first: Path, tmp_path: Path, type_in: Type
+) -> None:
+    """With both values; what does not touch the form may differ."""
+    more = (
+        f"data.corpus_dir={tmp_path / 'corpora'}",
+        f"logging.log_dir={tmp_path / 'run'}",
+        "optimization.max_steps=1",
+    )
+    typed = [part for one in (*overrides, *more) for part in ("-o", one)]
+    done = type_in("train", "--from", first, *typed)
+    assert done.status == (2 if said else 0), done.err
+    assert all(one in " ".join(done.err.split()) for one in said), done.err
+    assert (tmp_path / "corpora").exists() == (tmp_path / "run").exists() == (not said)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("runs") / "first")
+
+
+def test_a_run_starts_anew_from_its_own_copy_of_a_start_that_is_gone(tmp_path: Path, type_in: Type) -> None:
+    origin = tiny_encoder(tmp_path / "origin")
+    assert type_in("train", "--from", origin, "-o", "optimization.max_steps=1").status == 0
+    run = tmp_path / "origin-more"
+    before = ConceptModel.load(run)
+    shutil.rmtree(origin)
+    new = ("-o", f"logging.log_dir={tmp_path / 'new'}")
+    done = type_in("train", run / "settings.yaml", *new)
+    assert done.status == 0, done.err
+    assert f"begins with {run / 'start'}" in " ".join((done.out + done.err).split())
+    after = ConceptModel.load(tmp_path / "new")
+    assert torch.equal(after.jepa.state_dict()["encoder.head.weight"], before.jepa.state_dict()["encoder.head.weight"])
+    assert read_settings(tmp_path / "new" / "settings.yaml").meta.start_from == str(run / "start")
+    named = type_in("train", run / "settings.yaml", "-o", f"meta.start_from={tmp_path / 'no'}", *new)
+    assert (named.status, "there is no" in named.err) == (2, True), named.err
 
 
 @pytest.mark.parametrize("pretrained", [False, True])

@@ -19,7 +19,10 @@ from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.objectives.distance import DISTANCES, measured
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.held_out import HeldOut, Measured, Predicted, _trivial_losses
+from lang_jepa.training.method import Part
+from lang_jepa.training.methods.encoder import EncoderMethod
 from lang_jepa.training.metrics import COLUMNS
+from lang_jepa.training.train import open_run
 from tiny import MODES, VIEWS, tiny_settings
 
 CPU = torch.device("cpu")
@@ -198,7 +201,9 @@ def test_the_mean_target_of_an_mse_is_the_mean_of_the_targets_as_they_are() -> N
     """Targets that share an offset: the mean of their directions would be far from all of them."""
     targets = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) + 10.0
     answers = Predicted(targets.flip(0), targets, torch.arange(40), torch.arange(40))
-    losses = _trivial_losses(answers, targets, partial(measured, DISTANCES["mse"]()), of_directions=False)
+    losses = _trivial_losses(
+        answers, torch.arange(40), targets, partial(measured, DISTANCES["mse"]()), of_directions=False
+    )
     expected = (targets - targets.mean(0)).square().mean()
     assert losses["val/distance_mean_target"] == pytest.approx(expected.item(), rel=1e-5)
 
@@ -221,3 +226,40 @@ def test_what_has_the_text_of_the_target_is_no_wrong_candidate(tmp_path: Path) -
     found = held_out.measure(embed, embed, CPU).metrics
     assert found["val/retrieval/recall@1"] == pytest.approx(1)
     assert found["val/retrieval/mrr"] == pytest.approx(1)
+
+
+def test_the_contrastive_loss_of_a_collapsed_encoder_counts_the_other_texts(tmp_path: Path) -> None:
+    """In training and on held-out data: all vectors are equal, so each of the other texts is as likely as the own."""
+    (tmp_path / "logs").mkdir()
+    for number in range(12):
+        lines = [("start", "open", "read", "close")[(line + number) % 4] + " of the service" for line in range(24)]
+        (tmp_path / "logs" / f"{number}.txt").write_text("\n".join([*lines, f"end of log {number}"]))
+    settings = tiny_settings(
+        tmp_path / "run", f"data.train_file={tmp_path / 'logs'}", "data.units=lines", "data.min_length=1",
+        "data.val_fraction=0.4", "data.deduplicate=none", "data.limit=null", "optimization.loss_fn=contrastive",
+        "objective.contrastive_near=0", "optimization.momentum_start=0.9",
+    )  # fmt: skip
+    method = EncoderMethod(settings)
+    open_run(method)
+    method.open_data()
+    method.build()
+    for encoder in (method.jepa.encoder, method.target.encoder):
+        assert encoder.head is not None
+        torch.nn.init.zeros_(encoder.head.weight)
+        torch.nn.init.ones_(encoder.head.bias)
+    batch = next(method.batches(None))
+    found = method.loss(batch, Part(step=0, seconds=0.0, count=batch.predictions, number=0, parts=1)).sums["distance"]
+    split = method.data.sample_view.split
+    training = _log_of_texts([str(text) for text in split.texts(batch.sentence_ids.numpy())])
+    assert float(found) / batch.predictions == pytest.approx(training, rel=1e-4)
+    held_out = method.data.held_out
+    assert held_out is not None
+    texts = [text for one in held_out.batches for text in held_out.view.split.texts(one.sentence_ids.numpy())]
+    validation = method.validate(0, 0.0, last=False)
+    assert validation is not None
+    assert validation.metrics["val/distance"] == pytest.approx(_log_of_texts(texts), rel=1e-4)
+
+
+def _log_of_texts(texts: list[str]) -> float:
+    """Mean over Q targets of log(1 + targets with another text)."""
+    return float(np.mean([np.log(1 + sum(other != text for other in texts)) for text in texts]))

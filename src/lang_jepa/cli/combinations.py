@@ -121,7 +121,12 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("encoder dec_override untrained", When(needs=(_DECODER,))),
         "environment": When(needs=(_GPT_RECIPE,)),
     },
-    "prepare": _each("recipe override duplicates"),
+    "prepare": {
+        **_each("recipe override executor"),
+        "duplicates": When(bars=("executor=slurm",), cure="the corpus is not there yet when the jobs are submitted"),
+        **_each("tasks workers", When(needs=("executor",))),
+        "slurm": When(needs=("executor=slurm",)),
+    },
     "evaluate": {
         **_each("run tasks corpus data_dir everything output"),
         **_each("documents queries labels beside", When(bars=(_GPT,))),
@@ -142,11 +147,10 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     },
     "monitor": _each("model source follow per_thousand usual state corpus as_json"),
     "rank": {
-        **_each("model context role top as_json"),
+        **_each("model context role text_column group_column speaker_column top as_json"),
         "candidates": When(bars=("bank",), cure=_ONE),
         "bank": When(),
-        "text_column": When(),
-        **_each("group_column speaker_column votes", When(needs=("bank",))),
+        "votes": When(needs=("bank",)),
     },
     "quickstart": _each("override dec_override seed"),
     "compare": _each("variant budget output seeds override vary tasks data_dir quick jobs allow_different"),
@@ -173,6 +177,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     },
     "document": {
         **_each("model file candidate language segments using against as_json plot"),
+        **_each("text_column group_column speaker_column", When(bars=(_UNREAD,))),
         "text": When(bars=("file",), cure="give a file or --text, not both"),
     },
     "generate": {**_each("run prompt tokens temperature"), **_each("top_k top_p seed samples", _DRAWS)},
@@ -290,6 +295,10 @@ def _of_source(values: Mapping[str, Any]) -> set[str]:
     return true | ({_UNREAD} if name == "stories" or Path(name).suffix == ".txt" else set())
 
 
+def _of_document(values: Mapping[str, Any]) -> set[str]:
+    return {_UNREAD} if values["file"] is None or values["file"].suffix.lower() == ".txt" else set()
+
+
 def _of_bits(values: Mapping[str, Any]) -> set[str]:
     from lang_jepa.data.corpus.corpus import MANIFEST
 
@@ -297,5 +306,6 @@ def _of_bits(values: Mapping[str, Any]) -> set[str]:
 
 
 _CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], set[str]]] = {
-    "train": _of_train, "evaluate": _of_evaluate, "index": _of_source, "shards": _of_source, "bits": _of_bits,
+    "train": _of_train, "evaluate": _of_evaluate, "index": _of_source, "shards": _of_source,
+    "document": _of_document, "bits": _of_bits,
 }  # fmt: skip

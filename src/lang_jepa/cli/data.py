@@ -1,7 +1,7 @@
 """The verbs of data: `prepare` and `shards` make it, `bits` scores what can be scored without a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from lang_jepa.cli.options import Exclude, Include, Limit, Override, TextColumn,
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.files.atomic import check_writable
+
+if TYPE_CHECKING:
+    from lang_jepa.data.corpus.tasks import Executor
 
 
 def prepare(
@@ -18,13 +21,24 @@ def prepare(
         Path | None,
         typer.Option(help="File that says which document repeats which: one JSON line for each dropped one."),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(help="What runs the tasks: local (processes of this machine), ray or slurm."),
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Shares of the source, each read by one task.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Tasks that run at a time (default: all).")] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Option of Slurm, time and partition at least; may be repeated."),
+    ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and say what is in it."""
     if duplicates is not None:
         check_writable(duplicates.expanduser())
     settings = settings_of(recipe, *(override or ()))
+    engine = None if executor is None else _executor(executor, tasks, workers, slurm or [])
     from lang_jepa.cli.console import info_table, plain, warn
-    from lang_jepa.data.corpus.prepare import PrepareEvent, report_losses
+    from lang_jepa.data.corpus.prepare import PrepareEvent, Submitted, report_losses
     from lang_jepa.data.corpus.prepare import prepare as run
     from lang_jepa.data.corpus.statistics import Losses
     from lang_jepa.data.views import make_view
@@ -34,18 +48,39 @@ def prepare(
         text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
         (warn if event.stage in {"warning", "stale"} else plain)(text)
 
-    corpus = run(settings.data, progress=on_event)
+    try:
+        corpus = run(settings.data, progress=on_event, executor=engine)
+    except Submitted as jobs:
+        plain(f"submitted to Slurm; when the last job has ended, the corpus is in {jobs.target}")
+        plain(f"scripts, logs and finished parts: {jobs.folder}")
+        return
     if duplicates is not None:
         corpus.write_duplicates(duplicates)
         plain(f"duplicates: {duplicates}")
     view = make_view(settings, corpus.train, corpus.tokenizer)
-    sizes = {
-        "sentences": corpus.train.num_sentences,
-        "cut": view.cut_sentences,
-        "max_length": settings.model.max_length,
-    }
-    report_losses(Losses.of_manifest(corpus.manifest["statistics"], **sizes), on_event)
+    lost = Losses.of_manifest(
+        corpus.manifest["statistics"],
+        sentences=corpus.train.num_sentences,
+        cut=view.cut_sentences,
+        max_length=settings.model.max_length,
+        unit=settings.data.unit,
+    )
+    report_losses(lost, on_event)
     info_table([*corpus.info(), *padding_info(view, make_order(settings, view, world=1))], title=str(corpus.path))
+
+
+def _executor(kind: str, tasks: int, workers: int | None, slurm: list[str]) -> "Executor":
+    """What the options say; refused before anything is opened."""
+    from lang_jepa.data.corpus.tasks import KINDS, Executor
+
+    if kind not in KINDS:
+        raise LangJepaError(f"--executor {kind}: it is one of {', '.join(KINDS)}")
+    if mistaken := [one for one in slurm if "=" not in one]:
+        raise LangJepaError(f"--slurm {mistaken[0]}: write KEY=VALUE")
+    pairs = dict(one.split("=", 1) for one in slurm)
+    engine = Executor(kind, tasks, workers, pairs)
+    engine.check()
+    return engine
 
 
 def shards(

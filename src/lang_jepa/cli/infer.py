@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from lang_jepa.cli.options import AnyModel, TextLanguage, in_language, messages_in, standard_input
+from lang_jepa.cli.conversation import messages_of_table, refuse_columns, table_kind
+from lang_jepa.cli.options import (
+    AnyModel,
+    GroupColumn,
+    SpeakerColumn,
+    TextColumn,
+    TextLanguage,
+    columns,
+    in_language,
+    messages_in,
+    standard_input,
+)
 from lang_jepa.data.sources.text_files import chunks, filled_lines, text_of
 from lang_jepa.errors import LangJepaError, one_line
 from lang_jepa.files.atomic import atomic_file, check_writable
@@ -133,13 +144,17 @@ def document(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="A text file, also Markdown, HTML, PDF, one conversation in JSON (default: --text, or standard input)."
+            help="A text file, also Markdown, HTML, PDF; one conversation in JSON or in a table (default: --text, or "
+            "standard input)."
         ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
     candidate: Annotated[
         list[str] | None, typer.Option(help="A sentence that might follow the text; repeated: ranked.")
     ] = None,
+    text_column: TextColumn = "",
+    group_column: GroupColumn = "",
+    speaker_column: SpeakerColumn = "",
     language: TextLanguage = None,
     segments: Annotated[
         int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
@@ -161,13 +176,19 @@ def document(
         raise LangJepaError(f"--against is document or training, not {against!r}")
     if plot is not None:
         check_writable(plot)
-    read = _read_document(file, text)
+    named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
+    kind = None if file is None else table_kind(file)
+    if kind is None:
+        read = _read_document(file, text)
+        refuse_columns(named, str(file))
     from lang_jepa.cli.progress import StageBar
     from lang_jepa.inference.document import study
     from lang_jepa.training.load import load_any
 
     loaded = in_language(load_any(model), language)
-    if file is not None and file.suffix.lower() == ".json" and (units := loaded.settings.data.units) != "turns":
+    if file is not None and kind is not None:
+        read = _as_text(messages_of_table(file, kind, loaded.settings.data, named)[0], file)
+    elif file is not None and file.suffix.lower() == ".json" and (units := loaded.settings.data.units) != "turns":
         raise LangJepaError(f"{file} is a conversation, and the model was trained on {units}: save its text as .txt")
     with StageBar() as bar:
         found = study(
@@ -198,18 +219,17 @@ def _read_document(file: Path | None, text: str | None) -> str:
         if not found.strip():
             raise LangJepaError("nothing to read, standard input is empty: give a FILE or --text")
         return found
-    if file.suffix.lower() == ".json":
-        return _read_conversation(file)
+    if file.suffix.lower() in (".json", ".jsonl"):  # which is no table
+        return _as_text(messages_in(text_of(chunks(file), str(file)), str(file)), file)
     from lang_jepa.data.sources.formats import read_document
 
     return read_document(file)
 
 
-def _read_conversation(file: Path) -> str:
-    """One conversation of JSON messages, each turn a line that begins with its speaker."""
+def _as_text(messages: object, file: Path) -> str:
+    """One conversation of messages, each turn a line that begins with its speaker."""
     from lang_jepa.data.sources.conversations import NoConversation, conversation_text
 
-    messages = messages_in(text_of(chunks(file), str(file)), str(file))
     try:
         return conversation_text(messages)[0]
     except NoConversation as error:

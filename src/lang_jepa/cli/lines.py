@@ -1,13 +1,14 @@
-"""The lines of a file or a pipe as they come, and how far a file was read."""
+"""The lines of a file or a pipe as they come."""
 
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from lang_jepa.cli.places import Identity
+from lang_jepa.data.sources.conversations import TurnReader, names_speaker
 from lang_jepa.data.sources.records import LOOKED_AT, RecordReader, habits_of
 from lang_jepa.data.sources.text_files import PACKED, chunks
 from lang_jepa.errors import LangJepaError
@@ -15,14 +16,9 @@ from lang_jepa.errors import LangJepaError
 _CHUNK = 1 << 16
 _POLL = 0.2
 """Seconds between two readings of a file that is followed."""
-_HEAD = 1024
-"""Bytes from its beginning by which a file is known again."""
 
 _PACKED = {b"\x1f\x8b": "zcat", b"\x28\xb5\x2f\xfd": "zstdcat", b"BZh": "bzcat", b"\xfd7zXZ": "xzcat"}
 """What files of gzip, zstd, bzip2 and xz begin with, and what unpacks them."""
-
-_REST = 1 << 17
-"""Bytes after a place that are kept with it at most, for when the file is gone."""
 
 
 class Line(NamedTuple):
@@ -39,6 +35,12 @@ class Line(NamedTuple):
     number: int
     end: int
     following: int
+
+
+class Spoken(Line):
+    """A turn of a text that names its speakers, "Anna: Good morning", of one line or several."""
+
+    __slots__ = ()
 
 
 Batch = list[Line] | None
@@ -87,7 +89,12 @@ def piped(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def file_pieces(
-    path: Path, *, follow: bool, start: int = 0, wait: Callable[[], object] = lambda: time.sleep(_POLL)
+    path: Path,
+    *,
+    follow: bool,
+    start: int = 0,
+    wait: Callable[[], object] = lambda: time.sleep(_POLL),
+    opened: Callable[[Identity], object] = lambda identity: None,
 ) -> Iterator[bytes | None]:
     """The bytes of a file, and with `follow` what comes after; of a rotated or emptied file the new one, after a None.
 
@@ -98,6 +105,7 @@ def file_pieces(
         follow: go on at its end.
         start: bytes of it that are left out.
         wait: called where there is nothing new; an exception of it ends the reading.
+        opened: called with each file that is opened, of another one before the None.
 
     Raises:
         LangJepaError: it cannot be read, or no longer.
@@ -106,7 +114,7 @@ def file_pieces(
         yield from chunks(path)
         return
     try:
-        stream, quiet = _opened(path, start), False
+        stream, quiet = _opened(path, start, opened), False
         while True:
             while piece := stream.read(_CHUNK):
                 quiet = False
@@ -116,7 +124,7 @@ def file_pieces(
                 return
             try:
                 there, here = path.stat(), os.fstat(stream.fileno())
-                if there.st_ino == here.st_ino and there.st_size >= stream.tell():
+                if os.path.samestat(there, here) and there.st_size >= stream.tell():
                     if quiet:
                         yield b""
                     quiet = True
@@ -124,7 +132,7 @@ def file_pieces(
                     continue
                 while piece := stream.read(_CHUNK):  # what was written before it was moved
                     yield piece
-                other = _opened(path)
+                other = _opened(path, 0, opened)
             except FileNotFoundError:  # between two files of a rotation
                 wait()
                 continue
@@ -135,8 +143,10 @@ def file_pieces(
         raise LangJepaError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _opened(path: Path, start: int = 0) -> BinaryIO:
+def _opened(path: Path, start: int, opened: Callable[[Identity], object]) -> BinaryIO:
     stream = path.open("rb")
+    found = os.fstat(stream.fileno())
+    opened((found.st_dev, found.st_ino))
     if start:  # in a pipe nobody can move
         stream.seek(start)
     return stream
@@ -200,7 +210,48 @@ def whole_records(
         start, number: as of `whole_lines`.
         unfinished: hand out what waits at the end, which further lines might continue.
     """
-    habits = _Habits(first)
+    return _joined(batches, _Habits(first), start, number, unfinished=unfinished)
+
+
+def whole_turns(
+    batches: Iterable[Batch], first: str = "", start: int = 0, number: int = 1, *, unfinished: bool = True
+) -> Iterator[Batch]:
+    """The turns that lines complete, `Spoken`, where the first line names a speaker; else the lines as they are.
+
+    A turn is complete as a record is, see `whole_records`.
+
+    Args:
+        batches: of `whole_lines`.
+        first: line of the file in which something is visible; of a pipe nothing: the first one that comes counts.
+        start, number, unfinished: as of `whole_records`.
+    """
+    lines, begun = iter(batches), list[Batch]()
+    for some in lines if not first else ():
+        begun += [] if some == [] else [some]
+        first = next((line.text for line in some or () if line.text.strip()), "")
+        if first:
+            break
+    if not names_speaker(first):
+        yield from chain(begun, lines)
+        return
+    for some in _joined(chain(begun, lines), _Turns(), start, number, unfinished=unfinished):
+        yield some and [Spoken(*line) for line in some]
+
+
+class _Turns:
+    """As `_Habits`, of a text in which turns begin with a name."""
+
+    def __init__(self) -> None:
+        self.reader = TurnReader()
+
+    def learn(self, lines: Sequence[Line]) -> None:
+        """Nothing: they are known."""
+
+
+def _joined(
+    batches: Iterable[Batch], habits: "_Habits | _Turns", start: int, number: int, *, unfinished: bool
+) -> Iterator[Batch]:
+    """What a reader makes of lines, where each stands and what of the file it leaves."""
     waiting: list[tuple[int, int]] = []  # where the lines that wait begin: number and bytes
     place = (number, start)
     for some in batches:
@@ -256,55 +307,3 @@ class _Habits:
 def _text(line: bytes, number: int) -> str:
     text = line.decode("utf-8", "replace").rstrip("\r")
     return text.removeprefix("\ufeff") if number == 1 else text
-
-
-def place_in(path: Path, offset: int, line: int) -> dict[str, Any]:
-    """How far a file was read, as plain data; nothing where it is gone.
-
-    Args:
-        path: of the file.
-        offset: bytes that were read.
-        line: number of the line there.
-    """
-    head = _bytes(path, 0, min(offset, _HEAD))
-    rest = _bytes(path, offset, _REST)
-    if head is None or rest is None or len(head) < min(offset, _HEAD):
-        return {}
-    known = {"file": str(path.resolve()), "offset": offset, "line": line, "head": zlib.crc32(head)}
-    return {**known, "rest": rest.decode("utf-8", "replace")}
-
-
-def found_place(path: Path, place: Any) -> tuple[int, int] | None:
-    """The offset and the line where `place_in` left a file; None where it is another file by now, or was.
-
-    Args:
-        path: of the file.
-        place: what `place_in` returned; anything else is no place.
-    """
-    if not isinstance(place, dict) or place.get("file") != str(path.resolve()):
-        return None
-    offset, line = place.get("offset"), place.get("line")
-    if type(offset) is not int or type(line) is not int or line < 1 or not 0 <= offset <= path.stat().st_size:
-        return None
-    head = _bytes(path, 0, min(offset, _HEAD))
-    return (offset, line) if head is not None and zlib.crc32(head) == place.get("head") else None
-
-
-def left_over(path: Path, place: Any) -> tuple[bytes, int] | None:
-    """What stood after the place in a file that is another one by now, and the number of its first line; None where
-    nothing is known.
-    """
-    if not isinstance(place, dict) or place.get("file") != str(path.resolve()):
-        return None
-    rest, line = place.get("rest"), place.get("line")
-    return (rest.encode(), line) if isinstance(rest, str) and rest and type(line) is int and line > 0 else None
-
-
-def _bytes(path: Path, start: int, size: int) -> bytes | None:
-    """Some bytes of a file, as far as they are there; None where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
-    except OSError:
-        return None

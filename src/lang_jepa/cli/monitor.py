@@ -3,7 +3,9 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -17,15 +19,14 @@ from lang_jepa.cli.lines import (
     check_lines,
     file_pieces,
     first_lines,
-    found_place,
     is_packed,
-    left_over,
     piped,
-    place_in,
     whole_lines,
     whole_records,
+    whole_turns,
 )
 from lang_jepa.cli.options import AnyModel, standard_input
+from lang_jepa.cli.places import Identity, beside, found_place, identity_of, left_over, moved_file, place_in
 from lang_jepa.cli.units import Unit, UnitReader, check_kind
 from lang_jepa.errors import LangJepaError, counted, one_line
 from lang_jepa.files.atomic import check_writable
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from lang_jepa.inference.embedding import EmbeddingModel
     from lang_jepa.inference.monitor import Monitor, Scored
     from lang_jepa.settings.data import DataSettings
+
+
+KEPT_EVERY = 1.0
+"""Seconds from one writing of the state to the next, at least."""
+_KEPT_SHARE = 10
+"""Times as long as the last writing took, at least as long until the next one."""
 
 
 def monitor(
@@ -56,7 +63,7 @@ def monitor(
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Its last lines, counts, place in the file: taken up, kept at the end."),
+        typer.Option(metavar="FILE", help="Its last lines, counts, place in the file: taken up, kept each second."),
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
@@ -80,23 +87,23 @@ def monitor(
         check_kind(path, loaded.settings.data)
     if state is not None and state.is_file():
         read_state(state, loaded)  # before the monitor is prepared
+    come = _Source(source, loaded.settings.data, lasting=state is not None)
     watch = _watch(loaded, corpus, per_thousand, usual)
     found = watch.restore(state) if state is not None and state.is_file() else {}
-    come = _Source(source, loaded.settings.data, lasting=state is not None)
-    shown = _Shown(watch, come, as_json=as_json, goes_on=bool(found))
+    kept = _Kept(state, watch, come)
+    shown = _Shown(watch, come, kept, as_json=as_json, goes_on=bool(found))
     try:
         _describe(watch)
         shown.alarms(come.lines(stream, found.get("place"), follow=follow))
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # nobody reads on, so what was shown last is shown again the next time
-            state = None
+            kept.path = None
             raise
         shown.summary()
         raise SystemExit(exit_status(stop.number)) from None
     finally:
-        if state is not None:
-            with finished_first():
-                watch.save(state, place=come.place())
+        with finished_first():
+            kept.write()
     shown.summary()
 
 
@@ -127,62 +134,135 @@ class _Source:
         source: a path, or - for standard input.
         data: settings of the model.
         lasting: where it was left is kept, so that what is not complete at its end waits for the next time.
+
+    Attributes:
+        name: of the file that is read now; None of a pipe.
+        offset, line: how far it was read.
     """
 
     def __init__(self, source: str, data: "DataSettings", *, lasting: bool) -> None:
         self.name = None if source == "-" else source
-        self._path, self._records = Path(source), data.records
+        self._path, self._data = Path(source), data
         is_file = self.name is not None and self._path.is_file()  # a pipe has no places, what is packed does not grow
         self._goes_on = lasting and is_file and not is_packed(self._path)
-        self._first = first_lines(self._path) if is_file and data.records else []
+        self._first = first_lines(self._path) if is_file and (data.records or data.units == "turns") else []
         self.offset, self.line = 0, 1
+        self._opened: deque[Identity] = deque()  # files; what is handed out is of the first one
+        self._over = False  # all of it was
+        self._gone: Mapping[str, Any] | None = None  # the place in a file that is gone, while its rest is handed out
+        self._place: Mapping[str, Any] = place_in(self._path, 0, 1) if self._goes_on else {}
 
     def lines(self, stream: Iterator[bytes] | None, place: object, *, follow: bool) -> Iterator[Batch]:
         """The batches of lines, or of records, from the place on where it was left.
 
         Args:
             stream: of a pipe (None: the file is opened).
-            place: as kept.
+            place: as kept; nothing: the beginning of the file that had the name when this was made.
             follow: go on at the end of the file.
         """
-        begin: list[bytes | None] = []
-        if self._goes_on and place:
-            begin = self._go_on(place)
-        start, number = self.offset, self.line
-        pieces = stream or file_pieces(self._path, follow=follow, start=0 if begin else start)
-        found = whole_lines(chain(begin, pieces), start, number, unfinished=not self._goes_on)
-        if not self._records:
-            return found
-        return whole_records(found, self._first, start, number, unfinished=not self._goes_on)
+        place = place or self._place
+        begin = self._go_on(place) if self._goes_on and isinstance(place, Mapping) and place else None
+        start, number, unfinished = self.offset, self.line, not self._goes_on
+        first = start if begin is None else 0
+        pieces = stream or file_pieces(self._path, follow=follow, start=first, opened=self._opened.append)
+        found = whole_lines(chain(begin or (), pieces), start, number, unfinished=unfinished)
+        if self._data.units == "turns":
+            line = next(filter(str.strip, self._first), "")
+            return whole_turns(found, line, start, number, unfinished=unfinished)
+        return whole_records(found, self._first, start, number, unfinished=unfinished) if self._data.records else found
 
-    def _go_on(self, place: object) -> list[bytes | None]:
-        """Take up a place; of a file that is another one by now, return what was left of the old one."""
+    def _go_on(self, place: Mapping[str, Any]) -> Iterable[bytes | None] | None:
+        """Take up a place; of a file that is another one by now, return what was left of the old one, and a None."""
         from lang_jepa.cli.console import aside
 
         if (found := found_place(self._path, place)) is not None:
             self.offset, self.line = found
-            return []
-        aside(f"{self.name} is not the file that was read last, so it is read from its beginning")
-        rest = left_over(self._path, place)
+            self._place = place
+            return None
+        moved, rest = moved_file(self._path, place), left_over(self._path, place)
+        first = f", after what was left in {moved}" if moved is not None else ""
+        aside(f"{self.name} is not the file that was read last, so it is read from its beginning{first}")
+        if moved is not None and (found := found_place(moved, place)) is not None:
+            self.offset, self.line = found
+            self.name, self._place = str(moved), place
+            return chain(file_pieces(moved, follow=False, start=self.offset, opened=self._opened.append), [None])
         if rest is None:
-            return []
-        self.line = rest[1]
+            return ()
+        self._gone, self.line = place, rest[1]
         return [rest[0], None]
+
+    def passed(self, line: Line) -> None:
+        """Note that all up to a line was handled."""
+        self.offset, self.line = line.end, line.following
+        if not line.end:  # it is the last one of a file that is over
+            self._next_file()
+
+    def another(self) -> None:
+        """Note that another file begins."""
+        if not self._over:
+            self._next_file()
+        self.offset, self.line, self._over = 0, 1, False
+
+    def _next_file(self) -> None:
+        if self._gone is None:
+            self._opened.popleft()
+        self._gone, self._over, self.name = None, True, str(self._path)
+        self._place = place_in(self._path, 0, 1) if self._goes_on else {}
 
     def waits(self) -> str:
         """What was read and not scored, since more may belong to it; nothing where there is none."""
         return f"what stands from line {self.line} on" if (self.place() or {}).get("rest") else ""
 
-    def place(self) -> dict[str, Any] | None:
+    def place(self) -> Mapping[str, Any] | None:
         """How far it was read, as plain data; None where that says nothing."""
-        return place_in(self._path, self.offset, self.line) if self._goes_on else None
+        if not self._goes_on:
+            return None
+        if self._gone is not None:
+            rest = self._gone["rest"].encode()[self.offset :].decode("utf-8", "replace")
+            return {**self._gone, "rest": rest, "line": self.line}
+        if not self._opened:
+            return self._place
+        last = Path(self._place.get("file", self._path))
+        names = chain((self._path, last), beside(self._path), beside(last))
+        now = next((name for name in names if identity_of(name) == self._opened[0]), None)
+        self._place = (now and place_in(now, self.offset, self.line, self._path)) or self._place
+        return self._place
+
+
+class _Kept:
+    """The state in its file, from which the next call goes on.
+
+    Args:
+        path: of the file (None: nothing is kept).
+        watch, source: of which it is.
+    """
+
+    def __init__(self, path: Path | None, watch: "Monitor", source: _Source) -> None:
+        self.path, self._watch, self._source = path, watch, source
+        self._due, self._written = time.monotonic() + KEPT_EVERY, self._mark()
+
+    def _mark(self) -> tuple[int, int, int]:
+        return self._watch.seen, self._source.offset, self._source.line
+
+    def write(self) -> None:
+        """Write it."""
+        if self.path is not None:
+            self._watch.save(self.path, place=self._source.place())
+
+    def write_if_due(self) -> None:
+        """Write it where that was long ago, and something came since."""
+        begin = time.monotonic()
+        if begin >= self._due and self._mark() != self._written:
+            self.write()
+            self._written, end = self._mark(), time.monotonic()
+            self._due = end + max(KEPT_EVERY, _KEPT_SHARE * (end - begin))
 
 
 class _Shown:
     """What is printed of a source that is watched."""
 
-    def __init__(self, watch: "Monitor", source: _Source, *, as_json: bool, goes_on: bool) -> None:
-        self.watch, self.source, self.as_json, self.goes_on = watch, source, as_json, goes_on
+    def __init__(self, watch: "Monitor", source: _Source, kept: _Kept, *, as_json: bool, goes_on: bool) -> None:
+        self.watch, self.source, self.kept, self.as_json, self.goes_on = watch, source, kept, as_json, goes_on
         self.reader = UnitReader(watch.model.settings.data)
         self._warned = False
 
@@ -192,20 +272,22 @@ class _Shown:
 
         for some in batches:
             if some is None:  # another file
-                self.source.offset, self.source.line = 0, 1
+                self.source.another()
                 continue
             for at in range(0, len(some), BLOCK):
                 with finished_first():  # so that a state is that of a whole block
                     self._block(some[at : at + BLOCK])
+                self.kept.write_if_due()  # what was shown stands in it, never what was not
+            self.kept.write_if_due()
 
     def _block(self, lines: list[Line]) -> None:
         units = self.reader.read(lines)
         found = self.watch.score([unit.text for unit in units], self.reader.courses(units))
-        self.source.offset, self.source.line = lines[-1].end, lines[-1].following
         for one, unit in zip(found, units, strict=True):
             if one.alarm:
                 self._show(one, unit)
         sys.stdout.flush()
+        self.source.passed(lines[-1])
         self._warn()
 
     def _show(self, one: "Scored", unit: Unit) -> None:
@@ -220,6 +302,8 @@ class _Shown:
         plain(f"{f'line {line}' if file is None else f'{file}:{line}'}  {one_line(one.text)}")
         decides, threshold = named(self.watch.decides), self.watch.threshold
         plain(f"    score {one.score:.3f} by {decides}; an alarm above {threshold:.3f}", style="dim")
+        if one.severe:
+            plain("    an alarm by its level, an error or worse: no usual unit is of its kind", style="dim")
         shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
         said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         plain(f"    more than usual units: {said}", style="dim")
@@ -277,4 +361,5 @@ def _describe(watch: "Monitor") -> None:
         aside(f"decides: {decides}, since usual units are too short to put faults into")
         alone = "not measured"
     aside(f"alone: {alone}")
-    aside(f"alarms: scores above {watch.threshold:.3f}; {watch.per_thousand:.4g} in a thousand may be false")
+    new = ", and new kinds of errors" if watch.model.settings.data.units == "lines" else ""
+    aside(f"alarms: scores above {watch.threshold:.3f}{new}; {watch.per_thousand:.4g} in a thousand may be false")

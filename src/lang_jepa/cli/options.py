@@ -134,6 +134,11 @@ def messages_in(text: str, source: str) -> object | None:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
+        more = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and text[error.pos]
+        if more and more in "{[":
+            raise LangJepaError(
+                f"{source} holds several JSON values, and one conversation is wanted: write one into a file of its own"
+            ) from error
         if text.lstrip()[:1] in ("{", "["):
             raise LangJepaError(
                 f"{source} begins like JSON and is none ({error}): give one list of messages, or an object with "

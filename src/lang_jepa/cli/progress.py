@@ -156,10 +156,14 @@ class EncoderBar(Bar):
     )
     part = "distance"
 
+    def __init__(self, units: str = "sentences") -> None:
+        super().__init__()
+        self._units = units
+
     def _heading(self, metrics: Metrics) -> str:
         candidates = metrics["val/retrieval/candidates"]
         limit = metrics["val/embeddings/target_eff_rank_limit"]
-        return f"held-out data; recall@1 and mrr among {candidates:.0f} sentences, rank at most {limit:.0f}"
+        return f"held-out data; recall@1 and mrr among {candidates:.0f} {self._units}, rank at most {limit:.0f}"
 
 
 class DecoderBar(Bar):
@@ -236,18 +240,19 @@ class JobBar(Work):
 
 
 class IndexBar(Work):
-    """The progress of an index that is being built."""
+    """The progress of an index that is being built, of sentences or of another `unit`."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "sentence") -> None:
+        self._unit = unit
         super().__init__(TextColumn("indexing"), BarColumn(bar_width=16), TaskProgressColumn())
         self._task = self.add("", total=None)
         self._said = False
 
     def on_event(self, progress: "IndexProgress") -> None:
         if progress.rows and not self._said:
-            plain(f"going on after {counted(progress.rows, 'sentence')}")
+            plain(f"going on after {counted(progress.rows, self._unit)}")
         self._said = True
-        metrics = f"{counted(progress.rows, 'sentence')} of {counted(progress.documents, 'document')}"
+        metrics = f"{counted(progress.rows, self._unit)} of {counted(progress.documents, 'document')}"
         done, total = progress.characters, progress.total_characters
         share = f"{done / total:.0%}, " if total else ""
         self.move(self._task, f"indexing: {share}{metrics}", total=total, completed=done, metrics=metrics)

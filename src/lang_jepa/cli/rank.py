@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lang_jepa.cli.conversation import messages_of_table, refuse_columns, table_kind
 from lang_jepa.cli.options import (
     AnyModel,
     GroupColumn,
@@ -65,54 +66,49 @@ def rank(
     if bank is not None and top is not None and top > votes:
         raise LangJepaError(f"--top {top} replies cannot come from --votes {votes} contexts: let more of them vote")
     loaded = load_any(model)
-    data, named = loaded.settings.data, columns(text_column=text_column)
+    data = loaded.settings.data
+    named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
+    turns, used = _turns(context, data, named, alone=bank is None)
     if candidates is not None:
-        turns = _turns(context, data, named)
         given = list(filled_lines(chunks(candidates), str(candidates)))
         ranked = loaded.rank(turns, given, role=role)[: top or _SHOWN]
         _print_json(ranked) if as_json else _show_ranked(ranked, loaded)
         return
-    turns = _turns(context, data, named, alone=False)
-    named |= columns(group_column=group_column, speaker_column=speaker_column)
+    if "speaker_column" in used and not _has_groups(str(bank), data, named):
+        del named["speaker_column"]  # of the context alone
     conversations = _conversations(str(bank), data, named, with_speakers=role is not None)
     replies = ReplyBank(loaded, conversations, role=role)
     found = replies.reply(turns, k=votes, top=top or min(_SHOWN, votes))
     _print_json(found) if as_json else _show_replies(found, loaded, min(votes, len(replies.replies)))
 
 
-def _turns(source: str, settings: "DataSettings", named: "dict[str, str]", *, alone: bool = True) -> list[str]:
-    """The turns of a conversation, as the model reads them; `named`: columns of a table, `alone`: of this one."""
+def _turns(
+    source: str, settings: "DataSettings", named: "dict[str, str]", *, alone: bool
+) -> tuple[list[str], set[str]]:
+    """The turns of a conversation, as the model reads them, and which of the columns that are named it has.
+
+    `named`: columns of a table; `alone`: of this one.
+    """
     from lang_jepa.data.sources.conversations import context_of
     from lang_jepa.data.sources.text_files import chunks, text_of
 
-    if source != "-" and (found := _of_table(Path(source), settings, named)) is not None:
-        return context_of(found, settings, source)
-    if named and alone:
-        raise LangJepaError(f"--text-column has no effect: {source} has no columns")
+    if source != "-" and (kind := table_kind(Path(source))) is not None:
+        found, used = messages_of_table(Path(source), kind, settings, named, alone=alone)
+        return context_of(found, settings, source), used
+    if alone:
+        refuse_columns(named, source)
     pieces = standard_input("no conversation", "--context FILE") if source == "-" else chunks(Path(source))
     text = text_of(pieces, source)
     messages = messages_in(text, source)
-    return context_of(text if messages is None else messages, settings, source)
+    return context_of(text if messages is None else messages, settings, source), set()
 
 
-def _of_table(path: Path, settings: "DataSettings", named: "dict[str, str]") -> "list[object] | str | None":
-    """The messages of a conversation that is a table; None where the file is none."""
-    from lang_jepa.data.sources import formats, forms
-    from lang_jepa.data.sources.read_json import first_values
+def _has_groups(bank: str, settings: "DataSettings", named: "dict[str, str]") -> bool:
+    """Whether rows of earlier conversations are grouped, so that there is a column of who speaks."""
+    from lang_jepa.data.sources.source import elsewhere
 
-    kind = formats.kind_of_named(path) if path.is_file() else None
-    if kind is None or kind.prose is not None:
-        return None
-    if kind is formats.JSON:
-        shape, values = first_values(path)
-        if shape != "lines" or len(values) < 2:
-            return None
-    if settings.units != "turns":
-        raise LangJepaError(
-            f"{path} is a table of many values, and the model was trained on {settings.units}: write them into a text "
-            "file, one a line"
-        )
-    return forms.messages_of(path, kind, settings.model_copy(update=named), named)
+    others = {name: column for name, column in named.items() if name != "speaker_column"}
+    return elsewhere(settings, bank, **others).group_column is not None
 
 
 def _conversations(

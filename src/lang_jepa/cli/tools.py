@@ -84,7 +84,7 @@ def index(
         source: SentenceSource = Lines(Path(corpus))
     else:
         source = SplitDocuments.open(elsewhere(loaded.settings.data, corpus, **chosen))
-    with IndexBar() as bar:
+    with IndexBar(loaded.settings.data.unit) as bar:
         built = Index.build(
             loaded,
             source,

@@ -145,17 +145,21 @@ class TrainOptions:
 
 def _train(asked: TrainOptions) -> None:
     """Train, and say where things are."""
-    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.console import plain, warn
     from lang_jepa.cli.progress import Bar, DecoderBar, EncoderBar, GPTBar
 
     settings = _settings(asked)
     go_offline_if_unreachable()
     from lang_jepa.training.train import train as run
 
-    bars = {"encoder": EncoderBar, "decoder": DecoderBar, "gpt": GPTBar}
-    result = run(settings, bars.get(settings.system, Bar)())
+    bars = {"decoder": DecoderBar, "gpt": GPTBar}
+    of_encoder = settings.system == "encoder"
+    bar = EncoderBar(cast("Settings", settings).data.units) if of_encoder else bars.get(settings.system, Bar)()
+    result = run(settings, bar)
     leave_if_stopped(result)
     plain(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s", style="bold")
+    for warning in result.warnings:
+        warn(warning)
     for name, value in _next_steps(settings, result):
         plain(f"  {name:<16} {value}", whole=True)
 
@@ -176,7 +180,8 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         return _decoder_settings(recipe, asked, first, last)
     if system == "encoder":
         usual = (*settings_from(asked.recipe, asked.start), *(_ENCODER_DEBUG if asked.debug else ()))
-        return settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
+        settings = settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
+        return settings if asked.resume else _with_start_of(recipe, settings)
     if system == "gpt":
         from lang_jepa.training.environment import overrides_of
 
@@ -184,6 +189,24 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         overrides = [*first, *variables, *asked.overrides, *last]
         return load_gpt_settings(recipe, overrides, _GPT_DEBUG if asked.debug else ())
     return load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
+
+
+def _with_start_of(recipe: str, settings: "Settings") -> "Settings":
+    """Settings of a run that is begun anew: where the model that it began with is gone, with the run's own copy."""
+    from lang_jepa.settings.load import SAVED, read_settings
+
+    path, start = Path(recipe), settings.meta.start_from
+    if start is None or path.name != SAVED or not path.is_file() or Path(start).exists():
+        return settings
+    if read_settings(path).meta.start_from != start:
+        return settings
+    from lang_jepa.cli.console import plain
+    from lang_jepa.training.start import with_own_start
+
+    copied = with_own_start(settings, path.parent)
+    if copied is not settings:
+        plain(f"{start} is gone: this run begins with {copied.meta.start_from}, the copy that was made of it")
+    return copied
 
 
 def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], last: Sequence[str]) -> "RunSettings":
@@ -225,6 +248,7 @@ def _next_steps(settings: "RunSettings", result: "Result") -> list[tuple[str, st
         return [
             ("curves", str(folder / "run.png")),
             ("model", str(folder / "model")),
+            *_weights(result),
             ("next", f"lang-jepa evaluate {quoted}"),
         ]
     if settings.system == "gpt":
@@ -246,6 +270,17 @@ def _next_steps(settings: "RunSettings", result: "Result") -> list[tuple[str, st
             ("use", f"lang-jepa infer {encoder} --decode --text '...'"),
         ]
     return [] if result.model is None else [("model", str(result.model))]
+
+
+def _weights(result: "Result") -> list[tuple[str, str]]:
+    """Which weights an encoder's model has, where they are not the last ones."""
+    best = result.best
+    if not best or best["step"] == result.step or best["metric"] not in result.metrics:
+        return []
+    name, last = best["metric"].rpartition("/")[2], result.metrics[best["metric"]]
+    return [
+        ("weights", f"those of step {best['step']}: {name} {best['value']:.4g}, and {last:.4g} at step {result.step}")
+    ]
 
 
 def quickstart(

@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lang_jepa.cli.lines import Line, file_pieces, whole_lines
+from lang_jepa.cli.lines import Line, Spoken, file_pieces, whole_lines
 from lang_jepa.data.sources.base import VISIBLE, Row
-from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text
+from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text, names_speaker
 from lang_jepa.data.sources.groups import group_of, message_in
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.inference.courses import Name
@@ -29,7 +29,8 @@ class UnitReader:
     """Makes units of lines, as a model was trained on them.
 
     Of a model of turns a line may be a message in JSON, whose course is its group (`data.group_column`), or a whole
-    conversation, which is a course of its own; what is no JSON is a message as it is.
+    conversation, which is a course of its own; what is no JSON is a message as it is, with the name in front of it
+    (`Spoken`) only where the model knows speakers.
 
     Args:
         settings: of the model.
@@ -59,6 +60,9 @@ class UnitReader:
 
     def _units(self, line: Line) -> Iterator[tuple[str, Name]]:
         text = line.text.strip() if VISIBLE.search(line.text) else ""
+        if isinstance(line, Spoken) and names_speaker(text):  # else it goes on with one that was handed out
+            yield from ((one, None) for one in as_read(conversation_text(text)[0].split("\n"), self.settings))
+            return
         value = _json(text) if self.settings.units == "turns" else None
         if value is None:
             yield from [(text, None)] if text else []

@@ -277,6 +277,8 @@ def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
     yield f"It knows the language and the subjects of `{model.settings.data.train_file}`; nothing else was checked."
     for alarm in _summary(run).get("alarms", []):
         yield f"Training raised an alarm: {alarm}"
+    for warning in model.card.get("warnings", []):
+        yield f"{warning[:1].upper()}{warning[1:]}."
     yield "It repeats the biases of its training text; no one has examined them."
 
 

@@ -271,7 +271,7 @@ class Job:
         done, rows = self._done(partial)
         size = self._shape[0] * self._row / 1e6
         self.on_message(
-            f"{self.doing} {counted(self._shape[0] - rows, 'sentence')} once, for all later runs "
+            f"{self.doing} {counted(self._shape[0] - rows, 'text')} once, for all later runs "
             f"({size:,.0f} MB in {target})" + (f"; {rows:,} were done earlier" if rows else "")
         )
         began = reported = time.monotonic()
@@ -293,7 +293,7 @@ class Job:
                     reported = time.monotonic()
                     left = (self.units - done) * (reported - began) / (done - start)
                     self.on_message(
-                        f"{self.doing}: {rows:,} of {self._shape[0]:,} sentences, about {left / 60:.0f} minutes left"
+                        f"{self.doing}: {rows:,} of {self._shape[0]:,} texts, about {left / 60:.0f} minutes left"
                     )
             file.truncate(self._shape[0] * self._row)
         self._publish(partial, target)

@@ -46,14 +46,25 @@ class Courses:
         """The course of a name, a new one where it is not remembered; it counts as the last that got a unit."""
         course = self._courses.pop(name, None) or Course(deque(maxlen=self._reach))
         self._courses[name] = course
+        if len(self._courses) > self._most:
+            del self._courses[next(iter(self._courses))]
         return course
 
-    def forget(self) -> None:
-        """Drop the courses that came whole, and those beyond `most`."""
-        for name in [name for name in self._courses if isinstance(name, int)]:
-            del self._courses[name]
-        while len(self._courses) > self._most:
-            del self._courses[next(iter(self._courses))]
+    def parts(self, names: Iterable[Name]) -> list[tuple[Course, list[int]]]:
+        """The courses of some units, and the positions of the units of each.
+
+        A course is forgotten where it would be if the units came one by one: its further ones are those of a new one.
+
+        Args:
+            names: of the course of each unit.
+        """
+        whole: dict[Name, Course] = {}
+        found: dict[int, tuple[Course, list[int]]] = {}
+        for row, name in enumerate(names):
+            new = isinstance(name, int)
+            course = whole.setdefault(name, Course(deque(maxlen=self._reach))) if new else self.at(name)
+            found.setdefault(id(course), (course, []))[1].append(row)
+        return list(found.values())
 
     def plain(self) -> list[list[Any]]:
         """All of them as plain data, to be taken up by `restore`."""

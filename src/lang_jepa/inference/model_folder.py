@@ -233,14 +233,16 @@ def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | N
         weights=source if settings.model.pretrained else None,
         gradient_checkpointing=settings.meta.use_gradient_checkpointing,
     )
-    data = settings.data
-    view = view_of(settings)
-    window, horizons = view.reach(data), data.horizons
-    predictor = build_predictor(settings.model, window=window, horizons=horizons, own=settings.own_predictor)
     # Whether the predictor gets one vector per segment, instead of one state per token.
     chosen: type[Predictor] = PREDICTOR.part(settings.model.predictor)
-    reads_sentences = view.sentences_alone or not chosen.reads_tokens
-    return Jepa(encoder, predictor, reads_sentences=reads_sentences)
+    reads_sentences = view_of(settings).sentences_alone or not chosen.reads_tokens
+    return Jepa(encoder, predictor_for(settings), reads_sentences=reads_sentences)
+
+
+def predictor_for(settings: Settings) -> nn.Module:
+    """A fresh predictor of these settings."""
+    window, horizons = view_of(settings).reach(settings.data), settings.data.horizons
+    return build_predictor(settings.model, window=window, horizons=horizons, own=settings.own_predictor)
 
 
 def save_model(

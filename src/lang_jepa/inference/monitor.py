@@ -5,6 +5,9 @@ of usual units that have as much of it, and those that find faults best together
 the usual units decide which, and the threshold is a quantile of the sums of these units. They are the held-out ones of
 the training, or others that the user names.
 
+Lines have a second way to be alarms: at a severe level (`data/text/levels.py`) a line of a kind that nobody knew is one
+where its novelty alone is above a quantile of its own. Both ways together ring for the stated share of the usual units.
+
 A unit is scored after those before it in its course: of a model that was trained on sessions (`data.session`) in its
 session, else after all. The usual units are scored in courses too.
 """
@@ -21,18 +24,21 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.sources.sessions import session_names
+from lang_jepa.data.text.levels import is_severe
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import CACHE, ORDER, UnitNGram
 from lang_jepa.evaluation.faults import KINDS, WARM, Faulty, Pools, with_faults
 from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
-from lang_jepa.evaluation.rarity import SCORES, Usual, Values, chance_of, least_rate, named, subsets, threshold
+from lang_jepa.evaluation.rarity import SCORES, Usual, Values, named, rounded, subsets, threshold
 from lang_jepa.files.atomic import write_json
 from lang_jepa.inference.cache import SentenceCache, weights_hash
 from lang_jepa.inference.courses import Course, Courses, Name, in_courses
+from lang_jepa.inference.drift import Drift
 from lang_jepa.inference.embedding import EmbeddingModel
-from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of
+from lang_jepa.inference.kinds import NewKinds
+from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of, rate_of
 from lang_jepa.inference.monitor_state import FORMAT, read_state
 
 BLOCK = 256
@@ -41,20 +47,13 @@ _NOTHING_EXPECTED = -1.0
 """Surprise of a first unit, below that of any other."""
 _CACHED = 50_000
 """Units whose vectors are kept at most."""
-LEAST = 200
-"""Usual units from which a threshold can be had."""
-DRIFT = 3.0
-"""Times the stated rate from which alarms are called too many."""
-IMPLAUSIBLE = 1e-4
-"""Chance of so many alarms or more, at `DRIFT` times the stated rate, below which they are."""
-RECENT = 1000
-"""Last units over which alarms are counted for that, at most."""
+SEVERE_SHARE = 0.5
+"""Of the stated rate, for severe units of new kinds at most; what they do not take is left to the sum."""
 PIECE, DECIDING = 64, 2000
 """Usual units of a piece in which faults are put, and of all pieces, at most."""
-_UNDECIDED = (SCORES.index("surprise"), SCORES.index("novelty"))
+_SURPRISE, _NOVELTY, _REPETITION = map(SCORES.index, ("surprise", "novelty", "repetition"))
+_UNDECIDED = (_SURPRISE, _NOVELTY)
 """What decides where no document has room for a fault."""
-USUAL_RATE = 1.0
-"""False alarms in a thousand units, where nothing else is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,8 @@ class Scored:
         surprise, novelty, ngram, repetition: shares of usual units that have less.
         score: the sum of the rarities (-ln of the shares that have as much) of those that decide.
         expected: the known units nearest to what was expected, best first; of alarms alone.
-        alarm: whether the score is above the threshold.
+        severe: whether it is a line at a severe level of a kind that was not known, and an alarm for that alone.
+        alarm: whether the score is above the threshold, or the unit is severe.
     """
 
     number: int
@@ -78,16 +78,20 @@ class Scored:
     repetition: float
     score: float
     expected: tuple[str, ...]
+    severe: bool
     alarm: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What is computed of a unit once: its tokens as a key, its prepared vector [D], and its novelty."""
+    """What is computed of a unit once: its tokens as a key, its prepared vector [D], its novelty, and whether it is a
+    line at a severe level that the training text does not have.
+    """
 
     key: bytes
     vector: Floats
     novelty: float
+    severe: bool
 
 
 class Monitor:
@@ -106,14 +110,15 @@ class Monitor:
         merits: mean AUC of the faults in the usual units, by the scores that were added up (empty: no document has room
             for any).
         threshold: of the sum.
+        least_novelty: of a severe unit of a new kind, above which it is an alarm.
         seen, alarms: units and alarms so far.
         apart: units so far of no session (or group), where the model knows some; they are one course.
         drift: alarms among how many last units, when they first were too many for three times the stated rate (None:
-            they were not).
+            they were not), see `Drift`.
 
     Raises:
-        LangJepaError: the model predicts no next unit; too few usual units; a rate that is none, or that these cannot
-            set.
+        LangJepaError: the model predicts no next unit; too few usual units, or too few that have one before them; a
+            rate that is none, or that these cannot set.
     """
 
     def __init__(
@@ -130,23 +135,26 @@ class Monitor:
         if not model.predicts_next:
             raise LangJepaError("this model predicts no next unit, so nothing can surprise it")
         held, names = corpus.validation, model.knows_speakers
-        count = held.num_sentences if usual is None else len(usual)
-        self.per_thousand = _rate(per_thousand, count, "held-out" if usual is None else "usual")
         self.model, self._kind = model, model.similarity
+        own = None if usual is None else self._in_courses(usual, courses)
+        lengths = np.diff(held.document_starts).tolist() if own is None else list(map(len, own))
+        self.per_thousand = rate_of(per_thousand, lengths, "held-out" if own is None else "usual")
         lines, rows = counted_units(corpus.train, model.room, names=names)
         self.known = corpus.train.units(rows) if names else corpus.train.texts(rows)
         self._space = prepare(model.encode(self.known), model.statistics, self._kind)
         self._ngrams = UnitNGram(lines)
         self._units: dict[str, _Unit] = {}
-        usual_units = list(documents(held, names=names)) if usual is None else self._in_courses(usual, courses)
-        scores = np.concatenate([self._raw(some)[0] for some in batches(usual_units)])
-        self._usual = Usual(scores)
+        usual_units = list(documents(held, names=names)) if own is None else own
+        scores, severe = list[Values](), list[str | None]()
+        for some in batches(usual_units):
+            scores.append(self._raw(some)[0])
+            severe += self._severe_texts([unit for one in some for unit in one])
+        self._usual, self._kinds = Usual(np.concatenate(scores)), NewKinds(severe)
         self.decides, self.merits = self._decide(usual_units)
-        self.threshold = threshold(self._sums(scores, own=True), self.per_thousand / 1000)
+        self._set_thresholds(np.concatenate(scores))
         self.seen = self.alarms = self.apart = 0
-        self.drift: tuple[int, int] | None = None
+        self._drift = Drift(self.per_thousand)
         self._courses = Courses(max(model.settings.data.window_size, CACHE + ORDER))
-        self._recent: deque[bool] = deque(maxlen=RECENT)
 
     def feed(self, units: Iterable[str], *, block: int = BLOCK) -> Iterator[Scored]:
         """Score units as they come, in blocks where many wait.
@@ -172,18 +180,17 @@ class Monitor:
         """
         if not units:
             return []
-        read, places = masked(units, self.model.settings.data), self._places(units, courses)
-        its = [self._courses.at(name) for name in places]
-        lines = [[read[row] for row in rows] for rows in places.values()]
+        read, names = masked(units, self.model.settings.data), self._names(units, courses)
+        parts = self._courses.parts(names)
+        its, lines = [course for course, _ in parts], [[read[row] for row in rows] for _, rows in parts]
         scores, expected, runs = self._raw(lines, its)
         for course, line, run in zip(its, lines, runs, strict=True):
             course.before.extend(line)
             course.run = run
-        self._courses.forget()
         if self.has_sessions:
-            self.apart += len(places.get(None, ()))
-        order = np.argsort(np.concatenate(list(places.values())))
-        return self._judged(units, scores[order], expected[order])
+            self.apart += sum(name is None for name in names)
+        order = np.argsort(np.concatenate([rows for _, rows in parts]))
+        return self._judged(units, self._severe(read, scores[order]), scores[order], expected[order])
 
     @property
     def has_sessions(self) -> bool:
@@ -191,36 +198,51 @@ class Monitor:
         data = self.model.settings.data
         return data.session is not None or (data.units == "turns" and data.group_column is not None)
 
-    def _places(self, units: Sequence[str], courses: Sequence[Name] | None) -> Mapping[Name, list[int]]:
-        """Positions of the units of each course."""
-        return in_courses(session_names(units, self.model.settings.data) if courses is None else courses)
+    @property
+    def drift(self) -> tuple[int, int] | None:
+        return self._drift.found
 
-    def _judged(self, units: Sequence[str], scores: Values, expected: Floats) -> list[Scored]:
+    def _names(self, units: Sequence[str], courses: Sequence[Name] | None) -> Sequence[Name]:
+        """Of the course of each unit."""
+        return session_names(units, self.model.settings.data) if courses is None else courses
+
+    def _judged(self, units: Sequence[str], severe: Sequence[bool], scores: Values, expected: Floats) -> list[Scored]:
         """Units with their scores and what was expected, which are counted."""
         less, sums = self._usual.less(scores), self._sums(scores)
-        alarms = sums > self.threshold
+        alarms = (sums > self.threshold) | severe
         found = []
         for row, (unit, total, alarm) in enumerate(zip(units, sums.tolist(), alarms.tolist(), strict=True)):
             near = self._nearest(expected[row]) if alarm else ()
             surprise, novelty, ngram, repetition = less[row].tolist()
-            found.append(Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, total, near, alarm))
-        self._count(alarms.tolist())
+            found.append(
+                Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, total, near, severe[row], alarm)
+            )
+        self.seen, self.alarms = self.seen + len(units), self.alarms + int(alarms.sum())
+        self._drift.count(alarms.tolist(), (scores[:, _REPETITION] > 0).tolist())
         return found
+
+    def _severe(self, units: Sequence[str], scores: Values) -> list[bool]:
+        """Which of some masked units in their order [n] are severe, of a new kind, and novel enough; scores [n, 4]."""
+        new = self._kinds.new(self._severe_texts(units), self.seen)
+        enough = (rounded(scores[:, _NOVELTY]) > self.least_novelty).tolist()
+        return [one and far for one, far in zip(new, enough, strict=True)]
+
+    def _severe_texts(self, units: Sequence[str]) -> list[str | None]:
+        """Units that are severe and not of the training text, None in the place of others."""
+        return [text if unit.severe else None for text, unit in zip(units, self._read(units), strict=True)]
+
+    def _set_thresholds(self, scores: Values) -> None:
+        """Set both thresholds so that the usual units, with their scores [n, 4], are alarms at the stated rate."""
+        rate = self.per_thousand / 1000
+        novelty = np.where(self._kinds.among_usual, rounded(scores[:, _NOVELTY]), 0.0)
+        self.least_novelty = threshold(novelty, rate * SEVERE_SHARE)
+        sums = np.where(novelty > self.least_novelty, np.inf, self._sums(scores, own=True))
+        self.threshold = threshold(sums, rate)
 
     def _in_courses(self, units: Sequence[str], courses: Sequence[Name] | None) -> list[list[str]]:
         """Units as the model reads them, those of each course by themselves."""
         read = masked(units, self.model.settings.data)
-        return [[read[row] for row in rows] for rows in self._places(units, courses).values()]
-
-    def _count(self, alarms: Sequence[bool]) -> None:
-        """Count alarms, and see whether they have become too many."""
-        self.seen, self.alarms = self.seen + len(alarms), self.alarms + sum(alarms)
-        for alarm in alarms:
-            self._recent.append(alarm)
-            if alarm and self.drift is None:
-                count, of = sum(self._recent), len(self._recent)
-                if chance_of(count, of, min(1.0, DRIFT * self.per_thousand / 1000)) < IMPLAUSIBLE:
-                    self.drift = count, of
+        return [[read[row] for row in rows] for rows in in_courses(self._names(units, courses)).values()]
 
     def _sums(self, scores: Values, *, own: bool = False) -> Values:
         """The sum that is compared with the threshold, [n]; `own`: of the usual units."""
@@ -281,6 +303,7 @@ class Monitor:
     def _read(self, units: Sequence[str]) -> list[_Unit]:
         """What is known of units; of each distinct one it is computed once as long as the cache is small."""
         model, new = self.model, [unit for unit in dict.fromkeys(units) if unit not in self._units]
+        has_levels = model.settings.data.units == "lines"
         if len(self._units) + len(new) > _CACHED:
             self._units, new = {}, list(dict.fromkeys(units))
         if model.sentence_cache is None or len(model.sentence_cache) > _CACHED:
@@ -292,8 +315,9 @@ class Monitor:
                 some = vectors[start : start + BLOCK]
                 novelties = 1 - (some @ self._space.T).max(1)
                 for row, novelty in enumerate(novelties.tolist()):
-                    key = key_of(tokens[start + row], model.room)
-                    self._units[new[start + row]] = _Unit(key, some[row], novelty)
+                    text, key = new[start + row], key_of(tokens[start + row], model.room)
+                    severe = has_levels and is_severe(text) and not self._ngrams.knows(key)
+                    self._units[text] = _Unit(key, some[row], novelty, severe)
         return [self._units[unit] for unit in units]
 
     def _decide(self, documents: Sequence[Sequence[str]]) -> tuple[list[int], dict[str, float]]:
@@ -337,7 +361,8 @@ class Monitor:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write where it stands, to be taken up by `restore`; keyword arguments are kept beside it."""
-        state = {"courses": self._courses.plain(), "recent": list(self._recent), "apart": self.apart}
+        state = {"courses": self._courses.plain(), "recent": self._drift.plain(), "kinds": self._kinds.plain(),
+                 "apart": self.apart}  # fmt: skip
         write_json(path, {"format": FORMAT, "model": weights_hash(self.model.jepa), "seen": self.seen,
                           "alarms": self.alarms, **state, **more})  # fmt: skip
 
@@ -345,32 +370,10 @@ class Monitor:
         """Take up what `save` wrote, and return it; errors are those of `read_state`."""
         state = read_state(path, self.model)
         self._courses.restore(state["courses"])
-        self._recent.extend(state["recent"])
+        self._drift.restore(state["recent"])
+        self._kinds.restore(state["kinds"])
         self.seen, self.alarms, self.apart = state["seen"], state["alarms"], state["apart"]
         return state
-
-
-def _rate(wanted: float | None, count: int, which: str) -> float:
-    """False alarms in a thousand units.
-
-    Raises:
-        LangJepaError: there are too few usual units for any, or for this one.
-    """
-    if count < LEAST:
-        raise LangJepaError(
-            f"a threshold needs {LEAST} {which} units or more, and there are {count}: "
-            + ("give a longer file" if which == "usual" else "train with data.val_fraction (and data.val_split=tail "
-               "for logs), or give usual ones with --usual")
-        )  # fmt: skip
-    least = 1000 * least_rate(count)
-    if wanted is None:
-        return max(USUAL_RATE, least)
-    if wanted < least:
-        raise LangJepaError(
-            f"{count:,} {which} units set no threshold for {wanted:g} false alarms in a thousand: the least is "
-            f"{least:.2g}. Ask for more, hold out more, or give more usual units with --usual"
-        )
-    return wanted
 
 
 def _auc(usual: Values, wrong: Values) -> float:

@@ -8,10 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
-from lang_jepa.evaluation.rarity import KNOWN
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.evaluation.rarity import KNOWN, least_rate
 
 COUNTED = 500_000
 """Training units that the n-grams count, and among which the known ones are, at most."""
+LEAST = 200
+"""Usual units from which a threshold can be had, those not counted that have none before them."""
+USUAL_RATE = 1.0
+"""False alarms in a thousand units, where nothing else is wanted."""
 
 
 def key_of(ids: Any, room: int) -> bytes:
@@ -63,3 +68,39 @@ def documents(split: CorpusSplit, *, names: bool) -> Iterator[list[str]]:
     for row in range(split.num_documents):
         rows = np.arange(starts[row], starts[row + 1])
         yield split.units(rows) if names else split.texts(rows)
+
+
+def rate_of(wanted: float | None, lengths: Sequence[int], which: str) -> float:
+    """False alarms in a thousand units.
+
+    Args:
+        wanted: by the user (None: `USUAL_RATE`, or what the usual units can set).
+        lengths: usual units of each course (file, session, conversation).
+        which: of them, for messages: usual or held-out.
+
+    Raises:
+        LangJepaError: there are too few usual units for any, or for this one; or too few that follow another one.
+    """
+    count, following = sum(lengths), sum(length - 1 for length in lengths if length)
+    cure = (
+        "give a longer file" if which == "usual"
+        else "train with data.val_fraction (and data.val_split=tail for logs), or give usual ones with --usual"
+    )  # fmt: skip
+    if count < LEAST:
+        raise LangJepaError(f"a threshold needs {LEAST} {which} units or more, and there are {count}: {cure}")
+    if following < LEAST:
+        raise LangJepaError(
+            f"a threshold needs {LEAST} {which} units or more that have another before them, and {following} of "
+            f"{count:,} have, in {counted(len(lengths), 'session or conversation', 'sessions or conversations')}: what "
+            "is usual after a unit is not to be seen in one that has no other. Give longer ones, or more of them (of a "
+            "log whose sessions have one line each: train without data.session)"
+        )
+    least = 1000 * least_rate(count)
+    if wanted is None:
+        return max(USUAL_RATE, least)
+    if wanted < least:
+        raise LangJepaError(
+            f"{count:,} {which} units set no threshold for {wanted:g} false alarms in a thousand: the least is "
+            f"{least:.2g}. Ask for more, hold out more, or give more usual units with --usual"
+        )
+    return wanted

@@ -10,7 +10,7 @@ from lang_jepa.inference.cache import weights_hash
 from lang_jepa.inference.courses import are_courses
 from lang_jepa.inference.embedding import EmbeddingModel
 
-FORMAT = 3
+FORMAT = 4
 """Of the state: goes up whenever another one is written."""
 
 
@@ -30,12 +30,18 @@ def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
 
 def _is_state(state: Mapping[str, Any]) -> bool:
     """Whether it has what `Monitor.save` writes."""
-    recent = state.get("recent")
+    recent, kinds = state.get("recent"), state.get("kinds")
     return (
         state.get("format") == FORMAT
         and isinstance(recent, list)
         and all(isinstance(one, bool) for one in recent)
+        and isinstance(kinds, dict)
+        and all(map(_is_count, kinds.values()))
         and are_courses(state.get("courses"))
-        and all(type(state.get(name)) is int and state[name] >= 0 for name in ("seen", "alarms", "apart"))
+        and all(_is_count(state.get(name)) for name in ("seen", "alarms", "apart"))
         and isinstance(state.get("model"), str)
     )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0

@@ -27,12 +27,14 @@ class Distance(ABC):
     Attributes:
         of_directions: the length of neither side matters.
         among_targets: it looks at the other targets of the batch, and is called with their positions in the text too.
+        by_text: with `among_targets`, it is called with a number for the text of each target as well (`texts`).
         uncentred: why a running mean may not be taken from both sides, in words; {} is the distance's name.
         reads: settings that do something beside this distance, and not beside every one.
     """
 
     of_directions: ClassVar[bool] = True
     among_targets: ClassVar[bool] = False
+    by_text: ClassVar[bool] = False
     uncentred: ClassVar[str] = ""
     reads: ClassVar[tuple[str, ...]] = ()
 
@@ -45,9 +47,11 @@ class Distance(ABC):
     def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """float32 [Q] of predictions [Q, D] and targets [Q, D], neither normalised."""
 
-    def over_ranks(self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+    def over_ranks(
+        self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, texts: Tensor | None = None
+    ) -> Tensor:
         """The same in training, where one that looks at other targets may take those of all ranks."""
-        return measured(self, predictions, targets, numbers)
+        return measured(self, predictions, targets, numbers, texts)
 
 
 class SmoothL1(Distance):
@@ -91,7 +95,8 @@ class Contrastive(Distance):
     target, over a temperature. A prediction of unit RMS is thus compared by its cosine; a longer one is surer, a
     shorter one less sure. (Where all had one length, predictors spent directions on being unsure.) The wrong targets
     are the other targets of the same call: those of one micro-batch, of all ranks in training. Sentences of one
-    document teach what tells its positions apart. A target that is the same as the own one (the same text) is none.
+    document teach what tells its positions apart. A target with the text of the own one is none. Texts decide, and not
+    vectors: those of a collapsed encoder are all equal, which would leave no wrong target and a loss of 0.
 
     Args:
         temperature: what the products are divided by.
@@ -100,6 +105,7 @@ class Contrastive(Distance):
     """
 
     among_targets = True
+    by_text = True
     reads = ("objective.contrastive_temperature", "objective.contrastive_near")
     uncentred = "takes the length from predictions, which optimization.loss_fn={} looks at"
 
@@ -112,7 +118,13 @@ class Contrastive(Distance):
         return cls(temperature=objective.contrastive_temperature, near=objective.contrastive_near)
 
     def __call__(
-        self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, *, first: int = 0
+        self,
+        predictions: Tensor,
+        targets: Tensor,
+        numbers: Tensor | None = None,
+        texts: Tensor | None = None,
+        *,
+        first: int = 0,
     ) -> Tensor:
         """Values, at least 0; log N on average for predictions that know nothing of nearly orthogonal targets.
 
@@ -121,6 +133,7 @@ class Contrastive(Distance):
             targets: [N, D], among them those of the predictions, in their order.
             numbers: int64 [N], the targets' positions in the text; those up to `near` away are no wrong targets, nor is
                 one that stands in the batch again for another prediction.
+            texts: int64 [N], equal for targets of the same text, which are no wrong targets of each other.
             first: the row of the first prediction's target.
 
         Returns:
@@ -129,7 +142,10 @@ class Contrastive(Distance):
         ours = predictions.float() * predictions.shape[-1] ** -0.5
         theirs = functional.normalize(targets.float(), dim=-1)
         own = torch.arange(first, first + len(ours), device=ours.device)
-        left_out = theirs[own].detach() @ theirs.detach().T > 1 - _SAME
+        left_out = torch.zeros(len(own), len(theirs), dtype=torch.bool, device=ours.device)
+        if texts is not None:
+            same = texts.to(ours.device)
+            left_out |= same[own, None] == same[None, :]
         if numbers is not None:
             positions = numbers.to(ours.device)
             left_out |= (positions[own, None] - positions[None, :]).abs() <= self.near
@@ -137,16 +153,16 @@ class Contrastive(Distance):
         scores = (ours @ theirs.T / self.temperature).masked_fill(left_out, -torch.inf)
         return functional.cross_entropy(scores, own, reduction="none")
 
-    def over_ranks(self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None) -> Tensor:
+    def over_ranks(
+        self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, texts: Tensor | None = None
+    ) -> Tensor:
         """Values of this rank's predictions, float32 [Q], among the targets [Q, D] of all ranks."""
         everyone, first = rows_of_all_ranks(targets.float())
-        if numbers is not None:
-            numbers, _ = rows_of_all_ranks(numbers.to(targets.device))
-        return self(predictions, everyone, numbers, first=first)
+        numbers, texts = (
+            None if one is None else rows_of_all_ranks(one.to(targets.device))[0] for one in (numbers, texts)
+        )
+        return self(predictions, everyone, numbers, texts, first=first)
 
-
-_SAME = 1e-4
-"""Cosine distance below which two targets are the same."""
 
 DISTANCES: dict[str, type[Distance]] = {
     "smooth_l1": SmoothL1,
@@ -164,12 +180,19 @@ def make_distance(settings: Settings) -> Distance:
 
 
 def measured(
-    distance: Callable[..., Tensor], predictions: Tensor, targets: Tensor, numbers: Tensor | None = None
+    distance: Callable[..., Tensor],
+    predictions: Tensor,
+    targets: Tensor,
+    numbers: Tensor | None = None,
+    texts: Tensor | None = None,
 ) -> Tensor:
-    """A distance's values [Q]; one that looks at other targets gets their positions in the text, [Q].
+    """A distance's values [Q]; one that looks at other targets gets their positions in the text, [Q], and with
+    `by_text` the numbers of their texts, [Q].
 
     The distance may be a plain function too, which somebody put into a run.
     """
+    if getattr(distance, "by_text", False):
+        return distance(predictions, targets, numbers, texts)
     if getattr(distance, "among_targets", False):
         return distance(predictions, targets, numbers)
     return distance(predictions, targets)

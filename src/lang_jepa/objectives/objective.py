@@ -60,6 +60,11 @@ class Objective:
         self.weights = settings.objective
         self.centre = Centre(settings.model.embed_dim) if settings.objective.center_targets else None
 
+    @property
+    def by_text(self) -> bool:
+        """Whether the distance wants to know which targets have the same text."""
+        return bool(getattr(self.distance, "by_text", False))
+
     def __call__(
         self,
         output: Output,
@@ -70,6 +75,7 @@ class Objective:
         regularizer_weight: float | None = None,
         step: int = 0,
         numbers: Tensor | None = None,
+        texts: Tensor | None = None,
     ) -> Loss:
         """Loss of one micro-batch.
 
@@ -82,7 +88,8 @@ class Objective:
             micro_batches: micro-batches in the step, over which the regularizer is averaged.
             regularizer_weight: of this step (None: the settings' at the first step).
             step: optimizer step, from which SIGReg draws its directions.
-            numbers: int64 [Q], the targets' positions in the text, for distances that look at other targets too.
+            numbers, texts: int64 [Q], the targets' positions in the text, and `Targets.texts`, for distances that look
+                at other targets too.
         """
         predictions = output.predictions
         if predictions.shape != targets.shape:
@@ -91,7 +98,7 @@ class Objective:
             )
         if self.centre is not None:
             self._move_centre(targets)
-        distances = self.distances(predictions, targets, numbers, over_ranks=True)
+        distances = self.distances(predictions, targets, numbers, texts, over_ranks=True)
         if distances.shape != predictions.shape[:1]:
             wanted = f"expected ({len(predictions)},): a value for each prediction"
             raise LangJepaError(f"{type(self.distance).__name__} gave {tuple(distances.shape)}, {wanted}")
@@ -118,6 +125,7 @@ class Objective:
         predictions: Tensor,
         targets: Tensor,
         numbers: Tensor | None = None,
+        texts: Tensor | None = None,
         *,
         over_ranks: bool = False,
     ) -> Tensor:
@@ -125,14 +133,14 @@ class Objective:
 
         Args:
             predictions, targets: [Q, D], not normalised.
-            numbers: int64 [Q], the targets' positions in the text.
+            numbers, texts: int64 [Q], the targets' positions in the text, and a number for the text of each.
             over_ranks: among the targets of all ranks, for distances that look at other targets.
         """
         if self.centre is not None:
             predictions, targets = self.centre.apply(predictions), self.centre.apply(targets)
         if over_ranks and isinstance(self.distance, Distance):
-            return self.distance.over_ranks(predictions, targets, numbers)
-        return measured(self.distance, predictions, targets, numbers)
+            return self.distance.over_ranks(predictions, targets, numbers, texts)
+        return measured(self.distance, predictions, targets, numbers, texts)
 
     @torch.no_grad()
     def _move_centre(self, targets: Tensor) -> None:

@@ -156,7 +156,7 @@ class DataSettings(Section):
     streaming: bool = False
     """Read documents as an endless stream instead of preparing them first; needs optimization.max_steps."""
     shuffle_buffer: int = Field(default=10_000, ge=1)
-    """Documents in one block of a stream; documents are shuffled inside a block."""
+    """Documents in one block of a stream, at most; documents are shuffled inside a block."""
     view: Annotated[str, VIEW] = "next_sentence"
     """What is predicted from what: the sentence after a context; hidden sentences of a passage; every sentence of a
     passage from the vectors of its neighbours before it, after it, and on both sides; the second part of a chunk of

@@ -52,10 +52,11 @@ class CollapseMonitor:
 
     Args:
         advice: cause and cure for these settings (see `monitor_for`).
+        units: what is embedded, in words.
     """
 
-    def __init__(self, advice: str) -> None:
-        self.advice = advice
+    def __init__(self, advice: str, units: str = "sentences") -> None:
+        self.advice, self.units = advice, units
         self.first: dict[str, float] = {}
         self.best_retrieval = 0.0
         self.in_a_row = 0
@@ -74,7 +75,7 @@ class CollapseMonitor:
         # A start that is collapsed already leaves nothing to change; a narrow pretrained one retrieves something.
         stuck = metrics[_COSINE] > 0.9 and metrics[_RETRIEVAL] < _NOTHING_FOUND
         if stuck and not certain:
-            signs.append(f"any two sentences still have cosine {metrics[_COSINE]:.2f}")
+            signs.append(f"any two {self.units} still have cosine {metrics[_COSINE]:.2f}")
         suspicious = len(signs) >= 3 or stuck
         self.in_a_row = self.in_a_row + 1 if suspicious and not learning else 0
         if certain or self.in_a_row >= 2:
@@ -85,7 +86,7 @@ class CollapseMonitor:
         """Signs that no healthy run has shown."""
         certain = []
         if metrics[_COSINE] > max(0.9, self.first[_COSINE] + 0.05):
-            certain.append(f"any two sentences have cosine {metrics[_COSINE]:.2f}")
+            certain.append(f"any two {self.units} have cosine {metrics[_COSINE]:.2f}")
         if metrics[_STD] < 0.3 * self.first[_STD]:
             certain.append(f"spread of the embeddings {metrics[_STD]:.2f}, {self.first[_STD]:.2f} at the start")
         return certain
@@ -95,7 +96,7 @@ class CollapseMonitor:
         first = self.first
         share_limit = max(0.2, min(3 * first[_SHARE], first[_SHARE] + 0.3))
         rules = (
-            (metrics[_COSINE] > first[_COSINE] + 0.15, "mean cosine of two sentences", _COSINE),
+            (metrics[_COSINE] > first[_COSINE] + 0.15, f"mean cosine of two {self.units}", _COSINE),
             (metrics[_STD] < 0.6 * first[_STD], "spread of normalised embeddings", _STD),
             (metrics[_SHARE] > share_limit, "share of the first direction", _SHARE),
             (metrics[_RAW] < 0.6 * first[_RAW], "spread of raw embeddings", _RAW),
@@ -180,7 +181,8 @@ def monitor_for(settings: Settings) -> CollapseMonitor:
     ]
     return CollapseMonitor(
         "The encoder is becoming constant, which any predictor can predict. To cure it, start a new run and "
-        + ", or ".join(cures)
+        + ", or ".join(cures),
+        settings.data.units,
     )
 
 
@@ -208,7 +210,7 @@ class TaskAlarm:
         return f"{self.kind}, step {self.step}: {self.reason}"
 
 
-def task_alarm(step: int, total: int, metrics: Metrics) -> TaskAlarm | None:
+def task_alarm(step: int, total: int, metrics: Metrics, unit: str = "sentence") -> TaskAlarm | None:
     """The alarm of one validation, if there is one.
 
     `too easy`: up to step 100 the distance is under 5 % of the shuffled one. A run that is first validated later cannot
@@ -218,6 +220,7 @@ def task_alarm(step: int, total: int, metrics: Metrics) -> TaskAlarm | None:
     Args:
         step: of the validation; total: the run's last.
         metrics: `val/distance` and its three companions.
+        unit: what is predicted, in words.
     """
     distance, shuffled = metrics["val/distance"], metrics["val/distance_shuffled"]
     mean, copy = metrics["val/distance_mean_target"], metrics["val/distance_copy_forward"]
@@ -226,8 +229,8 @@ def task_alarm(step: int, total: int, metrics: Metrics) -> TaskAlarm | None:
             step,
             "too easy",
             f"the held-out distance {distance:.4g} is {100 * distance / shuffled:.1f} % of that with shuffled targets "
-            f"({shuffled:.4g}); copying the last sentence scores {copy:.4g}. Contexts give their targets away: look "
-            "for repeated sentences and for targets inside contexts. A comparison on this task says little.",
+            f"({shuffled:.4g}); copying the last {unit} scores {copy:.4g}. Contexts give their targets away: look "
+            f"for repeated {unit}s and for targets inside contexts. A comparison on this task says little.",
         )
     if step == total and not (distance < shuffled and distance < mean):
         return TaskAlarm(
@@ -240,12 +243,12 @@ def task_alarm(step: int, total: int, metrics: Metrics) -> TaskAlarm | None:
     return None
 
 
-def task_alarms(rows: Iterable[Metrics], *, total: int) -> list[TaskAlarm]:
+def task_alarms(rows: Iterable[Metrics], *, total: int, unit: str = "sentence") -> list[TaskAlarm]:
     """The alarms of a run, from the rows of its metrics; one of each kind at most, the first."""
     validations = (row for row in rows if "val/distance_shuffled" in row)
     found: dict[str, TaskAlarm] = {}
     for row in validations:
-        alarm = task_alarm(int(row[STEP]), total, row)
+        alarm = task_alarm(int(row[STEP]), total, row, unit)
         if alarm:
             found.setdefault(alarm.kind, alarm)
     return list(found.values())

@@ -40,8 +40,10 @@ PARTS = 8
 """Of a single held-out document: wrong candidates are those of its other parts."""
 
 
-Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Predictions [Q, D], targets [Q, D] and the targets' positions in the text [Q] to values [Q]."""
+Distances = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Predictions [Q, D], targets [Q, D], the targets' positions in the text [Q], and a number for the text of each [Q], to
+values [Q].
+"""
 
 
 class Predicted(NamedTuple):
@@ -117,7 +119,8 @@ class HeldOut:
         found = self._compare(predicted, measure)
         if self.of_directions:  # of the length that a cosine is compared at by `contrastive`, and no other one minds
             copies = _unit(copies) * copies.shape[-1] ** 0.5
-        found.metrics.update(_trivial_losses(predicted, copies, measure, of_directions=self.of_directions))
+        texts = self._texts(predicted)
+        found.metrics.update(_trivial_losses(predicted, texts, copies, measure, of_directions=self.of_directions))
         if regularizer is not None:  # it sums over the ranks, so each gives its share
             share = predicted.targets[self.rank :: self.world].to(device)
             with torch.inference_mode():
@@ -163,7 +166,7 @@ class HeldOut:
         predicted, target, sentence, document = found
         measured = health(target, predicted)
         metrics = {name: measured[key] for key, name in _NAMES.items()}
-        metrics["val/distance"] = float(distances(predicted, target, sentence).mean())
+        metrics["val/distance"] = float(distances(predicted, target, sentence, self._texts(found)).mean())
         centre = _unit(target).mean(0)  # of these held-out targets: the training mean is known only when training ends
         ours, theirs = (unit_rows((x - centre).numpy()) for x in (_unit(predicted), _unit(target)))
         rows, usable = self._candidates(sentence.numpy(), document.numpy())
@@ -172,6 +175,10 @@ class HeldOut:
             metrics[f"val/retrieval/{key}"] = retrieval.metrics()[key]
         nearest = (ours @ theirs.T).argmax(1)
         return Measured(metrics, self._examples(sentence.numpy(), nearest))
+
+    def _texts(self, found: Predicted) -> Tensor:
+        """A number for the text of each target, int64 [Q]."""
+        return torch.from_numpy(self.view.distinct(found.sentences.numpy()))
 
     def _candidates(self, sentences: Indices, documents: Indices) -> tuple[Rows, NDArray[np.bool_]]:
         """Candidates [Q, C] from other documents, those with the text of the true one left out as -1; and which
@@ -199,7 +206,7 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
 
 
 def _trivial_losses(
-    predicted: Predicted, copies: Tensor, distances: Distances, *, of_directions: bool
+    predicted: Predicted, texts: Tensor, copies: Tensor, distances: Distances, *, of_directions: bool
 ) -> dict[str, float]:
     """The distance of predictions that need no learning, by the same distance and the same centring.
 
@@ -211,9 +218,9 @@ def _trivial_losses(
     constant = (_unit(targets) if of_directions else targets).mean(0).expand_as(targets)
     half, numbers = len(targets) // 2, predicted.sentences
     pairs = {
-        "shuffled": (predicted.predictions, targets.roll(half, 0), numbers.roll(half, 0)),
-        "mean_target": (constant, targets, numbers),
-        "copy_forward": (copies, targets, numbers),
+        "shuffled": (predicted.predictions, targets.roll(half, 0), numbers.roll(half, 0), texts.roll(half, 0)),
+        "mean_target": (constant, targets, numbers, texts),
+        "copy_forward": (copies, targets, numbers, texts),
     }
     return {f"val/distance_{name}": float(distances(*pair).mean()) for name, pair in pairs.items()}
 

@@ -60,15 +60,26 @@ def _unit(x: Tensor) -> Floats:
     return rows
 
 
+LEAST_TO_CHOOSE = 8
+"""Training sentences for each dimension from which `whitened` and `predictable` may be chosen; of fewer a covariance is
+that of the sample."""
+
+
+def estimated(statistics: Statistics) -> tuple[Similarity, ...]:
+    """The similarities that may be chosen: of few training sentences only `raw` and `centred`."""
+    enough = statistics.count >= LEAST_TO_CHOOSE * len(statistics.mean)
+    return statistics.similarities if enough else ("raw", "centred")
+
+
 def best_similarity(held_out: HeldOut, jepa: Jepa, statistics: Statistics) -> Similarity:
-    """The similarity with the best MRR of held-out next sentences."""
+    """The similarity with the best MRR of held-out next sentences, of those that are `estimated`."""
     jepa.eval()
     predicted = held_out.collect(
         predict=lambda batch: jepa(batch.contexts).predictions,
         embed=lambda batch: jepa.encoder.embed_targets(batch.targets),
         device=next(jepa.parameters()).device,
     )
-    return max(statistics.similarities, key=lambda kind: _mrr(predicted, statistics, kind))
+    return max(estimated(statistics), key=lambda kind: _mrr(predicted, statistics, kind))
 
 
 def _mrr(predicted: Predicted, statistics: Statistics, kind: Similarity) -> float:

@@ -15,7 +15,16 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import ridge_path
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.files.atomic import atomic_folder
-from lang_jepa.inference.model_folder import CARD, build_jepa, find_model, load_model, read_card, why_no_model
+from lang_jepa.inference.model_folder import (
+    CARD,
+    SETTINGS,
+    build_jepa,
+    find_model,
+    load_model,
+    predictor_for,
+    read_card,
+    why_no_model,
+)
 from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
@@ -23,6 +32,7 @@ from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.ridge import RidgeTransformer
 from lang_jepa.models.target import Target, target_of
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import read_settings
 from lang_jepa.training.checkpoint import load_weights
 from lang_jepa.training.held_out import sample_examples
 
@@ -96,6 +106,7 @@ def check_start(settings: Settings) -> None:
                 f"{start} lies in the run directory {settings.logging.log_dir}, which a new run would move away: set "
                 "another logging.log_dir"
             )
+        _check_form(settings, start, folder)
     check_encoder(settings)
     teacher = settings.objective.teacher_path
     if teacher is not None and find_model(Path(teacher)) is None:
@@ -196,6 +207,59 @@ def _start_folder(start: str) -> Path:
     return folder
 
 
+_FORM = (
+    "model.architecture", "model.embed_dim", "model.num_layers", "model.num_heads", "model.mlp_ratio",
+    "model.max_length", "model.head", "model.predictor", "model.pred_dim", "model.predictor_layers",
+    "model.predictor_heads", "data.view", "data.context", "data.window_size", "data.horizons", "data.speakers",
+)  # fmt: skip
+"""Settings on which the form of a model may depend."""
+
+
+def _check_form(settings: Settings, start: str, folder: Path) -> None:
+    """Refuse a model to begin with that is of other sizes, or has another predictor.
+
+    Raises:
+        LangJepaError: names the settings that differ.
+    """
+    theirs, tokenizer = read_settings(folder / SETTINGS), TextTokenizer.load(str(folder))
+    whole = not (settings.model.pretrained or theirs.model.pretrained)
+    if _form(settings, tokenizer, whole=whole) == _form(theirs, tokenizer, whole=whole):
+        return
+    different = []
+    for name in _FORM:
+        section, key = name.split(".")
+        ours, other = (getattr(getattr(one, section), key) for one in (settings, theirs))
+        if ours != other and (name != "model.head" or "none" in (ours, other)):
+            different.append((f"{name}={other}", ours))
+    if different:
+        raise LangJepaError(
+            f"the model to begin with, {start}, is of another form: it has "
+            + ", ".join(f"{setting} (here {ours})" for setting, ours in different)
+            + f". Take its settings ({' '.join(f'-o {setting}' for setting, _ in different)}), or begin without "
+            "its weights (no --from, meta.start_from=null)"
+        )
+
+
+def _form(settings: Settings, tokenizer: TextTokenizer, *, whole: bool) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's tensors, and its heads; `whole`: of its encoder too, which else is read as it is."""
+    model = settings.model
+    form = {name: tuple(tensor.shape) for name, tensor in predictor_for(settings).state_dict().items()}
+    form["head"] = () if model.head == "none" else (model.embed_dim,)
+    form["predictor_heads"] = (model.predictor_heads,)
+    if whole:
+        with torch.device("meta"):
+            encoder = build_encoder(
+                model,
+                vocab_size=tokenizer.vocab_size,
+                pad_id=tokenizer.pad_id,
+                bos_id=tokenizer.bos_id,
+                eos_id=tokenizer.eos_id,
+            )
+        form |= {f"encoder.{name}": tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+        form["encoder_heads"] = (model.num_heads,)
+    return form
+
+
 def _take_over(jepa: Jepa, start: str, tokenizer: TextTokenizer) -> None:
     """Give a model the weights of a model directory.
 
@@ -261,7 +325,7 @@ def check_sample(settings: Settings, sample: View) -> str | None:
     Returns:
         A line for people; None where there is enough.
     """
-    model, there = settings.model, sample.split.num_sentences
+    model, there, units = settings.model, sample.split.num_sentences, settings.data.units
     least = LEAST_PER_DIMENSION * model.embed_dim
     uses = {"model.score_sample": "the statistics of the scores"}
     if model.head == "whitened":
@@ -272,7 +336,7 @@ def check_sample(settings: Settings, sample: View) -> str | None:
     narrower = f", or a smaller model.embed_dim ({there // LEAST_PER_DIMENSION} at most, pred_dim with it)"
     more = f"Take more text{'' if model.pretrained or there < 32 else narrower}"
     return (
-        f"a covariance of model.embed_dim={model.embed_dim} dimensions needs {least:,} training sentences or more, and "
+        f"a covariance of model.embed_dim={model.embed_dim} dimensions needs {least:,} training {units} or more, and "
         f"there are {there:,}: {' and '.join(short.values())} can only be rough. "
         + (more if there < least else f"Raise {' and '.join(short)}")
     )
@@ -293,7 +357,7 @@ def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
         LangJepaError: fewer than two vectors.
     """
     if len(pooled) < 2:
-        raise LangJepaError("whitening the head needs at least two training sentences; raise model.head_sample")
+        raise LangJepaError("whitening the head needs at least two training texts; raise model.head_sample")
     enough = len(pooled) >= LEAST_PER_DIMENSION * pooled.shape[1]
     statistics = Statistics.of(pooled.numpy(), shrinkage=_SHRINKAGE if enough else _shrinkage(pooled))
     matrix = _powered(torch.from_numpy(statistics.whitening), 2 * power)

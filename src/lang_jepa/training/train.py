@@ -44,7 +44,9 @@ class Result:
         exit_status: of a command that ends with it: 0, or 128 and the number of the signal that interrupted.
         model: the model directory; None where there is none, or training was interrupted.
         metrics: of the last validation.
-        alarms: what was wrong, in words.
+        best: of the validation whose weights the model has, its `metric`, `step` and `value` (None: the last one's).
+        alarms: what was wrong in training, in words.
+        warnings: what is wrong with the outcome, in words.
     """
 
     folder: Path
@@ -55,7 +57,9 @@ class Result:
     exit_status: int = 0
     model: Path | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    best: Mapping[str, Any] | None = None
     alarms: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def method_of(settings: RunSettings) -> "Method[Any]":
@@ -209,7 +213,9 @@ def _result(folder: Path, summary: Mapping[str, Any], status: int = 0) -> Result
         exit_status=status,
         model=None if model is None else Path(os.path.normpath(folder / model)),
         metrics=summary.get("last_validation") or {},
+        best=summary.get("best"),
         alarms=tuple(summary.get("alarms", ())),
+        warnings=tuple(summary.get("warnings", ())),
     )
 
 

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lang_jepa.data.corpus import blocks, deduplicate
 from lang_jepa.data.corpus.blocks import Block, token_dtype
 from lang_jepa.data.corpus.corpus import DUPLICATES, SIDES
-from lang_jepa.data.corpus.deduplicate import Hashes, Verdict, judge_files, on_side
+from lang_jepa.data.corpus.deduplicate import Hashes, Verdict, hash_text, judge_files, on_side
 from lang_jepa.data.corpus.shards import ShardWriter
 from lang_jepa.data.corpus.statistics import Overlap, SideStatistics
 from lang_jepa.data.sources import base as documents_base
@@ -27,13 +27,13 @@ from lang_jepa.data.text import sentences, tokenizer
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.settings.data import DataSettings
 
-_MAYBE = ("speakers", "held")
+_MAYBE = ("speakers", "held", "places")
 _ARRAYS = [item.name for item in fields(Block) if item.name not in ("rejected", "seen")]
 
 
-def block_file(folder: Path, number: int) -> Path:
-    """Path of a processed block."""
-    return Path(folder) / f"block-{number:06d}.npz"
+def block_file(folder: Path, number: int, part: int | None = None) -> Path:
+    """Path of a processed block: of the whole source, or of a part of it."""
+    return Path(folder) / (f"block-{number:06d}.npz" if part is None else f"block-{part:06d}-{number:06d}.npz")
 
 
 def write_block(path: Path, block: Block) -> None:
@@ -81,13 +81,15 @@ def assemble(
     """
     overlap = Overlap()
     keeps, repeated = _decide(blocks, settings, overlap)
-    _write_duplicates(folder / DUPLICATES, blocks, keeps, repeated)
+    shared = _shared_ids(blocks)
+    _write_duplicates(folder / DUPLICATES, blocks, keeps, repeated, shared)
     dtype = token_dtype(vocab_size)
     writers = {side: ShardWriter(folder, side, dtype, shard_tokens=shard_tokens) for side in SIDES}
     sizes = {side: SideStatistics() for side in SIDES}
     rejected = Counter[str]()
     for path, keep in zip(blocks, keeps, strict=True):
         block = read_block(path)
+        block = replace(block, ids=_names(block.ids, block.places, shared), places=None)
         rejected.update(block.rejected)
         for side in SIDES:
             there = _on_side(block.text_hashes, block.held, side, settings)
@@ -121,6 +123,28 @@ def _decide(
     return keeps, repeated
 
 
+def _shared_ids(blocks: Sequence[Path]) -> Hashes:
+    """Hashes of ids that more than one document has; 8 bytes are held for each document with an id of the file's."""
+    found = [np.zeros(0, dtype=np.uint64)]
+    for path in blocks:
+        with np.load(path, allow_pickle=False) as stored:
+            if "places" in stored:
+                found.append(_id_hashes(stored["ids"][stored["places"] != b""]))
+    values, counts = np.unique(np.concatenate(found), return_counts=True)
+    return values[counts > 1]
+
+
+def _id_hashes(ids: NDArray[np.bytes_]) -> Hashes:
+    return np.array([hash_text(one.decode()) for one in ids.tolist()], dtype=np.uint64)
+
+
+def _names(ids: NDArray[np.bytes_], places: NDArray[np.bytes_] | None, shared: Hashes) -> NDArray[np.bytes_]:
+    """The ids of a block's documents, with the place behind those that others have too."""
+    if places is None or not len(shared):
+        return ids
+    return np.where(np.isin(_id_hashes(ids), shared) & (places != b""), places, ids)
+
+
 def _on_side(hashes: Hashes, held: NDArray[np.bool_] | None, side: str, settings: DataSettings) -> NDArray[np.bool_]:
     """Bool [D]: the documents of a side."""
     return on_side(hashes, side, settings.val_fraction) if held is None else held == (side == "validation")
@@ -131,6 +155,7 @@ def _write_duplicates(
     blocks: Sequence[Path],
     keeps: Sequence[NDArray[np.bool_]],
     repeated: Sequence[tuple[int, Verdict]],
+    shared: Hashes,
 ) -> None:
     """One JSON line for each duplicate: its id, its kind, the original's id, the share found again."""
     wanted = {number for number, _ in repeated} | {verdict.original for _, verdict in repeated}
@@ -140,7 +165,7 @@ def _write_duplicates(
         here = [number for number in range(first, first + len(keep)) if number in wanted]
         if here:
             with np.load(file, allow_pickle=False) as stored:
-                ids = stored["ids"]
+                ids = _names(stored["ids"], stored.get("places"), shared)
             names.update((number, bytes(ids[number - first]).decode()) for number in here)
         first += len(keep)
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as lines:

@@ -43,6 +43,8 @@ class Block:
         seen: number of documents and of characters that went in, rejected ones included.
         speakers: uint8 [S], `speaker_number` of who says each turn (None: a corpus without them).
         held: bool [D], the documents that are held out (None: a hash decides it).
+        places: bytes (fixed width) [D], other names for ids that more than one document has, empty where there can be
+            no other (None: nowhere).
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -58,6 +60,7 @@ class Block:
     seen: tuple[int, int] = (0, 0)
     speakers: NDArray[np.uint8] | None = None
     held: NDArray[np.bool_] | None = None
+    places: NDArray[np.bytes_] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,6 +85,7 @@ class Block:
             seen=self.seen,
             speakers=None if self.speakers is None else self.speakers[kept_sentences],
             held=None if self.held is None else self.held[keep],
+            places=None if self.places is None else self.places[keep],
         )
 
 
@@ -153,14 +157,15 @@ class _Piece:
     tokens: Ints
     lengths: Ints
     speakers: NDArray[np.uint8]
+    place: str = ""
 
     def part(self, first: int, stop: int) -> "_Piece":
         """Sentences first .. stop - 1, as a document of their own."""
         starts, sentences = _starts(self.lengths), self.sentences[first:stop]
         tokens = self.tokens[starts[first] : starts[stop]]
-        name = self.id if not first else f"{self.id}~{first}"
+        name, place = (f"{one}~{first}" if first and one else one for one in (self.id, self.place))
         lengths, speakers = self.lengths[first:stop], self.speakers[first:stop]
-        return _Piece(name, "\n".join(sentences), sentences, tokens, lengths, speakers)
+        return _Piece(name, "\n".join(sentences), sentences, tokens, lengths, speakers, place)
 
 
 class _Building:
@@ -174,6 +179,7 @@ class _Building:
         self.sentence_lengths: list[Ints] = []
         self.document_lengths: list[int] = []
         self.ids: list[bytes] = []
+        self.places: list[bytes] = []
         self.text_hashes: list[int] = []
         self.sentence_hashes: list[int] = []
         self.countable: list[bool] = []
@@ -202,7 +208,8 @@ class _Building:
             return
         if unknown := int((tokens == tokenizer.unk_id).sum()):
             self.rejected[UNKNOWN] += unknown
-        whole = _Piece(document.id, document.text, sentences, tokens, lengths, speakers)
+        place = f"{document.id}@{document.place}" if document.place else ""
+        whole = _Piece(document.id, document.text, sentences, tokens, lengths, speakers, place)
         if self.held is None:
             self._append(whole)
             return
@@ -222,6 +229,7 @@ class _Building:
         self.sentence_lengths.append(piece.lengths)
         self.document_lengths.append(len(piece.sentences))
         self.ids.append(_short_id(piece.id))
+        self.places.append(_short_id(piece.place))
         self.text_hashes.append(hash_text(piece.text))
         for sentence in piece.sentences:
             value, counts = hash_sentence(sentence)
@@ -246,6 +254,7 @@ class _Building:
             seen=seen,
             speakers=None if self.speakers is None else np.concatenate([np.zeros(0, np.uint8), *self.speakers]),
             held=None if self.held is None else np.array(self.held, dtype=bool),
+            places=np.array(self.places, dtype=np.bytes_) if any(self.places) else None,
         )
 
 

@@ -20,7 +20,7 @@ from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import changed_file, crc32, fingerprint, read_json, write_text
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout on disk; another version is prepared anew."""
 
 MANIFEST = "manifest.json"

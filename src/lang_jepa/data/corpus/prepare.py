@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,8 @@ from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Co
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
-from lang_jepa.data.corpus.workers import BlockSize, Processing
+from lang_jepa.data.corpus.tasks import Executor, ReadParts, gathered, planned_parts, run_tasks, unfinished
+from lang_jepa.data.corpus.workers import BlockSize, Processing, Tally
 from lang_jepa.data.sources.base import Source, require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text import masks
@@ -78,6 +79,7 @@ def prepare(
     progress: Progress | None = None,
     block_size: BlockSize = BlockSize(),  # noqa: B008  (frozen)
     shard_tokens: int = SHARD_TOKENS,
+    executor: Executor | None = None,
 ) -> Corpus:
     """The corpus that the settings describe: reused if it is there and whole, else prepared.
 
@@ -87,15 +89,20 @@ def prepare(
     Args:
         settings: where documents come from and what becomes of them.
         progress: called with what happens; nothing is ever reused or rebuilt without an event.
-        block_size: unit of work; all it changes in the result is where a shard ends.
+        block_size: unit of work; it changes nothing in the result.
         shard_tokens: size of a shard.
+        executor: runs the block stage as tasks, each of which reads its own share of the source; the corpus is the
+            same byte for byte (None: this process reads, and processes of this machine do the rest).
 
     Raises:
-        LangJepaError: an unusable source or tokenizer, no documents left, a worker process that died, or a store that
-            cannot be read or written.
+        LangJepaError: an unusable source or tokenizer, no documents left, a worker process that died, tasks that
+            failed, or a store that cannot be read or written.
+        Submitted: jobs of Slurm have been submitted, and the last of them will finish the corpus.
     """
+    if executor is not None:
+        executor.check()
     on_event = progress or (lambda event: None)
-    job = _Job.plan(settings, on_event, block_size, shard_tokens)
+    job = _Job.plan(settings, on_event, block_size, shard_tokens, executor)
     ready = job.find_ready()
     if ready is not None:
         job.remove_rest()
@@ -119,9 +126,17 @@ class _Job:
     on_event: Progress
     block_size: BlockSize
     shard_tokens: int
+    executor: Executor | None
 
     @classmethod
-    def plan(cls, settings: DataSettings, on_event: Progress, block_size: BlockSize, shard_tokens: int) -> "_Job":
+    def plan(
+        cls,
+        settings: DataSettings,
+        on_event: Progress,
+        block_size: BlockSize,
+        shard_tokens: int,
+        executor: Executor | None,
+    ) -> "_Job":
         """Open the source and the tokenizer and compute the fingerprint."""
         source = open_source(settings)
         tokenizer = None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
@@ -129,7 +144,7 @@ class _Job:
         name = f"{_short_name(settings.train_file)}-{fingerprint(made_from)}"
         store = CorpusStore.of(settings.corpus_dir)
         target = local_folder(settings.corpus_dir) / name
-        return cls(settings, source, tokenizer, made_from, target, store, on_event, block_size, shard_tokens)
+        return cls(settings, source, tokenizer, made_from, target, store, on_event, block_size, shard_tokens, executor)
 
     @property
     def partial(self) -> Path:
@@ -207,8 +222,7 @@ class _Job:
             remove_temporaries(folder)
         warnings = self._warned(language_hint(self.settings, (row.text for row in some_documents(self.source))))
         tokenizer = self.tokenizer or self._trained_tokenizer()
-        work = Processing(self.settings, tokenizer, self.partial / "blocks", self.block_size)
-        blocks = work.run(self.source, self._report_block)
+        work, blocks, workers = self._blocks(tokenizer)
         require_documents(work.documents, work.rejected, self.source)
         self.on_event(PrepareEvent("assemble", "finding duplicates, writing shards", work.documents, work.characters))
         final = self.partial / "corpus"
@@ -223,7 +237,7 @@ class _Job:
         timing = {
             "seconds": round(seconds, 1),
             "megabytes_per_second": round(work.bytes / 1e6 / seconds, 2),
-            "workers": work.workers,
+            "workers": workers,
             "blocks_reused": work.reused,
         }
         about = {**self._manifest(tokenizer, result, work), "warnings": warnings, "timing": timing}
@@ -234,6 +248,33 @@ class _Job:
         message = f"prepared {self.target} in {seconds:.1f} s"
         self.on_event(PrepareEvent("done", message, work.documents, work.characters))
         return corpus
+
+    def _blocks(self, tokenizer: TextTokenizer) -> tuple[Tally, list[Path], int]:
+        """What went into the blocks, their files in order, and how many processes or tasks there were.
+
+        Raises:
+            Submitted: jobs of Slurm make them.
+        """
+        folder = self.partial / "blocks"
+        if self.executor is None:
+            work = Processing(self.settings, tokenizer, folder, self.block_size)
+            return work, work.run(self.source, self._report_block), work.workers
+        parts = planned_parts(self.source, self.settings, folder)
+        step = ReadParts(self.settings, tokenizer, self.source, parts, folder, self.block_size)
+        left = len(unfinished(step))
+        if left < len(parts):
+            self.on_event(PrepareEvent("resumed", f"{len(parts) - left} of {len(parts)} parts were finished earlier"))
+        if left:
+            self.on_event(PrepareEvent("block", f"{left} parts in {min(self.executor.tasks, len(parts))} tasks"))
+        if left and not run_tasks(step, self.executor, Finish(self.settings, self.executor)):
+            raise Submitted(self.target, self.partial)
+        tally, blocks = gathered(folder, len(parts))
+        if self.settings.limit is not None and tally.rejected:
+            raise LangJepaError(
+                "--executor: data.limit counts documents, and some of its stories are none (data.min_length): set "
+                "data.min_length=1, or leave --executor out"
+            )
+        return tally, blocks, self.executor.tasks
 
     def _trained_tokenizer(self) -> TextTokenizer:
         """The tokenizer learnt on the training documents, kept in the work folder so that a resumed run finds it."""
@@ -261,7 +302,7 @@ class _Job:
             self.on_event(PrepareEvent("warning", text))
         return found
 
-    def _check(self, result: Assembled, work: Processing) -> None:
+    def _check(self, result: Assembled, work: Tally) -> None:
         """Stop when training has no documents."""
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if not train:
@@ -277,7 +318,7 @@ class _Job:
                 f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
             )
 
-    def _held_out(self, result: Assembled, work: Processing) -> Iterator[str]:
+    def _held_out(self, result: Assembled, work: Tally) -> Iterator[str]:
         """Why held-out data says little, where it does."""
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if self.settings.val_fraction and not validation:
@@ -287,9 +328,10 @@ class _Job:
             yield f"nothing is held out: {why}"
         share = result.statistics["overlap"]["all_sentences"]
         if share is not None and share > OVERLAP_WARNING and self.settings.val_split == "hash":
-            yield f"{share:.1%} of the held-out sentences occur in training: held-out scores will look too good"
+            shared = f"{share:.1%} of the held-out {self.settings.units}"
+            yield f"{shared} occur in training: held-out scores will look too good"
 
-    def _manifest(self, tokenizer: TextTokenizer, result: Assembled, work: Processing) -> dict[str, Any]:
+    def _manifest(self, tokenizer: TextTokenizer, result: Assembled, work: Tally) -> dict[str, Any]:
         """All of the manifest that does not depend on the machine's speed."""
         return {
             "format": FORMAT,
@@ -319,6 +361,32 @@ class _Job:
             self.target.replace(old)
         final.replace(self.target)
         shutil.rmtree(self.partial)
+
+
+class Submitted(Exception):
+    """Jobs have been submitted that will make a corpus.
+
+    Attributes:
+        target: where it will be.
+        folder: where they leave their work.
+    """
+
+    def __init__(self, target: Path, folder: Path) -> None:
+        super().__init__(str(target))
+        self.target, self.folder = target, folder
+
+
+class Finish:
+    """A step of datatrove's pipelines: the last job under Slurm, when all parts are done."""
+
+    name, type = "duplicates and shards", "lang-jepa"
+
+    def __init__(self, settings: DataSettings, executor: Executor) -> None:
+        self.settings, self.executor = settings, replace(executor, kind="local", slurm={})
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        """Finish the corpus; arguments as datatrove gives them."""
+        prepare(self.settings, executor=self.executor)
 
 
 _LATER = ("units", "mask", "mask_patterns", "val_split")

@@ -79,7 +79,7 @@ class ShardWriter:
             folder: where; it exists.
             side: `train` or `validation`, the beginning of the file names.
             dtype: of the tokens.
-            shard_tokens: a shard ends with the first block that brings it to so many tokens.
+            shard_tokens: a shard ends with the first document that brings it to so many tokens, wherever blocks end.
         """
         self.folder, self.side, self.dtype, self.shard_tokens = folder, side, np.dtype(dtype), shard_tokens
         self.shards: list[dict[str, int]] = []
@@ -88,8 +88,15 @@ class ShardWriter:
 
     def append(self, block: Block) -> None:
         """Add a block's documents; an empty block changes nothing."""
-        if not len(block):
-            return
+        while len(block):
+            held = self._files["tokens"].length if self._files else 0
+            ends = held + block.sentences[block.documents[1:]]  # tokens of the shard after each document
+            fit = int(np.searchsorted(ends, self.shard_tokens)) + 1
+            numbers = np.arange(len(block))
+            self._append(block.select(numbers < fit))
+            block = block.select(numbers >= fit)
+
+    def _append(self, block: Block) -> None:
         if not self._files:
             self._open(speakers=block.speakers is not None)
         if block.speakers is not None:
@@ -124,6 +131,7 @@ class ShardWriter:
         documents.append(np.array([sentences.length]))
         sentences.append(np.array([tokens.length]))
         ids = np.concatenate(self._ids)
+        ids = ids.astype(f"S{max(1, int(np.strings.str_len(ids).max()))}")  # not the width of blocks
         file = _ArrayFile(shard_file(self.folder, self.side, len(self.shards), "ids"), ids.dtype)
         file.append(ids)
         for each in (*self._files.values(), file):

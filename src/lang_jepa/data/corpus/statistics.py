@@ -125,6 +125,7 @@ class Losses:
         limit: the setting that says how many.
         tokens: of all documents that were taken.
         sample: the counts are of the first rows of a stream.
+        unit: what one of the sentences is called.
     """
 
     rows: int
@@ -137,10 +138,17 @@ class Losses:
     limit: str = "model.max_length"
     sample: bool = False
     tokens: int = 0
+    unit: str = "sentence"
 
     @classmethod
     def of_manifest(
-        cls, statistics: Mapping[str, Any], *, sentences: int = 0, cut: int = 0, max_length: int = 0
+        cls,
+        statistics: Mapping[str, Any],
+        *,
+        sentences: int = 0,
+        cut: int = 0,
+        max_length: int = 0,
+        unit: str = "sentence",
     ) -> "Losses":
         """Those that the manifest of a corpus or of token shards counts, and sentences that are cut in training."""
         return cls(
@@ -152,6 +160,7 @@ class Losses:
             cut,
             max_length,
             tokens=sum(int(statistics.get(side, {}).get("tokens", 0)) for side in ("train", "validation")),
+            unit=unit,
         )
 
     @property
@@ -173,7 +182,7 @@ class Losses:
             share = f" ({unknown / self.tokens:.1%} of the tokens)" if self.tokens else ""
             parts.append(f"{unknown:,} {UNKNOWN}{share}")
         if self.cut:
-            cut = f"cut {self._of(self.cut, self.sentences)} of {counted(self.sentences, 'sentence')}"
+            cut = f"cut {self._of(self.cut, self.sentences)} of {counted(self.sentences, self.unit)}"
             parts.append(f"{cut} at {self.max_length:,} tokens")
         if self.left_out:
             counts = Counter(self.left_out).most_common()

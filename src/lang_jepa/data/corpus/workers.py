@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class BlockSize:
     characters: int = 4_000_000
 
 
-class _Step:
+class Step:
     """The step function with its settings, as one process holds it."""
 
     def __init__(self, settings: DataSettings, tokenizer: TextTokenizer) -> None:
@@ -41,21 +41,26 @@ class _Step:
         write_block(path, process_documents(documents, self.splitter, self.tokenizer, self.settings))
 
 
-_step: _Step | None = None
+_step: Step | None = None
 """The step of this worker process."""
 
 
 def _start_worker(settings: DataSettings, tokenizer: TextTokenizer) -> None:
     global _step
-    # Ctrl-C reaches the whole group; the parent alone decides what happens then.
+    end_with_parent()
+    _step = Step(settings, tokenizer)
+
+
+def end_with_parent() -> None:
+    """Make a worker process end when its parent does, leave Ctrl-C to that one, and start no threads of tokenizers:
+    cores are shared out by processes.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Cores are shared out by processes: a tokenizer that starts threads of its own only gets in the way.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _step = _Step(settings, tokenizer)
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _wait_for_parent() -> None:
     """End this process when its parent is gone, even killed; otherwise it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -68,23 +73,47 @@ def _work(path: Path, documents: list[Document]) -> None:
     _step(path, documents)
 
 
-class Processing:
-    """Runs the block stage.
+@dataclass
+class Tally:
+    """What went into finished blocks.
 
     Attributes:
         documents, characters, bytes: read so far (bytes: of the texts in UTF-8).
         rejected: reasons of the source.
         left_out: what the files hold beside the texts, by kind.
         done, reused: blocks finished so far, and those of them that were found finished.
+    """
+
+    documents: int = 0
+    characters: int = 0
+    bytes: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    done: int = 0
+    reused: int = 0
+
+    def count(self, documents: list[Document]) -> tuple[int, int]:
+        """Count the documents of a block; returns their number and their characters."""
+        for document in documents:
+            self.left_out.update(dict(document.left_out))
+        characters = sum(len(document.text) for document in documents)
+        self.documents += len(documents)
+        self.characters += characters
+        self.bytes += sum(len(document.text.encode()) for document in documents)
+        return len(documents), characters
+
+
+class Processing(Tally):
+    """Runs the block stage in processes of this machine.
+
+    Attributes:
         workers: processes used.
     """
 
     def __init__(self, settings: DataSettings, tokenizer: TextTokenizer, folder: Path, block_size: BlockSize) -> None:
         """`folder` receives the finished blocks, and may hold some already."""
+        super().__init__()
         self.settings, self.tokenizer, self.folder, self.block_size = settings, tokenizer, folder, block_size
-        self.rejected: Counter[str] = Counter()
-        self.left_out: Counter[str] = Counter()
-        self.documents = self.characters = self.bytes = self.done = self.reused = 0
         self.workers = settings.prepare_workers or os.cpu_count() or 1
         self._on_event: Callable[[Processing], None] = lambda processing: None
 
@@ -112,14 +141,8 @@ class Processing:
         read, size = source.documents(self.rejected), self.block_size
         blocks = cut_in_blocks(read, characters=size.characters, most=size.documents)
         for number, documents in enumerate(blocks):
-            for document in documents:
-                self.left_out.update(dict(document.left_out))
-            characters = sum(len(document.text) for document in documents)
-            self.documents += len(documents)
-            self.characters += characters
-            self.bytes += sum(len(document.text.encode()) for document in documents)
-            path = block_file(self.folder, number)
-            if block_seen(path) == (len(documents), characters):
+            seen, path = self.count(documents), block_file(self.folder, number)
+            if block_seen(path) == seen:
                 self.done += 1
                 self.reused += 1
                 self._on_event(self)
@@ -127,9 +150,9 @@ class Processing:
                 yield path, documents
 
     def _run_here(self, todo: Iterator[tuple[Path, list[Document]]]) -> None:
-        step: _Step | None = None
+        step: Step | None = None
         for path, documents in todo:
-            step = step or _Step(self.settings, self.tokenizer)
+            step = step or Step(self.settings, self.tokenizer)
             step(path, documents)
             self.done += 1
             self._on_event(self)

@@ -4,11 +4,13 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from lang_jepa.data.sources.conversations import FORMAT as CONVERSATIONS_FORMAT
 from lang_jepa.data.sources.conversations import NoConversation, conversation_text
+from lang_jepa.data.sources.parts import DAMAGED, SIZE, WHOLE, Part
 from lang_jepa.data.sources.records import FORMAT as RECORDS_FORMAT
 from lang_jepa.data.sources.records import records_text
 from lang_jepa.errors import LangJepaError
@@ -53,12 +55,14 @@ class Document:
         left_out: what the file holds and the text does not (code blocks, tables), with its count.
         learnt: lines of it that are not held out under `data.val_split=tail` (None: `data.val_fraction` of its own
             lines is).
+        place: file and row, where `id` is the file's own, which others may have too (empty: `id` is unique).
     """
 
     id: str
     text: str
     left_out: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     learnt: int | None = field(default=None, compare=False)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,12 @@ class Source(ABC):
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     @abstractmethod
-    def fingerprint(self) -> str:
-        """Identity of the content, the same for the same rows."""
+    def fingerprint(self, *, quick: bool = False) -> str:
+        """Identity of the content, the same for the same rows.
+
+        Args:
+            quick: look at the beginning of each file alone, for what is too large to be read for it.
+        """
 
     def complaint(self, most: int | None = None) -> str | None:
         """Why its rows cannot be as the settings have it; None where they can, or that is not known.
@@ -101,6 +109,25 @@ class Source(ABC):
     @abstractmethod
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """All raw rows from row `skip` on, without regard to the limit."""
+
+    def size(self) -> int:
+        """Bytes of the files, about; 0 where that is not known."""
+        return 0
+
+    def parts(self, size: int) -> Sequence[Part]:
+        """What can be read by itself, each about `size` bytes; together, and in this order, they are the rows.
+
+        `WHOLE` where rows can only be read from the beginning.
+        """
+        return WHOLE
+
+    def read_part(self, part: Part) -> Iterator[Document | Rejection]:
+        """The rows of a part, with ids as the files give them: each document has its place to tell it by."""
+        return self.read(0)
+
+    def first_rows(self) -> Iterator[Document | Rejection]:
+        """The rows from the beginning, of which only the parts that are reached are read."""
+        return chain.from_iterable(self.read_part(part) for part in self.parts(SIZE))
 
     def rows(self, skip: int = 0) -> Iterator[Document | Rejection]:
         """Rows from `skip` on, ending with the row that holds the last document under the limit."""
@@ -116,9 +143,18 @@ class Source(ABC):
             if accepted == limit:
                 return
 
-    def documents(self, rejected: Counter[str], skip: int = 0) -> Iterator[Document]:
-        """The accepted documents from row `skip` on; the others are counted in `rejected` by reason."""
-        for row in self.rows(skip):
+    def documents(
+        self, rejected: Counter[str], rows: Iterable[Document | Rejection] | None = None
+    ) -> Iterator[Document]:
+        """The accepted documents of some rows, or of the source as it is read part by part (`read_part`) where there is
+        no limit; the others are counted in `rejected` by reason.
+
+        Raises:
+            LangJepaError: the source has a damaged row group (none of `rows` is refused).
+        """
+        if rows is None:
+            rows = self.rows() if self.settings.limit is not None else whole_rows(self.first_rows())
+        for row in rows:
             if isinstance(row, Document):
                 yield row
                 continue
@@ -126,6 +162,18 @@ class Source(ABC):
             places = self.examples.setdefault(row.reason, [])
             if len(places) < EXAMPLES_KEPT and row.where not in places:
                 places.append(row.where)
+
+
+def whole_rows(rows: Iterable[Document | Rejection]) -> Iterator[Document | Rejection]:
+    """Rows of which none stands for a damaged row group.
+
+    Raises:
+        LangJepaError: one does.
+    """
+    for row in rows:
+        if isinstance(row, Rejection) and row.reason == DAMAGED:
+            raise LangJepaError(f"{row.where} is damaged. Copy or download the file again, or leave it out.")
+        yield row
 
 
 def judge(

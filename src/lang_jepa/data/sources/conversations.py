@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lang_jepa.data.sources.records import records_text
+from lang_jepa.data.sources.records import LONGEST, records_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -136,6 +136,40 @@ def _spoken(text: str) -> Iterator[Turn]:
         speaker, lines = begins[1], [line[begins.end() :]]
     if speaker:
         yield Turn(speaker, " ".join(lines))
+
+
+def names_speaker(line: str) -> bool:
+    """Whether a line of a text begins a turn: "Anna: Good morning"."""
+    return _SPEAKER.match(line.strip()) is not None
+
+
+class TurnReader:
+    """Makes turns of the lines of a text that names its speakers, as they come; a line without a name continues one,
+    which has `LONGEST` lines at most.
+
+    Attributes:
+        waiting: lines of the turn that is not complete.
+    """
+
+    def __init__(self) -> None:
+        self._turn: list[str] = []
+
+    @property
+    def waiting(self) -> int:
+        return len(self._turn)
+
+    def feed(self, line: str) -> list[str]:
+        """Take the next line; returns the turn that it shows to be complete, if any, in a line."""
+        if not line.strip():
+            return []
+        found = self.flush() if names_speaker(line) or len(self._turn) == LONGEST else []
+        self._turn.append(line.strip())
+        return found
+
+    def flush(self) -> list[str]:
+        """The turn that waits for a line that might continue it, if any."""
+        found, self._turn = [" ".join(self._turn)] if self._turn else [], []
+        return found
 
 
 def _one_line(text: str) -> str:

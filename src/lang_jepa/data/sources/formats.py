@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 from lang_jepa.data.sources import read_json as json_files
 from lang_jepa.data.sources import read_parquet as parquet_files
@@ -28,7 +28,7 @@ from lang_jepa.data.sources.read_rst import FORMAT as RST_FORMAT
 from lang_jepa.data.sources.read_rst import rst_prose
 from lang_jepa.data.sources.read_subtitles import FORMAT as SUBTITLES_FORMAT
 from lang_jepa.data.sources.read_subtitles import subtitles_prose
-from lang_jepa.data.sources.remote import AnyPath
+from lang_jepa.data.sources.remote import AnyPath, size_of
 from lang_jepa.data.sources.text_files import NotText
 from lang_jepa.errors import LangJepaError, first_line
 
@@ -123,8 +123,24 @@ class CheckColumn(Protocol):
     def __call__(self, path: AnyPath, column: str, setting: str = ..., /) -> None: ...
 
 
+class ReadBetween(Protocol):
+    """Reads the rows of a piece of a file: by the column of the text, from where on and up to where."""
+
+    def __call__(
+        self, path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str] = (), /
+    ) -> Iterator[Row]: ...
+
+
+def _whole(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
+    """The pieces of a file that is read whole."""
+    return [(0, 0, size_of(path))]
+
+
 def _any_column(path: AnyPath, column: str, setting: str = "") -> None:
     """The check of a kind without columns."""
+
+
+_BY_NAME: dict[str, "Kind"] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +156,8 @@ class Kind:
         check: raises unless a file has the column; called before anything is read.
         names: of the columns of a file; none where it has no columns.
         packed: whether it is also read with .gz or .zst behind the suffix.
+        pieces: what can be read of a file by itself, about so many bytes each: first, stop, bytes (`parts.Piece`).
+        rows_between: of a piece (None: a file is read whole).
     """
 
     name: str
@@ -151,6 +169,26 @@ class Kind:
     names: Callable[[AnyPath], list[str]] = lambda path: []
     packed: bool = True
     prose: Callable[[AnyPath], Prose] | None = None
+    pieces: Callable[[AnyPath, int], list[tuple[int, int, int]]] = _whole
+    rows_between: ReadBetween | None = None
+
+    def __post_init__(self) -> None:
+        _BY_NAME[self.name] = self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process a kind is the one of that name there."""
+        return kind_called, (self.name,)
+
+    def read_between(self, path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str]) -> Iterator[Row]:
+        """The rows of a piece of a file; their numbers count from its beginning, of parquet files from the file's."""
+        if self.rows_between is None:
+            return self.rows(path, column, 0, beside)
+        return self.rows_between(path, column, first, stop, beside)
+
+
+def kind_called(name: str) -> Kind:
+    """The kind of a name."""
+    return _BY_NAME[name]
 
 
 def _document(
@@ -205,6 +243,8 @@ KINDS = (
         parquet_files.check,
         parquet_files.names,
         packed=False,
+        pieces=parquet_files.pieces,
+        rows_between=parquet_files.rows_between,
     ),
     Kind(
         "JSON",
@@ -213,6 +253,8 @@ KINDS = (
         json_files.rows,
         json_files.count,
         names=json_files.names,
+        pieces=json_files.pieces,
+        rows_between=json_files.rows_between,
     ),
     Kind("table", (".csv", ".tsv"), tables.FORMAT, tables.rows, tables.count, tables.check, tables.names),
     _document("text", (".txt",), 1, _decoded(lambda text: (text, Counter()))),

@@ -21,6 +21,8 @@ MESSAGES = ("messages", "conversations")
 _TEXTS = ("content", "text", "message", "value", "utterance")
 """Columns of what is said, of a table that names its text otherwise than the settings."""
 _GROUP = re.compile(r"conv|dialog|thread|chat|session|ticket|episode|group", re.IGNORECASE)
+_SENDER = re.compile(r"sender|speaker|author|from|role|participant", re.IGNORECASE)
+_PERSON = re.compile(r"user|customer|client|agent|member|employee|operator", re.IGNORECASE)
 _IDENTITY = re.compile(r"(?:^|[_ -])id$|[a-z]I[dD]$|^id(?:$|[_ -])", re.IGNORECASE)
 
 
@@ -114,9 +116,14 @@ class Head:
         return min(counts) == 0 or self.group() is not None
 
     def group(self) -> str | None:
-        """The column that looks like the one which rows of a conversation share."""
+        """The column that looks like the one which rows of a conversation share, and not like who speaks: `sender_id`
+        never is it, `user_id` only beside a column of speakers.
+        """
+        spoken = not {*groups.SPEAKERS}.isdisjoint(self.names)
         for pattern in (_GROUP, _IDENTITY):
             for name in filter(pattern.search, self.names):
+                if _SENDER.search(name) or (_PERSON.search(name) and not spoken):
+                    continue
                 values = list(filter(None, map(groups.group_of, self.values(name))))
                 if len(set(values)) < len(values):
                     return name
@@ -225,12 +232,20 @@ def messages_of(
         A conversation in a form that `turns` reads.
 
     Raises:
-        LangJepaError: it holds several conversations, or none that can be found; says what to do.
+        LangJepaError: it has no column of a name that was given; it holds several conversations, or none that can be
+            found; says what to do.
     """
     head = Head.of(path, kind)
-    named = {settings.text_column} & {*head.names} if "text_column" in given else set[str]()
+    for name in given:
+        if (column := getattr(settings, name)) not in head.names:
+            raise LangJepaError(
+                f"{path} has no column '{column}'; its columns are {head.listed or '(none)'}. Mend "
+                f"--{name.replace('_', '-')}"
+            )
+    named = {settings.text_column} if "text_column" in given else set[str]()
     found = [*named] or head.conversations()
-    whole = list(kind.rows(path, found[0], 0)) if len(found) == 1 else []
+    by_rows = not {"group_column", "speaker_column"}.isdisjoint(given)
+    whole = list(kind.rows(path, found[0], 0)) if len(found) == 1 and not by_rows else []
     values = [row.text for row in whole if not row.fault and row.text]
     if values and head.holds_turns(found[0]):
         if len(values) == 1 and isinstance(values[0], str | list):

@@ -4,15 +4,16 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Self
 from urllib.parse import urlparse
 
 from lang_jepa.data.sources import groups
 from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, identity_of, judge, option, units_of
+from lang_jepa.data.sources.parts import WHOLE, Part, Piece
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -109,7 +110,7 @@ class HubSource(Source):
         where = name + (f":{config}" if config else "") + f"@{split}"
         return cls(settings, f"hub data set {where}", {}, name, config, split, revision or "")
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, quick: bool = False) -> str:
         """Name, config, split, revision, and the column of the text."""
         read = [self.settings.text_column, *units_of(self.settings), *groups.rules(self.settings)]
         return fingerprint(["hub", 2, FORMAT, self.name, self.config, self.split, self.revision, *read])
@@ -128,25 +129,42 @@ class HubSource(Source):
             rows = self._rows(skip)
         else:
             rows = islice(groups.grouped(groups.adjacent(self._rows(0), column), self.settings), skip, None)
-        for row in rows:
-            if row.fault:
-                yield Rejection(row.fault, row.place)
-            else:
-                yield judge(row.id or row.place, row.text, row.place, self.settings, row.left_out)
+        return map(self._judged, rows)
 
-    def _rows(self, skip: int) -> Iterator[Row]:
+    def parts(self, size: int) -> Sequence[Part]:
+        """The shards of the data set, whatever their size; of groups, which may go on in the next one, the whole."""
+        if self.settings.group_column is not None:
+            return WHOLE
+        with _explained(self.name, self.settings):
+            return [(Piece(number, 0, 0, 0),) for number in range(self._data_set().num_shards)]
+
+    def read_part(self, part: Part) -> Iterator[Document | Rejection]:
+        if not part:
+            return self.read(0)
+        return chain.from_iterable(map(self._judged, self._rows(0, piece.file)) for piece in part)
+
+    def _judged(self, row: Row) -> Document | Rejection:
+        if row.fault:
+            return Rejection(row.fault, row.place)
+        return judge(row.id or row.place, row.text, row.place, self.settings, row.left_out)
+
+    def _data_set(self) -> Any:
         from datasets import load_dataset
 
+        return load_dataset(self.name, self.config, split=self.split, revision=self.revision or None, streaming=True)
+
+    def _rows(self, skip: int, shard: int | None = None) -> Iterator[Row]:
+        """Rows from `skip` on, of one shard or of all."""
         settings = self.settings
         wanted = [settings.text_column, *groups.beside(settings)[:1]]
         wanted += [settings.speaker_column] if settings.speaker_column is not None else []
         with _explained(self.name, settings):
-            rows = load_dataset(
-                self.name, self.config, split=self.split, revision=self.revision or None, streaming=True
-            )
+            rows, name = self._data_set(), self.name
+            if shard is not None:
+                rows, name = rows.shard(rows.num_shards, shard), f"{name}@{shard}"
             rows = rows.skip(skip) if skip else rows
             for number, row in enumerate(rows, start=skip):
-                where = f"{self.name}:{number}"
+                where = f"{name}:{number}"
                 if missing := [column for column in wanted if column not in row]:
                     raise LangJepaError(
                         f"hub data set {self.name} has no column '{missing[0]}'; its columns are "

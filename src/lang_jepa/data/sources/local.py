@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from lang_jepa.data.sources import formats, forms, groups, rotated, text_files
 from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, judge, option, units_of
 from lang_jepa.data.sources.listing import File, Folder, listed
+from lang_jepa.data.sources.parts import Part, Piece, parts_of
 from lang_jepa.data.sources.read_parquet import check_text
-from lang_jepa.data.sources.remote import AnyPath, RemoteFile
+from lang_jepa.data.sources.remote import AnyPath, RemoteFile, size_of
+from lang_jepa.data.sources.text_files import CHUNK
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
@@ -33,6 +35,7 @@ class LocalSource(Source):
     files: list[File] = field(default_factory=list)
     _repeated: frozenset[int] | None = None
     _shares: dict[str, float] | None = None
+    _parts: dict[int, list[Part]] = field(default_factory=dict, compare=False)
     _ends: dict[str, tuple[NDArray[np.uint64], NDArray[np.int64]]] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -55,14 +58,14 @@ class LocalSource(Source):
             _check_groups(files, description, settings)
         return cls(settings, description, {}, files)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, quick: bool = False) -> str:
         """Names, sizes and content hashes of the files (size and time of change above HASH_WHOLE bytes; in a store what
         it says of the content), the column of the text, and the rules by which the files are read.
         """
         rules = sorted({(file.kind.name, file.kind.format) for file in self.files})
         read: list[object] = [FORMAT, text_files.FORMAT, rules, self.settings.text_column, *units_of(self.settings)]
         read += [*groups.rules(self.settings), *(["rotated", rotated.FORMAT] if self._logs() else [])]
-        return fingerprint(["local", read, [[file.name, *_content(file.path)] for file in self.files]])
+        return fingerprint(["local", read, [[file.name, *_content(file.path, quick=quick)] for file in self.files]])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Rows from `skip` on, file after file; of groups, which end anywhere, all are read.
@@ -81,13 +84,45 @@ class LocalSource(Source):
                 skip -= count
                 continue
             for row in self._rows(file, skip):
-                where = f"{file.name}:{row.place}"
-                if row.fault:
-                    yield Rejection(row.fault, where)
-                else:
-                    identity = self._identity(file, row)
-                    yield self._cut(judge(identity, row.text, where, self.settings, row.left_out), file)
+                yield self._judged(row, file, self._identity(file, row))
             skip = 0
+
+    def _judged(self, row: Row, file: File, identity: str) -> Document | Rejection:
+        where = f"{file.name}:{row.place}"
+        if row.fault:
+            return Rejection(row.fault, where)
+        return self._cut(judge(identity, row.text, where, self.settings, row.left_out), file)
+
+    def size(self) -> int:
+        return sum(size_of(file.path) for file in self.files)
+
+    def parts(self, size: int) -> Sequence[Part]:
+        if size not in self._parts:
+            self._parts[size] = parts_of(self._pieces(size), size)
+        return self._parts[size]
+
+    def _pieces(self, size: int) -> Iterator[Piece]:
+        """Of tables with groups whole files, since a group ends anywhere."""
+        for number, file in enumerate(self.files):
+            whole = [(0, 0, size_of(file.path))]
+            for piece in whole if self._has_groups(file) else file.kind.pieces(file.path, size):
+                yield Piece(number, *piece)
+
+    def read_part(self, part: Part) -> Iterator[Document | Rejection]:
+        for piece in part:
+            file = self.files[piece.file]
+            place = f"{file.name}@{piece.first}" if piece.first and file.kind is formats.JSON else file.name
+            for row in self._rows_of(piece):
+                judged = self._judged(row, file, row.id or f"{place}:{row.number}")
+                if row.id and isinstance(judged, Document):
+                    judged = replace(judged, place=f"{place}:{row.number}")
+                yield judged
+
+    def _rows_of(self, piece: Piece) -> Iterator[Row]:
+        file, column = self.files[piece.file], self.settings.text_column
+        if self._has_groups(file):
+            return self._rows(file, 0)
+        return file.kind.read_between(file.path, column, piece.first, piece.stop, groups.beside(self.settings))
 
     def _rows(self, file: File, skip: int) -> Iterator[Row]:
         """The rows of a file; of a table with groups a row each, with memory for those that have not ended."""
@@ -206,15 +241,18 @@ def _check_groups(files: Sequence[File], description: str, settings: DataSetting
                 raise LangJepaError(f"{file.path} has no key '{column}' in {first.place}. Set {option(name)}.")
 
 
-def _content(path: AnyPath) -> list[int | str]:
-    """Size and BLAKE2 hash of a file; for a very large one size and time of change in nanoseconds.
+def _content(path: AnyPath, *, quick: bool) -> list[int | str]:
+    """Size and BLAKE2 hash of a file, or of its beginning; for a very large one size and time of change in ns.
 
     Of a file in a store it is the size and what the store says of the content, without reading it where it does.
     """
     if isinstance(path, RemoteFile) and path.entry.content:
         return [path.entry.size, path.entry.content]
     try:
-        size = path.entry.size if isinstance(path, RemoteFile) else path.stat().st_size
+        size = size_of(path)
+        if quick:
+            with path.open("rb") as stream:
+                return [size, hashlib.blake2b(stream.read(CHUNK)).hexdigest()[:32]]
         if size > HASH_WHOLE:
             return [size, _time_of_change(path)]
         with path.open("rb") as stream:

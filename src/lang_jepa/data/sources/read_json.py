@@ -8,14 +8,14 @@ import json
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Literal
 
 from lang_jepa.data.sources.base import SHOWN_KEYS, Row, identity_of
 from lang_jepa.data.sources.conversations import is_message
-from lang_jepa.data.sources.remote import AnyPath
+from lang_jepa.data.sources.remote import AnyPath, size_of
 from lang_jepa.data.sources.stores import Unreachable
-from lang_jepa.data.sources.text_files import BOM, CHUNK, NOT_UTF8, chunks, lines
+from lang_jepa.data.sources.text_files import BOM, CHUNK, NOT_UTF8, PACKED, chunks, lines, lines_between
 from lang_jepa.errors import LangJepaError
 
 FORMAT = 1
@@ -29,6 +29,10 @@ MAX_VALUE = 1 << 28
 Shape = Literal["lines", "array", "values"]
 _SPACE = re.compile(r"[ \t\r\n]*")
 _UNDECODED = re.compile("[\udc80-\udcff]")
+
+
+class SeveralLists(LangJepaError):
+    """A file with several lists one after the other, of which each may be one conversation, or all one list."""
 
 
 def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
@@ -49,6 +53,27 @@ def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> I
             yield Row(number, place, fault=NOT_UTF8) if damaged else _row(number, place, value, column, beside)
 
 
+def pieces(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
+    """Ranges of bytes of about `size`, of lines that are not compressed; the whole file of others."""
+    length = size_of(path)
+    if path.suffix.lower() in PACKED or shape_of(path) != "lines":
+        return [(0, 0, length)]
+    bounds = [*range(0, length, size), length]
+    return [(first, stop, stop - first) for first, stop in pairwise(bounds)] or [(0, 0, 0)]
+
+
+def rows_between(path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows of the lines that begin at bytes `first` to `stop` - 1, counted from 0; of a whole file all rows."""
+    if not stop:
+        yield from rows(path, column, 0, beside)
+        return
+    number = 0
+    for place, line in lines_between(path, first, stop):
+        if line and not line.isspace():
+            yield _line_row(number, f"byte {place}", line, column, beside)
+            number += 1
+
+
 def count(path: AnyPath) -> int:
     """Number of rows."""
     shape = shape_of(path)
@@ -62,13 +87,17 @@ def names(path: AnyPath) -> list[str]:
 
 
 def one_value(path: AnyPath) -> Any:
-    """The value of a file that holds one object or one array; of anything else, and of a damaged one, None."""
+    """The value of a file that holds one object or one array; of anything else, and of a damaged one, None.
+
+    Raises:
+        SeveralLists: it holds several arrays.
+    """
     shape = shape_of(path)
     try:
         if shape == "array":
             return [value for value, _ in _values(path, shape)]
         found = list(islice(_some_values(path), 2))
-    except Unreachable:
+    except (SeveralLists, Unreachable):
         raise
     except LangJepaError:
         return None
@@ -223,6 +252,12 @@ def _values(path: AnyPath, shape: Shape) -> Iterator[tuple[Any, bool]]:
         yield value, _UNDECODED.search(source) is not None
     if shape == "array":
         text.take("]")
+        if text.peek() == "[":
+            raise SeveralLists(
+                f"{path} holds several JSON lists, one after the other, and one is read. Where each is a conversation, "
+                "write one a line (`jq -c . in.json > out.jsonl`); where they hold documents, a document a line "
+                "(`jq -c '.[]' in.json > out.jsonl`)."
+            )
         if text.peek():
             raise text.damaged("there is more after the end of the array")
 

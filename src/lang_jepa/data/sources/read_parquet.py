@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lang_jepa.data.sources.base import Row, identity_of, option
+from lang_jepa.data.sources.parts import DAMAGED
 from lang_jepa.data.sources.remote import AnyPath, Ranges, RemoteFile
 from lang_jepa.data.sources.text_files import CHUNK, NOT_UTF8
 from lang_jepa.errors import LangJepaError, first_line
@@ -85,27 +86,55 @@ def count(path: AnyPath) -> int:
 def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
     """Rows from `skip` on, with the values of the columns `beside`; whole row groups are passed over unread."""
     with _parquet(path) as file:
-        known = file.schema_arrow.names
-        with_ids = "id" in known and column != "id"
-        others = [name for name in beside if name in known]
-        columns = list(dict.fromkeys([column, *(["id"] if with_ids else []), *others]))
         number, groups = 0, list(range(file.num_row_groups))
         while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:
             number += file.metadata.row_group(groups.pop(0)).num_rows
-        if not groups:
-            return
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=columns):
-            start = min(max(skip - number, 0), batch.num_rows)
-            number, batch = number + start, batch.slice(start)
-            texts = _values(batch.column(batch.schema.get_field_index(column)))
-            ids = _values(batch.column(batch.schema.get_field_index("id"))) if with_ids else []
-            around = {name: _values(batch.column(batch.schema.get_field_index(name))) for name in others}
-            for offset, text in enumerate(texts):
-                identity = identity_of(ids[offset]) if ids else None
-                fault = NOT_UTF8 if isinstance(text, bytes) else None
-                there = {name: values[offset] for name, values in around.items()}
-                yield Row(number, f"row {number}", identity, text, fault, beside=there)
-                number += 1
+        yield from _rows(file, groups, number, column, skip, beside)
+
+
+def pieces(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
+    """The row groups: number, number + 1, bytes."""
+    with _parquet(path) as file:
+        every = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        columns = [[group.column(number) for number in range(group.num_columns)] for group in every]
+        return [(n, n + 1, sum(one.total_compressed_size for one in some)) for n, some in enumerate(columns)]
+
+
+def rows_between(path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows of row groups `first` to `stop` - 1; a damaged one is a row with a fault."""
+    with _parquet(path) as file:
+        sizes = [file.metadata.row_group(number).num_rows for number in range(stop)]
+        for number in range(first, stop):
+            start = sum(sizes[:number])
+            try:
+                yield from _rows(file, [number], start, column, start, beside)
+            except (pa.ArrowException, OSError) as error:
+                place = f"row group {number} ({sizes[number]:,} rows: {first_line(error)})"
+                yield Row(start, place, fault=DAMAGED)
+
+
+def _rows(
+    file: pq.ParquetFile, groups: list[int], number: int, column: str, skip: int, beside: Sequence[str]
+) -> Iterator[Row]:
+    """Rows of some row groups, of which the first one begins with row `number`, from row `skip` on."""
+    known = file.schema_arrow.names
+    with_ids = "id" in known and column != "id"
+    others = [name for name in beside if name in known]
+    columns = list(dict.fromkeys([column, *(["id"] if with_ids else []), *others]))
+    if not groups:
+        return
+    for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=columns):
+        start = min(max(skip - number, 0), batch.num_rows)
+        number, batch = number + start, batch.slice(start)
+        texts = _values(batch.column(batch.schema.get_field_index(column)))
+        ids = _values(batch.column(batch.schema.get_field_index("id"))) if with_ids else []
+        around = {name: _values(batch.column(batch.schema.get_field_index(name))) for name in others}
+        for offset, text in enumerate(texts):
+            identity = identity_of(ids[offset]) if ids else None
+            fault = NOT_UTF8 if isinstance(text, bytes) else None
+            there = {name: values[offset] for name, values in around.items()}
+            yield Row(number, f"row {number}", identity, text, fault, beside=there)
+            number += 1
 
 
 def ids(path: AnyPath, column: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from lang_jepa.data.sources.base import Row, identity_of, option
 from lang_jepa.data.sources.remote import AnyPath
-from lang_jepa.data.sources.text_files import NOT_UTF8, chunks, lines
+from lang_jepa.data.sources.text_files import NOT_UTF8, UTF16, chunks, lines
 from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
@@ -140,8 +140,17 @@ def _unquoted(field: str) -> str:
 
 
 def _lines(path: AnyPath) -> Iterator[str]:
-    """Lines with their ends, decoded; bytes that are no UTF-8 become lone surrogates. `\\r` alone ends a line too."""
-    for raw in lines(chunks(path)):
+    """Lines with their ends, decoded; bytes that are no UTF-8 become lone surrogates. `\\r` alone ends a line too.
+
+    Raises:
+        LangJepaError: it is UTF-16, as its byte order mark or the zero bytes of its first line say.
+    """
+    for number, raw in enumerate(lines(chunks(path))):
+        if not number and (raw.startswith(UTF16) or b"\0" in raw):
+            raise LangJepaError(
+                f"{path} is UTF-16 or binary, and tables are read as UTF-8: save it as UTF-8 (for example by `iconv -f "
+                "UTF-16 -t UTF-8 in.csv > out.csv`)."
+            )
         line = raw.decode("utf-8", "surrogateescape") + "\n"
         if "\r" in line[:-2]:
             yield from _PHYSICAL.findall(line)

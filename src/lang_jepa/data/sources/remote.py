@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, overload
 from urllib.parse import urlsplit
 
 from lang_jepa.data.sources import stores
@@ -16,6 +16,8 @@ FIRST = 1 << 20
 """Bytes of the first request of a file that is read from its beginning; further ones are twice as large."""
 MOST = 1 << 23
 """Bytes of the largest request."""
+REST_OF_REQUEST = 1 << 16
+"""Bytes of the requests for the rest of a line, behind the part of a file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,14 @@ class RemoteFile:
         """All suffixes of the name."""
         return self._pure.suffixes
 
-    def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader:
-        """Its bytes, by requests that grow while it is read in order."""
-        return io.BufferedReader(Ranges(self, ahead=FIRST))
+    @overload
+    def open(self, mode: Literal["rb"] = ..., buffering: Literal[-1] = ...) -> io.BufferedReader: ...
+    @overload
+    def open(self, mode: Literal["rb"], buffering: Literal[0]) -> "Ranges": ...
+
+    def open(self, mode: Literal["rb"] = "rb", buffering: int = -1) -> "io.BufferedReader | Ranges":
+        """Its bytes, by requests that grow while it is read in order; without a buffer by those that are asked for."""
+        return io.BufferedReader(Ranges(self, ahead=FIRST)) if buffering else Ranges(self)
 
 
 class Ranges(io.RawIOBase):
@@ -113,6 +120,11 @@ class Ranges(io.RawIOBase):
 
 AnyPath = Path | RemoteFile
 """A file that can be read, here or elsewhere: `.open("rb")`, `.name`, `.suffix`, `.suffixes`."""
+
+
+def size_of(path: AnyPath) -> int:
+    """Bytes of a file."""
+    return path.entry.size if isinstance(path, RemoteFile) else path.stat().st_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ class Sessions(Source):
         """Tell the sessions of a source apart, which must give all of its documents, however short."""
         return cls(settings, f"{documents.description}, by session", documents_of=documents)
 
-    def fingerprint(self) -> str:
-        return fingerprint([self.documents_of.fingerprint(), self.settings.session, FORMAT])
+    def fingerprint(self, *, quick: bool = False) -> str:
+        return fingerprint([self.documents_of.fingerprint(quick=quick), self.settings.session, FORMAT])
 
     def complaint(self, most: int | None = None) -> str | None:
         """That the expression matches no line at all; reads as far as the first that it matches."""

@@ -3,9 +3,9 @@
 import difflib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote
@@ -15,6 +15,7 @@ from lang_jepa.data.sources.base import BLANK, Document, Rejection, Source, judg
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
 from lang_jepa.data.sources.listing import Folder, has_known_suffix, listed, refuse_patterns
 from lang_jepa.data.sources.local import LocalSource
+from lang_jepa.data.sources.parts import EqualParts, Part
 from lang_jepa.data.sources.remote import AnyPath, RemoteFile
 from lang_jepa.data.sources.sessions import Sessions
 from lang_jepa.data.sources.stores import Missing
@@ -80,8 +81,21 @@ def elsewhere(settings: DataSettings, documents: str, **changes: object) -> Data
         changes: other settings.
 
     Raises:
-        LangJepaError: no files that can be read there, or no column of conversations.
+        LangJepaError: no files that can be read there, or no column of conversations; speakers are named, and none are
+            read.
     """
+    found = _elsewhere(settings, documents, **changes)
+    if "speaker_column" in changes and found.group_column is None:
+        raise LangJepaError(
+            "--speaker-column has no effect without --group-column: only rows of a group are read by it"
+        )
+    if "speaker_column" in changes and found.units != "turns":
+        raise LangJepaError(f"--speaker-column has no effect: the model was trained on {found.units}, and not on turns")
+    return found
+
+
+def _elsewhere(settings: DataSettings, documents: str, **changes: object) -> DataSettings:
+    """The same, whatever is read."""
     every = {"train_file": documents, "limit": None, "include": (), "exclude": (), **changes}
     changed = settings.model_copy(update=every)
     place = find(documents) if documents.strip() else None
@@ -187,8 +201,8 @@ class JoinedRows(Source):
         """Join the rows of a source, which must give all of them, however short."""
         return cls(settings, f"{rows.description}, rows joined", rows_of=rows)
 
-    def fingerprint(self) -> str:
-        return fingerprint([self.rows_of.fingerprint(), self.settings.join_rows, FORMAT])
+    def fingerprint(self, *, quick: bool = False) -> str:
+        return fingerprint([self.rows_of.fingerprint(quick=quick), self.settings.join_rows, FORMAT])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         return islice(self._joined(), skip, None)
@@ -216,6 +230,8 @@ class JoinedRows(Source):
 
 STORY_SEED = 0
 """Seed of the stories that are trained on."""
+STORIES = 1000
+"""Stories in a part."""
 
 
 @dataclass
@@ -240,12 +256,21 @@ class StorySource(Source):
         count = "endless" if settings.limit is None else str(settings.limit)
         return cls(settings, f"built-in stories (seed {STORY_SEED}, {count})")
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, quick: bool = False) -> str:
         """Generator version, seed and count."""
         return fingerprint(["stories", STORIES_FORMAT, STORY_SEED, self.settings.limit])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Story number `skip` and all after it."""
-        endless = sys.maxsize - skip
-        for story in generate_stories(endless, seed=STORY_SEED, start=skip):
+        return self._told(skip, sys.maxsize)
+
+    def parts(self, size: int) -> Sequence[Part]:
+        """Of an epoch, which without a limit is longer than any training."""
+        return EqualParts(self.settings.limit or sys.maxsize // 2, STORIES)
+
+    def read_part(self, part: Part) -> Iterator[Document | Rejection]:
+        return chain.from_iterable(self._told(piece.first, piece.stop) for piece in part)
+
+    def _told(self, first: int, stop: int) -> Iterator[Document | Rejection]:
+        for story in generate_stories(stop - first, seed=STORY_SEED, start=first):
             yield judge(story.id, story.text, story.id, self.settings)

@@ -7,10 +7,11 @@ by every verb. A line ends at `\\n` or `\\r\\n` and nowhere else: U+2028, U+0085
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import zstandard
 
-from lang_jepa.data.sources.remote import AnyPath
+from lang_jepa.data.sources.remote import MOST, REST_OF_REQUEST, AnyPath, RemoteFile
 from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
@@ -20,9 +21,12 @@ PACKED = (".gz", ".zst")
 BOM = b"\xef\xbb\xbf"
 CHUNK = 1 << 18
 """Bytes read at a time."""
+REST = 1 << 10
+"""Bytes read at a time of a line that goes on after what is wanted."""
 WINDOW = 1 << 31
 """Longest zstd window that is read, the longest that `zstd --long=31` writes."""
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""Byte order marks of it."""
 
 
 class NotText(ValueError):
@@ -102,13 +106,45 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield last.removeprefix(BOM) if first else last
 
 
+def lines_between(path: AnyPath, first: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """Lines of a file that begin at bytes `first` to `stop` - 1, each with that place; little more is read.
+
+    Raises:
+        LangJepaError: it may not be read.
+    """
+    begin = max(first - 1, 0)  # a line that begins at `first` is known by the end before it
+    place, pieces = begin, _from(path, begin, stop)
+    head = next(pieces, b"")
+    mark = len(BOM) if not first and head.startswith(BOM) else 0
+    found = lines(chain([head[mark:]], pieces))
+    if first:
+        place += len(next(found, b"")) + 1
+    while place < stop and (line := next(found, None)) is not None:
+        yield place, line
+        place += len(line) + 1 + mark
+        mark = 0
+
+
+def _from(path: AnyPath, begin: int, stop: int) -> Iterator[bytes]:
+    """A file's bytes from one on: in large pieces up to `stop`, in small ones after it."""
+    most, rest = (MOST, REST_OF_REQUEST) if isinstance(path, RemoteFile) else (CHUNK, REST)
+    try:
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(begin)
+            while chunk := stream.read(min(most, stop - begin) if begin < stop else rest):
+                begin += len(chunk)
+                yield chunk
+    except OSError as error:
+        raise LangJepaError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
 def decode(content: bytes) -> str:
     """The text of a whole file, without a byte order mark.
 
     Raises:
         NotText: it is not UTF-8, or binary.
     """
-    if content.startswith(_UTF16):
+    if content.startswith(UTF16):
         raise NotText("not UTF-8 (UTF-16 with a byte order mark)", 0)
     if b"\0" in content:
         raise NotText("binary data (NUL characters)", content.index(0))

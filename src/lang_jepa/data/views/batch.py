@@ -134,6 +134,16 @@ class Targets:
     def __len__(self) -> int:
         return self.picked.numel()
 
+    def texts(self) -> Tensor:
+        """int64 [Q]: a hash of each target's tokens and their order, by which targets of the same text are known."""
+        counts = torch.bincount(self.segments, minlength=self.count)
+        first = (counts.cumsum(0) - counts)[self.segments]
+        place = torch.arange(len(self.segments), device=self.segments.device) - first
+        mixed = (self.sequences.tokens + 1) * _ODD[0] + place * _ODD[1]
+        mixed = (mixed ^ (mixed >> 31)) * _ODD[2]
+        hashes = counts.new_zeros(self.count).index_add_(0, self.segments, mixed ^ (mixed >> 29))
+        return hashes[self.picked]
+
     def to(self, device: torch.device | str) -> Self:
         """Move what is computed with."""
         return type(self)(
@@ -179,3 +189,7 @@ class Batch:
     def to(self, device: torch.device | str) -> Self:
         """Move what is computed with; lengths, passages and the ids for the logs stay on the CPU."""
         return replace(self, contexts=self.contexts.to(device), targets=self.targets.to(device))
+
+
+_ODD = (0x1E3779B97F4A7C15, 0x42B2AE3D27D4EB4F, 0x165667B19E3779F9)
+"""Multipliers of a 64-bit hash, which wraps around."""

@@ -83,6 +83,10 @@ class UnitNGram:
         """Different n-grams of all orders."""
         return len(self._children)
 
+    def knows(self, unit: Hashable) -> bool:
+        """Whether a unit is among those of the training."""
+        return unit in self._names
+
     def probabilities(self, before: Sequence[Hashable], units: Iterable[Hashable]) -> list[float]:
         """Probability of each of some units as the next one; every unknown one has that of all unknown ones.
 

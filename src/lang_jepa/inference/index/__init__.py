@@ -166,14 +166,12 @@ class Index:
 
     def summary(self) -> list[tuple[str, str]]:
         """What is in it, for people."""
-        info = self.info
-        left_out = (
-            f"{counted(info['rejected_rows'], 'row')}, "
-            f"{counted(info['sentences_without_tokens'], 'sentence')} without a token"
-        )
+        info, unit = self.info, self.model.settings.data.unit
+        without = f"{counted(info['sentences_without_tokens'], unit)} without a token"
+        left_out = f"{counted(info['rejected_rows'], 'row')}, {without}"
         rows = [
             ("source", info["source"]),
-            ("sentences", f"{info['sentences']:,} of {counted(info['documents'], 'document')}"),
+            (f"{unit}s", f"{info['sentences']:,} of {counted(info['documents'], 'document')}"),
             ("left out", left_out),
             ("vectors", f"{info['dim']} numbers, {info['dtype']}, {self.arrays.vectors.nbytes / 1e6:,.1f} MB"),
             ("compared by", f"{info['similarity']} cosine"),
@@ -184,7 +182,7 @@ class Index:
         if self.approximate:
             found = info["approximate"]
             text = f"{found['probes']} of {found['cells']} cells, recall@10 {found['recall@10']:.3f}"
-            rows.append(("approximate", f"{text} of {found['questions']} stored sentences"))
+            rows.append(("approximate", f"{text} of {found['questions']} stored {unit}s"))
         elif len(self) > MANY:
             rows.append(("hint", "exact search among so many is slow: --approximate (extra faiss)"))
         return rows

@@ -108,10 +108,11 @@ class Building:
         if not writer.progress.rows:
             writer.close()
             shutil.rmtree(work)
+            unit = self.model.settings.data.unit
             raise LangJepaError(
-                f"there is no sentence to index in {self.source.description} "
+                f"there is no {unit} to index in {self.source.description} "
                 f"({counted(writer.progress.rejected, 'row')} rejected, "
-                f"{counted(writer.progress.without_tokens, 'sentence')} without a token)"
+                f"{counted(writer.progress.without_tokens, unit)} without a token)"
             )
         writer.finish()
         return writer.progress

@@ -17,11 +17,12 @@ from lang_jepa.objectives.objective import Objective, spread_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.collapse import Alarm, monitor_for, task_alarm, task_alarms
-from lang_jepa.training.load import best_similarity, training_statistics
+from lang_jepa.training.load import LEAST_TO_CHOOSE, best_similarity, estimated, training_statistics
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
-from lang_jepa.training.metrics import COLUMNS, draw_run, with_other_names
+from lang_jepa.training.metrics import COLUMNS, draw_run, read_metrics, with_other_names
 from lang_jepa.training.optim import adamw, set_rates
+from lang_jepa.training.outcome import worse_than_at_start
 from lang_jepa.training.preflight import (
     check_best_metric,
     check_encoder_start,
@@ -75,6 +76,7 @@ class EncoderMethod(Method[Settings]):
         self.objective = Objective(settings)
         self.monitor = monitor_for(settings)
         self.alarms: list[Alarm] = []
+        self._warnings: list[str] = []  # about the end
         self._task_warned = False
         self._slots = self._tokens = 0  # of this rank's step
 
@@ -158,6 +160,7 @@ class EncoderMethod(Method[Settings]):
             regularizer_weight=self.schedule.regularizer_weight(self.settings.objective, part.step),
             step=part.step,
             numbers=batch.sentence_ids,
+            texts=batch.targets.texts()[: batch.predictions] if self.objective.by_text else None,
         )
         for sequences in (batch.contexts.sequences, batch.targets.sequences):
             self._slots += self.jepa.encoder.slots(sequences)
@@ -225,7 +228,7 @@ class EncoderMethod(Method[Settings]):
         )
         self.jepa.train()
         warnings, stop = [], ""
-        task = task_alarm(step, self.total, found.metrics)
+        task = task_alarm(step, self.total, found.metrics, self.settings.data.unit)
         if task and not self._task_warned:  # once: it stays what it is
             self._task_warned = True
             warnings.append(str(task))
@@ -290,20 +293,35 @@ class EncoderMethod(Method[Settings]):
         # The sample is shared out among ranks, of which the first alone cannot gather it.
         if held_out is not None and self.fabric.world_size == 1:
             model.similarity = best_similarity(held_out, model.jepa, model.statistics)
+            if "whitened" not in estimated(model.statistics):
+                self.reporter.message(self._few(model))
+        worse = worse_than_at_start(read_metrics(folder / "metrics.csv"), end.best_step)
+        self._warnings = [worse] if worse else []
         model.save(
             folder / "model",
             weights="target" if target.kept else "online",
             step=int(state["step"]),
             best=None if end.best_step is None else {"metric": end.metric, "value": end.value},
             corpus=self.identity,
+            warnings=self._warnings,
         )
         return folder / "model"
+
+    def _few(self, model: ConceptModel) -> str:
+        """Why not every similarity was asked."""
+        needed = LEAST_TO_CHOOSE * self.settings.model.embed_dim
+        return (
+            f"similarity: {model.similarity}, of raw and centred. Whitened and predictable need {needed:,} training "
+            f"{self.settings.data.units} for {self.settings.model.embed_dim} dimensions, and there were "
+            f"{model.statistics.count:,} (model.score_sample at most)"
+        )
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         draw_run(rows, folder / "run.png", title=f"{self.settings.recipe}: {folder}")
         return {
+            "warnings": self._warnings,
             "alarms": [str(alarm) for alarm in self.alarms],
-            "task_alarms": [str(alarm) for alarm in task_alarms(rows, total=self.total)],
+            "task_alarms": [str(one) for one in task_alarms(rows, total=self.total, unit=self.settings.data.unit)],
         }
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from lang_jepa.data.corpus.blocks import training_texts
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.statistics import Losses
-from lang_jepa.data.loader import BatchSource, Blocks, CorpusBatches, Loader, StreamBatches
+from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
 from lang_jepa.data.sources.base import require_documents
 from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.stream import Blocks, StreamBatches, parts_for
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
 from lang_jepa.data.views.batch import Batch, Sequences
@@ -109,9 +110,10 @@ class CorpusData(EncoderData):
                 "statistics (lang-jepa prepare) and at data.min_sentences, data.val_fraction and data.limit"
             )
         if self.view.targets < LEAST_TARGETS:
+            there = counted(corpus.train.num_sentences, settings.data.unit)
             raise LangJepaError(
-                f"{corpus.path} has {counted(corpus.train.num_sentences, 'sentence')} to train on, which is too "
-                f"little to learn anything from: {corpus.manifest['source']['description']} needs more text"
+                f"{corpus.path} has {there} to train on, which is too little to learn anything from: "
+                f"{corpus.manifest['source']['description']} needs more text"
             )
         self.held_out_view = make_plain_view(settings, corpus.validation, self.tokenizer)
         self.held_out = self._held_out()
@@ -147,18 +149,19 @@ class CorpusData(EncoderData):
             sentences=self.corpus.train.num_sentences,
             cut=self.view.cut_sentences,
             max_length=self.settings.model.max_length,
+            unit=self.settings.data.unit,
         )
 
     def why_nothing_held_out(self) -> str:
         return self.corpus.why_nothing_held_out()
 
     def info(self) -> list[tuple[str, str]]:
-        train, validation = self.corpus.train, self.corpus.validation
+        train, validation, units = self.corpus.train, self.corpus.validation, self.settings.data.units
         return [
             ("source", self.corpus.manifest["source"]["description"]),
             ("corpus", str(self.corpus.path)),
-            ("training", f"{train.num_documents:,} documents, {train.num_sentences:,} sentences"),
-            ("held out", f"{validation.num_documents:,} documents, {validation.num_sentences:,} sentences"),
+            ("training", f"{train.num_documents:,} documents, {train.num_sentences:,} {units}"),
+            ("held out", f"{validation.num_documents:,} documents, {validation.num_sentences:,} {units}"),
             ("targets per epoch", f"{self.view.targets:,} in {self.order.steps(0):,} batches"),
             *([("left out as too short", f"{self.view.left_out:,} tokens")] if self.view.left_out else []),
         ]
@@ -226,10 +229,11 @@ class StreamData(EncoderData):
         self.settings = settings = settings.model_copy(update={"data": data})
         self.rank, self.world = rank, world
         source = open_source(data)
+        parts_for(source, world, max(1, data.num_workers))  # refused before anything is read
         self.complaint = source.complaint(data.shuffle_buffer)
         self.tokenizer = self._tokenizer(source)
         self.blocks = Blocks(settings, source, self.tokenizer)
-        made_from = [source.fingerprint(), self.tokenizer.fingerprint(), data.splitter, data.language]
+        made_from = [source.fingerprint(quick=True), self.tokenizer.fingerprint(), data.splitter, data.language]
         made_from += [data.units] if data.units != "sentences" else []
         made_from += [data.val_split] if data.val_split != "hash" else []
         self.fingerprint = f"stream-{fingerprint(made_from)}"
@@ -261,8 +265,8 @@ class StreamData(EncoderData):
         data = self.settings.data
         if data.tokenizer_path != "trained":
             return TextTokenizer.load(data.tokenizer_path)
-        rejected: Counter[str] = Counter()
-        some = (document for document in source.documents(rejected) if document.learnt != 0)
+        rejected = Counter[str]()
+        some = (one for one in source.documents(rejected, source.first_rows()) if one.learnt != 0)
         first = list(islice(some, data.shuffle_buffer))
         require_documents(len(first), rejected, source)
         return train_tokenizer(training_texts(first, data), data.vocab_size)

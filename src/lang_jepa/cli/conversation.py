@@ -1,0 +1,57 @@
+"""One conversation that a user hands over in a table: in a single row, or a message a row."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lang_jepa.errors import LangJepaError
+
+if TYPE_CHECKING:
+    from lang_jepa.data.sources.formats import Kind
+    from lang_jepa.settings.data import DataSettings
+
+
+def table_kind(path: Path) -> "Kind | None":
+    """The kind of a file that is a table; None of one that is none, such as the JSON of one conversation."""
+    from lang_jepa.data.sources import formats
+    from lang_jepa.data.sources.read_json import first_values
+
+    kind = formats.kind_of_named(path) if path.is_file() else None
+    if kind is None or kind.prose is not None:
+        return None
+    if kind is formats.JSON:
+        shape, values = first_values(path)
+        return kind if shape == "lines" and len(values) > 1 else None
+    return kind
+
+
+def messages_of_table(
+    path: Path, kind: "Kind", settings: "DataSettings", named: dict[str, str], *, alone: bool = True
+) -> tuple[list[object] | str, set[str]]:
+    """The messages of the conversation that a table holds, and the settings of columns that were used.
+
+    Args:
+        path, kind: of the table.
+        settings: of the model's data.
+        named: settings of columns that the user has named.
+        alone: they are named for this table only (else: also for another one, which may have others).
+
+    Raises:
+        LangJepaError: a column that is not there; several conversations, or none; a model of other units than turns.
+    """
+    from lang_jepa.data.sources import forms
+
+    if settings.units != "turns":
+        raise LangJepaError(
+            f"{path} is a table of many values, and the model was trained on {settings.units}: write them into a text "
+            "file, one a line"
+        )
+    if not alone:
+        there = kind.names(path)
+        named = {name: column for name, column in named.items() if column in there}
+    return forms.messages_of(path, kind, settings.model_copy(update=named), named), {*named}
+
+
+def refuse_columns(named: dict[str, str], source: str) -> None:
+    """Raise where columns are named of what has none."""
+    for name in named:
+        raise LangJepaError(f"--{name.replace('_', '-')} has no effect: {source} has no columns")

@@ -1,0 +1,107 @@
+"""datatrove's executors as a preparation uses them; imported where tasks are run, since datatrove is an extra."""
+
+import io
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr
+from typing import Any
+
+from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
+from datatrove.utils.logging import logger
+
+from lang_jepa.data.corpus.workers import end_with_parent
+
+_TEXTS = ("time", "partition", "qos", "env_command", "venv_path")
+_NUMBERS = ("mem_per_cpu_gb", "cpus_per_task", "max_array_size")
+"""Options of Slurm that datatrove has a name for; others go to sbatch as they are."""
+RETRIES = 3
+"""Times that Ray runs a task again whose worker or node was lost."""
+
+
+class LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
+    """Processes of this machine. datatrove's own pool waits for ever for a task whose process was killed."""
+
+    def run(self) -> None:
+        """Run the tasks that are not finished; the first error is raised when all have ended.
+
+        Raises:
+            BrokenProcessPool: a process was killed.
+        """
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.workers, context, end_with_parent) as pool:
+            ended = [pool.submit(self.run_rank, rank) for rank in self.get_incomplete_ranks()]
+        if errors := [error for one in ended if (error := one.exception())]:
+            raise next((one for one in errors if not isinstance(one, BrokenProcessPool)), errors[0])
+
+    def run_rank(self, rank: int) -> None:
+        """Run a task; its log lines go to its file and not to the terminal."""
+        with redirect_stderr(io.StringIO()):
+            self._run_for_rank(rank)
+
+
+class RayExecutor(LocalExecutor):
+    """Tasks of Ray, which runs those again whose worker or node was lost.
+
+    datatrove's own actors fork a pool each, which waits for ever for a process that was killed.
+    """
+
+    def run(self) -> None:
+        """Run the tasks that are not finished; the first error is raised when all have ended."""
+        import ray
+
+        run = ray.remote(num_cpus=1, max_retries=RETRIES)(RayExecutor.run_rank)
+        executor, running, errors = ray.put(self), list[Any](), list[Exception]()
+        left = list(self.get_incomplete_ranks())
+        while left or running:
+            while left and len(running) < self.workers:
+                running.append(run.remote(executor, left.pop(0)))
+            done, running = ray.wait(running)
+            try:
+                ray.get(done)
+            except ray.exceptions.RayError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+def run_local(common: dict[str, Any], options: Mapping[str, str], finish: Any) -> None:
+    """Run the tasks in processes of this machine."""
+    LocalExecutor(**common).run()
+
+
+def run_on_ray(common: dict[str, Any], options: Mapping[str, str], finish: Any) -> None:
+    """Run the tasks on the cluster at RAY_ADDRESS, or on one that is started here and stopped again."""
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        address = os.environ.get("RAY_ADDRESS")
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    try:
+        RayExecutor(**common).run()
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def submit_to_slurm(common: dict[str, Any], options: Mapping[str, str], finish: Any) -> None:
+    """Write a script for an array of jobs and one for a last job, and submit both."""
+    own: dict[str, Any] = {name: options[name] for name in _TEXTS if name in options}
+    own |= {name: int(options[name]) for name in _NUMBERS if name in options}
+    own["sbatch_args"] = {name: value for name, value in options.items() if name not in own}
+    array = SlurmPipelineExecutor(**common, **own, job_name="lang-jepa-prepare")
+    last = {**common, "pipeline": [finish], "tasks": 1, "workers": 1, "logging_dir": f"{common['logging_dir']}/finish"}
+    SlurmPipelineExecutor(**last, **own, job_name="lang-jepa-finish", depends=array).run()
+
+
+logger.remove()  # of this process; tasks have files
+
+RUN: dict[str, Callable[[dict[str, Any], Mapping[str, str], Any], None]] = {
+    "local": run_local,
+    "ray": run_on_ray,
+    "slurm": submit_to_slurm,
+}

@@ -1,0 +1,199 @@
+"""The block stage as tasks of an engine: datatrove runs them on this machine, on a Ray cluster or under Slurm.
+
+The parts of the source (`sources.parts`) are dealt out to the tasks. Each task reads its own parts once and leaves a
+file for each block, and one for each part when its blocks are all there; so only what is unfinished is done again,
+whoever was killed. What comes after (duplicates, sides, shards) is `assemble`, whoever made the blocks.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from lang_jepa.data.corpus.assemble import block_file, block_seen
+from lang_jepa.data.corpus.blocks import cut_in_blocks
+from lang_jepa.data.corpus.workers import BlockSize, Step, Tally
+from lang_jepa.data.sources.base import Source, whole_rows
+from lang_jepa.data.sources.parts import SIZE, Part
+from lang_jepa.data.text.tokenizer import TextTokenizer
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import make_folder, read_json, write_json
+from lang_jepa.settings.data import DataSettings
+
+Kind = Literal["local", "ray", "slurm"]
+KINDS: tuple[Kind, ...] = ("local", "ray", "slurm")
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """What runs the tasks of a preparation.
+
+    Attributes:
+        kind: processes of this machine; a Ray cluster (RAY_ADDRESS, or one on this machine for the time being); or
+            Slurm, where a script for an array of jobs is written and submitted.
+        tasks: shares of the source.
+        workers: tasks that run at a time (None: all).
+        slurm: options of Slurm; `time` and `partition` are needed.
+    """
+
+    kind: Kind = "local"
+    tasks: int = 1
+    workers: int | None = None
+    slurm: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Refuse what cannot run, before anything is read.
+
+        Raises:
+            LangJepaError: datatrove or Ray is not installed, or options of Slurm are missing or of no use.
+        """
+        for name in ("datatrove", *(["ray"] if self.kind == "ray" else [])):
+            if find_spec(name) is None:
+                raise LangJepaError(
+                    f"--executor {self.kind} needs {name}, which is not installed: pip install 'lang-jepa[cluster]'"
+                )
+        if self.kind == "slurm" and (missing := sorted({"time", "partition"} - set(self.slurm))):
+            raise LangJepaError(
+                f"--executor slurm: say {' and '.join(missing)}, for example --slurm time=04:00:00 --slurm "
+                "partition=cpu"
+            )
+        if self.kind != "slurm" and self.slurm:
+            raise LangJepaError(f"--slurm has no effect with --executor {self.kind}: leave it out")
+
+
+class ReadParts:
+    """A step of datatrove's pipelines: a task's parts become blocks. It is sent to the workers whole.
+
+    Args:
+        settings, tokenizer: of the corpus.
+        source: as it was opened when the tasks were planned.
+        parts: of the source, in order.
+        folder: receives the blocks.
+        block_size: of them.
+    """
+
+    name, type = "blocks of documents", "lang-jepa"
+
+    def __init__(
+        self,
+        settings: DataSettings,
+        tokenizer: TextTokenizer,
+        source: Source,
+        parts: Sequence[Part],
+        folder: Path,
+        block_size: BlockSize,
+    ) -> None:
+        self.settings, self.tokenizer, self.source = settings, tokenizer, source
+        self.parts, self.folder, self.block_size = parts, folder.absolute(), block_size
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        """Do the parts of one of `world_size` tasks that are not done yet; `data` is what datatrove hands on."""
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        step = None
+        for number in range(rank, len(self.parts), world_size):
+            if not part_file(self.folder, number).exists():
+                step = step or Step(self.settings, self.tokenizer)
+                self._do(number, step)
+
+    def _do(self, number: int, step: Step) -> None:
+        tally, size = Tally(), self.block_size
+        rows = whole_rows(self.source.read_part(self.parts[number]))
+        documents = self.source.documents(tally.rejected, rows)
+        for block in cut_in_blocks(documents, characters=size.characters, most=size.documents):
+            seen, path = tally.count(block), block_file(self.folder, tally.done, number)
+            if block_seen(path) == seen:
+                tally.reused += 1
+            else:
+                step(path, block)
+            tally.done += 1
+        write_json(part_file(self.folder, number), asdict(tally))
+
+
+def part_file(folder: Path, number: int) -> Path:
+    """What says that the blocks of a part are all there, and what went into them."""
+    return folder / f"part-{number:06d}.json"
+
+
+def planned_parts(source: Source, settings: DataSettings, folder: Path) -> Sequence[Part]:
+    """The parts of a source that tasks can share out, of the size that `folder` remembers, if tasks have begun there.
+
+    Raises:
+        LangJepaError: it can only be read from its beginning, by one process.
+    """
+    if settings.limit is not None and settings.train_file != "stories":
+        raise LangJepaError(
+            "--executor: data.limit counts documents from the first one on, which tasks that read apart cannot know: "
+            "set data.limit=null, or leave --executor out"
+        )
+    plan = folder / "plan.json"
+    size = read_json(plan, what="plan of tasks")["size"] if plan.exists() else SIZE
+    parts = source.parts(size)
+    if parts and not parts[0]:
+        raise LangJepaError(
+            f"--executor: {source.description} can only be read from its beginning (data.session, data.join_rows), so "
+            "that tasks would have nothing to share: leave --executor out"
+        )
+    make_folder(folder)
+    write_json(plan, {"size": size})
+    return parts
+
+
+def run_tasks(step: ReadParts, executor: Executor, finish: Any) -> bool:
+    """Run all tasks that are not finished.
+
+    Args:
+        step: of the tasks.
+        executor: runs them.
+        finish: a step for Slurm's last job, which runs when all tasks have ended.
+
+    Returns:
+        Whether all parts are done; under Slurm not, as the jobs have only been submitted.
+
+    Raises:
+        LangJepaError: tasks failed; says which, and where their logs are.
+    """
+    tasks = min(executor.tasks, len(step.parts))
+    logs = step.folder.parent / f"tasks-{tasks}"
+    common: dict[str, Any] = {"pipeline": [step], "tasks": tasks, "logging_dir": str(logs)}
+    common["workers"] = min(executor.workers or tasks, tasks)
+    try:
+        from lang_jepa.data.corpus.engines import RUN
+
+        RUN[executor.kind](common, executor.slurm, finish)
+    except Exception as error:  # whatever a task, a worker or the engine raised
+        raise _failed(step, tasks, logs, error) from error
+    if executor.kind == "slurm":
+        return False
+    if unfinished(step):
+        raise _failed(step, tasks, logs, None)
+    return True
+
+
+def unfinished(step: ReadParts) -> list[int]:
+    """Numbers of parts that are not done."""
+    return [number for number in range(len(step.parts)) if not part_file(step.folder, number).exists()]
+
+
+def gathered(folder: Path, parts: int) -> tuple[Tally, list[Path]]:
+    """What went into all parts, and the files of their blocks in the order of the source."""
+    total, blocks = Tally(), list[Path]()
+    for number in range(parts):
+        about = read_json(part_file(folder, number), what="record of a part")
+        blocks += [block_file(folder, block, number) for block in range(about["done"])]
+        for name, value in about.items():
+            counter = isinstance(value, dict)
+            setattr(total, name, getattr(total, name) + (Counter(value) if counter else value))
+    return total, blocks
+
+
+def _failed(step: ReadParts, tasks: int, logs: Path, error: Exception | None) -> LangJepaError:
+    ranks = sorted({number % tasks for number in unfinished(step)})
+    shown = ", ".join(map(str, ranks[:8])) + (", ..." if len(ranks) > 8 else "")
+    why = "" if error is None else f" ({type(error).__name__}: {str(error).strip().splitlines()[-1][:300]})"
+    return LangJepaError(
+        f"{len(ranks)} of {tasks} tasks did not finish{why}: {shown}. Their logs are in {logs}/logs. The same "
+        "command goes on with what is unfinished"
+    )

@@ -1,0 +1,36 @@
+"""Levels of log lines: whether one says that something failed."""
+
+import re
+
+_SEVERE = "FATAL|ERROR|ERR|CRITICAL|CRIT|SEVERE|PANIC|EMERGENCY|EMERG|ALERT"
+_OTHER = "WARNING|WARN|NOTICE|INFORMATION|INFO|CONFIG|DEBUG|VERBOSE|TRACE|FINE(?:R|ST)?"
+_WORD = rf"(?:(?P<{{0}}>{_SEVERE})|{_OTHER})"
+_WITHIN = 200
+"""Characters of a line in which its level stands, if it has one."""
+_NUMBER = r"(?:\d+|<number>|<time>)"
+
+_LEVEL = re.compile(
+    "|".join(
+        (
+            rf"\b{_WORD.format('upper')}\b",
+            rf"(?i:[\[(<]\s*{_WORD.format('bracketed')}\s*[\])>])",
+            rf"(?i:\b(?:level|lvl|severity)[\"']?\s*[=:]\s*[\"']?{_WORD.format('named')}\b)",
+            rf"(?i:(?<![\w.-]){_WORD.format('before_colon')}:)",
+            rf"^(?:(?P<glog>[EF])|[IW]){_NUMBER}\s",
+            rf"{_NUMBER}\s(?:(?P<android>[EF])|[VDIW])\s\S",
+        )
+    )
+)
+
+
+def is_severe(line: str) -> bool:
+    """Whether the level of a line is that of an error or worse, by the first level that stands in it.
+
+    Read are words in capitals (`ERROR`), in any case in brackets, before a colon or after a key (`[error]`, `panic:`,
+    `level=fatal`), and the letters of glog and Android. A line without a level is not severe.
+
+    Args:
+        line: as it stands in a log, or masked.
+    """
+    found = _LEVEL.search(line[:_WITHIN])
+    return found is not None and any(found.groupdict().values())

@@ -1,0 +1,35 @@
+"""What is said of an encoder's run when it is over: whether its training helped to find what comes next."""
+
+from collections.abc import Mapping, Sequence
+
+from lang_jepa.training.metrics import STEP
+
+_RECALL = "val/retrieval/recall@1"
+
+
+def worse_than_at_start(rows: Sequence[Mapping[str, float]], step: int | None) -> str | None:
+    """That training made held-out retrieval worse, with the cure; None where it did not, or where chance may be why.
+
+    Worse is a recall@1 that lies below that before the first step by more than twice the binomial standard error of the
+    difference. The questions are the same, so that the true error is rather smaller.
+
+    Args:
+        rows: of metrics.csv.
+        step: of the weights that became the model (None: those of the last validation).
+    """
+    validations = [row for row in rows if _RECALL in row]
+    kept = [row for row in validations if step in (None, row[STEP])]
+    if not kept or validations[0][STEP] != 0 or not kept[-1][STEP]:
+        return None
+    first, last = validations[0], kept[-1]
+    before, after, count = first[_RECALL], last[_RECALL], first["val/count"]
+    error = ((before * (1 - before) + after * (1 - after)) / count) ** 0.5
+    if before - after <= 2 * error:
+        return None
+    return (
+        f"training made held-out retrieval worse: recall@1 was {before:.3f} before the first step, and of the weights "
+        f"that were kept (step {last[STEP]:.0f}) it is {after:.3f}. By chance {count:,.0f} questions among "
+        f"{first['val/retrieval/candidates']:.0f} candidates differ by {2 * error:.3f} at most, nearly always. Give "
+        "more text, or train fewer steps (optimization.max_steps) or in smaller ones (optimization.lr), and validate "
+        "more often (logging.eval_freq), so that an earlier validation can be kept"
+    )
