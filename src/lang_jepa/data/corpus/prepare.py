@@ -4,19 +4,18 @@ The work folder is named by the fingerprint and holds one finished file per bloc
 with, never mixed with another, and never taken for a finished one: a corpus appears under its name by one rename.
 """
 
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from lang_jepa.data.corpus.assemble import Assembled, assemble, changes, corpus_formats
+from lang_jepa.data.corpus.assemble import Assembled, assemble, changes
 from lang_jepa.data.corpus.blocks import process_documents, training_texts
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
+from lang_jepa.data.corpus.identity import parts_of_identity, short_name
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
@@ -24,7 +23,6 @@ from lang_jepa.data.corpus.tasks import Executor, ReadParts, gathered, planned_p
 from lang_jepa.data.corpus.workers import BlockSize, Processing, Tally
 from lang_jepa.data.sources.base import Source, require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
-from lang_jepa.data.text import masks
 from lang_jepa.data.text.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import (
@@ -140,8 +138,8 @@ class _Job:
         """Open the source and the tokenizer and compute the fingerprint."""
         source = open_source(settings)
         tokenizer = None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
-        made_from = _made_from(settings, source, tokenizer)
-        name = f"{_short_name(settings.train_file)}-{fingerprint(made_from)}"
+        made_from = parts_of_identity(settings, source, tokenizer)
+        name = f"{short_name(settings.train_file)}-{fingerprint(made_from)}"
         store = CorpusStore.of(settings.corpus_dir)
         target = local_folder(settings.corpus_dir) / name
         return cls(settings, source, tokenizer, made_from, target, store, on_event, block_size, shard_tokens, executor)
@@ -387,32 +385,3 @@ class Finish:
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Finish the corpus; arguments as datatrove gives them."""
         prepare(self.settings, executor=self.executor)
-
-
-_LATER = ("units", "mask", "mask_patterns", "val_split")
-"""Settings that are part of a fingerprint where they are not the default, since corpora are older than they are."""
-
-
-def _made_from(settings: DataSettings, source: Source, tokenizer: TextTokenizer | None) -> dict[str, Any]:
-    """Everything that decides the arrays, as JSON."""
-    names = ["limit", "min_length", "min_sentences", "max_sentence_chars", "splitter", "language", "deduplicate",
-             "val_fraction"]  # fmt: skip
-    if settings.deduplicate == "near":
-        names.append("near_duplicate_share")
-    names += [name for name in _LATER if getattr(settings, name) != DataSettings.model_fields[name].default]
-    libraries = ["tokenizers", "wtpsplit" if settings.splitter == "sat" else "sentencex"]
-    learnt = {"trained": settings.vocab_size}
-    return {
-        "format": FORMAT,
-        "source": source.fingerprint(),
-        "tokenizer": learnt if tokenizer is None else tokenizer.fingerprint(),
-        "settings": {name: getattr(settings, name) for name in names},
-        "formats": corpus_formats() | ({"masks": masks.FORMAT} if settings.mask else {}),
-        "libraries": {name: version(name) for name in libraries},
-    }
-
-
-def _short_name(train_file: str) -> str:
-    """A folder name for a source: the file's stem, or the hub name with dashes."""
-    text = Path(train_file).name.split(".")[0] if Path(train_file).exists() else train_file
-    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:60] or "corpus"
