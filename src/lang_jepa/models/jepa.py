@@ -24,11 +24,15 @@ class Jepa(nn.Module):
         encoder: context encoder.
         predictor: see `lang_jepa.models.predictors.predictor`.
         reads_sentences: the predictor gets one vector per segment instead of one state per token.
+
+    Attributes:
+        rereads: targets are always read in a pass of their own, also those that the contexts hold, so that every
+            process makes as many passes, which sharded weights need.
     """
 
     def __init__(self, encoder: TextEncoder, predictor: nn.Module, *, reads_sentences: bool) -> None:
         super().__init__()
-        self.reads_sentences = reads_sentences
+        self.reads_sentences, self.rereads = reads_sentences, False
         self.encoder = encoder
         self.predictor = predictor
         self._draws = any(
@@ -81,7 +85,7 @@ class Jepa(nn.Module):
         """Embeddings of the targets, [Q, D]: of those that the contexts hold too theirs, `embeddings` [S, D], where the
         encoder reads a sequence always the same way; so each sequence is read once.
         """
-        if targets.known is None or self._draws:
+        if targets.known is None or self._draws or self.rereads:
             return self.encoder.embed_targets(targets)
         every = [embeddings]
         rows = targets.known

@@ -94,7 +94,7 @@ def train(
     from lang_jepa.training.contract import texts
 
     method = method_of(settings)
-    check_run(settings, iter(texts(method, "complaints", method.complaints())))
+    check_run(settings, iter(texts(method, "complaints", method.complaints())), shards=method.shards)
     folder = open_run(method, reporter)
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
         over = _finished(method, folder)
@@ -114,7 +114,9 @@ def open_run(method: "Method[Any]", reporter: Reporter | None = None) -> RunFold
     from lang_jepa.training.ranks import launch
 
     meta = method.settings.meta
-    method.fabric = launch(meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes)
+    method.fabric = launch(
+        meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes, strategy=meta.strategy
+    )
     method.reporter = (reporter or Silent()) if method.fabric.is_global_zero else Silent()
     return RunFolder(Path(method.settings.logging.log_dir), method.layout)
 

@@ -20,6 +20,7 @@ from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.gpt_losses import NextTokenLoss, pick, span_losses, without_drift
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training import ranks
+from lang_jepa.training.checkpoint import load_checkpoint, load_weights
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.gpt_data import GPTBatch, GPTBatches, Tokens, open_tokens
 from lang_jepa.training.metrics import STEP
@@ -28,6 +29,7 @@ from lang_jepa.training.preflight import check_module, check_names, check_paths
 from lang_jepa.training.reporter import events_to
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import GPTSchedule
+from lang_jepa.training.sharding import shard
 
 _SPAN_SEED = 0
 """The same positions for every run, so that runs can be compared."""
@@ -111,13 +113,15 @@ class GPTValidation:
             )
         ).to(fabric.device)
         own = torch.arange(len(rows))[fabric.global_rank :: fabric.world_size]
-        parts = [part for part in torch.split(own, self.validation.batch_size) if len(part)]
+        parts = list(torch.split(own, self.validation.batch_size))
+        passes = ranks.most_parts(fabric, len(rows), self.validation.batch_size)
+        parts += [own[:0]] * (passes - len(parts))
         total = torch.zeros(rows.shape[1], self.settings.model.model_dim, dtype=torch.float64, device=fabric.device)
         picked = []
         for part in parts:
-            tokens = torch.from_numpy(rows[part.numpy()]).to(fabric.device)
+            tokens = torch.from_numpy(rows[part.numpy() if len(part) else [0]]).to(fabric.device)
             with fabric.autocast():
-                states = model.states(tokens, tap=jepa.layer, looped=looped).tapped
+                states = model.states(tokens, tap=jepa.layer, looped=looped).tapped[: len(part)]
             total += states.double().sum(0)
             picked.append(pick(states, positions[part]))
         mean = (ranks.total(fabric, total) / len(rows)).float()
@@ -222,6 +226,7 @@ class GPTMethod(Method[GPTSettings]):
         "evaluation.top_k",
         "evaluation.sentence_layer",
     )
+    shards = True
     contents: ClassVar[Mapping[str, Any]] = {
         **Method.contents,
         "average": (dict, type(None)),
@@ -258,9 +263,23 @@ class GPTMethod(Method[GPTSettings]):
         loss = NextTokenLoss(self.gpt, settings.jepa)
         if settings.meta.compile != "none":
             loss.compile(backend=settings.meta.compile, dynamic=False, fullgraph=True)
+        if self.sharded:
+            self._shard()
         self.set_up(loss.train(), *make_gpt_optimizers(self.gpt, settings.optimization))
         decay = settings.optimization.ema_decay
         self.average = None if decay is None else WeightAverage(self.gpt, decay)
+
+    def _shard(self) -> None:
+        """Block by block; what reads the embedding and the head gathers both, since they may be the same weights."""
+        from torch.distributed.fsdp import register_fsdp_forward_method
+
+        shard(self.fabric, *self.gpt.blocks, self.gpt)
+        for name in ("states", "logits"):
+            register_fsdp_forward_method(self.gpt, name)
+
+    def free_on_other_ranks(self, before: GPTSettings, *, then: int, now: int) -> tuple[str, ...] | None:
+        """A position counts steps, whose tokens (`data.batch_tokens`) are those of all processes."""
+        return ("data.micro_batch_tokens",)
 
     def warnings(self) -> Iterator[str]:
         if self.validation is None:
@@ -338,8 +357,8 @@ class GPTMethod(Method[GPTSettings]):
         self.gpt.eval()
         with self._averaged():
             metrics = self.validation.metrics(self.gpt, looped, last=last)
-            is_rank_zero = self.fabric.is_global_zero
-            texts = self.validation.samples(self.gpt, looped, seed=step) if is_rank_zero else []
+            writes = self.fabric.is_global_zero or self.sharded  # weights are gathered by all
+            texts = self.validation.samples(self.gpt, looped, seed=step) if writes else []
         self.gpt.train()
         # What is minimised, the span loss weighted as in the last step made.
         loss = metrics["val/token_loss"] + self._span_weight * metrics.get("val/span_loss", 0.0)
@@ -364,7 +383,12 @@ class GPTMethod(Method[GPTSettings]):
         return model is not None and is_whole(model / GPT_CARD, what="card of the GPT")
 
     def export(self, folder: Path, end: End) -> Path:
-        with self._averaged():
+        if self.sharded:  # rank 0 alone needs whole weights, which it reads from the checkpoint
+            last, parts = folder / self.layout.last, ("model", "average")
+            state = load_checkpoint(last, system=self.settings.system, contents=self.contents, parts=parts)
+            self.gpt = initial_gpt(self.settings)
+            load_weights(self.gpt, {**state["model"], **(state["average"] or {})}, what=f"the model in {last}")
+        with self._averaged() if not self.sharded else nullcontext():
             save_gpt(
                 folder / "model",
                 self.gpt,
