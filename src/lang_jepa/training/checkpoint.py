@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import torch
 from pydantic import BaseModel
 
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.files.arrays import check_finite
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.models.sharded import shared_out
@@ -343,6 +343,24 @@ def rounds_otherwise(checkpoint: Checkpoint, device: torch.device) -> str:
         f"the run goes on, but not bit for bit as it would have: {'; '.join(changes)}. Threads are those of "
         "OMP_NUM_THREADS, or the cores."
     )
+
+
+def other_processes(checkpoint: Checkpoint, *, world: int, sharded: bool) -> str:
+    """As `rounds_otherwise`, where other processes go on, or share out the weights otherwise.
+
+    Args:
+        checkpoint: as `load_checkpoint` gave it.
+        world: processes that go on.
+        sharded: the weights are shared out among them.
+    """
+    then, now = (checkpoint["world"], shards.ENTRY in checkpoint), (world, sharded)
+    if then == now:
+        return ""
+    there, here = (
+        f"{counted(count, 'process', 'processes')}{' with weights shared out' if parts else ''}"
+        for count, parts in (then, now)
+    )
+    return f"the run goes on, but not bit for bit as it would have: {there} there, {here} now."
 
 
 def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, what: str) -> None:

@@ -285,18 +285,20 @@ class Engine:
         """Take up a checkpoint exactly, or refuse."""
         fabric = self.fabric if self.method.sharded else None
         state = self.folder.read(path, system=self.settings.system, contents=self.method.contents, fabric=fabric)
-        other = self._of_other_ranks(state, path)
+        elsewhere = self._on_other_ranks(state, path)
         self.changes = checkpoints.check_matches(
             state,
             self.settings,
             data=self.method.identity,
-            world=self.fabric.world_size if other is None else None,
+            world=None if elsewhere else self.fabric.world_size,
             total=self.method.total,
             path=path,
-            free=self.method.all_free + (other or ()),
+            free=self.method.all_free + (self.method.of_ranks if elsewhere else ()),
             allowed=self.folder.may_change(),
         )
-        if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
+        world, sharded = self.fabric.world_size, self.method.sharded
+        others = checkpoints.other_processes(state, world=world, sharded=sharded)
+        for warning in filter(None, (checkpoints.rounds_otherwise(state, self.fabric.device), others)):
             self.reporter.warning(warning)
         self.method.restore(state, path)
         if self.is_rank_zero:
@@ -308,13 +310,13 @@ class Engine:
             self.best.restore(state["best"])
         return state
 
-    def _of_other_ranks(self, state: checkpoints.Checkpoint, path: Path) -> tuple[str, ...] | None:
-        """Settings that may differ where sharded weights go on with another number of processes; None: they do not."""
+    def _on_other_ranks(self, state: checkpoints.Checkpoint, path: Path) -> bool:
+        """Whether shared-out weights go on with another number of processes than wrote them."""
         then, now = int(state["world"]), self.fabric.world_size
         if then == now or shards.ENTRY not in state:
-            return None
+            return False
         before = build_saved(type(self.settings), state["settings"], where=str(path))
-        return self.method.free_on_other_ranks(before, then=then, now=now)
+        return self.method.same_steps(before, then=then, now=now)
 
     def _own(self, state: checkpoints.Checkpoint) -> dict[str, Any]:
         """This rank's position in the data and its generators; of other processes the position, the same on all."""

@@ -181,6 +181,7 @@ class Method(ABC, Generic[S]):
         layout: names of the files in its run directory.
         columns: of metrics.csv.
         free: beginnings of the settings that may differ when a run goes on, beside `FREE`.
+        of_ranks: settings that may differ where `same_steps` lets another number of processes go on.
         contents: parts of its checkpoints (what `state` gives) and their types.
         shards: `build` shares out the weights where `sharded` says so (see `lang_jepa.training.sharding.shard`), and
             every process makes as many passes through the modules, in training and in validation.
@@ -207,6 +208,7 @@ class Method(ABC, Generic[S]):
         "epoch/time",
     )
     free: ClassVar[tuple[str, ...]] = ()
+    of_ranks: ClassVar[tuple[str, ...]] = ()
     contents: ClassVar[Mapping[str, Any]] = {"model": dict, "optimizers": list}
     shards: ClassVar[bool] = False
 
@@ -234,15 +236,15 @@ class Method(ABC, Generic[S]):
         """Whether the processes share out the weights."""
         return self.settings.meta.strategy == FSDP
 
-    def free_on_other_ranks(self, before: S, *, then: int, now: int) -> tuple[str, ...] | None:
-        """Settings that may differ when sharded weights go on with another number of processes; None: nothing goes on,
-        because a position in the data would mean other examples.
+    def same_steps(self, before: S, *, then: int, now: int) -> bool:
+        """Whether the steps hold the same examples with another number of processes, so that a position means the same
+        and shared-out weights can go on.
 
         Args:
             before: settings of the checkpoint.
             then, now: processes.
         """
-        return None
+        return False
 
     def complaints(self) -> Iterator[str]:
         """What cannot work, before anything is prepared, moved or trained."""

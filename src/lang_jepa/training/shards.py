@@ -104,6 +104,11 @@ def fill(checkpoint: dict[str, Any], path: Path, *, fabric: Any = None, parts: C
     _read(folder, tensors, alone=fabric is None)
 
 
+def are_of(path: Path) -> bool:
+    """Whether a checkpoint has shards."""
+    return path.is_file() and path.with_suffix("").is_dir()
+
+
 def remove(path: Path, *, but: str | None = None) -> None:
     """Remove the shards of a checkpoint; `but`: the folder, named as in the checkpoint, that stays."""
     folder = path.with_suffix("")
@@ -116,7 +121,7 @@ def remove(path: Path, *, but: str | None = None) -> None:
 
 def copy(origin: Path, path: Path) -> None:
     """Bring over the shards of a checkpoint, where it has some."""
-    if origin.with_suffix("").is_dir():
+    if are_of(origin):
         with writing(path):
             shutil.copytree(origin.with_suffix(""), path.with_suffix(""), dirs_exist_ok=True)
 

@@ -65,6 +65,7 @@ class EncoderMethod(Method[Settings]):
     layout = LAYOUT
     columns = COLUMNS
     free = ("data.corpus_dir", "data.prepare_workers", "data.num_workers")
+    of_ranks = ("data.batch_size",)
     shards = True
     contents: ClassVar[Mapping[str, Any]] = {
         **Method.contents,
@@ -138,12 +139,10 @@ class EncoderMethod(Method[Settings]):
         shard(self.fabric, self.jepa.predictor)
         self.jepa.rereads = True
 
-    def free_on_other_ranks(self, before: Settings, *, then: int, now: int) -> tuple[str, ...] | None:
-        """A position counts steps of all processes: it stays where each step has as many examples."""
-        data, other = self.settings.data, before.data
-        if data.streaming or data.batch_tokens is not None or data.batch_size * now != other.batch_size * then:
-            return None
-        return ("data.batch_size",)
+    def same_steps(self, before: Settings, *, then: int, now: int) -> bool:
+        data = self.settings.data
+        same = data.batch_size * now == before.data.batch_size * then
+        return same and data.batch_tokens is None and not data.streaming
 
     def warnings(self) -> Iterator[str]:
         report_losses(self.data.losses(), events_to(self.reporter))
