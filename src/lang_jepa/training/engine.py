@@ -144,7 +144,9 @@ class Engine:
         losses = []
         for number, batch in enumerate(batches):
             part = Part(self.step, self.seconds, count, number, parts)
-            with self.fabric.no_backward_sync(method.model, enabled=number + 1 < parts):
+            # Sharded gradients are summed after each micro-batch: until the last one they would stay whole.
+            waits = number + 1 < parts and not method.sharded
+            with self.fabric.no_backward_sync(method.model, enabled=waits):
                 loss = method.loss(batch, part)
                 contract.check_loss(method, loss)
                 self.fabric.backward(loss.total)
