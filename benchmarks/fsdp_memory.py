@@ -4,7 +4,7 @@
     python benchmarks/fsdp_memory.py --width 768 --layers 12
 
 Prints for each strategy what rank 0 holds between steps (its part of weights, target and optimizer), the gradients of
-a step, and the peak of the resident set over some steps, above what the process had before the model was built. The last
+a step, and the peak of the resident set over some steps, above what the process had before the model was built. That
 is what the operating system counts: activations, gathered layers, DDP's buckets and torch's own work are in it. At the
 start of a run each process builds the whole model once.
 

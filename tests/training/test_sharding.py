@@ -9,23 +9,32 @@ from lang_jepa.data.text.tokenizer import train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.load import load_settings
 from lang_jepa.settings.run import RunSettings
+from lang_jepa.training.methods.encoder import EncoderMethod
 from lang_jepa.training.methods.lit_data import TextDataModule
 from lang_jepa.training.train import train
 from scripts import script
 from tiny import tiny_decoder, tiny_gpt, tiny_settings
 
-FSDP = "meta.strategy=fsdp"
+FSDP, NONE = "meta.strategy=fsdp", "objective.regularizer=none"
 
 
 def _decoder(folder: Path) -> RunSettings:
     return tiny_decoder(folder / "decoder", FSDP).of(folder)
 
 
+class Derived(EncoderMethod):
+    """A system of one's own, which may use the weights in ways that the encoder's does not."""
+
+
 REFUSED: dict[str, tuple[Callable[[Path], RunSettings], str]] = {
     "decoder": (_decoder, "system decoder cannot share out its weights among processes"),
+    "derived": (
+        lambda folder: tiny_settings(folder, FSDP).model_copy(update={"system": f"{__name__}:Derived"}),
+        "system .*:Derived cannot share out its weights among processes",
+    ),
     "compiled": (lambda folder: tiny_gpt(folder, FSDP, "meta.compile=eager"), "meta.compile has not been tried"),
     "frozen": (
-        lambda folder: tiny_settings(folder, FSDP, "model.freeze_encoder=true", "objective.target=frozen"),
+        lambda folder: tiny_settings(folder, FSDP, "model.freeze_encoder=true", "objective.target=frozen", NONE),
         "does nothing for a frozen encoder",
     ),
 }

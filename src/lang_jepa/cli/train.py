@@ -265,7 +265,7 @@ def quickstart(
     decoder = load_decoder_settings("concept_decoder", own)
     for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will be there
         method = method_of(one)
-        check_run(one, method.complaints(), shards=method.shards)
+        check_run(one, method.complaints(), shards=method.can_shard())
     with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
         _run_quickstart(settings, decoder, lock)
 

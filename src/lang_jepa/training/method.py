@@ -231,6 +231,11 @@ class Method(ABC, Generic[S]):
         """Beginnings of the settings that may differ when a run goes on."""
         return FREE + self.free
 
+    @classmethod
+    def can_shard(cls) -> bool:
+        """Whether the class itself says `shards`: one that derives from it may use the weights in ways of its own."""
+        return bool(vars(cls).get("shards", False))
+
     @property
     def sharded(self) -> bool:
         """Whether the processes share out the weights."""

@@ -37,6 +37,7 @@ _KNOWN = {
     "torch.serialization": ("_get_layout",),
     "torch": ("Size", "float32", "float64", "float16", "bfloat16", "int64"),
     "pathlib": ("Path", "PosixPath"),
+    "pathlib._local": ("Path", "PosixPath"),
 }  # fmt: skip
 """All that the metadata of a checkpoint is made of."""
 
@@ -64,13 +65,18 @@ def write(fabric: Any, path: Path, state: Mapping[str, Any], learnt: Collection[
     _all_well(fabric, _complaint(mine, f"what would be written to {path}"))
     name = gather(fabric, _free_name(path, int(state["step"])) if fabric.is_global_zero else "")[0]
     folder = path.with_suffix("") / name
-    with writing(path):
-        make_folder(folder)
-        save(tensors, storage_writer=FileSystemWriter(folder))
-        own = {file.name: sha256(file) for file in sorted(folder.glob(f"__{fabric.global_rank}_*"))}
-        if fabric.is_global_zero:
-            own[_METADATA] = sha256(folder / _METADATA)
-            flush(folder)
+    try:
+        with writing(path):
+            make_folder(folder)
+            save(tensors, storage_writer=FileSystemWriter(folder))
+            own = {file.name: sha256(file) for file in sorted(folder.glob(f"__{fabric.global_rank}_*"))}
+            if fabric.is_global_zero:
+                own[_METADATA] = sha256(folder / _METADATA)
+                flush(folder)
+    except BaseException:
+        if fabric.is_global_zero:  # half of it would only keep the disk full
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     files = {name: total for some in gather(fabric, own) for name, total in some.items()}
     return {**rest, ENTRY: {"folder": f"{folder.parent.name}/{name}", "sha256": files}}
 

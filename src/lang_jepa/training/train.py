@@ -94,7 +94,7 @@ def train(
     from lang_jepa.training.contract import texts
 
     method = method_of(settings)
-    check_run(settings, iter(texts(method, "complaints", method.complaints())), shards=method.shards)
+    check_run(settings, iter(texts(method, "complaints", method.complaints())), shards=method.can_shard())
     folder = open_run(method, reporter)
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
         over = _finished(method, folder)
