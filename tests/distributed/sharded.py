@@ -52,7 +52,7 @@ def run_jobs(jobs: Iterable[Job]) -> None:
         folder = Path(settings.logging.log_dir)
         save_settings(settings, folder.with_suffix(".yaml"))
         plan.append((str(folder), stop, strategy))
-    run_on_two_ranks(CHILD, json.dumps(plan))
+    run_on_two_ranks(CHILD, json.dumps(plan), seconds=400)
 
 
 def weights(path: Path, *parts: str) -> torch.Tensor:

@@ -219,6 +219,19 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def _metadata(folder: Path) -> Any:
+    """What lies where in shards.
+
+    Raises:
+        LangJepaError: it is something else.
+    """
+    try:
+        with (folder / _METADATA).open("rb") as file:
+            return _Unpickler(file).load()
+    except (pickle.UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise LangJepaError(f"the shards in {folder} cannot be read: their {_METADATA} is none ({error})") from error
+
+
 def _read(folder: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:
     """Fill tensors from shards."""
     from torch.distributed.checkpoint.api import CheckpointException
@@ -226,19 +239,19 @@ def _read(folder: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:
     from torch.distributed.checkpoint.metadata import StorageMeta
     from torch.distributed.checkpoint.state_dict_loader import load
 
+    metadata = _metadata(folder)
+
     class Reader(FileSystemReader):
-        """The metadata is a pickle, which could run anything."""
+        """Its own way of reading metadata is to run what is in there."""
 
         def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
-            with (folder / _METADATA).open("rb") as file:
-                found = _Unpickler(file).load()
-            found.storage_meta = StorageMeta(load_id=self.load_id)
-            return found
+            metadata.storage_meta = StorageMeta(load_id=self.load_id)
+            return metadata
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is")  # a file may be read by one process
             load(tensors, storage_reader=Reader(folder), no_dist=alone)
-    except (CheckpointException, pickle.UnpicklingError, ValueError, KeyError, RuntimeError) as error:
+    except (CheckpointException, ValueError, LookupError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise LangJepaError(f"the shards in {folder} cannot be read: {reason}") from error
