@@ -26,13 +26,12 @@ class Jepa(nn.Module):
         reads_sentences: the predictor gets one vector per segment instead of one state per token.
 
     Attributes:
-        rereads: targets are always read in a pass of their own, also those that the contexts hold, so that every
-            process makes as many passes, which sharded weights need.
+        even: every call makes as many passes through the encoder, whatever the batch, which sharded weights need.
     """
 
     def __init__(self, encoder: TextEncoder, predictor: nn.Module, *, reads_sentences: bool) -> None:
         super().__init__()
-        self.reads_sentences, self.rereads = reads_sentences, False
+        self.reads_sentences, self.even = reads_sentences, False
         self.encoder = encoder
         self.predictor = predictor
         self._draws = any(
@@ -85,7 +84,7 @@ class Jepa(nn.Module):
         """Embeddings of the targets, [Q, D]: of those that the contexts hold too theirs, `embeddings` [S, D], where the
         encoder reads a sequence always the same way; so each sequence is read once.
         """
-        if targets.known is None or self._draws or self.rereads:
+        if targets.known is None or self._draws:
             return self.encoder.embed_targets(targets)
         every = [embeddings]
         rows = targets.known
@@ -93,6 +92,8 @@ class Jepa(nn.Module):
             every.append(self.encoder.embed(targets.missing).float())
             absent = rows < 0
             rows = torch.where(absent, len(embeddings) + absent.cumsum(0) - 1, rows)
+        elif self.even:  # as where some are missing
+            every.append(self.encoder.embed(targets.sequences).float()[:0])
         return take_rows(torch.cat(every), rows[targets.picked])
 
     def _mapped(self, states: Tensor) -> Tensor:

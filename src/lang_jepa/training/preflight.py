@@ -126,8 +126,8 @@ def _strategy(settings: RunSettings, shards: bool) -> Iterator[str]:
         return
     if os.environ.get("WORLD_SIZE", "1") == "1":
         yield (
-            f"meta.strategy={meta.strategy} is about several processes, and this is one: {_TORCHRUN[0].lower()}"
-            f"{_TORCHRUN[1:-1]}, or set meta.strategy=auto"
+            f"meta.strategy={meta.strategy} is about several processes, and this is one: start several with torchrun "
+            "--nproc-per-node=N (scripts/launch_encoder.sh N), or set meta.strategy=auto"
         )
     if meta.strategy == FSDP and not shards:
         yield f"system {settings.system} cannot share out its weights among processes: set meta.strategy=auto"

@@ -46,8 +46,14 @@ def shard(fabric: Any, *modules: nn.Module) -> None:
                 distributed.broadcast(tensor.detach(), 0)
     for module in modules:
         if any(not is_sharded(parameter) for parameter in module.parameters()):
-            # Without resharding a root's weights would stay whole, and its target's follow stale ones.
+            module.register_forward_hook(_own_storage)  # before the hook of FSDP2
+            # A root too lets go of its weights after a forward: target and checkpoints want them shared out.
             fully_shard(module, mesh=mesh_of(fabric), reshard_after_forward=True)
+
+
+def _own_storage(module: nn.Module, given: Any, output: Any) -> Any:
+    """What a module gives, copied if it is a view: written to in place, a view would lose its backward hook unseen."""
+    return output.clone() if isinstance(output, Tensor) and output._is_view() else output
 
 
 def mesh_of(fabric: Any) -> Any:

@@ -137,7 +137,7 @@ class EncoderMethod(Method[Settings]):
             heads = [] if encoder.head is None else [encoder.head]
             shard(self.fabric, *layers_of(encoder.backbone), encoder.backbone, *heads)
         shard(self.fabric, self.jepa.predictor)
-        self.jepa.rereads = True
+        self.jepa.even = True
 
     def same_steps(self, before: Settings, *, then: int, now: int) -> bool:
         data = self.settings.data
