@@ -221,3 +221,23 @@ def test_what_has_the_text_of_the_target_is_no_wrong_candidate(tmp_path: Path) -
     found = held_out.measure(embed, embed, CPU).metrics
     assert found["val/retrieval/recall@1"] == pytest.approx(1)
     assert found["val/retrieval/mrr"] == pytest.approx(1)
+
+
+def test_every_rank_makes_as_many_passes(corpus: Corpus, tmp_path: Path) -> None:
+    """Also of a sample that does not divide: processes that share out the weights gather them together."""
+    settings = tiny_settings(tmp_path, "logging.val_sentences=100", "data.batch_size=1")
+    whole = _held_out(settings, corpus)
+    count = len(whole.batches)
+    world = next(world for world in range(2, count) if count % world)
+    passes, targets = [], 0
+    for rank in range(world):
+        seen: list[int] = []
+
+        def predict(batch: Batch, seen: list[int] = seen) -> Tensor:
+            seen.append(len(batch.sentence_ids))
+            return _coded(8, 0)(batch)
+
+        targets += len(_held_out(settings, corpus, rank=rank, world=world).collect(predict, _coded(8, 1), CPU).targets)
+        passes.append(len(seen))
+    assert passes == [count // world + 1] * world
+    assert targets == len(whole.collect(_coded(8, 0), _coded(8, 1), CPU).targets)
