@@ -117,6 +117,7 @@ def test_stopped_and_resumed_bit_for_bit(two: Path) -> None:
 def test_weights_move_between_shared_out_and_whole(name: str, two: Path, one: Path) -> None:
     """Optimizer and EMA with them: the run goes on as one that was never moved, to rounding."""
     assert_same_course(one, two / name, within=1e-5, parts=("model", "target"))
+    assert (two / name / LAST).with_suffix("").is_dir() == (name == "from-ddp")  # no shards of an earlier save are left
 
 
 def test_goes_on_with_another_number_of_processes(two: Path, one: Path, tmp_path: Path) -> None:
