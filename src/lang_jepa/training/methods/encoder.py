@@ -47,6 +47,7 @@ run.png              the curves
 summary.json         start, best and end
 model/               the model to use: ConceptModel.load("model")
 start/               the model that training began with (train --from)
+untrained-*          statistics of the model before its first step, for evaluations
 checkpoint-*.pth     to resume from
 """,
 )
