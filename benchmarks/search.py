@@ -1,4 +1,4 @@
-"""How fast exact search is, and how much memory it and the writing of an index take, beside plain numpy.
+"""How fast exact search is, and how much memory it and the writing of an index take, beside plain numpy and faiss.
 
     python benchmarks/search.py 100000          # rows; 384 dimensions, float16
     python benchmarks/search.py 1000000 --approximate
@@ -11,6 +11,7 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -48,10 +49,13 @@ def write(folder: Path, count: int, rng: np.random.Generator, centres: Any) -> N
 
 
 def rate(what: str, search: Callable[[Any], Any], queries: Any) -> Any:
-    """Print queries per CPU second of one call; returns its result."""
-    began = time.process_time()
-    found = search(queries)
-    seconds = time.process_time() - began
+    """Print queries per CPU second of the quickest of three calls; returns its result."""
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        found = search(queries)
+        times.append(time.process_time() - began)
+    seconds = min(times)
     print(f"  {what:<34}{len(queries) / seconds:10.1f} queries/CPU-s   peak so far {peak():5.2f} GB", flush=True)
     return found
 
@@ -96,6 +100,12 @@ def main() -> None:
         full = np.asarray(matrix, dtype=np.float32)
         few = queries[:16]
         rate("argpartition, fp32 in memory", lambda asked: partition(full, asked), few)
+        if find_spec("faiss"):
+            import faiss
+
+            flat = faiss.IndexFlatIP(DIM)
+            flat.add(full)
+            rate("faiss Flat, fp32, one query", lambda asked: flat.search(asked, TOP_K), queries[:1])
         found = rate("full sort, fp32 in memory", lambda asked: naive(full, asked), few)
         print(f"  same neighbours: {(found == exact[: len(few)]).mean():.4f}")
 

@@ -19,6 +19,20 @@ def test_importing_is_light() -> None:
     assert run_command(sys.executable, "-c", code).out == "[]\n"
 
 
+def test_a_text_is_encoded_without_what_only_other_verbs_need(trained: Path) -> None:
+    code = (
+        "import sys; from lang_jepa.cli.app import app;"
+        f"sys.argv = ['', 'infer', {str(trained)!r}, '--text', 'A dog.'];"
+        "app(standalone_mode=False);"
+        "print([name for name in sys.argv_unwanted if name in sys.modules])"
+    )
+    heavy = ("datasets", "lightning", "sklearn", "matplotlib", "pandas", "pyarrow", "selectolax", "pypdf", "faiss")
+    own = ("evaluation.tasks", "training.train", "inference.index", "data.sources.formats", "comparison.compare")
+    unwanted = (*heavy, *(f"lang_jepa.{name}" for name in own))
+    ran = run_command(sys.executable, "-c", code.replace("sys.argv_unwanted", repr(unwanted)))
+    assert ran.out.endswith("\n[]\n"), ran.out
+
+
 def test_help_names_every_command(type_in: Type) -> None:
     ran = type_in("--help")
     assert ran.status == 0

@@ -28,11 +28,11 @@ def start_two_ranks(*arguments: str) -> list["subprocess.Popen[bytes]"]:
     ]
 
 
-def run_on_two_ranks(code: str, *arguments: str) -> None:
-    """Run Python code on two ranks, and fail with what they said unless both end well."""
+def run_on_two_ranks(code: str, *arguments: str, seconds: float = 180) -> None:
+    """Run Python code on two ranks, and fail with what they said unless both end well, each within so many seconds."""
     ranks = start_two_ranks("-c", code, *arguments)
     try:
-        errors = [rank.communicate(timeout=180)[1].decode() for rank in ranks]
+        errors = [rank.communicate(timeout=seconds)[1].decode() for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()

@@ -76,6 +76,19 @@ def test_word_ridge_learns_which_word_follows_which() -> None:
     ask = (q.positions == 1) & ~q.choosing
     best = max(
         from_scores(scores["other"][ask], q.candidates["other"][ask] >= 0, q.documents[ask]).recall(1)
-        for _, scores in WordRidge(train, span=1).scores(q)
+        for _, found in WordRidge(train, spans=(1,)).scores(q)
+        for _, scores in found
     )
     assert best == 1.0
+
+
+def test_word_ridges_fitted_together_score_as_each_alone() -> None:
+    documents = [[f"{a} {b} {c}" for b in "pqrs" for c in (a, b)] for a in ("one", "two", "six", "ten", "four", "five")]
+    q = build_questions(documents, window_size=4, queries=30)
+    together = dict(WordRidge(documents, spans=(1, 3)).scores(q))
+    for span, found in together.items():
+        ((_, alone),) = WordRidge(documents, spans=(span,)).scores(q)
+        for (setting, scores), (expected, reference) in zip(found, alone, strict=True):
+            assert setting == expected
+            np.testing.assert_array_equal(scores["other"], reference["other"])
+    assert (together[1][0][1]["other"] != together[3][0][1]["other"]).any()

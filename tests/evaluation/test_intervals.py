@@ -6,6 +6,7 @@ import scipy.stats
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.intervals import (
+    cluster_draws,
     mean_interval,
     spearman,
     spearman_interval,
@@ -54,6 +55,14 @@ def test_sums_and_counts_equal_resampled_rows() -> None:
 def test_labels_may_be_of_any_type_and_order() -> None:
     values = [0.0, 1.0, 0.0, 1.0, 1.0]
     assert mean_interval(values, ["b", "a", "b", "a", "c"]) == mean_interval(values, [1, 0, 1, 0, 2])
+
+
+def test_draws_are_shared_so_nobody_can_change_them() -> None:
+    draws, _ = cluster_draws(None, 7, resamples=5, seed=3)
+    assert cluster_draws(list("gfedcba"), 7, resamples=5, seed=3)[0] is draws
+    assert (cluster_draws(None, 7, resamples=5, seed=4)[0] != draws).any()
+    with pytest.raises(ValueError, match="read-only"):
+        draws[0, 0] = 1
 
 
 def test_seeded() -> None:

@@ -21,35 +21,32 @@ def found(rows: list[Row], task: str, metric: str, name: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def ridges() -> dict:  # type: ignore[type-arg]
+def ridge() -> WordRidge:
     train = [[sentence.text for sentence in story.sentences] for story in generate(60, 0, "train")]
-    return {"ridge on words, last 1": WordRidge(train, span=1)}
+    return WordRidge(train, spans=(1,))
 
 
-def score(models: dict, ridges: dict, split: str = "heldout") -> list[Row]:  # type: ignore[type-arg]
-    return next_sentence_rows(models, split, window_size=WINDOW, stories=STORIES, queries=400, ridges=ridges)[0]
+def score(models: dict, ridge: WordRidge, split: str = "heldout") -> list[Row]:  # type: ignore[type-arg]
+    return next_sentence_rows(models, split, window_size=WINDOW, stories=STORIES, queries=400, ridge=ridge)[0]
 
 
-def test_a_cheat_scores_one_and_the_others_lie_between_chance_and_the_oracle(
-    cheat: Callable,
-    ridges: dict,  # type: ignore[type-arg]
-) -> None:
+def test_a_cheat_scores_one_and_the_others_lie_between_chance_and_the_oracle(cheat: Callable, ridge: WordRidge) -> None:
     stories = [*generate(STORIES, 0, "heldout"), *generate(STORIES // 3, CHOOSING_SEED, "heldout")]
     documents = [[s.text for s in story.sentences] for story in stories]
-    rows = score({"model": cheat(documents, WINDOW)}, ridges)
+    rows = score({"model": cheat(documents, WINDOW)}, ridge)
     for metric in ("recall@1", "mrr", "right event"):
         assert found(rows, "stories: next sentence", metric, "model") == pytest.approx(1.0)
-        ridge, oracle, chance = (
+        regression, oracle, chance = (
             found(rows, "stories: next sentence", metric, name)
             for name in ("ridge on words, last 1", "oracle", "chance")
         )
-        assert chance < ridge < oracle < 1.0
+        assert chance < regression < oracle < 1.0
     assert found(rows, "stories: same story", "recall@1", "model") == 1.0
     assert found(rows, "stories: same story", "recall@1", "oracle") > 0.85
 
 
-def test_noise_scores_chance(hashed: object, ridges: dict) -> None:  # type: ignore[type-arg]
-    rows = score({"model": hashed}, ridges, "unseen")
+def test_noise_scores_chance(hashed: object, ridge: WordRidge) -> None:
+    rows = score({"model": hashed}, ridge, "unseen")
     n = next(r.n for r in rows if r.name == "model")
     for task in ("stories: next sentence", "stories: same story"):
         chance = found(rows, task, "recall@1", "chance")
@@ -57,8 +54,8 @@ def test_noise_scores_chance(hashed: object, ridges: dict) -> None:  # type: ign
         assert found(rows, task, "recall@1", "model") == pytest.approx(chance, abs=error)
 
 
-def test_every_row_but_chance_has_an_interval_that_holds_it(hashed: object, ridges: dict) -> None:  # type: ignore[type-arg]
-    for row in score({"model": hashed}, ridges):
+def test_every_row_but_chance_has_an_interval_that_holds_it(hashed: object, ridge: WordRidge) -> None:
+    for row in score({"model": hashed}, ridge):
         if row.name == "chance":
             assert row.low is None
         else:

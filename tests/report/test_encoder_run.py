@@ -46,6 +46,26 @@ def test_a_model_of_spans_is_scored_without_predictions(tmp_path: Path) -> None:
     assert [row for row in kept.rows if row in again.rows] == again.rows
 
 
+def test_the_statistics_of_the_start_are_made_once(tmp_path: Path) -> None:
+    result = train(tiny_settings(tmp_path / "run", "optimization.max_steps=1"))
+    first, _ = evaluate_run(result.folder, EvaluateOptions(tasks="retrieval", budget=BUDGET))
+    (cached,) = result.folder.glob("untrained-*.safetensors")
+    model = ConceptModel.load(result.folder)
+    corpus = prepare(model.settings.data)
+    made, found = (start_of(model.settings, corpus, cached=one).statistics for one in (None, result.folder))
+    assert all(np.array_equal(getattr(made, name), getattr(found, name)) for name in ("mean", "whitening", "sample"))
+    assert made.count == found.count
+    cached.write_bytes(b"")
+    with pytest.raises(LangJepaError, match=f"damaged .*{cached.name}"):
+        evaluate_run(result.folder, EvaluateOptions(tasks="retrieval", budget=BUDGET))
+    cached.unlink()
+    again, _ = evaluate_run(result.folder, EvaluateOptions(tasks="retrieval", budget=BUDGET))
+    assert again.rows == first.rows
+    other = model.settings.model_copy(update={"meta": model.settings.meta.model_copy(update={"seed": 5})})
+    start_of(other, corpus, cached=result.folder)
+    assert len([*result.folder.glob("untrained-*.safetensors")]) == 2
+
+
 def test_scores_say_that_validation_on_their_documents_chose_the_weights(tmp_path: Path) -> None:
     """Of the best model and its checkpoint; not of the last weights, nor of stories that no validation saw."""
     chosen = tiny_encoder(tmp_path / "best")

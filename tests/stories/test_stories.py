@@ -12,7 +12,9 @@ import pytest
 
 from lang_jepa import stories as corpus
 from lang_jepa.errors import LangJepaError
+from lang_jepa.stories import pairs as paraphrases
 from lang_jepa.stories import truth, wordings, world
+from lang_jepa.stories.generate import kind_of
 from lang_jepa.stories.plots import KINDS, either
 
 MANY = 2_000
@@ -271,7 +273,7 @@ def test_paraphrase_pairs_have_the_relation_their_score_says() -> None:
             assert first.template != second.template
             assert first.arguments.keys() == second.arguments.keys()
             differing = {role for role, one in first.arguments.items() if one != second.arguments[role]}
-            expected = {5.0: (), 4.0: truth._MINOR, 3.0: truth._MAJOR}[pair.score]
+            expected = {5.0: (), 4.0: paraphrases._MINOR, 3.0: paraphrases._MAJOR}[pair.score]
             assert len(differing) == (pair.score < 5)
             assert differing <= set(expected)
         else:
@@ -279,6 +281,23 @@ def test_paraphrase_pairs_have_the_relation_their_score_says() -> None:
         if pair.score == 1:
             assert first.event.partition(".")[0] == second.event.partition(".")[0]
         assert corpus.same_meaning(pair.first, pair.second) == (pair.score == 5)
+
+
+def test_pairs_are_the_same_when_every_story_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = [corpus.paraphrase_pairs(150, seed, split) for seed, split in ((0, "heldout"), (7, "unseen"))]
+    told = property(lambda tale: tale.story.sentences[0].event, lambda tale, kind: None)  # one opening to each kind
+    monkeypatch.setattr(paraphrases._Tale, "kind", told, raising=False)
+    monkeypatch.setattr(paraphrases._Tale, "draw_position", lambda tale, rng: rng.randrange(len(tale.story.sentences)))
+    assert [corpus.paraphrase_pairs(150, seed, split) for seed, split in ((0, "heldout"), (7, "unseen"))] == quick
+
+
+def test_lengths_of_a_kind_hold_for_its_stories() -> None:
+    found = defaultdict(set)
+    for index, story in enumerate(stories("heldout")):
+        found[kind_of(index, 0, "heldout")].add(len(story.sentences))
+    assert {kind: (min(each), max(each)) for kind, each in found.items()} == {
+        kind: paraphrases._lengths(kind) for kind in KINDS
+    }
 
 
 def test_unknown_pair_split_is_refused() -> None:

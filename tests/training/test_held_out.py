@@ -263,3 +263,23 @@ def test_the_contrastive_loss_of_a_collapsed_encoder_counts_the_other_texts(tmp_
 def _log_of_texts(texts: list[str]) -> float:
     """Mean over Q targets of log(1 + targets with another text)."""
     return float(np.mean([np.log(1 + sum(other != text for other in texts)) for text in texts]))
+
+
+def test_every_rank_makes_as_many_passes(corpus: Corpus, tmp_path: Path) -> None:
+    """Also of a sample that does not divide: processes that share out the weights gather them together."""
+    settings = tiny_settings(tmp_path, "logging.val_sentences=100", "data.batch_size=1")
+    whole = _held_out(settings, corpus)
+    count = len(whole.batches)
+    world = next(world for world in range(2, count) if count % world)
+    passes, targets = [], 0
+    for rank in range(world):
+        seen: list[int] = []
+
+        def predict(batch: Batch, seen: list[int] = seen) -> Tensor:
+            seen.append(len(batch.sentence_ids))
+            return _coded(8, 0)(batch)
+
+        targets += len(_held_out(settings, corpus, rank=rank, world=world).collect(predict, _coded(8, 1), CPU).targets)
+        passes.append(len(seen))
+    assert passes == [count // world + 1] * world
+    assert targets == len(whole.collect(_coded(8, 0), _coded(8, 1), CPU).targets)

@@ -9,6 +9,7 @@ import torch
 
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.views import make_view
+from lang_jepa.data.views.batch import Targets
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.training.start import start_model
 from tiny import MODES, tiny_settings
@@ -58,3 +59,32 @@ def test_an_encoder_that_draws_reads_twice(tmp_path: Path) -> None:
     assert held is not None
     rows = held[batch.targets.picked]
     assert not torch.allclose(output.targets[rows >= 0], output.embeddings[rows[rows >= 0]], atol=1e-3)
+
+
+def test_even_calls_make_as_many_passes_with_and_without_missing_targets(tmp_path: Path) -> None:
+    """Processes that share out the weights gather them together; the pass that nobody needs changes nothing."""
+    settings = tiny_settings(tmp_path / "run", *MODES["concepts"], *SHARED, "model.dropout=0")
+    corpus = prepare(settings.data)
+    jepa = start_model(settings, corpus.tokenizer, make_view(settings, corpus.train, corpus.tokenizer))
+    batch = make_view(settings, corpus.train, corpus.tokenizer).batch(np.arange(5), 0)
+    held = batch.targets.known
+    assert held is not None
+    assert batch.targets.missing is not None
+    whole = replace(batch.targets, known=held.clamp(min=0), missing=None)
+    passes: list[int] = []
+    jepa.encoder.backbone.register_forward_hook(lambda *_: passes.append(1))
+
+    def gradient(even: bool, targets: Targets) -> tuple[int, torch.Tensor]:
+        jepa.even = even
+        jepa.zero_grad()
+        passes.clear()
+        output = jepa(batch.contexts, targets)
+        assert output.targets is not None
+        output.targets.pow(3).sum().backward()
+        found = [part.grad.flatten() for part in jepa.encoder.parameters() if part.grad is not None]
+        return len(passes), torch.cat(found)
+
+    assert gradient(True, batch.targets)[0] == 2
+    (count, plain), (more, even) = gradient(False, whole), gradient(True, whole)
+    assert (count, more) == (1, 2)
+    torch.testing.assert_close(even, plain, rtol=0, atol=0)

@@ -1,5 +1,6 @@
 """The command `lang-jepa`: which verbs there are, and how it ends."""
 
+import gc
 import os
 import signal
 import sys
@@ -32,6 +33,10 @@ _ENDED = {
 }
 _SHOWING = frozenset({"search", "infer", "document", "rank", "monitor", "evaluate", "recipes", "bits", "generate"})
 """Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
+_COLLECTED = (50_000, 20, 20)
+"""Thresholds of the garbage collector: with the usual 700 it goes again and again through what imports leave for good,
+which is a tenth of what `infer` takes.
+"""
 _AGAIN = "What was finished is kept: give the command again (train: with --resume)."
 
 
@@ -78,6 +83,7 @@ def main() -> None:
     Exits with 0 where the command did what it says, 2 after a mistake that the message explains, 130, 143, 129 or 141
     where Ctrl-C, SIGTERM, a closed terminal or a closed output ended it, and 1 with a traceback in any other case.
     """
+    gc.set_threshold(*_COLLECTED)
     for message in ("index_reduce", "This DataLoader will create"):  # said to programmers, on every run
         warnings.filterwarnings("ignore", message=f".*{message}")
     try:

@@ -96,11 +96,14 @@ def _show_concepts(
     `decoding`: options of `ConceptModel.decode` (None: nothing is decoded).
     """
     from lang_jepa.cli.console import plain, warn
-    from lang_jepa.inference.index import search_in
 
     vectors = model.encode(texts)
     decoded = model.decode(vectors, **decoding) if decoding is not None else None
-    found = search_in(corpus, model, vectors, top_k=top_k) if corpus else None
+    found = None
+    if corpus:
+        from lang_jepa.inference.index import search_in
+
+        found = search_in(corpus, model, vectors, top_k=top_k)
     if found:
         plain(f"neighbours by {model.similarity} cosine")
     if decoded and model.decoder_is_foreign:

@@ -299,7 +299,8 @@ def quickstart(
     own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]
     decoder = load_decoder_settings("concept_decoder", own)
     for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will be there
-        check_run(one, method_of(one).complaints())
+        method = method_of(one)
+        check_run(one, method.complaints(), shards=method.can_shard())
     with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
         _run_quickstart(settings, decoder, lock)
 

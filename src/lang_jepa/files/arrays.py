@@ -128,11 +128,11 @@ def check_finite(tree: object, *, where: str) -> None:
 
 
 def _leaves(tree: object, path: str = "") -> "Iterator[tuple[str, float | Tensor]]":
-    """Floating tensors and floats of a tree, each with its place."""
+    """Floating tensors and floats of a tree, each with its place; of a sharded tensor what this process has."""
     import torch
 
     if isinstance(tree, Mapping | list | tuple):
         for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
     elif isinstance(tree, float) or (isinstance(tree, torch.Tensor) and tree.is_floating_point()):
-        yield path, tree
+        yield path, getattr(tree, "to_local", lambda: tree)()

@@ -124,7 +124,7 @@ def _check_file(path: Path) -> None:
         raise LangJepaError(f"{path} is no file but a device or a pipe: choose another place")
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Force a file's or a folder's contents to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -163,9 +163,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.touch()
             with _in_use(temporary):
                 yield temporary
-                _flush(temporary)
+                flush(temporary)
                 os.replace(temporary, path)
-            _flush(path.parent)
+            flush(path.parent)
     finally:
         with suppress(OSError):  # not there, or a name that cannot be
             temporary.unlink()
@@ -199,13 +199,13 @@ def atomic_folder(path: Path, *, known_by: str | None = None, ours: Collection[s
             with _in_use(temporary):
                 yield temporary
                 for file in [*temporary.rglob("*"), temporary]:
-                    _flush(file)
+                    flush(file)
                 if path.exists():
                     os.replace(path, old)
                 os.replace(temporary, path)
                 if known_by is not None and old.exists():
                     _bring_over(old, path, {known_by, *ours})
-            _flush(path.parent)
+            flush(path.parent)
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)

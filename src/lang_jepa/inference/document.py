@@ -20,7 +20,6 @@ from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading, Rule
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.scoreboard import Candidate, Tool
-from lang_jepa.evaluation.tasks.document_segmentation import GapSetting, boundaries, gap_scores, shape
 from lang_jepa.inference.document_reading import (
     LEAST_REFERENCE,
     Progress,
@@ -221,6 +220,9 @@ def segment(
 
 
 def _topics(read: Read, count: int | None, using: Using) -> Topics:
+    # With it all tasks of an evaluation are loaded, of which `infer` needs none.
+    from lang_jepa.evaluation.tasks.document_segmentation import GapSetting, boundaries, gap_scores, shape
+
     if count is not None and count < 1:
         raise LangJepaError(f"a document has at least one segment, not {count}")
     sentences = read.sentences

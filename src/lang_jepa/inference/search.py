@@ -7,6 +7,7 @@ matter of taste: as many as are needed to find what exact search finds, measured
 
 import struct
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,10 @@ _PAIRS = 16_384
 """Pairs of query and row that are scored in fp64 at a time."""
 _SLACK = 1e-5
 """More than the rounding of an fp32 product of unit rows: who is nearer than this to the k-th is scored again."""
+_HALF_SLACK = 2e-3
+"""The same of an fp16 product with fp32 sums: twice the 2^-11 of the query's rounding and the 2^-12 of the sum's."""
+_HALF_BLOCKS = 16
+"""Blocks in one fp16 product, which makes no copy of the rows."""
 
 
 def exact_search(
@@ -37,8 +42,9 @@ def exact_search(
 ) -> tuple[Scores, Ints]:
     """The rows with the largest dot products, of all.
 
-    An fp32 product of each block of rows with the queries finds who may be among the nearest; these are scored in fp64,
-    one pair at a time. So the result, ties included, depends neither on the blocks nor on the other queries.
+    A product of each block of rows with the queries, in fp32 (in fp16 for one query and fp16 rows), finds who may be
+    among the nearest; these are scored in fp64, one pair at a time. So the result, ties included, depends neither on
+    the blocks nor on the other queries.
 
     Args:
         matrix: [N, D] unit rows, float16 or float32, in memory or memory-mapped.
@@ -70,15 +76,11 @@ def exact_search(
 def _search(matrix: NDArray[Any], queries: Vectors, top_k: int, block_rows: int) -> tuple[Scores, Ints]:
     """`exact_search` of so few queries that their scores with a block fit into memory."""
     scores, rows = np.full((len(queries), top_k), -np.inf), np.zeros((len(queries), top_k), dtype=np.int64)
-    left = torch.from_numpy(np.ascontiguousarray(queries))
-    room = torch.empty((min(block_rows, len(matrix)), matrix.shape[1]))
-    for begin in range(0, len(matrix), block_rows):
-        block = _read(matrix, begin, room)
-        found = left @ block.T
+    for begin, found, slack in _products(matrix, queries, block_rows):
         least = torch.from_numpy(scores[:, -1:]).float()
-        if begin == 0 and len(block) > top_k:
+        if begin == 0 and found.shape[1] > top_k:
             least = found.topk(top_k, dim=1).values[:, -1:]
-        who, where = (part.numpy() for part in torch.nonzero(found >= least - _SLACK, as_tuple=True))
+        who, where = (part.numpy() for part in torch.nonzero(found >= least - slack, as_tuple=True))
         for part in _in_parts(who):
             near = where[part] + begin
             fresh = pair_scores(matrix, queries, who[part], near)
@@ -86,12 +88,41 @@ def _search(matrix: NDArray[Any], queries: Vectors, top_k: int, block_rows: int)
     return scores, rows
 
 
-def _read(matrix: NDArray[Any], begin: int, room: torch.Tensor) -> torch.Tensor:
-    """As many rows as there is room for, in fp32."""
-    rows = matrix[begin : begin + len(room)]
+def _products(matrix: NDArray[Any], queries: Vectors, block_rows: int) -> Iterator[tuple[int, torch.Tensor, float]]:
+    """The scores of all rows by blocks: first row of the block, fp32 [Q, n], and the slack that they need.
+
+    One query is a product of a matrix and a vector, whose time is that of reading the matrix: stored fp16 rows are read
+    as they are.
+    """
+    left = torch.from_numpy(np.ascontiguousarray(queries))
+    half = left[0].half()
+    if len(queries) == 1 and len(matrix) and matrix.dtype == np.float16 and _sums_in_fp32(matrix.shape[1]):
+        for begin in range(0, len(matrix), block_rows * _HALF_BLOCKS):
+            block = _tensor(matrix[begin : begin + block_rows * _HALF_BLOCKS])
+            yield begin, torch.mv(block, half).float().unsqueeze(0), _HALF_SLACK
+        return
+    room = torch.empty((min(block_rows, len(matrix)), matrix.shape[1]))
+    for begin in range(0, len(matrix), block_rows):
+        block = _tensor(matrix[begin : begin + block_rows])
+        yield begin, left @ room[: len(block)].copy_(block).T, _SLACK
+
+
+@cache
+def _sums_in_fp32(width: int) -> bool:
+    """Whether this processor's fp16 products of unit rows are summed in fp32: one large term and many small ones, which
+    a sum in fp16 loses.
+    """
+    rows = torch.linspace(0.5, 1.5, 64).unsqueeze(1).repeat(1, width)
+    rows[:, 0] = width**0.5
+    rows = torch.nn.functional.normalize(rows, dim=1).half()
+    error = (torch.mv(rows, rows[0]).float() - rows.float() @ rows[0].float()).abs().max()
+    return bool(error <= _HALF_SLACK / 2)
+
+
+def _tensor(rows: NDArray[Any]) -> torch.Tensor:
+    """Rows as they are stored."""
     # torch wants arrays that may be written to; an index is mapped so that they are, without reaching the file.
-    rows = rows if rows.flags.writeable else rows.copy()
-    return room[: len(rows)].copy_(torch.from_numpy(rows))
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
 
 
 def _in_parts(who: Ints) -> Iterator[slice]:

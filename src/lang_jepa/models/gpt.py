@@ -310,11 +310,12 @@ class GPT(nn.Module):
         """
         if length > self.seq_len:
             raise LangJepaError(f"{length} tokens are more than the model's data.seq_len ({self.seq_len})")
-        weight = self.embedding.weight
         heads, size = self.settings.num_kv_heads, self.settings.model_dim // self.settings.num_heads
         shape = (batch, heads, length, size)
         passes = layer_order(self.settings.num_layers, looped)
-        return [LayerCache(weight.new_empty(shape), weight.new_empty(shape)) for _ in passes]
+        weight = self.embedding.weight
+        room = torch.empty(shape, dtype=weight.dtype, device=weight.device)  # not of its kind, which may be sharded
+        return [LayerCache(torch.empty_like(room), torch.empty_like(room)) for _ in passes]
 
 
 def layer_order(count: int, looped: Iterable[int]) -> tuple[int, ...]:

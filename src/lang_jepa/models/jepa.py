@@ -24,11 +24,14 @@ class Jepa(nn.Module):
         encoder: context encoder.
         predictor: see `lang_jepa.models.predictors.predictor`.
         reads_sentences: the predictor gets one vector per segment instead of one state per token.
+
+    Attributes:
+        even: every call makes as many passes through the encoder, whatever the batch, which sharded weights need.
     """
 
     def __init__(self, encoder: TextEncoder, predictor: nn.Module, *, reads_sentences: bool) -> None:
         super().__init__()
-        self.reads_sentences = reads_sentences
+        self.reads_sentences, self.even = reads_sentences, False
         self.encoder = encoder
         self.predictor = predictor
         self._draws = any(
@@ -89,6 +92,8 @@ class Jepa(nn.Module):
             every.append(self.encoder.embed(targets.missing).float())
             absent = rows < 0
             rows = torch.where(absent, len(embeddings) + absent.cumsum(0) - 1, rows)
+        elif self.even:  # as where some are missing
+            every.append(self.encoder.embed(targets.sequences).float()[:0])
         return take_rows(torch.cat(every), rows[targets.picked])
 
     def _mapped(self, states: Tensor) -> Tensor:

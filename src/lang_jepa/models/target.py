@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lang_jepa.data.views.batch import Batch, Targets
+from lang_jepa.models.sharded import local
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.parts import TARGET
 
@@ -109,8 +110,8 @@ class EMATarget(Target):
     @torch.no_grad()
     def update(self, online: "TextEncoder", momentum: float) -> None:
         """Target = momentum * target + (1 - momentum) * online; buffers are copied."""
-        mine = [parameter.data for parameter in self.encoder.parameters()]
-        theirs = [parameter.data for parameter in online.parameters()]
+        mine = [local(parameter) for parameter in self.encoder.parameters()]
+        theirs = [local(parameter) for parameter in online.parameters()]
         torch._foreach_lerp_(mine, theirs, 1.0 - momentum)
         for buffer, source in zip(self.encoder.buffers(), online.buffers(), strict=True):
             buffer.copy_(source)

@@ -1,5 +1,6 @@
 """The scores of an encoder's run: its model, its corpus, and which encoders stand beside it."""
 
+import os
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks import ENCODER_TASKS, OF_ENCODERS, check_data_dir, tasks_named
 from lang_jepa.evaluation.tasks.request import Need, Request, Task
 from lang_jepa.files.arrays import digest
-from lang_jepa.files.atomic import check_writable, locked, read_json
+from lang_jepa.files.atomic import check_writable, fingerprint, locked, read_json
 from lang_jepa.inference.cache import SentenceCache, weights_hash
 from lang_jepa.inference.model import ConceptModel, missing, own_corpus
 from lang_jepa.inference.model_folder import find_model
@@ -41,6 +42,7 @@ from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.load import load_any, training_statistics
 from lang_jepa.training.run_folder import SUMMARY
 from lang_jepa.training.start import start_model, with_own_start
+from lang_jepa.version import __version__
 
 WITHOUT_HEAD = "without head"
 """Name of the encoder as it was pretrained, where it is frozen and only a head was set on it."""
@@ -170,7 +172,7 @@ class ScoredEncoder(ScoredRun):
         """
         model, on_message = self.model, self.options.on_message
         try:
-            start = start_of(model.settings, corpus)
+            start = start_of(model.settings, corpus, cached=self._for_start())
         except LangJepaError as error:
             if on_message is None or not model.settings.model.pretrained:
                 raise
@@ -183,6 +185,11 @@ class ScoredEncoder(ScoredRun):
             model.sentence_cache if same else SentenceCache(start.room, cache=cache, identity=weights)
         )
         return start
+
+    def _for_start(self) -> Path | None:
+        """Where statistics of the start are cached: what is shared, or a finished run that can be written to."""
+        own = (self.folder / SUMMARY).is_file() and os.access(self.folder, os.W_OK)
+        return self.options.shared or (self.folder if own else None)
 
     def _flattered(self, tasks: Set[str]) -> dict[str, str]:
         """For these tasks, that validations on their documents decided which weights are scored, if any did."""
@@ -285,11 +292,24 @@ def _scored(model: ConceptModel) -> Encoder:
     return model if model.predicts_next else EncoderOnly(model)
 
 
-def start_of(settings: Settings, corpus: Corpus) -> ConceptModel:
-    """The model as training began with it: same seed, same whitening, no step made."""
+def start_of(settings: Settings, corpus: Corpus, *, cached: Path | None = None) -> ConceptModel:
+    """The model as training began with it: same seed, same whitening, no step made.
+
+    Args:
+        settings: of the run.
+        corpus: of its training.
+        cached: folder for its statistics, made once by each version of this program (None: they are made).
+    """
     view = make_plain_view(settings, corpus.train, corpus.tokenizer)
     jepa = start_model(settings, corpus.tokenizer, view).eval()
-    return ConceptModel(jepa, corpus.tokenizer, training_statistics(jepa, view, settings), settings)
+    if cached is None:
+        return ConceptModel(jepa, corpus.tokenizer, training_statistics(jepa, view, settings), settings)
+    chosen = settings.model_dump(mode="json", include={"data", "model", "objective"})
+    key = [__version__, corpus.path.name, settings.meta.seed, chosen, weights_hash(jepa)]
+    path = cached / f"{START}-{fingerprint(key)}.safetensors"
+    if not path.is_file():
+        training_statistics(jepa, view, settings).save(path)
+    return ConceptModel(jepa, corpus.tokenizer, Statistics.load(path), settings)
 
 
 def save_start(run: Path) -> Path:

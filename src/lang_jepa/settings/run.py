@@ -7,6 +7,9 @@ from pydantic import BeforeValidator, Field
 
 from lang_jepa.settings.data import Section
 
+FSDP = "fsdp"
+"""The `meta.strategy` of weights that are shared out."""
+
 
 class LoggingSettings(Section):
     """What a run writes, and how often it is validated and saved."""
@@ -49,6 +52,9 @@ class MetaSettings(Section):
     compile: Annotated[Literal["none", "inductor", "aot_eager", "eager"], BeforeValidator(_backend)] = "none"
     """torch.compile what the system can compile, with this backend (worth trying on a GPU; measured without gain on a
     CPU). `true` is inductor."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes (torchrun) train together. `ddp`, which `auto` is: each has all weights. `fsdp`: weights,
+    gradients, optimizer and target are shared out among them (FSDP2), for models that are large for a device."""
     load_checkpoint: bool = False
     """Go on from checkpoint_path, or from the run directory's last checkpoint."""
     checkpoint_path: str | None = None

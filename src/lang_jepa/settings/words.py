@@ -57,6 +57,7 @@ _SAME = (
     "seed random_seed random_state",
     "device accelerator",
     "precision use_bfloat16 bf16 bfloat16 dtype mixed_precision",
+    "strategy parallelism sharding distributed_strategy",
     "load_checkpoint resume",
     "checkpoint_path resume_from_checkpoint ckpt_path",
     "use_gradient_checkpointing gradient_checkpointing",

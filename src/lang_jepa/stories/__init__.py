@@ -1,15 +1,8 @@
 """The built-in corpus: small stories with a hidden world and known truth, made from a seed."""
 
 from lang_jepa.stories.generate import FORMAT, SPLITS, Story, StorySentence, entropy, generate, story
-from lang_jepa.stories.truth import (
-    ParaphrasePair,
-    event_types,
-    oracle_scores,
-    paraphrase_pairs,
-    parse_event,
-    same_meaning,
-    vocabulary,
-)
+from lang_jepa.stories.pairs import ParaphrasePair, paraphrase_pairs
+from lang_jepa.stories.truth import event_types, oracle_scores, parse_event, same_meaning, vocabulary
 
 __all__ = [
     "FORMAT", "SPLITS", "ParaphrasePair", "Story", "StorySentence", "entropy", "event_types", "generate",

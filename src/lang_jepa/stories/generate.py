@@ -207,7 +207,12 @@ def story(index: int, seed: int = 0, split: str = "train") -> Story:
 def open_world(index: int, seed: int, split: str) -> tuple[Random, World]:
     """The random generator and the world of a story, before its first sentence."""
     rng = story_rng("story", seed, split, index)
-    return rng, make_world(_NAMES[int(rng.random() * len(_NAMES))], rng)
+    return rng, make_world(_draw_kind(rng), rng)
+
+
+def kind_of(index: int, seed: int, split: str) -> str:
+    """The kind of a story, which is not told for it."""
+    return _draw_kind(story_rng("story", seed, split, index))
 
 
 def generate(count: int, seed: int = 0, split: str = "train", start: int = 0) -> Iterator[Story]:
@@ -220,6 +225,10 @@ def generate(count: int, seed: int = 0, split: str = "train", start: int = 0) ->
 def entropy(odds: Mapping[str, float]) -> float:
     """Shannon entropy of a distribution, in bits."""
     return -sum(p * math.log2(p) for p in odds.values() if p > 0)
+
+
+def _draw_kind(rng: Random) -> str:
+    return _NAMES[int(rng.random() * len(_NAMES))]
 
 
 def _draw(odds: Mapping[str, float], point: float) -> str:

@@ -1,4 +1,4 @@
-"""What is true about the corpus: a text's event, graded paraphrases, and the oracle's score of a continuation.
+"""What is true about the corpus: a text's event, and the oracle's score of a continuation.
 
 To find its event, a text is reduced to a skeleton: its opening phrase is dropped, every person becomes ``@``, every
 thing, place and relation ``#``, every time of day ``%``. The skeletons of all templates are an index, so that parsing
@@ -10,25 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from random import Random
 
 import numpy as np
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.stories.generate import (
     PRONOUNS,
-    Narrator,
     Story,
     StorySentence,
-    arguments_of,
-    check_split,
-    open_world,
-    story,
-    story_rng,
 )
-from lang_jepa.stories.wordings import ROLE_OF_SLOT, Event, Piece, events, leads
+from lang_jepa.stories.wordings import ROLE_OF_SLOT, Piece, events, leads
 from lang_jepa.stories.world import (
     FEMALE_RELATIONS,
     MALE_RELATIONS,
@@ -40,7 +33,6 @@ from lang_jepa.stories.world import (
     TRADES,
     WATERS,
     WOMEN,
-    World,
 )
 
 _GENDERS = {
@@ -225,17 +217,6 @@ _IMPOSSIBLE = math.log(1e-6)
 _STRANGER = 0.02  # how far an argument that contradicts the story is still believed
 _POOL = {"person": 24, "companion": 24, "object": 6, "second": 5, "place": 15, "found": 15,
          "quality": 8}  # fmt: skip
-_MINOR = ("quality", "second", "place", "found")
-_MAJOR = ("object", "person", "companion")
-
-
-@dataclass(frozen=True, slots=True)
-class ParaphrasePair:
-    """Two sentences and how alike their meanings are, 0 to 5."""
-
-    first: str
-    second: str
-    score: float
 
 
 def oracle_scores(
@@ -275,106 +256,10 @@ def _match(candidate: StorySentence, known: dict[str, str]) -> float:
     return score
 
 
-def paraphrase_pairs(count: int, seed: int = 0, split: str = "heldout") -> list[ParaphrasePair]:
-    """Make ``count`` graded pairs of sentences, every grade equally often, in mixed order.
-
-    5: same event and arguments, other wording; 4: one minor argument differs (quality, second
-    object, place); 3: one major argument differs (object, person, companion); 2: another event of
-    the same story that names one of the same entities; 1: another event of another story of the
-    same kind; 0: another kind of story. In grades 0 and 1 no named entity is shared.
-
-    A grade is about what the two texts SHOW (``parse_event``), as a human judge would see it: an
-    argument that one of the wordings leaves out or hides behind a pronoun counts as not there.
-    Raises ``LangJepaError`` for an unknown split.
-    """
-    check_split(split)
-    rng = story_rng("pairs", seed, split)
-    return [_pair((5, 4, 3, 2, 1, 0)[i % 6], rng, seed, split) for i in range(count)]
-
-
 def same_meaning(first: str, second: str) -> bool:
     """Whether two sentences of the corpus show the same event with the same arguments."""
     one, other = read(first), read(second)
     return one is not None and other is not None and (one.event, one.arguments) == (other.event, other.arguments)
-
-
-def _pair(grade: int, rng: Random, seed: int, split: str) -> ParaphrasePair:
-    while True:
-        index = rng.randrange(1 << 30)
-        tale = story(index, seed, split)
-        sentence = tale.sentences[rng.randrange(len(tale.sentences))]
-        if grade >= 3:
-            _, world = open_world(index, seed, split)
-            pair = _reworded(grade, events()[sentence.event], world, rng, split)
-            if pair is not None:
-                return ParaphrasePair(pair[0], pair[1], float(grade))
-            continue
-        other = tale if grade == 2 else story(rng.randrange(1 << 30), seed, split)
-        second = other.sentences[rng.randrange(len(other.sentences))]
-        if _related(tale, other, sentence.text, second.text) == grade:
-            return ParaphrasePair(sentence.text, second.text, float(grade))
-
-
-def _related(tale: Story, other: Story, first: str, second: str) -> int:
-    """The grade of two sentences of different events, or -1 where the texts do not bear it out."""
-    one, two = read(first), read(second)
-    if one is None or two is None or one.event == two.event:
-        return -1
-    shared = set(one.arguments.values()) & set(two.arguments.values())
-    if tale is other:
-        return 2 if shared else -1
-    if shared:
-        return -1
-    plots = {tale.sentences[0].event, other.sentences[0].event}
-    families = [event.partition(".")[0] for event in (one.event, two.event)]
-    if len(plots) == 1:  # quiet sentences fit any plot and do not show which
-        return 1 if families[0] == families[1] and families[0] in SETTINGS else -1
-    return 0 if families[0] != families[1] else -1
-
-
-def _reworded(grade: int, event: Event, world: World, rng: Random, split: str) -> tuple[str, str] | None:
-    """Two wordings of an event, the second with another argument unless ``grade`` is 5; None if
-    the event has no fitting argument or the wordings show more or less difference than that.
-    """
-    arguments = arguments_of(event, world)
-    changed, role = world, ""
-    if grade < 5:
-        roles = [role for role in (_MINOR if grade == 4 else _MAJOR) if role in arguments]
-        if not roles:
-            return None
-        role = roles[rng.randrange(len(roles))]
-        changed = replace(world, roles={**world.roles, role: _another(role, world, rng)})
-    reserved = split == "unseen"
-    for _ in range(8):
-        first, template = Narrator(world, rng, reserved, explicit=True).narrate(event)
-        second, other = Narrator(changed, rng, reserved, explicit=True).narrate(event)
-        if template != other and _differ_in(first, second) == ({role} if role else set()):
-            return first, second
-    return None
-
-
-def _differ_in(first: str, second: str) -> set[str] | None:
-    """The roles that both texts show with different entities; None if one shows a role that the other does not."""
-    one, two = read(first), read(second)
-    if one is None or two is None or one.arguments.keys() != two.arguments.keys():
-        return None
-    return {role for role, entity in one.arguments.items() if two.arguments[role] != entity}
-
-
-def _another(role: str, world: World, rng: Random) -> str:
-    setting = SETTINGS[world.kind]
-    woman = world.woman if role == "person" else not world.woman
-    pool = {
-        "person": WOMEN if woman else MEN,
-        "companion": WOMEN if woman else MEN,
-        "object": setting.objects,
-        "second": setting.seconds,
-        "place": setting.places,
-        "found": setting.places,
-        "quality": QUALITIES,
-    }[role]
-    others = [entity for entity in pool if entity != world.roles[role]]
-    return others[rng.randrange(len(others))]
 
 
 def event_types() -> tuple[str, ...]:

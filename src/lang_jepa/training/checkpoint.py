@@ -15,17 +15,19 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from pydantic import BaseModel
 
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.files.arrays import check_finite
 from lang_jepa.files.atomic import atomic_file
+from lang_jepa.models.sharded import shared_out
 from lang_jepa.settings.load import build_saved
+from lang_jepa.training import shards
 
 _MARK = b"lang-jepa sha256 "
 _COMMENT = len(_MARK) + 64
@@ -206,13 +208,21 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
         seal(file)
 
 
-def load_checkpoint(path: Path, *, system: str | None = None, contents: Mapping[str, Any] | None = None) -> Checkpoint:
+def load_checkpoint(
+    path: Path,
+    *,
+    system: str | None = None,
+    contents: Mapping[str, Any] | None = None,
+    fabric: Any = None,
+    parts: Collection[str] | None = None,
+) -> Checkpoint:
     """Read a checkpoint; nothing in the file is executed (weights_only), and nothing loaded before its hash is right.
 
     Args:
         path: of the file.
         system: of the settings, if it must be of that one.
         contents: parts that it must have beside those of every system, with the types that they may have.
+        fabric, parts: of shards, see `shards.fill`.
 
     Raises:
         LangJepaError: missing, truncated, damaged, foreign, of another format or system, without one of its parts, or
@@ -236,6 +246,8 @@ def load_checkpoint(path: Path, *, system: str | None = None, contents: Mapping[
     said = checkpoint.get("format") if isinstance(checkpoint, dict) else None
     if said != FORMAT:
         raise LangJepaError(f"the checkpoint {path} has format {said}; this version reads format {FORMAT}")
+    if shards.ENTRY in checkpoint:
+        shards.fill(checkpoint, path, fabric=fabric, parts=parts)
     check_contents(checkpoint, contents or {}, system=system, where=f"the checkpoint {path}")
     return checkpoint  # type: ignore[no-any-return]
 
@@ -245,7 +257,7 @@ def check_matches(
     settings: BaseModel,
     *,
     data: str,
-    world: int,
+    world: int | None,
     total: int,
     path: Path,
     free: tuple[str, ...],
@@ -257,7 +269,7 @@ def check_matches(
         checkpoint: as `load_checkpoint` gave it.
         settings: of this run, of the same kind as the checkpoint's.
         data: its identity.
-        world: number of processes.
+        world: number of processes (None: it may be another).
         total: optimizer steps planned.
         path: of the checkpoint, for the message.
         free: beginnings of the settings that may differ.
@@ -277,7 +289,7 @@ def check_matches(
     differences = in_words(different, allowed)
     if checkpoint["data"] != data:
         differences.append(f"data: checkpoint {checkpoint['data']}, now {data}")
-    if checkpoint["world"] != world:
+    if world is not None and checkpoint["world"] != world:
         differences.append(f"number of processes: checkpoint {checkpoint['world']}, now {world}")
     if differences:
         raise cannot_go_on(path, differences)
@@ -333,6 +345,24 @@ def rounds_otherwise(checkpoint: Checkpoint, device: torch.device) -> str:
     )
 
 
+def other_processes(checkpoint: Checkpoint, *, world: int, sharded: bool) -> str:
+    """As `rounds_otherwise`, where other processes go on, or share out the weights otherwise.
+
+    Args:
+        checkpoint: as `load_checkpoint` gave it.
+        world: processes that go on.
+        sharded: the weights are shared out among them.
+    """
+    then, now = (checkpoint["world"], shards.ENTRY in checkpoint), (world, sharded)
+    if then == now:
+        return ""
+    there, here = (
+        f"{counted(count, 'process', 'processes')}{' with weights shared out' if parts else ''}"
+        for count, parts in (then, now)
+    )
+    return f"the run goes on, but not bit for bit as it would have: {there} there, {here} now."
+
+
 def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, what: str) -> None:
     """Load a state dict strictly.
 
@@ -349,7 +379,7 @@ def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, 
     ]
     if wrong:
         raise LangJepaError(f"{what} does not fit these settings: " + "; ".join(sorted(wrong)[:8]))
-    module.load_state_dict(state)
+    module.load_state_dict({name: shared_out(state[name], one) for name, one in mine.items()})
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

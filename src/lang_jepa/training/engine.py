@@ -10,8 +10,9 @@ import torch
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
+from lang_jepa.settings.load import build_saved
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training import contract, ranks
+from lang_jepa.training import contract, ranks, shards
 from lang_jepa.training.method import Batch, Batches, End, Loss, Method, Part, Validation
 from lang_jepa.training.metrics import STEP, read_metrics
 from lang_jepa.training.optim import check_gradients, clip_gradients
@@ -63,10 +64,10 @@ class Engine:
         self.first_step, self.resumed = self.step, state is not None
         self.method.before_batches()
         meet("concepts")  # which may be computed on some machine for hours
-        rank = self.fabric.global_rank
-        self.batches = self.method.batches(state["batches"][rank] if state else None)
-        if state:  # last, because starting loader processes draws a number
-            ranks.set_generators(state["generators"][rank])
+        own = self._own(state) if state else None
+        self.batches = self.method.batches(own["batches"] if own else None)
+        if own and own["generators"]:  # last, because starting loader processes draws a number
+            ranks.set_generators(own["generators"])
         contract.check_batches(self.method, self.batches)
         own = {"batches": self.batches.state, "generators": ranks.generators(self.fabric)}
         contract.check_state(self.method, self._state([own] * self.fabric.world_size))
@@ -143,7 +144,9 @@ class Engine:
         losses = []
         for number, batch in enumerate(batches):
             part = Part(self.step, self.seconds, count, number, parts)
-            with self.fabric.no_backward_sync(method.model, enabled=number + 1 < parts):
+            # Sharded gradients are summed after each micro-batch: until the last one they would stay whole.
+            waits = number + 1 < parts and not method.sharded
+            with self.fabric.no_backward_sync(method.model, enabled=waits):
                 loss = method.loss(batch, part)
                 contract.check_loss(method, loss)
                 self.fabric.backward(loss.total)
@@ -244,13 +247,20 @@ class Engine:
         self._files.write(self.step, {STEP: float(self.step), **metrics})
 
     def save(self, name: str | None = None) -> None:
-        """Write a checkpoint (None: the last); every rank must call it, rank 0 writes."""
+        """Write a checkpoint (None: the last); every rank must call it. Rank 0 writes, and each its part of weights
+        that are shared out.
+        """
         name, own = name or self.method.layout.last, self.batches.state
         everyone = ranks.gather(self.fabric, {"batches": own, "generators": ranks.generators(self.fabric)})
-        if self.is_rank_zero:
+        state, path = dict[str, Any](), self.folder.path / name
+        if self.is_rank_zero or self.method.sharded:
             state = self._state(everyone)
             contract.check_state(self.method, state)
-            checkpoints.save_checkpoint(self.folder.path / name, state)
+        if self.method.sharded:
+            state = shards.write(self.fabric, path, state, checkpoints.LEARNT)
+        if self.is_rank_zero:
+            checkpoints.save_checkpoint(path, state)
+            shards.remove(path, but=state.get(shards.ENTRY, {}).get("folder"))
             logging, meta = self.settings.logging, self.settings.meta
             self.folder.saved(name, keep=logging.keep_checkpoints, origin=meta.checkpoint_path)
         self.fabric.barrier()
@@ -275,18 +285,22 @@ class Engine:
 
     def _restore(self, path: Path) -> checkpoints.Checkpoint:
         """Take up a checkpoint exactly, or refuse."""
-        state = self.folder.read(path, system=self.settings.system, contents=self.method.contents)
+        fabric = self.fabric if self.method.sharded else None
+        state = self.folder.read(path, system=self.settings.system, contents=self.method.contents, fabric=fabric)
+        elsewhere = self._on_other_ranks(state, path)
         self.changes = checkpoints.check_matches(
             state,
             self.settings,
             data=self.method.identity,
-            world=self.fabric.world_size,
+            world=None if elsewhere else self.fabric.world_size,
             total=self.method.total,
             path=path,
-            free=self.method.all_free,
+            free=self.method.all_free + (self.method.of_ranks if elsewhere else ()),
             allowed=self.folder.may_change(),
         )
-        if warning := checkpoints.rounds_otherwise(state, self.fabric.device):
+        world, sharded = self.fabric.world_size, self.method.sharded
+        others = checkpoints.other_processes(state, world=world, sharded=sharded)
+        for warning in filter(None, (checkpoints.rounds_otherwise(state, self.fabric.device), others)):
             self.reporter.warning(warning)
         self.method.restore(state, path)
         if self.is_rank_zero:
@@ -297,6 +311,20 @@ class Engine:
         if self._same_best(state["settings"]["logging"]):
             self.best.restore(state["best"])
         return state
+
+    def _on_other_ranks(self, state: checkpoints.Checkpoint, path: Path) -> bool:
+        """Whether shared-out weights go on with another number of processes than wrote them."""
+        then, now = int(state["world"]), self.fabric.world_size
+        if then == now or shards.ENTRY not in state:
+            return False
+        before = build_saved(type(self.settings), state["settings"], where=str(path))
+        return self.method.same_steps(before, then=then, now=now)
+
+    def _own(self, state: checkpoints.Checkpoint) -> dict[str, Any]:
+        """This rank's position in the data and its generators; of other processes the position, the same on all."""
+        if int(state["world"]) == self.fabric.world_size:
+            return {name: state[name][self.fabric.global_rank] for name in ("batches", "generators")}
+        return {"batches": state["batches"][0], "generators": None}
 
     def _same_best(self, then: Mapping[str, Any]) -> bool:
         """Whether the best checkpoint is there, and was chosen as one would be chosen now."""

@@ -91,6 +91,8 @@ class HeldOut:
         self.rank, self.world = rank, world
         examples = sample_examples(view, settings.logging.val_sentences, settings.data.batch_size, seed=0)
         self.batches: list[Batch] = [view.batch(some) for some in examples[rank::world]]
+        lacks = len(self.batches) < -(-len(examples) // world)
+        self._fillers = [view.batch(examples[0])] if lacks else []  # so that all ranks make as many passes
 
     def measure(
         self,
@@ -149,11 +151,14 @@ class HeldOut:
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """Each function of all batches of all ranks, fp32 [Q, D] on the CPU; and their sentences and documents."""
         parts: list[list[Tensor]] = [[] for _ in functions]
-        with torch.inference_mode():
+        with torch.no_grad():  # what inference mode would gather of sharded weights could not be trained
             for batch in self.batches:
                 moved = batch.to(device)
                 for found, function in zip(parts, functions, strict=True):
                     found.append(function(moved).float().cpu())
+            for batch in self._fillers:
+                for function in functions:
+                    function(batch.to(device))
         sentences = _everywhere([batch.sentence_ids for batch in self.batches])
         documents = _everywhere([batch.document_ids for batch in self.batches])
         order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVa
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lang_jepa.settings.run import RunSettings
+from lang_jepa.settings.run import FSDP, RunSettings
 from lang_jepa.training.checkpoint import load_weights
 from lang_jepa.training.metrics import STEP
 from lang_jepa.training.optim import load_optimizers, optimizer_states
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import epochs_ended
+from lang_jepa.training.sharding import check_all_sharded
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -29,6 +30,7 @@ FREE = (
     "meta.checkpoint_path",
     "meta.on_collapse",
     "meta.timeout_minutes",
+    "meta.strategy",
     "recipe",
 )
 """Beginnings of the settings of every system that may differ when a run goes on: they do not touch the numbers."""
@@ -179,7 +181,10 @@ class Method(ABC, Generic[S]):
         layout: names of the files in its run directory.
         columns: of metrics.csv.
         free: beginnings of the settings that may differ when a run goes on, beside `FREE`.
+        of_ranks: settings that may differ where `same_steps` lets another number of processes go on.
         contents: parts of its checkpoints (what `state` gives) and their types.
+        shards: `build` shares out the weights where `sharded` says so (see `lang_jepa.training.sharding.shard`), and
+            every process makes as many passes through the modules, in training and in validation.
         fabric, reporter: of the run, from `open_data` on.
         identity: of the data, compared when a run goes on.
         total: optimizer steps planned; epoch_ends: the steps at which epochs end.
@@ -203,7 +208,9 @@ class Method(ABC, Generic[S]):
         "epoch/time",
     )
     free: ClassVar[tuple[str, ...]] = ()
+    of_ranks: ClassVar[tuple[str, ...]] = ()
     contents: ClassVar[Mapping[str, Any]] = {"model": dict, "optimizers": list}
+    shards: ClassVar[bool] = False
 
     fabric: "Fabric"
     reporter: Reporter
@@ -223,6 +230,26 @@ class Method(ABC, Generic[S]):
     def all_free(self) -> tuple[str, ...]:
         """Beginnings of the settings that may differ when a run goes on."""
         return FREE + self.free
+
+    @classmethod
+    def can_shard(cls) -> bool:
+        """Whether the class itself says `shards`: one that derives from it may use the weights in ways of its own."""
+        return bool(vars(cls).get("shards", False))
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the processes share out the weights."""
+        return self.settings.meta.strategy == FSDP
+
+    def same_steps(self, before: S, *, then: int, now: int) -> bool:
+        """Whether the steps hold the same examples with another number of processes, so that a position means the same
+        and shared-out weights can go on.
+
+        Args:
+            before: settings of the checkpoint.
+            then, now: processes.
+        """
+        return False
 
     def complaints(self) -> Iterator[str]:
         """What cannot work, before anything is prepared, moved or trained."""
@@ -244,6 +271,8 @@ class Method(ABC, Generic[S]):
 
     def set_up(self, model: nn.Module, *optimizers: Optimizer) -> None:
         """Hand the module that is called, and the optimizers, to Fabric; for `build`."""
+        if self.sharded:
+            check_all_sharded(model)
         self.model = self.fabric.setup_module(model)
         self.optimizers = [cast(Optimizer, self.fabric.setup_optimizers(one)) for one in optimizers]
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.gpt import GPT
+from lang_jepa.models.sharded import is_sharded, local, shared_out
 from lang_jepa.settings.encoder import EncoderOptimizationSettings
 from lang_jepa.settings.gpt import GPTOptimizationSettings
 from lang_jepa.training.schedule import GPTSchedule, Schedule
+from lang_jepa.training.sharding import ShardedMuon, total_norm
 
 
 def adamw(model: nn.Module, encoder: nn.Module, settings: EncoderOptimizationSettings) -> torch.optim.AdamW:
@@ -88,9 +90,10 @@ def check_gradients(model: nn.Module) -> None:
 def clip_gradients(model: nn.Module, limit: float | None) -> float:
     """Clip the gradient to a global norm (None: leave it), and return its norm before."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    parts = [local(gradient) for gradient in gradients]
+    norm = (total_norm if any(map(is_sharded, gradients)) else nn.utils.get_total_norm)(parts)
     if limit is not None:
-        nn.utils.clip_grads_with_norm_(list(model.parameters()), limit, norm)
+        torch._foreach_mul_(parts, (limit / (norm + 1e-6)).clamp(max=1.0))
     return float(norm)
 
 
@@ -134,7 +137,7 @@ def make_gpt_optimizers(model: GPT, settings: GPTOptimizationSettings) -> list[t
     matrices = [parameter for parameter in model.blocks.parameters() if parameter.ndim == 2]
     vectors = [parameter for parameter in model.blocks.parameters() if parameter.ndim < 2]
     heads = [] if model.head is None else [model.head.weight]
-    muon = torch.optim.Muon(
+    muon = (ShardedMuon if any(map(is_sharded, matrices)) else torch.optim.Muon)(
         [{"params": matrices, "peak": settings.lr}],
         lr=settings.lr,
         momentum=settings.muon_momentum,
@@ -204,14 +207,26 @@ def _load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
         if shapes - {tuple(parameters[number].shape)}:
             raise ValueError(f"parameter {number} has the shape {tuple(parameters[number].shape)}, not {shapes}")
     wanted = [set(group) for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    optimizer.load_state_dict({**state, "state": _placed(state["state"], parameters)})
     for group, names in zip(optimizer.param_groups, wanted, strict=True):
         if lacking := sorted(names - set(group)):
             raise ValueError(f"it is of another optimizer, without {', '.join(lacking)}")
 
 
+def _placed(state: Mapping[int, Mapping[str, Any]], parameters: Sequence[Tensor]) -> dict[int, dict[str, Any]]:
+    """The state of each parameter, shared out as that is; counters stay whole."""
+    return {
+        number: {
+            name: shared_out(one, parameters[number]) if isinstance(one, Tensor) and one.dim() else one
+            for name, one in entries.items()
+        }
+        for number, entries in state.items()
+    }
+
+
 def _class_of(optimizer: Any) -> str:
-    return type(getattr(optimizer, "optimizer", optimizer)).__name__  # the one that Fabric wraps
+    name = type(getattr(optimizer, "optimizer", optimizer)).__name__  # the one that Fabric wraps
+    return name.removeprefix("Sharded")  # which keeps the same state
 
 
 class WeightAverage:
@@ -261,4 +276,4 @@ class WeightAverage:
         for name, average in self._average.items():
             if name not in state or state[name].shape != average.shape:
                 raise LangJepaError(f"the average of the weights does not fit these settings: look at {name}")
-            average.copy_(state[name])
+            average.copy_(shared_out(state[name], average))

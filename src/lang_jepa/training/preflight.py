@@ -8,7 +8,7 @@ from pathlib import Path
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.run import RunSettings
+from lang_jepa.settings.run import FSDP, RunSettings
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that torchrun sets for each process."""
@@ -16,12 +16,13 @@ _EXTRAS = {"wandb": "wandb", "tensorboard": "tensorboard", "wtpsplit": "sat", "s
 """Modules and the extra that brings each."""
 
 
-def check_run(settings: RunSettings, complaints: Iterator[str]) -> None:
+def check_run(settings: RunSettings, complaints: Iterator[str], *, shards: bool) -> None:
     """Refuse a run that cannot work.
 
     Args:
         settings: of any system.
         complaints: of the system itself.
+        shards: it shares out its weights under meta.strategy=fsdp.
 
     Raises:
         LangJepaError: names everything that was found.
@@ -31,6 +32,7 @@ def check_run(settings: RunSettings, complaints: Iterator[str]) -> None:
     _refuse(
         _processes(os.environ),
         _device("meta.device", meta.device),
+        _strategy(settings, shards),
         check_module("wandb", "logging.log_to_wandb") if logging.log_to_wandb else (),
         check_module("tensorboard", "logging.log_to_tensorboard") if logging.log_to_tensorboard else (),
         _folder("logging.log_dir", logging.log_dir),
@@ -45,7 +47,14 @@ def check_trainer_run(settings: Settings) -> None:
     Raises:
         LangJepaError: names everything that was found.
     """
-    _refuse(check_splitter(settings), check_encoder_start(settings), check_objective(settings))
+    strategy = settings.meta.strategy
+    given = f"meta.strategy={strategy}: with a Trainer, Trainer(strategy=...) decides, so leave it at auto"
+    _refuse(
+        check_splitter(settings),
+        check_encoder_start(settings),
+        check_objective(settings),
+        iter([given] if strategy != "auto" else ()),
+    )
 
 
 def _refuse(*complaints: Iterator[str] | tuple[()]) -> None:
@@ -110,6 +119,22 @@ def _device(setting: str, device: str) -> Iterator[str]:
         )
 
 
+def _strategy(settings: RunSettings, shards: bool) -> Iterator[str]:
+    """What several processes cannot do together as `meta.strategy` says."""
+    meta = settings.meta
+    if meta.strategy == "auto":
+        return
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield (
+            f"meta.strategy={meta.strategy} is about several processes, and this is one: start several with torchrun "
+            "--nproc-per-node=N (scripts/launch_encoder.sh N), or set meta.strategy=auto"
+        )
+    if meta.strategy == FSDP and not shards:
+        yield f"system {settings.system} cannot share out its weights among processes: set meta.strategy=auto"
+    if meta.strategy == FSDP and meta.compile != "none":
+        yield "meta.compile has not been tried with meta.strategy=fsdp: set meta.compile=none"
+
+
 def check_module(name: str, what: str) -> Iterator[str]:
     """A complaint where a module of an extra is not there."""
     if find_spec(name) is None:
@@ -170,6 +195,27 @@ def check_objective(settings: Settings) -> Iterator[str]:
         Objective(settings)
     except LangJepaError as error:
         yield str(error)
+
+
+def check_sharded(settings: Settings) -> Iterator[str]:
+    """Complaints about an encoder whose weights cannot be shared out among processes."""
+    from lang_jepa.inference.cache import reads_cached
+    from lang_jepa.models.architecture import read_config
+    from lang_jepa.models.backbone import family_of
+
+    model = settings.model
+    if model.pretrained:
+        config = read_config(model.weights_path or settings.data.tokenizer_path)
+        if not family_of(config).packed:
+            yield (
+                f"meta.strategy=fsdp needs an encoder that runs packed, and {config.model_type!r} runs padded: its "
+                "processes would make different numbers of passes. Set meta.strategy=auto"
+            )
+    if reads_cached(settings):
+        yield (
+            "meta.strategy=fsdp does nothing for a frozen encoder (model.freeze_encoder), whose vectors one process "
+            "computes once: set meta.strategy=auto"
+        )
 
 
 def check_splitter(settings: Settings) -> Iterator[str]:

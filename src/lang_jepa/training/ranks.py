@@ -243,6 +243,11 @@ def total(fabric: Any, sums: Tensor) -> Tensor:
     return sums
 
 
+def most_parts(fabric: Any, count: int, size: int) -> int:
+    """Parts of at most `size` that the first rank cuts its share of some examples into: no rank has more."""
+    return -(-count // (size * int(fabric.world_size)))
+
+
 def of_rank_zero(fabric: Any, number: float) -> float:
     """The first rank's number on all ranks."""
     if fabric.world_size == 1:
@@ -288,23 +293,24 @@ def rounds_to_bf16(device: str, precision: str) -> bool:
     return precision == "bf16"
 
 
-def launch(device: str, *, precision: str, timeout_minutes: float) -> Any:
-    """A launched Fabric: this process alone, or one of torchrun's (DDP; NCCL on GPUs, gloo on CPUs), whose signs of
-    life the others hear from here on.
+def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str = "auto") -> Any:
+    """A launched Fabric: this process alone, or one of torchrun's (DDP or FSDP2; NCCL on GPUs, gloo on CPUs), whose
+    signs of life the others hear from here on.
 
     Raises:
         LostProcess: the processes did not find each other.
     """
     from lightning.fabric import Fabric
-    from lightning.fabric.strategies import DDPStrategy  # type: ignore[attr-defined]
     from torch.distributed import DistError
+
+    from lang_jepa.training.sharding import strategy_of
 
     world = int(os.environ.get("WORLD_SIZE", "1"))
     fabric = Fabric(
         accelerator=device,
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=world // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-        strategy=DDPStrategy(timeout=time_limit(timeout_minutes)) if world > 1 else "auto",
+        strategy=strategy_of(strategy, world, time_limit(timeout_minutes)) if world > 1 else "auto",
         precision="bf16-mixed" if rounds_to_bf16(device, precision) else "32-true",
     )
     try:

@@ -22,6 +22,7 @@ from lang_jepa.files.atomic import (
 )
 from lang_jepa.files.run_lock import RunLock, live_below
 from lang_jepa.settings.load import save_settings
+from lang_jepa.training import shards
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
@@ -151,17 +152,18 @@ class RunFolder:
         if origin.resolve() != self.path.resolve():
             for name in ("metrics.csv", texts, self.layout.best):
                 if (origin / name).is_file():
+                    shards.copy(origin / name, self.path / name)
                     with atomic_file(self.path / name) as temporary:
                         shutil.copyfile(origin / name, temporary)
 
-    def read(self, path: Path, *, system: str, contents: Mapping[str, Any]) -> dict[str, Any]:
-        """A checkpoint to go on from.
+    def read(self, path: Path, *, system: str, contents: Mapping[str, Any], fabric: Any = None) -> dict[str, Any]:
+        """A checkpoint to go on from; `fabric`: of a run whose processes share out the weights.
 
         Raises:
             LangJepaError: it cannot be used; names the others that there are.
         """
         try:
-            return load_checkpoint(path, system=system, contents=contents)
+            return load_checkpoint(path, system=system, contents=contents, fabric=fabric)
         except LangJepaError as error:
             best = [self.path / self.layout.best] if (self.path / self.layout.best).is_file() else []
             others = [one for one in [*self._epochs(), *best] if one != path]
@@ -248,6 +250,7 @@ class RunFolder:
             for path in self._epochs()[keep:]:
                 if path.resolve() not in stays:
                     path.unlink()
+                    shards.remove(path)
 
 
 def _value(settings: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ from lang_jepa.files.run_lock import RunLock
 from lang_jepa.settings.load import own_system, read_settings, settings_class
 from lang_jepa.settings.recipes import system_of
 from lang_jepa.settings.run import RunSettings
-from lang_jepa.training import ranks
+from lang_jepa.training import ranks, shards
 from lang_jepa.training.checkpoint import cannot_go_on, differing, in_words
 from lang_jepa.training.preflight import check_run
 from lang_jepa.training.ranks import end_together, meet
@@ -98,7 +98,7 @@ def train(
     from lang_jepa.training.contract import texts
 
     method = method_of(settings)
-    check_run(settings, iter(texts(method, "complaints", method.complaints())))
+    check_run(settings, iter(texts(method, "complaints", method.complaints())), shards=method.can_shard())
     folder = open_run(method, reporter)
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
         over = _finished(method, folder)
@@ -118,7 +118,9 @@ def open_run(method: "Method[Any]", reporter: Reporter | None = None) -> RunFold
     from lang_jepa.training.ranks import launch
 
     meta = method.settings.meta
-    method.fabric = launch(meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes)
+    method.fabric = launch(
+        meta.device, precision=meta.precision, timeout_minutes=meta.timeout_minutes, strategy=meta.strategy
+    )
     method.reporter = (reporter or Silent()) if method.fabric.is_global_zero else Silent()
     return RunFolder(Path(method.settings.logging.log_dir), method.layout)
 
@@ -176,9 +178,11 @@ def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None
     found: dict[str, Any] | None = None
     if method.fabric.is_global_zero and (folder.path / SETTINGS).is_file():
         before = read_settings(folder.path / SETTINGS, type(settings))
-        different = in_words(differing(before, settings, method.all_free), folder.may_change())
-        if different and (folder.path / folder.layout.last).is_file():
-            raise cannot_go_on(folder.path / folder.layout.last, different)
+        last = folder.path / folder.layout.last
+        free = method.all_free + (method.of_ranks if shards.are_of(last) else ())  # the engine compares these too
+        different = in_words(differing(before, settings, free), folder.may_change())
+        if different and last.is_file():
+            raise cannot_go_on(last, different)
         if not different and (folder.path / SUMMARY).is_file():
             found = _of_the_end(read_json(folder.path / SUMMARY, what="the summary of the run"))
             found = found if found and method.is_made(found) else None

@@ -99,46 +99,55 @@ def _dense(x: Any) -> NDArray[np.float64]:
 
 
 class WordRidge:
-    """Ridge regression from the words of the last sentences to the words of the next one.
+    """Ridge regressions from the words of the last sentences to the words of the next one.
 
     Features are the words present in the last context sentence and, for a longer span, those present anywhere in
     the last `span` sentences. The target is the TF-IDF unit vector of the next sentence. A candidate's score is the
     cosine of the regression's output with its own TF-IDF vector, centred or whitened by the training targets, which
     lifts recall@1 on stories from about .16 to .26 over plain cosine.
+
+    Args:
+        train: training documents, each a list of sentences.
+        spans: one regression for each.
     """
 
     KINDS: tuple[Similarity, ...] = ("centred", "whitened")
+    PENALTIES = (1.0, 10.0, 100.0)
 
-    def __init__(self, train: Sequence[Sequence[str]], *, span: int) -> None:
-        """Fit on training documents (each a list of sentences)."""
+    def __init__(self, train: Sequence[Sequence[str]], *, spans: Sequence[int]) -> None:
         from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-        self.spans = (1,) if span == 1 else (1, span)
         contexts = [document[:position] for document in train for position in range(1, len(document))]
         following = [sentence for document in train for sentence in document[1:]]
         self._words = CountVectorizer(binary=True).fit(following + [document[0] for document in train])
         self._tfidf = TfidfVectorizer().fit(following)
         targets = self._tfidf.transform(following)
-        self._path = list(ridge_path(self._features(contexts), targets, (1.0, 10.0, 100.0)))
+        self._paths = {
+            span: list(ridge_path(self._features(contexts, span), targets, self.PENALTIES)) for span in spans
+        }
         # Half-way to the identity: word vectors are sparse, and full whitening would inflate the rare words.
         sample = np.random.default_rng(0).permutation(len(following))[:5000]
         self._statistics = Statistics.of(targets[sample].toarray(), shrinkage=0.5)
 
-    def _features(self, contexts: Sequence[Sequence[str]]) -> Any:
+    def _features(self, contexts: Sequence[Sequence[str]], span: int) -> Any:
         from scipy.sparse import hstack
 
-        blocks = [self._words.transform([" ".join(context[-span:]) for context in contexts]) for span in self.spans]
-        return hstack(blocks, format="csr")
+        tails = [[" ".join(context[-reach:]) for context in contexts] for reach in sorted({1, span})]
+        return hstack([self._words.transform(tail) for tail in tails], format="csr")
 
-    def scores(self, questions: Questions) -> Iterator[tuple[str, ScoresBySet]]:
-        """For each penalty and similarity, the scores of all candidates."""
-        x = self._features(questions.contexts).toarray()
+    def scores(self, questions: Questions) -> Iterator[tuple[int, list[tuple[str, ScoresBySet]]]]:
+        """For each span, and each penalty and similarity, the scores of all candidates."""
         sentences = self._tfidf.transform(questions.sentences).toarray()
-        for kind in self.KINDS:
-            candidates = prepare(sentences, self._statistics, kind)
-            for penalty, ridge in self._path:
-                predicted = prepare(ridge(x), self._statistics, kind)
-                yield (f"{penalty:g}, {kind}", vector_scores(questions, predicted, candidates))
+        spaces = {kind: prepare(sentences, self._statistics, kind) for kind in self.KINDS}
+        for span, path in self._paths.items():
+            x = self._features(questions.contexts, span).toarray()
+            made = [(penalty, ridge(x)) for penalty, ridge in path]
+            found = []
+            for kind, space in spaces.items():
+                for penalty, vectors in made:
+                    scores = vector_scores(questions, prepare(vectors, self._statistics, kind), space)
+                    found.append((f"{penalty:g}, {kind}", scores))
+            yield span, found
 
 
 @dataclass(frozen=True)

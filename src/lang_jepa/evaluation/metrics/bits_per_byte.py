@@ -141,9 +141,12 @@ class Validation:
                 f"a stride of {stride} tokens does not fit windows of {self.length}: take 1 to {self.length}"
             )
         rank = distributed.get_rank() if world_size() > 1 else 0
-        windows = islice(self._windows(stride or self.length), rank, None, world_size())
+        windows = list(self._windows(stride or self.length))
+        passes = -(-len(windows) // (self.batch_size * world_size()))  # as many on each rank
+        own = iter(windows[rank :: world_size()])
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        while batch := list(islice(windows, self.batch_size)):
+        for _ in range(passes):
+            batch = list(islice(own, self.batch_size))
             scored = self._batch(logits_fn, batch)
             count = torch.tensor(len(scored.nats), dtype=torch.float64, device=self.device)
             sums += torch.stack([scored.nats.sum(), count, scored.bytes.sum().double()])
@@ -199,8 +202,8 @@ class Validation:
         logits = logits_fn(previous.contiguous())
         nats = functional.cross_entropy(logits[chosen].float(), target[chosen], reduction="none")
         size = self.table.count(target, previous)[chosen]
-        positions = np.concatenate([np.arange(window.first + 1, window.stop + 1) for window in windows])
-        return _Scored(positions, nats.double(), size)
+        positions = [np.arange(window.first + 1, window.stop + 1) for window in windows]
+        return _Scored(np.concatenate([np.zeros(0, np.int64), *positions]), nats.double(), size)
 
 
 def _check_finite(nats: float) -> None:

@@ -5,6 +5,7 @@ counts of clusters, so a thousand resamples are one matrix product; Spearman thr
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,11 +96,17 @@ def cluster_draws(
         LangJepaError: as `mean_interval`.
     """
     _, labels = np.unique(_labels(clusters, count), return_inverse=True)
-    number = int(labels.max()) + 1
-    _enough(number)
+    return _draws(int(labels.max()) + 1, resamples, seed), labels
+
+
+@lru_cache(maxsize=2)  # rows of one task have the same clusters, or two sets of them
+def _draws(clusters: int, resamples: int, seed: int) -> NDArray[np.int64]:
+    """How often each cluster is drawn, int64 [resamples, clusters], not to be written to."""
+    _enough(clusters)
     generator = np.random.default_rng(seed)
-    draws = generator.multinomial(number, np.full(number, 1 / number), size=resamples)
-    return draws, labels
+    draws = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    draws.flags.writeable = False
+    return draws
 
 
 def spearman_interval(
@@ -123,10 +130,7 @@ def spearman_interval(
     dense = [np.unique(column, return_inverse=True)[1] for column in columns]
     if min(int(one.max()) for one in dense) < 1:
         raise LangJepaError("a constant column has no rank correlation.")
-    _, labels = np.unique(_labels(clusters, len(columns[0])), return_inverse=True)
-    count = int(labels.max()) + 1
-    _enough(count)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    draws, labels = cluster_draws(clusters, len(columns[0]), resamples=resamples, seed=seed)
     results = weighted_spearman(draws, labels, dense[:1], dense[1])[:, 0]
     # A resample may hold one distinct value only, and then the correlation is undefined.
     return percentiles(results[np.isfinite(results)])

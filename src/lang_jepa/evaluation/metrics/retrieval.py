@@ -19,7 +19,9 @@ from lang_jepa.errors import LangJepaError
 Rows = NDArray[np.int64]
 TIE = 1e-6  # Scores closer than this are equal: fp32 dot products of the same unit vectors differ by about 1e-7.
 _GATHERING = 16  # A product with a row that is fetched for it costs about so many of those in one matrix product.
-_BLOCK = 1 << 25  # Entries of the score matrix held at once: 128 MiB of fp32.
+_BLOCK = 1 << 25  # Keys of a draw held at once: 128 MiB of fp32.
+_SCORES = 1 << 22  # Scores held at once: 16 MiB of fp32. The allocator takes such a block again, not a larger one.
+_FETCHED = 1 << 18  # Entries of fetched rows held at once: 1 MiB of fp32, which stays in a core's cache.
 
 
 @dataclass(frozen=True)
@@ -190,10 +192,12 @@ def candidate_scores(predictions: Tensor | ArrayLike, targets: Tensor | ArrayLik
             f"predictions have shape {tuple(query.shape)}, expected [{len(rows)}, {target.shape[1]}]: one per "
             "query, as wide as the targets."
         )
-    index = torch.from_numpy(rows).to(target.device).clamp(min=0)
-    few = _GATHERING * rows.shape[1] < target.shape[0]
+    used, place = np.unique(np.maximum(rows, 0), return_inverse=True)
+    index = torch.from_numpy(place.reshape(rows.shape)).to(target.device)
+    target = target[torch.from_numpy(used).to(target.device)]
+    few = _GATHERING * rows.shape[1] < len(used)
     parts = []
-    step = max(1, _BLOCK // (rows.shape[1] * target.shape[1] if few else target.shape[0]))
+    step = max(1, _FETCHED // (rows.shape[1] * target.shape[1]) if few else _SCORES // len(used))
     for start in range(0, len(rows), step):
         some, wanted = query[start : start + step], index[start : start + step]
         if few:

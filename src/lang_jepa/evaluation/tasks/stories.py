@@ -34,12 +34,12 @@ SAME_MEANING = 5.0
 CHOOSING_SEED = 1_000_003  # added to the seed of the stories that only choose
 
 
-def word_ridges(train_stories: int, *, seed: int = 0) -> dict[str, WordRidge]:
+def word_ridge(train_stories: int, *, seed: int = 0) -> WordRidge:
     """Ridge regressions on the words of the last and of the last three sentences, fitted on training stories."""
     from lang_jepa.stories import generate
 
     train = [[sentence.text for sentence in story.sentences] for story in generate(train_stories, seed, "train")]
-    return {f"ridge on words, last {span}": WordRidge(train, span=span) for span in (1, 3)}
+    return WordRidge(train, spans=(1, 3))
 
 
 def next_sentence_rows(
@@ -49,7 +49,7 @@ def next_sentence_rows(
     window_size: int,
     stories: int = 300,
     queries: int = 1024,
-    ridges: Mapping[str, WordRidge],
+    ridge: WordRidge,
     seed: int = 0,
 ) -> tuple[list[Row], dict[str, str]]:
     """The next sentence among 256 from other stories, and among the sentences of its own story.
@@ -63,7 +63,7 @@ def next_sentence_rows(
         window_size: previous sentences in a context at most.
         stories: reported stories; a third as many more only choose the similarity.
         queries: questions at most, over both.
-        ridges: from `word_ridges`.
+        ridge: from `word_ridge`.
 
     Returns:
         Rows, and the evaluated model's similarity per task.
@@ -82,9 +82,9 @@ def next_sentence_rows(
     events = _event_numbers(drawn, questions.sentences)
     asked = NextSentence(questions, TITLES, split, events=events, seed=seed)
     asked.add_models(models)
-    for name, ridge in ridges.items():
-        options = (("", penalty, scores) for penalty, scores in ridge.scores(questions))
-        asked.add(name, options, note="trained on training stories")
+    for span, found in ridge.scores(questions):
+        options = [("", penalty, scores) for penalty, scores in found]
+        asked.add(f"ridge on words, last {span}", options, note="trained on training stories")
     asked.add_words(None, spans=(1, 3))
     asked.add("oracle", [("", "", _oracle_scores(drawn, questions))], note="knows the hidden state")
     asked.add_chance()
@@ -225,7 +225,7 @@ def _score(request: Request) -> Result:
     budget, seed = request.budget, request.seed
     rows: list[Row] = []
     similarity: dict[str, str] = {}
-    ridges = word_ridges(budget.train_stories)
+    ridge = word_ridge(budget.train_stories)
     for split in request.splits:
         asked = next_sentence_rows(
             request.models,
@@ -233,7 +233,7 @@ def _score(request: Request) -> Result:
             window_size=request.window_size,
             stories=budget.stories,
             queries=budget.queries,
-            ridges=ridges,
+            ridge=ridge,
             seed=seed,
         )
         for more, chosen in (asked, paraphrase_rows(request.models, split, pairs=budget.paraphrases, seed=seed)):

@@ -1,5 +1,6 @@
 """LANG-JEPA and its relatives: an encoder and a predictor of embeddings."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from torch.optim import AdamW
 from lang_jepa.data.corpus.prepare import prepare, report_losses
 from lang_jepa.data.views.batch import Batch
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.model_folder import CARD, find_model, is_whole
+from lang_jepa.inference.model_folder import CARD, build_jepa, find_model, is_whole
 from lang_jepa.models.jepa import Jepa, Output
 from lang_jepa.objectives.objective import Objective, spread_of
 from lang_jepa.settings.encoder import Settings
@@ -27,11 +28,13 @@ from lang_jepa.training.preflight import (
     check_best_metric,
     check_encoder_start,
     check_objective,
+    check_sharded,
     check_splitter,
 )
 from lang_jepa.training.reporter import events_to
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import Schedule
+from lang_jepa.training.sharding import layers_of, shard
 from lang_jepa.training.start import as_resumed, check_sample, keep_start, start_model, start_target
 
 LAYOUT = Layout(
@@ -44,6 +47,7 @@ run.png              the curves
 summary.json         start, best and end
 model/               the model to use: ConceptModel.load("model")
 start/               the model that training began with (train --from)
+untrained-*          statistics of the model before its first step, for evaluations
 checkpoint-*.pth     to resume from
 """,
 )
@@ -63,6 +67,8 @@ class EncoderMethod(Method[Settings]):
     layout = LAYOUT
     columns = COLUMNS
     free = ("data.corpus_dir", "data.prepare_workers", "data.num_workers")
+    of_ranks = ("data.batch_size",)
+    shards = True
     contents: ClassVar[Mapping[str, Any]] = {
         **Method.contents,
         "target": dict,
@@ -85,6 +91,8 @@ class EncoderMethod(Method[Settings]):
         yield from check_encoder_start(as_resumed(self.settings))
         yield from check_objective(self.settings)
         yield from check_best_metric(self.settings)
+        if self.sharded:
+            yield from check_sharded(as_resumed(self.settings))
 
     def open_data(self) -> None:
         settings, fabric = as_resumed(self.settings), self.fabric
@@ -119,10 +127,25 @@ class EncoderMethod(Method[Settings]):
         self.build_model()
         if settings.meta.compile != "none":
             self.jepa.encoder.backbone.compile(backend=settings.meta.compile)
+        if self.sharded:
+            self._shard()
         self.set_up(self.jepa, self.optimizer())
         self.target.encoder.to(self.fabric.device)
         # From here on the generator only feeds dropout, and ranks must not drop alike.
         torch.manual_seed(settings.meta.seed * 1000 + 1 + self.fabric.global_rank)
+
+    def _shard(self) -> None:
+        """Layer by layer; the embeddings with what else the backbone has, head and predictor by themselves."""
+        for encoder in (self.jepa.encoder, *([self.target.encoder] if self.target.own else ())):
+            heads = [] if encoder.head is None else [encoder.head]
+            shard(self.fabric, *layers_of(encoder.backbone), encoder.backbone, *heads)
+        shard(self.fabric, self.jepa.predictor)
+        self.jepa.even = True
+
+    def same_steps(self, before: Settings, *, then: int, now: int) -> bool:
+        data = self.settings.data
+        same = data.batch_size * now == before.data.batch_size * then
+        return same and data.batch_tokens is None and not data.streaming
 
     def warnings(self) -> Iterator[str]:
         report_losses(self.data.losses(), events_to(self.reporter))
@@ -285,7 +308,11 @@ class EncoderMethod(Method[Settings]):
     def export(self, folder: Path, end: End) -> Path:
         """Write `model/`: the best by logging.best_metric where something is held out, else the last."""
         source, target = end.checkpoint, self.target
-        state = checkpoints.load_checkpoint(source, system=self.settings.system, contents=self.contents)
+        parts = ("model", "target")
+        state = checkpoints.load_checkpoint(source, system=self.settings.system, contents=self.contents, parts=parts)
+        if self.sharded:  # rank 0 alone needs whole weights, which it reads from the checkpoint
+            self.jepa = build_jepa(as_resumed(self.settings), self.data.tokenizer).to(self.fabric.device)
+            target.encoder = copy.deepcopy(self.jepa.encoder) if target.kept else self.jepa.encoder
         checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {source}")
         if target.kept:
             checkpoints.load_weights(target.encoder, state["target"], what=f"the target in {source}")

@@ -1,7 +1,4 @@
-"""A GPT trained on tokens, with or without a JEPA loss beside the cross-entropy, and its validation.
-
-Validation measures bits per byte, the span loss with and without what all texts share, and writes samples.
-"""
+"""A GPT trained on tokens, with or without a JEPA loss beside the cross-entropy."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -13,153 +10,21 @@ import torch
 from torch import Tensor
 
 from lang_jepa.data.tokens.token_stream import draw_spans
-from lang_jepa.evaluation.metrics import bits_per_byte
-from lang_jepa.inference.gpt import generate, initial_gpt, save_gpt
+from lang_jepa.inference.gpt import initial_gpt, save_gpt
 from lang_jepa.inference.model_folder import GPT_CARD, find_gpt, is_whole
-from lang_jepa.models.gpt import GPT
-from lang_jepa.objectives.gpt_losses import NextTokenLoss, pick, span_losses, without_drift
+from lang_jepa.objectives.gpt_losses import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
-from lang_jepa.training import ranks
+from lang_jepa.training.checkpoint import load_checkpoint, load_weights
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
-from lang_jepa.training.methods.gpt_data import GPTBatch, GPTBatches, Tokens, open_tokens
+from lang_jepa.training.methods.gpt_data import GPTBatch, GPTBatches, open_tokens
+from lang_jepa.training.methods.gpt_validation import GPTValidation
 from lang_jepa.training.metrics import STEP
 from lang_jepa.training.optim import WeightAverage, make_gpt_optimizers, set_gpt_rates
 from lang_jepa.training.preflight import check_module, check_names, check_paths
 from lang_jepa.training.reporter import events_to
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import GPTSchedule
-
-_SPAN_SEED = 0
-"""The same positions for every run, so that runs can be compared."""
-
-
-class GPTValidation:
-    """A fixed held-out sample, shared out among the ranks.
-
-    Args:
-        settings: budget and options.
-        tokens: both sides; something is held out.
-        fabric: a launched lightning Fabric.
-
-    Raises:
-        LangJepaError: the bytes of the held-out tokens are not counted as they are.
-    """
-
-    def __init__(self, settings: GPTSettings, tokens: Tokens, fabric: Any) -> None:
-        assert tokens.held_out is not None
-        self.settings, self.tokens, self.fabric = settings, tokens, fabric
-        evaluation, data = settings.evaluation, settings.data
-        self.validation = bits_per_byte.Validation(
-            tokens.held_out,
-            tokens.table,
-            length=data.seq_len,
-            batch_size=max(1, evaluation.val_batch_tokens // data.seq_len),
-            device=fabric.device,
-            max_tokens=evaluation.val_tokens,
-        )
-        self.rows = self._sequences(tokens.held_out, evaluation.span_sequences)
-
-    def _sequences(self, source: Any, count: int) -> np.ndarray[Any, Any]:
-        """int64 [n, T], sequences spread over the held-out tokens."""
-        length = self.settings.data.seq_len
-        last = max(0, source.num_tokens - length)
-        starts = np.unique(np.linspace(0, last, min(count, 1 + last // length)).astype(np.int64))
-        rows = [source.read(int(start), min(int(start) + length, source.num_tokens)) for start in starts]
-        return np.stack(rows)
-
-    def metrics(self, model: GPT, looped: tuple[int, ...], *, last: bool) -> dict[str, float]:
-        """Held-out metrics; every rank must call it.
-
-        Args:
-            model: in evaluation mode.
-            looped: layers that are passed through twice.
-            last: at the end of the run, where sliding windows are used too if the settings have a stride.
-        """
-
-        def logits(tokens: Tensor) -> Tensor:
-            with self.fabric.autocast():
-                return model(tokens, looped=looped)  # type: ignore[no-any-return]
-
-        found = self.validation.score(logits)
-        metrics = {
-            "val/token_loss": found.val_loss,
-            "val/bits_per_byte": found.val_bpb,
-            "val/tokens": float(found.tokens),
-            "val/bytes": float(found.bytes),
-            **self._spans(model, looped),
-        }
-        stride = self.settings.evaluation.stride
-        if last and stride is not None:
-            sliding = self.validation.score(logits, stride=stride)
-            metrics["val/sliding_loss"] = sliding.val_loss
-            metrics["val/sliding_bits_per_byte"] = sliding.val_bpb
-        return metrics
-
-    @torch.no_grad()
-    def _spans(self, model: GPT, looped: tuple[int, ...]) -> dict[str, float]:
-        """The span loss of the held-out sequences, and of the same states less their mean at each position."""
-        jepa, rows, fabric = self.settings.jepa, self.rows, self.fabric
-        positions = torch.from_numpy(
-            draw_spans(
-                rows,
-                np.arange(len(rows)),
-                form=jepa.form,
-                spans=jepa.spans,
-                max_frac=jepa.max_span_frac,
-                bos_id=self.tokens.train.bos_id,
-                seed=_SPAN_SEED,
-            )
-        ).to(fabric.device)
-        own = torch.arange(len(rows))[fabric.global_rank :: fabric.world_size]
-        parts = [part for part in torch.split(own, self.validation.batch_size) if len(part)]
-        total = torch.zeros(rows.shape[1], self.settings.model.model_dim, dtype=torch.float64, device=fabric.device)
-        picked = []
-        for part in parts:
-            tokens = torch.from_numpy(rows[part.numpy()]).to(fabric.device)
-            with fabric.autocast():
-                states = model.states(tokens, tap=jepa.layer, looped=looped).tapped
-            total += states.double().sum(0)
-            picked.append(pick(states, positions[part]))
-        mean = (ranks.total(fabric, total) / len(rows)).float()
-        sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
-        for states, part in zip(picked, parts, strict=True):
-            there = positions[part]
-            plain = span_losses(states, there, jepa.form)
-            centred = span_losses(without_drift(states, there, mean), there, jepa.form)
-            sums += torch.stack([plain.sum(), centred.sum(), (there[..., 0] >= 0).sum()]).double()
-        loss, driftless, count = ranks.total(fabric, sums).tolist()
-        if not count:
-            return {}
-        metrics = {"val/span_loss": loss / count}
-        if len(rows) > 1:  # one sequence is its own mean
-            metrics["val/span_loss_without_drift"] = driftless / count
-        return metrics
-
-    def samples(self, model: GPT, looped: tuple[int, ...], *, seed: int) -> list[str]:
-        """Texts that the model writes after a beginning of a document; for one rank."""
-        evaluation = self.settings.evaluation
-        count = self.settings.logging.num_examples
-        if not count:
-            return []
-        bos = torch.full((count, 1), self.tokens.train.bos_id, device=self.fabric.device)
-        written = generate(
-            model,
-            bos,
-            tokens=evaluation.sample_tokens,
-            temperature=evaluation.temperature,
-            top_k=evaluation.top_k,
-            seed=seed,
-            looped=looped,
-        )
-        return [self._text(row) for row in written.tolist()]
-
-    def _text(self, ids: list[int]) -> str:
-        """Up to the beginning of the next document, in one line; ids that the tokenizer does not have are no text."""
-        bos = self.tokens.train.bos_id
-        rest = [index for index in ids[1:] if index < self.tokens.train.vocab_size]
-        ids = rest[: rest.index(bos)] if bos in rest else rest
-        return " ".join(self.tokens.table.decode(ids).split())
-
+from lang_jepa.training.sharding import shard
 
 LAYOUT = Layout(
     option="-o",
@@ -222,6 +87,8 @@ class GPTMethod(Method[GPTSettings]):
         "evaluation.top_k",
         "evaluation.sentence_layer",
     )
+    of_ranks = ("data.micro_batch_tokens",)
+    shards = True
     contents: ClassVar[Mapping[str, Any]] = {
         **Method.contents,
         "average": (dict, type(None)),
@@ -258,9 +125,23 @@ class GPTMethod(Method[GPTSettings]):
         loss = NextTokenLoss(self.gpt, settings.jepa)
         if settings.meta.compile != "none":
             loss.compile(backend=settings.meta.compile, dynamic=False, fullgraph=True)
+        if self.sharded:
+            self._shard()
         self.set_up(loss.train(), *make_gpt_optimizers(self.gpt, settings.optimization))
         decay = settings.optimization.ema_decay
         self.average = None if decay is None else WeightAverage(self.gpt, decay)
+
+    def _shard(self) -> None:
+        """Block by block; what reads the embedding and the head gathers both, since they may be the same weights."""
+        from torch.distributed.fsdp import register_fsdp_forward_method
+
+        shard(self.fabric, *self.gpt.blocks, self.gpt)
+        for name in ("states", "logits"):
+            register_fsdp_forward_method(self.gpt, name)
+
+    def same_steps(self, before: GPTSettings, *, then: int, now: int) -> bool:
+        """Always: `data.batch_tokens` is that of all processes."""
+        return True
 
     def warnings(self) -> Iterator[str]:
         if self.validation is None:
@@ -338,8 +219,8 @@ class GPTMethod(Method[GPTSettings]):
         self.gpt.eval()
         with self._averaged():
             metrics = self.validation.metrics(self.gpt, looped, last=last)
-            is_rank_zero = self.fabric.is_global_zero
-            texts = self.validation.samples(self.gpt, looped, seed=step) if is_rank_zero else []
+            writes = self.fabric.is_global_zero or self.sharded  # weights are gathered by all
+            texts = self.validation.samples(self.gpt, looped, seed=step) if writes else []
         self.gpt.train()
         # What is minimised, the span loss weighted as in the last step made.
         loss = metrics["val/token_loss"] + self._span_weight * metrics.get("val/span_loss", 0.0)
@@ -364,7 +245,12 @@ class GPTMethod(Method[GPTSettings]):
         return model is not None and is_whole(model / GPT_CARD, what="card of the GPT")
 
     def export(self, folder: Path, end: End) -> Path:
-        with self._averaged():
+        if self.sharded:  # rank 0 alone needs whole weights, which it reads from the checkpoint
+            last, parts = folder / self.layout.last, ("model", "average")
+            state = load_checkpoint(last, system=self.settings.system, contents=self.contents, parts=parts)
+            self.gpt = initial_gpt(self.settings)
+            load_weights(self.gpt, {**state["model"], **(state["average"] or {})}, what=f"the model in {last}")
+        with self._averaged() if not self.sharded else nullcontext():
             save_gpt(
                 folder / "model",
                 self.gpt,

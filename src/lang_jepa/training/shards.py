@@ -1,0 +1,257 @@
+"""Checkpoints of weights that are shared out among processes: each writes its part (torch.distributed.checkpoint).
+
+    checkpoint-last.pth            everything else, sealed; names the folder of the parts and the SHA-256 of each file
+    checkpoint-last/step-40/       the parts: a file of each process, and .metadata, which says what lies where
+
+The folder is new for each save, and the `.pth` is put in place last, in one system call: until then the checkpoint
+before is the one that counts, and nothing of it was touched.
+"""
+
+import os
+import pickle
+import shutil
+import warnings
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.arrays import check_finite
+from lang_jepa.files.atomic import flush, make_folder, sha256, writing
+from lang_jepa.models.sharded import is_sharded
+from lang_jepa.training.ranks import gather
+
+ENTRY = "shards"
+"""Part of a checkpoint that says where its shards are."""
+_AT = "__shard__"
+_METADATA = ".metadata"
+_KNOWN = {
+    "torch.distributed.checkpoint.metadata": (
+        "Metadata", "TensorStorageMetadata", "ChunkStorageMetadata", "BytesStorageMetadata", "TensorProperties",
+        "MetadataIndex", "StorageMeta", "_MEM_FORMAT_ENCODING",
+    ),
+    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
+    "torch.serialization": ("_get_layout",),
+    "torch": ("Size", "float32", "float64", "float16", "bfloat16", "int64"),
+    "pathlib": ("Path", "PosixPath"),
+    "pathlib._local": ("Path", "PosixPath"),
+}  # fmt: skip
+"""All that the metadata of a checkpoint is made of."""
+
+
+def write(fabric: Any, path: Path, state: Mapping[str, Any], learnt: Collection[str]) -> dict[str, Any]:
+    """Write the parts of a checkpoint; every process calls it.
+
+    Args:
+        fabric: of the run.
+        path: of the checkpoint, which is to be written of what this returns.
+        state: the checkpoint, its sharded tensors as each process holds them.
+        learnt: parts of it whose numbers must be finite.
+
+    Returns:
+        The checkpoint with places in the shards instead of sharded tensors.
+
+    Raises:
+        LangJepaError: the disk is full, or something learnt is not finite, on any of the processes.
+    """
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    rest, tensors = _taken_out(state, "")
+    mine = {name: one for name, one in tensors.items() if name.split("/")[0] in learnt}
+    _all_well(fabric, _complaint(mine, f"what would be written to {path}"))
+    name = gather(fabric, _free_name(path, int(state["step"])) if fabric.is_global_zero else "")[0]
+    folder = path.with_suffix("") / name
+    try:
+        with writing(path):
+            make_folder(folder)
+            save(tensors, storage_writer=FileSystemWriter(folder))
+            own = {file.name: sha256(file) for file in sorted(folder.glob(f"__{fabric.global_rank}_*"))}
+            if fabric.is_global_zero:
+                own[_METADATA] = sha256(folder / _METADATA)
+                flush(folder)
+    except BaseException:
+        if fabric.is_global_zero:  # half of it would only keep the disk full
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    files = {name: total for some in gather(fabric, own) for name, total in some.items()}
+    return {**rest, ENTRY: {"folder": f"{folder.parent.name}/{name}", "sha256": files}}
+
+
+def fill(checkpoint: dict[str, Any], path: Path, *, fabric: Any = None, parts: Collection[str] | None = None) -> None:
+    """Put the tensors into a checkpoint that `write` took them out of.
+
+    Args:
+        checkpoint: as it was read; changed.
+        path: of its file.
+        fabric: of a run of `meta.strategy=fsdp`, every process of which calls this, and gets its part of each tensor,
+            whatever the number of processes that wrote them. None: tensors are read whole.
+        parts: of the checkpoint that are wanted (None: all).
+
+    Raises:
+        LangJepaError: a file of the shards is missing or damaged; it is named.
+    """
+    entry = checkpoint[ENTRY]
+    folder = _folder(path, entry)
+    if fabric is None:
+        if wrong := _broken(folder, entry["sha256"]):
+            raise LangJepaError(f"the checkpoint {path} cannot be used: {wrong}")
+    else:
+        names = sorted(entry["sha256"])[fabric.global_rank :: fabric.world_size]
+        wrong = _broken(folder, {name: entry["sha256"][name] for name in names})
+        _all_well(fabric, wrong and f"the checkpoint {path} cannot be used: {wrong}")
+    chosen = [name for name in checkpoint if parts is None or name in parts]
+    tensors: dict[str, Tensor] = {}
+    for name in chosen:
+        checkpoint[name] = _made(checkpoint[name], tensors, fabric)
+    _read(folder, tensors, alone=fabric is None)
+
+
+def are_of(path: Path) -> bool:
+    """Whether a checkpoint has shards."""
+    return path.is_file() and path.with_suffix("").is_dir()
+
+
+def remove(path: Path, *, but: str | None = None) -> None:
+    """Remove the shards of a checkpoint; `but`: the folder, named as in the checkpoint, that stays."""
+    folder = path.with_suffix("")
+    for entry in folder.glob("step-*"):
+        if f"{folder.name}/{entry.name}" != but:
+            shutil.rmtree(entry)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def copy(origin: Path, path: Path) -> None:
+    """Bring over the shards of a checkpoint, where it has some."""
+    if are_of(origin):
+        with writing(path):
+            shutil.copytree(origin.with_suffix(""), path.with_suffix(""), dirs_exist_ok=True)
+
+
+def _free_name(path: Path, step: int) -> str:
+    folder, number = path.with_suffix(""), 0
+    names = [f"step-{step}"]
+    while (folder / names[-1]).exists():
+        number += 1
+        names.append(f"step-{step}-{number}")
+    return names[-1]
+
+
+def _folder(path: Path, entry: Mapping[str, Any]) -> Path:
+    """Where the shards lie: beside the file, wherever it was moved with them."""
+    found = str(entry["folder"]).split("/")
+    if len(found) != 2 or not found[1].startswith("step-"):
+        raise LangJepaError(f"the checkpoint {path} is damaged: its shards are said to be in {entry['folder']!r}")
+    return path.parent / found[0].strip(".") / found[1]
+
+
+def _broken(folder: Path, sums: Mapping[str, str]) -> str:
+    """What is wrong with files of shards; nothing if they are whole."""
+    for name, total in sums.items():
+        file = folder / os.path.basename(name)
+        if not file.is_file():
+            return f"its shard {file} is missing"
+        if sha256(file) != total:
+            return f"its shard {file} is damaged: its contents do not match its checksum"
+    return ""
+
+
+def _complaint(tree: object, where: str) -> str:
+    try:
+        check_finite(tree, where=where)
+    except LangJepaError as error:
+        return str(error)
+    return ""
+
+
+def _all_well(fabric: Any, own: str) -> None:
+    """Raise LangJepaError on every process where one of them has something to complain of."""
+    if wrong := next(filter(None, gather(fabric, own)), None):
+        raise LangJepaError(wrong)
+
+
+def _taken_out(tree: Any, place: str) -> tuple[Any, dict[str, Tensor]]:
+    """A tree with places instead of its sharded tensors, and these by place."""
+    if is_sharded(tree):
+        there = {_AT: place, "shape": list(tree.shape), "dtype": tree.dtype}
+        return there, {place: tree.detach()}
+    if not isinstance(tree, dict | list | tuple):
+        return tree, {}
+    found: dict[str, Tensor] = {}
+    made: dict[Any, Any] = {}
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        made[key], some = _taken_out(value, f"{place}/{key}" if place else str(key))
+        found |= some
+    return (made if isinstance(tree, dict) else list(made.values())), found
+
+
+def _made(tree: Any, tensors: dict[str, Tensor], fabric: Any) -> Any:
+    """A tree with new tensors in the places of `_taken_out`, which are noted in `tensors`."""
+    if isinstance(tree, dict) and _AT in tree:
+        tensors[tree[_AT]] = made = _empty(tree["shape"], tree["dtype"], fabric)
+        return made
+    if isinstance(tree, dict):
+        return {key: _made(value, tensors, fabric) for key, value in tree.items()}
+    return [_made(value, tensors, fabric) for value in tree] if isinstance(tree, list) else tree
+
+
+def _empty(shape: list[int], dtype: torch.dtype, fabric: Any) -> Tensor:
+    if fabric is None:
+        return torch.zeros(shape, dtype=dtype)
+    from torch.distributed import tensor
+
+    from lang_jepa.training.sharding import mesh_of
+
+    placed: Tensor = tensor.zeros(shape, dtype=dtype, device_mesh=mesh_of(fabric), placements=[tensor.Shard(0)])
+    return placed
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what metadata is made of, and runs nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name not in _KNOWN.get(module, ()):
+            raise pickle.UnpicklingError(f"it holds {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _metadata(folder: Path) -> Any:
+    """What lies where in shards.
+
+    Raises:
+        LangJepaError: it is something else.
+    """
+    try:
+        with (folder / _METADATA).open("rb") as file:
+            return _Unpickler(file).load()
+    except (pickle.UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise LangJepaError(f"the shards in {folder} cannot be read: their {_METADATA} is none ({error})") from error
+
+
+def _read(folder: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:
+    """Fill tensors from shards."""
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import StorageMeta
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    metadata = _metadata(folder)
+
+    class Reader(FileSystemReader):
+        """Its own way of reading metadata is to run what is in there."""
+
+        def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
+            metadata.storage_meta = StorageMeta(load_id=self.load_id)
+            return metadata
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is")  # a file may be read by one process
+            load(tensors, storage_reader=Reader(folder), no_dist=alone)
+    except (CheckpointException, ValueError, LookupError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise LangJepaError(f"the shards in {folder} cannot be read: {reason}") from error
