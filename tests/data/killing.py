@@ -28,7 +28,7 @@ class Killing(ReadParts):
         if due and who == "node":
             import ray
 
-            due = ray.get_runtime_context().get_node_id() != os.environ["HEAD"]
+            due = ray.get_runtime_context().get_node_id() != Path(f"{flag}.head").read_text()
         if due:
             Path(flag).touch()
             os.kill(os.getpid() if who == "worker" else os.getppid(), signal.SIGKILL)
@@ -51,7 +51,7 @@ def main() -> None:
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     ray.init(cluster.address, log_to_driver=False)
-    os.environ["HEAD"] = ray.get_runtime_context().get_node_id()
+    Path(f"{flag}.head").write_text(ray.get_runtime_context().get_node_id())
     cluster.add_node(num_cpus=1)
     preparation.prepare(made, block_size=BlockSize(documents=7), executor=Executor(kind, 2))
     ray.shutdown()

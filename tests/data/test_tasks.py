@@ -66,8 +66,7 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 def run(source: Path, place: Path, kind: str, who: str, part: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, killing.__file__, settings_of(source, place).model_dump_json(), kind, who]
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    environment = {**os.environ, "PYTHONPATH": paths, "RAY_ADDRESS": ""}
-    environment.pop("RAY_ADDRESS")
+    environment = {**os.environ, "PYTHONPATH": paths, "RAY_ADDRESS": "local"}
     return subprocess.run(
         [*command, str(place / "flag"), str(part)], env=environment, check=False, capture_output=True, text=True,
         timeout=170,
