@@ -2,7 +2,9 @@
 
     python benchmarks/prepare.py                            # generated stories
     python benchmarks/prepare.py PATH --tokenizer trained --workers 1 2
+    python benchmarks/prepare.py PATH --tokenizer FOLDER --workers 1 2 --tasks 8    # in tasks of datatrove
 
+The column `blocks` is the stage that processes share: reading, splitting, tokenizing. Duplicates and shards come after.
 Memory is the largest sum, over this process and its workers, of the proportional set size (pages that several
 processes share are counted once), sampled four times a second. On a machine that does other things as well, read the
 column of megabytes per second of processor time.
@@ -13,9 +15,11 @@ import os
 import resource
 import tempfile
 import threading
+import time
 from pathlib import Path
 
-from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
+from lang_jepa.data.corpus.tasks import Executor
 from lang_jepa.settings.data import DataSettings
 
 STORIES = 10_000
@@ -79,13 +83,14 @@ def main() -> None:
     parser.add_argument("source", nargs="?", default="stories", help="as data.train_file")
     parser.add_argument("--tokenizer", default="trained", help="as data.tokenizer_path")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    parser.add_argument("--tasks", type=int, help="shares of the source that datatrove's tasks read")
     parser.add_argument("--limit", type=int, help="documents at most")
     options = parser.parse_args()
     if options.source == "stories" and options.limit is None:
         options.limit = STORIES
     from transformers import AutoTokenizer  # noqa: F401  (two seconds of importing are not preparation)
 
-    print(f"{'workers':>7} {'seconds':>8} {'MB/s':>6} {'MB/CPU s':>8} {'peak MB':>8} {'tokens':>12}")
+    print(f"{'workers':>7} {'seconds':>8} {'blocks':>7} {'MB/s':>6} {'MB/CPU s':>8} {'peak MB':>8} {'tokens':>12}")
     for workers in options.workers:
         with tempfile.TemporaryDirectory() as folder, Peak() as peak:
             settings = DataSettings(
@@ -96,13 +101,19 @@ def main() -> None:
                 val_fraction=0.05,
                 prepare_workers=workers,
             )
-            began = processor_seconds()
-            corpus = prepare(settings)
+            began, times = processor_seconds(), [time.monotonic()]
+
+            def note(event: PrepareEvent, times: list[float] = times) -> None:
+                if event.stage in ("tokenizer", "assemble"):
+                    times.append(time.monotonic())
+
+            executor = None if options.tasks is None else Executor("local", options.tasks, workers)
+            corpus = prepare(settings, progress=note, executor=executor)
             spent = processor_seconds() - began
         timing = corpus.manifest["timing"]
         megabytes = timing["megabytes_per_second"] * timing["seconds"]
         print(
-            f"{timing['workers']:>7} {timing['seconds']:>8} {timing['megabytes_per_second']:>6} "
+            f"{workers:>7} {timing['seconds']:>8} {times[-1] - times[0]:>7.1f} {timing['megabytes_per_second']:>6} "
             f"{megabytes / spent:>8.2f} {peak.megabytes:>8.0f} "
             f"{corpus.train.num_tokens + corpus.validation.num_tokens:>12,}"
         )

@@ -42,15 +42,12 @@ def begin(system: System, inputs: Inputs, folder: Path, *overrides: str) -> str:
 def test_everything_at_once(system: System, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("wandb", "tensorboard"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     (tmp_path / "run").write_text("a file")
     overrides = ("logging.log_to_wandb=true", "logging.log_to_tensorboard=true", "meta.device=cuda")
     said = begin(system, inputs, tmp_path / "run", *overrides)
     for words in (
         "logging.log_to_wandb needs wandb: pip install 'lang-jepa[wandb]'",
         "logging.log_to_tensorboard needs tensorboard",
-        "Slurm runs 2 tasks",
-        "torchrun",
         "meta.device=cuda, but torch finds no GPU here",
         f"{system.log_dir}: {tmp_path / 'run'} is a file",
     ):
@@ -73,8 +70,6 @@ def test_processes_that_do_not_know_each_other(
         ({}, None),
         (SLURM, None),  # the shell of an interactive allocation
         ({**SLURM, "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, None),
-        ({**SLURM, "SLURM_PROCID": "0"}, "Slurm runs 4 tasks"),
-        ({**SLURM, "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, "Slurm runs 2 tasks"),
         ({**SLURM, **TORCHRUN, "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, None),
         (TORCHRUN, None),
         ({"WORLD_SIZE": "1"}, None),
@@ -137,7 +132,7 @@ def test_a_decoder_of_predictions_that_the_encoder_does_not_make(tmp_path: Path)
 
 LOGGING = """recipe logging.checkpoint_freq logging.checkpoint_steps logging.eval_freq logging.keep_checkpoints
     logging.log_dir logging.log_freq logging.log_to_tensorboard logging.log_to_wandb logging.num_examples
-    meta.checkpoint_path meta.load_checkpoint meta.timeout_minutes"""
+    meta.checkpoint_path meta.load_checkpoint meta.strategy meta.timeout_minutes"""
 FREE = {
     "encoder": """data.corpus_dir data.num_workers data.prepare_workers logging.best_metric logging.best_mode
         logging.val_sentences meta.on_collapse""",

@@ -7,8 +7,12 @@ import sys
 from tiny import environment
 
 
-def start_two_ranks(*arguments: str) -> list["subprocess.Popen[bytes]"]:
-    """Two ranks of `python` with these arguments; what they say is in their `stderr`."""
+def start_two_ranks(*arguments: str, slurm: bool = False) -> list["subprocess.Popen[bytes]"]:
+    """Two ranks of `python` with these arguments; what they say is in their `stderr`.
+
+    Args:
+        slurm: started as srun would start them.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -18,10 +22,24 @@ def start_two_ranks(*arguments: str) -> list["subprocess.Popen[bytes]"]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
+    of_slurm = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_STEP_ID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_JOB_NAME": "train",
+        "MASTER_PORT": str(port),
+    }
     return [
         subprocess.Popen(
             [sys.executable, *arguments],
-            env=environment({**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}),
+            env=environment(
+                {**of_slurm, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
+                if slurm
+                else {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            ),
             stderr=subprocess.PIPE,
         )
         for rank in range(2)

@@ -86,20 +86,9 @@ def _processes(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _alone(environment: Mapping[str, str]) -> Iterator[str]:
-    """Slurm started several processes of which none knows of the others, or half of torchrun's variables are there."""
+    """Half of torchrun's variables are there."""
     if environment.get("RANK", "0") != "0":
         yield f"RANK is {environment['RANK']}, but WORLD_SIZE is not set. {_TORCHRUN}"
-    # Inside a job's shell, SLURM_NTASKS is what was asked for; a task that was started has a number.
-    tasks = environment.get("SLURM_STEP_NUM_TASKS")
-    if tasks is None and "SLURM_PROCID" in environment:
-        tasks = environment.get("SLURM_NTASKS")
-    if tasks is not None and tasks.isdecimal() and int(tasks) > 1:
-        yield (
-            f"Slurm runs {tasks} tasks, and each would train the same run by itself. Start one task a machine, which "
-            "starts the processes: srun --ntasks-per-node=1 torchrun --nnodes=$SLURM_NNODES --nproc-per-node=N "
-            "--rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID --rdzv-endpoint=HOST:29500 -m lang_jepa.cli train ... For one "
-            "process, ask Slurm for one task (--ntasks=1)."
-        )
 
 
 _TORCHRUN = "Start several processes with torchrun --nproc-per-node=N (scripts/launch_encoder.sh N), one without these."

@@ -294,13 +294,14 @@ def rounds_to_bf16(device: str, precision: str) -> bool:
 
 
 def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str = "auto") -> Any:
-    """A launched Fabric: this process alone, or one of torchrun's (DDP or FSDP2; NCCL on GPUs, gloo on CPUs), whose
-    signs of life the others hear from here on.
+    """A launched Fabric: this process alone, or one of several (DDP, FSDP2; NCCL on GPUs, gloo on CPUs), whose signs of
+    life the others hear from here on.
 
     Raises:
         LostProcess: the processes did not find each other.
     """
     from lightning.fabric import Fabric
+    from lightning.fabric.plugins.environments import TorchElasticEnvironment  # type: ignore[attr-defined]
     from torch.distributed import DistError
 
     from lang_jepa.training.sharding import strategy_of
@@ -311,6 +312,7 @@ def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=world // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         strategy=strategy_of(strategy, world, time_limit(timeout_minutes)) if world > 1 else "auto",
+        plugins=[TorchElasticEnvironment()] if world > 1 else [],  # all that is asked of is in torchrun's variables
         precision="bf16-mixed" if rounds_to_bf16(device, precision) else "32-true",
     )
     try:

@@ -19,6 +19,7 @@ from lang_jepa.training.ranks import end_together, meet
 from lang_jepa.training.reporter import Reporter, Silent
 from lang_jepa.training.run_folder import SETTINGS, SUMMARY, RunFolder
 from lang_jepa.training.signals import exit_status
+from lang_jepa.training.slurm import as_torchrun
 
 if TYPE_CHECKING:
     from lang_jepa.training.engine import Engine
@@ -83,7 +84,7 @@ def train(
     on_start: "Callable[[Engine], None] | None" = None,
     lock: RunLock | None = None,
 ) -> Result:
-    """Train a system and write what it makes; of a run that is over, say so. Under torchrun every process calls this.
+    """Train a system and write what it makes; of a run that is over, say so. Every process of a run calls this.
 
     Args:
         settings: resolved, of any system.
@@ -98,6 +99,7 @@ def train(
     from lang_jepa.training.contract import texts
 
     method = method_of(settings)
+    os.environ.update(as_torchrun(os.environ))
     check_run(settings, iter(texts(method, "complaints", method.complaints())), shards=method.can_shard())
     folder = open_run(method, reporter)
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
