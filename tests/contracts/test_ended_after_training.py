@@ -29,7 +29,7 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals, str]
     """Have a signal sent once, when a file or folder of a name is forced to the disk, before it gets its name."""
 
     def arrange(number: signal.Signals, name: str) -> None:
-        plain, sent = files._flush, list[Path]()
+        plain, sent = files.flush, list[Path]()
 
         def flush(path: Path) -> None:
             plain(path)
@@ -37,7 +37,7 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals, str]
                 sent.append(path)
                 signal.raise_signal(number)
 
-        monkeypatch.setattr(files, "_flush", flush)
+        monkeypatch.setattr(files, "flush", flush)
 
     return arrange
 
@@ -82,8 +82,8 @@ def test_the_summary_is_the_last_file(
 ) -> None:
     """A run that has one is over: whatever a kill could leave undone is done before."""
     own = Inputs(Path(shutil.copytree(inputs.encoder, tmp_path / "encoder")), inputs.texts)
-    plain, written = files._flush, list[Path]()
-    monkeypatch.setattr(files, "_flush", lambda path: (written.append(path), plain(path)))
+    plain, written = files.flush, list[Path]()
+    monkeypatch.setattr(files, "flush", lambda path: (written.append(path), plain(path)))
     system.begin(system.make(tmp_path / "run", (), own), None, own)
     names = [path.name for path in written if not path.is_dir()]
     assert any(name.startswith(f".{system.last}.") for name in names)

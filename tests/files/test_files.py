@@ -150,8 +150,8 @@ def test_crash_between_the_renames_of_a_folder(tmp_path: Path, monkeypatch: pyte
 
 def test_everything_is_on_the_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
-    real_flush, real_replace = files._flush, os.replace
-    monkeypatch.setattr(files, "_flush", lambda path: (flushed.append(path.name), real_flush(path))[1])
+    real_flush, real_replace = files.flush, os.replace
+    monkeypatch.setattr(files, "flush", lambda path: (flushed.append(path.name), real_flush(path))[1])
     monkeypatch.setattr(
         files.os, "replace", lambda a, b: (flushed.append(f"rename to {Path(b).name}"), real_replace(a, b))[1]
     )
