@@ -32,7 +32,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows[41], rows[50] = rows[3], f"{rows[7]} And one sentence more than there was before."
     write_rows(folder / "a.jsonl", rows[:30], [n % 25 for n in range(30)])
     write_rows(folder / "b.jsonl", rows[30:], list(range(20, 50)))
+    with (folder / "b.jsonl").open("a") as file:
+        file.write('{"text": null}\n{"text": ""}\n{"text": null}\n')
     (folder / "texts").mkdir()
+    (folder / "page.md").write_text(f"# A page\n\n{text_of(90)}\n\n```\ncode\n```\n")
     for n in range(6):
         (folder / "texts" / f"{n}.txt").write_text(text_of(100 + n))
     return folder
@@ -58,6 +61,8 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
         corpus = prepare(settings_of(source, tmp_path_factory.mktemp("whole")), block_size=SMALL)
     found = contents(corpus.path)
     lines = [json.loads(line) for line in found["duplicates.jsonl"].splitlines()]
+    statistics = json.loads(found["manifest"])["statistics"]
+    assert (statistics["rejected"], statistics["left_out"]) == ({"null text": 2, "empty text": 1}, {"code blocks": 1})
     assert {line["kind"] for line in lines} == {"exact duplicate", "near duplicate"}
     assert sorted(line["original"] for line in lines) == ["row-3@a.jsonl:3", "row-7"]  # found across parts
     return found
@@ -160,6 +165,7 @@ def test_jobs_of_slurm(source: Path, whole: dict[str, bytes], tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("executor", "changes", "said"),
     [
+        (Executor("slurm", 2, None, {"time": "1", "partition": "a"}), {}, "there is no sbatch here"),
         (Executor("slurm", 2, None, {"time": "1:00"}), {}, "say partition, for example --slurm time"),
         (Executor("local", 2, None, {"time": "1:00"}), {}, "--slurm has no effect with --executor local"),
         (Executor("local", 2), {"limit": 5}, "data.limit counts documents from the first one on"),

@@ -136,6 +136,9 @@ class Loader:
         return self
 
     def __next__(self) -> Batch:
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except LangJepaError as error:  # of a loader process torch gives the traceback too
+            raise LangJepaError(str(error).strip().rpartition(f"{LangJepaError.__name__}: ")[2]) from error
         self.state = self.source.advance(self.state, batch)
         return batch

@@ -5,7 +5,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 """Scheme, and the rest."""
-_SECRET = re.compile(r"sig$|signature|token|secret|passw|credential|auth|api_?-?key|access_?-?key|^key$", re.IGNORECASE)
+_PLAIN = frozenset(["download", "raw", "export", "format", "id", "alt", "versionid", "rev", "revision", "branch", "dl"])
+"""Parameters that open nothing; any other one may be a secret, whatever its name."""
+_MISTYPED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/?[^/\s:@]+:[^/\s@]+@", re.DOTALL)
 _USER = re.compile(r"(?<=://)[^/\s@]+@")
 _PARAMETER = re.compile(r"(?<=[?&])([^=&\s]+)=[^&\s'\"]*")
 _OWN_WAYS = (
@@ -18,13 +20,17 @@ def refuse_secret(address: str) -> str:
     """The address, unless it carries a secret; settings are saved, and they are shown.
 
     Raises:
-        ValueError: a user or password, or a parameter named like a signature, key or token; the message has neither.
+        ValueError: a user or password, a parameter that is not known to open nothing, or a fragment; the
+            message has none of it.
     """
     if ADDRESS.fullmatch(address) is None:
+        if _MISTYPED.match(address):
+            raise ValueError("this looks like an address with a password, and is none: write s3://..., https://...")
         return address
     parts = urlsplit(address)
-    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if not _is_plain(name)]
     carries = "a user or a password" if "@" in parts.netloc else f"the parameter {names[0]}" if names else None
+    carries = carries or ("something behind #" if parts.fragment else None)
     if carries is None:
         return address
     where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -34,11 +40,15 @@ def refuse_secret(address: str) -> str:
     )
 
 
+def _is_plain(name: str) -> bool:
+    return name.lower() in _PLAIN
+
+
 def without_secrets(text: str) -> str:
     """A text with `***` in the place of what `refuse_secret` refuses.
 
-    >>> without_secrets("s3://me:pw@bucket/a https://host/a?X-Amz-Signature=f00&b=1")
-    's3://***@bucket/a https://host/a?X-Amz-Signature=***&b=1'
+    >>> without_secrets("s3://me:pw@bucket/a https://host/a?X-Amz-Signature=f00&raw=1")
+    's3://***@bucket/a https://host/a?X-Amz-Signature=***&raw=1'
     """
-    hidden = _PARAMETER.sub(lambda found: f"{found[1]}=***" if _SECRET.search(found[1]) else found[0], text)
+    hidden = _PARAMETER.sub(lambda found: found[0] if _is_plain(found[1]) else f"{found[1]}=***", text)
     return _USER.sub("***@", hidden)

@@ -13,11 +13,11 @@ from typing import Any
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.utils.logging import logger
 
+from lang_jepa.data.corpus.tasks import NUMBERS
 from lang_jepa.data.corpus.workers import end_with_parent
 
 _TEXTS = ("time", "partition", "qos", "env_command", "venv_path")
-_NUMBERS = ("mem_per_cpu_gb", "cpus_per_task", "max_array_size")
-"""Options of Slurm that datatrove has a name for; others go to sbatch as they are."""
+"""Options of Slurm that datatrove has a name for, beside NUMBERS; others go to sbatch as they are."""
 RETRIES = 3
 """Times that Ray runs a task again whose worker or node was lost."""
 
@@ -91,7 +91,7 @@ def run_on_ray(common: dict[str, Any], options: Mapping[str, str], finish: Any) 
 def submit_to_slurm(common: dict[str, Any], options: Mapping[str, str], finish: Any) -> None:
     """Write a script for an array of jobs and one for a last job, and submit both."""
     own: dict[str, Any] = {name: options[name] for name in _TEXTS if name in options}
-    own |= {name: int(options[name]) for name in _NUMBERS if name in options}
+    own |= {name: int(options[name]) for name in NUMBERS if name in options}
     own["sbatch_args"] = {name: value for name, value in options.items() if name not in own}
     array = SlurmPipelineExecutor(**common, **own, job_name="lang-jepa-prepare")
     last = {**common, "pipeline": [finish], "tasks": 1, "workers": 1, "logging_dir": f"{common['logging_dir']}/finish"}

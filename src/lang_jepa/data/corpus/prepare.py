@@ -19,7 +19,7 @@ from lang_jepa.data.corpus.identity import parts_of_identity, short_name
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
-from lang_jepa.data.corpus.tasks import Executor, ReadParts, gathered, planned_parts, run_tasks, unfinished
+from lang_jepa.data.corpus.tasks import Executor, ReadParts, check_parts, gathered, planned_parts, run_tasks, unfinished
 from lang_jepa.data.corpus.workers import BlockSize, Processing, Tally
 from lang_jepa.data.sources.base import Source, require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
@@ -211,6 +211,8 @@ class _Job:
         began = time.monotonic()
         if self.target.exists():
             check_only(self.target, _OURS, what="a corpus")
+        if self.executor is not None:
+            check_parts(self.source, self.settings)
         if complaint := self.source.complaint():
             raise LangJepaError(complaint)
         if self.store is not None:
@@ -257,7 +259,7 @@ class _Job:
         if self.executor is None:
             work = Processing(self.settings, tokenizer, folder, self.block_size)
             return work, work.run(self.source, self._report_block), work.workers
-        parts = planned_parts(self.source, self.settings, folder)
+        parts = planned_parts(self.source, folder)
         step = ReadParts(self.settings, tokenizer, self.source, parts, folder, self.block_size)
         left = len(unfinished(step))
         if left < len(parts):

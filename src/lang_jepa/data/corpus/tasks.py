@@ -8,9 +8,10 @@ whoever was killed. What comes after (duplicates, sides, shards) is `assemble`, 
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any, Literal
 
 from lang_jepa.data.corpus.assemble import block_file, block_seen
@@ -23,6 +24,8 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import make_folder, read_json, write_json
 from lang_jepa.settings.data import DataSettings
 
+NUMBERS = ("mem_per_cpu_gb", "cpus_per_task", "max_array_size")
+"""Options of Slurm that are whole numbers to datatrove."""
 Kind = Literal["local", "ray", "slurm"]
 KINDS: tuple[Kind, ...] = ("local", "ray", "slurm")
 
@@ -60,6 +63,10 @@ class Executor:
                 f"--executor slurm: say {' and '.join(missing)}, for example --slurm time=04:00:00 --slurm "
                 "partition=cpu"
             )
+        if self.kind == "slurm" and which("sbatch") is None:
+            raise LangJepaError("--executor slurm: there is no sbatch here: run this where jobs are submitted")
+        if bad := [name for name in NUMBERS if not self.slurm.get(name, "0").lstrip("-").isdecimal()]:
+            raise LangJepaError(f"--slurm {bad[0]}={self.slurm[bad[0]]}: a whole number is wanted")
         if self.kind != "slurm" and self.slurm:
             raise LangJepaError(f"--slurm has no effect with --executor {self.kind}: leave it out")
 
@@ -109,7 +116,7 @@ class ReadParts:
             else:
                 step(path, block)
             tally.done += 1
-        write_json(part_file(self.folder, number), asdict(tally))
+        write_json(part_file(self.folder, number), vars(tally))
 
 
 def part_file(folder: Path, number: int) -> Path:
@@ -117,8 +124,8 @@ def part_file(folder: Path, number: int) -> Path:
     return folder / f"part-{number:06d}.json"
 
 
-def planned_parts(source: Source, settings: DataSettings, folder: Path) -> Sequence[Part]:
-    """The parts of a source that tasks can share out, of the size that `folder` remembers, if tasks have begun there.
+def check_parts(source: Source, settings: DataSettings) -> None:
+    """Refuse a source that tasks cannot share out.
 
     Raises:
         LangJepaError: it can only be read from its beginning, by one process.
@@ -128,14 +135,19 @@ def planned_parts(source: Source, settings: DataSettings, folder: Path) -> Seque
             "--executor: data.limit counts documents from the first one on, which tasks that read apart cannot know: "
             "set data.limit=null, or leave --executor out"
         )
-    plan = folder / "plan.json"
-    size = read_json(plan, what="plan of tasks")["size"] if plan.exists() else SIZE
-    parts = source.parts(size)
+    parts = source.parts(SIZE)
     if parts and not parts[0]:
         raise LangJepaError(
             f"--executor: {source.description} can only be read from its beginning (data.session, data.join_rows), so "
             "that tasks would have nothing to share: leave --executor out"
         )
+
+
+def planned_parts(source: Source, folder: Path) -> Sequence[Part]:
+    """The parts of a source, of the size that `folder` remembers, if tasks have begun there."""
+    plan = folder / "plan.json"
+    size = read_json(plan, what="plan of tasks")["size"] if plan.exists() else SIZE
+    parts = source.parts(size)
     make_folder(folder)
     write_json(plan, {"size": size})
     return parts

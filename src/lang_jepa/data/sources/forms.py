@@ -262,6 +262,10 @@ def messages_of(
     said = list(kind.rows(path, text, 0, list(filter(None, (group, speaker)))))
     if damaged := next((row for row in said if row.fault), None):
         raise LangJepaError(f"{path}: {damaged.place} is no message ({damaged.fault}): mend it, or leave it out")
+    if group:
+        said = [row for row in said if groups.group_of(row.beside.get(group)) is not None]
+        if not said:
+            raise LangJepaError(f"{path}: no row has a value in the column '{group}', which says whose each message is")
     owners = {groups.group_of(row.beside.get(str(group))) for row in said} if group else set()
     if len(owners) > 1:
         raise LangJepaError(

@@ -54,12 +54,13 @@ def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> I
 
 
 def pieces(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
-    """Ranges of bytes of about `size`, of lines that are not compressed; the whole file of others."""
+    """Equal ranges of at least `size` bytes, of lines that are not compressed; the whole file of others."""
     length = size_of(path)
     if path.suffix.lower() in PACKED or shape_of(path) != "lines":
         return [(0, 0, length)]
-    bounds = [*range(0, length, size), length]
-    return [(first, stop, stop - first) for first, stop in pairwise(bounds)] or [(0, 0, 0)]
+    count = max(1, length // size)
+    bounds = [length * number // count for number in range(count + 1)]
+    return [(first, stop, stop - first) for first, stop in pairwise(bounds)]
 
 
 def rows_between(path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str] = ()) -> Iterator[Row]:
