@@ -79,8 +79,8 @@ def test_a_missing_part_is_named(system: System, run: Path) -> None:
 
 def _no_position(state: dict[str, Any]) -> None:
     place = state["batches"][0]
-    if "positions" in place:
-        place["positions"] = [[0, -1, 0]]
+    if "places" in place:
+        place["places"] = [[0, -1, 0]]
     else:
         place["step" if state["system"] == "gpt" else "group"] = 10**9
 
