@@ -83,11 +83,12 @@ def test_values_of_documents_give_the_score(report: Report) -> None:
 
 
 def test_quantised_is_what_the_export_writes(run: Path, report: Report, tmp_path: Path) -> None:
-    """Score and size, but for the run's folder, which the size does not depend on."""
+    """Score and size, but for the run's folder, which the size does not depend on; compressed, a longer header may be
+    the shorter one."""
     for precision, bits in (("int8", 8), ("int6", 6)):
         done = export_gpt(run, tmp_path / "m.ljq", parse_rounding(bits, None), cap=16_000_000)
         size = report.value(f"quantised, {precision}", "validation", FILE, "model")
-        assert 0 <= done.written.bytes - size < 200
+        assert abs(done.written.bytes - size) < 200
 
 
 def test_retrieval_has_every_baseline(report: Report) -> None:
