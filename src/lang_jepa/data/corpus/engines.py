@@ -13,11 +13,10 @@ from typing import Any
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from datatrove.utils.logging import logger
 
-from lang_jepa.data.corpus.tasks import NUMBERS
 from lang_jepa.data.corpus.workers import end_with_parent
 
-_TEXTS = ("time", "partition", "qos", "env_command", "venv_path")
-"""Options of Slurm that datatrove has a name for, beside NUMBERS; others go to sbatch as they are."""
+_OWN = ("time", "partition", "qos", "env_command", "venv_path", "mem_per_cpu_gb", "cpus_per_task", "max_array_size")
+"""Options of Slurm that datatrove has a name for; others go to sbatch as they are."""
 RETRIES = 3
 """Times that Ray runs a task again whose worker or node was lost."""
 
@@ -68,12 +67,12 @@ class RayExecutor(LocalExecutor):
             raise errors[0]
 
 
-def run_local(common: dict[str, Any], options: Mapping[str, str], finish: Any) -> None:
+def run_local(common: dict[str, Any], options: Mapping[str, Any], finish: Any) -> None:
     """Run the tasks in processes of this machine."""
     LocalExecutor(**common).run()
 
 
-def run_on_ray(common: dict[str, Any], options: Mapping[str, str], finish: Any) -> None:
+def run_on_ray(common: dict[str, Any], options: Mapping[str, Any], finish: Any) -> None:
     """Run the tasks on the cluster at RAY_ADDRESS, or on one that is started here and stopped again."""
     import ray
 
@@ -88,10 +87,9 @@ def run_on_ray(common: dict[str, Any], options: Mapping[str, str], finish: Any) 
             ray.shutdown()
 
 
-def submit_to_slurm(common: dict[str, Any], options: Mapping[str, str], finish: Any) -> None:
+def submit_to_slurm(common: dict[str, Any], options: Mapping[str, Any], finish: Any) -> None:
     """Write a script for an array of jobs and one for a last job, and submit both."""
-    own: dict[str, Any] = {name: options[name] for name in _TEXTS if name in options}
-    own |= {name: int(options[name]) for name in NUMBERS if name in options}
+    own: dict[str, Any] = {name: options[name] for name in _OWN if name in options}
     own["sbatch_args"] = {name: value for name, value in options.items() if name not in own}
     array = SlurmPipelineExecutor(**common, **own, job_name="lang-jepa-prepare")
     last = {**common, "pipeline": [finish], "tasks": 1, "workers": 1, "logging_dir": f"{common['logging_dir']}/finish"}
@@ -100,7 +98,7 @@ def submit_to_slurm(common: dict[str, Any], options: Mapping[str, str], finish: 
 
 logger.remove()  # of this process; tasks have files
 
-RUN: dict[str, Callable[[dict[str, Any], Mapping[str, str], Any], None]] = {
+RUN: dict[str, Callable[[dict[str, Any], Mapping[str, Any], Any], None]] = {
     "local": run_local,
     "ray": run_on_ray,
     "slurm": submit_to_slurm,

@@ -47,6 +47,10 @@ class Executor:
     workers: int | None = None
     slurm: Mapping[str, str] = field(default_factory=dict)
 
+    def options(self) -> dict[str, Any]:
+        """Of Slurm, numbers as such."""
+        return {name: int(value) if name in NUMBERS else value for name, value in self.slurm.items()}
+
     def check(self) -> None:
         """Refuse what cannot run, before anything is read.
 
@@ -174,7 +178,7 @@ def run_tasks(step: ReadParts, executor: Executor, finish: Any) -> bool:
     try:
         from lang_jepa.data.corpus.engines import RUN
 
-        RUN[executor.kind](common, executor.slurm, finish)
+        RUN[executor.kind](common, executor.options(), finish)
     except Exception as error:  # whatever a task, a worker or the engine raised
         raise _failed(step, tasks, logs, error) from error
     if executor.kind == "slurm":
