@@ -68,7 +68,7 @@ class Store:
     """How the files of a scheme are reached.
 
     Attributes:
-        library: module that has to be installed.
+        package: module that has to be installed.
         extra: that brings it.
         fetch: bytes of a file from one number up to another; returns where they begin, and them.
         content, pin: keys of a description, of which the first that is there is taken.
@@ -76,7 +76,7 @@ class Store:
         options: of the file system.
     """
 
-    library: str
+    package: str
     extra: str
     fetch: Fetch
     content: tuple[str, ...] = ()
@@ -174,9 +174,9 @@ def check(scheme: str, address: str, setting: str) -> None:
             "the files into a folder and name that."
         )
     store = STORES[scheme]
-    if find_spec(store.library) is None:
+    if find_spec(store.package) is None:
         raise LangJepaError(
-            f"{setting}: {address} needs {store.library}, which is not installed: pip install "
+            f"{setting}: {address} needs {store.package}, which is not installed: pip install "
             f"'lang-jepa[{store.extra}]'."
         )
 
