@@ -91,14 +91,14 @@ class SentenceTransformer(Predictor):
         """Predictions [Q, D], not normalised, one per window: the position of the window's last segment."""
         context.check_sentences()
         vectors = context.states
-        passages = context.passages.to(vectors.device)
-        length = int(context.passages.max())
-        filled = torch.arange(length, device=vectors.device) < passages[:, None]  # [P, L]
-        x = vectors.new_zeros((*filled.shape, vectors.shape[-1]))
-        x[filled] = self.norm_input(vectors).to(x.dtype)
+        grid = torch.arange(int(context.passages.max())) < context.passages[:, None]  # [P, L]
+        # Counted on the CPU, where the lengths are: a mask on a GPU would make every step wait for it.
+        places, filled = grid.flatten().nonzero().squeeze(1).to(vectors.device), grid.to(vectors.device)
+        x = vectors.new_zeros((grid.numel(), vectors.shape[-1]))
+        x = x.index_copy(0, places, self.norm_input(vectors).to(x.dtype)).view(*grid.shape, -1)
         for block in self.blocks:
             x = block(x, filled)
-        return take_rows(self.output(self.norm(x[filled])), context.windows[:, -1])
+        return take_rows(self.output(self.norm(take_rows(x.flatten(0, 1), places))), context.windows[:, -1])
 
 
 class ConceptTransformer(SentenceTransformer):
