@@ -307,12 +307,13 @@ def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str
     from lang_jepa.training.sharding import strategy_of
 
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    several = world > 1 or strategy != "auto"  # one rank of FSDP is what one GPU can try (benchmarks/gpu.py)
     fabric = Fabric(
         accelerator=device,
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=world // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-        strategy=strategy_of(strategy, world, time_limit(timeout_minutes)) if world > 1 else "auto",
-        plugins=[TorchElasticEnvironment()] if world > 1 else [],  # all that is asked of is in torchrun's variables
+        strategy=strategy_of(strategy, world, time_limit(timeout_minutes)) if several else "auto",
+        plugins=[TorchElasticEnvironment()] if several else [],  # all that is asked of is in torchrun's variables
         precision="bf16-mixed" if rounds_to_bf16(device, precision) else "32-true",
     )
     try:
