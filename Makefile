@@ -44,13 +44,7 @@ format: install-dev
 	$(BIN)/ruff format .
 
 benchmarks: install-dev
-	$(BIN)/python benchmarks/sentences.py
-	$(BIN)/python benchmarks/prepare.py
-	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/sigreg.py
-	$(BIN)/python benchmarks/costs.py
-	$(BIN)/python benchmarks/gpt.py
-	$(BIN)/python benchmarks/search.py 100000
+	$(BIN)/python benchmarks/table.py
 
 # All of them, whatever one says; the last line, and the exit code, tell what failed and what could not be run.
 RELIABILITY := "kill.py 50" flips.py full_disk.py fuzz.py custom_code.py odd_inputs.py architectures.py

@@ -18,9 +18,11 @@ import threading
 import time
 from pathlib import Path
 
+from figures import figure
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
 from lang_jepa.data.corpus.tasks import Executor
 from lang_jepa.settings.data import DataSettings
+from speed import minilm
 
 STORIES = 10_000
 """Stories where no source is named."""
@@ -81,15 +83,18 @@ def main() -> None:
     """Prepare the same source once for each number of workers and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="?", default="stories", help="as data.train_file")
-    parser.add_argument("--tokenizer", default="trained", help="as data.tokenizer_path")
+    parser.add_argument("--tokenizer", default="trained", help="as data.tokenizer_path, or minilm")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
     parser.add_argument("--tasks", type=int, help="shares of the source that datatrove's tasks read")
     parser.add_argument("--limit", type=int, help="documents at most")
     options = parser.parse_args()
+    if options.tokenizer == "minilm":
+        options.tokenizer = minilm()
     if options.source == "stories" and options.limit is None:
         options.limit = STORIES
     from transformers import AutoTokenizer  # noqa: F401  (two seconds of importing are not preparation)
 
+    seconds: list[float] = []
     print(f"{'workers':>7} {'seconds':>8} {'blocks':>7} {'MB/s':>6} {'MB/CPU s':>8} {'peak MB':>8} {'tokens':>12}")
     for workers in options.workers:
         with tempfile.TemporaryDirectory() as folder, Peak() as peak:
@@ -111,12 +116,15 @@ def main() -> None:
             corpus = prepare(settings, progress=note, executor=executor)
             spent = processor_seconds() - began
         timing = corpus.manifest["timing"]
+        seconds.append(timing["seconds"])
         megabytes = timing["megabytes_per_second"] * timing["seconds"]
         print(
             f"{workers:>7} {timing['seconds']:>8} {times[-1] - times[0]:>7.1f} {timing['megabytes_per_second']:>6} "
             f"{megabytes / spent:>8.2f} {peak.megabytes:>8.0f} "
             f"{corpus.train.num_tokens + corpus.validation.num_tokens:>12,}"
         )
+    if options.tasks and options.workers == [1, 2]:
+        figure("preparation in tasks: two workers against one", seconds[0] / seconds[1])
 
 
 if __name__ == "__main__":

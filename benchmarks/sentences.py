@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sentencex import get_sentence_boundaries
 
+from figures import figure
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.settings.data import DataSettings
@@ -49,9 +50,13 @@ def main(paths: list[str]) -> None:
         source = open_source(DataSettings(train_file=path, limit=limit))
         texts = [document.text for document in source.documents(Counter())]
         megabytes = sum(len(text.encode()) for text in texts) / 1e6
+        rates = {}
         for name, split in splitters().items():
             seconds, count = measure(split, texts)
+            rates[name] = megabytes / seconds
             print(f"{Path(path).name}  {name:<10} {megabytes / seconds:6.1f} MB/s  {count / seconds:9,.0f} sentences/s")
+    if not paths:
+        figure("splitting sentences: speed of our rules against sentencex", rates["rules"] / rates["sentencex"])
 
 
 if __name__ == "__main__":
