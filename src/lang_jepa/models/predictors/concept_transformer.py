@@ -60,7 +60,7 @@ class _Block(nn.Module):
         return bias.masked_fill(~filled[:, None, None, :], -torch.inf)
 
 
-class SentenceTransformer(Predictor):
+class SegmentTransformer(Predictor):
     """Blocks over the segment vectors of each passage, read at the positions that are asked.
 
     Positions enter only as distances.
@@ -101,7 +101,7 @@ class SentenceTransformer(Predictor):
         return take_rows(self.output(self.norm(take_rows(x.flatten(0, 1), places))), context.windows[:, -1])
 
 
-class ConceptTransformer(SentenceTransformer):
+class ConceptTransformer(SegmentTransformer):
     """A small causal transformer over sentence vectors; position i predicts the vector of sentence i + 1.
 
     What is predicted depends on the window's sentences alone: a passage in training and the same sentences given at
@@ -117,7 +117,7 @@ class ConceptTransformer(SentenceTransformer):
         return view.sentences_alone and not view.two_sided
 
 
-class PassageTransformer(SentenceTransformer):
+class PassageTransformer(SegmentTransformer):
     """A small bidirectional transformer over the segment vectors of a passage, read where a sentence is hidden."""
 
     causal = False

@@ -21,7 +21,7 @@ class RecencyTransformer(ConceptTransformer):
 
     Args:
         dim: width D of vectors and predictions.
-        layers, heads, window, dropout: see `SentenceTransformer`.
+        layers, heads, window, dropout: see `SegmentTransformer`.
     """
 
     def __init__(self, dim: int, layers: int, heads: int, window: int, dropout: float = 0.0) -> None:

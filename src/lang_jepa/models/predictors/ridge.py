@@ -24,7 +24,7 @@ class RidgeTransformer(ConceptTransformer):
     is the regression's, the baseline that a predictor over fixed vectors has to beat. Then all of it learns.
 
     Args:
-        dim, layers, heads, window, dropout: see `SentenceTransformer`.
+        dim, layers, heads, window, dropout: see `SegmentTransformer`.
     """
 
     closed_form: ClassVar[bool] = True
