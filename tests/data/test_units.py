@@ -27,6 +27,7 @@ FORMS = {
     "parts": [{"role": t.speaker, "content": [{"type": "text", "text": t.text}, {"type": "image_url"}]} for t in CHAT],
     "sharegpt": [{"from": turn.speaker, "value": turn.text} for turn in CHAT],
     "speaker": [{"speaker": turn.speaker, "text": turn.text} for turn in CHAT],
+    "mixed": [{"role": turn.speaker, "text": turn.text} for turn in CHAT],
     "json": json.dumps(MESSAGES),
     "calls": [MESSAGES[0], {"role": "assistant", "content": None, "tool_calls": []}, MESSAGES[1]],
     "text": "user: Is it open?\nI have a dog. Mr. Fox.\n\nassistant: Yes. Until six.\n",

@@ -129,7 +129,7 @@ def messages_in(text: str, source: str) -> object | None:
         source: names it in errors.
 
     Raises:
-        LangJepaError: it begins like JSON and is none, or has no messages.
+        LangJepaError: it begins like JSON, or its name ends like JSON, and it is none; or it has no messages.
     """
     try:
         value = json.loads(text)
@@ -139,9 +139,9 @@ def messages_in(text: str, source: str) -> object | None:
             raise LangJepaError(
                 f"{source} holds several JSON values, and one conversation is wanted: write one into a file of its own"
             ) from error
-        if text.lstrip()[:1] in ("{", "["):
+        if text.lstrip()[:1] in ("{", "[") or Path(source).suffix.lower() in (".json", ".jsonl"):
             raise LangJepaError(
-                f"{source} begins like JSON and is none ({error}): give one list of messages, or an object with "
+                f"{source} looks like JSON and is none ({error}): give one list of messages, or an object with "
                 "`messages`"
             ) from error
         return None

@@ -238,7 +238,7 @@ def why_nothing_held_out(
     if documents <= 1:
         return (
             f"{description} is one document, and a document is held out as a whole or not at all. Cut it: several "
-            'files in a folder, or a .jsonl file with a line {"text": "..."} for each part.'
+            'files in a folder, or a .jsonl file with a line {"text": "..."} for each part (data.text_column=text).'
         )
     if not fraction:
         return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."

@@ -99,14 +99,16 @@ def _message(message: object) -> Turn:
         raise NoConversation(f"a message that is no object ({type(message).__name__})")
     for speaker, content in _KEYS:
         if content in message:
-            name = message.get(speaker)
-            return Turn(_one_line(name) if isinstance(name, str) else "", _content(message[content]))
+            names = (message.get(one) for one in (speaker, *(other for other, _ in _KEYS)))
+            name = next((one for one in names if isinstance(one, str)), "")
+            return Turn(_one_line(name), _content(message[content]))
     raise NoConversation("a message without role and content, from and value, or speaker and text")
 
 
 def is_message(value: object) -> bool:
     """Whether a value is one message, with who says it."""
-    return isinstance(value, dict) and any(speaker in value and content in value for speaker, content in _KEYS)
+    speakers, contents = zip(*_KEYS, strict=True)
+    return isinstance(value, dict) and bool(value.keys() & set(speakers)) and bool(value.keys() & set(contents))
 
 
 def _content(content: object) -> str:
