@@ -127,14 +127,15 @@ class CausalAttention(nn.Module):
 
     def _paired(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """The same by one product, with the dimensions of queries and keys in another order, in which pairs that are
-        turned stand side by side."""
+        turned stand side by side.
+        """
         heads = self.heads + self.kv_heads
         compared = interleaved(torch.cat([self.query.weight, self.key.weight]), heads, turn[0].shape[-1])
         projected = functional.linear(x, torch.cat([compared, self.value.weight]))
-        both, value = projected.split([len(compared), len(self.value.weight)], dim=-1)
+        both, value = torch.split(projected, [len(compared), len(self.value.weight)], dim=-1)
         gain = torch.cat([self.gain, self.gain.new_ones(self.kv_heads)])
-        turned = norm_and_turn(both.unflatten(-1, (heads, -1)), gain, turn).transpose(1, 2)
-        query, key = turned.split([self.heads, self.kv_heads], dim=1)
+        turned = norm_and_turn(both.reshape(*both.shape[:2], heads, -1), gain, turn).transpose(1, 2)
+        query, key = torch.split(turned, [self.heads, self.kv_heads], dim=1)
         return query, key, self._heads(value, self.kv_heads)
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:

@@ -30,16 +30,23 @@ def by_hand(x: Tensor) -> bool:
 
 def rms_norm(x: Tensor) -> Tensor:
     """Rows scaled to a root mean square of 1, without a weight (arXiv 1910.07467); shape and dtype of x [..., D]."""
-    normed: Tensor = _RMSNorm.apply(x) if by_hand(x) else functional.rms_norm(x, (x.shape[-1],))
-    return normed
+    return _applied(_RMSNorm, x) if by_hand(x) else functional.rms_norm(x, (x.shape[-1],))
+
+
+def _applied(function: type[Function], *given: Any) -> Tensor:
+    """What a function of one output gives, on autograd's tape."""
+    made: Tensor = function.apply(*given)  # type: ignore[no-untyped-call]
+    return made
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
     """1 over the root mean square of the rows [..., E], with the epsilon of `functional.rms_norm`; at least fp32
-    [..., 1]."""
+    [..., 1].
+    """
     wide = torch.promote_types(x.dtype, torch.float32)
     norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
-    return norms.square_().div_(x.shape[-1]).add_(torch.finfo(wide).eps).rsqrt_()
+    inverse: Tensor = norms.square_().div_(x.shape[-1]).add_(torch.finfo(wide).eps).rsqrt_()
+    return inverse
 
 
 class _RMSNorm(Function):
@@ -60,8 +67,7 @@ class _RMSNorm(Function):
 
 def squared_leaky_relu(x: Tensor, slope: float) -> Tensor:
     """leaky_relu(x)^2 (arXiv 2109.08668), of any shape."""
-    squared: Tensor = _SquaredReLU.apply(x, slope) if by_hand(x) else functional.leaky_relu(x, slope).square()
-    return squared
+    return _applied(_SquaredReLU, x, slope) if by_hand(x) else functional.leaky_relu(x, slope).square()
 
 
 class _SquaredReLU(Function):
@@ -80,9 +86,10 @@ class _SquaredReLU(Function):
 
 def interleaved(weight: Tensor, heads: int, pairs: int) -> Tensor:
     """Rows of a projection to heads [N * E, D] in the order in which pairs that are turned stand side by side:
-    0, pairs, 1, pairs + 1, ..., and the rest of each head as it is."""
-    rows = weight.unflatten(0, (heads, -1))
-    turned = rows[:, : 2 * pairs].unflatten(1, (2, pairs)).transpose(1, 2).flatten(1, 2)
+    0, pairs, 1, pairs + 1, ..., and the rest of each head as it is.
+    """
+    rows = weight.reshape(heads, -1, weight.shape[1])
+    turned = rows[:, : 2 * pairs].reshape(heads, 2, pairs, weight.shape[1]).transpose(1, 2).flatten(1, 2)
     return torch.cat([turned, rows[:, 2 * pairs :]], 1).flatten(0, 1)
 
 
@@ -100,13 +107,12 @@ def norm_and_turn(x: Tensor, gain: Tensor, turn: tuple[Tensor, Tensor]) -> Tenso
     cosine, sine = turn
     rest = x.shape[-1] // 2 - cosine.shape[-1]
     angles = functional.pad(torch.complex(cosine, sine), (0, rest), value=1.0)[:, None]
-    turned: Tensor = _NormAndTurn.apply(x, gain, angles)
-    return turned
+    return _applied(_NormAndTurn, x, gain, angles)
 
 
 def _times(x: Tensor, angles: Tensor) -> Tensor:
     """Pairs of neighbours in x [..., E] as complex numbers, times others [..., E / 2]."""
-    pairs = torch.view_as_complex(x.contiguous().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * angles).flatten(-2)
 
 
@@ -159,7 +165,7 @@ def _attend_in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """`attend` by products of some queries with the keys that they may see; scores are at least fp32."""
     (batch, heads, length, size), shared = query.shape, key.shape[1]
     wide = torch.promote_types(query.dtype, torch.float32)
-    query = query.to(wide).unflatten(1, (shared, heads // shared))
+    query = query.to(wide).reshape(batch, shared, heads // shared, length, size)
     keys = key.to(wide).reshape(batch * shared, length, size).mT
     values = value.reshape(batch * shared, length, size)
     parts = []
@@ -188,8 +194,7 @@ def cross_entropy(states: Tensor, weight: Tensor, targets: Tensor, cap: float | 
         fp32 scalar. Its gradients are computed with it, so it must be asked for gradients.
     """
     low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
-    mean: Tensor = _CrossEntropy.apply(states.flatten(0, 1), weight, targets.flatten(), cap, low)
-    return mean
+    return _applied(_CrossEntropy, states.flatten(0, 1), weight, targets.flatten(), cap, low)
 
 
 class _CrossEntropy(Function):
@@ -200,7 +205,7 @@ class _CrossEntropy(Function):
         by_states, by_weight = torch.empty_like(states), torch.zeros_like(weight)
         total, low = torch.zeros(()), weight.to(dtype)
         rows = max(1, SCORES // len(weight))
-        for part, wanted, out in zip(states.split(rows), targets.split(rows), by_states.split(rows), strict=True):
+        for part, wanted, out in zip(*(torch.split(one, rows) for one in (states, targets, by_states)), strict=True):
             part = part.to(dtype)
             loss, slope = _loss_and_slope((part @ low.mT).float(), wanted, cap)
             total += loss

@@ -1,12 +1,15 @@
 """Muon over many matrices at a time: those of one shape go through the Newton-Schulz iterations as one batch."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lang_jepa.training.sharding import Muon
+if TYPE_CHECKING:
+    from torch.optim import Muon
+else:
+    Muon = getattr(torch.optim, "Muon", torch.optim.Optimizer)  # see `make_gpt_optimizers`
 
 
 class StackedMuon(Muon):
