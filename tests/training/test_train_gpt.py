@@ -296,4 +296,4 @@ def test_a_compiled_run_has_one_graph_more_with_the_span_loss(tmp_path: Path) ->
     assert found == {"plain": 1, "late": 2}
     train(tiny_gpt(tmp_path / "not compiled", *late))
     compiled, eager, plain = (_weights(tmp_path / name) for name in ("late", "not compiled", "plain"))
-    assert (compiled - eager).norm() < 0.02 * (compiled - plain).norm()
+    assert (compiled - eager).norm() < 0.1 * (compiled - plain).norm()
