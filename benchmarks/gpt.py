@@ -6,17 +6,27 @@ A step is forward, backward and both optimizers, with the drawing of spans. All 
 B C), so that a busy machine slows all; medians of processor seconds count, and overheads are medians of the ratios to
 the plain step of the same round. The plain step is written out here and knows nothing of spans. The limit is the time
 that the step's matrix products alone would take at the rate that one large product reaches.
+
+    OMP_NUM_THREADS=1 python benchmarks/gpt.py --nanogpt FOLDER [--bf16] [--rounds 9]
+
+compares with nanoGPT instead (FOLDER: a checkout of https://github.com/karpathy/nanoGPT): as wide and deep, with as
+many heads, the same vocabulary, length and batches, no dropout, no biases, tied embeddings, the mean cross-entropy of
+every token, and the AdamW of its `configure_optimizers`; ours with the recipe's optimizers, and with AdamW alone. What
+differs: ours has shared key and value heads, rotary positions, normalised queries and keys, gains, gates, squared leaky
+ReLU and capped logits; nanoGPT has learnt positions, LayerNorm and GELU.
 """
 
 import argparse
+import importlib
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.data.tokens.token_stream import draw_spans
@@ -80,12 +90,11 @@ def places(settings: GPTSettings, rows: Tensor, number: int) -> Tensor:
     return torch.from_numpy(drawn)
 
 
-def products(settings: GPTSettings) -> float:
+def products(settings: GPTSettings, gpt: nn.Module) -> float:
     """Floating-point operations of a step's matrix products: 6 for each weight and token, 12 T D / 2 a layer's
-    attention (causal: half of the square)."""
+    attention (causal: half of the square). Tables of positions are in no product."""
     model, data = settings.model, settings.data
-    gpt = build_gpt(settings)
-    weights = sum(one.numel() for one in gpt.parameters() if one.ndim == 2)
+    weights = sum(one.numel() for name, one in gpt.named_parameters() if one.ndim == 2 and "wpe" not in name)
     attention = 6 * data.seq_len * model.model_dim * model.num_layers
     return data.batch_tokens * (6.0 * weights + attention)
 
@@ -101,14 +110,75 @@ def peak(*, bfloat16: bool) -> float:
     return best
 
 
-def main(settings: GPTSettings, *, rounds: int, bfloat16: bool) -> None:
+def span_forms(settings: GPTSettings, *, bfloat16: bool) -> dict[str, Step]:
+    """The plain GPT, and what the span loss adds to it."""
     middle = settings.model.num_layers // 2
-    forms = {
+    return {
         "plain": make_step(settings, "plain", bfloat16=bfloat16),
         "weight 0": make_step(settings, "weight 0", bfloat16=bfloat16),
         "spans, last state": make_step(settings, "spans", bfloat16=bfloat16),
         f"spans, layer {middle}": make_step(settings, "spans", bfloat16=bfloat16, layer=middle),
     }
+
+
+def compared_forms(settings: GPTSettings, folder: Path, *, bfloat16: bool) -> dict[str, Step]:
+    """nanoGPT, and ours with the recipe's optimizers and with AdamW alone."""
+    model, data = settings.model, settings.data
+    sys.path.insert(0, str(folder))
+    nano = importlib.import_module("model")
+    torch.manual_seed(0)
+    config = nano.GPTConfig(
+        block_size=data.seq_len,
+        vocab_size=data.vocab_size,
+        n_layer=model.num_layers,
+        n_head=model.num_heads,
+        n_embd=model.model_dim,
+        dropout=0.0,
+        bias=False,
+    )
+    theirs = nano.GPT(config)
+    forms = {
+        "nanoGPT": step_of(
+            lambda rows: theirs(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())[1],
+            [theirs.configure_optimizers(0.1, 1e-3, (0.9, 0.95), "cpu")],
+            bfloat16=bfloat16,
+        )
+    }
+    sizes: dict[str, nn.Module] = {"nanoGPT": theirs}
+    for name in ("ours", "ours, AdamW"):
+        torch.manual_seed(0)
+        sizes[name] = gpt = build_gpt(settings)
+        loss = NextTokenLoss(gpt, settings.jepa)
+        optimizers = make_gpt_optimizers(gpt, settings.optimization)
+        if name != "ours":
+            optimizers = [torch.optim.AdamW(gpt.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)]
+        forms[name] = step_of(lambda rows, loss=loss: loss(rows).total, optimizers, bfloat16=bfloat16)
+    for name, gpt in sizes.items():
+        count = sum(one.numel() for one in gpt.parameters())
+        print(f"{name:<18} {count:11,} parameters   {products(settings, gpt) / 1e9:6.1f} GFLOP a step")
+    return forms
+
+
+def step_of(loss: Callable[[Tensor], Tensor], optimizers: list[torch.optim.Optimizer], *, bfloat16: bool) -> Step:
+    """A step that minimises the loss of rows of tokens."""
+
+    def step(rows: Tensor, number: int) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            total = loss(rows)
+        total.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return step
+
+
+def main(settings: GPTSettings, nanogpt: Path | None, *, rounds: int, bfloat16: bool) -> None:
+    if nanogpt is None:
+        forms = span_forms(settings, bfloat16=bfloat16)
+    else:
+        forms = compared_forms(settings, nanogpt, bfloat16=bfloat16)
+    first = next(iter(forms))
     count = settings.data.batch_tokens // settings.data.seq_len
     generator = torch.Generator().manual_seed(0)
     seconds: dict[str, list[float]] = {name: [] for name in forms}
@@ -119,14 +189,14 @@ def main(settings: GPTSettings, *, rounds: int, bfloat16: bool) -> None:
             step(rows, number)
             if number:  # the first compiles and warms up
                 seconds[name].append(time.process_time() - began)
-    limit = products(settings) / peak(bfloat16=bfloat16)
+    limit = products(settings, build_gpt(settings)) / peak(bfloat16=bfloat16)
     tokens = settings.data.batch_tokens
     for name, times in seconds.items():
-        ratio = statistics.median(b / a for a, b in zip(seconds["plain"], times, strict=True))
+        ratio = statistics.median(b / a for a, b in zip(seconds[first], times, strict=True))
         median = statistics.median(times)
         print(
             f"{name:<18} {1e3 * median:8.1f} ms   {tokens / median:8,.0f} tokens a CPU second   "
-            f"{100 * (ratio - 1):+5.1f} %   {100 * limit / median:3.0f} % of the limit"
+            f"{100 * (ratio - 1):+5.1f} %   x {1 / ratio:.2f}   {100 * limit / median:3.0f} % of the limit"
         )
 
 
@@ -136,6 +206,7 @@ if __name__ == "__main__":
     parser.add_argument("-o", "--override", action="append", default=[])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--nanogpt", type=Path, help="compare with nanoGPT: the folder that holds its model.py")
     chosen = parser.parse_args()
     settings = load_gpt_settings(chosen.recipe, chosen.override)
-    sys.exit(main(settings, rounds=chosen.rounds, bfloat16=chosen.bf16))
+    sys.exit(main(settings, chosen.nanogpt, rounds=chosen.rounds, bfloat16=chosen.bf16))

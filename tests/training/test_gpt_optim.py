@@ -1,6 +1,7 @@
 """Muon, its groups, the schedule and the moving average."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.gpt import GPT
 from lang_jepa.settings.gpt import GPTOptimizationSettings, GPTSettings
+from lang_jepa.training.muon import StackedMuon
 from lang_jepa.training.optim import WeightAverage, check_groups, make_gpt_optimizers, set_gpt_rates
 from lang_jepa.training.schedule import GPTSchedule
 
@@ -154,3 +156,25 @@ def test_moving_average() -> None:
     other.load_state_dict(average.state_dict())
     assert all(torch.equal(other.state_dict()[name], one) for name, one in average.state_dict().items())
     assert math.isclose(other.decay, 0.75)
+
+
+def test_muon_over_stacks_is_that_of_torch_and_takes_up_its_state() -> None:
+    """Tall, wide and square matrices, one without a gradient; decay and momentum."""
+    torch.manual_seed(0)
+    shapes = [(8, 8), (16, 8), (8, 16), (8, 8), (4, 16), (8, 16)]
+    ours, theirs = ([torch.nn.Parameter(torch.zeros(shape)) for shape in shapes] for _ in range(2))
+    options = {"lr": 0.1, "weight_decay": 0.2, "momentum": 0.9, "ns_steps": 5, "adjust_lr_fn": "original"}
+    stacked, single = StackedMuon(ours, **options), torch.optim.Muon(theirs, **options)
+    for step in range(4):
+        if step == 2:
+            stacked.load_state_dict(deepcopy(single.state_dict()))
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        ours[3].grad = theirs[3].grad = None
+        stacked.step()
+        single.step()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=4e-3)
+    assert not ours[3].any()
+    assert ours[1].any()

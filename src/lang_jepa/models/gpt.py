@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.models.gpt_kernels import (
+    attend,
+    by_hand,
+    cross_entropy,
+    interleaved,
+    norm_and_turn,
+    rms_norm,
+    squared_leaky_relu,
+)
 from lang_jepa.settings.gpt import GPTModelSettings
-
-
-def rms_norm(x: Tensor) -> Tensor:
-    """Rows scaled to a root mean square of 1, without a weight (arXiv 1910.07467); shape and dtype of x [..., D]."""
-    return functional.rms_norm(x, (x.shape[-1],))
 
 
 class Rotary(nn.Module):
@@ -108,33 +112,35 @@ class CausalAttention(nn.Module):
         Returns:
             [B, T, D].
         """
+        paired = by_hand(x) and self.head_dim % 2 == 0
+        query, key, value = self._paired(x, turn) if paired else self._plain(x, turn)
+        if cache is not None:
+            key, value = cache.extend(key, value)
+        return self.out(attend(query, key, value).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _plain(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, heads, T, E], keys and values [B, K, T, E]."""
         query = rms_norm(self._heads(self.query(x), self.heads))
         query = rotate(query * self.gain[:, None, None].to(query.dtype), turn)
         key = rotate(rms_norm(self._heads(self.key(x), self.kv_heads)), turn)
-        value = self._heads(self.value(x), self.kv_heads)
-        if cache is not None:
-            key, value = cache.extend(key, value)
-        mask = _mask(query.shape[2], key.shape[2], x.device)
-        attended = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=mask is None and query.shape[2] > 1,
-            enable_gqa=self.kv_heads != self.heads,
-        )
-        return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return query, key, self._heads(self.value(x), self.kv_heads)
+
+    def _paired(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The same by one product, with the dimensions of queries and keys in another order, in which pairs that are
+        turned stand side by side.
+        """
+        heads = self.heads + self.kv_heads
+        compared = interleaved(torch.cat([self.query.weight, self.key.weight]), heads, turn[0].shape[-1])
+        projected = functional.linear(x, torch.cat([compared, self.value.weight]))
+        both, value = torch.split(projected, [len(compared), len(self.value.weight)], dim=-1)
+        gain = torch.cat([self.gain, self.gain.new_ones(self.kv_heads)])
+        turned = norm_and_turn(both.reshape(*both.shape[:2], heads, -1), gain, turn).transpose(1, 2)
+        query, key = torch.split(turned, [self.heads, self.kv_heads], dim=1)
+        return query, key, self._heads(value, self.kv_heads)
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         """[B, T, heads * E] to [B, heads, T, E]."""
         return x.reshape(*x.shape[:2], heads, self.head_dim).transpose(1, 2)
-
-
-def _mask(new: int, all_: int, device: torch.device) -> Tensor | None:
-    """Bool [new, all]: which tokens each new one sees; None where `is_causal` says it, or one token sees all."""
-    if new in (1, all_):
-        return None
-    return torch.ones(new, all_, dtype=torch.bool, device=device).tril(all_ - new)
 
 
 class MLP(nn.Module):
@@ -149,7 +155,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        return self.down(functional.leaky_relu(self.up(x), self.slope).square())  # type: ignore[no-any-return]
+        return self.down(squared_leaky_relu(self.up(x), self.slope))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -297,6 +303,13 @@ class GPT(nn.Module):
         scores = functional.linear(rms_norm(final), weight).float()
         cap = self.settings.logit_softcap
         return scores if cap is None else cap * torch.tanh(scores / cap)
+
+    def cross_entropy(self, final: Tensor, targets: Tensor) -> Tensor:
+        """Mean nats, fp32 scalar, that `logits` of final states [B, T, D] give the tokens [B, T] behind them."""
+        if not (by_hand(final) and torch.is_grad_enabled()):
+            return functional.cross_entropy(self.logits(final).flatten(0, 1), targets.flatten())
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return cross_entropy(rms_norm(final), weight, targets, self.settings.logit_softcap)
 
     def forward(self, tokens: Tensor, *, looped: tuple[int, ...] = ()) -> Tensor:
         """Scores [B, T, V] (fp32) of the token after each of tokens [B, T]."""

@@ -132,8 +132,7 @@ class NextTokenLoss(nn.Module):
             weight: fp32 scalar, of the span loss.
         """
         states = self.model.states(tokens[:, :-1], tap=self.layer, looped=looped)
-        logits = self.model.logits(states.final)
-        cross_entropy = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        cross_entropy = self.model.cross_entropy(states.final, tokens[:, 1:])
         if positions is None or weight is None:
             return Losses(cross_entropy, cross_entropy, None)
         span = span_loss(states.tapped, positions, self.form)

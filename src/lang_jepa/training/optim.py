@@ -17,6 +17,7 @@ from lang_jepa.models.gpt import GPT
 from lang_jepa.models.sharded import is_sharded, local, shared_out
 from lang_jepa.settings.encoder import EncoderOptimizationSettings
 from lang_jepa.settings.gpt import GPTOptimizationSettings
+from lang_jepa.training.muon import StackedMuon
 from lang_jepa.training.schedule import GPTSchedule, Schedule
 from lang_jepa.training.sharding import ShardedMuon, total_norm
 
@@ -137,7 +138,7 @@ def make_gpt_optimizers(model: GPT, settings: GPTOptimizationSettings) -> list[t
     matrices = [parameter for parameter in model.blocks.parameters() if parameter.ndim == 2]
     vectors = [parameter for parameter in model.blocks.parameters() if parameter.ndim < 2]
     heads = [] if model.head is None else [model.head.weight]
-    muon = (ShardedMuon if any(map(is_sharded, matrices)) else torch.optim.Muon)(
+    muon = (ShardedMuon if any(map(is_sharded, matrices)) else StackedMuon)(
         [{"params": matrices, "peak": settings.lr}],
         lr=settings.lr,
         momentum=settings.muon_momentum,
@@ -226,7 +227,7 @@ def _placed(state: Mapping[int, Mapping[str, Any]], parameters: Sequence[Tensor]
 
 def _class_of(optimizer: Any) -> str:
     name = type(getattr(optimizer, "optimizer", optimizer)).__name__  # the one that Fabric wraps
-    return name.removeprefix("Sharded")  # which keeps the same state
+    return name.removeprefix("Sharded").removeprefix("Stacked")  # which keep the same state
 
 
 class WeightAverage:

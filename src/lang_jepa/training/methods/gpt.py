@@ -136,7 +136,7 @@ class GPTMethod(Method[GPTSettings]):
         from torch.distributed.fsdp import register_fsdp_forward_method
 
         shard(self.fabric, *self.gpt.blocks, self.gpt)
-        for name in ("states", "logits"):
+        for name in ("states", "logits", "cross_entropy"):
             register_fsdp_forward_method(self.gpt, name)
 
     def same_steps(self, before: GPTSettings, *, then: int, now: int) -> bool:

@@ -1,0 +1,66 @@
+"""Muon over many matrices at a time: those of one shape go through the Newton-Schulz iterations as one batch."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.optim import Muon
+else:
+    Muon = getattr(torch.optim, "Muon", torch.optim.Optimizer)  # see `make_gpt_optimizers`
+
+
+class StackedMuon(Muon):
+    """`torch.optim.Muon`, with the same numbers in fewer products. The state is that of torch."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One update; `closure` is not used."""
+        from torch.optim._muon import _adjust_lr
+
+        for group in self.param_groups:
+            parameters = [one for one in group["params"] if one.grad is not None]
+            if not parameters:
+                continue
+            gradients = [one.grad for one in parameters]
+            buffers = [self.state[one].setdefault("momentum_buffer", torch.zeros_like(one)) for one in parameters]
+            torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+            updates = torch._foreach_lerp(gradients, buffers, group["momentum"]) if group["nesterov"] else buffers
+            updates = orthogonal(updates, group["ns_coefficients"], group["ns_steps"], group["eps"])
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            for one, update in zip(parameters, updates, strict=True):
+                one.add_(update, alpha=-_adjust_lr(group["lr"], group["adjust_lr_fn"], one.shape))
+
+
+def orthogonal(
+    matrices: Sequence[Tensor], coefficients: tuple[float, float, float], steps: int, eps: float
+) -> list[Tensor]:
+    """Each matrix with its singular values brought near 1, by iterations in bf16
+    (https://kellerjordan.github.io/posts/muon): X <- a X + (b A + c A^2) X with A = X X^T.
+
+    Args:
+        matrices: of any shapes.
+        coefficients: a, b, c.
+        steps: iterations.
+        eps: smallest norm that a matrix is divided by.
+
+    Returns:
+        bf16, in the order and the shapes of the matrices.
+    """
+    a, b, c = coefficients
+    alike: dict[tuple[int, int], list[int]] = {}
+    for number, matrix in enumerate(matrices):
+        alike.setdefault((min(matrix.shape), max(matrix.shape)), []).append(number)
+    done: dict[int, Tensor] = {}
+    for numbers in alike.values():
+        tall = [matrices[number].shape[0] > matrices[number].shape[1] for number in numbers]
+        stack = torch.stack([matrices[n].mT if t else matrices[n] for n, t in zip(numbers, tall, strict=True)])
+        stack = stack.bfloat16()
+        stack /= torch.linalg.vector_norm(stack, dim=(1, 2), keepdim=True).clamp(min=eps)
+        for _ in range(steps):
+            gram = stack @ stack.mT
+            stack = torch.baddbmm(stack, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), stack, beta=a)
+        done |= {n: one.mT if t else one for n, t, one in zip(numbers, tall, stack, strict=True)}
+    return [done[number] for number in range(len(matrices))]
