@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from figures import figure
 from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.inference.gpt import build_gpt
 from lang_jepa.models.gpt import GPT
@@ -191,13 +192,19 @@ def main(settings: GPTSettings, nanogpt: Path | None, *, rounds: int, bfloat16: 
                 seconds[name].append(time.process_time() - began)
     limit = products(settings, build_gpt(settings)) / peak(bfloat16=bfloat16)
     tokens = settings.data.batch_tokens
+    ratios = {}
     for name, times in seconds.items():
-        ratio = statistics.median(b / a for a, b in zip(seconds[first], times, strict=True))
+        ratios[name] = ratio = statistics.median(b / a for a, b in zip(seconds[first], times, strict=True))
         median = statistics.median(times)
         print(
             f"{name:<18} {1e3 * median:8.1f} ms   {tokens / median:8,.0f} tokens a CPU second   "
             f"{100 * (ratio - 1):+5.1f} %   x {1 / ratio:.2f}   {100 * limit / median:3.0f} % of the limit"
         )
+    if nanogpt is None:
+        figure("GPT: step with the span loss against one without", ratios["spans, last state"])
+    else:
+        kind = "bf16" if bfloat16 else "fp32"
+        figure(f"GPT, {kind}: tokens a CPU second against nanoGPT's model", 1 / ratios["ours"])
 
 
 if __name__ == "__main__":

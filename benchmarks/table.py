@@ -81,6 +81,10 @@ SCRIPTS = (
     ),
     Script(("sigreg.py",), (Figure("SIGReg, forward and backward: speed against cos and sin at each knot"),)),
     Script(("gpt.py",), (Figure("GPT: step with the span loss against one without", 1.05, lower=True),)),
+    Script(("gpt.py",), (Figure("GPT, fp32: tokens a CPU second against nanoGPT's model", 1.1),), peer="nanogpt"),
+    Script(
+        ("gpt.py", "--bf16"), (Figure("GPT, bf16: tokens a CPU second against nanoGPT's model", 1.1),), peer="nanogpt"
+    ),
     Script(("sentences.py",), (Figure("splitting sentences: speed of our rules against sentencex"),)),
     Script(
         ("prepare.py", "--tasks", "2", "--workers", "1", "2", "--limit", "60000", "--tokenizer", "minilm"),
