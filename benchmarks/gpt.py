@@ -201,7 +201,7 @@ def main(settings: GPTSettings, nanogpt: Path | None, *, rounds: int, bfloat16: 
             f"{100 * (ratio - 1):+5.1f} %   x {1 / ratio:.2f}   {100 * limit / median:3.0f} % of the limit"
         )
     if nanogpt is None:
-        figure("GPT: step with the span loss against one without", ratios["spans, last state"])
+        figure("GPT: step with the span loss against one without", ratios["spans, last state"] / ratios["weight 0"])
     else:
         kind = "bf16" if bfloat16 else "fp32"
         figure(f"GPT, {kind}: tokens a CPU second against nanoGPT's model", 1 / ratios["ours"])

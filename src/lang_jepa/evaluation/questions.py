@@ -84,7 +84,8 @@ def build_questions(
     if len(np.unique(owners[~mask])) < 2 or not mask.any():
         raise LangJepaError(
             f"questions about what comes next need at least four documents of three units or more ({len(documents)} "
-            f"given, {len(texts) - sum(marks)} of them to report on): evaluate on more documents, or train with a larger data.val_fraction."
+            f"given, {len(texts) - sum(marks)} of them to report on): evaluate on more documents, or "
+            "train with a larger data.val_fraction."
         )
     true = np.array([texts[d][p] for d, p in picked])
     windows = [texts[d][max(0, p - window_size) : p] for d, p in picked]
