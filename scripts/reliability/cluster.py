@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,9 +80,8 @@ def main() -> int:
         drill = Drill(Path(scratch), hosts)
         drill.prepare()
         whole, lost = drill.train("whole"), drill.train("lost", step, number)
-        for run in (whole, lost):
-            drill.lang_jepa("evaluate", run, "--tasks", "retrieval,document", "--corpus", drill.corpus)
-            drill.lang_jepa("export", run, "export", "--license", "cc0-1.0")
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(drill.use, (whole, lost)))
         different = list(compare(whole, lost))
     for problem in different:
         print(problem)
@@ -138,16 +138,9 @@ class Drill:
         system = stores.system_of("s3")
         system.mkdir("texts")
         system.put(str(write_parquet(self.place / "texts", documents=240, files=4)), SOURCE, recursive=True)
-        command = [
-            *_settings(*_DATA, "data.limit=null", "data.vocab_size=600"),
-            "--executor",
-            "ray",
-            "--tasks",
-            "4",
-            "--workers",
-            "2",
-        ]
-        self._run(sys.executable, "-c", _IN_PARTS, "prepare", "concepts", *command)
+        settings = _settings(*_DATA, "data.limit=null", "data.vocab_size=600")
+        engine = ("--executor", "ray", "--tasks", "4", "--workers", "2")
+        self._run(sys.executable, "-c", _IN_PARTS, "prepare", "concepts", *settings, *engine)
         (manifest,) = self.place.glob("cache/corpora/*/*/manifest.json")
         self.corpus = manifest.parent
         self.say(f"Ray has prepared {SOURCE}: {CORPORA}/{self.corpus.name}")
@@ -171,16 +164,15 @@ class Drill:
         both = self.hosts.train(folder, *arguments)
         said = [process.communicate(timeout=170)[1].decode() for process in both]
         if any(process.returncode for process in both):
-            raise RuntimeError(
-                "\n".join(line for text in said for line in text.splitlines() if line.startswith("error"))
-            )
+            raise RuntimeError("\n".join(said))
         self.say(f"trained: {name}")
         return folder / "run"
 
-    def lang_jepa(self, verb: str, run: Path, *arguments: str | Path) -> None:
-        """A command about a run, given beside it, which must end well."""
-        self._run(sys.executable, "-m", "lang_jepa.cli", verb, run, *arguments, cwd=run.parent)
-        self.say(f"{verb}: {run.parent.name}")
+    def use(self, run: Path) -> None:
+        """Evaluate and export a run."""
+        for command in (("evaluate", run, "--corpus", self.corpus), ("export", run, "export", "--license", "cc0-1.0")):
+            self._run(sys.executable, "-m", "lang_jepa.cli", *command, cwd=run.parent)
+            self.say(f"{command[0]}: {run.parent.name}")
 
     def _run(self, *command: str | Path, cwd: Path | None = None) -> None:
         ran = subprocess.run(
