@@ -47,7 +47,7 @@ benchmarks: install-dev
 	$(BIN)/python benchmarks/table.py
 
 # All of them, whatever one says; the last line, and the exit code, tell what failed and what could not be run.
-RELIABILITY := "kill.py 50" flips.py full_disk.py fuzz.py custom_code.py odd_inputs.py architectures.py
+RELIABILITY := "kill.py 50" flips.py full_disk.py fuzz.py custom_code.py odd_inputs.py architectures.py cluster.py
 reliability: install-dev
 	@failed=; skipped=; for script in $(RELIABILITY); do \
 		echo "$$script"; status=0; $(BIN)/python scripts/reliability/$$script || status=$$?; \

@@ -307,6 +307,18 @@ def test_a_share_with_nothing_in_it_is_an_error(folder: Path, tokenizer: TextTok
         next(iter(stream(folder, tokenizer, rank=0, world=2, min_sentences=50)))
 
 
+def test_a_share_that_is_empty_for_an_epoch_goes_on(tmp_path: Path, tokenizer: TextTokenizer) -> None:
+    """Of three parts one of two readers takes the first, the third and only then the second, which alone has text."""
+    empty = "one sentence alone " * 6
+    for number, one in enumerate([empty, TEXTS[3], empty]):
+        (tmp_path / f"{number}.txt").write_text(one)
+    batch = next(iter(stream(tmp_path, tokenizer, rank=0, world=2, val_fraction=0.0)))
+    assert batch.position[2] == 2
+    with pytest.raises(LangJepaError, match=r"share 2 of 3 .*of its parts \(1 of 3\)"):
+        (tmp_path / "1.txt").write_text(empty)
+        next(iter(stream(tmp_path, tokenizer, rank=1, world=3, val_fraction=0.0)))
+
+
 def test_fewer_parts_than_processes_are_refused(folder: Path, tokenizer: TextTokenizer) -> None:
     with pytest.raises(LangJepaError, match=r"can be read by 13 at a time, and there are 15 loader processes \(5 x"):
         stream(folder, tokenizer, world=5, num_workers=3)

@@ -170,11 +170,18 @@ def test_jobs_of_slurm(source: Path, whole: dict[str, bytes], tmp_path: Path, mo
         (Executor("local", 2, None, {"time": "1:00"}), {}, "--slurm has no effect with --executor local"),
         (Executor("local", 2), {"limit": 5}, "data.limit counts documents from the first one on"),
         (Executor("local", 2), {"join_rows": 3}, "can only be read from its beginning"),
+        (Executor("ray", 2), {"corpus_dir": "s3://texts/corpora"}, "export LANG_JEPA_CACHE=/shared/lang-jepa"),
     ],
 )
 def test_what_tasks_cannot_do_is_refused(
-    source: Path, tmp_path: Path, executor: Executor, changes: dict[str, Any], said: str
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: Executor,
+    changes: dict[str, Any],
+    said: str,
 ) -> None:
+    monkeypatch.delenv("LANG_JEPA_CACHE", raising=False)
     settings = settings_of(source, tmp_path).model_copy(update=changes)
     with pytest.raises(LangJepaError, match=re.escape(said)):
         prepare(settings, executor=executor)

@@ -1,155 +1,116 @@
-"""Two hosts made of network namespaces, a process on each: they train one run, and one that is lost ends the other.
+"""Two hosts, a process on each, train one run: while the network is away, and when one of them hangs or is killed."""
 
-Needs root and iproute2, as making a namespace does.
-"""
-
-import os
-import shutil
+import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import torch
-from two_ranks import start_two_ranks
+from hosts import Hosts, Processes, steps, two_hosts, wait_for, why_not
+from sharded import FSDP, NEVER, run_jobs
 
 from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import save_settings
-from lang_jepa.training.metrics import read_metrics
-from tiny import environment, tiny_settings
+from tiny import MODES, assert_same_run, tiny_settings, write_parquet
 
-ROOT = Path(__file__).parents[2]
-HOSTS = (f"lang-jepa-{os.getpid()}-a", f"lang-jepa-{os.getpid()}-b")
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-def _why_not() -> str:
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return "needs root and iproute2"
-    made = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
-    return "" if made.returncode == 0 else "network namespaces cannot be made here"
-
-
-pytestmark = pytest.mark.skipif(bool(_why_not()), reason=_why_not() or "-")
+pytestmark = [pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"), pytest.mark.slow]
+LIMIT = 170
+"""Seconds after which a process counts as one that waits for ever."""
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[tuple[str, str]]:
-    """Two namespaces that are joined by a cable and see nothing else."""
+def hosts() -> Iterator[Hosts]:
     try:
-        for host in HOSTS:
-            subprocess.run(["ip", "netns", "del", host], capture_output=True, check=False)
-            ip("netns", "add", host)
-        ip("link", "add", "ljcable0", "netns", HOSTS[0], "type", "veth", "peer", "name", "ljcable1", "netns", HOSTS[1])
-        for number, host in enumerate(HOSTS):
-            ip("-n", host, "addr", "add", f"10.77.0.{number + 1}/24", "dev", f"ljcable{number}")
-            for device in (f"ljcable{number}", "lo"):
-                ip("-n", host, "link", "set", device, "up")
+        with two_hosts() as made:
+            yield made
     except subprocess.CalledProcessError as error:
-        for host in HOSTS:
-            subprocess.run(["ip", "netns", "del", host], capture_output=True, check=False)
-        pytest.skip(f"hosts cannot be made here: {error.stderr.decode().strip()}")
-    yield HOSTS
-    for host in HOSTS:
-        ip("netns", "del", host)
+        pytest.skip(f"hosts cannot be made here: {error.stderr.strip()}")
 
 
-TRAIN = "from lang_jepa.cli.app import main\nmain()\n"
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes of one host make of both runs."""
+    folder = tmp_path_factory.mktemp("one-host")
+    write_parquet(folder / "texts", documents=40, files=2)
+    prepare(_of_corpus(folder).data)
+    run_jobs(
+        [
+            (_of_corpus(folder), NEVER, "auto"),
+            (_of_stream(folder, f"data.train_file={folder / 'texts'}"), NEVER, "fsdp"),
+        ]
+    )
+    return folder
 
 
-def start(hosts: tuple[str, str], folder: Path, *options: str) -> list["subprocess.Popen[bytes]"]:
-    """scripts/launch.sh on both hosts."""
-    (folder / "train.py").write_text(TRAIN)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return [
-        subprocess.Popen(
-            ["ip", "netns", "exec", host, ROOT / "scripts" / "launch.sh", folder / "train.py", "1", "--nodes", "2", "--node",
-             str(number), "--at", "10.77.0.1:29511", "train", *options],
-            env=environment({"GLOO_SOCKET_IFNAME": f"ljcable{number}", "PATH": path}),
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        )
-        for number, host in enumerate(hosts)
-    ]  # fmt: skip
+def _of_corpus(folder: Path) -> Settings:
+    seldom = ("logging.eval_freq=30", "logging.checkpoint_steps=30")
+    return tiny_settings(folder / "corpus", *MODES["concepts"], "optimization.max_steps=40", *seldom)
 
 
-def kill(host: str) -> None:
-    """Kill all that runs on a host; the processes that torchrun starts are in sessions of their own."""
-    pids = subprocess.run(["ip", "netns", "pids", host], check=True, capture_output=True, text=True).stdout.split()
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
+def _of_stream(folder: Path, *overrides: str) -> Settings:
+    stream = ("data.streaming=true", "data.shuffle_buffer=6", "data.batch_size=2")
+    often = ("optimization.max_steps=60", "logging.eval_freq=30", "logging.checkpoint_steps=8")
+    return tiny_settings(folder / "stream", *MODES["concepts"], *stream, *often, *FSDP, *overrides)
 
 
-def end(processes: list["subprocess.Popen[bytes]"]) -> None:
-    for host, process in zip(HOSTS, processes, strict=True):
-        kill(host)
-        process.wait()
+def _written(settings: Settings) -> str:
+    """The file of some settings."""
+    file = Path(settings.logging.log_dir).with_suffix(".yaml")
+    save_settings(settings, file)
+    return str(file)
 
 
-def steps(folder: Path) -> float:
-    file = folder / "metrics.csv"
-    return max((row["train/step"] for row in read_metrics(file)), default=0) if file.is_file() else 0
+def _ended_well(processes: Processes) -> None:
+    errors = [process.communicate(timeout=LIMIT)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
 
 
-def wait_for(folder: Path, step: int, processes: list["subprocess.Popen[bytes]"]) -> None:
-    limit = time.monotonic() + 120
-    while steps(folder) < step:
-        assert [process.poll() for process in processes] == [None, None], [p.communicate()[1] for p in processes]
-        assert time.monotonic() < limit
-        time.sleep(0.1)
-
-
-def test_two_hosts_train_one_run(hosts: tuple[str, str], tmp_path: Path) -> None:
-    """The weights are those of two processes of one host, also when the cable is out for a while."""
-    long = ("optimization.max_steps=60", "logging.log_freq=1")
-    for name in ("one", "two"):
-        settings = tiny_settings(tmp_path / name, *long)
-        prepare(settings.data)
-        save_settings(settings, tmp_path / f"{name}.yaml")
-    one = start_two_ranks("-m", "lang_jepa.cli", "train", str(tmp_path / "one.yaml"))
-    errors = [rank.communicate(timeout=170)[1].decode() for rank in one]
-    assert [rank.returncode for rank in one] == [0, 0], errors
-    two = start(hosts, tmp_path, str(tmp_path / "two.yaml"))
+def test_two_hosts_train_one_run(hosts: Hosts, undisturbed: Path, tmp_path: Path) -> None:
+    """It is that of one host, bit for bit, also when the network is away for 20 seconds: TCP sends again what was lost,
+    after pauses that double."""
+    two = hosts.train(tmp_path, _written(_of_corpus(tmp_path)))
     try:
-        wait_for(tmp_path / "two", 5, two)
-        ip("-n", hosts[0], "link", "set", "ljcable0", "down")
-        time.sleep(4)
-        stopped = steps(tmp_path / "two")
-        assert stopped < 60
-        ip("-n", hosts[0], "link", "set", "ljcable0", "up")
-        errors = [process.communicate(timeout=170)[1].decode() for process in two]
+        wait_for(tmp_path / "corpus", 5, two)
+        hosts.turn("down")
+        time.sleep(20)
+        assert steps(tmp_path / "corpus") < 40
+        hosts.turn("up")
+        _ended_well(two)
     finally:
-        end(two)
-    assert [process.returncode for process in two] == [0, 0], errors
-    saved, other = (torch.load(tmp_path / n / "checkpoint-last.pth", weights_only=True) for n in ("one", "two"))
-    assert all(torch.equal(tensor, other["model"][name]) for name, tensor in saved["model"].items())
+        hosts.turn("up")
+        hosts.end(two)
+    assert_same_run(undisturbed / "corpus", tmp_path / "corpus")
 
 
-def test_a_host_that_is_killed_ends_the_other(hosts: tuple[str, str], tmp_path: Path) -> None:
-    """And what is left goes on from the last checkpoint."""
-    options = ("optimization.max_steps=400", "logging.log_freq=1", "logging.checkpoint_steps=5")
-    settings = tiny_settings(tmp_path / "run", *options, "meta.timeout_minutes=0.15")
-    prepare(settings.data)
-    save_settings(settings, tmp_path / "run.yaml")
-    both = start(hosts, tmp_path, str(tmp_path / "run.yaml"))
+def test_a_host_that_is_lost_ends_the_other(hosts: Hosts, undisturbed: Path, tmp_path: Path) -> None:
+    """Weights shared out, on a stream: one host hangs, the run goes on; the other one is killed, the run goes on; it
+    ends as if nothing had happened."""
+    folder, texts = tmp_path / "stream", f"data.train_file={undisturbed / 'texts'}"
+    options = (_written(_of_stream(tmp_path, texts, "meta.timeout_minutes=0.15")),)
+    for step, number, sign, words in (
+        (13, 0, signal.SIGSTOP, "process 0 has given no sign of life for 8 s"),
+        (29, 1, signal.SIGKILL, "another process of this run is gone|process 1 has (died|failed)"),
+    ):
+        both = hosts.train(tmp_path, *options)
+        try:
+            wait_for(folder, step, both)
+            hosts.send(hosts.names[number], sign)
+            left = both[1 - number]
+            said = left.communicate(timeout=LIMIT)[1].decode()
+        finally:
+            hosts.end(both)
+        assert left.returncode == 1
+        (line,) = [line for line in said.splitlines() if line.startswith("error")]
+        assert re.search(words, line), said
+        assert "--resume" in line
+        assert steps(folder) < 60
+        options = (str(folder), "--resume")
+    last = hosts.train(tmp_path, *options)
     try:
-        wait_for(tmp_path / "run", 12, both)
-        kill(hosts[1])
-        said = both[0].communicate(timeout=100)[1].decode()
+        _ended_well(last)
     finally:
-        end(both)
-    assert both[0].returncode == 1
-    assert "error" in said
-    assert "--resume" in said
-    again = start(hosts, tmp_path, str(tmp_path / "run.yaml"), "--resume")
-    try:
-        wait_for(tmp_path / "run", 30, again)
-    finally:
-        end(again)
+        hosts.end(last)
+    assert_same_run(undisturbed / "stream", folder)

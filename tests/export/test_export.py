@@ -74,6 +74,10 @@ def test_sentence_transformers_gives_the_same_vectors(family: str, make: Make, t
     assert np.abs(loaded.encode(TEXTS) - expected).max() < 1e-5
     assert np.abs(expected - np.roll(expected, 1, axis=0)).max() > 0.05, "all texts are alike: nothing is shown"
     assert loaded.max_seq_length == 48
+    torch.seed()
+    export_run(run, tmp_path / "again", "sentence-transformers")
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "again")]
+    assert files[0] == files[1], "an export depends on chance"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
+from math import gcd
 
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -232,7 +233,7 @@ class StreamBatches(IterableDataset[Batch]):
             row, *at = self._queued(worker, number)
             block, offset = max((block, offset), (at[0], at[1]))
             epoch, part = divmod(self.rank + self.world * row, len(self.parts))
-            whole, found = not (block or offset), False
+            whole, found = number >= len(self.rest[worker :: self.workers]) and not (block or offset), False
             for now, view in self._views(part, block):
                 for index, batch in self._batches(view, epoch, offset):
                     found = True
@@ -240,11 +241,14 @@ class StreamBatches(IterableDataset[Batch]):
                 offset = 0
             block = offset = 0
             empty = 0 if found or not whole else empty + 1
-            if empty * self.shares >= len(self.parts):
+            own = len(self.parts) // gcd(len(self.parts), self.shares)  # parts that the share comes by, over all epochs
+            if empty >= own:
                 share = worker * self.world + self.rank + 1
                 raise LangJepaError(
                     f"share {share} of {self.shares} of the stream {self.blocks.source.description} has nothing to "
-                    "train on: use fewer processes, or more documents"
+                    f"train on: of its parts ({own} of {len(self.parts)}) all documents are rejected, damaged or held "
+                    "out. Use fewer processes (ranks, or data.num_workers of each), mix the documents over the files, "
+                    "write more files, or prepare a corpus: -o data.streaming=false"
                 )
 
     def _views(self, part: int, start: int) -> Iterator[tuple[int, View]]:

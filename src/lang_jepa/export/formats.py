@@ -90,7 +90,8 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
             f"sentence-transformers runs a {encoder.backbone.config.model_type} with its decoder, so its encoder alone "
             "cannot be exported for it; --to onnx can"
         )
-    with TemporaryDirectory() as plain, _quiet("sentence_transformers"):
+    with TemporaryDirectory() as plain, _quiet("sentence_transformers"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # transformers draws the weights of an unused pooler: the same in each export
         _save_parts(model, Path(plain))
         parts: list[nn.Module] = [
             modules.Transformer(plain, max_seq_length=model.settings.model.max_length),

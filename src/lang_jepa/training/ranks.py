@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from lang_jepa.errors import LangJepaError, LostProcess
+from lang_jepa.errors import LangJepaError, LostProcess, first_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +30,7 @@ LEAST_LIMIT = timedelta(minutes=5)
 _GRACE = 10.0
 """Seconds in which a process that has heard of another's failure may still end by itself, with a better message."""
 _FAILED = b"failed"
-"""The last sign of a process that ended with an error."""
+"""How the last sign of a process that ended with an error begins; what it has to say may follow."""
 _GO_ON = "The last checkpoint stays as it is: go on from it with --resume."
 
 
@@ -72,11 +72,21 @@ class Heartbeat:
                 return
             time.sleep(0.02)
 
-    def fail(self) -> None:
-        """Stop, and let the others know."""
+    def fail(self, why: str = "") -> None:
+        """Stop, and let the others know, in whose messages `why` stands."""
         self._over.set()
         with suppress(RuntimeError):  # a store that is gone: the others hear nothing of this process
-            self.store.set(str(self.rank), _FAILED)
+            self.store.set(str(self.rank), _FAILED + why.encode())
+
+    def failure(self) -> str:
+        """What another process failed with, as this one says it; nothing where none has said so."""
+        signs: dict[int, bytes] = {}
+        with suppress(RuntimeError):  # a store that is gone says nothing
+            for rank in self.last:
+                if self.store.check([str(rank)]) and (sign := self.store.get(str(rank))).startswith(_FAILED):
+                    signs[rank] = sign
+        first = max(signs, key=lambda rank: len(signs[rank]), default=None)  # one that knows why
+        return "" if first is None else _failed(first, signs[first])
 
     def _beat(self) -> None:
         """Give signs of life and note those of the others; where the store does not answer, none are heard."""
@@ -92,8 +102,8 @@ class Heartbeat:
 
     def _heard(self, rank: int, sign: bytes) -> None:
         self.last[rank], self.heard[rank] = sign, time.monotonic()
-        if sign == _FAILED:
-            self._note(f"process {rank} has failed; its own message says why")
+        if sign.startswith(_FAILED):
+            self._note(_failed(rank, sign))
 
     def _supervise(self) -> None:
         """End this process when another one is lost."""
@@ -105,7 +115,7 @@ class Heartbeat:
             awake = now
             for rank, heard in self.heard.items():
                 sign = self.last[rank]
-                if sign not in (b"", _FAILED) and _is_gone(sign.decode()):
+                if sign and not sign.startswith(_FAILED) and _is_gone(sign.decode()):
                     self._note(f"process {rank} has died")
                 elif now - heard > self.seconds:
                     limit = f"{self.seconds:.0f} s (meta.timeout_minutes)"
@@ -168,9 +178,10 @@ def end_together(train: Callable[P, R]) -> Callable[P, R]:
                 result = train(*args, **kwargs)
                 if _current is not None:
                     _current.end()
-        except BaseException:
+        except BaseException as error:
             if _current is not None:
-                _current.fail()
+                known = isinstance(error, LangJepaError) and not isinstance(error, LostProcess)
+                _current.fail(first_line(error)[:400] if known else "")
             raise
         finally:
             _current = None
@@ -191,10 +202,18 @@ def _readable_loss() -> Iterator[None]:
     except RuntimeError as error:
         if not isinstance(error, distributed.DistError) and not any(name in str(error) for name in ("gloo", "NCCL")):
             raise
+        if failure := _current.failure() if _current is not None else "":
+            raise LostProcess(f"{failure}. {_GO_ON}") from error
         raise LostProcess(
             f"another process of this run is gone, or does not answer. {_GO_ON} "
             f"torch says: {str(error).splitlines()[0][:200]}"
         ) from error
+
+
+def _failed(rank: int, sign: bytes) -> str:
+    """What a process that failed says in another one's message."""
+    why = sign.removeprefix(_FAILED).decode().rstrip(".")
+    return f"process {rank} has failed: {why}" if why else f"process {rank} has failed; its own message says why"
 
 
 def _leave(rank: int, what: str) -> None:

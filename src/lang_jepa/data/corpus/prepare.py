@@ -99,6 +99,7 @@ def prepare(
     """
     if executor is not None:
         executor.check()
+        executor.check_work_folder(settings.corpus_dir)
     on_event = progress or (lambda event: None)
     job = _Job.plan(settings, on_event, block_size, shard_tokens, executor)
     ready = job.find_ready()

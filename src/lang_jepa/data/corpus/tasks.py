@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from lang_jepa.data.corpus.assemble import block_file, block_seen
 from lang_jepa.data.corpus.blocks import cut_in_blocks
+from lang_jepa.data.corpus.store import CACHE, CorpusStore
 from lang_jepa.data.corpus.workers import BlockSize, Step, Tally
 from lang_jepa.data.sources.base import Source, whole_rows
 from lang_jepa.data.sources.parts import SIZE, Part
@@ -73,6 +74,19 @@ class Executor:
             raise LangJepaError(f"--slurm {bad[0]}={self.slurm[bad[0]]}: a whole number is wanted")
         if self.kind != "slurm" and self.slurm:
             raise LangJepaError(f"--slurm has no effect with --executor {self.kind}: leave it out")
+
+    def check_work_folder(self, corpus_dir: str) -> None:
+        """Refuse a work folder that the machines of a cluster do not share, as far as settings can tell.
+
+        Raises:
+            LangJepaError: the corpus goes to an object store, and nothing says where all machines work.
+        """
+        if self.kind != "local" and CorpusStore.of(corpus_dir) is not None and not os.environ.get(CACHE):
+            raise LangJepaError(
+                f"--executor {self.kind}: tasks leave their blocks in a folder that all machines share, and with "
+                f"data.corpus_dir={corpus_dir} that lies in the cache of each machine: name a shared one, as in "
+                f"export {CACHE}=/shared/lang-jepa"
+            )
 
 
 class ReadParts:
