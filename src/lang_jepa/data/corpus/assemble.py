@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from lang_jepa.data.corpus import blocks, deduplicate
 from lang_jepa.data.corpus.blocks import Block, token_dtype
 from lang_jepa.data.corpus.corpus import DUPLICATES, SIDES
-from lang_jepa.data.corpus.deduplicate import Hashes, Verdict, hash_text, judge_files, on_side
+from lang_jepa.data.corpus.deduplicate import Verdict, hash_text, judge_files, on_side
+from lang_jepa.data.corpus.hash_table import Hashes
 from lang_jepa.data.corpus.shards import ShardWriter
 from lang_jepa.data.corpus.statistics import Overlap, SideStatistics
 from lang_jepa.data.sources import base as documents_base

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.blocks import UNKNOWN, WITHOUT_TOKENS, Block
-from lang_jepa.data.corpus.deduplicate import Hashes
+from lang_jepa.data.corpus.hash_table import Hashes
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.errors import counted
 from lang_jepa.settings.data import DataSettings
@@ -82,7 +82,9 @@ class Overlap:
             self._unique = np.unique(np.concatenate([block.sentence_hashes[:0], *(part[0] for part in self._parts)]))
             self._found = np.zeros(len(self._unique), dtype=bool)
         if len(self._unique):
-            self._found |= np.isin(self._unique, block.sentence_hashes)
+            places = np.searchsorted(self._unique, block.sentence_hashes)
+            places = np.minimum(places, len(self._unique) - 1)
+            self._found[places[self._unique[places] == block.sentence_hashes]] = True
 
     def as_dict(self) -> dict[str, Any]:
         """Shares of all held-out sentences and of the long ones; None without held-out sentences.
