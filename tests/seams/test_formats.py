@@ -24,10 +24,12 @@ import zstandard
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lang_jepa import stories
-from lang_jepa.data.corpus.assemble import assemble, changes, write_block
+from lang_jepa.data.corpus.assemble import assemble, changes
+from lang_jepa.data.corpus.block_files import write_block
 from lang_jepa.data.corpus.blocks import Block, process_documents
 from lang_jepa.data.corpus.deduplicate import Deduplicator, DocumentHashes, find_common, hash_sentence, hash_text, side
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
+from lang_jepa.data.corpus.shard_tasks import WriteShards
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.conversations import conversation_text, said_in
@@ -352,8 +354,10 @@ def _of_deduplicate(folder: Path) -> Iterator[Any]:
 
 def _of_corpus(folder: Path) -> Iterator[Any]:
     write_block(folder / "block.npz", _block())
-    (folder / "out").mkdir()
-    assemble([folder / "block.npz"] * 2, folder / "out", DataSettings(val_fraction=0.4), 30, shard_tokens=10)
+    step = WriteShards(DataSettings(val_fraction=0.4), folder, folder / "shards", 30, 10)
+    step.decide([folder / "block.npz"] * 2)
+    step(None, 0, 1)
+    assemble(step, folder / "out")
     yield from _files(folder / "out")
 
 
