@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lang_jepa.data.corpus import blocks, deduplicate
-from lang_jepa.data.corpus.corpus import DUPLICATES, SIDES
+from lang_jepa.data.corpus.corpus import DUPLICATES, MANIFEST, SIDES
 from lang_jepa.data.corpus.decisions import Decisions
 from lang_jepa.data.corpus.shard_tasks import WriteShards
 from lang_jepa.data.corpus.statistics import SideStatistics, overlap
@@ -48,6 +48,7 @@ def assemble(step: WriteShards, folder: Path) -> Assembled:
     Killed half-way it goes on where it was.
     """
     make_folder(folder)
+    (folder / MANIFEST).unlink(missing_ok=True)
     decisions = Decisions.open(step.decisions)
     shards: dict[str, list[dict[str, int]]] = {side: [] for side in SIDES}
     sizes, sums = {side: SideStatistics() for side in SIDES}, dict[str, str]()

@@ -137,7 +137,7 @@ class DocumentHashes:
 
     def part(self, first: int, stop: int) -> Self:
         """Documents first .. stop - 1."""
-        begin, end = self.starts[[first, stop]].tolist()
+        begin, end = self.starts[[first, stop]]
         return type(self)(self.texts[first:stop], self.starts[first : stop + 1] - begin, self.sentences[begin:end])
 
     def only(self, these: NDArray[np.bool_]) -> Self:

@@ -220,7 +220,7 @@ class _Job:
         if self.store is not None:
             self.store.check_writable()
         make_folder(self.partial)
-        for folder in (self.partial, self.partial / "blocks"):
+        for folder in (self.partial, *(self.partial / name for name in ("blocks", "shards", "corpus"))):
             remove_temporaries(folder)
         warnings = self._warned(language_hint(self.settings, (row.text for row in some_documents(self.source))))
         tokenizer = self.tokenizer or self._trained_tokenizer()
@@ -230,24 +230,20 @@ class _Job:
         work, blocks, workers = self._blocks(tokenizer, shards)
         require_documents(work.documents, work.rejected, self.source)
         self.on_event(PrepareEvent("assemble", "finding duplicates, writing shards", work.documents, work.characters))
-        final = self.partial / "corpus"
         shards.decide(blocks)
         if self.executor is None:
             shards(None, 0, 1)
         elif shards.unfinished():
             run_tasks(shards, self.executor)
+        final = self.partial / "corpus"
         result = assemble(shards, final)
         self._check(result, work)
         warnings += self._warned(*self._held_out(result, work))
         with writing(final):
             tokenizer.save(final / "tokenizer")
         seconds = time.monotonic() - began
-        timing = {
-            "seconds": round(seconds, 1),
-            "megabytes_per_second": round(work.bytes / 1e6 / seconds, 2),
-            "workers": workers,
-            "blocks_reused": work.reused,
-        }
+        speed = {"seconds": round(seconds, 1), "megabytes_per_second": round(work.bytes / 1e6 / seconds, 2)}
+        timing = {**speed, "workers": workers, "blocks_reused": work.reused}
         about = {**self._manifest(tokenizer, result, work), "warnings": warnings, "timing": timing}
         write_json(final / MANIFEST, {**about, "checksums": checksums(final, about, result.sums)})
         self._publish(final)
