@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lang_jepa.data.corpus import deduplicate
 from lang_jepa.data.corpus.deduplicate import (
-    BATCH,
     COMMON,
     MIN_COUNTABLE,
     NEARLY_ALL,
     Deduplicator,
-    DocumentHashes,
     Verdict,
     _Counting,
     _KeptLately,
@@ -24,7 +23,9 @@ from lang_jepa.data.corpus.deduplicate import (
     on_side,
     side,
 )
+from lang_jepa.data.corpus.document_hashes import BATCH, DocumentHashes
 from lang_jepa.data.corpus.hash_table import SLOTS, HashTable
+from lang_jepa.errors import LangJepaError
 
 QUICK = settings(max_examples=60, deadline=None, database=None)
 hashes = st.lists(st.integers(0, 2**64 - 1), max_size=40)
@@ -280,3 +281,13 @@ def test_a_batch_ends_where_documents_do_not() -> None:
     found = _verdicts([*texts, (1, [7]), (10**6, texts[BATCH + 3][1])])
     assert [one.kind for one in found[:-2]] == ["kept"] * len(texts)
     assert [(one.kind, one.original) for one in found[-2:]] == [("exact duplicate", 0), ("near duplicate", BATCH + 3)]
+
+
+def test_more_documents_than_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the tables they would have the numbers of others."""
+    monkeypatch.setattr(deduplicate, "MOST", 3)
+    documents = _hashes_of([(n, [10 * n]) for n in range(1, 5)])
+    Deduplicator("near", 0.5).judge(documents.part(0, 3))
+    with pytest.raises(LangJepaError, match="among 3 documents at most: prepare several corpora"):
+        Deduplicator("near", 0.5).judge(documents)
+    assert len(Deduplicator("none", 0.5).judge(documents)) == 4

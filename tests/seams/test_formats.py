@@ -27,7 +27,8 @@ from lang_jepa import stories
 from lang_jepa.data.corpus.assemble import assemble, changes
 from lang_jepa.data.corpus.block_files import write_block
 from lang_jepa.data.corpus.blocks import Block, process_documents
-from lang_jepa.data.corpus.deduplicate import Deduplicator, DocumentHashes, find_common, hash_sentence, hash_text, side
+from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common, hash_sentence, hash_text, side
+from lang_jepa.data.corpus.document_hashes import DocumentHashes
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
 from lang_jepa.data.corpus.shard_tasks import WriteShards
 from lang_jepa.data.sources import text_files

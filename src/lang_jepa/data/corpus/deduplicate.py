@@ -4,18 +4,21 @@ Both are decided by hashes of texts. BLAKE2b with 8 bytes is the same on every m
 Among ten million texts the chance that any two share a hash is about 3e-6.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.hash_table import SLOTS, TABLE_ENTRIES, Hashes, HashTable, no_zero
+from lang_jepa.data.corpus.document_hashes import JUDGED_BY, DocumentHashes, Groups, in_order
+from lang_jepa.data.corpus.hash_table import SLOTS, TABLE_ENTRIES, Hashes, HashTable
 from lang_jepa.data.text.tokenizer import Ints
+from lang_jepa.errors import LangJepaError
 
 HASHES_FORMAT = 1
 """Of the hashes and of what they decide: raise it when a text gets another one, or falls on another side."""
@@ -64,6 +67,9 @@ COMMON = 4
 NEARLY_ALL = 0.8
 """A document that shares so much with one other is its copy, boilerplate or not."""
 
+MOST = 2**31
+"""Documents whose numbers fit the tables."""
+
 _CANDIDATES = 8
 """Documents that one is compared with sentence by sentence: those that have most of its sentences."""
 
@@ -89,14 +95,14 @@ class _KeptLately:
     """Sentences of the documents kept last, as many as fit."""
 
     def __init__(self, entries: int) -> None:
-        self._documents: dict[int, Hashes] = {}
+        self._documents = OrderedDict[int, Hashes]()
         self._free = entries
 
     def add(self, number: int, hashes: Hashes) -> None:
         self._documents[number] = hashes
         self._free -= _cost(hashes)
         while self._free < 0:
-            self._free += _cost(self._documents.pop(next(iter(self._documents))))
+            self._free += _cost(self._documents.popitem(last=False)[1])
 
     def share(self, hashes: Hashes, number: int) -> float:
         """Share of hashes (uint64 [N], N > 0) that a document has; 0 where it is forgotten."""
@@ -109,93 +115,6 @@ _NONE: Hashes = np.zeros(0, dtype=np.uint64)
 def _cost(hashes: Hashes) -> int:
     """Table entries whose memory a document takes: its hashes, and about 200 bytes for what Python puts around them."""
     return len(hashes) + 24
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentHashes:
-    """What some documents are judged by.
-
-    Attributes:
-        texts: uint64 [D], `hash_text` of each.
-        starts: int64 [D + 1], first sentence of each document, then S.
-        sentences: uint64 [S], `hash_sentence` of those of their sentences that count.
-    """
-
-    texts: Hashes
-    starts: Ints
-    sentences: Hashes
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """From those arrays of a `Block` that JUDGED_BY names."""
-        texts, documents, sentences, countable = (arrays[name] for name in JUDGED_BY)
-        before = np.concatenate([[0], np.cumsum(countable)])
-        return cls(no_zero(texts), before[documents], no_zero(sentences[countable]))
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def part(self, first: int, stop: int) -> Self:
-        """Documents first .. stop - 1."""
-        begin, end = self.starts[[first, stop]]
-        return type(self)(self.texts[first:stop], self.starts[first : stop + 1] - begin, self.sentences[begin:end])
-
-    def only(self, these: NDArray[np.bool_]) -> Self:
-        """The documents that are marked (bool [D])."""
-        if these.all():
-            return self
-        lengths = np.diff(self.starts)
-        starts = np.concatenate([[0], np.cumsum(lengths[these])])
-        return type(self)(self.texts[these], starts, self.sentences[np.repeat(these, lengths)])
-
-    def batches(self) -> Iterator[Self]:
-        """Parts of BATCH documents."""
-        for first in range(0, len(self), BATCH):
-            yield self.part(first, min(first + BATCH, len(self)))
-
-    def first_texts(self) -> NDArray[np.bool_]:
-        """Bool [D]: whether no earlier one of these documents has the same text."""
-        first = np.zeros(len(self), dtype=bool)
-        first[np.unique(self.texts, return_index=True)[1]] = True
-        return first
-
-    def totals(self, of: NDArray[np.bool_]) -> Ints:
-        """int64 [D]: how many of each document's sentences are marked (bool [S])."""
-        return np.diff(np.concatenate([[0], np.cumsum(of)])[self.starts])
-
-    def owners(self) -> Ints:
-        """int64 [S]: the document (0 .. D - 1) of each sentence."""
-        return np.repeat(np.arange(len(self)), np.diff(self.starts))
-
-
-BATCH = 128
-"""Documents that are looked up at once: it decides about nothing but time."""
-JUDGED_BY = ("text_hashes", "documents", "sentence_hashes", "countable")
-
-
-class _Groups:
-    """The different sentences of some documents, with the documents that have each, in order.
-
-    Attributes:
-        values: uint64 [V], rising.
-        heads, sizes: int64 [V], the first of each one's documents, and how many there are.
-        documents: int64 [P], grouped by sentence, each once.
-        repeated: bool [S], of each sentence of the documents, whether one of those before it has it.
-    """
-
-    def __init__(self, hashes: DocumentHashes) -> None:
-        order = np.argsort(hashes.sentences, kind="stable")
-        sentences, documents = hashes.sentences[order], hashes.owners()[order]
-        new = np.ones(len(order), dtype=bool)
-        new[1:] = sentences[1:] != sentences[:-1]
-        begins = new.copy()
-        begins[1:] |= documents[1:] != documents[:-1]
-        self.documents, self.values = documents[begins], sentences[new]
-        self.heads = np.flatnonzero(new[begins])
-        self.sizes = np.diff(self.heads, append=len(self.documents))
-        self.first = self.documents[self.heads]
-        self.repeated = np.empty(len(order), dtype=bool)
-        self.repeated[order] = documents > self.first[np.cumsum(new) - 1]
 
 
 class Deduplicator:
@@ -278,7 +197,7 @@ class Deduplicator:
         new = documents.first_texts() & ~self._texts.contains(documents.texts)
         if self.mode == "exact":
             return new
-        groups, hashes = _Groups(documents), documents.sentences
+        groups, hashes = Groups(documents), documents.sentences
         seen, counted = groups.repeated | self._owners.contains(hashes), ~self._common.contains(hashes)
         enough, all_ = documents.totals(counted), np.diff(documents.starts)
         near = (enough >= MIN_COUNTABLE) & (documents.totals(counted & seen) / np.maximum(enough, 1) >= self.share)
@@ -287,6 +206,11 @@ class Deduplicator:
 
     def _keep(self, documents: DocumentHashes) -> None:
         """Remember documents that are kept, of different texts that are not remembered."""
+        if self.mode != "none" and self._judged + len(documents) > MOST:
+            raise LangJepaError(
+                f"duplicates are found among {MOST:,} documents at most: prepare several corpora, or set "
+                "data.deduplicate=none"
+            )
         if self.mode != "none":
             self._texts.append(self._texts.room(documents.texts), np.arange(len(documents)) + self._judged)
         if self.mode == "near":
@@ -297,9 +221,9 @@ class Deduplicator:
 
     def _own(self, documents: DocumentHashes, number: int) -> None:
         """Remember the sentences of documents that are kept, the first of which has this number."""
-        groups = _Groups(documents)
+        groups = Groups(documents)
         new = ~self._owners.contains(groups.values)
-        values, first = _in_order(groups.values[new], groups.first[new], groups.first[new])
+        values, first = in_order(groups.values[new], groups.first[new], groups.first[new])
         room = self._owners.room(values)
         if len(documents) == 1 or self._owners.keeps(groups.values[~new], room):
             self._owners.append(room, first + number)
@@ -310,12 +234,6 @@ class Deduplicator:
 
 
 KEPT = Verdict()
-
-
-def _in_order(values: Hashes, documents: Ints, numbers: Ints) -> tuple[Hashes, Ints]:
-    """Rising values and their numbers, in the order in which these documents one by one would add them."""
-    order = np.argsort(documents.astype(np.uint16), kind="stable")
-    return values[order], numbers[order]
 
 
 def _most_frequent(numbers: Ints) -> list[int]:
@@ -357,7 +275,7 @@ class _Counting:
 
     def _add_at_once(self, documents: DocumentHashes) -> bool:
         new = documents.first_texts() & ~self._texts.contains(documents.texts)
-        groups = _Groups(documents.only(new))
+        groups = Groups(documents.only(new))
         values, before = groups.values, self._counts.find(groups.values)
         fresh, before = before < 0, np.maximum(before, 0)
         often = np.flatnonzero(before + groups.sizes >= COMMON)
@@ -365,11 +283,11 @@ class _Counting:
         often = often[~self.common.contains(asked)]
         # The document by which a sentence has become common.
         which = groups.documents[groups.heads[often] + np.maximum(COMMON - 1 - before[often], 0)]
-        counted, sizes = _in_order(values[fresh], groups.first[fresh], groups.sizes[fresh])
+        counted, sizes = in_order(values[fresh], groups.first[fresh], groups.sizes[fresh])
         rooms = (
             (self._texts, documents.texts, self._texts.room(documents.texts[new])),
             (self._counts, values[~fresh], self._counts.room(counted)),
-            (self.common, asked, self.common.room(_in_order(values[often], which, which)[0])),
+            (self.common, asked, self.common.room(in_order(values[often], which, which)[0])),
         )
         if not all(table.keeps(asked, room) for table, asked, room in rooms):
             return False
