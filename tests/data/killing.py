@@ -63,6 +63,7 @@ class KillingShards(WriteShards):
 
     def _write(self, number, decisions):
         shard_tasks.ShardWriter = HalfWriter  # type: ignore[misc]  # of this process
+        HalfWriter.number = number
         kill("shards", number)
         super()._write(number, decisions)
         note(self.folder.parent, f"shard {number}")
@@ -71,10 +72,13 @@ class KillingShards(WriteShards):
 class HalfWriter(ShardWriter):
     """Kills when a shard has its first documents."""
 
+    number = 0
+    """Of the shard, sides counted through."""
+
     def append(self, block):
         super().append(block)
         if self._files:
-            kill("half", self.first)
+            kill("half", self.number)
 
 
 def main() -> None:

@@ -93,8 +93,8 @@ def corpus_in(place: Path) -> Path:
         ("nobody", "parts", 0),
         ("worker", "parts", 4),
         ("driver", "parts", 4),
-        ("worker", "half", 1),
-        ("driver", "shards", 1),
+        ("worker", "half", 2),
+        ("driver", "shards", 2),
     ],
 )
 def test_tasks_of_this_machine(
@@ -126,7 +126,7 @@ def check_made(place: Path) -> None:
 def test_tasks_on_ray(source: Path, whole: dict[str, bytes], tmp_path: Path, who: str, stage: str) -> None:
     """What is lost runs again elsewhere, without a second start."""
     pytest.importorskip("ray")
-    ran = run(source, tmp_path, "ray", who, 1, stage)
+    ran = run(source, tmp_path, "ray", who, 2 if stage == "half" else 1, stage)
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "flag").exists(), "nobody was killed"
     assert contents(corpus_in(tmp_path)) == whole
