@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lang_jepa.data.corpus.assemble import block_seen, read_block, write_block
+from lang_jepa.data.corpus.block_files import block_seen, read_block, write_block
 from lang_jepa.data.corpus.blocks import MAX_ID_BYTES, Block, process_documents, token_dtype
 from lang_jepa.data.corpus.corpus import FORMAT, Corpus, CorpusSplit, checksums
 from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text

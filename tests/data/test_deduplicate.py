@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lang_jepa.data.corpus import deduplicate
 from lang_jepa.data.corpus.deduplicate import (
     COMMON,
     MIN_COUNTABLE,
     NEARLY_ALL,
-    SLOTS,
     Deduplicator,
-    HashTable,
-    JudgedBy,
     Verdict,
+    _Counting,
     _KeptLately,
     find_common,
     hash_sentence,
@@ -24,6 +23,9 @@ from lang_jepa.data.corpus.deduplicate import (
     on_side,
     side,
 )
+from lang_jepa.data.corpus.document_hashes import BATCH, DocumentHashes
+from lang_jepa.data.corpus.hash_table import SLOTS, HashTable
+from lang_jepa.errors import LangJepaError
 
 QUICK = settings(max_examples=60, deadline=None, database=None)
 hashes = st.lists(st.integers(0, 2**64 - 1), max_size=40)
@@ -134,14 +136,21 @@ Documents = Sequence[tuple[int, list[int]]]
 """Hash of each text, and hashes of its sentences."""
 
 
-def _judged_by(documents: Documents, *, countable: bool = True) -> list[JudgedBy]:
-    return [(text, _array(part), np.full(len(part), countable)) for text, part in documents]
+def _hashes_of(documents: Documents, *, countable: bool = True) -> DocumentHashes:
+    sentences = [one for _, part in documents for one in part]
+    return DocumentHashes.of(
+        {
+            "text_hashes": _array([text for text, _ in documents]),
+            "documents": np.cumsum([0, *(len(part) for _, part in documents)]),
+            "sentence_hashes": _array(sentences),
+            "countable": np.full(len(sentences), countable),
+        }
+    )
 
 
 def _verdicts(documents: Documents, share: float = 0.5) -> list[Verdict]:
-    by = _judged_by(documents)
-    judge = Deduplicator("near", share, find_common(by))
-    return [judge.judge(*one) for one in by]
+    by = _hashes_of(documents)
+    return Deduplicator("near", share, find_common([by])).judge(by)
 
 
 def _judge(documents: Documents, share: float = 0.5) -> list[str]:
@@ -159,8 +168,8 @@ def test_modes() -> None:
         ("near", 0.5, False, [kept, exact, kept, kept]),
     ):
         judge = Deduplicator(mode, share)  # type: ignore[arg-type]
-        by = _judged_by(documents, countable=countable)
-        assert [judge.judge(*one).kind for one in by] == expected
+        by = _hashes_of(documents, countable=countable)
+        assert [verdict.kind for verdict in judge.judge(by)] == expected
 
 
 def test_the_original_and_the_share_are_named() -> None:
@@ -241,3 +250,44 @@ def test_verdicts_follow_the_definition(documents: list[tuple[int, list[int]]]) 
         assert verdict == ("exact duplicate" if text in kept else "near duplicate" if near else "kept")
         if verdict == "kept":
             kept[text] = part
+
+
+@QUICK
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(0, 90), max_size=9)), min_size=1, max_size=60),
+    st.sampled_from(["exact", "near"]),
+    st.sampled_from([8, 16, 64, 1024]),
+)
+def test_many_at_once_are_judged_as_one_by_one(documents: list[tuple[int, list[int]]], mode: str, entries: int) -> None:
+    """The same verdicts, and tables that remember and forget the same, however little room there is."""
+    by = _hashes_of(documents)
+    each = [by.part(number, number + 1) for number in range(len(by))]
+    tables, verdicts = [], []
+    for parts in ([by], each, [by.part(0, len(by) // 2), by.part(len(by) // 2, len(by))]):
+        counting = _Counting(entries)
+        for part in parts:
+            counting.add(part)
+        judge = Deduplicator(mode, 0.5, counting.common, entries=entries)  # type: ignore[arg-type]
+        verdicts.append([verdict for part in parts for verdict in judge.judge(part)])
+        every = (counting._texts, counting._counts, counting.common, judge._texts, judge._owners)
+        tables.append([array.tolist() for one in every for array in (one._slots, one._numbers, one._next)])
+    assert verdicts[0] == verdicts[1] == verdicts[2]
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_a_batch_ends_where_documents_do_not() -> None:
+    """A copy in another batch than its original is found, and its number is counted through."""
+    texts = [(n, [10 * n + k for k in range(5)]) for n in range(1, 2 * BATCH + 9)]
+    found = _verdicts([*texts, (1, [7]), (10**6, texts[BATCH + 3][1])])
+    assert [one.kind for one in found[:-2]] == ["kept"] * len(texts)
+    assert [(one.kind, one.original) for one in found[-2:]] == [("exact duplicate", 0), ("near duplicate", BATCH + 3)]
+
+
+def test_more_documents_than_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the tables they would have the numbers of others."""
+    monkeypatch.setattr(deduplicate, "MOST", 3)
+    documents = _hashes_of([(n, [10 * n]) for n in range(1, 5)])
+    Deduplicator("near", 0.5).judge(documents.part(0, 3))
+    with pytest.raises(LangJepaError, match="among 3 documents at most: prepare several corpora"):
+        Deduplicator("near", 0.5).judge(documents)
+    assert len(Deduplicator("none", 0.5).judge(documents)) == 4

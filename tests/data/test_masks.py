@@ -111,6 +111,8 @@ def test_the_tail_of_each_file_is_held_out(tmp_path: Path) -> None:
     assert not any("held-out scores will look too good" in text for text in messages)
     plain = tiny_settings(tmp_path / "run", f"data.train_file={tmp_path / 'logs'}", *LINES, "data.mask=false")
     assert prepare(plain.data).path != corpus.path
+    assert corpus.manifest["statistics"]["overlap"]["all_sentences"] == 1.0
+    assert prepare(plain.data).manifest["statistics"]["overlap"]["all_sentences"] == 0.0
     assert "step 0 of job 0" in prepare(plain.data).train.texts([0])[0]
 
 

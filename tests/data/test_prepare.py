@@ -16,6 +16,9 @@ import pytest
 from texts import SMALL, sentences_of, text_of, write_rows
 from transformers import AutoTokenizer
 
+from lang_jepa.data.corpus import prepare as preparation
+from lang_jepa.data.corpus import shard_tasks
+from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.deduplicate import hash_text, side
 from lang_jepa.data.corpus.prepare import BlockSize, PrepareEvent, prepare
 from lang_jepa.errors import LangJepaError
@@ -279,3 +282,39 @@ def test_two_at_once_prepare_once(settings_for: Callable) -> None:
         "reused",
         "reused",
     ]
+
+
+@pytest.mark.parametrize("step", ["assemble", "checksums", "_publish"])
+def test_an_error_at_the_end_loses_nothing(
+    settings_for: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Shards that are written stay, wherever their files lie by then, and the corpus is the same byte for byte."""
+    settings = settings_for([text_of(number) for number in range(60)], val_fraction=0.2)
+    clean = prepare(settings.model_copy(update={"corpus_dir": str(tmp_path / "clean")}), shard_tokens=2000)
+    assert len(clean.manifest["shards"]["train"]) > 1
+    owner = preparation._Job if step == "_publish" else preparation
+
+    def stop(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(settings, shard_tokens=2000)
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_tasks.WriteShards, "_write", stop)
+        patch.setattr(shard_tasks, "decide", stop)
+        assert _contents(prepare(settings, shard_tokens=2000).path) == _contents(clean.path)
+    assert Corpus.open(tmp_path / "corpora" / clean.path.name).train.num_tokens == clean.train.num_tokens
+
+
+def test_shards_of_another_size_are_written_anew(settings_for: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_for([text_of(number) for number in range(60)], val_fraction=0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation._Job, "_publish", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(settings, shard_tokens=500)
+    corpus = prepare(settings, shard_tokens=2000)
+    found = {path.name for path in corpus.path.glob("*.tokens.npy")}
+    shards = corpus.manifest["shards"]
+    assert found == {f"{side}-{n:05d}.tokens.npy" for side in shards for n in range(len(shards[side]))}

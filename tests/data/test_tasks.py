@@ -58,7 +58,9 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     """What one process makes of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "SIZE", killing.SIZE)
-        corpus = prepare(settings_of(source, tmp_path_factory.mktemp("whole")), block_size=SMALL)
+        place = settings_of(source, tmp_path_factory.mktemp("whole"))
+        corpus = prepare(place, block_size=SMALL, shard_tokens=killing.SHARD_TOKENS)
+    assert [len(corpus.manifest["shards"][side]) for side in ("train", "validation")] == [2, 1]
     found = contents(corpus.path)
     lines = [json.loads(line) for line in found["duplicates.jsonl"].splitlines()]
     statistics = json.loads(found["manifest"])["statistics"]
@@ -68,12 +70,14 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     return found
 
 
-def run(source: Path, place: Path, kind: str, who: str, part: int) -> subprocess.CompletedProcess[str]:
+def run(
+    source: Path, place: Path, kind: str, who: str, unit: int, stage: str = "parts"
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, killing.__file__, settings_of(source, place).model_dump_json(), kind, who]
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     environment = {**os.environ, "PYTHONPATH": paths, "RAY_ADDRESS": "local"}
     return subprocess.run(
-        [*command, str(place / "flag"), str(part)], env=environment, check=False, capture_output=True, text=True,
+        [*command, str(place / "flag"), stage, str(unit)], env=environment, check=False, capture_output=True, text=True,
         timeout=170,
     )  # fmt: skip
 
@@ -83,9 +87,20 @@ def corpus_in(place: Path) -> Path:
     return manifest.parent
 
 
-@pytest.mark.parametrize("who", ["nobody", "worker", "driver"])
-def test_tasks_of_this_machine(source: Path, whole: dict[str, bytes], tmp_path: Path, who: str) -> None:
-    first = run(source, tmp_path, "local", who, 4)
+@pytest.mark.parametrize(
+    ("who", "stage", "unit"),
+    [
+        ("nobody", "parts", 0),
+        ("worker", "parts", 4),
+        ("driver", "parts", 4),
+        ("worker", "half", 2),
+        ("driver", "shards", 2),
+    ],
+)
+def test_tasks_of_this_machine(
+    source: Path, whole: dict[str, bytes], tmp_path: Path, who: str, stage: str, unit: int
+) -> None:
+    first = run(source, tmp_path, "local", who, unit, stage)
     if who == "driver":
         assert first.returncode == -signal.SIGKILL
     elif who == "worker":
@@ -94,23 +109,28 @@ def test_tasks_of_this_machine(source: Path, whole: dict[str, bytes], tmp_path: 
         assert "goes on with what is unfinished" in first.stderr
     if who != "nobody":
         assert not list(tmp_path.glob("*/manifest.json"))
-        again = run(source, tmp_path, "local", who, 4)
+        again = run(source, tmp_path, "local", who, unit, stage)
         assert again.returncode == 0, again.stderr
     assert contents(corpus_in(tmp_path)) == whole
-    made = (tmp_path / "made.txt").read_text().split()
-    assert len(made) == len(set(made)), "a finished part was done again"
+    check_made(tmp_path)
 
 
-@pytest.mark.parametrize("who", ["worker", "node"])
-def test_tasks_on_ray(source: Path, whole: dict[str, bytes], tmp_path: Path, who: str) -> None:
+def check_made(place: Path) -> None:
+    """Nothing that was finished was done again: no part, no decision, no shard."""
+    made = (place / "made.txt").read_text().splitlines()
+    assert sorted(made) == sorted(set(made))
+    assert {"part-000000.json", "decisions", "shard 0", "shard 1", "shard 2"} <= set(made)
+
+
+@pytest.mark.parametrize(("who", "stage"), [("worker", "half"), ("node", "parts")])
+def test_tasks_on_ray(source: Path, whole: dict[str, bytes], tmp_path: Path, who: str, stage: str) -> None:
     """What is lost runs again elsewhere, without a second start."""
     pytest.importorskip("ray")
-    ran = run(source, tmp_path, "ray", who, 1)
+    ran = run(source, tmp_path, "ray", who, 2 if stage == "half" else 1, stage)
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "flag").exists(), "nobody was killed"
     assert contents(corpus_in(tmp_path)) == whole
-    made = (tmp_path / "made.txt").read_text().split()
-    assert len(made) == len(set(made)), "a finished part was done again"
+    check_made(tmp_path)
 
 
 SBATCH = """#!/bin/sh
@@ -125,7 +145,7 @@ echo "Submitted batch job $((100 + n))"
 
 
 def test_jobs_of_slurm(source: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripts for an array and for a last job; run in that order they make the corpus."""
+    """Two arrays, and a job after each, which wait for each other; run in that order they make the corpus."""
     monkeypatch.setattr(base, "SIZE", killing.SIZE)
     monkeypatch.setattr(tasks, "SIZE", killing.SIZE)
     jobs, tools = tmp_path / "jobs", tmp_path / "tools"
@@ -142,14 +162,21 @@ def test_jobs_of_slurm(source: Path, whole: dict[str, bytes], tmp_path: Path, mo
     options = {"time": "01:00:00", "partition": "cpu", "account": "text"}
     place = tmp_path / "corpora"
     with pytest.raises(Submitted) as submitted:
-        prepare(settings_of(source, place), block_size=SMALL, executor=Executor("slurm", 3, 2, options))
+        executor = Executor("slurm", 3, 2, options)
+        prepare(settings_of(source, place), block_size=SMALL, shard_tokens=killing.SHARD_TOKENS, executor=executor)
     assert not submitted.value.target.exists()
-    array, last = (path for path in sorted(jobs.glob("*.sh")) if "launch_pickled_pipeline" in path.read_text())
-    assert {"#SBATCH --array=0-2%2", "#SBATCH --account=text", "#SBATCH --requeue"} <= set(
-        array.read_text().splitlines()
-    )
-    assert "--dependency=afterok:" in last.with_suffix(".args").read_text()
-    for script, numbers in ((array, range(3)), (last, range(1))):
+    jobs_in_order = sorted(jobs.glob("*.sh"), key=lambda path: int(path.stem))
+    scripts = [path for path in jobs_in_order if "launch_pickled_pipeline" in path.read_text()]
+    lines = [path.read_text().splitlines() for path in scripts]
+    for array in lines[::2]:
+        assert {"#SBATCH --array=0-2%2", "#SBATCH --account=text", "#SBATCH --requeue"} <= set(array)
+    for name, one in zip(("blocks", "decide", "shards", "finish"), lines, strict=True):
+        assert f"#SBATCH --job-name=lang-jepa-{name}" in one
+    said = [path.with_suffix(".args").read_text() for path in scripts]
+    assert "--dependency" not in said[0]
+    for before, args in zip(scripts, said[1:], strict=False):
+        assert f"--dependency=afterok:{100 + int(before.stem)}" in args
+    for script, numbers in zip(scripts, (range(3), range(1), range(3), range(1)), strict=True):
         for number in numbers:
             environment = {
                 **os.environ,

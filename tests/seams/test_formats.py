@@ -24,10 +24,13 @@ import zstandard
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lang_jepa import stories
-from lang_jepa.data.corpus.assemble import assemble, changes, write_block
+from lang_jepa.data.corpus.assemble import assemble, changes
+from lang_jepa.data.corpus.block_files import write_block
 from lang_jepa.data.corpus.blocks import Block, process_documents
 from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common, hash_sentence, hash_text, side
+from lang_jepa.data.corpus.document_hashes import DocumentHashes
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
+from lang_jepa.data.corpus.shard_tasks import WriteShards
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.conversations import conversation_text, said_in
@@ -338,17 +341,24 @@ def _of_deduplicate(folder: Path) -> Iterator[Any]:
         [1, 2],
         [901, 902, *rows[1][7:]],
     ]
-    documents = [(sum(row), np.array(row, dtype=np.uint64), np.array([value != 5 for value in row])) for row in rows]
-    judge = Deduplicator("near", 0.5, find_common(documents))
-    for one in documents:
-        verdict = judge.judge(*one)
+    flat = [value for row in rows for value in row]
+    arrays = {
+        "text_hashes": np.array([sum(row) for row in rows], dtype=np.uint64),
+        "documents": np.cumsum([0, *map(len, rows)]),
+        "sentence_hashes": np.array(flat, dtype=np.uint64),
+        "countable": np.array([value != 5 for value in flat]),
+    }
+    documents = DocumentHashes.of(arrays)
+    for verdict in Deduplicator("near", 0.5, find_common([documents])).judge(documents):
         yield verdict.kind, verdict.original, round(verdict.share, 6)
 
 
 def _of_corpus(folder: Path) -> Iterator[Any]:
     write_block(folder / "block.npz", _block())
-    (folder / "out").mkdir()
-    assemble([folder / "block.npz"] * 2, folder / "out", DataSettings(val_fraction=0.4), 30, shard_tokens=10)
+    step = WriteShards(DataSettings(val_fraction=0.4), folder, folder / "shards", 30, 10)
+    step.decide([folder / "block.npz"] * 2)
+    step(None, 0, 1)
+    assemble(step, folder / "out")
     yield from _files(folder / "out")
 
 

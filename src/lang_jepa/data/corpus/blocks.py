@@ -8,7 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.deduplicate import Hashes, hash_sentence, hash_text, side
+from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text, side
+from lang_jepa.data.corpus.hash_table import Hashes
 from lang_jepa.data.sources.base import Document, first_held_out
 from lang_jepa.data.sources.conversations import said_in, speakers_of
 from lang_jepa.data.text.masks import masked

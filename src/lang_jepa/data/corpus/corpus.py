@@ -323,10 +323,13 @@ class Corpus:
         return tokenizer
 
 
-def checksums(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """CRC-32 of every file below a folder by its name, and a fingerprint of the manifest that will lie there."""
+def checksums(folder: Path, manifest: Mapping[str, Any], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """CRC-32 of every file below a folder by its name, and a fingerprint of the manifest that will lie there.
+
+    Files whose checksum is known, by their names, are not read.
+    """
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    sums = {file.relative_to(folder).as_posix(): crc32(file) for file in files}
+    sums = {(name := file.relative_to(folder).as_posix()): (known or {}).get(name) or crc32(file) for file in files}
     return {MANIFEST: _of_itself({**manifest, "checksums": sums}), **sums}
 
 

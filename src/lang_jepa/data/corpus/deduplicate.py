@@ -4,21 +4,24 @@ Both are decided by hashes of texts. BLAKE2b with 8 bytes is the same on every m
 Among ten million texts the chance that any two share a hash is about 3e-6.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.data.corpus.document_hashes import JUDGED_BY, DocumentHashes, Groups, in_order
+from lang_jepa.data.corpus.hash_table import SLOTS, TABLE_ENTRIES, Hashes, HashTable
 from lang_jepa.data.text.tokenizer import Ints
+from lang_jepa.errors import LangJepaError
 
 HASHES_FORMAT = 1
 """Of the hashes and of what they decide: raise it when a text gets another one, or falls on another side."""
-
-Hashes = NDArray[np.uint64]
 
 COUNTABLE_CHARACTERS = 20
 """Shorter sentences ("Yes, sir.", "Figure 3.2") recur without being copies, so near-duplicates ignore them."""
@@ -55,11 +58,6 @@ def on_side(text_hashes: Hashes, name: str, val_fraction: float) -> NDArray[np.b
 FORMAT = 2
 """Of the verdicts: raise it when some document is judged otherwise."""
 
-TABLE_ENTRIES = 2**22
-"""Hashes that each table remembers: 48 MB."""
-
-SLOTS = 8
-
 MIN_COUNTABLE = 3
 """With fewer countable sentences documents are only compared as wholes: a share of one or two says nothing."""
 
@@ -68,6 +66,9 @@ COMMON = 4
 
 NEARLY_ALL = 0.8
 """A document that shares so much with one other is its copy, boilerplate or not."""
+
+MOST = 2**31
+"""Documents whose numbers fit the tables."""
 
 _CANDIDATES = 8
 """Documents that one is compared with sentence by sentence: those that have most of its sentences."""
@@ -90,83 +91,18 @@ class Verdict:
     share: float = 0.0
 
 
-class HashTable:
-    """A map of fixed size from 64-bit hashes to numbers, which forgets the oldest.
-
-    The hashes lie in rows of SLOTS; a hash's low bits choose its row, and each row is a ring. Until rows begin to
-    overflow it remembers everything (Poisson: at a quarter of the capacity 99.98 % of the rows have not), beyond the
-    capacity roughly the last `entries` hashes. It never claims to have seen a hash that was not added, up to
-    collisions of whole 64-bit hashes.
-    """
-
-    def __init__(self, entries: int = TABLE_ENTRIES) -> None:
-        """`entries`: capacity, a power of two, at least SLOTS."""
-        if entries < SLOTS or entries & (entries - 1):
-            raise ValueError(f"entries must be a power of two and at least {SLOTS}, not {entries}")
-        rows = entries // SLOTS
-        self._slots = np.zeros((rows, SLOTS), dtype=np.uint64)
-        self._numbers = np.zeros((rows, SLOTS), dtype=np.int32)
-        self._next = np.zeros(rows, dtype=np.uint8)
-        self._mask = np.uint64(rows - 1)
-
-    def find(self, hashes: Hashes) -> Ints:
-        """int64 [N]: the number that came with each of the hashes (uint64 [N]), -1 where it is not remembered."""
-        values = _no_zero(hashes)
-        rows = values & self._mask
-        same = self._slots[rows] == values[:, None]
-        found = self._numbers[rows, same.argmax(axis=1)].astype(np.int64)
-        return np.where(same.any(axis=1), found, -1)
-
-    def contains(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """Bool [N]: which of the hashes (uint64 [N]) are remembered."""
-        found: NDArray[np.bool_] = self.find(hashes) >= 0
-        return found
-
-    def count(self, hashes: Hashes) -> Ints:
-        """int64 [N]: how often each of these different hashes (uint64 [N]) was counted since it is remembered."""
-        values = _no_zero(hashes)
-        rows = values & self._mask
-        same = self._slots[rows] == values[:, None]
-        self._numbers[rows[same.any(axis=1)], same.argmax(axis=1)[same.any(axis=1)]] += 1
-        self.add(values, 1)
-        return np.maximum(self.find(values), 1)
-
-    def add(self, hashes: Hashes, number: int = 0) -> None:
-        """Remember hashes (uint64 [N]) with a number (>= 0); those already there stay as they are."""
-        values = np.unique(_no_zero(hashes))
-        values = values[~self.contains(values)]
-        rows = (values & self._mask).astype(np.int64)
-        order = np.argsort(rows, kind="stable")
-        values, rows = values[order], rows[order]
-        first = np.concatenate([[True], rows[1:] != rows[:-1]]) if len(rows) else np.zeros(0, dtype=bool)
-        heads = np.flatnonzero(first)
-        counts = np.diff(np.append(heads, len(rows)))
-        rank = np.arange(len(rows)) - np.repeat(heads, counts)
-        # Only the last SLOTS newcomers of a row can stay; writing more would leave the order to NumPy.
-        stays = rank >= np.repeat(counts, counts) - SLOTS
-        slot = (self._next[rows].astype(np.int64) + rank) % SLOTS
-        self._slots[rows[stays], slot[stays]] = values[stays]
-        self._numbers[rows[stays], slot[stays]] = number
-        self._next[rows[heads]] = (self._next[rows[heads]] + counts) % SLOTS
-
-
-def _no_zero(hashes: Hashes) -> Hashes:
-    """Hashes with 0 made 1, because 0 marks an empty slot."""
-    return np.maximum(hashes, np.uint64(1))
-
-
 class _KeptLately:
     """Sentences of the documents kept last, as many as fit."""
 
     def __init__(self, entries: int) -> None:
-        self._documents: dict[int, Hashes] = {}
+        self._documents = OrderedDict[int, Hashes]()
         self._free = entries
 
     def add(self, number: int, hashes: Hashes) -> None:
         self._documents[number] = hashes
         self._free -= _cost(hashes)
         while self._free < 0:
-            self._free += _cost(self._documents.pop(next(iter(self._documents))))
+            self._free += _cost(self._documents.popitem(last=False)[1])
 
     def share(self, hashes: Hashes, number: int) -> float:
         """Share of hashes (uint64 [N], N > 0) that a document has; 0 where it is forgotten."""
@@ -189,6 +125,9 @@ class Deduplicator:
     (`find_common`). Without this rule every document of a large corpus of simple sentences becomes a near-duplicate in
     the end, and of many contracts with the same clauses one is left. A document that shares NEARLY_ALL of its sentences
     with one other is a copy all the same: of many copies every sentence is common.
+
+    Most documents repeat so little that they are kept whatever becomes of those just before them: these are remembered
+    many at once, the others are judged one by one.
     """
 
     def __init__(
@@ -208,36 +147,35 @@ class Deduplicator:
             common: sentences that do not count.
             entries: size of each hash table.
         """
-        self.mode, self.share = mode, share
+        self.mode, self.share, self._whole = mode, share, max(share, NEARLY_ALL)
         self._judged = 0
         self._texts, self._owners = HashTable(entries), HashTable(entries)
         self._common, self._kept = common or HashTable(SLOTS), _KeptLately(entries)
 
-    def judge(self, text_hash: int, sentence_hashes: Hashes, countable: NDArray[np.bool_]) -> Verdict:
-        """Verdict on one document; remembers it if kept.
+    def judge(self, documents: DocumentHashes) -> list[Verdict]:
+        """Verdicts on the documents that come next; remembers those that are kept."""
+        verdicts = list[Verdict]()
+        for batch in documents.batches():
+            first, kept = 0, self._surely_kept(batch)
+            for other in [*np.flatnonzero(~kept).tolist(), len(batch)]:
+                self._keep(batch.part(first, other))
+                verdicts += [KEPT] * (other - first)
+                if other < len(batch):
+                    verdicts.append(self._judge_one(batch.part(other, other + 1)))
+                first = other + 1
+        return verdicts
 
-        Args:
-            text_hash: hash of its text.
-            sentence_hashes: uint64 [S].
-            countable: bool [S], which sentences are long enough to count.
-        """
-        number = self._judged
-        self._judged += 1
-        if self.mode == "none":
-            return Verdict()
-        key = np.array([text_hash], dtype=np.uint64)
-        (original,) = self._texts.find(key).tolist()
+    def _judge_one(self, document: DocumentHashes) -> Verdict:
+        (original,) = self._texts.find(document.texts).tolist()
         if original >= 0:
-            return Verdict("exact duplicate", original, 1.0)
-        if self.mode == "near":
-            hashes = sentence_hashes[countable]
-            verdict = self._compare(hashes)
-            if verdict.kind != "kept":
-                return verdict
-            self._owners.add(hashes, number)
-            self._kept.add(number, hashes)
-        self._texts.add(key, number)
-        return Verdict()
+            verdict = Verdict("exact duplicate", original, 1.0)
+        else:
+            verdict = self._compare(document.sentences) if self.mode == "near" else KEPT
+        if verdict is KEPT:
+            self._keep(document)
+        else:
+            self._judged += 1
+        return verdict
 
     def _compare(self, hashes: Hashes) -> Verdict:
         """Verdict on a document with these countable sentences."""
@@ -245,13 +183,57 @@ class Deduplicator:
         seen, counted = owners >= 0, ~self._common.contains(hashes)
         if counted.sum() >= MIN_COUNTABLE and (share := float(seen[counted].mean())) >= self.share:
             return Verdict("near duplicate", _most_frequent(owners[counted & seen])[0], share)
-        whole = max(self.share, NEARLY_ALL)
-        if len(hashes) >= MIN_COUNTABLE and seen.mean() >= whole:
+        if len(hashes) >= MIN_COUNTABLE and seen.mean() >= self._whole:
             shares = {one: self._kept.share(hashes, one) for one in _most_frequent(owners[seen])}
             best = max(shares, key=lambda one: shares[one])
-            if shares[best] >= whole:
+            if shares[best] >= self._whole:
                 return Verdict("near duplicate", best, shares[best])
-        return Verdict()
+        return KEPT
+
+    def _surely_kept(self, documents: DocumentHashes) -> NDArray[np.bool_]:
+        """Bool [D]: those that are kept whichever of the documents before them in this batch are."""
+        if self.mode == "none":
+            return np.ones(len(documents), dtype=bool)
+        new = documents.first_texts() & ~self._texts.contains(documents.texts)
+        if self.mode == "exact":
+            return new
+        groups, hashes = Groups(documents), documents.sentences
+        seen, counted = groups.repeated | self._owners.contains(hashes), ~self._common.contains(hashes)
+        enough, all_ = documents.totals(counted), np.diff(documents.starts)
+        near = (enough >= MIN_COUNTABLE) & (documents.totals(counted & seen) / np.maximum(enough, 1) >= self.share)
+        copies = (all_ >= MIN_COUNTABLE) & (documents.totals(seen) / np.maximum(all_, 1) >= self._whole)
+        return new & ~near & ~copies
+
+    def _keep(self, documents: DocumentHashes) -> None:
+        """Remember documents that are kept, of different texts that are not remembered."""
+        if self.mode != "none" and self._judged + len(documents) > MOST:
+            raise LangJepaError(
+                f"duplicates are found among {MOST:,} documents at most: prepare several corpora, or set "
+                "data.deduplicate=none"
+            )
+        if self.mode != "none":
+            self._texts.append(self._texts.room(documents.texts), np.arange(len(documents)) + self._judged)
+        if self.mode == "near":
+            self._own(documents, self._judged)
+            for number, (begin, end) in enumerate(pairwise(documents.starts.tolist()), self._judged):
+                self._kept.add(number, documents.sentences[begin:end].copy())
+        self._judged += len(documents)
+
+    def _own(self, documents: DocumentHashes, number: int) -> None:
+        """Remember the sentences of documents that are kept, the first of which has this number."""
+        groups = Groups(documents)
+        new = ~self._owners.contains(groups.values)
+        values, first = in_order(groups.values[new], groups.first[new], groups.first[new])
+        room = self._owners.room(values)
+        if len(documents) == 1 or self._owners.keeps(groups.values[~new], room):
+            self._owners.append(room, first + number)
+        else:
+            half = len(documents) // 2
+            self._own(documents.part(0, half), number)
+            self._own(documents.part(half, len(documents)), number + half)
+
+
+KEPT = Verdict()
 
 
 def _most_frequent(numbers: Ints) -> list[int]:
@@ -261,20 +243,58 @@ def _most_frequent(numbers: Ints) -> list[int]:
     return found
 
 
-JudgedBy = tuple[int, Hashes, NDArray[np.bool_]]
-"""Of a document the hash of its text, uint64 [S] hashes of its sentences, and bool [S] which of them count."""
-
-
-def find_common(documents: Iterable[JudgedBy]) -> HashTable:
+def find_common(documents: Iterable[DocumentHashes], *, entries: int = TABLE_ENTRIES) -> HashTable:
     """Sentences that COMMON or more documents have; a text that occurs again counts once."""
-    texts, counts, common = HashTable(), HashTable(), HashTable()
-    for text_hash, sentences, countable in documents:
-        key = np.array([text_hash], dtype=np.uint64)
-        if not texts.contains(key)[0]:
-            texts.add(key)
-            hashes = np.unique(sentences[countable])
-            common.add(hashes[counts.count(hashes) >= COMMON])
-    return common
+    counting = _Counting(entries)
+    for some in documents:
+        for batch in some.batches():
+            counting.add(batch)
+    return counting.common
+
+
+class _Counting:
+    """Counts the documents of each sentence."""
+
+    def __init__(self, entries: int) -> None:
+        self._texts, self._counts, self.common = (HashTable(entries) for _ in range(3))
+
+    def add(self, documents: DocumentHashes) -> None:
+        """Count documents at once, unless a table would forget for one of them what another one asks for."""
+        if len(documents) == 1:
+            self._add_one(documents)
+        elif not self._add_at_once(documents):
+            half = len(documents) // 2
+            self.add(documents.part(0, half))
+            self.add(documents.part(half, len(documents)))
+
+    def _add_one(self, document: DocumentHashes) -> None:
+        if not self._texts.contains(document.texts)[0]:
+            self._texts.append(self._texts.room(document.texts), 0)
+            hashes = np.unique(document.sentences)
+            self.common.add(hashes[self._counts.count(hashes) >= COMMON])
+
+    def _add_at_once(self, documents: DocumentHashes) -> bool:
+        new = documents.first_texts() & ~self._texts.contains(documents.texts)
+        groups = Groups(documents.only(new))
+        values, before = groups.values, self._counts.find(groups.values)
+        fresh, before = before < 0, np.maximum(before, 0)
+        often = np.flatnonzero(before + groups.sizes >= COMMON)
+        asked = values[often]
+        often = often[~self.common.contains(asked)]
+        # The document by which a sentence has become common.
+        which = groups.documents[groups.heads[often] + np.maximum(COMMON - 1 - before[often], 0)]
+        counted, sizes = in_order(values[fresh], groups.first[fresh], groups.sizes[fresh])
+        rooms = (
+            (self._texts, documents.texts, self._texts.room(documents.texts[new])),
+            (self._counts, values[~fresh], self._counts.room(counted)),
+            (self.common, asked, self.common.room(in_order(values[often], which, which)[0])),
+        )
+        if not all(table.keeps(asked, room) for table, asked, room in rooms):
+            return False
+        self._counts.increase(values[~fresh], groups.sizes[~fresh])
+        for (table, _, room), numbers in zip(rooms, (None, sizes, None), strict=True):
+            table.append(room, 0 if numbers is None else numbers)
+        return True
 
 
 def judge_files(
@@ -287,23 +307,13 @@ def judge_files(
             all are read once before the first verdict.
         mode, share: see `Deduplicator`.
     """
-    every = (one for path in files for one in _documents(_read(path)))
+    every = (DocumentHashes.of(_read(path)) for path in files)
     judge = Deduplicator(mode, share, find_common(every) if mode == "near" else None)
     for path in files:
         arrays = _read(path)
-        yield [judge.judge(*one) for one in _documents(arrays)], arrays
-
-
-JUDGED_BY = ("text_hashes", "documents", "sentence_hashes", "countable")
+        yield judge.judge(DocumentHashes.of(arrays)), arrays
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in JUDGED_BY}
-
-
-def _documents(arrays: dict[str, NDArray[Any]]) -> Iterator[JudgedBy]:
-    texts, starts, sentences, countable = (arrays[name] for name in JUDGED_BY)
-    positions = starts.tolist()
-    for text, begin, end in zip(texts.tolist(), positions[:-1], positions[1:], strict=True):
-        yield text, sentences[begin:end], countable[begin:end]

@@ -4,7 +4,7 @@ import io
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
@@ -67,12 +67,12 @@ class RayExecutor(LocalExecutor):
             raise errors[0]
 
 
-def run_local(common: dict[str, Any], options: Mapping[str, Any], finish: Any) -> None:
+def run_local(stage: dict[str, Any]) -> None:
     """Run the tasks in processes of this machine."""
-    LocalExecutor(**common).run()
+    LocalExecutor(**stage).run()
 
 
-def run_on_ray(common: dict[str, Any], options: Mapping[str, Any], finish: Any) -> None:
+def run_on_ray(stage: dict[str, Any]) -> None:
     """Run the tasks on the cluster at RAY_ADDRESS, or on one that is started here and stopped again."""
     import ray
 
@@ -81,25 +81,24 @@ def run_on_ray(common: dict[str, Any], options: Mapping[str, Any], finish: Any) 
         address = os.environ.get("RAY_ADDRESS")
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
-        RayExecutor(**common).run()
+        RayExecutor(**stage).run()
     finally:
         if started:
             ray.shutdown()
 
 
-def submit_to_slurm(common: dict[str, Any], options: Mapping[str, Any], finish: Any) -> None:
-    """Write a script for an array of jobs and one for a last job, and submit both."""
+def submit_to_slurm(stages: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> None:
+    """Write a script for each stage and submit all; each waits for the one before it."""
     own: dict[str, Any] = {name: options[name] for name in _OWN if name in options}
     own["sbatch_args"] = {name: value for name, value in options.items() if name not in own}
-    array = SlurmPipelineExecutor(**common, **own, job_name="lang-jepa-prepare")
-    last = {**common, "pipeline": [finish], "tasks": 1, "workers": 1, "logging_dir": f"{common['logging_dir']}/finish"}
-    SlurmPipelineExecutor(**last, **own, job_name="lang-jepa-finish", depends=array).run()
+    last = None
+    for stage in stages:
+        name = f"lang-jepa-{stage['pipeline'][0].job}"
+        last = SlurmPipelineExecutor(**stage, **own, job_name=name, depends=last)
+    assert last is not None
+    last.run()
 
 
 logger.remove()  # of this process; tasks have files
 
-RUN: dict[str, Callable[[dict[str, Any], Mapping[str, Any], Any], None]] = {
-    "local": run_local,
-    "ray": run_on_ray,
-    "slurm": submit_to_slurm,
-}
+RUN: dict[str, Callable[[dict[str, Any]], None]] = {"local": run_local, "ray": run_on_ray}

@@ -16,10 +16,11 @@ from lang_jepa.data.corpus.assemble import Assembled, assemble, changes
 from lang_jepa.data.corpus.blocks import process_documents, training_texts
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
 from lang_jepa.data.corpus.identity import parts_of_identity, short_name
+from lang_jepa.data.corpus.shard_tasks import Decide, WriteShards
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
-from lang_jepa.data.corpus.tasks import Executor, ReadParts, check_parts, gathered, planned_parts, run_tasks, unfinished
+from lang_jepa.data.corpus.tasks import Executor, ReadParts, check_parts, gathered, planned_parts, run_tasks, submit
 from lang_jepa.data.corpus.workers import BlockSize, Processing, Tally
 from lang_jepa.data.sources.base import Source, require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
@@ -89,8 +90,9 @@ def prepare(
         progress: called with what happens; nothing is ever reused or rebuilt without an event.
         block_size: unit of work; it changes nothing in the result.
         shard_tokens: size of a shard.
-        executor: runs the block stage as tasks, each of which reads its own share of the source; the corpus is the
-            same byte for byte (None: this process reads, and processes of this machine do the rest).
+        executor: runs the block stage as tasks, each of which reads its own share of the source, and then the writing
+            of shards; the corpus is the same byte for byte (None: this process reads, decides and writes, and
+            processes of this machine do the rest).
 
     Raises:
         LangJepaError: an unusable source or tokenizer, no documents left, a worker process that died, tasks that
@@ -219,30 +221,32 @@ class _Job:
         if self.store is not None:
             self.store.check_writable()
         make_folder(self.partial)
-        for folder in (self.partial, self.partial / "blocks"):
+        for folder in (self.partial, *(self.partial / name for name in ("blocks", "shards", "corpus"))):
             remove_temporaries(folder)
         warnings = self._warned(language_hint(self.settings, (row.text for row in some_documents(self.source))))
         tokenizer = self.tokenizer or self._trained_tokenizer()
-        work, blocks, workers = self._blocks(tokenizer)
+        shards = WriteShards(
+            self.settings, self.partial / "blocks", self.partial / "shards", tokenizer.vocab_size, self.shard_tokens
+        )
+        work, blocks, workers = self._blocks(tokenizer, shards)
         require_documents(work.documents, work.rejected, self.source)
         self.on_event(PrepareEvent("assemble", "finding duplicates, writing shards", work.documents, work.characters))
+        shards.decide(blocks)
+        if self.executor is None:
+            shards(None, 0, 1)
+        elif shards.unfinished():
+            run_tasks(shards, self.executor)
         final = self.partial / "corpus"
-        shutil.rmtree(final, ignore_errors=True)
-        make_folder(final)
-        result = assemble(blocks, final, self.settings, tokenizer.vocab_size, shard_tokens=self.shard_tokens)
+        result = assemble(shards, final)
         self._check(result, work)
         warnings += self._warned(*self._held_out(result, work))
         with writing(final):
             tokenizer.save(final / "tokenizer")
         seconds = time.monotonic() - began
-        timing = {
-            "seconds": round(seconds, 1),
-            "megabytes_per_second": round(work.bytes / 1e6 / seconds, 2),
-            "workers": workers,
-            "blocks_reused": work.reused,
-        }
+        speed = {"seconds": round(seconds, 1), "megabytes_per_second": round(work.bytes / 1e6 / seconds, 2)}
+        timing = {**speed, "workers": workers, "blocks_reused": work.reused}
         about = {**self._manifest(tokenizer, result, work), "warnings": warnings, "timing": timing}
-        write_json(final / MANIFEST, {**about, "checksums": checksums(final, about)})
+        write_json(final / MANIFEST, {**about, "checksums": checksums(final, about, result.sums)})
         self._publish(final)
         corpus = Corpus.open(self.target, verify=False)
         corpus.reused = False
@@ -250,7 +254,7 @@ class _Job:
         self.on_event(PrepareEvent("done", message, work.documents, work.characters))
         return corpus
 
-    def _blocks(self, tokenizer: TextTokenizer) -> tuple[Tally, list[Path], int]:
+    def _blocks(self, tokenizer: TextTokenizer, shards: WriteShards) -> tuple[Tally, list[Path], int]:
         """What went into the blocks, their files in order, and how many processes or tasks there were.
 
         Raises:
@@ -262,13 +266,17 @@ class _Job:
             return work, work.run(self.source, self._report_block), work.workers
         parts = planned_parts(self.source, folder)
         step = ReadParts(self.settings, tokenizer, self.source, parts, folder, self.block_size)
-        left = len(unfinished(step))
+        left = len(step.unfinished())
         if left < len(parts):
             self.on_event(PrepareEvent("resumed", f"{len(parts) - left} of {len(parts)} parts were finished earlier"))
         if left:
             self.on_event(PrepareEvent("block", f"{left} parts in {min(self.executor.tasks, len(parts))} tasks"))
-        if left and not run_tasks(step, self.executor, Finish(self.settings, self.executor)):
+        if self.executor.kind == "slurm":
+            finish = Finish(self.settings, self.executor, self.shard_tokens)
+            submit(step, Decide(step.blocks, shards), shards, finish, self.executor)
             raise Submitted(self.target, self.partial)
+        if left:
+            run_tasks(step, self.executor)
         tally, blocks = gathered(folder, len(parts))
         if self.settings.limit is not None and tally.rejected:
             raise LangJepaError(
@@ -378,13 +386,14 @@ class Submitted(Exception):
 
 
 class Finish:
-    """A step of datatrove's pipelines: the last job under Slurm, when all parts are done."""
+    """A step of datatrove's pipelines: the last job under Slurm, when all shards are done."""
 
-    name, type = "duplicates and shards", "lang-jepa"
+    name, type, job = "manifest", "lang-jepa", "finish"
 
-    def __init__(self, settings: DataSettings, executor: Executor) -> None:
+    def __init__(self, settings: DataSettings, executor: Executor, shard_tokens: int) -> None:
         self.settings, self.executor = settings, replace(executor, kind="local", slurm={})
+        self.shard_tokens = shard_tokens
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Finish the corpus; arguments as datatrove gives them."""
-        prepare(self.settings, executor=self.executor)
+        prepare(self.settings, executor=self.executor, shard_tokens=self.shard_tokens)

@@ -72,7 +72,9 @@ class _ArrayFile:
 class ShardWriter:
     """Writes the shards of one side, block by block; memory holds one block and the document ids of one shard."""
 
-    def __init__(self, folder: Path, side: str, dtype: type[Any], *, shard_tokens: int = SHARD_TOKENS) -> None:
+    def __init__(
+        self, folder: Path, side: str, dtype: type[Any], *, shard_tokens: int = SHARD_TOKENS, first: int = 0
+    ) -> None:
         """Start writing.
 
         Args:
@@ -80,7 +82,9 @@ class ShardWriter:
             side: `train` or `validation`, the beginning of the file names.
             dtype: of the tokens.
             shard_tokens: a shard ends with the first document that brings it to so many tokens, wherever blocks end.
+            first: number of the first shard.
         """
+        self.first = first
         self.folder, self.side, self.dtype, self.shard_tokens = folder, side, np.dtype(dtype), shard_tokens
         self.shards: list[dict[str, int]] = []
         self._files: dict[str, _ArrayFile] = {}
@@ -120,7 +124,7 @@ class ShardWriter:
         types = {"tokens": self.dtype, "sentences": np.dtype(np.int64), "documents": np.dtype(np.int64)}
         if speakers:
             types["speakers"] = np.dtype(np.uint8)
-        number = len(self.shards)
+        number = self.first + len(self.shards)
         self._files = {
             kind: _ArrayFile(shard_file(self.folder, self.side, number, kind), dtype) for kind, dtype in types.items()
         }
@@ -132,7 +136,7 @@ class ShardWriter:
         sentences.append(np.array([tokens.length]))
         ids = np.concatenate(self._ids)
         ids = ids.astype(f"S{max(1, int(np.strings.str_len(ids).max()))}")  # not the width of blocks
-        file = _ArrayFile(shard_file(self.folder, self.side, len(self.shards), "ids"), ids.dtype)
+        file = _ArrayFile(shard_file(self.folder, self.side, self.first + len(self.shards), "ids"), ids.dtype)
         file.append(ids)
         for each in (*self._files.values(), file):
             each.close()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.blocks import UNKNOWN, WITHOUT_TOKENS, Block
-from lang_jepa.data.corpus.deduplicate import Hashes
+from lang_jepa.data.corpus.hash_table import Hashes
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.errors import counted
 from lang_jepa.settings.data import DataSettings
@@ -42,6 +42,18 @@ class SideStatistics:
         self.longest = max(self.longest, int(lengths.max(initial=0)))
         self.histogram += np.bincount(np.minimum(lengths, LONGEST), minlength=LONGEST + 1)
 
+    def record(self) -> dict[str, Any]:
+        """What `add_record` takes, as JSON."""
+        return {**vars(self), "histogram": self.histogram.tolist()}
+
+    def add_record(self, record: Mapping[str, Any]) -> None:
+        """Count what was counted elsewhere."""
+        for name, value in record.items():
+            if name == "longest":
+                self.longest = max(self.longest, value)
+            else:
+                setattr(self, name, getattr(self, name) + (np.array(value) if name == "histogram" else value))
+
     def as_dict(self) -> dict[str, Any]:
         """For the manifest. Characters and bytes are of the source texts; lengths are tokens of a sentence."""
         running = np.cumsum(self.histogram)
@@ -61,46 +73,31 @@ class SideStatistics:
         }
 
 
-class Overlap:
-    """Share of held-out sentences that occur in training, up to case and whitespace.
+def mark(seen: NDArray[np.bool_], held: Hashes, hashes: Hashes) -> None:
+    """Mark in `seen` (bool [V]) which of the held-out sentences (uint64 [V], rising) are among others (uint64 [S])."""
+    if len(held):
+        places = np.minimum(np.searchsorted(held, hashes), len(held) - 1)
+        seen[places[held[places] == hashes]] = True
 
-    Memory follows the validation side: first all of its hashes are added, then training passes by.
+
+def overlap(times: Ints, long: NDArray[np.bool_], seen: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Shares of all held-out sentences and of the long ones that occur in training, up to case and whitespace.
+
+    Short sentences ("Why?") recur without being copies, long ones hardly ever: the second share tells contamination
+    from habit.
+
+    Args:
+        times: int64 [V], how often each held-out sentence occurs.
+        long, seen: bool [V], which of them are long, and which occur in training.
+
+    Returns:
+        Both shares; None where there are no such sentences.
     """
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Hashes, NDArray[np.bool_]]] = []
-        self._unique: Hashes | None = None
-        self._found = np.zeros(0, dtype=bool)
-
-    def add_validation(self, hashes: Hashes, countable: NDArray[np.bool_]) -> None:
-        """Remember held-out sentences: hashes uint64 [S], and bool [S] which of them are long."""
-        self._parts.append((hashes, countable))
-
-    def add_training(self, block: Block) -> None:
-        """Mark the held-out sentences that occur in these training documents."""
-        if self._unique is None:
-            self._unique = np.unique(np.concatenate([block.sentence_hashes[:0], *(part[0] for part in self._parts)]))
-            self._found = np.zeros(len(self._unique), dtype=bool)
-        if len(self._unique):
-            self._found |= np.isin(self._unique, block.sentence_hashes)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Shares of all held-out sentences and of the long ones; None without held-out sentences.
-
-        Short sentences ("Why?") recur without being copies, long ones hardly ever: the second share tells
-        contamination from habit.
-        """
-        shares: dict[str, float | None] = {"all_sentences": None, "long_sentences": None}
-        if self._parts and self._unique is not None:
-            hashes, countable = (np.concatenate(column) for column in zip(*self._parts, strict=True))
-            seen = self._found[np.searchsorted(self._unique, hashes)]
-            shares["all_sentences"] = _mean(seen)
-            shares["long_sentences"] = _mean(seen[countable])
-        return shares
+    return {"all_sentences": _share(times[seen], times), "long_sentences": _share(times[seen & long], times[long])}
 
 
-def _mean(values: NDArray[np.bool_]) -> float | None:
-    return round(float(values.mean()), 6) if len(values) else None
+def _share(part: Ints, whole: Ints) -> float | None:
+    return round(int(part.sum()) / int(whole.sum()), 6) if len(whole) else None
 
 
 NO_ROWS = (WITHOUT_TOKENS, UNKNOWN)

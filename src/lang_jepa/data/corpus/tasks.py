@@ -1,8 +1,8 @@
-"""The block stage as tasks of an engine: datatrove runs them on this machine, on a Ray cluster or under Slurm.
+"""Preparation as tasks of an engine: datatrove runs them on this machine, on a Ray cluster or under Slurm.
 
 The parts of the source (`sources.parts`) are dealt out to the tasks. Each task reads its own parts once and leaves a
 file for each block, and one for each part when its blocks are all there; so only what is unfinished is done again,
-whoever was killed. What comes after (duplicates, sides, shards) is `assemble`, whoever made the blocks.
+whoever was killed. Then one process decides (`decisions`), and tasks write the shards (`shard_tasks`).
 """
 
 import os
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from lang_jepa.data.corpus.assemble import block_file, block_seen
+from lang_jepa.data.corpus.block_files import block_file, block_seen
 from lang_jepa.data.corpus.blocks import cut_in_blocks
 from lang_jepa.data.corpus.store import CACHE, CorpusStore
 from lang_jepa.data.corpus.workers import BlockSize, Step, Tally
@@ -100,7 +100,7 @@ class ReadParts:
         block_size: of them.
     """
 
-    name, type = "blocks of documents", "lang-jepa"
+    name, type, job = "blocks of documents", "lang-jepa", "blocks"
 
     def __init__(
         self,
@@ -113,6 +113,23 @@ class ReadParts:
     ) -> None:
         self.settings, self.tokenizer, self.source = settings, tokenizer, source
         self.parts, self.folder, self.block_size = parts, folder.absolute(), block_size
+
+    @property
+    def logs(self) -> Path:
+        """Beginning of the name of the tasks' folder."""
+        return self.folder.parent / "tasks"
+
+    def units(self) -> int:
+        """How many parts there are."""
+        return len(self.parts)
+
+    def unfinished(self) -> list[int]:
+        """Numbers of parts that are not done."""
+        return [number for number in range(len(self.parts)) if not part_file(self.folder, number).exists()]
+
+    def blocks(self) -> list[Path]:
+        """Files of the blocks, which are all done, in the order of the source."""
+        return gathered(self.folder, len(self.parts))[1]
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Do the parts of one of `world_size` tasks that are not done yet; `data` is what datatrove hands on."""
@@ -171,40 +188,73 @@ def planned_parts(source: Source, folder: Path) -> Sequence[Part]:
     return parts
 
 
-def run_tasks(step: ReadParts, executor: Executor, finish: Any) -> bool:
-    """Run all tasks that are not finished.
+class Tasks(Protocol):
+    """Work that tasks share, of which finished units are not done again."""
 
-    Args:
-        step: of the tasks.
-        executor: runs them.
-        finish: a step for Slurm's last job, which runs when all tasks have ended.
+    @property
+    def logs(self) -> Path:
+        """Beginning of the name of the tasks' folder."""
 
-    Returns:
-        Whether all parts are done; under Slurm not, as the jobs have only been submitted.
+    def units(self) -> int:
+        """How many units there are."""
+
+    def unfinished(self) -> list[int]:
+        """Those that are not done; unit n is task n modulo their number."""
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        """Do what is left of a task."""
+
+
+def run_tasks(step: Tasks, executor: Executor) -> None:
+    """Run all tasks that are not finished, on this machine or on Ray.
 
     Raises:
         LangJepaError: tasks failed; says which, and where their logs are.
     """
-    tasks = min(executor.tasks, len(step.parts))
-    logs = step.folder.parent / f"tasks-{tasks}"
-    common: dict[str, Any] = {"pipeline": [step], "tasks": tasks, "logging_dir": str(logs)}
-    common["workers"] = min(executor.workers or tasks, tasks)
+    stage = _stage(step, executor, step.units())
     try:
         from lang_jepa.data.corpus.engines import RUN
 
-        RUN[executor.kind](common, executor.options(), finish)
+        RUN[executor.kind](stage)
     except Exception as error:  # whatever a task, a worker or the engine raised
-        raise _failed(step, tasks, logs, error) from error
-    if executor.kind == "slurm":
-        return False
-    if unfinished(step):
-        raise _failed(step, tasks, logs, None)
-    return True
+        raise _failed(step, stage, error) from error
+    if step.unfinished():
+        raise _failed(step, stage, None)
 
 
-def unfinished(step: ReadParts) -> list[int]:
-    """Numbers of parts that are not done."""
-    return [number for number in range(len(step.parts)) if not part_file(step.folder, number).exists()]
+def submit(read: ReadParts, decide: Any, write: Tasks, finish: Any, executor: Executor) -> None:
+    """Submit jobs of Slurm that wait for each other: the tasks of both stages, and what one process does after each.
+
+    Raises:
+        LangJepaError: they could not be submitted.
+    """
+    reading = _stage(read, executor, read.units())
+    stages = [reading, _single(decide, reading), _stage(write, executor, executor.tasks), _single(finish, reading)]
+    try:
+        from lang_jepa.data.corpus.engines import submit_to_slurm
+
+        submit_to_slurm(stages, executor.options())
+    except Exception as error:  # whatever the engine raised
+        raise _failed(read, reading, error) from error
+
+
+def _stage(step: Tasks, executor: Executor, units: int) -> dict[str, Any]:
+    """Arguments of datatrove's executors. What it takes for completed is not asked: the units say that."""
+    tasks = max(1, min(executor.tasks, units))
+    workers = min(executor.workers or tasks, tasks)
+    logs = f"{step.logs}-{tasks}"
+    return {"pipeline": [step], "tasks": tasks, "workers": workers, "logging_dir": logs, "skip_completed": False}
+
+
+def _single(step: Any, beside: dict[str, Any]) -> dict[str, Any]:
+    """The same of what one process does."""
+    return {
+        **beside,
+        "pipeline": [step],
+        "tasks": 1,
+        "workers": 1,
+        "logging_dir": f"{beside['logging_dir']}/{step.job}",
+    }
 
 
 def gathered(folder: Path, parts: int) -> tuple[Tally, list[Path]]:
@@ -219,11 +269,12 @@ def gathered(folder: Path, parts: int) -> tuple[Tally, list[Path]]:
     return total, blocks
 
 
-def _failed(step: ReadParts, tasks: int, logs: Path, error: Exception | None) -> LangJepaError:
-    ranks = sorted({number % tasks for number in unfinished(step)})
+def _failed(step: Tasks, stage: dict[str, Any], error: Exception | None) -> LangJepaError:
+    tasks = stage["tasks"]
+    ranks = sorted({number % tasks for number in step.unfinished()})
     shown = ", ".join(map(str, ranks[:8])) + (", ..." if len(ranks) > 8 else "")
     why = "" if error is None else f" ({type(error).__name__}: {str(error).strip().splitlines()[-1][:300]})"
     return LangJepaError(
-        f"{len(ranks)} of {tasks} tasks did not finish{why}: {shown}. Their logs are in {logs}/logs. The same "
-        "command goes on with what is unfinished"
+        f"{len(ranks)} of {tasks} tasks did not finish{why}: {shown}. Their logs are in {stage['logging_dir']}/logs. "
+        "The same command goes on with what is unfinished"
     )

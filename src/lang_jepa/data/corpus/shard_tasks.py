@@ -1,0 +1,120 @@
+"""The shards of a corpus, each written by itself from blocks and decisions, in this process or by tasks of an engine.
+
+A shard appears as a folder under its name when all of it is there, and is not written again, whoever was killed.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lang_jepa.data.corpus.block_files import read_block
+from lang_jepa.data.corpus.blocks import token_dtype
+from lang_jepa.data.corpus.decisions import Decisions, block_side, decide, decided, names
+from lang_jepa.data.corpus.shards import ShardWriter
+from lang_jepa.data.corpus.statistics import SideStatistics, mark
+from lang_jepa.files.atomic import atomic_folder, crc32, make_folder, write_json
+from lang_jepa.settings.data import DataSettings
+
+
+class WriteShards:
+    """A step of datatrove's pipelines, and of one process: decisions become shards.
+
+    Args:
+        settings: of the corpus.
+        blocks: folder of the blocks.
+        folder: of the decisions, the shards, and the logs of the tasks.
+        vocab_size: of the tokenizer.
+        shard_tokens: a shard ends with the first document that brings it to so many tokens.
+    """
+
+    name, type, job = "shards", "lang-jepa", "shards"
+
+    def __init__(self, settings: DataSettings, blocks: Path, folder: Path, vocab_size: int, shard_tokens: int) -> None:
+        self.settings, self.blocks, self.folder = settings, blocks.absolute(), folder.absolute()
+        self.vocab_size, self.shard_tokens = vocab_size, shard_tokens
+
+    @property
+    def decisions(self) -> Path:
+        """Folder of the decisions."""
+        return self.folder / "decisions"
+
+    def decide(self, blocks: Sequence[Path]) -> None:
+        """Decide what becomes of each document, unless that is done; shards by other decisions are removed."""
+        if not decided(blocks, self.decisions, self.shard_tokens):
+            for old in (self.folder, self.folder.with_name("corpus")):
+                shutil.rmtree(old, ignore_errors=True)
+            make_folder(self.folder)
+            decide(blocks, self.decisions, self.settings, shard_tokens=self.shard_tokens)
+
+    @property
+    def logs(self) -> Path:
+        """Beginning of the name of the tasks' folder."""
+        return self.folder.with_name("shard-tasks")
+
+    def units(self) -> int:
+        """How many shards there are."""
+        return len(Decisions.open(self.decisions).shards)
+
+    def unfinished(self) -> list[int]:
+        """Numbers of shards that are not done; the sides follow each other."""
+        shards = Decisions.open(self.decisions).shards
+        return [number for number, (side, index, *_) in enumerate(shards) if not self.shard(side, index).exists()]
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        """Write the shards of one of `world_size` tasks that are not done yet; `data` is what datatrove hands on."""
+        decisions = Decisions.open(self.decisions)
+        for number in range(rank, len(decisions.shards), world_size):
+            side, index, *_ = decisions.shards[number]
+            if not self.shard(side, index).exists():
+                self._write(number, decisions)
+
+    def _write(self, number: int, decisions: Decisions) -> None:
+        side, index, first, stop = decisions.shards[number]
+        statistics, seen = SideStatistics(), np.zeros(len(decisions.held), dtype=bool)
+        with atomic_folder(self.shard(side, index)) as temporary:
+            writer = ShardWriter(
+                temporary, side, token_dtype(self.vocab_size), shard_tokens=self.shard_tokens, first=index
+            )
+            begin = int(np.searchsorted(decisions.starts, first, side="right")) - 1
+            for block_number in range(begin, int(np.searchsorted(decisions.starts, stop))):
+                block = read_block(self.blocks / os.fsdecode(decisions.blocks[block_number]))
+                here = slice(*decisions.starts[block_number : block_number + 2].tolist())
+                numbers = np.arange(here.start, here.stop)
+                there = (numbers >= first) & (numbers < stop) & decisions.keep[here]
+                there &= block_side(block.text_hashes, block.held, side, self.settings)
+                part = replace(block, ids=names(block.ids, block.places, decisions.shared), places=None).select(there)
+                writer.append(part)
+                statistics.add(part)
+                if side == "train":
+                    mark(seen, decisions.held, part.sentence_hashes)
+            (sizes,) = writer.finish()
+            sums = {file.name: crc32(file) for file in sorted(temporary.iterdir())}
+            np.save(temporary / "seen.npy", np.flatnonzero(seen))
+            write_json(temporary / "record.json", {"sizes": sizes, "sums": sums, "statistics": statistics.record()})
+
+    def shard(self, side: str, index: int) -> Path:
+        """Folder of a shard."""
+        return self.folder / f"{side}-{index:05d}"
+
+
+class Decide:
+    """A step of datatrove's pipelines: the job under Slurm between blocks and shards.
+
+    Args:
+        blocks: gives the files of all blocks, when they are done.
+        step: writes the shards.
+    """
+
+    name, type, job = "duplicates", "lang-jepa", "decide"
+
+    def __init__(self, blocks: Callable[[], list[Path]], step: WriteShards) -> None:
+        self.blocks, self.step = blocks, step
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        """Decide; arguments as datatrove gives them."""
+        self.step.decide(self.blocks())
