@@ -211,7 +211,12 @@ def test_the_verb_finds_replies_in_a_file(folder: Path, tmp_path: Path, type_in:
     assert (code, "is JSON without a list `messages`" in err) == (2, True)
     none = "looks like JSON and is none"
     cut = '{"role": "user", "content": "a"}\n{"role": "user"}'
-    for text, said in ((cut, "line 2 (keys: role) is no message"), ("[" * 100_000, none), ("hello, not JSON", none), ('{"messages": [],}', none)):
+    for text, said in (
+        (cut, "line 2 (keys: role) is no message"),
+        ("[" * 100_000, none),
+        ("hello, not JSON", none),
+        ('{"messages": [],}', none),
+    ):
         (tmp_path / "odd.json").write_text(text)
         code, _, err = type_in(*given[:3], tmp_path / "odd.json", *given[4:])
         assert (code, said in err) == (2, True), err
