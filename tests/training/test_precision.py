@@ -57,27 +57,30 @@ def test_auto_is_what_the_device_has(device: str, name: str, expected: str, monk
         choose_precision(device, "half")
 
 
-@pytest.mark.parametrize(("name", "chosen", "other"), [("AMX", "bf16", "fp32"), ("", "fp32", "bf16")])
-def test_auto_is_the_run_of_what_it_chose(
-    name: str, chosen: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_a_machine_with(name, monkeypatch)
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was told to compute in bf16."""
+    return train(tiny_settings(tmp_path_factory.mktemp("half"), "meta.precision=bf16", "meta.device=cpu")).folder
+
+
+def test_auto_is_the_run_of_what_it_chose(half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = Notes()
-    folders = [tmp_path / word for word in ("auto", chosen, other)]
-    train(tiny_settings(folders[0], AUTO, "meta.device=cpu"), notes)
-    for folder in folders[1:]:
-        train(tiny_settings(folder, f"meta.precision={folder.name}", "meta.device=cpu"))
-    assert_same_run(*folders[:2])
-    assert rows_of(folders[0]) != rows_of(folders[2]), "the precision makes a difference"
-    assert [text for text in notes.messages if f"meta.precision=auto is {chosen}: this CPU" in text]
+    on_a_machine_with("AMX", monkeypatch)
+    train(tiny_settings(tmp_path / "new", AUTO, "meta.device=cpu"), notes)
+    on_a_machine_with("", monkeypatch)
+    train(tiny_settings(tmp_path / "old", AUTO, "meta.device=cpu"), notes)
+    assert_same_run(tmp_path / "new", half)
+    assert rows_of(tmp_path / "old") != rows_of(half), "the precision makes a difference"
+    said = [text for text in notes.messages if text.startswith(AUTO)]
+    assert [text.split(":")[0] for text in said] == [f"{AUTO} is bf16", f"{AUTO} is fp32"]
 
 
-def test_a_run_keeps_its_precision_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train(tiny_settings(whole, "meta.precision=bf16", "meta.device=cpu"))
+def test_a_run_keeps_its_precision_on_another_machine(
+    half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on_a_machine_with("AVX512-BF16", monkeypatch)
-    auto = tiny_settings(stopped, AUTO, "meta.device=cpu")
-    train(auto, StopAt(3))
+    auto = tiny_settings(tmp_path / "run", AUTO, "meta.device=cpu")
+    stopped = train(auto, StopAt(3)).folder
     assert read_settings(stopped / "settings.yaml", type(auto)).meta.precision == "bf16"
     assert load_checkpoint(stopped / LAST)["settings"]["meta"]["precision"] == "bf16"
     on_a_machine_with("", monkeypatch)
@@ -85,4 +88,4 @@ def test_a_run_keeps_its_precision_on_another_machine(tmp_path: Path, monkeypatc
     with pytest.raises(LangJepaError, match=r"meta\.precision: checkpoint 'bf16', now 'fp32'"):
         train(again)
     train(resume_settings(stopped))
-    assert_same_run(stopped, whole)
+    assert_same_run(stopped, half)
