@@ -1,6 +1,6 @@
 """Loading, encoding, predicting: what every tool and every evaluation needs of a model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, overload
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from lang_jepa.data.sources.conversations import as_turns, speaker_number, speakers_of, without_speaker
 from lang_jepa.data.text.masks import masked
@@ -24,7 +23,7 @@ from lang_jepa.evaluation.scoreboard import Choice
 from lang_jepa.inference.cache import SentenceCache
 from lang_jepa.inference.decoding import TextDecoder
 from lang_jepa.inference.model_folder import find_model, load_model, read_decoder, save_model, why_no_model
-from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts
+from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts, unit_vectors
 from lang_jepa.inference.texts import (
     about_tokens,
     as_documents,
@@ -191,7 +190,7 @@ class EmbeddingModel:
         tokens = tokens_of(tokens, self.tokenizer.vocab_size)
         result = np.empty((len(tokens), self.dim), dtype=np.float32)
         for rows in by_length(np.array([len(ids) for ids in tokens]), batch_tokens):
-            result[rows] = _unit(self._states([tokens[row] for row in rows]))
+            result[rows] = unit_vectors(self._states([tokens[row] for row in rows]))
         return result
 
     def embed_tokens(self, tokens: Sequence[NDArray[Any]]) -> Tensor:
@@ -205,11 +204,7 @@ class EmbeddingModel:
     def _states(self, tokens: list[NDArray[Any]]) -> Tensor:
         """Embeddings of tokenized sentences in one pass, not normalised."""
         encoder = self.jepa.eval().encoder
-
-        def mean(new: Sequence[NDArray[Any]]) -> Tensor:
-            with self._autocast():
-                return encoder.mean(self._framed(new))
-
+        mean: Callable[..., Tensor] = self._autocast()(lambda new: encoder.mean(self._framed(new)))
         if self.sentence_cache is None:
             means = mean(tokens)
         else:
@@ -351,7 +346,7 @@ class EmbeddingModel:
             else:
                 turn = None if asked is None else np.full(len(sides), asked)
                 context = passages(vectors, sides, window, speakers, turn)
-            return _unit(self.jepa.eval().predictor(context))
+            return unit_vectors(self.jepa.eval().predictor(context))
 
         return predict_positions(before, after, embed, predict)
 
@@ -389,7 +384,7 @@ class EmbeddingModel:
         assert isinstance(view, AsksNext)  # predict_next sees to it
         first, counts = split.document_starts[:-1], np.diff(split.document_starts)
         with self._autocast():
-            return _unit(self.jepa.eval()(view.questions(first, counts).to(self.device)).predictions)
+            return unit_vectors(self.jepa.eval()(view.questions(first, counts).to(self.device)).predictions)
 
     @torch.inference_mode()
     def _predict_hidden(self, sides: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Vectors:
@@ -402,8 +397,4 @@ class EmbeddingModel:
         hidden = split.document_starts[:-1] + np.array([len(before) for before, _ in sides])
         contexts = view.between(split.document_starts[:-1], np.diff(split.document_starts), hidden)
         with self._autocast():
-            return _unit(self.jepa.eval()(contexts.to(self.device)).predictions)
-
-
-def _unit(x: Tensor) -> Vectors:
-    return functional.normalize(x.float(), dim=-1).cpu().numpy()
+            return unit_vectors(self.jepa.eval()(contexts.to(self.device)).predictions)
