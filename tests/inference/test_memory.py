@@ -81,6 +81,9 @@ def test_what_another_process_read_is_taken_from_the_cache(tmp_path: Path) -> No
     memory = SentenceCache(4, cache=ArrayCache(tmp_path), identity="a")
     memory.means(tokens[:1], read)
     assert asked == [2, 2, 2, 1]
+    for _ in range(2):
+        memory.means(tokens[:1], read, "bf16")
+    assert asked == [2, 2, 2, 1, 1], "vectors of another precision are not taken"
 
 
 def test_what_training_kept_is_taken_over(model: ConceptModel, corpus: Corpus) -> None:

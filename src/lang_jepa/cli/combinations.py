@@ -156,7 +156,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     "compare": _each("variant budget output seeds override vary tasks data_dir quick jobs allow_different"),
     "sweep": _each("recipe output trials metric space override"),
     "index": {
-        **_each("model corpus output lines float32 approximate"),
+        **_each("model corpus output lines float32 precision approximate"),
         **_each("context predictions", When(bars=("lines",), cure="each line is a document of its own")),
         "weight": When(bars=("context=none",)),
         "limit": When(bars=("lines",), cure="cut the file instead"),

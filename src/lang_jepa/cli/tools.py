@@ -46,6 +46,9 @@ def index(
     float32: Annotated[
         bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
     ] = False,
+    precision: Annotated[
+        str, typer.Option(help="What the model computes in: fp32, bf16, or auto (bf16 where the processor has it).")
+    ] = "fp32",
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Also an approximate index (extra `faiss`), for a million and more.")
     ] = False,
@@ -73,7 +76,7 @@ def index(
     from lang_jepa.inference.index.surroundings import Context, Surroundings
     from lang_jepa.inference.model import ConceptModel
 
-    loaded = in_language(ConceptModel.load(model), language)
+    loaded = in_language(ConceptModel.load(model, precision=precision), language)
     chosen = {
         "limit": limit,
         **columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column),
@@ -131,9 +134,8 @@ def search(
         raise LangJepaError("--exact has no effect with --by context-vote, which always compares all predictions")
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.index import Index
-    from lang_jepa.inference.model import ConceptModel
 
-    opened = Index.open(folder, ConceptModel.load(model) if model else None)
+    opened = Index.open(folder, Path(model) if model else None)
     if exact and not opened.approximate:
         raise LangJepaError("--exact: this index has no approximate part, so every search is exact; leave it out")
     how = "approximate" if opened.approximate and not exact else "exact"

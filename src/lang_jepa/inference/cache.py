@@ -141,23 +141,27 @@ class SentenceCache:
         for sentence, vector in enumerate(vectors):
             self._rows[self._key(split.tokens(sentence, sentence + 1))] = vector
 
-    def means(self, tokens: Sequence[Tokens], read: Callable[[list[Tokens]], Vectors]) -> Vectors:
+    def means(
+        self, tokens: Sequence[Tokens], read: Callable[[list[Tokens]], Vectors], precision: str = "fp32"
+    ) -> Vectors:
         """Mean states of tokenized sentences, float32 [n, D]; those that are not cached yet are encoded.
 
         Args:
             tokens: ids without special tokens, n not empty arrays.
             read: such arrays to mean states [m, D].
+            precision: that `read` computes in; what was computed in another one is not taken.
         """
-        keys = [self._key(ids) for ids in tokens]
+        keys = [self._key(ids, precision) for ids in tokens]
         new = {key: ids for key, ids in zip(keys, tokens, strict=True) if key not in self._rows}
         if new:
             key = ["means", self._identity, self.room, [one.hex() for one in new]]
+            key += [] if precision == "fp32" else [precision]
             read_now = self._cache.take(key, lambda: {"means": read(list(new.values()))})["means"]
             self._rows.update(zip(new, read_now, strict=True))
         return np.stack([self._rows[key] for key in keys])
 
-    def _key(self, ids: Tokens) -> bytes:
-        return np.asarray(ids[: self.room], dtype=np.int64).tobytes()
+    def _key(self, ids: Tokens, precision: str = "fp32") -> bytes:
+        return np.asarray(ids[: self.room], dtype=np.int64).tobytes() + (b"" if precision == "fp32" else b"bf16")
 
 
 @dataclass(frozen=True, slots=True)

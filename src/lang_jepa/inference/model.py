@@ -101,9 +101,9 @@ class ConceptModel(EmbeddingModel):
     """
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> Self:
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu", precision: str = "fp32") -> Self:
         """As `EmbeddingModel.load`; with what was chosen for the document tools."""
-        model = super().load(path, device=device)
+        model = super().load(path, device=device, precision=precision)
         model.load_choices()
         return model
 

@@ -217,3 +217,8 @@ def _predicted(model: Predicting, view: View, first: int, stop: int) -> tuple[in
     result = np.zeros((int(sentences.max()) + 1 - begin, model.dim), dtype=np.float32)
     result[sentences - begin] = found
     return begin, result
+
+
+def unit_vectors(x: Tensor) -> Vectors:
+    """Vectors [..., D] as float32 unit rows, off the device."""
+    return functional.normalize(x.float(), dim=-1).cpu().numpy()

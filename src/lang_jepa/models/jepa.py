@@ -9,6 +9,7 @@ from lang_jepa.data.views.batch import Contexts, Targets
 from lang_jepa.models.context import Context
 from lang_jepa.models.encoder import TextEncoder, segment_mean, take_rows
 from lang_jepa.models.target import Output
+from lang_jepa.settings.encoder import Settings
 
 __all__ = ["Jepa", "Output"]
 
@@ -100,3 +101,17 @@ class Jepa(nn.Module):
         """States in the space of the embeddings."""
         head = self.encoder.head
         return states if head is None else head(states)
+
+
+def describe(jepa: Jepa, settings: Settings) -> list[str]:
+    """What a model is, in a few words each: width, encoder, view and predictor, objective."""
+    backbone, objective = jepa.encoder.backbone, settings.objective
+    kind = getattr(backbone.config, "model_type", type(backbone).__name__)
+    millions = sum(parameter.numel() for parameter in jepa.encoder.parameters()) / 1e6
+    regularizer = f" + {objective.regularizer}" if objective.regularized else ""
+    return [
+        f"{jepa.encoder.dim} dimensions",
+        f"encoder {kind} of {millions:.1f} M parameters",
+        f"{settings.data.view} by {settings.model.predictor}",
+        f"objective {settings.optimization.loss_fn}{regularizer}, target {objective.target}",
+    ]

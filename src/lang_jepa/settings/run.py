@@ -48,7 +48,8 @@ class MetaSettings(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """`bf16` is autocast: weights and optimizer stay fp32. `auto`: bf16 on a GPU that has it, else fp32."""
+    """`bf16` is autocast: weights and optimizer stay fp32. `auto`: bf16 on a GPU or CPU (AMX, AVX512-BF16) that has it
+    in hardware, else fp32; the run says which and keeps it when it goes on."""
     compile: Annotated[Literal["none", "inductor", "aot_eager", "eager"], BeforeValidator(_backend)] = "none"
     """torch.compile what the system can compile, with this backend (worth trying on a GPU; measured without gain on a
     CPU). `true` is inductor."""

@@ -305,18 +305,16 @@ def set_generators(state: list[Tensor | None]) -> None:
         raise LangJepaError(f"the state of the random generators is damaged: {error}") from error
 
 
-def rounds_to_bf16(device: str, precision: str) -> bool:
-    """Whether a run computes in bf16: it says so, or leaves it to the device and that has it."""
-    if precision == "auto":
-        return device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return precision == "bf16"
-
-
 def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str = "auto") -> Any:
     """A launched Fabric: this process alone, or one of several (DDP, FSDP2; NCCL on GPUs, gloo on CPUs), whose signs of
     life the others hear from here on.
 
+    Args:
+        device, strategy, timeout_minutes: as in `MetaSettings`.
+        precision: `fp32` or `bf16`.
+
     Raises:
+        LangJepaError: the processes compute in different precisions.
         LostProcess: the processes did not find each other.
     """
     from lightning.fabric import Fabric
@@ -333,7 +331,7 @@ def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str
         num_nodes=world // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         strategy=strategy_of(strategy, world, time_limit(timeout_minutes)) if several else "auto",
         plugins=[TorchElasticEnvironment()] if several else [],  # all that is asked of is in torchrun's variables
-        precision="bf16-mixed" if rounds_to_bf16(device, precision) else "32-true",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
     try:
         fabric.launch()
@@ -344,4 +342,9 @@ def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str
             f"the {world} processes of this run did not find each other at {place} (MASTER_ADDR, MASTER_PORT) within "
             f"{time_limit(timeout_minutes)}"
         ) from error
+    if len(found := set(gather(fabric, precision))) > 1:
+        raise LangJepaError(
+            f"meta.precision=auto is {' here and '.join(sorted(found))} there, because the machines of this run "
+            "differ: set it to one of them"
+        )
     return fabric

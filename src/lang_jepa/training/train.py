@@ -64,16 +64,20 @@ class Result:
 
 
 def method_of(settings: RunSettings) -> "Method[Any]":
-    """The system that the settings are of, not yet built.
+    """The system that the settings are of, not yet built. In its own settings, which a run keeps wherever it goes on,
+    meta.precision is never `auto` but what that is on this machine.
 
     Raises:
         LangJepaError: its class cannot be imported, is no `Method`, or lacks some of it.
     """
+    from lang_jepa.models.precision import choose_precision
     from lang_jepa.training.contract import check_class
 
     found = own_system(METHODS.get(settings.system, settings.system))
     check_class(settings.system, found)
-    made: Method[Any] = found(settings)
+    precision, _ = choose_precision(settings.meta.device, settings.meta.precision)
+    meta = settings.meta.model_copy(update={"precision": precision})
+    made: Method[Any] = found(settings.model_copy(update={"meta": meta}))
     return made
 
 
@@ -96,12 +100,17 @@ def train(
         LangJepaError: see `Engine.fit`; the run cannot work; another process trains in the run directory; the data or a
             checkpoint cannot be used.
     """
+    from lang_jepa.models.precision import choose_precision
     from lang_jepa.training.contract import texts
 
+    _, why = choose_precision(settings.meta.device, settings.meta.precision)
     method = method_of(settings)
+    settings = method.settings
     os.environ.update(as_torchrun(os.environ))
     check_run(settings, iter(texts(method, "complaints", method.complaints())), shards=method.can_shard())
     folder = open_run(method, reporter)
+    if why:
+        method.reporter.message(f"meta.precision=auto is {settings.meta.precision}: {why}")
     if settings.meta.load_checkpoint and settings.meta.checkpoint_path is None:
         over = _finished(method, folder)
         if over is not None:

@@ -143,20 +143,28 @@ class Index:
         return cls.open(folder, model)
 
     @classmethod
-    def open(cls, folder: str | Path, model: EmbeddingModel | None = None) -> Self:
+    def open(cls, folder: str | Path, model: EmbeddingModel | Path | None = None) -> Self:
         """Map a finished index.
 
         Args:
             folder: of the index.
-            model: that encodes queries (None: loaded from where it was when the index was built).
+            model: that encodes queries, or where to load it from, in the precision of the index (None: from where it
+                was when the index was built).
 
         Raises:
-            LangJepaError: no index, a damaged one, one of an earlier format, or one of another model.
+            LangJepaError: no index, a damaged one, one of an earlier format, or one of another model or precision.
         """
         folder = Path(folder)
         info, arrays = open_files(folder)
-        model = model or EmbeddingModel.load(info["model"]["path"])
+        precision = info.get("precision", "fp32")
+        if not isinstance(model, EmbeddingModel):
+            model = EmbeddingModel.load(model or info["model"]["path"], precision=precision)
         _check_model(model, info["model"], folder)
+        if model.precision != precision:
+            raise LangJepaError(
+                f"the index {folder} was made in {precision}, and the model given computes in {model.precision}: load "
+                f"it with precision={precision!r} (lang-jepa search does), or build the index again"
+            )
         if arrays.vectors.shape[1] != model.dim:
             raise LangJepaError(f"the index {folder} has vectors of {arrays.vectors.shape[1]} numbers: build it again")
         return cls(folder, info, arrays, model)
@@ -176,6 +184,7 @@ class Index:
             ("vectors", f"{info['dim']} numbers, {info['dtype']}, {self.arrays.vectors.nbytes / 1e6:,.1f} MB"),
             ("compared by", f"{info['similarity']} cosine"),
             ("model", f"{info['model']['path']} ({info['model']['identity']})"),
+            ("computed in", info.get("precision", "fp32")),
         ]
         if self.surroundings.about():
             rows.append(("surroundings", str(self.surroundings)))

@@ -51,6 +51,7 @@ class Building:
             "source": self.source.fingerprint(),
             "dtype": self.dtype,
             "block": self.block,
+            **self._precision,
             **self.surroundings.about(),
         }
         generation = fingerprint([FORMAT, made_from])
@@ -83,9 +84,15 @@ class Building:
             "sentences_without_tokens": progress.without_tokens,
             "dim": self.model.dim,
             "dtype": self.dtype,
+            **self._precision,
             **({"surroundings": about} if (about := self.surroundings.about()) else {}),
             "approximate": None,
         }
+
+    @property
+    def _precision(self) -> dict[str, str]:
+        """What the model computes in, where that is not fp32, as it was in all earlier indexes."""
+        return {} if self.model.precision == "fp32" else {"precision": self.model.precision}
 
     def _published(self) -> dict[str, Any] | None:
         """What the index there says, if its files are whole."""

@@ -1,0 +1,41 @@
+"""In which precision to compute: what `auto` means on this machine, and why."""
+
+import torch
+
+from lang_jepa.errors import LangJepaError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def native_bf16() -> str:
+    """The instructions with which this CPU multiplies in bfloat16, as its maker names them; empty: it has none.
+
+    torch has no public function for it from 2.8 to 2.13: `torch.backends.cpu.get_cpu_capability` ends at AVX512. Of
+    Arm's processors torch says nothing, so they count as having none.
+    """
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else ""
+
+
+def choose_precision(device: str, precision: str) -> tuple[str, str]:
+    """What to compute in, `fp32` or `bf16`, and in words why `auto` is that (empty where it was not asked for).
+
+    Args:
+        device: `auto` (a GPU if there is one), or a type of torch's devices.
+        precision: one of `PRECISIONS`; `auto` is bf16 on a GPU or CPU that has it in hardware.
+
+    Raises:
+        LangJepaError: another word.
+    """
+    if precision not in PRECISIONS:
+        raise LangJepaError(f"the precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if precision != "auto":
+        return precision, ""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.startswith("cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+        return "bf16", "this GPU computes it"
+    if device == "cpu" and (name := native_bf16()):
+        return "bf16", f"this CPU computes it ({name})"
+    return "fp32", f"this {'CPU' if device == 'cpu' else 'device'} does not compute bf16 by itself"
