@@ -77,6 +77,20 @@ SCRIPTS = (
         ),
     ),
     Script(
+        ("precision.py",),
+        (
+            Figure("step of `documents`: speed in bf16 against fp32", 2.2),
+            Figure("step of `concepts`: speed in bf16 against fp32", 1.9),
+        ),
+    ),
+    Script(
+        ("encode.py",),
+        (
+            Figure("encoding, bf16: speed against sentence-transformers in fp32", 2.5),
+            Figure("encoding, fp32: speed against sentence-transformers in fp32"),
+        ),
+    ),
+    Script(
         ("search.py", "100000"), (Figure("exact search, one query among 100,000: queries against faiss Flat", 1.0),)
     ),
     Script(("sigreg.py",), (Figure("SIGReg, forward and backward: speed against cos and sin at each knot"),)),
