@@ -1,5 +1,6 @@
 """Damage: no system goes on with, or uses, what is not whole."""
 
+import json
 import resource
 import shutil
 from collections.abc import Callable
@@ -129,11 +130,22 @@ def test_a_flipped_bit_in_any_file_of_the_model_is_refused(system: System, run: 
         content = path.read_bytes()
         card = path.name in (CARD, "gpt.json")  # which nothing but its own fingerprint guards
         for place in range(0, len(content), 5) if card else {0, len(content) // 2, len(content) - 1}:
-            path.write_bytes(content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :])
+            flipped = content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :]
+            if card and _says(flipped) == json.loads(content):
+                continue  # the 17th digit of a number, which is still the same one
+            path.write_bytes(flipped)
             with pytest.raises(LangJepaError, match=path.name):
                 load(folder)
         path.write_bytes(content)
     load(folder)
+
+
+def _says(content: bytes) -> object:
+    """What a file of JSON holds; None for any other."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
 
 
 def test_a_full_disk_is_one_line_that_leaves_no_litter(system: System, inputs: Inputs, tmp_path: Path) -> None:
