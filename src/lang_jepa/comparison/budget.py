@@ -121,9 +121,11 @@ def count_flops(engine: "Engine", steps: int) -> float:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    from lang_jepa.models.gpt_kernels import formulas
+
     total = 0
     for _ in range(steps):
-        with FlopCounterMode(display=False, custom_mapping=_cpu_attention()) as counter:
+        with formulas(), FlopCounterMode(display=False, custom_mapping=_cpu_attention()) as counter:
             engine.next_step()
         total += counter.get_total_flops()
     return total / steps

@@ -7,6 +7,9 @@ compiled, the formulas themselves are computed: a compiler joins operations itse
 Legend: B sequences, T tokens, D width, N heads of E dimensions, V vocabulary.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -23,9 +26,22 @@ SCORES = 2**19
 """Scores of a block of the cross-entropy: 2 MiB in fp32."""
 
 
+_formulas = ContextVar("formulas", default=False)
+
+
+@contextmanager
+def formulas() -> Iterator[None]:
+    """In this context the formulas are computed everywhere, so that operations are counted alike on all devices."""
+    before = _formulas.set(True)
+    try:
+        yield
+    finally:
+        _formulas.reset(before)
+
+
 def by_hand(x: Tensor) -> bool:
-    """Whether a tensor is on a CPU, and of no graph that is compiled."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether a tensor is on a CPU, and of no graph that is compiled, and `formulas` were not asked for."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not _formulas.get()
 
 
 def rms_norm(x: Tensor) -> Tensor:
