@@ -34,7 +34,7 @@ def main() -> None:
 
     weights = arguments.weights or minilm()
     sentences = [one for document in split_documents(arguments.data) for one in document][: arguments.sentences]
-    peer = SentenceTransformer(weights, device="cpu")
+    peer = SentenceTransformer(weights, device="cpu", trust_remote_code=False)
     forms: dict[str, Callable[[list[str]], Any]] = {"sentence-transformers, fp32": peer.encode}
     for precision in ("fp32", "bf16"):
         forms[f"lang-jepa, {precision}"] = ConceptModel.load(weights, precision=precision).encode

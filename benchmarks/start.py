@@ -18,7 +18,10 @@ from figures import figure
 from speed import minilm
 
 TEXT = "The dog barked."
-PEER = "import sys; from sentence_transformers import SentenceTransformer as S; S(sys.argv[1]).encode([sys.argv[2]])"
+PEER = """import sys
+from sentence_transformers import SentenceTransformer
+SentenceTransformer(sys.argv[1], trust_remote_code=False).encode([sys.argv[2]])
+"""
 
 
 def seconds(command: list[str]) -> float:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -306,6 +307,28 @@ def test_an_error_at_the_end_loses_nothing(
         patch.setattr(shard_tasks, "decide", stop)
         assert _contents(prepare(settings, shard_tokens=2000).path) == _contents(clean.path)
     assert Corpus.open(tmp_path / "corpora" / clean.path.name).train.num_tokens == clean.train.num_tokens
+
+
+def test_what_a_kill_leaves_when_the_corpus_is_there_is_no_work_that_is_done(
+    settings_for: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The corpus has its name, the work folder is not removed yet; then somebody deletes the corpus."""
+    settings = settings_for([text_of(number) for number in range(60)], val_fraction=0.2)
+    remove = shutil.rmtree
+
+    def stop(path: Path, *given: object, **named: object) -> None:
+        if Path(path).name.endswith(".partial"):
+            raise KeyboardInterrupt
+        remove(path, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation.shutil, "rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(settings, shard_tokens=2000)
+    (made,) = (path for path in Path(settings.corpus_dir).iterdir() if (path / "manifest.json").is_file())
+    before = _contents(made)
+    remove(made)
+    assert _contents(prepare(settings, shard_tokens=2000).path) == before
 
 
 def test_shards_of_another_size_are_written_anew(settings_for: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.models import precision
 from lang_jepa.models.precision import choose_precision, native_bf16
 from lang_jepa.settings.load import read_settings
-from lang_jepa.training.checkpoint import LAST, load_checkpoint
+from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.reporter import Silent
 from lang_jepa.training.train import resume_settings, train
 from tiny import StopAt, assert_same_run, rows_of, tiny_settings
@@ -89,3 +89,21 @@ def test_a_run_keeps_its_precision_on_another_machine(
         train(again)
     train(resume_settings(stopped))
     assert_same_run(stopped, half)
+
+
+def test_a_run_of_an_older_version_that_said_auto_goes_on_in_fp32_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is what `auto` was there, on a machine with bf16 too."""
+    plain = tiny_settings(tmp_path / "whole", "meta.precision=fp32", "meta.device=cpu")
+    train(plain)
+    stopped = train(tiny_settings(tmp_path / "run", "meta.precision=fp32", "meta.device=cpu"), StopAt(3)).folder
+    file = stopped / "settings.yaml"
+    file.write_text(file.read_text().replace("precision: fp32", "precision: auto"))
+    state = load_checkpoint(stopped / LAST)
+    del state["format"]
+    state["settings"]["meta"]["precision"] = "auto"
+    save_checkpoint(stopped / LAST, state)
+    on_a_machine_with("AMX", monkeypatch)
+    train(resume_settings(stopped))
+    assert_same_run(stopped, tmp_path / "whole")

@@ -38,9 +38,10 @@ def prepare(
     settings = settings_of(recipe, *(override or ()))
     engine = None if executor is None else _executor(executor, tasks, workers, slurm or [])
     from lang_jepa.cli.console import info_table, plain, warn
-    from lang_jepa.data.corpus.prepare import PrepareEvent, Submitted, report_losses
+    from lang_jepa.data.corpus.prepare import PrepareEvent, report_losses
     from lang_jepa.data.corpus.prepare import prepare as run
     from lang_jepa.data.corpus.statistics import Losses
+    from lang_jepa.data.corpus.tasks import Submitted
     from lang_jepa.data.views import make_view
     from lang_jepa.training.methods.encoder_data import make_order, padding_info
 

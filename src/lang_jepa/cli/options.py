@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,7 +140,7 @@ def messages_in(text: str, source: str) -> object | None:
             raise LangJepaError(
                 f"{source} holds several JSON values, and one conversation is wanted: write one into a file of its own"
             ) from error
-        if text.lstrip()[:1] in ("{", "[") or Path(source).suffix.lower() in (".json", ".jsonl"):
+        if re.match(r'\s*(\{|\[\s*[\[{"\]])', text) or Path(source).suffix.lower() in (".json", ".jsonl"):
             raise LangJepaError(
                 f"{source} looks like JSON and is none ({error}): give one list of messages, or an object with "
                 "`messages`"

@@ -112,7 +112,7 @@ class CausalAttention(nn.Module):
         Returns:
             [B, T, D].
         """
-        paired = by_hand(x) and self.head_dim % 2 == 0
+        paired = cache is None and by_hand(x) and self.head_dim % 2 == 0
         query, key, value = self._paired(x, turn) if paired else self._plain(x, turn)
         if cache is not None:
             key, value = cache.extend(key, value)

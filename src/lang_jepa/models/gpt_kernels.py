@@ -120,7 +120,8 @@ def norm_and_turn(x: Tensor, gain: Tensor, turn: tuple[Tensor, Tensor]) -> Tenso
     Returns:
         [B, T, N, E] in the same order of dimensions, at least fp32.
     """
-    cosine, sine = turn
+    wide = torch.promote_types(x.dtype, torch.float32)
+    cosine, sine = (one.to(wide) for one in turn)
     rest = x.shape[-1] // 2 - cosine.shape[-1]
     angles = functional.pad(torch.complex(cosine, sine), (0, rest), value=1.0)[:, None]
     return _applied(_NormAndTurn, x, gain, angles)

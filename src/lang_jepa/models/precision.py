@@ -1,9 +1,13 @@
 """In which precision to compute: what `auto` means on this machine, and why."""
 
+from typing import TypeVar
+
 import torch
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.settings.run import RunSettings
 
+Kind = TypeVar("Kind", bound=RunSettings)
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -39,3 +43,12 @@ def choose_precision(device: str, precision: str) -> tuple[str, str]:
     if device == "cpu" and (name := native_bf16()):
         return "bf16", f"this CPU computes it ({name})"
     return "fp32", f"this {'CPU' if device == 'cpu' else 'device'} does not compute bf16 by itself"
+
+
+def as_it_was(settings: Kind) -> Kind:
+    """Stored settings of a run with `auto` as what it was: bf16 on GPUs alone, before runs wrote down their choice."""
+    meta = settings.meta
+    if meta.precision != "auto":
+        return settings
+    on_gpu = meta.device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return settings.model_copy(update={"meta": meta.model_copy(update={"precision": "bf16" if on_gpu else "fp32"})})

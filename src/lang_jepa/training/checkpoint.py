@@ -25,8 +25,10 @@ from pydantic import BaseModel
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.files.arrays import check_finite
 from lang_jepa.files.atomic import atomic_file
+from lang_jepa.models.precision import as_it_was
 from lang_jepa.models.sharded import shared_out
 from lang_jepa.settings.load import build_saved
+from lang_jepa.settings.run import RunSettings
 from lang_jepa.training import shards
 
 _MARK = b"lang-jepa sha256 "
@@ -254,7 +256,7 @@ def load_checkpoint(
 
 def check_matches(
     checkpoint: Checkpoint,
-    settings: BaseModel,
+    settings: RunSettings,
     *,
     data: str,
     world: int | None,
@@ -284,7 +286,7 @@ def check_matches(
     if checkpoint["step"] > total:
         raise LangJepaError(f"cannot resume from {path}: it is at step {checkpoint['step']}, and the run has {total}")
     # Through the settings, so that one that did not exist yet then counts as its default.
-    before = build_saved(type(settings), checkpoint["settings"], where=str(path))
+    before = as_it_was(build_saved(type(settings), checkpoint["settings"], where=str(path)))
     different = differing(before, settings, free)
     differences = in_words(different, allowed)
     if checkpoint["data"] != data:

@@ -17,7 +17,11 @@ class StackedMuon(Muon):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update; `closure` is not used."""
+        """One update; returns what `closure` gives, which is called first, as in torch."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         from torch.optim._muon import _adjust_lr
 
         for group in self.param_groups:
@@ -25,13 +29,17 @@ class StackedMuon(Muon):
             if not parameters:
                 continue
             gradients = [one.grad for one in parameters]
-            buffers = [self.state[one].setdefault("momentum_buffer", torch.zeros_like(one)) for one in parameters]
+            for one in parameters:
+                if "momentum_buffer" not in self.state[one]:
+                    self.state[one]["momentum_buffer"] = torch.zeros_like(one)
+            buffers = [self.state[one]["momentum_buffer"] for one in parameters]
             torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
             updates = torch._foreach_lerp(gradients, buffers, group["momentum"]) if group["nesterov"] else buffers
             updates = orthogonal(updates, group["ns_coefficients"], group["ns_steps"], group["eps"])
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             for one, update in zip(parameters, updates, strict=True):
                 one.add_(update, alpha=-_adjust_lr(group["lr"], group["adjust_lr_fn"], one.shape))
+        return loss
 
 
 def orthogonal(

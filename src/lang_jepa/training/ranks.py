@@ -76,7 +76,7 @@ class Heartbeat:
         """Stop, and let the others know, in whose messages `why` stands."""
         self._over.set()
         with suppress(RuntimeError):  # a store that is gone: the others hear nothing of this process
-            self.store.set(str(self.rank), _FAILED + why.encode())
+            self.store.set(str(self.rank), _FAILED + why.encode(errors="backslashreplace"))
 
     def failure(self) -> str:
         """What another process failed with, as this one says it; nothing where none has said so."""
@@ -324,7 +324,7 @@ def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str
     from lang_jepa.training.sharding import strategy_of
 
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    several = world > 1 or strategy != "auto"  # one rank of FSDP is what one GPU can try (benchmarks/gpu.py)
+    several = world > 1 or ("WORLD_SIZE" in os.environ and strategy != "auto")  # one rank of FSDP: benchmarks/gpu.py
     fabric = Fabric(
         accelerator=device,
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),

@@ -185,10 +185,12 @@ def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None
     Raises:
         LangJepaError: the settings are others than those of the run, in what touches the numbers.
     """
+    from lang_jepa.models.precision import as_it_was
+
     settings = method.settings
     found: dict[str, Any] | None = None
     if method.fabric.is_global_zero and (folder.path / SETTINGS).is_file():
-        before = read_settings(folder.path / SETTINGS, type(settings))
+        before = as_it_was(read_settings(folder.path / SETTINGS, type(settings)))
         last = folder.path / folder.layout.last
         free = method.all_free + (method.of_ranks if shards.are_of(last) else ())  # the engine compares these too
         different = in_words(differing(before, settings, free), folder.may_change())
@@ -242,8 +244,10 @@ def resume_settings(folder: Path) -> RunSettings:
     Raises:
         LangJepaError: there is no run.
     """
+    from lang_jepa.models.precision import as_it_was
+
     kind = settings_class(system_of(str(folder / SETTINGS)))
-    settings = read_settings(folder / SETTINGS, kind)
+    settings = as_it_was(read_settings(folder / SETTINGS, kind))
     meta = settings.meta.model_copy(update={"load_checkpoint": True, "checkpoint_path": None})
     logging = settings.logging.model_copy(update={"log_dir": str(folder)})
     return settings.model_copy(update={"meta": meta, "logging": logging})

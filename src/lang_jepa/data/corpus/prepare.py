@@ -20,7 +20,16 @@ from lang_jepa.data.corpus.shard_tasks import Decide, WriteShards
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
-from lang_jepa.data.corpus.tasks import Executor, ReadParts, check_parts, gathered, planned_parts, run_tasks, submit
+from lang_jepa.data.corpus.tasks import (
+    Executor,
+    ReadParts,
+    Submitted,
+    check_parts,
+    gathered,
+    planned_parts,
+    run_tasks,
+    submit,
+)
 from lang_jepa.data.corpus.workers import BlockSize, Processing, Tally
 from lang_jepa.data.sources.base import Source, require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
@@ -364,25 +373,17 @@ class _Job:
         }
 
     def _publish(self, final: Path) -> None:
-        """Give the finished folder its name; a damaged one under that name is moved out of the way first."""
-        old = self.partial / "replaced"
+        """Give the finished folder its name; a damaged one under that name is moved out of the way first.
+
+        The records of shards go before: without the files, which are in the finished folder, they would pass for work.
+        """
+        old, records = self.partial / "replaced", self.partial / "published"
+        shutil.rmtree(records, ignore_errors=True)
+        (self.partial / "shards").replace(records)
         if self.target.exists():
             self.target.replace(old)
         final.replace(self.target)
         shutil.rmtree(self.partial)
-
-
-class Submitted(Exception):
-    """Jobs have been submitted that will make a corpus.
-
-    Attributes:
-        target: where it will be.
-        folder: where they leave their work.
-    """
-
-    def __init__(self, target: Path, folder: Path) -> None:
-        super().__init__(str(target))
-        self.target, self.folder = target, folder
 
 
 class Finish:

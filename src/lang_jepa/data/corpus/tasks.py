@@ -89,6 +89,19 @@ class Executor:
             )
 
 
+class Submitted(Exception):
+    """Jobs have been submitted that will make a corpus.
+
+    Attributes:
+        target: where it will be.
+        folder: where they leave their work.
+    """
+
+    def __init__(self, target: Path, folder: Path) -> None:
+        super().__init__(str(target))
+        self.target, self.folder = target, folder
+
+
 class ReadParts:
     """A step of datatrove's pipelines: a task's parts become blocks. It is sent to the workers whole.
 
