@@ -43,8 +43,8 @@ class Figure:
     lower: bool = False
 
     def reached(self, value: float) -> bool:
-        """Whether the goal is reached, where there is one."""
-        return self.goal is None or (value <= self.goal if self.lower else value >= self.goal)
+        """Whether there is a goal, and it is reached."""
+        return self.goal is not None and (value <= self.goal if self.lower else value >= self.goal)
 
     def fell(self, value: float, recorded: float) -> bool:
         """Whether a value is more than a tenth worse than the record."""
