@@ -3,7 +3,9 @@
 import json
 import re
 import signal
+import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from two_ranks import start_two_ranks
@@ -65,6 +67,17 @@ def test_hung_and_dead(tmp_path: Path) -> None:
         assert "Traceback" not in said
 
 
+def said_at_the_end(ranks: Sequence[subprocess.Popen[bytes]]) -> list[str]:
+    """What two ranks wrote to standard error, of which the second ended by a mistake of its own."""
+    try:
+        said = [rank.communicate(timeout=170)[1].decode() for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [1, 2], said
+    return said
+
+
 def test_one_that_fails_ends_the_other_where_it_waits(tmp_path: Path) -> None:
     """For the data, outside of any collective, where nothing else would tell it."""
     prepare(tiny_settings(tmp_path / "run").data)
@@ -73,12 +86,7 @@ def test_one_that_fails_ends_the_other_where_it_waits(tmp_path: Path) -> None:
         settings = tiny_settings(tmp_path / "run", "meta.timeout_minutes=0.1", f"data.train_file={text}")
         save_settings(settings, tmp_path / f"{rank}.yaml")
     ranks = start_two_ranks("-c", OWN_SETTINGS, str(tmp_path))
-    try:
-        said = [rank.communicate(timeout=90)[1].decode() for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [1, 2], said
+    said = said_at_the_end(ranks)
     first, second = ([line for line in text.splitlines() if line.startswith("error")] for text in said)
     assert ["short.txt" in line for line in second] == [True]
     assert [bool(re.search(r"process 1 has failed: .*short\.txt.*--resume", line)) for line in first] == [True]
@@ -92,12 +100,7 @@ def test_a_share_with_nothing_to_train_on_is_named_by_all(tmp_path: Path) -> Non
     stream = (f"data.train_file={texts}", "data.streaming=true", "data.shuffle_buffer=20", "logging.val_sentences=20")
     save_settings(tiny_settings(tmp_path / "run", *stream, "data.batch_size=2"), tmp_path / "run.yaml")
     ranks = start_two_ranks("-m", "lang_jepa.cli", "train", str(tmp_path / "run.yaml"))
-    try:
-        said = [rank.communicate(timeout=170)[1].decode() for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [1, 2], said
+    said = said_at_the_end(ranks)
     for text in said:
         (line,) = [line for line in text.splitlines() if line.startswith("error")]
         assert "share 2 of 2" in line
