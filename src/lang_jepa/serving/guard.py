@@ -141,9 +141,8 @@ class Guard:
         if origin is not None and scope["method"] != "GET" and _site(origin) != host.lower():
             raise Refused(403, "requests from pages of other sites are refused (Origin)", code="wrong_origin")
         if rules.api_key is not None and scope["path"] not in OPEN:
-            given = headers.get("authorization", "")
-            wanted = f"Bearer {rules.api_key}"
-            if not hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode("utf-8", "replace")):
+            given = headers.get("authorization", "").encode("latin-1")
+            if not hmac.compare_digest(given, f"Bearer {rules.api_key}".encode("utf-8", "surrogateescape")):
                 message = "this server needs a key: send the header 'Authorization: Bearer KEY'"
                 raise Refused(401, message, code="invalid_api_key")
         if scope["method"] == "POST" and scope["path"] in self._paths:

@@ -78,7 +78,9 @@ class Served:
     def name(self) -> str:
         """Name of the run's folder, or of the model's."""
         folder = self.path.resolve()
-        return folder.parent.name if folder.name == "model" and (folder.parent / SAVED).is_file() else folder.stem
+        if folder.name == "model" and (folder.parent / SAVED).is_file():
+            return folder.parent.name
+        return folder.stem if folder.is_file() else folder.name
 
     @property
     def encoder(self) -> ConceptModel:

@@ -38,6 +38,18 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
+class _Server(uvicorn.Server):
+    """Says when it has started."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
+
+
 def serve(path: Path, *, index: Path | None, rules: Rules, port: int, on_ready: Callable[[Served, str], None]) -> None:
     """Serve a model until SIGTERM or SIGINT; requests that run are answered first.
 
@@ -45,7 +57,7 @@ def serve(path: Path, *, index: Path | None, rules: Rules, port: int, on_ready: 
         path, index: see `Served.open`.
         rules: who may ask, and how much.
         port: to listen on (0: any that is free).
-        on_ready: called with the model and the address, before the first request is answered.
+        on_ready: called with the model and the address, once requests are answered.
 
     Raises:
         LangJepaError: everybody could ask, the port is in use (both are found before the model is loaded), or the
@@ -55,7 +67,7 @@ def serve(path: Path, *, index: Path | None, rules: Rules, port: int, on_ready: 
     with listen(rules.host, port) as opened:
         served = Served.open(path, index)
         name = f"[{rules.host}]" if ":" in rules.host else rules.host
-        on_ready(served, f"http://{name}:{opened.getsockname()[1]}")
+        address = f"http://{name}:{opened.getsockname()[1]}"
         config = uvicorn.Config(
             make_app(served, rules),
             ws="none",
@@ -66,6 +78,6 @@ def serve(path: Path, *, index: Path | None, rules: Rules, port: int, on_ready: 
             timeout_graceful_shutdown=int(rules.timeout) + 1,
         )
         try:
-            uvicorn.Server(config).run(sockets=[opened])
+            _Server(config, lambda: on_ready(served, address)).run(sockets=[opened])
         except Interrupted:
             return  # uvicorn has ended the server, and raises the signal again
