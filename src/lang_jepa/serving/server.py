@@ -5,14 +5,16 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.serving.app import make_app
 from lang_jepa.serving.guard import Rules
-from lang_jepa.serving.served import Served
 from lang_jepa.training.signals import Interrupted
+
+if TYPE_CHECKING:
+    from lang_jepa.serving.served import Served
 
 CONNECTIONS = 1000
 """Connections at once; more get 503."""
@@ -50,7 +52,9 @@ class _Server(uvicorn.Server):
         self._on_start()
 
 
-def serve(path: Path, *, index: Path | None, rules: Rules, port: int, on_ready: Callable[[Served, str], None]) -> None:
+def serve(
+    path: Path, *, index: Path | None, rules: Rules, port: int, on_ready: "Callable[[Served, str], None]"
+) -> None:
     """Serve a model until SIGTERM or SIGINT; requests that run are answered first.
 
     Args:
@@ -65,6 +69,9 @@ def serve(path: Path, *, index: Path | None, rules: Rules, port: int, on_ready: 
     """
     rules.check()
     with listen(rules.host, port) as opened:
+        from lang_jepa.serving.app import make_app  # torch takes seconds, and the port is known to be free by now
+        from lang_jepa.serving.served import Served
+
         served = Served.open(path, index)
         name = f"[{rules.host}]" if ":" in rules.host else rules.host
         address = f"http://{name}:{opened.getsockname()[1]}"
