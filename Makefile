@@ -32,7 +32,7 @@ types: install-dev
 	$(BIN)/mypy
 
 pytest: install-dev
-	$(BIN)/pytest -q -m "not network" -n 2
+	$(BIN)/pytest -q -m "not network" -n 2 --dist loadfile --no-loadscope-reorder
 
 test: lint types pytest
 
