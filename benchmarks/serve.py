@@ -1,10 +1,10 @@
 """Requests a second of `lang-jepa serve` and of a plain sentence-transformers endpoint, in turns, with 50 clients.
 
-    python benchmarks/serve.py MODEL [--clients 50] [--rounds 3] [--short 2000] [--long 300]
+    python benchmarks/serve.py MODEL [--clients 50] [--rounds 3] [--threads 1] [--short 2000] [--long 300]
 
 MODEL is a sentence-transformers folder. The plain endpoint is `PLAIN` below, once with `def` (a thread a request) and
-once with `async def` (one request after the other). A client sends a text, waits for the vector, and sends the next one; the
-clients run in a process of their own, on the same machine.
+once with `async def` (one request after the other). A client sends a text, waits for the vector, and sends the next
+one; the clients run in a process of their own, on the same machine.
 """
 
 import argparse
@@ -94,8 +94,9 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(command, port):
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL)
+def start(command, port, threads):
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL, env=environment)
     while True:
         try:
             load(port, ["a first text"], 1)
@@ -108,7 +109,7 @@ def start(command, port):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
-    for name, usual in (("clients", 50), ("rounds", 3), ("short", 2000), ("long", 300)):
+    for name, usual in (("clients", 50), ("rounds", 3), ("threads", 1), ("short", 2000), ("long", 300)):
         parser.add_argument(f"--{name}", type=int, default=usual)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -123,12 +124,15 @@ def main():
 
 def measure_all(servers, folder, options):
     port = free_port()
-    servers["lang-jepa serve"] = port, start(["lang_jepa.cli", "serve", options.model, "--port", str(port)], port)
+    servers["lang-jepa serve"] = (
+        port,
+        start(["lang_jepa.cli", "serve", options.model, "--port", str(port)], port, options.threads),
+    )
     for name, how in (("threads", "def"), ("async", "async def")):
         Path(folder, f"plain_{name}.py").write_text(PLAIN.format(model=options.model, how=how))
         port = free_port()
         command = ["uvicorn", "--app-dir", folder, f"plain_{name}:app", "--port", str(port), "--log-level", "warning"]
-        servers[f"plain endpoint, {how}"] = port, start(command, port)
+        servers[f"plain endpoint, {how}"] = port, start(command, port, options.threads)
     for title, asked in (("a sentence", texts(options.short, 1)), ("a paragraph", texts(options.long, 12))):
         words = sum(len(text.split()) for text in asked) / len(asked)
         print(
@@ -147,6 +151,7 @@ def measure(servers, asked, options):
             seconds[name].append(took)
             cpu[name].append((cpu_seconds(process) - before) / len(asked))
             first[name] = vectors
+            print(f"    {name}: {rate:.1f} requests/s", file=sys.stderr, flush=True)
     ours, *others = servers
     for name in others:
         cosines = [first[ours][n] @ first[name][n] / np.linalg.norm(first[name][n]) for n in first[ours]]
