@@ -34,7 +34,7 @@ def test_health_names_the_model_and_what_it_can_do(live: Live, index: Path) -> N
         recipe="concepts",
         units="sentences",
         can=[
-            *("/v1/embeddings", "/v1/models", "/document", "/surprise", "/segment"),
+            *("/v1/embeddings", "/v1/models", "/document", "/surprise", "/neighbours", "/segment"),
             *("/predict", "/rank", "/search", "/reply"),
         ],
         index=shapes.IndexInfo(units=len(Index.open(index))),

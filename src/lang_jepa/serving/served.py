@@ -30,7 +30,7 @@ from lang_jepa.training.load import BEST_DECODER, encoder_of, load_any, load_dec
 
 Tokens = NDArray[np.int64]
 _ENCODE = ("/v1/embeddings", "/v1/models")
-_DOCUMENTS = ("/document", "/surprise", "/segment")
+_DOCUMENTS = ("/document", "/surprise", "/neighbours", "/segment")
 
 
 @dataclass
