@@ -4,7 +4,7 @@
 
 MODEL is a sentence-transformers folder. The plain endpoint is `PLAIN` below, once with `def` (a thread a request) and
 once with `async def` (one request after the other). A client sends a text, waits for the vector, and sends the next
-one; the clients run in a process of their own, on the same machine.
+one; the clients run in a process of their own, on the last core. Each server gets the first --threads cores.
 """
 
 import argparse
@@ -96,7 +96,8 @@ def free_port():
 
 def start(command, port, threads):
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL, env=environment)
+    pinned = ["taskset", "--cpu-list", f"0-{threads - 1}"]
+    process = subprocess.Popen([*pinned, sys.executable, "-m", *command], stdout=subprocess.DEVNULL, env=environment)
     while True:
         try:
             load(port, ["a first text"], 1)
@@ -112,6 +113,7 @@ def main():
     for name, usual in (("clients", 50), ("rounds", 3), ("threads", 1), ("short", 2000), ("long", 300)):
         parser.add_argument(f"--{name}", type=int, default=usual)
     options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
         servers = {}
         try:

@@ -16,6 +16,8 @@ from lang_jepa.serving.documents import flat_map
 from lang_jepa.serving.served import Served
 from lang_jepa.training.load import load_decoder
 from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.train import train
+from tiny import tiny_settings
 
 CONTEXT = ["Anna went to the river.", "It was cold.", "She saw two birds."]
 CANDIDATES = ["Tom sold a car.", "The birds flew away.", "Anna went home."]
@@ -99,9 +101,12 @@ def test_lines_and_speakers_of_units(run: Path) -> None:
     with serving(Served.open(run)) as live:
         text = "First line here. Second sentence\ngoes on here.\n\nAnna: Good morning.\nTom: Good morning."
         prose = live.post("/document", {"text": text, "format": "prose"}).body["units"]
-        assert [(one["text"], one["line"]) for one in prose][:2] == [
-            ("First line here.", 1), ("Second sentence goes on here.", None)
-        ] or prose[1]["line"] == 1  # fmt: skip
+        assert [(one["text"], one["line"]) for one in prose] == [
+            ("First line here.", 1),
+            ("Second sentence\ngoes on here.", 1),
+            ("Anna: Good morning.", 4),
+            ("Tom: Good morning.", 5),
+        ]
         turns = live.post("/document", {"text": "Anna: Hello there.\n\nTom: Hello.\n", "format": "turns"}).body
         assert [(one["text"], one["speaker"], one["line"]) for one in turns["units"]] == [
             ("Hello there.", "Anna", 1),
@@ -110,6 +115,29 @@ def test_lines_and_speakers_of_units(run: Path) -> None:
         assert any("turns" in note for note in turns["notes"]), "the model was trained on sentences"
         lines = live.post("/segment", {"units": ["one", "two"], "format": "lines"}).body["units"]
         assert [(one["text"], one["line"]) for one in lines] == [("one", 1), ("two", 2)]
+
+
+def test_turns_of_a_model_that_knows_who_speaks(tmp_path: Path) -> None:
+    chats = Path(__file__).parents[2] / "examples" / "chats.jsonl"
+    turns = ("data.units=turns", "data.speakers=embedding", "model.predictor=turn_transformer", "data.min_length=1")
+    places = (f"data.train_file={chats}", "data.text_column=messages", "optimization.max_steps=2", "data.limit=null")
+    train(tiny_settings(tmp_path / "chat-run", *turns, *places))
+    model = ConceptModel.load(tmp_path / "chat-run")
+    said, roles = ["I want a table.", "For how many?", "For four."], ["user", "assistant", "user"]
+    named = [f"{role}: {text}" for role, text in zip(roles, said, strict=True)]
+    with serving(Served.open(tmp_path / "chat-run")) as live:
+        found = live.post("/predict", {"context": said, "roles": roles, "role": "user"}).body["embedding"]
+        np.testing.assert_allclose(found, model.predict_next(named, role="user"), atol=1e-6)
+        other = live.post("/predict", {"context": "\n".join(named), "role": "assistant"}).body["embedding"]
+        np.testing.assert_allclose(other, model.predict_next(named, role="assistant"), atol=1e-6)
+        assert not np.allclose(found, other, atol=1e-6)
+        assert live.post("/predict", {"context": said, "roles": roles[:2]}).status == 400
+        units = live.post("/document", {"text": "\n".join(named * 5)}).body["units"]
+        assert [(one["text"], one["speaker"]) for one in units] == [*zip(said, roles, strict=True)] * 5
+        expected = document.study(model, "\n".join(named * 5)).surprise.sentences
+        assert [one["surprise"] for one in units] == pytest.approx([one.surprise for one in expected], abs=1e-4)
+        ranked = live.post("/rank", {"context": named, "candidates": ["assistant: Done.", "Done."]}).body["ranked"]
+        assert ranked[0]["score"] == pytest.approx(ranked[1]["score"]), "a speaker of the context is not read"
 
 
 def test_the_map_keeps_what_two_axes_can_keep() -> None:

@@ -38,7 +38,7 @@ class Units:
     Attributes:
         texts: as they are shown, n of them.
         read: as the model gets them.
-        speakers: who says each (empty: nobody is named).
+        speakers: who says each, "" where nobody is named.
         lines: of each its line, from 1.
         notes: what a reader should know.
     """
@@ -58,11 +58,10 @@ def study(served: Served, asked: shapes.Document) -> shapes.Study:
     read = Read.by(model, units.read)
     found = document.study_read(read, units.speakers, segments=asked.segments, using=asked.using)
     fits, places, topics = found.surprise, found.outliers, found.topics
-    speakers = units.speakers or [""] * len(units.texts)
     rows = [
         shapes.Unit(text=text, line=line, speaker=who, surprise=fit.surprise, out_of_place=place.surprise)
         for text, line, who, fit, place in zip(
-            units.texts, units.lines, speakers, fits.sentences, places.sentences, strict=True
+            units.texts, units.lines, units.speakers, fits.sentences, places.sentences, strict=True
         )
     ]
     _add_expected(served, read, rows, asked.using)
@@ -94,10 +93,9 @@ def surprise(served: Served, asked: shapes.Document) -> shapes.Study:
     units = read_units(model, asked)
     read = Read.by(model, units.read)
     found = document.fits_of(read, "next", asked.using, None)
-    speakers = units.speakers or [""] * len(units.texts)
     rows = [
         shapes.Unit(text=text, line=line, speaker=who, surprise=fit.surprise)
-        for text, line, who, fit in zip(units.texts, units.lines, speakers, found.sentences, strict=True)
+        for text, line, who, fit in zip(units.texts, units.lines, units.speakers, found.sentences, strict=True)
     ]
     _add_expected(served, read, rows, asked.using)
     notes, seconds = units.notes, time.perf_counter() - begun
@@ -113,11 +111,10 @@ def segment(served: Served, asked: shapes.Document) -> shapes.Study:
     units = read_units(model, asked)
     read = Read.by(model, units.read)
     topics = document.topics_of(read, asked.segments, asked.using)
-    speakers = units.speakers or [""] * len(units.texts)
     return shapes.Study(
         units=[
             shapes.Unit(text=text, line=line, speaker=who)
-            for text, line, who in zip(units.texts, units.lines, speakers, strict=True)
+            for text, line, who in zip(units.texts, units.lines, units.speakers, strict=True)
         ],
         by={"segments": by_words(topics.used)},
         boundaries=topics.boundaries,
@@ -165,8 +162,9 @@ def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
         message = f"the document has {len(texts):,} {settings.units}, and at most {MOST_UNITS:,} are read"
         raise Refused(400, message, param="text", code="too_many_units")
     read = as_turns(texts) if model.knows_speakers else texts
-    shown = [one.removeprefix("-: ") for one in texts]
-    return Units(shown, read, speakers if len(speakers) == len(texts) else [], lines, notes)
+    speakers = speakers if len(speakers) == len(texts) else [""] * len(texts)
+    shown = [text.removeprefix(f"{who or '-'}: ") for text, who in zip(texts, speakers, strict=True)]
+    return Units(shown, read, speakers, lines, notes)
 
 
 def _settings(model: ConceptModel, asked: shapes.Document) -> DataSettings:
@@ -227,4 +225,5 @@ def _segments(texts: Sequence[str], vectors: NDArray[np.float32], boundaries: Se
 
 
 def _too_short(count: int) -> str:
-    return f"{counted(count, 'unit')} are too few to say what is usual, so there is no surprise"
+    verb = "is" if count == 1 else "are"
+    return f"{counted(count, 'unit')} {verb} too few to say what is usual, so there is no surprise"

@@ -37,7 +37,7 @@ class Rules:
     Attributes:
         host: that the server listens on.
         api_key: that every request but those for `OPEN` has to bear (None: none is needed).
-        allow_remote: other machines may ask without a key.
+        allow_remote: other machines may ask without a key, and any name may be in the Host header.
         max_body: bytes of a body.
         max_texts: texts of a request.
         max_characters: of a text.
@@ -135,7 +135,7 @@ class Guard:
     def _admit(self, scope: Message, headers: dict[str, str]) -> None:
         """Raise Refused for another site's page, another host name, a missing key or a body that is no JSON."""
         rules, host, origin = self._rules, headers.get("host", ""), headers.get("origin")
-        if is_loopback(rules.host) and not _names_loopback(host):
+        if is_loopback(rules.host) and not (rules.api_key or rules.allow_remote or _names_loopback(host)):
             message = f"this server answers to localhost and loopback addresses only, not to the host {host!r}"
             raise Refused(403, message, code="wrong_host")
         if origin is not None and scope["method"] != "GET" and _site(origin) != host.lower():

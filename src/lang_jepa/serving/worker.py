@@ -24,7 +24,8 @@ Answer = TypeVar("Answer")
 GATHER = 0.002
 """Seconds that a batch waits for more, where it has more than one request already."""
 BATCH_TEXTS = 256
-BATCH_CHARACTERS = 200_000
+BATCH_CHARACTERS = 16_000
+"""About a pass of the encoder: larger batches make those in front wait, and are no faster."""
 
 
 class Encoder(Protocol):

@@ -243,6 +243,9 @@ class Index:
     def voted_after_last(self, context: Sequence[str], *, top_k: int = VOTERS) -> list[Followed]:
         """What `voted_after` has to beat: the places whose last unit is most like the last one here vote.
 
+        In an index with `--context neighbours` the likeness is that with the unit and its neighbours, what follows
+        included.
+
         Args:
             context: units so far, oldest first.
             top_k: as `voted_after`.
