@@ -282,8 +282,14 @@ def require_documents(accepted: int, rejected: Counter[str], source: Source) -> 
     if accepted > 0:
         return
     if not rejected:
-        raise LangJepaError(f"{source.description} has no rows. Check data.train_file.")
-    lines = [f"{source.description}: all {rejected.total()} rows were rejected."]
+        raise LangJepaError(f"{source.description} is empty: it has no rows. Check data.train_file.")
+    is_empty = set(rejected) <= {"empty text"}
+    said = (
+        " holds no text: it is empty, or all of its texts are."
+        if is_empty
+        else f": all {rejected.total()} rows were rejected."
+    )
+    lines = [source.description + said]
     for reason, count in rejected.most_common():
         places = ", ".join(source.examples.get(reason, []))
         lines.append(f"{count} x {reason}" + (f", for example {places}" if places else ""))
