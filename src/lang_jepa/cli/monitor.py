@@ -322,11 +322,11 @@ class _Shown:
         """Say how often the unit of an alarm came in a row, where it came again after the alarm."""
         from lang_jepa.cli.console import console, plain
 
-        alarm, file, line = self._shown.pop(over.index, (None, None, None))  # None: of an earlier call
+        alarm, file, line = self._shown.pop(over.alarm, (None, None, None))  # None: of an earlier call
         if alarm is not None and over.times == alarm.times:
             return
         if self.as_json:
-            end = {"ends": over.index, "text": alarm and alarm.text, "line": line, "file": file, "times": over.times}
+            end = {"ends": over.alarm, "text": alarm and alarm.text, "line": line, "file": file, "times": over.times}
             console.out(json.dumps(end, ensure_ascii=False), highlight=False)
             return
         which = "an alarm of an earlier call" if line is None else f"the alarm of {_where(file, line)}"

@@ -16,7 +16,7 @@ STUCK = 5
 class Over(NamedTuple):
     """An event that ended: the index of its alarm, and how often its unit came in a row."""
 
-    index: int
+    alarm: int
     times: int
 
 

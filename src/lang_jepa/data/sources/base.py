@@ -283,12 +283,9 @@ def require_documents(accepted: int, rejected: Counter[str], source: Source) -> 
         return
     if not rejected:
         raise LangJepaError(f"{source.description} is empty: it has no rows. Check data.train_file.")
-    is_empty = set(rejected) <= {"empty text"}
-    said = (
-        " holds no text: it is empty, or all of its texts are."
-        if is_empty
-        else f": all {rejected.total()} rows were rejected."
-    )
+    said = f": all {rejected.total()} rows were rejected."
+    if set(rejected) <= {"empty text"}:
+        said = " holds no text: it is empty, or all of its texts are."
     lines = [source.description + said]
     for reason, count in rejected.most_common():
         places = ", ".join(source.examples.get(reason, []))

@@ -23,7 +23,7 @@ from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.metrics import COLUMNS, draw_run, read_metrics, with_other_names
 from lang_jepa.training.optim import adamw, set_rates
-from lang_jepa.training.outcome import worse_than_at_start
+from lang_jepa.training.outcome import since_start, worse_than_at_start
 from lang_jepa.training.preflight import (
     check_best_metric,
     check_encoder_start,
@@ -325,6 +325,12 @@ class EncoderMethod(Method[Settings]):
                 self.reporter.message(self._few(model))
         worse = worse_than_at_start(read_metrics(folder / "metrics.csv"), end.best_step)
         self._warnings = [worse] if worse else []
+        if self.settings.meta.start_from is not None:
+            said, fell = since_start(read_metrics(folder / "metrics.csv"), end.best_step) or ("", False)
+            if fell:
+                self._warnings.append(said)
+            elif said:
+                self.reporter.message(said)
         model.save(
             folder / "model",
             weights="target" if target.kept else "online",
