@@ -61,7 +61,7 @@ def index(
     ] = "none",
     weight: Annotated[float, typer.Option("--context-weight", help="Share of what is mixed in.")] = 0.6,
     predictions: Annotated[
-        bool, typer.Option("--predictions", help="Also store what is expected at each place, for --by context-vote.")
+        bool, typer.Option("--predictions", help="Also store what is expected at each position, for --by context-vote.")
     ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""

@@ -122,7 +122,7 @@ class Source(ABC):
         return WHOLE
 
     def read_part(self, part: Part) -> Iterator[Document | Rejection]:
-        """The rows of a part, with ids as the files give them: each document has its place to tell it by."""
+        """The rows of a part, with ids as the files give them: each document has its position to identify it."""
         return self.read(0)
 
     def first_rows(self) -> Iterator[Document | Rejection]:
