@@ -250,7 +250,8 @@ class Monitor:
             index, stand = self.seen + row, stands[row]
             alarm = stand.event == index
             near = self._nearest(expected[row]) if alarm else ()
-            found.append(Scored(index, unit, *less[row].tolist(), total, near, severe[row], alarm, *stand))
+            one, two, three, four = less[row].tolist()
+            found.append(Scored(index, unit, one, two, three, four, total, near, severe[row], alarm, *stand))
         alarms = [one.alarm for one in found]
         self.seen, self.alarms = self.seen + len(units), self.alarms + sum(alarms)
         self._drift.count(alarms, [one.event is not None for one in found])
