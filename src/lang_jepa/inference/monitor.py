@@ -248,10 +248,11 @@ class Monitor:
         found = []
         for row, (unit, total) in enumerate(zip(units, sums.tolist(), strict=True)):
             index, stand = self.seen + row, stands[row]
-            alarm = stand.event == index
-            near = self._nearest(expected[row]) if alarm else ()
+            near = self._nearest(expected[row]) if stand.event == index else ()
             one, two, three, four = less[row].tolist()
-            found.append(Scored(index, unit, one, two, three, four, total, near, severe[row], alarm, *stand))
+            found.append(
+                Scored(index, unit, one, two, three, four, total, near, severe[row], stand.event == index, *stand)
+            )
         alarms = [one.alarm for one in found]
         self.seen, self.alarms = self.seen + len(units), self.alarms + sum(alarms)
         self._drift.count(alarms, [one.event is not None for one in found])
