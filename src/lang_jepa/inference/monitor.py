@@ -247,15 +247,13 @@ class Monitor:
             stands |= dict(zip(rows, some, strict=True))
         found = []
         for row, (unit, total) in enumerate(zip(units, sums.tolist(), strict=True)):
-            index, stand = self.seen + row, stands[row]
-            near = self._nearest(expected[row]) if stand.event == index else ()
-            one, two, three, four = less[row].tolist()
-            found.append(
-                Scored(index, unit, one, two, three, four, total, near, severe[row], stand.event == index, *stand)
-            )
-        alarms = [one.alarm for one in found]
+            index, stand, (one, two, three, four) = self.seen + row, stands[row], less[row].tolist()
+            is_alarm = stand.event == index
+            near = self._nearest(expected[row]) if is_alarm else ()
+            found.append(Scored(index, unit, one, two, three, four, total, near, severe[row], is_alarm, *stand))
+        alarms = [each.alarm for each in found]
         self.seen, self.alarms = self.seen + len(units), self.alarms + sum(alarms)
-        self._drift.count(alarms, [one.event is not None for one in found])
+        self._drift.count(alarms, [each.event is not None for each in found])
         return found
 
     def _severe(self, units: Sequence[str], scores: Values) -> list[bool]:
