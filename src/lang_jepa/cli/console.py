@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lang_jepa.errors import counted, visible
+from lang_jepa.evaluation.conclusions import conclusions
 from lang_jepa.evaluation.table import Report, Row, is_headline, shown
 from lang_jepa.training.signals import output_closed
 
@@ -247,6 +248,7 @@ def score_tables(report: Report, *, title: str, everything: bool = False) -> Non
         _draw(_one_table(found), f"{task}, {split}")
         sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))
         plain(f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON", style="dim italic")
+        plain(" ".join(conclusions(row for row in report.rows if (row.task, row.split) == (task, split))))
 
 
 def sorted_rows(report: Report, everything: bool) -> list[Row]:
