@@ -16,7 +16,9 @@ from lang_jepa.serving.served import Served
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run")
 PLANTED = "Seven old ships left the quiet harbour with salt and iron."
-STORY = " ".join([*(f"There were {n} birds." for n in range(3, 23)), PLANTED, *(f"There were {n} birds." for n in range(23, 33))])
+STORY = " ".join(
+    [*(f"There were {n} birds." for n in range(3, 23)), PLANTED, *(f"There were {n} birds." for n in range(23, 33))]
+)
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><b>bold</b> & <script>document.title='taken'</script>"
 
 
@@ -83,7 +85,9 @@ def test_a_text_is_read_and_the_planted_sentence_is_marked(browser: Any, live: L
 
 
 def test_topics_repetitions_and_lines_are_drawn(browser: Any, live: Live) -> None:
-    text = "\n".join(["Anna went home.", "Tom sold a car.", "Anna went home.", *(f"It is {n} o'clock." for n in range(12))])
+    text = "\n".join(
+        ["Anna went home.", "Tom sold a car.", "Anna went home.", *(f"It is {n} o'clock." for n in range(12))]
+    )
     with opened(browser, live) as page:
         page.select_option("#format", "lines")
         read(page, text)
@@ -106,7 +110,15 @@ def test_keys_move_the_selection_and_panel_profile_and_map_follow(browser: Any, 
     with opened(browser, live) as page:
         read(page)
         page.locator("#u4").click()
-        for key, at in (("ArrowDown", 5), ("ArrowRight", 6), ("ArrowUp", 5), ("PageDown", 15), ("End", 30), ("ArrowDown", 30), ("Home", 0)):
+        for key, at in (
+            ("ArrowDown", 5),
+            ("ArrowRight", 6),
+            ("ArrowUp", 5),
+            ("PageDown", 15),
+            ("End", 30),
+            ("ArrowDown", 30),
+            ("Home", 0),
+        ):
             page.keyboard.press(key)
             assert page.evaluate("document.activeElement.id") == f"u{at}", key
             assert page.inner_text("#panel h3").startswith(f"Sentence {at + 1} of 31")
@@ -142,15 +154,25 @@ def test_the_panel_names_neighbours_and_what_was_expected(browser: Any, live: Li
 
 
 def test_files_are_opened(browser: Any, live: Live, tmp_path: Path) -> None:
-    talk = [{"role": "user", "content": "Good morning.\nIs it open?"}, {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}]
+    talk = [
+        {"role": "user", "content": "Good morning.\nIs it open?"},
+        {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]},
+    ]
     (tmp_path / "talk.json").write_text(json.dumps({"messages": talk}), encoding="utf-8")
-    (tmp_path / "talks.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for _ in range(3)), encoding="utf-8")
+    (tmp_path / "talks.jsonl").write_text(
+        "".join(json.dumps({"messages": talk}) + "\n" for _ in range(3)), encoding="utf-8"
+    )
     (tmp_path / "app.log").write_text("INFO one\nINFO two\n", encoding="utf-8")
     (tmp_path / "story.md").write_text(STORY, encoding="utf-8")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "other.json").write_text('{"a": 1}', encoding="utf-8")
     with opened(browser, live) as page:
-        for name, count, kind in (("talk.json", 2, "turns"), ("talks.jsonl", 2, "turns"), ("app.log", 2, "lines"), ("story.md", 31, "auto")):
+        for name, count, kind in (
+            ("talk.json", 2, "turns"),
+            ("talks.jsonl", 2, "turns"),
+            ("app.log", 2, "lines"),
+            ("story.md", 31, "auto"),
+        ):
             page.set_input_files("#file", tmp_path / name)
             page.wait_for_selector("#read-form .status:has-text('Read in')")
             assert page.locator("#units [role=option]").count() == count, name
@@ -175,7 +197,9 @@ def test_search_finds_the_known_sentence(browser: Any, live: Live, index: Path) 
         assert "best first" in finish(page, "search-form")
         assert page.locator("#hits li").first.inner_text().split("\n")[0].startswith("1.000")
         assert page.locator("#hits li p").first.inner_text() == known
-        assert page.locator("#hits li").count() == len({*page.locator("#hits li p:not(.small)").all_inner_texts()}) == 10
+        assert (
+            page.locator("#hits li").count() == len({*page.locator("#hits li p:not(.small)").all_inner_texts()}) == 10
+        )
         page.check("[name=mode][value=after]")
         page.click("#search-form button.main")
         finish(page, "search-form")
@@ -184,12 +208,16 @@ def test_search_finds_the_known_sentence(browser: Any, live: Live, index: Path) 
 
 
 def test_candidates_are_ranked_and_replies_suggested(browser: Any, live: Live) -> None:
-    context, candidates = ["Anna went to the river.", "It was cold."], ["Tom sold a car.", "The birds flew away.", "Anna went home."]
+    context, candidates = (
+        ["Anna went to the river.", "It was cold."],
+        ["Tom sold a car.", "The birds flew away.", "Anna went home."],
+    )
     ranked = live.post("/rank", {"context": context, "candidates": candidates}).body["ranked"]
     with opened(browser, live, "#conversation") as page:
         page.locator("#turns textarea").fill(context[0])
         page.click("#add")
         page.keyboard.type(context[1])
+        page.check("[name=from][value=own]")
         page.fill("#candidates", "\n".join(candidates))
         page.click("#talk-form button.main")
         finish(page, "talk-form")
@@ -236,12 +264,11 @@ def test_errors_are_words(browser: Any, run: Path) -> None:
             assert page.inner_text("#read-form .status") == "Reading …"
             page.click("#read-form .cancel")
             assert finish(page) == "Cancelled."
-    with ExitStack() as runs:
-        with opened(browser, runs.enter_context(serving(served))) as page:
-            runs.close()
-            page.fill("#text", STORY)
-            page.click("#read-form button.main")
-            assert "The server does not answer" in finish(page)
+    with ExitStack() as runs, opened(browser, runs.enter_context(serving(served))) as page:
+        runs.close()
+        page.fill("#text", STORY)
+        page.click("#read-form button.main")
+        assert "The server does not answer" in finish(page)
 
 
 def test_a_key_is_asked_for_and_kept_in_memory_alone(browser: Any, run: Path) -> None:
@@ -265,6 +292,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_alone(browser: Any, run: Path) ->
 def test_text_is_shown_as_text(browser: Any, live: Live) -> None:
     with opened(browser, live, "#conversation") as page:
         page.locator("#turns textarea").fill(HOSTILE)
+        page.check("[name=from][value=own]")
         page.fill("#candidates", f"{HOSTILE}\nAnna went home.")
         page.click("#talk-form button.main")
         finish(page, "talk-form")
@@ -297,10 +325,28 @@ def test_contrast(browser: Any, live: Live, scheme: str) -> None:
     with opened(browser, live, color_scheme=scheme) as page:
         read(page)
         for heat in (0, 0.5, 1):  # text on every colour of the scale
-            page.evaluate("t => { document.querySelector('#u3').style.setProperty('--t', t); document.querySelector('#u3').append(Object.assign(document.createElement('i'), {className: 'glyph'})); }", heat)
+            page.evaluate(
+                "t => { document.querySelector('#u3').style.setProperty('--t', t); document.querySelector('#u3').append(Object.assign(document.createElement('i'), {className: 'glyph'})); }",
+                heat,
+            )
             assert page.evaluate(CONTRAST, "#u3") >= 4.5, heat
             assert page.evaluate(CONTRAST, "#u3 .glyph") >= 4.5, heat
-        for selector in ("#model", "[aria-selected=false]", "[aria-selected=true]", ".lead", "#text", "#read-form .main", ".cancel", ".status", "#method", ".ends", "#next", ".topic, #panel h3", "#panel .num", ".map p"):
+        for selector in (
+            "#model",
+            "[aria-selected=false]",
+            "[aria-selected=true]",
+            ".lead",
+            "#text",
+            "#read-form .main",
+            ".cancel",
+            ".status",
+            "#method",
+            ".ends",
+            "#next",
+            ".topic, #panel h3",
+            "#panel .num",
+            ".map p",
+        ):
             assert page.evaluate(CONTRAST, selector) >= 4.5, selector
         page.click("#theme")
         other = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -330,15 +376,21 @@ def test_a_narrow_screen_never_scrolls_sideways(browser: Any, live: Live) -> Non
 def test_every_control_has_a_name_and_a_visible_focus(browser: Any, live: Live) -> None:
     with opened(browser, live) as page:
         read(page)
-        unnamed = page.evaluate("[...document.querySelectorAll('button, select, textarea, input')].filter(one => !(one.getAttribute('aria-label') || one.labels?.length || one.textContent.trim())).map(one => one.outerHTML)")
+        unnamed = page.evaluate(
+            "[...document.querySelectorAll('button, select, textarea, input')].filter(one => !(one.getAttribute('aria-label') || one.labels?.length || one.textContent.trim())).map(one => one.outerHTML)"
+        )
         assert unnamed == []
         page.focus("#tab-read")
         seen = []
         for _ in range(40):
             page.keyboard.press("Tab")
             seen.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
-            focused = "(document.activeElement.id === 'file' ? document.activeElement.parentElement : document.activeElement)"
+            focused = (
+                "(document.activeElement.id === 'file' ? document.activeElement.parentElement : document.activeElement)"
+            )
             if page.evaluate("document.activeElement !== document.body"):
-                assert page.evaluate(f"parseFloat(getComputedStyle({focused}).outlineWidth) >= 2 && getComputedStyle({focused}).outlineStyle !== 'none'"), seen[-1]
+                assert page.evaluate(
+                    f"parseFloat(getComputedStyle({focused}).outlineWidth) >= 2 && getComputedStyle({focused}).outlineStyle !== 'none'"
+                ), seen[-1]
         assert {"theme", "text", "file", "format", "using", "show-topics", "next", "map", "panel"} <= set(seen)
         assert any(one.startswith("u") and one[1:].isdecimal() for one in seen), "one stop for the whole text"

@@ -238,3 +238,51 @@ def test_pages_load_nothing_from_elsewhere(live: Live) -> None:
         assert page.status == 200
         assert "://" not in page.body.replace("http://www.w3.org/", "")
         assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_neighbours_are_the_nearest_units_of_the_document(live: Live, model: ConceptModel) -> None:
+    found = live.post("/neighbours", {"text": STORY, "using": "predictor"}).body
+    sentences = document.study(model, STORY).topics.sentences
+    assert len(found["units"]) == len(sentences)
+    distinct = list(dict.fromkeys(sentences))
+    assert found["different"] == len(distinct) == len(sentences) - 1, "Anna went home. is there twice"
+    kind, statistics = model.similarity, model.statistics
+    own = prepare(model.encode(distinct), statistics, kind)
+    for place in (0, 1, 5, 6, len(sentences) - 1):
+        row, unit = distinct.index(sentences[place]), found["units"][place]
+        alike = own @ own[row]
+        others = [other for other in np.argsort(-alike, kind="stable") if other != row][:3]
+        assert [one["unit"] for one in unit["similar"]] == [sentences.index(distinct[other]) for other in others]
+        np.testing.assert_allclose([one["score"] for one in unit["similar"]], alike[others], atol=1e-5)
+        if not place:
+            assert (unit["rank"], unit["expected"]) == (None, [])
+            continue
+        predicted = model.predict_next(sentences[max(0, place - 16) : place])
+        fits = own @ prepare(predicted[None], statistics, kind, side="predictions")[0]
+        np.testing.assert_allclose([one["score"] for one in unit["expected"]], np.sort(fits)[::-1][:3], atol=1e-5)
+        assert unit["rank"] == 1 + int(np.sum(fits > fits[row]))
+    assert found["by"]["choice"] == "prediction"
+    assert live.post("/neighbours", {"text": STORY, "segments": 3}).status == 400
+
+
+def test_the_run_says_what_its_scores_say(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from lang_jepa.evaluation.conclusions import conclusions
+    from lang_jepa.evaluation.table import Report, Row
+
+    folder = Path(shutil.copytree(run, tmp_path / "scored"))
+    rows = [
+        Row("turns", "held-out", "recall@1", "model", 0.5, 0.4, 0.6, 100),
+        Row("turns", "held-out", "recall@1", "copying", 0.2, 0.1, 0.3, 100),
+        Row("other", "held-out", "recall@1", "model", 0.3, None, None, 10),
+    ]
+    Report(rows).save(folder / "scores.json")
+    with serving(Served.open(folder)) as live:
+        found = live.ask("GET", "/run").body
+    assert [one["value"] for one in found["scores"]] == [0.5, 0.2, 0.3]
+    assert [(one["task"], one["words"]) for one in found["conclusions"]] == [
+        ("turns", conclusions(rows[:2])),
+        ("other", conclusions(rows[2:])),
+    ]
+    assert "copying" in found["conclusions"][0]["words"][0]

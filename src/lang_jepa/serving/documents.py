@@ -208,6 +208,7 @@ def _add_expected(served: Served, read: Read, rows: list[shapes.Unit], using: do
 
 
 def by_words(said: str) -> shapes.By:
+    """A way in words, and whether that is by the predictor or by copying."""
     choice: Literal["prediction", "copying"] = "prediction" if learned(said) else "copying"
     return shapes.By(choice=choice, words=said)
 

@@ -294,11 +294,20 @@ class Curve(BaseModel):
     value: list[float | None]
 
 
+class Conclusion(BaseModel):
+    """What the scores of one task and split say of the model among its baselines."""
+
+    task: str
+    split: str
+    words: list[str] = Field(description="Sentences; only intervals decide.")
+
+
 class Run(BaseModel):
     """The training of the model; empty where its run directory is not there."""
 
     curves: dict[str, Curve]
     scores: list[dict[str, Any]] = Field(description="Rows of the last evaluation (scores.json).")
+    conclusions: list[Conclusion]
     verdicts: list[str]
     settings: dict[str, Any]
 
