@@ -153,6 +153,16 @@ def test_the_panel_names_neighbours_and_what_was_expected(browser: Any, live: Li
         assert page.get_attribute("#units [aria-selected=true]", "id") == f"u{around[place]['expected'][0]['unit']}"
 
 
+def test_a_decoder_says_what_was_expected(browser: Any, decoder: Path) -> None:
+    with serving(Served.open(decoder)) as live, opened(browser, live) as page:
+        read(page)
+        page.locator("#u3").click()
+        before = page.locator("#units [role=option]").all_inner_texts()[:3]
+        expected = live.post("/decode", {"context": before}).body["texts"][0]
+        page.wait_for_selector("#decoded .said:not(:text-is('…'))")
+        assert page.inner_text("#decoded .said") == " ".join(expected.split())
+
+
 def test_files_are_opened(browser: Any, live: Live, tmp_path: Path) -> None:
     talk = [
         {"role": "user", "content": "Good morning.\nIs it open?"},
