@@ -18,6 +18,8 @@ from lang_jepa.training.load import load_decoder
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.train import train
 from tiny import tiny_settings
+from lang_jepa.training.train import train
+from tiny import tiny_settings
 
 CONTEXT = ["Anna went to the river.", "It was cold.", "She saw two birds."]
 CANDIDATES = ["Tom sold a car.", "The birds flew away.", "Anna went home."]
@@ -263,6 +265,17 @@ def test_neighbours_are_the_nearest_units_of_the_document(live: Live, model: Con
         assert unit["rank"] == 1 + int(np.sum(fits > fits[row]))
     assert found["by"]["choice"] == "prediction"
     assert live.post("/neighbours", {"text": STORY, "segments": 3}).status == 400
+
+
+def test_units_that_the_model_reads_as_the_same_are_one_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "app.log").write_text("".join(f"INFO job {n} done\nWARN disk {n}\nINFO mail {n}\n" for n in range(200)))
+    settings = tiny_settings(tmp_path / "log", f"data.train_file={tmp_path / 'app.log'}", "data.units=lines",
+                             "data.mask=true", "data.val_split=tail", "optimization.max_steps=1")  # fmt: skip
+    with serving(Served.open(train(settings).folder)) as live:
+        text = "".join(f"INFO job {n} done\nWARN disk {n}\n" for n in range(4, 9))
+        found = live.post("/neighbours", {"text": text}).body
+    assert found["different"] == 2, "the numbers are masked"
+    assert [[one["unit"] for one in unit["similar"]] for unit in found["units"]] == [[1], [0]] * 5
 
 
 def test_the_run_says_what_its_scores_say(run: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _TOP = 3
 class Near(BaseModel):
     """A unit of the document."""
 
-    unit: int = Field(description="Its number, from 0; of units with the same text the first.")
+    unit: int = Field(description="Its number, from 0; of units that the model reads as the same the first.")
     score: float = Field(description="Cosine in the similarity that the way compares in.")
 
 
@@ -40,7 +40,9 @@ class Neighbours(BaseModel):
     """Of each unit of a document, in order."""
 
     units: list[Around]
-    different: int = Field(description="Units that differ from each other in their text.")
+    different: int = Field(
+        description="Units that the model reads differently: without the speaker, and masked where it masks."
+    )
     by: shapes.By
     seconds: float
 
@@ -55,11 +57,12 @@ def neighbours(served: Served, asked: shapes.Document) -> Neighbours:
     way, said = way_of(model, "next", asked.using)
     kind = cast(Similarity, way.similarity)
     reading = read.reading()
-    space, expected = reading.space(kind), reading.expected(cast(Rule, way.rule), kind)
-    first = np.unique(read.rows, return_index=True)[1]
+    expected = reading.expected(cast(Rule, way.rule), kind)
+    group, first = _groups(model.as_read(read.sentences, turns=model.knows_speakers))
+    space = reading.space(kind)[read.rows[first]]
     found: list[Around] = []
-    for begin in range(0, len(read.rows), _BLOCK):
-        rows = read.rows[begin : begin + _BLOCK]
+    for begin in range(0, len(group), _BLOCK):
+        rows = group[begin : begin + _BLOCK]
         alike, fits = space[rows] @ space.T, expected[begin : begin + _BLOCK] @ space.T
         alike[np.arange(len(rows)), rows] = -np.inf  # itself
         for row, like, fit in zip(rows, alike, fits, strict=True):
@@ -70,7 +73,14 @@ def neighbours(served: Served, asked: shapes.Document) -> Neighbours:
     return Neighbours(units=found, different=len(space), by=by_words(said), seconds=time.perf_counter() - begun)
 
 
+def _groups(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each text the number of its group, [n], and of each group of equal texts the place of the first, [G]."""
+    number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    group = np.array([number[text] for text in texts], dtype=np.int64)
+    return group, np.unique(group, return_index=True)[1]
+
+
 def _best(scores: NDArray[np.float32], first: NDArray[np.int64]) -> list[Near]:
-    """The highest scores [S] of different units, with the place where each first stands."""
+    """The highest scores [G] of groups, with the place where each first stands."""
     top = np.argsort(-scores, kind="stable")[:_TOP]
     return [Near(unit=int(first[row]), score=float(scores[row])) for row in top if np.isfinite(scores[row])]
