@@ -207,8 +207,8 @@ def _compared(model: ConceptModel) -> str:
         return "Vectors compare by plain cosine, the similarity that the model uses itself."
     return (
         f"Vectors compare by plain cosine, and that is the similarity `{model.similarity_kind}`, the model's own "
-        "choice: its linear map is the last layer before the vectors get their length. `ConceptModel.encode` gives the vectors "
-        "before that layer; do not mix the two."
+        "choice: its linear map is the last layer before the vectors get their length. `ConceptModel.encode` gives the "
+        "vectors before that layer; do not mix the two."
     )
 
 

@@ -173,24 +173,23 @@ def conversations(found: str, data: DataSettings) -> LangJepaError:
 
 
 def check_files(data: DataSettings) -> None:
-    """As `Given.check`, of the files that `data.train_file` names; of stories and the hub nothing is looked at.
+    """As `Given.check`, of what `data.train_file` names; of stories and the hub no text is looked at.
 
     Raises:
-        LangJepaError: they hold conversations for a recipe of texts, or the other way round; or cannot be read.
+        LangJepaError: files hold conversations for a recipe of texts, or the other way round; or it cannot be opened.
     """
     place = find(data.train_file)
-    if place is None or data.group_column is not None:
-        return
-    if data.units == "turns":
-        rows = list(islice(open_source(data).read(0), PROBED))
+    if place is not None and data.units != "turns" and data.group_column is None:
+        tables = (file for file in listed(data, place)[0] if file.kind.prose is None)
+        for file in islice(tables, 1):
+            head = Head.of(file.path, file.kind)
+            if data.text_column not in head.names and (found := head.conversations()):
+                raise conversations(f"{file.path} holds conversations in the column '{found[0]}'", data)
+    source = open_source(data)
+    if place is not None and data.units == "turns" and data.group_column is None:
+        rows = list(islice(source.read(0), PROBED))
         if rows and all(isinstance(row, Rejection) and row.reason == NO_SPEAKER for row in rows):
             raise plain_texts(f"{data.train_file} holds plain texts")
-        return
-    tables = (file for file in listed(data, place)[0] if file.kind.prose is None)
-    for file in islice(tables, 1):
-        head = Head.of(file.path, file.kind)
-        if data.text_column not in head.names and (found := head.conversations()):
-            raise conversations(f"{file.path} holds conversations in the column '{found[0]}'", data)
 
 
 def write_rows(rows: Iterable[dict[str, Any]], folder: Path, name: str) -> None:

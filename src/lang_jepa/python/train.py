@@ -2,22 +2,21 @@
 
 import json
 import signal
+import warnings
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.python.texts import Given, check_files, name_of, write_rows
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import load_settings
 from lang_jepa.settings.recipes import system_of
-from lang_jepa.settings.words import current_name, takes_list
+from lang_jepa.settings.words import takes_list
 from lang_jepa.training import train as training
-
-if TYPE_CHECKING:
-    from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.reporter import Reporter, Silent
 
 TEXTS = "texts"
 """Folder beside the run directory, in which texts that were handed over are kept."""
@@ -50,7 +49,7 @@ def train(
         seed: meta.seed (None: the recipe's).
         output: the run directory, logging.log_dir (None: the recipe's, `runs/documents` say).
         settings: any others by their dotted names, `{"data.val_fraction": 0.1}`: the names and rules of `-o`.
-        quiet: print nothing; otherwise what the command prints.
+        quiet: print nothing, and give warnings as Python does; otherwise print what the command prints.
 
     Returns:
         The model, on the CPU; `model.run_dir` is the run directory.
@@ -72,11 +71,22 @@ def train(
         check_files(resolved.data)
     else:
         resolved = _written(given, recipe, chosen)
-    result = training.train(resolved, None if quiet else _bar(resolved))
+    reporter = _Warns() if quiet else _bar(resolved)
+    result = training.train(resolved, reporter)
     if result.interrupted:
         said = f"stopped at step {result.step} of {result.total}; it is saved: lang-jepa train {result.folder} --resume"
         raise KeyboardInterrupt(said) if result.exit_status == 128 + signal.SIGINT else SystemExit(result.exit_status)
+    reporter.message(f"{result.folder}: {counted(result.step, 'step')} in {result.seconds:.0f} s")
+    for warning in result.warnings:
+        reporter.warning(warning)
     return ConceptModel.load(result.folder)
+
+
+class _Warns(Silent):
+    """A reporter that says only what has to be acted on."""
+
+    def warning(self, text: str) -> None:
+        warnings.warn(text, stacklevel=2)
 
 
 def _chosen(settings: Mapping[str, object], **usual: object) -> Iterator[tuple[str, object]]:
@@ -85,14 +95,13 @@ def _chosen(settings: Mapping[str, object], **usual: object) -> Iterator[tuple[s
     Raises:
         LangJepaError: something twice, or where the documents are, which the first argument says.
     """
-    found = {current_name(Settings, name) for name in settings}
     names = {"steps": "optimization.max_steps", "seed": "meta.seed", "output": _FOLDER}
-    if _FILE in found:
+    if _FILE in settings:
         raise LangJepaError(f"settings: {_FILE} is the first argument of train; leave it out")
     yield from settings.items()
     for name, value in usual.items():
         if value is not None:
-            if names[name] in found:
+            if names[name] in settings:
                 raise LangJepaError(f"{name}= and settings[{names[name]!r}] are one setting: give it once")
             yield names[name], str(value) if isinstance(value, PathLike) else value
 
@@ -105,7 +114,7 @@ def _typed(chosen: Mapping[str, object]) -> list[str]:
     """
     found = []
     for name, value in chosen.items():
-        section, _, key = current_name(Settings, name).partition(".")
+        section, _, key = name.partition(".")
         value = value.item() if hasattr(value, "item") else value
         value = [value] if isinstance(value, str) and takes_list(Settings, section, key) else value
         try:
@@ -128,7 +137,7 @@ def _written(given: Given, recipe: str, chosen: Mapping[str, object]) -> Setting
     return resolved
 
 
-def _bar(settings: Settings) -> "Reporter":
+def _bar(settings: Settings) -> Reporter:
     from lang_jepa.cli.progress import EncoderBar
 
     return EncoderBar(settings.data.units)
