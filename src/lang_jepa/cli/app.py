@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lang_jepa.cli import data, evaluate, infer, monitor, rank, tools, train
+from lang_jepa.cli import data, evaluate, infer, monitor, rank, serve, tools, train
 from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.errors import LangJepaError, visible
 from lang_jepa.files.atomic import is_full
@@ -69,6 +69,7 @@ for verb in (
     infer.document,
     rank.rank,
     monitor.monitor,
+    serve.serve,
     tools.generate,
     data.shards,
     data.bits,
