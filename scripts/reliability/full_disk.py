@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from common import DECODER_LAST, Made, check, tiny_decoder, tiny_gpt, tiny_settings, train
 
-from lang_jepa.cli.infer import draw_study
+from lang_jepa.cli.document import draw_study
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.tokens.make_shards import make_shards

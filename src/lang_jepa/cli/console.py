@@ -1,5 +1,6 @@
 """What the commands print: lines, tables, warnings. Used by `cli` only."""
 
+import json
 import os
 import sys
 import textwrap
@@ -189,6 +190,11 @@ def plain(text: str, style: str = "", *, whole: bool = False) -> None:
         whole: it holds a command, which is never broken, so that it can be copied.
     """
     console.print(visible(text), style=style, soft_wrap=whole)
+
+
+def show_json(value: object) -> None:
+    """A value as JSON, which is all that stands on standard output."""
+    console.out(json.dumps(value, indent=2, ensure_ascii=False), highlight=False)
 
 
 def warn(text: str, *, sign: str = "warning") -> None:

@@ -64,9 +64,11 @@ def duplicates(
     if units not in ("sentences", "lines", "turns"):
         raise LangJepaError(f"--units is sentences, lines or turns, not {units!r}")
     go_offline_if_unreachable()
+    from lang_jepa.cli.console import show_json
     from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.folders.duplicates import find_duplicates
     from lang_jepa.inference.folders.reading import read_collection
+    from lang_jepa.inference.folders.tables import about_duplicates, duplicate_tables
     from lang_jepa.settings.data import DataSettings
 
     chosen = {
@@ -78,43 +80,18 @@ def duplicates(
     }
     usual = {"units": units, **({"text_column": "messages"} if units == "turns" and not group_column else {})}
     found = find_duplicates(read_collection(elsewhere(DataSettings(**usual), source, **chosen)), share=share)
-    _finish(found, output, _duplicate_tables(found), title=f"Duplicates in {source}", about=_said_of(found))
+    about = about_duplicates(found)
+    _write(found, output, duplicate_tables(found), title=f"Duplicates in {source}", about=about)
     if as_json:
-        _print_json(asdict(found))
+        show_json(asdict(found))
     else:
-        _show_duplicates(found, top_k, output)
+        _show_duplicates(found, about, top_k, output)
 
 
-def _said_of(found: "Duplicates") -> str:
-    exact = sum(one.kind.startswith("exact") for one in found.duplicates)
-    near = len(found.duplicates) - exact
-    return (
-        f"{counted(found.documents, 'document')}: {counted(exact, 'exact copy', 'exact copies')}, "
-        f"{counted(near, 'near copy', 'near copies')}, {found.kept:,} different; "
-        f"{counted(len(found.sentences), 'sentence')} of these {'stands' if len(found.sentences) == 1 else 'stand'} "
-        "in more than one place"
-    )
-
-
-def _duplicate_tables(found: "Duplicates") -> "list[Table]":
-    from lang_jepa.inference.folders.files import Table
-
-    copies = [(one.document, one.kind, one.original, round(one.share, 3)) for one in found.duplicates]
-    sentences = [(one.times, one.documents, "; ".join(one.places), one.sentence) for one in found.sentences]
-    every = [(kind, document, original, share, "", "") for document, kind, original, share in copies]
-    for one in found.sentences:
-        every += [("repeated sentence", place, one.places[0], "", one.times, one.sentence) for place in one.places[1:]]
-    return [
-        Table("All", ("kind", "place", "repeats", "share", "times", "sentence"), every),
-        Table("Copies", ("document", "kind", "repeats", "share of its sentences"), copies),
-        Table("Repeated sentences", ("times", "documents", "places", "sentence"), sentences),
-    ]
-
-
-def _show_duplicates(found: "Duplicates", top_k: int, output: Path | None) -> None:
+def _show_duplicates(found: "Duplicates", about: str, top_k: int, output: Path | None) -> None:
     from lang_jepa.cli.console import plain
 
-    plain(_said_of(found), style="bold")
+    plain(about, style="bold")
     for one in found.duplicates[:top_k]:
         plain(f"  {one.kind}: {one_line(one.document)}")
         plain(f"    repeats {one_line(one.original)}, {one.share:.0%} of its sentences", style="dim")
@@ -159,7 +136,9 @@ def topics(
         if value not in known:
             raise LangJepaError(f"{name} is {known[0]} or {known[1]}, not {value!r}")
     go_offline_if_unreachable()
+    from lang_jepa.cli.console import show_json
     from lang_jepa.cli.progress import StageBar
+    from lang_jepa.inference.folders.tables import about_topics, topic_tables
     from lang_jepa.inference.folders.topics import find_topics
     from lang_jepa.training.load import load_any
 
@@ -177,10 +156,10 @@ def topics(
             progress=bar.on_event,
         )
     unit = "document" if of == "documents" else loaded.settings.data.unit
-    about = _about_topics(found, unit)
-    _finish(found, output, _topic_tables(found, unit), title=f"Topics of {source}", about=about)
+    about = about_topics(found, unit)
+    _write(found, output, topic_tables(found, unit), title=f"Topics of {source}", about=about)
     if as_json:
-        _print_json(_plain_topics(found))
+        show_json(asdict(found))
     else:
         _show_topics(found, about, unit, output)
 
@@ -200,34 +179,6 @@ def collect(
 
     chosen = {"limit": limit, "include": tuple(include or ()), "exclude": tuple(exclude or ()), **named}
     return read_collection(elsewhere(model.settings.data, source, **chosen))
-
-
-def _about_topics(found: "TopicMap", unit: str) -> str:
-    fit = "" if found.silhouette is None else f", silhouette {found.silhouette:.2f}"
-    outside = f"; {found.outside:.0%} in none" if found.outside else ""
-    return (
-        f"{counted(len(found.topics), 'topic')} of {counted(len(found.units), unit)} ({found.chosen}{fit}){outside}; "
-        f"{found.similarity} cosine, {found.method}"
-    )
-
-
-def _plain_topics(found: "TopicMap") -> dict[str, Any]:
-    units = [{"place": place, "topic": number, "text": text} for text, place, number in found.units]
-    return asdict(found) | {"units": units}
-
-
-def _topic_tables(found: "TopicMap", unit: str) -> "list[Table]":
-    from lang_jepa.inference.folders.files import Table
-
-    words = {one.number: ", ".join(one.words) for one in found.topics}
-    units = [(number, words.get(number, ""), place, text) for text, place, number in found.units]
-    rows = [(one.number, f"{one.share:.1%}", one.units, words[one.number]) for one in found.topics]
-    typical = [(one.number, near.place, near.text) for one in found.topics for near in one.typical]
-    return [
-        Table("All", ("topic", "words", "place", unit), units),
-        Table("Topics", ("topic", "share", f"{unit}s", "words"), rows),
-        Table(f"Typical {unit}s", ("topic", "place", unit), typical),
-    ]
 
 
 def _show_topics(found: "TopicMap", about: str, unit: str, output: Path | None) -> None:
@@ -255,94 +206,47 @@ def show_folder(
     as_json: bool,
 ) -> None:
     """What `document` says of a folder: a line for each document, then the most surprising passages of all."""
+    from lang_jepa.cli.console import show_json
     from lang_jepa.cli.progress import StageBar
-    from lang_jepa.inference.folders.files import check_output
     from lang_jepa.inference.folders.study import study_folder
+    from lang_jepa.inference.folders.tables import about_study, study_tables
 
-    check_output(output)
     collection = collect(model, str(folder), named)
     with StageBar() as bar:
         found = study_folder(model, collection, using=using, against=against, progress=bar.on_event)
     unit = model.settings.data.unit
-    about = _about_study(found, unit)
-    _finish(found, output, _study_tables(found, unit), title=f"Surprises in {folder}", about=about)
+    about = about_study(found, unit)
+    _write(found, output, study_tables(found, unit), title=f"Surprises in {folder}", about=about)
     if as_json:
-        _print_json(asdict(found))
+        show_json(asdict(found))
     else:
         _show_study(found, about, unit, top_k, output)
-
-
-def _about_study(found: "FolderStudy", unit: str) -> str:
-    whose = "the same document" if found.against == "document" else "the training text"
-    return (
-        f"{counted(len(found.documents), 'document')}, {counted(len(found.passages), unit)}. High is surprising: by how "
-        f"many standard deviations a {unit} fits worse than shuffled ones of {whose} do. By {found.used}"
-    )
-
-
-def _study_tables(found: "FolderStudy", unit: str) -> "list[Table]":
-    from lang_jepa.inference.folders.files import Table
-
-    every = [
-        (
-            one.place,
-            one.document,
-            one.position,
-            one.surprise,
-            one.out_of_place,
-            int(one.begins_topic),
-            one.repeats,
-            one.text,
-        )
-        for one in found.passages
-    ]
-    heads = ("place", "document", "position", "surprise", "out of place", "begins a topic", "repeats", unit)
-    passages = [(one.surprise, one.place, one.before, one.text) for one in found.ranked()[:100]]
-    documents = [
-        (one.document, one.units, one.topics, one.repeats, one.mean, one.most and one.most.surprise)
-        for one in found.documents
-    ]
-    return [
-        Table("All", heads, every),
-        Table("Most surprising passages", ("surprise", "place", "after", unit), passages),
-        Table("Documents", ("document", f"{unit}s", "topics", "repeats", "mean surprise", "highest"), documents),
-    ]
 
 
 def _show_study(found: "FolderStudy", about: str, unit: str, top_k: int, output: Path | None) -> None:
     from lang_jepa.cli.console import plain, sentence_table, warn
 
     plain(about)
-    rows = [
-        [_number(one.most and one.most.surprise), _number(one.mean), str(one.units), str(one.topics), str(one.repeats)]
-        + [one_line(one.document)]
-        for one in found.documents
-    ]
+    rows = []
+    for one in found.documents:
+        numbers = (str(one.units), str(one.topics), str(one.repeats))
+        rows.append([_number(one.most and one.most.surprise), _number(one.mean), *numbers, one_line(one.document)])
     sentence_table(("highest", "mean", f"{unit}s", "topics", "repeats", "document"), rows, begins=())
     plain(f"the most surprising {unit}s of all:", style="bold")
-    for one in found.ranked()[:top_k]:
-        plain(f"  {_number(one.surprise)}  {one_line(one.place)}", style="dim")
-        plain(f"    {_cut(one.text)}")
+    for passage in found.ranked()[:top_k]:
+        plain(f"  {_number(passage.surprise)}  {one_line(passage.place)}", style="dim")
+        plain(f"    {_cut(passage.text)}")
     if found.left_out:
         warn(f"{counted(len(found.left_out), 'document')} without text for this model left out: {found.left_out[0]}")
     _where(output, f"every {unit} with its surprise, in a file: --output surprises.csv")
 
 
-def _finish(found: Any, output: Path | None, tables: "list[Table]", *, title: str, about: str) -> None:
+def _write(found: Any, output: Path | None, tables: "list[Table]", *, title: str, about: str) -> None:
     """Write the file, where one was asked for: of the tables the first is the CSV, the others are the page."""
-    if output is None:
-        return
-    from lang_jepa.inference.folders.files import write_found
-    from lang_jepa.inference.folders.topics import TopicMap
+    if output is not None:
+        from lang_jepa.inference.folders.files import write_found
 
-    data = _plain_topics(found) if isinstance(found, TopicMap) else asdict(found)
-    write_found(output, data, tables[0], tables[1:], title=title, about=about)
-
-
-def _print_json(found: object) -> None:
-    from lang_jepa.cli.console import show_json
-
-    show_json(found)
+        write_found(output, asdict(found), tables[0], tables[1:], title=title, about=about)
 
 
 def _where(output: Path | None, otherwise: str) -> None:

@@ -62,6 +62,15 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
+class Unit:
+    """A sentence or document, where it stands, and the number of its topic (0: none)."""
+
+    topic: int
+    place: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class TopicMap:
     """The topics of a collection.
 
@@ -75,7 +84,7 @@ class TopicMap:
         chosen: why there are so many, in words.
         topics: the largest first.
         outside: share of units that HDBSCAN gives to no topic.
-        units: of each unit its text, place and topic (0: none), in order.
+        units: all that was clustered, in order.
     """
 
     source: str
@@ -86,7 +95,7 @@ class TopicMap:
     chosen: str
     topics: list[Topic]
     outside: float
-    units: list[tuple[str, str, int]]
+    units: list[Unit]
 
 
 def find_topics(
@@ -136,7 +145,7 @@ def find_topics(
         chosen,
         topics,
         float((labels == 0).mean()),
-        list(zip(texts, places, labels.tolist(), strict=True)),
+        list(map(Unit, labels.tolist(), places, texts)),
     )
 
 
