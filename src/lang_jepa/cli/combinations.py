@@ -73,6 +73,10 @@ def _folded(command: str, width: int) -> list[str]:
     return [f"  {line}{'' if number == len(lines) else f' {chr(92)}'}" for number, line in enumerate(lines, start=1)]
 
 
+def _heading(verb: Any) -> str:
+    return str(verb.rich_help_panel)
+
+
 class Verbs(TyperGroup):
     """The group of all verbs, likewise, under the headings that they have."""
 
@@ -81,7 +85,7 @@ class Verbs(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """A section for each heading, in the order of the verbs."""
         wide = max(map(len, self.commands))
-        for heading, verbs in groupby(self.commands.values(), key=lambda verb: verb.rich_help_panel):
+        for heading, verbs in groupby(self.commands.values(), key=_heading):
             with formatter.section(heading):
                 formatter.write_dl([(f"{verb.name:<{wide}}", verb.get_short_help_str()) for verb in verbs])
 

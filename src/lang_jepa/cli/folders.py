@@ -79,7 +79,9 @@ def duplicates(
         "exclude": tuple(exclude or ()),
     }
     usual = {"units": units, **({"text_column": "messages"} if units == "turns" and not group_column else {})}
-    found = find_duplicates(read_collection(elsewhere(DataSettings(**usual), source, **chosen)), share=share)
+    found = find_duplicates(
+        read_collection(elsewhere(DataSettings.model_validate(usual), source, **chosen)), share=share
+    )
     about = about_duplicates(found)
     _write(found, output, duplicate_tables(found), title=f"Duplicates in {source}", about=about)
     if as_json:
@@ -113,7 +115,9 @@ def topics(
     count: Annotated[
         int | None, typer.Option("--topics", min=1, help="How many (default: those with the best silhouette).")
     ] = None,
-    of: Annotated[str, typer.Option(help="What is put into topics: sentences or documents.")] = "sentences",
+    of: Annotated[
+        str, typer.Option(help="sentences or documents: what is put into topics (default: documents, if 20 or more).")
+    ] = "",
     method: Annotated[
         str, typer.Option(help="kmeans, or hdbscan, which finds the number itself and leaves some out.")
     ] = "kmeans",
@@ -133,7 +137,7 @@ def topics(
 
     check_output(output)
     for name, value, known in (("--of", of, ("sentences", "documents")), ("--method", method, ("kmeans", "hdbscan"))):
-        if value not in known:
+        if value and value not in known:
             raise LangJepaError(f"{name} is {known[0]} or {known[1]}, not {value!r}")
     go_offline_if_unreachable()
     from lang_jepa.cli.console import show_json
@@ -149,13 +153,13 @@ def topics(
         found = find_topics(
             loaded,
             collection,
-            of=cast("Of", of),
+            of=cast("Of", of) if of else None,
             method=cast("Method", method),
             count=count,
             seed=seed,
             progress=bar.on_event,
         )
-    unit = "document" if of == "documents" else loaded.settings.data.unit
+    unit = "document" if found.of == "documents" else loaded.settings.data.unit
     about = about_topics(found, unit)
     _write(found, output, topic_tables(found, unit), title=f"Topics of {source}", about=about)
     if as_json:
@@ -230,7 +234,7 @@ def _show_study(found: "FolderStudy", about: str, unit: str, top_k: int, output:
     rows = []
     for one in found.documents:
         numbers = (str(one.units), str(one.topics), str(one.repeats))
-        rows.append([_number(one.most and one.most.surprise), _number(one.mean), *numbers, one_line(one.document)])
+        rows.append([_number(one.highest), _number(one.mean), *numbers, one_line(one.document)])
     sentence_table(("highest", "mean", f"{unit}s", "topics", "repeats", "document"), rows, begins=())
     plain(f"the most surprising {unit}s of all:", style="bold")
     for passage in found.ranked()[:top_k]:

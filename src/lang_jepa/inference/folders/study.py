@@ -56,6 +56,11 @@ class Summary:
     mean: float | None
     most: Passage | None
 
+    @property
+    def highest(self) -> float | None:
+        """The surprise of its most surprising unit."""
+        return None if self.most is None else self.most.surprise
+
 
 @dataclass(frozen=True, slots=True)
 class FolderStudy:

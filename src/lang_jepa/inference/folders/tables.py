@@ -23,7 +23,9 @@ def duplicate_tables(found: Duplicates) -> list[Table]:
     """Everything (a row for each copy and each later place of a sentence), copies, repeated sentences."""
     copies = [(one.document, one.kind, one.original, round(one.share, 3)) for one in found.duplicates]
     sentences = [(one.times, one.documents, "; ".join(one.places), one.sentence) for one in found.sentences]
-    every = [(kind, document, original, share, "", "") for document, kind, original, share in copies]
+    every: list[tuple[str | float, ...]] = [
+        (kind, document, original, share, "", "") for document, kind, original, share in copies
+    ]
     for one in found.sentences:
         every += [("repeated sentence", place, one.places[0], "", one.times, one.sentence) for place in one.places[1:]]
     return [
@@ -52,7 +54,7 @@ def topic_tables(found: TopicMap, unit: str) -> list[Table]:
     return [
         Table("All", ("topic", "words", "place", unit), units),
         Table("Topics", ("topic", "share", f"{unit}s", "words"), rows),
-        Table(f"Typical {unit}s", ("topic", "place", unit), typical),
+        Table("Typical sentences", ("topic", "place", "sentence"), typical),
     ]
 
 
@@ -82,10 +84,7 @@ def study_tables(found: FolderStudy, unit: str) -> list[Table]:
     ]
     heads = ("place", "document", "position", "surprise", "out of place", "begins a topic", "repeats", unit)
     passages = [(one.surprise, one.place, one.before, one.text) for one in found.ranked()[:100]]
-    documents = [
-        (one.document, one.units, one.topics, one.repeats, one.mean, one.most and one.most.surprise)
-        for one in found.documents
-    ]
+    documents = [(one.document, one.units, one.topics, one.repeats, one.mean, one.highest) for one in found.documents]
     return [
         Table("All", heads, every),
         Table("Most surprising passages", ("surprise", "place", "after", unit), passages),

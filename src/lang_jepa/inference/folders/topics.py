@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.text.tokenizer import Ints
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
 from lang_jepa.inference.document_reading import Progress, silent
 from lang_jepa.inference.embedding import EmbeddingModel
@@ -26,17 +26,19 @@ MOST = 20
 """Topics that are tried, where nobody says how many."""
 SAMPLE = 3000
 """Units by which the number of topics is chosen, at most."""
+ENOUGH = 20
+"""Documents that are put into topics as wholes, where nobody says whether sentences are wanted."""
 WORDS, TYPICAL = 8, 3
 _PART = 2048
 """Sentences encoded between two calls of the progress."""
-_LEAST_CLUSTER = 5
-"""Units of a cluster of HDBSCAN, at least."""
+_LEAST = 4
+"""Units of a topic: at least so many on average where the number is chosen, and in each of HDBSCAN."""
 _WORD = r"(?u)\b[^\W\d_][^\W\d_]+\b"
 
 
 @dataclass(frozen=True, slots=True)
 class Typical:
-    """A unit near the middle of its topic: its text, and where it stands."""
+    """A sentence near the middle of its topic: its text, and where it stands."""
 
     text: str
     place: str
@@ -50,7 +52,7 @@ class Topic:
         number: from 1, the largest first.
         units: how many sentences or documents it has. share: of all units.
         words: the most telling ones, best first. weights: of each its class-based TF-IDF.
-        typical: units nearest to its mean, of different texts.
+        typical: its sentences that are nearest to its mean, of different texts.
     """
 
     number: int
@@ -63,7 +65,9 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A sentence or document, where it stands, and the number of its topic (0: none)."""
+    """The number of the topic (0: none) of a sentence or document, its place, and its text (of a document the first
+    sentence).
+    """
 
     topic: int
     place: str
@@ -102,7 +106,7 @@ def find_topics(
     model: EmbeddingModel,
     found: Collection,
     *,
-    of: Of = "sentences",
+    of: Of | None = None,
     method: Method = "kmeans",
     count: int | None = None,
     seed: int = 0,
@@ -113,9 +117,9 @@ def find_topics(
     Args:
         model: encodes the sentences.
         found: the documents.
-        of: sentences, or documents by the mean of their sentences.
+        of: sentences, or documents by the mean of their sentences (None: documents, where there are `ENOUGH`).
         method: of clustering; HDBSCAN finds the number of clusters itself.
-        count: topics of k-means (None: between 2 and `MOST`, those with the best silhouette).
+        count: topics of k-means (None: those with the best silhouette, of 2 to `MOST` and as many as have four units).
         seed: of k-means and of samples.
         progress: called with how far it is.
 
@@ -124,56 +128,68 @@ def find_topics(
     """
     if method == "hdbscan" and count is not None:
         raise LangJepaError("HDBSCAN finds the number of topics itself: leave out the number, or take kmeans")
-    texts, places, vectors = _units(model, found, of, progress)
-    distinct = len(set(texts))
+    sentences = _Sentences.read(model, found, progress)
+    of = of or ("documents" if sentences.documents >= ENOUGH else "sentences")
+    owners = sentences.owners if of == "documents" else np.arange(len(sentences.texts))
+    vectors = _means(sentences.vectors, owners)
+    distinct = len(np.unique(vectors, axis=0))
     if distinct < (least := count or 3):
         raise LangJepaError(
-            f"{distinct} different {of} are too few for topics, {least} or more are needed: give more text"
+            f"{counted(distinct, f'different {of[:-1]}')} cannot be put into topics, {least} or more are needed: give "
+            "more text"
         )
-    found_labels, chosen = _clusters(vectors, method, count, min(MOST, distinct - 1), seed, progress)
-    labels = _by_size(found_labels)
-    numbers = range(1, int(labels.max()) + 1)
-    classes = [" ".join(texts[row] for row in np.flatnonzero(labels == number)) for number in numbers]
-    words = telling_words(classes, model.settings.data.language)
-    topics = [_topic(number, labels, vectors, texts, places, words[number - 1]) for number in numbers]
-    return TopicMap(
-        found.source,
-        of,
-        method,
-        model.similarity,
-        _silhouette(vectors, labels, seed),
-        chosen,
-        topics,
-        float((labels == 0).mean()),
-        list(map(Unit, labels.tolist(), places, texts)),
-    )
+    clusters, chosen = _clusters(vectors, method, count, max(2, min(MOST, distinct // _LEAST)), seed, progress)
+    labels = _by_size(clusters)
+    topics = _topics(sentences, labels, owners, model.settings.data.language)
+    first = np.unique(owners, return_index=True)[1].tolist()  # the first sentence of each unit
+    names = sentences.names if of == "documents" else sentences.places
+    units = [Unit(label, names[row], sentences.texts[row]) for label, row in zip(labels.tolist(), first, strict=True)]
+    silhouette, outside = _silhouette(vectors, labels, seed), float((labels == 0).mean())
+    return TopicMap(found.source, of, method, model.similarity, silhouette, chosen, topics, outside, units)
 
 
-def _units(model: EmbeddingModel, found: Collection, of: Of, progress: Progress) -> tuple[list[str], list[str], Floats]:
-    """Texts, places and unit vectors [n, D] of what is clustered; sentences without a token are left out."""
-    units = [(one, position) for one, position in found.places()]
-    texts = [one.units[position] for one, position in units]
-    tokens = model.tokenize(texts, turns=model.knows_speakers)
-    units = [unit for unit, ids in zip(units, tokens, strict=True) if len(ids)]
-    texts = [one.units[position] for one, position in units]
-    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    distinct, encoded = list(rows), []
-    for begin in range(0, len(distinct), _PART):
-        progress("sentences read", begin, len(distinct))
-        encoded.append(model.encode(distinct[begin : begin + _PART], turns=model.knows_speakers))
-    progress("sentences read", len(distinct), len(distinct))
-    space = prepare(np.concatenate(encoded), model.statistics, model.similarity)
-    vectors = space[[rows[text] for text in texts]]
-    if of == "sentences":
-        return texts, [one.where(position) for one, position in units], vectors
-    owners = [one for one, _ in units]
-    names = list(dict.fromkeys(one.name for one in owners))
-    number = {name: row for row, name in enumerate(names)}
-    sums = np.zeros((len(names), vectors.shape[1]), dtype=np.float32)
-    np.add.at(sums, [number[one.name] for one in owners], vectors)
-    means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    whole = {one.name: " ".join(one.units) for one in found.documents}
-    return [whole[name] for name in names], names, means
+@dataclass(frozen=True)
+class _Sentences:
+    """All sentences with a token: texts, places, names and numbers of their documents, unit vectors [n, D]."""
+
+    texts: list[str]
+    places: list[str]
+    names: list[str]
+    vectors: Floats
+    owners: Ints
+
+    @property
+    def documents(self) -> int:
+        return int(self.owners.max()) + 1
+
+    @classmethod
+    def read(cls, model: EmbeddingModel, found: Collection, progress: Progress) -> "_Sentences":
+        every = found.units
+        tokens = model.tokenize(every, turns=model.knows_speakers) if every else []
+        kept = [place for place, ids in zip(found.places(), tokens, strict=True) if len(ids)]
+        if not kept:
+            raise LangJepaError(f"no document of {found.source} has text that this model can read")
+        texts = [one.units[position] for one, position in kept]
+        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        distinct, encoded = list(rows), []
+        for begin in range(0, len(distinct), _PART):
+            progress("sentences read", begin, len(distinct))
+            encoded.append(model.encode(distinct[begin : begin + _PART], turns=model.knows_speakers))
+        progress("sentences read", len(distinct), len(distinct))
+        space = prepare(np.concatenate(encoded), model.statistics, model.similarity)
+        names = [one.name for one, _ in kept]
+        number = {name: row for row, name in enumerate(dict.fromkeys(names))}
+        owners = np.array([number[name] for name in names], dtype=np.int64)
+        places = [one.where(position) for one, position in kept]
+        return cls(texts, places, names, space[[rows[text] for text in texts]], owners)
+
+
+def _means(vectors: Floats, owners: Ints) -> Floats:
+    """Unit means [U, D] of the vectors of each owner (0 .. U - 1)."""
+    sums = np.zeros((int(owners.max()) + 1, vectors.shape[1]), dtype=np.float32)
+    np.add.at(sums, owners, vectors)
+    means: Floats = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    return means
 
 
 def _clusters(
@@ -183,7 +199,7 @@ def _clusters(
     from sklearn.cluster import HDBSCAN, KMeans
 
     if method == "hdbscan":
-        least = min(_LEAST_CLUSTER, max(2, len(vectors) // 2))
+        least = min(_LEAST, max(2, len(vectors) // 2))
         labels: Ints = HDBSCAN(min_cluster_size=least, copy=True).fit_predict(vectors).astype(np.int64)
         if labels.max() < 0:
             raise LangJepaError("HDBSCAN finds no dense group in these texts: take kmeans, or give more text")
@@ -250,20 +266,20 @@ def telling_words(classes: Sequence[str], language: str = "en") -> list[list[tup
     ]
 
 
-def _topic(
-    number: int,
-    labels: Ints,
-    vectors: Floats,
-    texts: Sequence[str],
-    places: Sequence[str],
-    words: Sequence[tuple[str, float]],
-) -> Topic:
-    rows = np.flatnonzero(labels == number)
-    near = vectors[rows] @ vectors[rows].mean(0)
-    typical: dict[str, Typical] = {}
-    for row in rows[np.argsort(-near, kind="stable")].tolist():
-        typical.setdefault(texts[row], Typical(texts[row], places[row]))
-        if len(typical) == TYPICAL:
-            break
-    found, weights = [word for word, _ in words], [weight for _, weight in words]
-    return Topic(number, len(rows), len(rows) / len(labels), found, weights, list(typical.values()))
+def _topics(sentences: _Sentences, labels: Ints, owners: Ints, language: str) -> list[Topic]:
+    """The clusters with their words, and the sentences of each that are nearest to its mean."""
+    numbers, own = range(1, int(labels.max()) + 1), labels[owners]
+    rows = [np.flatnonzero(own == number) for number in numbers]
+    words = telling_words([" ".join(sentences.texts[row] for row in some) for some in rows], language)
+    found = []
+    for number, some, best in zip(numbers, rows, words, strict=True):
+        vectors = sentences.vectors[some]
+        typical: dict[str, Typical] = {}
+        for row in some[np.argsort(-(vectors @ vectors.mean(0)), kind="stable")].tolist():
+            typical.setdefault(sentences.texts[row], Typical(sentences.texts[row], sentences.places[row]))
+            if len(typical) == TYPICAL:
+                break
+        units = int((labels == number).sum())
+        named, weights = [word for word, _ in best], [weight for _, weight in best]
+        found.append(Topic(number, units, units / len(labels), named, weights, list(typical.values())))
+    return found
