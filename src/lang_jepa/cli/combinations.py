@@ -157,13 +157,14 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "slurm": When(needs=("executor=slurm",)),
     },
     "evaluate": {
-        **_each("run tasks corpus data_dir everything output"),
+        **_each("run tasks corpus data_dir output as_json"),
+        "everything": When(bars=("as_json",), cure="the JSON has all rows"),
         **_each("documents queries labels beside", When(bars=(_GPT,))),
         "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
         **_each("text_column group_column speaker_column", When(needs=("documents",))),
     },
     "infer": {
-        **_each("model context go_on"),
+        **_each("model context go_on as_json"),
         **_each("text corpus", _ALONE),
         "file": When(bars=("text", *_ALONE.bars), cure=_ONE),
         "top_k": When(needs=("corpus",)),
@@ -176,7 +177,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     },
     "monitor": _each("model source follow per_thousand usual state corpus as_json"),
     "rank": {
-        **_each("model context role text_column group_column speaker_column top as_json"),
+        **_each("model context role text_column group_column speaker_column top_k as_json"),
         "candidates": When(bars=("bank",), cure=_ONE),
         "bank": When(),
         "votes": When(needs=("bank",)),
@@ -194,7 +195,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("include exclude", _FILES),
     },
     "search": {
-        **_each("folder query after top_k model exact"),
+        **_each("folder query after top_k model exact paragraph as_json"),
         "by": When(needs=("after",)),
     },
     "export": {
@@ -222,7 +223,10 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "text_column": When(bars=(_UNREAD,)),
         **_each("include exclude", _FILES),
     },
-    "generate": {**_each("run prompt tokens temperature"), **_each("top_k top_p seed samples", _DRAWS)},
+    "generate": {
+        **_each("run prompt tokens temperature as_json"),
+        **_each("sample_top_k top_p seed samples", _DRAWS),
+    },
     "shards": {
         **_each("source folder tokenizer val_fraction deduplicate limit min_length language units"),
         **_each("group_column speaker_column"),
@@ -231,20 +235,29 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("include exclude", _FILES),
     },
     "bits": {
-        **_each("folder model order quick"),
+        **_each("folder model order quick as_json"),
         "stride": When(needs=("model",)),
         "tokenizer": When(bars=(_CORPUS,), cure="it has its own"),
     },
-    "recipes": {},
+    "recipes": _each("as_json"),
 }
 """For each verb, when each of its options and arguments has an effect."""
+
+
+EARLIER_NAMES: Mapping[str, Mapping[str, str]] = {
+    "rank": {"--top": "--top-k"},
+    "generate": {"--top-k": "--sample-top-k"},
+}
+"""Of verbs, options under the names that they had; they are still understood, and not shown."""
 
 
 class Checked(Verb):
     """A verb whose options are checked before it runs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse an option that is given twice although only the last one would count."""
+        """Take options under their earlier names; refuse one that is given twice although only the last would count."""
+        earlier = EARLIER_NAMES.get(str(ctx.info_name), {})
+        args = [_renamed(word, earlier) for word in args]
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
             given = [one for one in order if one.param_type_name == "option" and not one.multiple]
@@ -265,6 +278,11 @@ class Checked(Verb):
         }
         check_options(ctx.info_name, ctx.params, given, flags)
         return super().invoke(ctx)
+
+
+def _renamed(word: str, earlier: Mapping[str, str]) -> str:
+    name, equals, value = word.partition("=")
+    return f"{earlier.get(name, name)}{equals}{value}"
 
 
 def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: Mapping[str, str]) -> None:

@@ -1,19 +1,23 @@
 """The verb `infer`: concepts, their neighbours, and what may follow; nothing heavy is imported before it is used."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lang_jepa.cli.options import (
-    AnyModel,
-    standard_input,
-)
+from lang_jepa.cli.options import AnyModel, AsJson, standard_input
 from lang_jepa.data.sources.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError, one_line
 
 if TYPE_CHECKING:
-    from lang_jepa.inference.model import ConceptModel
+    from lang_jepa.inference.embedding import Vectors
+    from lang_jepa.inference.model import ConceptModel, Imagined
+
+_FOREIGN = (
+    "the decoder was trained on the concepts of another encoder (or of other weights of it), so what it decodes may be "
+    "off"
+)
 
 
 def infer(
@@ -41,12 +45,14 @@ def infer(
     sample_top_k: Annotated[int, typer.Option(help="Of --sample: words drawn from (0: all).")] = 0,
     beams: Annotated[int | None, typer.Option(help="Beam search with this many hypotheses.")] = None,
     seed: Annotated[int, typer.Option(help="Of --sample.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""
-    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.console import aside, plain, show_json
     from lang_jepa.inference.search import rank_continuations
     from lang_jepa.training.load import load_any
 
+    say = aside if as_json else plain
     options: dict[str, Any] = {}
     if sample:
         drawing = {"temperature": temperature, "top_p": top_p, "top_k": sample_top_k, "seed": seed}
@@ -60,57 +66,93 @@ def infer(
         load_decoder(decoder, loaded)
         named = loaded.decoder and loaded.decoder.settings.decoder.tokenizer_path
         if named:
-            plain(f"the decoder's tokenizer is that of {named}, which its checkpoint names")
+            say(f"the decoder's tokenizer is that of {named}, which its checkpoint names")
     if go_on is not None:
-        _show_continuations(loaded, context or [], go_on, beams=beams or 8)
+        if not context:
+            raise LangJepaError("--continue needs at least one --context to go on from")
+        imagined = loaded.imagine(context, go_on, beams=beams or 8)
+        show_json([asdict(one) for one in imagined]) if as_json else _show_continuations(imagined)
     elif context or candidate:
-        for score, sentence in rank_continuations(loaded, context or [], candidate or []):
+        ranked = rank_continuations(loaded, context or [], candidate or [])
+        if as_json:
+            show_json([{"score": score, "text": sentence} for score, sentence in ranked])
+            return
+        for score, sentence in ranked:
             plain(f"{score:7.4f}  {one_line(sentence)}")
     else:
         decoding = options if decode or decoder is not None or options else None
-        _show_concepts(loaded, _read_texts(text, file), corpus, top_k=top_k, decoding=decoding)
+        read = _read(loaded, _read_texts(text, file), corpus, top_k=top_k, decoding=decoding)
+        if read.decoded is not None and loaded.decoder_is_foreign:
+            say(f"warning: {_FOREIGN}")
+        show_json(_plain(read, loaded.similarity)) if as_json else _show_concepts(read, loaded.similarity)
 
 
-def _show_concepts(
+@dataclass(frozen=True)
+class _Read:
+    """Texts with their vectors [n, D], decoded sentences, and neighbours as plain data (None: not asked for)."""
+
+    texts: list[str]
+    vectors: "Vectors"
+    decoded: list[str] | None
+    neighbours: list[list[dict[str, Any]]] | None
+
+
+def _read(
     model: "ConceptModel", texts: list[str], corpus: Path | None, *, top_k: int, decoding: dict[str, Any] | None
-) -> None:
-    """Each text with the beginning of its vector, its sentence by the decoder, and its neighbours in a corpus.
-
-    `decoding`: options of `ConceptModel.decode` (None: nothing is decoded).
-    """
-    from lang_jepa.cli.console import plain, warn
-
+) -> _Read:
+    """`decoding`: options of `ConceptModel.decode` (None: nothing is decoded)."""
     vectors = model.encode(texts)
     decoded = model.decode(vectors, **decoding) if decoding is not None else None
-    found = None
-    if corpus:
-        from lang_jepa.inference.index import search_in
+    if corpus is None:
+        return _Read(texts, vectors, decoded, None)
+    from lang_jepa.inference.index import Index, search_in
 
-        found = search_in(corpus, model, vectors, top_k=top_k)
-    if found:
-        plain(f"neighbours by {model.similarity} cosine")
-    if decoded and model.decoder_is_foreign:
-        warn(
-            "the decoder was trained on the concepts of another encoder (or of other weights of it), so what it "
-            "decodes may be off"
+    if not corpus.is_dir():
+        pairs = search_in(corpus, model, vectors, top_k=top_k)
+        return _Read(
+            texts, vectors, decoded, [[{"score": score, "text": one} for score, one in some] for some in pairs]
         )
-    for number, (one, vector) in enumerate(zip(texts, vectors, strict=True)):
+    from lang_jepa.cli.hits import ShownHits
+
+    index = Index.open(corpus, model)
+    hits = ShownHits(index)
+    found = index.nearest(vectors, top_k=top_k)
+    return _Read(texts, vectors, decoded, [[hits.plain(one) for one in some] for some in found])
+
+
+def _plain(read: _Read, similarity: str) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    for number, (text, vector) in enumerate(zip(read.texts, read.vectors, strict=True)):
+        rows.append({"text": text, "concept": vector.tolist()})
+        if read.decoded is not None:
+            rows[-1]["decoded"] = read.decoded[number]
+        if read.neighbours is not None:
+            rows[-1]["neighbours"] = read.neighbours[number]
+    return {"similarity": similarity, "texts": rows}
+
+
+def _show_concepts(read: _Read, similarity: str) -> None:
+    """Each text with the beginning of its vector, its sentence by the decoder, and its neighbours in a corpus."""
+    from lang_jepa.cli.console import plain
+
+    if read.neighbours is not None:
+        plain(f"neighbours by {similarity} cosine")
+    for number, (one, vector) in enumerate(zip(read.texts, read.vectors, strict=True)):
         plain(one_line(one), style="bold")
         shown = " ".join(f"{value:+.3f}" for value in vector[:8])
         plain(f"  concept [{len(vector)}]: {shown} ...")
-        if decoded:
-            plain(f"  decoded: {one_line(decoded[number])}")
-        for score, sentence in found[number] if found else []:
-            plain(f"  {score:7.4f}  {one_line(sentence)}")
+        if read.decoded is not None:
+            plain(f"  decoded: {one_line(read.decoded[number])}")
+        for hit in read.neighbours[number] if read.neighbours is not None else []:
+            where = f"  [{hit['path']}:{hit['line']}]" if hit.get("line") else ""
+            plain(f"  {hit['score']:7.4f}  {one_line(hit['text'])}{where}")
 
 
-def _show_continuations(model: "ConceptModel", context: list[str], steps: int, *, beams: int) -> None:
+def _show_continuations(found: "list[Imagined]") -> None:
     """Imagined sentences, and under each the alternatives that fitted less."""
     from lang_jepa.cli.console import plain
 
-    if not context:
-        raise LangJepaError("--continue needs at least one --context to go on from")
-    for one in model.imagine(context, steps, beams=beams):
+    for one in found:
         plain(f"{one.agreement:7.4f}  {one_line(one.text)}")
         for agreement, text in one.alternatives[1:3]:
             plain(f"           {agreement:7.4f}  {one_line(text)}", style="dim")

@@ -306,8 +306,9 @@ def quickstart(
 
 
 def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
-    from lang_jepa.cli.console import plain, score_tables
+    from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import EncoderBar
+    from lang_jepa.cli.scores import score_tables
     from lang_jepa.evaluation.tasks import QUICK
     from lang_jepa.report import evaluate_run
     from lang_jepa.report.run import EvaluateOptions
