@@ -173,11 +173,10 @@ def bits(
     from lang_jepa.evaluation.baselines.language import compression_baselines
     from lang_jepa.export.gpt import open_sides, score_gpts
 
+    say = aside if as_json else plain
     train, held_out, table = open_sides(folder, tokenizer)
     scored = score_gpts(model or (), held_out, table, stride=stride)
-    rows = compression_baselines(
-        train, held_out, table, order=order, quick=quick, on_message=aside if as_json else plain
-    )
+    rows = compression_baselines(train, held_out, table, order=order, quick=quick, on_message=say)
     rows = sorted([*rows, *scored], key=lambda row: -row.bits_per_byte)
     if as_json:
         show_json({"held_out_tokens": held_out.num_tokens, "rows": [asdict(row) for row in rows]})

@@ -25,7 +25,7 @@ from lang_jepa.cli.options import (
 )
 from lang_jepa.data.sources.text_files import chunks, text_of
 from lang_jepa.errors import LangJepaError, one_line
-from lang_jepa.files.atomic import atomic_file, check_writable
+from lang_jepa.files.atomic import check_writable
 
 _METRICS = 40
 """Letters to the left of a unit in the table of `document`, about."""
@@ -109,7 +109,9 @@ def document(
             progress=bar.on_event,
         )
     if plot is not None:
-        draw_study(found, plot)
+        from lang_jepa.inference.document_picture import draw_study
+
+        draw_study(found, plot, title=str(file or ""), unit=loaded.settings.data.unit)
     if as_json:
         from lang_jepa.cli.console import show_json
 
@@ -159,6 +161,7 @@ def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
             said = shorten(said, shutil.get_terminal_size().columns - _METRICS - len(note))
         rows.append([str(one.position), *cells, said + note])
     heads = ("", "surprise", "out of place", "boundary", unit)
+    plain(f"high is surprising; 0 fits as a shuffled {unit} does, below 0 fits better", style="bold")
     sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(
@@ -191,35 +194,3 @@ def _said(speakers: Sequence[str], one: "SentenceFit") -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:+.1f}"
-
-
-def draw_study(found: "Study", path: Path) -> None:
-    """Write a PNG, atomically: surprise and misfit above, boundary scores below, over the sentences.
-
-    Args:
-        found: of `lang_jepa.inference.document.study`.
-        path: of the picture.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    count = len(found.topics.sentences)
-    figure = Figure(figsize=(max(6.0, min(24.0, 0.16 * count)), 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
-    for label, fits in {"surprise": found.surprise, "out of position": found.outliers}.items():
-        known = [one for one in fits.sentences if one.surprise is not None]
-        above.plot([one.position for one in known], [one.surprise for one in known], marker=".", label=label)
-    above.axhline(0.0, color="grey", linewidth=0.8)
-    above.set_ylabel(f"deviations from a shuffled\nsentence of the {found.surprise.against}")
-    above.legend(fontsize=8)
-    # A boundary lies before its sentence.
-    below.plot([position - 0.5 for position in range(1, count)], found.topics.scores, color="tab:green")
-    below.set_ylabel("boundary score")
-    below.set_xlabel("sentence")
-    for axes in (above, below):
-        for position in found.topics.boundaries:
-            axes.axvline(position - 0.5, color="black", linestyle=":", linewidth=1)
-        axes.grid(alpha=0.3)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)

@@ -79,9 +79,8 @@ def duplicates(
         "exclude": tuple(exclude or ()),
     }
     usual = {"units": units, **({"text_column": "messages"} if units == "turns" and not group_column else {})}
-    found = find_duplicates(
-        read_collection(elsewhere(DataSettings.model_validate(usual), source, **chosen)), share=share
-    )
+    settings = elsewhere(DataSettings.model_validate(usual), source, **chosen)
+    found = find_duplicates(read_collection(settings), share=share)
     about = about_duplicates(found)
     _write(found, output, duplicate_tables(found), title=f"Duplicates in {source}", about=about)
     if as_json:

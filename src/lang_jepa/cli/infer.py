@@ -109,9 +109,8 @@ def _read(
 
     if not corpus.is_dir():
         pairs = search_in(corpus, model, vectors, top_k=top_k)
-        return _Read(
-            texts, vectors, decoded, [[{"score": score, "text": one} for score, one in some] for some in pairs]
-        )
+        plain = [[{"score": score, "text": one} for score, one in some] for some in pairs]
+        return _Read(texts, vectors, decoded, plain)
     from lang_jepa.cli.hits import ShownHits
 
     index = Index.open(corpus, model)

@@ -28,9 +28,8 @@ def score_tables(report: Report, *, title: str, everything: bool = False, asked:
         sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))
         plain(f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON", style="dim italic")
         if hidden:
-            plain(
-                f"{counted(hidden, 'weaker row')} left out here: --everything shows all, the JSON has them", style="dim"
-            )
+            left_out = f"{counted(hidden, 'weaker row')} left out here"
+            plain(f"{left_out}: --everything shows all, the JSON has them", style="dim")
 
 
 def sorted_rows(report: Report, everything: bool) -> list[Row]:

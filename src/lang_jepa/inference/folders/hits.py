@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lang_jepa.data.sources.text_files import chunks, lines
 from lang_jepa.errors import LangJepaError, one_line
@@ -42,7 +43,7 @@ class HitPlaces:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._files = index.info.get("files")
+        self._files: dict[str, Any] = index.info.get("files") or {}
         self._raw, self._numbers = cache(raw_text), cache(row_lines)
         self._lines = cache(self._lines_of_document)
 

@@ -23,9 +23,7 @@ def duplicate_tables(found: Duplicates) -> list[Table]:
     """Everything (a row for each copy and each later place of a sentence), copies, repeated sentences."""
     copies = [(one.document, one.kind, one.original, round(one.share, 3)) for one in found.duplicates]
     sentences = [(one.times, one.documents, "; ".join(one.places), one.sentence) for one in found.sentences]
-    every: list[tuple[str | float, ...]] = [
-        (kind, document, original, share, "", "") for document, kind, original, share in copies
-    ]
+    every: list[tuple[str | float, ...]] = [(kind, name, other, share, "", "") for name, kind, other, share in copies]
     for one in found.sentences:
         every += [("repeated sentence", place, one.places[0], "", one.times, one.sentence) for place in one.places[1:]]
     return [
