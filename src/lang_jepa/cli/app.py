@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lang_jepa.cli import data, document, evaluate, folders, infer, monitor, rank, tools, train
+from lang_jepa.cli import data, document, evaluate, folders, infer, monitor, quickstart, rank, tools, train
 from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.cli.examples import EXAMPLES
 from lang_jepa.errors import LangJepaError, visible
@@ -59,7 +59,7 @@ def options(
 
 
 VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
-    "Train": (train.quickstart, train.train, tools.recipes, data.prepare, data.shards),
+    "Train": (quickstart.quickstart, train.train, tools.recipes, data.prepare, data.shards),
     "Use": (
         infer.infer,
         document.document,
