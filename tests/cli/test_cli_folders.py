@@ -117,7 +117,9 @@ def test_hits_stand_in_their_files(kitchen: Path, minilm: Path, type_in: Type) -
     assert (first["path"], first["line"], first["document"]) == (f"{kitchen}/odd.txt", 5, "odd.txt:0")
     assert f"{first['score']:7.4f}" in ran.out
     assert first["score"] >= second["score"]
-    read = json.loads(type_in("infer", minilm, "--text", "Money", "--corpus", index, "--top-k", "1", "--json").out)
+    read = json.loads(
+        type_in("infer", minilm, "--text", "The bank raised its rate.", "--corpus", index, "--top-k", "1", "--json").out
+    )
     assert len(read["texts"][0]["concept"]) == 384
     assert read["texts"][0]["neighbours"][0]["line"] == 5
     # Written anew, the file no longer says where the sentence stands: no line is shown that is not true.

@@ -1,13 +1,17 @@
 """What was found in a folder, in words and as tables: of each list of tables the first has everything."""
 
+from typing import TYPE_CHECKING
+
 from lang_jepa.errors import counted
-from lang_jepa.inference.folders.duplicates import Duplicates
 from lang_jepa.inference.folders.files import Table
-from lang_jepa.inference.folders.study import FolderStudy
-from lang_jepa.inference.folders.topics import TopicMap
+
+if TYPE_CHECKING:  # `duplicates` waits for no torch
+    from lang_jepa.inference.folders.duplicates import Duplicates
+    from lang_jepa.inference.folders.study import FolderStudy
+    from lang_jepa.inference.folders.topics import TopicMap
 
 
-def about_duplicates(found: Duplicates) -> str:
+def about_duplicates(found: "Duplicates") -> str:
     """How many copies and repeated sentences there are, in a sentence."""
     exact = sum(one.kind.startswith("exact") for one in found.duplicates)
     near = len(found.duplicates) - exact
@@ -19,7 +23,7 @@ def about_duplicates(found: Duplicates) -> str:
     )
 
 
-def duplicate_tables(found: Duplicates) -> list[Table]:
+def duplicate_tables(found: "Duplicates") -> list[Table]:
     """Everything (a row for each copy and each later place of a sentence), copies, repeated sentences."""
     copies = [(one.document, one.kind, one.original, round(one.share, 3)) for one in found.duplicates]
     sentences = [(one.times, one.documents, "; ".join(one.places), one.sentence) for one in found.sentences]
@@ -33,7 +37,7 @@ def duplicate_tables(found: Duplicates) -> list[Table]:
     ]
 
 
-def about_topics(found: TopicMap, unit: str) -> str:
+def about_topics(found: "TopicMap", unit: str) -> str:
     """How many topics there are, why, and how they were found."""
     fit = "" if found.silhouette is None else f", silhouette {found.silhouette:.2f}"
     outside = f"; {found.outside:.0%} in none" if found.outside else ""
@@ -43,7 +47,7 @@ def about_topics(found: TopicMap, unit: str) -> str:
     )
 
 
-def topic_tables(found: TopicMap, unit: str) -> list[Table]:
+def topic_tables(found: "TopicMap", unit: str) -> list[Table]:
     """Every unit with its topic, the topics, and what is typical of each."""
     words = {one.number: ", ".join(one.words) for one in found.topics}
     units = [(one.topic, words.get(one.topic, ""), one.place, one.text) for one in found.units]
@@ -56,7 +60,7 @@ def topic_tables(found: TopicMap, unit: str) -> list[Table]:
     ]
 
 
-def about_study(found: FolderStudy, unit: str) -> str:
+def about_study(found: "FolderStudy", unit: str) -> str:
     """How much was read, and what the numbers mean."""
     whose = "the same document" if found.against == "document" else "the training text"
     return (
@@ -65,7 +69,7 @@ def about_study(found: FolderStudy, unit: str) -> str:
     )
 
 
-def study_tables(found: FolderStudy, unit: str) -> list[Table]:
+def study_tables(found: "FolderStudy", unit: str) -> list[Table]:
     """Every unit with its numbers, the hundred most surprising passages, and a line for each document."""
     every = [
         (
