@@ -93,7 +93,7 @@ def main() -> None:
     try:
         with ending_by_exception():
             try:
-                app()
+                app(prog_name="lang-jepa")
             finally:
                 print(end="", flush=True)
     except LangJepaError as error:
