@@ -201,7 +201,7 @@ def test_the_verb_finds_replies_in_a_file(folder: Path, tmp_path: Path, type_in:
     assert code == 0
     assert out.count("after: user: About ") + out.count("after: assistant: About ") == 2
     code, _, err = type_in(*given, "--top", 50)
-    assert (code, "--top 50 replies cannot come from --votes 10 contexts" in err) == (2, True)
+    assert (code, "--top-k 50 replies cannot come from --votes 10 contexts" in err) == (2, True)
     code, out, _ = type_in(*given, "--votes", 1)
     assert (code, out.count("         after: ")) == (0, 1)
     code, _, err = type_in("rank", folder / "run", "--context", tmp_path / "chat")

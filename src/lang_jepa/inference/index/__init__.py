@@ -8,7 +8,7 @@ takes an older one's place, by the rename of `index.json`; until then the old on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -46,12 +46,14 @@ class Hit:
         text: the sentence.
         document: id of its document.
         position: in the document, from 0.
+        row: of the index.
     """
 
     score: float
     text: str
     document: str
     position: int
+    row: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +313,13 @@ class Index:
 
     def _hit(self, score: float, row: int) -> Hit:
         arrays = self.arrays
-        return Hit(score, arrays.text(row), arrays.document(row), int(arrays.positions[row]))
+        return Hit(score, arrays.text(row), arrays.document(row), int(arrays.positions[row]), row)
+
+    def rows_of(self, row: int) -> tuple[int, int]:
+        """First row of the document that a row belongs to, and the one after its last."""
+        documents = self.arrays.documents  # which rise
+        first, stop = (int(np.searchsorted(documents, documents[row], side=side)) for side in ("left", "right"))
+        return first, stop
 
 
 def search_in(corpus: Path, model: EmbeddingModel, vectors: Vectors, *, top_k: int) -> list[list[tuple[float, str]]]:

@@ -72,6 +72,7 @@ class Building:
                 shutil.rmtree(other)  # an older index, or one that was begun and given up
 
     def _info(self, generation: str, identity: str, progress: Progress) -> dict[str, Any]:
+        root = self.source.root
         return {
             "format": FORMAT,
             "generation": generation,
@@ -85,6 +86,7 @@ class Building:
             "dim": self.model.dim,
             "dtype": self.dtype,
             **self._precision,
+            **({} if root is None else {"files": {"root": str(root), "lines": self.source.alone}}),
             **({"surroundings": about} if (about := self.surroundings.about()) else {}),
             "approximate": None,
         }
