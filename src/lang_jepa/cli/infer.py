@@ -105,7 +105,7 @@ def _show_concepts(
 
         found = search_in(corpus, model, vectors, top_k=top_k)
     if found:
-        plain(f"neighbours by {model.similarity} cosine")
+        plain(f"neighbours by {model.similarity_kind} cosine")
     if decoded and model.decoder_is_foreign:
         warn(
             "the decoder was trained on the concepts of another encoder (or of other weights of it), so what it "

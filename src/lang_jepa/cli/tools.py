@@ -150,7 +150,7 @@ def search(
         found.append(("after: " + " ".join(said), opened.search_after([after], top_k=top_k, exact=exact)[0]))
     mixed = f"; {opened.surroundings}" if opened.surroundings.about() else ""
     unit = opened.model.settings.data.unit
-    plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), unit)}{mixed}")
+    plain(f"{opened.model.similarity_kind} cosine, {how} search among {counted(len(opened), unit)}{mixed}")
     for text, hits in found:
         _show(text, hits)
     if voted is not None:

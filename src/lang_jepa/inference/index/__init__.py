@@ -20,7 +20,8 @@ from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.replies import VOTERS, votes
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.files.atomic import locked
-from lang_jepa.inference.embedding import EmbeddingModel, Vectors
+from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.encoding import Vectors
 from lang_jepa.inference.index.building import Building, OnEvent, model_identity
 from lang_jepa.inference.index.files import FORMAT as FORMAT
 from lang_jepa.inference.index.files import IndexArrays, check_folder, open_files
@@ -234,13 +235,13 @@ class Index:
                 f"the index {self.folder} does not hold what the model expects at its places: build it with "
                 "lang-jepa index --predictions"
             )
-        asked = prepare(model.predict_next([context]), model.statistics, model.similarity, side="predictions")
+        asked = prepare(model.predict_next([context]), model.statistics, model.similarity_kind, side="predictions")
         scores, rows = (one[0] for one in exact_search(arrays.predicted, asked, max(top_k, VOTERS)))
         rows, likeness = rows[scores > 0], scores[scores > 0]  # places before which nothing stands have 0
         if not len(rows):
             return []
         encoded = model.encode([arrays.text(row) for row in rows], turns=model.knows_speakers)
-        turns = prepare(encoded, model.statistics, model.similarity)
+        turns = prepare(encoded, model.statistics, model.similarity_kind)
         score, found = votes(turns @ turns.T, likeness), dict[str, Followed]()
         for place in np.argsort(-score, kind="stable"):
             row = int(rows[place])
@@ -264,7 +265,7 @@ class Index:
             side: what the vectors are.
             exact: score all rows even where there is an approximate index.
         """
-        queries = prepare(vectors, self.model.statistics, self.model.similarity, side=side)
+        queries = prepare(vectors, self.model.statistics, self.model.similarity_kind, side=side)
         if self.approximate and not exact:
             found = self._cells.search(queries, top_k)
         else:

@@ -319,7 +319,7 @@ class EncoderMethod(Method[Settings]):
         model, held_out = self.concept_model(), self.data.held_out
         # The sample is shared out among ranks, of which the first alone cannot gather it.
         if held_out is not None and self.fabric.world_size == 1:
-            model.similarity = best_similarity(held_out, model.jepa, model.statistics)
+            model.similarity_kind = best_similarity(held_out, model.jepa, model.statistics)
             if "whitened" not in estimated(model.statistics):
                 self.reporter.message(self._few(model))
         worse = worse_than_at_start(read_metrics(folder / "metrics.csv"), end.best_step)
@@ -338,8 +338,8 @@ class EncoderMethod(Method[Settings]):
         """Why not every similarity was asked."""
         needed = LEAST_TO_CHOOSE * self.settings.model.embed_dim
         return (
-            f"similarity: {model.similarity}, of raw and centred. Whitened and predictable need {needed:,} training "
-            f"{self.settings.data.units} for {self.settings.model.embed_dim} dimensions, and there were "
+            f"similarity: {model.similarity_kind}, of raw and centred. Whitened and predictable need {needed:,} "
+            f"training {self.settings.data.units} for {self.settings.model.embed_dim} dimensions, and there were "
             f"{model.statistics.count:,} (model.score_sample at most)"
         )
 
