@@ -20,6 +20,21 @@ from lang_jepa.settings.load import load_settings
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+PAGES = [
+    "booking_a_repair",
+    "childrens_bikes",
+    "ebike_batteries",
+    "first_aid",
+    "gears",
+    "keys",
+    "kitchen",
+    "lending_tools",
+    "lending_tools_2023",
+    "punctures",
+    "wheel_truing",
+    "winter_storage",
+]
+"""Of the handbook, those that the test of the notebook reads: half of them, with all that is hidden."""
 PLANTED = "The soup is kept warm on the small hob until the last guest has eaten."
 
 
@@ -32,6 +47,9 @@ def executed(name: str, found: str, folder: Path) -> dict[str, Any]:
         folder: for the copy.
     """
     shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("runs", "corpora"))
+    for page in (folder / "examples" / "handbook").iterdir():
+        if page.stem not in PAGES:
+            page.unlink()
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(f"import json\nprint(json.dumps({found}))"))
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder / "examples")}}).execute()
@@ -50,7 +68,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_own_documents(few_steps: pytest.MonkeyPatch, minilm: Path, tmp_path: Path) -> None:
-    few_steps.setenv("NOTEBOOK_STEPS", "3")
+    few_steps.setenv("NOTEBOOK_STEPS", "2")
     few_steps.setenv("NOTEBOOK_ENCODER", str(minilm))
     found = executed(
         "own_documents.ipynb",
@@ -66,14 +84,15 @@ def test_own_documents(few_steps: pytest.MonkeyPatch, minilm: Path, tmp_path: Pa
     assert found["misfit"][1:] == ["wheel_truing.md", PLANTED]
     assert found["search"][0] == "first_aid.md"
     assert len(found["boundaries"]) == 2
-    assert "wheel_truing.md" in found["held out"] and "lending_tools_2023.md" not in found["held out"]
-    assert found["scores"]["chance"] < 0.01 < found["scores"]["recency mean (model)"]
+    assert "wheel_truing.md" in found["held out"]
+    assert "lending_tools_2023.md" not in found["held out"]
+    assert found["scores"]["chance"] < 0.02 < found["scores"]["recency mean (model)"]
     assert re.match(r".* this text.*: model minus recency mean \(model\) [+-]0\.\d+ \[[+-]0", found["verdict"])
 
 
 def test_lejepa_for_text(few_steps: pytest.MonkeyPatch, tmp_path: Path) -> None:
     few_steps.setenv("NOTEBOOK_STEPS", "20")
-    few_steps.setenv("NOTEBOOK_STORIES", "300")
+    few_steps.setenv("NOTEBOOK_STORIES", "200")
     found = executed(
         "lejepa_for_text.ipynb",
         "{name: {column: [value for _, value in points] for column, points in one.items()} "
@@ -82,7 +101,8 @@ def test_lejepa_for_text(few_steps: pytest.MonkeyPatch, tmp_path: Path) -> None:
     )
     assert set(found) == {"notebook", "LeJEPA", "no SIGReg"}
     for name, curves in found.items():
-        assert len(curves["train/loss"]) == 20 and len(curves["val/loss"]) == 11  # and before the first step
+        assert len(curves["train/loss"]) == 20
+        assert len(curves["val/loss"]) == 11
         assert ("val/sigreg_loss" in curves) == (name != "no SIGReg")
     for name in ("notebook", "LeJEPA"):
         assert found[name]["val/loss"][-1] < found[name]["val/loss"][0]
@@ -123,6 +143,7 @@ def test_readme_of_the_sample_texts() -> None:
     assert there <= {name.rstrip("/") for name in named}
     pages = {page.name: " ".join(page.read_text(encoding="utf-8").split()) for page in EXAMPLES.glob("handbook/*.md")}
     assert len(pages) == 24
-    assert PLANTED in readme and [name for name, page in pages.items() if PLANTED in page] == ["wheel_truing.md"]
+    assert PLANTED in readme
+    assert [name for name, page in pages.items() if PLANTED in page] == ["wheel_truing.md"]
     battery = [name for name, page in pages.items() if "A battery that is not used for a while" in page]
     assert sorted(battery) == ["ebike_batteries.md", "winter_storage.md"]
