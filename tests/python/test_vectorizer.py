@@ -78,7 +78,9 @@ def test_it_trains_on_what_it_is_fitted_to(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     fitted = ConceptVectorizer(steps=2, seed=1, settings=SMALL).fit(STORIES)
     assert list(tmp_path.iterdir()) == [], "only the model stays, in memory"
-    assert fitted.model_.run_dir is None
+    assert (fitted.model_.folder, fitted.model_.run_dir) == (None, None)
+    about = fitted.model_.settings
+    assert (about.meta.seed, about.optimization.max_steps, about.model.embed_dim) == (1, 2, 32)
     kept = ConceptVectorizer(steps=2, seed=1, output="runs/kept", settings={**SMALL, "data.corpus_dir": "corpora"}).fit(
         STORIES
     )
