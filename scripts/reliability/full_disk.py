@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from common import DECODER_LAST, Made, check, tiny_decoder, tiny_gpt, tiny_settings, train
 
-from lang_jepa.cli.infer import draw_study
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.tokens.make_shards import make_shards
@@ -34,6 +33,7 @@ from lang_jepa.export.gpt import write_quantised_gpt
 from lang_jepa.export.quantise import Rounding
 from lang_jepa.files.atomic import write_json, write_text
 from lang_jepa.inference.cache import ConceptCache
+from lang_jepa.inference.document_picture import draw_study
 from lang_jepa.inference.gpt import load_gpt, save_gpt
 from lang_jepa.inference.index import Index
 from lang_jepa.inference.index.source import Lines

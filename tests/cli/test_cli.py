@@ -43,9 +43,9 @@ def test_help_names_every_command(type_in: Type) -> None:
 
 def test_every_recipe_says_what_it_is_for(type_in: Type) -> None:
     """On its own line; in the words of its file, so that a new one without a head comment fails here."""
-    shown = type_in("recipes").out.splitlines()
-    names = [name for system in ("encoder", "decoder", "gpt") for name in recipe_names(system)]
-    assert [line.split()[0] for line in shown] == names
+    shown = [line for line in type_in("recipes").out.splitlines() if not line.endswith(":")]
+    names = [line.split()[0] for line in shown]
+    assert sorted(names) == sorted(recipe_names())
     for name, line in zip(names, shown, strict=True):
         assert len(line.split()) > 4, name
     assert "documents                 Your own documents, from scratch on a small machine" in "\n".join(shown)

@@ -30,7 +30,7 @@ def test_conditions_are_options_values_of_options_or_facts() -> None:
                 assert word in options or " " in word, (name, condition)
 
 
-GPT_FOLDER = "a GPT"
+GPT_FOLDER, FOLDER = "a GPT", "a folder of documents"
 ARGUMENTS = {
     "train": ["concepts"],
     "evaluate": [GPT_FOLDER],
@@ -39,6 +39,8 @@ ARGUMENTS = {
     "search": ["x", "query"],
     "export": ["run", "x"],
     "document": ["run", "text.txt"],
+    "topics": ["run", "texts.txt"],
+    "duplicates": ["texts.txt"],
     "rank": ["run", "--context", "chat.json"],
     "generate": ["run", "--temperature", "0"],
     "shards": ["stories", "x"],
@@ -72,7 +74,12 @@ def test_an_option_without_effect_is_refused_at_once(
     elif when.bars and when.bars[0] in {one.name for one in VERBS[verb].params} - {"file"}:
         barring = next(one for one in VERBS[verb].params if one.name == when.bars[0])
         beside = [max(barring.opts, key=len), *([] if barring.is_flag else ["1"])]
-    ran = type_in(verb, *ARGUMENTS[verb], *beside, *typed)
+    elif when.bars == ("as_json",):
+        beside = ["--json"]
+    elif when.bars == ("method=hdbscan",):
+        beside = ["--method", "hdbscan"]
+    given = [GPT_FOLDER if when.bars == (FOLDER,) and word == "text.txt" else word for word in ARGUMENTS[verb]]
+    ran = type_in(verb, *given, *beside, *typed)
     assert ran.status == 2
     assert ran.out == ""
     assert ran.err.startswith(f"error: {flag} has no effect with"), ran.err

@@ -112,7 +112,7 @@ def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: 
 
 
 def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every part of it, small: the tables with all rows, samples, what was expected, and what was imagined."""
+    """Every part of it, small: samples, one table, one story with what was expected, one picture, three commands."""
     budget = Budget(queries=30, stories=8, train_stories=20, paraphrases=60, decoded=40)
     monkeypatch.setattr(tasks, "QUICK", budget)
     options = (
@@ -124,10 +124,15 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     decoding = [part for setting in (*DECODER, "optimization.max_steps=80") for part in ("-d", setting)]
     ran = type_in("quickstart", *options_of(place, "quick", *options), *decoding)
     assert ran.status == 0, ran.err
-    for shown in ("decoded event, heldout", "decoded event, unseen", "zero concept", "nearest training"):
-        assert shown in ran.out, shown
+    assert ran.out.count("half a 95 % interval") == 1
+    assert "stories: next sentence, heldout" in ran.out
+    scored = {(row["task"], row["split"]) for row in json.loads((place / "quick" / "scores.json").read_text())["rows"]}
+    assert len(scored) >= 8, "all tasks are in the file"
     assert ran.out.count("reconstruction  ") >= 3
-    assert ran.out.count("imagined (") == 3
+    for shown in ("   <- surprise ", "    expected of 257 sentences: ", "    imagined in its place:     "):
+        assert ran.out.count(shown) == 1, shown
+    assert str(place / "quick" / "story.png") in ran.out
+    assert (place / "quick" / "story.png").read_bytes()[:4] == b"\x89PNG"
     for name in ("model/decoder.safetensors", "scores.json"):
         assert (place / "quick" / name).is_file(), name
     assert f"lang-jepa infer {place / 'quick'} --context" in ran.out
@@ -201,7 +206,7 @@ def test_a_language_decides_over_sentences(place: Path, trained: Path, minilm: P
         ran = type_in("index", minilm, folder, "--output", index, "--language", code)
         assert ran.status == 0, ran.err
         assert "no prose, left out of the texts: 1 code block" in ran.out
-        found[code] = type_in("search", index, "Athens").out.count("a.md:0")
+        found[code] = type_in("search", index, "Athens").out.count(f"{folder}/a.md:1]")
     assert found == {"el": 2, "en": 1}
     ran = type_in("document", trained, folder / "a.md", "--language", "xx")
     assert ran.err.startswith("error: no sentence rules for language 'xx'")

@@ -56,7 +56,7 @@ def watch(folder: Path) -> Monitor:
 def test_scores_are_distances_from_the_prediction_and_from_what_is_known(watch: Monitor) -> None:
     model, units = watch.model, masked(_lines(6), watch.model.settings.data)
     found, expected, _ = watch._raw([units])
-    kind, statistics = model.similarity, model.statistics
+    kind, statistics = model.similarity_kind, model.statistics
     own = prepare(model.encode(units), statistics, kind)
     known = prepare(model.encode(watch.known), statistics, kind)
     assert len(watch.known) == 4

@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Annotated, NoReturn
 
 import typer
 
-from lang_jepa.cli import data, evaluate, infer, monitor, rank, serve, tools, train
+from lang_jepa.cli import data, document, evaluate, folders, infer, monitor, quickstart, rank, serve, tools, train
 from lang_jepa.cli.combinations import Checked, Verbs
+from lang_jepa.cli.examples import EXAMPLES
 from lang_jepa.errors import LangJepaError, visible
 from lang_jepa.files.atomic import is_full
 from lang_jepa.training.signals import Interrupted, ending_by_exception, exit_status
@@ -31,7 +33,8 @@ _ENDED = {
     int(signal.SIGHUP): "the terminal was closed",
     int(signal.SIGPIPE): "the output was closed, or is full",
 }
-_SHOWING = frozenset({"search", "infer", "document", "rank", "monitor", "evaluate", "recipes", "bits", "generate"})
+_SHOWN_BY = "search infer document topics duplicates rank monitor evaluate recipes bits generate"
+_SHOWING = frozenset(_SHOWN_BY.split())
 """Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
 _COLLECTED = (50_000, 20, 20)
 """Thresholds of the garbage collector: with the usual 700 it goes again and again through what imports leave for good,
@@ -55,27 +58,27 @@ def options(
     """Options before a verb."""
 
 
-for verb in (
-    train.train,
-    data.prepare,
-    evaluate.evaluate,
-    infer.infer,
-    train.quickstart,
-    evaluate.compare,
-    evaluate.sweep,
-    tools.index,
-    tools.search,
-    tools.export,
-    infer.document,
-    rank.rank,
-    monitor.monitor,
-    serve.serve,
-    tools.generate,
-    data.shards,
-    data.bits,
-    tools.recipes,
-):
-    app.command(cls=Checked)(verb)
+VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
+    "Train": (quickstart.quickstart, train.train, tools.recipes, data.prepare, data.shards),
+    "Use": (
+        infer.infer,
+        document.document,
+        folders.topics,
+        folders.duplicates,
+        tools.index,
+        tools.search,
+        rank.rank,
+        monitor.monitor,
+        tools.generate,
+    ),
+    "Judge": (evaluate.evaluate, evaluate.compare, evaluate.sweep, data.bits),
+    "Ship": (serve.serve, tools.export),
+}
+"""The verbs in the order and under the headings of `lang-jepa --help`."""
+
+for group, verbs in VERBS.items():
+    for verb in verbs:
+        app.command(cls=Checked, rich_help_panel=group, epilog="\n".join(EXAMPLES[verb.__name__]))(verb)
 
 
 def main() -> None:
@@ -90,7 +93,7 @@ def main() -> None:
     try:
         with ending_by_exception():
             try:
-                app()
+                app(prog_name="lang-jepa")
             finally:
                 print(end="", flush=True)
     except LangJepaError as error:

@@ -5,9 +5,11 @@ the name of an option that was given (`context`), an option with its value (`to=
 arguments (`a GPT`), which the verb's function in `_CONDITIONS` finds out.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,12 @@ class Verb(TyperCommand):
         """The first line of its help, whole."""
         return (self.help or "").strip().partition("\n")[0]
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Commands to copy, one under the other; a long one goes on in the next line, as a shell reads it."""
+        formatter.write(f"\n{'Example' if chr(10) not in (self.epilog or '') else 'Examples'}:\n")
+        for command in (self.epilog or "").splitlines():
+            formatter.write("\n".join(_folded(command, formatter.width - 2)) + "\n")
+
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Raise LangJepaError for a mistake in typing, such as an unknown option or a number out of range."""
         try:
@@ -55,10 +63,31 @@ class Verb(TyperCommand):
             raise LangJepaError(_said(error, f"lang-jepa {info_name} --help")) from error
 
 
+def _folded(command: str, width: int) -> list[str]:
+    """A command in lines of so many letters, all but the last of which end in a backslash; quoted words stay whole."""
+    lines = [""]
+    for word in re.findall(r"(?:'[^']*'|\"[^\"]*\"|\S)+", command):
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
+            lines.append("  ")
+        lines[-1] += (" " if lines[-1].strip() else "") + word
+    return [f"  {line}{'' if number == len(lines) else f' {chr(92)}'}" for number, line in enumerate(lines, start=1)]
+
+
+def _heading(verb: Any) -> str:
+    return str(verb.rich_help_panel)
+
+
 class Verbs(TyperGroup):
-    """The group of all verbs, likewise."""
+    """The group of all verbs, likewise, under the headings that they have."""
 
     context_class = _Helping
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A section for each heading, in the order of the verbs."""
+        wide = max(map(len, self.commands))
+        for heading, verbs in groupby(self.commands.values(), key=_heading):
+            with formatter.section(heading):
+                formatter.write_dl([(f"{verb.name:<{wide}}", verb.get_short_help_str()) for verb in verbs])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Raise LangJepaError for a verb that there is not."""
@@ -128,13 +157,14 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "slurm": When(needs=("executor=slurm",)),
     },
     "evaluate": {
-        **_each("run tasks corpus data_dir everything output"),
+        **_each("run tasks corpus data_dir output as_json"),
+        "everything": When(bars=("as_json",), cure="the JSON has all rows"),
         **_each("documents queries labels beside", When(bars=(_GPT,))),
         "language": When(needs=("queries",), cure="other tasks read documents that are split already"),
         **_each("text_column group_column speaker_column", When(needs=("documents",))),
     },
     "infer": {
-        **_each("model context go_on"),
+        **_each("model context go_on as_json"),
         **_each("text corpus", _ALONE),
         "file": When(bars=("text", *_ALONE.bars), cure=_ONE),
         "top_k": When(needs=("corpus",)),
@@ -147,7 +177,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     },
     "monitor": _each("model source follow per_thousand usual state corpus as_json"),
     "rank": {
-        **_each("model context role text_column group_column speaker_column top as_json"),
+        **_each("model context role text_column group_column speaker_column top_k as_json"),
         "candidates": When(bars=("bank",), cure=_ONE),
         "bank": When(),
         "votes": When(needs=("bank",)),
@@ -165,7 +195,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("include exclude", _FILES),
     },
     "search": {
-        **_each("folder query after top_k model exact"),
+        **_each("folder query after top_k model exact paragraph as_json"),
         "by": When(needs=("after",)),
     },
     "export": {
@@ -176,11 +206,27 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("gptq clip codec cap", _BITS),
     },
     "document": {
-        **_each("model file candidate language segments using against as_json plot"),
+        **_each("model file language using against as_json"),
+        **_each("candidate segments plot", When(bars=(_DOCUMENTS,), cure="give one document of it")),
+        **_each("top_k output", _FILES),
         **_each("text_column group_column speaker_column", When(bars=(_UNREAD,))),
         "text": When(bars=("file",), cure="give a file or --text, not both"),
     },
-    "generate": {**_each("run prompt tokens temperature"), **_each("top_k top_p seed samples", _DRAWS)},
+    "duplicates": {
+        **_each("source share top_k units group_column speaker_column language limit output as_json"),
+        "text_column": When(bars=(_UNREAD,)),
+        **_each("include exclude", _FILES),
+    },
+    "topics": {
+        **_each("model source of method seed group_column speaker_column language limit output as_json"),
+        "count": When(bars=("method=hdbscan",), cure="it finds the number itself"),
+        "text_column": When(bars=(_UNREAD,)),
+        **_each("include exclude", _FILES),
+    },
+    "generate": {
+        **_each("run prompt tokens temperature as_json"),
+        **_each("sample_top_k top_p seed samples", _DRAWS),
+    },
     "shards": {
         **_each("source folder tokenizer val_fraction deduplicate limit min_length language units"),
         **_each("group_column speaker_column"),
@@ -189,21 +235,30 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         **_each("include exclude", _FILES),
     },
     "bits": {
-        **_each("folder model order quick"),
+        **_each("folder model order quick as_json"),
         "stride": When(needs=("model",)),
         "tokenizer": When(bars=(_CORPUS,), cure="it has its own"),
     },
     "serve": _each("model index host port api_key allow_remote max_body max_texts max_characters queue timeout"),
-    "recipes": {},
+    "recipes": _each("as_json"),
 }
 """For each verb, when each of its options and arguments has an effect."""
+
+
+EARLIER_NAMES: Mapping[str, Mapping[str, str]] = {
+    "rank": {"--top": "--top-k"},
+    "generate": {"--top-k": "--sample-top-k"},
+}
+"""Of verbs, options under the names that they had; they are still understood, and not shown."""
 
 
 class Checked(Verb):
     """A verb whose options are checked before it runs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse an option that is given twice although only the last one would count."""
+        """Take options under their earlier names; refuse one that is given twice although only the last would count."""
+        earlier = EARLIER_NAMES.get(str(ctx.info_name), {})
+        args = [_renamed(word, earlier) for word in args]
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
             given = [one for one in order if one.param_type_name == "option" and not one.multiple]
@@ -224,6 +279,11 @@ class Checked(Verb):
         }
         check_options(ctx.info_name, ctx.params, given, flags)
         return super().invoke(ctx)
+
+
+def _renamed(word: str, earlier: Mapping[str, str]) -> str:
+    name, equals, value = word.partition("=")
+    return f"{earlier.get(name, name)}{equals}{value}"
 
 
 def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: Mapping[str, str]) -> None:
@@ -297,7 +357,10 @@ def _of_source(values: Mapping[str, Any]) -> set[str]:
 
 
 def _of_document(values: Mapping[str, Any]) -> set[str]:
-    return {_UNREAD} if values["file"] is None or values["file"].suffix.lower() == ".txt" else set()
+    file = values["file"]
+    if file is not None and file.is_dir():
+        return {_DOCUMENTS}
+    return {_UNREAD} if file is None or file.suffix.lower() == ".txt" else set()
 
 
 def _of_bits(values: Mapping[str, Any]) -> set[str]:
@@ -308,5 +371,5 @@ def _of_bits(values: Mapping[str, Any]) -> set[str]:
 
 _CONDITIONS: Mapping[str, Callable[[Mapping[str, Any]], set[str]]] = {
     "train": _of_train, "evaluate": _of_evaluate, "index": _of_source, "shards": _of_source,
-    "document": _of_document, "bits": _of_bits,
+    "duplicates": _of_source, "topics": _of_source, "document": _of_document, "bits": _of_bits,
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """What the commands print: lines, tables, warnings. Used by `cli` only."""
 
+import json
 import os
 import sys
 import textwrap
@@ -13,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lang_jepa.errors import counted, visible
-from lang_jepa.evaluation.conclusions import conclusions
-from lang_jepa.evaluation.table import Report, Row, is_headline, shown
+from lang_jepa.evaluation.table import shown
 from lang_jepa.training.signals import output_closed
 
 LEAST_TEXT = 20
 """Letters that a column of text has at least, where it has so many."""
+NAMES = 24
+"""Letters of a name in a table of names, at least."""
 HEADER = 12
 """Letters in a line of a column's header."""
 
@@ -192,6 +194,11 @@ def plain(text: str, style: str = "", *, whole: bool = False) -> None:
     console.print(visible(text), style=style, soft_wrap=whole)
 
 
+def show_json(value: object) -> None:
+    """A value as JSON, which is all that stands on standard output."""
+    console.out(json.dumps(value, indent=2, ensure_ascii=False), highlight=False)
+
+
 def warn(text: str, *, sign: str = "warning") -> None:
     """A line that asks for action."""
     console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"))
@@ -200,7 +207,7 @@ def warn(text: str, *, sign: str = "warning") -> None:
 def info_table(info: Iterable[tuple[str, str]], *, title: str) -> None:
     """Two columns: what, and how much."""
     shown = [(visible(name), visible(value)) for name, value in info]
-    _draw(info_tables(shown, width=console.width), title)
+    draw(info_tables(shown, width=console.width), title)
 
 
 def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begins: Sequence[int]) -> None:
@@ -211,7 +218,7 @@ def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begin
 
 def named_table(said: Mapping[str, str]) -> None:
     """Names, and beside each, or below it where there is little room, what it is."""
-    wide = max(map(len, said)) + 2
+    wide = max(NAMES, *map(len, said)) + 2
     for name, text in said.items():
         if console.width > 2 * wide:
             first, *others = textwrap.wrap(visible(text), console.width - wide)
@@ -223,57 +230,15 @@ def named_table(said: Mapping[str, str]) -> None:
 def metrics_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
     """A name and metrics in each row."""
     shown = [[Text(visible(cell)) for cell in row] for row in rows]
-    _draw(score_tables_of(heads, shown, width=console.width), title)
+    draw(score_tables_of(heads, shown, width=console.width), title)
 
 
-def _draw(parts: Iterable[RenderableType], title: str) -> None:
+def draw(parts: Iterable[RenderableType], title: str) -> None:
     """Tables, each under the title, which may be longer than the table is wide."""
     tables = list(parts)
     for number, table in enumerate(tables, start=1):
         plain(title + (f" ({number} of {len(tables)})" if len(tables) > 1 else ""), style="italic")
         console.print(table)
-
-
-def score_tables(report: Report, *, title: str, everything: bool = False) -> None:
-    """One table for each task and split: who was scored, by which metric, with 95 % intervals.
-
-    Args:
-        report: of `lang_jepa.evaluation.tasks`.
-        title: above the tables.
-        everything: also the similarities that were not chosen, recall@5 and the paired leads.
-    """
-    plain(title, style="bold")
-    for (task, split), rows in groupby(sorted_rows(report, everything), key=lambda row: (row.task, row.split)):
-        found = list(rows)
-        _draw(_one_table(found), f"{task}, {split}")
-        sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))
-        plain(f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON", style="dim italic")
-        plain(" ".join(conclusions(row for row in report.rows if (row.task, row.split) == (task, split))))
-
-
-def sorted_rows(report: Report, everything: bool) -> list[Row]:
-    """The rows to show, those of one task and split together, in the order in which they first appear."""
-    shown = [row for row in report.rows if everything or is_headline(row)]
-    order = list(dict.fromkeys((row.task, row.split) for row in shown))
-    return sorted(shown, key=lambda row: order.index((row.task, row.split)))
-
-
-def _one_table(rows: list[Row]) -> Iterator[RenderableType]:
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    names = list(dict.fromkeys((row.name, row.similarity) for row in rows))
-    cells = {(row.name, row.similarity, row.metric): _cell(row) for row in rows}
-    lines = []
-    for name, similarity in names:
-        shown = Text(f"{visible(name)} [{similarity}]" if similarity else visible(name))
-        lines.append([shown, *(cells.get((name, similarity, metric), Text()) for metric in metrics)])
-    scored = [number for number, (name, _) in enumerate(names) if name == "model"]
-    return score_tables_of(["", *metrics], lines, width=console.width, strong=scored)
-
-
-def _cell(row: Row) -> Text:
-    half = None if row.low is None or row.high is None else (row.high - row.low) / 2
-    interval = "" if half is None else f" ±{shown(row.metric, half)}"
-    return Text.assemble(shown(row.metric, row.value), (interval, "dim"))
 
 
 _CALLS = {"better": "bold green", "worse": "bold red"}

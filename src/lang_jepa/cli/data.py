@@ -1,11 +1,12 @@
 """The verbs of data: `prepare` and `shards` make it, `bits` scores what can be scored without a model."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import Exclude, Include, Limit, Override, TextColumn, settings_of
+from lang_jepa.cli.options import AsJson, Exclude, Include, Limit, Override, TextColumn, settings_of
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.files.atomic import check_writable
@@ -165,16 +166,21 @@ def bits(
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out xz and zstd after the training text: minutes on 70 MB.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bits per byte of held-out text: compressors, an n-gram model, and language models side by side."""
-    from lang_jepa.cli.console import metrics_table, plain
+    from lang_jepa.cli.console import aside, metrics_table, plain, show_json
     from lang_jepa.evaluation.baselines.language import compression_baselines
     from lang_jepa.export.gpt import open_sides, score_gpts
 
+    say = aside if as_json else plain
     train, held_out, table = open_sides(folder, tokenizer)
     scored = score_gpts(model or (), held_out, table, stride=stride)
-    rows = compression_baselines(train, held_out, table, order=order, quick=quick, on_message=plain)
+    rows = compression_baselines(train, held_out, table, order=order, quick=quick, on_message=say)
     rows = sorted([*rows, *scored], key=lambda row: -row.bits_per_byte)
+    if as_json:
+        show_json({"held_out_tokens": held_out.num_tokens, "rows": [asdict(row) for row in rows]})
+        return
     nats = ("" if row.nats_per_token is None else f"{row.nats_per_token:.4f}" for row in rows)
     cells = [[r.name, f"{r.bits_per_byte:.4f}", nat, f"{r.seconds:.1f}"] for r, nat in zip(rows, nats, strict=True)]
     heads = ("", "bits per byte", "nats per token", "seconds")

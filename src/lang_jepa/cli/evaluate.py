@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lang_jepa.cli.options import (
+    AsJson,
     DataDir,
     GroupColumn,
     Override,
@@ -64,12 +65,15 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Another encoder to score too: a pretrained one by name or folder, or `words`. Repeated."),
     ] = None,
-    everything: Annotated[bool, typer.Option(help="Also rows of similarities that were not chosen.")] = False,
+    everything: Annotated[
+        bool, typer.Option(help="All rows of each table, and those of similarities that were not chosen.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="JSON file (default: scores.json in the run directory).")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a model beside its baselines, with intervals."""
     go_offline_if_unreachable()
-    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.console import aside, plain
     from lang_jepa.report.run import EvaluateOptions
 
     options = EvaluateOptions(
@@ -83,14 +87,15 @@ def evaluate(
         labels=labels,
         columns=columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column),
         language=language,
-        on_message=plain,
+        on_message=aside if as_json else plain,
     )
-    _report_scores(run, options, everything=everything)
+    _report_scores(run, options, everything=everything, as_json=as_json)
 
 
-def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool) -> None:
+def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool, as_json: bool) -> None:
     """Evaluate and print; the scores are printed even where they cannot be saved."""
-    from lang_jepa.cli.console import plain, score_tables
+    from lang_jepa.cli.console import plain, show_json
+    from lang_jepa.cli.scores import score_tables
     from lang_jepa.evaluation.scoreboard import choices_from
     from lang_jepa.evaluation.table import NotSaved
     from lang_jepa.report import evaluate_run
@@ -100,10 +105,17 @@ def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool) -
         report, path = evaluate_run(run, options)
     except NotSaved as error:
         report, path, unsaved = error.report, Path(), error
+    if as_json:
+        show_json(report.to_json())
+        if unsaved is not None:
+            raise unsaved
+        return
     plain("what was measured, and on what:")
     for task, source in report.sources.items():
         plain(f"  {task}: {source}")
-    score_tables(report, title=f"scores of {run}", everything=everything)
+    paths = [str(Path(name).resolve()).removesuffix("/model") for name in options.beside]
+    asked = {row.name for row in report.rows if any(path.endswith(row.name) for path in paths)}
+    score_tables(report, title=f"scores of {run}", everything=everything, asked=asked)
     for tool, choice in choices_from(report.tools).items():
         plain(f"lang-jepa document, {tool}: uses {choice.describe()}")
     if unsaved is not None:
@@ -138,10 +150,6 @@ def compare(
     ] = False,
 ) -> None:
     """Train recipes over seeds at an equal budget, and say whether they differ.
-
-    Example: lang-jepa compare concepts mine.yaml --budget steps=2000 --output runs/c
-
-    Or: lang-jepa compare gpt_jepa --vary jepa.weight=0,0.01 --budget steps=300 --output runs/g
 
     Only runs of one system are compared, such as encoders with encoders. Each run is a process of
     its own; runs of one seed share data order and initial weights where they

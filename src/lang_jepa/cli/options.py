@@ -42,6 +42,10 @@ GroupColumn = Annotated[
 SpeakerColumn = Annotated[
     str, typer.Option(metavar="COLUMN", help="With --group-column: who speaks (default: role, from, speaker, ...).")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone, for other programs.")]
+Output = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write all of it: .csv, .json or .html, by the suffix.")
+]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")]
 AnyModel = Annotated[
     Path, typer.Argument(help="A run or model directory, a checkpoint, or a pretrained encoder by folder or hub name.")

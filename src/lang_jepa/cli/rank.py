@@ -1,6 +1,5 @@
 """The verb `rank`: what may come next in a conversation, among candidates or in earlier conversations."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from lang_jepa.cli.conversation import messages_of_table, refuse_columns, table_kind
 from lang_jepa.cli.options import (
     AnyModel,
+    AsJson,
     GroupColumn,
     SpeakerColumn,
     TextColumn,
@@ -50,11 +50,11 @@ def rank(
     text_column: TextColumn = "",
     group_column: GroupColumn = "",
     speaker_column: SpeakerColumn = "",
-    top: Annotated[
+    top_k: Annotated[
         int | None, typer.Option(min=1, help="Candidates or replies shown (default: 5, or as many as vote).")
     ] = None,
     votes: Annotated[int, typer.Option(min=1, help="Contexts of the bank that vote.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rank what may come next in a conversation, or find replies in earlier ones."""
     from lang_jepa.data.sources.text_files import chunks, filled_lines
@@ -63,22 +63,22 @@ def rank(
 
     if (candidates is None) == (bank is None):
         raise LangJepaError("give what may come next: --candidates FILE, or --bank DATA with earlier conversations")
-    if bank is not None and top is not None and top > votes:
-        raise LangJepaError(f"--top {top} replies cannot come from --votes {votes} contexts: let more of them vote")
+    if bank is not None and top_k is not None and top_k > votes:
+        raise LangJepaError(f"--top-k {top_k} replies cannot come from --votes {votes} contexts: let more of them vote")
     loaded = load_any(model)
     data = loaded.settings.data
     named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
     turns, used = _turns(context, data, named, alone=bank is None)
     if candidates is not None:
         given = list(filled_lines(chunks(candidates), str(candidates)))
-        ranked = loaded.rank(turns, given, role=role)[: top or _SHOWN]
+        ranked = loaded.rank(turns, given, role=role)[: top_k or _SHOWN]
         _print_json(ranked) if as_json else _show_ranked(ranked, loaded)
         return
     if "speaker_column" in used and not _has_groups(str(bank), data, named):
         del named["speaker_column"]  # of the context alone
     conversations = _conversations(str(bank), data, named, with_speakers=role is not None)
     replies = ReplyBank(loaded, conversations, role=role)
-    found = replies.reply(turns, k=votes, top=top or min(_SHOWN, votes))
+    found = replies.reply(turns, k=votes, top=top_k or min(_SHOWN, votes))
     _print_json(found) if as_json else _show_replies(found, loaded, min(votes, len(replies.replies)))
 
 
@@ -131,9 +131,9 @@ def _conversations(
 
 
 def _print_json(found: "Sequence[Ranked | Reply]") -> None:
-    from lang_jepa.cli.console import console
+    from lang_jepa.cli.console import show_json
 
-    console.out(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False), highlight=False)
+    show_json([asdict(one) for one in found])
 
 
 def _show_ranked(found: "list[Ranked]", model: "ConceptModel") -> None:
@@ -144,7 +144,7 @@ def _show_ranked(found: "list[Ranked]", model: "ConceptModel") -> None:
     for one in found:
         plain(f"{one.score:7.4f}  {'' if one.fits else '(does not fit) '}{one_line(one.text)}")
     plain(
-        f"numbers: {model.similarity} cosine with the {unit} that is expected; what fits is nearer to it than "
+        f"numbers: {model.similarity_kind} cosine with the {unit} that is expected; what fits is nearer to it than "
         f"{USUAL:.0%} of the training's {unit}s",
         style="dim",
     )
@@ -159,8 +159,8 @@ def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> No
         plain(f"{one.score:7.4f}  {one_line(one.text)}")
         plain(f"         after: {one_line(one.context[-1])}  [{one.likeness:.2f}]", style="dim")
     plain(
-        f"numbers: votes, mean {model.similarity} cosines with what followed the {counted(votes, 'place')} of the bank "
-        "that are most like this one; after: what was answered there [likeness of the places, at most 1]",
+        f"numbers: votes, mean {model.similarity_kind} cosines with what followed the {counted(votes, 'place')} of the "
+        "bank that are most like this one; after: what was answered there [likeness of the places, at most 1]",
         style="dim",
     )
     if found and not found[0].fits:

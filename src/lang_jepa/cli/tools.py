@@ -2,12 +2,14 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from lang_jepa.cli.options import (
+    AsJson,
     Exclude,
     GroupColumn,
     Include,
@@ -124,6 +126,8 @@ def search(
     exact: Annotated[
         bool, typer.Option("--exact", help="Search all rows, even if there is an approximate index.")
     ] = False,
+    paragraph: Annotated[bool, typer.Option("--paragraph", help="Show the paragraph around each hit too.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the sentences of an index that mean what a query means, or that may follow a context."""
     if not query and not after:
@@ -132,14 +136,17 @@ def search(
         raise LangJepaError(f"--by is prediction or context-vote, not {by!r}")
     if exact and not query and by == "context-vote":
         raise LangJepaError("--exact has no effect with --by context-vote, which always compares all predictions")
-    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.console import plain, show_json
+    from lang_jepa.cli.hits import ShownHits
     from lang_jepa.inference.index import Index
 
     opened = Index.open(folder, Path(model) if model else None)
     if exact and not opened.approximate:
         raise LangJepaError("--exact: this index has no approximate part, so every search is exact; leave it out")
     how = "approximate" if opened.approximate and not exact else "exact"
-    found = list(zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True))
+    found: list[tuple[str, Sequence[Hit | Followed]]] = list(
+        zip(query or [], opened.search(query or [], top_k=top_k, exact=exact), strict=True)
+    )
     said = list(after or ())
     if after:
         from lang_jepa.data.sources.conversations import context_of
@@ -148,13 +155,22 @@ def search(
     voted = opened.voted_after(after, top_k=top_k) if after and by == "context-vote" else None
     if after and voted is None:
         found.append(("after: " + " ".join(said), opened.search_after([after], top_k=top_k, exact=exact)[0]))
+    if voted is not None:
+        found.append(("after: " + " ".join(said), voted))
+    shown = ShownHits(opened, paragraph=paragraph)
+    if as_json:
+        asked = [{"query": text, "hits": [shown.plain(one) for one in hits]} for text, hits in found]
+        show_json({"similarity": opened.model.similarity_kind, "search": how, "queries": asked})
+        return
     mixed = f"; {opened.surroundings}" if opened.surroundings.about() else ""
     unit = opened.model.settings.data.unit
-    plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), unit)}{mixed}")
+    plain(f"{opened.model.similarity_kind} cosine, {how} search among {counted(len(opened), unit)}{mixed}")
     for text, hits in found:
-        _show(text, hits)
-    if voted is not None:
-        _show_voted("after: " + " ".join(said), voted)
+        plain(one_line(text), style="bold")
+        for one in hits:
+            shown.show(one)
+        if not hits:
+            plain("  no place of the index is like this one", style="dim")
 
 
 def export(
@@ -220,34 +236,19 @@ def _export_quantised(run: Path, file: Path, to: str, *, gptq: bool, clip: str |
     plain(f"  bits per byte  {done.before.val_bpb:.5f} before, {done.after.val_bpb:.5f} after: {done.gap:+.5f}")
 
 
-def recipes() -> None:
-    """Name the built-in recipes, and say what each is for."""
-    from lang_jepa.cli.console import named_table
-    from lang_jepa.settings.recipes import recipe_purposes
+def recipes(as_json: AsJson = False) -> None:
+    """Name the built-in recipes by what you have, and say what each is for."""
+    from lang_jepa.cli.console import named_table, plain, show_json
+    from lang_jepa.settings.recipes import SITUATIONS, recipe_purposes, system_of
 
-    named_table(recipe_purposes())
-
-
-def _show(title: str, hits: "list[Hit]") -> None:
-    """A query and what was found; line breaks inside a sentence become spaces."""
-    from lang_jepa.cli.console import plain
-
-    plain(one_line(title), style="bold")
-    for hit in hits:
-        plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)}\u00a0#{hit.position}]")
-
-
-def _show_voted(title: str, found: "list[Followed]") -> None:
-    """A context and what followed in places like it, each with the unit before it there."""
-    from lang_jepa.cli.console import plain
-
-    plain(one_line(title), style="bold")
-    for one in found:
-        hit = one.hit
-        plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(hit.document)}\u00a0#{hit.position}]")
-        plain(f"           after: {one_line(one.after)}  [{one.likeness:.2f}]", style="dim")
-    if not found:
-        plain("  no place of the index is like this one", style="dim")
+    purposes = recipe_purposes()
+    if as_json:
+        every = [(situation, name) for situation, names in SITUATIONS.items() for name in names]
+        show_json([{"name": n, "for": s, "system": system_of(n), "purpose": purposes[n]} for s, n in every])
+        return
+    for situation, names in SITUATIONS.items():
+        plain(f"{situation}:", style="bold")
+        named_table({name: purposes[name] for name in names})
 
 
 def generate(
@@ -259,13 +260,14 @@ def generate(
     temperature: Annotated[
         float, typer.Option(min=0.0, help="Of the draws; 0 always takes the likeliest token.")
     ] = 0.8,
-    top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest (0: all).")] = 0,
+    sample_top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest (0: all).")] = 0,
     top_p: Annotated[float, typer.Option(help="Share of probability drawn from (1: all).")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Texts written.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Continue a text with a GPT, until it ends its document or --tokens are written."""
-    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.console import plain, show_json
     from lang_jepa.inference.gpt import TextGPT
     from lang_jepa.inference.model_folder import find_gpt, nearest_run, why_no_model
 
@@ -280,8 +282,11 @@ def generate(
             raise LangJepaError("there is nothing to go on from: give --prompt TEXT, or text on standard input")
         prompt = sys.stdin.read().removeprefix("\ufeff").rstrip("\n")
     texts = TextGPT.load(run).write(
-        prompt, tokens=tokens, samples=samples, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        prompt, tokens=tokens, samples=samples, temperature=temperature, top_k=sample_top_k, top_p=top_p, seed=seed
     )
+    if as_json:
+        show_json({"prompt": prompt, "texts": texts})
+        return
     for number, text in enumerate(texts, start=1):
         if samples > 1:
             plain(f"--- {number}")

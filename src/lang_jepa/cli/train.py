@@ -1,4 +1,4 @@
-"""The verbs that train: `train` a recipe of any system, and `quickstart`, which shows every part of the package."""
+"""The verb `train`: a recipe of any system."""
 
 import os
 import shlex
@@ -15,8 +15,6 @@ from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
 
 if TYPE_CHECKING:
-    from lang_jepa.files.run_lock import RunLock
-    from lang_jepa.inference.model import ConceptModel
     from lang_jepa.settings.decoder import DecoderSettings
     from lang_jepa.settings.encoder import Settings
     from lang_jepa.settings.run import RunSettings
@@ -53,17 +51,6 @@ _GPT_DEBUG = (
 )
 _OWN_DEBUG = ("optimization.max_steps=20", "logging.log_freq=1")
 _FOLDER = "logging.log_dir="
-_NEXT = """
-The run is in {run}: curves in run.png, all scores in {scores}, the model and its decoder in model/.
-What to do next (in the environment: source .venv/bin/activate):
-  see it collapse     lang-jepa train concepts -o model.head=none -o objective.regularizer=none \\
-                        -o objective.center_targets=false -o logging.eval_freq=20 \\
-                        -o logging.log_dir=runs/collapse
-  your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
-  use the model       lang-jepa infer {run} --text 'Nora lost her keys.'
-  go on with a text   lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3
-  out of place?       lang-jepa evaluate {run} --tasks document, then lang-jepa document {run} STORY.txt
-  in Python           from lang_jepa import ConceptModel; ConceptModel.load("{run}")"""
 
 
 def train(
@@ -281,97 +268,3 @@ def _weights(result: "Result") -> list[tuple[str, str]]:
     return [
         ("weights", f"those of step {best['step']}: {name} {best['value']:.4g}, and {last:.4g} at step {result.step}")
     ]
-
-
-def quickstart(
-    override: Override = None,
-    dec_override: DecoderOverride = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
-) -> None:
-    """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
-    from lang_jepa.files.run_lock import RunLock
-    from lang_jepa.settings.load import load_decoder_settings, load_settings
-    from lang_jepa.training.preflight import check_run
-    from lang_jepa.training.train import method_of
-
-    settings = load_settings("concepts", [f"meta.seed={seed}", *(override or ())])
-    folder = Path(settings.logging.log_dir) / "decoder"
-    own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]
-    decoder = load_decoder_settings("concept_decoder", own)
-    for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will be there
-        method = method_of(one)
-        check_run(one, method.complaints(), shards=method.can_shard())
-    with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
-        _run_quickstart(settings, decoder, lock)
-
-
-def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
-    from lang_jepa.cli.console import plain, score_tables
-    from lang_jepa.cli.progress import EncoderBar
-    from lang_jepa.evaluation.tasks import QUICK
-    from lang_jepa.report import evaluate_run
-    from lang_jepa.report.run import EvaluateOptions
-    from lang_jepa.training.load import load_any
-    from lang_jepa.training.train import train
-
-    plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
-    result = train(settings, EncoderBar(), lock=lock)
-    leave_if_stopped(result, f"lang-jepa train {result.folder} --resume")
-    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
-    _train_decoder(result.folder, decoder)
-    plain("Evaluating on held-out stories ...")
-    report, path = evaluate_run(result.folder, EvaluateOptions(tasks="stories,decode", budget=QUICK))
-    score_tables(report, title="Held-out stories, and stories in wordings never seen in training")
-    model = load_any(result.folder)
-    for line in [*expected_in_story(model), "", *imagined_story(model)]:
-        plain(line)
-    alarms = "; ".join(result.alarms) if result.alarms else "none"
-    plain(f"\ncollapse warnings: {alarms}")
-    plain(_NEXT.format(run=result.folder, scores=path.name), whole=True)
-
-
-def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
-    """A decoder of the trained encoder."""
-    from lang_jepa.cli.console import plain
-    from lang_jepa.cli.progress import DecoderBar
-    from lang_jepa.training.train import train
-
-    plain("Training a decoder that turns concepts, encoded or predicted, into sentences.")
-    result = train(settings.of(run), DecoderBar())
-    leave_if_stopped(result, f"lang-jepa train {settings.logging.log_dir} --resume")
-    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
-
-
-def expected_in_story(model: "ConceptModel") -> list[str]:
-    """A held-out story with, at three positions, the sentence that the model expected most.
-
-    The candidates are the next sentences of 256 held-out stories, the true one among them.
-    """
-    from lang_jepa.inference.search import rank_continuations
-    from lang_jepa.stories import generate
-
-    stories = list(generate(256, seed=1, split="heldout"))
-    sentences = [sentence.text for sentence in stories[0].sentences]
-    lines = ["A held-out story, and what the model expected among 256 sentences of other stories and the true one:", ""]
-    shown = {len(sentences) // 3, len(sentences) // 2, len(sentences) - 2}
-    for position, sentence in enumerate(sentences):
-        if position in shown:
-            others = [story.sentences[min(position, len(story.sentences) - 1)].text for story in stories[1:]]
-            (score, best), *_ = rank_continuations(model, sentences[:position], [sentence, *others])
-            mark = "as in the story" if best == sentence else "not what the story has"
-            lines.append(f"    expected ({score:.2f}, {mark}): {best}")
-        lines.append(f"  {sentence}")
-    return lines
-
-
-def imagined_story(model: "ConceptModel", *, given: int = 5, steps: int = 3) -> list[str]:
-    """The beginning of a held-out story, and how the model imagines that it goes on, beside how it did."""
-    from lang_jepa.stories import generate
-
-    story = [sentence.text for sentence in next(iter(generate(1, seed=1, split="heldout"))).sentences]
-    lines = ["The beginning of a held-out story, and how the model imagines that it goes on:", ""]
-    lines += [f"  {text}" for text in story[:given]]
-    found = model.imagine(story[:given], steps)
-    lines += [f"    imagined ({one.agreement:.2f}): {one.text}" for one in found]
-    lines += [f"    the story has:   {text}" for text in story[given : given + steps]]
-    return lines

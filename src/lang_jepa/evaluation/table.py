@@ -1,6 +1,7 @@
 """Scores as rows: who, on what, by which metric, how much, how sure, out of how many; in tables and on disk."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,30 @@ def detail_of(
 def is_headline(row: Row) -> bool:
     """Whether a row belongs into the short table."""
     return row.chosen and row.metric != "recall@5" and not row.metric.endswith(LEAD)
+
+
+MOST_ROWS = 12
+"""Names in a table that is not shown whole."""
+_ALWAYS = ("model", "chance", "untrained")
+
+
+def shortened(rows: Sequence[Row], asked: Collection[str] = ()) -> tuple[list[Row], int]:
+    """The rows of one table (one task and split) of at most `MOST_ROWS` names, and how many names are left out.
+
+    The model, chance, the untrained model, the best TF-IDF and what was asked for always stay; of the others those that
+    are best by the table's first metric. The order is as before.
+    """
+    names = list(dict.fromkeys((row.name, row.similarity) for row in rows))
+    if len(names) <= MOST_ROWS:
+        return list(rows), 0
+    first = rows[0].metric
+    sign = -1.0 if "lower is better" in first else 1.0
+    merit = {(row.name, row.similarity): sign * row.value for row in rows if row.metric == first}
+    best = sorted(names, key=lambda name: -merit.get(name, -math.inf))
+    words = [name for name in best if "TF-IDF" in name[0]][:1]
+    always = [name for name in names if name[0] in (*_ALWAYS, *asked)] + words
+    kept = {*always, *[name for name in best if name not in always][: max(0, MOST_ROWS - len(always))]}
+    return [row for row in rows if (row.name, row.similarity) in kept], len(names) - len(kept)
 
 
 def shown(metric: str, value: float, *, sign: bool = False) -> str:

@@ -329,4 +329,4 @@ def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candid
         rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]
     setting = {"block": 5, "depth": False, "threshold": 1.0} if tool == "segment" else {}
     why = "not measured" if model.has_predictor else "the model is an encoder alone"
-    return Candidate(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"
+    return Candidate(rule, model.similarity_kind, setting, float("nan")), f"{rule} [{model.similarity_kind}] ({why})"

@@ -149,7 +149,7 @@ class Monitor:
         if not model.predicts_next:
             raise LangJepaError("this model predicts no next unit, so nothing can surprise it")
         held, names = corpus.validation, model.knows_speakers
-        self.model, self._kind = model, model.similarity
+        self.model, self._kind = model, model.similarity_kind
         own = None if usual is None else self._in_courses(usual, courses)
         lengths = np.diff(held.document_starts).tolist() if own is None else list(map(len, own))
         self.per_thousand = rate_of(per_thousand, lengths, "held-out" if own is None else "usual")

@@ -85,7 +85,7 @@ def _settings(served: Served) -> dict[str, Any]:
         "objective.regularizer": settings.objective.regularizer,
         "optimization.loss_fn": settings.optimization.loss_fn,
         **width,
-        "similarity": model.similarity,
+        "similarity": model.similarity_kind,
         "step": model.card.get("step"),
     }
 

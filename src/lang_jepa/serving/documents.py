@@ -202,7 +202,7 @@ def _add_expected(served: Served, read: Read, rows: list[shapes.Unit], using: do
         return
     some = sorted(known, key=lambda number: -cast(float, rows[number].surprise))[:_EXPECTED]
     way, _ = document.way_of(read.model, "next", using)
-    expected = read.reading().expected(cast(Rule, way.rule), read.model.similarity)
+    expected = read.reading().expected(cast(Rule, way.rule), read.model.similarity_kind)
     for number, hits in zip(some, index.nearest_prepared(expected[some], top_k=3), strict=True):
         rows[number].expected = list(map(as_hit, hits))
 

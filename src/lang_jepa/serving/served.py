@@ -169,7 +169,7 @@ class Served:
         """Candidates by their cosine with the prediction, beside that with the context's recency-weighted mean."""
         model = self.predicting()
         context = self.context(asked.context, asked.roles)
-        kind, statistics, named = model.similarity, model.statistics, model.knows_speakers
+        kind, statistics, named = model.similarity_kind, model.statistics, model.knows_speakers
         predicted = prepare(model.predict_next(context, role=asked.role)[None], statistics, kind, side="predictions")
         alone = without_speaker(asked.candidates, names_in(context)) if named else asked.candidates
         vectors = prepare(model.encode(alone), statistics, kind)

@@ -24,6 +24,29 @@ SYSTEMS: dict[str, type[RunSettings]] = {"encoder": Settings, "decoder": Decoder
 """Settings of the built-in systems, by name."""
 
 
+SITUATIONS = {
+    "First steps, on built-in stories": ("concepts", "concept_decoder"),
+    "Documents of your own": ("documents",),
+    "Dialogues": ("dialogue", "dialogue_pretrained"),
+    "Logs": ("log",),
+    "A pretrained encoder": ("pretrained", "concept_sequence", "masked_concepts"),
+    "Research objectives": (
+        "next_sentence",
+        "next_sentence_causal",
+        "next_sentence_sigreg",
+        "next_sentence_vicreg",
+        "same_sentence_sigreg",
+        "masked_sentences",
+        "lejepa_spans",
+        "lejepa_spans_notebook",
+        "lejepa_wikitext",
+        "concept_decoder_original",
+    ),
+    "GPTs": ("gpt_jepa", "gpt_jepa_public"),
+}
+"""What somebody has or wants, and the recipes for it, the first to try first; every recipe is in one."""
+
+
 def recipe_names(system: str | None = None) -> list[str]:
     """Names of the recipes that come with the package, of one system or of all."""
     entries = (resources.files("lang_jepa") / "recipes").iterdir()

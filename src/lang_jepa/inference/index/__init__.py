@@ -8,7 +8,7 @@ takes an older one's place, by the rename of `index.json`; until then the old on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,7 +21,8 @@ from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.replies import VOTERS, votes
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.files.atomic import locked
-from lang_jepa.inference.embedding import EmbeddingModel, Vectors
+from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.encoding import Vectors
 from lang_jepa.inference.index.building import Building, OnEvent, model_identity
 from lang_jepa.inference.index.files import FORMAT as FORMAT
 from lang_jepa.inference.index.files import IndexArrays, check_folder, open_files
@@ -45,12 +46,14 @@ class Hit:
         text: the sentence.
         document: id of its document.
         position: in the document, from 0.
+        row: of the index.
     """
 
     score: float
     text: str
     document: str
     position: int
+    row: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,7 @@ class Index:
                 f"the index {self.folder} does not hold what the model expects at its places: build it with "
                 "lang-jepa index --predictions"
             )
-        asked = prepare(model.predict_next([context]), model.statistics, model.similarity, side="predictions")
+        asked = prepare(model.predict_next([context]), model.statistics, model.similarity_kind, side="predictions")
         scores, rows = (one[0] for one in exact_search(arrays.predicted, asked, max(top_k, VOTERS)))
         # Places before which nothing stands have 0.
         return self._voted(rows[scores > 0], scores[scores > 0], top_k)
@@ -256,7 +259,7 @@ class Index:
         model, arrays = self.model, self.arrays
         if not context:
             raise LangJepaError("there is no unit before the one that is asked for")
-        last = prepare(model.encode([context[-1]], turns=model.knows_speakers), model.statistics, model.similarity)
+        last = prepare(model.encode([context[-1]], turns=model.knows_speakers), model.statistics, model.similarity_kind)
         scores, rows = (one[0] for one in exact_search(arrays.vectors, last, 2 * max(top_k, VOTERS)))
         inside = (rows + 1 < len(self)) & (scores > 0)
         inside[inside] = arrays.documents[rows[inside] + 1] == arrays.documents[rows[inside]]
@@ -269,7 +272,7 @@ class Index:
         if not len(rows):
             return []
         encoded = model.encode([arrays.text(row) for row in rows], turns=model.knows_speakers)
-        turns = prepare(encoded, model.statistics, model.similarity)
+        turns = prepare(encoded, model.statistics, model.similarity_kind)
         score, found = votes(turns @ turns.T, likeness), dict[str, Followed]()
         for place in np.argsort(-score, kind="stable"):
             row = int(rows[place])
@@ -294,7 +297,7 @@ class Index:
             exact: score all rows even where there is an approximate index.
         """
         return self.nearest_prepared(
-            prepare(vectors, self.model.statistics, self.model.similarity, side=side), top_k=top_k, exact=exact
+            prepare(vectors, self.model.statistics, self.model.similarity_kind, side=side), top_k=top_k, exact=exact
         )
 
     def nearest_prepared(self, queries: Vectors, *, top_k: int, exact: bool = False) -> list[list[Hit]]:
@@ -310,7 +313,13 @@ class Index:
 
     def _hit(self, score: float, row: int) -> Hit:
         arrays = self.arrays
-        return Hit(score, arrays.text(row), arrays.document(row), int(arrays.positions[row]))
+        return Hit(score, arrays.text(row), arrays.document(row), int(arrays.positions[row]), row)
+
+    def rows_of(self, row: int) -> tuple[int, int]:
+        """First row of the document that a row belongs to, and the one after its last."""
+        documents = self.arrays.documents  # which rise
+        first, stop = (int(np.searchsorted(documents, documents[row], side=side)) for side in ("left", "right"))
+        return first, stop
 
 
 def search_in(corpus: Path, model: EmbeddingModel, vectors: Vectors, *, top_k: int) -> list[list[tuple[float, str]]]:

@@ -72,11 +72,12 @@ class Building:
                 shutil.rmtree(other)  # an older index, or one that was begun and given up
 
     def _info(self, generation: str, identity: str, progress: Progress) -> dict[str, Any]:
+        root = self.source.root
         return {
             "format": FORMAT,
             "generation": generation,
             "model": {"path": self.model.source, "identity": identity},
-            "similarity": self.model.similarity,
+            "similarity": self.model.similarity_kind,
             "source": self.source.description,
             "sentences": progress.rows,
             "documents": progress.documents,
@@ -85,6 +86,7 @@ class Building:
             "dim": self.model.dim,
             "dtype": self.dtype,
             **self._precision,
+            **({} if root is None else {"files": {"root": str(root), "lines": self.source.alone}}),
             **({"surroundings": about} if (about := self.surroundings.about()) else {}),
             "approximate": None,
         }
@@ -187,4 +189,4 @@ def model_identity(model: EmbeddingModel) -> str:
             "an index belongs to a model directory, by the hashes in its card: save the model and load it from there"
         )
     hashes = {name: model.card["sha256"].get(name) for name in ENCODING_FILES}
-    return fingerprint([hashes, model.similarity])
+    return fingerprint([hashes, model.similarity_kind])

@@ -12,6 +12,7 @@ from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document, Source, require_documents
 from lang_jepa.data.sources.conversations import as_read
+from lang_jepa.data.sources.local import LocalSource
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.files.atomic import fingerprint
@@ -40,6 +41,10 @@ class SentenceSource(Protocol):
     @property
     def alone(self) -> bool:
         """Whether each of its units is a document of its own."""
+
+    @property
+    def root(self) -> Path | None:
+        """The folder on this machine below which the names in the ids are; None where there is none."""
 
     def fingerprint(self) -> str:
         """Identity of content and of how it is cut."""
@@ -82,6 +87,13 @@ class SplitDocuments:
     @property
     def description(self) -> str:
         return self.source.description
+
+    @property
+    def root(self) -> Path | None:
+        files = self.source.files if isinstance(self.source, LocalSource) else []
+        if not files or not isinstance(files[0].path, Path):
+            return None
+        return files[0].path.absolute().parents[len(Path(files[0].name).parts) - 1]
 
     @property
     def named(self) -> bool:
@@ -129,6 +141,10 @@ class Lines:
     @property
     def description(self) -> str:
         return f"lines of {self.path}"
+
+    @property
+    def root(self) -> Path:
+        return self.path.absolute().parent
 
     def fingerprint(self) -> str:
         digest = hashlib.blake2b()

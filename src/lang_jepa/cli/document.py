@@ -1,0 +1,196 @@
+"""The verb `document`: what a model finds in a text, or in each text of a folder; nothing heavy is imported at once."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from lang_jepa.cli.conversation import messages_of_table, refuse_columns, table_kind
+from lang_jepa.cli.folders import show_folder
+from lang_jepa.cli.options import (
+    AnyModel,
+    AsJson,
+    GroupColumn,
+    Output,
+    SpeakerColumn,
+    TextColumn,
+    TextLanguage,
+    columns,
+    in_language,
+    messages_in,
+    standard_input,
+)
+from lang_jepa.data.sources.text_files import chunks, text_of
+from lang_jepa.errors import LangJepaError, one_line
+from lang_jepa.files.atomic import check_writable
+
+_METRICS = 40
+"""Letters to the left of a unit in the table of `document`, about."""
+
+if TYPE_CHECKING:
+    from lang_jepa.inference.document import Against, SentenceFit, Study, Using
+
+
+def document(
+    model: AnyModel,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A text file, also Markdown, HTML, PDF; one conversation in JSON or in a table (default: --text, or "
+            "standard input); or a folder of texts."
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
+    candidate: Annotated[
+        list[str] | None, typer.Option(help="A sentence that might follow the text; repeated: ranked.")
+    ] = None,
+    text_column: TextColumn = "",
+    group_column: GroupColumn = "",
+    speaker_column: SpeakerColumn = "",
+    language: TextLanguage = None,
+    segments: Annotated[
+        int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
+    ] = None,
+    using: Annotated[
+        str, typer.Option(help="best (as measured by evaluate --tasks document, or turns), predictor or baseline.")
+    ] = "best",
+    against: Annotated[
+        str | None, typer.Option(help="Whose sentences are shuffled in to calibrate: document or training.")
+    ] = None,
+    as_json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw surprise and topics into this PNG.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Of a folder: passages shown.")] = 10,
+    output: Output = None,
+) -> None:
+    """Study a text: surprising sentences, topics, sentences out of place, repetitions, what may follow."""
+    using = "baseline" if using == "counterpart" else using  # its earlier name
+    if using not in ("best", "predictor", "baseline"):
+        raise LangJepaError(f"--using is best, predictor or baseline, not {using!r}")
+    if against not in (None, "document", "training"):
+        raise LangJepaError(f"--against is document or training, not {against!r}")
+    if plot is not None:
+        check_writable(plot)
+    if output is not None:
+        from lang_jepa.inference.folders.files import check_output
+
+        check_output(output)
+    named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
+    if file is not None and file.is_dir():
+        from lang_jepa.training.load import load_any
+
+        loaded = in_language(load_any(model), language)
+        how: Any = {"using": using, "against": against}
+        show_folder(loaded, file, named, **how, top_k=top_k, output=output, as_json=as_json)
+        return
+    kind = None if file is None else table_kind(file)
+    if kind is None:
+        read = _read_document(file, text)
+        refuse_columns(named, str(file))
+    from lang_jepa.cli.progress import StageBar
+    from lang_jepa.inference.document import study
+    from lang_jepa.training.load import load_any
+
+    loaded = in_language(load_any(model), language)
+    if file is not None and kind is not None:
+        read = _as_text(messages_of_table(file, kind, loaded.settings.data, named)[0], file)
+    elif file is not None and file.suffix.lower() == ".json" and (units := loaded.settings.data.units) != "turns":
+        raise LangJepaError(f"{file} is a conversation, and the model was trained on {units}: save its text as .txt")
+    with StageBar() as bar:
+        found = study(
+            loaded,
+            read,
+            candidates=candidate,
+            segments=segments,
+            using=cast("Using", using),
+            against=cast("Against | None", against),
+            progress=bar.on_event,
+        )
+    if plot is not None:
+        from lang_jepa.inference.document_picture import draw_study
+
+        draw_study(found, plot, title=str(file or ""), unit=loaded.settings.data.unit)
+    if as_json:
+        from lang_jepa.cli.console import show_json
+
+        show_json(asdict(found))
+    else:
+        _show_study(found, plot, unit=loaded.settings.data.unit)
+
+
+def _read_document(file: Path | None, text: str | None) -> str:
+    """The text from a file, an option, or standard input."""
+    if text is not None:
+        return text
+    if file is None:
+        found = text_of(standard_input("nothing to read"), "standard input")
+        if not found.strip():
+            raise LangJepaError("nothing to read, standard input is empty: give a FILE or --text")
+        return found
+    if file.suffix.lower() in (".json", ".jsonl"):  # which is no table
+        return _as_text(messages_in(text_of(chunks(file), str(file)), str(file)), file)
+    from lang_jepa.data.sources.formats import read_document
+
+    return read_document(file)
+
+
+def _as_text(messages: object, file: Path) -> str:
+    """One conversation of messages, each turn a line that begins with its speaker."""
+    from lang_jepa.data.sources.conversations import NoConversation, conversation_text
+
+    try:
+        return conversation_text(messages)[0]
+    except NoConversation as error:
+        raise LangJepaError(f"{file} is no conversation: {error}") from error
+
+
+def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
+    """One table, then what was used, and candidates; lines of logs are cut where the terminal ends."""
+    from lang_jepa.cli.console import plain, sentence_table
+
+    rows = []
+    repeats = {one.position: one for one in found.repetitions if one.repeats}
+    for one, fit in zip(found.surprise.sentences, found.outliers.sentences, strict=True):
+        score = found.topics.scores[one.position - 1] if one.position else None
+        note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
+        cells = [_number(one.surprise), _number(fit.surprise), _number(score)]
+        said = _said(found.speakers, one)
+        if unit == "line":
+            said = shorten(said, shutil.get_terminal_size().columns - _METRICS - len(note))
+        rows.append([str(one.position), *cells, said + note])
+    heads = ("", "surprise", "out of place", "boundary", unit)
+    plain(f"high is surprising; 0 fits as a shuffled {unit} does, below 0 fits better", style="bold")
+    sentence_table(heads, rows, begins=found.topics.boundaries)
+    whose = "this document" if found.surprise.against == "document" else "the training text"
+    plain(
+        f"surprise, out of place: by how many standard deviations a {unit} fits worse than shuffled ones of {whose} "
+        "do at its position; below 0 it fits better. A line is drawn where a topic begins."
+    )
+    plain(f"surprise by        {found.surprise.used}")
+    plain(f"out of place by    {found.outliers.used}")
+    plain(f"topics by          {found.topics.used}")
+    plain(f"repetitions by     {found.repeated}")
+    if found.hint:
+        plain(found.hint)
+    for candidate in found.next:
+        plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {one_line(candidate.sentence)}")
+    if plot is not None:
+        plain(f"drawn into {plot}")
+
+
+def shorten(text: str, width: int) -> str:
+    """A text of so many letters at most, 20 at least; the end of a longer one is left out."""
+    width = max(width, 20)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _said(speakers: Sequence[str], one: "SentenceFit") -> str:
+    """A sentence, or a turn with its speaker in front."""
+    text, name = one_line(one.sentence).removeprefix("-: "), speakers[one.position] if speakers else ""
+    return text if not name or text.startswith(f"{name}: ") else f"{name}: {text}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}"

@@ -1,0 +1,146 @@
+"""The verb `quickstart`, which shows every part of the package on the built-in stories."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lang_jepa.cli.options import DecoderOverride, Override, leave_if_stopped
+from lang_jepa.errors import counted
+
+if TYPE_CHECKING:
+    from lang_jepa.files.run_lock import RunLock
+    from lang_jepa.inference.document import Study
+    from lang_jepa.inference.model import ConceptModel
+    from lang_jepa.settings.decoder import DecoderSettings
+    from lang_jepa.settings.encoder import Settings
+    from lang_jepa.training.train import Result
+
+PICTURE = "story.png"
+"""In the run directory: the story that is shown at the end, with the surprise of each sentence."""
+_NEXT = """
+What to do next (in the environment: source .venv/bin/activate):
+  your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
+  what surprises      lang-jepa document {run} STORY.txt --plot story.png
+  go on with a text   lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3"""
+
+
+def quickstart(
+    override: Override = None,
+    dec_override: DecoderOverride = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
+) -> None:
+    """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
+    from lang_jepa.files.run_lock import RunLock
+    from lang_jepa.settings.load import load_decoder_settings, load_settings
+    from lang_jepa.training.preflight import check_run
+    from lang_jepa.training.train import method_of
+
+    settings = load_settings("concepts", [f"meta.seed={seed}", *(override or ())])
+    folder = Path(settings.logging.log_dir) / "decoder"
+    own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]
+    decoder = load_decoder_settings("concept_decoder", own)
+    for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will be there
+        method = method_of(one)
+        check_run(one, method.complaints(), shards=method.can_shard())
+    with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
+        _run_quickstart(settings, decoder, lock)
+
+
+def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
+    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.progress import EncoderBar
+    from lang_jepa.cli.scores import score_tables
+    from lang_jepa.evaluation.tasks import QUICK
+    from lang_jepa.report import evaluate_run
+    from lang_jepa.report.run import EvaluateOptions
+    from lang_jepa.training.load import load_any
+    from lang_jepa.training.train import train
+
+    plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
+    result = train(settings, EncoderBar(), lock=lock)
+    leave_if_stopped(result, f"lang-jepa train {result.folder} --resume")
+    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
+    plain("Evaluating on held-out stories ...")
+    report, _ = evaluate_run(result.folder, EvaluateOptions(tasks="stories", budget=QUICK))
+    first = [row for row in report.rows if (row.task, row.split) == (report.rows[0].task, report.rows[0].split)]
+    score_tables(replace(report, rows=first), title="\nWhich sentence of 256 comes next, in stories never trained on")
+    plain("")
+    _train_decoder(result.folder, decoder)
+    _, path = evaluate_run(result.folder, EvaluateOptions(tasks="decode", budget=QUICK))
+    _show_end(result, path, load_any(result.folder))
+
+
+def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
+    """One story, one picture, and what to do next."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.inference.document_picture import draw_study
+
+    told = surprising_story(model)
+    for line in told.lines():
+        plain(line)
+    draw_study(told.study, result.folder / PICTURE, title="a held-out story")
+    for name, said in (
+        ("picture", f"{result.folder / PICTURE} (curves of the training: run.png)"),
+        ("all scores", str(scores)),
+        ("collapse warnings", "; ".join(result.alarms) if result.alarms else "none"),
+    ):
+        plain(f"  {name:<18}{said}")
+    plain(_NEXT.format(run=result.folder), whole=True)
+
+
+def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
+    """A decoder of the trained encoder."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.cli.progress import DecoderBar
+    from lang_jepa.training.train import train
+
+    plain("Training a decoder that turns concepts, encoded or predicted, into sentences.")
+    result = train(settings.of(run), DecoderBar())
+    leave_if_stopped(result, f"lang-jepa train {settings.logging.log_dir} --resume")
+    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A story with its most surprising sentence.
+
+    Attributes:
+        study: of its sentences, by the predictor.
+        position: of the most surprising one.
+        expected: the sentence that the model expected most there, of 256 other stories' and the true one.
+        imagined: what the decoder makes of the prediction there; empty without a decoder.
+    """
+
+    study: "Study"
+    position: int
+    expected: str
+    imagined: str
+
+    def lines(self) -> list[str]:
+        """The story as it is shown."""
+        lines = ["\nA held-out story, and its most surprising sentence (high is surprising):", ""]
+        for one in self.study.surprise.sentences:
+            mark = "" if one.position != self.position else f"   <- surprise {one.surprise:+.1f}"
+            lines.append(f"  {one.sentence}{mark}")
+            if one.position == self.position:
+                lines.append(f"    expected of 257 sentences: {self.expected}")
+                lines += [f"    imagined in its place:     {self.imagined}"] if self.imagined else []
+        return [*lines, ""]
+
+
+def surprising_story(model: "ConceptModel") -> Told:
+    """The first held-out story, with what the model expected at its most surprising sentence."""
+    from lang_jepa.inference.document import study
+    from lang_jepa.inference.search import rank_continuations
+    from lang_jepa.stories import generate
+
+    stories = list(generate(257, seed=1, split="heldout"))
+    sentences = [sentence.text for sentence in stories[0].sentences]
+    found = study(model, sentences, using="predictor")
+    position = found.surprise.ranked()[0].position
+    others = [story.sentences[min(position, len(story.sentences) - 1)].text for story in stories[1:]]
+    expected = rank_continuations(model, sentences[:position], [sentences[position], *others])[0][1]
+    imagined = model.imagine(sentences[:position], 1)[0].text if model.decoder is not None else ""
+    return Told(found, position, expected, imagined)

@@ -1,0 +1,93 @@
+"""A document in a picture: its sentences from top to bottom, and beside each how surprising it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lang_jepa.errors import one_line
+from lang_jepa.files.atomic import atomic_file
+from lang_jepa.inference.document import Study
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST = 60
+"""Sentences that are written out; of a longer document only the most surprising are."""
+_WRITTEN = 12
+"""Sentences of a longer document that are written out."""
+_LETTERS = 88
+
+
+def draw_study(found: Study, path: Path, *, title: str = "", unit: str = "sentence") -> None:
+    """Write a PNG, atomically.
+
+    Args:
+        found: of `lang_jepa.inference.document.study`.
+        path: of the picture.
+        title: what was read.
+        unit: what a sentence is called.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    count = len(found.topics.sentences)
+    rows = list(range(count)) if count <= MOST else sorted(_first(found))
+    figure = Figure(figsize=(12, 2.2 + 0.27 * len(rows) + (2.5 if count > MOST else 0)), layout="constrained")
+    FigureCanvasAgg(figure)
+    if count > MOST:
+        course, axes = figure.subplots(2, 1, height_ratios=(2.5, 0.27 * len(rows) + 0.8))
+        _draw_course(course, found, unit)
+    else:
+        axes = figure.subplots()
+    _draw_rows(axes, found, rows)
+    reference = "the same document" if found.surprise.against == "document" else "the training text"
+    axes.set_xlabel(f"high is surprising: deviations from shuffled {unit}s of {reference}")
+    what = f"the {len(rows)} most surprising of {count} {unit}s" if count > MOST else f"surprise in {count} {unit}s"
+    figure.suptitle(": ".join(filter(None, (one_line(title), what))), parse_math=False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _first(found: Study) -> list[int]:
+    """Positions of the most surprising sentences."""
+    return [one.position for one in found.surprise.ranked()[:_WRITTEN]]
+
+
+def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
+    """A bar and a dot beside each of some sentences; a line above one that begins a topic."""
+    place = {position: row for row, position in enumerate(rows)}
+    for label, fits, draw in (
+        ("surprise", found.surprise, lambda y, x, label: axes.barh(y, x, color="tab:orange", label=label)),
+        ("out of place", found.outliers, lambda y, x, label: axes.plot(x, y, "o", color="tab:blue", label=label)),
+    ):
+        known = [(place[one.position], one.surprise) for one in fits.sentences if one.position in place]
+        drawn: Any = [(row, value) for row, value in known if value is not None]
+        draw([row for row, _ in drawn], [value for _, value in drawn], label)
+    for position in found.topics.boundaries:
+        if position in place:
+            axes.axhline(place[position] - 0.5, color="black", linestyle=":", linewidth=1)
+    axes.axvline(0.0, color="grey", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [_cut(position, found.topics.sentences[position]) for position in rows])
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)
+        text.set_fontsize(8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncol=2, frameon=False)
+
+
+def _draw_course(axes: "Axes", found: Study, unit: str) -> None:
+    """Surprise over a long document, with a line where a topic begins."""
+    known = [one for one in found.surprise.sentences if one.surprise is not None]
+    surprises: Any = [one.surprise for one in known]
+    axes.plot([one.position for one in known], surprises, color="tab:orange", linewidth=0.8)
+    for position in found.topics.boundaries:
+        axes.axvline(position - 0.5, color="black", linestyle=":", linewidth=0.8)
+    axes.set_xlabel(unit)
+    axes.set_ylabel("surprise")
+    axes.grid(alpha=0.3)
+
+
+def _cut(position: int, text: str) -> str:
+    text = one_line(text)
+    return f"{text if len(text) <= _LETTERS else text[: _LETTERS - 3] + '...'}  {position}"

@@ -1,0 +1,124 @@
+"""Where units of a document stand in its file: as `path:line`, and nowhere that was only guessed."""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from lang_jepa.data.sources import formats
+from lang_jepa.data.sources.read_json import first_values
+from lang_jepa.data.sources.text_files import NotText, chunks, decode, lines
+
+_BLANK = re.compile(r"\n[ \t\r]*\n")
+
+Lines = list[int | None]
+"""The line of each unit, from 1; None where it was not found without doubt."""
+
+
+def lines_of(raw: str, units: Sequence[str]) -> Lines:
+    """The line of a file at which each unit of its document begins.
+
+    Units that follow each other with nothing but white space between are found exactly. Where a reader has left
+    something out (markup, names of speakers), a unit is placed only if the file has its words as often as the document.
+
+    Args:
+        raw: text of the file.
+        units: all units of the document, in order.
+    """
+    starts: Sequence[int | None] = _consecutive(raw, units) or _counted(raw, units)
+    ends = [found.start() for found in re.finditer("\n", raw)]
+    return [None if start is None else bisect_left(ends, start) + 1 for start in starts]
+
+
+def _consecutive(raw: str, units: Sequence[str]) -> list[int]:
+    """First characters of the units; empty where something stands between two of them."""
+    starts, end = [], 0
+    for unit in units:
+        start = raw.find(unit, end)
+        if start < 0 or raw[end:start].strip():
+            return []
+        starts.append(start)
+        end = start + len(unit)
+    return starts
+
+
+def _counted(raw: str, units: Sequence[str]) -> list[int | None]:
+    """First characters of the units that occur as often in the file, white space aside, as among the units."""
+    pieces = [(found.start(), found[0]) for found in re.finditer(r"\S+", raw)]
+    plain = " ".join(piece for _, piece in pieces)
+    offsets = list(accumulate((len(piece) + 1 for _, piece in pieces), initial=0))  # of each piece in `plain`
+    normal = [" ".join(unit.split()) for unit in units]
+    found = {unit: _all(plain, unit) if plain.count(unit) == times else [] for unit, times in Counter(normal).items()}
+    nth: Counter[str] = Counter()
+    placed = list[tuple[int, int]]()  # number of the unit, and where it begins in `plain`
+    for number, unit in enumerate(normal):
+        if found[unit]:
+            placed.append((number, found[unit][nth[unit]]))
+            nth[unit] += 1
+    starts: list[int | None] = [None] * len(units)
+    for number, start in _in_order(placed, [len(unit) for unit in normal]):
+        piece = bisect_right(offsets, start) - 1
+        starts[number] = pieces[piece][0] + start - offsets[piece]
+    return starts
+
+
+def _in_order(placed: list[tuple[int, int]], lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Those that follow each other; of two that do not, the longer one, which is less often found by chance."""
+    kept = list[tuple[int, int]]()
+    for number, start in placed:
+        while kept and start < kept[-1][1] + lengths[kept[-1][0]] and lengths[number] > lengths[kept[-1][0]]:
+            kept.pop()
+        if not kept or start >= kept[-1][1] + lengths[kept[-1][0]]:
+            kept.append((number, start))
+    return kept
+
+
+def _all(text: str, part: str) -> list[int]:
+    """Where a part that is not empty occurs in a text, one occurrence after the other."""
+    found, begin = list[int](), text.find(part)
+    while begin >= 0:
+        found.append(begin)
+        begin = text.find(part, begin + len(part))
+    return found
+
+
+def raw_text(path: Path) -> str | None:
+    """The text of a file that is one document; None of one that is gone, no text, or of many documents."""
+    kind = formats.kind_of_named(path) if path.is_file() else None
+    if kind is None or kind.prose is None or kind.name in ("PDF", "Word"):
+        return None
+    try:
+        return decode(b"".join(chunks(path)))
+    except NotText:
+        return None
+
+
+def row_lines(path: Path) -> list[int]:
+    """The line of each row of a file of JSON lines, from 1; nothing of any other file."""
+    kind = formats.kind_of_named(path) if path.is_file() else None
+    if kind is not formats.JSON or first_values(path)[0] != "lines":
+        return []
+    return [number for number, line in enumerate(lines(chunks(path)), start=1) if line.strip()]
+
+
+def file_of(name: str, root: Path) -> tuple[Path, int] | None:
+    """The file and the row that the id of a document, `file:row`, names below a folder; None where there is no such
+    file.
+    """
+    file, _, row = name.rpartition(":")
+    if not file or not row.isdecimal():
+        return None
+    path = root / file
+    return (path, int(row)) if path.is_file() else None
+
+
+def paragraph_at(raw: str, line: int) -> str:
+    """The paragraph of a text around a line (from 1): what stands between two blank lines."""
+    begin = 0
+    for _ in range(line - 1):
+        begin = raw.index("\n", begin) + 1
+    first = max((found.end() for found in _BLANK.finditer(raw, 0, begin)), default=0)
+    after = _BLANK.search(raw, begin)
+    return raw[first : after.start() if after else len(raw)].strip()

@@ -1,0 +1,105 @@
+"""Documents of a file or a folder, cut into units, each with its place in its file."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from lang_jepa.data.corpus.statistics import Losses
+from lang_jepa.data.sources.base import Document, require_documents
+from lang_jepa.data.sources.conversations import as_read
+from lang_jepa.data.sources.listing import File
+from lang_jepa.data.sources.local import LocalSource
+from lang_jepa.data.sources.source import open_source
+from lang_jepa.data.text.sentences import make_splitter, split_text
+from lang_jepa.inference.folders.places import Lines, lines_of, raw_text, row_lines
+from lang_jepa.settings.data import DataSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A document with its units and where they stand.
+
+    Attributes:
+        name: id of the document; of a file that is one document, its path.
+        path: of its file; empty where it is in none on this machine.
+        text: of the document.
+        units: sentences, lines or turns, in order; there may be none.
+        lines: of each unit the line of the file.
+    """
+
+    name: str
+    path: str
+    text: str
+    units: list[str]
+    lines: Lines
+
+    def only(self, these: Sequence[int]) -> "Placed":
+        """The same with some of its units, by their positions."""
+        return replace(self, units=[self.units[i] for i in these], lines=[self.lines[i] for i in these])
+
+    def where(self, position: int) -> str:
+        """`path:line` of a unit, or the document's name where the line is not known."""
+        line = self.lines[position]
+        return self.name if line is None else f"{self.path}:{line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Documents that were read.
+
+    Attributes:
+        source: what was read, in words.
+        documents: in the order of the source.
+        losses: what became no document or no unit.
+    """
+
+    source: str
+    documents: list[Placed]
+    losses: Losses
+
+    @property
+    def units(self) -> list[str]:
+        """The units of all documents."""
+        return [unit for one in self.documents for unit in one.units]
+
+    def places(self) -> Iterator[tuple[Placed, int]]:
+        """Document and position of each unit."""
+        return ((one, position) for one in self.documents for position in range(len(one.units)))
+
+
+def read_collection(settings: DataSettings) -> Collection:
+    """Read all documents that `settings.train_file` names into memory; short ones are taken too.
+
+    Raises:
+        LangJepaError: of `open_source`; there is no document, with the reasons.
+    """
+    settings = settings.model_copy(update={"min_length": 0})
+    source, splitter = open_source(settings), make_splitter(settings)
+    files = {file.name: file for file in source.files} if isinstance(source, LocalSource) else {}
+    numbers = cache(row_lines)
+    rejected, left_out = Counter[str](), Counter[str]()
+    found = []
+    for document in source.documents(rejected):
+        left_out.update(dict(document.left_out))
+        found.append(_placed(document, files, numbers, as_read(split_text(document.text, splitter), settings)))
+    require_documents(len(found), rejected, source)
+    losses = Losses(len(found) + rejected.total(), rejected, {}, left_out)
+    return Collection(source.description, found, losses)
+
+
+def _placed(
+    document: Document, files: Mapping[str, File], numbers: Callable[[Path], list[int]], units: list[str]
+) -> Placed:
+    name, _, row = (document.place or document.id).rpartition(":")
+    file, unknown = files.get(name), list[int | None]([None] * len(units))
+    if file is None or not isinstance(file.path, Path) or not row.isdecimal():
+        return Placed(document.id, "", document.text, units, unknown)
+    path = str(file.path)
+    if file.kind.prose is not None:
+        raw = raw_text(file.path)
+        return Placed(path, path, document.text, units, unknown if raw is None else lines_of(raw, units))
+    known = numbers(file.path)
+    line = known[int(row)] if known else None
+    return Placed(document.id, path, document.text, units, [line] * len(units))
