@@ -207,6 +207,7 @@ def test_search_finds_the_known_sentence(browser: Any, live: Live, index: Path) 
         assert "best first" in finish(page, "search-form")
         assert page.locator("#hits li").first.inner_text().split("\n")[0].startswith("1.000")
         assert page.locator("#hits li p").first.inner_text() == known
+        assert page.locator("#hits li").first.locator("mark").inner_text() == known, "in its paragraph"
         assert (
             page.locator("#hits li").count() == len({*page.locator("#hits li p:not(.small)").all_inner_texts()}) == 10
         )

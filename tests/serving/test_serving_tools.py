@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from live import Live, serving
 
+from lang_jepa.data.sources.source import elsewhere
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.inference import document
 from lang_jepa.inference.index import Index
+from lang_jepa.inference.index.source import SplitDocuments
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.serving import shapes
 from lang_jepa.serving.documents import flat_map
 from lang_jepa.serving.served import Served
 from lang_jepa.training.load import load_decoder
 from lang_jepa.training.metrics import read_metrics
-from lang_jepa.training.train import train
-from tiny import tiny_settings
 from lang_jepa.training.train import train
 from tiny import tiny_settings
 
@@ -60,7 +60,7 @@ def test_rank_by_the_prediction_and_beside_it_by_the_recency_weighted_mean(live:
     expected = model.rank(CONTEXT, CANDIDATES)
     assert [one["text"] for one in ranked] == [one.text for one in expected] == [CANDIDATES[r["index"]] for r in ranked]
     np.testing.assert_allclose([one["score"] for one in ranked], [one.score for one in expected], atol=1e-5)
-    kind, statistics = model.similarity, model.statistics
+    kind, statistics = model.similarity_kind, model.statistics
     before, after = (prepare(model.encode(texts), statistics, kind) for texts in (CONTEXT, CANDIDATES))
     mean = 0.2 * before[-1] + 0.8 * before.mean(0)  # the last three and the last eight are all three
     copying = after @ (mean / np.linalg.norm(mean))
@@ -163,6 +163,21 @@ def test_search_by_meaning_and_after_a_context(live: Live, model: ConceptModel, 
     assert live.post("/search", {"mode": "meaning", "context": CONTEXT}).status == 400
 
 
+def test_hits_have_their_line_and_paragraph_where_that_is_asked(run: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("Tom sold a car.\nAnna went home.\n\nThe birds flew away.\n", encoding="utf-8")
+    model = ConceptModel.load(run)
+    Index.build(model, SplitDocuments.open(elsewhere(model.settings.data, str(text))), tmp_path / "index")
+    with serving(Served.open(run, tmp_path / "index")) as live:
+        asked = {"query": "Anna went home.", "top_k": 1}
+        (plain,) = live.post("/search", asked).body["hits"]
+        assert (plain["path"], plain["line"], plain["paragraph"]) == (None, None, None)
+        (found,) = live.post("/search", asked | {"paragraph": True}).body["hits"]
+    assert (Path(found["path"]).name, found["line"]) == ("notes.txt", 2)
+    assert found["paragraph"].split("\n") == ["Tom sold a car.", "Anna went home."]
+    assert found | {"path": None, "line": None, "paragraph": None} == plain
+
+
 def test_replies_by_the_predictor_and_without_one(live: Live, model: ConceptModel, index: Path) -> None:
     opened = Index.open(index, model)
     found = live.post("/reply", {"context": CONTEXT, "top_k": 2}).body
@@ -248,7 +263,7 @@ def test_neighbours_are_the_nearest_units_of_the_document(live: Live, model: Con
     assert len(found["units"]) == len(sentences)
     distinct = list(dict.fromkeys(sentences))
     assert found["different"] == len(distinct) == len(sentences) - 1, "Anna went home. is there twice"
-    kind, statistics = model.similarity, model.statistics
+    kind, statistics = model.similarity_kind, model.statistics
     own = prepare(model.encode(distinct), statistics, kind)
     for place in (0, 1, 5, 6, len(sentences) - 1):
         row, unit = distinct.index(sentences[place]), found["units"][place]
