@@ -282,14 +282,13 @@ class Served:
 
 def _found(hit: IndexHit, places: HitPlaces | None) -> shapes.FoundHit:
     """A hit, with its place in its file where that is looked up."""
-    place = places and places.of(hit)
-    paragraph = places and (place.paragraph if place else places.around(hit))
-    return shapes.FoundHit(
-        path=place.path if place else None,
-        line=place.line if place else None,
-        paragraph=paragraph,
-        **as_hit(hit).model_dump(),
-    )
+    found = shapes.FoundHit(**as_hit(hit).model_dump())
+    if places is None:
+        return found
+    place = places.of(hit)
+    if place is None:
+        return found.model_copy(update={"paragraph": places.around(hit)})
+    return found.model_copy(update={"path": place.path, "line": place.line, "paragraph": place.paragraph})
 
 
 def as_hit(hit: IndexHit) -> shapes.Hit:
