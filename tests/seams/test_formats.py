@@ -87,7 +87,7 @@ PINNED = {
     "inference.cache": (1, "eb9dbe8b6e378c28"),
     "inference.cache:CONCEPTS_FORMAT": (1, "66f2a41054adbd7d"),
     "inference.prediction": (1, "3d734786eaba3eb6"),
-    "inference.index.files": (2, "048de240b610d253"),
+    "inference.index.files": (3, "902bf629ea401525"),
 }
 """Number and digest of each step, by its module, and by the constant where that is not FORMAT."""
 

@@ -32,8 +32,8 @@ JOURNAL = "journal.json"
 VECTORS, PREDICTED = "vectors.npy", "predicted.npy"
 FILES = (VECTORS, "text_ends.npy", "documents.npy", "positions.npy", "id_ends.npy", "texts.utf8", "ids.utf8")
 """Of a finished index."""
-FORMAT = 2
-"""2: the files' hashes are in index.json."""
+FORMAT = 3
+"""2: the files' hashes are in index.json. 3: where the files of its corpus lie."""
 INDEX = "index.json"
 _GENERATION = re.compile("[0-9a-f]{16}")
 NAMES = (*FILES, PREDICTED, APPROXIMATE, JOURNAL)
