@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart install install-dev test lint types pytest all-checks format benchmarks reliability clean
+.PHONY: quickstart install install-dev test lint types pytest all-checks format docs benchmarks reliability clean
 
 quickstart: install
 	$(BIN)/lang-jepa quickstart
@@ -32,7 +32,7 @@ types: install-dev
 	$(BIN)/mypy
 
 pytest: install-dev
-	$(BIN)/pytest -q -m "not network" -n 2
+	$(BIN)/pytest -q -m "not network" -n 2 --dist loadfile --no-loadscope-reorder
 
 test: lint types pytest
 
@@ -42,6 +42,9 @@ all-checks: test
 format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install-dev
+	$(BIN)/zensical build --clean --strict
 
 benchmarks: install-dev
 	$(BIN)/python benchmarks/table.py

@@ -74,7 +74,7 @@ def test_an_alarm_says_where_it_is_and_by_how_much(run: Path, tmp_path: Path, ty
     code, out, err = type_in("monitor", run, path, "--json")
     assert code == 0
     last = _alarms(out)[-1]
-    assert (last["text"], last["number"], last["line"], last["file"]) == (f"10:01:00 {FAULT}", 41, 48, str(path))
+    assert (last["text"], last["index"], last["line"], last["file"]) == (f"10:01:00 {FAULT}", 41, 48, str(path))
     assert last["score"] > last["threshold"]
     assert "42 units, " in err
     assert f"alarms: scores above {last['threshold']:.3f}" in err
@@ -156,11 +156,20 @@ def test_too_many_alarms_are_said_once_and_soon(run: Path, tmp_path: Path, type_
 
 
 def test_a_stuck_line_is_one_event(run: Path, tmp_path: Path, type_in: Type) -> None:
+    """One alarm, and when it is over how often it came; also where the file ends before it is over."""
     path = tmp_path / "new.log"
-    path.write_text("\n".join([*_lines(40), *_lines(1) * 12, *_lines(9)]))
+    path.write_text("\n".join([*_lines(41), *_lines(1) * 12, *_lines(9, first=1)]))
     _, out, err = type_in("monitor", run, path, "--json")
-    assert sum(one["line"] > 41 for one in _alarms(out)) >= 8
+    alarms, ends = ([one for one in _alarms(out) if ("ends" in one) == end] for end in (False, True))
+    (stuck,) = [one for one in alarms if 41 < one["line"] <= 53]
+    assert 1 < stuck["times"] == stuck["line"] - 40  # line 41 is the first
+    end = {name: stuck[name] for name in ("text", "line", "file")}
+    assert ends == [{"ends": stuck["index"], "times": 13} | end]
     assert "too many" not in err
+    path.write_text("\n".join([*_lines(41), *_lines(1) * 12]))
+    _, out, _ = type_in("monitor", run, path)
+    said = " ".join(out.split())
+    assert f":{stuck['line']} is one event: its text came 13 times in a row, up to the end" in said
 
 
 def test_an_error_of_a_new_kind_is_said_to_be_one(run: Path, tmp_path: Path, type_in: Type) -> None:
@@ -268,7 +277,7 @@ def test_messages_of_interleaved_groups_are_courses(tmp_path: Path, type_in: Typ
     assert code == 0
     assert "402 units" in out
     assert "1 unit of no session, in one course" in " ".join(out.split())
-    courses = {name: before for name, before, _ in json.loads(state.read_text())["courses"]}
+    courses = {name: before for name, before, *_ in json.loads(state.read_text())["courses"]}
     assert len(courses) == 41
     assert courses["7"][-2:] == [f"{STEPS[9 % 4]} of 7", "Well."]
     assert courses[None] == ["Hm."]

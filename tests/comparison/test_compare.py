@@ -156,20 +156,19 @@ def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path:
 
 
 def test_several_at_a_time_and_stopped_it_gives_the_same_result(whole: Path, tmp_path: Path) -> None:
-    """All four runs at once; SIGTERM lets each of them save."""
+    """Both runs at once; SIGTERM lets each of them save."""
     folder = tmp_path / "parallel"
-    names = [(name, seed) for seed in (0, 1) for name in ("with vicreg", "without")]
-    process = start_comparison(_plan(2), folder, tmp_path, jobs=4)
-    until(lambda: all((run_folder(folder, *name) / LAST).is_file() for name in names), process)
+    names = ("with vicreg", "without")
+    process = start_comparison(_plan(1), folder, tmp_path, jobs=2)
+    until(lambda: all((run_folder(folder, name, 0) / LAST).is_file() for name in names), process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130
-    compare(_plan(2), folder, jobs=3)
+    compare(_plan(1), folder, jobs=2)
     for name in names:
-        ours, theirs = run_folder(folder, *name), run_folder(whole, *name)
+        ours, theirs = run_folder(folder, name, 0), run_folder(whole, name, 0)
         assert_same_run(theirs, ours)
         assert read_json(ours / "facts.json", what="f") == read_json(theirs / "facts.json", what="f")
-    verdicts, expected = (read_json(path / "report.json", what="r")["verdicts"] for path in (folder, whole))
-    assert verdicts == expected
+        assert read_json(ours / "scores.json", what="s")["rows"] == read_json(theirs / "scores.json", what="s")["rows"]
 
 
 def test_a_variant_joins_and_another_leaves(whole: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comparing import Heard, colours_of, stop_and_kill
+from comparing import Heard, colours_of
 from lang_jepa.cli import app as cli
 from lang_jepa.comparison.budget import Budget
 from lang_jepa.comparison.compare import compare
@@ -18,8 +18,7 @@ from lang_jepa.comparison.systems import ENCODERS, GPTS
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.tasks import Budget as Questions
 from lang_jepa.files.atomic import read_json, write_json
-from lang_jepa.training.checkpoint import LAST, load_checkpoint
-from tiny import assert_same_checkpoint, rows_of, tiny_gpt, tiny_settings
+from tiny import rows_of, tiny_gpt, tiny_settings
 
 STEPS = 10
 BITS = "bits per byte (lower is better)"
@@ -130,28 +129,6 @@ def test_the_page_shows_curves_and_values(whole: Path) -> None:
 def test_every_figure_of_the_page_is_a_picture_too(whole: Path) -> None:
     assert sorted(path.name for path in whole.glob("*.png")) == ["curves.png", "jepa.weight.png"]
     assert COLOURS[1] in colours_of(whole / "jepa.weight.png")
-
-
-@pytest.mark.slow
-def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path: Path) -> None:
-    """SIGTERM in the first run, a kill in the second: no step is lost or made twice in what remains."""
-    folder = tmp_path / "parts"
-    first, second = (run_folder(folder, f"jepa.weight={weight}", 0) for weight in (0, 0.5))
-    stop_and_kill(_two(1), folder, tmp_path, first, second)
-    heard = Heard()
-    compare(_two(1), folder, heard)
-    assert heard.jobs == ["jepa.weight=0.5, seed 0"]
-    for run in (first, second):
-        there = run_folder(whole, run.parent.name, 0)
-        assert_same_checkpoint(run / LAST, there / LAST)
-        assert load_checkpoint(run / LAST)["step"] == STEPS
-        assert rows_of(run) == rows_of(there)
-        assert read_json(run / "facts.json", what="f") == read_json(there / "facts.json", what="f")
-        ours, theirs = (read_json(path / "scores.json", what="scores")["rows"] for path in (run, there))
-        assert ours == theirs
-    heard = Heard()
-    compare(_two(1), folder, heard)
-    assert heard.jobs == []
 
 
 def test_a_plan_survives_the_disk_and_names_its_kind(tmp_path: Path) -> None:

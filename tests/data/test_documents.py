@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lang_jepa import stories
-from lang_jepa.data.sources.base import Document, Rejection, Source, require_documents
+from lang_jepa.data.sources.base import Document, Rejection, Source, require_documents, some_documents
 from lang_jepa.data.sources.hub import HubSource, parse_hub_name
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
@@ -186,7 +186,7 @@ def test_require_documents_explains(tmp_path: Path) -> None:
         require_documents(len(documents), rejected, source)
     assert "2 x too short, for example x.jsonl:line 1, x.jsonl:line 2" in str(failure.value)
     require_documents(1, rejected, source)
-    with pytest.raises(LangJepaError, match="has no rows"):
+    with pytest.raises(LangJepaError, match="is empty: it has no rows"):
         require_documents(0, Counter(), source)
 
 
@@ -370,3 +370,17 @@ def test_rows_that_are_lines_become_documents(tmp_path: Path) -> None:
 def test_joined_rows_from_any_document_on(tmp_path: Path, skip: int) -> None:
     source = _open(_jsonl(tmp_path / "wiki.jsonl", WIKI), join_rows=1000, min_length=3)
     assert list(source.rows(skip)) == list(source.rows())[skip:]
+
+
+@pytest.mark.parametrize("name", ["a.log", "a.txt", "a.jsonl", "a.csv", "a.parquet", "two"])
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_an_empty_file_is_called_empty(name: str, text: str, tmp_path: Path) -> None:
+    files = [tmp_path / "two" / "a.txt", tmp_path / "two" / "b.txt"] if name == "two" else [tmp_path / name]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("" if file.suffix == ".parquet" else text)
+    units = {"units": "lines"} if name == "a.log" else {}
+    settings = DataSettings(train_file=str(tmp_path / name), tokenizer_path="trained", **units)
+    with pytest.raises(LangJepaError, match="empty") as failure:
+        list(some_documents(open_source(settings)))
+    assert "rows were rejected" not in str(failure.value)

@@ -205,7 +205,7 @@ def test_reuse_and_rebuild_are_said(settings_for: Callable, tmp_path: Path) -> N
     assert (again.path, again.reused, stages()) == (first.path, True, ["reused"])
     write_rows(tmp_path / "texts.jsonl", texts[1:])
     changed = prepare(settings, progress=events.append)
-    assert "changed: source" in events[0].message
+    assert "is out of date (changed: the files)" in events[0].message
     assert str(first.path) in events[0].message
     assert stages() == ["stale", "assemble", "done"]
     assert changed.path != first.path
@@ -218,6 +218,19 @@ def test_reuse_and_rebuild_are_said(settings_for: Callable, tmp_path: Path) -> N
         {"deduplicate": "none"},
     ):
         assert prepare(settings.model_copy(update=option)).path != changed.path
+
+
+def test_a_setting_by_which_a_source_is_read_is_named(tmp_path: Path, settings_for: Callable) -> None:
+    """The old corpus is not out of date: it is of other settings."""
+    (tmp_path / "app.log").write_text("".join(f"[{n % 2}] step {n} of the nightly export job\n" for n in range(40)))
+    more = {"train_file": str(tmp_path / "app.log"), "units": "lines", "min_length": 1, "min_sentences": 1}
+    settings = settings_for([], **more)
+    events: list[PrepareEvent] = []
+    first = prepare(settings)
+    prepare(settings.model_copy(update={"session": r"\[(\d)\]"}), progress=events.append)
+    assert [event.message for event in events if event.stage == "stale"] == [
+        f"{first.path} was prepared with other settings (data.session); it stays, and another corpus is prepared"
+    ]
 
 
 def test_another_tokenizer_is_another_corpus(settings_for: Callable, minilm: Path) -> None:

@@ -76,7 +76,7 @@ def test_interleaved_sessions_are_scored_as_if_each_were_read_alone(watch: Monit
     assert len({*map(str, mixed[:3])}) == 3
     found: dict[str, list[Scored]] = {"71": [], "72": []}
     for one in watch.feed(mixed, block=block):
-        assert one.text == mixed[one.number]
+        assert one.text == mixed[one.index]
         found[one.text[1:3]].append(one)
     for name, others in alone.items():
         ours = found[name]

@@ -15,9 +15,11 @@ from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.evaluation.rarity import SCORES, named
 from lang_jepa.inference import monitor_data
 from lang_jepa.inference.drift import Drift
+from lang_jepa.inference.events import STUCK, Over, per_run, stuck_runs
 from lang_jepa.inference.kinds import NewKinds
 from lang_jepa.inference.model import ConceptModel, own_corpus
-from lang_jepa.inference.monitor import Monitor
+from lang_jepa.inference.monitor import STUCK_SHARE, Monitor
+from lang_jepa.inference.monitor_choice import choose_scores
 from lang_jepa.training.train import train
 from tiny import tiny_settings
 
@@ -102,6 +104,58 @@ def test_a_stuck_line_is_seen_over_blocks(watch: Monitor) -> None:
     assert course.run == pytest.approx(8 * watch._ngrams.repetition(watch._read(course.before)[-1].key))
 
 
+def test_a_stuck_line_is_one_alarm_whatever_decides(watch: Monitor, folder: Path) -> None:
+    """Where its run is less probable than the stuck lines' share of the rate, from `STUCK` on, and once in a run."""
+    watch.threshold = np.inf
+    share = 0.05 * STUCK_SHARE / 2
+    assert watch.least_run == pytest.approx((-np.log(share), -np.log(share)))  # no usual line comes twice in a row
+    lines = [*_lines(9), *_lines(1) * 12, *_lines(7, first=1)]  # the ninth is of their kind
+    each = watch._ngrams.repetition(watch._read(masked(lines[:1], watch.model.settings.data))[0].key)
+    assert 2 * each > watch.least_run[0]  # three in a row would be improbable enough
+    for block in (3, 100):
+        other = Monitor(watch.model, own_corpus(watch.model), per_thousand=50)  # type: ignore[arg-type]
+        other.threshold = np.inf
+        found = list(other.feed(lines, block=block))
+        first = 8 + STUCK - 1  # nine lines, then the twelve that follow the first of their kind
+        assert [(one.index, one.times, one.event) for one in found if one.alarm] == [(first, STUCK, first)]
+        assert [(one.index, one.over) for one in found if one.over] == [(21, Over(first, 13))]
+        assert [one.stuck for one in found] == [first <= row < 21 for row in range(len(found))]
+
+
+def test_an_event_is_taken_up_with_the_state(watch: Monitor, folder: Path, tmp_path: Path) -> None:
+    error = "10:00:00 ERROR no such page"
+    (*_, alarm) = [one for one in watch.score([*_lines(9), *[error] * 3]) if one.alarm]
+    assert (alarm.index, alarm.times) == (9, 1)
+    watch.save(tmp_path / "state.json")
+    again = Monitor(watch.model, own_corpus(watch.model), per_thousand=50)  # type: ignore[arg-type]
+    again.restore(tmp_path / "state.json")
+    assert again.open_events() == watch.open_events() == [Over(alarm.index, 3)]
+    found = again.score([error, *_lines(1)])
+    assert [(one.alarm, one.event, one.over) for one in found] == [
+        (False, alarm.index, None), (found[1].alarm, found[1].event, Over(alarm.index, 4)),
+    ]  # fmt: skip
+
+
+def test_a_run_of_usual_lines_counts_once_in_the_threshold() -> None:
+    again = np.array([False, True, True, False, False, True])
+    runs = stuck_runs(np.arange(8.0), np.array([False, *[True] * (STUCK - 1), False, True, True]))
+    assert runs.tolist() == [0, 0, 0, 0, 4, 0, 0, 0]
+    np.testing.assert_array_equal(
+        per_run(np.array([1.0, 3.0, 2.0, 5.0, 4.0, 0.0]), again), [3.0, -np.inf, -np.inf, 5.0, 4.0, -np.inf]
+    )
+
+
+def test_what_was_expected_is_what_is_usual_there(watch: Monitor) -> None:
+    """Of units equally near to a prediction the frequent ones: the posterior of a contrastive predictor, by hand."""
+    tau = watch.model.settings.objective.contrastive_temperature
+    expected = watch._space[0]
+    watch._prior = tau * np.log(np.array([1, 1, 1, 500]))
+    by_hand = np.exp(watch._space @ expected / tau) * [1, 1, 1, 500]
+    assert watch._nearest(expected) == tuple(watch.known[row] for row in np.argsort(-by_hand)[:3])
+    assert watch._ngrams.count(watch._read([watch.known[0]])[0].key) == 150  # of 600 lines of four kinds
+    assert watch._ngrams.count("never seen") == 0
+
+
 def test_faults_decide_which_scores_count(watch: Monitor) -> None:
     assert watch.merits[named(watch.decides)] == pytest.approx(max(watch.merits.values()), abs=1e-3)
     assert len(watch.merits) == 15
@@ -151,7 +205,7 @@ def test_the_state_is_taken_up(watch: Monitor, folder: Path, tmp_path: Path) -> 
     rest = second.score(lines[11:])
     assert parts == whole[:11]
     assert [one.surprise > 0.5 for one in rest] == [surprise > 0.5 for surprise in whole[11:]]
-    assert (rest[0].number, second.seen) == (11, 30)
+    assert (rest[0].index, second.seen) == (11, 30)
     assert second._courses.at(None).run == first._courses.at(None).run == 0
 
 
@@ -159,15 +213,17 @@ def test_the_state_is_taken_up(watch: Monitor, folder: Path, tmp_path: Path) -> 
     "change",
     [
         {"courses": "open door"},
-        {"courses": [[None, ["open door"]]]},
-        {"courses": [[1, ["open door"], 0.0]]},
-        {"courses": [[None, [1], 0.0]]},
-        {"courses": [[None, ["open door"], "0"]]},
+        {"courses": [[None, ["open door"], 0.0]]},
+        {"courses": [[1, ["open door"], 0.0, 1, None]]},
+        {"courses": [[None, [1], 0.0, 1, None]]},
+        {"courses": [[None, ["open door"], "0", 1, None]]},
+        {"courses": [[None, ["open door"], 0.0, 1.0, None]]},
+        {"courses": [[None, ["open door"], 0.0, 1, "7"]]},
         {"recent": [0]},
         {"seen": -1},
         {"alarms": True},
         {"apart": None},
-        {"format": 3},
+        {"format": 4},
         {"kinds": ["open door"]},
         {"kinds": {"open door": "1"}},
         {"model": None},
@@ -211,9 +267,9 @@ def test_usual_units_of_another_file_set_the_threshold(watch: Monitor) -> None:
         Monitor(watch.model, corpus, usual=other[:3])
 
 
-def _drifted(per_thousand: float, alarms: list[bool], repeats: list[bool] | None = None) -> tuple[int, int] | None:
+def _drifted(per_thousand: float, alarms: list[bool], events: list[bool] | None = None) -> tuple[int, int] | None:
     drift = Drift(per_thousand)
-    drift.count(alarms, repeats or [False] * len(alarms))
+    drift.count(alarms, events or alarms)
     return drift.found
 
 
@@ -227,10 +283,11 @@ def test_too_many_alarms_are_drift_as_soon_as_chance_cannot_be_it() -> None:
     assert _drifted(1000 / 3, [True] * 1000) is None  # all were asked for
 
 
-def test_alarms_of_one_stuck_unit_are_no_drift() -> None:
-    """Nor do they hide one: alarms of other units count as before."""
-    assert _drifted(1, [False, False, *[True] * 8], [False, *[True] * 9]) is None
-    assert _drifted(1, [True, *[True] * 99, True], [False, *[True] * 99, False]) == (2, 2)
+def test_what_repeats_an_alarm_is_left_out_of_drift() -> None:
+    """So that 99 repetitions are no event, and do not hide that of two other units both are alarms."""
+    assert _drifted(1, [True, *[False] * 99], [True] * 100) is None
+    assert _drifted(1, [True, *[False] * 99, True], [True] * 101) == (2, 2)
+    assert _drifted(1, [True, *[False] * 99, True]) is None
 
 
 def test_the_stated_rate_is_no_drift() -> None:
@@ -289,6 +346,7 @@ def test_usual_units_without_any_before_them_are_refused(watch: Monitor) -> None
 def test_the_score_of_an_alarm_is_above_the_threshold_and_adds_up(watch: Monitor) -> None:
     found = watch.score([*_lines(40), "disk failure at sector nine"])
     assert all(one.alarm == (one.score > watch.threshold) for one in found)
+    assert sum(one.alarm for one in found) > 0
     scores, _, _ = watch._raw([masked(_lines(40), watch.model.settings.data)])
     rarity = -np.log(
         ((watch._usual._levels[:, None, :] >= scores.T.round(4)[:, :, None]).sum(2) + 1) / (len(watch._usual) + 1)
@@ -334,6 +392,6 @@ def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, 
 
 
 def test_documents_without_room_for_faults_decide_nothing(watch: Monitor) -> None:
-    assert watch._decide([_lines(4), _lines(3)]) == ([0, 1], {})
-    decides, merits = watch._decide([_lines(4), _lines(30)])
+    assert choose_scores([_lines(4), _lines(3)], watch._raw_alone, watch._usual, spoken=False) == ([0, 1], {})
+    decides, merits = choose_scores([_lines(4), _lines(30)], watch._raw_alone, watch._usual, spoken=False)
     assert named(decides) in merits

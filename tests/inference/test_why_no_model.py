@@ -4,8 +4,13 @@ import os
 import shlex
 from pathlib import Path
 
+import pytest
+
+from lang_jepa.errors import LangJepaError
 from lang_jepa.files.run_lock import RunLock
-from lang_jepa.inference.model_folder import why_no_model
+from lang_jepa.inference.gpt import load_gpt
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import nearest_run, why_no_model
 
 
 def _run(folder: Path, *checkpoints: str) -> Path:
@@ -28,3 +33,19 @@ def test_a_run_at_work_is_not_called_interrupted(tmp_path: Path) -> None:
     folder = _run(tmp_path / "run", "checkpoint-last.pth")
     with RunLock(folder):
         assert why_no_model(folder).startswith(f"process {os.getpid()} is training in {folder}")
+
+
+def test_a_run_that_is_not_there_is_looked_for_beside_it_and_in_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert nearest_run(Path("runs/dialgue")) == ""
+    (tmp_path / "runs").mkdir()
+    _run(tmp_path / "runs" / "dialogue")
+    assert nearest_run(Path("runs/dialgue")) == "; did you mean runs/dialogue?"
+    assert nearest_run(Path("dialgue")) == "; did you mean runs/dialogue?"
+    assert nearest_run(Path("runs/xyz")) == nearest_run(Path("else/xyz")) == "; there are runs/dialogue"
+    assert nearest_run(Path("runs/dialogue")) == ""  # it is there
+    for load in (ConceptModel.load, load_gpt):
+        with pytest.raises(LangJepaError, match=r"did you mean runs/dialogue\?"):
+            load(Path("runs/dialgue"))

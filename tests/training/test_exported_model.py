@@ -75,6 +75,7 @@ def test_a_run_says_which_similarities_were_not_asked(sample: int, tmp_path: Pat
     else:
         assert similarity in ("raw", "centred")
         assert lines == [
-            f"similarity: {similarity}, of raw and centred. Whitened and predictable need 256 training sentences for 32 "
-            "dimensions, and there were 255 (model.score_sample at most)"
+            f"similarity: {similarity}, of raw and centred; 255 training sentences are too few for whitened and "
+            "predictable. model.embed_dim=32 takes 256 training sentences or more, 8 for each dimension. Raise "
+            "model.score_sample"
         ]

@@ -35,7 +35,9 @@ def test_training_begins_with_another_runs_weights(tmp_path: Path, type_in: Type
              "data.prepare_workers=1", "-o", "data.val_fraction=0.2", "-o", "data.batch_size=4", "-o", "data.min_length=1",
              "-o", f"logging.log_dir={tmp_path / 'second'}", "-o", "optimization.max_steps=2", "-o", "optimization.lr=1e-9",
              "-o", "optimization.final_lr=0", "-o", "data.deduplicate=none", "-o", "model.score_sample=64")  # fmt: skip
-    assert type_in("train", "concepts", "--from", first, *given).status == 0
+    status, out, err = type_in("train", "concepts", "--from", first, *given)
+    assert status == 0
+    assert "held-out recall@1 was" in " ".join((out + err).split())
     one, two = ConceptModel.load(first), ConceptModel.load(tmp_path / "second")
     assert two.tokenizer.fingerprint() == one.tokenizer.fingerprint()
     mine, theirs = one.jepa.state_dict(), two.jepa.state_dict()

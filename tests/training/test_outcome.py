@@ -7,7 +7,7 @@ import pytest
 
 from lang_jepa.export.export import export_run
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.training.outcome import worse_than_at_start
+from lang_jepa.training.outcome import since_start, worse_than_at_start
 from tiny import corpora
 from typed import Type
 
@@ -43,6 +43,18 @@ def test_the_figures_are_said() -> None:
     said = worse_than_at_start([_row(0, 0.5), _row(10, 0.4), _row(20, 0.3)], 10)
     assert said is not None
     assert all(part in said for part in ("0.500 before", "(step 10) it is 0.400", "400 questions", "0.070"))
+
+
+def test_a_run_from_other_weights_says_what_became_of_them() -> None:
+    """Also a fall that chance may explain, and one after which the weights of the start were kept."""
+    assert since_start([_row(0, 0.5)], None) is None
+    assert since_start([_row(5, 0.5), _row(10, 0.6)], None) is None
+    said, fell = since_start([_row(0, 0.5), _row(10, 0.6)], 10) or ("", True)
+    assert not fell
+    assert said == "held-out recall@1 was 0.500 with the weights of --from, and is 0.600 at the end"
+    said, fell = since_start([_row(0, 0.5), _row(10, 0.49)], 0) or ("", False)
+    assert fell
+    assert "is 0.490 at the end; the model is that of step 0, the best validation: it fell. Keep the model" in said
 
 
 def test_a_run_that_unlearns_says_so_everywhere(tmp_path: Path, type_in: Type) -> None:

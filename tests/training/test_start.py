@@ -18,7 +18,8 @@ from lang_jepa.models.target import FrozenTarget
 from lang_jepa.settings.load import load_settings
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent
-from lang_jepa.training.start import check_sample, start_model, start_target, whiten_head
+from lang_jepa.training.start import start_model, start_target, whiten_head
+from lang_jepa.training.text_size import check_sample
 from lang_jepa.training.train import train
 from tiny import TINY, corpora, tiny_settings
 
@@ -27,13 +28,17 @@ FROZEN = ("objective.target=frozen", "objective.regularizer=none")
 
 
 class Heard(Silent):
-    """Keeps the warnings."""
+    """Keeps the warnings and messages."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.messages: list[str] = []
 
     def warning(self, text: str) -> None:
         self.warnings.append(text)
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +181,13 @@ def test_text_that_is_too_short_for_the_width_is_reported(tmp_path: Path) -> Non
     few = ("data.val_fraction=0.3", "objective.regularizer=vicreg", "optimization.max_steps=1")
     train(tiny_settings(tmp_path / "wide", *wide, *few), heard)
     (warning,) = [text for text in heard.warnings if "model.embed_dim" in text]
-    sentences = re.search(r"needs 512 training sentences or more, and there are (\d+): the whitened start and", warning)
+    sentences = re.search(r"there are (\d+) training sentences: the whitened start and", warning)
     assert sentences is not None
-    assert f"a smaller model.embed_dim ({int(sentences[1]) // 2} at most" in warning
+    advice = f"a smaller model.embed_dim ({int(sentences[1]) // 8} at most, pred_dim with it)"
+    rule = "model.embed_dim=256 takes 2,048 training sentences or more, 8 for each dimension"
+    assert f"{rule}. Take more text, or {advice}" in warning
+    (later,) = [text for text in heard.messages if text.startswith("similarity")]
+    assert later.endswith(advice)  # the same at the end
     (row,) = [row for row in read_metrics(tmp_path / "wide" / "metrics.csv") if "train/regularizer" in row]
     assert row["train/regularizer"] < 50
     narrow = Heard()
@@ -187,4 +196,4 @@ def test_text_that_is_too_short_for_the_width_is_reported(tmp_path: Path) -> Non
     settings = tiny_settings(tmp_path / "given", "model.head_sample=32")
     corpus = prepare(settings.data)
     sample = make_plain_view(settings, corpus.train, corpus.tokenizer)
-    assert str(check_sample(settings, sample)).endswith("the whitened start can only be rough. Raise model.head_sample")
+    assert str(check_sample(settings, sample)).endswith(". Raise model.head_sample")

@@ -34,6 +34,7 @@ from lang_jepa.training.signals import Interrupted, exit_status, finished_first
 
 if TYPE_CHECKING:
     from lang_jepa.inference.embedding import EmbeddingModel
+    from lang_jepa.inference.events import Over
     from lang_jepa.inference.monitor import Monitor, Scored
     from lang_jepa.settings.data import DataSettings
 
@@ -265,6 +266,7 @@ class _Shown:
         self.watch, self.source, self.kept, self.as_json, self.goes_on = watch, source, kept, as_json, goes_on
         self.reader = UnitReader(watch.model.settings.data)
         self._warned = False
+        self._shown: dict[int, tuple[Scored, str | None, int]] = {}  # alarms, file and line, until they are over
 
     def alarms(self, batches: Iterator[Batch]) -> None:
         """Show the alarms in lines as they come."""
@@ -284,8 +286,11 @@ class _Shown:
         units = self.reader.read(lines)
         found = self.watch.score([unit.text for unit in units], self.reader.courses(units))
         for one, unit in zip(found, units, strict=True):
+            if one.over is not None:
+                self._show_end(one.over)
             if one.alarm:
                 self._show(one, unit)
+                self._shown[one.index] = one, self.source.name, unit.line.number
         sys.stdout.flush()
         self.source.passed(lines[-1])
         self._warn()
@@ -296,19 +301,36 @@ class _Shown:
 
         line, file = unit.line.number, self.source.name
         if self.as_json:
+            fields = {name: value for name, value in asdict(one).items() if name not in ("event", "over")}
             where = {"line": line, "file": file, "threshold": self.watch.threshold}
-            console.out(json.dumps(asdict(one) | where, ensure_ascii=False), highlight=False)
+            console.out(json.dumps(fields | where, ensure_ascii=False), highlight=False)
             return
-        plain(f"{f'line {line}' if file is None else f'{file}:{line}'}  {one_line(one.text)}")
+        plain(f"{_where(file, line)}  {one_line(one.text)}")
         decides, threshold = named(self.watch.decides), self.watch.threshold
         plain(f"    score {one.score:.3f} by {decides}; an alarm above {threshold:.3f}", style="dim")
         if one.severe:
             plain("    an alarm by its level, an error or worse: no usual unit is of its kind", style="dim")
+        if one.stuck:
+            plain(f"    an alarm by its repetition: it came {one.times} times in a row", style="dim")
         shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
         said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         plain(f"    more than usual units: {said}", style="dim")
         if one.expected:
             plain(f"    expected: {one_line(one.expected[0])}", style="dim")
+
+    def _show_end(self, over: "Over", goes_on: str = "") -> None:
+        """Say how often the unit of an alarm came in a row, where it came again after the alarm."""
+        from lang_jepa.cli.console import console, plain
+
+        alarm, file, line = self._shown.pop(over.alarm, (None, None, None))  # None: of an earlier call
+        if alarm is not None and over.times == alarm.times:
+            return
+        if self.as_json:
+            end = {"ends": over.alarm, "text": alarm and alarm.text, "line": line, "file": file, "times": over.times}
+            console.out(json.dumps(end, ensure_ascii=False), highlight=False)
+            return
+        which = "an alarm of an earlier call" if line is None else f"the alarm of {_where(file, line)}"
+        plain(f"{which} is one event: its text came {over.times} times in a row{goes_on}", style="dim")
 
     def _warn(self) -> None:
         """Say once that there are too many alarms, and that lines were left out."""
@@ -329,10 +351,12 @@ class _Shown:
             warn(text)
 
     def summary(self) -> None:
-        """How many units and alarms there were."""
+        """Which events go on, and how many units and alarms there were."""
         from lang_jepa.cli.console import aside, plain
 
         watch, reader = self.watch, self.reader
+        for over in watch.open_events():
+            self._show_end(over, ", up to the end")
         rate = 1000 * watch.alarms / max(1, watch.seen)
         text = f"{counted(watch.seen, 'unit')}, {counted(watch.alarms, 'alarm')} ({rate:.2f} in a thousand)"
         text += ", with those of earlier calls" if self.goes_on else ""
@@ -346,6 +370,11 @@ class _Shown:
             aside(text)
         else:
             plain(text, style="dim")
+
+
+def _where(file: str | None, line: int) -> str:
+    """A line, as people and editors name it."""
+    return f"line {line}" if file is None else f"{file}:{line}"
 
 
 def _describe(watch: "Monitor") -> None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from lang_jepa.cli.console import console, draw, plain, score_tables_of
 from lang_jepa.errors import counted, visible
+from lang_jepa.evaluation.conclusions import conclusions
 from lang_jepa.evaluation.table import Report, Row, is_headline, shortened, shown
 
 
@@ -30,6 +31,7 @@ def score_tables(report: Report, *, title: str, everything: bool = False, asked:
         if hidden:
             left_out = f"{counted(hidden, 'weaker row')} left out here"
             plain(f"{left_out}: --everything shows all, the JSON has them", style="dim")
+        plain(" ".join(conclusions(row for row in report.rows if (row.task, row.split) == (task, split))))
 
 
 def sorted_rows(report: Report, everything: bool) -> list[Row]:

@@ -28,11 +28,13 @@ def recipe_of(named: str, start: Path | None) -> str:
 
 
 def _start_folder(start: Path) -> Path:
-    from lang_jepa.inference.model_folder import find_model, why_no_model
+    from lang_jepa.inference.model_folder import find_model, nearest_run, why_no_model
 
     folder = find_model(start)
     if folder is None:
-        raise LangJepaError(why_no_model(start) or f"--from {start}: there is no model of an encoder")
+        raise LangJepaError(
+            why_no_model(start) or f"--from {start}: there is no model of an encoder{nearest_run(start)}"
+        )
     return folder
 
 

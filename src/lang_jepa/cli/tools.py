@@ -63,7 +63,7 @@ def index(
     ] = "none",
     weight: Annotated[float, typer.Option("--context-weight", help="Share of what is mixed in.")] = 0.6,
     predictions: Annotated[
-        bool, typer.Option("--predictions", help="Also store what is expected at each place, for --by context-vote.")
+        bool, typer.Option("--predictions", help="Also store what is expected at each position, for --by context-vote.")
     ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""
@@ -269,13 +269,13 @@ def generate(
     """Continue a text with a GPT, until it ends its document or --tokens are written."""
     from lang_jepa.cli.console import plain, show_json
     from lang_jepa.inference.gpt import TextGPT
-    from lang_jepa.inference.model_folder import find_gpt, why_no_model
+    from lang_jepa.inference.model_folder import find_gpt, nearest_run, why_no_model
 
     if find_gpt(run) is None:
         raise LangJepaError(
             why_no_model(run)
             or f"{run} is no run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
-            "`lang-jepa infer RUN --context ... --continue 3` shows"
+            f"`lang-jepa infer RUN --context ... --continue 3` shows{nearest_run(run)}"
         )
     if prompt is None:
         if sys.stdin.isatty():

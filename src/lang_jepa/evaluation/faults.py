@@ -87,7 +87,7 @@ class Faulty:
 
 
 def with_faults(document: Sequence[str], kind: Kind, pools: Pools, generator: np.random.Generator) -> Faulty:
-    """A copy of a document with faults of one kind, about one in `APART` units; none where no place can have one.
+    """A copy of a document with faults of one kind, about one in `APART` units; none where no position can have one.
 
     Args:
         document: units in order of time.

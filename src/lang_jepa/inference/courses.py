@@ -1,7 +1,7 @@
 """Courses of units that come interleaved, such as the sessions of a log: what came last in each of the recent ones."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,14 @@ class Course:
     Attributes:
         before: its last units, as the model reads them, oldest first.
         run: the score of repetition of the last one.
+        times: how often it came in a row.
+        event: index of the alarm in that run (None: there was none).
     """
 
     before: deque[str]
     run: float = 0.0
+    times: int = 0
+    event: int | None = None
 
 
 class Courses:
@@ -41,6 +45,9 @@ class Courses:
 
     def __len__(self) -> int:
         return len(self._courses)
+
+    def __iter__(self) -> Iterator[Course]:
+        return iter(self._courses.values())
 
     def at(self, name: Name) -> Course:
         """The course of a name, a new one where it is not remembered; it counts as the last that got a unit."""
@@ -68,12 +75,12 @@ class Courses:
 
     def plain(self) -> list[list[Any]]:
         """All of them as plain data, to be taken up by `restore`."""
-        return [[name, list(one.before), one.run] for name, one in self._courses.items()]
+        return [[name, list(one.before), one.run, one.times, one.event] for name, one in self._courses.items()]
 
     def restore(self, courses: list[list[Any]]) -> None:
         """Take up what `plain` returned."""
-        for name, before, run in courses:
-            self._courses[name] = Course(deque(before, maxlen=self._reach), float(run))
+        for name, before, run, times, event in courses:
+            self._courses[name] = Course(deque(before, maxlen=self._reach), float(run), times, event)
 
 
 def in_courses(names: Iterable[Name]) -> dict[Name, list[int]]:
@@ -92,10 +99,12 @@ def are_courses(value: object) -> bool:
     """Whether a value of JSON is what `Courses.plain` returns."""
     return isinstance(value, list) and all(
         isinstance(one, list)
-        and len(one) == 3
+        and len(one) == 5
         and isinstance(one[0], str | None)
         and isinstance(one[1], list)
         and all(isinstance(unit, str) for unit in one[1])
         and isinstance(one[2], int | float)
+        and type(one[3]) is int
+        and (one[4] is None or type(one[4]) is int)
         for one in value
     )

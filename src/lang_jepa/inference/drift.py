@@ -16,7 +16,7 @@ RECENT = 1000
 class Drift:
     """Counts alarms among the last units.
 
-    An alarm of a unit that repeats the one before it is left out: a stuck line is one event, however long it goes on.
+    What repeats an alarm is left out: a stuck line is one event, however long it goes on.
 
     Args:
         per_thousand: alarms among a thousand units that were asked for.
@@ -30,15 +30,15 @@ class Drift:
         self._rate = min(1.0, TIMES * per_thousand / 1000)
         self._recent: deque[bool] = deque(maxlen=RECENT)
 
-    def count(self, alarms: Sequence[bool], repeats: Sequence[bool]) -> None:
+    def count(self, alarms: Sequence[bool], events: Sequence[bool]) -> None:
         """Take the next units.
 
         Args:
             alarms: which of them are alarms.
-            repeats: which of them are the same as the one before in their course.
+            events: which of them belong to one: alarms, and what repeats them.
         """
-        for alarm, again in zip(alarms, repeats, strict=True):
-            if alarm and again:
+        for alarm, event in zip(alarms, events, strict=True):
+            if event and not alarm:
                 continue
             self._recent.append(alarm)
             if alarm and self.found is None:

@@ -33,6 +33,7 @@ from lang_jepa.inference.model_folder import (
     SETTINGS,
     WEIGHTS,
     find_gpt,
+    nearest_run,
     read_card,
     read_tensors,
     why_no_model,
@@ -168,7 +169,7 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
         raise LangJepaError(
             why_no_model(Path(path))
             or f"{path} is no model directory of a GPT (it has no {GPT_CARD}); an encoder is read, evaluated and "
-            "exported by other options than a GPT (int8 and int6 are of GPTs)"
+            f"exported by other options than a GPT (int8 and int6 are of GPTs){nearest_run(Path(path))}"
         )
     card = read_card(folder / GPT_CARD, what="model card")
     if lacking := [name for name in ("looped", "bos_id") if name not in card]:

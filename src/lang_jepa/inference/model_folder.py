@@ -16,6 +16,7 @@ safetensors, JSON or YAML: loading runs no code from the files. The directory of
 `lang_jepa.inference.gpt`.
 """
 
+import difflib
 import shlex
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -166,6 +167,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+RUNS = "runs"
+"""Folder of run directories by default."""
+_NAMED = 8
+"""Runs that a message names."""
 _CHECKPOINTS = ("checkpoint-best.pth", "checkpoint-last.pth")
 
 
@@ -201,6 +206,26 @@ def why_no_model(path: Path) -> str:
     if system == "gpt":
         return f"{text} (it goes on from checkpoint-last.pth; its {which} checkpoint is {found})"
     return f"{text}\nOr give its {which} checkpoint so far in its place: {found}"
+
+
+def nearest_run(path: Path) -> str:
+    """What a path where nothing is was probably meant to be: the nearest run or model directory beside it, else those
+    that are in runs/; nothing where the path is there, or there are none.
+    """
+    runs = [one for folder in dict.fromkeys((path.parent, Path(RUNS))) for one in _runs_in(folder)]
+    if path.exists() or not runs:
+        return ""
+    close = difflib.get_close_matches(path.name, [one.name for one in runs], n=1)
+    if close:
+        return f"; did you mean {next(one for one in runs if one.name == close[0])}?"
+    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+    return f"; there are {', '.join(map(str, runs[:_NAMED]))}{more}"
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """The run and model directories in a folder, the newest first."""
+    found = [one.parent for name in (SETTINGS, CARD, GPT_CARD) for one in folder.glob(f"*/{name}")]
+    return sorted(dict.fromkeys(found), key=lambda one: (-one.stat().st_mtime, one.name))
 
 
 ENCODING_FILES = (

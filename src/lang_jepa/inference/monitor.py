@@ -5,13 +5,16 @@ of usual units that have as much of it, and those that find faults best together
 the usual units decide which, and the threshold is a quantile of the sums of these units. They are the held-out ones of
 the training, or others that the user names.
 
-Lines have a second way to be alarms: at a severe level (`data/text/levels.py`) a line of a kind that nobody knew is one
-where its novelty alone is above a quantile of its own. Both ways together ring for the stated share of the usual units.
+There are two more ways. A unit that comes so often in a row that this alone is improbable is an alarm (stuck). At a
+severe level (`data/text/levels.py`) a line of a kind that nobody knew is one where its novelty alone is above a
+quantile of its own. A unit that is repeated is one event (`events.py`), and all three ways together make as many events
+of the usual units as the stated rate says.
 
 A unit is scored after those before it in its course: of a model that was trained on sessions (`data.session`) in its
 session, else after all. The usual units are scored in courses too.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,16 +31,16 @@ from lang_jepa.data.text.levels import is_severe
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import CACHE, ORDER, UnitNGram
-from lang_jepa.evaluation.faults import KINDS, WARM, Faulty, Pools, with_faults
-from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
-from lang_jepa.evaluation.rarity import SCORES, Usual, Values, named, rounded, subsets, threshold
+from lang_jepa.evaluation.rarity import SCORES, Usual, Values, rounded, threshold
 from lang_jepa.files.atomic import write_json
 from lang_jepa.inference.cache import SentenceCache, weights_hash
 from lang_jepa.inference.courses import Course, Courses, Name, in_courses
 from lang_jepa.inference.drift import Drift
 from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.events import Over, Position, per_run, positions, stuck_runs
 from lang_jepa.inference.kinds import NewKinds
+from lang_jepa.inference.monitor_choice import choose_scores
 from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of, rate_of
 from lang_jepa.inference.monitor_state import FORMAT, read_state
 
@@ -49,11 +52,10 @@ _CACHED = 50_000
 """Units whose vectors are kept at most."""
 SEVERE_SHARE = 0.5
 """Of the stated rate, for severe units of new kinds at most; what they do not take is left to the sum."""
-PIECE, DECIDING = 64, 2000
-"""Usual units of a piece in which faults are put, and of all pieces, at most."""
-_SURPRISE, _NOVELTY, _REPETITION = map(SCORES.index, ("surprise", "novelty", "repetition"))
-_UNDECIDED = (_SURPRISE, _NOVELTY)
-"""What decides where no document has room for a fault."""
+STUCK_SHARE = 0.5
+"""Of the stated rate, for units that come too often in a row at most, half for those that the training text has and
+half for others; what they do not take is left to the sum."""
+_NOVELTY, _REPETITION = map(SCORES.index, ("novelty", "repetition"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,21 @@ class Scored:
     """A unit with its scores.
 
     Attributes:
-        number: of the unit, from 0 on since the monitor began.
+        index: of the unit, from 0 on since the monitor began.
         text: of it.
         surprise, novelty, ngram, repetition: shares of usual units that have less.
         score: the sum of the rarities (-ln of the shares that have as much) of those that decide.
-        expected: the known units nearest to what was expected, best first; of alarms alone.
+        expected: the known units that were likeliest in its place, best first; of alarms alone.
         severe: whether it is a line at a severe level of a kind that was not known, and an alarm for that alone.
-        alarm: whether the score is above the threshold, or the unit is severe.
+        alarm: whether the score is above the threshold, or the unit is severe or stuck, and no unit was an alarm before
+            it in its run of equal units.
+        stuck: whether it came so often in a row that it is an alarm for that alone.
+        times: how often it came in a row in its course, itself counted.
+        event: index of the alarm that it is, or that it repeats (None: of none).
+        over: the event that ended with it, which is the next other unit of that course.
     """
 
-    number: int
+    index: int
     text: str
     surprise: float
     novelty: float
@@ -80,17 +87,22 @@ class Scored:
     expected: tuple[str, ...]
     severe: bool
     alarm: bool
+    stuck: bool
+    times: int
+    event: int | None
+    over: Over | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What is computed of a unit once: its tokens as a key, its prepared vector [D], its novelty, and whether it is a
-    line at a severe level that the training text does not have.
+    """What is computed of a unit once: its tokens as a key, its prepared vector [D], its novelty, whether the training
+    text has it, and whether it is a line at a severe level that it does not have.
     """
 
     key: bytes
     vector: Floats
     novelty: float
+    known: bool
     severe: bool
 
 
@@ -111,6 +123,8 @@ class Monitor:
             for any).
         threshold: of the sum.
         least_novelty: of a severe unit of a new kind, above which it is an alarm.
+        least_run: score of repetition, above which a unit is an alarm for that alone: of units that the training text
+            has, and of others, whose runs say less, since nobody knows how often they repeat.
         seen, alarms: units and alarms so far.
         apart: units so far of no session (or group), where the model knows some; they are one course.
         drift: alarms among how many last units, when they first were too many for three times the stated rate (None:
@@ -141,17 +155,20 @@ class Monitor:
         self.per_thousand = rate_of(per_thousand, lengths, "held-out" if own is None else "usual")
         lines, rows = counted_units(corpus.train, model.room, names=names)
         self.known = corpus.train.units(rows) if names else corpus.train.texts(rows)
-        self._space = prepare(model.encode(self.known), model.statistics, self._kind)
-        self._ngrams = UnitNGram(lines)
+        self._ngrams, tokens = UnitNGram(lines), model.tokenize(self.known)
+        self._space = prepare(model.encode_tokens(tokens), model.statistics, self._kind)
+        counts = np.array([self._ngrams.count(key_of(ids, model.room)) for ids in tokens])
+        self._prior = model.settings.objective.contrastive_temperature * np.log(np.maximum(counts, 1))
         self._units: dict[str, _Unit] = {}
         usual_units = list(documents(held, names=names)) if own is None else own
         scores, severe = list[Values](), list[str | None]()
         for some in batches(usual_units):
-            scores.append(self._raw(some)[0])
+            scores.append(self._raw_alone(some))
             severe += self._severe_texts([unit for one in some for unit in one])
         self._usual, self._kinds = Usual(np.concatenate(scores)), NewKinds(severe)
-        self.decides, self.merits = self._decide(usual_units)
-        self._set_thresholds(np.concatenate(scores))
+        self.decides, self.merits = choose_scores(usual_units, self._raw_alone, self._usual, spoken=names)
+        known = [one.known for some in usual_units for one in self._read(some)]
+        self._set_thresholds(np.concatenate(scores), np.array(known))
         self.seen = self.alarms = self.apart = 0
         self._drift = Drift(self.per_thousand)
         self._courses = Courses(max(model.settings.data.window_size, CACHE + ORDER))
@@ -190,7 +207,12 @@ class Monitor:
         if self.has_sessions:
             self.apart += sum(name is None for name in names)
         order = np.argsort(np.concatenate([rows for _, rows in parts]))
-        return self._judged(units, self._severe(read, scores[order]), scores[order], expected[order])
+        scores, expected = scores[order], expected[order]
+        return self._judged(units, parts, self._severe(read, scores), self._often(read, scores), scores, expected)
+
+    def open_events(self) -> list[Over]:
+        """The events that go on where the units end, so far: their unit was the last of its course."""
+        return [Over(course.event, course.times) for course in self._courses if course.event is not None]
 
     @property
     def has_sessions(self) -> bool:
@@ -206,19 +228,32 @@ class Monitor:
         """Of the course of each unit."""
         return session_names(units, self.model.settings.data) if courses is None else courses
 
-    def _judged(self, units: Sequence[str], severe: Sequence[bool], scores: Values, expected: Floats) -> list[Scored]:
-        """Units with their scores and what was expected, which are counted."""
+    def _judged(
+        self,
+        units: Sequence[str],
+        parts: Sequence[tuple[Course, list[int]]],
+        severe: Sequence[bool],
+        often: NDArray[np.bool_],
+        scores: Values,
+        expected: Floats,
+    ) -> list[Scored]:
+        """Units with their scores and what was expected, which are counted; `parts`: positions in each course."""
         less, sums = self._usual.less(scores), self._sums(scores)
-        alarms = (sums > self.threshold) | severe
+        again = scores[:, _REPETITION] > 0
+        due, stands = (sums > self.threshold) | severe, dict[int, Position]()
+        for course, rows in parts:
+            which = [self.seen + row for row in rows]
+            some = positions(course, which, again[rows].tolist(), due[rows].tolist(), often[rows].tolist())
+            stands |= dict(zip(rows, some, strict=True))
         found = []
-        for row, (unit, total, alarm) in enumerate(zip(units, sums.tolist(), alarms.tolist(), strict=True)):
-            near = self._nearest(expected[row]) if alarm else ()
-            surprise, novelty, ngram, repetition = less[row].tolist()
-            found.append(
-                Scored(self.seen + row, unit, surprise, novelty, ngram, repetition, total, near, severe[row], alarm)
-            )
-        self.seen, self.alarms = self.seen + len(units), self.alarms + int(alarms.sum())
-        self._drift.count(alarms.tolist(), (scores[:, _REPETITION] > 0).tolist())
+        for row, (unit, total) in enumerate(zip(units, sums.tolist(), strict=True)):
+            index, stand, (one, two, three, four) = self.seen + row, stands[row], less[row].tolist()
+            is_alarm = stand.event == index
+            near = self._nearest(expected[row]) if is_alarm else ()
+            found.append(Scored(index, unit, one, two, three, four, total, near, severe[row], is_alarm, *stand))
+        alarms = [each.alarm for each in found]
+        self.seen, self.alarms = self.seen + len(units), self.alarms + sum(alarms)
+        self._drift.count(alarms, [each.event is not None for each in found])
         return found
 
     def _severe(self, units: Sequence[str], scores: Values) -> list[bool]:
@@ -227,17 +262,29 @@ class Monitor:
         enough = (rounded(scores[:, _NOVELTY]) > self.least_novelty).tolist()
         return [one and far for one, far in zip(new, enough, strict=True)]
 
+    def _often(self, units: Sequence[str], scores: Values) -> NDArray[np.bool_]:
+        """Which of some masked units [n] came improbably often in a row; scores [n, 4]."""
+        return self._too_often(rounded(scores[:, _REPETITION]), np.array([one.known for one in self._read(units)]))
+
+    def _too_often(self, runs: Values, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which scores of repetition [n] are above the limit of their kind, `known` or not."""
+        return np.greater(runs, np.where(known, *self.least_run))
+
     def _severe_texts(self, units: Sequence[str]) -> list[str | None]:
         """Units that are severe and not of the training text, None in the place of others."""
         return [text if unit.severe else None for text, unit in zip(units, self._read(units), strict=True)]
 
-    def _set_thresholds(self, scores: Values) -> None:
-        """Set both thresholds so that the usual units, with their scores [n, 4], are alarms at the stated rate."""
-        rate = self.per_thousand / 1000
+    def _set_thresholds(self, scores: Values, known: NDArray[np.bool_]) -> None:
+        """Set the thresholds so that events of the usual units, with their scores [n, 4], come at the stated rate."""
+        rate, again = self.per_thousand / 1000, scores[:, _REPETITION] > 0
         novelty = np.where(self._kinds.among_usual, rounded(scores[:, _NOVELTY]), 0.0)
         self.least_novelty = threshold(novelty, rate * SEVERE_SHARE)
-        sums = np.where(novelty > self.least_novelty, np.inf, self._sums(scores, own=True))
-        self.threshold = threshold(sums, rate)
+        share, runs = rate * STUCK_SHARE / 2, stuck_runs(rounded(scores[:, _REPETITION]), again)
+        of_each = (threshold(np.where(which, per_run(runs, again), 0.0), share) for which in (known, ~known))
+        least, other = (max(limit, -math.log(share)) for limit in of_each)
+        self.least_run = least, other
+        taken = (novelty > self.least_novelty) | self._too_often(runs, known)
+        self.threshold = threshold(per_run(np.where(taken, np.inf, self._sums(scores, own=True)), again), rate)
 
     def _in_courses(self, units: Sequence[str], courses: Sequence[Name] | None) -> list[list[str]]:
         """Units as the model reads them, those of each course by themselves."""
@@ -248,6 +295,10 @@ class Monitor:
         """The sum that is compared with the threshold, [n]; `own`: of the usual units."""
         sums: Values = self._usual.rarity(scores, own=own)[:, self.decides].sum(1)
         return sums
+
+    def _raw_alone(self, documents: Sequence[Sequence[str]]) -> Values:
+        """The four scores of documents without anything before them, float64 [n, 4]."""
+        return self._raw(documents)[0]
 
     def _raw(
         self, lines: Sequence[Sequence[str]], courses: Sequence[Course] = ()
@@ -316,47 +367,20 @@ class Monitor:
                 novelties = 1 - (some @ self._space.T).max(1)
                 for row, novelty in enumerate(novelties.tolist()):
                     text, key = new[start + row], key_of(tokens[start + row], model.room)
-                    severe = has_levels and is_severe(text) and not self._ngrams.knows(key)
-                    self._units[text] = _Unit(key, some[row], novelty, severe)
+                    known = self._ngrams.knows(key)
+                    severe = has_levels and not known and is_severe(text)
+                    self._units[text] = _Unit(key, some[row], novelty, known, severe)
         return [self._units[unit] for unit in units]
 
-    def _decide(self, documents: Sequence[Sequence[str]]) -> tuple[list[int], dict[str, float]]:
-        """Which scores find faults in the usual units best together, and the mean AUC of each sum of scores."""
-        sources = [one for one in documents if len(one) > WARM]
-        if not sources:
-            return list(_UNDECIDED), {}
-        pieces = [(one, one[at : at + PIECE]) for one in sources for at in range(0, len(one), PIECE)]
-        share = min(1.0, DECIDING / sum(map(len, sources)))
-        rows = np.unique(np.linspace(0, len(pieces) - 1, max(1, int(share * len(pieces)))).astype(int))
-        generator = np.random.default_rng(0)
-        usual = [pieces[row][1] for row in rows]
-        copies: list[list[Faulty]] = []
-        for row in rows:
-            source, piece = pieces[row]
-            others = [unit for other in sources if other is not source for unit in other]
-            pools = Pools(others, source, spoken=self.model.knows_speakers)
-            copies.append([with_faults(piece, kind, pools, generator) for kind in KINDS])
-        scores = self._raw(usual)[0][np.concatenate([np.arange(len(one)) >= WARM for one in usual])]
-        clean = self._usual.rarity(scores)
-        wrong = [self._usual.rarity(self._faults(some)) for some in zip(*copies, strict=True)]
-        merits = {}
-        for columns in subsets(len(SCORES)):
-            sums = clean[:, columns].sum(1)
-            found = [_auc(sums, some[:, columns].sum(1)) for some in wrong if len(some)]
-            merits[columns] = float(np.mean(found)) if found else 0.5
-        best = max(merits, key=lambda columns: round(merits[columns], 3))
-        return list(best), {named(columns): merit for columns, merit in merits.items()}
-
-    def _faults(self, copies: Sequence[Faulty]) -> Values:
-        """The four scores of the units that are faults in some copies."""
-        marks = [np.isin(np.arange(len(one.units)), [at for fault in one.faults for at in fault]) for one in copies]
-        return self._raw([one.units for one in copies])[0][np.concatenate(marks)]
-
     def _nearest(self, expected: Floats, count: int = 3) -> tuple[str, ...]:
-        """The known units nearest to what was expected; none where nothing was."""
+        """The known units that were likeliest; none where nothing was expected.
+
+        A contrastive predictor learns ln p(unit | context) - ln p(unit) as cosine over temperature (van den Oord et al.
+        2018, section 2.3), so each unit has its cosine, and the temperature times ln of how often training has it.
+        """
         if not expected.any():
             return ()
-        order = np.argsort(-(self._space @ expected), kind="stable")[:count]
+        order = np.argsort(-(self._space @ expected + self._prior), kind="stable")[:count]
         return tuple(self.known[row] for row in order)
 
     def save(self, path: Path, **more: Any) -> None:
@@ -374,7 +398,3 @@ class Monitor:
         self._kinds.restore(state["kinds"])
         self.seen, self.alarms, self.apart = state["seen"], state["alarms"], state["apart"]
         return state
-
-
-def _auc(usual: Values, wrong: Values) -> float:
-    return auc(np.concatenate([usual, wrong]), np.arange(len(usual) + len(wrong)) >= len(usual))

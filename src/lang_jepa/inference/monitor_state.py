@@ -10,7 +10,7 @@ from lang_jepa.inference.cache import weights_hash
 from lang_jepa.inference.courses import are_courses
 from lang_jepa.inference.embedding import EmbeddingModel
 
-FORMAT = 4
+FORMAT = 5
 """Of the state: goes up whenever another one is written."""
 
 

@@ -20,6 +20,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.arrays import check_finite
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference.cache import weights_hash
+from lang_jepa.inference.model_folder import nearest_run
 from lang_jepa.models.architecture import position_limit, read_config, skeleton, width_of
 from lang_jepa.models.encoder import POOLINGS, TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
@@ -120,6 +121,7 @@ def _describe(name: str) -> Plain:
             raise LangJepaError(
                 f"no model at {name}: expected a model directory (with lang_jepa.json), a run directory (with model/), "
                 "or a pretrained encoder: a Hugging Face or sentence-transformers folder, or its name on the hub"
+                + nearest_run(Path(name))
             )
         return Plain(name, "Hugging Face", name)
     kinds = [str(module["type"]).rpartition(".")[2] for module in modules] if _whole(modules) else []

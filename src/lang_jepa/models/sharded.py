@@ -1,6 +1,6 @@
 """Weights that the processes of a run share out among them (FSDP2): each holds some rows of every tensor, as a DTensor.
 
-A tensor is told by what it can do, so that nothing here loads torch's distributed tensors.
+A tensor is recognised by what it can do, so that nothing here loads torch's distributed tensors.
 """
 
 from typing import Any

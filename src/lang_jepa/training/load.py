@@ -26,6 +26,7 @@ from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
 from lang_jepa.training.held_out import CANDIDATES, HeldOut, Predicted, sample_examples
 from lang_jepa.training.start import sample_embeddings, with_own_start
+from lang_jepa.training.text_size import ENOUGH_PER_DIMENSION
 
 KEPT = 1000
 """Embeddings of training sentences that stay with the model, which show what is usual."""
@@ -60,14 +61,9 @@ def _unit(x: Tensor) -> Floats:
     return rows
 
 
-LEAST_TO_CHOOSE = 8
-"""Training sentences for each dimension from which `whitened` and `predictable` may be chosen; of fewer a covariance is
-that of the sample."""
-
-
 def estimated(statistics: Statistics) -> tuple[Similarity, ...]:
     """The similarities that may be chosen: of few training sentences only `raw` and `centred`."""
-    enough = statistics.count >= LEAST_TO_CHOOSE * len(statistics.mean)
+    enough = statistics.count >= ENOUGH_PER_DIMENSION * len(statistics.mean)
     return statistics.similarities if enough else ("raw", "centred")
 
 

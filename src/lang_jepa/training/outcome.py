@@ -33,3 +33,29 @@ def worse_than_at_start(rows: Sequence[Mapping[str, float]], step: int | None) -
         "more text, or train fewer steps (optimization.max_steps) or in smaller ones (optimization.lr), and validate "
         "more often (logging.eval_freq), so that an earlier validation can be kept"
     )
+
+
+def since_start(rows: Sequence[Mapping[str, float]], step: int | None) -> tuple[str, bool] | None:
+    """What validation was at the start and at the end of a run that began with another's weights (`train --from`).
+
+    Args:
+        rows, step: as of `worse_than_at_start`.
+
+    Returns:
+        A sentence, with what to do where recall@1 fell, and whether it fell by any amount; None where one of the two
+        was not validated.
+    """
+    validations = [row for row in rows if _RECALL in row]
+    if len(validations) < 2 or validations[0][STEP] != 0:
+        return None
+    before, after = validations[0][_RECALL], validations[-1][_RECALL]
+    said = f"held-out recall@1 was {before:.3f} with the weights of --from, and is {after:.3f} at the end"
+    if step is not None and step != validations[-1][STEP]:
+        said += f"; the model is that of step {step}, the best validation"
+    if after >= before:
+        return said, False
+    return (
+        f"{said}: it fell. Keep the model that it began with, or train fewer steps (optimization.max_steps) or in "
+        "smaller ones (optimization.lr), on more text, or on the old text with the new",
+        True,
+    )

@@ -224,7 +224,7 @@ def _leave(rank: int, what: str) -> None:
 
 
 def _this_machine() -> str:
-    """What processes that see each other's numbers have in common (nothing where it cannot be told)."""
+    """What processes that see each other's numbers have in common (nothing where it is not known)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"

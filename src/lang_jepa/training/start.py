@@ -35,12 +35,11 @@ from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import read_settings
 from lang_jepa.training.checkpoint import load_weights
 from lang_jepa.training.held_out import sample_examples
+from lang_jepa.training.text_size import LEAST_PER_DIMENSION
 
 _PASS = 512  # sentences in one pass
 _SHRINKAGE = 1e-3
 _PENALTY = 10.0  # of a ridge regression on too few pairs to choose one
-LEAST_PER_DIMENSION = 2
-"""Sentences for each dimension of an embedding, of which its covariance can be estimated as it is."""
 COPY = "start"
 """Folder in a run directory with the model that meta.start_from named, so that the run needs nothing else to go on."""
 
@@ -313,33 +312,6 @@ def _check_teacher(path: str, width: int, settings: Settings) -> None:
 def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:
     """What two tokenizers must share for one to read what the other wrote."""
     return tokenizer.backend.get_vocab(with_added_tokens=True), tokenizer.prefix_ids, tokenizer.suffix_ids
-
-
-def check_sample(settings: Settings, sample: View) -> str | None:
-    """A warning about training text that is too short for the whitened start or the statistics of the scores.
-
-    Args:
-        settings: of the run.
-        sample: training sentences to take both from.
-
-    Returns:
-        A line for people; None where there is enough.
-    """
-    model, there, units = settings.model, sample.split.num_sentences, settings.data.units
-    least = LEAST_PER_DIMENSION * model.embed_dim
-    uses = {"model.score_sample": "the statistics of the scores"}
-    if model.head == "whitened":
-        uses = {"model.head_sample": "the whitened start", **uses}
-    short = {name: what for name, what in uses.items() if min(there, getattr(model, name[6:])) < least}
-    if not short:
-        return None
-    narrower = f", or a smaller model.embed_dim ({there // LEAST_PER_DIMENSION} at most, pred_dim with it)"
-    more = f"Take more text{'' if model.pretrained or there < 32 else narrower}"
-    return (
-        f"a covariance of model.embed_dim={model.embed_dim} dimensions needs {least:,} training {units} or more, and "
-        f"there are {there:,}: {' and '.join(short.values())} can only be rough. "
-        + (more if there < least else f"Raise {' and '.join(short)}")
-    )
 
 
 def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:

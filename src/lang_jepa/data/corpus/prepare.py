@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lang_jepa.data.corpus.assemble import Assembled, assemble, changes
+from lang_jepa.data.corpus.assemble import Assembled, assemble
 from lang_jepa.data.corpus.blocks import process_documents, training_texts
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
-from lang_jepa.data.corpus.identity import parts_of_identity, short_name
+from lang_jepa.data.corpus.identity import parts_of_identity, read_by, short_name, stale_reason
 from lang_jepa.data.corpus.shard_tasks import Decide, WriteShards
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
@@ -209,15 +209,12 @@ class _Job:
 
     def _report_if_stale(self, file: Path) -> None:
         """Say so if `file` is the manifest of the corpus that the same settings made from older content or code."""
-        try:
-            old = read_json(file, what="manifest of another corpus")
-            before, name = old["made_from"], old["source"]["name"]
-        except (LangJepaError, KeyError, TypeError):
-            return  # not ours to mend: whoever wants that corpus hears it then
-        same = all(before.get(key) == self.made_from[key] for key in ("settings", "tokenizer"))
-        if name == self.settings.train_file and same:
-            changed = ", ".join(changes(before, self.made_from))
-            self.on_event(PrepareEvent("stale", f"{file.parent} is out of date (changed: {changed})"))
+        reason: str | None = None
+        with suppress(LangJepaError, KeyError, TypeError):  # not ours to mend: whoever wants that corpus hears it then
+            manifest = read_json(file, what="manifest of another corpus")
+            reason = stale_reason(manifest, self.settings, self.made_from)
+        if reason is not None:
+            self.on_event(PrepareEvent("stale", f"{file.parent} {reason}"))
 
     def run(self) -> Corpus:
         began = time.monotonic()
@@ -355,7 +352,11 @@ class _Job:
             "format": FORMAT,
             "fingerprint": fingerprint(self.made_from),
             "made_from": self.made_from,
-            "source": {"name": self.settings.train_file, "description": self.source.description},
+            "source": {
+                "name": self.settings.train_file,
+                "description": self.source.description,
+                "read_by": read_by(self.settings),
+            },
             "tokenizer": {
                 "name": self.settings.tokenizer_path,
                 "fingerprint": tokenizer.fingerprint(),

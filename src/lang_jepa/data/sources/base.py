@@ -122,7 +122,7 @@ class Source(ABC):
         return WHOLE
 
     def read_part(self, part: Part) -> Iterator[Document | Rejection]:
-        """The rows of a part, with ids as the files give them: each document has its place to tell it by."""
+        """The rows of a part, with ids as the files give them: each document has its position to identify it."""
         return self.read(0)
 
     def first_rows(self) -> Iterator[Document | Rejection]:
@@ -282,8 +282,11 @@ def require_documents(accepted: int, rejected: Counter[str], source: Source) -> 
     if accepted > 0:
         return
     if not rejected:
-        raise LangJepaError(f"{source.description} has no rows. Check data.train_file.")
-    lines = [f"{source.description}: all {rejected.total()} rows were rejected."]
+        raise LangJepaError(f"{source.description} is empty: it has no rows. Check data.train_file.")
+    said = f": all {rejected.total()} rows were rejected."
+    if set(rejected) <= {"empty text"}:
+        said = " holds no text: it is empty, or all of its texts are."
+    lines = [source.description + said]
     for reason, count in rejected.most_common():
         places = ", ".join(source.examples.get(reason, []))
         lines.append(f"{count} x {reason}" + (f", for example {places}" if places else ""))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,9 +31,13 @@ def _parquet(path: AnyPath) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(source, page_checksum_verification=True, **flat) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
-        raise LangJepaError(
-            f"{path} is damaged, cut short, or not a parquet file ({first_line(error)}). Copy or download it again."
-        ) from error
+        is_empty = isinstance(path, Path) and path.is_file() and path.stat().st_size == 0
+        what = (
+            "is empty (0 bytes), so it is not a parquet file"
+            if is_empty
+            else (f"is damaged, cut short, or not a parquet file ({first_line(error)})")
+        )
+        raise LangJepaError(f"{path} {what}. Copy or download it again.") from error
 
 
 def check(path: AnyPath, column: str, setting: str = option("text_column")) -> None:

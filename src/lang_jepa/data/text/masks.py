@@ -2,6 +2,10 @@
 
 Applied in the order below, so that a time is not read as numbers. The set is small on purpose: on twelve of loghub's
 systems it merges no two event templates that annotators tell apart (tests/data/test_masks.py holds it to cases).
+
+A hexadecimal id that happens to be digits alone becomes `<number>` where its neighbours become `<hex>`: nothing in the
+line shows that it is one, and counts, bytes and seconds since 1970 have eight digits too. Of ids of 8 letters 2.3 % are
+such ((10 / 16) ** 8), of 16 letters one in 1,800. A pattern of one's own (`data.mask_patterns`) tells where ids stand.
 """
 
 import re

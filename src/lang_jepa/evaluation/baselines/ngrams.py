@@ -87,6 +87,10 @@ class UnitNGram:
         """Whether a unit is among those of the training."""
         return unit in self._names
 
+    def count(self, unit: Hashable) -> int:
+        """How often a unit is among those of the training."""
+        return self._counts[self._children.get((0, self._names.get(unit, -1)), 0)]
+
     def probabilities(self, before: Sequence[Hashable], units: Iterable[Hashable]) -> list[float]:
         """Probability of each of some units as the next one; every unknown one has that of all unknown ones.
 

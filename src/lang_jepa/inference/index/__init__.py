@@ -56,12 +56,12 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A unit that followed in a place like the one that was asked about.
+    """A unit that followed at a position like the one that was asked about.
 
     Attributes:
         hit: the unit; its score is its vote: mean cosine with what followed in the other places, weighted by their
             likeness.
-        likeness: cosine of what the model expects in that place with what it expects in the given one.
+        likeness: cosine of what the model expects at that position with what it expects at the given one.
         after: the unit before it there.
     """
 

@@ -5,7 +5,7 @@
     documents.npy    int32 [N], number of each sentence's document
     positions.npy    int32 [N], position of the sentence in its document, from 0
     ids.utf8         the documents' ids end to end, and id_ends.npy int64 [M]
-    predicted.npy    as vectors.npy, what is expected at each place, where the index has that; zeros where nothing is
+    predicted.npy    as vectors.npy, what is expected at each position, where the index has that; zeros where nothing is
 
 Numbers and vectors are plain `.npy` files, so that anything can map them into memory. While the index grows, a journal
 says up to where the files are whole; whatever stands behind that was cut off by a kill and is cut away.
@@ -97,7 +97,7 @@ class IndexWriter:
         folder: of the unfinished index; made if it is not there.
         dim: width D of the vectors.
         dtype: `float16` or `float32`.
-        predictions: what is expected at each place is stored too.
+        predictions: what is expected at each position is stored too.
     """
 
     def __init__(self, folder: Path, dim: int, dtype: str, *, predictions: bool = False) -> None:
@@ -209,7 +209,7 @@ class IndexArrays:
     Attributes:
         vectors: [N, D].
         documents, positions: int32 [N].
-        predicted: [N, D], what is expected at each place (None: the index does not hold it).
+        predicted: [N, D], what is expected at each position (None: the index does not hold it).
     """
 
     vectors: NDArray[Any]

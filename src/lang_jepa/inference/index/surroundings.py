@@ -43,9 +43,9 @@ class Surroundings:
 
     Attributes:
         context: `neighbours`: a share of each vector is the mean of the `REACH` units on either side; `predictor`: of
-            what the predictor expects at the unit's place; `none`: the unit alone.
+            what the predictor expects at the position of the unit; `none`: the unit alone.
         weight: that share, in [0, 1].
-        predictions: what the predictor expects at each place is stored too, for `Index.voted_after`.
+        predictions: what the predictor expects at each position is stored too, for `Index.voted_after`.
     """
 
     context: Context = "none"
@@ -94,7 +94,9 @@ class Surroundings:
     def __str__(self) -> str:
         what = {"neighbours": f"the mean of {REACH} units on either side", "predictor": "what is expected at its place"}
         said = [] if self.context == "none" else [f"{self.weight:g} of each vector is {what[self.context]}"]
-        return "; ".join([*said, *(["what is expected at each place is stored"] if self.predictions else [])]) or "none"
+        return (
+            "; ".join([*said, *(["what is expected at each position is stored"] if self.predictions else [])]) or "none"
+        )
 
     def vectors(self, model: EmbeddingModel, units: Sequence[Unit], *, turns: bool) -> tuple[Floats, Floats | None]:
         """Unit rows [n, D], ready to be compared, and the prepared predictions [n, D] where they are stored.
@@ -154,7 +156,7 @@ def _filled(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> list[bo
 
 
 def _predicted(model: EmbeddingModel, units: Sequence[Unit], turns: bool) -> Floats:
-    """What is expected at the place of each unit, prepared; zeros where nothing stands before it."""
+    """What is expected at the position of each unit, prepared; zeros where nothing stands before it."""
     window = model.settings.data.window_size
     before = [one.units[max(0, one.position - window) : one.position] for one in units]
     filled = iter(_filled(model, [text for some in before for text in some], turns))

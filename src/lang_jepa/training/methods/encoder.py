@@ -18,12 +18,12 @@ from lang_jepa.objectives.objective import Objective, spread_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.collapse import Alarm, monitor_for, task_alarm, task_alarms
-from lang_jepa.training.load import LEAST_TO_CHOOSE, best_similarity, estimated, training_statistics
+from lang_jepa.training.load import best_similarity, estimated, training_statistics
 from lang_jepa.training.method import End, Loss, Method, Part, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.metrics import COLUMNS, draw_run, read_metrics, with_other_names
 from lang_jepa.training.optim import adamw, set_rates
-from lang_jepa.training.outcome import worse_than_at_start
+from lang_jepa.training.outcome import since_start, worse_than_at_start
 from lang_jepa.training.preflight import (
     check_best_metric,
     check_encoder_start,
@@ -35,7 +35,8 @@ from lang_jepa.training.reporter import events_to
 from lang_jepa.training.run_folder import Layout
 from lang_jepa.training.schedule import Schedule
 from lang_jepa.training.sharding import layers_of, shard
-from lang_jepa.training.start import as_resumed, check_sample, keep_start, start_model, start_target
+from lang_jepa.training.start import as_resumed, keep_start, start_model, start_target
+from lang_jepa.training.text_size import check_sample, more_text, text_for_width
 
 LAYOUT = Layout(
     option="-o",
@@ -324,6 +325,12 @@ class EncoderMethod(Method[Settings]):
                 self.reporter.message(self._few(model))
         worse = worse_than_at_start(read_metrics(folder / "metrics.csv"), end.best_step)
         self._warnings = [worse] if worse else []
+        if self.settings.meta.start_from is not None:
+            said, fell = since_start(read_metrics(folder / "metrics.csv"), end.best_step) or ("", False)
+            if fell:
+                self._warnings.append(said)
+            elif said:
+                self.reporter.message(said)
         model.save(
             folder / "model",
             weights="target" if target.kept else "online",
@@ -336,11 +343,12 @@ class EncoderMethod(Method[Settings]):
 
     def _few(self, model: ConceptModel) -> str:
         """Why not every similarity was asked."""
-        needed = LEAST_TO_CHOOSE * self.settings.model.embed_dim
+        there, count = self.data.sample_view.split.num_sentences, model.statistics.count
+        cure = "Raise model.score_sample" if count < there else more_text(self.settings, there)
+        units = self.settings.data.units
         return (
-            f"similarity: {model.similarity}, of raw and centred. Whitened and predictable need {needed:,} training "
-            f"{self.settings.data.units} for {self.settings.model.embed_dim} dimensions, and there were "
-            f"{model.statistics.count:,} (model.score_sample at most)"
+            f"similarity: {model.similarity}, of raw and centred; {count:,} training {units} are too few for whitened "
+            f"and predictable. {text_for_width(self.settings)}. {cure}"
         )
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:

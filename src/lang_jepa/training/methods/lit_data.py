@@ -16,7 +16,7 @@ from lang_jepa.training import ranks
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.preflight import check_trainer_run
-from lang_jepa.training.start import check_sample
+from lang_jepa.training.text_size import check_sample
 
 
 def place_of(trainer: Any | None) -> tuple[int, int]:

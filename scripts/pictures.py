@@ -1,0 +1,94 @@
+"""Make the pictures of README.md and docs/ again, by the program itself: `make pictures`.
+
+Terminals are SVG files of what a command prints in so many columns. The page of `lang-jepa serve` is photographed
+in Chromium through playwright; without a browser its pictures stay as they are, and the script ends with status 3.
+"""
+
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+PROGRAM = Path(sys.executable).with_name("lang-jepa")
+
+TRAINING = (
+    "train log -o data.train_file=examples/app.log",
+    "train dialogue -o data.train_file=examples/chats.jsonl -o data.val_fraction=0.1 -o model.embed_dim=96"
+    " -o model.pred_dim=96 -o optimization.max_steps=200",
+    "evaluate runs/dialogue",
+)
+"""What is trained first, in a folder that is thrown away: the commands of docs/logs.md and docs/dialogues.md."""
+
+TERMINALS = (
+    ("monitor", "monitor runs/log examples/new.log --per-thousand 5", 120),
+    ("rank", "rank runs/dialogue --context examples/new_chat.json --candidates examples/answers.txt", 80),
+    ("help", "--help", 80),
+)
+
+
+def printed(command: str, columns: int, folder: Path) -> str:
+    """What a command shows on a terminal of so many columns, with its colours.
+
+    Raises:
+        SystemExit: the command failed; with what it said.
+    """
+    ours, theirs = pty.openpty()
+    environment = {
+        **os.environ,
+        "COLUMNS": str(columns),
+        "LINES": "60",
+        "TERM": "xterm-256color",
+        "OMP_NUM_THREADS": "2",
+    }
+    words = [str(PROGRAM), *shlex.split(command)]
+    with subprocess.Popen(words, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        parts = []
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # Linux: the other side is closed
+                break
+            if not part:
+                break
+            parts.append(part)
+    os.close(ours)
+    text = b"".join(parts).decode(errors="replace").replace("\r\n", "\n")
+    if process.returncode:
+        raise SystemExit(f"lang-jepa {command}: status {process.returncode}\n{text}")
+    return "\n".join(line.rpartition("\r")[2] for line in text.splitlines())  # what a bar drew over
+
+
+def draw(name: str, command: str, columns: int, text: str) -> None:
+    """Write docs/images/NAME.svg, which needs no font from elsewhere."""
+    console = Console(record=True, width=columns, file=Path(os.devnull).open("w"), force_terminal=True)  # noqa: SIM115
+    console.print(Text(f"$ lang-jepa {command}", style="bold"))
+    console.print(Text.from_ansi(text))
+    svg = console.export_svg(title="lang-jepa", unique_id=name)
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    (IMAGES / f"{name}.svg").write_text(re.sub(r"[ \t]+\n", "\n", svg), encoding="utf-8")
+    print(IMAGES / f"{name}.svg")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "examples").symlink_to(ROOT / "examples")
+        for command in TRAINING:
+            print("lang-jepa", command, flush=True)
+            printed(command, 80, folder)
+        for name, command, columns in TERMINALS:
+            draw(name, command, columns, printed(command, columns, folder))
+
+
+if __name__ == "__main__":
+    main()
