@@ -1,0 +1,116 @@
+"""Who searches best in a text: the trained encoder, a pretrained one as it is, or words alone; measured, then used."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.evaluation.conclusions import MODEL_NAME
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
+from lang_jepa.evaluation.table import LEAD, Row, mean_row
+from lang_jepa.inference.folders.reading import Collection
+from lang_jepa.inference.folders.topics import Space
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.trial.verdict import METRIC, SEARCH
+
+WORDS = "TF-IDF"
+"""Name of the vectors of words alone."""
+_LEAST, _MOST, _UNITS = 10, 400, 20_000
+"""Documents from which on a search is measured; queries and units at most."""
+_WIDTH = 100
+"""Directions of the vectors of words."""
+
+
+class WordSpace:
+    """TF-IDF of words in their `_WIDTH` strongest directions (latent semantic analysis): needs no training and no model.
+
+    Args:
+        texts: all of them.
+        settings: whose language is that of the texts.
+    """
+
+    similarity: Similarity = "raw"
+    knows_speakers = False
+
+    def __init__(self, texts: Sequence[str], settings: Settings) -> None:
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self.settings = settings
+        english = "english" if settings.data.language == "en" else None
+        self._words = TfidfVectorizer(sublinear_tf=True, stop_words=english, token_pattern=r"(?u)\b[^\W\d_]{2,}\b")
+        rows = self._words.fit_transform(texts)
+        width = max(1, min(_WIDTH, min(rows.shape) - 1))
+        self._directions = TruncatedSVD(width, random_state=0).fit(rows)
+        self.statistics = Statistics.identity(width)
+
+    def tokenize(self, sentences: Sequence[str], *, turns: bool = False) -> list[list[str]]:
+        """The words of each text that are counted."""
+        analyse = self._words.build_analyzer()
+        return [[word for word in analyse(text) if word in self._words.vocabulary_] for text in sentences]
+
+    def encode(self, texts: Sequence[str], *, turns: bool = False) -> Floats:
+        """float32 [n, D], unit rows; of a text without a known word zeros."""
+        rows: Floats = self._directions.transform(self._words.transform(texts)).astype(np.float32)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """Documents with what they begin with: the queries of a search for the rest of them.
+
+    Attributes:
+        queries: first units.
+        answers: of each the number of its document.
+        units: all others.
+        owners: int64 [U], of each the number of its document.
+    """
+
+    queries: list[str]
+    answers: NDArray[np.int64]
+    units: list[str]
+    owners: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, found: Collection) -> "Openings | None":
+        """Those of a collection; None where there are too few documents for a score."""
+        whole = [(one.units[0], one.units[1:]) for one in found.documents if len(one.units) > 2]
+        if len(whole) < _LEAST:
+            return None
+        asked = np.unique(np.linspace(0, len(whole) - 1, min(_MOST, len(whole))).astype(np.int64))
+        pairs = [(number, unit) for number, (_, others) in enumerate(whole) for unit in others]
+        pairs = pairs[:: max(1, -(-len(pairs) // _UNITS))]
+        queries = [whole[row][0] for row in asked.tolist()]
+        owners = np.array([number for number, _ in pairs], dtype=np.int64)
+        return cls(queries, asked, [unit for _, unit in pairs], owners)
+
+    def hits(self, space: Space) -> NDArray[np.float64]:
+        """Of each query whether the nearest unit is of its own document."""
+
+        def vectors(texts: list[str]) -> Floats:
+            return prepare(space.encode(texts, turns=space.knows_speakers), space.statistics, space.similarity)
+
+        nearest = (vectors(self.queries) @ vectors(self.units).T).argmax(1)
+        return (self.owners[nearest] == self.answers).astype(np.float64)
+
+    def rows(self, spaces: dict[str, Space]) -> list[Row]:
+        """Rows of scores, `model` first, with the paired differences from it."""
+        found = {name: self.hits(space) for name, space in spaces.items()}
+        task, note = (SEARCH, "all documents", METRIC), "the training text too: what one has is what one searches"
+        rows = [mean_row(task, name, hits, note=note) for name, hits in found.items()]
+        lead = (*task[:2], f"{METRIC}: {MODEL_NAME} {LEAD}")
+        own = found.get(MODEL_NAME)
+        for name, hits in found.items():
+            if own is not None and name != MODEL_NAME:
+                rows.append(mean_row(lead, name, own - hits, shares=False))
+        return rows
+
+
+def best_space(rows: Sequence[Row], spaces: dict[str, Space]) -> str:
+    """The name of the space that found most; where nothing was measured a pretrained encoder, else words."""
+    scores = {row.name: row.value for row in rows if row.task == SEARCH and row.metric == METRIC}
+    if scores:
+        return max(scores, key=lambda name: scores[name])
+    known = [name for name in spaces if name not in (MODEL_NAME, WORDS)]
+    return known[0] if known else WORDS
