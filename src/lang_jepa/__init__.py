@@ -1,7 +1,7 @@
 """LANG-JEPA: joint-embedding predictive models of text.
 
 Nothing heavy is imported here: `from lang_jepa import ConceptModel` loads torch when it is asked for,
-and `LitJEPA` loads Lightning.
+`LitJEPA` loads Lightning, and `ConceptVectorizer` scikit-learn.
 """
 
 import importlib
@@ -11,15 +11,19 @@ from lang_jepa.version import __version__
 
 if TYPE_CHECKING:
     from lang_jepa.inference.model import ConceptModel
+    from lang_jepa.python.train import train
+    from lang_jepa.python.vectorizer import ConceptVectorizer
     from lang_jepa.training.methods.lit import LitJEPA
     from lang_jepa.training.methods.lit_data import TextDataModule
 
-__all__ = ["ConceptModel", "LitJEPA", "TextDataModule", "__version__"]
+__all__ = ["ConceptModel", "ConceptVectorizer", "LitJEPA", "TextDataModule", "__version__", "train"]
 
 _PLACES = {
     "ConceptModel": "lang_jepa.inference.model",
+    "ConceptVectorizer": "lang_jepa.python.vectorizer",
     "LitJEPA": "lang_jepa.training.methods.lit",
     "TextDataModule": "lang_jepa.training.methods.lit_data",
+    "train": "lang_jepa.python.train",
 }
 
 

@@ -27,7 +27,7 @@ def test_help_is_as_wide_as_the_terminal_and_cuts_no_name(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     shown = type_in(*filter(None, [verb]), "--help").out
-    assert all(len(line) <= 40 for line in shown.splitlines())
+    assert [line for line in shown.splitlines() if len(line) > 40] == []
     group = typer.main.get_command(cli.app)
     parameters = (group.commands[verb] if verb else group).params
     for name in [*VERBS] if not verb else [max(one.opts, key=len) for one in parameters]:

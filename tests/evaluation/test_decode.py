@@ -31,7 +31,7 @@ class Parrot:
         self.dim, self.following = DIM, following
         self.statistics = Statistics.identity(DIM)
         self.known: dict[str, Floats] = {}
-        self.similarity: Similarity = "raw"
+        self.similarity_kind: Similarity = "raw"
 
     def encode(self, sentences: Sequence[str]) -> Floats:
         for text in sentences:

@@ -125,8 +125,8 @@ def test_imagined_sentences_follow_from_each_other(model: ConceptModel) -> None:
         beams = model.decode_several(predicted, beams=4, returned=4)[0]
         assert {text for _, text in one.alternatives} == {text for text in beams if text}
         sides = (
-            prepared(predicted, model.statistics, model.similarity, side="predictions"),
-            prepared(model.encode([one.text]), model.statistics, model.similarity),
+            prepared(predicted, model.statistics, model.similarity_kind, side="predictions"),
+            prepared(model.encode([one.text]), model.statistics, model.similarity_kind),
         )
         assert one.agreement == pytest.approx(float((sides[0] * sides[1]).sum()), abs=1e-5)
         sentences.append(one.text)

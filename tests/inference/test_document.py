@@ -95,7 +95,7 @@ def test_a_sentence_from_elsewhere_is_out_of_place() -> None:
 
     model = Clusters.__new__(Clusters)
     model.settings = tiny_settings(Path("unused"), *VIEWS["spans"])
-    model.statistics, model.similarity, model.dim = Statistics.identity(8), "raw", 8
+    model.statistics, model.similarity_kind, model.dim = Statistics.identity(8), "raw", 8
     model.choices, model.decoder = {}, None
     model.jepa = SimpleNamespace(predictor=None)  # type: ignore[assignment]
     sentences = [f"The cat sat on mat {i}." for i in range(30)]

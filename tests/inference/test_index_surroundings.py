@@ -62,7 +62,7 @@ def unit(rows: Any) -> Any:
 
 
 def prepared(model: ConceptModel, vectors: Any, side: Any = "concepts") -> Any:
-    return prepare(vectors, model.statistics, model.similarity, side=side)
+    return prepare(vectors, model.statistics, model.similarity_kind, side=side)
 
 
 def own(model: ConceptModel, chat: Sequence[tuple[str, str]]) -> Any:

@@ -19,7 +19,7 @@ from lang_jepa.inference.events import STUCK, Over, per_run, stuck_runs
 from lang_jepa.inference.kinds import NewKinds
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import STUCK_SHARE, Monitor
-from lang_jepa.inference.monitor_choice import choose_scores
+from lang_jepa.inference.monitor_choice import Likeliest, choose_scores
 from lang_jepa.training.train import train
 from tiny import tiny_settings
 
@@ -56,7 +56,7 @@ def watch(folder: Path) -> Monitor:
 def test_scores_are_distances_from_the_prediction_and_from_what_is_known(watch: Monitor) -> None:
     model, units = watch.model, masked(_lines(6), watch.model.settings.data)
     found, expected, _ = watch._raw([units])
-    kind, statistics = model.similarity, model.statistics
+    kind, statistics = model.similarity_kind, model.statistics
     own = prepare(model.encode(units), statistics, kind)
     known = prepare(model.encode(watch.known), statistics, kind)
     assert len(watch.known) == 4
@@ -145,13 +145,24 @@ def test_a_run_of_usual_lines_counts_once_in_the_threshold() -> None:
     )
 
 
-def test_what_was_expected_is_what_is_usual_there(watch: Monitor) -> None:
-    """Of units equally near to a prediction the frequent ones: the posterior of a contrastive predictor, by hand."""
-    tau = watch.model.settings.objective.contrastive_temperature
-    expected = watch._space[0]
-    watch._prior = tau * np.log(np.array([1, 1, 1, 500]))
-    by_hand = np.exp(watch._space @ expected / tau) * [1, 1, 1, 500]
-    assert watch._nearest(expected) == tuple(watch.known[row] for row in np.argsort(-by_hand)[:3])
+def test_what_is_likely_is_near_and_frequent() -> None:
+    """Ranked by the posterior, at the temperature that the answers were drawn with, as far as the grid has it."""
+    draw = np.random.default_rng(0)
+    space, expected = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in draw.normal(size=(2, 400, 16)))
+    space, counts, temperature = space[:5].astype(np.float32), [1, 2, 1, 500, 3], 0.1
+    weights = np.exp(expected @ space.T / temperature) * counts
+    came = np.array([draw.choice(5, p=row / row.sum()) for row in weights])
+    likeliest = Likeliest(list("abcde"), space, counts)
+    likeliest.fit(expected.astype(np.float32), came)
+    assert likeliest.temperature == pytest.approx(temperature, rel=0.4)
+    by_hand = np.exp(space @ expected[0] / likeliest.temperature) * counts
+    assert likeliest(expected[0].astype(np.float32)) == tuple("abcde"[row] for row in np.argsort(-by_hand)[:3])
+    assert likeliest(np.zeros(16, dtype=np.float32)) == ()
+    likeliest.fit(expected.astype(np.float32), np.full(400, -1))  # nothing known came: it stays
+    assert likeliest.temperature == pytest.approx(temperature, rel=0.4)
+
+
+def test_counts_are_those_of_the_training_text(watch: Monitor) -> None:
     assert watch._ngrams.count(watch._read([watch.known[0]])[0].key) == 150  # of 600 lines of four kinds
     assert watch._ngrams.count("never seen") == 0
 

@@ -70,7 +70,7 @@ def theirs(folder: Path) -> np.ndarray:
 def test_minilm_is_what_sentence_transformers_makes_of_it(minilm: Path) -> None:
     model = ConceptModel.load(minilm)
     np.testing.assert_allclose(model.encode(TEXTS), theirs(minilm), atol=1e-5)
-    assert (model.room, model.dim, model.similarity) == (254, 384, "raw")  # 256 with [CLS] and [SEP]
+    assert (model.room, model.dim, model.similarity_kind) == (254, 384, "raw")  # 256 with [CLS] and [SEP]
     assert repr(model).endswith(
         "sentence-transformers model, bert, mean of the token states; 384 numbers, no predictor)"
     )

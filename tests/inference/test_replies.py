@@ -61,7 +61,7 @@ CONTEXT = ["user: About tea, point 0 of 7.", "assistant: About tea, point 1 of 7
 def test_rank_is_the_cosine_with_the_prediction(model: ConceptModel) -> None:
     candidates = ["About tea, point 2 of 7.", "About dogs, point 5 of 9.", "Nothing of it."]
     found = model.rank(CONTEXT, candidates)
-    kind, statistics = model.similarity, model.statistics
+    kind, statistics = model.similarity_kind, model.statistics
     prediction = prepare(model.predict_next(CONTEXT)[None], statistics, kind, side="predictions")[0]
     expected = {text: float(prepare(model.encode([text]), statistics, kind)[0] @ prediction) for text in candidates}
     assert [one.text for one in found] == sorted(candidates, key=lambda text: -expected[text])
@@ -79,7 +79,7 @@ def test_rank_is_the_cosine_with_the_prediction(model: ConceptModel) -> None:
 def test_a_reply_is_voted_for_by_what_followed_the_nearest_contexts(model: ConceptModel, past: list[list[str]]) -> None:
     bank = ReplyBank(model, past)
     found = model.reply(CONTEXT, bank, k=4, top=4)
-    kind, statistics = model.similarity, model.statistics
+    kind, statistics = model.similarity_kind, model.statistics
 
     def predicted(contexts: list[list[str]]) -> np.ndarray:
         return prepare(model.predict_next(contexts), statistics, kind, side="predictions")

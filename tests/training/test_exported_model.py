@@ -68,7 +68,7 @@ def test_a_run_says_which_similarities_were_not_asked(sample: int, tmp_path: Pat
             said.append(text)
 
     folder = train(tiny_settings(tmp_path / "run", f"model.score_sample={sample}"), Listening()).folder
-    similarity = ConceptModel.load(folder).similarity
+    similarity = ConceptModel.load(folder).similarity_kind
     lines = [one for one in said if one.startswith("similarity")]
     if sample == 256:
         assert lines == []

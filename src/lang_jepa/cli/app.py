@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lang_jepa.cli import data, document, evaluate, folders, infer, monitor, quickstart, rank, tools, train
+from lang_jepa.cli import data, document, evaluate, folders, infer, monitor, quickstart, rank, serve, tools, train
 from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.cli.examples import EXAMPLES
 from lang_jepa.errors import LangJepaError, visible
@@ -72,7 +72,7 @@ VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
         tools.generate,
     ),
     "Judge": (evaluate.evaluate, evaluate.compare, evaluate.sweep, data.bits),
-    "Ship": (tools.export,),
+    "Ship": (serve.serve, tools.export),
 }
 """The verbs in the order and under the headings of `lang-jepa --help`."""
 
@@ -93,7 +93,7 @@ def main() -> None:
     try:
         with ending_by_exception():
             try:
-                app()
+                app(prog_name="lang-jepa")
             finally:
                 print(end="", flush=True)
     except LangJepaError as error:

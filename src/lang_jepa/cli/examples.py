@@ -49,6 +49,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "sweep": ("lang-jepa sweep documents --output runs/sweep --trials 20 --space model.num_layers=1:4",),
     "bits": ("lang-jepa bits tokens --model runs/gpt",),
+    "serve": ("lang-jepa serve runs/mine", "lang-jepa serve runs/mine --index my_index --port 8080"),
     "export": (
         "lang-jepa export runs/mine exported --license apache-2.0",
         "lang-jepa export runs/mine exported --push-to-hub OWNER/MODEL --dry-run",

@@ -40,7 +40,7 @@ _PASSAGE = 160
 
 
 def duplicates(
-    source: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of texts, or a file of many.")],
+    source: Annotated[str, typer.Argument(help="A folder of texts, or a file of many.")],
     share: Annotated[
         float,
         typer.Option(min=0.01, max=1.0, help="Share of repeated sentences from which on a document is a near copy."),
@@ -110,7 +110,7 @@ def _show_duplicates(found: "Duplicates", about: str, top_k: int, output: Path |
 
 def topics(
     model: AnyModel,
-    source: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of texts, or a file of many.")],
+    source: Annotated[str, typer.Argument(help="A folder of texts, or a file of many.")],
     count: Annotated[
         int | None, typer.Option("--topics", min=1, help="How many (default: those with the best silhouette).")
     ] = None,

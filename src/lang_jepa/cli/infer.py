@@ -84,7 +84,7 @@ def infer(
         read = _read(loaded, _read_texts(text, file), corpus, top_k=top_k, decoding=decoding)
         if read.decoded is not None and loaded.decoder_is_foreign:
             say(f"warning: {_FOREIGN}")
-        show_json(_plain(read, loaded.similarity)) if as_json else _show_concepts(read, loaded.similarity)
+        show_json(_plain(read, loaded.similarity_kind)) if as_json else _show_concepts(read, loaded.similarity_kind)
 
 
 @dataclass(frozen=True)

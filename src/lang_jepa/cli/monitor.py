@@ -315,8 +315,8 @@ class _Shown:
         shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
         said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         plain(f"    more than usual units: {said}", style="dim")
-        if one.expected:
-            plain(f"    expected: {one_line(one.expected[0])}", style="dim")
+        for what, text in zip(("expected", "      or"), one.expected, strict=False):
+            plain(f"    {what}: {one_line(text)}", style="dim")
 
     def _show_end(self, over: "Over", goes_on: str = "") -> None:
         """Say how often the unit of an alarm came in a row, where it came again after the alarm."""

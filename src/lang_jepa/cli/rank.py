@@ -144,7 +144,7 @@ def _show_ranked(found: "list[Ranked]", model: "ConceptModel") -> None:
     for one in found:
         plain(f"{one.score:7.4f}  {'' if one.fits else '(does not fit) '}{one_line(one.text)}")
     plain(
-        f"numbers: {model.similarity} cosine with the {unit} that is expected; what fits is nearer to it than "
+        f"numbers: {model.similarity_kind} cosine with the {unit} that is expected; what fits is nearer to it than "
         f"{USUAL:.0%} of the training's {unit}s",
         style="dim",
     )
@@ -159,8 +159,8 @@ def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> No
         plain(f"{one.score:7.4f}  {one_line(one.text)}")
         plain(f"         after: {one_line(one.context[-1])}  [{one.likeness:.2f}]", style="dim")
     plain(
-        f"numbers: votes, mean {model.similarity} cosines with what followed the {counted(votes, 'place')} of the bank "
-        "that are most like this one; after: what was answered there [likeness of the places, at most 1]",
+        f"numbers: votes, mean {model.similarity_kind} cosines with what followed the {counted(votes, 'place')} of the "
+        "bank that are most like this one; after: what was answered there [likeness of the places, at most 1]",
         style="dim",
     )
     if found and not found[0].fits:

@@ -160,11 +160,11 @@ def search(
     shown = ShownHits(opened, paragraph=paragraph)
     if as_json:
         asked = [{"query": text, "hits": [shown.plain(one) for one in hits]} for text, hits in found]
-        show_json({"similarity": opened.model.similarity, "search": how, "queries": asked})
+        show_json({"similarity": opened.model.similarity_kind, "search": how, "queries": asked})
         return
     mixed = f"; {opened.surroundings}" if opened.surroundings.about() else ""
     unit = opened.model.settings.data.unit
-    plain(f"{opened.model.similarity} cosine, {how} search among {counted(len(opened), unit)}{mixed}")
+    plain(f"{opened.model.similarity_kind} cosine, {how} search among {counted(len(opened), unit)}{mixed}")
     for text, hits in found:
         plain(one_line(text), style="bold")
         for one in hits:

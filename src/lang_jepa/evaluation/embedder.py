@@ -41,10 +41,10 @@ class Decoding(Embedder, Protocol):
     """A model that also turns concepts into text.
 
     Attributes:
-        similarity: the kind by which its concepts compare best.
+        similarity_kind: the kind by which its concepts compare best.
     """
 
-    similarity: Similarity
+    similarity_kind: Similarity
 
     def decode(self, z: NDArray[np.float32]) -> list[str]:
         """The sentence of each concept [n, D]."""
@@ -62,7 +62,7 @@ class EncoderOnly:
 
     def __init__(self, model: Encoder) -> None:
         self.dim, self.statistics, self.encode = model.dim, model.statistics, model.encode
-        self.similarity: Similarity = getattr(model, "similarity", "raw")
+        self.similarity_kind: Similarity = getattr(model, "similarity_kind", "raw")
 
 
 def encode(model: Encoder, sentences: Sequence[str], name: str) -> Floats:

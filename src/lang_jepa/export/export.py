@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from lang_jepa.data.text.masks import patterns_of
 from lang_jepa.errors import LangJepaError, first_line
 from lang_jepa.evaluation.table import Row, is_headline
-from lang_jepa.export.formats import TOLERANCE, check_parity, write_onnx, write_sentence_transformers
+from lang_jepa.export.formats import TOLERANCE, check_parity, comparison, write_onnx, write_sentence_transformers
 from lang_jepa.files.atomic import atomic_folder, check_only, check_writable, read_json
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.architecture import quiet_transformers
@@ -79,7 +79,7 @@ class Exported:
 
     Attributes:
         folder: where it is.
-        difference: largest difference of a number from `ConceptModel.encode` on the probe texts.
+        difference: largest difference of a number from the model's own vectors on the probe texts.
         beforehand: what must be done to texts before they are encoded, see `beforehand`.
         files: names relative to the folder and sizes in bytes, sorted.
     """
@@ -187,6 +187,7 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
         f"A text encoder trained with LANG-JEPA to predict the embedding of text from other text. {count:,} "
         f"parameters; texts of up to {model.settings.model.max_length} tokens become unit vectors of {model.dim} "
         "numbers.",
+        _compared(model),
         USE[to].format(name=name),
         *(["## Before encoding", "\n\n".join(before)] if (before := list(beforehand(model.settings.data))) else []),
         f"**Licence of the weights:** {said}.",
@@ -198,6 +199,17 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
         "\n".join(f"- {line}" for line in _limits(model, run)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _compared(model: ConceptModel) -> str:
+    """By which similarity the exported vectors compare, and what was added for it."""
+    if comparison(model) is None:
+        return "Vectors compare by plain cosine, the similarity that the model uses itself."
+    return (
+        f"Vectors compare by plain cosine, and that is the similarity `{model.similarity_kind}`, the model's own "
+        "choice: its linear map is the last layer before the vectors get their length. `ConceptModel.encode` gives the "
+        "vectors before that layer; do not mix the two."
+    )
 
 
 _MASKED = """Write what differs from line to line as one word each, as in training:
@@ -266,14 +278,7 @@ def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
         f"A longer text than {model.settings.model.max_length} tokens is cut on the right; training saw single "
         f"{model.settings.data.units} and passages of them, so whole documents should be split."
     )
-    if model.similarity != "raw":
-        yield (
-            f"The scores above compare by the similarity in brackets, this model's choice being "
-            f"`{model.similarity}`. The exported vectors compare by plain cosine (`raw`), which may score "
-            "lower; the other similarities and the predictor are only in the LANG-JEPA model directory."
-        )
-    else:
-        yield f"The predictor of the next {model.settings.data.unit} is not part of this export."
+    yield f"The predictor of the next {model.settings.data.unit} is not part of this export."
     yield f"It knows the language and the subjects of `{model.settings.data.train_file}`; nothing else was checked."
     for alarm in _summary(run).get("alarms", []):
         yield f"Training raised an alarm: {alarm}"

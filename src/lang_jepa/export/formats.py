@@ -16,7 +16,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.inference.embedding import Vectors
+from lang_jepa.evaluation.metrics.similarity import linear_map, prepare
+from lang_jepa.inference.encoding import Vectors
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.models.architecture import encoder_of, is_part, model_class, quiet_transformers, read_config
 from lang_jepa.models.backbone import save_backbone
@@ -71,7 +72,8 @@ OUTPUT = "sentence_embedding"
 
 
 def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
-    """Write Transformer, mean Pooling, Dense (the head, where there is one) and Normalize into a folder.
+    """Write Transformer, mean Pooling, Dense (the head, where there is one) and Normalize into a folder; then the
+    `comparison`, where there is one, as another Dense and Normalize.
 
     Returns:
         What the folder says when it is loaded again: texts to float32 [n, D].
@@ -101,7 +103,12 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
             dense = modules.Dense(encoder.dim, model.dim, activation_function=nn.Identity())
             dense.linear.load_state_dict(encoder.head.state_dict())
             parts.append(dense)
-        whole = SentenceTransformer(modules=[*parts, modules.Normalize()], device="cpu")
+        parts.append(modules.Normalize())
+        if (mapped := comparison(model)) is not None:
+            dense = modules.Dense(model.dim, model.dim, activation_function=nn.Identity())
+            dense.linear.load_state_dict(mapped.state_dict())
+            parts += [dense, modules.Normalize()]
+        whole = SentenceTransformer(modules=parts, device="cpu")
         whole.save(str(folder), create_model_card=False)
 
     def encode(texts: Sequence[str]) -> Vectors:
@@ -113,23 +120,41 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
     return encode
 
 
+def comparison(model: ConceptModel) -> nn.Linear | None:
+    """The linear map of unit vectors after which their cosines are the model's similarity (None: they are already).
+
+    From `prepare`: (x - mean) @ matrix is a map with the weight matrix.T and the bias -mean @ matrix.
+    """
+    found = linear_map(model.statistics, model.similarity_kind)
+    if found is None or not model.statistics.count:  # nothing was estimated: all kinds are the cosine
+        return None
+    mean = found[0].astype(np.float64)
+    matrix = np.eye(len(mean)) if found[1] is None else found[1].astype(np.float64)
+    linear = nn.Linear(len(mean), matrix.shape[1])
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(matrix.T.copy()))
+        linear.bias.copy_(torch.from_numpy(-mean @ matrix))
+    return linear
+
+
 class _Embedding(nn.Module):
     """Padded ids and their mask to unit vectors: what is written as a graph."""
 
-    def __init__(self, backbone: PreTrainedModel, head: nn.Linear | None) -> None:
+    def __init__(self, backbone: PreTrainedModel, head: nn.Linear | None, mapped: nn.Linear | None) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self.mapped = backbone, head, mapped
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """int64 [B, L] and int64 [B, L] (1 where there is a token) to float32 [B, D]."""
         states = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(1) / mask.sum(1)
-        return functional.normalize(mean if self.head is None else self.head(mean), dim=-1)
+        unit = functional.normalize(mean if self.head is None else self.head(mean), dim=-1)
+        return unit if self.mapped is None else functional.normalize(self.mapped(unit), dim=-1)
 
 
 def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
-    """Write encoder, pooling, head and normalisation as `model.onnx`, and the tokenizer beside it.
+    """Write encoder, pooling, head, normalisation and `comparison` as `model.onnx`, and the tokenizer beside it.
 
     Inputs `input_ids` and `attention_mask`, int64 [batch, length]; output `sentence_embedding`, float32
     [batch, D]; batch and length are free.
@@ -156,7 +181,7 @@ def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], V
         (folder / "config.json").write_bytes((Path(plain) / "config.json").read_bytes())
     tokenizer = portable_tokenizer(model)
     tokenizer.save_pretrained(str(folder))
-    graph = _Embedding(backbone, model.jepa.encoder.head).cpu().eval()
+    graph = _Embedding(backbone, model.jepa.encoder.head, comparison(model)).cpu().eval()
     _export_graph(graph, tokenizer, folder / ONNX_FILE)
 
     def encode(texts: Sequence[str]) -> Vectors:
@@ -170,14 +195,18 @@ def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], V
 
 
 def check_parity(model: ConceptModel, encode: Callable[[Sequence[str]], Vectors], tolerance: float, what: str) -> float:
-    """The largest difference between an export's vectors and `ConceptModel.encode` on PROBES.
+    """The largest difference between an export's vectors and the model's, ready to be compared, on PROBES.
 
-    The export gets them as the tokenizer of the model does: masked and without speakers, as its card says.
+    The export gets them as the tokenizer of the model does: masked and without speakers, as its card says. The map of a
+    similarity enlarges rounding, so that ten times the tolerance is allowed behind one.
 
     Raises:
         LangJepaError: it is larger than the tolerance.
     """
-    difference = float(np.abs(encode(model.as_read(PROBES)) - model.encode(PROBES)).max())
+    expected, tolerance = model.encode(PROBES), tolerance if comparison(model) is None else 10 * tolerance
+    if comparison(model) is not None:
+        expected = prepare(expected, model.statistics, model.similarity_kind)
+    difference = float(np.abs(encode(model.as_read(PROBES)) - expected).max())
     if not difference <= tolerance:
         raise LangJepaError(
             f"the {what} export differs from the model by {difference:.2g} (allowed {tolerance:.0e}); it was not kept. "

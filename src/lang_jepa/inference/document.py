@@ -8,8 +8,7 @@ the model; the tools use that one and say so. docs/document.md says what the num
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -20,6 +19,13 @@ from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.document_rules import REACH, Positions, Reading, Rule
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.scoreboard import Candidate, Tool
+from lang_jepa.inference.document_findings import Against as Against
+from lang_jepa.inference.document_findings import Continuation as Continuation
+from lang_jepa.inference.document_findings import Fits as Fits
+from lang_jepa.inference.document_findings import Repetition as Repetition
+from lang_jepa.inference.document_findings import SentenceFit as SentenceFit
+from lang_jepa.inference.document_findings import Study as Study
+from lang_jepa.inference.document_findings import Topics as Topics
 from lang_jepa.inference.document_reading import (
     LEAST_REFERENCE,
     Progress,
@@ -35,7 +41,6 @@ from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.texts import texts_of
 
 Using = Literal["best", "predictor", "baseline"]
-Against = Literal["document", "training"]
 
 REPEATED = 0.85
 """Cosine with an earlier sentence from which on a sentence counts as repeating it, where nothing was measured."""
@@ -43,104 +48,6 @@ _ROWS = 256
 """Sentences that are compared with all earlier ones at a time."""
 _SAME = 1e-12
 """Cosines that differ by less are equal but for rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class SentenceFit:
-    """A sentence and how it fits its position.
-
-    Attributes:
-        position: from 0.
-        sentence: the text.
-        fit: cosine of the sentence with what is expected at its position; None where nothing stands beside it.
-        surprise: standard deviations by which the fit is below the mean fit of shuffled sentences there: 0 fits no
-            better than they do, -2 much better, above 0 worse. None where there is no fit.
-    """
-
-    position: int
-    sentence: str
-    fit: float | None
-    surprise: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fits:
-    """All sentences of a document, with how they fit.
-
-    Attributes:
-        sentences: in order.
-        used: the way in words, with its score and that of the other.
-        against: whose sentences were shuffled in for the calibration.
-    """
-
-    sentences: list[SentenceFit]
-    used: str
-    against: Against
-
-    def ranked(self) -> list[SentenceFit]:
-        """Those with a surprise, the most surprising first."""
-        known = [one for one in self.sentences if one.surprise is not None]
-        return sorted(known, key=lambda one: -cast(float, one.surprise))
-
-
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """A document in segments.
-
-    Attributes:
-        sentences: in order.
-        boundaries: positions at which a new topic begins, ascending, 0 left out.
-        scores: for each sentence but the first how much of a boundary lies before it, in standard deviations above the
-            document's mean.
-        used: the way in words.
-    """
-
-    sentences: list[str]
-    boundaries: list[int]
-    scores: list[float]
-    used: str
-
-    def segments(self) -> list[list[str]]:
-        """The sentences of each segment."""
-        ends = [0, *self.boundaries, len(self.sentences)]
-        return [self.sentences[begin:end] for begin, end in pairwise(ends)]
-
-
-@dataclass(frozen=True, slots=True)
-class Continuation:
-    """A candidate, its cosine with what is expected next, and standard deviations above the candidates' mean."""
-
-    sentence: str
-    fit: float
-    lead: float
-
-
-@dataclass(frozen=True, slots=True)
-class Repetition:
-    """A sentence, the earlier one that is nearest to it, their cosine, and whether that counts as a repetition."""
-
-    position: int
-    sentence: str
-    earlier: int
-    cosine: float
-    repeats: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """Everything at once, as the command shows it."""
-
-    surprise: Fits
-    outliers: Fits
-    topics: Topics
-    repetitions: list[Repetition]
-    next: list[Continuation]
-    repeated: str
-    """By which repetitions were found, in words."""
-    speakers: list[str]
-    """Who says each turn of a conversation, "" where nobody is named; of other texts nothing."""
-    hint: str
-    """How to measure what was not measured for the model yet; empty where all was."""
 
 
 def study(
@@ -162,16 +69,36 @@ def study(
         progress: called with how far it is.
     """
     sentences, speakers = units_of(model, text)
-    read = Read.by(model, sentences, progress)
+    found = study_read(Read.by(model, sentences, progress), speakers, segments=segments, using=using, against=against)
+    if candidates:
+        found = replace(found, next=continuations(model, sentences, candidates, using=using)[0])
+    return found
+
+
+def study_read(
+    read: Read,
+    speakers: Sequence[str] = (),
+    *,
+    segments: int | None = None,
+    using: Using = "best",
+    against: Against | None = None,
+) -> Study:
+    """As `study`, of a document that was encoded before; nothing is ranked.
+
+    Args:
+        read: the document.
+        speakers: who says each unit (empty: nobody is named).
+        segments, using, against: as `study`.
+    """
     return Study(
-        _fits(read, "next", using, against),
-        _fits(read, "outliers", using, against),
-        _topics(read, segments, using),
+        fits_of(read, "next", using, against),
+        fits_of(read, "outliers", using, against),
+        topics_of(read, segments, using),
         _repetitions(read, None),
-        continuations(model, sentences, candidates, using=using)[0] if candidates else [],
-        _repeating(model)[2],
-        speakers,
-        _hint(model),
+        [],
+        _repeating(read.model)[2],
+        list(speakers),
+        _hint(read.model),
     )
 
 
@@ -191,7 +118,7 @@ def surprise(
     Raises:
         LangJepaError: no text, a way or a reference that the model does not have.
     """
-    return _fits(Read.by(model, sentences_of(model, text)), "next", using, against)
+    return fits_of(Read.by(model, sentences_of(model, text)), "next", using, against)
 
 
 def outliers(
@@ -201,7 +128,7 @@ def outliers(
 
     Args and errors as `surprise`.
     """
-    return _fits(Read.by(model, sentences_of(model, text)), "outliers", using, against)
+    return fits_of(Read.by(model, sentences_of(model, text)), "outliers", using, against)
 
 
 def segment(
@@ -216,17 +143,18 @@ def segment(
     Raises:
         LangJepaError: as `surprise`; a count below 1.
     """
-    return _topics(Read.by(model, sentences_of(model, text)), count, using)
+    return topics_of(Read.by(model, sentences_of(model, text)), count, using)
 
 
-def _topics(read: Read, count: int | None, using: Using) -> Topics:
+def topics_of(read: Read, count: int | None, using: Using) -> Topics:
+    """As `segment`, of a document that was encoded before."""
     # With it all tasks of an evaluation are loaded, of which `infer` needs none.
     from lang_jepa.evaluation.tasks.document_segmentation import GapSetting, boundaries, gap_scores, shape
 
     if count is not None and count < 1:
         raise LangJepaError(f"a document has at least one segment, not {count}")
     sentences = read.sentences
-    way, said = _way(read.model, "segment", using)
+    way, said = way_of(read.model, "segment", using)
     setting = GapSetting(way.rule, cast(Similarity, way.similarity), **way.setting)
     if len(sentences) < 2:
         return Topics(sentences, [], [], said)
@@ -251,7 +179,7 @@ def continuations(
     if not candidates:
         raise LangJepaError("ranking continuations needs a list of candidates")
     before = sentences_of(model, context)
-    way, said = _way(model, "next", using)
+    way, said = way_of(model, "next", using)
     texts = candidates
     if model.knows_speakers:
         texts = [f"-: {text}" for text in without_speaker(candidates, names_in(before))]
@@ -313,9 +241,10 @@ def _repeating(model: EmbeddingModel) -> tuple[Similarity, float, str]:
     return kind, threshold, f"{kind} cosine of {threshold:.2f} or more; {choice.describe()}"
 
 
-def _fits(read: Read, tool: Tool, using: Using, against: Against | None) -> Fits:
+def fits_of(read: Read, tool: Tool, using: Using, against: Against | None) -> Fits:
+    """As `surprise` (`tool` is `next`) or `outliers`, of a document that was encoded before."""
     model = read.model
-    way, said = _way(model, tool, using)
+    way, said = way_of(model, tool, using)
     kind = cast(Similarity, way.similarity)
     reading = read.reading()
     expected = reading.expected(cast(Rule, way.rule), kind)
@@ -354,8 +283,12 @@ def _training_sample(model: EmbeddingModel) -> Floats:
     return model.statistics.sample
 
 
-def _way(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, str]:
-    """How a tool works, and that in words."""
+def way_of(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, str]:
+    """How a tool works with a model, and that in words.
+
+    Raises:
+        LangJepaError: the predictor is asked for, and the model has none.
+    """
     choice = model.choices.get(tool)
     if choice is None:
         return _unmeasured(model, tool, using)
@@ -396,4 +329,4 @@ def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candid
         rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]
     setting = {"block": 5, "depth": False, "threshold": 1.0} if tool == "segment" else {}
     why = "not measured" if model.has_predictor else "the model is an encoder alone"
-    return Candidate(rule, model.similarity, setting, float("nan")), f"{rule} [{model.similarity}] ({why})"
+    return Candidate(rule, model.similarity_kind, setting, float("nan")), f"{rule} [{model.similarity_kind}] ({why})"

@@ -305,8 +305,14 @@ class TextGPT:
         if isinstance(sentences, str):
             one: NDArray[np.float32] = self.encode([sentences])[0]
             return one
-        texts = texts_of(sentences, blank=True)
-        ids = [row[-(self.model.seq_len - 1) :] for row in self._ids(texts)]
+        return self.encode_tokens(self.tokenize(sentences))
+
+    def tokenize(self, sentences: Sequence[str]) -> list[Ints]:
+        """Token ids of each text, as many as are read."""
+        return [row[-(self.model.seq_len - 1) :] for row in self._ids(texts_of(sentences, blank=True))]
+
+    def encode_tokens(self, ids: Sequence[Ints]) -> NDArray[np.float32]:
+        """As `encode`, of what `tokenize` gives."""
         means = np.zeros((len(ids), self.dim), dtype=np.float32)
         for rows in _batches([len(one) for one in ids]):
             means[rows] = self._means([ids[row] for row in rows])

@@ -8,7 +8,7 @@ prepared or written there.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 
@@ -16,20 +16,19 @@ from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.replies import VOTERS
+from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.evaluation.scoreboard import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference import document, replies
 from lang_jepa.inference.decoding import TextDecoder, encoder_fingerprint
 from lang_jepa.inference.document import Continuation, Repetition, SentenceFit
-from lang_jepa.inference.embedding import EmbeddingModel, Vectors
+from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.encoding import Vectors
 from lang_jepa.inference.replies import Ranked, Reply, ReplyBank
 from lang_jepa.inference.search import neighbours
-from lang_jepa.inference.texts import texts_of, vectors_of
+from lang_jepa.inference.texts import texts_of, texts_or_vectors, vectors_of
 from lang_jepa.models.decoder import Generation, Method, Scores
 from lang_jepa.models.predictors.predictor import refuse_without_predictor
-
-if TYPE_CHECKING:
-    from lang_jepa.inference.embedding import EmbeddingModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,56 @@ class ConceptModel(EmbeddingModel):
         model = super().load(path, device=device, precision=precision)
         model.load_choices()
         return model
+
+    def similarity(self, a: object, b: object) -> Vectors:
+        """How like each other texts are, by the model's own similarity (`similarity_kind`), in [-1, 1].
+
+        Args:
+            a: A texts, or their vectors [A, D] as `encode` gives them (an array, tensor, table or list of rows); or one
+                text, or one vector [D], which is one row.
+            b: B of them.
+
+        Returns:
+            float32 [A, B].
+
+        Raises:
+            LangJepaError: what `encode` refuses, or vectors of another width or with entries that are not finite.
+        """
+        cosines: Vectors = self._comparable(a) @ self._comparable(b).T
+        return cosines.clip(-1, 1)
+
+    def similarity_pairwise(self, a: object, b: object) -> Vectors:
+        """As `similarity`, of each row of `a` with the row of `b` in the same place: float32 [N].
+
+        Raises:
+            LangJepaError: also where they are not equally many.
+        """
+        left, right = self._comparable(a), self._comparable(b)
+        if len(left) != len(right):
+            raise LangJepaError(
+                f"similarity_pairwise wants as many on both sides, not {len(left)} and {len(right)}: similarity "
+                "compares all with all"
+            )
+        cosines: Vectors = (left * right).sum(1)
+        return cosines.clip(-1, 1)
+
+    def _comparable(self, given: object) -> Vectors:
+        """Unit rows [N, D] whose dot products are the similarity, of texts or of what `encode` gave."""
+        found = texts_or_vectors(given, self.dim)
+        vectors = self.encode(found) if isinstance(found, list) else found
+        return prepare(vectors, self.statistics, self.similarity_kind)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Vectors for a vector store: [N][D] unit rows, whose cosines are the model's own similarity.
+
+        With `embed_query` it is what LangChain calls an embeddings object, and what takes one.
+        """
+        rows: list[list[float]] = self._comparable(texts_of(texts)).tolist()
+        return rows
+
+    def embed_query(self, text: str) -> list[float]:
+        """As `embed_documents`, of one text: [D]."""
+        return self.embed_documents([text])[0]
 
     def decode(self, z: Vectors, method: Method = "greedy", **options: Any) -> list[str]:
         """The sentence of each concept, as the trained decoder writes it.

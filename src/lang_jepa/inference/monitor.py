@@ -40,7 +40,7 @@ from lang_jepa.inference.drift import Drift
 from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.events import Over, Position, per_run, positions, stuck_runs
 from lang_jepa.inference.kinds import NewKinds
-from lang_jepa.inference.monitor_choice import choose_scores
+from lang_jepa.inference.monitor_choice import DECIDING, Likeliest, choose_scores
 from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of, rate_of
 from lang_jepa.inference.monitor_state import FORMAT, read_state
 
@@ -149,7 +149,7 @@ class Monitor:
         if not model.predicts_next:
             raise LangJepaError("this model predicts no next unit, so nothing can surprise it")
         held, names = corpus.validation, model.knows_speakers
-        self.model, self._kind = model, model.similarity
+        self.model, self._kind = model, model.similarity_kind
         own = None if usual is None else self._in_courses(usual, courses)
         lengths = np.diff(held.document_starts).tolist() if own is None else list(map(len, own))
         self.per_thousand = rate_of(per_thousand, lengths, "held-out" if own is None else "usual")
@@ -157,8 +157,8 @@ class Monitor:
         self.known = corpus.train.units(rows) if names else corpus.train.texts(rows)
         self._ngrams, tokens = UnitNGram(lines), model.tokenize(self.known)
         self._space = prepare(model.encode_tokens(tokens), model.statistics, self._kind)
-        counts = np.array([self._ngrams.count(key_of(ids, model.room)) for ids in tokens])
-        self._prior = model.settings.objective.contrastive_temperature * np.log(np.maximum(counts, 1))
+        keys = [key_of(ids, model.room) for ids in tokens]
+        self._likeliest = Likeliest(self.known, self._space, [self._ngrams.count(key) for key in keys])
         self._units: dict[str, _Unit] = {}
         usual_units = list(documents(held, names=names)) if own is None else own
         scores, severe = list[Values](), list[str | None]()
@@ -167,6 +167,7 @@ class Monitor:
             severe += self._severe_texts([unit for one in some for unit in one])
         self._usual, self._kinds = Usual(np.concatenate(scores)), NewKinds(severe)
         self.decides, self.merits = choose_scores(usual_units, self._raw_alone, self._usual, spoken=names)
+        self._fit_likeliest(usual_units, {key: row for row, key in enumerate(keys)})
         known = [one.known for some in usual_units for one in self._read(some)]
         self._set_thresholds(np.concatenate(scores), np.array(known))
         self.seen = self.alarms = self.apart = 0
@@ -249,7 +250,7 @@ class Monitor:
         for row, (unit, total) in enumerate(zip(units, sums.tolist(), strict=True)):
             index, stand, (one, two, three, four) = self.seen + row, stands[row], less[row].tolist()
             is_alarm = stand.event == index
-            near = self._nearest(expected[row]) if is_alarm else ()
+            near = self._likeliest(expected[row]) if is_alarm else ()
             found.append(Scored(index, unit, one, two, three, four, total, near, severe[row], is_alarm, *stand))
         alarms = [each.alarm for each in found]
         self.seen, self.alarms = self.seen + len(units), self.alarms + sum(alarms)
@@ -295,6 +296,13 @@ class Monitor:
         """The sum that is compared with the threshold, [n]; `own`: of the usual units."""
         sums: Values = self._usual.rarity(scores, own=own)[:, self.decides].sum(1)
         return sums
+
+    def _fit_likeliest(self, documents: Sequence[Sequence[str]], rows: Mapping[bytes, int]) -> None:
+        """By the usual units, as many as decide which scores are added up; `rows`: of known units by their keys."""
+        share = max(1, -(-sum(map(len, documents)) // DECIDING))
+        some = [one[: -(-len(one) // share)] for one in documents if len(one)]
+        came = [rows.get(unit.key, -1) for one in some for unit in self._read(one)]
+        self._likeliest.fit(self._raw(some)[1], np.array(came))
 
     def _raw_alone(self, documents: Sequence[Sequence[str]]) -> Values:
         """The four scores of documents without anything before them, float64 [n, 4]."""
@@ -371,17 +379,6 @@ class Monitor:
                     severe = has_levels and not known and is_severe(text)
                     self._units[text] = _Unit(key, some[row], novelty, known, severe)
         return [self._units[unit] for unit in units]
-
-    def _nearest(self, expected: Floats, count: int = 3) -> tuple[str, ...]:
-        """The known units that were likeliest; none where nothing was expected.
-
-        A contrastive predictor learns ln p(unit | context) - ln p(unit) as cosine over temperature (van den Oord et al.
-        2018, section 2.3), so each unit has its cosine, and the temperature times ln of how often training has it.
-        """
-        if not expected.any():
-            return ()
-        order = np.argsort(-(self._space @ expected + self._prior), kind="stable")[:count]
-        return tuple(self.known[row] for row in order)
 
     def save(self, path: Path, **more: Any) -> None:
         """Write where it stands, to be taken up by `restore`; keyword arguments are kept beside it."""

@@ -1,8 +1,10 @@
-"""Which scores a monitor adds up: those that find faults best that are put into its usual units."""
+"""What a monitor takes from its usual units: which scores find faults best that are put into them; what is likely."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from lang_jepa.evaluation.faults import KINDS, WARM, Faulty, Pools, with_faults
 from lang_jepa.evaluation.metrics.segmentation import auc
@@ -12,6 +14,8 @@ PIECE, DECIDING = 64, 2000
 """Usual units of a piece in which faults are put, and of all pieces, at most."""
 _UNDECIDED = [SCORES.index("surprise"), SCORES.index("novelty")]
 """What decides where no document has room for a fault."""
+
+_TEMPERATURES = np.geomspace(0.005, 1, 24)
 
 Raw = Callable[[Sequence[Sequence[str]]], Values]
 """The scores of the units of documents, float64 [n, K]."""
@@ -61,3 +65,44 @@ def _faults(copies: Sequence[Faulty], raw: Raw) -> Values:
 
 def _auc(usual: Values, wrong: Values) -> float:
     return auc(np.concatenate([usual, wrong]), np.arange(len(usual) + len(wrong)) >= len(usual))
+
+
+class Likeliest:
+    """Which known units are likely where a vector is expected: p(unit) ~ count(unit) exp(cosine / temperature).
+
+    A contrastive predictor learns ln p(unit | context) - ln p(unit) as cosine over temperature (van den Oord et al.
+    2018, section 2.3). The temperature of other predictors, and of prepared vectors, is nobody's setting: it is fitted.
+
+    Args:
+        texts: the known units, K.
+        space: their prepared vectors, float32 [K, D].
+        counts: how often training has each.
+    """
+
+    def __init__(self, texts: Sequence[str], space: NDArray[np.float32], counts: Sequence[int]) -> None:
+        self.texts, self.space = texts, space
+        self.logs = np.log(np.maximum(counts, 1))
+        self.temperature = float(_TEMPERATURES[0])
+
+    def fit(self, expected: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+        """Take the temperature by which the units that came are likeliest.
+
+        Args:
+            expected: what was expected, float32 [n, D]; zeros where nothing was.
+            rows: which known unit came, [n]; -1: none of them.
+        """
+        asked = (rows >= 0) & expected.any(1)
+        if asked.any():
+            cosines, came = expected[asked] @ self.space.T, rows[asked]
+            likelihoods = [
+                log_softmax(cosines / one + self.logs, axis=1)[np.arange(len(came)), came].mean()
+                for one in _TEMPERATURES
+            ]
+            self.temperature = float(_TEMPERATURES[int(np.argmax(likelihoods))])
+
+    def __call__(self, expected: NDArray[np.float32], count: int = 3) -> tuple[str, ...]:
+        """The likeliest units at a vector [D], best first; none where nothing was expected."""
+        if not expected.any():
+            return ()
+        order = np.argsort(-(self.space @ expected / self.temperature + self.logs), kind="stable")[:count]
+        return tuple(self.texts[row] for row in order)

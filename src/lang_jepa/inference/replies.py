@@ -62,7 +62,7 @@ def rank(
     usual = model.statistics.sample
     if usual is None:
         raise LangJepaError("this model was saved without a sample of training turns: train it again, or use infer")
-    kind, statistics = model.similarity, model.statistics
+    kind, statistics = model.similarity_kind, model.statistics
     predicted = prepare(model.predict_next(context, role=role)[None], statistics, kind, side="predictions")[0]
     alone = without_speaker(candidates, names_in(context)) if model.knows_speakers else candidates
     scores = prepare(model.encode(alone), statistics, kind) @ predicted
@@ -133,7 +133,7 @@ class ReplyBank:
         self._owners = np.array(owners)
         self._predictions = self._prepared(self.contexts)
         self._turns = prepare(
-            model.encode(self.replies, turns=model.knows_speakers), model.statistics, model.similarity
+            model.encode(self.replies, turns=model.knows_speakers), model.statistics, model.similarity_kind
         )
         self._strange = self._least_usual()
 
@@ -158,7 +158,7 @@ class ReplyBank:
     def _prepared(self, contexts: Sequence[Sequence[str]]) -> Floats:
         model = self.model
         predicted = model.predict_next(contexts, role=self.role if model.knows_speakers else None)
-        return prepare(predicted, model.statistics, model.similarity, side="predictions")
+        return prepare(predicted, model.statistics, model.similarity_kind, side="predictions")
 
     def _least_usual(self) -> float:
         """Likeness to the nearest context of another conversation that all but a few of the bank's contexts have."""

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from lang_jepa.errors import LangJepaError, optional
 from lang_jepa.evaluation.metrics.similarity import checked, prepare
 from lang_jepa.files.atomic import atomic_file
-from lang_jepa.inference.embedding import EmbeddingModel, Vectors
+from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.encoding import Vectors
 from lang_jepa.inference.texts import texts_of
 
 Ints = NDArray[np.int64]
@@ -179,7 +180,7 @@ def neighbours(
     sentences = texts_of(sentences, "sentence")
     if not sentences:
         raise LangJepaError("there are no sentences to search among")
-    kind = model.similarity
+    kind = model.similarity_kind
     corpus = prepare(model.encode(sentences), model.statistics, kind)
     found = exact_search(corpus, prepare(vectors, model.statistics, kind, side=side), top_k)
     return [

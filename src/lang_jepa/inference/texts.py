@@ -1,6 +1,7 @@
 """Texts and vectors as users hand them over, made into lists of strings and arrays; what is neither is named."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,24 @@ def vectors_of(given: object, dim: int, what: str = "concept") -> NDArray[np.flo
     if len(wrong):
         raise LangJepaError(f"{what} {wrong[0]} has entries that are not finite")
     return rows
+
+
+def texts_or_vectors(given: object, dim: int) -> list[str] | NDArray[np.float32]:
+    """Texts, or vectors [n, dim] where numbers are given; one of either is one row.
+
+    Raises:
+        LangJepaError: what `text_of` or `vectors_of` refuses.
+    """
+    if isinstance(given, str):
+        return [text_of(given)]
+    given = given.detach().cpu().numpy() if hasattr(given, "detach") else given
+    if getattr(given, "ndim", 1) == 2:
+        return vectors_of(given, dim, "vector")
+    items = items_of(given, "text")
+    if items and isinstance(items[0], Real):
+        return vectors_of([items], dim, "vector")
+    rows = bool(items) and isinstance(items[0], list | tuple | np.ndarray)
+    return vectors_of(items, dim, "vector") if rows else texts_of(items)
 
 
 def _context(given: object, what: str, *, empty: bool = False) -> list[str]:

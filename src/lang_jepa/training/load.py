@@ -20,7 +20,7 @@ from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.target import target_of
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.settings.load import SAVED, build_saved
+from lang_jepa.settings.load import SAVED, build_saved, read_settings
 from lang_jepa.settings.recipes import system_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
@@ -141,6 +141,18 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
     name = settings.decoder.tokenizer_path
     tokenizer = model.tokenizer if name is None else TextTokenizer.load(name)
     model.decoder = restore(state["model"], settings, tokenizer, encoder=state["encoder"], where=str(path))
+
+
+def encoder_of(path: Path) -> Path:
+    """The encoder that a decoder's run was trained on, as its settings name it.
+
+    Raises:
+        LangJepaError: the settings cannot be read, or the encoder is no longer there.
+    """
+    named = read_settings(path / SAVED, DecoderSettings).data.encoder
+    if named is None or not Path(named).exists():
+        raise LangJepaError(f"the encoder of the decoder {path} is not where it was ({named}): name the encoder's run")
+    return Path(named)
 
 
 PLACES = ("logs", "runs")

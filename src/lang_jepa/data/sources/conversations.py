@@ -14,6 +14,8 @@ from lang_jepa.settings.data import DataSettings
 FORMAT = 3
 """Goes up whenever a conversation is read differently than before."""
 
+NO_SPEAKER = "a text that does not begin with a speaker and a colon"
+"""Why a plain text is no conversation."""
 _NOBODY = "-"
 """Stands for the name of a speaker whom a file does not name, where every turn has a prefix."""
 _BREAKS = re.compile(r"\s*[\r\n]\s*")
@@ -130,7 +132,7 @@ def _spoken(text: str) -> Iterator[Turn]:
         begins = _SPEAKER.match(line)
         if begins is None:
             if not speaker:
-                raise NoConversation("a text that does not begin with a speaker and a colon")
+                raise NoConversation(NO_SPEAKER)
             lines.append(line)
             continue
         if speaker:

@@ -65,14 +65,15 @@ def uniform(examples: Indices, count: int, seed: int, epoch: int) -> NDArray[np.
     return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
-def by_length(lengths: Indices, budget: int) -> Iterator[Indices]:
-    """Rows in groups of similar length, each at most `budget` tokens (one row at least)."""
+def by_length(lengths: Indices, budget: int, most: int | None = None) -> Iterator[Indices]:
+    """Rows in groups of similar length, each at most `budget` tokens (one row at least) and `most` rows."""
     order = np.argsort(lengths, kind="stable")
     ends = np.cumsum(lengths[order])
     begin = 0
     while begin < len(order):
         before = ends[begin - 1] if begin else 0
         stop = max(begin + 1, int(np.searchsorted(ends, before + budget, side="right")))
+        stop = stop if most is None else min(stop, begin + most)
         yield order[begin:stop]
         begin = stop
 

@@ -197,33 +197,47 @@ def prepare(
     Raises:
         LangJepaError: unknown kind, `predictable` without a predictor, NaN, or a width that is not the statistics'.
     """
+    rows = checked(x, "embeddings")
+    mapping = linear_map(statistics, kind, side=side)
+    if mapping is None:
+        return unit_rows(rows)
+    mean, matrix = mapping
+    if rows.shape[1] != len(mean):
+        raise LangJepaError(
+            f"embeddings are {rows.shape[1]} wide but the statistics {len(mean)}: they belong to another model."
+        )
+    rows = rows - mean
+    return unit_rows(rows if matrix is None else (rows @ matrix).astype(np.float32, copy=False))
+
+
+def linear_map(
+    statistics: Statistics, kind: Similarity, *, side: Literal["concepts", "predictions"] = "concepts"
+) -> tuple[Floats, Floats | None] | None:
+    """What `prepare` does to unit rows x before it makes unit rows again: (x - mean) @ matrix.
+
+    Args:
+        statistics: of training embeddings.
+        kind: `raw`, `centred`, `whitened` or `predictable`.
+        side: what the rows are; only `predictable` treats predictions in another way than concepts.
+
+    Returns:
+        Mean float32 [D] and matrix float32 [D, D] (None: the identity); None for `raw`, which leaves them as they are.
+
+    Raises:
+        LangJepaError: unknown kind, or `predictable` without a predictor.
+    """
     if kind not in SIMILARITIES:
         raise LangJepaError(f"unknown similarity '{kind}': use one of {', '.join(SIMILARITIES)}.")
-    rows = checked(x, "embeddings")
     if kind == "raw":
-        return unit_rows(rows)
-    if rows.shape[1] != len(statistics.mean):
-        raise LangJepaError(
-            f"embeddings are {rows.shape[1]} wide but the statistics {len(statistics.mean)}: they belong to "
-            "another model."
-        )
-    if kind == "predictable":
-        return unit_rows(_predictable(rows, statistics, side))
-    rows = rows - statistics.mean
-    return unit_rows(rows @ statistics.whitening if kind == "whitened" else rows)
-
-
-def _predictable(rows: Floats, statistics: Statistics, side: str) -> Floats:
-    """Rows in the space of what contexts predict, [N, D]."""
+        return None
+    if kind != "predictable":
+        return statistics.mean, statistics.whitening if kind == "whitened" else None
     predictable = statistics.predictable
     if predictable is None:
         raise LangJepaError("the similarity 'predictable' needs a model with a predictor: use 'centred' or another.")
     if side == "predictions":
-        mean, matrix = predictable.prediction_mean, predictable.predictions
-    else:
-        mean, matrix = predictable.concept_mean, predictable.concepts
-    mapped: Floats = ((rows - mean) @ matrix).astype(np.float32, copy=False)
-    return mapped
+        return predictable.prediction_mean, predictable.predictions
+    return predictable.concept_mean, predictable.concepts
 
 
 def unit_rows(x: Floats) -> Floats:

@@ -285,8 +285,8 @@ def _nearest(model: Decoding, predicted: NDArray[np.float32], stories: int, seed
     from lang_jepa.stories import generate
 
     texts = list(dict.fromkeys(s.text for story in generate(stories, seed, "train") for s in story.sentences))
-    pool = prepare(model.encode(texts), model.statistics, model.similarity)
-    asked = prepare(predicted, model.statistics, model.similarity, side="predictions")
+    pool = prepare(model.encode(texts), model.statistics, model.similarity_kind)
+    asked = prepare(predicted, model.statistics, model.similarity_kind, side="predictions")
     best = [int(np.argmax(pool @ one)) for one in asked]
     return [_event(texts[index]) for index in best]
 

@@ -120,7 +120,7 @@ def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int 
             board.add(name, [Option({metric: found.values(metric)}, similarity)], note=note)
 
     for name, model in models.items():
-        kind: Similarity = getattr(model, "similarity", "raw")
+        kind: Similarity = getattr(model, "similarity_kind", "raw")
         sentences, queries = (
             prepare(encode(model, texts, name), model.statistics, kind)
             for texts in (searched.sentences, searched.queries)

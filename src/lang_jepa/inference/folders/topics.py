@@ -166,7 +166,7 @@ def find_topics(
     names = sentences.names if of == "documents" else sentences.places
     units = [Unit(label, names[row], sentences.texts[row]) for label, row in zip(labels.tolist(), first, strict=True)]
     silhouette, outside = _silhouette(vectors, labels, seed), float((labels == 0).mean())
-    return TopicMap(found.source, of, method, model.similarity, silhouette, chosen, topics, outside, units)
+    return TopicMap(found.source, of, method, model.similarity_kind, silhouette, chosen, topics, outside, units)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class _Sentences:
             progress("sentences read", begin, len(distinct))
             encoded.append(model.encode(distinct[begin : begin + _PART], turns=model.knows_speakers))
         progress("sentences read", len(distinct), len(distinct))
-        space = prepare(np.concatenate(encoded), model.statistics, model.similarity)
+        space = prepare(np.concatenate(encoded), model.statistics, model.similarity_kind)
         names = [one.name for one, _ in kept]
         number = {name: row for row, name in enumerate(dict.fromkeys(names))}
         owners = np.array([number[name] for name in names], dtype=np.int64)

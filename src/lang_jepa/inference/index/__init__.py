@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lang_jepa.data.sources.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.replies import VOTERS, votes
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.files.atomic import locked
-from lang_jepa.inference.embedding import EmbeddingModel, Vectors
+from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.encoding import Vectors
 from lang_jepa.inference.index.building import Building, OnEvent, model_identity
 from lang_jepa.inference.index.files import FORMAT as FORMAT
 from lang_jepa.inference.index.files import IndexArrays, check_folder, open_files
@@ -236,13 +238,41 @@ class Index:
                 f"the index {self.folder} does not hold what the model expects at its places: build it with "
                 "lang-jepa index --predictions"
             )
-        asked = prepare(model.predict_next([context]), model.statistics, model.similarity, side="predictions")
+        asked = prepare(model.predict_next([context]), model.statistics, model.similarity_kind, side="predictions")
         scores, rows = (one[0] for one in exact_search(arrays.predicted, asked, max(top_k, VOTERS)))
-        rows, likeness = rows[scores > 0], scores[scores > 0]  # places before which nothing stands have 0
+        # Places before which nothing stands have 0.
+        return self._voted(rows[scores > 0], scores[scores > 0], top_k)
+
+    def voted_after_last(self, context: Sequence[str], *, top_k: int = VOTERS) -> list[Followed]:
+        """What `voted_after` has to beat: the places whose last unit is most like the last one here vote.
+
+        In an index with `--context neighbours` the likeness is that with the unit and its neighbours, what follows
+        included.
+
+        Args:
+            context: units so far, oldest first.
+            top_k: as `voted_after`.
+
+        Raises:
+            LangJepaError: an empty context; of `EmbeddingModel.encode`.
+        """
+        model, arrays = self.model, self.arrays
+        if not context:
+            raise LangJepaError("there is no unit before the one that is asked for")
+        last = prepare(model.encode([context[-1]], turns=model.knows_speakers), model.statistics, model.similarity_kind)
+        scores, rows = (one[0] for one in exact_search(arrays.vectors, last, 2 * max(top_k, VOTERS)))
+        inside = (rows + 1 < len(self)) & (scores > 0)
+        inside[inside] = arrays.documents[rows[inside] + 1] == arrays.documents[rows[inside]]
+        some = np.flatnonzero(inside)[: max(top_k, VOTERS)]
+        return self._voted(rows[some] + 1, scores[some], top_k)
+
+    def _voted(self, rows: NDArray[np.int64], likeness: NDArray[np.float64], top_k: int) -> list[Followed]:
+        """Rows of the index that followed in places so like the one here, each text once, by their votes."""
+        model, arrays = self.model, self.arrays
         if not len(rows):
             return []
         encoded = model.encode([arrays.text(row) for row in rows], turns=model.knows_speakers)
-        turns = prepare(encoded, model.statistics, model.similarity)
+        turns = prepare(encoded, model.statistics, model.similarity_kind)
         score, found = votes(turns @ turns.T, likeness), dict[str, Followed]()
         for place in np.argsort(-score, kind="stable"):
             row = int(rows[place])
@@ -266,7 +296,12 @@ class Index:
             side: what the vectors are.
             exact: score all rows even where there is an approximate index.
         """
-        queries = prepare(vectors, self.model.statistics, self.model.similarity, side=side)
+        return self.nearest_prepared(
+            prepare(vectors, self.model.statistics, self.model.similarity_kind, side=side), top_k=top_k, exact=exact
+        )
+
+    def nearest_prepared(self, queries: Vectors, *, top_k: int, exact: bool = False) -> list[list[Hit]]:
+        """As `nearest`, of vectors that are ready to be compared in the model's similarity (`prepare`)."""
         if self.approximate and not exact:
             found = self._cells.search(queries, top_k)
         else:

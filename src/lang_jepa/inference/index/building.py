@@ -77,7 +77,7 @@ class Building:
             "format": FORMAT,
             "generation": generation,
             "model": {"path": self.model.source, "identity": identity},
-            "similarity": self.model.similarity,
+            "similarity": self.model.similarity_kind,
             "source": self.source.description,
             "sentences": progress.rows,
             "documents": progress.documents,
@@ -189,4 +189,4 @@ def model_identity(model: EmbeddingModel) -> str:
             "an index belongs to a model directory, by the hashes in its card: save the model and load it from there"
         )
     hashes = {name: model.card["sha256"].get(name) for name in ENCODING_FILES}
-    return fingerprint([hashes, model.similarity])
+    return fingerprint([hashes, model.similarity_kind])

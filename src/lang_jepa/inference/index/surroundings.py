@@ -145,7 +145,7 @@ class Surroundings:
 
 
 def _encoded(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> Floats:
-    return prepare(model.encode(texts, turns=turns), model.statistics, model.similarity)
+    return prepare(model.encode(texts, turns=turns), model.statistics, model.similarity_kind)
 
 
 def _filled(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> list[bool]:
@@ -165,5 +165,5 @@ def _predicted(model: EmbeddingModel, units: Sequence[Unit], turns: bool) -> Flo
     result = np.zeros((len(units), model.dim), dtype=np.float32)
     if known.any():
         made = model.predict_next([context for context in contexts if context])
-        result[known] = prepare(made, model.statistics, model.similarity, side="predictions")
+        result[known] = prepare(made, model.statistics, model.similarity_kind, side="predictions")
     return result

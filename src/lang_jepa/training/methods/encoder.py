@@ -320,7 +320,7 @@ class EncoderMethod(Method[Settings]):
         model, held_out = self.concept_model(), self.data.held_out
         # The sample is shared out among ranks, of which the first alone cannot gather it.
         if held_out is not None and self.fabric.world_size == 1:
-            model.similarity = best_similarity(held_out, model.jepa, model.statistics)
+            model.similarity_kind = best_similarity(held_out, model.jepa, model.statistics)
             if "whitened" not in estimated(model.statistics):
                 self.reporter.message(self._few(model))
         worse = worse_than_at_start(read_metrics(folder / "metrics.csv"), end.best_step)
@@ -347,7 +347,7 @@ class EncoderMethod(Method[Settings]):
         cure = "Raise model.score_sample" if count < there else more_text(self.settings, there)
         units = self.settings.data.units
         return (
-            f"similarity: {model.similarity}, of raw and centred; {count:,} training {units} are too few for whitened "
+            f"similarity: {model.similarity_kind}, of raw and centred; {count:,} training {units} are too few for whitened "
             f"and predictable. {text_for_width(self.settings)}. {cure}"
         )
 

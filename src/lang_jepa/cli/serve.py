@@ -1,0 +1,47 @@
+"""The verb `serve`: a model behind HTTP; nothing heavy is imported before it is used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lang_jepa.cli.options import AnyModel
+from lang_jepa.errors import optional
+
+if TYPE_CHECKING:
+    from lang_jepa.serving.served import Served
+
+
+def serve(
+    model: AnyModel,
+    index: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of an index of this model, for /search and /reply.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on (0: any that is free).")] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="LANG_JEPA_API_KEY", show_envvar=True, help="Key that requests have to bear."),
+    ] = None,
+    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Other machines may ask without a key.")] = False,
+    max_body: Annotated[int, typer.Option(min=1000, help="Bytes of a request's body at most.")] = 4_000_000,
+    max_texts: Annotated[int, typer.Option(min=1, help="Texts of a request at most.")] = 2048,
+    max_characters: Annotated[int, typer.Option(min=1, help="Characters of a text at most.")] = 200_000,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait for the model.")] = 256,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for a body to arrive, and for a request to wait until it is begun.")
+    ] = 30.0,
+) -> None:
+    """Serve a model over HTTP: embeddings in OpenAI's form, predictions, documents, search, and a page."""
+    for module in ("fastapi", "uvicorn", "prometheus_client"):
+        optional(module, f"serving needs {module}, which is not installed: pip install lang-jepa[serve]")
+    from lang_jepa.cli.console import plain
+    from lang_jepa.serving.guard import Rules
+    from lang_jepa.serving.server import serve as serve_model
+
+    def ready(served: "Served", address: str) -> None:
+        plain(f"{served.name} is served at {address} (page), {address}/docs (endpoints); Ctrl-C ends it", whole=True)
+
+    rules = Rules(host, api_key, allow_remote, max_body, max_texts, max_characters, queue, timeout)
+    serve_model(model, index=index, rules=rules, port=port, on_ready=ready)
+    plain("ended: every request that was running is answered")

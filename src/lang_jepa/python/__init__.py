@@ -1,0 +1,1 @@
+"""What Python users call: training from texts that are in memory, and a scikit-learn transformer."""

@@ -1,0 +1,218 @@
+"""Texts and conversations as Python users have them, made into one file that a recipe reads."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.data.sources.base import Rejection
+from lang_jepa.data.sources.conversations import NO_SPEAKER, NoConversation, is_message, turns
+from lang_jepa.data.sources.forms import MESSAGES, Head
+from lang_jepa.data.sources.listing import listed
+from lang_jepa.data.sources.source import find, open_source
+from lang_jepa.errors import LangJepaError
+from lang_jepa.files.atomic import atomic_file
+from lang_jepa.settings.data import DataSettings
+
+PROBED = 64
+"""Items by which it is judged what data hold."""
+DIALOGUE, DOCUMENTS = "dialogue", "documents"
+_COLUMNS = ("group_column", "speaker_column")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Data to train on.
+
+    Attributes:
+        path: of files (None: they are in memory).
+        columns: names of the columns of a table (None: data without columns).
+        items: texts, conversations or rows of a table, which can be gone through more than once.
+    """
+
+    path: str | None = None
+    columns: tuple[str, ...] | None = None
+    items: Iterable[Any] = ()
+
+    @classmethod
+    def of(cls, data: object) -> "Given":
+        """What a user hands over.
+
+        Args:
+            data: a path or a name that `data.train_file` may have; texts or conversations in a list, generator, array
+                or column of a table; a `datasets.Dataset` or a pandas `DataFrame`.
+
+        Raises:
+            LangJepaError: something else, or nothing.
+        """
+        if isinstance(data, str | PathLike):
+            return cls(path=_path(str(data)))
+        names = getattr(data, "column_names", None)
+        if isinstance(names, list) and isinstance(data, Iterable):
+            return cls(columns=tuple(names), items=data)  # a dataset, whose rows are mappings
+        if getattr(data, "ndim", None) == 2 and hasattr(data, "columns"):
+            columns = tuple(map(str, data.columns))
+            return cls(columns=columns, items=_Rows(data, columns))
+        if isinstance(data, Mapping | set | frozenset | bytes) or not isinstance(data, Iterable):
+            splits = f": take one of its splits, such as data[{next(iter(names))!r}]" if isinstance(names, dict) else ""
+            raise LangJepaError(
+                f"train takes a list of texts or of conversations, a table or a path, not {type(data).__name__}{splits}"
+            )
+        items = list(data) if not isinstance(data, Sequence) else data
+        if not len(items):
+            raise LangJepaError("there is nothing to train on: the data are empty")
+        if isinstance(items[0], Mapping) and is_message(dict(items[0])):
+            raise LangJepaError("these are the messages of one conversation: put it into a list, [messages]")
+        return cls(items=items)
+
+    def column(self, data: DataSettings, *, chosen: bool) -> str:
+        """The column that texts or conversations are in, or are to be written to.
+
+        Args:
+            data: settings of the recipe.
+            chosen: whether the user named `data.text_column`.
+
+        Raises:
+            LangJepaError: a table has no such column.
+        """
+        column = data.text_column
+        if self.columns is None or column in self.columns:
+            return column
+        others = [name for name in MESSAGES if name in self.columns]
+        if not chosen and data.units == "turns" and others:
+            return others[0]
+        fits = f"; a column '{others[0]}' is for recipe='{DIALOGUE}'" if others and data.units != "turns" else ""
+        raise LangJepaError(
+            f"the table has no column '{column}'; its columns are {', '.join(self.columns) or '(none)'}{fits}. Give "
+            'the column itself, table["NAME"], or settings={"data.text_column": "NAME"}'
+        )
+
+    def rows(self, data: DataSettings, column: str) -> Iterator[dict[str, Any]]:
+        """What is written of each item: the column, and of a table those of groups and speakers too."""
+        wanted = [column, *filter(None, (getattr(data, name) for name in _COLUMNS))]
+        for item in self.items:
+            if self.columns is None:
+                inside = isinstance(item, Mapping) and column in item
+                yield {column: _value(item[column] if inside else item)}
+            else:
+                yield {name: _value(item[name]) for name in wanted if name in self.columns}
+
+    def check(self, data: DataSettings, column: str) -> None:
+        """Raise where a recipe is for another kind of data; of files nothing is read.
+
+        Raises:
+            LangJepaError: conversations for a recipe of texts, or the other way round; names the recipe that fits. Log
+                lines that are not in files.
+        """
+        if self.path is not None or data.group_column is not None:
+            return
+        some = [row[column] for row in islice(self.rows(data, column), PROBED)]
+        wrong = next((number for number, one in enumerate(some) if not isinstance(one, str | None)), None)
+        if data.units == "turns" and not any(map(_is_conversation, some)):
+            raise plain_texts("the data are plain texts")
+        if data.units != "turns" and wrong is not None:
+            raise conversations(f"item {wrong} is a {type(some[wrong]).__name__}", data)
+        if data.units == "lines" and not any("\n" in (one or "").strip() for one in some):
+            raise LangJepaError(
+                "this recipe learns which line follows which (data.units=lines), and every text has one line: give "
+                'the lines of a file as one text, ["\\n".join(lines)]'
+            )
+
+
+class _Rows:
+    """The rows of a pandas table as mappings, each time anew."""
+
+    def __init__(self, table: Any, names: tuple[str, ...]) -> None:
+        self._table, self._names = table, names
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in self._table.itertuples(index=False, name=None):
+            yield dict(zip(self._names, row, strict=True))
+
+
+def _path(name: str) -> str:
+    if "\n" in name:
+        raise LangJepaError("train takes a path or a list of texts, and this is one text: put it into a list, [text]")
+    return name
+
+
+def _value(item: Any) -> Any:
+    """An item as JSON holds it: a conversation by its messages alone; nothing for what is missing."""
+    if isinstance(item, Mapping):
+        item = next((item[key] for key in MESSAGES if key in item), item)
+    if isinstance(item, float) and item != item:
+        return None
+    return item.tolist() if hasattr(item, "tolist") else item
+
+
+def _is_conversation(value: object) -> bool:
+    try:
+        return bool(turns(value))
+    except NoConversation:
+        return False
+
+
+def plain_texts(found: str) -> LangJepaError:
+    """What to raise where a recipe of conversations is given plain texts."""
+    return LangJepaError(
+        f"this recipe learns from conversations (data.units=turns), and {found}: take recipe='{DOCUMENTS}'; or give "
+        "each conversation as a list of {'role': ..., 'content': ...} or of strings, a turn each"
+    )
+
+
+def conversations(found: str, data: DataSettings) -> LangJepaError:
+    """What to raise where a recipe of texts is given conversations, or something else."""
+    return LangJepaError(
+        f"this recipe learns from texts (data.units={data.units}), and {found}: take recipe='{DIALOGUE}' for "
+        'conversations; a document of several sentences is one string, " ".join(sentences)'
+    )
+
+
+def check_files(data: DataSettings) -> None:
+    """As `Given.check`, of what `data.train_file` names; of stories and the hub no text is looked at.
+
+    Raises:
+        LangJepaError: files hold conversations for a recipe of texts, or the other way round; or it cannot be opened.
+    """
+    place = find(data.train_file)
+    if place is not None and data.units != "turns" and data.group_column is None:
+        tables = (file for file in listed(data, place)[0] if file.kind.prose is None)
+        for file in islice(tables, 1):
+            head = Head.of(file.path, file.kind)
+            if data.text_column not in head.names and (found := head.conversations()):
+                raise conversations(f"{file.path} holds conversations in the column '{found[0]}'", data)
+    source = open_source(data)
+    if place is not None and data.units == "turns" and data.group_column is None:
+        rows = list(islice(source.read(0), PROBED))
+        if rows and all(isinstance(row, Rejection) and row.reason == NO_SPEAKER for row in rows):
+            raise plain_texts(f"{data.train_file} holds plain texts")
+
+
+def write_rows(rows: Iterable[dict[str, Any]], folder: Path, name: str) -> None:
+    """Write rows as `folder/name`, a JSON object a line; a file of this name is there already, and is not touched."""
+    if not (folder / name).exists():
+        with atomic_file(folder / name) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(map(_line, rows))
+
+
+def name_of(rows: Iterable[dict[str, Any]]) -> str:
+    """A name for the file of some rows: a hash of what is in it, so that the same texts are the same file.
+
+    Raises:
+        LangJepaError: a row that JSON cannot hold; names its number.
+    """
+    total = hashlib.blake2b(digest_size=8)
+    for number, row in enumerate(rows):
+        try:
+            total.update(_line(row).encode())
+        except (TypeError, ValueError) as error:
+            raise LangJepaError(f"item {number} is no text and no conversation: {error}") from error
+    return f"{total.hexdigest()}.jsonl"
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,223 @@
+"""The endpoints."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from lang_jepa.errors import LangJepaError, visible
+from lang_jepa.serving import documents, shapes
+from lang_jepa.serving.counts import Counts
+from lang_jepa.serving.curves import run_of
+from lang_jepa.serving.guard import Guard, Rules
+from lang_jepa.serving.refusals import Refused
+from lang_jepa.serving.served import Served
+from lang_jepa.serving.worker import Encoded, Worker
+from lang_jepa.version import __version__
+
+_ALONE = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Of pages: nothing comes from, or goes to, another address."""
+_PAGE_HEADERS = {
+    "Content-Security-Policy": _ALONE,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": shapes.Error, "description": "What is wrong, in OpenAI's form."}
+}
+Asked = TypeVar("Asked")
+Given = TypeVar("Given")
+
+
+def make_app(served: Served, rules: Rules) -> FastAPI:
+    """The server as an ASGI application; its lifespan starts and ends the thread of the model.
+
+    Args:
+        served: the model.
+        rules: who may ask, and how much.
+    """
+    counts = Counts()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        worker = Worker(served, counts, most=rules.queue, patience=rules.timeout)
+        app.state.worker = worker
+        yield
+        await asyncio.to_thread(worker.close)
+
+    app = FastAPI(
+        title=f"lang-jepa: {served.name}",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=_ERRORS,
+    )
+    _add_about(app, served, counts)
+    _add_embeddings(app, served, rules)
+    _add_tools(app, served, rules)
+    app.add_exception_handler(LangJepaError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_bug)
+    paths = frozenset(str(route.path) for route in app.routes if hasattr(route, "path"))
+    app.add_middleware(Guard, rules=rules, counts=counts, paths=paths)
+    return app
+
+
+def _add_about(app: FastAPI, served: Served, counts: Counts) -> None:
+    """What is served, and the pages."""
+
+    @app.get("/health")
+    async def health() -> shapes.Health:
+        """Whether the server is ready, and what its model can do."""
+        return served.health()
+
+    @app.get("/run")
+    async def run(request: Request) -> shapes.Run:
+        """Curves, scores and settings of the model's training."""
+        return await _worker(request).do(lambda: run_of(served))
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(counts.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def page(path: str, name: str) -> None:
+        text = files("lang_jepa.serving").joinpath(name).read_text(encoding="utf-8")
+
+        @app.get(path, include_in_schema=False)
+        async def shown() -> Response:
+            return HTMLResponse(text, headers=_PAGE_HEADERS)
+
+    page("/", "page.html")
+    page("/docs", "docs.html")
+
+
+def _add_embeddings(app: FastAPI, served: Served, rules: Rules) -> None:
+    """OpenAI's endpoints."""
+
+    @app.get("/v1/models")
+    async def models() -> shapes.ModelList:
+        """The model that is served."""
+        return shapes.ModelList(data=[shapes.Model(id=served.name, created=served.started)])
+
+    @app.post("/v1/embeddings", response_model=shapes.EmbeddingList)
+    async def embeddings(request: Request, asked: shapes.Embeddings) -> Response:
+        """Vectors of texts, as `ConceptModel.encode` makes them."""
+        if asked.model not in (None, served.name):
+            message = f"there is no model {visible(str(asked.model))!r} here: name {served.name!r}, or leave model out"
+            raise Refused(404, message, param="model", code="model_not_found")
+        if asked.dimensions not in (None, served.model.dim):
+            message = f"vectors have {served.model.dim} numbers, and cannot be cut to {asked.dimensions}"
+            raise Refused(400, message, param="dimensions")
+        found = await _worker(request).encode(rules.texts(_texts_only(asked.input), "input"))
+        return JSONResponse(_embedding_list(found, asked.encoding_format, served.name))
+
+
+def _texts_only(given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
+    """The texts of `input`; raises Refused for token ids."""
+    texts = [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
+    if len(texts) < len(given) and not isinstance(given, str):
+        message = "input holds token ids, which belong to another model's tokenizer: send a text or a list of texts"
+        raise Refused(400, message, param="input", code="token_ids")
+    return texts
+
+
+def _embedding_list(found: Encoded, encoding: str, name: str) -> dict[str, Any]:
+    """The body of an answer."""
+    if encoding == "base64":
+        rows = [base64.b64encode(row.astype("<f4").tobytes()).decode("ascii") for row in found.vectors]
+    else:
+        rows = found.vectors.tolist()
+    data = [{"object": "embedding", "index": number, "embedding": row} for number, row in enumerate(rows)]
+    usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
+    return {"object": "list", "data": data, "model": name, "usage": usage}
+
+
+def _add_tools(app: FastAPI, served: Served, rules: Rules) -> None:
+    """What a model says of contexts and documents; each is one call in the model's thread."""
+
+    def tool(path: str, shape: type[Any], given: type[Any], work: Callable[[Any], Any]) -> None:
+        async def answer(request: Request, asked: Any) -> Any:
+            _check_texts(asked, rules)
+            return await _worker(request).do(lambda: work(asked))
+
+        answer.__annotations__ = {"request": Request, "asked": shape, "return": given}
+        answer.__name__, answer.__doc__ = path.strip("/"), work.__doc__
+        app.post(path)(answer)
+
+    tool("/predict", shapes.Predict, shapes.Predicted, served.predict)
+    tool("/rank", shapes.Rank, shapes.Ranking, served.rank)
+    tool("/search", shapes.Search, shapes.Found, served.search)
+    tool("/reply", shapes.Reply, shapes.Replies, served.reply)
+    tool("/decode", shapes.Decode, shapes.Texts, served.decode)
+    tool("/continue", shapes.Continue, shapes.Texts, served.go_on)
+    for path, work in (
+        ("/document", documents.study),
+        ("/surprise", documents.surprise),
+        ("/segment", documents.segment),
+    ):
+        tool(path, shapes.Document, shapes.Study, _of(served, work))
+
+
+def _of(served: Served, work: Callable[[Served, Asked], Given]) -> Callable[[Asked], Given]:
+    def asked_of(asked: Asked) -> Given:
+        return work(served, asked)
+
+    asked_of.__doc__ = work.__doc__
+    return asked_of
+
+
+def _check_texts(asked: Any, rules: Rules) -> None:
+    """Raise Refused for too many texts in a request, or one that is too long."""
+    most = {"units": documents.MOST_UNITS}
+    for name in type(asked).model_fields:
+        value = getattr(asked, name)
+        if isinstance(value, str) and name in ("text", "query", "context"):
+            rules.texts([value], name)
+        elif isinstance(value, list):
+            rules.texts(value, name, most.get(name))
+
+
+def _worker(request: Request) -> Worker:
+    worker: Worker = request.app.state.worker
+    return worker
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    refused = error if isinstance(error, Refused) else Refused(400, str(error))
+    return JSONResponse(refused.body, refused.status, headers=refused.headers)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    """What does not fit the shape of a request; what was sent is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    wrong = error.errors()
+    if wrong[0]["type"] == "json_invalid":
+        return await _answer_error(request, Refused(400, "the body is no JSON", code="invalid_json"))
+    names = [".".join(map(str, one["loc"][1:])) for one in wrong[:3]]
+    said = [f"{name}: {one['msg']}" if name else str(one["msg"]) for name, one in zip(names, wrong, strict=False)]
+    return await _answer_error(request, Refused(422, "; ".join(said), param=names[0] or None, code="invalid_request"))
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = f"there is nothing at {request.url.path}: GET /docs shows the endpoints" if error.status_code == 404 else ""
+    return await _answer_error(request, Refused(error.status_code, said or str(error.detail)))
+
+
+async def _answer_bug(request: Request, error: Exception) -> Response:
+    """A bug of ours, whose traceback the server's log has."""
+    return await _answer_error(request, Refused(500, "an error in the server, which its log describes"))

@@ -1,0 +1,229 @@
+"""The answers about whole texts: surprise, what is out of place, topics, repetitions, and a map of the units."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.sources.conversations import as_turns, names_of_turns, names_speaker, text_in_units, without_speaker
+from lang_jepa.data.text.sentences import make_splitter, split_text
+from lang_jepa.errors import counted, one_line
+from lang_jepa.evaluation.baselines.document_rules import Rule, learned
+from lang_jepa.inference import document
+from lang_jepa.inference.document_reading import Read
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.texts import texts_of
+from lang_jepa.serving import shapes
+from lang_jepa.serving.refusals import Refused
+from lang_jepa.serving.served import Served, as_hit
+from lang_jepa.settings.data import DataSettings
+
+MOST_UNITS = 5000
+"""Units of a document."""
+_EXPECTED = 50
+"""Units, the most surprising ones, for which it is said what was expected."""
+_TITLE = 80
+"""Characters of a title."""
+_UNITS = {"prose": "sentences", "lines": "lines", "turns": "turns"}
+
+
+@dataclass
+class Units:
+    """A document in its units.
+
+    Attributes:
+        texts: as they are shown, n of them.
+        read: as the model gets them.
+        speakers: who says each, "" where nobody is named.
+        lines: of each its line, from 1.
+        notes: what a reader should know.
+    """
+
+    texts: list[str]
+    read: list[str]
+    speakers: list[str]
+    lines: list[int | None]
+    notes: list[str]
+
+
+def study(served: Served, asked: shapes.Document) -> shapes.Study:
+    """Everything about a document."""
+    begun = time.perf_counter()
+    model = served.encoder
+    units = _units(model, asked)
+    read = Read.by(model, units.read)
+    found = document.study_read(read, units.speakers, segments=asked.segments, using=asked.using)
+    fits, places, topics = found.surprise, found.outliers, found.topics
+    rows = [
+        shapes.Unit(text=text, line=line, speaker=who, surprise=fit.surprise, out_of_place=place.surprise)
+        for text, line, who, fit, place in zip(
+            units.texts, units.lines, units.speakers, fits.sentences, places.sentences, strict=True
+        )
+    ]
+    _add_expected(served, read, rows, asked.using)
+    vectors = read.embeddings[read.rows]
+    short = [] if any(one.surprise is not None for one in fits.sentences) else [_too_short(len(rows))]
+    return shapes.Study(
+        units=rows,
+        by={"surprise": _by(fits.used), "out_of_place": _by(places.used), "segments": _by(topics.used)},
+        against=fits.against,
+        boundaries=topics.boundaries,
+        segments=_segments(units.texts, vectors, topics.boundaries),
+        repeated=[
+            shapes.Repeated(unit=one.position, earlier=one.earlier, cosine=one.cosine)
+            for one in found.repetitions
+            if one.repeats
+        ],
+        map=flat_map(vectors),
+        notes=[*units.notes, *short, *([found.hint] if found.hint else []), f"repetitions by {found.repeated}"],
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def surprise(served: Served, asked: shapes.Document) -> shapes.Study:
+    """How much each unit of a document surprises; `segments` of the request has no effect, and is refused."""
+    if asked.segments is not None:
+        raise Refused(400, "segments has no effect with /surprise: ask /segment or /document", param="segments")
+    begun = time.perf_counter()
+    model = served.encoder
+    units = _units(model, asked)
+    read = Read.by(model, units.read)
+    found = document.fits_of(read, "next", asked.using, None)
+    rows = [
+        shapes.Unit(text=text, line=line, speaker=who, surprise=fit.surprise)
+        for text, line, who, fit in zip(units.texts, units.lines, units.speakers, found.sentences, strict=True)
+    ]
+    _add_expected(served, read, rows, asked.using)
+    notes, seconds = units.notes, time.perf_counter() - begun
+    return shapes.Study(
+        units=rows, by={"surprise": _by(found.used)}, against=found.against, notes=notes, seconds=seconds
+    )
+
+
+def segment(served: Served, asked: shapes.Document) -> shapes.Study:
+    """Where topics begin."""
+    begun = time.perf_counter()
+    model = served.encoder
+    units = _units(model, asked)
+    read = Read.by(model, units.read)
+    topics = document.topics_of(read, asked.segments, asked.using)
+    return shapes.Study(
+        units=[
+            shapes.Unit(text=text, line=line, speaker=who)
+            for text, line, who in zip(units.texts, units.lines, units.speakers, strict=True)
+        ],
+        by={"segments": _by(topics.used)},
+        boundaries=topics.boundaries,
+        segments=_segments(units.texts, read.embeddings[read.rows], topics.boundaries),
+        notes=units.notes,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def flat_map(vectors: NDArray[np.float32]) -> list[tuple[float, float]]:
+    """Vectors [n, D] on their first two principal axes; the largest entry of each axis is positive."""
+    centred = vectors.astype(np.float64) - vectors.mean(0)
+    flat = np.zeros((len(vectors), 2))
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    axes = axes[:, np.argsort(-values)[:2]]
+    axes *= np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
+    flat[:, : axes.shape[1]] = centred @ axes
+    return [(float(x), float(y)) for x, y in flat]
+
+
+def _units(model: ConceptModel, asked: shapes.Document) -> Units:
+    """A document as it is split.
+
+    Raises:
+        Refused: no text or two, none that could be read, or too many units.
+    """
+    if (asked.text is None) == (asked.units is None):
+        raise Refused(400, "give either text or units", param="text")
+    settings = _settings(model, asked)
+    notes: list[str] = []
+    own = model.settings.data.units
+    if settings.units != own and model.has_predictor:
+        notes.append(f"the model was trained on {own}, and this text was split into {settings.units}")
+    if asked.units is not None:
+        texts = texts_of(asked.units, "unit")
+        speakers: list[str] = []
+        lines: list[int | None] = list(range(1, len(texts) + 1))
+    else:
+        text = str(asked.text)
+        texts = split_text(text_in_units(text, settings), make_splitter(settings))
+        speakers, lines = names_of_turns(text, settings), _lines(text, texts)
+    if not texts:
+        raise Refused(400, "the document holds no text", param="text", code="empty")
+    if len(texts) > MOST_UNITS:
+        message = f"the document has {len(texts):,} {settings.units}, and at most {MOST_UNITS:,} are read"
+        raise Refused(400, message, param="text", code="too_many_units")
+    read = as_turns(texts) if model.knows_speakers else texts
+    speakers = speakers if len(speakers) == len(texts) else [""] * len(texts)
+    shown = [text.removeprefix(f"{who or '-'}: ") for text, who in zip(texts, speakers, strict=True)]
+    return Units(shown, read, speakers, lines, notes)
+
+
+def _settings(model: ConceptModel, asked: shapes.Document) -> DataSettings:
+    """The model's settings, with the units that were asked for."""
+    data = model.settings.data
+    units = _UNITS.get(asked.format, data.units)
+    if asked.format == "auto" and asked.text is not None and not model.has_predictor:
+        lines = [line for line in asked.text.split("\n") if line.strip()]
+        named = sum(map(names_speaker, lines))
+        units = "turns" if len(lines) > 1 and 3 * named >= 2 * len(lines) else data.units
+    return data if units == data.units else data.model_copy(update={"units": units})
+
+
+def _lines(text: str, units: Sequence[str]) -> list[int | None]:
+    """The line of a text that each unit begins on, from 1; units follow each other."""
+    found: list[int | None] = []
+    position, line = 0, 1
+    for unit in units:
+        said = without_speaker([unit])[0].partition("\n")[0]
+        begin = next((at for part in (unit, said) if part and (at := text.find(part, position)) >= 0), None)
+        if begin is None:
+            found.append(None)
+            continue
+        line += text.count("\n", position, begin)
+        position = begin
+        found.append(line)
+    return found
+
+
+def _add_expected(served: Served, read: Read, rows: list[shapes.Unit], using: document.Using) -> None:
+    """To the most surprising units, what of the index was expected in their place."""
+    index = served.index
+    known = [number for number, row in enumerate(rows) if row.surprise is not None]
+    if index is None or not known:
+        return
+    some = sorted(known, key=lambda number: -cast(float, rows[number].surprise))[:_EXPECTED]
+    way, _ = document.way_of(read.model, "next", using)
+    expected = read.reading().expected(cast(Rule, way.rule), read.model.similarity_kind)
+    for number, hits in zip(some, index.nearest_prepared(expected[some], top_k=3), strict=True):
+        rows[number].expected = list(map(as_hit, hits))
+
+
+def _by(said: str) -> shapes.By:
+    choice: Literal["prediction", "copying"] = "prediction" if learned(said) else "copying"
+    return shapes.By(choice=choice, words=said)
+
+
+def _segments(texts: Sequence[str], vectors: NDArray[np.float32], boundaries: Sequence[int]) -> list[shapes.Segment]:
+    """Topics, each with the unit that is nearest to the mean of its units as its title."""
+    edges = [0, *boundaries, len(texts)]
+    found = []
+    for begin, end in pairwise(edges):
+        part = vectors[begin:end]
+        title = one_line(texts[begin + int(np.argmax(part @ part.mean(0)))])
+        shown = title if len(title) <= _TITLE else f"{title[: _TITLE - 3]}..."
+        found.append(shapes.Segment(start=begin, end=end, title=shown))
+    return found
+
+
+def _too_short(count: int) -> str:
+    verb = "is" if count == 1 else "are"
+    return f"{counted(count, 'unit')} {verb} too few to say what is usual, so there is no surprise"

@@ -1,0 +1,284 @@
+"""The model that is served, what it can do, and the answers to questions about single texts and contexts.
+
+Everything here runs in the thread that owns the model, but for what says so.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lang_jepa.data.sources.conversations import context_of, names_in, without_speaker
+from lang_jepa.data.text.sentences import make_splitter, split_text
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.copying import recency_mean
+from lang_jepa.evaluation.metrics.similarity import prepare
+from lang_jepa.inference.gpt import TextGPT
+from lang_jepa.inference.index import Hit as IndexHit
+from lang_jepa.inference.index import Index
+from lang_jepa.inference.index.files import open_files
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.inference.model_folder import find_gpt
+from lang_jepa.inference.texts import texts_of
+from lang_jepa.serving import shapes
+from lang_jepa.serving.refusals import CannotDo, Refused
+from lang_jepa.settings.load import SAVED
+from lang_jepa.training.load import BEST_DECODER, encoder_of, load_any, load_decoder
+
+Tokens = NDArray[np.int64]
+_ENCODE = ("/v1/embeddings", "/v1/models")
+_DOCUMENTS = ("/document", "/surprise", "/segment")
+
+
+@dataclass
+class Served:
+    """A model with its index.
+
+    Attributes:
+        model: an encoder or a GPT.
+        path: that it was named by.
+        index: that is searched (None: there is none).
+        started: Unix time.
+    """
+
+    model: ConceptModel | TextGPT
+    path: Path
+    index: Index | None = None
+    started: int = field(default_factory=lambda: int(time.time()))
+
+    @classmethod
+    def open(cls, path: Path, index: Path | None = None) -> "Served":
+        """Load a model, and map the index.
+
+        Args:
+            path: run directory of an encoder, a decoder or a GPT, model directory, checkpoint, or folder of a
+                pretrained encoder.
+            index: folder that `lang-jepa index` made with this model.
+
+        Raises:
+            LangJepaError: either cannot be read, or they do not belong together.
+        """
+        if find_gpt(path) is not None:
+            if index is not None:
+                raise LangJepaError(f"--index has no effect with the GPT {path}: an index belongs to an encoder")
+            return cls(TextGPT.load(path), path)
+        if (path / BEST_DECODER).is_file():
+            model = load_any(encoder_of(path))
+            load_decoder(path, model)
+        elif index is None or path.is_file():
+            model = load_any(path)
+        else:
+            model = ConceptModel.load(path, precision=open_files(index)[0].get("precision", "fp32"))
+        return cls(model, path, None if index is None else Index.open(index, model))
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder, or of the model's."""
+        folder = self.path.resolve()
+        if folder.name == "model" and (folder.parent / SAVED).is_file():
+            return folder.parent.name
+        return folder.stem if folder.is_file() else folder.name
+
+    @property
+    def encoder(self) -> ConceptModel:
+        """The model.
+
+        Raises:
+            CannotDo: it is a GPT.
+        """
+        if isinstance(self.model, TextGPT):
+            raise CannotDo(f"{self.name} is a GPT, which can do {', '.join(self.can)}: serve an encoder's run for this")
+        return self.model
+
+    @property
+    def can(self) -> list[str]:
+        """Endpoints that answer for this model."""
+        if isinstance(self.model, TextGPT):
+            return [*_ENCODE, "/continue"]
+        found = [*_ENCODE, *_DOCUMENTS]
+        predicts, index = self.model.predicts_next, self.index
+        found += ["/predict", "/rank"] if predicts else []
+        found += ["/search"] if index is not None else []
+        found += ["/reply"] if predicts and index is not None and index.arrays.predicted is not None else []
+        if self.model.decoder is not None:
+            found += ["/decode", "/continue"] if predicts else ["/decode"]
+        return found
+
+    def health(self) -> shapes.Health:
+        """What is served; asks no model."""
+        model, recipe, units = self.model, None, "texts"
+        if isinstance(model, ConceptModel):
+            units = model.settings.data.units
+            recipe = model.settings.recipe if model.has_predictor else None
+        about = None if self.index is None else shapes.IndexInfo(units=len(self.index))
+        return shapes.Health(model=self.name, recipe=recipe, units=units, can=self.can, index=about)
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of each text, cut to what is read.
+
+        Raises:
+            LangJepaError: a text without a token.
+        """
+        model = self.model
+        tokens = model.tokenize(texts_of(texts))
+        empty = [number for number, ids in enumerate(tokens) if not len(ids)]
+        if empty:
+            raise LangJepaError(f"text {empty[0]} has no token to encode")
+        return tokens if isinstance(model, TextGPT) else [ids[: model.room] for ids in tokens]
+
+    def vectors(self, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
+        """As `ConceptModel.encode`, of what `tokenize` gives: float32 [n, D], unit rows."""
+        return self.model.encode_tokens(tokens)
+
+    def context(self, given: str | list[str], roles: Sequence[str] | None = None) -> list[str]:
+        """What came before, as the model reads it.
+
+        Raises:
+            Refused: roles for a model of no turns, or of another number.
+            LangJepaError: nothing is there, or it is no conversation.
+        """
+        settings = self.encoder.settings.data
+        messages: object = given
+        if roles is not None:
+            if settings.units != "turns":
+                raise Refused(400, f"this model reads {settings.units}, which have no roles", param="roles")
+            if isinstance(given, str) or len(roles) != len(given):
+                raise Refused(400, "roles has one name for each turn of a context that is a list", param="roles")
+            messages = [{"role": role, "content": text} for role, text in zip(roles, given, strict=True)]
+        if isinstance(given, str) and settings.units == "sentences":
+            found = split_text(given, make_splitter(settings))
+        else:
+            found = context_of(messages, settings)
+        if not found:
+            raise Refused(400, "the context is empty: give at least one text", param="context", code="empty")
+        return texts_of(found)
+
+    def predict(self, asked: shapes.Predict) -> shapes.Predicted:
+        """The predicted concept, and what is nearest to it in the index."""
+        model = self.predicting()
+        vector = model.predict_next(self.context(asked.context, asked.roles), role=asked.role)
+        hits = []
+        if self.index is not None:
+            hits = self.index.nearest(vector[None], top_k=asked.top_k, side="predictions")[0]
+        return shapes.Predicted(embedding=vector.tolist(), nearest=list(map(as_hit, hits)))
+
+    def rank(self, asked: shapes.Rank) -> shapes.Ranking:
+        """Candidates by their cosine with the prediction, beside that with the context's recency-weighted mean."""
+        model = self.predicting()
+        context = self.context(asked.context, asked.roles)
+        kind, statistics, named = model.similarity_kind, model.statistics, model.knows_speakers
+        predicted = prepare(model.predict_next(context, role=asked.role)[None], statistics, kind, side="predictions")
+        alone = without_speaker(asked.candidates, names_in(context)) if named else asked.candidates
+        vectors = prepare(model.encode(alone), statistics, kind)
+        before = prepare(model.encode(context, turns=named), statistics, kind)
+        scores, copying = vectors @ predicted[0], vectors @ recency_mean([np.arange(len(before))], before)[0]
+        rows = np.argsort(-scores, kind="stable")
+        ranked = [
+            shapes.RankedCandidate(
+                index=int(row), text=asked.candidates[row], score=float(scores[row]), copying=float(copying[row])
+            )
+            for row in rows
+        ]
+        return shapes.Ranking(ranked=ranked)
+
+    def search(self, asked: shapes.Search) -> shapes.Found:
+        """What an index holds of one meaning, or what may come next."""
+        index = self.searched()
+        given = asked.query if asked.mode == "meaning" or asked.context is None else asked.context
+        if given is None or (asked.query is not None and asked.context is not None):
+            raise Refused(400, "mode=meaning needs query; mode=after needs either context or query", param="query")
+        if asked.mode == "meaning":
+            found = index.search([str(given)], top_k=asked.top_k)
+        else:
+            self.predicting()
+            found = index.search_after([self.context(given)], top_k=asked.top_k)
+        return shapes.Found(hits=list(map(as_hit, found[0])))
+
+    def reply(self, asked: shapes.Reply) -> shapes.Replies:
+        """What was said in the index in places like this one, by the predictor, and by the last turn alone."""
+        self.predicting()
+        index = self.searched()
+        if index.arrays.predicted is None:
+            raise CannotDo(
+                "the index does not hold what the model expects at its places: make it again with "
+                "lang-jepa index RUN DATA --output DIR --predictions"
+            )
+        context = self.context(asked.context)
+        ways = (index.voted_after(context, top_k=asked.top_k), index.voted_after_last(context, top_k=asked.top_k))
+        replies, copying = (
+            [
+                shapes.ReplyHit(likeness=one.likeness, after=one.after, **as_hit(one.hit).model_dump())
+                for one in followed
+            ]
+            for followed in ways
+        )
+        return shapes.Replies(replies=replies, copying=copying)
+
+    def decode(self, asked: shapes.Decode) -> shapes.Texts:
+        """The decoder's sentence of each text's concept, or of the prediction after a context."""
+        model = self._decoding()
+        if (asked.texts is None) == (asked.context is None):
+            raise Refused(400, "give either texts or context", param="texts")
+        if asked.texts is not None:
+            vectors = model.encode(texts_of(asked.texts))
+        else:
+            vectors = self.predicting().predict_next([self.context(asked.context or [])])
+        return shapes.Texts(texts=model.decode(vectors))
+
+    def go_on(self, asked: shapes.Continue) -> shapes.Texts:
+        """A text with what a GPT writes after it, or the sentences that an encoder with a decoder imagines."""
+        if isinstance(self.model, TextGPT):
+            if asked.sentences is not None:
+                raise Refused(400, "sentences has no effect with a GPT: give tokens", param="sentences")
+            return shapes.Texts(texts=self.model.write(asked.text, tokens=asked.tokens or 100, temperature=0.8))
+        model = self._decoding()
+        if asked.tokens is not None:
+            raise Refused(400, "tokens has no effect with a decoder: give sentences", param="tokens")
+        self.predicting()
+        imagined = model.imagine(self.context(asked.text), asked.sentences or 3)
+        return shapes.Texts(texts=[one.text for one in imagined])
+
+    def predicting(self) -> ConceptModel:
+        """The model.
+
+        Raises:
+            CannotDo: it predicts no next unit.
+        """
+        model = self.encoder
+        if not model.predicts_next:
+            raise CannotDo(
+                f"{self.name} has no predictor of what comes next: serve a run that was trained on it, such as one of "
+                "lang-jepa train documents"
+            )
+        return model
+
+    def searched(self) -> Index:
+        """The index.
+
+        Raises:
+            CannotDo: there is none.
+        """
+        if self.index is None:
+            raise CannotDo(
+                f"there is no index: make one with lang-jepa index {self.name} DATA --output DIR, and serve with "
+                "--index DIR"
+            )
+        return self.index
+
+    def _decoding(self) -> ConceptModel:
+        model = self.encoder
+        if model.decoder is None:
+            raise CannotDo(
+                f"{self.name} has no decoder: train one with lang-jepa train concept_decoder --encoder RUN, and serve "
+                "the run again; or serve a GPT for /continue"
+            )
+        return model
+
+
+def as_hit(hit: IndexHit) -> shapes.Hit:
+    """A hit as it is sent."""
+    place = shapes.Place(document=hit.document, position=hit.position)
+    return shapes.Hit(text=hit.text, score=hit.score, place=place)

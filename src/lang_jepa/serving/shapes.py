@@ -1,0 +1,318 @@
+"""What the endpoints take and give, as JSON; /openapi.json and /docs are made of these."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Using = Literal["best", "predictor", "baseline"]
+TopK = Annotated[int, Field(ge=1, le=100, description="How many, best first.")]
+Role = Annotated[
+    str | None, Field(max_length=100, description="Whose turn comes next, of a model that knows who speaks.")
+]
+
+
+class _Request(BaseModel):
+    """A body: unknown fields are refused, and nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Embeddings(_Request):
+    """As OpenAI's."""
+
+    input: str | list[str] | list[int] | list[list[int]] = Field(
+        description="A text or a list of texts; lists of token ids are refused."
+    )
+    model: str | None = Field(default=None, description="Name of the model, as GET /v1/models has it; may be left out.")
+    encoding_format: Literal["float", "base64"] = Field(default="float", description="base64: float32, little endian.")
+    dimensions: int | None = Field(default=None, description="May be given if it is the width of the model.")
+    user: str | None = Field(default=None, description="Accepted because clients send it; not used.")
+
+
+class _Context(_Request):
+    context: str | list[str] = Field(
+        description="What came before, oldest first: sentences, lines or turns; or one text, which is split."
+    )
+    roles: list[str] | None = Field(default=None, description="Who said each turn of the context, of a model of turns.")
+    role: Role = None
+
+
+class Predict(_Context):
+    """A context."""
+
+    top_k: TopK = 5
+
+
+class Rank(_Context):
+    """A context, and what may follow it."""
+
+    candidates: list[str] = Field(description="Texts that may come next.")
+
+
+class Reply(_Request):
+    """A conversation so far."""
+
+    context: str | list[str] = Field(description="Turns so far, oldest first; or a text with a turn a line.")
+    top_k: TopK = 3
+
+
+class Search(_Request):
+    """What is searched for."""
+
+    query: str | None = Field(default=None, description="A text; with mode=after it is the context.")
+    context: str | list[str] | None = Field(
+        default=None, description="With mode=after: what came before, oldest first."
+    )
+    mode: Literal["meaning", "after"] = Field(
+        default="meaning", description="meaning: what means the same; after: what may come next."
+    )
+    top_k: TopK = 10
+
+
+class Document(_Request):
+    """A text to study, whole or in units."""
+
+    text: str | None = Field(default=None, description="The text.")
+    units: list[str] | None = Field(default=None, description="Or its sentences, lines or turns, in order.")
+    format: Literal["auto", "prose", "lines", "turns"] = Field(
+        default="auto",
+        description="How the text is split: auto is what the model was trained on (of a pretrained encoder: turns "
+        "where most lines name a speaker, else prose).",
+    )
+    using: Using = Field(default="best", description="best: what evaluate measured as better; predictor, or baseline.")
+    segments: int | None = Field(
+        default=None, ge=1, le=1000, description="Topics wanted (default: as many as there seem)."
+    )
+
+
+class Decode(_Request):
+    """Texts, of each of which the concept is decoded; or a context, whose prediction is."""
+
+    texts: list[str] | None = Field(default=None, description="Texts to encode and decode.")
+    context: str | list[str] | None = Field(
+        default=None, description="What came before: the prediction after it is decoded."
+    )
+
+
+class Continue(_Request):
+    """A text to go on with."""
+
+    text: str = Field(description="The beginning.")
+    tokens: int | None = Field(
+        default=None, ge=1, le=1000, description="Of a GPT: tokens written at most (default 100)."
+    )
+    sentences: int | None = Field(
+        default=None, ge=1, le=10, description="Of a decoder: sentences imagined (default 3)."
+    )
+
+
+class Place(BaseModel):
+    """Where a unit of the index stands."""
+
+    document: str = Field(description="Id of its document: file and row, or file and line of an index of lines.")
+    position: int = Field(description="In the document, from 0.")
+
+
+class Hit(BaseModel):
+    """A unit of the index."""
+
+    text: str
+    score: float = Field(description="Cosine in the model's similarity.")
+    place: Place
+
+
+class IndexInfo(BaseModel):
+    """The index that is searched."""
+
+    units: int
+
+
+class Health(BaseModel):
+    """What is served."""
+
+    status: Literal["ok"] = "ok"
+    model: str = Field(description="Name of its folder.")
+    recipe: str | None = Field(description="It was trained by; null of a pretrained encoder.")
+    units: str = Field(description="What it reads: sentences, lines, turns or texts.")
+    can: list[str] = Field(description="Endpoints that this model can answer.")
+    index: IndexInfo | None
+
+
+class Embedding(BaseModel):
+    """The vector of one text, a unit vector."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Tokens read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(BaseModel):
+    """Vectors in the order of the texts."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class Model(BaseModel):
+    """The model that is served."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="Unix time at which the server started.")
+    owned_by: str = "lang-jepa"
+
+
+class ModelList(BaseModel):
+    """Models that may be named; there is one."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Predicted(BaseModel):
+    """What is expected next."""
+
+    embedding: list[float] = Field(description="Predicted concept, a unit vector.")
+    nearest: list[Hit] = Field(description="Units of the index nearest to it; empty without an index.")
+
+
+class RankedCandidate(BaseModel):
+    """A candidate."""
+
+    index: int = Field(description="In the request, from 0.")
+    text: str
+    score: float = Field(description="Cosine with the prediction.")
+    copying: float = Field(
+        description="Cosine with the recency-weighted mean of the context (.2 the last unit, .3 the last 3, .5 the "
+        "last 8), in the same space: the score without a predictor."
+    )
+
+
+class Ranking(BaseModel):
+    """Candidates, the likeliest first."""
+
+    ranked: list[RankedCandidate]
+
+
+class Unit(BaseModel):
+    """A sentence, line or turn of a document."""
+
+    text: str
+    line: int | None = Field(
+        default=None, description="It begins on, from 1; null where the text does not hold it as it is."
+    )
+    speaker: str = Field(default="", description="Who says it, where the text names somebody.")
+    surprise: float | None = Field(
+        default=None,
+        description="Standard deviations by which it fits worse after what was before than shuffled units do: above 0 "
+        "is surprising, -2 fits well; null where nothing can be said.",
+    )
+    out_of_place: float | None = Field(default=None, description="The same between its neighbours on both sides.")
+    expected: list[Hit] = Field(
+        default=[], description="Units of the index that were expected here rather; of the most surprising units alone."
+    )
+
+
+class By(BaseModel):
+    """How something was computed."""
+
+    choice: Literal["prediction", "copying"] = Field(description="By the predictor, or from neighbouring units alone.")
+    words: str
+
+
+class Segment(BaseModel):
+    """A topic."""
+
+    start: int = Field(description="Its first unit.")
+    end: int = Field(description="The unit behind its last one.")
+    title: str = Field(description="Its most central unit, shortened.")
+
+
+class Repeated(BaseModel):
+    """A unit that repeats an earlier one."""
+
+    unit: int
+    earlier: int
+    cosine: float
+
+
+class Study(BaseModel):
+    """A document: surprise, places, topics, repetitions."""
+
+    units: list[Unit]
+    by: dict[str, By] = Field(description="Of surprise, out_of_place and segments.")
+    against: str | None = Field(default=None, description="Whose units were shuffled in: document or training.")
+    boundaries: list[int] = Field(default=[], description="Units at which a new topic begins.")
+    segments: list[Segment] = []
+    repeated: list[Repeated] = []
+    map: list[tuple[float, float]] = Field(
+        default=[], description="The units' vectors on their first two principal axes."
+    )
+    notes: list[str] = Field(default=[], description="What a reader should know.")
+    seconds: float
+
+
+class Found(BaseModel):
+    """Units of the index, best first."""
+
+    hits: list[Hit]
+
+
+class ReplyHit(Hit):
+    """A turn of the index that was said in a place like this one."""
+
+    likeness: float = Field(description="Cosine of that place with this one.")
+    after: str = Field(description="The turn that it answered there.")
+
+
+class Replies(BaseModel):
+    """What may be said next."""
+
+    replies: list[ReplyHit] = Field(description="From the places where the model expects most nearly the same.")
+    copying: list[ReplyHit] = Field(description="Without a predictor: from the places whose last turn is most similar.")
+
+
+class Texts(BaseModel):
+    """Texts."""
+
+    texts: list[str]
+
+
+class Curve(BaseModel):
+    """One column of metrics.csv, where it has values."""
+
+    step: list[float]
+    value: list[float | None]
+
+
+class Run(BaseModel):
+    """The training of the model; empty where its run directory is not there."""
+
+    curves: dict[str, Curve]
+    scores: list[dict[str, Any]] = Field(description="Rows of the last evaluation (scores.json).")
+    verdicts: list[str]
+    settings: dict[str, Any]
+
+
+class ErrorBody(BaseModel):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Error(BaseModel):
+    """Every answer with a status of 400 or more."""
+
+    error: ErrorBody
