@@ -239,7 +239,7 @@ def _tokens(space: Space, found: Collection) -> Any:
 
 def _vectors(space: Space, texts: Sequence[str], *, turns: bool | None = None) -> Any:
     said = space.knows_speakers if turns is None else turns
-    return prepare(space.encode(texts, turns=said), space.statistics, space.similarity)
+    return prepare(space.encode(texts, turns=said), space.statistics, space.similarity_kind)
 
 
 def _where(pair: tuple[Placed, int]) -> str:

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from lang_jepa.comparison.budget import seconds_per_step
 from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.deduplicate import hash_text
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.models.architecture import read_config, width_of
 from lang_jepa.settings.encoder import Settings
@@ -28,6 +29,7 @@ _WIDTHS = (256, 192, 128, 96, 64, 48, 32)
 _TIMED = 6
 _HEADS = (6, 8, 4, 2, 1)
 _FEW_DOCUMENTS = 60
+_LOGS_HELD_OUT = 0.3
 _LEAST_HELD_OUT, _LEAST_QUESTIONS = 2, 20
 """Documents and units after the first of their documents that have to be held out, for scores that say something."""
 _CHARACTERS_PER_TOKEN = 40
@@ -55,20 +57,32 @@ class Plan:
         return load_settings(self.recipe, self.overrides)
 
 
-def data_overrides(taken: Taken, output: Path, *, documents: int, language: str | None) -> list[str]:
+def data_overrides(taken: Taken, output: Path, *, texts: Sequence[str], language: str | None) -> list[str]:
     """What of the data is set for any recipe.
 
     Args:
         taken: what the text is.
         output: folder of the trial.
-        documents: how many there are.
+        texts: of all documents, by which those are chosen that are held out.
         language: of the texts, if it is known.
     """
-    share = {"documents": 0.2, "dialogues": 0.2, "logs": 0.3}[taken.kind]
-    share = 0.3 if documents < _FEW_DOCUMENTS else share
+    share = _LOGS_HELD_OUT if taken.kind == "logs" else held_out(texts)
     own = [f"data.val_fraction={share}", "data.min_length=1", f"data.limit={MOST_DOCUMENTS}"]
     own.append(f"data.corpus_dir={output / 'corpora'}")
     return [*taken.overrides, *own, *([f"data.language={language}"] if language else [])]
+
+
+def held_out(texts: Sequence[str]) -> float:
+    """The `data.val_fraction` that holds out a fifth of these documents, of few a quarter.
+
+    Documents are held out whose hash lies below the fraction, and of few documents by chance many or none do: the
+    fraction lies between the hashes of the last one that is wanted and the first one that is not.
+    """
+    hashes = sorted({int(hash_text(text)) for text in texts})
+    wanted = max(1, round(len(hashes) * (0.25 if len(hashes) < _FEW_DOCUMENTS else 0.2)))
+    if len(hashes) <= wanted:
+        return 0.2
+    return round((hashes[wanted - 1] + hashes[wanted]) / 2 / 2.0**64, 6)
 
 
 def vocabulary(characters: int) -> str:

@@ -210,13 +210,29 @@ def _written(value: object) -> str:
 
 # Frequent words, by which a language is guessed. fmt: off
 _FREQUENT = {
-    "en": "the and of to is that it was for with you not are this have".split(),
-    "de": "der die und das ist nicht mit ein eine auf den von sich dem auch".split(),
-    "fr": "le la les et des est une que pas pour dans vous sur avec du".split(),
-    "es": "el los que una las por con para del está como pero más su lo".split(),
-    "it": "il che di è per una non con del della sono gli anche ho nel".split(),
-    "nl": "het een van en dat niet zijn op met voor ook aan maar deze je".split(),
-    "pt": "que não uma os para com do da em mais dos como você mas ao".split(),
+    "en": ["the", "and", "of", "to", "is", "that", "it", "was", "for", "with", "you", "not", "are", "this", "have"],
+    "de": [
+        "der",
+        "die",
+        "und",
+        "das",
+        "ist",
+        "nicht",
+        "mit",
+        "ein",
+        "eine",
+        "auf",
+        "den",
+        "von",
+        "sich",
+        "dem",
+        "auch",
+    ],
+    "fr": ["le", "la", "les", "et", "des", "est", "une", "que", "pas", "pour", "dans", "vous", "sur", "avec", "du"],
+    "es": ["el", "los", "que", "una", "las", "por", "con", "para", "del", "está", "como", "pero", "más", "su", "lo"],
+    "it": ["il", "che", "di", "è", "per", "una", "non", "con", "del", "della", "sono", "gli", "anche", "ho", "nel"],
+    "nl": ["het", "een", "van", "en", "dat", "niet", "zijn", "op", "met", "voor", "ook", "aan", "maar", "deze", "je"],
+    "pt": ["que", "não", "uma", "os", "para", "com", "do", "da", "em", "mais", "dos", "como", "você", "mas", "ao"],
 }  # fmt: on
 _SCRIPTS = {
     "zh": "[\u4e00-\u9fff]", "ja": "[\u3040-\u30ff]", "ru": "[\u0400-\u04ff]", "el": "[\u0370-\u03ff]",

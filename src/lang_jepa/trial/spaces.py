@@ -30,7 +30,7 @@ class WordSpace:
         settings: whose language is that of the texts.
     """
 
-    similarity: Similarity = "raw"
+    similarity_kind: Similarity = "raw"
     knows_speakers = False
 
     def __init__(self, texts: Sequence[str], settings: Settings) -> None:
@@ -89,7 +89,7 @@ class Openings:
         """Of each query whether the nearest unit is of its own document."""
 
         def vectors(texts: list[str]) -> Floats:
-            return prepare(space.encode(texts, turns=space.knows_speakers), space.statistics, space.similarity)
+            return prepare(space.encode(texts, turns=space.knows_speakers), space.statistics, space.similarity_kind)
 
         nearest = (vectors(self.queries) @ vectors(self.units).T).argmax(1)
         return (self.owners[nearest] == self.answers).astype(np.float64)

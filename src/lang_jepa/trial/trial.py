@@ -123,7 +123,7 @@ def run_trial(
 
 
 def _run(trial: _Trial) -> Outcome:
-    options, stages, taken = trial.options, trial.stages, trial.taken
+    options, stages = trial.options, trial.stages
     collection, data = _read(trial)
     trial.facts["copies"] = stages.run(
         "copies", [trial.facts["source"], "copies"], lambda: findings.copies(collection), _said_of_copies
@@ -149,20 +149,21 @@ def _read(trial: _Trial) -> tuple[Collection, list[str]]:
     options, taken = trial.options, trial.taken
     recipe = plan.RECIPES[taken.kind]
 
-    def read(language: str | None, documents: int) -> tuple[Collection, list[str]]:
-        data = plan.data_overrides(taken, options.output, documents=documents, language=language)
+    def read(language: str | None, texts: Sequence[str]) -> tuple[Collection, list[str]]:
+        data = plan.data_overrides(taken, options.output, texts=texts, language=language)
         return findings.relative(read_collection(load_settings(recipe, data).data)), data
 
     def make() -> None:
-        found, _ = read(None, 0)
+        found, _ = read(None, ())
         language = None if taken.kind == "logs" else language_of(_some_text(found))
         trial.facts["language"] = language
-        held["found"], held["data"] = read(language, len(found.documents))
+        held["found"], held["data"] = read(language, [one.text for one in found.documents])
 
     held: dict[str, Any] = {}
     trial.stages.run("reading", [], make, lambda _: _said_of(trial, held["found"]), keep=False)
     found, data = held["found"], held["data"]
     trial.facts |= {"about": findings.about(found), "unit": trial.unit, "kind": taken.kind, "taken": taken.why}
+    trial.facts |= {"others": taken.others, "kept": None, "seed": load_settings(recipe, data).meta.seed}
     settings = load_settings(recipe, data).data
     trial.facts["source"] = [settings.model_dump(mode="json"), SplitDocuments.open(settings).source.fingerprint()]
     return found, data
@@ -191,7 +192,9 @@ def _prepared(trial: _Trial, data: Sequence[str]) -> Corpus | None:
 
     def say(_: Any) -> str:
         corpus = held["corpus"]
-        return f"{corpus.train.num_sentences:,} {trial.unit}s to learn from, {corpus.validation.num_sentences:,} held out"
+        return (
+            f"{corpus.train.num_sentences:,} {trial.unit}s to learn from, {corpus.validation.num_sentences:,} held out"
+        )
 
     held: dict[str, Corpus] = {}
     trial.stages.run("preparing", [], lambda: held.update(corpus=prepare(settings.data)), say, keep=False)
@@ -217,7 +220,9 @@ def _trained_and_scored(trial: _Trial, corpus: Corpus, data: Sequence[str]) -> t
         return Report([]), above
     scored = _score(trial, "scoring over the encoder", "over", None)
     trial.facts["over"] = [[row.task, row.metric, row.value, row.low, row.high] for row in _headlines(scored)]
-    return replace(report, rows=[*report.rows, *_renamed(scored, f"predictor over {_short(options.beside or '')}")]), None
+    return replace(
+        report, rows=[*report.rows, *_renamed(scored, f"predictor over {_short(options.beside or '')}")]
+    ), None
 
 
 def _headlines(report: Report) -> list[Row]:

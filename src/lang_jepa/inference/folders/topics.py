@@ -43,7 +43,7 @@ class Space(Protocol):
     settings: Settings
 
     @property
-    def similarity(self) -> Similarity:
+    def similarity_kind(self) -> Similarity:
         """By which the vectors are compared."""
 
     @property

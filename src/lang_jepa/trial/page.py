@@ -1,0 +1,284 @@
+"""The page of a trial: one file without scripts and without requests; whatever stands in it of a text is escaped."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from lang_jepa.errors import counted, visible
+from lang_jepa.trial import scores
+from lang_jepa.trial.curve import curve
+from lang_jepa.trial.plan import Plan
+from lang_jepa.trial.verdict import Verdict
+from lang_jepa.version import __version__
+
+if TYPE_CHECKING:
+    from lang_jepa.evaluation.table import Report
+    from lang_jepa.trial.trial import TrialOptions
+
+PAGE = "report.html"
+_CUT = 320
+"""Characters of a passage that are shown."""
+
+Facts = Mapping[str, Any]
+Commands = Sequence[tuple[str, str]]
+
+
+def page(
+    options: "TrialOptions",
+    facts: Facts,
+    verdict: Verdict,
+    report: "Report",
+    plans: Mapping[str, Plan],
+    commands: Commands,
+) -> str:
+    """The page.
+
+    Args:
+        options: of the trial.
+        facts: what was found, see `lang_jepa.trial.trial`.
+        verdict: what is said first.
+        report: the scores; no rows where nothing was trained.
+        plans: of the trainings, by their folders.
+        commands: what to do next.
+    """
+    sections = [
+        ("text", "The text", _text(facts)),
+        ("scores", "Scores", scores.section(report, facts["unit"]) if facts["lacking"] is None else _lacking(facts)),
+        ("surprises", "What does not belong", _surprises(facts)),
+        ("topics", "Kinds of lines" if facts["kind"] == "logs" else "Topics", _topics(facts)),
+        ("copies", "Copies", _copies(facts)),
+        ("searches", "Searches", _searches(facts)),
+        ("next", "What to do next", _next(commands)),
+        ("how", "How it was done", _how(options, facts, plans)),
+    ]
+    shown = [(name, title, body) for name, title, body in sections if body]
+    template = Template((resources.files("lang_jepa.trial") / "page.html").read_text("utf-8"))
+    return template.substitute(
+        title=escape(f"{verdict.headline}: {options.path}"),
+        of=f"{_e(str(options.path))}, tried with lang-jepa",
+        tone="yes" if verdict.helps else "no",
+        headline=_e(verdict.headline),
+        verdict="".join(f'<p class="lead">{_e(one)}</p>' for one in verdict.sentences),
+        nav="".join(f'<li><a href="#{name}">{_e(title)}</a></li>' for name, title, _ in shown),
+        sections="\n".join(
+            f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_e(title)}</h2>{body}</section>'
+            for name, title, body in shown
+        ),
+        footer=f"Written by lang-jepa {__version__}. This file is complete in itself: it loads nothing and sends nothing.",
+    )
+
+
+def _e(text: str) -> str:
+    """A text as HTML shows it, with what a terminal or a page would obey made visible."""
+    return escape(visible(text))
+
+
+def _quote(text: str) -> str:
+    flat = " ".join(text.split())
+    return _e(flat if len(flat) <= _CUT else f"{flat[: _CUT - 1]}…")
+
+
+def _place(place: str) -> str:
+    return f'<span class="place">{_e(place)}</span>'
+
+
+def _text(facts: Facts) -> str:
+    about, unit = facts["about"], facts["unit"]
+    median, low, high = about["words_each"]
+    each, few, many = about["units_each"]
+    tiles = [
+        ("documents", f"{about['documents']:,}", ""),
+        (f"{unit}s", f"{about['units']:,}", f"{each:,} a document; most have {few:,} to {many:,}"),
+        (f"words in a {unit}", f"{median:,}", f"most have {low:,} to {high:,}"),
+        ("language", facts["language"] or "?", "a guess by frequent words") if facts["kind"] != "logs" else None,
+    ]
+    shown = "".join(
+        f"<div><dt>{_e(name)}</dt><dd>{_e(value)}<small>{_e(more)}</small></dd></div>"
+        for name, value, more in filter(None, tiles)
+    )
+    others = f" Left out: {_e(facts['others'])}." if facts["others"] else ""
+    kinds = ", ".join(f"<code>--as {one}</code>" for one in ("documents", "dialogues", "logs") if one != facts["kind"])
+    lost = [f"{count:,} × {_e(reason)}" for reason, count in [*about["rejected"], *about["left_out"]]]
+    losses = f"<p>Not read: {'; '.join(lost)}.</p>" if lost else "<p>Everything in it could be read.</p>"
+    return (
+        f"<p>Taken for <strong>{_e(facts['kind'])}</strong>: {_e(facts['taken'])}.{others} "
+        f'<span class="soft">To take it for something else: {kinds}.</span></p>'
+        f'<dl class="tiles">{shown}</dl>{losses}'
+    )
+
+
+def _lacking(facts: Facts) -> str:
+    return (
+        f"<p>{_e(facts['lacking'])} What follows needs no training: copies, topics by the words alone, and searches "
+        "for words. No score is given, since none would mean anything.</p>"
+    )
+
+
+def _surprises(facts: Facts) -> str:
+    found, unit = facts.get("surprises"), facts["unit"]
+    if not found or not found["most"]:
+        return ""
+    whose = "training text" if found["against"] == "training" else "same document"
+    said = (
+        f"<p>Of {counted(found['judged'], unit)}, these fit least what stands before them. The number says by how many "
+        f"standard deviations a {unit} fits worse there than shuffled ones of the {whose}; above 0 is worse than "
+        f"chance. <span class='soft'>By {_e(found['used'])}.</span></p>"
+    )
+    body = f'{said}<ol class="cards">{"".join(_surprise(one) for one in found["most"])}</ol>'
+    if found["outside"]:
+        body += (
+            "<h3>Between its neighbours, seen from both sides</h3>"
+            f'<ol class="cards">{"".join(_surprise(one) for one in found["outside"])}</ol>'
+        )
+    if found["documents"]:
+        rows = "".join(
+            f"<tr><td class='n'>{one['mean']:+.2f}</td><td class='n'>{one['units']:,}</td><td>{_place(one['document'])}</td></tr>"
+            for one in found["documents"]
+        )
+        body += (
+            f"<h3>Documents with the most surprising text on average</h3><div class='wide' tabindex='0'><table><tr>"
+            f"<th class='n'>mean</th><th class='n'>{unit}s</th><th>document</th></tr>{rows}</table></div>"
+        )
+    return body
+
+
+def _surprise(one: Mapping[str, Any]) -> str:
+    before = f'<p class="soft">after: {_quote(one["before"])}</p>' if one["before"] else ""
+    expected = "".join(f'<p class="soft">expected rather: “{_quote(text)}”</p>' for text in one["expected"])
+    return (
+        f'<li><span class="share">{one["score"]:+.1f}</span>{_place(one["place"])}{before}'
+        f"<p><mark>{_quote(one['text'])}</mark></p>{expected}</li>"
+    )
+
+
+def _topics(facts: Facts) -> str:
+    found, logs, unit = facts.get("topics"), facts["kind"] == "logs", facts["unit"]
+    if not found or not found["topics"]:
+        return "<p>Too few different sentences to be put into topics.</p>"
+    shown = found["topics"]
+    if logs:
+        said = (
+            f"{counted(found['count'], 'kind')} of lines, which differ in more than numbers, times and addresses; "
+            f"{found['once']:,} of them occur once. The {len(shown)} most frequent:"
+        )
+    else:
+        said = (
+            f"{counted(found['count'], 'topic')} of {found['of']} ({found['chosen']}), by the vectors of "
+            f"{_space(facts)}. Named by their most telling words."
+        )
+    body = f'<p>{_e(said)}</p><ul class="cards two">{"".join(_topic(one, unit, logs) for one in shown)}</ul>'
+    if logs and found["rare"]:
+        rare = "".join(
+            f"<li>{_place(one['typical'][0]['place'])}<p>{_quote(one['typical'][0]['text'])}</p></li>"
+            for one in found["rare"]
+        )
+        body += f'<h3>Seen only once</h3><ul class="cards two">{rare}</ul>'
+    return body
+
+
+def _topic(one: Mapping[str, Any], unit: str, logs: bool) -> str:
+    title = one["text"] if logs else ", ".join(one["words"])
+    typical = "".join(f"<p>{_quote(near['text'])} {_place(near['place'])}</p>" for near in one["typical"])
+    return (
+        f'<li><span class="share">{100 * one["share"]:.0f} %</span><span class="words">{_quote(title)}</span>'
+        f'<div class="meter"><i style="width:{100 * one["share"]:.1f}%"></i></div>{typical}</li>'
+    )
+
+
+def _space(facts: Facts) -> str:
+    names = {"model": "the encoder that was trained here", "TF-IDF": "words alone (TF-IDF)"}
+    return names.get(facts["space"], Path(facts["space"]).name)
+
+
+def _copies(facts: Facts) -> str:
+    found = facts["copies"]
+    if facts["kind"] == "logs":
+        return ""
+    said = (
+        f"{counted(found['exact'], 'document')} repeat another one exactly, {counted(found['near'], 'document')} in half "
+        f"of the sentences or more; {counted(found['repeated'], 'sentence')} of the others stand in several places. "
+        "Copies are left out of the training."
+    )
+    documents = "".join(
+        f"<li>{_place(one['document'])}<p>{_e(one['kind'])} of {_place(one['original'])} "
+        f'<span class="soft">({100 * one["share"]:.0f} % of its sentences)</span></p></li>'
+        for one in found["documents"]
+    )
+    sentences = "".join(
+        f'<li><span class="share">{one["times"]} ×</span><p>{_quote(one["text"])}</p>'
+        f"<p>{', '.join(_place(place) for place in one['places'])}</p></li>"
+        for one in found["sentences"]
+    )
+    body = f"<p>{_e(said)}</p>"
+    body += f'<h3>Documents</h3><ul class="cards two">{documents}</ul>' if documents else ""
+    return body + (f'<h3>Passages</h3><ul class="cards">{sentences}</ul>' if sentences else "")
+
+
+def _searches(facts: Facts) -> str:
+    found = facts.get("searches")
+    if not found:
+        return ""
+    shown = "".join(
+        f"<h3>“{_e(one['query'])}”</h3><ol class='cards'>"
+        + "".join(
+            f'<li><span class="share">{hit["score"]:.2f}</span>{_place(hit["place"])}<p>{_quote(hit["text"])}</p></li>'
+            for hit in one["hits"]
+        )
+        + "</ol>"
+        for one in found
+    )
+    return (
+        f"<p>Asked with words of the largest topics, found by {_e(_space(facts))}; the number is the cosine.</p>{shown}"
+    )
+
+
+def _next(commands: Commands) -> str:
+    return "".join(f"<p>{_e(what)}:</p><pre>{_e(command)}</pre>" for what, command in commands)
+
+
+def _how(options: "TrialOptions", facts: Facts, plans: Mapping[str, Plan]) -> str:
+    parts = []
+    for folder, one in plans.items():
+        typed = " ".join(f"-o {shlex.quote(override)}" for override in [*one.overrides, *options.changes])
+        again = typed.replace(str(options.output), "again")
+        name = "Training" if folder == "run" else "Training over the pretrained encoder"
+        drawn = curve(facts["curve"], facts["kept"]) if folder == "run" else ""
+        figure = (
+            f"<figure>{drawn}<figcaption>How often the next {_e(facts['unit'])} was found among the candidates of a "
+            "validation, on held-out text, while training went on. The dot: the weights that were kept.</figcaption>"
+            "</figure>"
+            if drawn
+            else ""
+        )
+        parts.append(
+            f"<h3>{name}: recipe <code>{_e(one.recipe)}</code>, {one.steps:,} steps</h3>{figure}"
+            f"<details><summary>The command that repeats it</summary><pre>lang-jepa train {_e(one.recipe)} {_e(again)}</pre>"
+            "<p>Then <code>lang-jepa evaluate</code> on the run.</p></details>"
+        )
+    took = "".join(f"<dt>{_e(name)}</dt><dd>{seconds:,.1f} s</dd>" for name, seconds in facts["seconds"].items())
+    note = facts.get("not_over", "")
+    return (
+        f"{'<p>' + _e(note) + '</p>' if note else ''}{''.join(parts)}<h3>Seconds of each stage</h3><dl class='how'>{took}"
+        f"<dt>seed</dt><dd>{facts['seed']}</dd></dl>"
+        f"<p>The whole page again: <code>{_e(again_command(options))}</code></p>"
+    )
+
+
+def again_command(options: "TrialOptions") -> str:
+    """The command that was given, as a shell reads it."""
+    words = [
+        "lang-jepa",
+        "try",
+        str(options.path),
+        "--output",
+        str(options.output),
+        "--minutes",
+        f"{options.minutes:g}",
+    ]
+    words += ["--as", options.wanted] if options.wanted else []
+    words += ["--beside", options.beside] if options.beside else []
+    return shlex.join(words)
