@@ -13,6 +13,7 @@ import numpy as np
 
 from lang_jepa.data.text.masks import mask
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.document_rules import REACH
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.inference.document import Using, continuations
 from lang_jepa.inference.document_reading import Progress, silent
@@ -25,9 +26,10 @@ from lang_jepa.inference.folders.topics import Space, find_topics, telling_words
 Found = dict[str, Any]
 """Plain data, as JSON has it."""
 
-SHOWN = 10
+SHOWN = 8
 """Copies, sentences, passages and kinds that are shown."""
 _TOPICS, _SEARCHES, _HITS, _CANDIDATES, _PLACES = 12, 3, 3, 1500, 6
+_LEAST_WORDS, _FEW = 4, 3
 _EXPECTED = 2
 """Units that were expected instead, for each surprising one."""
 
@@ -98,7 +100,7 @@ def topics(space: Space, found: Collection, progress: Progress = silent) -> Foun
 
 
 def kinds(found: Collection) -> Found:
-    """Of a log, lines that differ in nothing but numbers, times and addresses: the frequent ones, and those seen once."""
+    """Of a log, lines that differ in more than numbers, times and addresses: the frequent ones, and those seen once."""
     places: dict[str, list[tuple[Placed, int]]] = {}
     for one, position in found.places():
         places.setdefault(_kind(one.units[position]), []).append((one, position))
@@ -152,11 +154,14 @@ def surprises(
     candidates = distinct[:: -(-len(distinct) // _CANDIDATES)]
     by_name = {one.name: one for one in found.documents}
     most = []
-    for number, one in enumerate(_first_of_each(studied.ranked(), same)):
+    ranked = _first_of_each(studied.ranked(), same)
+    high = [one for one in ranked if (one.surprise or 0.0) > 0]
+    for number, one in enumerate(high if len(high) >= _FEW else ranked[:_FEW]):
         progress("what was expected instead", number, SHOWN)
-        most.append(_passage(one, _expected(model, by_name[one.document], one, candidates, using)))
+        expected = _expected(model, by_name[one.document], one, candidates, using)
+        most.append(_passage(one, [same(text) for text in expected]))
     outside = sorted((one for one in studied.passages if one.out_of_place is not None), key=lambda one: -_fit(one))
-    listed = [] if logs else _first_of_each(outside, same)[:5]
+    listed = [] if logs else _first_of_each(outside, same)
     return {
         "used": studied.used,
         "against": studied.against,
@@ -172,12 +177,13 @@ def _fit(one: Passage) -> float:
 
 
 def _first_of_each(passages: Sequence[Passage], same: Any) -> list[Passage]:
-    """The first `SHOWN` of different kinds."""
+    """The first `SHOWN` of different kinds, of texts that are longer than headings and "Yes."."""
     first: dict[str, Passage] = {}
     for one in passages:
         if len(first) == SHOWN:
             break
-        first.setdefault(same(one.text), one)
+        if len(one.text.split()) >= _LEAST_WORDS:
+            first.setdefault(same(one.text), one)
     return list(first.values())
 
 
@@ -199,7 +205,8 @@ def _expected(
     if not before:
         return []
     ranked, _ = continuations(model, before, candidates, using=using)
-    return [near.sentence for near in ranked if near.sentence != one.text][:_EXPECTED]
+    said = {one.text, *before[-REACH:]}
+    return [near.sentence for near in ranked if near.sentence not in said][:_EXPECTED]
 
 
 def _documents(studied: FolderStudy) -> list[Found]:

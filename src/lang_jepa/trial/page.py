@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
-from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from lang_jepa.errors import counted, visible
 from lang_jepa.trial import scores
 from lang_jepa.trial.curve import curve
 from lang_jepa.trial.plan import Plan
-from lang_jepa.trial.verdict import Verdict
+from lang_jepa.trial.verdict import Verdict, short_name
 from lang_jepa.version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +21,12 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 _CUT = 320
 """Characters of a passage that are shown."""
+
+_LANGUAGES = {
+    "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "nl": "Dutch",
+    "pt": "Portuguese", "zh": "Chinese", "ja": "Japanese", "ru": "Russian", "el": "Greek", "ar": "Arabic",
+    "hi": "Hindi",
+}  # fmt: skip
 
 Facts = Mapping[str, Any]
 Commands = Sequence[tuple[str, str]]
@@ -90,11 +95,14 @@ def _text(facts: Facts) -> str:
     about, unit = facts["about"], facts["unit"]
     median, low, high = about["words_each"]
     each, few, many = about["units_each"]
+    several = f"{each:,} a document; most have {few:,} to {many:,}" if about["documents"] > 1 else ""
     tiles = [
         ("documents", f"{about['documents']:,}", ""),
-        (f"{unit}s", f"{about['units']:,}", f"{each:,} a document; most have {few:,} to {many:,}"),
+        (f"{unit}s", f"{about['units']:,}", several),
         (f"words in a {unit}", f"{median:,}", f"most have {low:,} to {high:,}"),
-        ("language", facts["language"] or "?", "a guess by frequent words") if facts["kind"] != "logs" else None,
+        ("language", _LANGUAGES.get(facts["language"] or "", "?"), "a guess by frequent words")
+        if facts["kind"] != "logs"
+        else None,
     ]
     shown = "".join(
         f"<div><dt>{_e(name)}</dt><dd>{_e(value)}<small>{_e(more)}</small></dd></div>"
@@ -122,18 +130,15 @@ def _surprises(facts: Facts) -> str:
     found, unit = facts.get("surprises"), facts["unit"]
     if not found or not found["most"]:
         return ""
-    whose = "training text" if found["against"] == "training" else "same document"
-    said = (
-        f"<p>Of {counted(found['judged'], unit)}, these fit least what stands before them. The number says by how many "
-        f"standard deviations a {unit} fits worse there than shuffled ones of the {whose}; above 0 is worse than "
-        f"chance. <span class='soft'>By {_e(found['used'])}.</span></p>"
+    whose = "of the whole text" if found["against"] == "training" else "of the same document"
+    body = (
+        f"<p>{counted(found['judged'], unit)} were compared with what stands around them, by {_e(_way(facts))}. The "
+        f"number: by how many standard deviations a {unit} fits worse there than shuffled ones {whose}; above 0 is "
+        "worse than chance. What is high is worth a look, not wrong by itself.</p>"
     )
-    body = f'{said}<ol class="cards">{"".join(_surprise(one) for one in found["most"])}</ol>'
     if found["outside"]:
-        body += (
-            "<h3>Between its neighbours, seen from both sides</h3>"
-            f'<ol class="cards">{"".join(_surprise(one) for one in found["outside"])}</ol>'
-        )
+        body += f"<h3>Fits neither what stands before nor what follows</h3>{_cards(found['outside'])}"
+    body += f"<h3>Not expected after what stands before</h3>{_cards(found['most'])}"
     if found["documents"]:
         rows = "".join(
             f"<tr><td class='n'>{one['mean']:+.2f}</td><td class='n'>{one['units']:,}</td><td>{_place(one['document'])}</td></tr>"
@@ -144,6 +149,20 @@ def _surprises(facts: Facts) -> str:
             f"<th class='n'>mean</th><th class='n'>{unit}s</th><th>document</th></tr>{rows}</table></div>"
         )
     return body
+
+
+def _cards(passages: Sequence[Mapping[str, Any]]) -> str:
+    return f'<ol class="cards">{"".join(map(_surprise, passages))}</ol>'
+
+
+def _way(facts: Facts) -> str:
+    """How surprise was measured, in words."""
+    if facts["judge"] == "model":
+        predicted = facts["surprises"]["used"].startswith("prediction")
+        how = "what the model that was trained here predicts" if predicted else "a mean of what stands before, in the "
+        return how if predicted else f"{how}vectors of {_called('model')}"
+    more = " (a pretrained encoder sees more: --beside ENCODER)" if facts["judge"] == "TF-IDF" else ""
+    return f"the vectors of {_called(facts['judge'])}, without a predictor{more}"
 
 
 def _surprise(one: Mapping[str, Any]) -> str:
@@ -190,8 +209,12 @@ def _topic(one: Mapping[str, Any], unit: str, logs: bool) -> str:
 
 
 def _space(facts: Facts) -> str:
+    return _called(facts["space"])
+
+
+def _called(name: str) -> str:
     names = {"model": "the encoder that was trained here", "TF-IDF": "words alone (TF-IDF)"}
-    return names.get(facts["space"], Path(facts["space"]).name)
+    return names.get(name, short_name(name))
 
 
 def _copies(facts: Facts) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from lang_jepa.comparison.budget import seconds_per_step
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.deduplicate import hash_text
@@ -69,7 +71,7 @@ def data_overrides(taken: Taken, output: Path, *, texts: Sequence[str], language
     share = _LOGS_HELD_OUT if taken.kind == "logs" else held_out(texts)
     own = [f"data.val_fraction={share}", "data.min_length=1", f"data.limit={MOST_DOCUMENTS}"]
     own.append(f"data.corpus_dir={output / 'corpora'}")
-    return [*taken.overrides, *own, *([f"data.language={language}"] if language else [])]
+    return [*taken.overrides, *own, *([f"data.language={language}"] if language and taken.kind == "documents" else [])]
 
 
 def held_out(texts: Sequence[str]) -> float:
@@ -129,7 +131,7 @@ def plan(
     own = [*data, f"logging.log_dir={folder}"]
     own += sizes(corpus) if encoder is None else over(encoder)
     settings = load_settings(recipe, own)
-    batch = max(1, min(settings.data.batch_size, corpus.train.num_documents // 2))
+    batch = max(1, min(settings.data.batch_size, examples_of(corpus, settings) // 2))
     own += [f"data.batch_size={batch}"] if batch < settings.data.batch_size else []
     measured = _measure(load_settings(recipe, own))
     most = settings.optimization.max_steps or LEAST_STEPS
@@ -137,6 +139,12 @@ def plan(
     if encoder is not None and steps < LEAST_STEPS:
         return None
     return Plan(recipe, [*own, *schedule(settings, max(LEAST_STEPS, steps))], measured, max(LEAST_STEPS, steps))
+
+
+def examples_of(corpus: Corpus, settings: Settings) -> int:
+    """Passages that the training text gives, about: documents, those longer than `data.passage_size` in pieces."""
+    lengths = np.diff(corpus.train.document_starts)
+    return int((-(-lengths // settings.data.passage_size)).sum())
 
 
 def sizes(corpus: Corpus) -> list[str]:
@@ -163,8 +171,8 @@ def over(encoder: str) -> list[str]:
 
 
 def schedule(settings: Settings, steps: int) -> list[str]:
-    """How many steps, the warm-up as a tenth of them at most, ten validations, and a checkpoint to go on from."""
-    warmup = min(settings.optimization.warmup_steps, max(1, steps // 10))
+    """How many steps, a third of them at most to warm up (a shorter one collapses), ten validations, checkpoints."""
+    warmup = min(settings.optimization.warmup_steps or 0, steps // 3)
     shorter = [f"optimization.predictor_warmup_steps={warmup}"] if settings.optimization.predictor_warmup_steps else []
     return [
         f"optimization.max_steps={steps}",

@@ -175,10 +175,10 @@ def _plain(text: str, *, plain: bool) -> _Look | None:
         try:
             conversation_text(text)
         except NoConversation:
-            return _Look("documents", "texts")
+            return _Look("documents", "prose")
         name = filled[0].partition(":")[0].strip()
         return _Look("dialogues", f'{spoken:,} of {len(filled):,} lines begin with a name, as "{name}:"')
-    return _Look("documents", "texts")
+    return _Look("documents", "prose")
 
 
 def _table(path: Path, kind: formats.Kind) -> _Look | None:

@@ -1,7 +1,9 @@
 """Who searches best in a text: the trained encoder, a pretrained one as it is, or words alone; measured, then used."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statisti
 from lang_jepa.evaluation.table import LEAD, Row, mean_row
 from lang_jepa.inference.folders.reading import Collection
 from lang_jepa.inference.folders.topics import Space
+from lang_jepa.settings.data import DataSettings, Language
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.trial.verdict import METRIC, SEARCH
 
@@ -18,32 +21,37 @@ WORDS = "TF-IDF"
 """Name of the vectors of words alone."""
 _LEAST, _MOST, _UNITS = 10, 400, 20_000
 """Documents from which on a search is measured; queries and units at most."""
-_WIDTH = 100
-"""Directions of the vectors of words."""
+_WIDTH, _SAMPLE = 100, 1000
+"""Directions of the vectors of words, and vectors that stand for the whole text."""
 
 
 class WordSpace:
-    """TF-IDF of words in their `_WIDTH` strongest directions (latent semantic analysis): needs no training and no model.
+    """TF-IDF of words in their `_WIDTH` strongest directions (latent semantic analysis), which needs no training.
+
+    It has what the tools of documents and topics ask of an encoder without a predictor.
 
     Args:
         texts: all of them.
-        settings: whose language is that of the texts.
+        language: of the texts.
     """
 
     similarity_kind: Similarity = "raw"
-    knows_speakers = False
+    knows_speakers = has_predictor = predicts_next = sees_both_sides = False
+    choices: Mapping[str, Any] = MappingProxyType({})
 
-    def __init__(self, texts: Sequence[str], settings: Settings) -> None:
+    def __init__(self, texts: Sequence[str], language: Language) -> None:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self.settings = settings
-        english = "english" if settings.data.language == "en" else None
+        self.settings = Settings(data=DataSettings(language=language))
+        english = "english" if language == "en" else None
         self._words = TfidfVectorizer(sublinear_tf=True, stop_words=english, token_pattern=r"(?u)\b[^\W\d_]{2,}\b")
         rows = self._words.fit_transform(texts)
         width = max(1, min(_WIDTH, min(rows.shape) - 1))
         self._directions = TruncatedSVD(width, random_state=0).fit(rows)
-        self.statistics = Statistics.identity(width)
+        self.dim = width
+        own = self.encode(texts)
+        self.statistics = replace(Statistics.identity(width), sample=own[:: max(1, len(own) // _SAMPLE)])
 
     def tokenize(self, sentences: Sequence[str], *, turns: bool = False) -> list[list[str]]:
         """The words of each text that are counted."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
@@ -15,6 +15,7 @@ from lang_jepa.files.atomic import check_writable, locked, make_folder, sha256, 
 from lang_jepa.inference.cache import SentenceCache
 from lang_jepa.inference.document import Using
 from lang_jepa.inference.document_reading import Progress, silent
+from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.folders.reading import Collection, read_collection
 from lang_jepa.inference.folders.topics import Space
 from lang_jepa.inference.index import Index
@@ -33,7 +34,7 @@ from lang_jepa.trial.page import PAGE, page
 from lang_jepa.trial.recognise import UNITS, Kind, Taken, language_of, recognise
 from lang_jepa.trial.spaces import WORDS, Openings, WordSpace, best_space
 from lang_jepa.trial.stages import OnStage, Silent, Stages
-from lang_jepa.trial.verdict import Verdict, verdict_of
+from lang_jepa.trial.verdict import Verdict, short_name, verdict_of
 
 MINUTES = 4.0
 """Of the training, where nobody says how many."""
@@ -132,16 +133,26 @@ def _run(trial: _Trial) -> Outcome:
     missing = plan.lacking(corpus, trial.unit) if corpus is not None else "No document is long enough to learn from."
     trial.facts["lacking"] = missing
     models: dict[str, ConceptModel] = {}
-    report, stopped = Report([]), None
+    report, over = Report([]), None
     if corpus is not None and missing is None:
-        report, stopped = _trained_and_scored(trial, corpus, data)
-        if stopped is not None:
-            return Outcome(stopped=stopped)
+        trial.facts["overlap"] = corpus.manifest["statistics"]["overlap"]["all_sentences"]
+        try:
+            report, over = _trained_and_scored(trial, corpus, data)
+        except _Stopped as stopped:
+            return Outcome(stopped=stopped.result)
         models[MODEL_NAME] = _load(options.output / "run")
     if options.beside is not None:
         models[options.beside] = _load(Path(options.beside))
     _find(trial, collection, models, report)
-    return _written(trial, report)
+    return _written(trial, report, over)
+
+
+class _Stopped(Exception):
+    """A training was asked to stop."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result)
+        self.result = result
 
 
 def _read(trial: _Trial) -> tuple[Collection, list[str]]:
@@ -201,42 +212,30 @@ def _prepared(trial: _Trial, data: Sequence[str]) -> Corpus | None:
     return held["corpus"]
 
 
-def _trained_and_scored(trial: _Trial, corpus: Corpus, data: Sequence[str]) -> tuple[Report, Result | None]:
-    """The scores of the run, and of the one over the pretrained encoder below it; or the training that was stopped."""
+def _trained_and_scored(trial: _Trial, corpus: Corpus, data: Sequence[str]) -> tuple[Report, Report | None]:
+    """The scores of the run from scratch, and of the one over the pretrained encoder, if it fits into the time.
+
+    Raises:
+        _Stopped: a training was asked to.
+    """
     options, seconds = trial.options, 60 * trial.options.minutes
     over = options.beside is not None and trial.taken.kind in plan.OVER
     own = [*data, plan.vocabulary(trial.facts["about"]["characters"])]
     result = _train(trial, "training", corpus, own, "run", seconds / 2 if over else seconds, None)
-    if result is None or result.interrupted:
-        return Report([]), result
+    assert result is not None  # from scratch there is always time for some steps
+    trial.facts["kept"] = (result.best or {}).get("step")
+    trial.facts["alarms"] = [*result.alarms, *result.warnings]
     report = _score(trial, "scoring", "run", options.beside)
     if not over:
         return report, None
-    above = _train(trial, "training over the encoder", corpus, data, "over", seconds / 2, options.beside)
+    above = _train(trial, "training over it", corpus, data, "over", seconds / 2, options.beside)
     if above is None:
         trial.facts["not_over"] = f"Training over {options.beside} does not fit into this time: raise --minutes."
         return report, None
-    if above.interrupted:
-        return Report([]), above
-    scored = _score(trial, "scoring over the encoder", "over", None)
-    trial.facts["over"] = [[row.task, row.metric, row.value, row.low, row.high] for row in _headlines(scored)]
-    return replace(
-        report, rows=[*report.rows, *_renamed(scored, f"predictor over {_short(options.beside or '')}")]
-    ), None
-
-
-def _headlines(report: Report) -> list[Row]:
-    return [row for row in report.rows if row.name == MODEL_NAME and row.chosen and row.metric == "recall@1"]
-
-
-def _renamed(report: Report, name: str) -> list[Row]:
-    """The rows of the model itself, under another name, of tasks that the other report has too."""
-    return [replace(row, name=name) for row in report.rows if row.name == MODEL_NAME]
-
-
-def _short(name: str) -> str:
-    path = Path(name)
-    return path.resolve().parent.name if path.name == "model" else path.name
+    scored = _score(trial, "scoring over it", "over", None)
+    name = f"predictor over {short_name(options.beside or '')}"
+    rows = [replace(row, name=name) for row in scored.rows if row.name == MODEL_NAME]
+    return replace(report, rows=[*report.rows, *rows]), scored
 
 
 def _train(
@@ -268,6 +267,8 @@ def _train(
         return {"seconds": result.seconds, "step": result.step}
 
     trial.stages.run(name, key, go, lambda made: f"{made['step']:,} steps", keep=False)
+    if held["result"].interrupted:
+        raise _Stopped(held["result"])
     return held["result"]
 
 
@@ -324,11 +325,9 @@ def _load(path: Path) -> ConceptModel:
 def _find(trial: _Trial, collection: Collection, models: dict[str, ConceptModel], report: Report) -> None:
     """Topics, surprises and searches, with who searches best; adds the rows of plain search to the report."""
     options, facts, logs = trial.options, trial.facts, trial.taken.kind == "logs"
-    settings = load_settings(plan.RECIPES[trial.taken.kind], [f"data.language={facts['language'] or 'en'}"])
-    made: dict[str, Any] = {}
     spaces: dict[str, Space] = {**models}
     if not logs:
-        spaces[WORDS] = WordSpace(collection.units, settings)
+        spaces[WORDS] = WordSpace(collection.units, facts["language"] or "en")
 
     def search() -> list[Found]:
         asked = None if logs else Openings.of(collection)
@@ -347,12 +346,13 @@ def _find(trial: _Trial, collection: Collection, models: dict[str, ConceptModel]
         return findings.kinds(collection) if logs else findings.topics(spaces[best], collection, trial.progress)
 
     facts["topics"] = trial.stages.run("kinds of lines" if logs else "topics", [*key, best], topics, _said_of_topics)
-    judge = models.get(MODEL_NAME) or next(iter(models.values()), None)
-    if judge is not None:
-        using = _using(report, trial.taken.kind)
+    using = _using(report, trial.taken.kind)
+    facts["judge"] = name = MODEL_NAME if MODEL_NAME in models and using != "baseline" else best
+    if name:
+        judge = cast(EmbeddingModel, spaces[name])  # of words too, which have what is asked of an encoder alone
         facts["surprises"] = trial.stages.run(
             "surprises",
-            [*key, using],
+            [*key, using, name],
             lambda: findings.surprises(judge, collection, using, logs=logs, progress=trial.progress),
         )
     asked = findings.queries_of(facts["topics"])
@@ -360,8 +360,7 @@ def _find(trial: _Trial, collection: Collection, models: dict[str, ConceptModel]
         facts["searches"] = trial.stages.run(
             "three searches", [*key, asked], lambda: findings.searches(spaces[best], collection, asked, logs=logs)
         )
-    made["index"] = _index(trial, models, best)
-    facts["index"] = made["index"]
+    facts["index"] = _index(trial, models, best)
 
 
 def _said_of_topics(found: Found | None) -> str:
@@ -369,11 +368,11 @@ def _said_of_topics(found: Found | None) -> str:
 
 
 def _short_names(rows: list[Row], beside: str | None) -> list[Row]:
-    return [replace(row, name=_short(row.name)) if row.name == beside else row for row in rows]
+    return [replace(row, name=short_name(row.name)) if row.name == beside else row for row in rows]
 
 
 def _long_names(rows: list[Row], beside: str | None) -> list[Row]:
-    short = _short(beside) if beside else None
+    short = short_name(beside) if beside else None
     return [replace(row, name=str(beside)) if row.name == short else row for row in rows]
 
 
@@ -396,7 +395,8 @@ def _index(trial: _Trial, models: dict[str, ConceptModel], best: str) -> str:
         return ""
     model, taken = models[name], trial.taken
     data = load_settings(plan.RECIPES[taken.kind], taken.overrides).data
-    data = data.model_copy(update={"language": trial.facts["language"] or "en", "limit": plan.MOST_DOCUMENTS})
+    language = {"language": trial.facts["language"] or "en"} if taken.kind == "documents" else {}
+    data = data.model_copy(update={"limit": plan.MOST_DOCUMENTS, **language})
     key = [trial.facts["source"], model.card["sha256"]]
 
     def make() -> str:
@@ -406,13 +406,13 @@ def _index(trial: _Trial, models: dict[str, ConceptModel], best: str) -> str:
     return str(trial.stages.run("index", key, make))
 
 
-def _written(trial: _Trial, report: Report) -> Outcome:
+def _written(trial: _Trial, report: Report, over: Report | None) -> Outcome:
     """The verdict, and the page."""
     options, facts = trial.options, trial.facts
     run = options.output / "run"
-    beside = _short(options.beside) if options.beside else None
-    scored = any(row.task != "" and row.name == MODEL_NAME for row in report.rows) and facts["lacking"] is None
-    verdict = verdict_of(report, trial.unit, encoder=beside) if scored else _no_verdict(facts["lacking"])
+    beside = short_name(options.beside) if options.beside else None
+    scored = facts["lacking"] is None
+    verdict = verdict_of(report, trial.unit, over=over, encoder=beside) if scored else _no_verdict(facts["lacking"])
     facts["curve"] = read_metrics(run / "metrics.csv") if scored else []
     facts["seconds"] = trial.stages.seconds
     commands = _commands(trial)

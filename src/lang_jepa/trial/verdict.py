@@ -1,7 +1,8 @@
-"""The verdict on a text: what its rows of scores say, in one or two sentences, by their intervals alone."""
+"""The verdict on a text: what its rows of scores say, in a few sentences, by their intervals alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from lang_jepa.evaluation.conclusions import MODEL_NAME
@@ -9,11 +10,20 @@ from lang_jepa.evaluation.table import LEAD, Report, Row
 
 METRIC = "recall@1"
 SEARCH = "a document by how it begins"
-"""Task of the rows about plain search, of `lang_jepa.trial.search`."""
-
-_COPIES = ("copy-forward", "recency mean")
-_WORDS = ("TF-IDF", "BM25")
-_LEARNT = "ridge"
+"""Task of the rows about plain search, of `lang_jepa.trial.spaces`."""
+_WORTH = 0.1
+"""Share of searches that somebody has to get right for a plain search to be spoken of."""
+_KINDS = {
+    "copy-forward": "copying",
+    "recency mean": "copying",
+    "TF-IDF": "words",
+    "BM25": "words",
+    "ridge": "simple",
+    "nearest contexts": "simple",
+    "untrained": "start",
+    "pretrained start": "start",
+}
+"""What somebody in a table does, by how the name begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +31,7 @@ class Verdict:
     """What is said first.
 
     Attributes:
-        helps: whether the predictor finds what comes next more often than everything that predicts nothing.
+        helps: whether the predictor finds what comes next more often than all that predicts nothing.
         headline: of the page, a few words.
         sentences: why, with numbers.
     """
@@ -31,126 +41,152 @@ class Verdict:
     sentences: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        return {"helps": self.helps, "headline": self.headline, "sentences": self.sentences}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class _Other:
-    """Somebody beside the model: its score, and what the model has more, with the ends of its interval."""
+class Rival:
+    """Somebody beside the model.
+
+    Attributes:
+        name: in the rows. value: its score.
+        low, high: ends of the 95 % interval of what the model has more, question by question.
+    """
 
     name: str
     value: float
-    lead: float
     low: float
     high: float
 
-    def interval(self, *, turned: bool = False) -> str:
-        """Of the difference, in points of a hundred."""
+    @property
+    def kind(self) -> str:
+        """`copying`, `words` (these predict nothing), `simple` (predictors that are no network), `start` or `other`."""
+        if "-gram" in self.name and MODEL_NAME not in self.name:
+            return "simple"
+        return next((kind for begin, kind in _KINDS.items() if self.name.startswith(begin)), "other")
+
+    def points(self, *, turned: bool = False) -> str:
+        """The interval in points of a hundred; `turned`: of what it has more than the model."""
         ends = (-self.high, -self.low) if turned else (self.low, self.high)
         return f"[{', '.join(f'{100 * end:+.1f}' for end in ends)}]"
 
 
-def verdict_of(report: Report, unit: str, *, encoder: str | None = None) -> Verdict:
+def verdict_of(report: Report, unit: str, *, over: Report | None = None, encoder: str | None = None) -> Verdict:
     """Whether prediction helps, and whether the trained encoder is one to search with.
 
     Args:
-        report: of a run, with the rows of `SEARCH`, if there are any.
+        report: of a run from scratch, with the rows of `SEARCH`, if there are any.
         unit: what is predicted.
-        encoder: the name of a pretrained one in the rows.
+        over: of a run over a pretrained encoder; it is spoken of where it finds more.
+        encoder: the name of the pretrained one in the rows.
     """
-    task = report.rows[0].task
-    rows = [row for row in report.rows if row.task == task and row.split == report.rows[0].split and row.chosen]
-    own = next(row for row in rows if row.name == MODEL_NAME and row.metric == METRIC)
-    others = _others(rows)
-    plain = [one for one in others if _kind(one.name) in ("copying", "words", "memory")]
+    own, rivals = rivals_of(report)
+    name = "the predictor"
+    if over is not None and rivals_of(over)[0].value > own.value:
+        own, rivals = rivals_of(over)
+        name = f"a predictor over {encoder}"
+    plain = [one for one in rivals if one.kind in ("copying", "words")]
     best = max(plain, key=lambda one: one.value)
-    copies = [one for one in plain if _kind(one.name) == "copying"]
-    ridge = max((one for one in others if _kind(one.name) == _LEARNT), key=lambda one: one.value, default=None)
-    if best.low > 0:
-        verdict = _ahead(own, best, max(copies, key=lambda one: one.value, default=best), ridge, unit)
-    else:
-        verdict = _not_ahead(own, best, ridge, unit)
+    verdict = _ahead(name, own, best, plain, rivals, unit) if best.low > 0 else _not_ahead(name, own, best, unit)
     return Verdict(verdict.helps, verdict.headline, [*verdict.sentences, *search_sentence(report, encoder)])
 
 
-def _others(rows: Sequence[Row]) -> list[_Other]:
-    """All that the model is compared with, by the metric, question by question."""
+def rivals_of(report: Report) -> tuple[Row, list[Rival]]:
+    """The row of the model in the first task of a report, and all that it is compared with there."""
+    first = report.rows[0]
+    rows = [row for row in report.rows if (row.task, row.split) == (first.task, first.split) and row.chosen]
+    own = next(row for row in rows if row.name == MODEL_NAME and row.metric == METRIC)
     scores = {row.name: row.value for row in rows if row.metric == METRIC}
-    leads = [row for row in rows if row.metric == f"{METRIC}: {MODEL_NAME} {LEAD}" and row.low is not None]
-    return [
-        _Other(row.name, scores[row.name], row.value, float(row.low or 0), float(row.high or 0))
+    leads = [row for row in rows if row.metric == f"{METRIC}: {MODEL_NAME} {LEAD}" and row.name in scores]
+    found = [
+        Rival(row.name, scores[row.name], row.low, row.high)
         for row in leads
-        if row.name in scores
+        if row.low is not None and row.high is not None
     ]
+    return own, found
 
 
-def _kind(name: str) -> str:
-    """What somebody in the table does, by the name."""
-    if name.startswith(_COPIES):
-        return "copying"
-    if name.startswith(_WORDS):
-        return "words"
-    if name.startswith(("nearest context", "1-gram", "2-gram", "3-gram", "5-gram", "n-gram")) or "-gram" in name:
-        return "memory" if not name.startswith(MODEL_NAME) else "model"
-    return _LEARNT if name.startswith(_LEARNT) else "model"
+def short_name(encoder: str) -> str:
+    """What an encoder is called in tables: the last part of its name, that of the folder above where it is `model`."""
+    path = Path(encoder)
+    return path.resolve().parent.name if path.name == "model" else path.name
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share as a newcomer reads it."""
     return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"
 
 
-def _ahead(own: Row, best: _Other, copy: _Other, ridge: _Other | None, unit: str) -> Verdict:
-    times = own.value / copy.value if copy.value else 0.0
-    more = f"{times:.1f} times as often as copying" if times else "which copying never does"
+def _said(rival: Rival) -> str:
+    return f"{ {'copying': 'copying', 'words': 'comparing words'}.get(rival.kind, '') } ({rival.name})".strip()
+
+
+def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Sequence[Rival], unit: str) -> Verdict:
+    """The predictor finds more than all that predicts nothing."""
+    copy = max((one for one in plain if one.kind == "copying"), key=lambda one: one.value, default=best)
+    times = f"{own.value / copy.value:.1f} times as often as copying" if copy.value else "which copying never does"
     said = (
-        f"On your text the predictor finds the next {unit} {more}: {_percent(own.value)} of {own.n:,} questions about "
-        f"held-out text against {_percent(copy.value)} ({copy.name}; the 95 % interval of the difference is "
-        f"{copy.interval()} points)."
+        f"On your text {name} finds the next {unit} {times}: in {percent(own.value)} of {own.n:,} questions about "
+        f"held-out text, against {percent(copy.value)} (95 % interval of the difference: {copy.points()} points)."
     )
     if best.name != copy.name:
-        said += f" Of all that learns nothing the best is {best.name} with {_percent(best.value)} {best.interval()}."
-    if ridge is None:
-        return Verdict(True, "Prediction helps here", [said])
-    if ridge.high < 0:
-        end = f"A ridge regression of the same vectors, solved in a second, is better still: {_percent(ridge.value)}."
-        return Verdict(True, "Prediction helps here, though a simpler predictor does more", [said, end])
-    if ridge.low > 0:
-        return Verdict(True, "Prediction helps here", [said, f"A ridge regression finds {_percent(ridge.value)}."])
-    end = f"A ridge regression of the same vectors, solved in a second, does as well ({_percent(ridge.value)})."
-    return Verdict(True, "Prediction helps here, and a simple predictor does as well", [said, end])
+        said += f" The best without prediction is {_said(best)} with {percent(best.value)}."
+    sentences = [said]
+    simple = max((one for one in rivals if one.kind == "simple"), key=lambda one: one.value, default=None)
+    start = max((one for one in rivals if one.kind == "start"), key=lambda one: one.value, default=None)
+    headline = "Prediction helps here"
+    if simple is not None and simple.high < 0:
+        headline += ", by a simpler predictor"
+        sentences.append(
+            f"A simpler predictor finds still more: {simple.name}, {percent(simple.value)} "
+            f"({simple.points(turned=True)})."
+        )
+    elif simple is not None and simple.low <= 0:
+        headline += ", and a simple predictor is enough"
+        sentences.append(
+            f"A simpler predictor, {simple.name}, is not to be told apart from it ({percent(simple.value)})."
+        )
+    if start is not None and start.high < 0:
+        sentences.append(f"Training made it worse: before its first step it finds {percent(start.value)}.")
+    return Verdict(True, headline, sentences)
 
 
-def _not_ahead(own: Row, best: _Other, ridge: _Other | None, unit: str) -> Verdict:
-    behind = best.high < 0
-    how = "finds the next" if behind else "finds the next"
-    end = (
-        f"{best.name}, which learns nothing, does so more often ({_percent(best.value)}; by "
-        f"{best.interval(turned=True)} points)"
-        if behind
-        else f"{best.name}, which learns nothing, in {_percent(best.value)}, and the interval of the difference, "
-        f"{best.interval()} points, holds 0"
-    )
+def _not_ahead(name: str, own: Row, best: Rival, unit: str) -> Verdict:
+    """Something that predicts nothing finds as much, or more."""
     said = (
-        f"Prediction does not help here: the predictor {how} {unit} in {_percent(own.value)} of {own.n:,} questions "
-        f"about held-out text, and {end}."
+        f"On your text {name} finds the next {unit} in {percent(own.value)} of {own.n:,} questions about held-out text"
     )
+    if best.high < 0:
+        said += (
+            f", and {_said(best)} does so more often: in {percent(best.value)} (95 % interval of the difference: "
+            f"{best.points(turned=True)} points)."
+        )
+    else:
+        said += (
+            f", {_said(best)} in {percent(best.value)}. The 95 % interval of the difference, {best.points()} points, "
+            "holds 0."
+        )
     return Verdict(False, "Prediction does not help here", [said])
 
 
 def search_sentence(report: Report, encoder: str | None) -> list[str]:
-    """Who finds most in a plain search, if that was measured; at most one sentence."""
+    """Who finds most in a plain search, where that was measured and says something; at most one sentence."""
     rows = [row for row in report.rows if row.task == SEARCH and not row.metric.endswith(LEAD)]
     own = next((row for row in rows if row.name == MODEL_NAME), None)
-    rivals = [row for row in rows if row.name not in (MODEL_NAME, "chance")]
-    if own is None or not rivals:
+    rivals = [row for row in rows if row.name != MODEL_NAME]
+    if own is None or not rivals or max(row.value for row in rows) < _WORTH:
         return []
     best = max(rivals, key=lambda row: row.value)
-    leads = {row.name: row for row in report.rows if row.task == SEARCH and row.metric.endswith(LEAD)}
-    lead = leads[best.name]
-    name = f"{best.name} as it is" if best.name == encoder else "TF-IDF (the words alone)"
-    shares = f"{_percent(best.value)} against {_percent(own.value)} of {own.n:,} searches"
+    lead = next(
+        row for row in report.rows if row.task == SEARCH and row.metric.endswith(LEAD) and row.name == best.name
+    )
+    name = f"{best.name} as it is" if best.name == encoder else "the words alone (TF-IDF)"
+    shares = f"{percent(best.value)} of {own.n:,} searches find their document first, against {percent(own.value)}"
     if lead.high is not None and lead.high < 0:
-        return [f"For plain search {name} is better: {shares} find their document first."]
+        return [f"For plain search take {name}: {shares} with the encoder that was trained here."]
     if lead.low is not None and lead.low > 0:
-        return [f"For plain search the trained encoder is better than {name} too: {shares} the other way round."]
-    return [f"For plain search the trained encoder and {name} are not to be told apart ({shares})."]
+        return [
+            f"For plain search the trained encoder is better, too: {percent(own.value)} of {own.n:,} searches find their "
+            f"document first, against {percent(best.value)} with {name}."
+        ]
+    return [f"For plain search the trained encoder and {name} are not to be told apart: {shares}."]

@@ -13,7 +13,7 @@ from lang_jepa.data.sources.listing import File
 from lang_jepa.data.sources.local import LocalSource
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter, split_text
-from lang_jepa.inference.folders.places import Lines, lines_of, raw_text, row_lines
+from lang_jepa.inference.folders.places import Lines, lines_in_order, lines_of, raw_text, row_lines
 from lang_jepa.settings.data import DataSettings
 
 
@@ -83,14 +83,21 @@ def read_collection(settings: DataSettings) -> Collection:
     found = []
     for document in source.documents(rejected):
         left_out.update(dict(document.left_out))
-        found.append(_placed(document, files, numbers, as_read(split_text(document.text, splitter), settings)))
+        units = as_read(split_text(document.text, splitter), settings)
+        found.append(
+            _placed(document, files, numbers, units, lines_in_order if settings.units == "lines" else lines_of)
+        )
     require_documents(len(found), rejected, source)
     losses = Losses(len(found) + rejected.total(), rejected, {}, left_out)
     return Collection(source.description, found, losses)
 
 
 def _placed(
-    document: Document, files: Mapping[str, File], numbers: Callable[[Path], list[int]], units: list[str]
+    document: Document,
+    files: Mapping[str, File],
+    numbers: Callable[[Path], list[int]],
+    units: list[str],
+    find: Callable[[str, Sequence[str]], Lines],
 ) -> Placed:
     name, _, row = (document.place or document.id).rpartition(":")
     file, unknown = files.get(name), list[int | None]([None] * len(units))
@@ -99,7 +106,7 @@ def _placed(
     path = str(file.path)
     if file.kind.prose is not None:
         raw = raw_text(file.path)
-        return Placed(path, path, document.text, units, unknown if raw is None else lines_of(raw, units))
+        return Placed(path, path, document.text, units, unknown if raw is None else find(raw, units))
     known = numbers(file.path)
     line = known[int(row)] if known else None
     return Placed(document.id, path, document.text, units, [line] * len(units))
