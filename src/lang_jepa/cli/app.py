@@ -79,12 +79,8 @@ VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
 
 for group, verbs in VERBS.items():
     for verb in verbs:
-        app.command(
-            verb.__name__.rstrip("_"),
-            cls=Checked,
-            rich_help_panel=group,
-            epilog="\n".join(EXAMPLES[verb.__name__.rstrip("_")]),
-        )(verb)
+        name = verb.__name__.rstrip("_")  # `try_`, since `try` is Python's
+        app.command(name, cls=Checked, rich_help_panel=group, epilog="\n".join(EXAMPLES[name]))(verb)
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 _CUT = 320
 """Characters of a passage that are shown."""
+_OVERLAP = 0.2
+"""Share of held-out units that stand in the training text from which on that is said."""
 
 _LANGUAGES = {
     "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "nl": "Dutch",
@@ -52,7 +54,7 @@ def page(
     """
     sections = [
         ("text", "The text", _text(facts)),
-        ("scores", "Scores", scores.section(report, facts["unit"]) if facts["lacking"] is None else _lacking(facts)),
+        ("scores", "Scores", _scores(facts, report)),
         ("surprises", "What does not belong", _surprises(facts)),
         ("topics", "Kinds of lines" if facts["kind"] == "logs" else "Topics", _topics(facts)),
         ("copies", "Copies", _copies(facts)),
@@ -67,13 +69,14 @@ def page(
         of=f"{_e(str(options.path))}, tried with lang-jepa",
         tone="yes" if verdict.helps else "no",
         headline=_e(verdict.headline),
-        verdict="".join(f'<p class="lead">{_e(one)}</p>' for one in verdict.sentences),
+        verdict="".join(f'<p class="lead">{_e(one)}</p>' for one in verdict.sentences) + _glance(facts),
         nav="".join(f'<li><a href="#{name}">{_e(title)}</a></li>' for name, title, _ in shown),
         sections="\n".join(
-            f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_e(title)}</h2>{body}</section>'
+            f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_e(title)}</h2>{body}'
+            "</section>"
             for name, title, body in shown
         ),
-        footer=f"Written by lang-jepa {__version__}. This file is complete in itself: it loads nothing and sends nothing.",
+        footer=f"Written by lang-jepa {__version__}. This file is complete: it loads nothing and sends nothing.",
     )
 
 
@@ -83,8 +86,12 @@ def _e(text: str) -> str:
 
 
 def _quote(text: str) -> str:
+    return _e(_cut(text, _CUT))
+
+
+def _cut(text: str, most: int) -> str:
     flat = " ".join(text.split())
-    return _e(flat if len(flat) <= _CUT else f"{flat[: _CUT - 1]}…")
+    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
 
 
 def _place(place: str) -> str:
@@ -119,6 +126,42 @@ def _text(facts: Facts) -> str:
     )
 
 
+def _glance(facts: Facts) -> str:
+    """What else was found, a line each, with where it is shown."""
+    copies, surprises, topics = facts["copies"], facts.get("surprises"), facts.get("topics")
+    found = []
+    if facts["kind"] != "logs" and copies["exact"] + copies["near"] + copies["repeated"]:
+        said = f"{_documents(copies)}, {counted(copies['repeated'], 'repeated ' + facts['unit'])}"
+        found.append(("copies", "Copies", said))
+    if surprises and surprises["most"]:
+        one = surprises["most"][0]
+        found.append(("surprises", "Least expected", f"“{_cut(one['text'], 70)}” ({one['place']})"))
+    if topics and topics["topics"]:
+        words = [" ".join(one["words"][:2]) for one in topics["topics"] if one["words"]]
+        found.append(("topics", "Most of it is about", ", ".join(words[:4])))
+    lines = "".join(f'<li><a href="#{where}">{name}</a>: {_e(said)}</li>' for where, name, said in found)
+    return f'<ul class="glance">{lines}</ul>' if lines else ""
+
+
+def _documents(copies: Mapping[str, Any]) -> str:
+    exact, near = copies["exact"], copies["near"]
+    return f"{counted(exact, 'exact copy', 'exact copies')}, {counted(near, 'near copy', 'near copies')}"
+
+
+def _scores(facts: Facts, report: "Report") -> str:
+    """The tables, under what makes them look too good or too bad."""
+    if facts["lacking"] is not None:
+        return _lacking(facts)
+    notes = []
+    if (share := facts["overlap"] or 0.0) >= _OVERLAP:
+        notes.append(
+            f"{100 * share:.0f} % of the held-out {facts['unit']}s stand in the training text word for word: all scores "
+            "here are higher than of quite new text."
+        )
+    notes += [f"Training warned: {alarm.partition('. ')[0].rstrip('.')}." for alarm in facts["alarms"]]
+    return "".join(f"<p>{_e(note)}</p>" for note in notes) + scores.section(report, facts["unit"])
+
+
 def _lacking(facts: Facts) -> str:
     return (
         f"<p>{_e(facts['lacking'])} What follows needs no training: copies, topics by the words alone, and searches "
@@ -141,7 +184,8 @@ def _surprises(facts: Facts) -> str:
     body += f"<h3>Not expected after what stands before</h3>{_cards(found['most'])}"
     if found["documents"]:
         rows = "".join(
-            f"<tr><td class='n'>{one['mean']:+.2f}</td><td class='n'>{one['units']:,}</td><td>{_place(one['document'])}</td></tr>"
+            f"<tr><td class='n'>{one['mean']:+.2f}</td><td class='n'>{one['units']:,}</td>"
+            f"<td>{_place(one['document'])}</td></tr>"
             for one in found["documents"]
         )
         body += (
@@ -221,11 +265,9 @@ def _copies(facts: Facts) -> str:
     found = facts["copies"]
     if facts["kind"] == "logs":
         return ""
-    said = (
-        f"{counted(found['exact'], 'document')} repeat another one exactly, {counted(found['near'], 'document')} in half "
-        f"of the sentences or more; {counted(found['repeated'], 'sentence')} of the others stand in several places. "
-        "Copies are left out of the training."
-    )
+    stand = "stands" if found["repeated"] == 1 else "stand"
+    several = f"{counted(found['repeated'], facts['unit'])} of the others {stand} in several places"
+    said = f"{_documents(found)}, which are left out of the training; {several}."
     documents = "".join(
         f"<li>{_place(one['document'])}<p>{_e(one['kind'])} of {_place(one['original'])} "
         f'<span class="soft">({100 * one["share"]:.0f} % of its sentences)</span></p></li>'
@@ -279,13 +321,14 @@ def _how(options: "TrialOptions", facts: Facts, plans: Mapping[str, Plan]) -> st
         )
         parts.append(
             f"<h3>{name}: recipe <code>{_e(one.recipe)}</code>, {one.steps:,} steps</h3>{figure}"
-            f"<details><summary>The command that repeats it</summary><pre>lang-jepa train {_e(one.recipe)} {_e(again)}</pre>"
+            f"<details><summary>The command that repeats it</summary>"
+            f"<pre>lang-jepa train {_e(one.recipe)} {_e(again)}</pre>"
             "<p>Then <code>lang-jepa evaluate</code> on the run.</p></details>"
         )
     took = "".join(f"<dt>{_e(name)}</dt><dd>{seconds:,.1f} s</dd>" for name, seconds in facts["seconds"].items())
-    note = facts.get("not_over", "")
+    note = f"<p>{_e(facts['not_over'])}</p>" if "not_over" in facts else ""
     return (
-        f"{'<p>' + _e(note) + '</p>' if note else ''}{''.join(parts)}<h3>Seconds of each stage</h3><dl class='how'>{took}"
+        f"{note}{''.join(parts)}<h3>Seconds of each stage</h3><dl class='how'>{took}"
         f"<dt>seed</dt><dd>{facts['seed']}</dd></dl>"
         f"<p>The whole page again: <code>{_e(again_command(options))}</code></p>"
     )

@@ -208,32 +208,19 @@ def _written(value: object) -> str:
     return f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else str(value)
 
 
-# Frequent words, by which a language is guessed. fmt: off
 _FREQUENT = {
-    "en": ["the", "and", "of", "to", "is", "that", "it", "was", "for", "with", "you", "not", "are", "this", "have"],
-    "de": [
-        "der",
-        "die",
-        "und",
-        "das",
-        "ist",
-        "nicht",
-        "mit",
-        "ein",
-        "eine",
-        "auf",
-        "den",
-        "von",
-        "sich",
-        "dem",
-        "auch",
-    ],
-    "fr": ["le", "la", "les", "et", "des", "est", "une", "que", "pas", "pour", "dans", "vous", "sur", "avec", "du"],
-    "es": ["el", "los", "que", "una", "las", "por", "con", "para", "del", "está", "como", "pero", "más", "su", "lo"],
-    "it": ["il", "che", "di", "è", "per", "una", "non", "con", "del", "della", "sono", "gli", "anche", "ho", "nel"],
-    "nl": ["het", "een", "van", "en", "dat", "niet", "zijn", "op", "met", "voor", "ook", "aan", "maar", "deze", "je"],
-    "pt": ["que", "não", "uma", "os", "para", "com", "do", "da", "em", "mais", "dos", "como", "você", "mas", "ao"],
-}  # fmt: on
+    code: words.split()
+    for code, words in {
+        "en": "the and of to is that it was for with you not are this have",
+        "de": "der die und das ist nicht mit ein eine auf den von sich dem auch",
+        "fr": "le la les et des est une que pas pour dans vous sur avec du",
+        "es": "el los que una las por con para del está como pero más su lo",
+        "it": "il che di è per una non con del della sono gli anche ho nel",
+        "nl": "het een van en dat niet zijn op met voor ook aan maar deze je",
+        "pt": "que não uma os para com do da em mais dos como você mas ao",
+    }.items()
+}
+"""Frequent words, by which a language is guessed."""
 _SCRIPTS = {
     "zh": "[\u4e00-\u9fff]", "ja": "[\u3040-\u30ff]", "ru": "[\u0400-\u04ff]", "el": "[\u0370-\u03ff]",
     "ar": "[\u0600-\u06ff]", "hi": "[\u0900-\u097f]",

@@ -377,7 +377,7 @@ def _long_names(rows: list[Row], beside: str | None) -> list[Row]:
 
 
 def _using(report: Report, kind: Kind) -> Using:
-    """By which way surprise is measured: of dialogues and logs as the evaluation chose, of documents as the rows say."""
+    """How surprise is measured: of dialogues and logs as the evaluation chose, of documents as the rows say."""
     if kind != "documents" or not report.rows:
         return "best"
     lead = [

@@ -186,7 +186,7 @@ def search_sentence(report: Report, encoder: str | None) -> list[str]:
         return [f"For plain search take {name}: {shares} with the encoder that was trained here."]
     if lead.low is not None and lead.low > 0:
         return [
-            f"For plain search the trained encoder is better, too: {percent(own.value)} of {own.n:,} searches find their "
-            f"document first, against {percent(best.value)} with {name}."
+            f"For plain search the trained encoder is better, too: {percent(own.value)} of {own.n:,} searches find "
+            f"their document first, against {percent(best.value)} with {name}."
         ]
     return [f"For plain search the trained encoder and {name} are not to be told apart: {shares}."]
