@@ -35,7 +35,8 @@ def try_(
     go_offline_if_unreachable()
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import StageBar, TrialBar
-    from lang_jepa.trial.trial import TrialOptions, run_trial
+    from lang_jepa.trial.options import TrialOptions
+    from lang_jepa.trial.trial import run_trial
 
     options = TrialOptions(
         path=source, output=output, wanted=cast("Kind", kind) if kind else None, beside=beside, minutes=minutes

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from lang_jepa.errors import counted, visible
 from lang_jepa.trial import scores
 from lang_jepa.trial.curve import curve
+from lang_jepa.trial.options import TrialOptions
 from lang_jepa.trial.plan import Plan
 from lang_jepa.trial.verdict import Verdict, short_name
 from lang_jepa.version import __version__
 
 if TYPE_CHECKING:
     from lang_jepa.evaluation.table import Report
-    from lang_jepa.trial.trial import TrialOptions
 
 PAGE = "report.html"
 _CUT = 320
@@ -35,7 +35,7 @@ Commands = Sequence[tuple[str, str]]
 
 
 def page(
-    options: "TrialOptions",
+    options: TrialOptions,
     facts: Facts,
     verdict: Verdict,
     report: "Report",
@@ -153,10 +153,10 @@ def _scores(facts: Facts, report: "Report") -> str:
     if facts["lacking"] is not None:
         return _lacking(facts)
     notes = []
-    if (share := facts["overlap"] or 0.0) >= _OVERLAP:
+    if (share := facts["overlap"]) >= _OVERLAP:
         notes.append(
-            f"{100 * share:.0f} % of the held-out {facts['unit']}s stand in the training text word for word: all scores "
-            "here are higher than of quite new text."
+            f"{100 * share:.0f} % of the held-out {facts['unit']}s stand in the training text word for word: all "
+            "scores here are higher than of quite new text."
         )
     notes += [f"Training warned: {alarm.partition('. ')[0].rstrip('.')}." for alarm in facts["alarms"]]
     return "".join(f"<p>{_e(note)}</p>" for note in notes) + scores.section(report, facts["unit"])
@@ -305,7 +305,7 @@ def _next(commands: Commands) -> str:
     return "".join(f"<p>{_e(what)}:</p><pre>{_e(command)}</pre>" for what, command in commands)
 
 
-def _how(options: "TrialOptions", facts: Facts, plans: Mapping[str, Plan]) -> str:
+def _how(options: TrialOptions, facts: Facts, plans: Mapping[str, Plan]) -> str:
     parts = []
     for folder, one in plans.items():
         typed = " ".join(f"-o {shlex.quote(override)}" for override in [*one.overrides, *options.changes])
@@ -330,21 +330,5 @@ def _how(options: "TrialOptions", facts: Facts, plans: Mapping[str, Plan]) -> st
     return (
         f"{note}{''.join(parts)}<h3>Seconds of each stage</h3><dl class='how'>{took}"
         f"<dt>seed</dt><dd>{facts['seed']}</dd></dl>"
-        f"<p>The whole page again: <code>{_e(again_command(options))}</code></p>"
+        f"<p>The whole page again: <code>{_e(options.command)}</code></p>"
     )
-
-
-def again_command(options: "TrialOptions") -> str:
-    """The command that was given, as a shell reads it."""
-    words = [
-        "lang-jepa",
-        "try",
-        str(options.path),
-        "--output",
-        str(options.output),
-        "--minutes",
-        f"{options.minutes:g}",
-    ]
-    words += ["--as", options.wanted] if options.wanted else []
-    words += ["--beside", options.beside] if options.beside else []
-    return shlex.join(words)

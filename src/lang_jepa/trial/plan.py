@@ -12,6 +12,7 @@ from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.deduplicate import hash_text
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.models.architecture import read_config, width_of
+from lang_jepa.report.run import PIECE
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import load_settings
 from lang_jepa.training.text_size import ENOUGH_PER_DIMENSION
@@ -28,12 +29,19 @@ LEAST_STEPS = 20
 """Steps below which a training is not worth beginning."""
 
 _WIDTHS = (256, 192, 128, 96, 64, 48, 32)
-_TIMED = 6
+_TIMED, _QUICKEST = 6, 0.02
+"""Steps that are timed, and the seconds that one over a pretrained encoder takes at least, whatever the machine."""
 _HEADS = (6, 8, 4, 2, 1)
 _FEW_DOCUMENTS = 60
 _LOGS_HELD_OUT = 0.3
-_LEAST_HELD_OUT, _LEAST_QUESTIONS = 2, 20
-"""Documents and units after the first of their documents that have to be held out, for scores that say something."""
+_REPETITIVE, _CAREFUL = 0.5, 0.0007
+"""Share of turns that recur word for word from which on the recipe's learning rate collapses, since many a turn of the
+batch that is to be told from the true one is the same; and the rate that is taken then.
+"""
+_LEAST_HELD_OUT, _LEAST_QUESTIONS = 4, 20
+"""Documents (of logs pieces of `report.run.PIECE` lines), and units after the first of their documents, that have to be
+held out: one in four documents only chooses, and intervals are over the others.
+"""
 _CHARACTERS_PER_TOKEN = 40
 """Characters of text for each token of the vocabulary."""
 
@@ -102,7 +110,12 @@ def lacking(corpus: Corpus, unit: str) -> str | None:
             f"{least} or more are needed ({ENOUGH_PER_DIMENSION} for each dimension of the smallest model)."
         )
     questions = held.num_sentences - held.num_documents
-    if held.num_documents < (1 if unit == "line" else _LEAST_HELD_OUT) or questions < _LEAST_QUESTIONS:
+    if unit == "line" and held.num_sentences < _LEAST_HELD_OUT * PIECE:
+        return (
+            f"Scores need lines that were not learnt from: {counted(held.num_sentences, 'line')} could be held out, "
+            f"and {_LEAST_HELD_OUT * PIECE} are needed. Give a longer log."
+        )
+    if unit != "line" and (held.num_documents < _LEAST_HELD_OUT or questions < _LEAST_QUESTIONS):
         return (
             f"Scores need text that was not learnt from: {counted(held.num_documents, 'document')} with "
             f"{counted(max(0, questions), 'question')} could be held out, and {_LEAST_HELD_OUT} with "
@@ -127,9 +140,13 @@ def plan(
     Returns:
         None where not even `LEAST_STEPS` steps over the encoder fit.
     """
+    if encoder is not None and seconds < LEAST_STEPS * _QUICKEST:
+        return None
     recipe = RECIPES[taken.kind] if encoder is None else OVER[taken.kind]
     own = [*data, f"logging.log_dir={folder}"]
     own += sizes(corpus) if encoder is None else over(encoder)
+    if encoder is None and taken.kind == "dialogues" and repeats(corpus) >= _REPETITIVE:
+        own.append(f"optimization.lr={_CAREFUL}")
     settings = load_settings(recipe, own)
     batch = max(1, min(settings.data.batch_size, examples_of(corpus, settings) // 2))
     own += [f"data.batch_size={batch}"] if batch < settings.data.batch_size else []
@@ -139,6 +156,11 @@ def plan(
     if encoder is not None and steps < LEAST_STEPS:
         return None
     return Plan(recipe, [*own, *schedule(settings, max(LEAST_STEPS, steps))], measured, max(LEAST_STEPS, steps))
+
+
+def repeats(corpus: Corpus) -> float:
+    """The share of the held-out units that stand in the training text word for word."""
+    return float(corpus.manifest["statistics"]["overlap"]["all_sentences"] or 0.0)
 
 
 def examples_of(corpus: Corpus, settings: Settings) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.evaluation.conclusions import MODEL_NAME
-from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, unit_rows
 from lang_jepa.evaluation.table import LEAD, Row, mean_row
 from lang_jepa.inference.folders.reading import Collection
 from lang_jepa.inference.folders.topics import Space
@@ -61,7 +61,7 @@ class WordSpace:
     def encode(self, texts: Sequence[str], *, turns: bool = False) -> Floats:
         """float32 [n, D], unit rows; of a text without a known word zeros."""
         rows: Floats = self._directions.transform(self._words.transform(texts)).astype(np.float32)
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return unit_rows(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,10 @@ class Openings:
         def vectors(texts: list[str]) -> Floats:
             return prepare(space.encode(texts, turns=space.knows_speakers), space.statistics, space.similarity_kind)
 
-        nearest = (vectors(self.queries) @ vectors(self.units).T).argmax(1)
-        return (self.owners[nearest] == self.answers).astype(np.float64)
+        scores = vectors(self.queries) @ vectors(self.units).T
+        right = self.owners[scores.argmax(1)] == self.answers
+        hits: NDArray[np.float64] = (right & (scores.max(1) > 0)).astype(np.float64)
+        return hits  # a query of unknown words alone finds nothing
 
     def rows(self, spaces: dict[str, Space]) -> list[Row]:
         """Rows of scores, `model` first, with the paired differences from it."""
