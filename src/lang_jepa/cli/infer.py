@@ -11,7 +11,7 @@ from lang_jepa.data.sources.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError, one_line
 
 if TYPE_CHECKING:
-    from lang_jepa.inference.embedding import Vectors
+    from lang_jepa.inference.encoding import Vectors
     from lang_jepa.inference.model import ConceptModel, Imagined
 
 _FOREIGN = (

@@ -10,7 +10,6 @@ from lang_jepa.cli.options import DecoderOverride, Override, leave_if_stopped
 from lang_jepa.errors import counted
 
 if TYPE_CHECKING:
-    from lang_jepa.evaluation.table import Report
     from lang_jepa.files.run_lock import RunLock
     from lang_jepa.inference.document import Study
     from lang_jepa.inference.model import ConceptModel
@@ -52,6 +51,7 @@ def quickstart(
 def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import EncoderBar
+    from lang_jepa.cli.scores import score_tables
     from lang_jepa.evaluation.tasks import QUICK
     from lang_jepa.report import evaluate_run
     from lang_jepa.report.run import EvaluateOptions
@@ -62,20 +62,21 @@ def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "Run
     result = train(settings, EncoderBar(), lock=lock)
     leave_if_stopped(result, f"lang-jepa train {result.folder} --resume")
     plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
-    _train_decoder(result.folder, decoder)
     plain("Evaluating on held-out stories ...")
-    report, path = evaluate_run(result.folder, EvaluateOptions(tasks="stories,decode", budget=QUICK))
-    _show_end(result, report, path, load_any(result.folder))
-
-
-def _show_end(result: "Result", report: "Report", scores: Path, model: "ConceptModel") -> None:
-    """One table, one story, one picture, and what to do next."""
-    from lang_jepa.cli.console import plain
-    from lang_jepa.cli.scores import score_tables
-    from lang_jepa.inference.document_picture import draw_study
-
+    report, _ = evaluate_run(result.folder, EvaluateOptions(tasks="stories", budget=QUICK))
     first = [row for row in report.rows if (row.task, row.split) == (report.rows[0].task, report.rows[0].split)]
     score_tables(replace(report, rows=first), title="\nWhich sentence of 256 comes next, in stories never trained on")
+    plain("")
+    _train_decoder(result.folder, decoder)
+    _, path = evaluate_run(result.folder, EvaluateOptions(tasks="decode", budget=QUICK))
+    _show_end(result, path, load_any(result.folder))
+
+
+def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
+    """One story, one picture, and what to do next."""
+    from lang_jepa.cli.console import plain
+    from lang_jepa.inference.document_picture import draw_study
+
     told = surprising_story(model)
     for line in told.lines():
         plain(line)

@@ -347,8 +347,8 @@ class EncoderMethod(Method[Settings]):
         cure = "Raise model.score_sample" if count < there else more_text(self.settings, there)
         units = self.settings.data.units
         return (
-            f"similarity: {model.similarity_kind}, of raw and centred; {count:,} training {units} are too few for whitened "
-            f"and predictable. {text_for_width(self.settings)}. {cure}"
+            f"similarity: {model.similarity_kind}, of raw and centred; {count:,} training {units} are too few for "
+            f"whitened and predictable. {text_for_width(self.settings)}. {cure}"
         )
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
