@@ -1,5 +1,6 @@
 """One trial: from a file or folder of text to a verdict and a page, stage by stage."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -275,19 +276,20 @@ def _no_verdict(missing: str | None) -> Verdict:
 
 def _commands(trial: Trial) -> list[tuple[str, str]]:
     """What to do next with what there is: name of it, and the command."""
-    output, path = trial.options.output, trial.options.path
+    facts, path = trial.facts, shlex.quote(str(trial.options.path))
+    run, index = (shlex.quote(str(trial.options.output / name)) for name in ("run", "index"))
     found = []
-    if trial.facts["index"]:
-        query = next(iter(findings.queries_of(trial.facts["topics"])), "...")
-        found.append(("search it", f"lang-jepa search {output / 'index'} '{query}'"))
-    if trial.facts["lacking"] is None:
-        run = output / "run"
-        if trial.taken.kind == "dialogues":
-            found.append(("rank answers", f"lang-jepa rank {run} --context CHAT.json --bank {path}"))
-        if trial.taken.kind == "logs":
-            found.append(("watch a log", f"lang-jepa monitor {run} {path} --follow"))
-        if trial.taken.kind != "logs":
-            found.append(("what surprises", f"lang-jepa document {run} {path}"))
-        found.append(("serve it", f"lang-jepa export {run} exported"))
-    found.append(("find copies", f"lang-jepa duplicates {path}"))
-    return found[:4]
+    if facts["index"]:
+        query = next(iter(findings.queries_of(facts["topics"])), "...")
+        found.append(("search it", f"lang-jepa search {index} {shlex.quote(query)}"))
+    if facts["lacking"] is None and trial.taken.kind == "dialogues":
+        found.append(("rank answers", f"lang-jepa rank {run} --context CHAT.json --bank {path}"))
+    if facts["lacking"] is None and trial.taken.kind == "logs":
+        found.append(("watch a log", f"lang-jepa monitor {run} {path} --follow"))
+    judge = run if facts.get("judge") == MODEL_NAME else facts.get("judge")
+    if judge and judge != WORDS and trial.taken.kind != "logs":
+        found.append(("what surprises", f"lang-jepa document {judge} {path}"))
+    if facts["index"]:
+        model = run if facts["index"] == MODEL_NAME else shlex.quote(facts["index"])
+        found.append(("serve it", f"lang-jepa serve {model} --index {index}"))
+    return [*found, ("find copies", f"lang-jepa duplicates {path}")][:4]
