@@ -112,7 +112,8 @@ def test_simpler_predictors_and_the_start_are_named() -> None:
     )
     assert better.headline == "Prediction helps here, by a simpler predictor"
     assert better.sentences[1:] == [
-        "A simpler predictor finds still more: 5-gram with cache, 40 % ([+5.0, +15.0]).",
+        "A simpler predictor finds still more, counting which line follows which (5-gram with cache): 40 %, by "
+        "[+5.0, +15.0] points.",
         "Training made it worse: before its first step it finds 40 %.",
     ]
 

@@ -22,6 +22,7 @@ from lang_jepa.inference.folders.duplicates import find_duplicates
 from lang_jepa.inference.folders.reading import Collection, Placed
 from lang_jepa.inference.folders.study import FolderStudy, Passage, study_folder
 from lang_jepa.inference.folders.topics import Space, find_topics, telling_words
+from lang_jepa.trial.recognise import Kind
 
 Found = dict[str, Any]
 """Plain data, as JSON has it."""
@@ -137,7 +138,7 @@ def _kind(unit: str) -> str:
 
 
 def surprises(
-    model: EmbeddingModel, found: Collection, using: Using, *, logs: bool, progress: Progress = silent
+    model: EmbeddingModel, found: Collection, using: Using, *, kind: Kind, progress: Progress = silent
 ) -> Found:
     """The most surprising passages of all, with what was expected instead, and what fits least between its neighbours.
 
@@ -145,11 +146,12 @@ def surprises(
         model: with a cache of sentences, since units are compared often.
         found: the documents.
         using: by prediction, by a baseline, or by what was measured better.
-        logs: lines of one kind are one candidate, and of each kind only its most surprising line is shown.
+        kind: of the text. Of logs lines that differ in numbers alone are one candidate, and of these only the most
+            surprising line is shown. Of documents also what fits least between both of its neighbours.
         progress: called with how far it is.
     """
     studied = study_folder(model, found, using=using, progress=progress)
-    same = _kind if logs else str
+    same = _kind if kind == "logs" else str
     distinct = list({same(unit): unit for unit in found.units}.values())
     candidates = distinct[:: -(-len(distinct) // _CANDIDATES)]
     by_name = {one.name: one for one in found.documents}
@@ -161,7 +163,7 @@ def surprises(
         expected = _expected(model, by_name[one.document], one, candidates, using)
         most.append(_passage(one, [same(text) for text in expected]))
     outside = sorted((one for one in studied.passages if one.out_of_place is not None), key=lambda one: -_fit(one))
-    listed = [] if logs else _first_of_each(outside, same)
+    listed = _first_of_each(outside, same) if kind == "documents" else []
     return {
         "used": studied.used,
         "against": studied.against,
@@ -218,8 +220,13 @@ def _documents(studied: FolderStudy) -> list[Found]:
 
 def queries_of(mapped: Found | None, count: int = _SEARCHES) -> list[str]:
     """Questions to a search: the first words of the largest topics, each different."""
-    asked = [" ".join(one["words"][:3]) for one in (mapped or {}).get("topics", []) if one["words"]]
+    asked = [" ".join(_different(one["words"])[:3]) for one in (mapped or {}).get("topics", []) if one["words"]]
     return list(dict.fromkeys(asked))[:count]
+
+
+def _different(words: Sequence[str]) -> list[str]:
+    """Words without those that begin as one before them does: flight, flights."""
+    return [word for i, word in enumerate(words) if not any(word[:5] == one[:5] for one in words[:i])]
 
 
 def searches(space: Space, found: Collection, queries: Sequence[str], *, logs: bool) -> list[Found]:

@@ -69,7 +69,7 @@ def page(
         of=f"{_e(str(options.path))}, tried with lang-jepa",
         tone="yes" if verdict.helps else "no",
         headline=_e(verdict.headline),
-        verdict="".join(f'<p class="lead">{_e(one)}</p>' for one in verdict.sentences) + _glance(facts),
+        verdict="".join(f'<p class="lead">{_e(_together(one))}</p>' for one in verdict.sentences) + _glance(facts),
         nav="".join(f'<li><a href="#{name}">{_e(title)}</a></li>' for name, title, _ in shown),
         sections="\n".join(
             f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_e(title)}</h2>{body}'
@@ -83,6 +83,11 @@ def page(
 def _e(text: str) -> str:
     """A text as HTML shows it, with what a terminal or a page would obey made visible."""
     return escape(visible(text))
+
+
+def _together(sentence: str) -> str:
+    """A sentence whose numbers are not parted from their signs at the end of a line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _quote(text: str) -> str:

@@ -110,6 +110,7 @@ def _train(
         return {"seconds": result.seconds, "step": result.step}
 
     trial.stages.run(name, key, go, lambda made: f"{made['step']:,} steps", keep=False)
+    trial.stages.seconds[name] = held["result"].seconds  # also of a training that was taken up
     if held["result"].interrupted:
         raise Stopped(held["result"])
     return held["result"]

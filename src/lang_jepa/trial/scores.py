@@ -66,7 +66,7 @@ def _table(rows: Sequence[Row]) -> str:
     second = {row.name: row for row in rows if row.metric != METRIC}
     most = max((row.high or row.value) for row in first.values())
     names = sorted(first, key=lambda name: -first[name].value)
-    heads = f"<tr><th>who</th><th class='bar'><span class='cut'>recall@1</span></th><th class='n'>{METRIC}</th>"
+    heads = f"<tr><th>who</th><th class='bar'></th><th class='n'>{METRIC}</th>"
     heads += "<th class='n cut'>MRR</th></tr>" if second else "</tr>"
     lines = []
     for name in names:

@@ -202,7 +202,7 @@ def _find(trial: Trial, collection: Collection, models: dict[str, ConceptModel],
         facts["surprises"] = trial.stages.run(
             "surprises",
             [*key, using, name],
-            lambda: findings.surprises(judge, collection, using, logs=logs, progress=trial.progress),
+            lambda: findings.surprises(judge, collection, using, kind=trial.taken.kind, progress=trial.progress),
         )
     asked = findings.queries_of(facts["topics"])
     if best:
@@ -287,9 +287,16 @@ def _commands(trial: Trial) -> list[tuple[str, str]]:
     if facts["lacking"] is None and trial.taken.kind == "logs":
         found.append(("watch a log", f"lang-jepa monitor {run} {path} --follow"))
     judge = run if facts.get("judge") == MODEL_NAME else facts.get("judge")
-    if judge and judge != WORDS and trial.taken.kind != "logs":
+    if judge and judge != WORDS and trial.taken.kind == "documents" and trial.options.path.is_dir():
         found.append(("what surprises", f"lang-jepa document {judge} {path}"))
+    elif judge and judge != WORDS and trial.taken.kind != "logs":
+        found.append(("its topics", f"lang-jepa topics {judge} {path}"))
     if facts["index"]:
         model = run if facts["index"] == MODEL_NAME else shlex.quote(facts["index"])
         found.append(("serve it", f"lang-jepa serve {model} --index {index}"))
-    return [*found, ("find copies", f"lang-jepa duplicates {path}")][:4]
+    if trial.taken.kind == "logs":
+        return found
+    turns = " --units turns" if trial.taken.kind == "dialogues" else ""
+    named = {name: str(trial.taken.data[name]) for name in ("text_column", "group_column") if name in trial.taken.data}
+    columns = "".join(f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in named.items())
+    return [*found, ("find copies", f"lang-jepa duplicates {path}{turns}{columns}")]

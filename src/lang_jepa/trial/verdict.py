@@ -118,7 +118,13 @@ def percent(value: float) -> str:
 
 
 def _said(rival: Rival) -> str:
-    return f"{ {'copying': 'copying', 'words': 'comparing words'}.get(rival.kind, '') } ({rival.name})".strip()
+    """Who that is, as a newcomer reads it, with the name in the rows."""
+    what = {"copying": "copying", "words": "comparing words"}.get(rival.kind)
+    if what is None:
+        regression = rival.name.startswith("ridge")
+        what = "a linear regression" if regression else "a look at what followed in similar places"
+        what = "counting which line follows which" if "-gram" in rival.name else what
+    return f"{what} ({rival.name})"
 
 
 def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Sequence[Rival], unit: str) -> Verdict:
@@ -138,13 +144,13 @@ def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Seq
     if simple is not None and simple.high < 0:
         headline += ", by a simpler predictor"
         sentences.append(
-            f"A simpler predictor finds still more: {simple.name}, {percent(simple.value)} "
-            f"({simple.points(turned=True)})."
+            f"A simpler predictor finds still more, {_said(simple)}: {percent(simple.value)}, by "
+            f"{simple.points(turned=True)} points."
         )
     elif simple is not None and simple.low <= 0:
         headline += ", and a simple predictor is enough"
         sentences.append(
-            f"A simpler predictor, {simple.name}, is not to be told apart from it ({percent(simple.value)})."
+            f"A simpler predictor is not to be told apart from it, {_said(simple)}: {percent(simple.value)}."
         )
     if start is not None and start.high < 0:
         sentences.append(f"Training made it worse: before its first step it finds {percent(start.value)}.")
