@@ -8,7 +8,7 @@ from typing import Any
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.conclusions import MODEL_NAME
-from lang_jepa.evaluation.table import Report, read_report
+from lang_jepa.evaluation.table import Report, Row
 from lang_jepa.evaluation.tasks.request import QUICK
 from lang_jepa.files.atomic import make_folder, sha256, write_text
 from lang_jepa.inference.document_reading import Progress
@@ -147,17 +147,13 @@ def _score(trial: Trial, name: str, folder: str, beside: str | None) -> Report:
     run = trial.options.output / folder
     tasks = {"documents": "retrieval"}.get(trial.taken.kind, "turns")
 
-    def make() -> str:
+    def make() -> Found:
         options = EvaluateOptions(tasks=tasks, budget=QUICK, beside=(beside,) if beside else ())
         try:
-            return str(evaluate_run(run, options)[1])
+            return evaluate_run(run, options)[0].to_json()
         except LangJepaError as error:
             raise NotScored(str(error)) from error
 
     key = [sha256(run / "model" / "model.safetensors"), sha256(run / "model" / "lang_jepa.json"), beside]
-    path = Path(trial.stages.run(name, key, make, lambda path: f"{_questions(Path(path)):,} questions"))
-    return read_report(path)
-
-
-def _questions(path: Path) -> int:
-    return max(row.n for row in read_report(path).rows)
+    made = trial.stages.run(name, key, make, lambda made: f"{max(row['n'] for row in made['rows']):,} questions")
+    return Report(**(made | {"rows": [Row(**row) for row in made["rows"]]}))

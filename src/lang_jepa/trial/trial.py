@@ -246,13 +246,12 @@ def _index(trial: Trial, models: dict[str, ConceptModel], best: str) -> str:
     data = load_settings(plan.RECIPES[taken.kind], taken.overrides).data
     language = {"language": trial.facts["language"] or "en"} if taken.kind == "documents" else {}
     data = data.model_copy(update={"limit": plan.MOST_DOCUMENTS, **language})
-    key = [trial.facts["source"], model.card["sha256"]]
 
-    def make() -> str:
+    def make() -> None:
         Index.build(model, SplitDocuments.open(data), trial.options.output / "index")
-        return name
 
-    return str(trial.stages.run("index", key, make))
+    trial.stages.run("index", [], make, keep=False)  # which finds it done, if it is
+    return name
 
 
 def _written(trial: Trial, report: Report, over: Report | None) -> Outcome:
