@@ -190,11 +190,11 @@ def test_too_little_text_is_said_and_the_rest_is_shown(place: Path) -> None:
 def test_conversations_are_turns(place: Path, type_in: Type) -> None:
     path = place / "chats.jsonl"
     with path.open("w") as file:
-        for story in generate(44, seed=2):
+        for number, story in enumerate(generate(44, seed=2)):
             said = [sentence.text for sentence in story.sentences]
             roles = ["user", "assistant"] * len(said)
             messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
-            file.write(json.dumps({"messages": messages}) + "\n")
+            file.write(json.dumps({"id": f"chat {number}", "messages": messages}) + "\n")
     outcome, _ = tried(place / "chats-try", path)
     page = Page(place / "chats-try" / "report.html")
     assert "Taken for dialogues" in page.sections["text"]

@@ -77,7 +77,8 @@ def data_overrides(taken: Taken, output: Path, *, texts: Sequence[str], language
         language: of the texts, if it is known.
     """
     share = _LOGS_HELD_OUT if taken.kind == "logs" else held_out(texts)
-    own = [f"data.val_fraction={share}", "data.min_length=1", f"data.limit={MOST_DOCUMENTS}"]
+    limit = MOST_DOCUMENTS if len(texts) > MOST_DOCUMENTS else "null"
+    own = [f"data.val_fraction={share}", "data.min_length=1", f"data.limit={limit}"]
     own.append(f"data.corpus_dir={output / 'corpora'}")
     return [*taken.overrides, *own, *([f"data.language={language}"] if language and taken.kind == "documents" else [])]
 

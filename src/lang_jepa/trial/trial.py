@@ -115,7 +115,8 @@ def _read(trial: Trial) -> tuple[Collection, list[str]]:
 
     def read(language: str | None, texts: Sequence[str]) -> tuple[Collection, list[str]]:
         data = plan.data_overrides(taken, options.output, texts=texts, language=language)
-        return findings.relative(read_collection(load_settings(recipe, data).data)), data
+        found = read_collection(load_settings(recipe, data).data, plan.MOST_DOCUMENTS + (not texts))
+        return findings.relative(found), data
 
     def make() -> None:
         found, _ = read(None, ())
@@ -129,6 +130,7 @@ def _read(trial: Trial) -> tuple[Collection, list[str]]:
     trial.facts |= {"about": findings.about(found), "unit": trial.unit, "kind": taken.kind, "taken": taken.why}
     trial.facts |= {"others": taken.others, "kept": None, "seed": load_settings(recipe, data).meta.seed}
     settings = load_settings(recipe, data).data
+    trial.facts["limit"] = {"limit": settings.limit}
     trial.facts["source"] = [settings.model_dump(mode="json"), SplitDocuments.open(settings).source.fingerprint()]
     return found, data
 
@@ -245,7 +247,7 @@ def _index(trial: Trial, models: dict[str, ConceptModel], best: str) -> str:
     model, taken = models[name], trial.taken
     data = load_settings(plan.RECIPES[taken.kind], taken.overrides).data
     language = {"language": trial.facts["language"] or "en"} if taken.kind == "documents" else {}
-    data = data.model_copy(update={"limit": plan.MOST_DOCUMENTS, **language})
+    data = data.model_copy(update={**trial.facts["limit"], **language})
 
     def make() -> None:
         Index.build(model, SplitDocuments.open(data), trial.options.output / "index")

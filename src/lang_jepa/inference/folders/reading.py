@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from lang_jepa.data.corpus.statistics import Losses
@@ -69,8 +70,12 @@ class Collection:
         return ((one, position) for one in self.documents for position in range(len(one.units)))
 
 
-def read_collection(settings: DataSettings) -> Collection:
+def read_collection(settings: DataSettings, most: int | None = None) -> Collection:
     """Read all documents that `settings.train_file` names into memory; short ones are taken too.
+
+    Args:
+        settings: where they are. With `limit` rows that have an id have no line.
+        most: documents at most (None: all).
 
     Raises:
         LangJepaError: of `open_source`; there is no document, with the reasons.
@@ -81,7 +86,7 @@ def read_collection(settings: DataSettings) -> Collection:
     numbers = cache(row_lines)
     rejected, left_out = Counter[str](), Counter[str]()
     found = []
-    for document in source.documents(rejected):
+    for document in islice(source.documents(rejected), most):
         left_out.update(dict(document.left_out))
         units = as_read(split_text(document.text, splitter), settings)
         found.append(
