@@ -107,6 +107,8 @@ def test_a_predictor_that_is_ahead_helps() -> None:
 def test_simpler_predictors_and_the_start_are_named() -> None:
     same = verdict_of(report({**COPY, "ridge on means (model)": (0.29, -0.04, 0.06)}), "turn")
     assert same.headline == "Prediction helps here, and a simple predictor is enough"
+    said = "A linear regression (ridge on means (model)), a simpler predictor, is not to be told apart from it: 29 %."
+    assert same.sentences[1:] == [said]
     better = verdict_of(
         report({**COPY, "5-gram with cache": (0.4, -0.15, -0.05), "untrained": (0.4, -0.2, -0.02)}), "line"
     )

@@ -143,7 +143,8 @@ def _glance(facts: Facts) -> str:
         found.append(("surprises", "Least expected", f"“{_cut(one['text'], 70)}” ({one['place']})"))
     if topics and topics["topics"]:
         words = [" ".join(one["words"][:2]) for one in topics["topics"] if one["words"]]
-        found.append(("topics", "Most of it is about", ", ".join(words[:4])))
+        name = "Most lines are about" if facts["kind"] == "logs" else "Most of it is about"
+        found.append(("topics", name, ", ".join(words[:4])))
     lines = "".join(f'<li><a href="#{where}">{name}</a>: {_e(said)}</li>' for where, name, said in found)
     return f'<ul class="glance">{lines}</ul>' if lines else ""
 
@@ -158,7 +159,7 @@ def _scores(facts: Facts, report: "Report") -> str:
     if facts["lacking"] is not None:
         return _lacking(facts)
     notes = []
-    if (share := facts["overlap"]) >= _OVERLAP:
+    if (share := facts["overlap"]) >= _OVERLAP and facts["kind"] != "logs":  # whose lines always recur
         notes.append(
             f"{100 * share:.0f} % of the held-out {facts['unit']}s stand in the training text word for word: all "
             "scores here are higher than of quite new text."
@@ -186,7 +187,9 @@ def _surprises(facts: Facts) -> str:
     )
     if found["outside"]:
         body += f"<h3>Fits neither what stands before nor what follows</h3>{_cards(found['outside'])}"
-    body += f"<h3>Not expected after what stands before</h3>{_cards(found['most'])}"
+    worse = (found["most"][0]["score"] or 0.0) > 0
+    none = "" if worse else f"<p>No {unit} fits worse than chance: these are merely the least expected.</p>"
+    body += f"<h3>Not expected after what stands before</h3>{none}{_cards(found['most'])}"
     if found["documents"]:
         rows = "".join(
             f"<tr><td class='n'>{one['mean']:+.2f}</td><td class='n'>{one['units']:,}</td>"

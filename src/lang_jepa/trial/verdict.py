@@ -117,14 +117,14 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"
 
 
-def _said(rival: Rival) -> str:
-    """Who that is, as a newcomer reads it, with the name in the rows."""
+def _said(rival: Rival, *, begins: bool = False) -> str:
+    """Who that is, as a newcomer reads it, with the name in the rows; `begins`: it begins a sentence."""
     what = {"copying": "copying", "words": "comparing words"}.get(rival.kind)
     if what is None:
         regression = rival.name.startswith("ridge")
         what = "a linear regression" if regression else "a look at what followed in similar places"
         what = "counting which line follows which" if "-gram" in rival.name else what
-    return f"{what} ({rival.name})"
+    return f"{what[:1].upper() + what[1:] if begins else what} ({rival.name})"
 
 
 def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Sequence[Rival], unit: str) -> Verdict:
@@ -150,10 +150,13 @@ def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Seq
     elif simple is not None and simple.low <= 0:
         headline += ", and a simple predictor is enough"
         sentences.append(
-            f"A simpler predictor is not to be told apart from it, {_said(simple)}: {percent(simple.value)}."
+            f"{_said(simple, begins=True)}, a simpler predictor, is not to be told apart from it: "
+            f"{percent(simple.value)}."
         )
     if start is not None and start.high < 0:
         sentences.append(f"Training made it worse: before its first step it finds {percent(start.value)}.")
+    elif start is not None and start.low <= 0:
+        sentences.append(f"Training added nothing that shows: before its first step it finds {percent(start.value)}.")
     return Verdict(True, headline, sentences)
 
 
