@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart install install-dev test lint types pytest all-checks format docs benchmarks reliability clean
+.PHONY: quickstart install install-dev test lint types pytest all-checks format docs benchmarks pictures reliability clean
 
 quickstart: install
 	$(BIN)/lang-jepa quickstart
@@ -48,6 +48,10 @@ docs: install-dev
 
 benchmarks: install-dev
 	$(BIN)/python benchmarks/table.py
+
+# Ends with 3 where there is no browser for the page of `lang-jepa serve`.
+pictures: install-dev
+	$(BIN)/python scripts/pictures.py
 
 # All of them, whatever one says; the last line, and the exit code, tell what failed and what could not be run.
 RELIABILITY := "kill.py 50" flips.py full_disk.py fuzz.py custom_code.py odd_inputs.py architectures.py cluster.py

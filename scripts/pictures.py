@@ -4,10 +4,12 @@ Terminals are SVG files of what a command prints in so many columns. The page of
 in Chromium through playwright; without a browser its pictures stay as they are, and the script ends with status 3.
 """
 
+import importlib.util
 import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 PROGRAM = Path(sys.executable).with_name("lang-jepa")
@@ -25,6 +28,7 @@ TRAINING = (
     "train dialogue -o data.train_file=examples/chats.jsonl -o data.val_fraction=0.1 -o model.embed_dim=96"
     " -o model.pred_dim=96 -o optimization.max_steps=200",
     "evaluate runs/dialogue",
+    "index runs/dialogue examples/chats.jsonl --output index --predictions",
 )
 """What is trained first, in a folder that is thrown away: the commands of docs/logs.md and docs/dialogues.md."""
 
@@ -79,6 +83,41 @@ def draw(name: str, command: str, columns: int, text: str) -> None:
     print(IMAGES / f"{name}.svg")
 
 
+def photograph(folder: Path) -> bool:
+    """Write docs/images/page.png and page-dark.png: a conversation on the page of `lang-jepa serve`.
+
+    Returns:
+        Whether there was a browser.
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None or importlib.util.find_spec("playwright") is None:
+        print(f"no browser ({', '.join(BROWSERS)}) or no playwright: the pictures of the page stay as they are")
+        return False
+    from playwright.sync_api import sync_playwright
+
+    command = [str(PROGRAM), "serve", "runs/dialogue", "--index", "index", "--port", "0"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout is not None
+            found = re.search(r"http://[\d.:]+", server.stdout.readline())
+            if found is None:
+                raise SystemExit("lang-jepa serve did not say its address")
+            with sync_playwright() as playwright:
+                chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+                for scheme, name in (("light", "page"), ("dark", "page-dark")):
+                    page = chromium.new_page(viewport={"width": 1200, "height": 1100}, color_scheme=scheme)
+                    page.goto(found[0])
+                    page.get_by_role("button", name="Read a conversation").click()
+                    page.wait_for_selector("#read-form .status:has-text('Read in')")
+                    page.mouse.move(0, 0)
+                    page.screenshot(path=IMAGES / f"{name}.png")
+                    print(IMAGES / f"{name}.png")
+        finally:
+            server.terminate()
+    return True
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -88,6 +127,8 @@ def main() -> None:
             printed(command, 80, folder)
         for name, command, columns in TERMINALS:
             draw(name, command, columns, printed(command, columns, folder))
+        if not photograph(folder):
+            sys.exit(3)
 
 
 if __name__ == "__main__":

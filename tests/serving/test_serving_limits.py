@@ -187,7 +187,7 @@ def test_requests_are_counted_by_path_and_status(live: Live) -> None:
     assert "a-path-that-nobody-has" not in text
 
 
-PATHS = ("/v1/embeddings", "/predict", "/rank", "/surprise", "/segment", "/document", "/search", "/reply", "/decode",
+PATHS = ("/v1/embeddings", "/predict", "/rank", "/surprise", "/segment", "/document", "/neighbours", "/search", "/reply", "/decode",
          "/continue")  # fmt: skip
 FIELDS = ("input", "model", "encoding_format", "context", "roles", "role", "candidates", "text", "units", "format", "query",
           "mode", "top_k", "texts", "tokens", "sentences", "segments", "using", "dimensions")  # fmt: skip

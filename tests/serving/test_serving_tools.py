@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from live import Live, serving
 
+from lang_jepa.data.sources.source import elsewhere
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.inference import document
 from lang_jepa.inference.index import Index
+from lang_jepa.inference.index.source import SplitDocuments
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.serving import shapes
 from lang_jepa.serving.documents import flat_map
@@ -36,7 +38,7 @@ def test_health_names_the_model_and_what_it_can_do(live: Live, index: Path) -> N
         recipe="concepts",
         units="sentences",
         can=[
-            *("/v1/embeddings", "/v1/models", "/document", "/surprise", "/segment"),
+            *("/v1/embeddings", "/v1/models", "/document", "/surprise", "/neighbours", "/segment"),
             *("/predict", "/rank", "/search", "/reply"),
         ],
         index=shapes.IndexInfo(units=len(Index.open(index))),
@@ -58,7 +60,7 @@ def test_rank_by_the_prediction_and_beside_it_by_the_recency_weighted_mean(live:
     expected = model.rank(CONTEXT, CANDIDATES)
     assert [one["text"] for one in ranked] == [one.text for one in expected] == [CANDIDATES[r["index"]] for r in ranked]
     np.testing.assert_allclose([one["score"] for one in ranked], [one.score for one in expected], atol=1e-5)
-    kind, statistics = model.similarity, model.statistics
+    kind, statistics = model.similarity_kind, model.statistics
     before, after = (prepare(model.encode(texts), statistics, kind) for texts in (CONTEXT, CANDIDATES))
     mean = 0.2 * before[-1] + 0.8 * before.mean(0)  # the last three and the last eight are all three
     copying = after @ (mean / np.linalg.norm(mean))
@@ -161,6 +163,21 @@ def test_search_by_meaning_and_after_a_context(live: Live, model: ConceptModel, 
     assert live.post("/search", {"mode": "meaning", "context": CONTEXT}).status == 400
 
 
+def test_hits_have_their_line_and_paragraph_where_that_is_asked(run: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("Tom sold a car.\nAnna went home.\n\nThe birds flew away.\n", encoding="utf-8")
+    model = ConceptModel.load(run)
+    Index.build(model, SplitDocuments.open(elsewhere(model.settings.data, str(text))), tmp_path / "index")
+    with serving(Served.open(run, tmp_path / "index")) as live:
+        asked = {"query": "Anna went home.", "top_k": 1}
+        (plain,) = live.post("/search", asked).body["hits"]
+        assert (plain["path"], plain["line"], plain["paragraph"]) == (None, None, None)
+        (found,) = live.post("/search", asked | {"paragraph": True}).body["hits"]
+    assert (Path(found["path"]).name, found["line"]) == ("notes.txt", 2)
+    assert found["paragraph"].split("\n") == ["Tom sold a car.", "Anna went home."]
+    assert found | {"path": None, "line": None, "paragraph": None} == plain
+
+
 def test_replies_by_the_predictor_and_without_one(live: Live, model: ConceptModel, index: Path) -> None:
     opened = Index.open(index, model)
     found = live.post("/reply", {"context": CONTEXT, "top_k": 2}).body
@@ -238,3 +255,62 @@ def test_pages_load_nothing_from_elsewhere(live: Live) -> None:
         assert page.status == 200
         assert "://" not in page.body.replace("http://www.w3.org/", "")
         assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_neighbours_are_the_nearest_units_of_the_document(live: Live, model: ConceptModel) -> None:
+    found = live.post("/neighbours", {"text": STORY, "using": "predictor"}).body
+    sentences = document.study(model, STORY).topics.sentences
+    assert len(found["units"]) == len(sentences)
+    distinct = list(dict.fromkeys(sentences))
+    assert found["different"] == len(distinct) == len(sentences) - 1, "Anna went home. is there twice"
+    kind, statistics = model.similarity_kind, model.statistics
+    own = prepare(model.encode(distinct), statistics, kind)
+    for place in (0, 1, 5, 6, len(sentences) - 1):
+        row, unit = distinct.index(sentences[place]), found["units"][place]
+        alike = own @ own[row]
+        others = [other for other in np.argsort(-alike, kind="stable") if other != row][:3]
+        assert [one["unit"] for one in unit["similar"]] == [sentences.index(distinct[other]) for other in others]
+        np.testing.assert_allclose([one["score"] for one in unit["similar"]], alike[others], atol=1e-5)
+        if not place:
+            assert (unit["rank"], unit["expected"]) == (None, [])
+            continue
+        predicted = model.predict_next(sentences[max(0, place - 16) : place])
+        fits = own @ prepare(predicted[None], statistics, kind, side="predictions")[0]
+        np.testing.assert_allclose([one["score"] for one in unit["expected"]], np.sort(fits)[::-1][:3], atol=1e-5)
+        assert unit["rank"] == 1 + int(np.sum(fits > fits[row]))
+    assert found["by"]["choice"] == "prediction"
+    assert live.post("/neighbours", {"text": STORY, "segments": 3}).status == 400
+
+
+def test_units_that_the_model_reads_as_the_same_are_one_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "app.log").write_text("".join(f"INFO job {n} done\nWARN disk {n}\nINFO mail {n}\n" for n in range(200)))
+    settings = tiny_settings(tmp_path / "log", f"data.train_file={tmp_path / 'app.log'}", "data.units=lines",
+                             "data.mask=true", "data.val_split=tail", "optimization.max_steps=1")  # fmt: skip
+    with serving(Served.open(train(settings).folder)) as live:
+        text = "".join(f"INFO job {n} done\nWARN disk {n}\n" for n in range(4, 9))
+        found = live.post("/neighbours", {"text": text}).body
+    assert found["different"] == 2, "the numbers are masked"
+    assert [[one["unit"] for one in unit["similar"]] for unit in found["units"]] == [[1], [0]] * 5
+
+
+def test_the_run_says_what_its_scores_say(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from lang_jepa.evaluation.conclusions import conclusions
+    from lang_jepa.evaluation.table import Report, Row
+
+    folder = Path(shutil.copytree(run, tmp_path / "scored"))
+    rows = [
+        Row("turns", "held-out", "recall@1", "model", 0.5, 0.4, 0.6, 100),
+        Row("turns", "held-out", "recall@1", "copying", 0.2, 0.1, 0.3, 100),
+        Row("other", "held-out", "recall@1", "model", 0.3, None, None, 10),
+    ]
+    Report(rows).save(folder / "scores.json")
+    with serving(Served.open(folder)) as live:
+        found = live.ask("GET", "/run").body
+    assert [one["value"] for one in found["scores"]] == [0.5, 0.2, 0.3]
+    assert [(one["task"], one["words"]) for one in found["conclusions"]] == [
+        ("turns", conclusions(rows[:2])),
+        ("other", conclusions(rows[2:])),
+    ]
+    assert "copying" in found["conclusions"][0]["words"][0]

@@ -1,7 +1,7 @@
 """A document as a model reads it: each distinct sentence encoded once, in parts, so that progress can be shown."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,7 @@ class Read:
     rows: Rows
     embeddings: Floats
     progress: Progress
+    _readings: dict[bool, Reading] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def by(cls, model: EmbeddingModel, sentences: list[str], progress: Progress = silent) -> "Read":
@@ -137,10 +138,12 @@ class Read:
         return cls(model, sentences, distinct, rows, embeddings, progress)
 
     def reading(self, *, gaps: bool = False) -> Reading:
-        """All positions of the document, or those between two sentences."""
-        reach = max(REACH, self.model.settings.data.window_size)
-        positions = Positions.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
-        return Reading(encoder(self.model, self.progress), positions, self.embeddings)
+        """All positions of the document, or those between two sentences; made once, with what is predicted there."""
+        if gaps not in self._readings:
+            reach = max(REACH, self.model.settings.data.window_size)
+            positions = Positions.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
+            self._readings[gaps] = Reading(encoder(self.model, self.progress), positions, self.embeddings)
+        return self._readings[gaps]
 
 
 def encoder(model: EmbeddingModel, progress: Progress = silent) -> Encoder:

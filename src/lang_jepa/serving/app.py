@@ -17,6 +17,7 @@ from lang_jepa.serving import documents, shapes
 from lang_jepa.serving.counts import Counts
 from lang_jepa.serving.curves import run_of
 from lang_jepa.serving.guard import Guard, Rules
+from lang_jepa.serving.neighbours import Neighbours, neighbours
 from lang_jepa.serving.refusals import Refused
 from lang_jepa.serving.served import Served
 from lang_jepa.serving.worker import Encoded, Worker
@@ -170,6 +171,7 @@ def _add_tools(app: FastAPI, served: Served, rules: Rules) -> None:
         ("/segment", documents.segment),
     ):
         tool(path, shapes.Document, shapes.Study, _of(served, work))
+    tool("/neighbours", shapes.Document, Neighbours, _of(served, neighbours))
 
 
 def _of(served: Served, work: Callable[[Served, Asked], Given]) -> Callable[[Asked], Given]:

@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.files.atomic import read_json
+from lang_jepa.evaluation.conclusions import conclusions
+from lang_jepa.evaluation.table import Report, Row, read_report
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.serving import shapes
 from lang_jepa.serving.served import Served
@@ -27,11 +28,25 @@ def run_of(served: Served) -> shapes.Run:
     for name in names:
         steps, values = series(rows, name)
         curves[name] = shapes.Curve(step=steps, value=[_finite(value) for value in values])
-    scores: list[dict[str, Any]] = []
-    if (folder / SCORES).is_file():
-        report = read_json(folder / SCORES, what="scores")
-        scores = [{key: _finite(value) for key, value in row.items()} for row in report["rows"]]
-    return shapes.Run(curves=curves, scores=scores, verdicts=_verdicts(served, rows), settings=_settings(served))
+    report = read_report(folder / SCORES) if (folder / SCORES).is_file() else Report([])
+    return shapes.Run(
+        curves=curves,
+        scores=report.to_json()["rows"],
+        conclusions=_conclusions(report.rows),
+        verdicts=_verdicts(served, rows),
+        settings=_settings(served),
+    )
+
+
+def _conclusions(rows: list[Row]) -> list[shapes.Conclusion]:
+    """What the intervals say, as `lang-jepa evaluate` prints it under each table."""
+    tasks = dict.fromkeys((row.task, row.split) for row in rows)
+    return [
+        shapes.Conclusion(
+            task=task, split=split, words=conclusions(row for row in rows if (row.task, row.split) == (task, split))
+        )
+        for task, split in tasks
+    ]
 
 
 def _folder(path: Path) -> Path:

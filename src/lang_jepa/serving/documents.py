@@ -54,7 +54,7 @@ def study(served: Served, asked: shapes.Document) -> shapes.Study:
     """Everything about a document."""
     begun = time.perf_counter()
     model = served.encoder
-    units = _units(model, asked)
+    units = read_units(model, asked)
     read = Read.by(model, units.read)
     found = document.study_read(read, units.speakers, segments=asked.segments, using=asked.using)
     fits, places, topics = found.surprise, found.outliers, found.topics
@@ -69,7 +69,7 @@ def study(served: Served, asked: shapes.Document) -> shapes.Study:
     short = [] if any(one.surprise is not None for one in fits.sentences) else [_too_short(len(rows))]
     return shapes.Study(
         units=rows,
-        by={"surprise": _by(fits.used), "out_of_place": _by(places.used), "segments": _by(topics.used)},
+        by={"surprise": by_words(fits.used), "out_of_place": by_words(places.used), "segments": by_words(topics.used)},
         against=fits.against,
         boundaries=topics.boundaries,
         segments=_segments(units.texts, vectors, topics.boundaries),
@@ -90,7 +90,7 @@ def surprise(served: Served, asked: shapes.Document) -> shapes.Study:
         raise Refused(400, "segments has no effect with /surprise: ask /segment or /document", param="segments")
     begun = time.perf_counter()
     model = served.encoder
-    units = _units(model, asked)
+    units = read_units(model, asked)
     read = Read.by(model, units.read)
     found = document.fits_of(read, "next", asked.using, None)
     rows = [
@@ -100,7 +100,7 @@ def surprise(served: Served, asked: shapes.Document) -> shapes.Study:
     _add_expected(served, read, rows, asked.using)
     notes, seconds = units.notes, time.perf_counter() - begun
     return shapes.Study(
-        units=rows, by={"surprise": _by(found.used)}, against=found.against, notes=notes, seconds=seconds
+        units=rows, by={"surprise": by_words(found.used)}, against=found.against, notes=notes, seconds=seconds
     )
 
 
@@ -108,7 +108,7 @@ def segment(served: Served, asked: shapes.Document) -> shapes.Study:
     """Where topics begin."""
     begun = time.perf_counter()
     model = served.encoder
-    units = _units(model, asked)
+    units = read_units(model, asked)
     read = Read.by(model, units.read)
     topics = document.topics_of(read, asked.segments, asked.using)
     return shapes.Study(
@@ -116,7 +116,7 @@ def segment(served: Served, asked: shapes.Document) -> shapes.Study:
             shapes.Unit(text=text, line=line, speaker=who)
             for text, line, who in zip(units.texts, units.lines, units.speakers, strict=True)
         ],
-        by={"segments": _by(topics.used)},
+        by={"segments": by_words(topics.used)},
         boundaries=topics.boundaries,
         segments=_segments(units.texts, read.embeddings[read.rows], topics.boundaries),
         notes=units.notes,
@@ -135,7 +135,7 @@ def flat_map(vectors: NDArray[np.float32]) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in flat]
 
 
-def _units(model: ConceptModel, asked: shapes.Document) -> Units:
+def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
     """A document as it is split.
 
     Raises:
@@ -207,7 +207,8 @@ def _add_expected(served: Served, read: Read, rows: list[shapes.Unit], using: do
         rows[number].expected = list(map(as_hit, hits))
 
 
-def _by(said: str) -> shapes.By:
+def by_words(said: str) -> shapes.By:
+    """A way in words, and whether that is by the predictor or by copying."""
     choice: Literal["prediction", "copying"] = "prediction" if learned(said) else "copying"
     return shapes.By(choice=choice, words=said)
 

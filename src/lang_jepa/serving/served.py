@@ -16,6 +16,7 @@ from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import recency_mean
 from lang_jepa.evaluation.metrics.similarity import prepare
+from lang_jepa.inference.folders.hits import HitPlaces
 from lang_jepa.inference.gpt import TextGPT
 from lang_jepa.inference.index import Hit as IndexHit
 from lang_jepa.inference.index import Index
@@ -30,7 +31,7 @@ from lang_jepa.training.load import BEST_DECODER, encoder_of, load_any, load_dec
 
 Tokens = NDArray[np.int64]
 _ENCODE = ("/v1/embeddings", "/v1/models")
-_DOCUMENTS = ("/document", "/surprise", "/segment")
+_DOCUMENTS = ("/document", "/surprise", "/neighbours", "/segment")
 
 
 @dataclass
@@ -195,7 +196,8 @@ class Served:
         else:
             self.predicting()
             found = index.search_after([self.context(given)], top_k=asked.top_k)
-        return shapes.Found(hits=list(map(as_hit, found[0])))
+        places = HitPlaces(index) if asked.paragraph else None
+        return shapes.Found(hits=[_found(hit, places) for hit in found[0]])
 
     def reply(self, asked: shapes.Reply) -> shapes.Replies:
         """What was said in the index in places like this one, by the predictor, and by the last turn alone."""
@@ -276,6 +278,17 @@ class Served:
                 "the run again; or serve a GPT for /continue"
             )
         return model
+
+
+def _found(hit: IndexHit, places: HitPlaces | None) -> shapes.FoundHit:
+    """A hit, with its place in its file where that is looked up."""
+    found = shapes.FoundHit(**as_hit(hit).model_dump())
+    if places is None:
+        return found
+    place = places.of(hit)
+    if place is None:
+        return found.model_copy(update={"paragraph": places.around(hit)})
+    return found.model_copy(update={"path": place.path, "line": place.line, "paragraph": place.paragraph})
 
 
 def as_hit(hit: IndexHit) -> shapes.Hit:

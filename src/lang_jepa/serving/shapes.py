@@ -67,6 +67,10 @@ class Search(_Request):
         default="meaning", description="meaning: what means the same; after: what may come next."
     )
     top_k: TopK = 10
+    paragraph: bool = Field(
+        default=False,
+        description="Also the file and line of each hit and the paragraph around it; the files are opened for that.",
+    )
 
 
 class Document(_Request):
@@ -261,10 +265,18 @@ class Study(BaseModel):
     seconds: float
 
 
+class FoundHit(Hit):
+    """A unit of the index that was found; `path` and `line` as far as its file still says so."""
+
+    path: str | None = Field(default=None, description="Its file, from the folder that the server was started in.")
+    line: int | None = Field(default=None, description="It begins on, from 1.")
+    paragraph: str | None = Field(default=None, description="Around it, if that was asked for.")
+
+
 class Found(BaseModel):
     """Units of the index, best first."""
 
-    hits: list[Hit]
+    hits: list[FoundHit]
 
 
 class ReplyHit(Hit):
@@ -294,11 +306,20 @@ class Curve(BaseModel):
     value: list[float | None]
 
 
+class Conclusion(BaseModel):
+    """What the scores of one task and split say of the model among its baselines."""
+
+    task: str
+    split: str
+    words: list[str] = Field(description="Sentences; only intervals decide.")
+
+
 class Run(BaseModel):
     """The training of the model; empty where its run directory is not there."""
 
     curves: dict[str, Curve]
     scores: list[dict[str, Any]] = Field(description="Rows of the last evaluation (scores.json).")
+    conclusions: list[Conclusion]
     verdicts: list[str]
     settings: dict[str, Any]
 
