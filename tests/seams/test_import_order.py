@@ -11,7 +11,7 @@ import lang_jepa
 ROOT = Path(lang_jepa.__file__).parent
 ORDER = (
     "errors", "version", "files", "settings", "stories", "data", "models", "objectives", "evaluation", "inference", "training",
-    "export", "report", "comparison", "serving", "cli", "python",
+    "export", "report", "comparison", "trial", "serving", "cli", "python",
 )  # fmt: skip
 """Rooms from left to right; docs/architecture.md draws them."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lang_jepa.cli import data, document, evaluate, folders, infer, monitor, quickstart, rank, serve, tools, train
+from lang_jepa.cli import data, document, evaluate, folders, infer, monitor, quickstart, rank, serve, tools, train, try_
 from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.cli.examples import EXAMPLES
 from lang_jepa.errors import LangJepaError, visible
@@ -59,7 +59,8 @@ def options(
 
 
 VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
-    "Train": (quickstart.quickstart, train.train, tools.recipes, data.prepare, data.shards),
+    "Begin": (try_.try_, quickstart.quickstart),
+    "Train": (train.train, tools.recipes, data.prepare, data.shards),
     "Use": (
         infer.infer,
         document.document,
@@ -78,7 +79,8 @@ VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
 
 for group, verbs in VERBS.items():
     for verb in verbs:
-        app.command(cls=Checked, rich_help_panel=group, epilog="\n".join(EXAMPLES[verb.__name__]))(verb)
+        name = verb.__name__.rstrip("_")  # `try_`, since `try` is Python's
+        app.command(name, cls=Checked, rich_help_panel=group, epilog="\n".join(EXAMPLES[name]))(verb)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Commands to copy, which stand at the end of each verb's help; a test parses them all."""
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
+    "try": ("lang-jepa try FOLDER", "lang-jepa try chats.jsonl --beside ENCODER --minutes 10"),
     "quickstart": ("lang-jepa quickstart", "lang-jepa quickstart --seed 1 -o logging.log_dir=runs/second"),
     "train": (
         "lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine",

@@ -166,6 +166,19 @@ class EncoderBar(Bar):
         return f"held-out data; recall@1 and mrr among {candidates:.0f} {self._units}, rank at most {limit:.0f}"
 
 
+class TrialBar(EncoderBar):
+    """The same without the table of validations, whose outcome a trial shows otherwise."""
+
+    def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
+        super().begin(total=total, start=start, every=max(1, total // 4), info=[])
+
+    def validation(self, step: int, metrics: Metrics) -> None:
+        return
+
+    def message(self, text: str) -> None:
+        return
+
+
 class DecoderBar(Bar):
     """The same for the training of a decoder."""
 

@@ -32,6 +32,7 @@ def score_tables(report: Report, *, title: str, everything: bool = False, asked:
         if hidden:
             left_out = f"{counted(hidden, 'weaker row')} left out here"
             plain(f"{left_out}: --everything shows all, the JSON has them", style="dim")
+        plain(" ".join(conclusions(row for row in report.rows if (row.task, row.split) == (task, split))))
 
 
 def sorted_rows(report: Report, everything: bool) -> list[Row]:

@@ -105,7 +105,7 @@ def measure(kind: "RunKind[Any]", settings: Any, scratch: Path, *, timed: bool) 
     seconds = None
     if timed:
         engine = kind.start(settings, scratch, steps=TIMED_STEPS)
-        seconds = _seconds(engine, TIMED_STEPS)
+        seconds = seconds_per_step(engine, TIMED_STEPS)
         engine.close()
     engine = kind.start(kind.eager(settings), scratch, steps=COUNTED_STEPS)
     flops = count_flops(engine, COUNTED_STEPS)
@@ -131,7 +131,8 @@ def count_flops(engine: "Engine", steps: int) -> float:
     return total / steps
 
 
-def _seconds(engine: "Engine", steps: int) -> float:
+def seconds_per_step(engine: "Engine", steps: int) -> float:
+    """Seconds of an optimizer step, see `per_step`, from real ones, which change the run."""
     found: dict[Hashable, list[float]] = {}
     for _ in range(steps):
         began = time.perf_counter()

@@ -34,3 +34,8 @@ def is_severe(line: str) -> bool:
     """
     found = _LEVEL.search(line[:_WITHIN])
     return found is not None and any(found.groupdict().values())
+
+
+def has_level(line: str) -> bool:
+    """Whether a level, of an error or of anything else, stands in a line."""
+    return _LEVEL.search(line[:_WITHIN]) is not None

@@ -32,6 +32,18 @@ def lines_of(raw: str, units: Sequence[str]) -> Lines:
     return [None if start is None else bisect_left(ends, start) + 1 for start in starts]
 
 
+def lines_in_order(raw: str, units: Sequence[str]) -> Lines:
+    """The same of units that are lines or records, which begin with their first line; takes one pass."""
+    found, number, every = list[int | None](), 0, [line.strip() for line in raw.split("\n")]
+    for unit in units:
+        at = number
+        while at < len(every) and not (every[at] and unit.startswith(every[at])):
+            at += 1
+        found.append(at + 1 if at < len(every) else None)
+        number = at + 1 if at < len(every) else number
+    return found
+
+
 def _consecutive(raw: str, units: Sequence[str]) -> list[int]:
     """First characters of the units; empty where something stands between two of them."""
     starts, end = [], 0
@@ -86,8 +98,10 @@ def _all(text: str, part: str) -> list[int]:
 
 def raw_text(path: Path) -> str | None:
     """The text of a file that is one document; None of one that is gone, no text, or of many documents."""
-    kind = formats.kind_of_named(path) if path.is_file() else None
-    if kind is None or kind.prose is None or kind.name in ("PDF", "Word"):
+    if not path.is_file():
+        return None
+    kind = formats.kind_of_named(path) or formats.TEXT  # a log may have any name
+    if kind.prose is None or kind.name in ("PDF", "Word"):
         return None
     try:
         return decode(b"".join(chunks(path)))

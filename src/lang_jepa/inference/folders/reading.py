@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from lang_jepa.data.corpus.statistics import Losses
@@ -13,7 +14,7 @@ from lang_jepa.data.sources.listing import File
 from lang_jepa.data.sources.local import LocalSource
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter, split_text
-from lang_jepa.inference.folders.places import Lines, lines_of, raw_text, row_lines
+from lang_jepa.inference.folders.places import Lines, lines_in_order, lines_of, raw_text, row_lines
 from lang_jepa.settings.data import DataSettings
 
 
@@ -69,8 +70,12 @@ class Collection:
         return ((one, position) for one in self.documents for position in range(len(one.units)))
 
 
-def read_collection(settings: DataSettings) -> Collection:
+def read_collection(settings: DataSettings, most: int | None = None) -> Collection:
     """Read all documents that `settings.train_file` names into memory; short ones are taken too.
+
+    Args:
+        settings: where they are. With `limit` rows that have an id have no line.
+        most: documents at most (None: all).
 
     Raises:
         LangJepaError: of `open_source`; there is no document, with the reasons.
@@ -81,16 +86,23 @@ def read_collection(settings: DataSettings) -> Collection:
     numbers = cache(row_lines)
     rejected, left_out = Counter[str](), Counter[str]()
     found = []
-    for document in source.documents(rejected):
+    for document in islice(source.documents(rejected), most):
         left_out.update(dict(document.left_out))
-        found.append(_placed(document, files, numbers, as_read(split_text(document.text, splitter), settings)))
+        units = as_read(split_text(document.text, splitter), settings)
+        found.append(
+            _placed(document, files, numbers, units, lines_in_order if settings.units == "lines" else lines_of)
+        )
     require_documents(len(found), rejected, source)
     losses = Losses(len(found) + rejected.total(), rejected, {}, left_out)
     return Collection(source.description, found, losses)
 
 
 def _placed(
-    document: Document, files: Mapping[str, File], numbers: Callable[[Path], list[int]], units: list[str]
+    document: Document,
+    files: Mapping[str, File],
+    numbers: Callable[[Path], list[int]],
+    units: list[str],
+    find: Callable[[str, Sequence[str]], Lines],
 ) -> Placed:
     name, _, row = (document.place or document.id).rpartition(":")
     file, unknown = files.get(name), list[int | None]([None] * len(units))
@@ -99,7 +111,7 @@ def _placed(
     path = str(file.path)
     if file.kind.prose is not None:
         raw = raw_text(file.path)
-        return Placed(path, path, document.text, units, unknown if raw is None else lines_of(raw, units))
+        return Placed(path, path, document.text, units, unknown if raw is None else find(raw, units))
     known = numbers(file.path)
     line = known[int(row)] if known else None
     return Placed(document.id, path, document.text, units, [line] * len(units))

@@ -6,17 +6,17 @@ class-based TF-IDF (Grootendorst 2022, BERTopic, https://arxiv.org/abs/2203.0579
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.errors import LangJepaError, counted
-from lang_jepa.evaluation.metrics.similarity import Floats, prepare
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
 from lang_jepa.inference.document_reading import Progress, silent
-from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.folders.reading import Collection
+from lang_jepa.settings.encoder import Settings
 
 Of = Literal["sentences", "documents"]
 Method = Literal["kmeans", "hdbscan"]
@@ -34,6 +34,27 @@ _PART = 2048
 _LEAST = 4
 """Units of a topic: at least so many on average where the number is chosen, and in each of HDBSCAN."""
 _WORD = r"(?u)\b[^\W\d_][^\W\d_]+\b"
+
+
+class Space(Protocol):
+    """What gives sentences vectors that can be put into topics: an `EmbeddingModel`, or words."""
+
+    statistics: Statistics
+    settings: Settings
+
+    @property
+    def similarity_kind(self) -> Similarity:
+        """By which the vectors are compared."""
+
+    @property
+    def knows_speakers(self) -> bool:
+        """Whether turns have their speaker in front."""
+
+    def encode(self, texts: Sequence[str], /, *, turns: bool = False) -> Any:
+        """float32 [n, D]."""
+
+    def tokenize(self, sentences: Sequence[str], /, *, turns: bool = False) -> Any:
+        """The tokens of each sentence, of which some may have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +124,7 @@ class TopicMap:
 
 
 def find_topics(
-    model: EmbeddingModel,
+    model: Space,
     found: Collection,
     *,
     of: Of | None = None,
@@ -163,7 +184,7 @@ class _Sentences:
         return int(self.owners.max()) + 1
 
     @classmethod
-    def read(cls, model: EmbeddingModel, found: Collection, progress: Progress) -> "_Sentences":
+    def read(cls, model: Space, found: Collection, progress: Progress) -> "_Sentences":
         every = found.units
         tokens = model.tokenize(every, turns=model.knows_speakers) if every else []
         kept = [place for place, ids in zip(found.places(), tokens, strict=True) if len(ids)]

@@ -1,0 +1,40 @@
+"""What a trial is asked to do, and the command that asks it."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lang_jepa.trial.recognise import Kind
+
+MINUTES = 4.0
+"""Of the training, where nobody says how many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOptions:
+    """What to try.
+
+    Attributes:
+        path: a file or a folder.
+        output: folder of the trial.
+        wanted: what to take the text for (None: what it looks like).
+        beside: a pretrained encoder by folder or hub name.
+        minutes: that training steps may take, those over the pretrained encoder included.
+        changes: overrides of the recipes, last.
+    """
+
+    path: Path
+    output: Path
+    wanted: Kind | None = None
+    beside: str | None = None
+    minutes: float = MINUTES
+    changes: Sequence[str] = ()
+
+    @property
+    def command(self) -> str:
+        """The command of these options, as a shell reads it; without `changes`, which have none."""
+        words = ["lang-jepa", "try", str(self.path), "--output", str(self.output), "--minutes", f"{self.minutes:g}"]
+        words += ["--as", self.wanted] if self.wanted else []
+        words += ["--beside", self.beside] if self.beside else []
+        return shlex.join(words)

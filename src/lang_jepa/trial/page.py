@@ -1,0 +1,342 @@
+"""The page of a trial: one file without scripts and without requests; whatever stands in it of a text is escaped."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from lang_jepa.errors import counted, visible
+from lang_jepa.trial import scores
+from lang_jepa.trial.curve import curve
+from lang_jepa.trial.options import TrialOptions
+from lang_jepa.trial.plan import Plan
+from lang_jepa.trial.verdict import Verdict, short_name
+from lang_jepa.version import __version__
+
+if TYPE_CHECKING:
+    from lang_jepa.evaluation.table import Report
+
+PAGE = "report.html"
+_CUT = 320
+"""Characters of a passage that are shown."""
+_OVERLAP = 0.2
+"""Share of held-out units that stand in the training text from which on that is said."""
+
+_LANGUAGES = {
+    "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "nl": "Dutch",
+    "pt": "Portuguese", "zh": "Chinese", "ja": "Japanese", "ru": "Russian", "el": "Greek", "ar": "Arabic",
+    "hi": "Hindi",
+}  # fmt: skip
+
+Facts = Mapping[str, Any]
+Commands = Sequence[tuple[str, str]]
+
+
+def page(
+    options: TrialOptions,
+    facts: Facts,
+    verdict: Verdict,
+    report: "Report",
+    plans: Mapping[str, Plan],
+    commands: Commands,
+) -> str:
+    """The page.
+
+    Args:
+        options: of the trial.
+        facts: what was found, see `lang_jepa.trial.trial`.
+        verdict: what is said first.
+        report: the scores; no rows where nothing was trained.
+        plans: of the trainings, by their folders.
+        commands: what to do next.
+    """
+    sections = [
+        ("text", "The text", _text(facts)),
+        ("scores", "Scores", _scores(facts, report)),
+        ("surprises", "What does not belong", _surprises(facts)),
+        ("topics", "Kinds of lines" if facts["kind"] == "logs" else "Topics", _topics(facts)),
+        ("copies", "Copies", _copies(facts)),
+        ("searches", "Searches", _searches(facts)),
+        ("next", "What to do next", _next(commands)),
+        ("how", "How it was done", _how(options, facts, plans)),
+    ]
+    shown = [(name, title, body) for name, title, body in sections if body]
+    template = Template((resources.files("lang_jepa.trial") / "page.html").read_text("utf-8"))
+    return template.substitute(
+        title=escape(f"{verdict.headline}: {options.path}"),
+        of=f"{_e(str(options.path))}, tried with lang-jepa",
+        tone="yes" if verdict.helps else "no",
+        headline=_e(verdict.headline),
+        verdict="".join(f'<p class="lead">{_e(_together(one))}</p>' for one in verdict.sentences) + _glance(facts),
+        nav="".join(f'<li><a href="#{name}">{_e(title)}</a></li>' for name, title, _ in shown),
+        sections="\n".join(
+            f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_e(title)}</h2>{body}'
+            "</section>"
+            for name, title, body in shown
+        ),
+        footer=f"Written by lang-jepa {__version__}. This file is complete: it loads nothing and sends nothing.",
+    )
+
+
+def _e(text: str) -> str:
+    """A text as HTML shows it, with what a terminal or a page would obey made visible."""
+    return escape(visible(text))
+
+
+def _together(sentence: str) -> str:
+    """A sentence whose numbers are not parted from their signs at the end of a line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _quote(text: str) -> str:
+    return _e(_cut(text, _CUT))
+
+
+def _cut(text: str, most: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
+
+
+def _place(place: str) -> str:
+    return f'<span class="place">{_e(place)}</span>'
+
+
+def _text(facts: Facts) -> str:
+    about, unit = facts["about"], facts["unit"]
+    median, low, high = about["words_each"]
+    each, few, many = about["units_each"]
+    several = f"{each:,} a document; most have {few:,} to {many:,}" if about["documents"] > 1 else ""
+    tiles = [
+        ("documents", f"{about['documents']:,}", ""),
+        (f"{unit}s", f"{about['units']:,}", several),
+        (f"words in a {unit}", f"{median:,}", f"most have {low:,} to {high:,}"),
+        ("language", _LANGUAGES.get(facts["language"] or "", "?"), "a guess by frequent words")
+        if facts["kind"] != "logs"
+        else None,
+    ]
+    shown = "".join(
+        f"<div><dt>{_e(name)}</dt><dd>{_e(value)}<small>{_e(more)}</small></dd></div>"
+        for name, value, more in filter(None, tiles)
+    )
+    others = f" Left out: {_e(facts['others'])}." if facts["others"] else ""
+    kinds = ", ".join(f"<code>--as {one}</code>" for one in ("documents", "dialogues", "logs") if one != facts["kind"])
+    lost = [f"{count:,} × {_e(reason)}" for reason, count in [*about["rejected"], *about["left_out"]]]
+    losses = f"<p>Not read: {'; '.join(lost)}.</p>" if lost else "<p>Everything in it could be read.</p>"
+    return (
+        f"<p>Taken for <strong>{_e(facts['kind'])}</strong>: {_e(facts['taken'])}.{others} "
+        f'<span class="soft">To take it for something else: {kinds}.</span></p>'
+        f'<dl class="tiles">{shown}</dl>{losses}'
+    )
+
+
+def _glance(facts: Facts) -> str:
+    """What else was found, a line each, with where it is shown."""
+    copies, surprises, topics = facts["copies"], facts.get("surprises"), facts.get("topics")
+    found = []
+    if facts["kind"] != "logs" and copies["exact"] + copies["near"] + copies["repeated"]:
+        said = f"{_documents(copies)}, {counted(copies['repeated'], 'repeated ' + facts['unit'])}"
+        found.append(("copies", "Copies", said))
+    if surprises and surprises["most"]:
+        one = surprises["most"][0]
+        found.append(("surprises", "Least expected", f"“{_cut(one['text'], 70)}” ({one['place']})"))
+    if topics and topics["topics"]:
+        words = [" ".join(one["words"][:2]) for one in topics["topics"] if one["words"]]
+        name = "Most lines are about" if facts["kind"] == "logs" else "Most of it is about"
+        found.append(("topics", name, ", ".join(words[:4])))
+    lines = "".join(f'<li><a href="#{where}">{name}</a>: {_e(said)}</li>' for where, name, said in found)
+    return f'<ul class="glance">{lines}</ul>' if lines else ""
+
+
+def _documents(copies: Mapping[str, Any]) -> str:
+    exact, near = copies["exact"], copies["near"]
+    return f"{counted(exact, 'exact copy', 'exact copies')}, {counted(near, 'near copy', 'near copies')}"
+
+
+def _scores(facts: Facts, report: "Report") -> str:
+    """The tables, under what makes them look too good or too bad."""
+    if facts["lacking"] is not None:
+        return _lacking(facts)
+    notes = []
+    if (share := facts["overlap"]) >= _OVERLAP and facts["kind"] != "logs":  # whose lines always recur
+        notes.append(
+            f"{100 * share:.0f} % of the held-out {facts['unit']}s stand in the training text word for word: all "
+            "scores here are higher than of quite new text."
+        )
+    notes += [f"Training warned: {alarm.partition('. ')[0].rstrip('.')}." for alarm in facts["alarms"]]
+    return "".join(f"<p>{_e(note)}</p>" for note in notes) + scores.section(report, facts["unit"])
+
+
+def _lacking(facts: Facts) -> str:
+    return (
+        f"<p>{_e(facts['lacking'])} What follows needs no training: copies, topics by the words alone, and searches "
+        "for words. No score is given, since none would mean anything.</p>"
+    )
+
+
+def _surprises(facts: Facts) -> str:
+    found, unit = facts.get("surprises"), facts["unit"]
+    if not found or not found["most"]:
+        return ""
+    whose = "of the whole text" if found["against"] == "training" else "of the same document"
+    body = (
+        f"<p>{counted(found['judged'], unit)} were compared with what stands around them, by {_e(_way(facts))}. The "
+        f"number: by how many standard deviations a {unit} fits worse there than shuffled ones {whose}; above 0 is "
+        "worse than chance. What is high is worth a look, not wrong by itself.</p>"
+    )
+    if found["outside"]:
+        body += f"<h3>Fits neither what stands before nor what follows</h3>{_cards(found['outside'])}"
+    worse = (found["most"][0]["score"] or 0.0) > 0
+    none = "" if worse else f"<p>No {unit} fits worse than chance: these are merely the least expected.</p>"
+    body += f"<h3>Not expected after what stands before</h3>{none}{_cards(found['most'])}"
+    if found["documents"]:
+        rows = "".join(
+            f"<tr><td class='n'>{one['mean']:+.2f}</td><td class='n'>{one['units']:,}</td>"
+            f"<td>{_place(one['document'])}</td></tr>"
+            for one in found["documents"]
+        )
+        body += (
+            f"<h3>Documents with the most surprising text on average</h3><div class='wide' tabindex='0'><table><tr>"
+            f"<th class='n'>mean</th><th class='n'>{unit}s</th><th>document</th></tr>{rows}</table></div>"
+        )
+    return body
+
+
+def _cards(passages: Sequence[Mapping[str, Any]]) -> str:
+    return f'<ol class="cards">{"".join(map(_surprise, passages))}</ol>'
+
+
+def _way(facts: Facts) -> str:
+    """How surprise was measured, in words."""
+    if facts["judge"] == "model":
+        predicted = facts["surprises"]["used"].startswith("prediction")
+        how = "what the model that was trained here predicts" if predicted else "a mean of what stands before, in the "
+        return how if predicted else f"{how}vectors of {_called('model')}"
+    more = " (a pretrained encoder sees more: --beside ENCODER)" if facts["judge"] == "TF-IDF" else ""
+    return f"the vectors of {_called(facts['judge'])}, without a predictor{more}"
+
+
+def _surprise(one: Mapping[str, Any]) -> str:
+    before = f'<p class="soft">after: {_quote(one["before"])}</p>' if one["before"] else ""
+    expected = "".join(f'<p class="soft">expected rather: “{_quote(text)}”</p>' for text in one["expected"])
+    return (
+        f'<li><span class="share">{one["score"]:+.1f}</span>{_place(one["place"])}{before}'
+        f"<p><mark>{_quote(one['text'])}</mark></p>{expected}</li>"
+    )
+
+
+def _topics(facts: Facts) -> str:
+    found, logs, unit = facts.get("topics"), facts["kind"] == "logs", facts["unit"]
+    if not found or not found["topics"]:
+        return "<p>Too few different sentences to be put into topics.</p>"
+    shown = found["topics"]
+    if logs:
+        said = (
+            f"{counted(found['count'], 'kind')} of lines, which differ in more than numbers, times and addresses; "
+            f"{found['once']:,} of them occur once. The {len(shown)} most frequent:"
+        )
+    else:
+        said = (
+            f"{counted(found['count'], 'topic')} of {found['of']} ({found['chosen']}), by the vectors of "
+            f"{_space(facts)}. Named by their most telling words."
+        )
+    body = f'<p>{_e(said)}</p><ul class="cards two">{"".join(_topic(one, unit, logs) for one in shown)}</ul>'
+    if logs and found["rare"]:
+        rare = "".join(
+            f"<li>{_place(one['typical'][0]['place'])}<p>{_quote(one['typical'][0]['text'])}</p></li>"
+            for one in found["rare"]
+        )
+        body += f'<h3>Seen only once</h3><ul class="cards two">{rare}</ul>'
+    return body
+
+
+def _topic(one: Mapping[str, Any], unit: str, logs: bool) -> str:
+    title = one["text"] if logs else ", ".join(one["words"])
+    typical = "".join(f"<p>{_quote(near['text'])} {_place(near['place'])}</p>" for near in one["typical"])
+    return (
+        f'<li><span class="share">{100 * one["share"]:.0f} %</span><span class="words">{_quote(title)}</span>'
+        f'<div class="meter"><i style="width:{100 * one["share"]:.1f}%"></i></div>{typical}</li>'
+    )
+
+
+def _space(facts: Facts) -> str:
+    return _called(facts["space"])
+
+
+def _called(name: str) -> str:
+    names = {"model": "the encoder that was trained here", "TF-IDF": "words alone (TF-IDF)"}
+    return names.get(name, short_name(name))
+
+
+def _copies(facts: Facts) -> str:
+    found = facts["copies"]
+    if facts["kind"] == "logs":
+        return ""
+    stand = "stands" if found["repeated"] == 1 else "stand"
+    several = f"{counted(found['repeated'], facts['unit'])} of the others {stand} in several places"
+    said = f"{_documents(found)}, which are left out of the training; {several}."
+    documents = "".join(
+        f"<li>{_place(one['document'])}<p>{_e(one['kind'])} of {_place(one['original'])} "
+        f'<span class="soft">({100 * one["share"]:.0f} % of its sentences)</span></p></li>'
+        for one in found["documents"]
+    )
+    sentences = "".join(
+        f'<li><span class="share">{one["times"]} ×</span><p>{_quote(one["text"])}</p>'
+        f"<p>{', '.join(_place(place) for place in one['places'])}</p></li>"
+        for one in found["sentences"]
+    )
+    body = f"<p>{_e(said)}</p>"
+    body += f'<h3>Documents</h3><ul class="cards two">{documents}</ul>' if documents else ""
+    return body + (f'<h3>Passages</h3><ul class="cards">{sentences}</ul>' if sentences else "")
+
+
+def _searches(facts: Facts) -> str:
+    found = facts.get("searches")
+    if not found:
+        return ""
+    shown = "".join(
+        f"<h3>“{_e(one['query'])}”</h3><ol class='cards'>"
+        + "".join(
+            f'<li><span class="share">{hit["score"]:.2f}</span>{_place(hit["place"])}<p>{_quote(hit["text"])}</p></li>'
+            for hit in one["hits"]
+        )
+        + "</ol>"
+        for one in found
+    )
+    return (
+        f"<p>Asked with words of the largest topics, found by {_e(_space(facts))}; the number is the cosine.</p>{shown}"
+    )
+
+
+def _next(commands: Commands) -> str:
+    return "".join(f"<p>{_e(what)}:</p><pre>{_e(command)}</pre>" for what, command in commands)
+
+
+def _how(options: TrialOptions, facts: Facts, plans: Mapping[str, Plan]) -> str:
+    parts = []
+    for folder, one in plans.items():
+        typed = " ".join(f"-o {shlex.quote(override)}" for override in [*one.overrides, *options.changes])
+        again = typed.replace(str(options.output), "again")
+        name = "Training" if folder == "run" else "Training over the pretrained encoder"
+        drawn = curve(facts["curve"], facts["kept"]) if folder == "run" else ""
+        figure = (
+            f"<figure>{drawn}<figcaption>How often the next {_e(facts['unit'])} was found among the candidates of a "
+            "validation, on held-out text, while training went on. The dot: the weights that were kept.</figcaption>"
+            "</figure>"
+            if drawn
+            else ""
+        )
+        parts.append(
+            f"<h3>{name}: recipe <code>{_e(one.recipe)}</code>, {one.steps:,} steps</h3>{figure}"
+            f"<details><summary>The command that repeats it</summary>"
+            f"<pre>lang-jepa train {_e(one.recipe)} {_e(again)}</pre>"
+            "<p>Then <code>lang-jepa evaluate</code> on the run.</p></details>"
+        )
+    took = "".join(f"<dt>{_e(name)}</dt><dd>{seconds:,.1f} s</dd>" for name, seconds in facts["seconds"].items())
+    note = f"<p>{_e(facts['not_over'])}</p>" if "not_over" in facts else ""
+    return (
+        f"{note}{''.join(parts)}<h3>Seconds of each stage</h3><dl class='how'>{took}"
+        f"<dt>seed</dt><dd>{facts['seed']}</dd></dl>"
+        f"<p>The whole page again: <code>{_e(options.command)}</code></p>"
+    )

@@ -1,0 +1,237 @@
+"""How a trial trains: the recipe for what was found, sizes by the amount of text, steps by the time there is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from lang_jepa.comparison.budget import seconds_per_step
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.deduplicate import hash_text
+from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.models.architecture import read_config, width_of
+from lang_jepa.report.run import PIECE
+from lang_jepa.settings.encoder import Settings
+from lang_jepa.settings.load import load_settings
+from lang_jepa.training.text_size import ENOUGH_PER_DIMENSION
+from lang_jepa.training.train import method_of, open_run, start
+from lang_jepa.trial.recognise import Kind, Taken
+
+RECIPES: dict[Kind, str] = {"documents": "documents", "dialogues": "dialogue", "logs": "log"}
+"""The recipe of each kind, from scratch."""
+OVER: dict[Kind, str] = {"documents": "pretrained", "dialogues": "dialogue_pretrained"}
+"""The recipe of each kind over a pretrained encoder; there is none of logs, whose lines are no language."""
+MOST_DOCUMENTS = 20_000
+"""Documents that a trial reads, the first ones."""
+LEAST_STEPS = 20
+"""Steps below which a training is not worth beginning."""
+
+_WIDTHS = (256, 192, 128, 96, 64, 48, 32)
+_TIMED, _QUICKEST = 6, 0.02
+"""Steps that are timed, and the seconds that one over a pretrained encoder takes at least, whatever the machine."""
+_HEADS = (6, 8, 4, 2, 1)
+_FEW_DOCUMENTS = 60
+_LOGS_HELD_OUT = 0.3
+_REPETITIVE, _CAREFUL = 0.5, 0.0007
+"""Share of turns that recur word for word from which on the recipe's learning rate collapses, since many a turn of the
+batch that is to be told from the true one is the same; and the rate that is taken then.
+"""
+_LEAST_HELD_OUT, _LEAST_QUESTIONS = 4, 20
+"""Documents (of logs pieces of `report.run.PIECE` lines), and units after the first of their documents, that have to be
+held out: one in four documents only chooses, and intervals are over the others.
+"""
+_CHARACTERS_PER_TOKEN = 40
+"""Characters of text for each token of the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A training that is about to begin.
+
+    Attributes:
+        recipe: its name.
+        overrides: `SECTION.KEY=VALUE`; with the recipe they are all that a command needs.
+        seconds_per_step: as measured (None: the number of steps was given).
+        steps: that it makes.
+    """
+
+    recipe: str
+    overrides: list[str]
+    seconds_per_step: float | None
+    steps: int
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.recipe, self.overrides)
+
+
+def data_overrides(taken: Taken, output: Path, *, texts: Sequence[str], language: str | None) -> list[str]:
+    """What of the data is set for any recipe.
+
+    Args:
+        taken: what the text is.
+        output: folder of the trial.
+        texts: of all documents, by which those are chosen that are held out.
+        language: of the texts, if it is known.
+    """
+    share = _LOGS_HELD_OUT if taken.kind == "logs" else held_out(texts)
+    limit = MOST_DOCUMENTS if len(texts) > MOST_DOCUMENTS else "null"
+    own = [f"data.val_fraction={share}", "data.min_length=1", f"data.limit={limit}"]
+    own.append(f"data.corpus_dir={output / 'corpora'}")
+    return [*taken.overrides, *own, *([f"data.language={language}"] if language and taken.kind == "documents" else [])]
+
+
+def held_out(texts: Sequence[str]) -> float:
+    """The `data.val_fraction` that holds out a fifth of these documents, of few a quarter.
+
+    Documents are held out whose hash lies below the fraction, and of few documents by chance many or none do: the
+    fraction lies between the hashes of the last one that is wanted and the first one that is not.
+    """
+    hashes = sorted({int(hash_text(text)) for text in texts})
+    wanted = max(1, round(len(hashes) * (0.25 if len(hashes) < _FEW_DOCUMENTS else 0.2)))
+    if len(hashes) <= wanted:
+        return 0.2
+    return round((hashes[wanted - 1] + hashes[wanted]) / 2 / 2.0**64, 6)
+
+
+def vocabulary(characters: int) -> str:
+    """How large a vocabulary is learnt from a text of so many characters."""
+    return f"data.vocab_size={max(400, min(8192, characters // _CHARACTERS_PER_TOKEN))}"
+
+
+def lacking(corpus: Corpus, unit: str) -> str | None:
+    """What a corpus has too little of for a training, in a sentence with the cure; None where there is enough."""
+    train, held = corpus.train, corpus.validation
+    least = ENOUGH_PER_DIMENSION * _WIDTHS[-1]
+    if train.num_sentences < least:
+        return (
+            f"There are {counted(train.num_sentences, unit)} to learn from beside those that are held out, and "
+            f"{least} or more are needed ({ENOUGH_PER_DIMENSION} for each dimension of the smallest model)."
+        )
+    questions = held.num_sentences - held.num_documents
+    if unit == "line" and held.num_sentences < _LEAST_HELD_OUT * PIECE:
+        return (
+            f"Scores need lines that were not learnt from: {counted(held.num_sentences, 'line')} could be held out, "
+            f"and {_LEAST_HELD_OUT * PIECE} are needed. Give a longer log."
+        )
+    if unit != "line" and (held.num_documents < _LEAST_HELD_OUT or questions < _LEAST_QUESTIONS):
+        return (
+            f"Scores need text that was not learnt from: {counted(held.num_documents, 'document')} with "
+            f"{counted(max(0, questions), 'question')} could be held out, and {_LEAST_HELD_OUT} with "
+            f"{_LEAST_QUESTIONS} are needed. Give more documents: of one long text its chapters, a file each."
+        )
+    return None
+
+
+def plan(
+    taken: Taken, corpus: Corpus, data: Sequence[str], folder: Path, *, seconds: float, encoder: str | None = None
+) -> Plan | None:
+    """The training of a corpus in the time that there is.
+
+    Args:
+        taken: what the text is.
+        corpus: as prepared with `data`, for its size.
+        data: overrides of the data.
+        folder: of the run.
+        seconds: that the steps may take.
+        encoder: a pretrained one, to train over (None: from scratch).
+
+    Returns:
+        None where not even `LEAST_STEPS` steps over the encoder fit.
+    """
+    if encoder is not None and seconds < LEAST_STEPS * _QUICKEST:
+        return None
+    recipe = RECIPES[taken.kind] if encoder is None else OVER[taken.kind]
+    own = [*data, f"logging.log_dir={folder}"]
+    own += sizes(corpus) if encoder is None else over(encoder)
+    if encoder is None and taken.kind == "dialogues" and repeats(corpus) >= _REPETITIVE:
+        own.append(f"optimization.lr={_CAREFUL}")
+    settings = load_settings(recipe, own)
+    batch = max(1, min(settings.data.batch_size, examples_of(corpus, settings) // 2))
+    own += [f"data.batch_size={batch}"] if batch < settings.data.batch_size else []
+    measured = _measure(load_settings(recipe, own))
+    most = settings.optimization.max_steps or LEAST_STEPS
+    steps = min(most, int(seconds / measured))
+    if encoder is not None and steps < LEAST_STEPS:
+        return None
+    return Plan(recipe, [*own, *schedule(settings, max(LEAST_STEPS, steps))], measured, max(LEAST_STEPS, steps))
+
+
+def repeats(corpus: Corpus) -> float:
+    """The share of the held-out units that stand in the training text word for word."""
+    return float(corpus.manifest["statistics"]["overlap"]["all_sentences"] or 0.0)
+
+
+def examples_of(corpus: Corpus, settings: Settings) -> int:
+    """Passages that the training text gives, about: documents, those longer than `data.passage_size` in pieces."""
+    lengths = np.diff(corpus.train.document_starts)
+    return int((-(-lengths // settings.data.passage_size)).sum())
+
+
+def sizes(corpus: Corpus) -> list[str]:
+    """The widest model that the training text is enough for, by the rule of `lang_jepa.training.text_size`."""
+    there = corpus.train.num_sentences
+    width = next(width for width in _WIDTHS if ENOUGH_PER_DIMENSION * width <= there)
+    return [f"model.embed_dim={width}", f"model.pred_dim={width}"]
+
+
+def over(encoder: str) -> list[str]:
+    """The settings that name a pretrained encoder.
+
+    Raises:
+        LangJepaError: there is none.
+    """
+    width = width_of(read_config(encoder))
+    heads = next(heads for heads in _HEADS if width % heads == 0)
+    return [
+        f"data.tokenizer_path={encoder}",
+        f"model.embed_dim={width}",
+        f"model.pred_dim={width}",
+        f"model.predictor_heads={heads}",
+    ]
+
+
+def schedule(settings: Settings, steps: int) -> list[str]:
+    """How many steps, a third of them at most to warm up (a shorter one collapses), ten validations, checkpoints."""
+    warmup = min(settings.optimization.warmup_steps or 0, steps // 3)
+    shorter = [f"optimization.predictor_warmup_steps={warmup}"] if settings.optimization.predictor_warmup_steps else []
+    return [
+        f"optimization.max_steps={steps}",
+        f"optimization.warmup_steps={warmup}",
+        *shorter,
+        f"logging.eval_freq={max(1, steps // 10)}",
+        f"logging.checkpoint_steps={max(10, steps // 4)}",
+        "logging.checkpoint_freq=null",
+        f"logging.log_freq={max(1, steps // 50)}",
+    ]
+
+
+def _measure(settings: Settings) -> float:
+    """Seconds of a step on this machine, as a throw-away run takes them."""
+    with TemporaryDirectory() as scratch:
+        logging = settings.logging.model_copy(update={"log_dir": scratch})
+        method = method_of(settings.model_copy(update={"logging": logging}))
+        engine = start(method, open_run(method), None)
+        try:
+            return max(1e-4, seconds_per_step(engine, _TIMED))
+        finally:
+            engine.close()
+
+
+def check_encoder_named(encoder: str | None) -> None:
+    """Refuse, before anything is read, an encoder that is not there.
+
+    Raises:
+        LangJepaError: names it.
+    """
+    if encoder is not None:
+        from lang_jepa.inference.model_folder import find_model
+
+        if find_model(Path(encoder)) is not None:
+            raise LangJepaError(
+                f"--beside {encoder} is a run or model directory of this project, and a pretrained encoder is wanted: "
+                "to compare runs, lang-jepa evaluate RUN --beside OTHER"
+            )
+        width_of(read_config(encoder))

@@ -1,0 +1,159 @@
+"""The runs of a trial: trained once, taken up when asked for again, scored on held-out text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.conclusions import MODEL_NAME
+from lang_jepa.evaluation.table import Report, Row
+from lang_jepa.evaluation.tasks.request import QUICK
+from lang_jepa.files.atomic import make_folder, sha256, write_text
+from lang_jepa.inference.document_reading import Progress
+from lang_jepa.report import evaluate_run
+from lang_jepa.report.run import EvaluateOptions
+from lang_jepa.settings.load import load_settings
+from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.run_folder import SETTINGS
+from lang_jepa.training.train import Result, train
+from lang_jepa.trial import plan
+from lang_jepa.trial.findings import Found
+from lang_jepa.trial.options import TrialOptions
+from lang_jepa.trial.recognise import UNITS, Taken
+from lang_jepa.trial.stages import Stages
+from lang_jepa.trial.verdict import short_name
+
+
+@dataclass
+class Trial:
+    """A trial at work; what it finds is gathered in `facts` for the page."""
+
+    options: TrialOptions
+    stages: Stages
+    reporter: Reporter | None
+    progress: Progress
+    taken: Taken
+    facts: dict[str, Any] = field(default_factory=dict)
+    plans: dict[str, plan.Plan] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.taken.kind].removesuffix("s")
+
+
+class NotScored(LangJepaError):
+    """The held-out text gives no questions."""
+
+
+class Stopped(Exception):
+    """A training was asked to stop."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result)
+        self.result = result
+
+
+def trained_and_scored(trial: Trial, corpus: Corpus, data: Sequence[str]) -> tuple[Report, Report | None]:
+    """The scores of the run from scratch, and of the one over the pretrained encoder, if it fits into the time.
+
+    Raises:
+        Stopped: a training was asked to.
+    """
+    options, seconds = trial.options, 60 * trial.options.minutes
+    over = options.beside is not None and trial.taken.kind in plan.OVER
+    own = [*data, plan.vocabulary(trial.facts["about"]["characters"])]
+    result = _train(trial, "training", corpus, own, "run", seconds / 2 if over else seconds, None)
+    assert result is not None  # from scratch there is always time for some steps
+    trial.facts["kept"] = (result.best or {}).get("step")
+    trial.facts["alarms"] = [*result.alarms, *result.warnings]
+    report = _score(trial, "scoring", "run", options.beside)
+    if not over:
+        return report, None
+    above = _train(trial, "training over it", corpus, data, "over", seconds / 2, options.beside)
+    if above is None:
+        trial.facts["not_over"] = f"Training over {options.beside} does not fit into this time: raise --minutes."
+        return report, None
+    scored = _score(trial, "scoring over it", "over", None)
+    name = f"predictor over {short_name(options.beside or '')}"
+    rows = [replace(row, name=name) for row in scored.rows if row.name == MODEL_NAME]
+    return replace(report, rows=[*report.rows, *rows]), scored
+
+
+def _train(
+    trial: Trial, name: str, corpus: Corpus, data: Sequence[str], folder: str, seconds: float, encoder: str | None
+) -> Result | None:
+    """A finished training in a folder of the trial, taken up where there is one; None where it does not fit."""
+    options, run = trial.options, trial.options.output / folder
+    key = [corpus.path.name, list(data), list(options.changes), seconds, encoder]
+
+    def make() -> Found | None:
+        own = [*data, *options.changes]
+        found = plan.plan(trial.taken, corpus, own, run, seconds=seconds, encoder=encoder)
+        return None if found is None else _plain(found)
+
+    planned = trial.stages.run(f"planning ({folder})", key, make, _said_of_plan)
+    if planned is None:
+        return None
+    trial.plans[folder] = chosen = plan.Plan(**planned)
+    settings = load_settings(chosen.recipe, [*chosen.overrides, *options.changes])
+    done = (run / SETTINGS).is_file() and _same_run(run, planned)
+    write = {"load_checkpoint": done}
+    settings = settings.model_copy(update={"meta": settings.meta.model_copy(update=write)})
+    held: dict[str, Result] = {}
+
+    def go() -> Found:
+        make_folder(run.parent)
+        write_text(options.output / f"{folder}.plan", _plan_text(planned))
+        held["result"] = result = train(settings, trial.reporter)
+        return {"seconds": result.seconds, "step": result.step}
+
+    trial.stages.run(name, key, go, lambda made: f"{made['step']:,} steps", keep=False)
+    trial.stages.seconds[name] = held["result"].seconds  # also of a training that was taken up
+    if held["result"].interrupted:
+        raise Stopped(held["result"])
+    return held["result"]
+
+
+def _plan_text(planned: Found) -> str:
+    return "\n".join([planned["recipe"], *planned["overrides"]]) + "\n"
+
+
+def _same_run(run: Path, planned: Found) -> bool:
+    """Whether what lies in a run directory was begun with this plan."""
+    path = run.with_suffix(".plan")
+    return path.is_file() and path.read_text("utf-8") == _plan_text(planned)
+
+
+def _plain(found: plan.Plan) -> Found:
+    """A plan as plain data."""
+    return {
+        "recipe": found.recipe,
+        "overrides": found.overrides,
+        "seconds_per_step": found.seconds_per_step,
+        "steps": found.steps,
+    }
+
+
+def _said_of_plan(found: Found | None) -> str:
+    if found is None:
+        return "does not fit into this time"
+    return f"recipe {found['recipe']}, {found['steps']:,} steps of {found['seconds_per_step']:.2f} s"
+
+
+def _score(trial: Trial, name: str, folder: str, beside: str | None) -> Report:
+    """Scores of a run on its held-out text, taken up where they are of the same weights."""
+    run = trial.options.output / folder
+    tasks = {"documents": "retrieval"}.get(trial.taken.kind, "turns")
+
+    def make() -> Found:
+        options = EvaluateOptions(tasks=tasks, budget=QUICK, beside=(beside,) if beside else ())
+        try:
+            return evaluate_run(run, options)[0].to_json()
+        except LangJepaError as error:
+            raise NotScored(str(error)) from error
+
+    key = [sha256(run / "model" / "model.safetensors"), sha256(run / "model" / "lang_jepa.json"), beside]
+    made = trial.stages.run(name, key, make, lambda made: f"{max(row['n'] for row in made['rows']):,} questions")
+    return Report(**(made | {"rows": [Row(**row) for row in made["rows"]]}))

@@ -1,0 +1,81 @@
+"""The scores of a trial as tables of a page: of each task twelve rows at most, and a sentence on what they say."""
+
+from collections.abc import Sequence
+from html import escape
+
+from lang_jepa.evaluation.conclusions import MODEL_NAME, conclusions
+from lang_jepa.evaluation.table import Report, Row, is_headline, shortened
+from lang_jepa.trial.curve import bar
+from lang_jepa.trial.verdict import METRIC, SEARCH
+
+_WHO = (
+    ("model", "the predictor that was trained on your text"),
+    ("untrained", "the same predictor before its first step"),
+    ("copy-forward", "what stands last is expected again"),
+    ("recency mean", "a mean of what stands before, the last most"),
+    ("ridge on means", "a linear regression from such means, solved at once"),
+    ("nearest contexts", "what followed in the most similar places of the training text"),
+    ("TF-IDF, BM25", "the words that are shared"),
+    ("chance", "a guess"),
+)
+
+
+def section(report: Report, unit: str) -> str:
+    """The tables, each under what was asked.
+
+    Args:
+        report: with the rows.
+        unit: what is predicted.
+    """
+    tasks = list(dict.fromkeys((row.task, row.split) for row in report.rows))
+    asked = [one for one in tasks if one[0] != SEARCH]
+    body = "".join(_task(report, *one, unit) for one in asked)
+    body += "".join(_search(report, *one) for one in tasks if one[0] == SEARCH)
+    named = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in _WHO)
+    return f"{body}<details><summary>Who is who</summary><dl class='how'>{named}</dl></details>"
+
+
+def _task(report: Report, task: str, split: str, unit: str) -> str:
+    rows = [row for row in report.rows if (row.task, row.split) == (task, split)]
+    shown = [row for row in rows if is_headline(row) and row.metric in (METRIC, "mrr")]
+    kept, hidden = shortened(shown, [row.name for row in rows if row.name.startswith("predictor over")])
+    count = max(row.n for row in shown)
+    more = f" {hidden} weaker ones are left out." if hidden else ""
+    said = (
+        f"Which {unit} of the candidates comes next? {count:,} questions about held-out text. The bar: how often the "
+        f"true one is first (recall@1), with its 95 % interval.{more}"
+    )
+    end = " ".join(conclusions(rows))
+    return f"<h3>{escape(task)}</h3><p>{escape(said)}</p>{_table(kept)}<p><small>{escape(end)}</small></p>"
+
+
+def _search(report: Report, task: str, split: str) -> str:
+    rows = [row for row in report.rows if (row.task, row.split) == (task, split)]
+    shown = [row for row in rows if is_headline(row)]
+    said = (
+        f"Plain search: what a document begins with is looked for in all others and in the rest of it; a hit is where "
+        f"the nearest one is its own. {shown[0].n:,} searches in all of the text, that of the training too."
+    )
+    end = " ".join(conclusions(rows))
+    return f"<h3>search for {escape(task)}</h3><p>{escape(said)}</p>{_table(shown)}<p><small>{escape(end)}</small></p>"
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """A line for each name: the bar, and both metrics in numbers; the best first."""
+    first = {row.name: row for row in rows if row.metric == METRIC}
+    second = {row.name: row for row in rows if row.metric != METRIC}
+    most = max((row.high or row.value) for row in first.values())
+    names = sorted(first, key=lambda name: -first[name].value)
+    heads = f"<tr><th>who</th><th class='bar'></th><th class='n'>{METRIC}</th>"
+    heads += "<th class='n cut'>MRR</th></tr>" if second else "</tr>"
+    lines = []
+    for name in names:
+        row, own = first[name], name == MODEL_NAME
+        mrr = f"<td class='n cut'>{second[name].value:.3f}</td>" if name in second else ("<td></td>" if second else "")
+        half = "" if row.low is None or row.high is None else f" <small>±{50 * (row.high - row.low):.1f}</small>"
+        drawn = bar(row.value, row.low, row.high, most, own=own)
+        lines.append(
+            f"<tr{' class=own' if own else ''}><td>{escape(name)}</td><td class='bar'>{drawn}</td>"
+            f"<td class='n'>{100 * row.value:.1f} %{half}</td>{mrr}</tr>"
+        )
+    return f"<div class='wide' tabindex='0'><table>{heads}{''.join(lines)}</table></div>"

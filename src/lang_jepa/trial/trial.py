@@ -1,0 +1,303 @@
+"""One trial: from a file or folder of text to a verdict and a page, stage by stage."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import prepare
+from lang_jepa.errors import counted
+from lang_jepa.evaluation.conclusions import MODEL_NAME
+from lang_jepa.evaluation.table import Report, Row
+from lang_jepa.files.atomic import check_writable, locked, make_folder, write_text
+from lang_jepa.inference.cache import SentenceCache
+from lang_jepa.inference.document import Using
+from lang_jepa.inference.document_reading import Progress, silent
+from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.folders.reading import Collection, read_collection
+from lang_jepa.inference.folders.topics import Space
+from lang_jepa.inference.index import Index
+from lang_jepa.inference.index.source import SplitDocuments
+from lang_jepa.inference.model import ConceptModel
+from lang_jepa.settings.load import load_settings
+from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.reporter import Reporter
+from lang_jepa.training.train import Result
+from lang_jepa.trial import findings, plan
+from lang_jepa.trial.findings import Found
+from lang_jepa.trial.options import TrialOptions
+from lang_jepa.trial.page import PAGE, page
+from lang_jepa.trial.recognise import Kind, language_of, recognise
+from lang_jepa.trial.runs import NotScored, Stopped, Trial, trained_and_scored
+from lang_jepa.trial.spaces import WORDS, Openings, WordSpace, best_space
+from lang_jepa.trial.stages import OnStage, Silent, Stages
+from lang_jepa.trial.verdict import Verdict, short_name, verdict_of
+
+_SAMPLED = 200_000
+"""Characters by which the language is guessed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        verdict: on the text; None where training was stopped.
+        page: the path of the page; None where training was stopped.
+        commands: what to do next.
+        stopped: the training that was asked to stop.
+    """
+
+    verdict: Verdict | None = None
+    page: Path | None = None
+    commands: Sequence[tuple[str, str]] = ()
+    stopped: Result | None = None
+
+
+def run_trial(
+    options: TrialOptions,
+    *,
+    on_stage: OnStage | None = None,
+    reporter: Reporter | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Try a text; stages that are finished on disk are taken up, and the page is written last.
+
+    Args:
+        options: what to try.
+        on_stage, reporter, progress: show the stages, the training, and other work.
+
+    Raises:
+        LangJepaError: nothing to read, an encoder that is not there, an output that cannot be written.
+    """
+    check_writable(options.output, folder=True)
+    plan.check_encoder_named(options.beside)
+    taken = recognise(options.path, options.wanted)
+    make_folder(options.output)
+    with locked(options.output / ".lock"):
+        (options.output / PAGE).unlink(missing_ok=True)  # until all is done there is none
+        stages = Stages(options.output, on_stage or Silent())
+        return _run(Trial(options, stages, reporter, progress, taken))
+
+
+def _run(trial: Trial) -> Outcome:
+    options, stages = trial.options, trial.stages
+    collection, data = _read(trial)
+    trial.facts["copies"] = stages.run(
+        "copies", [trial.facts["source"], "copies"], lambda: findings.copies(collection), _said_of_copies
+    )
+    corpus = _prepared(trial, data)
+    missing = plan.lacking(corpus, trial.unit) if corpus is not None else "No document is long enough to learn from."
+    trial.facts["lacking"] = missing
+    models: dict[str, ConceptModel] = {}
+    report, over = Report([]), None
+    if corpus is not None and missing is None:
+        trial.facts["overlap"] = plan.repeats(corpus)
+        try:
+            report, over = trained_and_scored(trial, corpus, data)
+        except Stopped as stopped:
+            return Outcome(stopped=stopped.result)
+        except NotScored as problem:
+            trial.facts["lacking"] = f"It was trained, and cannot be scored: {problem}"
+        models[MODEL_NAME] = _load(options.output / "run")
+    if options.beside is not None:
+        models[options.beside] = _load(Path(options.beside))
+    _find(trial, collection, models, report)
+    return _written(trial, report, over)
+
+
+def _read(trial: Trial) -> tuple[Collection, list[str]]:
+    """All documents, and the overrides of the data for every recipe."""
+    options, taken = trial.options, trial.taken
+    recipe = plan.RECIPES[taken.kind]
+
+    def read(language: str | None, texts: Sequence[str]) -> tuple[Collection, list[str]]:
+        data = plan.data_overrides(taken, options.output, texts=texts, language=language)
+        found = read_collection(load_settings(recipe, data).data, plan.MOST_DOCUMENTS + (not texts))
+        return findings.relative(found), data
+
+    def make() -> None:
+        found, _ = read(None, ())
+        language = None if taken.kind == "logs" else language_of(_some_text(found))
+        trial.facts["language"] = language
+        held["found"], held["data"] = read(language, [one.text for one in found.documents])
+
+    held: dict[str, Any] = {}
+    trial.stages.run("reading", [], make, lambda _: _said_of(trial, held["found"]), keep=False)
+    found, data = held["found"], held["data"]
+    trial.facts |= {"about": findings.about(found), "unit": trial.unit, "kind": taken.kind, "taken": taken.why}
+    trial.facts |= {"others": taken.others, "kept": None, "seed": load_settings(recipe, data).meta.seed}
+    settings = load_settings(recipe, data).data
+    trial.facts["limit"] = {"limit": settings.limit}
+    trial.facts["source"] = [settings.model_dump(mode="json"), SplitDocuments.open(settings).source.fingerprint()]
+    return found, data
+
+
+def _some_text(found: Collection) -> str:
+    every = " ".join(one.text[:2000] for one in found.documents)
+    return every[:_SAMPLED]
+
+
+def _said_of(trial: Trial, found: Collection) -> str:
+    units = counted(len(found.units), trial.unit)
+    return f"{trial.taken.kind}: {counted(len(found.documents), 'document')}, {units}"
+
+
+def _said_of_copies(found: Found) -> str:
+    return f"{found['exact']} exact, {found['near']} near, {counted(found['repeated'], 'repeated sentence')}"
+
+
+def _prepared(trial: Trial, data: Sequence[str]) -> Corpus | None:
+    """The corpus of the training from scratch; None where no document is long enough."""
+    vocabulary = plan.vocabulary(trial.facts["about"]["characters"])
+    settings = load_settings(plan.RECIPES[trial.taken.kind], [*data, vocabulary, *trial.options.changes])
+    if trial.facts["about"]["units"] < 2 * plan.LEAST_STEPS:
+        return None
+
+    def say(_: Any) -> str:
+        corpus = held["corpus"]
+        return (
+            f"{corpus.train.num_sentences:,} {trial.unit}s to learn from, {corpus.validation.num_sentences:,} held out"
+        )
+
+    held: dict[str, Corpus] = {}
+    trial.stages.run("preparing", [], lambda: held.update(corpus=prepare(settings.data)), say, keep=False)
+    return held["corpus"]
+
+
+def _load(path: Path) -> ConceptModel:
+    model = ConceptModel.load(path)
+    model.sentence_cache = SentenceCache(model.room)
+    return model
+
+
+def _find(trial: Trial, collection: Collection, models: dict[str, ConceptModel], report: Report) -> None:
+    """Topics, surprises and searches, with who searches best; adds the rows of plain search to the report."""
+    options, facts, logs = trial.options, trial.facts, trial.taken.kind == "logs"
+    spaces: dict[str, Space] = {**models}
+    if not logs:
+        spaces[WORDS] = WordSpace(collection.units, facts["language"] or "en")
+
+    def search() -> list[Found]:
+        asked = None if logs else Openings.of(collection)
+        return [] if asked is None else Report(_short_names(asked.rows(spaces), options.beside)).to_json()["rows"]
+
+    weights = {name: model.card["sha256"] for name, model in models.items()}
+    key = [facts["source"], weights]
+    rows = [Row(**row) for row in trial.stages.run("searching", key, search)]
+    report.rows.extend(rows)
+    best = best_space(_long_names(rows, options.beside), spaces) if not logs else MODEL_NAME
+    if best not in spaces:
+        best = next(iter(spaces), "")
+    facts["space"] = best
+
+    def topics() -> Found | None:
+        return findings.kinds(collection) if logs else findings.topics(spaces[best], collection, trial.progress)
+
+    facts["topics"] = trial.stages.run("kinds of lines" if logs else "topics", [*key, best], topics, _said_of_topics)
+    using = _using(report, trial.taken.kind)
+    facts["judge"] = name = MODEL_NAME if MODEL_NAME in models and using != "baseline" else best
+    if name:
+        judge = cast(EmbeddingModel, spaces[name])  # of words too, which have what is asked of an encoder alone
+        facts["surprises"] = trial.stages.run(
+            "surprises",
+            [*key, using, name],
+            lambda: findings.surprises(judge, collection, using, kind=trial.taken.kind, progress=trial.progress),
+        )
+    asked = findings.queries_of(facts["topics"])
+    if best:
+        facts["searches"] = trial.stages.run(
+            "three searches", [*key, asked], lambda: findings.searches(spaces[best], collection, asked, logs=logs)
+        )
+    facts["index"] = _index(trial, models, best)
+
+
+def _said_of_topics(found: Found | None) -> str:
+    return "too few" if found is None else str(found["count"])
+
+
+def _short_names(rows: list[Row], beside: str | None) -> list[Row]:
+    return [replace(row, name=short_name(row.name)) if row.name == beside else row for row in rows]
+
+
+def _long_names(rows: list[Row], beside: str | None) -> list[Row]:
+    short = short_name(beside) if beside else None
+    return [replace(row, name=str(beside)) if row.name == short else row for row in rows]
+
+
+def _using(report: Report, kind: Kind) -> Using:
+    """How surprise is measured: of dialogues and logs as the evaluation chose, of documents as the rows say."""
+    if kind != "documents" or not report.rows:
+        return "best"
+    lead = [
+        row
+        for row in report.rows
+        if row.name == "recency mean (model)" and row.chosen and row.metric.startswith("recall@1: ")
+    ]
+    return "predictor" if lead and all(row.low is not None and row.low > 0 for row in lead) else "baseline"
+
+
+def _index(trial: Trial, models: dict[str, ConceptModel], best: str) -> str:
+    """A search index of the text with the model that searches best, for `lang-jepa search`; its model's name."""
+    name = best if best in models else next(iter(reversed(models)), "")
+    if not name:
+        return ""
+    model, taken = models[name], trial.taken
+    data = load_settings(plan.RECIPES[taken.kind], taken.overrides).data
+    language = {"language": trial.facts["language"] or "en"} if taken.kind == "documents" else {}
+    data = data.model_copy(update={**trial.facts["limit"], **language})
+
+    def make() -> None:
+        Index.build(model, SplitDocuments.open(data), trial.options.output / "index")
+
+    trial.stages.run("index", [], make, keep=False)  # which finds it done, if it is
+    return name
+
+
+def _written(trial: Trial, report: Report, over: Report | None) -> Outcome:
+    """The verdict, and the page."""
+    options, facts = trial.options, trial.facts
+    run = options.output / "run"
+    beside = short_name(options.beside) if options.beside else None
+    scored = facts["lacking"] is None
+    verdict = verdict_of(report, trial.unit, over=over, encoder=beside) if scored else _no_verdict(facts["lacking"])
+    facts["curve"] = read_metrics(run / "metrics.csv") if scored else []
+    facts["seconds"] = trial.stages.seconds
+    commands = _commands(trial)
+    path = options.output / PAGE
+    write_text(path, page(options, facts, verdict, report, trial.plans, commands))
+    return Outcome(verdict=verdict, page=path, commands=commands)
+
+
+def _no_verdict(missing: str | None) -> Verdict:
+    return Verdict(False, "Too little text to say", [f"Nothing was trained. {missing or ''}".strip()])
+
+
+def _commands(trial: Trial) -> list[tuple[str, str]]:
+    """What to do next with what there is: name of it, and the command."""
+    facts, path = trial.facts, shlex.quote(str(trial.options.path))
+    run, index = (shlex.quote(str(trial.options.output / name)) for name in ("run", "index"))
+    found = []
+    if facts["index"]:
+        query = next(iter(findings.queries_of(facts["topics"])), "...")
+        found.append(("search it", f"lang-jepa search {index} {shlex.quote(query)}"))
+    if facts["lacking"] is None and trial.taken.kind == "dialogues":
+        found.append(("rank answers", f"lang-jepa rank {run} --context CHAT.json --bank {path}"))
+    if facts["lacking"] is None and trial.taken.kind == "logs":
+        found.append(("watch a log", f"lang-jepa monitor {run} {path} --follow"))
+    judge = run if facts.get("judge") == MODEL_NAME else facts.get("judge")
+    if judge and judge != WORDS and trial.taken.kind == "documents" and trial.options.path.is_dir():
+        found.append(("what surprises", f"lang-jepa document {judge} {path}"))
+    elif judge and judge != WORDS and trial.taken.kind != "logs":
+        found.append(("its topics", f"lang-jepa topics {judge} {path}"))
+    if facts["index"]:
+        model = run if facts["index"] == MODEL_NAME else shlex.quote(facts["index"])
+        found.append(("serve it", f"lang-jepa serve {model} --index {index}"))
+    if trial.taken.kind == "logs":
+        return found
+    turns = " --units turns" if trial.taken.kind == "dialogues" else ""
+    named = {name: str(trial.taken.data[name]) for name in ("text_column", "group_column") if name in trial.taken.data}
+    columns = "".join(f" --{name.replace('_', '-')} {shlex.quote(value)}" for name, value in named.items())
+    return [*found, ("find copies", f"lang-jepa duplicates {path}{turns}{columns}")]

@@ -1,0 +1,201 @@
+"""The verdict on a text: what its rows of scores say, in a few sentences, by their intervals alone."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lang_jepa.evaluation.conclusions import MODEL_NAME
+from lang_jepa.evaluation.table import LEAD, Report, Row
+
+METRIC = "recall@1"
+SEARCH = "a document by how it begins"
+"""Task of the rows about plain search, of `lang_jepa.trial.spaces`."""
+_WORTH = 0.1
+"""Share of searches that somebody has to get right for a plain search to be spoken of."""
+_KINDS = {
+    "copy-forward": "copying",
+    "recency mean": "copying",
+    "TF-IDF": "words",
+    "BM25": "words",
+    "ridge": "simple",
+    "nearest contexts": "simple",
+    "untrained": "start",
+    "pretrained start": "start",
+}
+"""What somebody in a table does, by how the name begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said first.
+
+    Attributes:
+        helps: whether the predictor finds what comes next more often than all that predicts nothing.
+        headline: of the page, a few words.
+        sentences: why, with numbers.
+    """
+
+    helps: bool
+    headline: str
+    sentences: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Somebody beside the model.
+
+    Attributes:
+        name: in the rows. value: its score.
+        low, high: ends of the 95 % interval of what the model has more, question by question.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def kind(self) -> str:
+        """`copying`, `words` (these predict nothing), `simple` (predictors that are no network), `start` or `other`."""
+        if "-gram" in self.name and MODEL_NAME not in self.name:
+            return "simple"
+        return next((kind for begin, kind in _KINDS.items() if self.name.startswith(begin)), "other")
+
+    def points(self, *, turned: bool = False) -> str:
+        """The interval in points of a hundred; `turned`: of what it has more than the model."""
+        ends = (-self.high, -self.low) if turned else (self.low, self.high)
+        return f"[{', '.join(f'{100 * end:+.1f}' for end in ends)}]"
+
+
+def verdict_of(report: Report, unit: str, *, over: Report | None = None, encoder: str | None = None) -> Verdict:
+    """Whether prediction helps, and whether the trained encoder is one to search with.
+
+    Args:
+        report: of a run from scratch, with the rows of `SEARCH`, if there are any.
+        unit: what is predicted.
+        over: of a run over a pretrained encoder; it is spoken of where it finds more.
+        encoder: the name of the pretrained one in the rows.
+    """
+    own, rivals = rivals_of(report)
+    name = "the predictor"
+    if over is not None and rivals_of(over)[0].value > own.value:
+        own, rivals = rivals_of(over)
+        name = f"a predictor over {encoder}"
+    plain = [one for one in rivals if one.kind in ("copying", "words")]
+    best = max(plain, key=lambda one: one.value)
+    verdict = _ahead(name, own, best, plain, rivals, unit) if best.low > 0 else _not_ahead(name, own, best, unit)
+    return Verdict(verdict.helps, verdict.headline, [*verdict.sentences, *search_sentence(report, encoder)])
+
+
+def rivals_of(report: Report) -> tuple[Row, list[Rival]]:
+    """The row of the model in the first task of a report, and all that it is compared with there."""
+    first = report.rows[0]
+    rows = [row for row in report.rows if (row.task, row.split) == (first.task, first.split) and row.chosen]
+    own = next(row for row in rows if row.name == MODEL_NAME and row.metric == METRIC)
+    scores = {row.name: row.value for row in rows if row.metric == METRIC}
+    leads = [row for row in rows if row.metric == f"{METRIC}: {MODEL_NAME} {LEAD}" and row.name in scores]
+    found = [
+        Rival(row.name, scores[row.name], row.low, row.high)
+        for row in leads
+        if row.low is not None and row.high is not None
+    ]
+    return own, found
+
+
+def short_name(encoder: str) -> str:
+    """What an encoder is called in tables: the last part of its name, that of the folder above where it is `model`."""
+    path = Path(encoder)
+    return path.resolve().parent.name if path.name == "model" else path.name
+
+
+def percent(value: float) -> str:
+    """A share as a newcomer reads it."""
+    return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"
+
+
+def _said(rival: Rival, *, begins: bool = False) -> str:
+    """Who that is, as a newcomer reads it, with the name in the rows; `begins`: it begins a sentence."""
+    what = {"copying": "copying", "words": "comparing words"}.get(rival.kind)
+    if what is None:
+        regression = rival.name.startswith("ridge")
+        what = "a linear regression" if regression else "a look at what followed in similar places"
+        what = "counting which line follows which" if "-gram" in rival.name else what
+    return f"{what[:1].upper() + what[1:] if begins else what} ({rival.name})"
+
+
+def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Sequence[Rival], unit: str) -> Verdict:
+    """The predictor finds more than all that predicts nothing."""
+    copy = max((one for one in plain if one.kind == "copying"), key=lambda one: one.value, default=best)
+    times = f"{own.value / copy.value:.1f} times as often as copying" if copy.value else "which copying never does"
+    said = (
+        f"On your text {name} finds the next {unit} {times}: in {percent(own.value)} of {own.n:,} questions about "
+        f"held-out text, against {percent(copy.value)} (95 % interval of the difference: {copy.points()} points)."
+    )
+    if best.name != copy.name:
+        said += f" The best without prediction is {_said(best)} with {percent(best.value)}."
+    sentences = [said]
+    simple = max((one for one in rivals if one.kind == "simple"), key=lambda one: one.value, default=None)
+    start = max((one for one in rivals if one.kind == "start"), key=lambda one: one.value, default=None)
+    headline = "Prediction helps here"
+    if simple is not None and simple.high < 0:
+        headline += ", by a simpler predictor"
+        sentences.append(
+            f"A simpler predictor finds still more, {_said(simple)}: {percent(simple.value)}, by "
+            f"{simple.points(turned=True)} points."
+        )
+    elif simple is not None and simple.low <= 0:
+        headline += ", and a simple predictor is enough"
+        sentences.append(
+            f"{_said(simple, begins=True)}, a simpler predictor, is not to be told apart from it: "
+            f"{percent(simple.value)}."
+        )
+    if start is not None and start.high < 0:
+        sentences.append(f"Training made it worse: before its first step it finds {percent(start.value)}.")
+    elif start is not None and start.low <= 0:
+        sentences.append(f"Training added nothing that shows: before its first step it finds {percent(start.value)}.")
+    return Verdict(True, headline, sentences)
+
+
+def _not_ahead(name: str, own: Row, best: Rival, unit: str) -> Verdict:
+    """Something that predicts nothing finds as much, or more."""
+    said = (
+        f"On your text {name} finds the next {unit} in {percent(own.value)} of {own.n:,} questions about held-out text"
+    )
+    if best.high < 0:
+        said += (
+            f", and {_said(best)} does so more often: in {percent(best.value)} (95 % interval of the difference: "
+            f"{best.points(turned=True)} points)."
+        )
+    else:
+        said += (
+            f", {_said(best)} in {percent(best.value)}. The 95 % interval of the difference, {best.points()} points, "
+            "holds 0."
+        )
+    return Verdict(False, "Prediction does not help here", [said])
+
+
+def search_sentence(report: Report, encoder: str | None) -> list[str]:
+    """Who finds most in a plain search, where that was measured and says something; at most one sentence."""
+    rows = [row for row in report.rows if row.task == SEARCH and not row.metric.endswith(LEAD)]
+    own = next((row for row in rows if row.name == MODEL_NAME), None)
+    rivals = [row for row in rows if row.name != MODEL_NAME]
+    if own is None or not rivals or max(row.value for row in rows) < _WORTH:
+        return []
+    best = max(rivals, key=lambda row: row.value)
+    lead = next(
+        row for row in report.rows if row.task == SEARCH and row.metric.endswith(LEAD) and row.name == best.name
+    )
+    name = f"{best.name} as it is" if best.name == encoder else "the words alone (TF-IDF)"
+    shares = f"{percent(best.value)} of {own.n:,} searches find their document first, against {percent(own.value)}"
+    if lead.high is not None and lead.high < 0:
+        return [f"For plain search take {name}: {shares} with the encoder that was trained here."]
+    if lead.low is not None and lead.low > 0:
+        return [
+            f"For plain search the trained encoder is better, too: {percent(own.value)} of {own.n:,} searches find "
+            f"their document first, against {percent(best.value)} with {name}."
+        ]
+    return [f"For plain search the trained encoder and {name} are not to be told apart: {shares}."]

@@ -1,0 +1,187 @@
+"""What a trial is made of: recognising, choosing what is held out, the words of the verdict, plain search."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lang_jepa.data.corpus.deduplicate import hash_text, side
+from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.table import Report, Row
+from lang_jepa.inference.folders.places import lines_in_order
+from lang_jepa.inference.folders.reading import read_collection
+from lang_jepa.settings.data import DataSettings
+from lang_jepa.trial.plan import held_out
+from lang_jepa.trial.recognise import language_of, recognise
+from lang_jepa.trial.spaces import Openings, WordSpace
+from lang_jepa.trial.verdict import SEARCH, verdict_of
+
+SPOKEN = "\n".join(f"{name}: That is what I said about it, number {i}." for i in range(8) for name in ("Anna", "Ben"))
+STAMPED = "\n".join(f"2026-03-01 06:00:{i:02} something happened" for i in range(20))
+LEVELS = "\n".join(f"[INFO] worker {i} is ready" for i in range(20))
+PROSE = "The baker opened the shop.\nNobody came.\n" * 6
+ROWS = "chat_id,author,text\n" + "\n".join(f"{i // 4},{'ab'[i % 2]},what I say {i}" for i in range(20))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind", "said"),
+    [
+        ("a.txt", PROSE, "documents", "prose"),
+        ("a.txt", SPOKEN, "dialogues", '16 of 16 lines begin with a name, as "Anna:"'),
+        ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\n<v Anna>Good morning.\n\n2\n00:00:03,000 --> 00:00:04,000\n"
+         "<v Ben>Good morning to you.\n", "dialogues", 'as "Anna:"'),
+        ("a.txt", STAMPED, "logs", "begin with a time"),
+        ("messages", STAMPED, "logs", "begin with a time"),
+        ("a.txt", LEVELS, "logs", "20 of the first 20 lines have a level"),
+        ("a.log", PROSE, "logs", "named like a log"),
+        ("a.csv", ROWS, "dialogues", "who says it in 'author', and 'chat_id' is shared"),
+        ("a.csv", "title,body\nx,A long text of some words.\ny,Another one.\n", "documents", "in the column 'body'"),
+        ("a.json", json.dumps([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]),
+         "dialogues", "one conversation in each file"),
+        ("a.jsonl", json.dumps({"talk": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]}),
+         "dialogues", "the column 'talk' holds"),
+    ],
+)  # fmt: skip
+def test_what_files_are_taken_for(name: str, text: str, kind: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    taken = recognise(tmp_path / name)
+    assert (taken.kind, said in taken.why) == (kind, True), taken
+    settings = DataSettings.model_validate({**taken.data, "limit": None})
+    assert read_collection(settings).units  # the settings read it
+
+
+def test_of_a_mixed_folder_most_is_taken_and_the_rest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(PROSE * 9)
+    (tmp_path / "app.log").write_text(STAMPED)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    taken = recognise(tmp_path)
+    assert (taken.kind, taken.data["include"]) == ("documents", ("**/*.md",))
+    assert "app.log (1 kB) (they look like logs)" in taken.others
+    assert "picture.png (0 kB) (unknown kind)" in taken.others
+    assert recognise(tmp_path, "logs").data["include"] == ("**/*.log",)
+    with pytest.raises(LangJepaError, match="is not there"):
+        recognise(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("count", [2, 5, 24, 61, 200])
+def test_as_many_documents_are_held_out_as_wanted(count: int) -> None:
+    texts = [f"text {number}" for number in range(count)]
+    held = sum(side(int(hash_text(text)), held_out(texts)) == "validation" for text in texts)
+    assert held == max(1, round(count * (0.25 if count < 60 else 0.2)))
+
+
+def test_languages_are_guessed_or_not() -> None:
+    assert language_of("The dog that was not here is with you, and this is the end of it.") == "en"
+    assert language_of("Il n'est pas dans la maison avec les autres, et il ne vient pas pour vous.") == "fr"
+    assert language_of("猫が好きです。犬も好きです。") == "ja"
+    assert language_of("xq zzt 12 blorp") is None
+
+
+def test_records_of_several_lines_stand_where_they_begin() -> None:
+    raw = "one\n\n  two\n    more of two\none\nthree"
+    assert lines_in_order(raw, ["one", "two more of two", "one", "three", "gone"]) == [1, 3, 5, 6, None]
+
+
+def report(rows: dict[str, tuple[float, float, float]], own: float = 0.3) -> Report:
+    """A report of recall@1: of each name its score, and the ends of what the model has more."""
+    at = ("next turn, other conversations", "held out")
+    found = [Row(*at, "recall@1", "model", own, own - 0.05, own + 0.05, 100)]
+    for name, (value, low, high) in rows.items():
+        found.append(Row(*at, "recall@1", name, value, value - 0.05, value + 0.05, 100))
+        found.append(Row(*at, "recall@1: model minus this", name, own - value, low, high, 100))
+    return Report(found)
+
+
+COPY = {"copy-forward (model)": (0.1, 0.15, 0.25), "TF-IDF, last 1": (0.12, 0.1, 0.2)}
+
+
+def test_a_predictor_that_is_ahead_helps() -> None:
+    found = verdict_of(report({**COPY, "ridge on means (model)": (0.2, 0.02, 0.15)}), "turn")
+    assert (found.helps, found.headline) == (True, "Prediction helps here")
+    assert "3.0 times as often as copying: in 30 % of 100 questions" in found.sentences[0]
+    assert "against 10 % (95 % interval of the difference: [+15.0, +25.0] points)" in found.sentences[0]
+    assert "comparing words (TF-IDF, last 1) with 12 %" in found.sentences[0]
+
+
+def test_simpler_predictors_and_the_start_are_named() -> None:
+    same = verdict_of(report({**COPY, "ridge on means (model)": (0.29, -0.04, 0.06)}), "turn")
+    assert same.headline == "Prediction helps here, and a simple predictor is enough"
+    said = "A linear regression (ridge on means (model)), a simpler predictor, is not to be told apart from it: 29 %."
+    assert same.sentences[1:] == [said]
+    better = verdict_of(
+        report({**COPY, "5-gram with cache": (0.4, -0.15, -0.05), "untrained": (0.4, -0.2, -0.02)}), "line"
+    )
+    assert better.headline == "Prediction helps here, by a simpler predictor"
+    assert better.sentences[1:] == [
+        "A simpler predictor finds still more, counting which line follows which (5-gram with cache): 40 %, by "
+        "[+5.0, +15.0] points.",
+        "Training made it worse: before its first step it finds 40 %.",
+    ]
+
+
+def test_nothing_is_better_than_what_predicts_nothing() -> None:
+    behind = verdict_of(report({"TF-IDF, last 1": (0.5, -0.3, -0.1)}), "sentence")
+    assert (behind.helps, behind.headline) == (False, "Prediction does not help here")
+    assert "comparing words (TF-IDF, last 1) does so more often: in 50 %" in behind.sentences[0]
+    assert "[+10.0, +30.0] points" in behind.sentences[0]
+    level = verdict_of(report({"recency mean (model)": (0.28, -0.01, 0.05)}), "sentence")
+    assert level.helps is False
+    assert "[-1.0, +5.0] points, holds 0" in level.sentences[0]
+
+
+def test_a_predictor_over_the_encoder_is_spoken_of_where_it_finds_more() -> None:
+    scratch = report({"copy-forward (model)": (0.29, -0.02, 0.06)})
+    over = report({"copy-forward (model)": (0.2, 0.2, 0.4)}, own=0.5)
+    found = verdict_of(scratch, "turn", over=over, encoder="mini")
+    assert found.helps
+    assert "a predictor over mini finds the next turn 2.5 times as often" in found.sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (0.6, -0.4, -0.2, "For plain search take mini as it is: 60 % of 100 searches"),
+        (0.1, 0.1, 0.3, "the trained encoder is better, too: 30 %"),
+        (0.31, -0.1, 0.1, "not to be told apart"),
+    ],
+)
+def test_plain_search_has_a_sentence_of_its_own(value: float, low: float, high: float, said: str) -> None:
+    rows = [
+        Row(SEARCH, "all documents", "recall@1", "model", 0.3, 0.2, 0.4, 100),
+        Row(SEARCH, "all documents", "recall@1", "mini", value, value, value, 100),
+        Row(SEARCH, "all documents", "recall@1: model minus this", "mini", 0.3 - value, low, high, 100),
+    ]
+    whole = Report([*report(COPY).rows, *rows])
+    assert said in verdict_of(whole, "turn", encoder="mini").sentences[-1]
+
+
+def test_openings_are_answered_by_their_own_documents(tmp_path: Path) -> None:
+    """Each document has a word of its own in its opening and once below; two openings share it with another document."""
+    words = [
+        "apple",
+        "river",
+        "candle",
+        "garden",
+        "violin",
+        "winter",
+        "mirror",
+        "kettle",
+        "basket",
+        "lantern",
+        "ladder",
+        "pencil",
+    ]
+    for number, word in enumerate(words):
+        other = words[1] if number == 0 else word
+        text = f"Something about the {word}.\n\nNobody came at all.\n\nThere was one {other} {other} on the table."
+        (tmp_path / f"{number:02}.txt").write_text(text)
+    asked = Openings.of(read_collection(DataSettings(train_file=str(tmp_path), limit=None)))
+    assert asked is not None
+    space = WordSpace([*asked.queries, *asked.units], "en")
+    hits = asked.hits(space)
+    assert hits[2:].tolist() == [1.0] * (len(words) - 2)
+    assert hits[0] == 0.0  # `apple` stands nowhere else
+    rows = asked.rows({"model": space, "TF-IDF": space})
+    assert rows[0].value == pytest.approx(float(np.mean(hits)))
+    assert rows[-1].value == 0.0  # two equal ones
