@@ -106,10 +106,20 @@ def test_similarity_is_that_of_the_model(kind: Similarity, model: ConceptModel) 
 def test_texts_and_vectors_are_one_thing(model: ConceptModel) -> None:
     model.similarity_kind = "centred"
     expected, vectors = model.similarity(TEXTS, TEXTS), model.encode(TEXTS)
-    for given in (vectors, torch.from_numpy(vectors), vectors.tolist(), list(vectors), (text for text in TEXTS)):
+    tensors = list(torch.from_numpy(vectors))  # as encode(convert_to_numpy=False) gives
+    for given in (
+        vectors,
+        torch.from_numpy(vectors),
+        vectors.tolist(),
+        list(vectors),
+        tensors,
+        (text for text in TEXTS),
+    ):
         np.testing.assert_allclose(model.similarity(given, TEXTS), expected, atol=1e-6)
     for one in (TEXTS[2], vectors[2], vectors[2].tolist(), torch.from_numpy(vectors[2]), [TEXTS[2]]):
         np.testing.assert_allclose(model.similarity(one, np.array(TEXTS)), expected[2:3], atol=1e-6)
+    half = torch.from_numpy(vectors).bfloat16()
+    np.testing.assert_allclose(model.similarity(half, TEXTS), model.similarity(half.float(), TEXTS), atol=1e-6)
     assert model.similarity([], TEXTS).shape == (0, 4)
     assert np.diag(expected) == pytest.approx(1, abs=1e-6)
     assert expected.max() <= 1

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -94,5 +95,14 @@ def test_files_hold_what_was_found(tmp_path: Path) -> None:
     assert "<h2>All &lt;b&gt;</h2>" in page
     assert "<td>a,b</td><td>1.24</td>" in page
     assert "&quot;&lt;i&gt;</td><td></td>" in page
+
+
+def test_no_spreadsheet_computes_a_text_and_names_of_any_bytes_are_written(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.txt")
+    table = Table("All", ("place", "n"), [("=1+1", -1.5), ("@SUM(A1)", 2), (name, 0)])
+    for suffix in ("csv", "json", "html"):
+        write_found(tmp_path / f"x.{suffix}", {"place": name}, table, [table], title="T", about="all")
+    assert (tmp_path / "x.csv").read_text() == "place,n\n'=1+1,-1.5\n'@SUM(A1),2\n\\udcff.txt,0\n"
+    assert json.loads((tmp_path / "x.json").read_text()) == {"place": name}
     with pytest.raises(LangJepaError, match="the suffix says what is written"):
         check_output(tmp_path / "x.txt")

@@ -15,6 +15,7 @@ import lang_jepa
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.python.texts import Given, name_of
+from lang_jepa.python.train import _chosen
 from lang_jepa.settings.load import load_settings
 from lang_jepa.stories import story
 from lang_jepa.training.train import train as train_run
@@ -120,6 +121,18 @@ def test_texts_in_every_form_are_the_same_file(form: str) -> None:
     rows = list(found.rows(data, "text"))
     assert rows == [{"text": text} for text in STORIES]
     assert name_of(found.rows(data, "text")) == name_of({"text": text} for text in STORIES)
+
+
+def test_what_pandas_calls_missing_is_missing() -> None:
+    data = load_settings("documents").data
+    found = Given.of(pd.Series([*STORIES, None], dtype="string"))
+    found.check(data, found.column(data, chosen=False))
+    assert [row["text"] for row in found.rows(data, "text")] == [*STORIES, None]
+
+
+def test_home_is_a_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert dict(_chosen({}, output="~/run")) == {"logging.log_dir": str(tmp_path / "run")}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -134,6 +134,8 @@ def test_turns_of_a_model_that_knows_who_speaks(tmp_path: Path) -> None:
         np.testing.assert_allclose(other, model.predict_next(named, role="assistant"), atol=1e-6)
         assert not np.allclose(found, other, atol=1e-6)
         assert live.post("/predict", {"context": said, "roles": roles[:2]}).status == 400
+        for odd in ({"context": said[:1], "roles": ["\ud800"]}, {"context": ["\ud800: hi", "Bob: yes"]}):
+            assert live.post("/predict", odd).status == 400
         units = live.post("/document", {"text": "\n".join(named * 5)}).body["units"]
         assert [(one["text"], one["speaker"]) for one in units] == [*zip(said, roles, strict=True)] * 5
         expected = document.study(model, "\n".join(named * 5)).surprise.sentences

@@ -60,6 +60,10 @@ def test_of_a_mixed_folder_most_is_taken_and_the_rest_is_named(tmp_path: Path) -
     assert "app.log (1 kB) (they look like logs)" in taken.others
     assert "picture.png (0 kB) (unknown kind)" in taken.others
     assert recognise(tmp_path, "logs").data["include"] == ("**/*.log",)
+    for rotated in ("app.log.1", "app.log-20260101", "app.log.2.gz"):
+        (tmp_path / rotated).write_bytes(b"x")
+    found = recognise(tmp_path, "logs").data["include"]
+    assert found == ("**/*.log", "**/*.log-20260101", "**/*.log.1", "**/*.log.2.gz")
     with pytest.raises(LangJepaError, match="is not there"):
         recognise(tmp_path / "gone")
 

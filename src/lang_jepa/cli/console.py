@@ -196,7 +196,8 @@ def plain(text: str, style: str = "", *, whole: bool = False) -> None:
 
 def show_json(value: object) -> None:
     """A value as JSON, which is all that stands on standard output."""
-    console.out(json.dumps(value, indent=2, ensure_ascii=False), highlight=False)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    console.out(text.encode(errors="backslashreplace").decode(), highlight=False)  # file names hold lone surrogates
 
 
 def warn(text: str, *, sign: str = "warning") -> None:

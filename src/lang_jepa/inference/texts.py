@@ -155,7 +155,7 @@ def vectors_of(given: object, dim: int, what: str = "concept") -> NDArray[np.flo
     Raises:
         LangJepaError: no numbers, another shape, or an entry that is not finite; the message names its row.
     """
-    given = given.detach().cpu().numpy() if hasattr(given, "detach") else given
+    given = _array_of(given)
     try:
         rows = np.asarray(given)
         fits = rows.dtype.kind in "fiu"
@@ -172,6 +172,13 @@ def vectors_of(given: object, dim: int, what: str = "concept") -> NDArray[np.flo
     return rows
 
 
+def _array_of(given: Any) -> Any:
+    """A tensor, of any device and precision, as an array; anything else as it is."""
+    if not hasattr(given, "detach"):
+        return given
+    return (given.detach().float() if given.is_floating_point() else given.detach()).cpu().numpy()
+
+
 def texts_or_vectors(given: object, dim: int) -> list[str] | NDArray[np.float32]:
     """Texts, or vectors [n, dim] where numbers are given; one of either is one row.
 
@@ -180,10 +187,10 @@ def texts_or_vectors(given: object, dim: int) -> list[str] | NDArray[np.float32]
     """
     if isinstance(given, str):
         return [text_of(given)]
-    given = given.detach().cpu().numpy() if hasattr(given, "detach") else given
+    given = _array_of(given)
     if getattr(given, "ndim", 1) == 2:
         return vectors_of(given, dim, "vector")
-    items = items_of(given, "text")
+    items = [_array_of(item) for item in items_of(given, "text")]
     if items and isinstance(items[0], Real):
         return vectors_of([items], dim, "vector")
     rows = bool(items) and isinstance(items[0], list | tuple | np.ndarray)

@@ -144,7 +144,7 @@ def _value(item: Any) -> Any:
     """An item as JSON holds it: a conversation by its messages alone; nothing for what is missing."""
     if isinstance(item, Mapping):
         item = next((item[key] for key in MESSAGES if key in item), item)
-    if isinstance(item, float) and item != item:
+    if (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType"):  # of pandas
         return None
     return item.tolist() if hasattr(item, "tolist") else item
 

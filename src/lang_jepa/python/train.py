@@ -1,6 +1,7 @@
 """Training with one call: `lang_jepa.train`."""
 
 import json
+import os
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
@@ -103,7 +104,7 @@ def _chosen(settings: Mapping[str, object], **usual: object) -> Iterator[tuple[s
         if value is not None:
             if names[name] in settings:
                 raise LangJepaError(f"{name}= and settings[{names[name]!r}] are one setting: give it once")
-            yield names[name], str(value) if isinstance(value, PathLike) else value
+            yield names[name], os.path.expanduser(value) if isinstance(value, str | PathLike) else value
 
 
 def _typed(chosen: Mapping[str, object]) -> list[str]:

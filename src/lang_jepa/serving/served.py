@@ -23,7 +23,7 @@ from lang_jepa.inference.index import Index
 from lang_jepa.inference.index.files import open_files
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import find_gpt
-from lang_jepa.inference.texts import texts_of
+from lang_jepa.inference.texts import text_of, texts_of
 from lang_jepa.serving import shapes
 from lang_jepa.serving.refusals import CannotDo, Refused
 from lang_jepa.settings.load import SAVED
@@ -143,6 +143,10 @@ class Served:
         """
         settings = self.encoder.settings.data
         messages: object = given
+        for text in [given] if isinstance(given, str) else given:
+            text_of(text, "a text of the context", blank=True)
+        for role in roles or ():
+            text_of(role, "a role", blank=True)
         if roles is not None:
             if settings.units != "turns":
                 raise Refused(400, f"this model reads {settings.units}, which have no roles", param="roles")

@@ -1,8 +1,9 @@
 """What a file or folder holds: documents, dialogues or logs; why it is taken for that, and how it is read then."""
 
+import glob
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -96,7 +97,7 @@ def recognise(path: Path, wanted: Kind | None = None) -> Taken:
         return _forced(path, kind, looks)
     data = dict(next(iter(chosen.values())).data)
     if path.is_dir() and len(chosen) < len(by_suffix):
-        data["include"] = tuple(f"**/*{suffix}" for suffix in chosen)
+        data["include"] = _patterns(file.name for suffix in chosen for file in by_suffix[suffix])
     why = "; ".join(f"{_files(suffix, by_suffix[suffix])}: {look.why}" for suffix, look in chosen.items())
     left = [
         f"{_files(suffix, some)} ({'unknown kind' if suffix not in looks else f'they look like {looks[suffix].kind}'})"
@@ -119,6 +120,12 @@ def _suffix(name: str) -> str:
     """The suffix that says what a file is: `.log` of all logs."""
     suffixes = [one for one in Path(name).suffixes if one.lower() not in PACKED]
     return ".log" if is_log(Path(name).name) else (suffixes[-1] if suffixes else "")
+
+
+def _patterns(names: Iterable[str]) -> tuple[str, ...]:
+    """What `data.include` needs to take these files: their endings as they are, with those of rotation and packing."""
+    endings = {name[name.index(".", 1) :] if "." in name[1:] else f"/{name}" for name in names}
+    return tuple(sorted(f"**{glob.escape(one)}" if one[0] == "/" else f"**/*{glob.escape(one)}" for one in endings))
 
 
 def _files(suffix: str, some: list[Path]) -> str:

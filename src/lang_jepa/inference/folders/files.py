@@ -77,8 +77,13 @@ def _csv(table: Table) -> str:
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(table.heads)
-    writer.writerows(table.rows)
+    writer.writerows([_safe(cell) for cell in row] for row in table.rows)
     return written.getvalue()
+
+
+def _safe(cell: Cell) -> Cell:
+    """A text that a spreadsheet would compute has a mark before it, by which it is text."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _page(tables: Sequence[Table], title: str, about: str) -> str:
