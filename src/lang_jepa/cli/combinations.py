@@ -182,7 +182,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "bank": When(),
         "votes": When(needs=("bank",)),
     },
-    "try": _each("source beside minutes kind output"),
+    "try": _each("path beside minutes kind output"),
     "quickstart": _each("override dec_override seed"),
     "compare": _each("variant budget output seeds override vary tasks data_dir quick jobs allow_different"),
     "sweep": _each("recipe output trials metric space override"),

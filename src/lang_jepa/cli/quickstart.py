@@ -52,6 +52,7 @@ def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "Run
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import EncoderBar
     from lang_jepa.cli.scores import score_tables
+    from lang_jepa.evaluation.table import beside
     from lang_jepa.evaluation.tasks import QUICK
     from lang_jepa.report import evaluate_run
     from lang_jepa.report.run import EvaluateOptions
@@ -68,7 +69,8 @@ def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "Run
     score_tables(replace(report, rows=first), title="\nWhich sentence of 256 comes next, in stories never trained on")
     plain("")
     _train_decoder(result.folder, decoder)
-    _, path = evaluate_run(result.folder, EvaluateOptions(tasks="decode", budget=QUICK))
+    decoded, path = evaluate_run(result.folder, EvaluateOptions(tasks="decode", budget=QUICK))
+    beside(decoded, report).save(path)  # the decoder joined the model, whose encoder was scored before
     _show_end(result, path, load_any(result.folder))
 
 

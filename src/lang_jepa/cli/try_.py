@@ -18,7 +18,7 @@ _AS = ("documents", "dialogues", "logs")
 
 
 def try_(
-    source: Annotated[Path, typer.Argument(metavar="PATH", help="A file or a folder of documents, dialogues or logs.")],
+    path: Annotated[Path, typer.Argument(help="A file or a folder of documents, dialogues or logs.")],
     beside: Annotated[
         str | None,
         typer.Option(metavar="ENCODER", help="Also a pretrained encoder, by folder or hub name, and training over it."),
@@ -39,7 +39,7 @@ def try_(
     from lang_jepa.trial.trial import run_trial
 
     options = TrialOptions(
-        path=source, output=output, wanted=cast("Kind", kind) if kind else None, beside=beside, minutes=minutes
+        path=path, output=output, wanted=cast("Kind", kind) if kind else None, beside=beside, minutes=minutes
     )
     began = time.perf_counter()
     with StageBar() as bar:
