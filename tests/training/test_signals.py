@@ -5,7 +5,14 @@ import threading
 
 import pytest
 
-from lang_jepa.training.signals import Interrupted, StopRequest, exit_status, finished_first, output_closed
+from lang_jepa.training.signals import (
+    Interrupted,
+    StopRequest,
+    ending_by_exception,
+    exit_status,
+    finished_first,
+    output_closed,
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -92,3 +99,19 @@ def test_what_was_begun_is_finished_before_the_process_stops() -> None:
         done.append(2)
     with pytest.raises(KeyError), finished_first():
         raise KeyError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_a_destructor_swallowed_is_not_lost() -> None:
+    """Python ignores what a signal's handler raises while `__del__` runs: the next one who listens is asked."""
+
+    class Held:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with ending_by_exception():
+        Held()
+        with StopRequest() as stop:
+            assert (stop.requested, stop.number) == (True, signal.SIGTERM)
+    with ending_by_exception(), StopRequest() as stop:
+        assert not stop.requested

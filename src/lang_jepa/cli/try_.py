@@ -23,7 +23,7 @@ def try_(
         str | None,
         typer.Option(metavar="ENCODER", help="Also a pretrained encoder, by folder or hub name, and training over it."),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.001, help="Of the training, about.")] = 4.0,
+    minutes: Annotated[float, typer.Option(min=0.001, help="Minutes of training, about; scoring comes on top.")] = 4.0,
     kind: Annotated[
         str, typer.Option("--as", metavar="KIND", help="documents, dialogues or logs (default: what it looks like).")
     ] = "",

@@ -11,6 +11,8 @@ from typing import Self
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _at_work: "list[StopRequest]" = []
 """Requests that are listening now, the innermost last."""
+_raised: list[int] = []
+"""Signals for which `Interrupted` was raised. What is raised while a destructor runs is swallowed by Python."""
 
 
 class Interrupted(BaseException):
@@ -58,6 +60,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._signalled) for number in _heard()}
+            if _raised:  # and yet we go on: it was swallowed
+                self._signalled(_raised[-1], None)
         _at_work.append(self)
         return self
 
@@ -114,6 +118,7 @@ def ending_by_exception() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         if os.getpid() == owner:
+            _raised.append(number)
             raise Interrupted(number)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -125,5 +130,6 @@ def ending_by_exception() -> Iterator[None]:
     try:
         yield
     finally:
+        _raised.clear()
         for number, handler in before.items():
             signal.signal(number, handler)

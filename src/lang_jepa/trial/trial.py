@@ -279,8 +279,9 @@ def _commands(trial: Trial) -> list[tuple[str, str]]:
     """What to do next with what there is: name of it, and the command."""
     facts, path = trial.facts, shlex.quote(str(trial.options.path))
     run, index = (shlex.quote(str(trial.options.output / name)) for name in ("run", "index"))
-    found = []
-    if facts["index"]:
+    found: list[tuple[str, str]] = []
+    searched = facts["index"] and facts.get("judge") != WORDS  # no command searches by words alone
+    if searched:
         query = next(iter(findings.queries_of(facts["topics"])), "...")
         found.append(("search it", f"lang-jepa search {index} {shlex.quote(query)}"))
     if facts["lacking"] is None and trial.taken.kind == "dialogues":
@@ -292,7 +293,7 @@ def _commands(trial: Trial) -> list[tuple[str, str]]:
         found.append(("what surprises", f"lang-jepa document {judge} {path}"))
     elif judge and judge != WORDS and trial.taken.kind != "logs":
         found.append(("its topics", f"lang-jepa topics {judge} {path}"))
-    if facts["index"]:
+    if searched:
         model = run if facts["index"] == MODEL_NAME else shlex.quote(facts["index"])
         found.append(("serve it", f"lang-jepa serve {model} --index {index}"))
     if trial.taken.kind == "logs":
