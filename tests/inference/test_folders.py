@@ -10,7 +10,7 @@ import pytest
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.folders.duplicates import find_duplicates
 from lang_jepa.inference.folders.files import Table, check_output, write_found
-from lang_jepa.inference.folders.places import lines_of, paragraph_at
+from lang_jepa.inference.folders.places import file_of, lines_of, paragraph_at
 from lang_jepa.inference.folders.reading import Collection, read_collection
 from lang_jepa.inference.folders.topics import telling_words
 from lang_jepa.settings.data import DataSettings
@@ -106,3 +106,13 @@ def test_no_spreadsheet_computes_a_text_and_names_of_any_bytes_are_written(tmp_p
     assert json.loads((tmp_path / "x.json").read_text()) == {"place": name}
     with pytest.raises(LangJepaError, match="the suffix says what is written"):
         check_output(tmp_path / "x.txt")
+
+
+def test_ids_name_files_below_their_folder_alone(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "texts" / "a:b.txt", tmp_path / "secret.txt"
+    inside.parent.mkdir()
+    for file in (inside, outside):
+        file.write_text("Good morning.")
+    assert file_of("a:b.txt:3", inside.parent) == (inside, 3)
+    for name in (f"{outside}:0", "../secret.txt:0", "none.txt:0", "a:b.txt:x", "a:b.txt"):
+        assert file_of(name, inside.parent) is None

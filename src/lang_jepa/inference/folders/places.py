@@ -119,10 +119,10 @@ def row_lines(path: Path) -> list[int]:
 
 def file_of(name: str, root: Path) -> tuple[Path, int] | None:
     """The file and the row that the id of a document, `file:row`, names below a folder; None where there is no such
-    file.
+    file, or the name leads out of the folder.
     """
     file, _, row = name.rpartition(":")
-    if not file or not row.isdecimal():
+    if not file or not row.isdecimal() or Path(file).is_absolute() or ".." in Path(file).parts:
         return None
     path = root / file
     return (path, int(row)) if path.is_file() else None
