@@ -28,7 +28,6 @@ def score_tables(report: Report, *, title: str, everything: bool = False, asked:
         draw(_one_table(kept), f"{task}, {split}")
         sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))
         plain(f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON", style="dim italic")
-        plain(" ".join(conclusions(row for row in report.rows if (row.task, row.split) == (task, split))))
         if hidden:
             left_out = f"{counted(hidden, 'weaker row')} left out here"
             plain(f"{left_out}: --everything shows all, the JSON has them", style="dim")

@@ -34,7 +34,7 @@ def conclusions(rows: Iterable[Row]) -> list[str]:
     Returns:
         One to three sentences.
     """
-    some = [row for row in rows if row.chosen]
+    some = [row for row in rows if row.chosen and row.name != "model, raw"]  # which is the model
     metric, leads = _paired(some)
     if not leads:
         metric, leads = _apart(some)
