@@ -352,11 +352,8 @@ class _Job:
             "format": FORMAT,
             "fingerprint": fingerprint(self.made_from),
             "made_from": self.made_from,
-            "source": {
-                "name": self.settings.train_file,
-                "description": self.source.description,
-                "read_by": read_by(self.settings),
-            },
+            "source": {"name": self.settings.train_file, "description": self.source.description}
+            | {"read_by": read_by(self.settings)},
             "tokenizer": {
                 "name": self.settings.tokenizer_path,
                 "fingerprint": tokenizer.fingerprint(),

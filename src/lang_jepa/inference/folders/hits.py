@@ -35,7 +35,7 @@ class Place:
 
 
 class HitPlaces:
-    """Finds the places of an index's hits; each file is read once.
+    """Finds the places of an index's hits; a text is read once, a file of rows up to the row of each hit.
 
     Args:
         index: of files on this machine, or of anything else, whose hits have no place.
