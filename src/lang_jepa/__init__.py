@@ -7,7 +7,7 @@ Nothing heavy is imported here: `from lang_jepa import ConceptModel` loads torch
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.version import __version__
+from lang_jepa.files.version import __version__
 
 if TYPE_CHECKING:
     from lang_jepa.inference.model import ConceptModel

@@ -15,8 +15,8 @@ from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.cli.examples import EXAMPLES
 from lang_jepa.errors import LangJepaError, visible
 from lang_jepa.files.atomic import is_full
+from lang_jepa.files.version import __version__
 from lang_jepa.training.signals import Interrupted, ending_by_exception, exit_status
-from lang_jepa.version import __version__
 
 app = typer.Typer(
     cls=Verbs,

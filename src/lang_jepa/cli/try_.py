@@ -11,8 +11,8 @@ from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError
 
 if TYPE_CHECKING:
-    from lang_jepa.trial.recognise import Kind
-    from lang_jepa.trial.trial import Outcome
+    from lang_jepa.comparison.trial.recognise import Kind
+    from lang_jepa.comparison.trial.trial import Outcome
 
 _AS = ("documents", "dialogues", "logs")
 
@@ -35,8 +35,8 @@ def try_(
     go_offline_if_unreachable()
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import StageBar, TrialBar
-    from lang_jepa.trial.options import TrialOptions
-    from lang_jepa.trial.trial import run_trial
+    from lang_jepa.comparison.trial.options import TrialOptions
+    from lang_jepa.comparison.trial.trial import run_trial
 
     options = TrialOptions(
         path=path, output=output, wanted=cast("Kind", kind) if kind else None, beside=beside, minutes=minutes

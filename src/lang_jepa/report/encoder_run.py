@@ -17,6 +17,7 @@ from lang_jepa.evaluation.tasks import ENCODER_TASKS, OF_ENCODERS, check_data_di
 from lang_jepa.evaluation.tasks.request import Need, Request, Task
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import check_writable, fingerprint, locked, read_json
+from lang_jepa.files.version import __version__
 from lang_jepa.inference.cache import SentenceCache, weights_hash
 from lang_jepa.inference.model import ConceptModel, missing, own_corpus
 from lang_jepa.inference.model_folder import find_model
@@ -42,7 +43,6 @@ from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.load import load_any, training_statistics
 from lang_jepa.training.run_folder import SUMMARY
 from lang_jepa.training.start import start_model, with_own_start
-from lang_jepa.version import __version__
 
 WITHOUT_HEAD = "without head"
 """Name of the encoder as it was pretrained, where it is frozen and only a head was set on it."""

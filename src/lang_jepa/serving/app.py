@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from lang_jepa.errors import LangJepaError, visible
+from lang_jepa.files.version import __version__
 from lang_jepa.serving import documents, shapes
 from lang_jepa.serving.counts import Counts
 from lang_jepa.serving.curves import run_of
@@ -21,7 +22,6 @@ from lang_jepa.serving.neighbours import Neighbours, neighbours
 from lang_jepa.serving.refusals import Refused
 from lang_jepa.serving.served import Served
 from lang_jepa.serving.worker import Encoded, Worker
-from lang_jepa.version import __version__
 
 _ALONE = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_text
+from lang_jepa.files.version import __version__
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.effect import NOBODY, TYPED, without_effect
 from lang_jepa.settings.encoder import Settings
@@ -39,7 +40,6 @@ from lang_jepa.settings.words import (
     with_current_names,
 )
 from lang_jepa.settings.yaml_files import NULLS, Dumper, parse_yaml
-from lang_jepa.version import __version__
 
 _BUILT_IN = frozenset(SYSTEMS.values())
 Model = TypeVar("Model", bound=BaseModel)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from html import escape
 
+from lang_jepa.comparison.trial.curve import bar
+from lang_jepa.comparison.trial.verdict import METRIC, SEARCH
 from lang_jepa.evaluation.conclusions import MODEL_NAME, conclusions
 from lang_jepa.evaluation.table import Report, Row, is_headline, shortened
-from lang_jepa.trial.curve import bar
-from lang_jepa.trial.verdict import METRIC, SEARCH
 
 _WHO = (
     ("model", "the predictor that was trained on your text"),

@@ -10,7 +10,7 @@ from lang_jepa.evaluation.table import LEAD, Report, Row
 
 METRIC = "recall@1"
 SEARCH = "a document by how it begins"
-"""Task of the rows about plain search, of `lang_jepa.trial.spaces`."""
+"""Task of the rows about plain search, of `lang_jepa.comparison.trial.spaces`."""
 _WORTH = 0.1
 """Share of searches that somebody has to get right for a plain search to be spoken of."""
 _KINDS = {

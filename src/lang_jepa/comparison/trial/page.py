@@ -7,13 +7,13 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from lang_jepa.comparison.trial import scores
+from lang_jepa.comparison.trial.curve import curve
+from lang_jepa.comparison.trial.options import TrialOptions
+from lang_jepa.comparison.trial.plan import Plan
+from lang_jepa.comparison.trial.verdict import Verdict, short_name
 from lang_jepa.errors import counted, visible
-from lang_jepa.trial import scores
-from lang_jepa.trial.curve import curve
-from lang_jepa.trial.options import TrialOptions
-from lang_jepa.trial.plan import Plan
-from lang_jepa.trial.verdict import Verdict, short_name
-from lang_jepa.version import __version__
+from lang_jepa.files.version import __version__
 
 if TYPE_CHECKING:
     from lang_jepa.evaluation.table import Report
@@ -46,7 +46,7 @@ def page(
 
     Args:
         options: of the trial.
-        facts: what was found, see `lang_jepa.trial.trial`.
+        facts: what was found, see `lang_jepa.comparison.trial.trial`.
         verdict: what is said first.
         report: the scores; no rows where nothing was trained.
         plans: of the trainings, by their folders.
@@ -63,7 +63,7 @@ def page(
         ("how", "How it was done", _how(options, facts, plans)),
     ]
     shown = [(name, title, body) for name, title, body in sections if body]
-    template = Template((resources.files("lang_jepa.trial") / "page.html").read_text("utf-8"))
+    template = Template((resources.files("lang_jepa.comparison.trial") / "page.html").read_text("utf-8"))
     return template.substitute(
         title=escape(f"{verdict.headline}: {options.path}"),
         of=f"{_e(str(options.path))}, tried with lang-jepa",

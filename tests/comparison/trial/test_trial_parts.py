@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lang_jepa.comparison.trial.plan import held_out
+from lang_jepa.comparison.trial.recognise import language_of, recognise
+from lang_jepa.comparison.trial.spaces import Openings, WordSpace
+from lang_jepa.comparison.trial.verdict import SEARCH, verdict_of
 from lang_jepa.data.corpus.deduplicate import hash_text, side
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import Report, Row
 from lang_jepa.inference.folders.places import lines_in_order
 from lang_jepa.inference.folders.reading import read_collection
 from lang_jepa.settings.data import DataSettings
-from lang_jepa.trial.plan import held_out
-from lang_jepa.trial.recognise import language_of, recognise
-from lang_jepa.trial.spaces import Openings, WordSpace
-from lang_jepa.trial.verdict import SEARCH, verdict_of
 
 SPOKEN = "\n".join(f"{name}: That is what I said about it, number {i}." for i in range(8) for name in ("Anna", "Ben"))
 STAMPED = "\n".join(f"2026-03-01 06:00:{i:02} something happened" for i in range(20))

@@ -6,6 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from lang_jepa.comparison.trial import findings, plan
+from lang_jepa.comparison.trial.findings import Found
+from lang_jepa.comparison.trial.options import TrialOptions
+from lang_jepa.comparison.trial.page import PAGE, page
+from lang_jepa.comparison.trial.recognise import Kind, language_of, recognise
+from lang_jepa.comparison.trial.runs import NotScored, Stopped, Trial, trained_and_scored
+from lang_jepa.comparison.trial.spaces import WORDS, Openings, WordSpace, best_space
+from lang_jepa.comparison.trial.stages import OnStage, Silent, Stages
+from lang_jepa.comparison.trial.verdict import Verdict, short_name, verdict_of
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.errors import counted
@@ -25,15 +34,6 @@ from lang_jepa.settings.load import load_settings
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.train import Result
-from lang_jepa.trial import findings, plan
-from lang_jepa.trial.findings import Found
-from lang_jepa.trial.options import TrialOptions
-from lang_jepa.trial.page import PAGE, page
-from lang_jepa.trial.recognise import Kind, language_of, recognise
-from lang_jepa.trial.runs import NotScored, Stopped, Trial, trained_and_scored
-from lang_jepa.trial.spaces import WORDS, Openings, WordSpace, best_space
-from lang_jepa.trial.stages import OnStage, Silent, Stages
-from lang_jepa.trial.verdict import Verdict, short_name, verdict_of
 
 _SAMPLED = 200_000
 """Characters by which the language is guessed."""

@@ -5,6 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lang_jepa.comparison.trial import plan
+from lang_jepa.comparison.trial.findings import Found
+from lang_jepa.comparison.trial.options import TrialOptions
+from lang_jepa.comparison.trial.recognise import UNITS, Taken
+from lang_jepa.comparison.trial.stages import Stages
+from lang_jepa.comparison.trial.verdict import short_name
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.conclusions import MODEL_NAME
@@ -18,12 +24,6 @@ from lang_jepa.settings.load import load_settings
 from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.run_folder import SETTINGS
 from lang_jepa.training.train import Result, train
-from lang_jepa.trial import plan
-from lang_jepa.trial.findings import Found
-from lang_jepa.trial.options import TrialOptions
-from lang_jepa.trial.recognise import UNITS, Taken
-from lang_jepa.trial.stages import Stages
-from lang_jepa.trial.verdict import short_name
 
 
 @dataclass

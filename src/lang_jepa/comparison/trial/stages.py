@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lang_jepa.files.atomic import fingerprint, read_json, write_json
-from lang_jepa.version import __version__
+from lang_jepa.files.version import __version__
 
 FORMAT = 1
 """Goes up whenever a stage gives something else of the same text."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.comparison.trial.verdict import METRIC, SEARCH
 from lang_jepa.evaluation.conclusions import MODEL_NAME
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, unit_rows
 from lang_jepa.evaluation.table import LEAD, Row, mean_row
@@ -15,7 +16,6 @@ from lang_jepa.inference.folders.reading import Collection
 from lang_jepa.inference.folders.topics import Space
 from lang_jepa.settings.data import DataSettings, Language
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.trial.verdict import METRIC, SEARCH
 
 WORDS = "TF-IDF"
 """Name of the vectors of words alone."""

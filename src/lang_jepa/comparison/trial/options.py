@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lang_jepa.trial.recognise import Kind
+from lang_jepa.comparison.trial.recognise import Kind
 
 MINUTES = 4.0
 """Of the training, where nobody says how many."""

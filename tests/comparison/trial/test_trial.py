@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from lang_jepa.comparison.trial.options import TrialOptions
+from lang_jepa.comparison.trial.stages import Silent
+from lang_jepa.comparison.trial.trial import Outcome, run_trial
+from lang_jepa.comparison.trial.verdict import percent, rivals_of, verdict_of
 from lang_jepa.evaluation.table import read_report
 from lang_jepa.stories.generate import generate
-from lang_jepa.trial.options import TrialOptions
-from lang_jepa.trial.stages import Silent
-from lang_jepa.trial.trial import Outcome, run_trial
-from lang_jepa.trial.verdict import percent, rivals_of, verdict_of
 from typed import Type
 
 ODD = "The central bank raised its interest rate by a quarter of a point <script>alert('x')</script> again."

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lang_jepa.comparison.trial.recognise import Kind
 from lang_jepa.data.text.masks import mask
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.document_rules import REACH
@@ -22,7 +23,6 @@ from lang_jepa.inference.folders.duplicates import find_duplicates
 from lang_jepa.inference.folders.reading import Collection, Placed
 from lang_jepa.inference.folders.study import FolderStudy, Passage, study_folder
 from lang_jepa.inference.folders.topics import Space, find_topics, telling_words
-from lang_jepa.trial.recognise import Kind
 
 Found = dict[str, Any]
 """Plain data, as JSON has it."""

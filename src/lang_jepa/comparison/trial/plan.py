@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from lang_jepa.comparison.budget import seconds_per_step
+from lang_jepa.comparison.trial.recognise import Kind, Taken
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.deduplicate import hash_text
 from lang_jepa.errors import LangJepaError, counted
@@ -17,7 +18,6 @@ from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import load_settings
 from lang_jepa.training.text_size import ENOUGH_PER_DIMENSION
 from lang_jepa.training.train import method_of, open_run, start
-from lang_jepa.trial.recognise import Kind, Taken
 
 RECIPES: dict[Kind, str] = {"documents": "documents", "dialogues": "dialogue", "logs": "log"}
 """The recipe of each kind, from scratch."""
