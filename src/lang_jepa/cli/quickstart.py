@@ -79,10 +79,10 @@ def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.document_picture import draw_study
 
-    told = surprising_story(model)
-    for line in told.lines():
+    story = surprising_story(model)
+    for line in story.lines():
         plain(line)
-    draw_study(told.study, result.folder / PICTURE, title="a held-out story")
+    draw_study(story.study, result.folder / PICTURE, title="a held-out story")
     for name, said in (
         ("picture", f"{result.folder / PICTURE} (curves of the training: run.png)"),
         ("all scores", str(scores)),
@@ -105,7 +105,7 @@ def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
 
 
 @dataclass(frozen=True)
-class Told:
+class SurprisingStory:
     """A story with its most surprising sentence.
 
     Attributes:
@@ -132,7 +132,7 @@ class Told:
         return [*lines, ""]
 
 
-def surprising_story(model: "ConceptModel") -> Told:
+def surprising_story(model: "ConceptModel") -> SurprisingStory:
     """The first held-out story, with what the model expected at its most surprising sentence."""
     from lang_jepa.inference.document import study
     from lang_jepa.inference.search import rank_continuations
@@ -145,4 +145,4 @@ def surprising_story(model: "ConceptModel") -> Told:
     others = [story.sentences[min(position, len(story.sentences) - 1)].text for story in stories[1:]]
     expected = rank_continuations(model, sentences[:position], [sentences[position], *others])[0][1]
     imagined = model.imagine(sentences[:position], 1)[0].text if model.decoder is not None else ""
-    return Told(found, position, expected, imagined)
+    return SurprisingStory(found, position, expected, imagined)

@@ -111,7 +111,7 @@ def test_a_predictor_that_is_ahead_helps() -> None:
 def test_simpler_predictors_and_the_start_are_named() -> None:
     same = verdict_of(report({**COPY, "ridge on means (model)": (0.29, -0.04, 0.06)}), "turn")
     assert same.headline == "Prediction helps here, and a simple predictor is enough"
-    said = "A linear regression (ridge on means (model)), a simpler predictor, is not to be told apart from it: 29 %."
+    said = "A linear regression (ridge on means (model)), a simpler predictor, cannot be told apart from it: 29 %."
     assert same.sentences[1:] == [said]
     better = verdict_of(
         report({**COPY, "5-gram with cache": (0.4, -0.15, -0.05), "untrained": (0.4, -0.2, -0.02)}), "line"
@@ -147,7 +147,7 @@ def test_a_predictor_over_the_encoder_is_spoken_of_where_it_finds_more() -> None
     [
         (0.6, -0.4, -0.2, "For plain search take mini as it is: 60 % of 100 searches"),
         (0.1, 0.1, 0.3, "the trained encoder is better, too: 30 %"),
-        (0.31, -0.1, 0.1, "not to be told apart"),
+        (0.31, -0.1, 0.1, "cannot be told apart"),
     ],
 )
 def test_plain_search_has_a_sentence_of_its_own(value: float, low: float, high: float, said: str) -> None:

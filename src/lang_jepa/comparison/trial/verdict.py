@@ -150,7 +150,7 @@ def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Seq
     elif simple is not None and simple.low <= 0:
         headline += ", and a simple predictor is enough"
         sentences.append(
-            f"{_said(simple, begins=True)}, a simpler predictor, is not to be told apart from it: "
+            f"{_said(simple, begins=True)}, a simpler predictor, cannot be told apart from it: "
             f"{percent(simple.value)}."
         )
     if start is not None and start.high < 0:
@@ -198,4 +198,4 @@ def search_sentence(report: Report, encoder: str | None) -> list[str]:
             f"For plain search the trained encoder is better, too: {percent(own.value)} of {own.n:,} searches find "
             f"their document first, against {percent(best.value)} with {name}."
         ]
-    return [f"For plain search the trained encoder and {name} are not to be told apart: {shares}."]
+    return [f"For plain search the trained encoder and {name} cannot be told apart: {shares}."]
