@@ -1,6 +1,6 @@
 """Requests a second of `lang-jepa serve` and of a plain sentence-transformers endpoint, in turns, with 50 clients.
 
-    python benchmarks/serve.py MODEL [--clients 50] [--rounds 3] [--threads 1] [--short 2000] [--long 300]
+    python benchmarks/serve.py MODEL [--clients 50] [--rounds 3] [--threads 1] [--short 2000] [--long 300] [--precision auto]
 
 MODEL is a sentence-transformers folder. The plain endpoint is `PLAIN` below, once with `def` (a thread a request) and
 once with `async def` (one request after the other). A client sends a text, waits for the vector, and sends the next
@@ -112,6 +112,7 @@ def main():
     parser.add_argument("model")
     for name, usual in (("clients", 50), ("rounds", 3), ("threads", 1), ("short", 2000), ("long", 300)):
         parser.add_argument(f"--{name}", type=int, default=usual)
+    parser.add_argument("--precision", default="fp32")
     options = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +129,11 @@ def measure_all(servers, folder, options):
     port = free_port()
     servers["lang-jepa serve"] = (
         port,
-        start(["lang_jepa.cli", "serve", options.model, "--port", str(port)], port, options.threads),
+        start(
+            ["lang_jepa.cli", "serve", options.model, "--port", str(port), "--precision", options.precision],
+            port,
+            options.threads,
+        ),
     )
     for name, how in (("threads", "def"), ("async", "async def")):
         Path(folder, f"plain_{name}.py").write_text(PLAIN.format(model=options.model, how=how))

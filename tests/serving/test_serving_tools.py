@@ -8,6 +8,7 @@ import pytest
 from live import Live, serving
 
 from lang_jepa.data.sources.source import elsewhere
+from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.inference import document
 from lang_jepa.inference.index import Index
@@ -37,6 +38,7 @@ def test_health_names_the_model_and_what_it_can_do(live: Live, index: Path) -> N
         model="tiny-run",
         recipe="concepts",
         units="sentences",
+        precision="fp32",
         can=[
             *("/v1/embeddings", "/v1/models", "/document", "/surprise", "/neighbours", "/segment"),
             *("/predict", "/rank", "/search", "/reply"),
@@ -178,6 +180,24 @@ def test_hits_have_their_line_and_paragraph_where_that_is_asked(run: Path, tmp_p
     assert (Path(found["path"]).name, found["line"]) == ("notes.txt", 2)
     assert found["paragraph"].split("\n") == ["Tom sold a car.", "Anna went home."]
     assert found | {"path": None, "line": None, "paragraph": None} == plain
+
+
+def test_the_precision_is_what_was_asked_or_what_the_index_was_made_in(run: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("Tom sold a car.\nAnna went home.\n", encoding="utf-8")
+    half = ConceptModel.load(run, precision="bf16")
+    index = tmp_path / "index"
+    Index.build(half, SplitDocuments.open(elsewhere(half.settings.data, str(text))), index)
+    for served in (Served.open(run, index), Served.open(run, None, "bf16")):
+        with serving(served) as live:
+            found = live.post("/v1/embeddings", {"input": "Anna went home."}).body["data"][0]["embedding"]
+            assert live.ask("GET", "/health").body["precision"] == "bf16"
+        np.testing.assert_array_equal(np.float32(found), half.encode("Anna went home."))
+    assert not np.array_equal(np.float32(found), ConceptModel.load(run).encode("Anna went home."))
+    with pytest.raises(LangJepaError, match=r"was made in bf16.*leave --precision out.*--precision fp32"):
+        Served.open(run, index, "fp32")
+    with pytest.raises(LangJepaError, match="one of auto, fp32, bf16"):
+        Served.open(run, None, "half")
 
 
 def test_replies_by_the_predictor_and_without_one(live: Live, model: ConceptModel, index: Path) -> None:

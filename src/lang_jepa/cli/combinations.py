@@ -240,7 +240,9 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
         "stride": When(needs=("model",)),
         "tokenizer": When(bars=(_CORPUS,), cure="it has its own"),
     },
-    "serve": _each("model index host port api_key allow_remote max_body max_texts max_characters queue timeout"),
+    "serve": _each(
+        "model index precision host port api_key allow_remote max_body max_texts max_characters queue timeout"
+    ),
     "recipes": _each("as_json"),
 }
 """For each verb, when each of its options and arguments has an effect."""

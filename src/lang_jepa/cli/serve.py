@@ -17,6 +17,14 @@ def serve(
     index: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of an index of this model, for /search and /reply.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model computes in: fp32, bf16, or auto (bf16 where the processor has it); not given: as the "
+            "index was made, else fp32.",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on (0: any that is free).")] = 8000,
     api_key: Annotated[
@@ -43,5 +51,5 @@ def serve(
         plain(f"{served.name} is served at {address} (page), {address}/docs (endpoints); Ctrl-C ends it", whole=True)
 
     rules = Rules(host, api_key, allow_remote, max_body, max_texts, max_characters, queue, timeout)
-    serve_model(model, index=index, rules=rules, port=port, on_ready=ready)
+    serve_model(model, index=index, precision=precision, rules=rules, port=port, on_ready=ready)
     plain("ended: every request that was running is answered")

@@ -24,6 +24,7 @@ from lang_jepa.inference.index.files import open_files
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import find_gpt
 from lang_jepa.inference.texts import text_of, texts_of
+from lang_jepa.models.precision import choose_precision
 from lang_jepa.serving import shapes
 from lang_jepa.serving.refusals import CannotDo, Refused
 from lang_jepa.settings.load import SAVED
@@ -51,13 +52,14 @@ class Served:
     started: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
-    def open(cls, path: Path, index: Path | None = None) -> "Served":
+    def open(cls, path: Path, index: Path | None = None, precision: str | None = None) -> "Served":
         """Load a model, and map the index.
 
         Args:
             path: run directory of an encoder, a decoder or a GPT, model directory, checkpoint, or folder of a
                 pretrained encoder.
             index: folder that `lang-jepa index` made with this model.
+            precision: what an encoder computes in, `fp32`, `bf16` or `auto` (None: as the index was made, else fp32).
 
         Raises:
             LangJepaError: either cannot be read, or they do not belong together.
@@ -65,14 +67,21 @@ class Served:
         if find_gpt(path) is not None:
             if index is not None:
                 raise LangJepaError(f"--index has no effect with the GPT {path}: an index belongs to an encoder")
+            if precision is not None:
+                raise LangJepaError(f"--precision has no effect with the GPT {path}: leave it out")
             return cls(TextGPT.load(path), path)
         if (path / BEST_DECODER).is_file():
             model = load_any(encoder_of(path))
             load_decoder(path, model)
-        elif index is None or path.is_file():
-            model = load_any(path)
         else:
-            model = ConceptModel.load(path, precision=open_files(index)[0].get("precision", "fp32"))
+            model = load_any(path)
+        made_in = "fp32" if index is None else open_files(index)[0].get("precision", "fp32")
+        model.precision, _ = choose_precision(model.device.type, precision or made_in)
+        if index is not None and model.precision != made_in:
+            raise LangJepaError(
+                f"the index {index} was made in {made_in}, and --precision {precision} is {model.precision} here: "
+                f"leave --precision out, or build the index again with --precision {model.precision}"
+            )
         return cls(model, path, None if index is None else Index.open(index, model))
 
     @property
@@ -110,12 +119,14 @@ class Served:
 
     def health(self) -> shapes.Health:
         """What is served; asks no model."""
-        model, recipe, units = self.model, None, "texts"
+        model, recipe, units, precision = self.model, None, "texts", "fp32"
         if isinstance(model, ConceptModel):
-            units = model.settings.data.units
+            units, precision = model.settings.data.units, model.precision
             recipe = model.settings.recipe if model.has_predictor else None
         about = None if self.index is None else shapes.IndexInfo(units=len(self.index))
-        return shapes.Health(model=self.name, recipe=recipe, units=units, can=self.can, index=about)
+        return shapes.Health(
+            model=self.name, recipe=recipe, units=units, precision=precision, can=self.can, index=about
+        )
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of each text, cut to what is read.

@@ -53,12 +53,18 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    path: Path, *, index: Path | None, rules: Rules, port: int, on_ready: "Callable[[Served, str], None]"
+    path: Path,
+    *,
+    index: Path | None,
+    precision: str | None,
+    rules: Rules,
+    port: int,
+    on_ready: "Callable[[Served, str], None]",
 ) -> None:
     """Serve a model until SIGTERM or SIGINT; requests that run are answered first.
 
     Args:
-        path, index: see `Served.open`.
+        path, index, precision: see `Served.open`.
         rules: who may ask, and how much.
         port: to listen on (0: any that is free).
         on_ready: called with the model and the address, once requests are answered.
@@ -72,7 +78,7 @@ def serve(
         from lang_jepa.serving.app import make_app  # torch takes seconds, and the port is known to be free by now
         from lang_jepa.serving.served import Served
 
-        served = Served.open(path, index)
+        served = Served.open(path, index, precision)
         name = f"[{rules.host}]" if ":" in rules.host else rules.host
         address = f"http://{name}:{opened.getsockname()[1]}"
         config = uvicorn.Config(

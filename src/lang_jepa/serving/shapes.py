@@ -138,6 +138,7 @@ class Health(BaseModel):
     model: str = Field(description="Name of its folder.")
     recipe: str | None = Field(description="It was trained by; null of a pretrained encoder.")
     units: str = Field(description="What it reads: sentences, lines, turns or texts.")
+    precision: str = Field(description="What it computes in: fp32 or bf16.")
     can: list[str] = Field(description="Endpoints that this model can answer.")
     index: IndexInfo | None
 

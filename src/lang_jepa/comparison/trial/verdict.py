@@ -150,8 +150,7 @@ def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Seq
     elif simple is not None and simple.low <= 0:
         headline += ", and a simple predictor is enough"
         sentences.append(
-            f"{_said(simple, begins=True)}, a simpler predictor, cannot be told apart from it: "
-            f"{percent(simple.value)}."
+            f"{_said(simple, begins=True)}, a simpler predictor, cannot be told apart from it: {percent(simple.value)}."
         )
     if start is not None and start.high < 0:
         sentences.append(f"Training made it worse: before its first step it finds {percent(start.value)}.")
