@@ -1,6 +1,6 @@
 """Requests a second of `lang-jepa serve` and of a plain sentence-transformers endpoint, in turns, with 50 clients.
 
-    python benchmarks/serve.py MODEL [--clients 50] [--rounds 3] [--threads 1] [--short 2000] [--long 300] [--precision auto]
+    python benchmarks/serve.py MODEL [--precision fp32] [--clients 50] [--rounds 3] [--threads 1]
 
 MODEL is a sentence-transformers folder. The plain endpoint is `PLAIN` below, once with `def` (a thread a request) and
 once with `async def` (one request after the other). A client sends a text, waits for the vector, and sends the next

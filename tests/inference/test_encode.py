@@ -40,7 +40,7 @@ def test_batch_size_is_a_number_of_texts(model: ConceptModel, monkeypatch: pytes
     assert passes(model, monkeypatch) == [4]
     assert passes(model, monkeypatch, batch_size=3) == [3, 1]
     assert passes(model, monkeypatch, batch_size=3, batch_tokens=1) == [1, 1, 1, 1]
-    assert np.abs(model.encode(TEXTS, batch_size=1) - model.encode(TEXTS)).max() < 1e-6
+    assert np.abs(model.encode(TEXTS, batch_size=np.int64(1)) - model.encode(TEXTS)).max() < 1e-6
     for wrong in (0, -1, 1.5, "8"):
         with pytest.raises(LangJepaError, match="batch_size is a number of texts"):
             model.encode(TEXTS, batch_size=wrong)  # type: ignore[arg-type]
@@ -112,6 +112,7 @@ def test_texts_and_vectors_are_one_thing(model: ConceptModel) -> None:
         torch.from_numpy(vectors),
         vectors.tolist(),
         list(vectors),
+        vectors * np.float32(1e30),
         tensors,
         (text for text in TEXTS),
     ):

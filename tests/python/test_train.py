@@ -170,6 +170,8 @@ WRONG = {
     "nothing": (lambda: ([], "documents"), "the data are empty"),
     "bytes": (lambda: ([b"a"], "documents"), "item 0 is a bytes"),
     "a number": (lambda: (3, "documents"), "not int"),
+    "an array that is one text": (lambda: (np.array("x"), "documents"), "not ndarray"),
+    "no recipe": (lambda: (STORIES, None), "recipe is the name of a recipe or a path, not None"),
     "splits": (
         lambda: (datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": STORIES})), "documents"),
         r"take one of its splits, such as data\['train'\]",
@@ -209,6 +211,10 @@ def test_files_of_another_kind_are_refused(place: Path) -> None:
         ({"settings": {"data.train_file": "x"}}, "is the first argument of train"),
         ({"settings": {"data.limit": object()}}, "data.limit cannot be"),
         ({"settings": {"data.mask": True}}, "data.mask"),
+        ({"settings": {"data": {"limit": 3}}}, "settings are dotted names with values"),
+        ({"settings": ["data.limit=3"]}, "settings are dotted names with values"),
+        ({"output": 3}, "output is the path of a folder, not 3"),
+        ({"output": "a\0b"}, "output is the path of a folder"),
     ],
 )
 def test_settings_follow_the_rules_of_the_command_line(options: dict[str, Any], said: str, place: Path) -> None:

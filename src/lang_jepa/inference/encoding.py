@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack, overload
@@ -61,9 +62,9 @@ class Passes:
     shown: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.tokens, int) or self.tokens < 1:
+        if not isinstance(self.tokens, Integral) or self.tokens < 1:
             raise LangJepaError(f"batch_tokens is a number of tokens, at least 1, not {self.tokens!r}")
-        if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
+        if self.size is not None and (not isinstance(self.size, Integral) or self.size < 1):
             raise LangJepaError(f"batch_size is a number of texts, at least 1, not {self.size!r}")
 
     def of(self, tokens: Sequence[NDArray[Any]]) -> Iterable[NDArray[np.int64]]:
@@ -129,7 +130,7 @@ class TextEncoder:
         return f"{type(self).__name__}({'; '.join([*parts, 'with a decoder' if self.decoder else 'no decoder'])})"
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | torch.device = "cpu", precision: str = "fp32") -> Self:
+    def load(cls, path: str | PathLike[str], *, device: str | torch.device = "cpu", precision: str = "fp32") -> Self:
         """Load a model directory, the one inside a run directory, or a pretrained encoder as it is.
 
         Args:

@@ -7,6 +7,7 @@ prepared or written there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.replies import VOTERS
-from lang_jepa.evaluation.metrics.similarity import prepare
+from lang_jepa.evaluation.metrics.similarity import prepare, unit_rows
 from lang_jepa.evaluation.scoreboard import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference import document, replies
@@ -100,7 +101,7 @@ class ConceptModel(EmbeddingModel):
     """
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | torch.device = "cpu", precision: str = "fp32") -> Self:
+    def load(cls, path: str | PathLike[str], *, device: str | torch.device = "cpu", precision: str = "fp32") -> Self:
         """As `EmbeddingModel.load`; with what was chosen for the document tools."""
         model = super().load(path, device=device, precision=precision)
         model.load_choices()
@@ -111,7 +112,7 @@ class ConceptModel(EmbeddingModel):
 
         Args:
             a: A texts, or their vectors [A, D] as `encode` gives them (an array, tensor, table or list of rows); or one
-                text, or one vector [D], which is one row.
+                text, or one vector [D], which is one row. The length of a vector does not count.
             b: B of them.
 
         Returns:
@@ -141,7 +142,7 @@ class ConceptModel(EmbeddingModel):
     def _comparable(self, given: object) -> Vectors:
         """Unit rows [N, D] whose dot products are the similarity, of texts or of what `encode` gave."""
         found = texts_or_vectors(given, self.dim)
-        vectors = self.encode(found) if isinstance(found, list) else found
+        vectors = self.encode(found) if isinstance(found, list) else unit_rows(found)
         return prepare(vectors, self.statistics, self.similarity_kind)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

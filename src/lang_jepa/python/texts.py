@@ -57,7 +57,8 @@ class Given:
         if getattr(data, "ndim", None) == 2 and hasattr(data, "columns"):
             columns = tuple(map(str, data.columns))
             return cls(columns=columns, items=_Rows(data, columns))
-        if isinstance(data, Mapping | set | frozenset | bytes) or not isinstance(data, Iterable):
+        single = isinstance(data, Mapping | set | frozenset | bytes) or getattr(data, "ndim", None) == 0
+        if single or not isinstance(data, Iterable):
             splits = f": take one of its splits, such as data[{next(iter(names))!r}]" if isinstance(names, dict) else ""
             raise LangJepaError(
                 f"train takes a list of texts or of conversations, a table or a path, not {type(data).__name__}{splits}"

@@ -60,6 +60,9 @@ def train(
             wrong or without effect, too little text, and what else `lang_jepa.training.train.train` refuses.
         KeyboardInterrupt: training was interrupted; it is saved, and the message says how to go on.
     """
+    if not isinstance(recipe, str | PathLike):
+        raise LangJepaError(f"recipe is the name of a recipe or a path, not {recipe!r}")
+    recipe = os.fspath(recipe)
     if (system := system_of(recipe)) != "encoder":
         raise LangJepaError(
             f"recipe {recipe} trains a system of its own ({system}), and lang_jepa.train trains encoders: take "
@@ -97,8 +100,12 @@ def _chosen(settings: Mapping[str, object], **usual: object) -> Iterator[tuple[s
         LangJepaError: something twice, or where the documents are, which the first argument says.
     """
     names = {"steps": "optimization.max_steps", "seed": "meta.seed", "output": _FOLDER}
+    if not isinstance(settings, Mapping) or not all(isinstance(name, str) and "." in name for name in settings):
+        raise LangJepaError(f'settings are dotted names with values, as {{"data.val_fraction": 0.1}}, not {settings!r}')
     if _FILE in settings:
         raise LangJepaError(f"settings: {_FILE} is the first argument of train; leave it out")
+    if not isinstance(usual["output"], str | PathLike | None) or "\0" in str(usual["output"]):
+        raise LangJepaError(f"output is the path of a folder, not {usual['output']!r}")
     yield from settings.items()
     for name, value in usual.items():
         if value is not None:

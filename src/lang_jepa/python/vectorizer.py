@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
@@ -55,7 +54,7 @@ class ConceptVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         texts = texts_of(X)
         if self.model is not None:
-            self.model_ = self.model if isinstance(self.model, ConceptModel) else ConceptModel.load(Path(self.model))
+            self.model_ = self.model if isinstance(self.model, ConceptModel) else ConceptModel.load(self.model)
         elif self.output is not None:
             self.model_ = self._train(texts, self.output, {})
         else:

@@ -241,8 +241,12 @@ def linear_map(
 
 
 def unit_rows(x: Floats) -> Floats:
-    """Rows divided by their L2 norm; zero rows stay zero."""
-    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    """Rows divided by their L2 norm, whose square may be beyond float32; zero rows stay zero."""
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
+    if not np.isfinite(norms).all():
+        x = x / np.abs(x).max(axis=1, keepdims=True, initial=1.0)
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
     unit: Floats = np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
     return unit
 
