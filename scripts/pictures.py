@@ -1,7 +1,8 @@
 """Make the pictures of README.md and docs/ again, by the program itself: `make pictures`.
 
-Terminals are SVG files of what a command prints in so many columns. The page of `lang-jepa serve` is photographed
-in Chromium through playwright; without a browser its pictures stay as they are, and the script ends with status 3.
+Terminals are SVG files of what a command prints in so many columns. The page of `lang-jepa serve`, and a notebook as it
+is stored, are photographed in Chromium through playwright; without a browser these stay as they are, and the script
+ends with status 3.
 """
 
 import importlib.util
@@ -13,10 +14,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ROOT = Path(__file__).parents[1]
@@ -34,7 +41,7 @@ TRAINING = (
 
 TERMINALS = (
     ("monitor", "monitor runs/log examples/new.log --per-thousand 5", 120),
-    ("rank", "rank runs/dialogue --context examples/new_chat.json --candidates examples/answers.txt", 80),
+    ("monitor-80", "monitor runs/log examples/new.log --per-thousand 5", 80),
     ("help", "--help", 80),
 )
 
@@ -83,18 +90,22 @@ def draw(name: str, command: str, columns: int, text: str) -> None:
     print(IMAGES / f"{name}.svg")
 
 
-def photograph(folder: Path) -> bool:
-    """Write docs/images/page.png and page-dark.png: a conversation on the page of `lang-jepa serve`.
-
-    Returns:
-        Whether there was a browser.
-    """
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None or importlib.util.find_spec("playwright") is None:
-        print(f"no browser ({', '.join(BROWSERS)}) or no playwright: the pictures of the page stay as they are")
-        return False
+@contextmanager
+def browser() -> "Iterator[Browser | None]":
+    """Chromium; None, and said, where there is none."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None or importlib.util.find_spec("playwright") is None:
+        print(f"no browser ({', '.join(BROWSERS)}) or no playwright: what is photographed stays as it is")
+        yield None
+        return
     from playwright.sync_api import sync_playwright
 
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+
+
+def photograph_page(chromium: "Browser", folder: Path) -> None:
+    """Write docs/images/page.png and page-dark.png: a conversation on the page of `lang-jepa serve`."""
     command = [str(PROGRAM), "serve", "runs/dialogue", "--index", "index", "--port", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as server:
@@ -103,19 +114,35 @@ def photograph(folder: Path) -> bool:
             found = re.search(r"http://[\d.:]+", server.stdout.readline())
             if found is None:
                 raise SystemExit("lang-jepa serve did not say its address")
-            with sync_playwright() as playwright:
-                chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-                for scheme, name in (("light", "page"), ("dark", "page-dark")):
-                    page = chromium.new_page(viewport={"width": 1200, "height": 1100}, color_scheme=scheme)
-                    page.goto(found[0])
-                    page.get_by_role("button", name="Read a conversation").click()
-                    page.wait_for_selector("#read-form .status:has-text('Read in')")
-                    page.mouse.move(0, 0)
-                    page.screenshot(path=IMAGES / f"{name}.png")
-                    print(IMAGES / f"{name}.png")
+            for scheme, name in (("light", "page"), ("dark", "page-dark")):
+                page = chromium.new_page(viewport={"width": 1200, "height": 1100}, color_scheme=scheme)  # type: ignore[arg-type]
+                page.goto(found[0])
+                page.get_by_role("button", name="Read a conversation").click()
+                page.wait_for_selector("#read-form .status:has-text('Read in')")
+                page.mouse.move(0, 0)
+                page.screenshot(path=IMAGES / f"{name}.png")
+                print(IMAGES / f"{name}.png")
         finally:
             server.terminate()
-    return True
+
+
+def photograph_notebook(chromium: "Browser", name: str, first: str, after: str) -> None:
+    """Write docs/images/notebook.png: what stands between two headings of a notebook, without any request."""
+    from nbconvert import HTMLExporter
+
+    html, _ = HTMLExporter(template_name="lab").from_filename(str(ROOT / "examples" / name))
+    page = chromium.new_page(viewport={"width": 900, "height": 1200})
+    page.route("**/*", lambda route: route.abort())
+    page.set_content(html)
+    tops = []
+    for heading in (first, after):
+        box = page.get_by_role("heading", name=heading).bounding_box()
+        if box is None:
+            raise SystemExit(f"{name} has no heading {heading!r}")
+        tops.append(box["y"] - 8)
+    clip = {"x": 0, "y": tops[0], "width": 900, "height": tops[1] - tops[0]}
+    page.screenshot(path=IMAGES / "notebook.png", clip=clip, full_page=True)  # type: ignore[arg-type]
+    print(IMAGES / "notebook.png")
 
 
 def main() -> None:
@@ -127,8 +154,11 @@ def main() -> None:
             printed(command, 80, folder)
         for name, command, columns in TERMINALS:
             draw(name, command, columns, printed(command, columns, folder))
-        if not photograph(folder):
-            sys.exit(3)
+        with browser() as chromium:
+            if chromium is None:
+                sys.exit(3)
+            photograph_notebook(chromium, "own_documents.ipynb", "What does not belong", "Does prediction help?")
+            photograph_page(chromium, folder)
 
 
 if __name__ == "__main__":

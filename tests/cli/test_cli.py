@@ -1,11 +1,13 @@
 """What every command promises: it starts fast, helps, and refuses mistakes with one message."""
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from lang_jepa.cli.app import sleep_where_busy
 from lang_jepa.settings.recipes import recipe_names
 from typed import Ran, Type, run_command
 
@@ -31,6 +33,21 @@ def test_a_text_is_encoded_without_what_only_other_verbs_need(trained: Path) -> 
     unwanted = (*heavy, *(f"lang_jepa.{name}" for name in own))
     ran = run_command(sys.executable, "-c", code.replace("sys.argv_unwanted", repr(unwanted)))
     assert ran.out.endswith("\n[]\n"), ran.out
+
+
+@pytest.mark.parametrize(
+    ("load", "given", "policy"), [(0.4, None, None), (0.6, None, "PASSIVE"), (0.6, "ACTIVE", "ACTIVE")]
+)
+def test_threads_sleep_where_others_want_the_cores(
+    load: float, given: str | None, policy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    monkeypatch.setattr("os.getloadavg", lambda: (load * (os.cpu_count() or 1), 9.0, 9.0))
+    sleep_where_busy()
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
 
 
 def test_help_names_every_command(type_in: Type) -> None:
