@@ -9,6 +9,7 @@ import pytest
 
 from lang_jepa.evaluation import tasks
 from lang_jepa.evaluation.tasks import Budget
+from lang_jepa.inference.model import ConceptModel
 from lang_jepa.training.checkpoint import LAST
 from tiny import environment
 from typed import DECODER, Type, options_of, run_command
@@ -117,7 +118,7 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tasks, "QUICK", budget)
     options = (
         "optimization.max_steps=2",
-        "data.limit=60",
+        "data.limit=300",
         "data.train_file=stories",
         "data.val_fraction=0.2",
     )
@@ -128,6 +129,7 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     assert "stories: next sentence, heldout" in ran.out
     scored = {(row["task"], row["split"]) for row in json.loads((place / "quick" / "scores.json").read_text())["rows"]}
     assert len(scored) >= 8, "all tasks are in the file"
+    assert set(ConceptModel.load(place / "quick").choices) >= {"next", "outliers", "segment"}
     assert ran.out.count("reconstruction  ") >= 3
     for shown in ("   <- surprise ", "    expected of 257 sentences: ", "    imagined in its place:     "):
         assert ran.out.count(shown) == 1, shown

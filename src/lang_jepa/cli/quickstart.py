@@ -69,8 +69,9 @@ def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "Run
     score_tables(replace(report, rows=first), title="\nWhich sentence of 256 comes next, in stories never trained on")
     plain("")
     _train_decoder(result.folder, decoder)
-    decoded, path = evaluate_run(result.folder, EvaluateOptions(tasks="decode", budget=QUICK))
-    beside(decoded, report).save(path)  # the decoder joined the model, whose encoder was scored before
+    plain("Evaluating the decoder, and the document tools, which take what is best ...")
+    tools, path = evaluate_run(result.folder, EvaluateOptions(tasks="decode,document", budget=QUICK))
+    beside(tools, report).save(path)  # the decoder joined the model, whose encoder was scored before
     _show_end(result, path, load_any(result.folder))
 
 
