@@ -237,8 +237,9 @@ def task_alarm(step: int, total: int, metrics: Metrics, unit: str = "sentence") 
             step,
             "nothing is learnt",
             f"the held-out distance {distance:.4g} is not below both that with shuffled targets ({shuffled:.4g}) and "
-            f"that of the mean target for every context ({mean:.4g}). Train longer, or look at "
-            "optimization.lr and at the metrics of collapse.",
+            f"that of the mean target for every context ({mean:.4g}). Where train/distance is far below, it learnt "
+            "its text by heart: give more text. Else train longer, or look at optimization.lr and at the metrics of "
+            "collapse.",
         )
     return None
 

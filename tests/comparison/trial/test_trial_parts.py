@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lang_jepa.comparison.trial.findings import _from_means
 from lang_jepa.comparison.trial.plan import held_out
 from lang_jepa.comparison.trial.recognise import language_of, recognise
 from lang_jepa.comparison.trial.spaces import Openings, WordSpace
@@ -15,6 +16,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import Report, Row
 from lang_jepa.inference.folders.places import lines_in_order
 from lang_jepa.inference.folders.reading import read_collection
+from lang_jepa.inference.folders.study import Passage
 from lang_jepa.settings.data import DataSettings
 
 SPOKEN = "\n".join(f"{name}: That is what I said about it, number {i}." for i in range(8) for name in ("Anna", "Ben"))
@@ -146,7 +148,7 @@ def test_a_predictor_over_the_encoder_is_spoken_of_where_it_finds_more() -> None
     ("value", "low", "high", "said"),
     [
         (0.6, -0.4, -0.2, "For plain search take mini as it is: 60 % of 100 searches"),
-        (0.1, 0.1, 0.3, "the trained encoder is better, too: 30 %"),
+        (0.1, 0.1, 0.3, "in text that it was trained on, the trained encoder is better: 30 %"),
         (0.31, -0.1, 0.1, "cannot be told apart"),
     ],
 )
@@ -189,3 +191,14 @@ def test_openings_are_answered_by_their_own_documents(tmp_path: Path) -> None:
     rows = asked.rows({"model": space, "TF-IDF": space})
     assert rows[0].value == pytest.approx(float(np.mean(hits)))
     assert rows[-1].value == 0.0  # two equal ones
+
+
+def test_documents_that_were_held_out_are_not_more_surprising_for_it() -> None:
+    def passage(document: str, position: int, surprise: float | None, fit: float | None = 0.0) -> Passage:
+        return Passage("", document, position, surprise, fit, "", "", False, None)
+
+    learnt = [passage("a", 0, None, -3.0), passage("a", 1, -3.0, -3.0), passage("a", 2, -1.0, -3.0)]
+    held_out = [passage("b", 0, None, None), passage("b", 1, 1.5, None), passage("b", 2, 0.5, None)]
+    found = _from_means([*learnt, *held_out])
+    assert [one.surprise for one in found] == [None, -1.0, 1.0, None, 0.5, -0.5]
+    assert [one.out_of_place for one in found] == [0.0, 0.0, 0.0, None, None, None]

@@ -6,6 +6,7 @@ Every finding says where it stands, as `path:line` where the file says so. Nothi
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +148,13 @@ def surprises(
         found: the documents.
         using: by prediction, by a baseline, or by what was measured better.
         kind: of the text. Of logs lines that differ in numbers alone are one candidate, and of these only the most
-            surprising line is shown. Of documents also what fits least between both of its neighbours.
+            surprising line is shown. Of documents also what fits least between both of its neighbours, and scores are
+            relative to their document, see `_from_means`.
         progress: called with how far it is.
     """
     studied = study_folder(model, found, using=using, progress=progress)
+    if kind == "documents":
+        studied = replace(studied, passages=_from_means(studied.passages), documents=[])
     same = _kind if kind == "logs" else str
     distinct = list({same(unit): unit for unit in found.units}.values())
     candidates = distinct[:: -(-len(distinct) // _CANDIDATES)]
@@ -172,6 +176,26 @@ def surprises(
         "outside": [_passage(one, []) | {"score": _fit(one)} for one in listed if _fit(one) > 0],
         "documents": _documents(studied),
     }
+
+
+def _from_means(passages: Sequence[Passage]) -> list[Passage]:
+    """Scores less the mean of their document: what was trained on surprises less, all of it, than what was held out."""
+    found = []
+    for _, group in groupby(passages, key=lambda one: one.document):
+        own = list(group)
+        surprises = _less_mean([one.surprise for one in own])
+        fits = _less_mean([one.out_of_place for one in own])
+        found += [
+            replace(one, surprise=surprise, out_of_place=fit)
+            for one, surprise, fit in zip(own, surprises, fits, strict=True)
+        ]
+    return found
+
+
+def _less_mean(scores: Sequence[float | None]) -> list[float | None]:
+    known = [score for score in scores if score is not None]
+    mean = sum(known) / len(known) if known else 0.0
+    return [None if score is None else score - mean for score in scores]
 
 
 def _fit(one: Passage) -> float:

@@ -180,14 +180,20 @@ def _surprises(facts: Facts) -> str:
     if not found or not found["most"]:
         return ""
     whose = "of the whole text" if found["against"] == "training" else "of the same document"
+    relative = facts["kind"] == "documents"
+    less = (
+        ", less the mean of its document, since text that was trained on surprises less than what was held out"
+        if relative
+        else "; above 0 is worse than chance"
+    )
     body = (
         f"<p>{counted(found['judged'], unit)} were compared with what stands around them, by {_e(_way(facts))}. The "
-        f"number: by how many standard deviations a {unit} fits worse there than shuffled ones {whose}; above 0 is "
-        "worse than chance. What is high is worth a look, not wrong by itself.</p>"
+        f"number: by how many standard deviations a {unit} fits worse there than shuffled ones {whose}{less}. What is "
+        "high is worth a look, not wrong by itself.</p>"
     )
     if found["outside"]:
         body += f"<h3>Fits neither what stands before nor what follows</h3>{_cards(found['outside'])}"
-    worse = (found["most"][0]["score"] or 0.0) > 0
+    worse = relative or (found["most"][0]["score"] or 0.0) > 0
     none = "" if worse else f"<p>No {unit} fits worse than chance: these are merely the least expected.</p>"
     body += f"<h3>Not expected after what stands before</h3>{none}{_cards(found['most'])}"
     if found["documents"]:

@@ -156,6 +156,8 @@ def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Seq
         sentences.append(f"Training made it worse: before its first step it finds {percent(start.value)}.")
     elif start is not None and start.low <= 0:
         sentences.append(f"Training added nothing that shows: before its first step it finds {percent(start.value)}.")
+    elif start is not None:
+        sentences.append(f"Before its first step, a regression at most, it finds {percent(start.value)}.")
     return Verdict(True, headline, sentences)
 
 
@@ -194,7 +196,7 @@ def search_sentence(report: Report, encoder: str | None) -> list[str]:
         return [f"For plain search take {name}: {shares} with the encoder that was trained here."]
     if lead.low is not None and lead.low > 0:
         return [
-            f"For plain search the trained encoder is better, too: {percent(own.value)} of {own.n:,} searches find "
-            f"their document first, against {percent(best.value)} with {name}."
+            f"For plain search, in text that it was trained on, the trained encoder is better: {percent(own.value)} of "
+            f"{own.n:,} searches find their document first, against {percent(best.value)} with {name}."
         ]
     return [f"For plain search the trained encoder and {name} cannot be told apart: {shares}."]
