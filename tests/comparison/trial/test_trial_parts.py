@@ -103,7 +103,9 @@ COPY = {"copy-forward (model)": (0.1, 0.15, 0.25), "TF-IDF, last 1": (0.12, 0.1,
 
 
 def test_a_predictor_that_is_ahead_helps() -> None:
-    found = verdict_of(report({**COPY, "ridge on means (model)": (0.2, 0.02, 0.15)}), "turn")
+    rows = {**COPY, "ridge on means (model)": (0.2, 0.02, 0.15), "untrained": (0.2, 0.02, 0.15)}
+    found = verdict_of(report(rows), "turn")
+    assert found.sentences[1:] == ["Before its first training step it finds 20 %."]
     assert (found.helps, found.headline) == (True, "Prediction helps here")
     assert "3.0 times as often as copying: in 30 % of 100 questions" in found.sentences[0]
     assert "against 10 % (95 % interval of the difference: [+15.0, +25.0] points)" in found.sentences[0]
