@@ -102,12 +102,10 @@ class Bar:
         elif step % self._every == 0 or step in (self._start + 1, self._total):
             rate = metrics.get("train/learning_rate")
             rate_text = "" if rate is None else f"rate {rate:.2e}  "
-            plain(f"step {step}/{self._total}  {text}  {rate_text}{self._left(step)}".rstrip())
+            plain(f"step {step}/{self._total}  {text}  {rate_text}{self._left(step)}")
 
     def _left(self, step: int) -> str:
-        """The time that the steps to come will take at the pace so far; nothing at the first, which is the slowest."""
-        if step == self._start + 1:
-            return ""
+        """The time that the steps to come will take at the pace so far."""
         pace = (time.monotonic() - self._began) / (step - self._start)
         minutes, seconds = divmod(round(pace * (self._total - step)), 60)
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
