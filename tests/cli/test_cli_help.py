@@ -97,6 +97,12 @@ def test_a_table_is_shortened_to_those_that_say_most() -> None:
     assert "rule 0" in {row.name for row in shortened(low)[0]}
 
 
+@pytest.mark.parametrize(("chosen", "left"), [("raw", ["model"]), ("centred", ["model", "model, raw"])])
+def test_a_plain_cosine_that_was_chosen_stands_once_in_a_table(chosen: str, left: list[str]) -> None:
+    rows = [Row("t", "s", "x", name, 0.5, None, None, 9, kind) for name, kind in [("model", chosen), ("model, raw", "raw")]]
+    assert [row.name for row in shortened(rows)[0]] == left
+
+
 def test_json_of_a_ranking_is_what_is_printed(trained: Any, type_in: Type) -> None:
     words = ("infer", trained, "--context", "Anna walked.", "--candidate", "Ben sat.", "--candidate", "A lamp fell.")
     found = json.loads(type_in(*words, "--json").out)

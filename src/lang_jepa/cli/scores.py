@@ -9,7 +9,7 @@ from rich.text import Text
 from lang_jepa.cli.console import console, draw, plain, score_tables_of
 from lang_jepa.errors import counted, visible
 from lang_jepa.evaluation.conclusions import conclusions
-from lang_jepa.evaluation.table import Report, Row, is_headline, shortened, shown
+from lang_jepa.evaluation.table import RAW, Report, Row, is_headline, shortened, shown
 
 
 def score_tables(report: Report, *, title: str, everything: bool = False, asked: Collection[str] = ()) -> None:
@@ -28,6 +28,8 @@ def score_tables(report: Report, *, title: str, everything: bool = False, asked:
         draw(_one_table(kept), f"{task}, {split}")
         sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))
         plain(f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON", style="dim italic")
+        if any(row.name.endswith(RAW) for row in kept):
+            plain("[...] is the similarity, chosen on other documents; raw: plain cosine", style="dim italic")
         if hidden:
             left_out = f"{counted(hidden, 'weaker row')} left out here"
             plain(f"{left_out}: --everything shows all, the JSON has them", style="dim")

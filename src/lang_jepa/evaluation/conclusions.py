@@ -6,7 +6,7 @@ Only intervals decide: of the paired differences where a task has them, else whe
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lang_jepa.evaluation.table import LEAD, Row, shown
+from lang_jepa.evaluation.table import LEAD, RAW, Row, shown
 
 MODEL_NAME = "model"
 """Name of the rows of what was evaluated."""
@@ -34,7 +34,7 @@ def conclusions(rows: Iterable[Row]) -> list[str]:
     Returns:
         One to three sentences.
     """
-    some = [row for row in rows if row.chosen and row.name != "model, raw"]  # which is the model
+    some = [row for row in rows if row.chosen and row.name != MODEL_NAME + RAW]  # which is the model
     metric, leads = _paired(some)
     if not leads:
         metric, leads = _apart(some)

@@ -196,17 +196,22 @@ def is_headline(row: Row) -> bool:
 MOST_ROWS = 12
 """Names in a table that is not shown whole."""
 _ALWAYS = ("model", "chance", "untrained")
+RAW = ", raw"
+"""Ends the name of a row that scores a model by plain cosine, whatever similarity was chosen for it."""
 
 
 def shortened(rows: Sequence[Row], asked: Collection[str] = ()) -> tuple[list[Row], int]:
     """The rows of one table (one task and split) of at most `MOST_ROWS` names, and how many names are left out.
 
     The model, chance, the untrained model, the best TF-IDF and what was asked for always stay; of the others those that
-    are best by the table's first metric. The order is as before.
+    are best by the table's first metric. The order is as before. Where a model's plain cosine was chosen, its row of
+    that name would be the same once more, and is left out.
     """
+    chosen = {row.name for row in rows if row.similarity == "raw"}
+    rows = [row for row in rows if not (row.name.endswith(RAW) and row.name.removesuffix(RAW) in chosen)]
     names = list(dict.fromkeys((row.name, row.similarity) for row in rows))
     if len(names) <= MOST_ROWS:
-        return list(rows), 0
+        return rows, 0
     first = rows[0].metric
     sign = -1.0 if "lower is better" in first else 1.0
     merit = {(row.name, row.similarity): sign * row.value for row in rows if row.metric == first}

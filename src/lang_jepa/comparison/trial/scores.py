@@ -12,6 +12,7 @@ _WHO = (
     ("model", "the predictor that was trained on your text"),
     ("untrained", "the same predictor before its first step"),
     ("copy-forward", "what stands last is expected again"),
+    ("model, raw", "the model by plain cosine, where another similarity was chosen for it on other documents"),
     ("recency mean", "a mean of what stands before, the last most"),
     ("ridge on means", "a linear regression from such means, solved at once"),
     ("nearest contexts", "what followed in the most similar places of the training text"),

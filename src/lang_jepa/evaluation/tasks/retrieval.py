@@ -24,7 +24,7 @@ from lang_jepa.evaluation.metrics.retrieval import TIE, Retrieval, chance, from_
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values, interleaved
-from lang_jepa.evaluation.table import Row
+from lang_jepa.evaluation.table import RAW, Row
 from lang_jepa.evaluation.tasks.request import Documents, Request, Result, Task
 
 TITLES = {"other": "next sentence, other documents", "same": "next sentence, same document"}
@@ -125,7 +125,7 @@ class NextSentence:
                 if position == 0:
                     self.predicted = [(kind, scores) for kind, _, scores in predicted]
                 if raw and position == 0:
-                    self.add(f"{name}, raw", [one for one in predicted if one[0] == "raw"])
+                    self.add(name + RAW, [one for one in predicted if one[0] == "raw"])
         for name in models:
             for label, rule in (("copy-forward", copy_forward), ("recency mean", recency_mean)):
                 options = (
